@@ -1,0 +1,1 @@
+//! Arguments to a validated configuration, then run: one file a subcommand.

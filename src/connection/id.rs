@@ -1,0 +1,36 @@
+//! Names of connections that cannot be confused.
+
+/// A slab key together with the generation of that slot.
+///
+/// It travels in poll tokens, timers and late replies, all of which may outlive the connection. Whatever names a slot
+/// that has been reused carries an old generation and is ignored by comparison, so no reply and no event can reach the
+/// wrong client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PeerId {
+    /// Index in the slab.
+    pub key: u32,
+    /// How many connections have been opened before this one, modulo 2^32.
+    pub generation: u32,
+}
+
+impl PeerId {
+    /// Both halves in one word, for a poll token.
+    #[must_use]
+    pub fn token(self) -> usize {
+        const { assert!(usize::BITS == 64, "poll tokens hold a key and a generation of 32 bits each") };
+        ((self.generation as usize) << 32) | self.key as usize
+    }
+
+    /// The inverse of [`token`](Self::token).
+    #[must_use]
+    #[expect(clippy::cast_possible_truncation, reason = "the two halves of a 64-bit word")]
+    pub fn from_token(token: usize) -> Self {
+        Self { key: token as u32, generation: (token >> 32) as u32 }
+    }
+}
+
+impl std::fmt::Display for PeerId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}.{}", self.key, self.generation)
+    }
+}

@@ -1,0 +1,37 @@
+//! latchkey: a TLS server and a TLS-first load harness on one `mio` loop.
+//!
+//! A byte travels in one direction:
+//!
+//! ```text
+//! socket -> tls::Session -> framing -> request -> store -> reply -> connection::Replies -> tls::Session -> socket
+//! ```
+//!
+//! Modules stand on floors and import only downwards; `tests/tidy.rs` checks it. From the ground up:
+//!
+//! | floor | modules | job |
+//! |---|---|---|
+//! | 0 | [`limits`], [`metrics`], [`timer`], [`value`] | plain data |
+//! | 1 | [`net`] | the outside world: sockets and the clock |
+//! | 2 | [`tls`], [`store`] | sessions and trust; keys and values |
+//! | 3 | [`protocol`] | bytes to requests, replies to bytes |
+//! | 4 | [`connection`] | one client: session, framing, replies in order, deadlines |
+//! | 5 | [`services`], [`server`] | what is served, and the loop that serves it |
+//! | 6 | `cli` | arguments to a validated configuration, then run |
+//!
+//! To serve a protocol of your own, implement [`connection::Service`] and hand it to [`server::Server`].
+
+#![forbid(unsafe_code)]
+
+pub mod connection;
+pub mod limits;
+pub mod metrics;
+pub mod net;
+pub mod protocol;
+pub mod server;
+pub mod services;
+pub mod store;
+pub mod timer;
+pub mod tls;
+pub mod value;
+
+pub mod cli;

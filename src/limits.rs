@@ -1,0 +1,60 @@
+//! Every bound the server keeps, in one place: each has a flag, a default with a reason, and a counter.
+
+use std::time::Duration;
+
+/// Bounds on what one peer, and all peers together, may cost.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// Open connections over all listeners (`--max-connections`).
+    pub connections: usize,
+    /// Connections past `connections` that are still handshaken so that the refusal can be read.
+    pub refusals: usize,
+    /// From accept to a finished handshake (`--handshake-timeout`).
+    pub handshake_timeout: Duration,
+    /// From the first byte of a request to its last (`--request-timeout`).
+    pub request_timeout: Duration,
+    /// A peer that takes none of the bytes waiting for it (`--write-timeout`).
+    pub write_timeout: Duration,
+    /// After our close_notify, how long the peer's end of stream is awaited.
+    pub linger_timeout: Duration,
+    /// After SIGTERM, how long open connections may take to finish (`--drain-timeout`).
+    pub drain_timeout: Duration,
+    /// One request, head and body, in bytes (`--max-request`).
+    pub request_bytes: usize,
+    /// Encoded replies waiting for one peer, in bytes, before its requests are no longer decoded (`--max-output`).
+    pub output_bytes: usize,
+    /// Replies one peer may be owed before its requests are no longer decoded.
+    pub replies: usize,
+    /// Requests served for one peer in one turn, so that a pipelining peer cannot starve its neighbours.
+    pub requests_per_turn: usize,
+    /// Bytes written to one peer in one turn, for the same reason.
+    pub transmit_bytes_per_turn: usize,
+    /// New sockets taken in one turn from one listener.
+    pub accepts_per_turn: usize,
+    /// Time spent on handshakes in one turn while established peers have work (`--handshake-slice`).
+    pub handshake_slice: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            // The usual hard limit on descriptors; lowered at start to what the process really has.
+            connections: 1_000_000,
+            refusals: 64,
+            // Ten seconds cover a satellite link and three lost SYNs, and no more.
+            handshake_timeout: Duration::from_secs(10),
+            request_timeout: Duration::from_secs(30),
+            write_timeout: Duration::from_secs(60),
+            linger_timeout: Duration::from_secs(2),
+            drain_timeout: Duration::from_secs(10),
+            // Twice the largest value a key/value client should send in one piece.
+            request_bytes: 64 << 20,
+            output_bytes: 1 << 20,
+            replies: 1024,
+            requests_per_turn: 128,
+            transmit_bytes_per_turn: 256 << 10,
+            accepts_per_turn: 32,
+            handshake_slice: Duration::from_millis(1),
+        }
+    }
+}

@@ -1,0 +1,16 @@
+//! Who a verified certificate says its holder is.
+
+/// The names in a verified client certificate.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// The subject's common name.
+    pub common_name: Option<String>,
+    /// Subject alternative names of type dNSName (RFC 5280, 4.2.1.6).
+    pub dns: Vec<String>,
+    /// Subject alternative names of type uniformResourceIdentifier, such as a SPIFFE ID.
+    pub uris: Vec<String>,
+    /// Subject alternative names of type rfc822Name.
+    pub emails: Vec<String>,
+    /// SHA-256 of the whole certificate in DER.
+    pub fingerprint: [u8; 32],
+}

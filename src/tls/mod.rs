@@ -1,0 +1,5 @@
+//! TLS: certificates, trust, and the one place that drives rustls connections.
+
+mod identity;
+
+pub use identity::Identity;
