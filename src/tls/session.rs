@@ -16,6 +16,7 @@ use std::sync::Arc;
 
 use rustls::client::ClientConnectionData;
 use rustls::client::UnbufferedClientConnection;
+use rustls::crypto::SupportedKxGroup;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::server::ServerConnectionData;
 use rustls::server::UnbufferedServerConnection;
@@ -35,7 +36,6 @@ pub struct Session {
     failed: bool,
 }
 
-#[expect(clippy::large_enum_variant, reason = "every session of a server is of one kind; a box would cost each one")]
 enum Kind {
     Plain,
     Server(UnbufferedServerConnection),
@@ -104,14 +104,14 @@ impl Session {
         if self.failed || self.peer_closed {
             return Received { consumed: input.len(), opened: false, error: None };
         }
-        let flags = Flags { handshaking: &mut self.handshaking, peer_closed: &mut self.peer_closed };
+        let mut flags = Flags { handshaking: &mut self.handshaking, peer_closed: &mut self.peer_closed };
         let received = match &mut self.kind {
             Kind::Plain => {
                 deliver(input);
                 Received { consumed: input.len(), opened: false, error: None }
             }
-            Kind::Server(connection) => drive(&mut **connection, flags, input, output, deliver),
-            Kind::Client(connection) => drive(&mut **connection, flags, input, output, deliver),
+            Kind::Server(connection) => drive(&mut **connection, &mut flags, input, output, deliver),
+            Kind::Client(connection) => drive(&mut **connection, &mut flags, input, output, deliver),
         };
         self.failed = received.error.is_some();
         received
@@ -178,7 +178,7 @@ impl Session {
             kind: common.handshake_kind()?,
             version: common.protocol_version()?,
             suite: common.negotiated_cipher_suite()?.suite(),
-            group: common.negotiated_key_exchange_group().map(|group| group.name()),
+            group: common.negotiated_key_exchange_group().map(SupportedKxGroup::name),
         })
     }
 
@@ -219,7 +219,7 @@ impl std::fmt::Debug for Session {
             .field("handshaking", &self.handshaking)
             .field("peer_closed", &self.peer_closed)
             .field("failed", &self.failed)
-            .finish()
+            .finish_non_exhaustive()
     }
 }
 
@@ -262,7 +262,7 @@ drive!(ClientConnectionData);
 /// Processes `input` until the session can only write or only wait.
 fn drive<C: Drive + ?Sized>(
     connection: &mut C,
-    flags: Flags<'_>,
+    flags: &mut Flags<'_>,
     input: &mut [u8],
     output: &mut Outgoing,
     deliver: &mut dyn FnMut(&[u8]),
