@@ -12,9 +12,11 @@ use latchkey::limits::Limits;
 use latchkey::metrics::Metrics;
 use latchkey::services::Echo;
 use latchkey::timer::Now;
-use latchkey::tls::{Outgoing, Session};
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
-use rustls::{ClientConfig, RootCertStore, ServerConfig};
+use latchkey::tls::authority::{Authority, KeyKind, Role, Subject};
+use latchkey::tls::{Outgoing, PolicyOptions, ServerPolicy, ServerTrust, Session, Source};
+use rustls::ClientConfig;
+use rustls::crypto::aws_lc_rs;
+use rustls::pki_types::ServerName;
 
 fn main() {
     let sessions = std::env::args().filter_map(|argument| argument.parse().ok()).next().unwrap_or(20_000_u32);
@@ -56,10 +58,10 @@ impl World {
         }
     }
 
-    fn open(&mut self, server: &Arc<ServerConfig>, client: &Arc<ClientConfig>) -> Box<Connection<Echo>> {
+    fn open(&mut self, server: &Arc<ServerPolicy>, client: &Arc<ClientConfig>) -> Box<Connection<Echo>> {
         let name = ServerName::try_from("localhost").expect("name");
         let mut client = Session::client(Arc::clone(client), name).expect("client");
-        let server = Session::server(Arc::clone(server)).expect("server");
+        let server = Session::accept(Arc::clone(server));
         let id = PeerId { key: 0, generation: 0 };
         let info = PeerInfo { id, listener: 0, address: ([127, 0, 0, 1], 1).into(), identity: None };
         let mut turn = Turn {
@@ -108,17 +110,28 @@ impl Write for Pipe {
     }
 }
 
-fn configurations() -> (Arc<ServerConfig>, Arc<ClientConfig>) {
-    let made = rcgen::generate_simple_self_signed(["localhost".to_string()]).expect("certificate");
-    let certificate: CertificateDer<'static> = made.cert.into();
-    let key = PrivateKeyDer::try_from(made.signing_key.serialize_der()).expect("key");
-    let mut roots = RootCertStore::empty();
-    roots.add(certificate.clone()).expect("root");
-    let mut server =
-        ServerConfig::builder().with_no_client_auth().with_single_cert(vec![certificate], key).expect("server");
-    server.session_storage = Arc::new(rustls::server::NoServerSessionStorage {});
-    let client = ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
-    (Arc::new(server), Arc::new(client))
+fn configurations() -> (Arc<ServerPolicy>, Arc<ClientConfig>) {
+    let now = unix_seconds();
+    let authority = Authority::create(KeyKind::default(), "bench CA", now).expect("a CA");
+    let subject = Subject::named("localhost", &[]).and_then(Subject::reachable).expect("a name");
+    let leaf = authority.issue(Role::Server, &subject, KeyKind::default(), now).expect("a leaf");
+    let source = |name: &str, text: &str| Source { name: name.into(), bytes: text.as_bytes().to_vec() };
+    let identities = vec![(source("server.pem", &leaf.certificate), source("server-key.pem", &leaf.key))];
+    let policy = ServerPolicy::new(PolicyOptions { identities, ..PolicyOptions::default() }).expect("a policy");
+    let ca = source("ca.pem", &authority.files().certificate);
+    let trust = ServerTrust::new(&[ca], &aws_lc_rs::default_provider()).expect("trust");
+    let client = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+        .with_safe_default_protocol_versions()
+        .expect("versions")
+        .dangerous()
+        .with_custom_certificate_verifier(trust)
+        .with_no_client_auth();
+    (Arc::new(policy), Arc::new(client))
+}
+
+#[expect(clippy::disallowed_methods, reason = "certificates begin now")]
+fn unix_seconds() -> u64 {
+    std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("after 1970").as_secs()
 }
 
 /// The resident set of this process, from `/proc/self/statm`, in bytes.

@@ -35,8 +35,15 @@ impl ListenAddress {
     /// The address to bind.
     pub(super) fn resolve(&self, flag: &str) -> Result<SocketAddr, Failure> {
         let written = &self.host_and_port;
-        let mut addresses = written.to_socket_addrs().map_err(|error| Failure::usage(flag, format!("{written}: {error}")))?;
+        let mut addresses =
+            written.to_socket_addrs().map_err(|error| Failure::usage(flag, format!("{written}: {error}")))?;
         addresses.next().ok_or_else(|| Failure::usage(flag, format!("{written}: the name has no address")))
+    }
+}
+
+impl std::fmt::Display for ListenAddress {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.host_and_port)
     }
 }
 

@@ -1,7 +1,10 @@
 //! Arguments to a validated configuration, then run: one file a subcommand.
 
 mod address;
+pub mod development;
 mod failure;
+pub mod files;
+mod hints;
 mod logging;
 mod serve;
 mod signals;
