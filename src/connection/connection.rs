@@ -1,6 +1,7 @@
 //! One client from its first byte to its last.
 
 use std::io::{self, Read, Write};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rustls::HandshakeKind;
@@ -11,7 +12,7 @@ use super::service::{PeerInfo, Service};
 use super::{PeerId, plaintext};
 use crate::limits::Limits;
 use crate::metrics::{Disconnect, Metrics};
-use crate::tls::{Agreement, Identity, Outgoing, Session};
+use crate::tls::{Agreement, Outgoing, Session};
 
 /// One client's connection: session, framing, replies in order, phase and deadlines; but no socket and no clock.
 ///
@@ -267,11 +268,9 @@ impl<S: Service> Connection<S> {
             self.framing.info.agreement = Some(agreement);
         }
         self.enter(Phase::Open, turn.now.instant);
-        if let Some(leaf) = self.session.peer_certificates().first() {
-            match Identity::from_der(leaf) {
-                Ok(identity) => self.framing.info.identity = Some(identity.into()),
-                Err(error) => return self.refuse(Disconnect::Certificate, error.to_string(), turn),
-            }
+        match self.session.identify() {
+            Ok(identity) => self.framing.info.identity = identity.map(Arc::new),
+            Err(error) => return self.refuse(Disconnect::Certificate, error.to_string(), turn),
         }
         match self.refusal {
             Some(reason) => self.refuse(reason, String::new(), turn),
@@ -468,7 +467,8 @@ impl<S: Service> Connection<S> {
             output.clear();
             output.append(plaintext::hint(input));
         }
-        self.detail = Some(error.to_string().into());
+        let detail = self.session.refusal().map_or_else(|| error.to_string(), |refusal| refusal.to_string());
+        self.detail = Some(detail.into());
         self.framing.end(reason, turn.scratch);
         self.enter(Phase::Draining, turn.now.instant);
     }

@@ -11,7 +11,7 @@ use super::{Server, touch};
 use crate::connection::{Connection, PeerInfo, Service, Turn};
 use crate::metrics::Disconnect;
 use crate::net::{AcceptError, Net};
-use crate::tls::Session;
+use crate::tls::{ServerPolicy, Session};
 
 /// How long accepting pauses when the process is out of descriptors: no event tells when one is free again.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -35,15 +35,21 @@ pub struct ListenerConfig {
 pub enum Security {
     /// Not at all.
     Plain,
-    /// By TLS with this configuration.
-    Tls(Arc<rustls::ServerConfig>),
+    /// By TLS under this policy.
+    Tls(Arc<ServerPolicy>),
 }
 
 impl Security {
-    fn session(&self) -> Result<Session, rustls::Error> {
+    /// Whether bytes are encrypted.
+    #[must_use]
+    pub fn is_tls(&self) -> bool {
+        matches!(self, Self::Tls(_))
+    }
+
+    fn session(&self) -> Session {
         match self {
-            Self::Plain => Ok(Session::plain()),
-            Self::Tls(config) => Session::server(Arc::clone(config)),
+            Self::Plain => Session::plain(),
+            Self::Tls(policy) => Session::accept(Arc::clone(policy)),
         }
     }
 }
@@ -157,11 +163,9 @@ impl<N: Net, S: Service> Server<N, S> {
             return;
         }
         let id = self.peers.next_id();
-        let session = match (security.session(), self.net.register(&mut socket, id.token())) {
-            (Ok(session), Ok(())) => session,
-            (Err(error), _) => return tracing::warn!(%error, "a TLS session cannot be made"),
-            (_, Err(error)) => return tracing::warn!(%error, "a socket cannot be watched"),
-        };
+        if let Err(error) = self.net.register(&mut socket, id.token()) {
+            return tracing::warn!(%error, "a socket cannot be watched");
+        }
         let local = self.local_address(listener, &socket);
         let info = PeerInfo::new(id, listener, address, local);
         let mut turn = Turn {
@@ -173,7 +177,7 @@ impl<N: Net, S: Service> Server<N, S> {
             effects: &mut self.effects,
             now: self.now,
         };
-        let connection = Connection::new(session, info, idle_timeout, refusal, &mut turn);
+        let connection = Connection::new(security.session(), info, idle_timeout, refusal, &mut turn);
         self.peers.insert(Peer::new(socket, connection));
         if let Some(peer) = self.peers.get_mut(id) {
             touch(peer, &mut self.touched);
