@@ -1,1 +1,3 @@
-//! services
+//! What is served.
+
+pub mod xmlrpc;
