@@ -130,12 +130,12 @@ fn faults_have_pythons_text() {
     }
     for (document, expected) in [
         ("", "<class 'xml.parsers.expat.ExpatError'>:no element found: line 1, column 0"),
-        ("hello", "<class 'xml.parsers.expat.ExpatError'>:syntax error: line 1, column "),
+        ("hello", "<class 'xml.parsers.expat.ExpatError'>:syntax error: line 1, column 0"),
         ("<methodCall/>", "<class 'xmlrpc.client.ResponseError'>:<methodName> is missing"),
         ("<?xml version='1.0' encoding='klingon'?><a/>", "<class 'LookupError'>:unknown encoding: klingon"),
     ] {
         let fault = bench.post(document.as_bytes()).expect_err("a fault");
-        assert!(fault.code == 1 && fault.text.starts_with(expected), "{fault}");
+        assert_eq!((fault.code, fault.text.as_str()), (1, expected), "{document}");
     }
 }
 
