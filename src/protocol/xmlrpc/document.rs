@@ -142,8 +142,9 @@ impl<'a> Document<'a> {
 
     /// The next tag; text other than white space is an error.
     pub(super) fn tag(&mut self) -> Result<Tag, ParseError> {
-        let mut text = Cow::Borrowed("");
         loop {
+            // Each piece is looked at alone: comments can cut white space into very many.
+            let mut text = Cow::Borrowed("");
             match self.token(&mut text)? {
                 Token::Open(element) => return Ok(Tag::Open(element)),
                 Token::Close => return Ok(Tag::Close),

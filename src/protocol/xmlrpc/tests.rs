@@ -174,6 +174,16 @@ fn entity_bombs_are_refused_before_they_go_off() {
 }
 
 #[test]
+fn documents_in_very_many_pieces_take_linear_time() {
+    let pieces = |piece: &str| piece.repeat(200_000);
+    let document = call(&format!("{}<params>{}</params>", pieces(" <!---->"), pieces("&#32;")));
+    assert_eq!(parse_call(document.as_bytes(), &Bounds::default()), Ok(("f".to_owned(), vec![])));
+    for piece in ["&lt;", "<![CDATA[x]]>", "x<!---->"] {
+        assert!(matches!(value(&pieces(piece)), Ok(Value::String(text)) if text.len() == 200_000), "{piece}");
+    }
+}
+
+#[test]
 fn every_bound_is_kept() {
     let nested = |depth: usize| {
         let (open, close) = ("<array><data><value>", "</value></data></array>");
