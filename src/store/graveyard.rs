@@ -24,9 +24,9 @@ struct DroppedTable {
 }
 
 impl Graveyard {
-    /// Takes a block of data.
-    pub(super) fn bury(&mut self, block: Vec<u8>) {
-        if block.capacity() >= SMALL {
+    /// Takes a block of data, if there is one.
+    pub(super) fn bury(&mut self, block: Option<Vec<u8>>) {
+        if let Some(block) = block.filter(|block| block.capacity() >= SMALL) {
             self.block_bytes += block.capacity();
             self.blocks.push(block);
         }
@@ -70,7 +70,7 @@ impl Graveyard {
             };
             table.held -= segment.held();
             for page in segment.into_pages() {
-                self.bury(page);
+                self.bury(Some(page));
             }
         }
     }
@@ -83,8 +83,8 @@ mod tests {
     #[test]
     fn a_large_block_goes_in_pieces() {
         let mut graveyard = Graveyard::default();
-        graveyard.bury(vec![1; 3 * STEP_BYTES + 5]);
-        graveyard.bury(vec![1; SMALL - 1]);
+        graveyard.bury(Some(vec![1; 3 * STEP_BYTES + 5]));
+        graveyard.bury(Some(vec![1; SMALL - 1]));
         let mut steps = 0;
         while !graveyard.is_empty() {
             let held = graveyard.held();

@@ -21,8 +21,6 @@ mod tests;
 mod typed;
 mod watch;
 
-use std::time::Duration;
-
 use siphasher::sip::SipHasher13;
 
 pub use entry::{Entry, Expiry, Kind};
@@ -142,13 +140,9 @@ impl Store {
 
     fn discard(&mut self, found: Found, key: &[u8]) {
         let block = self.table.remove(found);
-        self.bury(block);
+        self.graveyard.bury(block);
         self.watches.changed(key, false);
         self.reset_if_hollow();
-    }
-
-    fn bury(&mut self, block: Option<Vec<u8>>) {
-        block.into_iter().for_each(|block| self.graveyard.bury(block));
     }
 
     /// Gives the directory of a large table back when nothing is left in it.
@@ -197,7 +191,7 @@ impl Store {
     fn put(&mut self, hash: u64, draft: Draft<'_>) -> Result<(), StoreError> {
         let key = draft.key;
         let block = self.table.put(hash, draft).map_err(|_full| StoreError::OutOfMemory)?;
-        self.bury(block);
+        self.graveyard.bury(block);
         self.watches.changed(key, true);
         Ok(())
     }

@@ -1,5 +1,7 @@
 //! One segment of the table: a few hundred records whose hashes begin with the same bits.
 
+use std::ops::{AddAssign, SubAssign};
+
 use hashbrown::HashTable;
 use siphasher::sip::SipHasher13;
 
@@ -18,6 +20,22 @@ pub(super) struct Totals {
     pub(super) held: usize,
     pub(super) len: usize,
     pub(super) timed: usize,
+}
+
+impl AddAssign for Totals {
+    fn add_assign(&mut self, other: Self) {
+        self.held += other.held;
+        self.len += other.len;
+        self.timed += other.timed;
+    }
+}
+
+impl SubAssign for Totals {
+    fn sub_assign(&mut self, other: Self) {
+        self.held -= other.held;
+        self.len -= other.len;
+        self.timed -= other.timed;
+    }
 }
 
 /// How a step of eviction chooses, and how much.
@@ -242,7 +260,7 @@ impl Segment {
             }
             gone(arena.key(*place).unwrap_or_default());
             *timed -= 1;
-            arena.remove(*place).into_iter().for_each(|block| graveyard.bury(block));
+            graveyard.bury(arena.remove(*place));
             false
         });
         self.tidy(hasher);
@@ -275,7 +293,7 @@ impl Segment {
             freed += self.arena.weight(place);
             gone(self.arena.key(place).unwrap_or_default());
             self.timed -= usize::from(timed);
-            self.arena.remove(place).into_iter().for_each(|block| graveyard.bury(block));
+            graveyard.bury(self.arena.remove(place));
         }
         if self.arena.wastes_a_page() {
             self.compact();
@@ -311,17 +329,18 @@ impl Segment {
         }
     }
 
-    /// Divides a segment by the next bit of the hashes: zeros, then ones.
-    pub(super) fn split(mut self, hasher: &SipHasher13) -> (Self, Self) {
+    /// Divides the segment by the next bit of the hashes: the zeros stay, the ones are returned.
+    pub(super) fn split(&mut self, hasher: &SipHasher13) -> Self {
         let bit = 1 << (63 - self.depth);
-        let mut zeros = Self::new(self.depth + 1, self.prefix);
         let mut ones = Self::new(self.depth + 1, self.prefix | bit);
-        for place in &self.table {
-            let hash = hasher.hash(self.arena.key(*place).unwrap_or_default());
-            let half = if hash & bit == 0 { &mut zeros } else { &mut ones };
-            half.adopt(hash, &mut self.arena, *place, hasher);
+        let zeros = Self::new(self.depth + 1, self.prefix);
+        let mut old = std::mem::replace(self, zeros);
+        for place in &old.table {
+            let hash = hasher.hash(old.arena.key(*place).unwrap_or_default());
+            let half = if hash & bit == 0 { &mut *self } else { &mut ones };
+            half.adopt(hash, &mut old.arena, *place, hasher);
         }
-        (zeros, ones)
+        ones
     }
 
     /// Takes over all records of the other half, and its share of the hashes.

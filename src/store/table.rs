@@ -121,25 +121,12 @@ impl Table {
         let segment = self.segments.get_mut(index)?;
         let before = segment.totals();
         let result = change(segment, &self.hasher);
-        let after = segment.totals();
+        self.totals += segment.totals();
+        self.totals -= before;
         if let Some(due) = self.due.get_mut(index) {
             *due = segment.due();
         }
-        self.add(after);
-        self.subtract(before);
         Some(result)
-    }
-
-    fn add(&mut self, totals: Totals) {
-        self.totals.held += totals.held;
-        self.totals.len += totals.len;
-        self.totals.timed += totals.timed;
-    }
-
-    fn subtract(&mut self, totals: Totals) {
-        self.totals.held -= totals.held;
-        self.totals.len -= totals.len;
-        self.totals.timed -= totals.timed;
     }
 
     /// Stores a record, in the place of the one with the same key if there is one. The block that is no longer needed.
@@ -266,20 +253,14 @@ impl Table {
             self.slots = slots;
             self.bits += 1;
         }
-        let Some(segment) = self.segments.get_mut(index) else { return false };
-        let before = segment.totals();
-        let old = std::mem::replace(&mut **segment, Segment::new(0, 0));
-        let (zeros, ones) = old.split(&self.hasher);
-        let totals = [zeros.totals(), ones.totals()];
-        let (due, ones_due) = (zeros.due(), ones.due());
-        **segment = zeros;
+        let Some(ones) = self.change(index, Segment::split) else { return false };
+        self.totals += ones.totals();
+        let due = ones.due();
         let new = self.segments.insert(Box::new(ones));
-        self.due.resize(self.due.len().max(new + 1), NEVER);
-        for (number, value) in [(index, due), (new, ones_due)] {
-            self.due.get_mut(number).into_iter().for_each(|due| *due = value);
+        match self.due.get_mut(new) {
+            Some(vacant) => *vacant = due,
+            None => self.due.push(due),
         }
-        totals.into_iter().for_each(|half| self.add(half));
-        self.subtract(before);
         self.assign(new);
         true
     }
@@ -294,9 +275,8 @@ impl Table {
         }
         let Some(other_half) = self.segments.try_remove(other) else { return };
         self.due.get_mut(other).into_iter().for_each(|due| *due = NEVER);
-        let totals = other_half.totals();
+        self.totals -= other_half.totals();
         self.change(index, |segment, hasher| segment.merge(*other_half, hasher));
-        self.subtract(totals);
         self.assign(index);
     }
 
@@ -316,10 +296,7 @@ impl Table {
     pub(super) fn check(&self) {
         let mut totals = Totals::default();
         for (index, segment) in &self.segments {
-            let own = segment.check();
-            totals.held += own.held;
-            totals.len += own.len;
-            totals.timed += own.timed;
+            totals += segment.check();
             assert_eq!(self.due[index], segment.due());
             assert_eq!(self.index(segment.prefix()), index);
         }
