@@ -26,8 +26,9 @@ pub struct Turn<'a, S> {
 impl<S> Turn<'_, S> {
     /// The service, and the surroundings of one request of `peer`.
     fn exchange<'a>(&'a mut self, peer: &'a PeerInfo, replies: &'a mut Replies) -> (&'a mut S, Exchange<'a>) {
-        let Self { service, metrics, limits, mailbox, now, .. } = self;
-        (service, Exchange { peer, now: *now, limits, metrics, replies, mailbox })
+        let Self { service, scratch, metrics, limits, mailbox, now } = self;
+        let disconnects = &mut scratch.disconnects;
+        (service, Exchange { peer, now: *now, limits, metrics, replies, mailbox, disconnects })
     }
 }
 

@@ -96,6 +96,7 @@ pub struct Exchange<'a> {
     pub metrics: &'a mut Metrics,
     pub(super) replies: &'a mut Replies,
     pub(super) mailbox: &'a Mailbox,
+    pub(super) disconnects: &'a mut Vec<(PeerId, Disconnect)>,
 }
 
 impl Exchange<'_> {
@@ -109,6 +110,13 @@ impl Exchange<'_> {
     /// Replies to later requests wait behind it.
     pub fn defer(&mut self) -> Deferred {
         self.mailbox.deferred(self.peer.id, self.replies.defer())
+    }
+
+    /// Closes another connection, for `reason`, once the replies it is owed have been sent.
+    ///
+    /// One that is gone already is left alone. A service closes its own connection by the result of `serve`.
+    pub fn disconnect(&mut self, peer: PeerId, reason: Disconnect) {
+        self.disconnects.push((peer, reason));
     }
 
     /// How many more reply bytes fit before this peer is throttled. A streaming service (echo) answers no more than

@@ -244,6 +244,12 @@ impl<N: Net, S: Service> Server<N, S> {
                 touch(peer, &mut self.touched);
             }
         }
+        while let Some((id, reason)) = self.scratch.disconnects.pop() {
+            if let Some(peer) = self.peers.get_mut(id) {
+                peer.connection.end(reason, self.now.instant, &mut self.scratch);
+                touch(peer, &mut self.touched);
+            }
+        }
         self.tick_in = self.service.tick(self.now);
     }
 

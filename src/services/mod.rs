@@ -1,5 +1,6 @@
 //! What is served: each built-in service is an ordinary [`Service`](crate::connection::Service).
 
 mod echo;
+pub mod resp;
 
 pub use echo::Echo;
