@@ -298,10 +298,8 @@ impl Filter {
         let user = client.names.as_ref().map(|names| names.user.as_slice()).filter(|user| !user.is_empty());
         let is_user = |wanted: &Vec<u8>| user.unwrap_or(b"default") == wanted.as_slice();
         let is_address = |wanted: &Vec<u8>| client.address.to_string().as_bytes() == wanted.as_slice();
-        !self.nobody
-            && !(self.keep_caller && client.id == caller)
-            && self.user.as_ref().is_none_or(is_user)
-            && self.address.as_ref().is_none_or(is_address)
+        let is_spared = self.nobody || (self.keep_caller && client.id == caller);
+        !is_spared && self.user.as_ref().is_none_or(is_user) && self.address.as_ref().is_none_or(is_address)
     }
 }
 

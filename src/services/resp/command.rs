@@ -149,7 +149,7 @@ pub fn find(name: &[u8]) -> Option<(CommandId, &'static Command)> {
 
 /// Finds a subcommand by its own name, in any case.
 #[must_use]
-pub fn find_subcommand(container: &Command, name: &[u8]) -> Option<(CommandId, &'static Command)> {
+pub(super) fn find_subcommand(container: &Command, name: &[u8]) -> Option<(CommandId, &'static Command)> {
     let start = hash(hash(OFFSET, container.name.as_bytes()), b"|");
     probe(hash(start, name), |command| {
         let own = command.name.split_once('|').filter(|(parent, _)| *parent == container.name);
@@ -158,7 +158,7 @@ pub fn find_subcommand(container: &Command, name: &[u8]) -> Option<(CommandId, &
 }
 
 /// The subcommands of a container.
-pub fn subcommands(container: &'static Command) -> impl Iterator<Item = &'static Command> + Clone {
+pub(super) fn subcommands(container: &'static Command) -> impl Iterator<Item = &'static Command> + Clone {
     COMMANDS.iter().filter(|command| command.container() == Some(container.name))
 }
 
@@ -166,6 +166,7 @@ const SLOTS: usize = 512;
 const EMPTY: u8 = u8::MAX;
 
 /// An open-addressed table of places in [`COMMANDS`], built when the program is compiled.
+#[expect(clippy::indexing_slicing, reason = "evaluated by the compiler")]
 static INDEX: [u8; SLOTS] = {
     assert!(COMMANDS.len() < EMPTY as usize && COMMANDS.len() * 2 < SLOTS);
     let mut index = [EMPTY; SLOTS];
@@ -258,8 +259,8 @@ mod tests {
         ] {
             let (mut decoder, mut arguments) = (Decoder::default(), Arguments::default());
             let line = format!("{line}\r\n");
-            let decoded = decoder.decode(line.as_bytes(), &RequestLimits::new(1000), &mut arguments);
-            let (request, _) = decoded.unwrap().unwrap();
+            let parsed = decoder.decode(line.as_bytes(), &RequestLimits::new(1000), &mut arguments);
+            let (request, _) = parsed.unwrap().unwrap();
             let (_, command) = find(request.get(0).unwrap()).unwrap();
             let keys: Vec<_> = command.keys_of(request).map(String::from_utf8_lossy).collect();
             assert_eq!((keys.join(" ").as_str(), keys.len()), (expected, command.key_count(&request)));

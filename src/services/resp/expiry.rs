@@ -1,6 +1,6 @@
 //! When keys cease to exist.
 
-use super::call::{Call, Failure};
+use super::call::{Call, Failure, quoted};
 use crate::protocol::resp::parse_integer;
 
 /// How an argument gives a time: in seconds or milliseconds, from now or since the Unix epoch.
@@ -63,6 +63,7 @@ pub(super) fn pexpireat(call: &mut Call<'_, '_>) -> Result<(), Failure> {
 
 /// The options of `EXPIRE`: when the new time may be set.
 #[derive(Clone, Copy, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "four options that are there or not")]
 struct Conditions {
     if_none: bool,
     if_some: bool,
@@ -79,7 +80,7 @@ impl Conditions {
                 b"XX" => &mut conditions.if_some,
                 b"GT" => &mut conditions.if_later,
                 b"LT" => &mut conditions.if_earlier,
-                _ => return Err(Failure::from([b"ERR Unsupported option ", option].concat())),
+                _ => return Err(Failure::from([b"ERR Unsupported option ", quoted(option, 128)].concat())),
             };
             *condition = true;
         }

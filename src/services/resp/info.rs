@@ -119,7 +119,7 @@ fn commands(call: &Call<'_, '_>, report: &mut Report) {
 }
 
 fn keyspace(call: &Call<'_, '_>, report: &mut Report) {
-    if call.store.len() > 0 {
+    if !call.store.is_empty() {
         let (keys, timed) = (call.store.len(), call.store.timed_len());
         report.field("db0", format_args!("keys={keys},expires={timed},avg_ttl=0"));
     }

@@ -62,7 +62,9 @@ fn named(name: &[u8]) -> Option<&'static Command> {
 pub(super) fn command(call: &mut Call<'_, '_>) -> Result<(), Failure> {
     let mut reply = call.reply();
     reply.array(commands().count());
-    commands().for_each(|command| write_info(&mut reply, command));
+    for command in commands() {
+        write_info(&mut reply, command);
+    }
     Ok(())
 }
 
@@ -93,20 +95,30 @@ fn write_info(reply: &mut Encoder<'_>, command: &'static Command) {
     reply.integer(i64::from(command.arity));
     let flags = flags(command);
     reply.set(flags.len());
-    flags.iter().for_each(|flag| reply.simple(flag));
-    [first, last, step].into_iter().for_each(|position| reply.integer(i64::from(position)));
+    for flag in flags {
+        reply.simple(flag);
+    }
+    for position in [first, last, step] {
+        reply.integer(i64::from(position));
+    }
     let categories = categories(command);
     reply.set(categories.len());
-    categories.iter().for_each(|category| reply.simple(&format!("@{category}")));
+    for category in categories {
+        reply.simple(&format!("@{category}"));
+    }
     // Hints for proxies that spread commands over servers: there is one server.
     reply.array(0);
     let specs = command.keys.iter().flatten();
     reply.array(specs.clone().count());
-    specs.for_each(|spec| write_key_spec(reply, spec));
+    for spec in specs {
+        write_key_spec(reply, spec);
+    }
     // One level deep: a subcommand has no subcommands.
     let subcommands = subcommands(command);
     reply.array(subcommands.clone().count());
-    subcommands.for_each(|command| write_info(reply, command));
+    for command in subcommands {
+        write_info(reply, command);
+    }
 }
 
 fn write_key_spec(reply: &mut Encoder<'_>, spec: &KeySpec) {
@@ -114,7 +126,9 @@ fn write_key_spec(reply: &mut Encoder<'_>, spec: &KeySpec) {
     reply.map(3);
     reply.bulk(b"flags");
     reply.set(usage.clone().count());
-    usage.for_each(|word| reply.simple(word));
+    for word in usage {
+        reply.simple(word);
+    }
     reply.bulk(b"begin_search");
     reply.map(2);
     reply.bulk(b"type");
@@ -196,7 +210,9 @@ pub(super) fn list(call: &mut Call<'_, '_>) -> Result<(), Failure> {
     };
     let mut reply = call.reply();
     reply.array(wanted.len());
-    wanted.iter().for_each(|command| reply.bulk(command.name.as_bytes()));
+    for command in wanted {
+        reply.bulk(command.name.as_bytes());
+    }
     Ok(())
 }
 
@@ -218,7 +234,9 @@ pub(super) fn getkeys(call: &mut Call<'_, '_>) -> Result<(), Failure> {
     let keys: Vec<&[u8]> = command.keys_of(request).collect();
     let mut reply = call.reply();
     reply.array(keys.len());
-    keys.iter().for_each(|key| reply.bulk(key));
+    for key in keys {
+        reply.bulk(key);
+    }
     Ok(())
 }
 

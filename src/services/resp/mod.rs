@@ -13,10 +13,12 @@
 //! - One command costs the loop a bounded time: see [`RespOptions`] for the bounds on keys named, keys searched and
 //!   the work of `LCS`. A reply is no longer than a request may be.
 //! - `INCRBYFLOAT` adds in exact decimal where both numbers have at most 17 places, so it shows no rounding where
-//!   Redis's 80-bit numbers do.
+//!   Redis's 80-bit numbers do, and takes no number beyond the range of 64-bit floating point.
 //! - `OBJECT ENCODING` tells what Redis would choose for such a value when it is set; `OBJECT REFCOUNT` is 1. Idle time
 //!   and access frequency of keys are not kept.
 //! - Times have a resolution of one millisecond, `TIME`'s too.
+
+#![expect(clippy::unnecessary_wraps, reason = "all command handlers have the same signature")]
 
 mod call;
 mod client;
@@ -265,7 +267,7 @@ fn answer(
         Err(failure) => failure,
     };
     core.rejected += 1;
-    transaction::spoil(session);
+    let refusal = transaction::spoil(session, store, name, refusal);
     Encoder::new(exchange.reply(), session.protocol).error(refusal.text());
     Ok(())
 }

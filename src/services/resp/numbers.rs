@@ -76,7 +76,10 @@ impl Number {
             return Some(Self::Decimal(units));
         }
         let number: f64 = std::str::from_utf8(text).ok()?.parse().ok()?;
-        (!number.is_nan()).then_some(Self::Binary(number))
+        // What is written in digits and not zero must not become infinite or zero.
+        let mut mantissa = text.iter().take_while(|byte| !matches!(byte, b'e' | b'E'));
+        let is_out_of_range = !number.is_normal() && mantissa.any(|digit| matches!(digit, b'1'..=b'9'));
+        (!number.is_nan() && !is_out_of_range).then_some(Self::Binary(number))
     }
 
     /// `None` when the sum is infinite or no number.
@@ -179,7 +182,9 @@ mod tests {
 
     #[test]
     fn what_is_no_number_is_refused() {
-        for text in ["", " 1", "1 ", "abc", "1.2.3", "--1", "e5", ".", "nan", "-", "1e", "1\0"] {
+        for text in
+            ["", " 1", "1 ", "abc", "1.2.3", "--1", "e5", ".", "nan", "-", "1e", "1\0", "1e999", "-1e999", "1e-999"]
+        {
             assert_eq!(Number::parse(text.as_bytes()), None, "{text:?}");
         }
         assert_eq!(sum("inf", "1"), None);

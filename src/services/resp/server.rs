@@ -33,10 +33,11 @@ pub(super) fn select(call: &mut Call<'_, '_>) -> Result<(), Failure> {
 
 /// There is one database, 0.
 pub(super) fn check_database(index: &[u8]) -> Result<(), Failure> {
-    match parse_integer(index).and_then(|index| i32::try_from(index).ok()) {
+    match parse_integer(index).map(i32::try_from) {
         None => Err(Failure::NOT_AN_INTEGER),
-        Some(0) => Ok(()),
-        Some(_) => Err(Failure::new("ERR DB index is out of range")),
+        Some(Ok(0)) => Ok(()),
+        Some(Ok(_)) => Err(Failure::new("ERR DB index is out of range")),
+        Some(Err(_)) => Err(Failure::new("ERR value is out of range, value must between -2147483648 and 2147483647")),
     }
 }
 

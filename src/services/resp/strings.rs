@@ -132,16 +132,14 @@ fn set_with(call: &mut Call<'_, '_>, options: SetOptions<'_>) -> Result<(), Fail
     call.ok()
 }
 
-/// Stores a string. A time that has passed means that the key is gone at once.
+/// Stores a string. With a time that has passed the key comes and goes at once, which those who watch it see.
 fn store(call: &mut Call<'_, '_>, key: &[u8], value: &[u8], expiry: Expiry) -> Result<(), Failure> {
     let now = call.now();
-    if let Expiry::At(at) = expiry
-        && at <= now.unix_ms
-    {
+    call.store.set(key, Kind::Bytes, value, expiry, now)?;
+    if matches!(expiry, Expiry::At(at) if at <= now.unix_ms) {
         call.store.remove(key, now);
-        return Ok(());
     }
-    Ok(call.store.set(key, Kind::Bytes, value, expiry, now)?)
+    Ok(())
 }
 
 pub(super) fn setnx(call: &mut Call<'_, '_>) -> Result<(), Failure> {
@@ -208,7 +206,7 @@ pub(super) fn msetnx(call: &mut Call<'_, '_>) -> Result<(), Failure> {
 }
 
 fn check_pairs(call: &Call<'_, '_>) -> Result<(), Failure> {
-    if call.request.len() % 2 == 0 { Err(Failure::arity(call.command)) } else { Ok(()) }
+    if call.request.len().is_multiple_of(2) { Err(Failure::arity(call.command)) } else { Ok(()) }
 }
 
 fn set_pairs(call: &mut Call<'_, '_>) -> Result<(), Failure> {

@@ -134,7 +134,7 @@ fn what_is_not_the_protocol_ends_the_connection_with_a_word() {
         assert_eq!(bench.send(&mut client, input), (reply.to_vec(), Some(ending)));
     }
     let mut client = bench.connect(2, 2);
-    let (reply, ending) = bench.send(&mut client, &[b'x'; 70_000]);
+    let (reply, ending) = bench.send(&mut client, &b"x".repeat(70_000));
     assert_eq!(reply, b"-ERR Protocol error: too big inline request\r\n");
     assert_eq!(ending, Some(Disconnect::TooLarge));
 }

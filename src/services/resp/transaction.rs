@@ -41,11 +41,19 @@ pub(super) fn queue(call: &mut Call<'_, '_>, raw: &[u8]) -> Result<(), Failure> 
     Ok(())
 }
 
-/// A command was refused: if it belongs to a transaction, none of that will be executed.
-pub(super) fn spoil(session: &mut RespSession) {
+/// A command was refused: if it belongs to a transaction, none of that will be executed. Returns what to reply.
+pub(super) fn spoil(session: &mut RespSession, store: &mut Store, name: &[u8], refusal: Failure) -> Failure {
+    if name.eq_ignore_ascii_case(b"exec") {
+        // An EXEC that is refused ends the transaction all the same.
+        session.transaction = None;
+        forget_watches(session, store);
+        let reason = refusal.text().strip_prefix(b"ERR ").unwrap_or(refusal.text());
+        return Failure::from([b"EXECABORT Transaction discarded because of: ", reason].concat());
+    }
     if let Some(transaction) = session.transaction.as_mut() {
         **transaction = Transaction { failed: true, ..Transaction::default() };
     }
+    refusal
 }
 
 pub(super) fn discard(call: &mut Call<'_, '_>) -> Result<(), Failure> {
@@ -110,7 +118,7 @@ pub(super) fn watch(call: &mut Call<'_, '_>) -> Result<(), Failure> {
         return Err(Failure::new("ERR WATCH inside MULTI is not allowed"));
     }
     let most = call.core.options.keys_per_command;
-    let watches = call.session.watches.get_or_insert_default();
+    let watches = &mut call.session.watches;
     if watches.len() + call.request.len() - 1 > most {
         return Err(Failure::from(format!("ERR too many watched keys: at most {most} are served")));
     }
@@ -130,8 +138,7 @@ pub(super) fn unwatch(call: &mut Call<'_, '_>) -> Result<(), Failure> {
 
 fn has_watched_key_changed(call: &mut Call<'_, '_>) -> bool {
     let now = call.now();
-    let Some(watches) = &call.session.watches else { return false };
-    watches.iter().any(|watch| {
+    call.session.watches.iter().any(|watch| {
         // Looking at the key lets its expiry count as a change.
         call.store.contains(&watch.key, now);
         call.store.version(&watch.key) != watch.version
@@ -140,7 +147,7 @@ fn has_watched_key_changed(call: &mut Call<'_, '_>) -> bool {
 
 /// Watches nothing any more.
 pub(super) fn forget_watches(session: &mut RespSession, store: &mut Store) {
-    for watch in session.watches.take().into_iter().flat_map(|watches| *watches) {
+    for watch in std::mem::take(&mut session.watches) {
         store.unwatch(&watch.key);
     }
 }
