@@ -11,6 +11,7 @@ mod pem;
 mod policy;
 mod resolver;
 mod revocation;
+mod self_check;
 #[cfg(test)]
 mod testing;
 mod tickets;
@@ -21,4 +22,5 @@ pub use identity::{Anchor, AnchorKind, Identity};
 pub use key_exchange::{PostQuantum, is_post_quantum};
 pub use pem::{PemError, Source};
 pub use policy::{Choice, ClientAuth, Handshake, PolicyError, PolicyOptions, ServerPolicy, TlsMin};
+pub use self_check::self_handshake;
 pub use trust::{ClientTrust, Refusal, ServerTrust, TrustError, Witness};
