@@ -62,6 +62,7 @@ fn deliver<S: SideData>(to: &mut ConnectionCommon<S>, mut bytes: &[u8]) -> Resul
     Ok(())
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "it is handed to map_err")]
 fn in_memory(error: std::io::Error) -> Error {
     Error::General(error.to_string())
 }
