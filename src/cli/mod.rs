@@ -1,4 +1,5 @@
 //! Arguments to a validated configuration, then run: one file a subcommand.
 
+pub mod certs;
 pub mod development;
 pub mod files;

@@ -12,15 +12,18 @@ mod policy;
 mod resolver;
 mod revocation;
 mod self_check;
+mod strictness;
 #[cfg(test)]
 mod testing;
 mod tickets;
 mod trust;
 
-pub use certificate::{Certificate, Unreadable, date, fingerprint, hex};
+pub use certificate::{Certificate, Unreadable, date, fingerprint, hex, shown_name};
 pub use identity::{Anchor, AnchorKind, Identity};
 pub use key_exchange::{PostQuantum, is_post_quantum};
 pub use pem::{PemError, Source};
 pub use policy::{Choice, ClientAuth, Handshake, PolicyError, PolicyOptions, ServerPolicy, TlsMin};
+pub use revocation::revoked_serials;
 pub use self_check::self_handshake;
+pub use strictness::{Objection, Purpose, Verifier, examine};
 pub use trust::{ClientTrust, Refusal, ServerTrust, TrustError, Witness};
