@@ -210,3 +210,6 @@ fn days(moment: u64, now: u64) -> String {
         (_, behind) => format!("{behind} days ago"),
     }
 }
+
+#[cfg(test)]
+mod tests;
