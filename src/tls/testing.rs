@@ -10,7 +10,7 @@ use rustls_pki_types::{CertificateDer, UnixTime};
 
 use super::authority::{Authority, Issued, KeyKind, Role, Subject};
 use super::policy::{Choice, Handshake, PolicyOptions, ServerPolicy};
-use super::{ServerTrust, Source, Witness};
+use super::{ServerTrust, Session, Source, Witness};
 
 /// The moment at which test certificates are made.
 pub(crate) const NOW: u64 = 1_800_000_000;
@@ -110,6 +110,15 @@ pub(crate) fn client_config(
             builder.with_client_auth_cert(chain, key.private_key().expect("a key")).expect("a pair")
         }
     })
+}
+
+/// Both ends of a new connection, as the loop drives them.
+pub(crate) fn sessions() -> (Session, Session) {
+    let (world, clock) = (World::new(), Clock::at(NOW));
+    let policy = ServerPolicy::new(world.options(&clock)).expect("a policy");
+    let name = "localhost".try_into().expect("a name");
+    let client = Session::client(world.client_config(None, &clock), name).expect("a usable configuration");
+    (Session::accept(Arc::new(policy)), client)
 }
 
 /// Both ends of a finished handshake.

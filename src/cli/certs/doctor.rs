@@ -13,6 +13,7 @@ use rustls::{ClientConfig, ClientConnection, HandshakeKind, SignatureScheme, Sup
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 
 use super::{CertsError, Outcome, days};
+use crate::cli::connect::host_and_port;
 use crate::cli::files;
 use crate::tls::{Certificate, Refusal, ServerTrust, Source, date, examine as objections, is_post_quantum, shown_name};
 
@@ -31,10 +32,10 @@ pub(super) struct Address {
 impl Address {
     /// Reads `host:port`, `1.2.3.4:port` or `[::1]:port`.
     pub(super) fn parse(text: &str) -> Option<Self> {
-        let (host, port) = text.rsplit_once(':')?;
-        let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
-        let plausible = !host.is_empty() && !host.contains(['/', '\\']);
-        Some(Self { host: host.to_owned(), port: port.parse().ok()? }).filter(|_| plausible)
+        let (host, port) = host_and_port(text).ok()?;
+        let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(&host).to_owned();
+        let plausible = !host.contains(['/', '\\']);
+        plausible.then_some(Self { host, port })
     }
 }
 

@@ -12,13 +12,16 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use clap::{Args, Subcommand, ValueEnum};
 
+use super::Failure;
 use super::files::FileError;
 use crate::tls::authority::{AuthorityError, KeyKind};
 use crate::tls::{PemError, TrustError, Unreadable};
 
-/// Make and examine certificates.
+/// Make and examine certificates
+///
+/// A private CA, what it issues and revokes, and what verifiers make of any certificate or live server.
 #[derive(Args, Clone, Debug)]
-pub struct CertsArgs {
+pub(super) struct CertsArgs {
     #[command(subcommand)]
     command: Command,
 }
@@ -148,12 +151,11 @@ enum CertsError {
     Output(#[from] std::io::Error),
 }
 
-impl CertsError {
-    /// 2 for what the caller can put right on the command line or in its files, 1 for the rest.
-    fn exit_code(&self) -> u8 {
-        match self {
-            Self::Connection(_) | Self::Output(_) => 1,
-            _ => 2,
+impl From<CertsError> for Failure {
+    fn from(error: CertsError) -> Self {
+        match error {
+            CertsError::Connection(_) | CertsError::Output(_) => Self::Other(error.to_string()),
+            _ => Self::Usage(error.to_string()),
         }
     }
 }
@@ -167,19 +169,14 @@ enum Outcome {
     Faulty,
 }
 
-/// Runs `latchkey certs`. Answers go to stdout, advice and errors to stderr.
+/// Does what was asked, with the answers on stdout. Exit code 1 when `check` found something that would be rejected.
 #[expect(clippy::disallowed_methods, reason = "a command reads the clock once and passes it on")]
-pub fn run(args: &CertsArgs) -> ExitCode {
+pub(super) fn run(args: &CertsArgs) -> Result<ExitCode, Failure> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
-    let result = dispatch(&args.command, now, &mut std::io::stdout().lock());
-    match result {
-        Ok(Outcome::Fine) => ExitCode::SUCCESS,
-        Ok(Outcome::Faulty) => ExitCode::FAILURE,
-        Err(error) => {
-            eprintln!("latchkey certs: {error}");
-            ExitCode::from(error.exit_code())
-        }
-    }
+    Ok(match dispatch(&args.command, now, &mut std::io::stdout().lock())? {
+        Outcome::Fine => ExitCode::SUCCESS,
+        Outcome::Faulty => ExitCode::FAILURE,
+    })
 }
 
 fn dispatch(command: &Command, now: u64, out: &mut dyn Write) -> Result<Outcome, CertsError> {
