@@ -14,7 +14,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use latchkey::cli::development::development_identities;
 use latchkey::tls::authority::{Authority, KeyKind, Role, Subject};
-use latchkey::tls::{Choice, PolicyOptions, Refusal, ServerPolicy, ServerTrust, Source, Witness};
+use latchkey::tls::{Choice, PolicyOptions, Refusal, ServerPolicy, ServerTrust, Source, Verifier, Witness};
 use rustls::crypto::aws_lc_rs;
 use rustls::{ClientConfig, ClientConnection, ServerConnection};
 
@@ -241,5 +241,103 @@ fn a_version_1_certificate_without_its_key_is_worth_nothing() {
         let stolen = (bob.0.clone(), recipe_pair(dir, "mallory").1);
         let error = handshake(client(server.0.clone(), &stolen, version), &policy).expect_err("it must be refused");
         assert_eq!(Refusal::of(&error), Some(Refusal::Signature), "{version:?}");
+    }
+}
+
+/// Whether `examine` says that OpenSSL in strict mode accepts the certificate, and what it says.
+fn predicted(dir: &Path, name: &str) -> (bool, String) {
+    let der = source(dir, name).certificates().expect("a certificate").swap_remove(0);
+    let (purpose, objections) = latchkey::tls::examine(&der, now()).expect("readable");
+    let strict = objections.iter().filter(|objection| objection.by.contains(&Verifier::OpensslStrict));
+    let reasons: Vec<&str> = strict.map(|objection| objection.why.as_str()).collect();
+    (reasons.is_empty(), format!("{purpose}: {reasons:?}"))
+}
+
+/// A leaf without a fault of its own.
+fn issue_from(dir: &Path, ca: &str, key: &str) -> String {
+    let extensions = "subjectKeyIdentifier=hash\nauthorityKeyIdentifier=keyid,issuer\nbasicConstraints=CA:FALSE\n";
+    std::fs::write(dir.join("good"), extensions).expect("it writes");
+    let fixed = ["x509", "-req", "-in", "r.pem", "-CAcreateserial", "-extfile", "good", "-out", "issued.pem"];
+    succeed(dir, "openssl", &[&fixed[..], &["-CA", ca, "-CAkey", key]].concat());
+    "issued.pem".to_owned()
+}
+
+#[test]
+fn what_is_said_of_openssl_in_strict_mode_is_what_it_does() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let dir = dir.path();
+    make(dir, KeyKind::EcdsaP256);
+    recipe(dir, "plain", "localhost", &[]);
+    recipe_version_1(dir, "old", "localhost");
+    let add = |name: &str, extensions: &[&str]| {
+        let extra: Vec<&str> = extensions.iter().flat_map(|extension| ["-addext", extension]).collect();
+        std::fs::write(dir.join("bare.cnf"), "[req]\ndistinguished_name = dn\n[dn]\n").expect("it writes");
+        let elliptic = ["-config", "bare.cnf", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1"];
+        recipe(dir, name, "localhost", &[&elliptic[..], &extra[..]].concat());
+    };
+    add("usage", &["basicConstraints=critical,CA:TRUE", "keyUsage=critical,keyCertSign", "subjectKeyIdentifier=hash"]);
+    add("uncritical", &["basicConstraints=CA:TRUE", "keyUsage=keyCertSign", "subjectKeyIdentifier=hash"]);
+    add("unidentified", &["basicConstraints=critical,CA:TRUE", "keyUsage=keyCertSign", "subjectKeyIdentifier=none"]);
+    add("leaf", &["basicConstraints=critical,CA:FALSE", "subjectAltName=DNS:localhost"]);
+    add("signing_leaf", &["basicConstraints=critical,CA:FALSE", "keyUsage=keyCertSign"]);
+    add("unsaid", &["keyUsage=keyCertSign", "subjectAltName=DNS:localhost"]);
+    add("server_only", &["basicConstraints=CA:FALSE", "extendedKeyUsage=serverAuth", "subjectAltName=DNS:localhost"]);
+    // What issues leaves with `openssl x509 -req` and no configuration: no authority key identifier.
+    succeed(dir, "openssl", &["req", "-new", "-nodes", "-subj", "/CN=a.example", "-keyout", "q.pem", "-out", "r.pem"]);
+    let sign =
+        ["x509", "-req", "-in", "r.pem", "-CA", "ca.pem", "-CAkey", "ca-key.pem", "-CAcreateserial", "-days", "9"];
+    std::fs::write(dir.join("ext"), "subjectAltName=DNS:a.example\nauthorityKeyIdentifier=none\n").expect("it writes");
+    succeed(dir, "openssl", &[&sign[..], &["-extfile", "ext", "-out", "quick_cert.pem"]].concat());
+
+    let mut seen = [false; 2];
+    let own = ["server.pem", "client.pem", "ca.pem"].map(|name| (name.to_owned(), name.replace(".pem", "-key.pem")));
+    let others = [
+        "plain",
+        "old",
+        "usage",
+        "uncritical",
+        "unidentified",
+        "leaf",
+        "signing_leaf",
+        "unsaid",
+        "server_only",
+        "quick",
+    ];
+    let others = others.map(|name| (format!("{name}_cert.pem"), format!("{name}_key.pem")));
+    for (name, key) in own.into_iter().chain(others) {
+        let (accepted, reasons) = predicted(dir, &name);
+        // What is wrong with a CA shows in what it issues; everything else is shown itself, and trusted as itself.
+        let shown = if reasons.starts_with("a CA") { issue_from(dir, &name, &key) } else { name.clone() };
+        let all = [source(dir, &name).bytes, source(dir, "ca.pem").bytes].concat();
+        std::fs::write(dir.join("all.pem"), all).expect("it writes");
+        let verified = run(dir, "openssl", &["verify", "-x509_strict", "-CAfile", "all.pem", &shown]);
+        let said = String::from_utf8_lossy(&verified.stderr);
+        assert_eq!(verified.status.success(), accepted, "{name}: we say {reasons}; OpenSSL says {said}");
+        seen[usize::from(accepted)] = true;
+    }
+    assert_eq!(seen, [true, true], "both answers must occur");
+}
+
+#[test]
+fn what_is_said_of_webpki_is_what_it_does() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let dir = dir.path();
+    make(dir, KeyKind::EcdsaP256);
+    recipe(dir, "plain", "localhost", &[]);
+    let mut roots = rustls::RootCertStore::empty();
+    for name in ["ca.pem", "plain_cert.pem"] {
+        roots.add(source(dir, name).certificates().expect("one").swap_remove(0)).expect("a root");
+    }
+    let provider = Arc::new(aws_lc_rs::default_provider());
+    let webpki = rustls::client::WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider);
+    let webpki: Arc<dyn rustls::client::danger::ServerCertVerifier> = webpki.build().expect("a verifier");
+    for (name, expected) in [("server.pem", true), ("plain_cert.pem", false)] {
+        let der = source(dir, name).certificates().expect("one").swap_remove(0);
+        let host = "localhost".try_into().expect("a name");
+        let at = rustls::pki_types::UnixTime::now();
+        assert_eq!(webpki.verify_server_cert(&der, &[], &host, &[], at).is_ok(), expected, "{name}");
+        let (_, objections) = latchkey::tls::examine(&der, now()).expect("readable");
+        let by_webpki = objections.iter().any(|objection| objection.by.contains(&Verifier::Webpki));
+        assert_eq!(by_webpki, !expected, "{name}: {objections:?}");
     }
 }

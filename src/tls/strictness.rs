@@ -155,7 +155,7 @@ pub fn examine(der: &[u8], now: u64) -> Result<(Purpose, Vec<Objection>), Unread
     dates(&facts, now, &mut found);
     strength(&facts, &mut found);
     webpki_rules(&facts, purpose, &mut found);
-    strict_rules(&facts, &mut found);
+    strict_rules(&facts, purpose, &mut found);
     usage(&facts, purpose, &mut found);
     Ok((purpose, found))
 }
@@ -215,8 +215,20 @@ fn webpki_rules(facts: &Facts<'_>, purpose: Purpose, found: &mut Vec<Objection>)
 }
 
 /// The checks of `X509_V_FLAG_X509_STRICT` (OpenSSL 3, `check_extensions` in `x509_vfy.c`).
-fn strict_rules(facts: &Facts<'_>, found: &mut Vec<Objection>) {
+///
+/// Most are made on chains only: a self-signed certificate that is trusted as itself passes them (RFC 6818, section 2)
+/// unless it leaves open whether it is a CA.
+fn strict_rules(facts: &Facts<'_>, purpose: Purpose, found: &mut Vec<Objection>) {
     let certificate = &facts.certificate;
+    if certificate.is_self_issued() && certificate.version != 3 {
+        object(found, STRICT, "it is a self-signed certificate of X.509 version 1, which does not say that it is a CA");
+    }
+    if certificate.ca.is_none() && facts.may_sign_certificates() {
+        object(found, STRICT, "its keyUsage lets it sign certificates, and it does not say that it is a CA");
+    }
+    if certificate.is_self_issued() && purpose != Purpose::Authority {
+        return;
+    }
     if facts.is_ca() {
         if !facts.constraints_critical {
             object(found, STRICT, "it is a CA whose basicConstraints are not critical");
@@ -227,7 +239,7 @@ fn strict_rules(facts: &Facts<'_>, found: &mut Vec<Objection>) {
         if !facts.has_subject_key_id {
             object(found, STRICT, "it is a CA without a subject key identifier");
         }
-    } else if facts.may_sign_certificates() {
+    } else if certificate.ca == Some(false) && facts.may_sign_certificates() {
         object(found, STRICT, "it is no CA, but its keyUsage lets it sign certificates");
     }
     if certificate.version == 3 && !certificate.is_self_issued() && !facts.has_authority_key_id {
