@@ -1,1 +1,4 @@
-//! protocol
+//! Bytes to requests and replies to bytes, sans I/O: each protocol with both its halves.
+
+pub mod http;
+pub mod xmlrpc;

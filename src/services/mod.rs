@@ -1,6 +1,7 @@
 //! What is served: each built-in service is an ordinary [`Service`].
 
 mod echo;
+pub mod xmlrpc;
 
 pub use echo::Echo;
 
