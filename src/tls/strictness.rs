@@ -7,11 +7,11 @@
 use std::fmt;
 
 use x509_parser::oid_registry::{
-    OID_PKCS1_RSAENCRYPTION, OID_X509_EXT_BASIC_CONSTRAINTS, OID_X509_EXT_CRL_DISTRIBUTION_POINTS,
-    OID_X509_EXT_EXTENDED_KEY_USAGE, OID_X509_EXT_KEY_USAGE, OID_X509_EXT_NAME_CONSTRAINTS,
-    OID_X509_EXT_SUBJECT_ALT_NAME,
+    OID_PKCS1_RSAENCRYPTION, OID_X509_EXT_AUTHORITY_KEY_IDENTIFIER, OID_X509_EXT_BASIC_CONSTRAINTS,
+    OID_X509_EXT_CRL_DISTRIBUTION_POINTS, OID_X509_EXT_EXTENDED_KEY_USAGE, OID_X509_EXT_KEY_USAGE,
+    OID_X509_EXT_NAME_CONSTRAINTS, OID_X509_EXT_SUBJECT_ALT_NAME, OID_X509_EXT_SUBJECT_KEY_IDENTIFIER, Oid,
 };
-use x509_parser::prelude::{ExtendedKeyUsage, FromDer, KeyUsage, ParsedExtension, X509Certificate};
+use x509_parser::prelude::{ExtendedKeyUsage, FromDer, KeyUsage, ParsedExtension, X509Certificate, X509Extension};
 
 use super::authority::Role;
 use super::certificate::{Certificate, Unreadable, date};
@@ -84,38 +84,33 @@ struct Facts<'a> {
     parsed: &'a X509Certificate<'a>,
     key_usage: Option<&'a KeyUsage>,
     extended: Option<&'a ExtendedKeyUsage<'a>>,
-    constraints_critical: bool,
-    alt_names_critical: bool,
-    has_subject_key_id: bool,
-    has_authority_key_id: bool,
 }
 
 impl<'a> Facts<'a> {
     fn new(der: &[u8], parsed: &'a X509Certificate<'a>) -> Result<Self, Unreadable> {
-        let mut facts = Self {
-            certificate: Certificate::from_der(der)?,
-            parsed,
-            key_usage: None,
-            extended: None,
-            constraints_critical: false,
-            alt_names_critical: false,
-            has_subject_key_id: false,
-            has_authority_key_id: false,
-        };
+        let mut facts = Self { certificate: Certificate::from_der(der)?, parsed, key_usage: None, extended: None };
         for extension in parsed.extensions() {
             match extension.parsed_extension() {
                 ParsedExtension::KeyUsage(usage) => facts.key_usage = Some(usage),
                 ParsedExtension::ExtendedKeyUsage(usage) => facts.extended = Some(usage),
-                ParsedExtension::BasicConstraints(_) => facts.constraints_critical = extension.critical,
-                ParsedExtension::SubjectAlternativeName(_) => facts.alt_names_critical = extension.critical,
-                ParsedExtension::SubjectKeyIdentifier(_) => facts.has_subject_key_id = true,
-                ParsedExtension::AuthorityKeyIdentifier(id) => {
-                    facts.has_authority_key_id = id.key_identifier.is_some();
-                }
                 _ => {}
             }
         }
         Ok(facts)
+    }
+
+    fn extension(&self, oid: &Oid<'_>) -> Option<&X509Extension<'a>> {
+        self.parsed.extensions().iter().find(|extension| extension.oid == *oid)
+    }
+
+    fn is_critical(&self, oid: &Oid<'_>) -> bool {
+        self.extension(oid).is_some_and(|extension| extension.critical)
+    }
+
+    fn names_its_issuers_key(&self) -> bool {
+        self.extension(&OID_X509_EXT_AUTHORITY_KEY_IDENTIFIER).is_some_and(|extension| {
+            matches!(extension.parsed_extension(), ParsedExtension::AuthorityKeyIdentifier(id) if id.key_identifier.is_some())
+        })
     }
 
     fn is_ca(&self) -> bool {
@@ -230,22 +225,23 @@ fn strict_rules(facts: &Facts<'_>, purpose: Purpose, found: &mut Vec<Objection>)
         return;
     }
     if facts.is_ca() {
-        if !facts.constraints_critical {
+        if !facts.is_critical(&OID_X509_EXT_BASIC_CONSTRAINTS) {
             object(found, STRICT, "it is a CA whose basicConstraints are not critical");
         }
         if facts.key_usage.is_none() {
             object(found, STRICT, "it is a CA without keyUsage");
         }
-        if !facts.has_subject_key_id {
+        if facts.extension(&OID_X509_EXT_SUBJECT_KEY_IDENTIFIER).is_none() {
             object(found, STRICT, "it is a CA without a subject key identifier");
         }
     } else if certificate.ca == Some(false) && facts.may_sign_certificates() {
         object(found, STRICT, "it is no CA, but its keyUsage lets it sign certificates");
     }
-    if certificate.version == 3 && !certificate.is_self_issued() && !facts.has_authority_key_id {
+    if certificate.version == 3 && !certificate.is_self_issued() && !facts.names_its_issuers_key() {
         object(found, STRICT, "it has no authority key identifier");
     }
-    if facts.parsed.subject().as_raw() == EMPTY_NAME && (facts.is_ca() || !facts.alt_names_critical) {
+    let stands_in = facts.is_critical(&OID_X509_EXT_SUBJECT_ALT_NAME) && !facts.is_ca();
+    if facts.parsed.subject().as_raw() == EMPTY_NAME && !stands_in {
         object(found, STRICT, "its subject is empty, and no critical subjectAltName stands in for it");
     }
 }

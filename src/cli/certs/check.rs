@@ -87,11 +87,8 @@ fn remake(purpose: Purpose, certificate: &Certificate) -> String {
     let mut names = certificate.server_names().into_iter();
     let name = certificate.common_name.clone().or_else(|| names.next()).unwrap_or_else(|| "NAME".to_owned());
     let further = |kind: &str, names: &[String]| -> String {
-        names
-            .iter()
-            .filter(|other| **other != name)
-            .map(|other| format!(" --san {}", quoted(&format!("{kind}:{other}"))))
-            .collect()
+        let others = names.iter().filter(|other| **other != name);
+        others.flat_map(|other| [" --san ".to_owned(), quoted(&format!("{kind}:{other}"))]).collect()
     };
     let addresses: Vec<String> = certificate.addresses.iter().map(ToString::to_string).collect();
     format!(

@@ -251,11 +251,11 @@ fn certificate(
         None if ca.is_some() => writeln!(out, "  trust         verified with --ca")?,
         None => {}
         Some(refusal) if ca.is_some() => {
-            writeln!(out, "  trust         refused with --ca: {refusal}; {}", refusal.cure())?
+            writeln!(out, "  trust         refused with --ca: {refusal}; {}", refusal.cure())?;
         }
         Some(Refusal::SelfSigned { .. }) => writeln!(out, "  a client needs --ca FILE with this very certificate")?,
         Some(Refusal::UnknownIssuer { issuer }) => {
-            writeln!(out, "  a client needs --ca FILE with the certificate of {issuer}")?
+            writeln!(out, "  a client needs --ca FILE with the certificate of {issuer}")?;
         }
         Some(refusal) => writeln!(out, "  a client would refuse it: {refusal}; {}", refusal.cure())?,
     }
