@@ -1,6 +1,7 @@
 //! Arguments to a validated configuration, then run: one file a subcommand.
 
 mod address;
+mod certs;
 mod client;
 mod connect;
 pub mod development;
@@ -29,8 +30,9 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    Serve(serve::ServeArgs),
+    Serve(Box<serve::ServeArgs>),
     Connect(connect::ConnectArgs),
+    Certs(certs::CertsArgs),
 }
 
 /// Runs the program: parses the arguments of this process and does what they say.
@@ -42,6 +44,7 @@ pub fn run() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Serve(args) => serve::run(&args),
         Command::Connect(args) => connect::run(&args),
+        Command::Certs(args) => certs::run(&args),
     };
     match result {
         Ok(code) => code,
