@@ -1,6 +1,7 @@
 //! Arguments to a validated configuration, then run: one file a subcommand.
 
 mod address;
+mod call;
 mod certs;
 mod client;
 mod connect;
@@ -31,6 +32,7 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Serve(Box<serve::ServeArgs>),
+    Call(call::CallArgs),
     Connect(connect::ConnectArgs),
     Certs(certs::CertsArgs),
 }
@@ -43,6 +45,7 @@ enum Command {
 pub fn run() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Serve(args) => serve::run(&args),
+        Command::Call(args) => call::run(&args),
         Command::Connect(args) => connect::run(&args),
         Command::Certs(args) => certs::run(&args),
     };
