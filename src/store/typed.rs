@@ -29,7 +29,8 @@ fn compound(value: &Value) -> Cow<'static, [u8]> {
     Cow::Owned(postcard::to_stdvec(value).unwrap_or_default())
 }
 
-/// The value XML-RPC sees. Bytes that cannot be read as their kind are given as they are.
+/// The value XML-RPC sees. Bytes that cannot be read as their kind, such as a string that RESP has appended bytes to
+/// which XML cannot carry, are given as they are.
 pub(super) fn decode(entry: &Entry<'_>) -> Value {
     typed(entry).unwrap_or_else(|| Value::Base64(entry.data.to_vec()))
 }
@@ -53,8 +54,10 @@ fn typed(entry: &Entry<'_>) -> Option<Value> {
 #[must_use]
 pub fn plain_bytes<'a>(entry: &Entry<'a>) -> Cow<'a, [u8]> {
     match entry.kind {
-        Kind::Double if !entry.data.ends_with(b"n") && !entry.data.ends_with(b"f") => Cow::Borrowed(entry.data),
-        Kind::Double => Cow::Owned([b"\"", entry.data, b"\""].concat()),
+        // Of the numbers, only nan and inf do not end with a digit.
+        Kind::Double if !entry.data.last().is_some_and(u8::is_ascii_digit) => {
+            Cow::Owned([b"\"", entry.data, b"\""].concat())
+        }
         Kind::Array | Kind::Struct => match serde_json::to_vec(&Json(&decode(entry))) {
             Ok(json) => Cow::Owned(json),
             Err(_) => Cow::Borrowed(entry.data),
