@@ -197,12 +197,9 @@ pub(super) fn list(call: &mut Call<'_, '_>) -> Result<(), Failure> {
     let (now, mut text) = (call.now(), String::new());
     let kind = call.argument(2);
     if kind.eq_ignore_ascii_case(b"ID") && call.request.len() > 3 {
-        for number in call.request.from(3) {
-            let number = parse_integer(number).and_then(|number| u64::try_from(number).ok());
-            let number = number.filter(|&number| number > 0).ok_or(Failure::new("ERR Invalid client ID"))?;
-            if let Some(client) = call.core.clients.find(number) {
-                describe(client, now, &mut text);
-            }
+        let numbers = call.request.from(3).map(positive).collect::<Option<Vec<u64>>>();
+        for client in call.core.clients.find(&numbers.ok_or(Failure::new("ERR Invalid client ID"))?) {
+            describe(client, now, &mut text);
         }
     } else {
         let everybody = match call.request.len() {
@@ -217,6 +214,11 @@ pub(super) fn list(call: &mut Call<'_, '_>) -> Result<(), Failure> {
     }
     call.reply().verbatim(text.as_bytes());
     Ok(())
+}
+
+/// The number of a client.
+fn positive(text: &[u8]) -> Option<u64> {
+    parse_integer(text).and_then(|number| u64::try_from(number).ok()).filter(|&number| number > 0)
 }
 
 fn check_visits(call: &Call<'_, '_>) -> Result<(), Failure> {
@@ -279,9 +281,8 @@ impl Filter {
             let value = arguments.next().ok_or(Failure::SYNTAX)?;
             match option.to_ascii_uppercase().as_slice() {
                 b"ID" => {
-                    let number = parse_integer(value).and_then(|number| u64::try_from(number).ok());
-                    let number = number.filter(|&number| number > 0);
-                    filter.number = Some(number.ok_or(Failure::new("ERR client-id should be greater than 0"))?);
+                    let number = positive(value).ok_or(Failure::new("ERR client-id should be greater than 0"))?;
+                    filter.number = Some(number);
                 }
                 b"ADDR" => filter.address = Some(value.to_vec()),
                 b"USER" => filter.user = Some(value.to_vec()),
@@ -314,7 +315,7 @@ pub(super) fn kill(call: &mut Call<'_, '_>) -> Result<(), Failure> {
     let caller = call.exchange.peer.id;
     let mut doomed: Vec<PeerId> = Vec::new();
     if let Some(number) = filter.number {
-        let client = call.core.clients.find(number);
+        let client = call.core.clients.find(&[number]);
         doomed.extend(client.filter(|client| filter.passes(client, caller)).map(|client| client.id));
     } else {
         check_visits(call)?;

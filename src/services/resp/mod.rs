@@ -284,6 +284,9 @@ fn resolve(request: &Request<'_>) -> Result<(CommandId, &'static Command), Failu
     }
 }
 
+/// Arguments of a command that does not take a list of keys.
+const OTHER_ARGUMENTS: usize = 128;
+
 /// The one place that every command passes before it is executed or queued, and again when `EXEC` executes it.
 ///
 /// It sees who asks, what command it is, and which keys it names.
@@ -294,6 +297,10 @@ fn admit(call: &Call<'_, '_>) -> Result<(), Failure> {
     let most = call.core.options.keys_per_command;
     if call.command.key_count(&call.request) > most {
         return Err(Failure::from(format!("ERR too many keys in one command: at most {most} are served")));
+    }
+    let takes_any_keys = call.command.keys.iter().flatten().any(|keys| keys.last < 0);
+    if !takes_any_keys && call.request.len() > OTHER_ARGUMENTS {
+        return Err(Failure::from(format!("ERR too many arguments: at most {OTHER_ARGUMENTS} are served")));
     }
     Ok(())
 }

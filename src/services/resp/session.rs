@@ -133,10 +133,12 @@ impl Clients {
         self.slots.get_mut(id.key as usize)?.client.as_deref_mut().filter(|client| client.id == id)
     }
 
-    /// The client whose [`number`](Client::number) this is.
-    pub(super) fn find(&self, number: u64) -> Option<&Client> {
-        let generation = u32::try_from(number.checked_sub(1)?).ok()?;
-        self.slots.iter().filter(|slot| slot.generation == generation).find_map(|slot| slot.client.as_deref())
+    /// The clients whose [`number`](Client::number) is in `numbers`, found in one pass over the slots.
+    pub(super) fn find<'a>(&'a self, numbers: &[u64]) -> impl Iterator<Item = &'a Client> + use<'a> {
+        let mut generations: Vec<u64> = numbers.iter().map(|number| number.wrapping_sub(1)).collect();
+        generations.sort_unstable();
+        let is_wanted = move |slot: &&Slot| generations.binary_search(&u64::from(slot.generation)).is_ok();
+        self.slots.iter().filter(is_wanted).filter_map(|slot| slot.client.as_deref())
     }
 
     pub(super) fn len(&self) -> usize {
@@ -170,8 +172,8 @@ mod tests {
         clients.remove(old);
         assert!(clients.get(old).is_none() && clients.get_mut(old).is_none());
         assert_eq!(clients.get(new).map(Client::number), Some(9));
-        assert!(clients.find(8).is_none() && clients.find(0).is_none());
-        assert_eq!(clients.find(9).map(|client| client.id), Some(new));
+        assert_eq!(clients.find(&[8, 0]).count(), 0);
+        assert_eq!(clients.find(&[10, 9, 8]).map(|client| client.id).collect::<Vec<_>>(), [new]);
         assert_eq!((clients.len(), clients.iter().count()), (1, 1));
     }
 }
