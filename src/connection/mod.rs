@@ -2,8 +2,10 @@
 
 #[allow(clippy::module_inception)]
 mod connection;
+mod effects;
 mod framing;
 mod id;
+mod linked;
 mod plaintext;
 mod replies;
 mod scratch;
@@ -12,6 +14,7 @@ mod service;
 pub(crate) mod testing;
 
 pub use connection::{Connection, Phase, Transmitted};
+pub use effects::{Dial, Effect, Effects, Link};
 pub use framing::Turn;
 pub use id::PeerId;
 pub use replies::{Completion, Deferred, Mailbox, Replies};

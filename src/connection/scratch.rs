@@ -1,7 +1,5 @@
 //! Buffers that one loop lends to all its connections.
 
-use super::id::PeerId;
-use crate::metrics::Disconnect;
 use crate::tls::Outgoing;
 
 /// Bytes read from a socket at once. Four records of the largest size, and still at home in a core's own cache.
@@ -20,18 +18,11 @@ pub struct Scratch {
     pub(super) input: Vec<u8>,
     pub(super) output: Outgoing,
     spares: Vec<Vec<u8>>,
-    /// Connections that a service has asked to close, and why; the server sees to it within the turn.
-    pub(crate) disconnects: Vec<(PeerId, Disconnect)>,
 }
 
 impl Default for Scratch {
     fn default() -> Self {
-        Self {
-            input: vec![0; 2 * READ_BYTES],
-            output: Outgoing::default(),
-            spares: Vec::new(),
-            disconnects: Vec::new(),
-        }
+        Self { input: vec![0; 2 * READ_BYTES], output: Outgoing::default(), spares: Vec::new() }
     }
 }
 

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use super::{Exchange, Mailbox, PeerId, PeerInfo, Replies};
+use super::{Effect, Effects, Exchange, Mailbox, PeerId, PeerInfo, Replies, Scratch};
 use crate::limits::Limits;
 use crate::metrics::{Disconnect, Metrics};
 use crate::timer::Now;
@@ -13,7 +13,8 @@ pub(crate) struct TestPeer {
     pub(crate) info: PeerInfo,
     pub(crate) limits: Limits,
     pub(crate) metrics: Metrics,
-    pub(crate) disconnects: Vec<(PeerId, Disconnect)>,
+    effects: Effects,
+    scratch: Scratch,
     replies: Replies,
     mailbox: Mailbox,
 }
@@ -23,15 +24,16 @@ impl TestPeer {
     pub(crate) fn new(key: u32, generation: u32) -> Self {
         let port = u16::try_from(40_000 + key).expect("a small key");
         Self {
-            info: PeerInfo {
-                id: PeerId { key, generation },
-                listener: 0,
-                address: SocketAddr::from(([127, 0, 0, 1], port)),
-                identity: None,
-            },
+            info: PeerInfo::new(
+                PeerId { key, generation },
+                0,
+                SocketAddr::from(([127, 0, 0, 1], port)),
+                SocketAddr::from(([127, 0, 0, 1], 6380)),
+            ),
             limits: Limits::default(),
             metrics: Metrics::default(),
-            disconnects: Vec::new(),
+            effects: Effects::default(),
+            scratch: Scratch::default(),
             replies: Replies::default(),
             mailbox: Mailbox::new(Arc::new(|| {})).0,
         }
@@ -45,8 +47,19 @@ impl TestPeer {
             metrics: &mut self.metrics,
             replies: &mut self.replies,
             mailbox: &self.mailbox,
-            disconnects: &mut self.disconnects,
+            effects: &mut self.effects,
+            scratch: &mut self.scratch,
         }
+    }
+
+    /// Whom the service has asked to disconnect since the last call, and why.
+    pub(crate) fn take_disconnects(&mut self) -> Vec<(PeerId, Disconnect)> {
+        let effects = std::iter::from_fn(|| self.effects.pop());
+        let disconnects = effects.filter_map(|effect| match effect {
+            Effect::Disconnect { peer, reason } => Some((peer, reason)),
+            _ => None,
+        });
+        disconnects.collect()
     }
 
     /// The bytes that would be sent now.

@@ -1,6 +1,7 @@
 //! The connection itself: its protocol, its names, and the others beside it.
 
 use std::fmt::Write as _;
+use std::net::SocketAddr;
 
 use super::call::{Call, Failure, quoted};
 use super::command::CommandId;
@@ -250,10 +251,11 @@ fn describe(client: &Client, now: Now, text: &mut String) {
     // Writing to a string cannot fail.
     let _ = writeln!(
         text,
-        "id={} addr={} name={name} age={} idle={} flags={} db=0 sub=0 psub=0 ssub=0 multi={queued} cmd={} user={} \
+        "id={} addr={} laddr={} name={name} age={} idle={} flags={} db=0 sub=0 psub=0 ssub=0 multi={queued} cmd={} user={} \
          redir=-1 resp={} lib-name={library} lib-ver={library_version}",
         client.number(),
         client.address,
+        client.local,
         seconds(client.opened_ms),
         seconds(client.active_ms),
         if client.queued.is_some() { "x" } else { "N" },
@@ -268,6 +270,7 @@ fn describe(client: &Client, now: Now, text: &mut String) {
 struct Filter {
     number: Option<u64>,
     address: Option<Vec<u8>>,
+    local: Option<Vec<u8>>,
     user: Option<Vec<u8>>,
     nobody: bool,
     keep_caller: bool,
@@ -285,6 +288,7 @@ impl Filter {
                     filter.number = Some(number);
                 }
                 b"ADDR" => filter.address = Some(value.to_vec()),
+                b"LADDR" => filter.local = Some(value.to_vec()),
                 b"USER" => filter.user = Some(value.to_vec()),
                 b"TYPE" => filter.nobody |= !is_normal(value)?,
                 b"SKIPME" if value.eq_ignore_ascii_case(b"yes") => filter.keep_caller = true,
@@ -298,9 +302,12 @@ impl Filter {
     fn passes(&self, client: &Client, caller: PeerId) -> bool {
         let user = client.names.as_ref().map(|names| names.user.as_slice()).filter(|user| !user.is_empty());
         let is_user = |wanted: &Vec<u8>| user.unwrap_or(b"default") == wanted.as_slice();
-        let is_address = |wanted: &Vec<u8>| client.address.to_string().as_bytes() == wanted.as_slice();
+        let is = |address: SocketAddr, wanted: &Vec<u8>| address.to_string().as_bytes() == wanted.as_slice();
         let is_spared = self.nobody || (self.keep_caller && client.id == caller);
-        !is_spared && self.user.as_ref().is_none_or(is_user) && self.address.as_ref().is_none_or(is_address)
+        !is_spared
+            && self.user.as_ref().is_none_or(is_user)
+            && self.address.as_ref().is_none_or(|wanted| is(client.address, wanted))
+            && self.local.as_ref().is_none_or(|wanted| is(client.local, wanted))
     }
 }
 

@@ -66,7 +66,7 @@ pub(super) fn keys(call: &mut Call<'_, '_>) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Keys looked at before it is asked whether to go on.
+/// About how many keys are looked at before it is asked whether to go on: the table goes by whole segments.
 const KEYS_STEP: usize = 64;
 /// What `KEYS` takes for the usual length of a key when it bounds its work.
 const ORDINARY_KEY_BYTES: usize = 64;

@@ -164,7 +164,7 @@ impl Resp {
 
     /// A connection is ready to be served.
     pub fn open(&mut self, peer: &PeerInfo, now: Now) -> RespSession {
-        let client = self.core.clients.insert(peer.id, peer.address, now);
+        let client = self.core.clients.insert(peer, now);
         if let Some(name) = peer.identity.as_ref().and_then(|identity| identity.common_name.as_ref()) {
             // `CLIENT LIST` separates its fields by spaces.
             let printable = name.bytes().map(|byte| if byte.is_ascii_graphic() { byte } else { b'_' });

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use super::command::CommandId;
-use crate::connection::PeerId;
+use crate::connection::{PeerId, PeerInfo};
 use crate::metrics::Disconnect;
 use crate::protocol::resp::{Decoder, Protocol};
 use crate::timer::Now;
@@ -44,6 +44,8 @@ pub(super) struct Watch {
 pub(super) struct Client {
     pub(super) id: PeerId,
     pub(super) address: SocketAddr,
+    /// The address it connected to.
+    pub(super) local: SocketAddr,
     pub(super) opened_ms: u64,
     pub(super) active_ms: u64,
     /// The last command it asked for.
@@ -95,7 +97,8 @@ impl Slot {
 }
 
 impl Clients {
-    pub(super) fn insert(&mut self, id: PeerId, address: SocketAddr, now: Now) -> &mut Client {
+    pub(super) fn insert(&mut self, peer: &PeerInfo, now: Now) -> &mut Client {
+        let PeerInfo { id, address, local, .. } = *peer;
         let slot = id.key as usize;
         if self.slots.len() <= slot {
             self.slots.resize_with(slot + 1, Slot::default);
@@ -103,6 +106,7 @@ impl Clients {
         let client = Client {
             id,
             address,
+            local,
             opened_ms: now.unix_ms,
             active_ms: now.unix_ms,
             command: None,
@@ -166,9 +170,9 @@ mod tests {
         let address = SocketAddr::from(([127, 0, 0, 1], 1));
         let (old, new) = (PeerId { key: 3, generation: 7 }, PeerId { key: 3, generation: 8 });
         let mut clients = Clients::default();
-        clients.insert(old, address, now);
+        clients.insert(&PeerInfo::new(old, 0, address, address), now);
         clients.remove(old);
-        clients.insert(new, address, now);
+        clients.insert(&PeerInfo::new(new, 0, address, address), now);
         clients.remove(old);
         assert!(clients.get(old).is_none() && clients.get_mut(old).is_none());
         assert_eq!(clients.get(new).map(Client::number), Some(9));
