@@ -1,9 +1,10 @@
-//! The outside world: sockets and the clock, real ([`mio`]) or simulated.
+//! The outside world: sockets and the clock, real ([`mio`]) or simulated ([`sim`]).
 //!
 //! The loop is written against [`Net`] and runs unchanged on either implementation.
 
 mod event;
 pub mod mio;
+pub mod sim;
 
 use std::io::{self, Read, Write};
 use std::net::{IpAddr, SocketAddr};

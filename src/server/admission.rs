@@ -27,6 +27,10 @@ impl Admission {
         self.second_flights.pop().or_else(|| self.hellos.pop())
     }
 
+    pub(super) fn len(&self) -> usize {
+        self.second_flights.len() + self.hellos.len()
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.second_flights.is_empty() && self.hellos.is_empty()
     }

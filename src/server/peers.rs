@@ -81,6 +81,10 @@ impl<K, S: Service> Peers<K, S> {
         self.slab.len()
     }
 
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Peer<K, S>> {
+        self.slab.iter().map(|(_, peer)| &**peer)
+    }
+
     /// The names of all peers. For rare occasions: it visits every slot.
     pub(super) fn ids(&self) -> Vec<PeerId> {
         self.slab.iter().map(|(_, peer)| peer.connection.id()).collect()
