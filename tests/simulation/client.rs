@@ -8,8 +8,8 @@ use latchkey::net::Net;
 use latchkey::net::sim::{Random, SimNet, SimSocket};
 use latchkey::tls::{Outgoing, Session};
 
-use super::desk::REFUSAL;
-use super::script::{Action, Conduct, Script};
+use crate::desk::REFUSAL;
+use crate::script::{Action, Conduct, Script};
 
 /// A client, before, during and after its connection.
 pub(crate) struct Client {

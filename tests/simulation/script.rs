@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use latchkey::net::sim::Random;
 
-use super::desk::Request;
+use crate::desk::Request;
 
 /// One thing a client does.
 #[derive(Clone, Debug)]

@@ -11,10 +11,10 @@ use std::time::{Duration, Instant};
 use latchkey::net::sim::{Fault, Network, Random, SimNet};
 use latchkey::server::{ListenerConfig, Residue, Server, Status};
 
-use super::client::{Client, End};
-use super::desk::{Books, Desk, complete_due};
-use super::plan::{self, Plan};
-use super::script::Conduct;
+use crate::client::{Client, End};
+use crate::desk::{Books, Desk, complete_due};
+use crate::plan::{self, Plan};
+use crate::script::Conduct;
 
 /// When faults end.
 const CALM: Duration = Duration::from_secs(30);
@@ -148,15 +148,16 @@ impl World {
     /// What happens at set times, whoever moves.
     fn keep_times(&mut self) -> Result<(), String> {
         let now = self.network.now();
-        let age = now - self.begun;
-        if !self.calm && age >= CALM {
+        if !self.calm && now - self.begun >= CALM {
             self.calm = true;
+            // The clock may have jumped here, over hours; patience begins now.
             self.begun = now - CALM;
             self.network.calm();
             for client in &mut self.clients {
                 client.script.drip = None;
             }
         }
+        let age = now - self.begun;
         if !self.stop_sent && self.plan.drain_at.is_some_and(|at| age >= at) {
             self.stop_sent = true;
             self.server.handle().stop();
@@ -207,7 +208,7 @@ impl World {
         }
         let (memory, bound) = (self.server.largest_connection(), self.memory_bound());
         if memory > bound {
-            return Err(format!("a connection holds {memory} bytes, {bound} are allowed"));
+            return Err(format!("a connection holds {memory} bytes, {bound} are allowed, {:?}", self.plan.limits));
         }
         Ok(())
     }
