@@ -29,6 +29,8 @@ pub(crate) struct Plan {
     pub(crate) drain_at: Option<Duration>,
     /// Some clients find the server full.
     pub(crate) crowded: bool,
+    /// Bytes of the largest request, and of the largest reply.
+    pub(crate) largest: usize,
     pub(crate) scripts: Vec<Script>,
 }
 
@@ -42,7 +44,7 @@ impl Plan {
         let scale = match faults.window.min(limits.output_bytes) {
             0..10 => Scale { echo, requests: 4, bytes: 30 },
             10..1_000 => Scale { echo, requests: 30, bytes: 1_000 },
-            _ if random.chance(0.05) => Scale { echo, requests: 40, bytes: 1_000_000 },
+            _ if random.chance(0.1) => Scale { echo, requests: 40, bytes: 1_000_000 },
             _ => Scale { echo, requests: 60, bytes: 20_000 },
         };
         Self {
@@ -52,6 +54,8 @@ impl Plan {
             idle_timeout: Duration::from_secs(random.one_of([20, 60])),
             drain_at: random.chance(0.2).then(|| random.time(Duration::from_secs(6))),
             crowded,
+            // Echo takes and gives what there is room for.
+            largest: if echo { 0 } else { scale.bytes + 100 },
             scripts: (0..clients).map(|_| Script::draw(random, scale)).collect(),
             faults,
         }

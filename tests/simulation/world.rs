@@ -217,9 +217,10 @@ impl World {
     fn memory_bound(&self) -> usize {
         const READ: usize = 64 << 10;
         let limits = &self.plan.limits;
-        let largest_reply = self.plan.scripts.iter().map(|script| script.expected.len()).max().unwrap_or(0);
-        let largest_reply = if self.plan.echo { 0 } else { largest_reply.min(1_000_100) };
-        2 * (limits.output_bytes + largest_reply) + 2 * (largest_reply + 2 * READ) + 4 * READ + 64 * limits.replies
+        let replies = limits.output_bytes + self.plan.largest + READ;
+        let input = self.plan.largest + 2 * READ;
+        let (retained, unsent) = (READ, 3 * READ);
+        2 * (replies + input + retained + unsent) + 64 * limits.replies
     }
 
     /// When the next of those who wait may move.
