@@ -86,6 +86,12 @@ impl Replies {
     pub fn consume(&mut self, count: usize) -> Option<Vec<u8>> {
         self.sent += count;
         if self.sent < self.ready.len() {
+            // A peer that is always owed something must not keep all it was ever sent. Moving no more than has been
+            // sent since the last move makes this cheap.
+            if self.sent > self.unsent().len() {
+                self.ready.drain(..self.sent);
+                self.sent = 0;
+            }
             return None;
         }
         self.sent = 0;
@@ -214,6 +220,18 @@ mod tests {
         assert!(replies.consume(1).is_some());
         assert!(replies.is_empty());
         assert_eq!(replies.memory(), 0);
+    }
+
+    #[test]
+    fn a_buffer_that_is_never_quite_empty_does_not_grow() {
+        let mut replies = Replies::default();
+        replies.tail().extend_from_slice(&[0; 1_000]);
+        for _ in 0..1_000 {
+            assert!(replies.consume(900).is_none());
+            replies.tail().extend_from_slice(&[0; 900]);
+            assert_eq!(replies.queued_bytes(), 1_000);
+        }
+        assert!(replies.memory() < 8_000, "{} bytes for 1,000 that wait", replies.memory());
     }
 
     #[test]
