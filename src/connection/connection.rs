@@ -38,7 +38,7 @@ pub struct Connection<S: Service> {
     /// Turn this client away with these words as soon as it can read them.
     refusal: Option<Disconnect>,
     idle_timeout: Option<Duration>,
-    /// When the phase began; in [`Phase::Open`], when the last request was served.
+    /// When the phase began; in [`Phase::Open`], when the last request was served or the last byte of a reply sent.
     since: Instant,
     request_since: Option<Instant>,
     stalled_since: Option<Instant>,
@@ -315,6 +315,9 @@ impl<S: Service> Connection<S> {
                 turn.metrics.bytes_sent += count as u64;
                 self.readiness.writable = count == bytes.len();
                 self.stalled_since = (count < bytes.len()).then_some(turn.now.instant);
+                if self.phase == Phase::Open {
+                    self.since = turn.now.instant;
+                }
                 count
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
@@ -488,7 +491,7 @@ impl<S: Service> Connection<S> {
             Phase::Open => {
                 let request =
                     self.request_since.map(|since| (since + limits.request_timeout, Disconnect::RequestTimeout));
-                let at_rest = request.is_none() && self.framing.replies.is_empty();
+                let at_rest = request.is_none() && self.framing.replies.is_empty() && self.unsent.is_empty();
                 let idle = self.idle_timeout.filter(|_| at_rest).map(|idle| (self.since + idle, Disconnect::Idle));
                 [stalled, request, idle].into_iter().flatten().min_by_key(|(deadline, _)| *deadline)
             }

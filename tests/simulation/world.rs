@@ -8,6 +8,7 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
+use latchkey::metrics::Disconnect;
 use latchkey::net::sim::{Fault, Network, Random, SimNet};
 use latchkey::server::{ListenerConfig, Residue, Server, Status};
 
@@ -80,7 +81,10 @@ pub(crate) fn run(seed: u64) -> Result<Report, Failure> {
     let mut world = World::new(seed).map_err(|what| Failure { seed, step: 0, time: Duration::ZERO, what })?;
     let result = world.play();
     let time = world.network.now() - world.begun;
-    result.map_err(|what| Failure { seed, step: world.report.steps, time, what })?;
+    result.map_err(|what| {
+        let what = format!("{what}; connections ended by {:?}", world.reasons());
+        Failure { seed, step: world.report.steps, time, what }
+    })?;
     world.report.trace = world.network.trace();
     world.report.faults = world.network.injected();
     Ok(world.report)
@@ -208,7 +212,7 @@ impl World {
         }
         let (memory, bound) = (self.server.largest_connection(), self.memory_bound());
         if memory > bound {
-            return Err(format!("a connection holds {memory} bytes, {bound} are allowed, {:?}", self.plan.limits));
+            return Err(format!("a connection holds {memory} bytes, {bound} are allowed"));
         }
         Ok(())
     }
@@ -221,6 +225,12 @@ impl World {
         let input = self.plan.largest + 2 * READ;
         let (retained, unsent) = (READ, 3 * READ);
         2 * (replies + input + retained + unsent) + 64 * limits.replies
+    }
+
+    /// Why connections have ended, and how many.
+    fn reasons(&self) -> Vec<(&'static str, u64)> {
+        let counted = Disconnect::ALL.map(|reason| (reason.name(), self.server.metrics().disconnects(reason)));
+        counted.into_iter().filter(|(_, count)| *count > 0).collect()
     }
 
     /// When the next of those who wait may move.
