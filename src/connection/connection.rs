@@ -405,11 +405,17 @@ impl<S: Service> Connection<S> {
         if served {
             self.since = now;
         }
-        if !self.framing.is_mid_request() {
+        if !self.is_mid_request() {
             self.request_since = None;
         } else if served || self.request_since.is_none() {
             self.request_since = Some(now);
         }
+    }
+
+    /// Whether the beginning of a request has arrived and its end has not. The beginning of a record counts too: what
+    /// it holds cannot be known yet, and it costs as much as a request that does not end.
+    fn is_mid_request(&self) -> bool {
+        self.framing.is_mid_request() || !self.framing.is_paused() && !self.retained.is_empty()
     }
 
     fn socket_failed(&mut self, error: &io::Error, scratch: &mut Scratch) {
@@ -475,8 +481,8 @@ impl<S: Service> Connection<S> {
 
     /// Whether all that was received has been served and nothing is owed, so that ending now loses nothing.
     pub fn is_at_rest(&self) -> bool {
-        let framing = &self.framing;
-        self.phase == Phase::Open && !framing.is_paused() && !framing.is_mid_request() && !self.readiness.readable
+        let waiting = self.framing.is_paused() || self.is_mid_request() || self.readiness.readable;
+        self.phase == Phase::Open && !waiting
     }
 
     /// When [`expire`](Self::expire) must be called.

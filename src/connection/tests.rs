@@ -409,3 +409,13 @@ fn idleness_begins_when_the_last_byte_of_a_reply_is_sent() {
     pair.after(Duration::from_secs(1));
     assert_eq!(pair.connection.reason(), Some(Disconnect::Idle));
 }
+
+#[test]
+fn a_record_that_never_ends_is_a_request_that_never_ends() {
+    let mut pair = Pair::open();
+    pair.client_sends(b"cut in the middle");
+    pair.to_server.bytes.truncate(10);
+    pair.turn();
+    pair.after(pair.limits.request_timeout);
+    assert_eq!(pair.connection.reason(), Some(Disconnect::RequestTimeout));
+}
