@@ -132,6 +132,9 @@ impl<S: Service> Framing<S> {
             }
             self.served += 1;
         }
+        if let Some(spare) = self.replies.reclaim() {
+            turn.scratch.give(spare);
+        }
         used
     }
 

@@ -63,6 +63,10 @@ impl Replies {
                 self.append_ready(bytes);
             }
         }
+        if self.slots.is_empty() {
+            // An idle connection owns nothing, not even the room of its busiest moment.
+            self.slots = VecDeque::new();
+        }
     }
 
     fn append_ready(&mut self, bytes: Vec<u8>) {
@@ -103,6 +107,11 @@ impl Replies {
         if self.ready.capacity() == 0 {
             self.ready = spare();
         }
+    }
+
+    /// Takes a lent buffer back, if nothing was written to it.
+    pub fn reclaim(&mut self) -> Option<Vec<u8>> {
+        (self.ready.is_empty() && self.ready.capacity() > 0).then(|| std::mem::take(&mut self.ready))
     }
 
     /// Encoded bytes not yet handed to the session, those behind open slots included.
@@ -232,6 +241,20 @@ mod tests {
             assert_eq!(replies.queued_bytes(), 1_000);
         }
         assert!(replies.memory() < 8_000, "{} bytes for 1,000 that wait", replies.memory());
+    }
+
+    #[test]
+    fn nothing_is_held_when_nothing_is_owed() {
+        let mut replies = Replies::default();
+        let open: Vec<u64> = (0..100).map(|_| replies.defer()).collect();
+        open.into_iter().for_each(|sequence| replies.complete(sequence, b"done".to_vec()));
+        replies.consume(400);
+        assert_eq!(replies.memory(), 0);
+        replies.lend(|| Vec::with_capacity(1_000));
+        assert_eq!(replies.reclaim().map(|spare| spare.capacity()), Some(1_000));
+        assert_eq!(replies.memory(), 0);
+        replies.tail().push(b'x');
+        assert_eq!(replies.reclaim(), None, "it is in use");
     }
 
     #[test]
