@@ -328,6 +328,8 @@ impl<N: Net, S: Service> Server<N, S> {
             peer.connection.retire(&mut self.service);
             self.metrics.disconnected(log_end(&peer));
         }
+        let Self { admission, peers, .. } = self;
+        admission.prune(peers.len(), |id| peers.get(id).is_some());
     }
 
     fn stop_if_asked(&mut self) {

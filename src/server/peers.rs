@@ -62,6 +62,12 @@ impl<K, S: Service> Peers<K, S> {
         (peer.connection.id() == id).then_some(peer)
     }
 
+    /// As [`get_mut`](Self::get_mut), to look only.
+    pub(super) fn get(&self, id: PeerId) -> Option<&Peer<K, S>> {
+        let peer = self.slab.get(id.key as usize)?;
+        (peer.connection.id() == id).then_some(&**peer)
+    }
+
     /// Marks a closed peer for burial.
     pub(super) fn doom(&mut self, id: PeerId) {
         self.doomed.push(id);
