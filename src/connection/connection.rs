@@ -42,6 +42,8 @@ pub struct Connection<S: Service> {
     since: Instant,
     request_since: Option<Instant>,
     stalled_since: Option<Instant>,
+    /// The handshake has sent something: the peer's key exchange is paid for.
+    answered: bool,
     /// close_notify has been encrypted: it is the last thing this session sends.
     farewell: bool,
     detail: Option<Box<str>>,
@@ -107,6 +109,7 @@ impl<S: Service> Connection<S> {
             since: turn.now.instant,
             request_since: None,
             stalled_since: None,
+            answered: false,
             farewell: false,
             detail: None,
         };
@@ -213,6 +216,7 @@ impl<S: Service> Connection<S> {
         }
         self.retain(bytes.get(consumed..).unwrap_or_default(), turn);
         if !output.filled().is_empty() {
+            self.answered = true;
             self.unsent.extend_from_slice(output.filled());
             output.clear();
         }
@@ -469,7 +473,7 @@ impl<S: Service> Connection<S> {
 
     /// Whether the peer's key exchange is paid for: its next bytes finish a handshake, they do not begin one.
     pub fn is_half_shaken(&self) -> bool {
-        self.phase == Phase::Handshaking && self.readiness.heard
+        self.phase == Phase::Handshaking && self.answered
     }
 
     /// Whether there is work that no socket event will announce: bytes left unread, requests left undecoded, or output

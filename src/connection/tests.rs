@@ -228,6 +228,18 @@ fn a_partial_hello_survives_a_write_and_a_timeout() {
 }
 
 #[test]
+fn only_an_answered_hello_makes_a_handshake_half_done() {
+    let mut pair = Pair::new();
+    pair.client_turn();
+    let rest = pair.to_server.bytes.split_off(100);
+    pair.turn();
+    assert!(!pair.connection.is_half_shaken(), "a hello in two pieces must not overtake whole ones");
+    pair.to_server.bytes.extend(rest);
+    pair.turn();
+    assert!(pair.connection.is_half_shaken());
+}
+
+#[test]
 fn a_session_with_a_partial_hello_refuses_to_write_without_panic() {
     let (mut server, mut client) = testing::sessions();
     let (mut hello, mut output) = (Outgoing::default(), Outgoing::default());
