@@ -12,6 +12,7 @@ use rustls::ClientConfig;
 use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::UnixTime;
 use rustls::time_provider::TimeProvider;
+use rustls::version::{TLS12, TLS13};
 
 use crate::script::{Scale, Script};
 
@@ -97,7 +98,8 @@ impl TimeProvider for Noon {
 /// A server's policy and a client that trusts it. Ed25519, for its signatures have one length only.
 struct Trust {
     server: Arc<ServerPolicy>,
-    client: Arc<ClientConfig>,
+    client: ClientConfig,
+    old_client: ClientConfig,
 }
 
 fn trust() -> Result<&'static Trust, String> {
@@ -115,24 +117,27 @@ fn make_trust() -> Result<Trust, Box<dyn std::error::Error>> {
     let options = PolicyOptions { identities: vec![identity], clock: Arc::new(Noon), ..PolicyOptions::default() };
     let provider = Arc::new(aws_lc_rs::default_provider());
     let verifier = ServerTrust::new(&[source(&authority.files().certificate)], &provider)?;
-    let client = ClientConfig::builder_with_details(provider, Arc::new(Noon))
-        .with_safe_default_protocol_versions()?
-        .dangerous()
-        .with_custom_certificate_verifier(verifier)
-        .with_no_client_auth();
-    Ok(Trust { server: Arc::new(ServerPolicy::new(options)?), client: Arc::new(client) })
+    let client = |version| {
+        let builder = ClientConfig::builder_with_details(Arc::clone(&provider), Arc::new(Noon));
+        let verified = builder.with_protocol_versions(&[version])?.dangerous();
+        let client = verified.with_custom_certificate_verifier(verifier.clone()).with_no_client_auth();
+        Ok::<_, rustls::Error>(client)
+    };
+    Ok(Trust { server: Arc::new(ServerPolicy::new(options)?), client: client(&TLS13)?, old_client: client(&TLS12)? })
 }
 
 pub(crate) fn security(tls: bool) -> Result<Security, String> {
     Ok(if tls { Security::Tls(Arc::clone(&trust()?.server)) } else { Security::Plain })
 }
 
-pub(crate) fn client_session(tls: bool) -> Result<Session, String> {
+/// One client in four speaks TLS 1.2.
+pub(crate) fn client_session(tls: bool, random: &mut Random) -> Result<Session, String> {
     if !tls {
         return Ok(Session::plain());
     }
     // Without a store of its own, a client could resume another one's session and make the trace depend on history.
-    let mut config = ClientConfig::clone(&trust()?.client);
+    let trust = trust()?;
+    let mut config = ClientConfig::clone(if random.chance(0.25) { &trust.old_client } else { &trust.client });
     config.resumption = rustls::client::Resumption::disabled();
     let name = "localhost".try_into().map_err(|error| format!("{error}"))?;
     Session::client(Arc::new(config), name).map_err(|error| error.to_string())

@@ -77,6 +77,11 @@ impl Conduct {
         use Conduct::{Bye, Garbled, HalfClose, NoNotify, Polite, SlowReader};
         matches!(self, Polite | HalfClose | NoNotify | Bye | Garbled | SlowReader)
     }
+
+    /// Whether it leaves by itself, or gives the server reason to close, without any deadline.
+    pub(crate) fn leaves(self, echo: bool) -> bool {
+        self.is_honest() && !(echo && matches!(self, Self::Bye | Self::Garbled))
+    }
 }
 
 /// One client's part.

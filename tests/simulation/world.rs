@@ -111,7 +111,7 @@ impl World {
         let mut clients = Vec::new();
         for script in plan.scripts.clone() {
             *report.conducts.entry(script.conduct).or_default() += 1;
-            clients.push(Client::new(script, plan::client_session(plan.tls)?, begun));
+            clients.push(Client::new(script, plan::client_session(plan.tls, &mut random)?, begun));
         }
         Ok(Self {
             plan,
@@ -250,6 +250,7 @@ impl World {
         for client in &self.clients {
             self.check_client(client).map_err(|what| format!("{:?} client {:?}: {what}", client.script.conduct, client.port))?;
         }
+        self.check_timeouts()?;
         let residue = self.server.residue();
         let stopped = self.stopped || self.plan.drain_at.is_none();
         if residue != Residue::default() && !self.stopped || residue.connections > 0 {
@@ -288,6 +289,22 @@ impl World {
             return Err(format!("{} of {} bytes of replies, then {end:?}", received.len(), expected.len()));
         }
         if end != End::Proper { Err(format!("all replies, but then {end:?}")) } else { Ok(()) }
+    }
+
+    /// Only who misbehaves meets a deadline: an event that was lost and made up for by a timeout is lost all the same.
+    fn check_timeouts(&self) -> Result<(), String> {
+        use Disconnect::{HandshakeTimeout, Idle, RequestTimeout, Stalled};
+        let timeouts: u64 = [HandshakeTimeout, Idle, RequestTimeout, Stalled]
+            .map(|reason| self.server.metrics().disconnects(reason))
+            .iter()
+            .sum();
+        let may_wait = |client: &&Client| client.disturbed || !client.script.conduct.leaves(self.plan.echo);
+        let excused = self.clients.iter().filter(may_wait).count() as u64;
+        let jumped = self.network.injected().contains_key(&Fault::ClockJump);
+        if timeouts > excused && !jumped {
+            return Err(format!("{timeouts} connections timed out, {excused} might"));
+        }
+        Ok(())
     }
 
     /// A server that stops may leave requests unanswered, but what it has answered must arrive.
