@@ -192,7 +192,12 @@ impl ServeArgs {
             ));
         }
         let security = if address.plain { Security::Plain } else { Security::Tls(tls.policy(protocol.alpn())?) };
-        Ok(ListenerConfig { address: bound, security, idle_timeout: self.limits.idle_timeout(protocol) })
+        Ok(ListenerConfig {
+            address: bound,
+            security,
+            idle_timeout: self.limits.idle_timeout(protocol),
+            balancers: [].into(),
+        })
     }
 }
 

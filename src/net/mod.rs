@@ -5,6 +5,8 @@
 mod address;
 mod event;
 pub mod mio;
+mod subnet;
+mod target;
 
 use std::io::{self, Read, Write};
 use std::net::{IpAddr, SocketAddr};
@@ -13,6 +15,8 @@ use std::time::Duration;
 
 pub use address::Address;
 pub use event::Event;
+pub use subnet::{NotASubnet, Subnet};
+pub use target::{Lookup, Target};
 
 use crate::timer::Now;
 

@@ -1,8 +1,10 @@
 //! What is served: each built-in service is an ordinary [`Service`].
 
 mod echo;
+mod splice;
 
 pub use echo::Echo;
+pub use splice::{Splice, Untried, UpstreamSecurity};
 
 use crate::connection::{Exchange, PeerInfo, Service};
 use crate::metrics::Disconnect;
