@@ -1,6 +1,8 @@
 //! Arguments to a validated configuration, then run: one file a subcommand.
 
 mod address;
+mod client;
+mod connect;
 pub mod development;
 mod failure;
 pub mod files;
@@ -28,6 +30,7 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Serve(serve::ServeArgs),
+    Connect(connect::ConnectArgs),
 }
 
 /// Runs the program: parses the arguments of this process and does what they say.
@@ -38,6 +41,7 @@ enum Command {
 pub fn run() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Serve(args) => serve::run(&args),
+        Command::Connect(args) => connect::run(&args),
     };
     match result {
         Ok(code) => code,

@@ -5,6 +5,7 @@
 
 pub mod authority;
 mod certificate;
+mod client;
 mod identity;
 mod key_exchange;
 mod outgoing;
@@ -19,6 +20,7 @@ mod tickets;
 mod trust;
 
 pub use certificate::{Certificate, Unreadable, date, fingerprint, hex};
+pub use client::{ClientError, ClientOptions, ClientPolicy};
 pub use identity::{Anchor, AnchorKind, Identity};
 pub use key_exchange::{PostQuantum, is_post_quantum};
 pub use outgoing::Outgoing;
