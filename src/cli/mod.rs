@@ -3,6 +3,7 @@
 mod address;
 mod client;
 mod connect;
+mod descriptors;
 pub mod development;
 mod failure;
 pub mod files;
@@ -12,6 +13,7 @@ mod serve;
 mod signals;
 mod tls_options;
 mod units;
+mod wrap;
 
 use std::process::ExitCode;
 
@@ -30,6 +32,7 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Serve(serve::ServeArgs),
+    Wrap(wrap::WrapArgs),
     Connect(connect::ConnectArgs),
 }
 
@@ -41,6 +44,7 @@ enum Command {
 pub fn run() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Serve(args) => serve::run(&args),
+        Command::Wrap(args) => wrap::run(&args),
         Command::Connect(args) => connect::run(&args),
     };
     match result {

@@ -12,14 +12,11 @@ use super::address::ListenAddress;
 use super::hints::{self, Reachable};
 use super::logging::Logging;
 use super::tls_options::{TlsArgs, TlsSetup};
-use super::{Failure, signals, units};
+use super::{Failure, descriptors, signals, units};
 use crate::limits::Limits;
 use crate::net::mio::MioNet;
 use crate::server::{ListenerConfig, Security, Server};
 use crate::services::{Builtin, Protocol};
-
-/// Descriptors that are not connections: standard streams, poller, listeners, files.
-const OWN_DESCRIPTORS: u64 = 32;
 
 /// Serve echo and key/value over TLS
 ///
@@ -94,25 +91,8 @@ struct LimitArgs {
 impl LimitArgs {
     /// The limits, with the number of connections fitted to the descriptors that this process may have.
     fn limits(&self) -> Result<Limits, Failure> {
-        let descriptors = rlimit::increase_nofile_limit(u64::MAX)
-            .map_err(|error| Failure::Other(format!("the descriptor limit cannot be read: {error}")))?;
-        let defaults = Limits::default();
-        let possible = usize::try_from(descriptors.saturating_sub(OWN_DESCRIPTORS)).unwrap_or(usize::MAX);
-        let possible = possible.saturating_sub(defaults.refusals).max(1);
-        let connections = match self.max_connections {
-            None => possible.min(defaults.connections),
-            Some(wanted) if wanted as usize <= possible => wanted as usize,
-            Some(wanted) => {
-                return Err(Failure::usage(
-                    "--max-connections",
-                    format!(
-                        "{wanted} need more descriptors than the {descriptors} this process may have: raise `ulimit -n`"
-                    ),
-                ));
-            }
-        };
         Ok(Limits {
-            connections,
+            connections: descriptors::connections(self.max_connections, 1)?,
             handshake_timeout: self.handshake_timeout,
             request_timeout: self.request_timeout,
             write_timeout: self.write_timeout,
@@ -120,7 +100,7 @@ impl LimitArgs {
             request_bytes: self.max_request,
             output_bytes: self.max_output,
             handshake_slice: self.handshake_slice,
-            ..defaults
+            ..Limits::default()
         })
     }
 

@@ -56,6 +56,11 @@ pub(super) struct TlsSetup {
 }
 
 impl TlsArgs {
+    /// The certificate and key that were named.
+    pub(super) fn identity(&self) -> Option<(&Path, &Path)> {
+        self.cert.as_deref().zip(self.key.as_deref())
+    }
+
     /// Reads the files that the flags name.
     pub(super) fn load(&self, net: &impl Net) -> Result<TlsSetup, Failure> {
         let (identity, development) = match (&self.cert, &self.key) {
