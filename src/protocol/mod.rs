@@ -1,3 +1,5 @@
-//! Bytes to requests, replies to bytes: what stands on the wire, and nothing about what it means.
+//! Bytes to requests and replies to bytes, sans I/O: each protocol with both its halves.
 
+pub mod http;
 pub mod proxy;
+pub mod xmlrpc;

@@ -2,6 +2,7 @@
 
 mod echo;
 mod splice;
+pub mod xmlrpc;
 
 pub use echo::Echo;
 pub use splice::{Splice, Untried, UpstreamSecurity};
