@@ -12,6 +12,8 @@ mod plaintext;
 mod replies;
 mod scratch;
 mod service;
+#[cfg(test)]
+pub(crate) mod testing;
 
 pub use connection::Connection;
 pub use effects::{Dial, Effect, Effects, Link};
