@@ -26,7 +26,7 @@ impl Service for Lines {
     fn open(&mut self, _: &PeerInfo, _: Now) {}
 
     fn serve(&mut self, (): &mut (), input: &[u8], exchange: &mut Exchange<'_>) -> Result<usize, Disconnect> {
-        let Some(end) = input.iter().position(|byte| *byte == b'\n') else {
+        let Some(end) = input.iter().take(1024).position(|byte| *byte == b'\n') else {
             return if input.len() < 1024 { Ok(0) } else { Err(Disconnect::TooLarge) };
         };
         match input.split_at(end).0.trim_ascii() {

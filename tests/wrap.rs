@@ -1,4 +1,5 @@
 //! `latchkey wrap` in front of real servers.
+#![expect(clippy::disallowed_methods, reason = "servers and clients of a test run beside it")]
 
 mod common;
 
@@ -23,7 +24,7 @@ fn upstream(script: &str, arguments: &[&str]) -> (Server, String) {
     let mut command = python(script);
     command.args(arguments);
     let server = Server::spawn(command, tempfile::tempdir().expect("a folder"), 1);
-    let port = server.listening()[0].clone();
+    let port = server.listening().first().expect("a port").clone();
     (server, port)
 }
 
