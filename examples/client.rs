@@ -12,7 +12,12 @@ use latchkey::client::Client;
 use latchkey::tls::{ClientOptions, ClientPolicy, Source};
 
 /// Sends `lines` to `host` at `port` and returns the answers.
-pub fn ask(host: &str, port: u16, options: &ClientOptions, lines: &[&str]) -> Result<Vec<String>, Box<dyn Error>> {
+pub(crate) fn ask(
+    host: &str,
+    port: u16,
+    options: &ClientOptions,
+    lines: &[&str],
+) -> Result<Vec<String>, Box<dyn Error>> {
     let stream = TcpStream::connect((host, port))?;
     let name = host.to_owned().try_into()?;
     let mut client = Client::handshake(stream, ClientPolicy::new(options)?, name)?;

@@ -18,7 +18,7 @@ use latchkey::timer::Now;
 use latchkey::tls::{PolicyOptions, ServerPolicy, Source};
 
 /// The service: it has no state.
-pub struct Lines;
+pub(crate) struct Lines;
 
 impl Service for Lines {
     type Session = ();
@@ -49,7 +49,7 @@ impl Service for Lines {
 }
 
 /// Serves lines to clients with a certificate from `client_ca`.
-pub fn serve(
+pub(crate) fn serve(
     address: SocketAddr,
     cert: Source,
     key: Source,

@@ -1,4 +1,5 @@
 //! The examples, one against the other.
+#![expect(clippy::disallowed_methods, reason = "server and client of a test run beside it, by the real clock")]
 
 #[path = "../examples/client.rs"]
 #[allow(dead_code, reason = "its main is not run here")]

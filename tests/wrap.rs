@@ -237,7 +237,7 @@ fn header(source: [u8; 4], destination: [u8; 4], source_port: u16, destination_p
     let body = [&source[..], &destination, &ports, &tls].concat();
     let length = u16::try_from(body.len()).expect("short").to_be_bytes();
     let whole = [b"\r\n\r\n\0\r\nQUIT\n\x21\x11".as_slice(), &length, &body].concat();
-    whole.iter().map(|byte| format!("{byte:02x}")).collect()
+    whole.iter().fold(String::new(), |hex, byte| hex + &format!("{byte:02x}"))
 }
 
 /// Folders with certificates for both ends, made by another server's start.
@@ -321,6 +321,31 @@ fn the_other_end_is_verified_and_shown_our_certificate() {
 }
 
 #[test]
+fn rules_say_whose_certificates_are_let_in() {
+    let (to, serving) = once(|mut socket| socket.write_all(b"welcome").expect("write"));
+    let known = identities();
+    let file = |name: &str| known.certificate(name);
+    let (cert, key, ca) = (file("server.pem"), file("server-key.pem"), file("ca.pem"));
+    let (client, client_key) = (file("client.pem"), file("client-key.pem"));
+    let rules = known.dir.path().join("rules.toml");
+    let ask = |content: &str| {
+        std::fs::write(&rules, content).expect("rules");
+        let path = rules.display().to_string();
+        let server = wrap(&to.to_string(), &["--cert", &cert, "--key", &key, "--client-ca", &ca, "--rules", &path]);
+        let mut connect = latchkey();
+        connect.args(["connect", &server.address("wrap"), "--ca", &ca, "--cert", &client, "--key", &client_key]);
+        (succeed(&mut connect), server)
+    };
+    for others in ["", "[[rule]]\ncn = 'bob'\ngrant = ['connect']", "[[rule]]\ncn = 'client'\ngrant = ['read']"] {
+        let (heard, server) = ask(others);
+        assert_eq!(heard, "", "{others}");
+        server.logged("reason=\"denied\"");
+    }
+    assert_eq!(ask("[[rule]]\ncn = 'client'\ngrant = ['connect']").0, "welcome");
+    serving.join().expect("served");
+}
+
+#[test]
 fn sigterm_lets_open_connections_finish() {
     let (to, serving) = once(|mut socket| {
         socket.read_exact(&mut [0]).expect("a question");
@@ -353,6 +378,8 @@ fn what_could_not_be_enforced_is_refused_at_start() {
     refused(&["--listen", "0.0.0.0:0", "--originate"], "--allow-plain");
     refused(&["--listen", "127.0.0.1:0", "--originate", "--client-ca", &file], "--client-ca");
     refused(&["--listen", "127.0.0.1:0", "--originate", "--client-auth", "none"], "--client-auth");
+    refused(&["--listen", "127.0.0.1:0", "--originate", "--tls-min", "1.3"], "--tls-min");
+    refused(&["--listen", "127.0.0.1:0", "--rules", &file], "--client-ca");
     refused(&["--listen", "127.0.0.1:0", "--ca", &file], "--originate");
     refused(&["--listen", "127.0.0.1:0", "--accept-proxy-from", "everybody"], "--accept-proxy-from");
     refused(&["--listen", "127.0.0.1:0", "--max-output", "0"], "--max-output");

@@ -37,23 +37,23 @@ pub(super) struct ClientTlsArgs {
 impl ClientTlsArgs {
     /// Reads the files that the flags name.
     pub(super) fn policy(&self, alpn: &[&str]) -> Result<ClientPolicy, Failure> {
-        policy(self.ca.as_deref(), self.cert.as_deref().zip(self.key.as_deref()), alpn)
+        let identity = match (&self.cert, &self.key) {
+            (Some(cert), Some(key)) => Some((read("--cert", cert)?, read("--key", key)?)),
+            _ => None,
+        };
+        policy(self.ca.as_deref(), identity, alpn)
     }
 }
 
-/// Whom to believe (`--ca`, or else the system's CAs) and who to be (`--cert` and `--key`).
+/// Whom to believe (`--ca`, or else the system's CAs) and who to be.
 pub(super) fn policy(
     ca: Option<&Path>,
-    identity: Option<(&Path, &Path)>,
+    identity: Option<(Source, Source)>,
     alpn: &[&str],
 ) -> Result<ClientPolicy, Failure> {
     let ca = match ca {
         Some(path) => read("--ca", path)?,
         None => system_cas()?,
-    };
-    let identity = match identity {
-        Some((cert, key)) => Some((read("--cert", cert)?, read("--key", key)?)),
-        None => None,
     };
     let alpn = alpn.iter().map(|protocol| protocol.as_bytes().to_vec()).collect();
     let options = ClientOptions { ca: vec![ca], insecure: false, identity, alpn };

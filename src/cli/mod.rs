@@ -1,6 +1,7 @@
 //! Arguments to a validated configuration, then run: one file a subcommand.
 
 mod address;
+mod certs;
 mod client;
 mod connect;
 mod descriptors;
@@ -31,9 +32,10 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    Serve(serve::ServeArgs),
-    Wrap(wrap::WrapArgs),
+    Serve(Box<serve::ServeArgs>),
+    Wrap(Box<wrap::WrapArgs>),
     Connect(connect::ConnectArgs),
+    Certs(certs::CertsArgs),
 }
 
 /// Runs the program: parses the arguments of this process and does what they say.
@@ -46,6 +48,7 @@ pub fn run() -> ExitCode {
         Command::Serve(args) => serve::run(&args),
         Command::Wrap(args) => wrap::run(&args),
         Command::Connect(args) => connect::run(&args),
+        Command::Certs(args) => certs::run(&args),
     };
     match result {
         Ok(code) => code,

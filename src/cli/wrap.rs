@@ -13,7 +13,8 @@ use tracing::level_filters::LevelFilter;
 use super::address::ListenAddress;
 use super::logging::Logging;
 use super::tls_options::TlsArgs;
-use super::{Failure, client, descriptors, signals, units};
+use super::{Failure, client, descriptors, files, signals, units};
+use crate::access::Rules;
 use crate::limits::Limits;
 use crate::net::mio::MioNet;
 use crate::net::{Address, Lookup, Subnet, Target};
@@ -41,6 +42,9 @@ pub(super) struct WrapArgs {
     to: Upstream,
     #[command(flatten)]
     tls: TlsArgs,
+    /// Let in only clients whose certificate has a rule in this file that grants "connect"
+    #[arg(long, value_name = "FILE", help_heading = "TLS")]
+    rules: Option<PathBuf>,
     #[command(flatten)]
     originate: OriginateArgs,
     #[command(flatten)]
@@ -52,12 +56,16 @@ pub(super) struct WrapArgs {
     log_level: LevelFilter,
 }
 
+/// What is asked of clients over TLS, which nobody speaks to a listener of --originate.
+const LISTENER_FLAGS: [&str; 8] =
+    ["client_ca", "client_pin", "client_auth", "crl", "reauth_after", "tls_min", "pq", "rules"];
+
 /// TLS towards the server.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "TLS to the server")]
 struct OriginateArgs {
     /// Listen without TLS and speak verified TLS to the server; --cert and --key are then shown to it
-    #[arg(long, conflicts_with_all = ["client_ca", "client_pin", "client_auth"])]
+    #[arg(long, conflicts_with_all = LISTENER_FLAGS)]
     originate: bool,
     /// Believe the server by this PEM file: its CA's certificate, or its own self-signed one [default: the system's CAs]
     #[arg(long, value_name = "FILE", requires = "originate")]
@@ -198,7 +206,10 @@ pub(super) fn run(args: &WrapArgs) -> Result<ExitCode, Failure> {
         balancers: args.proxy.accept_proxy_from.clone().into(),
     };
     args.check_exposure(config.address)?;
-    let service = Splice::new(args.to.target()?, args.upstream_security()?, args.proxy.proxy_protocol);
+    let mut service = Splice::new(args.to.target()?, args.upstream_security()?, args.proxy.proxy_protocol);
+    if let Some(rules) = args.rules(&security)? {
+        service = service.with_rules(rules);
+    }
     let mut server = Server::new(net, service, vec![config], args.limits.limits()?)
         .map_err(|(_, error)| Failure::usage("--listen", format!("cannot listen on {}: {error}", args.listen)))?;
     signals::stop_on_signal(server.handle())?;
@@ -221,6 +232,19 @@ impl WrapArgs {
                 "wrap listens with TLS: leave out plain://, or give --originate to speak TLS to the server instead",
             )),
         }
+    }
+
+    /// Who is let in, by name.
+    fn rules(&self, security: &Security) -> Result<Option<Rules>, Failure> {
+        let Some(path) = &self.rules else { return Ok(None) };
+        let trust = match security {
+            Security::Tls(policy) => policy.client_trust(),
+            Security::Plain => None,
+        };
+        let problem = "without --client-ca or --client-pin nobody has a name that a rule could match";
+        let trust = trust.ok_or_else(|| Failure::usage("--rules", problem))?;
+        let file = files::read(path).map_err(|error| Failure::usage("--rules", error))?;
+        Rules::parse(&file, trust.anchors()).map(Some).map_err(|error| Failure::usage("--rules", error))
     }
 
     fn check_exposure(&self, address: SocketAddr) -> Result<(), Failure> {
@@ -249,7 +273,7 @@ impl WrapArgs {
         };
         let name = ServerName::try_from(name.clone())
             .map_err(|_| Failure::usage("--server-name", format!("'{name}' is neither a host name nor an address")))?;
-        let policy = client::policy(self.originate.ca.as_deref(), self.tls.identity(), &[])?;
+        let policy = client::policy(self.originate.ca.as_deref(), self.tls.client_identity()?, &[])?;
         Ok(UpstreamSecurity::Tls(policy.config(), name))
     }
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, HandshakeKind, ProtocolVersion};
 
+use crate::access::{Class, Rules};
 use crate::connection::{Dial, Exchange, PeerInfo, Service};
 use crate::metrics::Disconnect;
 use crate::net::{Address, Target};
@@ -21,7 +22,12 @@ pub struct Splice {
     security: UpstreamSecurity,
     /// Tell the server who its client is, by a PROXY protocol header.
     announce: bool,
+    /// Who is let in; `None` for everybody that the listener accepts.
+    rules: Option<Rules>,
 }
+
+/// What a rule must grant, by name, to a client that is to be let in.
+const CONNECT: &str = "connect";
 
 /// How connections to the server are protected.
 #[derive(Clone)]
@@ -40,7 +46,19 @@ impl Splice {
     /// Forwards everything to `target`; with `announce`, behind a PROXY protocol header of version 2.
     #[must_use]
     pub fn new(target: Target, security: UpstreamSecurity, announce: bool) -> Self {
-        Self { target, security, announce }
+        Self { target, security, announce, rules: None }
+    }
+
+    /// Lets in only clients whose identity is granted `connect` by name.
+    #[must_use]
+    pub fn with_rules(self, rules: Rules) -> Self {
+        Self { rules: Some(rules), ..self }
+    }
+
+    fn admits(&self, client: &PeerInfo) -> bool {
+        let Some(rules) = &self.rules else { return true };
+        let grant = client.identity.as_ref().and_then(|identity| rules.grant(identity));
+        grant.is_some_and(|grant| grant.allows(Class::Server, CONNECT, None))
     }
 
     /// Dials the next address. Returns why the client's connection ends if there is none.
@@ -72,7 +90,8 @@ impl Service for Splice {
         if exchange.peer.is_dialed() {
             return;
         }
-        if let Some(reason) = self.dial(untried, exchange) {
+        let refusal = if self.admits(exchange.peer) { self.dial(untried, exchange) } else { Some(Disconnect::Denied) };
+        if let Some(reason) = refusal {
             exchange.disconnect(exchange.peer.id, reason);
         }
     }
