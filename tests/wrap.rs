@@ -7,6 +7,7 @@ use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::sync::mpsc;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -218,13 +219,13 @@ fn a_server_that_is_lost_leaves_no_answer_that_looks_whole() {
     let (to, serving) = once(|mut socket| {
         socket.read_exact(&mut [0]).expect("a question");
         socket.write_all(&[7; 1000]).expect("half an answer");
-        thread::sleep(Duration::from_millis(200));
         let reset = socket2::SockRef::from(&socket).set_linger(Some(Duration::ZERO));
         reset.expect("the close is a reset");
     });
     let server = wrap(&to.to_string(), &[]);
     let printed = succeed(python("ragged.py").args([&server.port("wrap").to_string(), &server.certificate("ca.pem")]));
-    assert_eq!(printed, "1000 cut");
+    // How much of it a reset leaves is the system's affair.
+    assert!(printed.ends_with(" cut"), "{printed}");
     serving.join().expect("served");
     server.logged("reason=\"upstream\"");
 }
@@ -347,17 +348,22 @@ fn rules_say_whose_certificates_are_let_in() {
 
 #[test]
 fn sigterm_lets_open_connections_finish() {
-    let (to, serving) = once(|mut socket| {
+    let (heard, asked) = mpsc::channel();
+    let (permit, permitted) = mpsc::channel();
+    let (to, serving) = once(move |mut socket| {
         socket.read_exact(&mut [0]).expect("a question");
-        thread::sleep(Duration::from_millis(500));
+        heard.send(()).expect("the test listens");
+        permitted.recv_timeout(PATIENCE).expect("permission");
         socket.write_all(b"answered").expect("answer");
     });
     let mut server = wrap(&to.to_string(), &[]);
     let plain = originate(&server, &[]);
     let mut client = TcpStream::connect(plain.address("wrap")).expect("connect");
     client.write_all(b"?").expect("ask");
-    thread::sleep(Duration::from_millis(200));
+    asked.recv_timeout(PATIENCE).expect("it is asked");
     common::signal(server.pid(), "TERM");
+    server.logged("stopping");
+    permit.send(()).expect("the upstream waits");
     let mut answer = String::new();
     client.read_to_string(&mut answer).expect("read");
     assert_eq!(answer, "answered");
