@@ -5,6 +5,7 @@ mod call;
 mod certs;
 mod client;
 mod connect;
+mod descriptors;
 pub mod development;
 mod failure;
 pub mod files;
@@ -14,6 +15,7 @@ mod serve;
 mod signals;
 mod tls_options;
 mod units;
+mod wrap;
 
 use std::process::ExitCode;
 
@@ -33,6 +35,7 @@ struct Cli {
 enum Command {
     Serve(Box<serve::ServeArgs>),
     Call(call::CallArgs),
+    Wrap(Box<wrap::WrapArgs>),
     Connect(connect::ConnectArgs),
     Certs(certs::CertsArgs),
 }
@@ -46,6 +49,7 @@ pub fn run() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Serve(args) => serve::run(&args),
         Command::Call(args) => call::run(&args),
+        Command::Wrap(args) => wrap::run(&args),
         Command::Connect(args) => connect::run(&args),
         Command::Certs(args) => certs::run(&args),
     };

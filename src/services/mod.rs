@@ -3,7 +3,9 @@
 mod builtin;
 mod echo;
 pub mod resp;
+mod splice;
 pub mod xmlrpc;
 
 pub use builtin::{Builtin, BuiltinOptions, Protocol, Session};
 pub use echo::Echo;
+pub use splice::{Splice, Untried, UpstreamSecurity};
