@@ -74,6 +74,7 @@ impl World {
             limits: &self.limits,
             mailbox: &self.mailbox,
             effects: &mut self.effects,
+            security: &[],
             now: self.now,
         };
         let mut connection = Box::new(Connection::new(server, info, None, None, &mut turn));

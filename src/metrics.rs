@@ -144,6 +144,10 @@ pub struct Metrics {
     pub requests: u64,
     /// Requests refused by the authorization rules.
     pub denials: u64,
+    /// Times that new policies were adopted.
+    pub reloads: u64,
+    /// Times that new policies were no good, so that the old ones stayed.
+    pub reload_failures: u64,
     /// Bytes read from sockets.
     pub bytes_received: u64,
     /// Bytes written to sockets.

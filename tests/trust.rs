@@ -7,7 +7,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
 
-use common::{Server, fail, latchkey, python, succeed};
+use common::{Server, certs, fail, latchkey, python, succeed};
 
 /// A folder with a CA, two servers' certificates and two clients'.
 fn folder() -> tempfile::TempDir {
@@ -18,10 +18,6 @@ fn folder() -> tempfile::TempDir {
     certs(dir.path(), "client alice --san URI:spiffe://example/alice");
     certs(dir.path(), "client bob --key-type ed25519");
     dir
-}
-
-fn certs(dir: &Path, line: &str) -> String {
-    succeed(latchkey().arg("certs").args(line.split_whitespace()).current_dir(dir))
 }
 
 fn flags(flags: &str) -> Vec<&str> {

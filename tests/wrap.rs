@@ -332,7 +332,7 @@ fn rules_say_whose_certificates_are_let_in() {
     let ask = |content: &str| {
         std::fs::write(&rules, content).expect("rules");
         let path = rules.display().to_string();
-        let server = wrap(&to.to_string(), &["--cert", &cert, "--key", &key, "--client-ca", &ca, "--rules", &path]);
+        let server = wrap(&to.to_string(), &["--cert", &cert, "--key", &key, "--client-ca", &ca, "--authorize", &path]);
         let mut connect = latchkey();
         connect.args(["connect", &server.address("wrap"), "--ca", &ca, "--cert", &client, "--key", &client_key]);
         (succeed(&mut connect), server)
@@ -385,7 +385,7 @@ fn what_could_not_be_enforced_is_refused_at_start() {
     refused(&["--listen", "127.0.0.1:0", "--originate", "--client-ca", &file], "--client-ca");
     refused(&["--listen", "127.0.0.1:0", "--originate", "--client-auth", "none"], "--client-auth");
     refused(&["--listen", "127.0.0.1:0", "--originate", "--tls-min", "1.3"], "--tls-min");
-    refused(&["--listen", "127.0.0.1:0", "--rules", &file], "--client-ca");
+    refused(&["--listen", "127.0.0.1:0", "--authorize", &file], "--client-ca");
     refused(&["--listen", "127.0.0.1:0", "--ca", &file], "--originate");
     refused(&["--listen", "127.0.0.1:0", "--accept-proxy-from", "everybody"], "--accept-proxy-from");
     refused(&["--listen", "127.0.0.1:0", "--max-output", "0"], "--max-output");

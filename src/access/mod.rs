@@ -11,8 +11,12 @@
 //! Rules only add: an identity may do what any rule that matches it grants, and without such a rule nothing at all.
 //! A rule without `anchor` believes every certificate the listener accepts, so any listed CA can issue its name.
 
+mod gate;
 mod rules;
 
+use std::sync::Arc;
+
+pub use gate::{Denial, Gate, Security};
 pub use rules::{Rules, RulesError};
 
 /// What a request does to keys, whatever the protocol.
@@ -28,10 +32,20 @@ pub enum Class {
     Server,
 }
 
+/// What one connection may do.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Access {
+    /// Everything: its listener has no rules.
+    #[default]
+    Everything,
+    /// What the rules that match its identity grant.
+    Granted(Arc<Grant>),
+}
+
 /// What one identity may do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Grant {
-    permissions: Vec<Permission>,
+    permissions: Vec<Arc<Permission>>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,11 +62,31 @@ struct Permission {
 pub enum Scope<'a> {
     /// None: the request is denied.
     Nothing,
-    /// Those that begin with one of these. Requests over many keys see only these; those that cannot be confined, and
-    /// those that tell how many keys there are, are denied.
+    /// Those that begin with one of these. Requests over many keys see only these; those that cannot be confined are
+    /// denied.
     Prefixes(Vec<&'a [u8]>),
     /// Every key.
     Everything,
+}
+
+impl Access {
+    /// As [`Grant::allows`].
+    #[must_use]
+    pub fn allows(&self, class: Class, name: &str, key: Option<&[u8]>) -> bool {
+        match self {
+            Self::Everything => true,
+            Self::Granted(grant) => grant.allows(class, name, key),
+        }
+    }
+
+    /// As [`Grant::scope`].
+    #[must_use]
+    pub fn scope(&self, class: Class, name: &str) -> Scope<'_> {
+        match self {
+            Self::Everything => Scope::Everything,
+            Self::Granted(grant) => grant.scope(class, name),
+        }
+    }
 }
 
 impl Grant {
@@ -82,7 +116,7 @@ impl Grant {
     }
 
     fn matching(&self, class: Class, name: &str) -> impl Iterator<Item = &Permission> {
-        self.permissions.iter().filter(move |permission| permission.grants(class, name))
+        self.permissions.iter().map(|permission| &**permission).filter(move |permission| permission.grants(class, name))
     }
 }
 
@@ -118,13 +152,13 @@ impl Scope<'_> {
 mod tests {
     use super::*;
 
-    fn permission(read: bool, write: bool, names: &[&str], prefix: Option<&str>) -> Permission {
-        Permission {
+    fn permission(read: bool, write: bool, names: &[&str], prefix: Option<&str>) -> Arc<Permission> {
+        Arc::new(Permission {
             read,
             write,
             names: names.iter().map(|name| (*name).to_owned()).collect(),
             prefix: prefix.map(|prefix| prefix.as_bytes().to_vec()),
-        }
+        })
     }
 
     #[test]

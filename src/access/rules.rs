@@ -44,7 +44,8 @@ struct Rule {
     email: Option<String>,
     fingerprint: Option<[u8; 32]>,
     anchor: Option<[u8; 32]>,
-    permission: Permission,
+    /// Shared by everyone whom the rule matches.
+    permission: Arc<Permission>,
 }
 
 #[derive(Deserialize)]
@@ -90,7 +91,7 @@ impl Rules {
     #[must_use]
     pub fn grant(&self, identity: &Identity) -> Option<Grant> {
         let matching = self.rules.iter().filter(|rule| rule.matches(identity));
-        let permissions: Vec<Permission> = matching.map(|rule| rule.permission.clone()).collect();
+        let permissions: Vec<_> = matching.map(|rule| Arc::clone(&rule.permission)).collect();
         (!permissions.is_empty()).then_some(Grant { permissions })
     }
 
@@ -115,7 +116,7 @@ impl Rules {
 impl Rule {
     fn new(written: Written, anchors: &[Arc<Anchor>]) -> Result<Self, String> {
         let rule = Self {
-            permission: permission(&written)?,
+            permission: Arc::new(permission(&written)?),
             fingerprint: written.fingerprint.as_deref().map(sha256).transpose()?,
             anchor: written.anchor.as_deref().map(|anchor| find(anchor, anchors)).transpose()?,
             common_name: written.cn,

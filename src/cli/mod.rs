@@ -11,6 +11,7 @@ mod failure;
 pub mod files;
 mod hints;
 mod logging;
+mod reload;
 mod serve;
 mod signals;
 mod tls_options;

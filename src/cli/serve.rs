@@ -11,7 +11,8 @@ use tracing::level_filters::LevelFilter;
 use super::address::ListenAddress;
 use super::hints::{self, Reachable};
 use super::logging::Logging;
-use super::tls_options::{TlsArgs, TlsSetup};
+use super::reload::{self, Recipe};
+use super::tls_options::TlsArgs;
 use super::{Failure, descriptors, signals, units};
 use crate::limits::Limits;
 use crate::net::Net;
@@ -138,22 +139,23 @@ impl LimitArgs {
 pub(super) fn run(args: &ServeArgs) -> Result<ExitCode, Failure> {
     let logging = Logging::start(args.log_level);
     let net = MioNet::new()?;
-    let tls = args.tls.load(&net)?;
     let limits = args.limits.limits()?;
     let wanted = args.listeners();
-    let mut protocols = Vec::new();
-    let mut configs = Vec::new();
-    for (protocol, address) in &wanted {
-        protocols.push(*protocol);
-        configs.push(args.configure(*protocol, address, &tls)?);
-    }
+    let protocols: Vec<Protocol> = wanted.iter().map(|(protocol, _)| *protocol).collect();
+    let recipe = args.recipe(&wanted);
+    let prepared = recipe.prepare()?;
+    let configs = wanted.iter().zip(&prepared.security);
+    let configs = configs.map(|((protocol, address), security)| args.configure(*protocol, address, security.clone()));
+    let configs: Vec<ListenerConfig> = configs.collect::<Result<_, _>>()?;
     let service = Builtin::new(args.services(protocols.clone())?, net.now());
     let mut server = Server::new(net, service, configs.clone(), limits)
         .map_err(|(index, error)| cannot_listen(&wanted, index, &error))?;
     let addresses = server.addresses()?;
     signals::stop_on_signal(server.handle())?;
+    let development = prepared.development.clone();
+    reload::keep_current(recipe, prepared, server.handle())?;
     announce(&protocols, &configs, &addresses)?;
-    if let Some(development) = &tls.development {
+    if let Some(development) = &development {
         let with_tls =
             protocols.iter().zip(&configs).zip(&addresses).filter(|((_, config), _)| config.security.is_tls());
         let reachable: Vec<_> =
@@ -181,6 +183,12 @@ impl ServeArgs {
             ];
         }
         all
+    }
+
+    /// How the listeners are protected.
+    fn recipe(&self, wanted: &[(Protocol, ListenAddress)]) -> Recipe {
+        let alpn = wanted.iter().map(|(protocol, address)| (!address.plain).then(|| protocol.alpn()));
+        Recipe { tls: self.tls.clone(), listeners: alpn.collect(), is_request: Builtin::is_request }
     }
 
     /// How the services behave, with secrets fresh from the operating system.
@@ -217,7 +225,7 @@ impl ServeArgs {
         &self,
         protocol: Protocol,
         address: &ListenAddress,
-        tls: &TlsSetup,
+        security: Security,
     ) -> Result<ListenerConfig, Failure> {
         let flag = format!("--{}", protocol.name());
         let bound = address.resolve(&flag)?;
@@ -227,7 +235,6 @@ impl ServeArgs {
                 format!("plain://{bound} would show keys and values to the network: use TLS, or give --allow-plain"),
             ));
         }
-        let security = if address.plain { Security::Plain } else { Security::Tls(tls.policy(protocol.alpn())?) };
         Ok(ListenerConfig {
             address: bound,
             security,
@@ -249,11 +256,7 @@ fn announce(protocols: &[Protocol], configs: &[ListenerConfig], addresses: &[Soc
         let name = protocol.name();
         let scheme = if config.security.is_tls() { "tls" } else { "plain" };
         writeln!(stdout, "listening {name} {scheme}://{address}")?;
-        let demands = match &config.security {
-            Security::Plain => "no encryption, no authentication".to_string(),
-            Security::Tls(policy) => policy.describe(),
-        };
-        eprintln!("{name} {scheme}://{address}: {demands}");
+        eprintln!("{name} {scheme}://{address}: {}", config.security.describe());
     }
     Ok(stdout.flush()?)
 }

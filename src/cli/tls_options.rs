@@ -9,14 +9,14 @@ use clap::{Args, ValueEnum};
 use super::development::{self, DevelopmentIdentities};
 use super::files::{self, ReadableBy};
 use super::{Failure, units};
-use crate::net::Net;
+use crate::access::{Gate, Rules};
 use crate::tls::{ClientAuth, PolicyOptions, PostQuantum, ServerPolicy, Source, TlsMin};
 
 /// Where development identities are made and found.
 const DEVELOPMENT_FOLDER: &str = "certs";
 
 /// Certificates, and what is asked of clients.
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "TLS")]
 pub(super) struct TlsArgs {
     /// Certificate chain to show to clients, PEM, the leaf first [repeatable]
@@ -49,6 +49,13 @@ pub(super) struct TlsArgs {
     /// under that CA is let in. A CA without a list is not checked, and the start line says so.
     #[arg(long, value_name = "FILE", requires = "client_ca")]
     crl: Vec<PathBuf>,
+    /// Let in only clients that a rule in this TOML file names, and let them do only what it grants
+    ///
+    /// `[[rule]]` names clients by cn, dns, uri, email, fingerprint or anchor (all that are given must match), and
+    /// grants a list of "read", "write" and names of methods and commands, under a key prefix if one is given:
+    /// cn = "alice", grant = ["read", "set"], prefix = "alice:". For wrap, the one name is "connect".
+    #[arg(long, value_name = "FILE")]
+    authorize: Option<PathBuf>,
     /// How long a client may resume its session before it must show its certificate again
     #[arg(long, value_name = "TIME", default_value = "12h", value_parser = units::time)]
     reauth_after: Duration,
@@ -93,6 +100,7 @@ enum ClientAuthArg {
 /// The certificates that listeners use, and whether they were made for development.
 pub(super) struct TlsSetup {
     options: PolicyOptions,
+    rules: Option<Source>,
     pub(super) development: Option<DevelopmentIdentities>,
 }
 
@@ -107,10 +115,10 @@ impl TlsArgs {
         Ok(first)
     }
 
-    /// Reads the files that the flags name.
-    pub(super) fn load(&self, net: &impl Net) -> Result<TlsSetup, Failure> {
+    /// Reads the files that the flags name. `now` is in seconds since the Unix epoch.
+    pub(super) fn load(&self, now: u64) -> Result<TlsSetup, Failure> {
         let (identities, development) = if self.cert.is_empty() {
-            let made = development::development_identities(Path::new(DEVELOPMENT_FOLDER), net.now().unix_seconds());
+            let made = development::development_identities(Path::new(DEVELOPMENT_FOLDER), now);
             let made = made.map_err(|error| Failure::usage("--cert", error))?;
             (vec![made.server.clone()], Some(made))
         } else {
@@ -138,7 +146,19 @@ impl TlsArgs {
             },
             ..PolicyOptions::default()
         };
-        Ok(TlsSetup { options, development })
+        let rules = self.authorize.as_deref().map(|path| read("--authorize", path)).transpose()?;
+        Ok(TlsSetup { options, rules, development })
+    }
+
+    /// The files that the flags name.
+    pub(super) fn files(&self) -> impl Iterator<Item = &PathBuf> {
+        let lists = [&self.cert, &self.key, &self.client_ca, &self.client_pin, &self.crl];
+        lists.into_iter().flatten().chain(&self.authorize)
+    }
+
+    /// Whether what clients may do depends on who they are.
+    pub(super) fn has_rules(&self) -> bool {
+        self.authorize.is_some()
     }
 
     /// The named certificates, each with its key.
@@ -166,12 +186,30 @@ impl TlsArgs {
 }
 
 impl TlsSetup {
-    /// The policy of a listener that speaks `alpn` (RFC 7301), or leaves that extension out.
-    pub(super) fn policy(&self, alpn: &[&str]) -> Result<Arc<ServerPolicy>, Failure> {
+    /// What stands before a listener that speaks `alpn` (RFC 7301), or leaves that extension out. `is_request` tells the
+    /// requests that a rule may grant by name.
+    pub(super) fn gate(&self, alpn: &[&str], is_request: fn(&str) -> bool) -> Result<Gate, Failure> {
         let alpn = alpn.iter().map(|protocol| protocol.as_bytes().to_vec()).collect();
-        let policy = ServerPolicy::new(PolicyOptions { alpn, ..self.options.clone() });
-        policy.map(Arc::new).map_err(|error| Failure::Usage(error.to_string()))
+        let policy = ServerPolicy::new(PolicyOptions { alpn, ..self.options.clone() })
+            .map_err(|error| Failure::Usage(error.to_string()))?;
+        let rules = self.rules.as_ref().map(|rules| parse_rules(rules, &policy, is_request)).transpose()?;
+        Ok(Gate::new(Arc::new(policy), rules.map(Arc::new)))
     }
+}
+
+fn parse_rules(source: &Source, policy: &ServerPolicy, is_request: fn(&str) -> bool) -> Result<Rules, Failure> {
+    let refuse = |problem: String| Failure::usage("--authorize", problem);
+    let trust = policy.client_trust().ok_or_else(|| {
+        refuse("without --client-ca or --client-pin nobody has a name that a rule could match".to_owned())
+    })?;
+    let rules = Rules::parse(source, trust.anchors()).map_err(|error| refuse(error.to_string()))?;
+    if let Some(name) = rules.names().find(|name| !is_request(name)) {
+        let file = &source.name;
+        return Err(refuse(format!(
+            "{file}: {name:?} is neither \"read\" nor \"write\" nor anything that can be asked for"
+        )));
+    }
+    Ok(rules)
 }
 
 fn read(flag: &str, path: &Path) -> Result<Source, Failure> {

@@ -12,9 +12,9 @@ use tracing::level_filters::LevelFilter;
 
 use super::address::ListenAddress;
 use super::logging::Logging;
+use super::reload::{self, Recipe};
 use super::tls_options::TlsArgs;
-use super::{Failure, client, descriptors, files, signals, units};
-use crate::access::Rules;
+use super::{Failure, client, descriptors, signals, units};
 use crate::limits::Limits;
 use crate::net::mio::MioNet;
 use crate::net::{Address, Lookup, Subnet, Target};
@@ -42,9 +42,6 @@ pub(super) struct WrapArgs {
     to: Upstream,
     #[command(flatten)]
     tls: TlsArgs,
-    /// Let in only clients whose certificate has a rule in this file that grants "connect"
-    #[arg(long, value_name = "FILE", help_heading = "TLS")]
-    rules: Option<PathBuf>,
     #[command(flatten)]
     originate: OriginateArgs,
     #[command(flatten)]
@@ -58,7 +55,7 @@ pub(super) struct WrapArgs {
 
 /// What is asked of clients over TLS, which nobody speaks to a listener of --originate.
 const LISTENER_FLAGS: [&str; 8] =
-    ["client_ca", "client_pin", "client_auth", "crl", "reauth_after", "tls_min", "pq", "rules"];
+    ["client_ca", "client_pin", "client_auth", "crl", "reauth_after", "tls_min", "pq", "authorize"];
 
 /// TLS towards the server.
 #[derive(Debug, Args)]
@@ -198,7 +195,10 @@ fn look_up(lookup: Lookup, upstream: Upstream) {
 pub(super) fn run(args: &WrapArgs) -> Result<ExitCode, Failure> {
     let logging = Logging::start(args.log_level);
     let net = MioNet::new()?;
-    let security = args.security(&net)?;
+    let recipe = args.recipe()?;
+    let prepared = recipe.as_ref().map(Recipe::prepare).transpose()?;
+    let tls = prepared.as_ref().and_then(|prepared| prepared.security.first());
+    let security = tls.cloned().unwrap_or(Security::Plain);
     let config = ListenerConfig {
         address: args.listen.resolve("--listen")?,
         security: security.clone(),
@@ -206,13 +206,13 @@ pub(super) fn run(args: &WrapArgs) -> Result<ExitCode, Failure> {
         balancers: args.proxy.accept_proxy_from.clone().into(),
     };
     args.check_exposure(config.address)?;
-    let mut service = Splice::new(args.to.target()?, args.upstream_security()?, args.proxy.proxy_protocol);
-    if let Some(rules) = args.rules(&security)? {
-        service = service.with_rules(rules);
-    }
+    let service = Splice::new(args.to.target()?, args.upstream_security()?, args.proxy.proxy_protocol);
     let mut server = Server::new(net, service, vec![config], args.limits.limits()?)
         .map_err(|(_, error)| Failure::usage("--listen", format!("cannot listen on {}: {error}", args.listen)))?;
     signals::stop_on_signal(server.handle())?;
+    if let (Some(recipe), Some(prepared)) = (recipe, prepared) {
+        reload::keep_current(recipe, prepared, server.handle())?;
+    }
     for address in server.addresses()? {
         announce(&security, address)?;
     }
@@ -222,29 +222,19 @@ pub(super) fn run(args: &WrapArgs) -> Result<ExitCode, Failure> {
 }
 
 impl WrapArgs {
-    /// How clients speak to us.
-    fn security(&self, net: &MioNet) -> Result<Security, Failure> {
+    /// How clients speak to us; `None` for without TLS.
+    fn recipe(&self) -> Result<Option<Recipe>, Failure> {
         match (self.originate.originate, self.listen.plain) {
-            (true, _) => Ok(Security::Plain),
-            (false, false) => Ok(Security::Tls(self.tls.load(net)?.policy(&[])?)),
+            (true, _) => Ok(None),
+            (false, false) => {
+                let is_request = |name: &str| name == Splice::CONNECT;
+                Ok(Some(Recipe { tls: self.tls.clone(), listeners: vec![Some(&[])], is_request }))
+            }
             (false, true) => Err(Failure::usage(
                 "--listen",
                 "wrap listens with TLS: leave out plain://, or give --originate to speak TLS to the server instead",
             )),
         }
-    }
-
-    /// Who is let in, by name.
-    fn rules(&self, security: &Security) -> Result<Option<Rules>, Failure> {
-        let Some(path) = &self.rules else { return Ok(None) };
-        let trust = match security {
-            Security::Tls(policy) => policy.client_trust(),
-            Security::Plain => None,
-        };
-        let problem = "without --client-ca or --client-pin nobody has a name that a rule could match";
-        let trust = trust.ok_or_else(|| Failure::usage("--rules", problem))?;
-        let file = files::read(path).map_err(|error| Failure::usage("--rules", error))?;
-        Rules::parse(&file, trust.anchors()).map(Some).map_err(|error| Failure::usage("--rules", error))
     }
 
     fn check_exposure(&self, address: SocketAddr) -> Result<(), Failure> {
@@ -280,14 +270,11 @@ impl WrapArgs {
 
 /// Says on stdout where clients may connect, for scripts, and on stderr what is demanded of them, for people.
 fn announce(security: &Security, address: SocketAddr) -> Result<(), Failure> {
-    let (scheme, demands) = match security {
-        Security::Plain => ("plain", "no encryption, no authentication".to_string()),
-        Security::Tls(policy) => ("tls", policy.describe()),
-    };
+    let scheme = if security.is_tls() { "tls" } else { "plain" };
     let mut stdout = io::stdout().lock();
     writeln!(stdout, "listening wrap {scheme}://{address}")?;
     stdout.flush()?;
-    eprintln!("wrap {scheme}://{address}: {demands}");
+    eprintln!("wrap {scheme}://{address}: {}", security.describe());
     Ok(())
 }
 

@@ -11,6 +11,7 @@ use super::phase::{Farewell, Phase, Transmitted};
 use super::scratch::{READ_BYTES, Scratch};
 use super::service::{PeerInfo, Service};
 use super::{PeerId, plaintext};
+use crate::access::Denial;
 use crate::limits::Limits;
 use crate::metrics::{Disconnect, Metrics};
 use crate::tls::{Agreement, Outgoing, Session};
@@ -250,13 +251,18 @@ impl<S: Service> Connection<S> {
             Ok(identity) => self.framing.info.identity = identity.map(Arc::new),
             Err(error) => return self.refuse(Disconnect::Certificate, error.to_string(), turn),
         }
+        match self.admit(turn.security) {
+            Ok(()) => {}
+            Err(Denial::Untrusted(refusal)) => return self.refuse(Disconnect::Certificate, refusal.to_string(), turn),
+            Err(denial @ Denial::NoRule(_)) => return self.refuse(Disconnect::Denied, denial.to_string(), turn),
+        }
         match self.refusal {
             Some(reason) => self.refuse(reason, String::new(), turn),
             None => self.framing.open(turn),
         }
     }
 
-    fn refuse(&mut self, reason: Disconnect, detail: String, turn: &mut Turn<'_, S>) {
+    pub(super) fn refuse(&mut self, reason: Disconnect, detail: String, turn: &mut Turn<'_, S>) {
         turn.service.refuse(self.framing.info.listener, reason, self.framing.replies.tail());
         if !detail.is_empty() {
             self.detail = Some(detail.into());

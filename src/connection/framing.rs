@@ -4,6 +4,7 @@ use super::Scratch;
 use super::effects::{Effect, Effects};
 use super::replies::{Mailbox, Replies};
 use super::service::{Exchange, PeerInfo, Service};
+use crate::access::Security;
 use crate::limits::Limits;
 use crate::metrics::{Disconnect, Metrics};
 use crate::timer::Now;
@@ -22,6 +23,8 @@ pub struct Turn<'a, S> {
     pub mailbox: &'a Mailbox,
     /// What is to be done to other connections.
     pub effects: &'a mut Effects,
+    /// How each listener is protected, by its index.
+    pub security: &'a [Security],
     /// This turn's time.
     pub now: Now,
 }
@@ -29,7 +32,7 @@ pub struct Turn<'a, S> {
 impl<S> Turn<'_, S> {
     /// The service, and the surroundings of one request of `peer`.
     fn exchange<'a>(&'a mut self, peer: &'a PeerInfo, replies: &'a mut Replies) -> (&'a mut S, Exchange<'a>) {
-        let Self { service, scratch, metrics, limits, mailbox, effects, now } = self;
+        let Self { service, scratch, metrics, limits, mailbox, effects, now, .. } = self;
         (service, Exchange { peer, now: *now, limits, metrics, replies, mailbox, effects, scratch })
     }
 }

@@ -5,6 +5,7 @@ mod announced;
 mod connection;
 mod effects;
 mod framing;
+mod gate;
 mod id;
 mod linked;
 mod phase;

@@ -7,6 +7,7 @@ use super::effects::{Dial, Effect, Effects, Link};
 use super::id::PeerId;
 use super::replies::{Deferred, Mailbox, Replies};
 use super::scratch::Scratch;
+use crate::access::Access;
 use crate::limits::Limits;
 use crate::metrics::{Disconnect, Metrics};
 use crate::timer::Now;
@@ -151,6 +152,8 @@ pub struct PeerInfo {
     pub local: SocketAddr,
     /// The verified client certificate's identity; `None` when none was shown or the socket is plain.
     pub identity: Option<Arc<Identity>>,
+    /// What the peer may do: every request must be one that this allows.
+    pub access: Access,
     /// What was agreed in the TLS handshake; `None` on a plain socket.
     pub agreement: Option<Agreement>,
     /// The connection at the other end of the link, if there is one.
@@ -161,7 +164,7 @@ impl PeerInfo {
     /// A peer of `listener` that has just connected from `address` to `local`.
     #[must_use]
     pub fn new(id: PeerId, listener: usize, address: SocketAddr, local: SocketAddr) -> Self {
-        Self { id, listener, address, local, identity: None, agreement: None, link: None }
+        Self { id, listener, address, local, identity: None, access: Access::Everything, agreement: None, link: None }
     }
 
     /// Whether this server made the connection, on behalf of another one.

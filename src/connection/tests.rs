@@ -89,6 +89,7 @@ impl Pair {
             limits: &limits,
             mailbox: &mailbox,
             effects: &mut effects,
+            security: &[],
             now,
         };
         let connection = Connection::new(server, info, Some(IDLE), None, &mut turn);
@@ -130,6 +131,7 @@ impl Pair {
             limits: &self.limits,
             mailbox: &self.mailbox,
             effects: &mut self.effects,
+            security: &[],
             now: self.now,
         };
         self.connection.receive(&mut &mut self.to_server, &mut turn);
@@ -273,6 +275,7 @@ fn data_and_fin_in_one_event_are_both_seen() {
             limits: &pair.limits,
             mailbox: &pair.mailbox,
             effects: &mut pair.effects,
+            security: &[],
             now: pair.now,
         };
         pair.connection.receive(&mut &mut pair.to_server, &mut turn);

@@ -88,6 +88,7 @@ impl<N: Net, S: Service> Server<N, S> {
             limits: &self.limits,
             mailbox: &self.mailbox,
             effects: &mut self.effects,
+            security: &self.reload.security,
             now: self.now,
         };
         peer.connection.unreachable(&mut turn);

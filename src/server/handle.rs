@@ -2,25 +2,48 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc;
 
+use super::reload::Order;
+use crate::access::Security;
 use crate::net::Wake;
 
-/// Stops a server from any thread; cheap to clone.
+/// Stops a server, or changes whom it lets in, from any thread; cheap to clone.
 #[derive(Clone)]
 pub struct Handle {
     stop: Arc<AtomicBool>,
+    orders: mpsc::Sender<Order>,
     wake: Wake,
 }
 
 impl Handle {
-    pub(super) fn new(wake: Wake) -> Self {
-        Self { stop: Arc::default(), wake }
+    pub(super) fn new(wake: Wake, orders: mpsc::Sender<Order>) -> Self {
+        Self { stop: Arc::default(), orders, wake }
     }
 
     /// Stops accepting, finishes what was received, says good-bye, and ends [`Server::run`](super::Server::run) within
     /// the drain timeout.
     pub fn stop(&self) {
         self.stop.store(true, Ordering::Release);
+        (self.wake)();
+    }
+
+    /// Serves under these policies from now on: one for each listener, in the order in which the listeners were given.
+    ///
+    /// New handshakes are judged by them at once, and those under way when they are done. Open connections are judged
+    /// again over the next turns; those that are no longer let in are told so and closed.
+    pub fn reload(&self, security: Vec<Security>) {
+        self.order(Order::Adopt(security));
+    }
+
+    /// Counts new policies that were found to be no good.
+    pub fn reload_refused(&self) {
+        self.order(Order::Refused);
+    }
+
+    fn order(&self, order: Order) {
+        // It fails only when the server is gone, and with it all whom the policy could concern.
+        let _ = self.orders.send(order);
         (self.wake)();
     }
 

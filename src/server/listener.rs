@@ -8,10 +8,10 @@ use std::time::{Duration, Instant};
 use super::effects::UNSPECIFIED;
 use super::peers::Peer;
 use super::{Server, touch};
+use crate::access::Security;
 use crate::connection::{Connection, PeerInfo, Service, Turn};
 use crate::metrics::Disconnect;
 use crate::net::{AcceptError, Net, Subnet};
-use crate::tls::{ServerPolicy, Session};
 
 /// How long accepting pauses when the process is out of descriptors: no event tells when one is free again.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -24,36 +24,12 @@ const TOKENS: usize = (u32::MAX as usize) << 32;
 pub struct ListenerConfig {
     /// What to bind; port 0 picks a free one.
     pub address: SocketAddr,
-    /// TLS or not.
+    /// TLS or not, and under which policy, until a [reload](super::Handle::reload).
     pub security: Security,
     /// Close a connection on which nothing was asked for so long.
     pub idle_timeout: Option<Duration>,
     /// Balancers whose connections begin with a PROXY protocol header.
     pub balancers: Arc<[Subnet]>,
-}
-
-/// How a listener's connections are protected.
-#[derive(Clone)]
-pub enum Security {
-    /// Not at all.
-    Plain,
-    /// By TLS under this policy.
-    Tls(Arc<ServerPolicy>),
-}
-
-impl Security {
-    /// Whether bytes are encrypted.
-    #[must_use]
-    pub fn is_tls(&self) -> bool {
-        matches!(self, Self::Tls(_))
-    }
-
-    fn session(&self) -> Session {
-        match self {
-            Self::Plain => Session::plain(),
-            Self::Tls(policy) => Session::accept(Arc::clone(policy)),
-        }
-    }
 }
 
 /// All listeners of a server.
@@ -66,7 +42,8 @@ pub(super) struct Listeners<N: Net> {
 struct Listener<N: Net> {
     socket: N::Listener,
     bound: SocketAddr,
-    config: ListenerConfig,
+    idle_timeout: Option<Duration>,
+    balancers: Arc<[Subnet]>,
     /// Connections may be waiting: accepting has not met the end of the backlog since the last event.
     ready: bool,
 }
@@ -77,7 +54,8 @@ impl<N: Net> Listeners<N> {
         for (index, config) in configs.into_iter().enumerate() {
             let socket = net.listen(config.address, TOKENS + index).map_err(|error| (index, error))?;
             let bound = net.local_address(&socket).map_err(|error| (index, error))?;
-            all.push(Listener { socket, bound, config, ready: true });
+            let ListenerConfig { idle_timeout, balancers, .. } = config;
+            all.push(Listener { socket, bound, idle_timeout, balancers, ready: true });
         }
         Ok(Self { all, paused_until: None })
     }
@@ -130,8 +108,9 @@ impl<N: Net, S: Service> Server<N, S> {
         match self.net.accept(&listener.socket) {
             Ok((socket, address)) => {
                 self.metrics.accepted += 1;
-                let config = listener.config.clone();
-                self.welcome(index, socket, address, &config);
+                let is_announced = listener.balancers.iter().any(|balancer| balancer.contains(address.ip()));
+                let idle_timeout = listener.idle_timeout;
+                self.welcome(index, socket, address, idle_timeout, is_announced);
                 true
             }
             Err(AcceptError::Lost) => true,
@@ -149,7 +128,14 @@ impl<N: Net, S: Service> Server<N, S> {
     }
 
     /// Opens a connection on a new socket, or turns it away.
-    fn welcome(&mut self, listener: usize, mut socket: N::Socket, address: SocketAddr, config: &ListenerConfig) {
+    fn welcome(
+        &mut self,
+        listener: usize,
+        mut socket: N::Socket,
+        address: SocketAddr,
+        idle_timeout: Option<Duration>,
+        is_announced: bool,
+    ) {
         let open = self.peers.accepted();
         let refusal = (open >= self.limits.connections).then_some(Disconnect::Refused);
         self.metrics.refused += u64::from(refusal.is_some());
@@ -163,8 +149,8 @@ impl<N: Net, S: Service> Server<N, S> {
         }
         let local = self.local_address(listener, &socket);
         let info = PeerInfo::new(id, listener, address, local);
-        let (session, idle_timeout) = (config.security.session(), config.idle_timeout);
-        let connection = if config.balancers.iter().any(|balancer| balancer.contains(address.ip())) {
+        let Some(session) = self.reload.security.get(listener).map(Security::session) else { return };
+        let connection = if is_announced {
             Connection::announced(session, info, idle_timeout, refusal, self.now.instant)
         } else {
             let mut turn = Turn {
@@ -174,6 +160,7 @@ impl<N: Net, S: Service> Server<N, S> {
                 limits: &self.limits,
                 mailbox: &self.mailbox,
                 effects: &mut self.effects,
+                security: &self.reload.security,
                 now: self.now,
             };
             Connection::new(session, info, idle_timeout, refusal, &mut turn)

@@ -5,6 +5,7 @@ mod effects;
 mod handle;
 mod listener;
 mod peers;
+mod reload;
 
 use std::collections::VecDeque;
 use std::io;
@@ -12,8 +13,9 @@ use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 pub use handle::Handle;
-pub use listener::{ListenerConfig, Security};
+pub use listener::ListenerConfig;
 
+pub use crate::access::Security;
 use crate::connection::{Completion, Connection, Effects, Mailbox, PeerId, Phase, Scratch, Service, Transmitted, Turn};
 use crate::limits::Limits;
 use crate::metrics::{Disconnect, Metrics};
@@ -22,6 +24,7 @@ use crate::timer::{Deadlines, Now};
 use admission::Admission;
 use listener::Listeners;
 use peers::{Peer, Peers};
+use reload::Reload;
 
 /// Serves one [`Service`] on any number of listeners.
 ///
@@ -47,6 +50,7 @@ pub struct Server<N: Net, S: Service> {
     effects: Effects,
     metrics: Metrics,
     limits: Limits,
+    reload: Reload,
     handle: Handle,
     stage: Stage,
     /// How soon the service wants its next tick.
@@ -96,9 +100,11 @@ impl<N: Net, S: Service> Server<N, S> {
         listeners: Vec<ListenerConfig>,
         limits: Limits,
     ) -> Result<Self, (usize, io::Error)> {
+        let security = listeners.iter().map(|listener| listener.security.clone()).collect();
         let listeners = Listeners::bind(&mut net, listeners)?;
         let wake = net.waker();
         let (mailbox, completions) = Mailbox::new(wake.clone());
+        let (orders, received) = mpsc::channel();
         let now = net.now();
         Ok(Self {
             net,
@@ -116,7 +122,8 @@ impl<N: Net, S: Service> Server<N, S> {
             effects: Effects::default(),
             metrics: Metrics::default(),
             limits,
-            handle: Handle::new(wake),
+            reload: Reload::new(security, received),
+            handle: Handle::new(wake, orders),
             stage: Stage::Running,
             tick_in: Some(Duration::ZERO),
             now,
@@ -175,6 +182,7 @@ impl<N: Net, S: Service> Server<N, S> {
     /// One turn of the loop. Each phase must come before the next:
     ///
     /// - *wait*: events set readiness bits, nothing more, so that all that follows can be bounded and ordered;
+    /// - *reload* before everything else: a turn's handshakes are judged by one policy;
     /// - *accept* before *receive*: what waits longest is the backlog, and taking a socket costs next to nothing;
     /// - *receive*: everything ready is executed before anything is sent, established clients before handshakes;
     /// - *settle* before *transmit*: deferred replies that are complete leave in the same write as the others;
@@ -182,6 +190,7 @@ impl<N: Net, S: Service> Server<N, S> {
     /// - *expire* last: a slot that was freed is not reused while an event of this turn may still name it.
     pub fn turn(&mut self) -> io::Result<Status> {
         self.wait()?;
+        self.reload();
         self.accept();
         self.receive();
         self.settle();
@@ -206,6 +215,7 @@ impl<N: Net, S: Service> Server<N, S> {
     /// How long the loop may sleep: not at all while work is left.
     fn patience(&self) -> Option<Duration> {
         let left_over = !self.ready.is_empty() || !self.admission.is_empty() || !self.touched.is_empty();
+        let left_over = left_over || self.reload.is_under_way();
         if left_over || self.listeners.are_ready(self.now.instant) {
             return Some(Duration::ZERO);
         }
@@ -258,6 +268,7 @@ impl<N: Net, S: Service> Server<N, S> {
                 limits: &self.limits,
                 mailbox: &self.mailbox,
                 effects: &mut self.effects,
+                security: &self.reload.security,
                 now: self.now,
             };
             peer.connection.receive(&mut peer.socket, &mut turn);
@@ -291,6 +302,7 @@ impl<N: Net, S: Service> Server<N, S> {
                 limits: &self.limits,
                 mailbox: &self.mailbox,
                 effects: &mut self.effects,
+                security: &self.reload.security,
                 now: self.now,
             };
             if peer.connection.transmit(&mut peer.socket, &mut turn) == Transmitted::ShutdownWrite {

@@ -71,6 +71,16 @@ impl<K, S: Service> Peers<K, S> {
         (peer.connection.id() == id).then_some(&**peer)
     }
 
+    /// How many slots there are, empty ones included.
+    pub(super) fn slots(&self) -> usize {
+        self.slab.capacity()
+    }
+
+    /// The peer in a slot, whoever it is.
+    pub(super) fn in_slot(&mut self, slot: usize) -> Option<&mut Peer<K, S>> {
+        self.slab.get_mut(slot).map(|peer| &mut **peer)
+    }
+
     /// Marks a closed peer for burial.
     pub(super) fn doom(&mut self, id: PeerId) {
         self.doomed.push(id);

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::Echo;
-use super::resp::{Resp, RespOptions, RespSession};
+use super::resp::{COMMANDS, Command, Resp, RespOptions, RespSession};
 use super::xmlrpc::{XmlRpc, XmlRpcOptions, XmlRpcSession};
 use crate::connection::{Exchange, PeerInfo, Service};
 use crate::metrics::Disconnect;
@@ -85,6 +85,13 @@ impl Builtin {
             xmlrpc: XmlRpc::new(options.xmlrpc),
             resp: Resp::new(options.resp, now),
         }
+    }
+
+    /// Whether anything can be asked for by this name, in any case and over any protocol: what a rule may grant.
+    #[must_use]
+    pub fn is_request(name: &str) -> bool {
+        let is_named = |command: &Command| command.name.eq_ignore_ascii_case(name);
+        XmlRpc::is_method(name) || COMMANDS.iter().any(is_named)
     }
 
     fn protocol(&self, listener: usize) -> Protocol {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, HandshakeKind, ProtocolVersion};
 
-use crate::access::{Class, Rules};
+use crate::access::Class;
 use crate::connection::{Dial, Exchange, PeerInfo, Service};
 use crate::metrics::Disconnect;
 use crate::net::{Address, Target};
@@ -22,12 +22,7 @@ pub struct Splice {
     security: UpstreamSecurity,
     /// Tell the server who its client is, by a PROXY protocol header.
     announce: bool,
-    /// Who is let in; `None` for everybody that the listener accepts.
-    rules: Option<Rules>,
 }
-
-/// What a rule must grant, by name, to a client that is to be let in.
-const CONNECT: &str = "connect";
 
 /// How connections to the server are protected.
 #[derive(Clone)]
@@ -43,22 +38,13 @@ pub enum UpstreamSecurity {
 pub struct Untried(VecDeque<Address>);
 
 impl Splice {
+    /// What a rule must grant, by name, to a client that is to be let in where there are rules.
+    pub const CONNECT: &str = "connect";
+
     /// Forwards everything to `target`; with `announce`, behind a PROXY protocol header of version 2.
     #[must_use]
     pub fn new(target: Target, security: UpstreamSecurity, announce: bool) -> Self {
-        Self { target, security, announce, rules: None }
-    }
-
-    /// Lets in only clients whose identity is granted `connect` by name.
-    #[must_use]
-    pub fn with_rules(self, rules: Rules) -> Self {
-        Self { rules: Some(rules), ..self }
-    }
-
-    fn admits(&self, client: &PeerInfo) -> bool {
-        let Some(rules) = &self.rules else { return true };
-        let grant = client.identity.as_ref().and_then(|identity| rules.grant(identity));
-        grant.is_some_and(|grant| grant.allows(Class::Server, CONNECT, None))
+        Self { target, security, announce }
     }
 
     /// Dials the next address. Returns why the client's connection ends if there is none.
@@ -90,7 +76,11 @@ impl Service for Splice {
         if exchange.peer.is_dialed() {
             return;
         }
-        let refusal = if self.admits(exchange.peer) { self.dial(untried, exchange) } else { Some(Disconnect::Denied) };
+        let refusal = if exchange.peer.access.allows(Class::Server, Self::CONNECT, None) {
+            self.dial(untried, exchange)
+        } else {
+            Some(Disconnect::Denied)
+        };
         if let Some(reason) = refusal {
             exchange.disconnect(exchange.peer.id, reason);
         }

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use super::certificate::{Certificate, Unreadable, hex};
+use super::certificate::{Certificate, Unreadable, hex, printable};
 
 /// The names in a verified client certificate.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,6 +34,13 @@ impl Identity {
             emails: certificate.emails,
             anchor: None,
         })
+    }
+}
+
+impl fmt::Display for Identity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = self.common_name.as_deref().map_or_else(|| "(no common name)".to_owned(), printable);
+        write!(f, "{name} (sha256 {})", hex(&self.fingerprint))
     }
 }
 

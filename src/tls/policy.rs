@@ -11,6 +11,7 @@ use rustls::{ConfigBuilder, ServerConfig, WantsVerifier};
 use rustls_pki_types::{CertificateDer, UnixTime};
 
 use super::certificate::{Certificate, date};
+use super::identity::Anchor;
 use super::key_exchange::{self, Offer, PostQuantum};
 use super::pem::{PemError, Source};
 use super::resolver::Certificates;
@@ -292,16 +293,17 @@ impl ServerPolicy {
         Handshake { config: Arc::new(config), witness: Some(witness) }
     }
 
-    /// Decides again on a client that was let in under an earlier policy. `chain` is `None` when it showed nothing.
-    pub fn still_trusted(&self, chain: Option<&[CertificateDer<'_>]>) -> Result<(), Refusal> {
-        let Some(client) = &self.client else { return Ok(()) };
-        let chain = chain.unwrap_or_default();
+    /// Decides again on a client that was let in under an earlier policy. `chain` is empty when it showed nothing.
+    /// Returns what vouches for the client now; `None` when it needs nobody to.
+    pub fn still_trusted(&self, chain: &[CertificateDer<'_>]) -> Result<Option<Arc<Anchor>>, Refusal> {
+        let Some(client) = &self.client else { return Ok(None) };
         if chain.is_empty() && !client.required {
-            return Ok(());
+            return Ok(None);
         }
         // A clock that cannot be read is before every certificate.
         let epoch = || UnixTime::since_unix_epoch(Duration::ZERO);
-        client.trust.admit(chain, self.tickets.clock.current_time().unwrap_or_else(epoch)).map(|_| ())
+        let admission = client.trust.admit(chain, self.tickets.clock.current_time().unwrap_or_else(epoch))?;
+        Ok(client.trust.anchor(admission.anchor).cloned())
     }
 
     /// The certificates clients are judged by; `None` when no client is asked for one.

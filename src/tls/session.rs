@@ -45,6 +45,8 @@ pub struct Session {
     failed: bool,
     /// What the handshake found out about the client's certificate.
     witness: Option<Witness>,
+    /// What the handshake began under, until somebody asks.
+    policy: Option<Arc<ServerPolicy>>,
 }
 
 enum Kind {
@@ -107,7 +109,7 @@ impl Session {
     }
 
     fn new(kind: Kind, handshaking: bool) -> Self {
-        Self { kind, handshaking, peer_closed: false, failed: false, witness: None }
+        Self { kind, handshaking, peer_closed: false, failed: false, witness: None, policy: None }
     }
 
     /// Takes `input`, all the bytes of the peer that are retained and new; gives each piece of plaintext to `deliver`
@@ -144,6 +146,7 @@ impl Session {
             Choice::NeedMore => policy.begin(),
             Choice::Start(handshake) => handshake,
         };
+        self.policy = Some(Arc::clone(policy));
         self.kind = Kind::Server(UnbufferedServerConnection::new(handshake.config)?);
         self.witness = handshake.witness;
         Ok(())
@@ -154,6 +157,11 @@ impl Session {
     pub fn identify(&mut self) -> Result<Option<Identity>, Unreadable> {
         let Some(witness) = self.witness.take() else { return Ok(None) };
         witness.identify(self.common().and_then(CommonState::peer_certificates))
+    }
+
+    /// The policy that a client's handshake began under. To be asked once, when it is done.
+    pub fn begun_under(&mut self) -> Option<Arc<ServerPolicy>> {
+        self.policy.take()
     }
 
     /// Why the client's certificate was refused, where that is what broke the handshake.

@@ -204,6 +204,11 @@ pub fn fail(command: &mut Command, code: i32) -> String {
     errors
 }
 
+/// Runs `latchkey certs` in a folder.
+pub fn certs(dir: &Path, line: &str) -> String {
+    succeed(latchkey().arg("certs").args(line.split_whitespace()).current_dir(dir))
+}
+
 /// A Python program of this project, with arguments.
 pub fn python(script: &str) -> Command {
     let mut command = Command::new("python3");

@@ -127,7 +127,7 @@ fn make_trust() -> Result<Trust, Box<dyn std::error::Error>> {
 }
 
 pub(crate) fn security(tls: bool) -> Result<Security, String> {
-    Ok(if tls { Security::Tls(Arc::clone(&trust()?.server)) } else { Security::Plain })
+    Ok(if tls { Security::tls(Arc::clone(&trust()?.server)) } else { Security::Plain })
 }
 
 /// One client in four speaks TLS 1.2.

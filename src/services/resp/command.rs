@@ -108,11 +108,7 @@ impl Command {
 
     /// The keys in `request`.
     pub fn keys_of<'a>(&self, request: Request<'a>) -> impl Iterator<Item = &'a [u8]> + use<'a> {
-        self.keys.into_iter().flatten().flat_map(move |spec| {
-            let first = usize::from(spec.first.unsigned_abs());
-            let count = if spec.last < 0 { request.len() } else { usize::from(spec.last.unsigned_abs()) + 1 };
-            request.from(first).take(count).step_by(usize::from(spec.step.unsigned_abs()).max(1))
-        })
+        self.keys.into_iter().flatten().flat_map(move |spec| spec.keys_of(request))
     }
 
     /// How many keys `request` has.
@@ -126,6 +122,15 @@ impl Command {
             _ => usize::from(spec.last.unsigned_abs()) + 1,
         };
         self.keys.into_iter().flatten().map(count).sum()
+    }
+}
+
+impl KeySpec {
+    /// The keys of this group in `request`.
+    pub fn keys_of<'a>(&self, request: Request<'a>) -> impl Iterator<Item = &'a [u8]> + use<'a> {
+        let first = usize::from(self.first.unsigned_abs());
+        let count = if self.last < 0 { request.len() } else { usize::from(self.last.unsigned_abs()) + 1 };
+        request.from(first).take(count).step_by(usize::from(self.step.unsigned_abs()).max(1))
     }
 }
 

@@ -1,6 +1,8 @@
 //! Keys, whatever they hold.
 
+use super::authorize::scope;
 use super::call::{Call, Failure, glob, type_name};
+use crate::access::Scope;
 use crate::protocol::resp::{Encoder, parse_integer};
 use crate::store::{Expiry, Kind};
 
@@ -30,8 +32,9 @@ fn is_literal(pattern: &[u8]) -> bool {
 
 pub(super) fn keys(call: &mut Call<'_, '_>) -> Result<(), Failure> {
     let (pattern, now) = (call.argument(1), call.now());
+    let scope = scope(call);
     if is_literal(pattern) {
-        let exists = call.store.peek(pattern, now).is_some();
+        let exists = scope.covers(pattern) && call.store.peek(pattern, now).is_some();
         let mut reply = call.reply();
         reply.array(usize::from(exists));
         if exists {
@@ -40,35 +43,54 @@ pub(super) fn keys(call: &mut Call<'_, '_>) -> Result<(), Failure> {
         return Ok(());
     }
     let mut glob = glob(pattern)?;
-    let most = call.core.options.keys_searched;
-    let refusal = || Failure::from(format!("ERR KEYS is refused beyond {most} keys of ordinary length: use SCAN"));
-    if call.store.len() > most {
-        return Err(refusal());
-    }
-    let (mut found, mut count, mut searched, mut cursor) = (Vec::new(), 0, 0, 0);
-    loop {
-        cursor = call.store.scan(cursor, KEYS_STEP, now, &mut |key, _| {
-            searched += key.len();
-            if glob.matches(key) {
-                Encoder::new(&mut found, call.session.protocol).bulk(key);
-                count += 1;
-            }
-        });
-        if searched > most.saturating_mul(ORDINARY_KEY_BYTES) {
-            return Err(refusal());
+    let (mut found, mut count, protocol) = (Vec::new(), 0, call.session.protocol);
+    search(call, &mut |key| {
+        if scope.covers(key) && glob.matches(key) {
+            Encoder::new(&mut found, protocol).bulk(key);
+            count += 1;
         }
-        if cursor == 0 {
-            break;
-        }
-    }
+    })?;
     call.reply().array(count);
     call.exchange.reply().extend_from_slice(&found);
     Ok(())
 }
 
+/// Looks at every key, or refuses when that would take too long.
+fn search(call: &mut Call<'_, '_>, visit: &mut dyn FnMut(&[u8])) -> Result<(), Failure> {
+    let (most, now, name) = (call.core.options.keys_searched, call.now(), call.command.name.to_uppercase());
+    let refusal = || Failure::from(format!("ERR {name} is refused beyond {most} keys of ordinary length: use SCAN"));
+    if call.store.len() > most {
+        return Err(refusal());
+    }
+    let (mut searched, mut cursor) = (0, 0);
+    loop {
+        cursor = call.store.scan(cursor, KEYS_STEP, now, &mut |key, _| {
+            searched += key.len();
+            visit(key);
+        });
+        if searched > most.saturating_mul(ORDINARY_KEY_BYTES) {
+            return Err(refusal());
+        }
+        if cursor == 0 {
+            return Ok(());
+        }
+    }
+}
+
+/// `DBSIZE`: of the keys that the client may see.
+pub(super) fn dbsize(call: &mut Call<'_, '_>) -> Result<(), Failure> {
+    let (scope, mut count) = (scope(call), 0);
+    if scope == Scope::Everything {
+        count = call.store.len();
+    } else {
+        search(call, &mut |key| count += usize::from(scope.covers(key)))?;
+    }
+    call.answer_count(count)
+}
+
 /// About how many keys are looked at before it is asked whether to go on: the table goes by whole segments.
 const KEYS_STEP: usize = 64;
-/// What `KEYS` takes for the usual length of a key when it bounds its work.
+/// What a search takes for the usual length of a key when it bounds its work.
 const ORDINARY_KEY_BYTES: usize = 64;
 
 struct ScanOptions<'a> {
@@ -105,10 +127,12 @@ pub(super) fn scan(call: &mut Call<'_, '_>) -> Result<(), Failure> {
     let options = ScanOptions::parse(call)?;
     let (mut found, mut count, mut next, mut left) = (Vec::new(), 0, cursor, options.count);
     let mut glob = options.pattern.map(glob).transpose()?;
+    let scope = scope(call);
     // Long keys end the step early, as fits what SCAN promises: the cursor says where to go on.
     while left > 0 && found.len() < call.exchange.limits.output_bytes {
         next = call.store.scan(next, left.min(KEYS_STEP), call.exchange.now, &mut |key, entry| {
-            let is_wanted = glob.as_mut().is_none_or(|glob| glob.matches(key))
+            let is_wanted = scope.covers(key)
+                && glob.as_mut().is_none_or(|glob| glob.matches(key))
                 && options.type_name.is_none_or(|name| name.eq_ignore_ascii_case(type_name(entry.kind).as_bytes()));
             if is_wanted {
                 Encoder::new(&mut found, call.session.protocol).bulk(key);
@@ -129,11 +153,36 @@ pub(super) fn scan(call: &mut Call<'_, '_>) -> Result<(), Failure> {
 }
 
 pub(super) fn randomkey(call: &mut Call<'_, '_>) -> Result<(), Failure> {
-    let (random, now) = (call.core.random(), call.now());
+    let (random, now, scope) = (call.core.random(), call.now(), scope(call));
+    if scope != Scope::Everything {
+        return random_key_within(call, random, &scope);
+    }
     let mut reply = Encoder::new(call.exchange.reply(), call.session.protocol);
     match call.store.random_key(random, now) {
         Some(key) => reply.bulk(key),
         None => reply.null(),
+    }
+    Ok(())
+}
+
+/// One of the keys in `scope`, each as likely as the others: they are counted, and then the one whose turn it is is looked
+/// for.
+fn random_key_within(call: &mut Call<'_, '_>, random: u64, scope: &Scope<'_>) -> Result<(), Failure> {
+    let mut count = 0u64;
+    search(call, &mut |key| count += u64::from(scope.covers(key)))?;
+    let Some(mut before) = random.checked_rem(count) else { return call.null() };
+    let mut chosen = None;
+    search(call, &mut |key| {
+        if scope.covers(key) {
+            if before == 0 && chosen.is_none() {
+                chosen = Some(key.to_vec());
+            }
+            before = before.saturating_sub(1);
+        }
+    })?;
+    match chosen {
+        Some(key) => call.reply().bulk(&key),
+        None => call.reply().null(),
     }
     Ok(())
 }

@@ -27,6 +27,7 @@
 
 #![expect(clippy::unnecessary_wraps, reason = "all command handlers have the same signature")]
 
+mod authorize;
 mod call;
 mod client;
 mod command;
@@ -48,6 +49,7 @@ mod differential;
 #[cfg(test)]
 mod tests;
 
+use self::authorize::authorize;
 use self::call::{Call, Failure, quoted};
 use self::session::Clients;
 use crate::connection::{Exchange, PeerInfo};
@@ -254,7 +256,7 @@ fn answer(
                 client.command = Some(id);
             }
             let mut call = Call { core, session, store, command, id, request, exchange };
-            match admit(&call) {
+            match admit(&mut call) {
                 Ok(()) if call.session.transaction.is_some() && !command.is(flag::IN_MULTI) => {
                     match transaction::queue(&mut call, raw) {
                         Ok(()) => return Ok(()),
@@ -297,7 +299,7 @@ const OTHER_ARGUMENTS: usize = 128;
 /// The one place that every command passes before it is executed or queued, and again when `EXEC` executes it.
 ///
 /// It sees who asks, what command it is, and which keys it names.
-fn admit(call: &Call<'_, '_>) -> Result<(), Failure> {
+fn admit(call: &mut Call<'_, '_>) -> Result<(), Failure> {
     if !call.command.takes(call.request.len()) {
         return Err(Failure::arity(call.command));
     }
@@ -309,7 +311,7 @@ fn admit(call: &Call<'_, '_>) -> Result<(), Failure> {
     if !takes_any_keys && call.request.len() > OTHER_ARGUMENTS {
         return Err(Failure::from(format!("ERR too many arguments: at most {OTHER_ARGUMENTS} are served")));
     }
-    Ok(())
+    authorize(call)
 }
 
 /// Calls the handler and writes what it fails with.

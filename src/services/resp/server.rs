@@ -41,11 +41,6 @@ pub(super) fn check_database(index: &[u8]) -> Result<(), Failure> {
     }
 }
 
-pub(super) fn dbsize(call: &mut Call<'_, '_>) -> Result<(), Failure> {
-    let keys = call.store.len();
-    call.answer_count(keys)
-}
-
 /// `FLUSHALL` and `FLUSHDB`. Both ways it may be asked for are the same here: memory is given back step by step.
 pub(super) fn flush(call: &mut Call<'_, '_>) -> Result<(), Failure> {
     let mode = call.argument(1);

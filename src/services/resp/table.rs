@@ -272,7 +272,7 @@ pub static COMMANDS: &[Command] = &[
         .about("Rewrite the configuration file with the in memory configuration"),
     server("config|set", -4, "2.0.0", ADMIN | NO_SCRIPT | ALWAYS | DANGEROUS, config::set)
         .about("Set configuration parameters to the given values"),
-    server("dbsize", 1, "1.0.0", READ | KEYSPACE | FAST, server::dbsize)
+    server("dbsize", 1, "1.0.0", READ | KEYSPACE | FAST, keys::dbsize)
         .about("Return the number of keys in the selected database"),
     server("debug", -2, "1.0.0", ADMIN | NO_SCRIPT | ALWAYS | DANGEROUS, server::debug)
         .about("A container for debugging commands"),

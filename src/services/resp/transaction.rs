@@ -1,5 +1,6 @@
 //! `MULTI`, `EXEC` and `WATCH`: commands executed with no other between them.
 
+use super::authorize::is_search;
 use super::call::{Call, Failure};
 use super::command::flag;
 use super::session::{RespSession, Transaction, Watch};
@@ -26,10 +27,11 @@ pub(super) fn multi(call: &mut Call<'_, '_>) -> Result<(), Failure> {
 pub(super) fn queue(call: &mut Call<'_, '_>, raw: &[u8]) -> Result<(), Failure> {
     let most_bytes = call.exchange.limits.request_bytes;
     let most_cost = call.core.options.transaction_cost;
+    let is_heavy = call.command.is(flag::HEAVY) || is_search(call);
     let Some(transaction) = call.session.transaction.as_mut() else { return Ok(()) };
     // After a failure nothing will be executed, so nothing need be kept.
     if !transaction.failed {
-        let extra = if call.command.is(flag::HEAVY) { HEAVY_COST } else { 0 };
+        let extra = if is_heavy { HEAVY_COST } else { 0 };
         transaction.cost += call.request.len() + extra;
         if transaction.cost > most_cost || transaction.requests.len() + raw.len() > most_bytes {
             return Err(Failure::new("ERR the transaction is too long"));
@@ -108,7 +110,7 @@ fn execute_queued(call: &mut Call<'_, '_>, request: Request<'_>) {
     let outcome = resolve(&request).and_then(|(id, command)| {
         let Call { core, session, store, exchange, .. } = call;
         let mut queued = Call { core, session, store, command, id, request, exchange };
-        admit(&queued).map(|()| execute(&mut queued))
+        admit(&mut queued).map(|()| execute(&mut queued))
     });
     if let Err(failure) = outcome {
         call.reply().error(failure.text());

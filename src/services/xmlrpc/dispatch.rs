@@ -3,6 +3,7 @@
 use super::Faults;
 use super::failure::Failure;
 use super::methods::{Action, METHODS, Method, OnAll, OnKey};
+use crate::access::{Access, Class, Scope};
 use crate::store::Store;
 use crate::timer::Now;
 use crate::value::Value;
@@ -13,7 +14,7 @@ use crate::value::is_xml_text;
 pub(super) struct CallLimits {
     /// Calls in one `system.multicall`. A thousand keep a batch useful and the loop's turn short.
     pub(super) calls: usize,
-    /// Keys that `keys` returns: some 10 ms of work and 6 MB of XML.
+    /// Keys that `keys` looks at: some 10 ms of work and 6 MB of XML.
     pub(super) keys: usize,
     /// Values in one reply, in bytes of their XML at the least. As large as a request may be by default, and a bound
     /// on what a `system.multicall` of small calls for large values can cost.
@@ -36,6 +37,9 @@ pub(super) struct Dispatcher<'a> {
     store: &'a mut Store,
     now: Now,
     faults: Faults,
+    access: &'a Access,
+    /// Calls that were denied.
+    pub(super) denials: u64,
     pub(super) limits: CallLimits,
     /// Bytes of values that the reply holds so far, those included that did not fit.
     spent: usize,
@@ -43,8 +47,8 @@ pub(super) struct Dispatcher<'a> {
 }
 
 impl<'a> Dispatcher<'a> {
-    pub(super) fn new(store: &'a mut Store, now: Now, faults: Faults) -> Self {
-        Self { store, now, faults, limits: CallLimits::default(), spent: 0, in_multicall: false }
+    pub(super) fn new(store: &'a mut Store, now: Now, faults: Faults, access: &'a Access) -> Self {
+        Self { store, now, faults, access, denials: 0, limits: CallLimits::default(), spent: 0, in_multicall: false }
     }
 
     /// Makes one call. Every call passes here, those inside of `system.multicall` too: this is where the method and
@@ -58,9 +62,24 @@ impl<'a> Dispatcher<'a> {
         // The number of parameters is right, so there is a first one wherever it is used.
         let mut next = || params.next().unwrap_or(Value::Nil);
         match method.action {
-            Action::OnKey(action) => self.call_on_key(action, &Key::new(next())?, &next()),
-            Action::OnAll(action) => self.call_on_all(action, next()),
+            Action::OnKey(action) => {
+                let key = Key::new(next())?;
+                self.authorize(method, self.access.allows(method.class(), method.name, Some(key.bytes())))?;
+                self.call_on_key(action, &key, &next())
+            }
+            Action::OnAll(action) => {
+                self.authorize(method, self.access.scope(method.class(), method.name) != Scope::Nothing)?;
+                self.call_on_all(action, next())
+            }
         }
+    }
+
+    fn authorize(&mut self, method: &'static Method, is_allowed: bool) -> Result<(), Failure> {
+        if is_allowed {
+            return Ok(());
+        }
+        self.denials += 1;
+        Err(Failure::Denied(method.name))
     }
 
     fn call_on_key(&mut self, action: OnKey, key: &Key, value: &Value) -> Result<Value, Failure> {
@@ -95,12 +114,18 @@ impl<'a> Dispatcher<'a> {
     }
 
     fn keys(&mut self) -> Result<Value, Failure> {
-        let (mut keys, mut cursor) = (Vec::new(), 0);
+        let scope = self.access.scope(Class::Read, "keys");
+        let (mut keys, mut searched, mut cursor) = (Vec::new(), 0, 0);
         loop {
             let (first, now) = (keys.len(), self.now);
-            cursor = self.store.scan(cursor, SCAN_STEP, now, &mut |key, _| keys.push(key_value(key)));
+            cursor = self.store.scan(cursor, SCAN_STEP, now, &mut |key, _| {
+                searched += 1;
+                if scope.covers(key) {
+                    keys.push(key_value(key));
+                }
+            });
             self.spend(keys.iter().skip(first).map(weight).sum())?;
-            if keys.len() > self.limits.keys {
+            if searched > self.limits.keys {
                 return Err(Failure::TooManyKeys(self.limits.keys));
             }
             if cursor == 0 {

@@ -31,6 +31,8 @@ pub(super) enum Failure {
     TooManyKeys(usize),
     #[error("the reply would be larger than {0} bytes: ask for less at once, or over RESP")]
     ReplyTooLarge(usize),
+    #[error("this certificate's identity has no permission for {0}")]
+    Denied(&'static str),
     #[error("{0}")]
     Store(#[from] StoreError),
 }
@@ -64,6 +66,7 @@ impl Failure {
             Self::UnknownMethod(_) | Self::RecursiveMulticall => "Exception",
             Self::Arity { .. } | Self::KeyType(_) | Self::Argument(_) => "TypeError",
             Self::MissingKey(_) => "KeyError",
+            Self::Denied(_) => "PermissionError",
             Self::TooManyCalls(_) | Self::TooManyKeys(_) | Self::ReplyTooLarge(_) => "OverflowError",
             Self::Store(StoreError::OutOfMemory) => "MemoryError",
         }
@@ -84,7 +87,7 @@ impl Failure {
             | Self::RecursiveMulticall
             | Self::TooManyCalls(_)
             | Self::Store(StoreError::KeyTooLong | StoreError::ValueTooLarge) => -32602,
-            Self::MissingKey(_) | Self::TooManyKeys(_) | Self::ReplyTooLarge(_) => -32500,
+            Self::Denied(_) | Self::MissingKey(_) | Self::TooManyKeys(_) | Self::ReplyTooLarge(_) => -32500,
             Self::Store(StoreError::OutOfMemory) => -32400,
         }
     }

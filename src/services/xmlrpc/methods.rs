@@ -1,5 +1,6 @@
 //! What can be called: one table that dispatch, help and signatures all read.
 
+use crate::access::Class;
 use crate::value::Value;
 
 /// What a method does to the store.
@@ -175,6 +176,15 @@ impl Method {
     /// The method called `name`. Only what the table lists can be called.
     pub(super) fn named(name: &str) -> Option<&'static Self> {
         METHODS.iter().find(|method| method.name == name)
+    }
+
+    /// What it does to keys, as rules have it.
+    pub(super) fn class(&self) -> Class {
+        match self.access {
+            Access::Read => Class::Read,
+            Access::Write => Class::Write,
+            Access::System => Class::Open,
+        }
     }
 
     /// What `system.methodHelp` answers.

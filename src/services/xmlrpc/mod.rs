@@ -7,6 +7,7 @@ mod python;
 #[cfg(test)]
 mod tests;
 
+use crate::access::Access;
 use crate::connection::Exchange;
 use crate::limits::Limits;
 use crate::metrics::Disconnect;
@@ -55,6 +56,8 @@ pub struct XmlRpc {
     options: XmlRpcOptions,
     /// The body of the reply being made, kept so that its memory is.
     body: Vec<u8>,
+    /// Calls that rules denied and that are not counted yet.
+    denials: u64,
     date: DateCache,
 }
 
@@ -62,6 +65,14 @@ pub struct XmlRpc {
 #[derive(Debug, Default)]
 pub struct XmlRpcSession {
     decoder: RequestDecoder,
+}
+
+/// What is known of a request besides its bytes.
+#[derive(Clone, Copy)]
+struct Asker<'a> {
+    limits: &'a Limits,
+    now: Now,
+    access: &'a Access,
 }
 
 /// What became of the front of the input.
@@ -91,8 +102,10 @@ impl XmlRpc {
         input: &[u8],
         exchange: &mut Exchange<'_>,
     ) -> Result<usize, Disconnect> {
-        let (limits, now) = (exchange.limits, exchange.now);
-        match self.step(session, store, input, limits, now, exchange.reply()) {
+        let (limits, now, access) = (exchange.limits, exchange.now, &exchange.peer.access);
+        let step = self.step(session, store, input, Asker { limits, now, access }, exchange.reply());
+        exchange.metrics.denials += std::mem::take(&mut self.denials);
+        match step {
             Step::Incomplete => Ok(0),
             Step::Answered { used, close } => {
                 exchange.metrics.requests += 1;
@@ -112,10 +125,17 @@ impl XmlRpc {
         Some(Disconnect::CutOff)
     }
 
+    /// Whether a method is called `name`, in any case.
+    #[must_use]
+    pub fn is_method(name: &str) -> bool {
+        methods::METHODS.iter().any(|method| method.name.eq_ignore_ascii_case(name))
+    }
+
     /// Appends what a client reads that is turned away for `reason` without being served.
     pub fn refuse(reason: Disconnect, out: &mut Vec<u8>) {
         let (status, fields, body) = match reason {
             Disconnect::Denied => (Status::FORBIDDEN, "", "No rule lets this identity in.\n"),
+            Disconnect::Revoked => (Status::FORBIDDEN, "", "This certificate's access has been withdrawn.\n"),
             Disconnect::Refused => (Status::SERVICE_UNAVAILABLE, RETRY, "The server has too many connections.\n"),
             _ => (Status::SERVICE_UNAVAILABLE, RETRY, "The server cannot serve this connection now.\n"),
         };
@@ -128,10 +148,10 @@ impl XmlRpc {
         session: &mut XmlRpcSession,
         store: &mut Store,
         input: &[u8],
-        limits: &Limits,
-        now: Now,
+        asker: Asker<'_>,
         out: &mut Vec<u8>,
     ) -> Step {
+        let Asker { limits, now, .. } = asker;
         let bounds = Bounds { message: limits.request_bytes, ..Bounds::default() };
         match session.decoder.decode(input, &bounds) {
             Ok(Progress::Incomplete) => Step::Incomplete,
@@ -140,7 +160,7 @@ impl XmlRpc {
                 Step::Incomplete
             }
             Ok(Progress::Complete(request)) => {
-                self.answer(&request, store, now, out);
+                self.answer(&request, store, asker, out);
                 Step::Answered { used: request.used, close: request.persistence == Persistence::Close }
             }
             Err(error) => {
@@ -150,13 +170,13 @@ impl XmlRpc {
         }
     }
 
-    fn answer(&mut self, request: &Request<'_>, store: &mut Store, now: Now, out: &mut Vec<u8>) {
+    fn answer(&mut self, request: &Request<'_>, store: &mut Store, asker: Asker<'_>, out: &mut Vec<u8>) {
         let here = PATHS.contains(&request.target);
         let is_call = here && request.method == Method::Post;
         if is_call {
-            self.call(&request.body, store, now);
+            self.call(&request.body, store, asker);
         }
-        let date = Some(self.date.text(now.unix_seconds()));
+        let date = Some(self.date.text(asker.now.unix_seconds()));
         let reply = match request.method {
             Method::Post if here => Reply { content_type: "text/xml", ..plain(&self.body, date) },
             Method::Options if here || request.target == "*" => {
@@ -178,10 +198,12 @@ impl XmlRpc {
     }
 
     /// Makes the call in `document` and leaves the response in `self.body`.
-    fn call(&mut self, document: &[u8], store: &mut Store, now: Now) {
+    fn call(&mut self, document: &[u8], store: &mut Store, asker: Asker<'_>) {
         let faults = self.options.faults;
         let parsed = xmlrpc::parse_call(document, &xmlrpc::Bounds::default()).map_err(Into::into);
-        let result = parsed.and_then(|(method, params)| Dispatcher::new(store, now, faults).call(method, params));
+        let mut dispatcher = Dispatcher::new(store, asker.now, faults, asker.access);
+        let result = parsed.and_then(|(method, params)| dispatcher.call(method, params));
+        self.denials += dispatcher.denials;
         self.body.clear();
         match result {
             Ok(value) => xmlrpc::append_response(&mut self.body, &value),

@@ -33,8 +33,9 @@ impl Bench {
     /// All replies to `input`, and how the connection ends if it does.
     fn serve(&mut self, mut input: &[u8], limits: &Limits) -> (Vec<u8>, Option<Disconnect>) {
         let (mut session, mut out) = (XmlRpcSession::default(), Vec::new());
+        let asker = Asker { limits, now: self.now, access: &Access::Everything };
         loop {
-            match self.service.step(&mut session, &mut self.store, input, limits, self.now, &mut out) {
+            match self.service.step(&mut session, &mut self.store, input, asker, &mut out) {
                 Step::Incomplete => return (out, None),
                 Step::Answered { close: true, .. } => return (out, Some(Disconnect::Finished)),
                 Step::Answered { used, .. } => input = input.get(used..).unwrap_or_default(),
@@ -218,7 +219,7 @@ fn a_multicall_cannot_multiply_a_large_value() {
     bench.store.set(b"large", Kind::Bytes, &[b'x'; 2000], Expiry::Never, bench.now).expect("room");
     let mut calls = vec![inner("get", vec![text("large")]); 5];
     calls.push(inner("set", vec![text("after"), Value::Nil]));
-    let mut dispatcher = Dispatcher::new(&mut bench.store, bench.now, Faults::Python);
+    let mut dispatcher = Dispatcher::new(&mut bench.store, bench.now, Faults::Python, &Access::Everything);
     dispatcher.limits.reply_bytes = 7000;
     let results = dispatcher.call("system.multicall".to_owned(), vec![Value::Array(calls)]);
     let Ok(Value::Array(results)) = results else { panic!("an array") };
@@ -234,7 +235,7 @@ fn too_many_keys_are_refused_with_the_way_out() {
         bench.store.set(key, Kind::Bytes, b"", Expiry::Never, bench.now).expect("room");
     }
     let mut keys = |limit, bytes| {
-        let mut dispatcher = Dispatcher::new(&mut bench.store, bench.now, Faults::Python);
+        let mut dispatcher = Dispatcher::new(&mut bench.store, bench.now, Faults::Python, &Access::Everything);
         dispatcher.limits.keys = limit;
         dispatcher.limits.reply_bytes = bytes;
         dispatcher.call("keys".to_owned(), vec![]).map_err(|failure| failure.fault(Faults::Python).text)

@@ -1,0 +1,188 @@
+//! Policies made from files, and made again when the files change.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use aws_lc_rs::digest;
+use signal_hook::consts::SIGHUP;
+use signal_hook::iterator::Signals;
+
+use super::Failure;
+use super::development::DevelopmentIdentities;
+use super::tls_options::TlsArgs;
+use crate::server::{Handle, Security};
+use crate::tls::{hex, self_handshake};
+
+/// How often the files and SIGHUP are looked at. Half a second is soon enough for people and next to no work.
+///
+/// Looking at the content, by whatever path leads there, finds a change by every tool and on every file system, networks
+/// and overlays included: an edit in place, a rename, or the symbolic link to the parent folder that Kubernetes swaps.
+/// Events of the kernel would have to be set up for each folder and link on the way, and again after each change.
+const INTERVAL: Duration = Duration::from_millis(500);
+
+/// How often it is said that a revocation list is out of date.
+const REMINDER: Duration = Duration::from_mins(1);
+
+const SECONDS_PER_DAY: u64 = 24 * 60 * 60;
+
+/// What the policies of a server's listeners are made of.
+pub(super) struct Recipe {
+    pub(super) tls: TlsArgs,
+    /// What each listener speaks (RFC 7301); `None` for one without TLS.
+    pub(super) listeners: Vec<Option<&'static [&'static str]>>,
+    /// Tells the requests that a rule may grant by name.
+    pub(super) is_request: fn(&str) -> bool,
+}
+
+/// Policies made from the files as they are now.
+pub(super) struct Prepared {
+    /// One for each listener.
+    pub(super) security: Vec<Security>,
+    pub(super) development: Option<DevelopmentIdentities>,
+    contents: Contents,
+}
+
+/// A digest of each file's content; `None` for what cannot be read.
+type Contents = Vec<Option<Vec<u8>>>;
+
+impl Recipe {
+    /// Reads all files and makes all policies; one that is no good spoils them all.
+    pub(super) fn prepare(&self) -> Result<Prepared, Failure> {
+        // Before the files are read for use: a change in between is then found later, and not missed.
+        let contents = self.contents();
+        let setup = self.tls.load(unix_seconds())?;
+        let security = self.listeners.iter().map(|alpn| match alpn {
+            Some(alpn) => setup.gate(alpn, self.is_request).map(Security::Tls),
+            None if self.tls.has_rules() => Err(Failure::usage(
+                "--authorize",
+                "a plain:// listener cannot know who its clients are: leave it out, or run it in a process of its own",
+            )),
+            None => Ok(Security::Plain),
+        });
+        Ok(Prepared { security: security.collect::<Result<_, _>>()?, development: setup.development, contents })
+    }
+
+    fn contents(&self) -> Contents {
+        self.tls.files().map(|path| digest_of(path)).collect()
+    }
+}
+
+/// Looks after the policies of a running server, on a thread of its own: makes them again at SIGHUP and when the content
+/// of a file changes, and reminds of revocation lists that are out of date.
+pub(super) fn keep_current(recipe: Recipe, prepared: Prepared, handle: Handle) -> std::io::Result<()> {
+    let hangups = Signals::new([SIGHUP])?;
+    let Prepared { security, contents, .. } = prepared;
+    let mut keeper =
+        Keeper { recipe, handle, hangups, security, seen: contents.clone(), tried: contents, reminded: None };
+    #[expect(clippy::disallowed_methods, reason = "it reads files and sleeps; the loop must not")]
+    std::thread::spawn(move || {
+        loop {
+            std::thread::sleep(INTERVAL);
+            keeper.look();
+        }
+    });
+    Ok(())
+}
+
+struct Keeper {
+    recipe: Recipe,
+    handle: Handle,
+    hangups: Signals,
+    /// What is in force.
+    security: Vec<Security>,
+    /// The contents at the last look.
+    seen: Contents,
+    /// The contents from which policies were last made, or could not be.
+    tried: Contents,
+    reminded: Option<Instant>,
+}
+
+impl Keeper {
+    fn look(&mut self) {
+        let is_asked = self.hangups.pending().count() > 0;
+        let contents = self.recipe.contents();
+        // Whoever is still writing is given time: a change counts once it has lasted from one look to the next.
+        let has_settled = contents == self.seen;
+        self.seen.clone_from(&contents);
+        if is_asked || has_settled && contents != self.tried {
+            self.tried = contents;
+            self.reload();
+        }
+        self.remind();
+    }
+
+    /// All or nothing: whatever is wrong with one file, everything stays as it was.
+    fn reload(&mut self) {
+        let prepared = self.recipe.prepare().and_then(|prepared| Ok((prove(&prepared.security)?, prepared.security)));
+        match prepared {
+            Ok((proofs, security)) => {
+                self.security.clone_from(&security);
+                self.handle.reload(security);
+                for proof in proofs {
+                    tracing::info!("reloaded: {proof}");
+                }
+                self.reminded = None;
+            }
+            Err(failure) => {
+                self.handle.reload_refused();
+                tracing::error!(%failure, "not reloaded: everything stays as it was");
+            }
+        }
+    }
+
+    fn remind(&mut self) {
+        if self.reminded.is_some_and(|at| at.elapsed() < REMINDER) {
+            return;
+        }
+        let now = unix_seconds();
+        let policies = self.security.iter().filter_map(Security::policy);
+        let outdated: BTreeSet<&str> = policies.flat_map(|policy| policy.outdated_lists(now)).collect();
+        if outdated.is_empty() {
+            return;
+        }
+        for authority in outdated {
+            tracing::warn!(
+                authority,
+                "its revocation list is out of date: nobody it issued to is let in until a new one is loaded"
+            );
+        }
+        #[expect(clippy::disallowed_methods, reason = "on its own thread")]
+        let now = Instant::now();
+        self.reminded = Some(now);
+    }
+}
+
+/// Handshakes with each policy, in memory, and returns what there is to say about it: what clients are shown and what is
+/// demanded of them. Listeners that are protected alike share a line.
+fn prove(security: &[Security]) -> Result<BTreeSet<String>, Failure> {
+    let now = unix_seconds();
+    let mut proofs = BTreeSet::new();
+    for security in security {
+        let Some(policy) = security.policy() else { continue };
+        let served = self_handshake(policy)
+            .map_err(|error| Failure::Other(format!("no handshake with the new certificate succeeds: {error}")))?;
+        for leaf in policy.leaves() {
+            let days = leaf.not_after.saturating_sub(now) / SECONDS_PER_DAY;
+            let fingerprint = leaf.fingerprint();
+            let whom = if fingerprint == served { "everyone" } else { "who asks for its name" };
+            proofs.insert(format!("{whom} is shown sha256 {}, which has {days} days left", hex(&fingerprint)));
+        }
+        proofs.insert(security.describe());
+    }
+    Ok(proofs)
+}
+
+/// Only of regular files: reading anything else (a pipe, say) could wait for ever or use up what it holds.
+fn digest_of(path: &Path) -> Option<Vec<u8>> {
+    if !fs::metadata(path).ok()?.is_file() {
+        return None;
+    }
+    Some(digest::digest(&digest::SHA256, &fs::read(path).ok()?).as_ref().to_vec())
+}
+
+#[expect(clippy::disallowed_methods, reason = "certificates are judged by the wall clock; this is not the loop")]
+fn unix_seconds() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
+}

@@ -1,0 +1,102 @@
+//! A new policy for listeners that are serving.
+
+use std::sync::mpsc;
+
+use super::{Server, touch};
+use crate::access::Security;
+use crate::connection::{Service, Turn};
+use crate::net::Net;
+
+/// Slots of connections looked at in one turn. Verifying a chain takes some 50 microseconds, so this is a millisecond.
+const SLOTS_PER_TURN: usize = 16;
+
+/// What another thread has to say about the policies.
+pub(super) enum Order {
+    /// Serve under these from now on, one for each listener.
+    Adopt(Vec<Security>),
+    /// New policies were to be adopted, but they are no good.
+    Refused,
+}
+
+/// The policies of all listeners, and how far the connections have been judged by them.
+pub(super) struct Reload {
+    pub(super) security: Vec<Security>,
+    orders: mpsc::Receiver<Order>,
+    /// The first slot whose connection was let in under an earlier policy, perhaps.
+    review: Option<usize>,
+}
+
+impl Reload {
+    pub(super) fn new(security: Vec<Security>, orders: mpsc::Receiver<Order>) -> Self {
+        Self { security, orders, review: None }
+    }
+
+    /// Whether connections remain to be judged again.
+    pub(super) fn is_under_way(&self) -> bool {
+        self.review.is_some()
+    }
+
+    /// The slots to look at in this turn.
+    fn next_slots(&mut self, slots: usize) -> std::ops::Range<usize> {
+        let Some(start) = self.review else { return 0..0 };
+        let end = slots.min(start + SLOTS_PER_TURN);
+        self.review = (end < slots).then_some(end);
+        start..end
+    }
+}
+
+impl<N: Net, S: Service> Server<N, S> {
+    /// Takes new policies, all of them at once, and judges a bounded number of connections again.
+    ///
+    /// A handshake that has begun is judged by the new policy when it is done. A connection may be served for some turns
+    /// before it is its turn to be judged.
+    pub(super) fn reload(&mut self) {
+        while let Ok(order) = self.reload.orders.try_recv() {
+            match order {
+                Order::Adopt(security) if security.len() == self.reload.security.len() => {
+                    self.metrics.reloads += 1;
+                    self.reload.security = security;
+                    self.reload.review = Some(0);
+                }
+                Order::Adopt(_) | Order::Refused => self.metrics.reload_failures += 1,
+            }
+        }
+        for slot in self.reload.next_slots(self.peers.slots()) {
+            let Some(peer) = self.peers.in_slot(slot) else { continue };
+            let mut turn = Turn {
+                service: &mut self.service,
+                scratch: &mut self.scratch,
+                metrics: &mut self.metrics,
+                limits: &self.limits,
+                mailbox: &self.mailbox,
+                effects: &mut self.effects,
+                security: &self.reload.security,
+                now: self.now,
+            };
+            peer.connection.reconsider(&mut turn);
+            touch(peer, &mut self.touched);
+        }
+        self.apply_effects();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_slot_is_looked_at_once_a_bounded_number_at_a_time() {
+        let mut reload = Reload::new(Vec::new(), mpsc::channel().1);
+        assert_eq!(reload.next_slots(100), 0..0);
+        reload.review = Some(0);
+        let mut seen = Vec::new();
+        while reload.is_under_way() {
+            let slots = reload.next_slots(SLOTS_PER_TURN * 2 + 1);
+            assert!(slots.len() <= SLOTS_PER_TURN);
+            seen.extend(slots);
+        }
+        assert_eq!(seen, (0..=SLOTS_PER_TURN * 2).collect::<Vec<_>>());
+        reload.review = Some(40);
+        assert!(reload.next_slots(3).is_empty() && !reload.is_under_way(), "most connections have gone meanwhile");
+    }
+}
