@@ -101,7 +101,7 @@ impl Gate {
         let Some(rules) = &self.rules else { return Ok(Access::Everything) };
         let grant = identity.as_ref().and_then(|identity| rules.grant(identity));
         let name =
-            || identity.as_ref().map_or_else(|| "a client without a certificate".to_owned(), |id| id.to_string());
+            || identity.as_ref().map_or_else(|| "a client without a certificate".to_owned(), ToString::to_string);
         grant.map(|grant| Access::Granted(Arc::new(grant))).ok_or_else(|| Denial::NoRule(name()))
     }
 

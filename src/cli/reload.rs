@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -44,8 +45,9 @@ pub(super) struct Prepared {
     contents: Contents,
 }
 
-/// A digest of each file's content; `None` for what cannot be read.
-type Contents = Vec<Option<Vec<u8>>>;
+/// Each file's permissions, on which it may depend whether a key is used, and a digest of its content; `None` for what
+/// cannot be read.
+type Contents = Vec<Option<(u32, Vec<u8>)>>;
 
 impl Recipe {
     /// Reads all files and makes all policies; one that is no good spoils them all.
@@ -175,11 +177,10 @@ fn prove(security: &[Security]) -> Result<BTreeSet<String>, Failure> {
 }
 
 /// Only of regular files: reading anything else (a pipe, say) could wait for ever or use up what it holds.
-fn digest_of(path: &Path) -> Option<Vec<u8>> {
-    if !fs::metadata(path).ok()?.is_file() {
-        return None;
-    }
-    Some(digest::digest(&digest::SHA256, &fs::read(path).ok()?).as_ref().to_vec())
+fn digest_of(path: &Path) -> Option<(u32, Vec<u8>)> {
+    let metadata = fs::metadata(path).ok().filter(fs::Metadata::is_file)?;
+    let digest = digest::digest(&digest::SHA256, &fs::read(path).ok()?);
+    Some((metadata.permissions().mode(), digest.as_ref().to_vec()))
 }
 
 #[expect(clippy::disallowed_methods, reason = "certificates are judged by the wall clock; this is not the loop")]

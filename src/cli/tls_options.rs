@@ -52,8 +52,8 @@ pub(super) struct TlsArgs {
     /// Let in only clients that a rule in this TOML file names, and let them do only what it grants
     ///
     /// `[[rule]]` names clients by cn, dns, uri, email, fingerprint or anchor (all that are given must match), and
-    /// grants a list of "read", "write" and names of methods and commands, under a key prefix if one is given:
-    /// cn = "alice", grant = ["read", "set"], prefix = "alice:". For wrap, the one name is "connect".
+    /// grants a list of "read", "write" and names of methods and commands, under a key `prefix` if one is given. To be
+    /// let in by wrap, a client must be granted "connect".
     #[arg(long, value_name = "FILE")]
     authorize: Option<PathBuf>,
     /// How long a client may resume its session before it must show its certificate again

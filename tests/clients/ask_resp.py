@@ -1,5 +1,7 @@
 """Sends commands to a RESP server over TLS, one after the other, and prints each reply on a line.
 
+A command "-" waits for a line on stdin.
+
 usage: ask_resp.py PORT IDENTITY COMMAND...
 """
 import socket
@@ -28,8 +30,11 @@ with socket.create_connection(("127.0.0.1", port), timeout=60) as plain:
     with context.wrap_socket(plain, server_hostname="localhost") as tls:
         stream = tls.makefile("rb")
         for command in commands:
+            if command == "-":
+                sys.stdin.readline()
+                continue
             try:
                 tls.sendall(command.encode() + b"\r\n")
-                print(reply(stream))
+                print(reply(stream), flush=True)
             except OSError:
                 print("closed")

@@ -1,0 +1,211 @@
+//! Certificates, trust and rules change while clients are connected.
+
+mod common;
+
+use std::fs;
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::Path;
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use common::{Server, certs, python, signal, succeed};
+use latchkey::tls::Source;
+use latchkey::tls::authority::Authority;
+
+/// A folder with a CA, a server's certificate in `live/`, two clients' and a revocation list on which nobody is yet.
+fn folder() -> tempfile::TempDir {
+    let dir = tempfile::tempdir().expect("a folder");
+    for line in ["init", "server localhost --san IP:127.0.0.1", "server renewed --san DNS:localhost", "client alice"] {
+        certs(dir.path(), line);
+    }
+    certs(dir.path(), "client bob");
+    certs(dir.path(), "revoke");
+    for name in ["localhost", "renewed"] {
+        let version = dir.path().join(name);
+        fs::create_dir(&version).expect("a folder");
+        for (file, from) in [("cert.pem", format!("certs/{name}.pem")), ("key.pem", format!("certs/{name}-key.pem"))] {
+            fs::copy(dir.path().join(from), version.join(file)).expect("copied");
+        }
+    }
+    symlink("localhost", dir.path().join("live")).expect("a link");
+    fs::write(dir.path().join("rules.toml"), BOTH).expect("rules");
+    dir
+}
+
+const BOTH: &str = "[[rule]]\ncn = 'alice'\ngrant = ['read', 'write']\n[[rule]]\ncn = 'bob'\ngrant = ['read']\n";
+
+fn start(dir: tempfile::TempDir) -> Server {
+    let line = "--echo 127.0.0.1:0 --resp 127.0.0.1:0 --cert live/cert.pem --key live/key.pem \
+                --client-ca certs/ca.pem --crl certs/crl.pem --authorize rules.toml";
+    Server::start_in(dir, &line.split_whitespace().collect::<Vec<_>>())
+}
+
+/// A client that does one thing at a time.
+struct Client {
+    child: Child,
+    input: ChildStdin,
+    output: BufReader<ChildStdout>,
+}
+
+impl Client {
+    fn spawn(server: &Server, mut command: Command) -> Self {
+        command.current_dir(server.dir.path()).stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut child = command.spawn().expect("Python");
+        let (input, output) = (child.stdin.take().expect("stdin"), child.stdout.take().expect("stdout"));
+        Self { child, input, output: BufReader::new(output) }
+    }
+
+    /// Connects to the echo server and says a word; then does `actions`.
+    fn echo(server: &Server, identity: &str, version: &str, actions: &[&str]) -> Self {
+        let mut command = python("session.py");
+        command.args([&server.port("echo").to_string(), identity, version]).args(actions);
+        let mut client = Self::spawn(server, command);
+        assert_eq!(client.line(), "full");
+        client
+    }
+
+    fn line(&mut self) -> String {
+        let mut line = String::new();
+        self.output.read_line(&mut line).expect("it speaks");
+        line.trim().to_owned()
+    }
+
+    fn go_on(&mut self) -> String {
+        self.input.write_all(b"\n").expect("it listens");
+        self.line()
+    }
+}
+
+impl Drop for Client {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// The common name that a new client of the echo server sees.
+fn shown(server: &Server) -> String {
+    let mut probe = python("probe.py");
+    probe.arg(server.port("echo").to_string()).args(["--identity", "alice"]).current_dir(server.dir.path());
+    succeed(&mut probe).split(' ').nth(1).unwrap_or_default().to_owned()
+}
+
+/// Writes a file so that nobody sees a part of it.
+fn replace(path: &Path, content: impl AsRef<[u8]>) {
+    let temporary = path.with_extension("new");
+    fs::write(&temporary, content).expect("written");
+    fs::rename(temporary, path).expect("renamed");
+}
+
+#[test]
+fn a_revoked_client_loses_its_connection_and_cannot_resume() {
+    for version in ["1.2", "1.3"] {
+        let server = start(folder());
+        let mut alice = Client::echo(&server, "alice", version, &["resume", "resume", "fresh", "end"]);
+        let mut bob = Client::echo(&server, "bob", version, &["say"]);
+        assert_eq!(alice.go_on(), "resumed");
+        certs(server.dir.path(), "revoke certs/alice.pem");
+        signal(server.pid(), "HUP");
+        server.logged("reason=\"revoked\"");
+        assert_eq!(alice.go_on(), "refused: SSLV3_ALERT_CERTIFICATE_REVOKED", "an old ticket is worth nothing");
+        assert_eq!(alice.go_on(), "refused: SSLV3_ALERT_CERTIFICATE_REVOKED");
+        assert_eq!(alice.go_on(), "connection refused: revoked", "it was told");
+        assert_eq!(bob.go_on(), "full", "the others are not touched");
+    }
+}
+
+#[test]
+fn a_reload_at_sighup_or_by_a_swapped_link_shows_another_certificate_and_keeps_connections() {
+    let server = start(folder());
+    let mut alice = Client::echo(&server, "alice", "1.3", &["say", "resume", "say"]);
+    assert_eq!(shown(&server), "localhost");
+    // Kubernetes swaps a link in the path, and nothing in the folder that it leads to ever changes.
+    let link = server.dir.path().join("next");
+    symlink("renewed", &link).expect("a link");
+    fs::rename(link, server.dir.path().join("live")).expect("swapped");
+    let line = server.logged("reloaded: everyone is shown sha256 ");
+    let served = certs(server.dir.path(), "show certs/renewed.pem").replace(':', "").to_lowercase();
+    let fingerprint = line.split("sha256 ").nth(1).and_then(|rest| rest.split(',').next()).expect("a fingerprint");
+    assert!(served.contains(&fingerprint.replace(':', "").to_lowercase()), "{fingerprint} in {served}");
+    assert!(line.contains("days left"), "{line}");
+    assert_eq!(shown(&server), "renewed");
+    assert_eq!(alice.go_on(), "full", "the connection goes on");
+    assert_eq!(alice.go_on(), "full", "its ticket does not: whoever comes again is asked again");
+
+    signal(server.pid(), "HUP");
+    server.logged("reloaded: everyone is shown sha256 ");
+    assert_eq!(alice.go_on(), "full");
+}
+
+#[test]
+fn a_half_written_reload_changes_nothing() {
+    let server = start(folder());
+    let mut alice = Client::echo(&server, "alice", "1.3", &["say"]);
+    let at = |name: &str| server.dir.path().join(name);
+    replace(&at("localhost/cert.pem"), fs::read(at("renewed/cert.pem")).expect("read"));
+    let line = server.logged("not reloaded: everything stays as it was");
+    assert!(line.contains("live/key.pem does not belong to the certificate in live/cert.pem"), "{line}");
+    assert_eq!(shown(&server), "localhost");
+    // A rule that grants nothing spoils the certificate, which is good by now.
+    replace(&at("rules.toml"), "[[rule]]\ncn = 'alice'\ngrant = ['reed']\n");
+    server.logged("not reloaded");
+    replace(&at("localhost/key.pem"), fs::read(at("renewed/key.pem")).expect("read"));
+    server.logged("chmod 600");
+    fs::set_permissions(at("localhost/key.pem"), fs::Permissions::from_mode(0o600)).expect("changed");
+    server.logged("\"reed\" is neither");
+    assert_eq!(shown(&server), "localhost");
+    assert_eq!(alice.go_on(), "full");
+    replace(&at("rules.toml"), BOTH);
+    server.logged("reloaded: everyone is shown");
+    assert_eq!(shown(&server), "renewed");
+}
+
+#[test]
+fn rules_reach_clients_that_are_connected() {
+    let server = start(folder());
+    let port = server.port("resp").to_string();
+    let connect = |identity: &str, commands: &[&str]| {
+        let mut command = python("ask_resp.py");
+        command.args([&port, identity]).args(commands);
+        Client::spawn(&server, command)
+    };
+    let mut alice = connect("alice", &["SET a:1 one", "MULTI", "SET b:1 two", "-", "EXEC", "GET a:1"]);
+    let mut bob = connect("bob", &["GET a:1", "-", "GET a:1"]);
+    assert_eq!([alice.line(), alice.line(), alice.line()], ["OK", "OK", "QUEUED"]);
+    bob.line();
+    replace(
+        &server.dir.path().join("rules.toml"),
+        "[[rule]]\ncn = 'alice'\ngrant = ['read', 'write']\nprefix = 'a:'\n",
+    );
+    server.logged("reloaded: ");
+    server.logged("no rule matches bob");
+    assert_eq!(bob.go_on(), "-NOPERM this certificate's access has been withdrawn");
+    assert_eq!(alice.go_on(), "[-NOPERM No permissions to access a key]", "asked again at EXEC");
+    assert_eq!(alice.line(), "one");
+}
+
+#[test]
+fn an_expired_revocation_list_shuts_its_ca_out_and_is_said() {
+    const DAYS: u64 = 30;
+    let dir = folder();
+    let source = |name: &str| Source {
+        name: name.to_owned(),
+        bytes: fs::read(dir.path().join("certs").join(name)).expect("read"),
+    };
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("a clock").as_secs();
+    let authority = Authority::load(&source("ca.pem"), &source("ca-key.pem"), now).expect("the CA");
+    // It has a quarter of a minute left, which the slowest start does not need.
+    let list = authority.revocation_list(&[], DAYS, now + 15 - DAYS * 24 * 60 * 60).expect("a list");
+    fs::write(dir.path().join("certs/crl.pem"), list).expect("written");
+    let server = start(dir);
+    let mut alice = Client::echo(&server, "alice", "1.3", &["say", "resume", "fresh"]);
+    server.logged("its revocation list is out of date");
+    assert_eq!(alice.go_on(), "full", "whoever is in stays in");
+    for _ in ["resuming", "afresh"] {
+        assert!(alice.go_on().starts_with("refused: "), "nobody comes in");
+    }
+    certs(server.dir.path(), "revoke");
+    server.logged("reloaded: ");
+    assert_eq!(shown(&server), "localhost");
+}
