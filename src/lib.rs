@@ -24,6 +24,7 @@
 
 pub mod connection;
 pub mod limits;
+pub mod load;
 pub mod metrics;
 pub mod net;
 pub mod protocol;
