@@ -44,7 +44,7 @@ impl Default for Limits {
             // Ten seconds cover a satellite link and three lost SYNs, and no more.
             handshake_timeout: Duration::from_secs(10),
             request_timeout: Duration::from_secs(30),
-            write_timeout: Duration::from_secs(60),
+            write_timeout: Duration::from_mins(1),
             linger_timeout: Duration::from_secs(2),
             drain_timeout: Duration::from_secs(10),
             // Twice the largest value a key/value client should send in one piece.

@@ -149,12 +149,14 @@ pub struct Metrics {
 
 impl Metrics {
     /// Counts one connection's end.
+    #[expect(clippy::indexing_slicing, reason = "a reason is its own index, which a test below checks")]
     pub fn disconnected(&mut self, reason: Disconnect) {
         self.disconnects[reason as usize] += 1;
     }
 
     /// How many connections ended for `reason`.
     #[must_use]
+    #[expect(clippy::indexing_slicing, reason = "a reason is its own index, which a test below checks")]
     pub fn disconnects(&self, reason: Disconnect) -> u64 {
         self.disconnects[reason as usize]
     }

@@ -1,9 +1,20 @@
 //! One client, sans I/O: its session, its framing, its replies in order, its deadlines.
 
+#[allow(clippy::module_inception)]
+mod connection;
+mod framing;
 mod id;
+mod plaintext;
 mod replies;
+mod scratch;
 mod service;
 
+pub use connection::{Connection, Phase, Transmitted};
+pub use framing::Turn;
 pub use id::PeerId;
 pub use replies::{Completion, Deferred, Mailbox, Replies};
+pub use scratch::Scratch;
 pub use service::{Exchange, PeerInfo, Service};
+
+#[cfg(test)]
+mod tests;

@@ -1,1 +1,76 @@
-//! net
+//! The outside world: sockets and the clock, real ([`mio`]) or simulated.
+//!
+//! The loop is written against [`Net`] and runs unchanged on either implementation.
+
+mod event;
+pub mod mio;
+
+use std::io::{self, Read, Write};
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+pub use event::Event;
+
+use crate::timer::Now;
+
+/// What wakes a sleeping loop from another thread.
+pub type Wake = Arc<dyn Fn() + Send + Sync>;
+
+/// Sockets, readiness and time for one loop.
+///
+/// Readiness is edge-triggered: an event says that something changed, possibly spuriously, and is not repeated. Who
+/// stops before `WouldBlock` must remember that there is more.
+pub trait Net {
+    /// A bound, listening socket; dropping it closes it.
+    type Listener;
+    /// A connected stream that never blocks; dropping it closes it.
+    type Socket: Read + Write;
+
+    /// Binds `address` and reports new connections as readable events for `token`.
+    fn listen(&mut self, address: SocketAddr, token: usize) -> io::Result<Self::Listener>;
+
+    /// The address that was really bound: it names the port where 0 was asked for.
+    fn local_address(&self, listener: &Self::Listener) -> io::Result<SocketAddr>;
+
+    /// Takes one waiting connection.
+    fn accept(&mut self, listener: &Self::Listener) -> Result<(Self::Socket, SocketAddr), AcceptError>;
+
+    /// Begins to connect to `address`, from the local address `from` if one is given. The first writable event, or
+    /// the first error of a read or write, tells how it went.
+    fn connect(&mut self, address: SocketAddr, from: Option<IpAddr>) -> io::Result<Self::Socket>;
+
+    /// Reports readiness of `socket`, in both directions, as events for `token` until the socket is dropped.
+    fn register(&mut self, socket: &mut Self::Socket, token: usize) -> io::Result<()>;
+
+    /// Sends FIN. Reading goes on: shutting both directions of a TLS socket provokes a reset that can destroy
+    /// records still on their way.
+    fn shutdown_write(&mut self, socket: &Self::Socket) -> io::Result<()>;
+
+    /// Waits for events, at most `timeout`, and appends them to `events`. An interrupted wait is an empty one.
+    fn poll(&mut self, events: &mut Vec<Event>, timeout: Option<Duration>) -> io::Result<()>;
+
+    /// The time, to be read once a turn.
+    fn now(&self) -> Now;
+
+    /// What ends a `poll` early, from any thread.
+    fn waker(&self) -> Wake;
+}
+
+/// Why no connection was taken.
+#[derive(Debug, thiserror::Error)]
+pub enum AcceptError {
+    /// None is waiting: the next event will tell.
+    #[error("no connection is waiting")]
+    Empty,
+    /// This one was lost before it could be taken; the next may be fine.
+    #[error("the connection was lost before it was accepted")]
+    Lost,
+    /// The process or the system is out of descriptors or memory. No event will tell when that changes: try again
+    /// after a pause.
+    #[error("out of descriptors or memory: {0}")]
+    Exhausted(io::Error),
+    /// The listener itself fails.
+    #[error("{0}")]
+    Failed(io::Error),
+}

@@ -1,1 +1,5 @@
-//! services
+//! What is served: each built-in service is an ordinary [`Service`](crate::connection::Service).
+
+mod echo;
+
+pub use echo::Echo;

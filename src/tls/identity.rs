@@ -14,3 +14,15 @@ pub struct Identity {
     /// SHA-256 of the whole certificate in DER.
     pub fingerprint: [u8; 32],
 }
+
+/// Why a certificate's names cannot be read.
+#[derive(Debug, thiserror::Error)]
+#[error("the certificate cannot be read: {0}")]
+pub struct UnreadableCertificate(String);
+
+impl Identity {
+    /// Reads the names in a certificate in DER.
+    pub fn from_der(_der: &[u8]) -> Result<Self, UnreadableCertificate> {
+        Err(UnreadableCertificate("placeholder until trust is merged".into()))
+    }
+}

@@ -1,0 +1,525 @@
+//! One client from its first byte to its last.
+
+use std::io::{self, Read, Write};
+use std::time::{Duration, Instant};
+
+use rustls::HandshakeKind;
+
+use super::framing::{Framing, Turn};
+use super::scratch::{READ_BYTES, Scratch};
+use super::service::{PeerInfo, Service};
+use super::{PeerId, plaintext};
+use crate::limits::Limits;
+use crate::metrics::{Disconnect, Metrics};
+use crate::tls::{Agreement, Identity, Outgoing, Session};
+
+/// One client's connection: session, framing, replies in order, phase and deadlines; but no socket and no clock.
+///
+/// Its methods are of four kinds:
+///
+/// - events in: [`notice`](Self::notice), [`receive`](Self::receive), [`expire`](Self::expire),
+///   [`complete`](Self::complete);
+/// - outputs: [`transmit`](Self::transmit);
+/// - wishes of the owner: [`end`](Self::end), [`close`](Self::close), [`retire`](Self::retire);
+/// - getters: [`phase`](Self::phase), [`wants_turn`](Self::wants_turn), [`deadline`](Self::deadline),
+///   [`memory`](Self::memory).
+///
+/// After any of the first three kinds, call `transmit`, then look at the getters.
+pub struct Connection<S: Service> {
+    session: Session,
+    framing: Framing<S>,
+    /// Encrypted bytes received: the beginning of a record or of a handshake message.
+    retained: Vec<u8>,
+    /// Encrypted bytes that the socket has not taken.
+    unsent: Vec<u8>,
+    phase: Phase,
+    readiness: Readiness,
+    /// Turn this client away with these words as soon as it can read them.
+    refusal: Option<Disconnect>,
+    idle_timeout: Option<Duration>,
+    /// When the phase began; in [`Phase::Open`], when the last request was served.
+    since: Instant,
+    request_since: Option<Instant>,
+    stalled_since: Option<Instant>,
+    /// close_notify has been encrypted: it is the last thing this session sends.
+    farewell: bool,
+    detail: Option<Box<str>>,
+}
+
+/// Where a connection is in its life. It only moves downwards.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// Keys are being agreed.
+    Handshaking,
+    /// Requests are served.
+    Open,
+    /// No more requests; what is owed is being sent.
+    Draining,
+    /// All is sent, FIN too; the peer's end of stream is awaited, for a reset could destroy what it has not read.
+    Lingering,
+    /// Over: drop the socket.
+    Closed,
+}
+
+/// What is known about the socket: events set these bits, work clears them.
+#[derive(Clone, Copy, Debug, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "independent facts, set by different events")]
+struct Readiness {
+    readable: bool,
+    /// FIN has been announced: reading must go on to the end of the stream, for no other event will say so.
+    read_closed: bool,
+    writable: bool,
+    /// Some byte has been read.
+    heard: bool,
+    /// The end of the stream has been read.
+    input_ended: bool,
+}
+
+/// What the owner of the socket must do after [`Connection::transmit`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Transmitted {
+    /// Nothing.
+    Done,
+    /// Send FIN: nothing will be written any more.
+    ShutdownWrite,
+}
+
+impl<S: Service> Connection<S> {
+    /// A connection that has just been accepted. With `refusal`, the client is not served: it is told why.
+    pub fn new(
+        session: Session,
+        info: PeerInfo,
+        idle_timeout: Option<Duration>,
+        refusal: Option<Disconnect>,
+        turn: &mut Turn<'_, S>,
+    ) -> Self {
+        let mut connection = Self {
+            session,
+            framing: Framing::new(info),
+            retained: Vec::new(),
+            unsent: Vec::new(),
+            phase: Phase::Handshaking,
+            // Not known to be readable: the first event, which epoll gives at registration, will tell.
+            readiness: Readiness { writable: true, ..Readiness::default() },
+            refusal,
+            idle_timeout,
+            since: turn.now.instant,
+            request_since: None,
+            stalled_since: None,
+            farewell: false,
+            detail: None,
+        };
+        if !connection.session.is_handshaking() {
+            connection.open(turn);
+        }
+        connection
+    }
+
+    /// The poller has something to say about the socket. Nothing is done here: work is for the phases of a turn.
+    pub fn notice(&mut self, readable: bool, writable: bool, read_closed: bool) {
+        self.readiness.readable |= readable || read_closed;
+        self.readiness.writable |= writable;
+        self.readiness.read_closed |= read_closed;
+    }
+
+    /// Does this turn's share of receiving: resumes requests that waited, reads the socket at most once, decrypts,
+    /// decodes, serves.
+    pub fn receive(&mut self, socket: &mut impl Read, turn: &mut Turn<'_, S>) {
+        self.framing.begin_turn();
+        self.framing.resume(turn);
+        if self.wants_read() {
+            self.read(socket, turn);
+        }
+        if self.phase == Phase::Open {
+            let all_received = self.readiness.input_ended || self.session.is_tls() && self.session.peer_closed();
+            if all_received && !self.framing.is_paused() {
+                self.framing.end_of_input(self.session.peer_closed(), turn);
+            }
+            self.note_activity(turn.now.instant);
+            if self.framing.ended().is_some() {
+                self.enter(Phase::Draining, turn.now.instant);
+            }
+        }
+    }
+
+    fn wants_read(&self) -> bool {
+        let wanted = match self.phase {
+            Phase::Handshaking | Phase::Lingering => true,
+            Phase::Open => !self.framing.is_paused(),
+            Phase::Draining | Phase::Closed => false,
+        };
+        wanted && self.readiness.readable && !self.readiness.input_ended
+    }
+
+    fn read(&mut self, socket: &mut impl Read, turn: &mut Turn<'_, S>) {
+        let mut input = std::mem::take(&mut turn.scratch.input);
+        let retained = self.retained.len();
+        if input.len() < retained + READ_BYTES {
+            input.resize(retained + READ_BYTES, 0);
+        }
+        let (front, space) = input.split_at_mut(retained);
+        front.copy_from_slice(&self.retained);
+        let space = space.get_mut(..READ_BYTES).unwrap_or_default();
+        match socket.read(space) {
+            Ok(0) => self.end_of_stream(turn),
+            Ok(count) => {
+                turn.metrics.bytes_received += count as u64;
+                self.readiness.heard = true;
+                // A short read means that the socket is empty, unless FIN is behind it.
+                self.readiness.readable = count == READ_BYTES || self.readiness.read_closed;
+                if self.phase != Phase::Lingering {
+                    self.process(input.get_mut(..retained + count).unwrap_or_default(), turn);
+                }
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.readiness.readable = false,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => self.socket_failed(&error, turn.scratch),
+        }
+        turn.scratch.input = input;
+    }
+
+    fn end_of_stream(&mut self, turn: &mut Turn<'_, S>) {
+        self.readiness.input_ended = true;
+        self.readiness.readable = false;
+        match self.phase {
+            Phase::Handshaking => {
+                // A client that says nothing at all is a port probe, not a failed handshake.
+                let reason = if self.readiness.heard { Disconnect::CutOff } else { Disconnect::PeerClosed };
+                self.close(reason, turn.scratch);
+            }
+            Phase::Lingering => self.phase = Phase::Closed,
+            Phase::Open | Phase::Draining | Phase::Closed => {}
+        }
+    }
+
+    /// Decrypts `bytes` and serves what they hold.
+    fn process(&mut self, bytes: &mut [u8], turn: &mut Turn<'_, S>) {
+        let mut output = std::mem::take(&mut turn.scratch.output);
+        let mut consumed = 0;
+        loop {
+            let rest = bytes.get_mut(consumed..).unwrap_or_default();
+            let framing = &mut self.framing;
+            let received = self.session.receive(rest, &mut output, &mut |plaintext| framing.deliver(plaintext, turn));
+            consumed += received.consumed;
+            if let Some(error) = received.error {
+                self.session_failed(&error, bytes, &mut output, turn);
+                break;
+            }
+            if !received.opened {
+                break;
+            }
+            self.open(turn);
+        }
+        self.retain(bytes.get(consumed..).unwrap_or_default(), turn);
+        if !output.filled().is_empty() {
+            self.unsent.extend_from_slice(output.filled());
+            output.clear();
+        }
+        turn.scratch.output = output;
+    }
+
+    fn retain(&mut self, bytes: &[u8], turn: &mut Turn<'_, S>) {
+        if bytes.is_empty() || self.session.has_failed() {
+            turn.scratch.give(std::mem::take(&mut self.retained));
+            return;
+        }
+        if self.retained.capacity() == 0 {
+            self.retained = turn.scratch.take();
+        }
+        self.retained.clear();
+        self.retained.extend_from_slice(bytes);
+    }
+
+    /// Keys are agreed, or none are needed: begins to serve.
+    fn open(&mut self, turn: &mut Turn<'_, S>) {
+        if let Some(agreement) = self.session.agreement() {
+            count_handshake(turn.metrics, &agreement);
+        }
+        self.enter(Phase::Open, turn.now.instant);
+        if let Some(leaf) = self.session.peer_certificates().first() {
+            match Identity::from_der(leaf) {
+                Ok(identity) => self.framing.info.identity = Some(identity.into()),
+                Err(error) => return self.refuse(Disconnect::Certificate, error.to_string(), turn),
+            }
+        }
+        match self.refusal {
+            Some(reason) => self.refuse(reason, String::new(), turn),
+            None => self.framing.open(turn),
+        }
+    }
+
+    fn refuse(&mut self, reason: Disconnect, detail: String, turn: &mut Turn<'_, S>) {
+        turn.service.refuse(self.framing.info.listener, reason, self.framing.replies.tail());
+        if !detail.is_empty() {
+            self.detail = Some(detail.into());
+        }
+        self.framing.end(reason, turn.scratch);
+    }
+
+    /// Encrypts and writes what is owed, as far as the socket and this turn's share allow.
+    pub fn transmit(&mut self, socket: &mut impl Write, turn: &mut Turn<'_, S>) -> Transmitted {
+        let mut sent = 0;
+        while self.readiness.writable && self.has_output() && sent < turn.limits.transmit_bytes_per_turn {
+            let mut output = std::mem::take(&mut turn.scratch.output);
+            output.append(&self.unsent);
+            turn.scratch.give(std::mem::take(&mut self.unsent));
+            self.encrypt(&mut output, turn);
+            let count = self.write(socket, output.filled(), turn);
+            sent += count;
+            let rest = output.filled().get(count..).unwrap_or_default();
+            if !rest.is_empty() && self.phase != Phase::Closed {
+                self.unsent = turn.scratch.take();
+                self.unsent.extend_from_slice(rest);
+            }
+            output.clear();
+            output.shrink(4 * READ_BYTES);
+            turn.scratch.output = output;
+        }
+        if self.phase == Phase::Draining && !self.has_output() && (self.farewell || self.session.has_failed()) {
+            return self.finish(turn);
+        }
+        Transmitted::Done
+    }
+
+    /// Adds the next piece of the replies, encrypted, and close_notify behind the last one.
+    fn encrypt(&mut self, output: &mut Outgoing, turn: &mut Turn<'_, S>) {
+        let replies = &mut self.framing.replies;
+        if output.filled().len() >= READ_BYTES || self.session.is_handshaking() || self.session.has_failed() {
+            return;
+        }
+        let ready = replies.unsent();
+        let piece = ready.get(..READ_BYTES).unwrap_or(ready);
+        let size = piece.len();
+        let mut result = Ok(());
+        if size > 0 {
+            result = self.session.send(piece, &mut self.retained, output);
+            if let Some(spare) = replies.consume(size) {
+                turn.scratch.give(spare);
+            }
+        }
+        if result.is_ok() && self.phase == Phase::Draining && replies.is_empty() && !self.farewell {
+            result = self.session.send_close_notify(&mut self.retained, output);
+            self.farewell = true;
+        }
+        if let Err(error) = result {
+            self.detail = Some(error.to_string().into());
+            self.close(Disconnect::Tls, turn.scratch);
+        }
+    }
+
+    fn write(&mut self, socket: &mut impl Write, bytes: &[u8], turn: &mut Turn<'_, S>) -> usize {
+        if bytes.is_empty() {
+            return 0;
+        }
+        match socket.write(bytes) {
+            Ok(count) => {
+                turn.metrics.bytes_sent += count as u64;
+                self.readiness.writable = count == bytes.len();
+                self.stalled_since = (count < bytes.len()).then_some(turn.now.instant);
+                count
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                self.readiness.writable = false;
+                self.stalled_since.get_or_insert(turn.now.instant);
+                0
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => 0,
+            Err(error) => {
+                self.socket_failed(&error, turn.scratch);
+                0
+            }
+        }
+    }
+
+    fn has_output(&self) -> bool {
+        if self.phase == Phase::Closed {
+            return false;
+        }
+        let replies = &self.framing.replies;
+        let can_encrypt = !self.session.is_handshaking() && !self.session.has_failed();
+        let farewell_due = self.phase == Phase::Draining && !self.farewell && replies.is_empty();
+        !self.unsent.is_empty() || can_encrypt && (!replies.unsent().is_empty() || farewell_due)
+    }
+
+    /// Everything owed has been sent.
+    fn finish(&mut self, turn: &Turn<'_, S>) -> Transmitted {
+        if self.readiness.input_ended {
+            self.phase = Phase::Closed;
+        } else {
+            self.enter(Phase::Lingering, turn.now.instant);
+        }
+        Transmitted::ShutdownWrite
+    }
+
+    /// A deferred reply is complete; `None` when it never will be.
+    pub fn complete(&mut self, sequence: u64, reply: Option<Vec<u8>>, scratch: &mut Scratch) {
+        match reply {
+            Some(bytes) => self.framing.replies.complete(sequence, bytes),
+            None => self.close(Disconnect::Abandoned, scratch),
+        }
+    }
+
+    /// Acts on a deadline that has passed.
+    pub fn expire(&mut self, now: Instant, limits: &Limits, scratch: &mut Scratch) {
+        match self.next_deadline(limits) {
+            Some((deadline, reason)) if deadline <= now => match reason {
+                Disconnect::RequestTimeout | Disconnect::Idle => self.end(reason, now, scratch),
+                _ => self.close(reason, scratch),
+            },
+            _ => {}
+        }
+    }
+
+    /// Serves no further request, sends what is owed, says good-bye.
+    pub fn end(&mut self, reason: Disconnect, now: Instant, scratch: &mut Scratch) {
+        match self.phase {
+            Phase::Handshaking => self.close(reason, scratch),
+            Phase::Open => {
+                self.framing.end(reason, scratch);
+                self.enter(Phase::Draining, now);
+            }
+            Phase::Draining | Phase::Lingering | Phase::Closed => {}
+        }
+    }
+
+    /// Ends at once: what is owed is lost. A reason given earlier stands.
+    pub fn close(&mut self, reason: Disconnect, scratch: &mut Scratch) {
+        self.framing.end(reason, scratch);
+        self.phase = Phase::Closed;
+    }
+
+    /// The socket is gone: gives the session back to the service.
+    pub fn retire(&mut self, service: &mut S) {
+        self.framing.retire(service);
+    }
+
+    fn enter(&mut self, phase: Phase, now: Instant) {
+        self.phase = phase;
+        self.since = now;
+    }
+
+    fn note_activity(&mut self, now: Instant) {
+        let served = self.framing.served() > 0;
+        if served {
+            self.since = now;
+        }
+        if !self.framing.is_mid_request() {
+            self.request_since = None;
+        } else if served || self.request_since.is_none() {
+            self.request_since = Some(now);
+        }
+    }
+
+    fn socket_failed(&mut self, error: &io::Error, scratch: &mut Scratch) {
+        use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset};
+        let reset = matches!(error.kind(), BrokenPipe | ConnectionAborted | ConnectionReset);
+        if !reset && self.detail.is_none() {
+            self.detail = Some(error.to_string().into());
+        }
+        self.close(if reset { Disconnect::Reset } else { Disconnect::Io }, scratch);
+    }
+
+    /// The session is broken: its last words are in `output`, and nothing else will be sent.
+    fn session_failed(&mut self, error: &rustls::Error, input: &[u8], output: &mut Outgoing, turn: &mut Turn<'_, S>) {
+        let mut reason = blame(error, self.phase);
+        if self.phase == Phase::Handshaking && self.unsent.is_empty() && !plaintext::is_tls(input) {
+            // Whoever speaks plain text cannot read an alert: tell them in words they can read.
+            reason = Disconnect::NotTls;
+            output.clear();
+            output.append(plaintext::hint(input));
+        }
+        self.detail = Some(error.to_string().into());
+        self.framing.end(reason, turn.scratch);
+        self.enter(Phase::Draining, turn.now.instant);
+    }
+
+    /// Where the connection is in its life.
+    pub fn phase(&self) -> Phase {
+        self.phase
+    }
+
+    /// Why it ends, once that is settled.
+    pub fn reason(&self) -> Option<Disconnect> {
+        self.framing.ended()
+    }
+
+    /// What more is known about the reason.
+    pub fn detail(&self) -> &str {
+        self.detail.as_deref().unwrap_or_default()
+    }
+
+    /// Who is at the other end.
+    pub fn info(&self) -> &PeerInfo {
+        &self.framing.info
+    }
+
+    /// Its name.
+    pub fn id(&self) -> PeerId {
+        self.framing.info.id
+    }
+
+    /// Whether the peer's key exchange is paid for: its next bytes finish a handshake, they do not begin one.
+    pub fn is_half_shaken(&self) -> bool {
+        self.phase == Phase::Handshaking && self.readiness.heard
+    }
+
+    /// Whether there is work that no socket event will announce: bytes left unread, requests left undecoded, or output
+    /// left unwritten for the sake of the neighbours.
+    pub fn wants_turn(&self, limits: &Limits) -> bool {
+        let decode = self.phase == Phase::Open && self.framing.can_resume(limits);
+        decode || self.wants_read() || self.readiness.writable && self.has_output()
+    }
+
+    /// Whether all that was received has been served and nothing is owed, so that ending now loses nothing.
+    pub fn is_at_rest(&self) -> bool {
+        let framing = &self.framing;
+        self.phase == Phase::Open && !framing.is_paused() && !framing.is_mid_request() && !self.readiness.readable
+    }
+
+    /// When [`expire`](Self::expire) must be called.
+    pub fn deadline(&self, limits: &Limits) -> Option<Instant> {
+        self.next_deadline(limits).map(|(deadline, _)| deadline)
+    }
+
+    fn next_deadline(&self, limits: &Limits) -> Option<(Instant, Disconnect)> {
+        let stalled = self.stalled_since.map(|since| (since + limits.write_timeout, Disconnect::Stalled));
+        match self.phase {
+            Phase::Handshaking => Some((self.since + limits.handshake_timeout, Disconnect::HandshakeTimeout)),
+            Phase::Open => {
+                let request =
+                    self.request_since.map(|since| (since + limits.request_timeout, Disconnect::RequestTimeout));
+                let at_rest = request.is_none() && self.framing.replies.is_empty();
+                let idle = self.idle_timeout.filter(|_| at_rest).map(|idle| (self.since + idle, Disconnect::Idle));
+                [stalled, request, idle].into_iter().flatten().min_by_key(|(deadline, _)| *deadline)
+            }
+            Phase::Draining => stalled,
+            Phase::Lingering => Some((self.since + limits.linger_timeout, Disconnect::PeerClosed)),
+            Phase::Closed => None,
+        }
+    }
+
+    /// Heap bytes held for this peer outside the TLS library.
+    pub fn memory(&self) -> usize {
+        self.retained.capacity() + self.unsent.capacity() + self.framing.memory()
+    }
+}
+
+/// Who is at fault for a broken session, in the words of the counters.
+fn blame(error: &rustls::Error, phase: Phase) -> Disconnect {
+    use rustls::Error::{AlertReceived, InvalidCertificate, NoCertificatesPresented};
+    match error {
+        NoCertificatesPresented | InvalidCertificate(_) => Disconnect::Certificate,
+        AlertReceived(_) => Disconnect::Alert,
+        _ if phase == Phase::Handshaking => Disconnect::Handshake,
+        _ => Disconnect::Tls,
+    }
+}
+
+fn count_handshake(metrics: &mut Metrics, agreement: &Agreement) {
+    match agreement.kind {
+        HandshakeKind::Full => metrics.handshakes_full += 1,
+        HandshakeKind::FullWithHelloRetryRequest => metrics.handshakes_retried += 1,
+        HandshakeKind::Resumed => metrics.handshakes_resumed += 1,
+    }
+    metrics.handshakes_classical += u64::from(agreement.is_classical());
+}

@@ -1,0 +1,202 @@
+//! From plaintext to requests served: one connection's bytes that are not decoded yet, and when to stop decoding.
+
+use super::Scratch;
+use super::replies::{Mailbox, Replies};
+use super::service::{Exchange, PeerInfo, Service};
+use crate::limits::Limits;
+use crate::metrics::{Disconnect, Metrics};
+use crate::timer::Now;
+
+/// Everything a connection needs from its loop while it works.
+pub struct Turn<'a, S> {
+    /// What is served.
+    pub service: &'a mut S,
+    /// The loop's buffers.
+    pub scratch: &'a mut Scratch,
+    /// The loop's counters.
+    pub metrics: &'a mut Metrics,
+    /// The bounds to keep.
+    pub limits: &'a Limits,
+    /// Where deferred replies come back.
+    pub mailbox: &'a Mailbox,
+    /// This turn's time.
+    pub now: Now,
+}
+
+impl<S> Turn<'_, S> {
+    /// The service, and the surroundings of one request of `peer`.
+    fn exchange<'a>(&'a mut self, peer: &'a PeerInfo, replies: &'a mut Replies) -> (&'a mut S, Exchange<'a>) {
+        let Self { service, metrics, limits, mailbox, now, .. } = self;
+        (service, Exchange { peer, now: *now, limits, metrics, replies, mailbox })
+    }
+}
+
+/// The plaintext half of a connection: undecoded input on one side, replies in order on the other.
+pub(super) struct Framing<S: Service> {
+    pub(super) info: PeerInfo,
+    /// `None` until the connection is open and after it has been handed back to the service.
+    session: Option<S::Session>,
+    /// Plaintext received and not decoded: an incomplete request, or requests that wait because of back-pressure.
+    input: Vec<u8>,
+    pub(super) replies: Replies,
+    state: State,
+    /// Requests served since [`begin_turn`](Self::begin_turn).
+    served: usize,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    /// The input holds no complete request: only more bytes help.
+    Hungry,
+    /// Decoding has stopped although a request may be complete: too much is owed, or this turn's share is used up.
+    Paused,
+    /// No further request will be served.
+    Ended(Disconnect),
+}
+
+impl<S: Service> Framing<S> {
+    pub(super) fn new(info: PeerInfo) -> Self {
+        Self { info, session: None, input: Vec::new(), replies: Replies::default(), state: State::Hungry, served: 0 }
+    }
+
+    pub(super) fn open(&mut self, turn: &mut Turn<'_, S>) {
+        self.session = Some(turn.service.open(&self.info, turn.now));
+    }
+
+    /// A new turn: the share of requests starts afresh.
+    pub(super) fn begin_turn(&mut self) {
+        self.served = 0;
+    }
+
+    /// Takes plaintext and serves the requests that it completes.
+    pub(super) fn deliver(&mut self, plaintext: &[u8], turn: &mut Turn<'_, S>) {
+        if self.ended().is_some() {
+            return;
+        }
+        if self.input.is_empty() {
+            let used = self.serve_all(plaintext, turn);
+            let rest = plaintext.get(used..).unwrap_or_default();
+            if !rest.is_empty() && self.ended().is_none() {
+                self.input = turn.scratch.take();
+                self.input.extend_from_slice(rest);
+            }
+        } else {
+            self.input.extend_from_slice(plaintext);
+            if self.state == State::Hungry {
+                self.serve_waiting(turn);
+            }
+        }
+        if self.state == State::Hungry && self.input.len() > turn.limits.request_bytes + super::scratch::READ_BYTES {
+            // The service knows better words for this; here is the backstop for one that does not look.
+            self.end(Disconnect::TooLarge, turn.scratch);
+        }
+    }
+
+    /// Serves requests that waited for room, if there is room now.
+    pub(super) fn resume(&mut self, turn: &mut Turn<'_, S>) {
+        if self.state == State::Paused {
+            self.state = State::Hungry;
+            self.serve_waiting(turn);
+        }
+    }
+
+    fn serve_waiting(&mut self, turn: &mut Turn<'_, S>) {
+        let mut input = std::mem::take(&mut self.input);
+        let used = self.serve_all(&input, turn);
+        if used == input.len() || self.ended().is_some() {
+            turn.scratch.give(input);
+        } else {
+            input.drain(..used);
+            self.input = input;
+        }
+    }
+
+    /// Serves requests from the front of `input` while there are complete ones and room for replies.
+    fn serve_all(&mut self, input: &[u8], turn: &mut Turn<'_, S>) -> usize {
+        let Some(session) = self.session.as_mut() else { return 0 };
+        let mut used = 0;
+        while let Some(rest) = input.get(used..).filter(|rest| !rest.is_empty()) {
+            if self.served >= turn.limits.requests_per_turn || is_full(&self.replies, turn.limits) {
+                self.state = State::Paused;
+                break;
+            }
+            self.replies.lend(|| turn.scratch.take());
+            let (service, mut exchange) = turn.exchange(&self.info, &mut self.replies);
+            match service.serve(session, rest, &mut exchange) {
+                Ok(0) => break,
+                Ok(count) => used += count.min(rest.len()),
+                Err(reason) => {
+                    self.state = State::Ended(reason);
+                    break;
+                }
+            }
+            self.served += 1;
+        }
+        used
+    }
+
+    /// The peer will send no more: serves what is left and says farewell.
+    pub(super) fn end_of_input(&mut self, proper: bool, turn: &mut Turn<'_, S>) {
+        if self.state != State::Hungry {
+            return;
+        }
+        let rest = std::mem::take(&mut self.input);
+        let Some(session) = self.session.as_mut() else { return };
+        let (service, mut exchange) = turn.exchange(&self.info, &mut self.replies);
+        let reason = service.end_of_input(session, &rest, &mut exchange);
+        let usual = if proper { Disconnect::PeerClosed } else { Disconnect::Truncated };
+        self.state = State::Ended(reason.unwrap_or(usual));
+        turn.scratch.give(rest);
+    }
+
+    /// Serves nothing more, for `reason`; what is owed stays owed. The first reason stands.
+    pub(super) fn end(&mut self, reason: Disconnect, scratch: &mut Scratch) {
+        if self.ended().is_none() {
+            self.state = State::Ended(reason);
+        }
+        scratch.give(std::mem::take(&mut self.input));
+    }
+
+    /// Returns the session to the service: the connection is over.
+    pub(super) fn retire(&mut self, service: &mut S) {
+        if let Some(session) = self.session.take() {
+            service.close(session, &self.info);
+        }
+    }
+
+    pub(super) fn ended(&self) -> Option<Disconnect> {
+        match self.state {
+            State::Ended(reason) => Some(reason),
+            State::Hungry | State::Paused => None,
+        }
+    }
+
+    /// Whether [`resume`](Self::resume) would serve something.
+    pub(super) fn can_resume(&self, limits: &Limits) -> bool {
+        self.state == State::Paused && !is_full(&self.replies, limits)
+    }
+
+    /// Whether decoding waits for room or for the next turn; the socket is not read meanwhile.
+    pub(super) fn is_paused(&self) -> bool {
+        self.state == State::Paused
+    }
+
+    /// Whether the beginning of a request has arrived and its end has not.
+    pub(super) fn is_mid_request(&self) -> bool {
+        self.state == State::Hungry && !self.input.is_empty()
+    }
+
+    /// Requests served in this turn.
+    pub(super) fn served(&self) -> usize {
+        self.served
+    }
+
+    /// Heap bytes held.
+    pub(super) fn memory(&self) -> usize {
+        self.input.capacity() + self.replies.memory()
+    }
+}
+
+fn is_full(replies: &Replies, limits: &Limits) -> bool {
+    replies.queued_bytes() >= limits.output_bytes || replies.waiting() >= limits.replies
+}

@@ -1,0 +1,32 @@
+//! What to say to a client that does not speak TLS on a TLS port.
+
+/// Whether the bytes begin like a TLS record of a handshake (RFC 8446, 5.1).
+pub(super) fn is_tls(input: &[u8]) -> bool {
+    const HANDSHAKE: u8 = 22;
+    input.first() == Some(&HANDSHAKE)
+}
+
+/// A sentence in the protocol that the client seems to speak.
+pub(super) fn hint(input: &[u8]) -> &'static [u8] {
+    const METHODS: [&[u8]; 7] = [b"GET ", b"POST ", b"HEAD ", b"PUT ", b"OPTIONS ", b"DELETE ", b"CONNECT "];
+    if METHODS.iter().any(|method| input.starts_with(method)) {
+        return b"HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain\r\nContent-Length: 44\r\nConnection: close\r\n\r\n\
+            This port speaks TLS: use an https:// URL.\r\n";
+    }
+    b"-ERR this port speaks TLS: connect with TLS enabled\r\n"
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn http_and_other_clients_get_words_they_can_read() {
+        let http = std::str::from_utf8(hint(b"GET / HTTP/1.1\r\n")).expect("text");
+        let (head, body) = http.split_once("\r\n\r\n").expect("head and body");
+        assert!(head.starts_with("HTTP/1.1 400 "));
+        assert!(head.contains(&format!("Content-Length: {}", body.len())));
+        assert!(hint(b"*1\r\n$4\r\nPING\r\n").starts_with(b"-ERR "));
+        assert!(is_tls(&[22, 3, 1]) && !is_tls(b"GET") && !is_tls(b""));
+    }
+}

@@ -1,0 +1,388 @@
+//! A connection against a real TLS client, both in memory.
+
+use std::io::{self, Read, Write};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::*;
+use crate::limits::Limits;
+use crate::metrics::{Disconnect, Metrics};
+use crate::services::Echo;
+use crate::timer::Now;
+use crate::tls::{Outgoing, Session, testing};
+
+/// One direction of a socket: bytes on their way, and perhaps FIN behind them.
+#[derive(Default)]
+struct Pipe {
+    bytes: Vec<u8>,
+    fin: bool,
+    /// How many bytes a write may still put in before it would block.
+    room: usize,
+}
+
+impl Read for &mut Pipe {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.bytes.is_empty() && !self.fin {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        let count = buffer.len().min(self.bytes.len());
+        buffer[..count].copy_from_slice(&self.bytes[..count]);
+        self.bytes.drain(..count);
+        Ok(count)
+    }
+}
+
+impl Write for &mut Pipe {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let count = bytes.len().min(self.room);
+        if count == 0 {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        self.room -= count;
+        self.bytes.extend_from_slice(&bytes[..count]);
+        Ok(count)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// A served connection, its client, and all that a loop would lend it.
+struct Pair {
+    client: Session,
+    client_retained: Vec<u8>,
+    received: Vec<u8>,
+    connection: Connection<Echo>,
+    to_server: Pipe,
+    to_client: Pipe,
+    fin_sent: bool,
+    echo: Echo,
+    scratch: Scratch,
+    metrics: Metrics,
+    limits: Limits,
+    mailbox: Mailbox,
+    now: Now,
+}
+
+impl Pair {
+    #[expect(clippy::disallowed_methods, reason = "a test needs some instant to count from")]
+    fn new() -> Self {
+        let (server, client) = testing::sessions();
+        let mut echo = Echo;
+        let mut scratch = Scratch::default();
+        let mut metrics = Metrics::default();
+        let limits = Limits::default();
+        let (mailbox, _) = Mailbox::new(Arc::new(|| {}));
+        let now = Now { instant: Instant::now(), unix_ms: 0 };
+        let id = PeerId { key: 0, generation: 0 };
+        let info = PeerInfo { id, listener: 0, address: ([127, 0, 0, 1], 1).into(), identity: None };
+        let mut turn = Turn {
+            service: &mut echo,
+            scratch: &mut scratch,
+            metrics: &mut metrics,
+            limits: &limits,
+            mailbox: &mailbox,
+            now,
+        };
+        let connection = Connection::new(server, info, None, None, &mut turn);
+        let to_client = Pipe { room: usize::MAX, ..Pipe::default() };
+        let (client_retained, received, to_server) = Default::default();
+        Self {
+            client,
+            client_retained,
+            received,
+            connection,
+            to_server,
+            to_client,
+            fin_sent: false,
+            echo,
+            scratch,
+            metrics,
+            limits,
+            mailbox,
+            now,
+        }
+    }
+
+    fn open() -> Self {
+        let mut pair = Self::new();
+        pair.settle();
+        assert_eq!(pair.connection.phase(), Phase::Open);
+        assert!(!pair.client.is_handshaking());
+        pair
+    }
+
+    /// One turn of the server for this connection.
+    fn turn(&mut self) {
+        self.connection.notice(!self.to_server.bytes.is_empty(), self.to_client.room > 0, self.to_server.fin);
+        let mut turn = Turn {
+            service: &mut self.echo,
+            scratch: &mut self.scratch,
+            metrics: &mut self.metrics,
+            limits: &self.limits,
+            mailbox: &self.mailbox,
+            now: self.now,
+        };
+        self.connection.receive(&mut &mut self.to_server, &mut turn);
+        let transmitted = self.connection.transmit(&mut &mut self.to_client, &mut turn);
+        self.fin_sent |= transmitted == Transmitted::ShutdownWrite;
+    }
+
+    /// The client takes what has arrived and answers what the handshake asks.
+    fn client_turn(&mut self) {
+        let mut input = std::mem::take(&mut self.client_retained);
+        input.append(&mut self.to_client.bytes);
+        let mut output = Outgoing::default();
+        let mut consumed = 0;
+        loop {
+            let received = &mut self.received;
+            let outcome = self
+                .client
+                .receive(&mut input[consumed..], &mut output, &mut |bytes| received.extend_from_slice(bytes));
+            consumed += outcome.consumed;
+            if !outcome.opened {
+                break;
+            }
+        }
+        self.client_retained = input.split_off(consumed);
+        self.to_server.bytes.extend_from_slice(output.filled());
+    }
+
+    /// Both sides work until nothing moves.
+    fn settle(&mut self) {
+        for _ in 0..10_000 {
+            self.client_turn();
+            self.turn();
+            let moving = !self.to_server.bytes.is_empty() || !self.to_client.bytes.is_empty();
+            if !moving && !self.connection.wants_turn(&self.limits) {
+                return;
+            }
+        }
+        panic!("the two sides never came to rest");
+    }
+
+    fn client_sends(&mut self, plaintext: &[u8]) {
+        let mut output = Outgoing::default();
+        self.client.send(plaintext, &mut self.client_retained, &mut output).expect("send");
+        self.to_server.bytes.extend_from_slice(output.filled());
+    }
+
+    fn client_closes(&mut self) {
+        let mut output = Outgoing::default();
+        self.client.send_close_notify(&mut self.client_retained, &mut output).expect("close_notify");
+        self.to_server.bytes.extend_from_slice(output.filled());
+    }
+
+    fn after(&mut self, time: Duration) {
+        self.now.instant += time;
+        self.connection.expire(self.now.instant, &self.limits, &mut self.scratch);
+    }
+}
+
+#[test]
+fn echoes_and_holds_no_buffer_at_rest() {
+    let mut pair = Pair::open();
+    pair.client_sends(b"Hello World?");
+    pair.settle();
+    assert_eq!(pair.received, b"Hello World?");
+    assert_eq!(pair.connection.memory(), 0);
+    assert_eq!(pair.metrics.handshakes_full, 1);
+}
+
+#[test]
+fn every_split_of_the_bytes_gives_the_same_echo() {
+    for step in [1, 2, 7, 100] {
+        let mut pair = Pair::new();
+        let mut sent = false;
+        for _ in 0..100_000 {
+            pair.client_turn();
+            if !sent && !pair.client.is_handshaking() {
+                pair.client_sends(b"split");
+                sent = true;
+            }
+            let rest = pair.to_server.bytes.split_off(step.min(pair.to_server.bytes.len()));
+            pair.turn();
+            pair.to_server.bytes.extend(rest);
+            if pair.received == b"split" {
+                break;
+            }
+        }
+        assert_eq!(pair.received, b"split", "in steps of {step}");
+    }
+}
+
+#[test]
+fn a_partial_hello_survives_a_write_and_a_timeout() {
+    let mut pair = Pair::new();
+    pair.client_turn();
+    pair.to_server.bytes.truncate(15);
+    pair.turn();
+    assert_eq!(pair.connection.phase(), Phase::Handshaking);
+    pair.turn();
+    pair.after(pair.limits.handshake_timeout);
+    assert_eq!(pair.connection.phase(), Phase::Closed);
+    assert_eq!(pair.connection.reason(), Some(Disconnect::HandshakeTimeout));
+}
+
+#[test]
+fn a_session_with_a_partial_hello_refuses_to_write_without_panic() {
+    let (mut server, mut client) = testing::sessions();
+    let (mut hello, mut output) = (Outgoing::default(), Outgoing::default());
+    let _ = client.receive(&mut [], &mut hello, &mut |_| {});
+    let mut partial = hello.filled()[..15].to_vec();
+    let received = server.receive(&mut partial, &mut output, &mut |_| {});
+    let mut retained = partial.split_off(received.consumed);
+    assert!(server.send(b"too early", &mut retained, &mut output).is_err());
+    assert_eq!(output.filled(), b"");
+}
+
+#[test]
+fn data_and_fin_in_one_event_are_both_seen() {
+    let mut pair = Pair::open();
+    pair.client_sends(b"last words");
+    pair.client_closes();
+    pair.to_server.fin = true;
+    // One event announces both. From here on the poller is silent; only what the connection remembers can drive it.
+    pair.turn();
+    while pair.connection.wants_turn(&pair.limits) {
+        let mut turn = Turn {
+            service: &mut pair.echo,
+            scratch: &mut pair.scratch,
+            metrics: &mut pair.metrics,
+            limits: &pair.limits,
+            mailbox: &pair.mailbox,
+            now: pair.now,
+        };
+        pair.connection.receive(&mut &mut pair.to_server, &mut turn);
+        pair.fin_sent |= pair.connection.transmit(&mut &mut pair.to_client, &mut turn) == Transmitted::ShutdownWrite;
+    }
+    pair.client_turn();
+    assert_eq!(pair.received, b"last words");
+    assert!(pair.client.peer_closed(), "the client was told good-bye");
+    assert!(pair.fin_sent);
+    assert_eq!(pair.connection.phase(), Phase::Closed);
+    assert_eq!(pair.connection.reason(), Some(Disconnect::PeerClosed));
+}
+
+#[test]
+fn fin_without_close_notify_is_truncation_and_loses_no_reply() {
+    let mut pair = Pair::open();
+    pair.client_sends(b"unfinished");
+    pair.to_server.fin = true;
+    pair.settle();
+    pair.client_turn();
+    assert_eq!(pair.received, b"unfinished");
+    assert_eq!(pair.connection.reason(), Some(Disconnect::Truncated));
+}
+
+#[test]
+fn half_close_is_honoured_while_the_reply_is_still_being_sent() {
+    let mut pair = Pair::open();
+    let message = vec![7; 300_000];
+    for piece in message.chunks(10_000) {
+        pair.client_sends(piece);
+    }
+    pair.client_closes();
+    pair.to_client.room = 0;
+    pair.turn();
+    for _ in 0..1_000 {
+        pair.to_client.room += 1_000;
+        pair.turn();
+        pair.client_turn();
+    }
+    assert_eq!(pair.received.len(), message.len());
+    assert!(pair.received == message);
+    assert!(pair.client.peer_closed());
+}
+
+#[test]
+fn input_after_close_notify_is_dropped_not_kept() {
+    let mut pair = Pair::open();
+    pair.client_closes();
+    pair.to_client.room = 0;
+    pair.turn();
+    for _ in 0..100 {
+        pair.to_server.bytes.resize(50_000, 0);
+        pair.turn();
+        assert!(pair.connection.memory() < 100_000, "{} bytes kept", pair.connection.memory());
+    }
+}
+
+#[test]
+fn a_session_drops_all_input_behind_close_notify() {
+    let (mut server, mut client) = testing::sessions();
+    let (mut forth, mut back) = (Outgoing::default(), Outgoing::default());
+    while server.is_handshaking() || client.is_handshaking() {
+        let mut input = std::mem::take(&mut back).filled().to_vec();
+        let _ = client.receive(&mut input, &mut forth, &mut |_| {});
+        let mut input = std::mem::take(&mut forth).filled().to_vec();
+        let _ = server.receive(&mut input, &mut back, &mut |_| {});
+    }
+    client.send_close_notify(&mut [], &mut forth).expect("close_notify");
+    forth.append(&[23, 3, 3, 0, 200, 1, 2, 3]);
+    let mut input = forth.filled().to_vec();
+    let received = server.receive(&mut input, &mut back, &mut |_| {});
+    assert_eq!(received.consumed, input.len(), "a record that never ends must not be kept");
+    assert!(server.peer_closed());
+    assert_eq!(server.receive(&mut [0; 99], &mut back, &mut |_| {}).consumed, 99);
+    server.send(b"still writing", &mut [], &mut back).expect("half-close leaves our direction open");
+}
+
+#[test]
+fn an_error_is_latched_and_its_alert_sent() {
+    let mut pair = Pair::open();
+    pair.client_sends(b"to be damaged");
+    let last = pair.to_server.bytes.len() - 1;
+    pair.to_server.bytes[last] ^= 1;
+    pair.turn();
+    assert_eq!(pair.connection.reason(), Some(Disconnect::Tls));
+    assert!(pair.fin_sent);
+    let mut input = std::mem::take(&mut pair.to_client.bytes);
+    let alert = pair.client.receive(&mut input, &mut Outgoing::default(), &mut |_| {});
+    assert!(matches!(alert.error, Some(rustls::Error::AlertReceived(_))), "{alert:?}");
+    // Whatever comes now must not reach the broken session.
+    pair.to_server.bytes.extend_from_slice(&[23, 3, 3, 0, 1, 0]);
+    pair.turn();
+    assert!(pair.to_client.bytes.is_empty());
+    pair.after(pair.limits.linger_timeout);
+    assert_eq!(pair.connection.phase(), Phase::Closed);
+    assert_eq!(pair.connection.reason(), Some(Disconnect::Tls));
+}
+
+#[test]
+fn a_client_without_tls_is_told_so() {
+    let mut pair = Pair::new();
+    pair.to_server.bytes = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n".to_vec();
+    pair.turn();
+    assert!(pair.to_client.bytes.starts_with(b"HTTP/1.1 400 "));
+    assert_eq!(pair.connection.reason(), Some(Disconnect::NotTls));
+}
+
+#[test]
+fn a_client_that_does_not_read_is_not_read_and_costs_a_bounded_buffer() {
+    let mut pair = Pair::open();
+    pair.to_client.room = 0;
+    for _ in 0..1_000 {
+        pair.client_sends(&[1; 16_000]);
+        pair.turn();
+        while pair.connection.wants_turn(&pair.limits) {
+            pair.turn();
+        }
+    }
+    let bound = 3 * pair.limits.output_bytes;
+    assert!(pair.connection.memory() < bound, "{} bytes", pair.connection.memory());
+    assert!(!pair.to_server.bytes.is_empty(), "the rest waits in the socket");
+    pair.after(pair.limits.write_timeout);
+    assert_eq!(pair.connection.reason(), Some(Disconnect::Stalled));
+
+    let mut pair = Pair::open();
+    pair.to_client.room = 0;
+    for _ in 0..200 {
+        pair.client_sends(&[1; 16_000]);
+    }
+    pair.turn();
+    pair.to_client.room = usize::MAX;
+    pair.settle();
+    assert_eq!(pair.received.len(), 200 * 16_000, "a client that reads again gets all of it");
+}

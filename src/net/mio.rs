@@ -1,0 +1,178 @@
+//! Real sockets, through `mio`.
+
+use std::fs::File;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use mio::net::{TcpListener, TcpStream};
+use mio::{Events, Interest, Poll, Token, Waker};
+use socket2::{Domain, Protocol, Socket, Type};
+
+use super::{AcceptError, Event, Net, Wake};
+use crate::timer::Now;
+
+/// The token of the waker's own events; no peer and no listener has it.
+const WAKE: Token = Token(usize::MAX);
+
+/// Events taken from the kernel in one poll. More wait for the next.
+const EVENTS: usize = 1024;
+
+/// Connections the kernel may hold ready to accept; it lowers this to `net.core.somaxconn`.
+const BACKLOG: i32 = 65_535;
+
+/// `mio`'s poller, a clock, and one descriptor kept in reserve.
+pub struct MioNet {
+    poll: Poll,
+    events: Events,
+    waker: Arc<Waker>,
+    /// When the process is out of descriptors, closing this one lets the waiting connection be accepted and closed,
+    /// so that its client hears at once instead of hanging in the backlog.
+    reserve: Option<File>,
+}
+
+impl MioNet {
+    /// A poller of its own.
+    pub fn new() -> io::Result<Self> {
+        let poll = Poll::new()?;
+        let waker = Arc::new(Waker::new(poll.registry(), WAKE)?);
+        Ok(Self { poll, events: Events::with_capacity(EVENTS), waker, reserve: reserve() })
+    }
+
+    fn shed_one(&mut self, listener: &TcpListener) {
+        if self.reserve.take().is_some() {
+            drop(listener.accept());
+            self.reserve = reserve();
+        }
+    }
+}
+
+fn reserve() -> Option<File> {
+    File::open("/dev/null").ok()
+}
+
+impl Net for MioNet {
+    type Listener = TcpListener;
+    type Socket = TcpStream;
+
+    fn listen(&mut self, address: SocketAddr, token: usize) -> io::Result<TcpListener> {
+        let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+        socket.set_reuse_address(true)?;
+        socket.set_nonblocking(true)?;
+        socket.bind(&address.into())?;
+        socket.listen(BACKLOG)?;
+        let mut listener = TcpListener::from_std(socket.into());
+        self.poll.registry().register(&mut listener, Token(token), Interest::READABLE)?;
+        Ok(listener)
+    }
+
+    fn local_address(&self, listener: &TcpListener) -> io::Result<SocketAddr> {
+        listener.local_addr()
+    }
+
+    fn accept(&mut self, listener: &TcpListener) -> Result<(TcpStream, SocketAddr), AcceptError> {
+        let error = match listener.accept() {
+            Ok((socket, address)) => {
+                // A reply must not wait for the acknowledgement of the one before it (Nagle, RFC 896). It can only
+                // fail on a socket that is already dead, which the first read will tell.
+                let _ = socket.set_nodelay(true);
+                return Ok((socket, address));
+            }
+            Err(error) => error,
+        };
+        let accept_error = classify(error);
+        if matches!(accept_error, AcceptError::Exhausted(_)) {
+            self.shed_one(listener);
+        }
+        Err(accept_error)
+    }
+
+    fn connect(&mut self, address: SocketAddr, from: Option<IpAddr>) -> io::Result<TcpStream> {
+        let stream = match from {
+            None => TcpStream::connect(address)?,
+            Some(from) => {
+                let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+                socket.set_nonblocking(true)?;
+                socket.bind(&SocketAddr::new(from, 0).into())?;
+                match socket.connect(&address.into()) {
+                    Err(error) if error.raw_os_error() == Some(libc::EINPROGRESS) => {}
+                    result => result?,
+                }
+                TcpStream::from_std(socket.into())
+            }
+        };
+        let _ = stream.set_nodelay(true);
+        Ok(stream)
+    }
+
+    fn register(&mut self, socket: &mut TcpStream, token: usize) -> io::Result<()> {
+        self.poll.registry().register(socket, Token(token), Interest::READABLE | Interest::WRITABLE)
+    }
+
+    fn shutdown_write(&mut self, socket: &TcpStream) -> io::Result<()> {
+        socket.shutdown(std::net::Shutdown::Write)
+    }
+
+    fn poll(&mut self, events: &mut Vec<Event>, timeout: Option<Duration>) -> io::Result<()> {
+        match self.poll.poll(&mut self.events, timeout) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(()),
+            result => result?,
+        }
+        events.extend(self.events.iter().filter(|event| event.token() != WAKE).map(|event| Event {
+            token: event.token().0,
+            readable: event.is_readable() || event.is_error(),
+            writable: event.is_writable() || event.is_error(),
+            read_closed: event.is_read_closed() || event.is_error(),
+        }));
+        Ok(())
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "the clock enters the program here")]
+    fn now(&self) -> Now {
+        let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Now { instant: Instant::now(), unix_ms: u64::try_from(unix.as_millis()).unwrap_or(u64::MAX) }
+    }
+
+    fn waker(&self) -> Wake {
+        let waker = Arc::clone(&self.waker);
+        Arc::new(move || {
+            // Fails only when the poller is gone, and then nobody sleeps in it.
+            let _ = waker.wake();
+        })
+    }
+}
+
+/// Sorts the errors of accept(2) by what can be done about them.
+fn classify(error: io::Error) -> AcceptError {
+    match error.raw_os_error() {
+        _ if error.kind() == io::ErrorKind::WouldBlock => AcceptError::Empty,
+        Some(libc::EINTR | libc::ECONNABORTED | libc::EPROTO | libc::EPERM) => AcceptError::Lost,
+        Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM) => AcceptError::Exhausted(error),
+        _ => AcceptError::Failed(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn accept_errors_are_sorted_by_what_can_be_done() {
+        let class = |errno| classify(io::Error::from_raw_os_error(errno));
+        assert!(matches!(class(libc::EAGAIN), AcceptError::Empty));
+        assert!(matches!(class(libc::ECONNABORTED), AcceptError::Lost));
+        assert!(matches!(class(libc::EMFILE), AcceptError::Exhausted(_)));
+        assert!(matches!(class(libc::EINVAL), AcceptError::Failed(_)));
+    }
+
+    #[test]
+    fn a_wake_ends_a_poll_and_is_no_event() {
+        let mut net = MioNet::new().expect("poller");
+        let wake = net.waker();
+        wake();
+        let mut events = Vec::new();
+        net.poll(&mut events, Some(Duration::from_mins(1))).expect("poll");
+        assert_eq!(events, []);
+    }
+}

@@ -1,0 +1,397 @@
+//! One connection's TLS, or none: bytes in, bytes out. The only place that calls rustls connection methods.
+//!
+//! It drives the unbuffered API of rustls 0.23, in which the caller owns all buffers, so an idle session holds none.
+//! The API has rules that its types do not enforce; each is kept here, once:
+//!
+//! - `process_tls_records` is given exactly the bytes that this peer still retains, in every call, writes included:
+//!   rustls keeps offsets into them while a handshake message is incomplete.
+//! - One call is not one record: it is repeated until the session can only write or only wait.
+//! - After an error the session is latched. What rustls queued (the alert) is encoded, and then the session is never
+//!   touched again, although its later states look alive.
+//! - After the peer's close_notify writing goes on (half-close), but rustls discards no later input: it is dropped here.
+//! - rustls knows no end of stream; telling close_notify from truncation is the connection's task
+//!   ([`Session::peer_closed`]).
+
+use std::sync::Arc;
+
+use rustls::client::ClientConnectionData;
+use rustls::client::UnbufferedClientConnection;
+use rustls::crypto::SupportedKxGroup;
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::server::ServerConnectionData;
+use rustls::server::UnbufferedServerConnection;
+use rustls::unbuffered::{
+    ConnectionState, EncodeError, EncodeTlsData, EncryptError, UnbufferedConnectionCommon, UnbufferedStatus,
+    WriteTraffic,
+};
+use rustls::{ClientConfig, CommonState, ServerConfig};
+
+use super::outgoing::Outgoing;
+
+/// One connection's state of encryption.
+pub struct Session {
+    kind: Kind,
+    handshaking: bool,
+    peer_closed: bool,
+    failed: bool,
+}
+
+enum Kind {
+    Plain,
+    Server(UnbufferedServerConnection),
+    Client(UnbufferedClientConnection),
+}
+
+/// What became of the bytes given to [`Session::receive`].
+#[derive(Debug)]
+pub struct Received {
+    /// How many bytes, from the front, are done with. The rest must be the front of the next call's input.
+    pub consumed: usize,
+    /// The handshake has just finished: nothing behind it was looked at yet. Call again with the rest.
+    pub opened: bool,
+    /// The session is broken; what it still has to say is in the output.
+    pub error: Option<rustls::Error>,
+}
+
+/// What two peers agreed on.
+#[derive(Clone, Copy, Debug)]
+pub struct Agreement {
+    /// Full, full after a HelloRetryRequest, or resumed.
+    pub kind: rustls::HandshakeKind,
+    /// TLS 1.2 or 1.3.
+    pub version: rustls::ProtocolVersion,
+    /// The cipher suite.
+    pub suite: rustls::CipherSuite,
+    /// The key-exchange group; `None` for a TLS 1.2 resumption, which exchanges no keys.
+    pub group: Option<rustls::NamedGroup>,
+}
+
+impl Agreement {
+    /// Whether the keys were agreed without a post-quantum part.
+    #[must_use]
+    pub fn is_classical(&self) -> bool {
+        use rustls::NamedGroup::{MLKEM512, MLKEM768, MLKEM1024, X25519MLKEM768, secp256r1MLKEM768};
+        let post_quantum = [X25519MLKEM768, secp256r1MLKEM768, MLKEM512, MLKEM768, MLKEM1024];
+        self.group.is_some_and(|group| !post_quantum.contains(&group))
+    }
+}
+
+impl Session {
+    /// No TLS: bytes pass as they are.
+    #[must_use]
+    pub fn plain() -> Self {
+        Self::new(Kind::Plain, false)
+    }
+
+    /// The server's end of a new connection.
+    pub fn server(config: Arc<ServerConfig>) -> Result<Self, rustls::Error> {
+        Ok(Self::new(Kind::Server(UnbufferedServerConnection::new(config)?), true))
+    }
+
+    /// The client's end of a new connection to `name`. Call [`receive`](Self::receive) with no bytes to get the
+    /// ClientHello.
+    pub fn client(config: Arc<ClientConfig>, name: ServerName<'static>) -> Result<Self, rustls::Error> {
+        Ok(Self::new(Kind::Client(UnbufferedClientConnection::new(config, name)?), true))
+    }
+
+    fn new(kind: Kind, handshaking: bool) -> Self {
+        Self { kind, handshaking, peer_closed: false, failed: false }
+    }
+
+    /// Takes `input`, all the bytes of the peer that are retained and new; gives each piece of plaintext to `deliver`
+    /// and appends what must be sent (handshake flights, tickets, alerts) to `output`.
+    pub fn receive(&mut self, input: &mut [u8], output: &mut Outgoing, deliver: &mut dyn FnMut(&[u8])) -> Received {
+        if self.failed || self.peer_closed {
+            return Received { consumed: input.len(), opened: false, error: None };
+        }
+        let mut flags = Flags { handshaking: &mut self.handshaking, peer_closed: &mut self.peer_closed };
+        let received = match &mut self.kind {
+            Kind::Plain => {
+                deliver(input);
+                Received { consumed: input.len(), opened: false, error: None }
+            }
+            Kind::Server(connection) => drive(&mut **connection, &mut flags, input, output, deliver),
+            Kind::Client(connection) => drive(&mut **connection, &mut flags, input, output, deliver),
+        };
+        self.failed = received.error.is_some();
+        received
+    }
+
+    /// Encrypts `plaintext` into `output`. `retained` are the peer's bytes that [`receive`](Self::receive) left
+    /// unconsumed.
+    pub fn send(&mut self, plaintext: &[u8], retained: &mut [u8], output: &mut Outgoing) -> Result<(), rustls::Error> {
+        self.write(Message::Data(plaintext), retained, output)
+    }
+
+    /// Says that nothing more will be sent (RFC 8446, 6.1).
+    pub fn send_close_notify(&mut self, retained: &mut [u8], output: &mut Outgoing) -> Result<(), rustls::Error> {
+        self.write(Message::CloseNotify, retained, output)
+    }
+
+    fn write(&mut self, message: Message<'_>, retained: &mut [u8], output: &mut Outgoing) -> Result<(), rustls::Error> {
+        if self.failed {
+            return Err(rustls::Error::General("the session has failed".into()));
+        }
+        let result = match (&mut self.kind, message) {
+            (Kind::Plain, Message::Data(plaintext)) => {
+                output.append(plaintext);
+                Ok(())
+            }
+            (Kind::Plain, Message::CloseNotify) => Ok(()),
+            (Kind::Server(connection), message) => write(&mut **connection, message, retained, output),
+            (Kind::Client(connection), message) => write(&mut **connection, message, retained, output),
+        };
+        self.failed = result.is_err();
+        result
+    }
+
+    /// Whether application data cannot be sent yet.
+    #[must_use]
+    pub fn is_handshaking(&self) -> bool {
+        self.handshaking
+    }
+
+    /// Whether an end of stream now would be a proper one: close_notify has come. Always so without TLS, where FIN is
+    /// all there is.
+    #[must_use]
+    pub fn peer_closed(&self) -> bool {
+        self.peer_closed || matches!(self.kind, Kind::Plain)
+    }
+
+    /// Whether the session is broken: nothing can be sent or received any more.
+    #[must_use]
+    pub fn has_failed(&self) -> bool {
+        self.failed
+    }
+
+    /// Whether bytes are encrypted.
+    #[must_use]
+    pub fn is_tls(&self) -> bool {
+        !matches!(self.kind, Kind::Plain)
+    }
+
+    /// What was agreed; `None` without TLS and before the handshake is done.
+    #[must_use]
+    pub fn agreement(&self) -> Option<Agreement> {
+        let common = self.common().filter(|_| !self.handshaking)?;
+        Some(Agreement {
+            kind: common.handshake_kind()?,
+            version: common.protocol_version()?,
+            suite: common.negotiated_cipher_suite()?.suite(),
+            group: common.negotiated_key_exchange_group().map(SupportedKxGroup::name),
+        })
+    }
+
+    /// The peer's certificate chain, the leaf first; empty when it showed none.
+    #[must_use]
+    pub fn peer_certificates(&self) -> &[CertificateDer<'static>] {
+        self.common().and_then(CommonState::peer_certificates).unwrap_or_default()
+    }
+
+    /// The application protocol agreed by ALPN (RFC 7301).
+    #[must_use]
+    pub fn alpn_protocol(&self) -> Option<&[u8]> {
+        self.common().and_then(CommonState::alpn_protocol)
+    }
+
+    /// TLS 1.3 tickets received so far; a client that means to resume waits for one.
+    #[must_use]
+    pub fn tickets_received(&self) -> u32 {
+        match &self.kind {
+            Kind::Client(connection) => connection.tls13_tickets_received(),
+            Kind::Plain | Kind::Server(_) => 0,
+        }
+    }
+
+    fn common(&self) -> Option<&CommonState> {
+        match &self.kind {
+            Kind::Plain => None,
+            Kind::Server(connection) => Some(connection),
+            Kind::Client(connection) => Some(connection),
+        }
+    }
+}
+
+impl std::fmt::Debug for Session {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Session")
+            .field("tls", &self.is_tls())
+            .field("handshaking", &self.handshaking)
+            .field("peer_closed", &self.peer_closed)
+            .field("failed", &self.failed)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What [`drive`] finds out about a session besides its bytes.
+struct Flags<'a> {
+    handshaking: &'a mut bool,
+    peer_closed: &'a mut bool,
+}
+
+/// What a session is asked to write.
+#[derive(Clone, Copy)]
+enum Message<'a> {
+    Data(&'a [u8]),
+    CloseNotify,
+}
+
+/// The two unbuffered connections of rustls, whose methods are alike but share no trait.
+trait Drive {
+    type Side;
+    fn process<'c, 'i>(&'c mut self, input: &'i mut [u8]) -> UnbufferedStatus<'c, 'i, Self::Side>;
+    fn common(&self) -> &CommonState;
+}
+
+macro_rules! drive {
+    ($side:ty) => {
+        impl Drive for UnbufferedConnectionCommon<$side> {
+            type Side = $side;
+            fn process<'c, 'i>(&'c mut self, input: &'i mut [u8]) -> UnbufferedStatus<'c, 'i, $side> {
+                self.process_tls_records(input)
+            }
+            fn common(&self) -> &CommonState {
+                self
+            }
+        }
+    };
+}
+drive!(ServerConnectionData);
+drive!(ClientConnectionData);
+
+/// Processes `input` until the session can only write or only wait.
+fn drive<C: Drive + ?Sized>(
+    connection: &mut C,
+    flags: &mut Flags<'_>,
+    input: &mut [u8],
+    output: &mut Outgoing,
+    deliver: &mut dyn FnMut(&[u8]),
+) -> Received {
+    let mut received = Received { consumed: 0, opened: false, error: None };
+    loop {
+        let status = connection.process(input.get_mut(received.consumed..).unwrap_or_default());
+        received.consumed += status.discard;
+        let error = match status.state {
+            // The plaintext stays queued in rustls until it is asked for, so nothing is lost by returning first.
+            Ok(ConnectionState::ReadTraffic(_)) if *flags.handshaking => break,
+            Ok(ConnectionState::ReadTraffic(mut traffic)) => read(&mut traffic, deliver).err(),
+            Ok(ConnectionState::EncodeTlsData(mut data)) => encode(&mut data, output).err(),
+            // Output is written in order, so that what was encoded counts as transmitted already.
+            Ok(ConnectionState::TransmitTlsData(data)) => {
+                data.done();
+                None
+            }
+            Ok(ConnectionState::PeerClosed) => {
+                *flags.peer_closed = true;
+                None
+            }
+            Ok(_) => break,
+            Err(error) => {
+                encode_last_words(connection, output);
+                Some(error)
+            }
+        };
+        if error.is_some() {
+            received.error = error;
+            return received;
+        }
+    }
+    if *flags.peer_closed {
+        received.consumed = input.len();
+    }
+    if *flags.handshaking && !connection.common().is_handshaking() {
+        *flags.handshaking = false;
+        received.opened = true;
+    }
+    received
+}
+
+/// Gives all decrypted plaintext to `deliver`.
+fn read<Side>(
+    traffic: &mut rustls::unbuffered::ReadTraffic<'_, '_, Side>,
+    deliver: &mut dyn FnMut(&[u8]),
+) -> Result<(), rustls::Error> {
+    while let Some(record) = traffic.next_record() {
+        deliver(record?.payload);
+    }
+    Ok(())
+}
+
+/// Encodes what is queued and then `message`.
+fn write<C: Drive + ?Sized>(
+    connection: &mut C,
+    message: Message<'_>,
+    retained: &mut [u8],
+    output: &mut Outgoing,
+) -> Result<(), rustls::Error> {
+    loop {
+        match connection.process(retained).state? {
+            ConnectionState::WriteTraffic(mut traffic) => return emit(&mut traffic, message, output),
+            ConnectionState::EncodeTlsData(mut data) => encode(&mut data, output)?,
+            ConnectionState::TransmitTlsData(data) => data.done(),
+            // What is retained is less than a record, so nothing else can come of it.
+            state => return Err(rustls::Error::General(format!("cannot write in state {state:?}"))),
+        }
+    }
+}
+
+fn emit<Side>(
+    traffic: &mut WriteTraffic<'_, Side>,
+    message: Message<'_>,
+    output: &mut Outgoing,
+) -> Result<(), rustls::Error> {
+    let mut size = match message {
+        Message::Data(plaintext) => Outgoing::encrypted_size(plaintext.len()),
+        Message::CloseNotify => Outgoing::encrypted_size(2),
+    };
+    loop {
+        let space = output.space(size);
+        let written = match message {
+            Message::Data(plaintext) => traffic.encrypt(plaintext, space),
+            Message::CloseNotify => traffic.queue_close_notify(space),
+        };
+        match written {
+            Ok(count) => {
+                output.advance(count);
+                return Ok(());
+            }
+            Err(EncryptError::InsufficientSize(needed)) => size = needed.required_size,
+            Err(EncryptError::EncryptExhausted) => return Err(rustls::Error::EncryptError),
+        }
+    }
+}
+
+fn encode<Side>(data: &mut EncodeTlsData<'_, Side>, output: &mut Outgoing) -> Result<(), rustls::Error> {
+    let mut size = 0;
+    loop {
+        match data.encode(output.space(size)) {
+            Ok(count) => {
+                output.advance(count);
+                return Ok(());
+            }
+            Err(EncodeError::InsufficientSize(needed)) => size = needed.required_size,
+            Err(EncodeError::AlreadyEncoded) => return Ok(()),
+        }
+    }
+}
+
+/// After an error: encodes the alert, where rustls queued one.
+///
+/// An empty input is right here although bytes may be retained: queued output is looked at before any input.
+fn encode_last_words<C: Drive + ?Sized>(connection: &mut C, output: &mut Outgoing) {
+    while connection.common().wants_write() {
+        let done = match connection.process(&mut []).state {
+            Ok(ConnectionState::EncodeTlsData(mut data)) => encode(&mut data, output),
+            Ok(ConnectionState::TransmitTlsData(data)) => {
+                data.done();
+                Ok(())
+            }
+            // Plaintext that came before the broken record; asking for it makes way for the alert.
+            Ok(ConnectionState::ReadTraffic(mut traffic)) => read(&mut traffic, &mut |_| {}),
+            _ => return,
+        };
+        if done.is_err() {
+            return;
+        }
+    }
+}
