@@ -45,6 +45,7 @@ impl Percentiles {
 
 /// A histogram of microseconds, 1 us to 1 h.
 #[must_use]
+#[expect(clippy::missing_panics_doc, reason = "the bounds are constants that the crate accepts")]
 pub fn histogram() -> Histogram<u64> {
     Histogram::new_with_bounds(1, LONGEST_US, DIGITS).expect("the bounds are constants that the crate accepts")
 }
@@ -102,9 +103,11 @@ impl Recorder {
         let (latency, service) = (microseconds(latency), microseconds(service));
         self.latency.saturating_record(latency);
         self.service.saturating_record(service);
-        let second = self.second(at);
-        second.latency.saturating_record(latency);
-        second.service.saturating_record(service);
+        if let Some(second) = self.second(at) {
+            // Unlike `saturating_record`, this grows the histogram; and an hour is within what it can grow to.
+            let _ = second.latency.record(latency);
+            let _ = second.service.record(service);
+        }
     }
 
     /// A request was due but has no answer, and never will: it waited at least `latency`.
@@ -116,7 +119,9 @@ impl Recorder {
 
     /// A request failed at `at`.
     pub fn failed(&mut self, at: Duration) {
-        self.second(at).errors += 1;
+        if let Some(second) = self.second(at) {
+            second.errors += 1;
+        }
     }
 
     /// Adds another thread's measurements.
@@ -152,14 +157,14 @@ impl Recorder {
         &self.seconds
     }
 
-    fn second(&mut self, at: Duration) -> &mut Second {
+    fn second(&mut self, at: Duration) -> Option<&mut Second> {
         /// A day. A later second joins the last one, so that no clock can make the list long.
         const MOST: usize = 86_400;
         let index = usize::try_from(at.as_secs()).unwrap_or(MOST).min(MOST);
         if self.seconds.len() <= index {
             self.seconds.resize_with(index + 1, Second::default);
         }
-        &mut self.seconds[index]
+        self.seconds.get_mut(index)
     }
 }
 
@@ -193,13 +198,14 @@ mod tests {
         assert_eq!((one.latency().len(), one.latency().max() / 1000), (3, 900));
         let seconds: Vec<_> = one.seconds().iter().map(|s| (s.latency.len(), s.errors)).collect();
         assert_eq!(seconds, [(2, 0), (0, 0), (1, 1)]);
+        assert_eq!(one.seconds()[2].latency.max() / 1000, 900);
     }
 
     #[test]
     fn what_never_came_back_counts_with_the_time_it_waited() {
         let mut recorder = Recorder::new();
         recorder.unanswered(Duration::from_secs(2));
-        recorder.unanswered(Duration::from_secs(7200));
+        recorder.unanswered(Duration::from_hours(2));
         assert_eq!(recorder.latency().len(), 2);
         assert!(recorder.latency().max() >= LONGEST_US);
         assert_eq!(recorder.service().len(), 0);

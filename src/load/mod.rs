@@ -3,6 +3,7 @@
 //! A run is a [`schedule::Schedule`] and a [`workload::Mix`]; what it measured is a [`histogram::Recorder`]; what is said
 //! about it is a [`report::Report`], from which every output is made.
 
+pub mod compare;
 pub mod histogram;
 pub mod outcome;
 pub mod random;

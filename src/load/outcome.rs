@@ -89,7 +89,9 @@ pub struct Failures {
 impl Failures {
     /// Counts `times` failures.
     pub fn add(&mut self, failure: Failure, times: u64) {
-        self.counts[failure as usize] += times;
+        if let Some(count) = self.counts.get_mut(failure as usize) {
+            *count += times;
+        }
     }
 
     /// Adds another thread's failures.

@@ -262,7 +262,7 @@ mod tests {
                 begin = stall.end;
             }
             free = begin + Duration::from_micros(100);
-            recorder.answered(free, free - intended, free - begin);
+            recorder.answered(free, free.saturating_sub(intended), free.saturating_sub(begin));
         }
         recorder
     }

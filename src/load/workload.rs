@@ -2,9 +2,15 @@
 
 #![expect(clippy::cast_precision_loss, reason = "key numbers and sizes stay far below 2^53")]
 
+mod values;
+mod zipf;
+
 use std::str::FromStr;
 
-use super::random::{Random, mix};
+pub use values::Values;
+
+use super::random::Random;
+use zipf::Zipf;
 
 /// One operation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -244,103 +250,6 @@ impl Workload {
 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a part between 0 and 1 of a count")]
 fn part_of(keys: u64, part: f64) -> u64 {
     ((keys as f64 * part).round() as u64).min(keys)
-}
-
-/// Zipf-distributed ranks by rejection-inversion (Hörmann and Derflinger, 1996): constant time for any number of keys
-/// and any exponent, without a table.
-#[derive(Clone, Debug)]
-struct Zipf {
-    count: f64,
-    exponent: f64,
-    integral_at_first: f64,
-    integral_at_end: f64,
-    shortcut: f64,
-}
-
-impl Zipf {
-    fn new(keys: u64, exponent: f64) -> Self {
-        let count = keys as f64;
-        let mut zipf = Self { count, exponent, integral_at_first: 0.0, integral_at_end: 0.0, shortcut: 0.0 };
-        zipf.integral_at_first = zipf.integral(1.5) - 1.0;
-        zipf.integral_at_end = zipf.integral(count + 0.5);
-        zipf.shortcut = 2.0 - zipf.inverse(zipf.integral(2.5) - zipf.density(2.0));
-        zipf
-    }
-
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "clamped to 1..=count")]
-    fn sample(&self, random: &mut Random) -> u64 {
-        loop {
-            let at = self.integral_at_end + random.unit() * (self.integral_at_first - self.integral_at_end);
-            let x = self.inverse(at);
-            let rank = x.round().clamp(1.0, self.count);
-            if rank - x <= self.shortcut || at >= self.integral(rank + 0.5) - self.density(rank) {
-                return rank as u64 - 1;
-            }
-        }
-    }
-
-    fn density(&self, x: f64) -> f64 {
-        (-self.exponent * x.ln()).exp()
-    }
-
-    /// The integral of the density from 1 to `x`, written so that an exponent of 1 is no special case.
-    fn integral(&self, x: f64) -> f64 {
-        let log = x.ln();
-        let power = (1.0 - self.exponent) * log;
-        if power.abs() < 1e-9 { log } else { power.exp_m1() / power * log }
-    }
-
-    fn inverse(&self, area: f64) -> f64 {
-        let scaled = (area * (1.0 - self.exponent)).max(-1.0);
-        if scaled.abs() < 1e-9 { area.exp() } else { (scaled.ln_1p() / scaled * area).exp() }
-    }
-}
-
-/// The bytes of keys and values. A value follows from its key's number and the seed alone, so whoever reads it can tell
-/// whether every byte is right.
-#[derive(Clone, Debug)]
-pub struct Values {
-    sizes: Sizes,
-    seed: u64,
-    dataset: u32,
-    /// Random printable text; every value is a slice of it, so making or checking one is a copy or a compare.
-    text: Vec<u8>,
-}
-
-/// Values begin at this many different places of the text.
-const OFFSETS: u64 = 256 << 10;
-
-impl Values {
-    /// The values of a workload.
-    #[must_use]
-    pub fn new(sizes: &Sizes, seed: u64) -> Self {
-        const ALPHABET: &[u8; 64] = b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_";
-        let mut random = Random::new(seed, u64::MAX);
-        let mut text = Vec::new();
-        while text.len() < sizes.longest() + OFFSETS as usize {
-            let letters = random.next_u64().to_le_bytes();
-            text.extend(letters.iter().map(|byte| ALPHABET[usize::from(byte & 63)]));
-        }
-        // Keys of runs with other seeds or other sizes must not meet, or a leftover would look like a wrong value.
-        let dataset = format!("{sizes:?}").bytes().fold(mix(seed), |hash, byte| mix(hash ^ u64::from(byte)));
-        Self { sizes: sizes.clone(), seed, dataset: (dataset >> 32) as u32, text }
-    }
-
-    /// The value of key number `key`: printable ASCII that needs no escaping in RESP, XML or JSON.
-    #[must_use]
-    pub fn value(&self, key: u64) -> &[u8] {
-        let bits = mix(self.seed ^ mix(key));
-        let offset = usize::try_from(bits % OFFSETS).unwrap_or(0);
-        let size = self.sizes.choose(mix(bits));
-        self.text.get(offset..offset + size).unwrap_or_default()
-    }
-
-    /// Appends the name of key number `key`. Names are of equal length and differ between seeds and sizes.
-    pub fn write_key(&self, key: u64, name: &mut Vec<u8>) {
-        use std::io::Write;
-        // Writing to a vector cannot fail.
-        let _ = write!(name, "lk:{:08x}:{key:012}", self.dataset);
-    }
 }
 
 #[cfg(test)]

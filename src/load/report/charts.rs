@@ -57,7 +57,8 @@ pub fn over_quantiles(lines: &[Line]) -> Option<String> {
             points: line.points.iter().map(|(quantile, us)| (nines(*quantile), *us)).collect(),
         })
         .collect();
-    let end = bounds(&spread, |point| point.0)?.1.max(1.0);
+    // A little more than the last point, so that its own label is not lost to rounding.
+    let end = bounds(&spread, |point| point.0)?.1.max(1.0) + 0.005;
     draw(&spread, Axis::Time, 0.0..end, |nines| percent(*nines))
 }
 

@@ -200,7 +200,7 @@ pub(in crate::load) fn figure(title: &str, lines: &[Line], svg: Option<String>, 
 }
 
 #[cfg(test)]
-mod tests {
+pub(in crate::load) mod tests {
     use super::*;
     use crate::load::report::json::tests::sample;
 

@@ -109,7 +109,7 @@ mod tests {
     fn the_table_says_what_matters() {
         let text = render(&sample().0);
         for part in [
-            "9998 answered: 999.8/s, 1000/s sent of 1000/s asked",
+            "9998 answered: 1000/s, 1000/s sent of 1000/s asked",
             "2 failed: reset",
             "latency, from due",
             "40 full, 10 resumed",
