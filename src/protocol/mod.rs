@@ -1,1 +1,3 @@
-//! protocol
+//! Protocols: bytes to requests, replies to bytes, and the same from the client's side.
+
+pub mod resp;
