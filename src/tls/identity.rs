@@ -1,5 +1,10 @@
 //! Who a verified certificate says its holder is.
 
+use std::fmt;
+use std::sync::Arc;
+
+use super::certificate::{Certificate, Unreadable, hex};
+
 /// The names in a verified client certificate.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Identity {
@@ -13,16 +18,77 @@ pub struct Identity {
     pub emails: Vec<String>,
     /// SHA-256 of the whole certificate in DER.
     pub fingerprint: [u8; 32],
+    /// What vouches for the names; `None` when the certificate was read but not verified.
+    pub anchor: Option<Arc<Anchor>>,
 }
 
-/// Why a certificate's names cannot be read.
-#[derive(Debug, thiserror::Error)]
-#[error("the certificate cannot be read: {0}")]
-pub struct UnreadableCertificate(String);
-
 impl Identity {
-    /// Reads the names in a certificate in DER.
-    pub fn from_der(_der: &[u8]) -> Result<Self, UnreadableCertificate> {
-        Err(UnreadableCertificate("placeholder until trust is merged".into()))
+    /// Reads the names of a certificate that has been verified elsewhere.
+    pub fn from_der(der: &[u8]) -> Result<Self, Unreadable> {
+        let certificate = Certificate::from_der(der)?;
+        Ok(Self {
+            fingerprint: certificate.fingerprint(),
+            common_name: certificate.common_name,
+            dns: certificate.dns,
+            uris: certificate.uris,
+            emails: certificate.emails,
+            anchor: None,
+        })
+    }
+}
+
+/// The listed certificate that trust in a client rests on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Anchor {
+    /// Whether it may issue or stands only for itself.
+    pub kind: AnchorKind,
+    /// The subject's common name.
+    pub common_name: Option<String>,
+    /// SHA-256 of the listed certificate in DER.
+    pub fingerprint: [u8; 32],
+    /// The file it was listed in.
+    pub file: String,
+}
+
+/// How a listed certificate may be used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AnchorKind {
+    /// A certificate authority: trusted for whatever it issues.
+    Issuer,
+    /// One certificate, trusted as itself and for nothing else.
+    Pin,
+}
+
+impl fmt::Display for Anchor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = self.common_name.as_deref().unwrap_or("(no common name)");
+        write!(f, "{name} ({}, sha256 {})", self.file, hex(&self.fingerprint))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tls::authority::{Authority, KeyKind, Role, Subject};
+    use crate::tls::pem::Source;
+
+    #[test]
+    fn names_of_every_kind_are_read() {
+        let names = ["DNS:a.example", "URI:spiffe://example/a", "EMAIL:a@example.org", "IP:10.0.0.1"];
+        let subject = Subject::named("alice", &names.map(str::to_owned)).expect("good names");
+        let authority = Authority::create(KeyKind::Ed25519, "test CA", 1_000_000_000).expect("a CA");
+        let issued = authority.issue(Role::Client, &subject, KeyKind::Ed25519, 1_000_000_000).expect("a leaf");
+        let source = Source { name: "a".to_owned(), bytes: issued.certificate.into_bytes() };
+        let der = source.certificates().expect("a certificate").swap_remove(0);
+
+        let identity = Identity::from_der(&der).expect("it reads");
+        assert_eq!(identity.common_name.as_deref(), Some("alice"));
+        assert_eq!(identity.dns, ["a.example"]);
+        assert_eq!(identity.uris, ["spiffe://example/a"]);
+        assert_eq!(identity.emails, ["a@example.org"]);
+        assert!(Identity::from_der(&der[..der.len() - 1]).is_err());
+        let mut longer = der.to_vec();
+        longer.push(0);
+        assert!(Identity::from_der(&longer).is_err());
     }
 }

@@ -1,11 +1,30 @@
 //! TLS: certificates, trust, and the one place that drives rustls connections.
+//!
+//! Nothing here reads a file or a clock. Bytes and the names they go by come as [`Source`], time through the
+//! [`TimeProvider`](rustls::time_provider::TimeProvider) of the policy.
 
+pub mod authority;
+mod certificate;
 mod identity;
+mod key_exchange;
 mod outgoing;
+mod pem;
+mod policy;
+mod resolver;
+mod revocation;
+mod self_check;
 mod session;
 #[cfg(test)]
 pub(crate) mod testing;
+mod tickets;
+mod trust;
 
-pub use identity::Identity;
+pub use certificate::{Certificate, Unreadable, date, fingerprint, hex};
+pub use identity::{Anchor, AnchorKind, Identity};
+pub use key_exchange::{PostQuantum, is_post_quantum};
 pub use outgoing::Outgoing;
+pub use pem::{PemError, Source};
+pub use policy::{Choice, ClientAuth, Handshake, PolicyError, PolicyOptions, ServerPolicy, TlsMin};
+pub use self_check::self_handshake;
 pub use session::{Agreement, Received, Session};
+pub use trust::{ClientTrust, Refusal, ServerTrust, TrustError, Witness};

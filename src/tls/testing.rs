@@ -1,11 +1,155 @@
-//! Certificates and configurations for unit tests.
+//! Certificates and handshakes in memory, for tests.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
-use rustls::{ClientConfig, RootCertStore, ServerConfig};
+use rustls::crypto::aws_lc_rs;
+use rustls::time_provider::TimeProvider;
+use rustls::{ClientConfig, ClientConnection, RootCertStore, ServerConfig, ServerConnection};
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 
-use super::Session;
+use super::authority::{Authority, Issued, KeyKind, Role, Subject};
+use super::policy::{Choice, Handshake, PolicyOptions, ServerPolicy};
+use super::{ServerTrust, Session, Source, Witness};
+
+/// The moment at which test certificates are made.
+pub(crate) const NOW: u64 = 1_800_000_000;
+pub(crate) const DAY: u64 = 24 * 60 * 60;
+
+/// A clock that tests set.
+#[derive(Debug)]
+pub(crate) struct Clock(Mutex<u64>);
+
+impl Clock {
+    pub(crate) fn at(now: u64) -> Arc<Self> {
+        Arc::new(Self(Mutex::new(now)))
+    }
+
+    pub(crate) fn set(&self, now: u64) {
+        *self.0.lock().expect("not poisoned") = now;
+    }
+}
+
+impl TimeProvider for Clock {
+    fn current_time(&self) -> Option<UnixTime> {
+        Some(UnixTime::since_unix_epoch(Duration::from_secs(*self.0.lock().expect("not poisoned"))))
+    }
+}
+
+pub(crate) fn source(name: &str, text: &str) -> Source {
+    Source { name: name.to_owned(), bytes: text.as_bytes().to_vec() }
+}
+
+pub(crate) fn pair(issued: &Issued) -> (Source, Source) {
+    (source("cert.pem", &issued.certificate), source("key.pem", &issued.key))
+}
+
+pub(crate) fn leaf(issued: &Issued) -> CertificateDer<'static> {
+    source("cert.pem", &issued.certificate).certificates().expect("a certificate").swap_remove(0)
+}
+
+/// A CA with a server's and a client's certificate.
+pub(crate) struct World {
+    pub(crate) authority: Authority,
+    pub(crate) server: Issued,
+    pub(crate) client: Issued,
+}
+
+impl World {
+    pub(crate) fn new() -> Self {
+        let authority = Authority::create(KeyKind::Ed25519, "test CA", NOW).expect("a CA");
+        let host = Subject::named("localhost", &[]).and_then(Subject::reachable).expect("a name");
+        let server = authority.issue(Role::Server, &host, KeyKind::Ed25519, NOW).expect("a leaf");
+        let client = Self::client_of(&authority, "alice");
+        Self { authority, server, client }
+    }
+
+    pub(crate) fn client_of(authority: &Authority, name: &str) -> Issued {
+        let subject = Subject::named(name, &[]).expect("a name");
+        authority.issue(Role::Client, &subject, KeyKind::Ed25519, NOW).expect("a leaf")
+    }
+
+    pub(crate) fn ca(&self) -> Source {
+        source("ca.pem", &self.authority.files().certificate)
+    }
+
+    /// A listener with the server's certificate that asks nothing of clients.
+    pub(crate) fn options(&self, clock: &Arc<Clock>) -> PolicyOptions {
+        PolicyOptions { identities: vec![pair(&self.server)], clock: clock.clone(), ..PolicyOptions::default() }
+    }
+
+    /// A listener that requires certificates of the CA.
+    pub(crate) fn mutual(&self, clock: &Arc<Clock>) -> PolicyOptions {
+        PolicyOptions { client_ca: vec![self.ca()], ..self.options(clock) }
+    }
+
+    /// A client that believes the CA.
+    pub(crate) fn client_config(&self, identity: Option<&Issued>, clock: &Arc<Clock>) -> Arc<ClientConfig> {
+        let trust = ServerTrust::new(&[self.ca()], &aws_lc_rs::default_provider()).expect("a CA");
+        client_config(trust, identity, clock, rustls::ALL_VERSIONS)
+    }
+}
+
+pub(crate) fn client_config(
+    trust: Arc<ServerTrust>,
+    identity: Option<&Issued>,
+    clock: &Arc<Clock>,
+    versions: &[&'static rustls::SupportedProtocolVersion],
+) -> Arc<ClientConfig> {
+    let provider = Arc::new(aws_lc_rs::default_provider());
+    let builder = ClientConfig::builder_with_details(provider, clock.clone())
+        .with_protocol_versions(versions)
+        .expect("versions")
+        .dangerous()
+        .with_custom_certificate_verifier(trust);
+    Arc::new(match identity {
+        None => builder.with_no_client_auth(),
+        Some(issued) => {
+            let (chain, key) = pair(issued);
+            let chain = chain.certificates().expect("a certificate");
+            builder.with_client_auth_cert(chain, key.private_key().expect("a key")).expect("a pair")
+        }
+    })
+}
+
+/// Both ends of a finished handshake.
+#[derive(Debug)]
+pub(crate) struct Done {
+    pub(crate) client: ClientConnection,
+    pub(crate) server: ServerConnection,
+    pub(crate) witness: Option<Witness>,
+}
+
+/// Handshakes with `localhost` under `policy`; the error is that of the side that failed first.
+pub(crate) fn shake(config: &Arc<ClientConfig>, policy: &ServerPolicy) -> Result<Done, rustls::Error> {
+    let name = "localhost".try_into().expect("a name");
+    let mut client = ClientConnection::new(config.clone(), name).expect("a usable configuration");
+    let mut bytes = Vec::new();
+    client.write_tls(&mut bytes).expect("into memory");
+    let Choice::Start(Handshake { config, witness }) = policy.choose(&bytes) else { panic!("a whole hello") };
+    let mut server = ServerConnection::new(config).expect("a usable configuration");
+    while !bytes.is_empty() {
+        let mut rest = bytes.as_slice();
+        while !rest.is_empty() {
+            server.read_tls(&mut rest).expect("from memory");
+            server.process_new_packets()?;
+        }
+        bytes.clear();
+        while server.wants_write() {
+            server.write_tls(&mut bytes).expect("into memory");
+        }
+        let mut rest = bytes.as_slice();
+        while !rest.is_empty() {
+            client.read_tls(&mut rest).expect("from memory");
+            client.process_new_packets()?;
+        }
+        bytes.clear();
+        while client.wants_write() {
+            client.write_tls(&mut bytes).expect("into memory");
+        }
+    }
+    Ok(Done { client, server, witness })
+}
 
 /// A server for `localhost` and a client that trusts it.
 pub(crate) fn configs() -> (Arc<ServerConfig>, Arc<ClientConfig>) {

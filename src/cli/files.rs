@@ -1,0 +1,104 @@
+//! Reading and writing certificate and key files.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use crate::tls::Source;
+
+/// A file could not be read or written. The text names it.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot {doing} {}: {source}", path.display())]
+pub struct FileError {
+    doing: &'static str,
+    path: PathBuf,
+    source: io::Error,
+}
+
+impl FileError {
+    /// The operating system's own error.
+    #[must_use]
+    pub fn kind(&self) -> io::ErrorKind {
+        self.source.kind()
+    }
+}
+
+/// Who may read a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Readers {
+    /// Everyone: certificates.
+    Everyone,
+    /// The owner only: private keys.
+    Owner,
+}
+
+fn at<T>(result: io::Result<T>, doing: &'static str, path: &Path) -> Result<T, FileError> {
+    result.map_err(|source| FileError { doing, path: path.to_owned(), source })
+}
+
+/// Reads a whole file.
+pub fn read(path: &Path) -> Result<Source, FileError> {
+    let bytes = at(fs::read(path), "read", path)?;
+    Ok(Source { name: path.display().to_string(), bytes })
+}
+
+/// Writes a whole file so that another process sees the old content or the new, never a part, and nobody who may not
+/// read it can read it at any moment.
+pub fn write(path: &Path, content: &str, readers: Readers) -> Result<(), FileError> {
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(format!(".{}.new", std::process::id()));
+    let temporary = path.with_file_name(name);
+    let mode = match readers {
+        Readers::Everyone => 0o644,
+        Readers::Owner => 0o600,
+    };
+    // Left behind by a process that was killed and had our number.
+    let _ = fs::remove_file(&temporary);
+    let written = OpenOptions::new().write(true).create_new(true).mode(mode).open(&temporary).and_then(|mut file| {
+        file.write_all(content.as_bytes())?;
+        file.sync_all()
+    });
+    let renamed = written.and_then(|()| fs::rename(&temporary, path));
+    if renamed.is_err() {
+        let _ = fs::remove_file(&temporary);
+    }
+    at(renamed, "write", path)
+}
+
+/// Makes a folder, unless it is there, and keeps other processes of this program out of it until the result is
+/// dropped.
+pub fn lock(dir: &Path) -> Result<File, FileError> {
+    at(fs::create_dir_all(dir), "make the folder", dir)?;
+    let path = dir.join(".lock");
+    let file = at(OpenOptions::new().create(true).truncate(false).write(true).open(&path), "open", &path)?;
+    at(file.lock(), "lock", &path)?;
+    Ok(file)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    #[test]
+    fn a_key_is_never_readable_by_others_and_replacing_keeps_it_so() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let path = dir.path().join("key.pem");
+        for content in ["first", "second"] {
+            write(&path, content, Readers::Owner).expect("it writes");
+            let mode = fs::metadata(&path).expect("it is there").permissions().mode();
+            assert_eq!(mode & 0o777, 0o600);
+            assert_eq!(read(&path).expect("it reads").bytes, content.as_bytes());
+        }
+        assert_eq!(fs::read_dir(dir.path()).expect("it lists").count(), 1, "no temporary file stays");
+    }
+
+    #[test]
+    fn an_error_names_the_file() {
+        let error = read(Path::new("/nonexistent/ca.pem")).expect_err("it is not there");
+        assert!(error.to_string().contains("/nonexistent/ca.pem"), "{error}");
+        assert_eq!(error.kind(), io::ErrorKind::NotFound);
+    }
+}

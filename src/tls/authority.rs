@@ -1,0 +1,311 @@
+//! A private certificate authority: makes certificates that rustls, OpenSSL in strict mode and Python all accept.
+//!
+//! What the strict verifiers ask for (RFC 5280, 4.2.1; `openssl verify -x509_strict`; Python's `VERIFY_X509_STRICT`,
+//! on by default since 3.13) and quick recipes leave out: a leaf that says it is no CA, key identifiers of subject and
+//! issuer on everything, critical key usage, and names in subjectAltName.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use aws_lc_rs::rand::{SecureRandom, SystemRandom};
+use aws_lc_rs::signature::Ed25519KeyPair;
+use rcgen::{
+    BasicConstraints, CertificateParams, CertificateRevocationListParams, DistinguishedName, DnType,
+    ExtendedKeyUsagePurpose, IsCa, Issuer, KeyIdMethod, KeyPair, KeyUsagePurpose, RevokedCertParams, RsaKeySize,
+    SanType, SerialNumber,
+};
+
+use super::certificate::{Certificate, Unreadable};
+use super::pem::{PemError, Source};
+
+/// Validity starts this much in the past, so that a verifier whose clock is a little behind accepts a new certificate.
+const BACKDATE: u64 = 60 * 60;
+const DAY: u64 = 24 * 60 * 60;
+/// Ten years: a private CA is replaced by decision, not by surprise.
+const CA_DAYS: u64 = 3650;
+/// The longest validity that public rules for server certificates allowed before they became shorter still; verifiers
+/// that enforce a limit on private CAs allow at least this.
+const LEAF_DAYS: u64 = 397;
+/// The upper bound of a common name, in characters (RFC 5280, appendix A.1, ub-common-name).
+const COMMON_NAME_MAX: usize = 64;
+
+/// The kind of key to make.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum KeyKind {
+    /// ECDSA on P-256: small, fast and understood by everything.
+    #[default]
+    EcdsaP256,
+    /// Ed25519: not yet understood by every browser.
+    Ed25519,
+    /// RSA with 3072 bits: for old peers; each handshake costs the server much more.
+    Rsa3072,
+}
+
+/// Which side of a connection a leaf is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// serverAuth.
+    Server,
+    /// clientAuth.
+    Client,
+}
+
+/// What a new leaf is to say of its holder.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Subject {
+    common_name: String,
+    alt_names: Vec<SanType>,
+}
+
+/// A certificate and its private key (PKCS#8), both as PEM text.
+#[derive(Clone)]
+pub struct Issued {
+    /// The certificate.
+    pub certificate: String,
+    /// Its private key.
+    pub key: String,
+}
+
+/// Why the authority could not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum AuthorityError {
+    /// A name that cannot stand in a certificate.
+    #[error("{name:?} cannot be a name in a certificate: {why}")]
+    Name {
+        /// The name.
+        name: String,
+        /// What is wrong with it.
+        why: &'static str,
+    },
+    /// A CA file could not be read as PEM.
+    #[error(transparent)]
+    Pem(#[from] PemError),
+    /// A CA file holds something that is not a certificate.
+    #[error("{file}: {source}")]
+    Certificate {
+        /// The file.
+        file: String,
+        /// What is wrong with it.
+        source: Unreadable,
+    },
+    /// The certificate may not issue others.
+    #[error("{0} is not a CA certificate, so nothing it signs would be accepted")]
+    NotCa(String),
+    /// The CA is past its end of validity.
+    #[error("the CA certificate in {0} has expired; make a new one with `latchkey certs init --force`")]
+    Expired(String),
+    /// The CA's certificate and key do not belong together.
+    #[error("the key in {key} does not belong to the CA certificate in {certificate}")]
+    KeyMismatch {
+        /// The certificate's file.
+        certificate: String,
+        /// The key's file.
+        key: String,
+    },
+    /// The encoder or the random source failed.
+    #[error("could not make the certificate: {0}")]
+    Making(String),
+}
+
+impl From<rcgen::Error> for AuthorityError {
+    fn from(error: rcgen::Error) -> Self {
+        Self::Making(error.to_string())
+    }
+}
+
+impl Subject {
+    /// A holder called `common_name`, with further names written `DNS:…`, `IP:…`, `URI:…` or `EMAIL:…`.
+    pub fn named(common_name: &str, alt_names: &[String]) -> Result<Self, AuthorityError> {
+        let refuse = |why| Err(AuthorityError::Name { name: common_name.to_owned(), why });
+        if common_name.is_empty() || common_name.chars().any(char::is_control) {
+            return refuse("it is empty or holds control characters");
+        }
+        if common_name.chars().count() > COMMON_NAME_MAX {
+            return refuse("a common name has at most 64 characters");
+        }
+        let alt_names = alt_names.iter().map(|name| alt_name(name)).collect::<Result<_, _>>()?;
+        Ok(Self { common_name: common_name.to_owned(), alt_names })
+    }
+
+    /// The holder's common name.
+    #[must_use]
+    pub fn common_name(&self) -> &str {
+        &self.common_name
+    }
+
+    /// The same holder, reachable under its common name: as an IP address when it is one, else as a DNS name.
+    pub fn reachable(mut self) -> Result<Self, AuthorityError> {
+        let name = match self.common_name.parse::<IpAddr>() {
+            Ok(address) => SanType::IpAddress(address),
+            Err(_) => dns_name(&self.common_name)?,
+        };
+        if !self.alt_names.contains(&name) {
+            self.alt_names.insert(0, name);
+        }
+        Ok(self)
+    }
+}
+
+/// Reads `DNS:…`, `IP:…`, `URI:…` or `EMAIL:…`.
+fn alt_name(text: &str) -> Result<SanType, AuthorityError> {
+    let refuse = |why| AuthorityError::Name { name: text.to_owned(), why };
+    let (kind, value) =
+        text.split_once(':').ok_or_else(|| refuse("write it as DNS:name, IP:address, URI:uri or EMAIL:address"))?;
+    match kind.to_ascii_uppercase().as_str() {
+        "DNS" => dns_name(value),
+        "IP" => value.parse().map(SanType::IpAddress).map_err(|_| refuse("it is not an IP address")),
+        "URI" if value.contains(':') => {
+            value.try_into().map(SanType::URI).map_err(|_| refuse("a URI in a certificate is ASCII"))
+        }
+        "URI" => Err(refuse("a URI starts with a scheme, such as spiffe://")),
+        "EMAIL" if value.contains('@') => {
+            value.try_into().map(SanType::Rfc822Name).map_err(|_| refuse("an address in a certificate is ASCII"))
+        }
+        "EMAIL" => Err(refuse("it is not an e-mail address")),
+        _ => Err(refuse("the type is one of DNS, IP, URI and EMAIL")),
+    }
+}
+
+fn dns_name(name: &str) -> Result<SanType, AuthorityError> {
+    let refuse = |why| AuthorityError::Name { name: name.to_owned(), why };
+    // A wildcard stands for the whole leftmost label (RFC 9525, 6.3); the rest is an ordinary host name.
+    let host = name.strip_prefix("*.").unwrap_or(name);
+    rustls_pki_types::DnsName::try_from(host).map_err(|_| refuse("it is not a host name"))?;
+    name.try_into().map(SanType::DnsName).map_err(|_| refuse("write an international name in its xn-- form"))
+}
+
+/// A CA that can sign.
+#[derive(Debug)]
+pub struct Authority {
+    certificate: Certificate,
+    pem: String,
+    issuer: Issuer<'static, KeyPair>,
+}
+
+impl Authority {
+    /// Makes a new CA, valid for ten years from `now` (seconds since the Unix epoch).
+    pub fn create(key: KeyKind, common_name: &str, now: u64) -> Result<Self, AuthorityError> {
+        let key = generate(key)?;
+        let subject = Subject::named(common_name, &[])?;
+        let mut params = params(&subject, now, now + CA_DAYS * DAY)?;
+        // It signs leaves, never another CA.
+        params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+        let made = params.self_signed(&key)?;
+        Ok(Self { certificate: read(made.der(), "the new CA")?, pem: made.pem(), issuer: Issuer::new(params, key) })
+    }
+
+    /// Takes up a CA from its files.
+    pub fn load(certificate: &Source, key: &Source, now: u64) -> Result<Self, AuthorityError> {
+        let der = certificate.certificates()?.swap_remove(0);
+        let parsed = read(&der, &certificate.name)?;
+        if parsed.ca != Some(true) {
+            return Err(AuthorityError::NotCa(certificate.name.clone()));
+        }
+        if parsed.not_after < now {
+            return Err(AuthorityError::Expired(certificate.name.clone()));
+        }
+        let key_pair = KeyPair::try_from(&key.private_key()?)?;
+        let public_key = rcgen::PublicKeyData::subject_public_key_info(&key_pair);
+        if public_key.as_slice() != parsed.public_key.as_ref() {
+            return Err(AuthorityError::KeyMismatch { certificate: certificate.name.clone(), key: key.name.clone() });
+        }
+        let issuer = Issuer::from_ca_cert_der(&der, key_pair)?;
+        let pem = String::from_utf8_lossy(&certificate.bytes).into_owned();
+        Ok(Self { certificate: parsed, pem, issuer })
+    }
+
+    /// The CA's own certificate and key.
+    #[must_use]
+    pub fn files(&self) -> Issued {
+        Issued { certificate: self.pem.clone(), key: self.issuer.key().serialize_pem() }
+    }
+
+    /// The facts of the CA's certificate.
+    #[must_use]
+    pub fn certificate(&self) -> &Certificate {
+        &self.certificate
+    }
+
+    /// Issues a leaf, valid for 397 days from `now` (seconds since the Unix epoch) but no longer than the CA itself.
+    pub fn issue(&self, role: Role, subject: &Subject, key: KeyKind, now: u64) -> Result<Issued, AuthorityError> {
+        let key = generate(key)?;
+        let end = (now + LEAF_DAYS * DAY).min(self.certificate.not_after);
+        let mut params = params(subject, now, end)?;
+        // Written out as "CA: no" with a key identifier; leaving basicConstraints away would leave both away.
+        params.is_ca = IsCa::ExplicitNoCa;
+        params.use_authority_key_identifier_extension = true;
+        params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+        params.extended_key_usages = vec![match role {
+            Role::Server => ExtendedKeyUsagePurpose::ServerAuth,
+            Role::Client => ExtendedKeyUsagePurpose::ClientAuth,
+        }];
+        let made = params.signed_by(&key, &self.issuer)?;
+        Ok(Issued { certificate: made.pem(), key: key.serialize_pem() })
+    }
+
+    /// Signs a revocation list of `revoked` (serial number, and when it was revoked, seconds since the Unix epoch),
+    /// to be replaced before `now + days`.
+    pub fn revocation_list(&self, revoked: &[(Vec<u8>, u64)], days: u64, now: u64) -> Result<String, AuthorityError> {
+        let epoch = rcgen::date_time_ymd(1970, 1, 1);
+        let revoked_certs = revoked
+            .iter()
+            .map(|(serial, at)| RevokedCertParams {
+                serial_number: SerialNumber::from_slice(serial),
+                revocation_time: epoch + Duration::from_secs(*at),
+                reason_code: None,
+                invalidity_date: None,
+            })
+            .collect();
+        let list = CertificateRevocationListParams {
+            this_update: epoch + Duration::from_secs(now.saturating_sub(BACKDATE)),
+            next_update: epoch + Duration::from_secs(now + days * DAY),
+            // Numbers must grow (RFC 5280, 5.2.3); the time does, and needs no file to remember it.
+            crl_number: SerialNumber::from_slice(&now.to_be_bytes()),
+            issuing_distribution_point: None,
+            revoked_certs,
+            key_identifier_method: KeyIdMethod::Sha256,
+        };
+        Ok(list.signed_by(&self.issuer)?.pem()?)
+    }
+}
+
+fn read(der: &[u8], file: &str) -> Result<Certificate, AuthorityError> {
+    Certificate::from_der(der).map_err(|source| AuthorityError::Certificate { file: file.to_owned(), source })
+}
+
+fn generate(kind: KeyKind) -> Result<KeyPair, AuthorityError> {
+    Ok(match kind {
+        KeyKind::EcdsaP256 => KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256)?,
+        // Made here in PKCS#8 version 1: the version 2 that rcgen would write is not read by OpenSSL 3.0.
+        KeyKind::Ed25519 => {
+            let key = Ed25519KeyPair::generate_pkcs8v1(&SystemRandom::new())
+                .map_err(|_| AuthorityError::Making("the system gave no random bytes".to_owned()))?;
+            KeyPair::try_from(key.as_ref())?
+        }
+        KeyKind::Rsa3072 => KeyPair::generate_rsa_for(&rcgen::PKCS_RSA_SHA256, RsaKeySize::_3072)?,
+    })
+}
+
+fn params(subject: &Subject, now: u64, end: u64) -> Result<CertificateParams, AuthorityError> {
+    let mut params = CertificateParams::default();
+    params.distinguished_name = DistinguishedName::new();
+    params.distinguished_name.push(DnType::CommonName, subject.common_name.as_str());
+    params.subject_alt_names.clone_from(&subject.alt_names);
+    params.serial_number = Some(serial()?);
+    let epoch = rcgen::date_time_ymd(1970, 1, 1);
+    params.not_before = epoch + Duration::from_secs(now.saturating_sub(BACKDATE));
+    params.not_after = epoch + Duration::from_secs(end);
+    Ok(params)
+}
+
+/// 128 random bits: unguessable, positive, and never two alike (RFC 5280, 4.1.2.2).
+fn serial() -> Result<SerialNumber, AuthorityError> {
+    let mut bytes = [0; 16];
+    SystemRandom::new()
+        .fill(&mut bytes)
+        .map_err(|_| AuthorityError::Making("the system gave no random bytes".to_owned()))?;
+    // The top bit is the sign; the next one set keeps the length the same for every certificate.
+    bytes[0] = (bytes[0] & 0x7f) | 0x40;
+    Ok(SerialNumber::from_slice(&bytes))
+}

@@ -1,0 +1,215 @@
+//! One X.509 certificate, read once into the facts that trust decisions and messages need.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use rustls_pki_types::{CertificateDer, SubjectPublicKeyInfoDer};
+use x509_parser::prelude::{FromDer, GeneralName, X509Certificate, X509Name};
+
+/// The facts of a certificate (RFC 5280). Reading it verifies nothing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Certificate {
+    /// The whole certificate.
+    pub der: CertificateDer<'static>,
+    /// X.509 version: 1 or 3. Version 1 has no extensions at all.
+    pub version: u32,
+    /// The subject, as text for messages.
+    pub subject: String,
+    /// The issuer, as text for messages.
+    pub issuer: String,
+    /// The issuer's name in DER, for telling clients whose certificates are welcome.
+    pub issuer_der: Vec<u8>,
+    /// The subject's name in DER.
+    pub subject_der: Vec<u8>,
+    /// The subject's first common name.
+    pub common_name: Option<String>,
+    /// Whether a subjectAltName extension is present.
+    pub has_alt_names: bool,
+    /// Alternative names of type dNSName.
+    pub dns: Vec<String>,
+    /// Alternative names of type iPAddress.
+    pub addresses: Vec<IpAddr>,
+    /// Alternative names of type uniformResourceIdentifier.
+    pub uris: Vec<String>,
+    /// Alternative names of type rfc822Name.
+    pub emails: Vec<String>,
+    /// First second of validity, in seconds since the Unix epoch; 0 when before it.
+    pub not_before: u64,
+    /// Last second of validity, in seconds since the Unix epoch; 0 when before it.
+    pub not_after: u64,
+    /// What basicConstraints says of being a CA; `None` without that extension.
+    pub ca: Option<bool>,
+    /// The subject's public key.
+    pub public_key: SubjectPublicKeyInfoDer<'static>,
+    /// The serial number, big-endian, as encoded.
+    pub serial: Vec<u8>,
+}
+
+/// The bytes are not a certificate that could be read.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("not a readable X.509 certificate: {0}")]
+pub struct Unreadable(pub(crate) String);
+
+impl Certificate {
+    /// Reads a certificate.
+    ///
+    /// # Errors
+    ///
+    /// On anything but exactly one DER certificate, and on an extension given twice (RFC 5280, 4.2), because two
+    /// readers could then see two different names.
+    pub fn from_der(der: &[u8]) -> Result<Self, Unreadable> {
+        let (rest, parsed) = X509Certificate::from_der(der).map_err(|error| Unreadable(error.to_string()))?;
+        if !rest.is_empty() {
+            return Err(Unreadable(format!("{} bytes follow it", rest.len())));
+        }
+        let extension = |error: x509_parser::error::X509Error| Unreadable(error.to_string());
+        let basic = parsed.basic_constraints().map_err(extension)?;
+        let mut certificate = Self {
+            der: CertificateDer::from(der.to_vec()),
+            version: parsed.version().0 + 1,
+            subject: shown(parsed.subject()),
+            issuer: shown(parsed.issuer()),
+            issuer_der: parsed.issuer().as_raw().to_vec(),
+            subject_der: parsed.subject().as_raw().to_vec(),
+            common_name: common_name(parsed.subject()),
+            has_alt_names: false,
+            dns: Vec::new(),
+            addresses: Vec::new(),
+            uris: Vec::new(),
+            emails: Vec::new(),
+            not_before: seconds(parsed.validity().not_before.timestamp()),
+            not_after: seconds(parsed.validity().not_after.timestamp()),
+            ca: basic.map(|basic| basic.value.ca),
+            public_key: SubjectPublicKeyInfoDer::from(parsed.public_key().raw.to_vec()),
+            serial: parsed.raw_serial().to_vec(),
+        };
+        if let Some(names) = parsed.subject_alternative_name().map_err(extension)? {
+            certificate.has_alt_names = true;
+            for name in &names.value.general_names {
+                certificate.add_alt_name(name)?;
+            }
+        }
+        Ok(certificate)
+    }
+
+    fn add_alt_name(&mut self, name: &GeneralName<'_>) -> Result<(), Unreadable> {
+        match name {
+            GeneralName::DNSName(name) => self.dns.push((*name).to_owned()),
+            GeneralName::URI(name) => self.uris.push((*name).to_owned()),
+            GeneralName::RFC822Name(name) => self.emails.push((*name).to_owned()),
+            GeneralName::IPAddress(octets) => {
+                let address = address(octets)
+                    .ok_or_else(|| Unreadable(format!("an IP address name of {} bytes", octets.len())))?;
+                self.addresses.push(address);
+            }
+            // Names of other types take part in no decision here.
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// Whether it was issued under its own name, as every root and every `openssl req -x509` certificate is.
+    #[must_use]
+    pub fn is_self_issued(&self) -> bool {
+        self.issuer_der == self.subject_der
+    }
+
+    /// Whether `now`, in seconds since the Unix epoch, is within its validity.
+    #[must_use]
+    pub fn is_current(&self, now: u64) -> bool {
+        (self.not_before..=self.not_after).contains(&now)
+    }
+
+    /// The names a server with this certificate answers to, for messages: alternative names, else the common name.
+    #[must_use]
+    pub fn server_names(&self) -> Vec<String> {
+        if self.has_alt_names {
+            self.dns.iter().cloned().chain(self.addresses.iter().map(ToString::to_string)).collect()
+        } else {
+            self.common_name.iter().cloned().collect()
+        }
+    }
+
+    /// SHA-256 of the whole certificate.
+    #[must_use]
+    pub fn fingerprint(&self) -> [u8; 32] {
+        fingerprint(&self.der)
+    }
+}
+
+/// SHA-256 of a certificate in DER, as `openssl x509 -fingerprint -sha256` prints it.
+#[must_use]
+pub fn fingerprint(der: &[u8]) -> [u8; 32] {
+    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, der);
+    let mut bytes = [0; 32];
+    bytes.copy_from_slice(digest.as_ref());
+    bytes
+}
+
+/// Bytes as lower-case hexadecimal.
+#[must_use]
+pub fn hex(bytes: &[u8]) -> String {
+    use std::fmt::Write;
+    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
+
+fn common_name(name: &X509Name<'_>) -> Option<String> {
+    let first = name.iter_common_name().next()?;
+    first.as_str().ok().map(str::to_owned)
+}
+
+fn shown(name: &X509Name<'_>) -> String {
+    let text = name.to_string();
+    if text.is_empty() { "(no name)".to_owned() } else { text }
+}
+
+fn seconds(timestamp: i64) -> u64 {
+    u64::try_from(timestamp).unwrap_or(0)
+}
+
+fn address(octets: &[u8]) -> Option<IpAddr> {
+    <[u8; 4]>::try_from(octets)
+        .map(|four| Ipv4Addr::from(four).into())
+        .or_else(|_| <[u8; 16]>::try_from(octets).map(|sixteen| Ipv6Addr::from(sixteen).into()))
+        .ok()
+}
+
+/// The UTC date of a moment in seconds since the Unix epoch, as `2026-12-01`.
+#[must_use]
+pub fn date(seconds: u64) -> String {
+    // Howard Hinnant's civil_from_days, for days on or after 1970-01-01: years run from March, so that the leap day
+    // is the last of its year.
+    let days = seconds / 86_400 + 719_468;
+    let era = days / 146_097;
+    let day_of_era = days % 146_097;
+    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let month_from_march = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
+    let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
+    let year = era * 400 + year_of_era + u64::from(month <= 2);
+    format!("{year:04}-{month:02}-{day:02}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dates_agree_with_the_calendar() {
+        // Checked against `date -u -d @N +%F`.
+        for (seconds, expected) in [
+            (0, "1970-01-01"),
+            (951_782_399, "2000-02-28"),
+            (951_782_400, "2000-02-29"),
+            (951_868_800, "2000-03-01"),
+            (1_767_225_599, "2025-12-31"),
+            (1_767_225_600, "2026-01-01"),
+            (4_107_542_400, "2100-03-01"),
+        ] {
+            assert_eq!(date(seconds), expected);
+        }
+    }
+}

@@ -1,0 +1,114 @@
+//! Which key-exchange groups a listener agrees to, post-quantum first.
+//!
+//! rustls lets the client's order decide, and two peers that both know X25519MLKEM768 end on plain X25519 when the
+//! client lists that first. So a listener that prefers post-quantum reads the ClientHello, and when the group is offered
+//! anywhere in it, handshakes with a configuration that has no other group for TLS 1.3; a client that sent no share for
+//! it is asked for one (HelloRetryRequest, RFC 8446, 4.1.4).
+
+use std::sync::Arc;
+
+use rustls::crypto::{ActiveKeyExchange, CryptoProvider, SupportedKxGroup, aws_lc_rs};
+use rustls::server::Acceptor;
+use rustls::{Error, NamedGroup, ProtocolVersion};
+
+/// What a listener asks of the key exchange.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum PostQuantum {
+    /// X25519MLKEM768 with every client that knows it, classical groups with the others.
+    #[default]
+    Prefer,
+    /// X25519MLKEM768 or no connection; that means TLS 1.3.
+    Require,
+    /// Classical groups only.
+    Off,
+}
+
+/// What the first bytes of a client say about its key exchange.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Offer {
+    /// The ClientHello is not complete.
+    NeedMore,
+    /// It offers X25519MLKEM768, at any place in its list.
+    PostQuantum,
+    /// It does not, or it is no ClientHello at all: let rustls answer it.
+    Classical,
+}
+
+/// Reads the groups in a ClientHello from `first`, everything the client has sent so far.
+///
+/// rustls's acceptor serves as a parser of a copy of the bytes; the connection reads the same bytes again.
+pub(crate) fn offer(mut first: &[u8]) -> Offer {
+    let mut acceptor = Acceptor::default();
+    loop {
+        // It reads 4 KiB at a time; an error means that the bytes are not TLS, or a hello beyond all bounds.
+        match acceptor.read_tls(&mut first) {
+            Ok(0) => return Offer::NeedMore,
+            Ok(_) => {}
+            Err(_) => return Offer::Classical,
+        }
+        match acceptor.accept() {
+            Ok(None) => {}
+            Ok(Some(accepted)) => {
+                let hello = accepted.client_hello();
+                let offered = hello.named_groups().is_some_and(|groups| groups.contains(&NamedGroup::X25519MLKEM768));
+                return if offered { Offer::PostQuantum } else { Offer::Classical };
+            }
+            Err(_) => return Offer::Classical,
+        }
+    }
+}
+
+/// A provider with all groups that `wanted` allows, the post-quantum one first.
+pub(crate) fn provider(wanted: PostQuantum) -> Arc<CryptoProvider> {
+    let mut provider = aws_lc_rs::default_provider();
+    match wanted {
+        PostQuantum::Prefer => {}
+        PostQuantum::Require => provider.kx_groups.retain(|group| is_post_quantum(*group)),
+        PostQuantum::Off => provider.kx_groups.retain(|group| !is_post_quantum(*group)),
+    }
+    Arc::new(provider)
+}
+
+/// A provider for clients that offered X25519MLKEM768: in TLS 1.3 it knows nothing else.
+///
+/// In TLS 1.2 that group does not exist. A client may well name it and speak TLS 1.2, so there the classical ones stay.
+pub(crate) fn post_quantum_provider() -> Arc<CryptoProvider> {
+    let mut provider = aws_lc_rs::default_provider();
+    provider.kx_groups = vec![aws_lc_rs::kx_group::X25519MLKEM768, &TLS12_X25519, &TLS12_P256, &TLS12_P384];
+    Arc::new(provider)
+}
+
+/// Whether a finished handshake's group protects against a recording that is decrypted by a quantum computer later.
+#[must_use]
+pub fn is_post_quantum(group: &dyn SupportedKxGroup) -> bool {
+    matches!(
+        group.name(),
+        NamedGroup::X25519MLKEM768 | NamedGroup::secp256r1MLKEM768 | NamedGroup::MLKEM768 | NamedGroup::MLKEM1024
+    )
+}
+
+/// A group that is used in TLS 1.2 only.
+#[derive(Debug)]
+struct Tls12Only(&'static &'static dyn SupportedKxGroup);
+
+static TLS12_X25519: Tls12Only = Tls12Only(&aws_lc_rs::kx_group::X25519);
+static TLS12_P256: Tls12Only = Tls12Only(&aws_lc_rs::kx_group::SECP256R1);
+static TLS12_P384: Tls12Only = Tls12Only(&aws_lc_rs::kx_group::SECP384R1);
+
+impl SupportedKxGroup for Tls12Only {
+    fn start(&self) -> Result<Box<dyn ActiveKeyExchange>, Error> {
+        self.0.start()
+    }
+
+    fn ffdhe_group(&self) -> Option<rustls::ffdhe_groups::FfdheGroup<'static>> {
+        None
+    }
+
+    fn name(&self) -> NamedGroup {
+        self.0.name()
+    }
+
+    fn usable_for_version(&self, version: ProtocolVersion) -> bool {
+        version == ProtocolVersion::TLSv1_2
+    }
+}

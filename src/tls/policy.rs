@@ -1,0 +1,393 @@
+//! What a listener demands of a TLS client, decided once and then applied to every handshake.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustls::crypto::aws_lc_rs::Ticketer;
+use rustls::server::{NoServerSessionStorage, ProducesTickets};
+use rustls::time_provider::{DefaultTimeProvider, TimeProvider};
+use rustls::{ConfigBuilder, ServerConfig, WantsVerifier};
+use rustls_pki_types::{CertificateDer, UnixTime};
+
+use super::certificate::{Certificate, date};
+use super::key_exchange::{self, Offer, PostQuantum};
+use super::pem::{PemError, Source};
+use super::resolver::Certificates;
+use super::tickets::{HandshakeTicketer, TicketKeys};
+use super::trust::{ClientTrust, HandshakeVerifier, Refusal, TrustError, Witness};
+
+/// Whether a client must show a certificate (`--client-auth`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ClientAuth {
+    /// It is not asked for one.
+    None,
+    /// It is asked; one that is shown must be acceptable.
+    Optional,
+    /// It must show an acceptable one.
+    Required,
+}
+
+/// The oldest protocol version a listener speaks (`--tls-min`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum TlsMin {
+    /// TLS 1.2 and 1.3.
+    #[default]
+    Tls12,
+    /// TLS 1.3 only.
+    Tls13,
+}
+
+/// What the command line, or a test, asks of a listener.
+#[derive(Clone, Debug)]
+pub struct PolicyOptions {
+    /// Certificate chain and private key, the leaf first in the chain. The first pair serves unknown names.
+    pub identities: Vec<(Source, Source)>,
+    /// Certificates whose holders, and whoever they issue to, are let in.
+    pub client_ca: Vec<Source>,
+    /// Certificates whose holders are let in, and nobody else through them.
+    pub client_pin: Vec<Source>,
+    /// Revocation lists of the client CAs.
+    pub crl: Vec<Source>,
+    /// Left out: required when a CA or a pin is named, else none.
+    pub client_auth: Option<ClientAuth>,
+    /// The oldest protocol version.
+    pub tls_min: TlsMin,
+    /// What is asked of the key exchange.
+    pub post_quantum: PostQuantum,
+    /// Application protocols, most wanted first (RFC 7301); empty to leave the extension out.
+    pub alpn: Vec<Vec<u8>>,
+    /// How long a client may resume before it must prove itself again.
+    pub reauthenticate_after: Duration,
+    /// The clock that certificates and tickets are judged by.
+    pub clock: Arc<dyn TimeProvider>,
+}
+
+impl Default for PolicyOptions {
+    fn default() -> Self {
+        Self {
+            identities: Vec::new(),
+            client_ca: Vec::new(),
+            client_pin: Vec::new(),
+            crl: Vec::new(),
+            client_auth: None,
+            tls_min: TlsMin::default(),
+            post_quantum: PostQuantum::default(),
+            alpn: Vec::new(),
+            // Long enough that nobody notices, short enough that a withdrawn certificate is out within the day.
+            reauthenticate_after: Duration::from_hours(12),
+            clock: Arc::new(DefaultTimeProvider),
+        }
+    }
+}
+
+/// Why a policy is refused. Every text names the flag or the file.
+#[derive(Debug, thiserror::Error)]
+pub enum PolicyError {
+    /// There is nothing to show to clients.
+    #[error("--cert and --key are needed on a TLS listener")]
+    NoCertificate,
+    /// A PEM file is not what it must be.
+    #[error(transparent)]
+    Pem(#[from] PemError),
+    /// A client CA, pin or revocation list is not usable.
+    #[error(transparent)]
+    Trust(#[from] TrustError),
+    /// The server's certificate is not usable.
+    #[error("{file} is not usable as --cert: {detail}")]
+    Certificate {
+        /// The file.
+        file: String,
+        /// What is wrong with it.
+        detail: String,
+    },
+    /// The private key is not usable.
+    #[error("{file} is not usable as --key: {detail}")]
+    Key {
+        /// The file.
+        file: String,
+        /// What is wrong with it.
+        detail: String,
+    },
+    /// The certificate is for another key.
+    #[error("the private key in {key} does not belong to the certificate in {certificate}")]
+    KeyMismatch {
+        /// The certificate's file.
+        certificate: String,
+        /// The key's file.
+        key: String,
+    },
+    /// `--client-auth none` beside a CA or a pin.
+    #[error(
+        "--client-auth none contradicts --client-ca or --client-pin: name no CA and no pin, or ask for certificates"
+    )]
+    AuthContradiction,
+    /// Certificates are asked for, but none could be accepted.
+    #[error("--client-auth {0} needs --client-ca or --client-pin: without one, no certificate can be accepted")]
+    NobodyTrusted(&'static str),
+    /// Revocation lists without the CA they belong to.
+    #[error("--crl needs --client-ca: without one, there is nothing to revoke")]
+    CrlWithoutCa,
+    /// The clock cannot be read.
+    #[error("the system clock is before 1970")]
+    Clock,
+    /// rustls or its provider refused the combination.
+    #[error("TLS cannot be set up: {0}")]
+    Tls(#[from] rustls::Error),
+}
+
+/// What a listener demands of its clients. Made once, replaced as a whole.
+///
+/// Sessions do not outlive it: its ticket keys are its own, nothing else remembers sessions, and so a change of trust
+/// is one new policy.
+#[derive(Debug)]
+pub struct ServerPolicy {
+    certificates: Arc<Certificates>,
+    client: Option<ClientPolicy>,
+    tickets: TicketKeys,
+    tls_min: TlsMin,
+    post_quantum: PostQuantum,
+    /// For every client, or for those without X25519MLKEM768 when that is preferred.
+    general: Flavour,
+    /// For clients that offer X25519MLKEM768, when that is preferred.
+    quantum: Option<Flavour>,
+    alpn: Vec<Vec<u8>>,
+}
+
+#[derive(Debug)]
+struct ClientPolicy {
+    trust: Arc<ClientTrust>,
+    required: bool,
+}
+
+/// One choice of key-exchange groups.
+#[derive(Debug)]
+struct Flavour {
+    builder: ConfigBuilder<ServerConfig, WantsVerifier>,
+    /// The finished configuration where every handshake can share it: no client is asked for a certificate.
+    shared: Option<Arc<ServerConfig>>,
+}
+
+/// What one handshake runs with.
+#[derive(Clone, Debug)]
+pub struct Handshake {
+    /// For the connection; where clients show certificates it is this handshake's own.
+    pub config: Arc<ServerConfig>,
+    /// Knows afterwards who the client is, or why it was refused. `None` when no certificate is asked for.
+    pub witness: Option<Witness>,
+}
+
+/// What to do with a client's first bytes.
+#[derive(Clone, Debug)]
+pub enum Choice {
+    /// Come back when there are more.
+    NeedMore,
+    /// Start the handshake, feeding the same bytes.
+    Start(Handshake),
+}
+
+impl ServerPolicy {
+    /// Reads everything a listener needs and refuses what contradicts itself or could not be enforced.
+    pub fn new(options: PolicyOptions) -> Result<Self, PolicyError> {
+        let now = options.clock.current_time().ok_or(PolicyError::Clock)?.as_secs();
+        let provider = key_exchange::provider(options.post_quantum);
+        let certificates = Arc::new(Certificates::new(&options.identities, &provider)?);
+        let client = ClientPolicy::new(&options, &provider, now)?;
+        let versions: &[_] = if Self::only_tls13(&options) { &[&rustls::version::TLS13] } else { rustls::ALL_VERSIONS };
+        let build = |provider| -> Result<Flavour, rustls::Error> {
+            let builder =
+                ServerConfig::builder_with_details(provider, options.clock.clone()).with_protocol_versions(versions)?;
+            Ok(Flavour { builder, shared: None })
+        };
+        let prefers = options.post_quantum == PostQuantum::Prefer;
+        let mut policy = Self {
+            certificates,
+            general: build(provider)?,
+            quantum: prefers.then(|| build(key_exchange::post_quantum_provider())).transpose()?,
+            tickets: TicketKeys {
+                keys: Ticketer::new()?,
+                clock: options.clock.clone(),
+                reauthenticate_after: options.reauthenticate_after,
+            },
+            client,
+            tls_min: if Self::only_tls13(&options) { TlsMin::Tls13 } else { TlsMin::Tls12 },
+            post_quantum: options.post_quantum,
+            alpn: options.alpn,
+        };
+        policy.share();
+        Ok(policy)
+    }
+
+    /// Requiring the post-quantum group leaves only TLS 1.3, which alone has it.
+    fn only_tls13(options: &PolicyOptions) -> bool {
+        options.tls_min == TlsMin::Tls13 || options.post_quantum == PostQuantum::Require
+    }
+
+    /// Finishes the configurations once where no handshake needs one of its own.
+    fn share(&mut self) {
+        if self.client.is_some() {
+            return;
+        }
+        let general = self.anonymous(&self.general);
+        let quantum = self.quantum.as_ref().map(|flavour| self.anonymous(flavour));
+        self.general.shared = Some(general);
+        if let Some(flavour) = &mut self.quantum {
+            flavour.shared = quantum;
+        }
+    }
+
+    fn anonymous(&self, flavour: &Flavour) -> Arc<ServerConfig> {
+        let config = flavour.builder.clone().with_no_client_auth().with_cert_resolver(self.certificates.clone());
+        Arc::new(self.finish(config, self.tickets.keys.clone(), 2))
+    }
+
+    fn finish(&self, mut config: ServerConfig, ticketer: Arc<dyn ProducesTickets>, count: usize) -> ServerConfig {
+        // A session id would let TLS 1.2 clients resume what a ticket no longer may.
+        config.session_storage = Arc::new(NoServerSessionStorage {});
+        config.ticketer = ticketer;
+        config.send_tls13_tickets = count;
+        config.alpn_protocols.clone_from(&self.alpn);
+        config
+    }
+
+    /// Picks how to handshake with a client from `first`, everything it has sent so far.
+    ///
+    /// Bytes that are not a ClientHello start a handshake too, so that rustls answers them with the right alert.
+    pub fn choose(&self, first: &[u8]) -> Choice {
+        let Some(quantum) = &self.quantum else { return Choice::Start(self.start(&self.general)) };
+        match key_exchange::offer(first) {
+            Offer::NeedMore => Choice::NeedMore,
+            Offer::PostQuantum => Choice::Start(self.start(quantum)),
+            Offer::Classical => Choice::Start(self.start(&self.general)),
+        }
+    }
+
+    /// A handshake that takes the client's own order of groups: for callers that have no bytes yet.
+    pub fn begin(&self) -> Handshake {
+        self.start(&self.general)
+    }
+
+    /// As [`begin`](Self::begin), without the witness.
+    pub fn config(&self) -> Arc<ServerConfig> {
+        self.begin().config
+    }
+
+    fn start(&self, flavour: &Flavour) -> Handshake {
+        if let Some(config) = &flavour.shared {
+            return Handshake { config: config.clone(), witness: None };
+        }
+        let Some(client) = &self.client else {
+            return Handshake { config: self.anonymous(flavour), witness: None };
+        };
+        let witness = Witness::new(client.trust.clone());
+        let verifier = HandshakeVerifier { witness: witness.clone(), required: client.required };
+        let ticketer = HandshakeTicketer { shared: self.tickets.clone(), witness: witness.clone() };
+        let config = flavour
+            .builder
+            .clone()
+            .with_client_cert_verifier(Arc::new(verifier))
+            .with_cert_resolver(self.certificates.clone());
+        // The client's whole chain is in every ticket, so one is enough; using it brings the next.
+        let config = self.finish(config, Arc::new(ticketer), 1);
+        Handshake { config: Arc::new(config), witness: Some(witness) }
+    }
+
+    /// Decides again on a client that was let in under an earlier policy. `chain` is `None` when it showed nothing.
+    pub fn still_trusted(&self, chain: Option<&[CertificateDer<'_>]>) -> Result<(), Refusal> {
+        let Some(client) = &self.client else { return Ok(()) };
+        let chain = chain.unwrap_or_default();
+        if chain.is_empty() && !client.required {
+            return Ok(());
+        }
+        // A clock that cannot be read is before every certificate.
+        let epoch = || UnixTime::since_unix_epoch(Duration::ZERO);
+        client.trust.admit(chain, self.tickets.clock.current_time().unwrap_or_else(epoch)).map(|_| ())
+    }
+
+    /// The certificates clients are judged by; `None` when no client is asked for one.
+    pub fn client_trust(&self) -> Option<&ClientTrust> {
+        self.client.as_ref().map(|client| &*client.trust)
+    }
+
+    /// The leaf certificates shown to clients, the one for unknown names first.
+    pub fn leaves(&self) -> impl Iterator<Item = &Certificate> {
+        self.certificates.leaves()
+    }
+
+    /// The policy in one line, for the start of the server: what is enforced and, as plainly, what is not.
+    #[must_use]
+    pub fn describe(&self) -> String {
+        self.to_string()
+    }
+}
+
+impl ClientPolicy {
+    fn new(
+        options: &PolicyOptions,
+        provider: &rustls::crypto::CryptoProvider,
+        now: u64,
+    ) -> Result<Option<Self>, PolicyError> {
+        let named = !options.client_ca.is_empty() || !options.client_pin.is_empty();
+        if options.client_ca.is_empty() && !options.crl.is_empty() {
+            return Err(PolicyError::CrlWithoutCa);
+        }
+        let required = match (options.client_auth, named) {
+            (None | Some(ClientAuth::None), false) => return Ok(None),
+            (Some(ClientAuth::None), true) => return Err(PolicyError::AuthContradiction),
+            (Some(ClientAuth::Optional), false) => return Err(PolicyError::NobodyTrusted("optional")),
+            (Some(ClientAuth::Required), false) => return Err(PolicyError::NobodyTrusted("required")),
+            (None | Some(ClientAuth::Required), true) => true,
+            (Some(ClientAuth::Optional), true) => false,
+        };
+        let trust = ClientTrust::new(&options.client_ca, &options.client_pin, &options.crl, provider, now)?;
+        Ok(Some(Self { trust: Arc::new(trust), required }))
+    }
+}
+
+impl fmt::Display for ServerPolicy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let version = match self.tls_min {
+            TlsMin::Tls12 => "TLS 1.2+",
+            TlsMin::Tls13 => "TLS 1.3",
+        };
+        let quantum = match self.post_quantum {
+            PostQuantum::Prefer => "post-quantum preferred",
+            PostQuantum::Require => "post-quantum required",
+            PostQuantum::Off => "post-quantum off",
+        };
+        write!(f, "{version}, {quantum}, ")?;
+        let Some(client) = &self.client else { return f.write_str("no client certificate asked for") };
+        let demand = if client.required { "required" } else { "optional" };
+        let (authorities, pins) = client.trust.counts();
+        write!(f, "client certificate {demand} (")?;
+        match (authorities, pins) {
+            (_, 0) => write!(f, "{})", counted(authorities, "CA"))?,
+            (0, _) => write!(f, "{})", counted(pins, "pin"))?,
+            _ => write!(f, "{}, {})", counted(authorities, "CA"), counted(pins, "pin"))?,
+        }
+        describe_revocation(&client.trust, f)
+    }
+}
+
+/// Says what is checked for revocation and what is not.
+fn describe_revocation(trust: &ClientTrust, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    let lists = trust.revocation();
+    let unchecked = trust.issuers().filter(|authority| !lists.covers(authority)).count();
+    if let Some(until) = lists.earliest_update() {
+        write!(f, ", {} until {}", counted(lists.len(), "CRL"), date(until))?;
+        if unchecked > 0 {
+            write!(f, ", {} not revocation-checked", counted(unchecked, "CA"))?;
+        }
+    } else if unchecked > 0 {
+        f.write_str(", not revocation-checked")?;
+    }
+    Ok(())
+}
+
+fn counted(count: usize, noun: &str) -> String {
+    if count == 1 { format!("1 {noun}") } else { format!("{count} {noun}s") }
+}
+
+#[cfg(test)]
+#[path = "policy_tests.rs"]
+mod tests;

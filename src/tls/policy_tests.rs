@@ -1,0 +1,213 @@
+use std::sync::Arc;
+
+use rustls::crypto::aws_lc_rs::{self, kx_group};
+use rustls::{ClientConfig, HandshakeKind, NamedGroup, ProtocolVersion};
+
+use super::*;
+use crate::tls::ServerTrust;
+use crate::tls::authority::{Authority, KeyKind, Role, Subject};
+use crate::tls::testing::{Clock, DAY, Done, NOW, World, client_config, pair, shake, source};
+
+fn policy(options: PolicyOptions) -> ServerPolicy {
+    ServerPolicy::new(options).expect("a policy")
+}
+
+fn error(options: PolicyOptions) -> PolicyError {
+    ServerPolicy::new(options).expect_err("it must be refused")
+}
+
+#[test]
+fn what_contradicts_itself_or_could_not_be_enforced_is_refused() {
+    let (world, clock) = (World::new(), Clock::at(NOW));
+    let plain = world.options(&clock);
+    let mutual = world.mutual(&clock);
+    let auth =
+        |client_auth, options: &PolicyOptions| PolicyOptions { client_auth: Some(client_auth), ..options.clone() };
+    assert!(matches!(error(auth(ClientAuth::None, &mutual)), PolicyError::AuthContradiction));
+    assert!(matches!(error(auth(ClientAuth::Required, &plain)), PolicyError::NobodyTrusted("required")));
+    assert!(matches!(error(auth(ClientAuth::Optional, &plain)), PolicyError::NobodyTrusted("optional")));
+    let identities = Vec::new();
+    assert!(matches!(error(PolicyOptions { identities, ..plain.clone() }), PolicyError::NoCertificate));
+    let identities = vec![(pair(&world.server).0, pair(&world.client).1)];
+    assert!(matches!(error(PolicyOptions { identities, ..plain.clone() }), PolicyError::KeyMismatch { .. }));
+    let list = world.authority.revocation_list(&[], 30, NOW).expect("a list");
+    let crl = vec![source("crl.pem", &list)];
+    assert!(matches!(error(PolicyOptions { crl, ..plain }), PolicyError::CrlWithoutCa));
+}
+
+#[test]
+fn naming_a_ca_means_that_certificates_are_required() {
+    let (world, clock) = (World::new(), Clock::at(NOW));
+    let mutual = policy(world.mutual(&clock));
+    assert!(shake(&world.client_config(None, &clock), &mutual).is_err());
+    assert_eq!(
+        mutual.describe(),
+        "TLS 1.2+, post-quantum preferred, client certificate required (1 CA), not revocation-checked"
+    );
+    let plain = policy(world.options(&clock));
+    assert_eq!(plain.describe(), "TLS 1.2+, post-quantum preferred, no client certificate asked for");
+}
+
+/// A client that offers these groups, in this order, with a share for the first.
+fn offering(
+    world: &World,
+    clock: &Arc<Clock>,
+    groups: &[&'static dyn rustls::crypto::SupportedKxGroup],
+) -> Arc<ClientConfig> {
+    let mut provider = aws_lc_rs::default_provider();
+    provider.kx_groups = groups.to_vec();
+    let trust = ServerTrust::new(&[world.ca()], &provider).expect("a CA");
+    let config = ClientConfig::builder_with_details(Arc::new(provider), clock.clone())
+        .with_protocol_versions(rustls::ALL_VERSIONS)
+        .expect("versions")
+        .dangerous()
+        .with_custom_certificate_verifier(trust)
+        .with_no_client_auth();
+    Arc::new(config)
+}
+
+fn group(done: &Done) -> NamedGroup {
+    done.client.negotiated_key_exchange_group().expect("a group").name()
+}
+
+#[test]
+fn two_peers_that_know_the_post_quantum_group_use_it_whatever_the_order() {
+    let (world, clock) = (World::new(), Clock::at(NOW));
+    let preferring = policy(world.options(&clock));
+    let last = offering(&world, &clock, &[kx_group::X25519, kx_group::SECP256R1, kx_group::X25519MLKEM768]);
+    let done = shake(&last, &preferring).expect("in");
+    assert_eq!(group(&done), NamedGroup::X25519MLKEM768);
+    assert_eq!(done.server.handshake_kind(), Some(HandshakeKind::FullWithHelloRetryRequest));
+
+    let first = offering(&world, &clock, &[kx_group::X25519MLKEM768, kx_group::X25519]);
+    let done = shake(&first, &preferring).expect("in");
+    assert_eq!((group(&done), done.server.handshake_kind()), (NamedGroup::X25519MLKEM768, Some(HandshakeKind::Full)));
+
+    let classical = offering(&world, &clock, &[kx_group::X25519]);
+    assert_eq!(group(&shake(&classical, &preferring).expect("in")), NamedGroup::X25519);
+}
+
+#[test]
+fn a_client_that_knows_the_group_but_not_tls13_is_still_served() {
+    let (world, clock) = (World::new(), Clock::at(NOW));
+    let preferring = policy(world.options(&clock));
+    // A ClientHello as a TLS 1.2 client with a post-quantum group in its list would send it: rustls's own client leaves
+    // the group out of a TLS 1.2 hello, so the configuration is tried directly.
+    let trust = ServerTrust::new(&[world.ca()], &aws_lc_rs::default_provider()).expect("a CA");
+    let config = client_config(trust, None, &clock, &[&rustls::version::TLS12]);
+    let only_quantum = ServerPolicy { general: preferring.quantum.expect("preferred"), quantum: None, ..preferring };
+    let done = shake(&config, &only_quantum).expect("in");
+    assert_eq!(done.server.protocol_version(), Some(ProtocolVersion::TLSv1_2));
+}
+
+#[test]
+fn requiring_and_switching_off_are_kept() {
+    let (world, clock) = (World::new(), Clock::at(NOW));
+    let with = |post_quantum| policy(PolicyOptions { post_quantum, ..world.options(&clock) });
+    let classical = offering(&world, &clock, &[kx_group::X25519]);
+    let both = offering(&world, &clock, &[kx_group::X25519MLKEM768, kx_group::X25519]);
+
+    let required = with(PostQuantum::Require);
+    assert!(shake(&classical, &required).is_err());
+    assert_eq!(group(&shake(&both, &required).expect("in")), NamedGroup::X25519MLKEM768);
+    assert!(required.describe().starts_with("TLS 1.3, post-quantum required"));
+
+    let off = with(PostQuantum::Off);
+    assert_eq!(group(&shake(&both, &off).expect("in")), NamedGroup::X25519);
+}
+
+#[test]
+fn the_oldest_version_is_kept() {
+    let (world, clock) = (World::new(), Clock::at(NOW));
+    let trust = ServerTrust::new(&[world.ca()], &aws_lc_rs::default_provider()).expect("a CA");
+    let old = client_config(trust, None, &clock, &[&rustls::version::TLS12]);
+    assert!(shake(&old, &policy(world.options(&clock))).is_ok());
+    let modern = policy(PolicyOptions { tls_min: TlsMin::Tls13, ..world.options(&clock) });
+    assert!(shake(&old, &modern).is_err());
+}
+
+#[test]
+fn the_certificate_follows_the_name_and_the_kind_of_key_the_client_knows() {
+    let (world, clock) = (World::new(), Clock::at(NOW));
+    let issue = |name: &str, key| {
+        let subject = Subject::named(name, &[]).and_then(Subject::reachable).expect("a name");
+        world.authority.issue(Role::Server, &subject, key, NOW).expect("a leaf")
+    };
+    let (other, wanted) = (issue("other.example", KeyKind::Ed25519), issue("localhost", KeyKind::EcdsaP256));
+    let options = PolicyOptions { identities: vec![pair(&other), pair(&wanted)], ..world.options(&clock) };
+    let done = shake(&world.client_config(None, &clock), &policy(options)).expect("in");
+    assert_eq!(done.client.peer_certificates(), Some(&[crate::tls::testing::leaf(&wanted)][..]));
+}
+
+#[test]
+fn a_hello_in_pieces_is_waited_for_and_anything_else_is_answered() {
+    let (world, clock) = (World::new(), Clock::at(NOW));
+    let preferring = policy(world.options(&clock));
+    let name = "localhost".try_into().expect("a name");
+    let mut client = rustls::ClientConnection::new(world.client_config(None, &clock), name).expect("a client");
+    let mut hello = Vec::new();
+    client.write_tls(&mut hello).expect("into memory");
+    for cut in 0..hello.len() {
+        assert!(matches!(preferring.choose(&hello[..cut]), Choice::NeedMore), "{cut}");
+    }
+    assert!(matches!(preferring.choose(&hello), Choice::Start(_)));
+    for other in [&b"GET / HTTP/1.1\r\n\r\n"[..], b"*1\r\n$4\r\nPING\r\n", &[0; 64]] {
+        assert!(matches!(preferring.choose(other), Choice::Start(_)));
+    }
+}
+
+#[test]
+fn a_revoked_client_is_refused_even_with_an_old_ticket() {
+    let (world, clock) = (World::new(), Clock::at(NOW));
+    let config = world.client_config(Some(&world.client), &clock);
+    let before = policy(world.mutual(&clock));
+    let done = shake(&config, &before).expect("in");
+    assert_eq!(before.still_trusted(done.server.peer_certificates()), Ok(()));
+
+    let serial = Certificate::from_der(&crate::tls::testing::leaf(&world.client)).expect("readable").serial;
+    let list = world.authority.revocation_list(&[(serial, NOW)], 30, NOW).expect("a list");
+    let after = policy(PolicyOptions { crl: vec![source("crl.pem", &list)], ..world.mutual(&clock) });
+    assert_eq!(after.still_trusted(done.server.peer_certificates()), Err(Refusal::Revoked));
+    let error = shake(&config, &after).expect_err("it must be refused");
+    assert_eq!(Refusal::of(&error), Some(Refusal::Revoked));
+    // Another client of the same CA is not touched.
+    let bob = World::client_of(&world.authority, "bob");
+    let bob = world.client_config(Some(&bob), &clock);
+    shake(&bob, &after).expect("in");
+    assert!(after.describe().ends_with("(1 CA), 1 CRL until 2027-02-14"), "{after}");
+
+    // When the list goes out of date, nobody under its CA gets in, not even with a ticket.
+    clock.set(NOW + 31 * DAY);
+    let error = shake(&bob, &after).expect_err("it must be refused");
+    assert!(matches!(Refusal::of(&error), Some(Refusal::RevocationListExpired { .. })));
+}
+
+#[test]
+fn revocation_lists_that_would_not_work_are_refused() {
+    let (world, clock) = (World::new(), Clock::at(NOW));
+    let with = |list: &str| {
+        let crl = vec![source("crl.pem", list)];
+        error(PolicyOptions { crl, ..world.mutual(&clock) }).to_string()
+    };
+    let stale = world.authority.revocation_list(&[], 1, NOW - 2 * DAY).expect("a list");
+    assert!(with(&stale).contains("went out of date"), "{}", with(&stale));
+    let other = Authority::create(KeyKind::Ed25519, "other CA", NOW).expect("a CA");
+    let foreign = other.revocation_list(&[], 30, NOW).expect("a list");
+    assert!(with(&foreign).contains("not in --client-ca"), "{}", with(&foreign));
+    let namesake = Authority::create(KeyKind::Ed25519, "test CA", NOW).expect("a CA");
+    let forged = namesake.revocation_list(&[], 30, NOW).expect("a list");
+    assert!(with(&forged).contains("not signed with"), "{}", with(&forged));
+}
+
+#[test]
+fn a_ca_without_a_list_is_named_in_the_description() {
+    let (world, clock) = (World::new(), Clock::at(NOW));
+    let other = Authority::create(KeyKind::Ed25519, "other CA", NOW).expect("a CA");
+    let list = world.authority.revocation_list(&[], 30, NOW).expect("a list");
+    let both = policy(PolicyOptions {
+        client_ca: vec![world.ca(), source("other.pem", &other.files().certificate)],
+        crl: vec![source("crl.pem", &list)],
+        ..world.options(&clock)
+    });
+    assert!(both.describe().ends_with("(2 CAs), 1 CRL until 2027-02-14, 1 CA not revocation-checked"), "{both}");
+}

@@ -1,0 +1,186 @@
+//! The certificates that were listed as trusted, sorted by what each may do.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use rustls_pki_types::TrustAnchor;
+
+use crate::tls::certificate::{Certificate, Unreadable};
+use crate::tls::identity::{Anchor, AnchorKind};
+use crate::tls::pem::{PemError, Source};
+use crate::tls::trust::Refusal;
+
+/// Why a file cannot be used as a list of trusted certificates.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum TrustError {
+    /// It is not the PEM file that is needed.
+    #[error(transparent)]
+    Pem(#[from] PemError),
+    /// A certificate in it cannot be read.
+    #[error("{file}: {source}")]
+    Certificate {
+        /// The file.
+        file: String,
+        /// What is wrong with it.
+        source: Unreadable,
+    },
+    /// A certificate in it could not serve as the thing it is listed for.
+    #[error(
+        "{file}: the certificate of {subject} was issued by another CA and is not a CA itself, so it can vouch for nobody; to accept just this one client, list it with --client-pin"
+    )]
+    NotAuthority {
+        /// The file.
+        file: String,
+        /// The subject.
+        subject: String,
+    },
+    /// webpki does not accept it as a trust anchor.
+    #[error("{file}: the certificate of {subject} cannot be a trust anchor: {detail}")]
+    Anchor {
+        /// The file.
+        file: String,
+        /// The subject.
+        subject: String,
+        /// What is wrong with it.
+        detail: String,
+    },
+    /// A revocation list cannot be used.
+    #[error("{file}: {detail}")]
+    RevocationList {
+        /// The file.
+        file: String,
+        /// What is wrong with it and what to do.
+        detail: String,
+    },
+}
+
+/// Trusted certificates, in the order in which they were listed.
+#[derive(Debug, Default)]
+pub(super) struct Anchors {
+    listed: Vec<Arc<Anchor>>,
+    certificates: Vec<Certificate>,
+    /// DER to position: those accepted as themselves.
+    exact: BTreeMap<Vec<u8>, usize>,
+    /// Those accepted as issuers, as webpki wants them, and the position of each.
+    roots: Vec<TrustAnchor<'static>>,
+    root_positions: Vec<usize>,
+}
+
+/// The certificates in a file, read.
+pub(super) fn read(source: &Source) -> Result<Vec<Certificate>, TrustError> {
+    let unreadable = |error| TrustError::Certificate { file: source.name.clone(), source: error };
+    source.certificates()?.iter().map(|der| Certificate::from_der(der).map_err(unreadable)).collect()
+}
+
+impl Anchors {
+    /// Lists a certificate authority, or a self-signed certificate, which is also accepted as itself.
+    ///
+    /// A self-signed certificate may issue as well unless it says that it is no CA; one without basicConstraints
+    /// (version 1, made by old recipes) may, as OpenSSL lets it.
+    pub(super) fn add_authority(&mut self, certificate: Certificate, file: &str) -> Result<(), TrustError> {
+        let itself = certificate.is_self_issued();
+        let issues = certificate.ca.unwrap_or(itself);
+        if !itself && !issues {
+            return Err(TrustError::NotAuthority { file: file.to_owned(), subject: certificate.subject });
+        }
+        let kind = if issues { AnchorKind::Issuer } else { AnchorKind::Pin };
+        let root = issues.then(|| root(&certificate, file)).transpose()?;
+        let position = self.list(certificate, file, kind, itself);
+        if let Some(root) = root {
+            self.roots.push(root);
+            self.root_positions.push(position);
+        }
+        Ok(())
+    }
+
+    /// Lists a certificate that is accepted as itself and never as an issuer.
+    pub(super) fn add_pin(&mut self, certificate: Certificate, file: &str) {
+        self.list(certificate, file, AnchorKind::Pin, true);
+    }
+
+    fn list(&mut self, certificate: Certificate, file: &str, kind: AnchorKind, itself: bool) -> usize {
+        let position = self.listed.len();
+        self.listed.push(Arc::new(Anchor {
+            kind,
+            common_name: certificate.common_name.clone(),
+            fingerprint: certificate.fingerprint(),
+            file: file.to_owned(),
+        }));
+        if itself {
+            self.exact.entry(certificate.der.to_vec()).or_insert(position);
+        }
+        self.certificates.push(certificate);
+        position
+    }
+
+    pub(super) fn get(&self, position: usize) -> Option<&Arc<Anchor>> {
+        self.listed.get(position)
+    }
+
+    pub(super) fn all(&self) -> &[Arc<Anchor>] {
+        &self.listed
+    }
+
+    pub(super) fn certificates(&self) -> &[Certificate] {
+        &self.certificates
+    }
+
+    pub(super) fn count(&self, kind: AnchorKind) -> usize {
+        self.listed.iter().filter(|anchor| anchor.kind == kind).count()
+    }
+
+    pub(super) fn roots(&self) -> &[TrustAnchor<'static>] {
+        &self.roots
+    }
+
+    /// The position of the listed certificate that is this one, byte for byte.
+    pub(super) fn exact(&self, der: &[u8]) -> Option<(usize, &Certificate)> {
+        let position = *self.exact.get(der)?;
+        Some((position, self.certificates.get(position)?))
+    }
+
+    /// The position of the listed certificate behind a root that webpki built a path to.
+    pub(super) fn of_root(&self, root: &TrustAnchor<'_>) -> Option<usize> {
+        let index = self.roots.iter().position(|known| {
+            known.subject == root.subject && known.subject_public_key_info == root.subject_public_key_info
+        })?;
+        self.root_positions.get(index).copied()
+    }
+}
+
+fn root(certificate: &Certificate, file: &str) -> Result<TrustAnchor<'static>, TrustError> {
+    let anchor = webpki::anchor_from_trusted_cert(&certificate.der).map_err(|error| TrustError::Anchor {
+        file: file.to_owned(),
+        subject: certificate.subject.clone(),
+        detail: error.to_string(),
+    })?;
+    Ok(anchor.to_owned())
+}
+
+/// The dates of a certificate that was recognised as itself, which webpki did not look at.
+pub(super) fn check_dates(certificate: &Certificate, now: u64) -> Result<(), Refusal> {
+    if now < certificate.not_before {
+        return Err(Refusal::NotYetValid { not_before: Some(certificate.not_before) });
+    }
+    if now > certificate.not_after {
+        return Err(Refusal::Expired { not_after: Some(certificate.not_after) });
+    }
+    Ok(())
+}
+
+/// Says more about a refusal by webpki than webpki can know.
+pub(super) fn explain(error: webpki::Error, end_entity: &[u8]) -> Refusal {
+    let refusal = Refusal::of_webpki(error);
+    let Ok(certificate) = Certificate::from_der(end_entity) else { return refusal };
+    match refusal {
+        // Whatever webpki tripped over first, the cure for these two starts here.
+        Refusal::UnknownIssuer { .. } | Refusal::CaAsEndEntity { .. } | Refusal::Rule(_)
+            if certificate.is_self_issued() =>
+        {
+            Refusal::SelfSigned { subject: certificate.subject }
+        }
+        Refusal::UnknownIssuer { .. } => Refusal::UnknownIssuer { issuer: certificate.issuer },
+        Refusal::CaAsEndEntity { .. } => Refusal::CaAsEndEntity { subject: certificate.subject },
+        other => other,
+    }
+}

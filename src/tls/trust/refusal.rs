@@ -1,0 +1,211 @@
+//! Why a peer's certificate was not accepted: one list for both sides of a connection.
+
+use std::sync::Arc;
+
+use rustls::{CertificateError, OtherError};
+use rustls_pki_types::UnixTime;
+
+/// Why a peer's certificate was not accepted.
+///
+/// The text says what was found; [`cure`](Self::cure) says what a user of the client can do.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// A certificate was required and none was shown.
+    #[error("no certificate was shown")]
+    NoCertificate,
+    /// Past its end of validity (seconds since the Unix epoch), or `None` when the verifier did not say when.
+    #[error("the certificate has expired{}", date(" on ", *not_after))]
+    Expired {
+        /// The last second of validity.
+        not_after: Option<u64>,
+    },
+    /// Before its begin of validity (seconds since the Unix epoch).
+    #[error("the certificate is not valid yet{}", date(": it begins on ", *not_before))]
+    NotYetValid {
+        /// The first second of validity.
+        not_before: Option<u64>,
+    },
+    /// No trusted certificate issued it.
+    #[error("the certificate was issued by {issuer}, which is not among the trusted ones")]
+    UnknownIssuer {
+        /// The name of the issuer as the certificate gives it.
+        issuer: String,
+    },
+    /// It vouches for itself and is not listed.
+    #[error("the certificate of {subject} is self-signed and not among the trusted ones")]
+    SelfSigned {
+        /// The subject.
+        subject: String,
+    },
+    /// A CA certificate used by a server or a client as its own, and not listed as itself.
+    #[error("the certificate of {subject} is a CA certificate, and only a listed one may be used as an end entity's")]
+    CaAsEndEntity {
+        /// The subject.
+        subject: String,
+    },
+    /// It is not for the name that was asked for.
+    #[error("the certificate is not for {expected}, only for {}", listed(presented))]
+    NameMismatch {
+        /// The name the client asked for.
+        expected: String,
+        /// The names in the certificate.
+        presented: Vec<String>,
+    },
+    /// It names a host only in its common name, which is no longer looked at in issued certificates (RFC 9525).
+    #[error("the certificate names {expected} at most in its common name: it has no subjectAltName")]
+    NoAltName {
+        /// The name the client asked for.
+        expected: String,
+    },
+    /// Its CA has revoked it.
+    #[error("the certificate has been revoked by its CA")]
+    Revoked,
+    /// The revocation list of its CA is past its next update, so nothing is known about it.
+    #[error("the revocation list of the certificate's CA is out of date{}", date(" since ", *next_update))]
+    RevocationListExpired {
+        /// When the list should have been replaced, in seconds since the Unix epoch.
+        next_update: Option<u64>,
+    },
+    /// Its extended key usage is for something else: a server's certificate shown by a client, most often.
+    #[error("the certificate is not meant for this use: its extended key usage does not include it")]
+    Purpose,
+    /// A signature on it, or made with it, does not verify.
+    #[error("a signature does not verify")]
+    Signature,
+    /// It could not be read.
+    #[error("the certificate cannot be read: {0}")]
+    Unreadable(String),
+    /// Another rule of the verifier.
+    #[error("the certificate breaks a rule: {0}")]
+    Rule(String),
+}
+
+impl Refusal {
+    /// What the user of a client that refused a server's certificate can do; empty when nothing on this side helps.
+    #[must_use]
+    pub fn cure(&self) -> &'static str {
+        match self {
+            Self::UnknownIssuer { .. } => "pass the certificate of its CA with --ca FILE",
+            Self::SelfSigned { .. } => {
+                "pass the server's certificate itself with --ca FILE, if you trust where you got it"
+            }
+            Self::CaAsEndEntity { .. } => {
+                "pass that certificate itself with --ca FILE, or give the server a leaf: `latchkey certs server NAME`"
+            }
+            Self::NameMismatch { .. } => {
+                "connect under one of those names, or issue a certificate with this one: `latchkey certs server NAME`"
+            }
+            Self::NoAltName { .. } => {
+                "issue one with subjectAltName (`latchkey certs server NAME`), or pass a self-signed certificate itself with --ca FILE"
+            }
+            Self::Expired { .. } => "the server needs a new certificate: `latchkey certs server NAME --force`",
+            Self::NotYetValid { .. } => "compare the clocks of both machines",
+            Self::Purpose => "the server needs a certificate for servers: `latchkey certs server NAME`",
+            Self::NoCertificate
+            | Self::Revoked
+            | Self::RevocationListExpired { .. }
+            | Self::Signature
+            | Self::Unreadable(_)
+            | Self::Rule(_) => "",
+        }
+    }
+
+    /// What a failed handshake's error says about the peer's certificate; `None` when that was not the cause.
+    #[must_use]
+    pub fn of(error: &rustls::Error) -> Option<Self> {
+        match error {
+            rustls::Error::NoCertificatesPresented => Some(Self::NoCertificate),
+            rustls::Error::InvalidCertificate(error) => Some(Self::of_certificate(error)),
+            rustls::Error::InvalidCertRevocationList(error) => {
+                Some(Self::Rule(format!("its revocation list is not usable: {error:?}")))
+            }
+            _ => None,
+        }
+    }
+
+    fn of_certificate(error: &CertificateError) -> Self {
+        use CertificateError as E;
+        match error {
+            E::Expired => Self::Expired { not_after: None },
+            E::ExpiredContext { not_after, .. } => Self::Expired { not_after: Some(not_after.as_secs()) },
+            E::NotValidYet => Self::NotYetValid { not_before: None },
+            E::NotValidYetContext { not_before, .. } => Self::NotYetValid { not_before: Some(not_before.as_secs()) },
+            E::Revoked => Self::Revoked,
+            E::UnknownIssuer => Self::UnknownIssuer { issuer: "an unknown CA".to_owned() },
+            E::ExpiredRevocationList => Self::RevocationListExpired { next_update: None },
+            E::ExpiredRevocationListContext { next_update, .. } => {
+                Self::RevocationListExpired { next_update: Some(next_update.as_secs()) }
+            }
+            E::BadSignature => Self::Signature,
+            E::NotValidForNameContext { expected, presented } => {
+                Self::NameMismatch { expected: expected.to_str().into_owned(), presented: presented.clone() }
+            }
+            E::InvalidPurpose | E::InvalidPurposeContext { .. } => Self::Purpose,
+            E::BadEncoding => Self::Unreadable("bad encoding".to_owned()),
+            E::Other(OtherError(other)) => {
+                other.downcast_ref().cloned().unwrap_or_else(|| Self::Rule(other.to_string()))
+            }
+            other => Self::Rule(other.to_string()),
+        }
+    }
+
+    /// The error that makes rustls send the alert a peer expects for this refusal (RFC 8446, 6.2).
+    pub(crate) fn into_rustls(self, now: UnixTime) -> rustls::Error {
+        let at = |seconds: u64| UnixTime::since_unix_epoch(std::time::Duration::from_secs(seconds));
+        rustls::Error::InvalidCertificate(match self {
+            Self::NoCertificate => return rustls::Error::NoCertificatesPresented,
+            Self::Expired { not_after: Some(end) } => {
+                CertificateError::ExpiredContext { time: now, not_after: at(end) }
+            }
+            Self::Expired { not_after: None } => CertificateError::Expired,
+            Self::NotYetValid { not_before: Some(begin) } => {
+                CertificateError::NotValidYetContext { time: now, not_before: at(begin) }
+            }
+            Self::NotYetValid { not_before: None } => CertificateError::NotValidYet,
+            Self::UnknownIssuer { .. } | Self::SelfSigned { .. } => CertificateError::UnknownIssuer,
+            Self::NameMismatch { .. } | Self::NoAltName { .. } => CertificateError::NotValidForName,
+            Self::Revoked => CertificateError::Revoked,
+            Self::RevocationListExpired { next_update: Some(end) } => {
+                CertificateError::ExpiredRevocationListContext { time: now, next_update: at(end) }
+            }
+            Self::RevocationListExpired { next_update: None } => CertificateError::ExpiredRevocationList,
+            Self::Purpose => CertificateError::InvalidPurpose,
+            Self::Signature => CertificateError::BadSignature,
+            Self::Unreadable(_) => CertificateError::BadEncoding,
+            other @ (Self::CaAsEndEntity { .. } | Self::Rule(_)) => {
+                CertificateError::Other(OtherError(Arc::new(other)))
+            }
+        })
+    }
+
+    /// What webpki found wrong. The names that only the certificate knows are filled in by the caller.
+    pub(crate) fn of_webpki(error: webpki::Error) -> Self {
+        use webpki::Error as E;
+        match error {
+            E::CertExpired { not_after, .. } => Self::Expired { not_after: Some(not_after.as_secs()) },
+            E::InvalidCertValidity => Self::Expired { not_after: None },
+            E::CertNotValidYet { not_before, .. } => Self::NotYetValid { not_before: Some(not_before.as_secs()) },
+            E::UnknownIssuer => Self::UnknownIssuer { issuer: "an unknown CA".to_owned() },
+            E::CaUsedAsEndEntity => Self::CaAsEndEntity { subject: "the peer".to_owned() },
+            E::CertNotValidForName(names) => {
+                Self::NameMismatch { expected: names.expected.to_str().into_owned(), presented: names.presented }
+            }
+            E::CertRevoked => Self::Revoked,
+            E::CrlExpired { next_update, .. } => {
+                Self::RevocationListExpired { next_update: Some(next_update.as_secs()) }
+            }
+            E::RequiredEkuNotFoundContext(_) | E::EmptyEkuExtension => Self::Purpose,
+            E::InvalidSignatureForPublicKey => Self::Signature,
+            E::BadDer | E::BadDerTime | E::TrailingData(_) => Self::Unreadable(error.to_string()),
+            other => Self::Rule(other.to_string()),
+        }
+    }
+}
+
+fn listed(names: &[String]) -> String {
+    if names.is_empty() { "no name at all".to_owned() } else { names.join(", ") }
+}
+
+fn date(before: &str, seconds: Option<u64>) -> String {
+    seconds.map_or_else(String::new, |seconds| format!("{before}{}", crate::tls::certificate::date(seconds)))
+}

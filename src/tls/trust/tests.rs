@@ -1,0 +1,233 @@
+use rustls::crypto::aws_lc_rs;
+use rustls::{HandshakeKind, ProtocolVersion};
+
+use super::*;
+use crate::tls::authority::{Authority, Issued, KeyKind};
+use crate::tls::identity::AnchorKind;
+use crate::tls::policy::{PolicyOptions, ServerPolicy};
+use crate::tls::testing::{Clock, DAY, NOW, World, client_config, leaf, shake, source};
+
+fn policy(options: PolicyOptions) -> ServerPolicy {
+    ServerPolicy::new(options).expect("a policy")
+}
+
+fn refusal(result: Result<crate::tls::testing::Done, rustls::Error>) -> Refusal {
+    Refusal::of(&result.expect_err("it must be refused")).expect("because of a certificate")
+}
+
+#[test]
+fn a_client_of_the_listed_ca_is_known_by_name_and_anchor() {
+    let (world, clock) = (World::new(), Clock::at(NOW));
+    let done = shake(&world.client_config(Some(&world.client), &clock), &policy(world.mutual(&clock))).expect("in");
+    let witness = done.witness.expect("certificates are asked for");
+    let identity = witness.identify(done.server.peer_certificates()).expect("readable").expect("shown");
+    assert_eq!(identity.common_name.as_deref(), Some("alice"));
+    let anchor = identity.anchor.expect("verified");
+    assert_eq!((anchor.kind, anchor.common_name.as_deref()), (AnchorKind::Issuer, Some("test CA")));
+    assert_eq!(anchor.fingerprint, world.authority.certificate().fingerprint());
+}
+
+#[test]
+fn every_refusal_of_a_client_is_told_apart() {
+    let (world, clock) = (World::new(), Clock::at(NOW));
+    let required = policy(world.mutual(&clock));
+    let stranger = Authority::create(KeyKind::Ed25519, "other CA", NOW).expect("a CA");
+    let try_with = |issued: Option<&Issued>| refusal(shake(&world.client_config(issued, &clock), &required));
+
+    assert_eq!(try_with(None), Refusal::NoCertificate);
+    assert!(matches!(try_with(Some(&World::client_of(&stranger, "mallory"))), Refusal::UnknownIssuer { .. }));
+    assert_eq!(try_with(Some(&world.server)), Refusal::Purpose);
+    assert!(matches!(try_with(Some(&stranger.files())), Refusal::UnknownIssuer { .. }));
+
+    let trusting = world.client_config(Some(&world.client), &clock);
+    let late = policy(PolicyOptions { clock: Clock::at(NOW + 398 * DAY), ..world.mutual(&clock) });
+    assert!(matches!(refusal(shake(&trusting, &late)), Refusal::Expired { not_after: Some(_) }));
+    let early = policy(PolicyOptions { clock: Clock::at(NOW - 2 * DAY), ..world.mutual(&clock) });
+    assert!(matches!(refusal(shake(&trusting, &early)), Refusal::NotYetValid { .. }));
+}
+
+#[test]
+fn optional_lets_in_who_shows_nothing_but_not_who_shows_something_bad() {
+    let (world, clock) = (World::new(), Clock::at(NOW));
+    let client_auth = Some(crate::tls::ClientAuth::Optional);
+    let optional = policy(PolicyOptions { client_auth, ..world.mutual(&clock) });
+    let done = shake(&world.client_config(None, &clock), &optional).expect("in");
+    assert_eq!(done.witness.expect("asked").identify(done.server.peer_certificates()), Ok(None));
+    let stranger = Authority::create(KeyKind::Ed25519, "other CA", NOW).expect("a CA");
+    let bad = World::client_of(&stranger, "mallory");
+    assert!(shake(&world.client_config(Some(&bad), &clock), &optional).is_err());
+}
+
+/// The shape of `openssl req -x509`: self-signed, CA, common name only.
+fn self_signed(name: &str) -> Issued {
+    Authority::create(KeyKind::EcdsaP256, name, NOW).expect("a CA").files()
+}
+
+#[test]
+fn a_listed_self_signed_certificate_is_accepted_as_itself_and_may_issue() {
+    let (world, clock) = (World::new(), Clock::at(NOW));
+    let authority = Authority::create(KeyKind::EcdsaP256, "bob", NOW).expect("a CA");
+    let listed = source("bob.pem", &authority.files().certificate);
+    let accepting = policy(PolicyOptions { client_ca: vec![listed], ..world.options(&clock) });
+    for identity in [authority.files(), World::client_of(&authority, "bob's friend")] {
+        shake(&world.client_config(Some(&identity), &clock), &accepting).expect("in");
+    }
+    // Another certificate with the same name is another certificate.
+    assert!(shake(&world.client_config(Some(&self_signed("bob")), &clock), &accepting).is_err());
+    // Recognising it does not excuse it from its dates.
+    let late = policy(PolicyOptions {
+        client_ca: vec![source("bob.pem", &authority.files().certificate)],
+        clock: Clock::at(NOW + 3651 * DAY),
+        ..world.options(&clock)
+    });
+    let late = shake(&world.client_config(Some(&authority.files()), &clock), &late);
+    assert!(matches!(refusal(late), Refusal::Expired { .. }));
+}
+
+#[test]
+fn a_pin_is_accepted_as_itself_and_never_issues() {
+    let (world, clock) = (World::new(), Clock::at(NOW));
+    let authority = Authority::create(KeyKind::EcdsaP256, "bob", NOW).expect("a CA");
+    let pinned = vec![source("bob.pem", &authority.files().certificate)];
+    let only_pin = policy(PolicyOptions { client_pin: pinned, ..world.options(&clock) });
+    let done = shake(&world.client_config(Some(&authority.files()), &clock), &only_pin).expect("in");
+    let identity = done.witness.expect("asked").identify(done.server.peer_certificates()).expect("readable");
+    assert_eq!(identity.and_then(|identity| identity.anchor).expect("verified").kind, AnchorKind::Pin);
+    let minted = World::client_of(&authority, "admin");
+    assert!(matches!(
+        refusal(shake(&world.client_config(Some(&minted), &clock), &only_pin)),
+        Refusal::UnknownIssuer { .. }
+    ));
+    assert_eq!(only_pin.describe(), "TLS 1.2+, post-quantum preferred, client certificate required (1 pin)");
+}
+
+#[test]
+fn a_pinned_certificate_without_its_key_is_worth_nothing() {
+    let (world, clock) = (World::new(), Clock::at(NOW));
+    let pinned = self_signed("bob");
+    let accepting =
+        policy(PolicyOptions { client_pin: vec![source("bob.pem", &pinned.certificate)], ..world.options(&clock) });
+    // Mallory shows bob's certificate and signs with a key of the same kind.
+    let trust = ServerTrust::new(&[world.ca()], &aws_lc_rs::default_provider()).expect("a CA");
+    for version in [&rustls::version::TLS12, &rustls::version::TLS13] {
+        let mut config = (*client_config(trust.clone(), None, &clock, &[version])).clone();
+        let key = source("m.pem", &self_signed("mallory").key).private_key().expect("a key");
+        let key = aws_lc_rs::default_provider().key_provider.load_private_key(key).expect("a key");
+        let stolen = rustls::sign::CertifiedKey::new(vec![leaf(&pinned)], key);
+        config.client_auth_cert_resolver = std::sync::Arc::new(rustls::sign::SingleCertAndKey::from(stolen));
+        let result = shake(&std::sync::Arc::new(config), &accepting);
+        assert_eq!(refusal(result), Refusal::Signature, "{version:?}");
+    }
+}
+
+#[test]
+fn a_leaf_is_not_taken_for_a_ca() {
+    let (world, clock) = (World::new(), Clock::at(NOW));
+    let options =
+        PolicyOptions { client_ca: vec![source("client.pem", &world.client.certificate)], ..world.options(&clock) };
+    let error = ServerPolicy::new(options).expect_err("it must be refused").to_string();
+    assert!(error.contains("client.pem") && error.contains("--client-pin"), "{error}");
+}
+
+#[test]
+fn a_listed_server_certificate_without_alt_names_is_held_to_its_common_name() {
+    let (world, clock) = (World::new(), Clock::at(NOW));
+    for (name, expected) in [("localhost", true), ("LOCALHOST", true), ("elsewhere", false)] {
+        let itself = self_signed(name);
+        let serving =
+            policy(PolicyOptions { identities: vec![crate::tls::testing::pair(&itself)], ..world.options(&clock) });
+        let listed = source("server.pem", &itself.certificate);
+        let trust = ServerTrust::new(&[listed], &aws_lc_rs::default_provider()).expect("a certificate");
+        let config = client_config(trust.clone(), None, &clock, rustls::ALL_VERSIONS);
+        assert_eq!(shake(&config, &serving).is_ok(), expected, "{name}");
+        if !expected {
+            let presented = vec!["elsewhere".to_owned()];
+            assert_eq!(trust.refusal(), Some(Refusal::NameMismatch { expected: "localhost".to_owned(), presented }));
+        }
+    }
+}
+
+#[test]
+fn every_refusal_of_a_server_names_a_cure() {
+    let (world, clock) = (World::new(), Clock::at(NOW));
+    let serving = policy(world.options(&clock));
+    let stranger = Authority::create(KeyKind::Ed25519, "other CA", NOW).expect("a CA");
+    let other = source("other.pem", &stranger.files().certificate);
+    let provider = aws_lc_rs::default_provider();
+
+    let trust = ServerTrust::new(&[other], &provider).expect("a CA");
+    assert!(shake(&client_config(trust.clone(), None, &clock, rustls::ALL_VERSIONS), &serving).is_err());
+    let refusal = trust.refusal().expect("refused");
+    assert_eq!(refusal, Refusal::UnknownIssuer { issuer: "CN=test CA".to_owned() });
+    assert!(refusal.cure().contains("--ca"));
+
+    let unlisted = policy(PolicyOptions {
+        identities: vec![crate::tls::testing::pair(&self_signed("localhost"))],
+        ..world.options(&clock)
+    });
+    assert!(shake(&client_config(trust.clone(), None, &clock, rustls::ALL_VERSIONS), &unlisted).is_err());
+    assert_eq!(trust.refusal(), Some(Refusal::SelfSigned { subject: "CN=localhost".to_owned() }));
+
+    let late = Clock::at(NOW + 398 * DAY);
+    assert!(matches!(
+        shake(&world.client_config(None, &late), &serving).map_err(|error| Refusal::of(&error)),
+        Err(Some(Refusal::Expired { .. }))
+    ));
+
+    let anyone = ServerTrust::insecure(&provider);
+    shake(&client_config(anyone, None, &late, rustls::ALL_VERSIONS), &unlisted).expect("anyone is believed");
+}
+
+#[test]
+fn a_resumed_client_keeps_its_name_and_its_first_deadline() {
+    for version in [&rustls::version::TLS12, &rustls::version::TLS13] {
+        let (world, clock) = (World::new(), Clock::at(NOW));
+        let serving = policy(world.mutual(&clock));
+        let trust = ServerTrust::new(&[world.ca()], &aws_lc_rs::default_provider()).expect("a CA");
+        let config = client_config(trust, Some(&world.client), &clock, &[version]);
+        let mut kinds = Vec::new();
+        for hours in [0, 5, 10, 13, 14] {
+            clock.set(NOW + hours * 3600);
+            let done = shake(&config, &serving).expect("in");
+            let identity = done.witness.expect("asked").identify(done.server.peer_certificates()).expect("readable");
+            assert!(identity.and_then(|identity| identity.anchor).is_some(), "{version:?} after {hours} h");
+            kinds.push(done.server.handshake_kind() == Some(HandshakeKind::Resumed));
+        }
+        // Resumed at 5 and at 10 with a ticket made at 5, which says 12 nevertheless; so at 13 in full again.
+        assert_eq!(kinds, [false, true, true, false, true], "{version:?}");
+    }
+}
+
+#[test]
+fn a_ticket_ends_with_the_certificate_and_with_the_policy() {
+    let (world, clock) = (World::new(), Clock::at(NOW));
+    let serving = policy(world.mutual(&clock));
+    let config = world.client_config(Some(&world.client), &clock);
+    clock.set(NOW + 397 * DAY - 60);
+    shake(&config, &serving).expect("in, for another minute");
+    clock.set(NOW + 397 * DAY + 60);
+    assert!(matches!(refusal(shake(&config, &serving)), Refusal::Expired { .. }));
+
+    clock.set(NOW);
+    shake(&config, &serving).expect("in");
+    let resumed = |policy| shake(&config, policy).expect("in").server.handshake_kind() == Some(HandshakeKind::Resumed);
+    assert!(resumed(&serving));
+    assert!(!resumed(&policy(world.mutual(&clock))), "another policy has other ticket keys");
+}
+
+#[test]
+fn tls12_has_no_second_way_to_resume() {
+    let (world, clock) = (World::new(), Clock::at(NOW));
+    let serving = policy(world.mutual(&clock));
+    let trust = ServerTrust::new(&[world.ca()], &aws_lc_rs::default_provider()).expect("a CA");
+    let config = client_config(trust, Some(&world.client), &clock, &[&rustls::version::TLS12]);
+    let mut config = (*config).clone();
+    config.resumption = rustls::client::Resumption::in_memory_sessions(8)
+        .tls12_resumption(rustls::client::Tls12Resumption::SessionIdOnly);
+    let config = std::sync::Arc::new(config);
+    for _ in 0..2 {
+        let done = shake(&config, &serving).expect("in");
+        assert_eq!(done.server.protocol_version(), Some(ProtocolVersion::TLSv1_2));
+        assert_eq!(done.server.handshake_kind(), Some(HandshakeKind::Full));
+    }
+}
