@@ -3,11 +3,15 @@
 //! A run is a [`schedule::Schedule`] and a [`workload::Mix`]; what it measured is a [`histogram::Recorder`]; what is said
 //! about it is a [`report::Report`], from which every output is made.
 
+pub mod client;
 pub mod compare;
+pub mod dialect;
 pub mod histogram;
 pub mod outcome;
+pub mod plan;
 pub mod random;
 pub mod report;
+pub mod runner;
 pub mod schedule;
 pub mod slo;
 pub mod tally;
