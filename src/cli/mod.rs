@@ -1,4 +1,53 @@
 //! Arguments to a validated configuration, then run: one file a subcommand.
 
+mod address;
+mod client;
+mod connect;
 pub mod development;
+mod failure;
 pub mod files;
+mod hints;
+mod logging;
+mod serve;
+mod signals;
+mod tls_options;
+mod units;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+pub use failure::Failure;
+
+/// A TLS server and a TLS-first load harness on one event loop.
+#[derive(Debug, Parser)]
+#[command(name = "latchkey", version, max_term_width = 100, propagate_version = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Serve(serve::ServeArgs),
+    Connect(connect::ConnectArgs),
+}
+
+/// Runs the program: parses the arguments of this process and does what they say.
+///
+/// Exit codes: 0 when all went well (a server: drained after SIGTERM or SIGINT), 2 for bad usage or configuration,
+/// 1 for anything else.
+#[must_use]
+pub fn run() -> ExitCode {
+    let result = match Cli::parse().command {
+        Command::Serve(args) => serve::run(&args),
+        Command::Connect(args) => connect::run(&args),
+    };
+    match result {
+        Ok(code) => code,
+        Err(failure) => {
+            eprintln!("latchkey: {failure}");
+            failure.exit_code()
+        }
+    }
+}

@@ -2,14 +2,17 @@
 
 #[allow(clippy::module_inception)]
 mod connection;
+mod effects;
 mod framing;
 mod id;
+mod linked;
 mod plaintext;
 mod replies;
 mod scratch;
 mod service;
 
 pub use connection::{Connection, Phase, Transmitted};
+pub use effects::{Dial, Effect, Effects, Link};
 pub use framing::Turn;
 pub use id::PeerId;
 pub use replies::{Completion, Deferred, Mailbox, Replies};

@@ -1,6 +1,6 @@
 //! A run, decided: everything that the threads of a run share and none of them changes.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
@@ -12,6 +12,7 @@ use rustls::pki_types::ServerName;
 use super::dialect::{Dialect, Phrases};
 use super::schedule::Schedule;
 use super::workload::Mix;
+use crate::net::Address;
 use crate::protocol::resp::ReplyScanner;
 use crate::tls::Session;
 
@@ -21,7 +22,7 @@ pub struct Plan {
     /// What is said on each connection.
     pub language: Language,
     /// Where to.
-    pub target: SocketAddr,
+    pub target: Address,
     /// How connections are encrypted; `None` for plain ones.
     pub tls: Option<TlsPlan>,
     /// Virtual clients, each with at most one connection, over all threads.

@@ -5,12 +5,13 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::effects::UNSPECIFIED;
 use super::peers::Peer;
 use super::{Server, touch};
 use crate::connection::{Connection, PeerInfo, Service, Turn};
 use crate::metrics::Disconnect;
 use crate::net::{AcceptError, Net};
-use crate::tls::Session;
+use crate::tls::{ServerPolicy, Session};
 
 /// How long accepting pauses when the process is out of descriptors: no event tells when one is free again.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -34,15 +35,21 @@ pub struct ListenerConfig {
 pub enum Security {
     /// Not at all.
     Plain,
-    /// By TLS with this configuration.
-    Tls(Arc<rustls::ServerConfig>),
+    /// By TLS under this policy.
+    Tls(Arc<ServerPolicy>),
 }
 
 impl Security {
-    fn session(&self) -> Result<Session, rustls::Error> {
+    /// Whether bytes are encrypted.
+    #[must_use]
+    pub fn is_tls(&self) -> bool {
+        matches!(self, Self::Tls(_))
+    }
+
+    fn session(&self) -> Session {
         match self {
-            Self::Plain => Ok(Session::plain()),
-            Self::Tls(config) => Session::server(Arc::clone(config)),
+            Self::Plain => Session::plain(),
+            Self::Tls(policy) => Session::accept(Arc::clone(policy)),
         }
     }
 }
@@ -56,6 +63,7 @@ pub(super) struct Listeners<N: Net> {
 
 struct Listener<N: Net> {
     socket: N::Listener,
+    bound: SocketAddr,
     config: ListenerConfig,
     /// Connections may be waiting: accepting has not met the end of the backlog since the last event.
     ready: bool,
@@ -66,13 +74,14 @@ impl<N: Net> Listeners<N> {
         let mut all = Vec::with_capacity(configs.len());
         for (index, config) in configs.into_iter().enumerate() {
             let socket = net.listen(config.address, TOKENS + index).map_err(|error| (index, error))?;
-            all.push(Listener { socket, config, ready: true });
+            let bound = net.local_address(&socket).map_err(|error| (index, error))?;
+            all.push(Listener { socket, bound, config, ready: true });
         }
         Ok(Self { all, paused_until: None })
     }
 
-    pub(super) fn addresses(&self, net: &N) -> io::Result<Vec<SocketAddr>> {
-        self.all.iter().map(|listener| net.local_address(&listener.socket)).collect()
+    pub(super) fn addresses(&self) -> Vec<SocketAddr> {
+        self.all.iter().map(|listener| listener.bound).collect()
     }
 
     /// Whether `token` names a listener, which then has connections waiting.
@@ -146,7 +155,7 @@ impl<N: Net, S: Service> Server<N, S> {
         security: &Security,
         idle_timeout: Option<Duration>,
     ) {
-        let open = self.peers.len();
+        let open = self.peers.accepted();
         let refusal = (open >= self.limits.connections).then_some(Disconnect::Refused);
         self.metrics.refused += u64::from(refusal.is_some());
         if open >= self.limits.connections + self.limits.refusals {
@@ -154,24 +163,34 @@ impl<N: Net, S: Service> Server<N, S> {
             return;
         }
         let id = self.peers.next_id();
-        let session = match (security.session(), self.net.register(&mut socket, id.token())) {
-            (Ok(session), Ok(())) => session,
-            (Err(error), _) => return tracing::warn!(%error, "a TLS session cannot be made"),
-            (_, Err(error)) => return tracing::warn!(%error, "a socket cannot be watched"),
-        };
-        let info = PeerInfo { id, listener, address, identity: None };
+        if let Err(error) = self.net.register(&mut socket, id.token()) {
+            return tracing::warn!(%error, "a socket cannot be watched");
+        }
+        let local = self.local_address(listener, &socket);
+        let info = PeerInfo::new(id, listener, address, local);
         let mut turn = Turn {
             service: &mut self.service,
             scratch: &mut self.scratch,
             metrics: &mut self.metrics,
             limits: &self.limits,
             mailbox: &self.mailbox,
+            effects: &mut self.effects,
             now: self.now,
         };
-        let connection = Connection::new(session, info, idle_timeout, refusal, &mut turn);
+        let connection = Connection::new(security.session(), info, idle_timeout, refusal, &mut turn);
         self.peers.insert(Peer::new(socket, connection));
         if let Some(peer) = self.peers.get_mut(id) {
             touch(peer, &mut self.touched);
+        }
+        self.apply_effects();
+    }
+
+    /// What a client connected to; asked of the system only where the listener's own address does not tell.
+    fn local_address(&self, listener: usize, socket: &N::Socket) -> SocketAddr {
+        let bound = self.listeners.all.get(listener).map(|listener| listener.bound);
+        match bound.filter(|bound| !bound.ip().is_unspecified()) {
+            Some(bound) => bound,
+            None => self.net.local_address_of(socket).unwrap_or_else(|_| bound.unwrap_or(UNSPECIFIED)),
         }
     }
 }

@@ -5,6 +5,7 @@
 
 pub mod authority;
 mod certificate;
+mod client;
 mod identity;
 mod key_exchange;
 mod outgoing;
@@ -12,7 +13,6 @@ mod pem;
 mod policy;
 mod resolver;
 mod revocation;
-mod self_check;
 mod session;
 #[cfg(test)]
 pub(crate) mod testing;
@@ -20,11 +20,11 @@ mod tickets;
 mod trust;
 
 pub use certificate::{Certificate, Unreadable, date, fingerprint, hex};
+pub use client::{ClientError, ClientOptions, ClientPolicy};
 pub use identity::{Anchor, AnchorKind, Identity};
 pub use key_exchange::{PostQuantum, is_post_quantum};
 pub use outgoing::Outgoing;
 pub use pem::{PemError, Source};
 pub use policy::{Choice, ClientAuth, Handshake, PolicyError, PolicyOptions, ServerPolicy, TlsMin};
-pub use self_check::self_handshake;
 pub use session::{Agreement, Received, Session};
 pub use trust::{ClientTrust, Refusal, ServerTrust, TrustError, Witness};

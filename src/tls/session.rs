@@ -24,9 +24,18 @@ use rustls::unbuffered::{
     ConnectionState, EncodeError, EncodeTlsData, EncryptError, UnbufferedConnectionCommon, UnbufferedStatus,
     WriteTraffic,
 };
-use rustls::{ClientConfig, CommonState, ServerConfig};
+use rustls::{ClientConfig, CommonState};
 
+use super::certificate::Unreadable;
+use super::identity::Identity;
+use super::key_exchange::is_post_quantum;
 use super::outgoing::Outgoing;
+use super::policy::{Choice, ServerPolicy};
+use super::trust::{Refusal, Witness};
+
+/// A ClientHello longer than this is not looked into before the handshake. With X25519MLKEM768 and a ticket that holds
+/// a client's chain it has some 4 KiB.
+const HELLO_BYTES: usize = 16 << 10;
 
 /// One connection's state of encryption.
 pub struct Session {
@@ -34,10 +43,14 @@ pub struct Session {
     handshaking: bool,
     peer_closed: bool,
     failed: bool,
+    /// What the handshake found out about the client's certificate.
+    witness: Option<Witness>,
 }
 
 enum Kind {
     Plain,
+    /// A client has connected; how to handshake with it is decided when its ClientHello is complete.
+    Hello(Arc<ServerPolicy>),
     Server(UnbufferedServerConnection),
     Client(UnbufferedClientConnection),
 }
@@ -63,16 +76,14 @@ pub struct Agreement {
     /// The cipher suite.
     pub suite: rustls::CipherSuite,
     /// The key-exchange group; `None` for a TLS 1.2 resumption, which exchanges no keys.
-    pub group: Option<rustls::NamedGroup>,
+    pub group: Option<&'static dyn SupportedKxGroup>,
 }
 
 impl Agreement {
     /// Whether the keys were agreed without a post-quantum part.
     #[must_use]
     pub fn is_classical(&self) -> bool {
-        use rustls::NamedGroup::{MLKEM512, MLKEM768, MLKEM1024, X25519MLKEM768, secp256r1MLKEM768};
-        let post_quantum = [X25519MLKEM768, secp256r1MLKEM768, MLKEM512, MLKEM768, MLKEM1024];
-        self.group.is_some_and(|group| !post_quantum.contains(&group))
+        self.group.is_some_and(|group| !is_post_quantum(group))
     }
 }
 
@@ -83,9 +94,10 @@ impl Session {
         Self::new(Kind::Plain, false)
     }
 
-    /// The server's end of a new connection.
-    pub fn server(config: Arc<ServerConfig>) -> Result<Self, rustls::Error> {
-        Ok(Self::new(Kind::Server(UnbufferedServerConnection::new(config)?), true))
+    /// The server's end of a new connection, under the policy of its listener.
+    #[must_use]
+    pub fn accept(policy: Arc<ServerPolicy>) -> Self {
+        Self::new(Kind::Hello(policy), true)
     }
 
     /// The client's end of a new connection to `name`. Call [`receive`](Self::receive) with no bytes to get the
@@ -95,7 +107,7 @@ impl Session {
     }
 
     fn new(kind: Kind, handshaking: bool) -> Self {
-        Self { kind, handshaking, peer_closed: false, failed: false }
+        Self { kind, handshaking, peer_closed: false, failed: false, witness: None }
     }
 
     /// Takes `input`, all the bytes of the peer that are retained and new; gives each piece of plaintext to `deliver`
@@ -104,17 +116,50 @@ impl Session {
         if self.failed || self.peer_closed {
             return Received { consumed: input.len(), opened: false, error: None };
         }
+        if let Err(error) = self.begin(input) {
+            self.failed = true;
+            return Received { consumed: input.len(), opened: false, error: Some(error) };
+        }
         let mut flags = Flags { handshaking: &mut self.handshaking, peer_closed: &mut self.peer_closed };
         let received = match &mut self.kind {
             Kind::Plain => {
                 deliver(input);
                 Received { consumed: input.len(), opened: false, error: None }
             }
+            // The ClientHello is not complete: all of it stays retained.
+            Kind::Hello(_) => Received { consumed: 0, opened: false, error: None },
             Kind::Server(connection) => drive(&mut **connection, &mut flags, input, output, deliver),
             Kind::Client(connection) => drive(&mut **connection, &mut flags, input, output, deliver),
         };
         self.failed = received.error.is_some();
         received
+    }
+
+    /// Begins the handshake that the policy chooses for this ClientHello, once it is complete.
+    fn begin(&mut self, input: &[u8]) -> Result<(), rustls::Error> {
+        let Kind::Hello(policy) = &self.kind else { return Ok(()) };
+        let handshake = match policy.choose(input) {
+            // Each look begins at the first byte, so a hello that trickles in may not be long.
+            Choice::NeedMore if input.len() < HELLO_BYTES => return Ok(()),
+            Choice::NeedMore => policy.begin(),
+            Choice::Start(handshake) => handshake,
+        };
+        self.kind = Kind::Server(UnbufferedServerConnection::new(handshake.config)?);
+        self.witness = handshake.witness;
+        Ok(())
+    }
+
+    /// Whose connection this is, once the handshake is done; `None` when the client showed no certificate. To be asked
+    /// once: what the handshake knew is forgotten then.
+    pub fn identify(&mut self) -> Result<Option<Identity>, Unreadable> {
+        let Some(witness) = self.witness.take() else { return Ok(None) };
+        witness.identify(self.common().and_then(CommonState::peer_certificates))
+    }
+
+    /// Why the client's certificate was refused, where that is what broke the handshake.
+    #[must_use]
+    pub fn refusal(&self) -> Option<Refusal> {
+        self.witness.as_ref().and_then(Witness::refusal)
     }
 
     /// Encrypts `plaintext` into `output`. `retained` are the peer's bytes that [`receive`](Self::receive) left
@@ -138,6 +183,7 @@ impl Session {
                 Ok(())
             }
             (Kind::Plain, Message::CloseNotify) => Ok(()),
+            (Kind::Hello(_), _) => Err(rustls::Error::HandshakeNotComplete),
             (Kind::Server(connection), message) => write(&mut **connection, message, retained, output),
             (Kind::Client(connection), message) => write(&mut **connection, message, retained, output),
         };
@@ -178,7 +224,7 @@ impl Session {
             kind: common.handshake_kind()?,
             version: common.protocol_version()?,
             suite: common.negotiated_cipher_suite()?.suite(),
-            group: common.negotiated_key_exchange_group().map(SupportedKxGroup::name),
+            group: common.negotiated_key_exchange_group(),
         })
     }
 
@@ -199,13 +245,13 @@ impl Session {
     pub fn tickets_received(&self) -> u32 {
         match &self.kind {
             Kind::Client(connection) => connection.tls13_tickets_received(),
-            Kind::Plain | Kind::Server(_) => 0,
+            Kind::Plain | Kind::Hello(_) | Kind::Server(_) => 0,
         }
     }
 
     fn common(&self) -> Option<&CommonState> {
         match &self.kind {
-            Kind::Plain => None,
+            Kind::Plain | Kind::Hello(_) => None,
             Kind::Server(connection) => Some(connection),
             Kind::Client(connection) => Some(connection),
         }

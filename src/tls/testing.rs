@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use rustls::crypto::aws_lc_rs;
 use rustls::time_provider::TimeProvider;
-use rustls::{ClientConfig, ClientConnection, RootCertStore, ServerConfig, ServerConnection};
-use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use rustls::{ClientConfig, ClientConnection, ServerConnection};
+use rustls_pki_types::{CertificateDer, UnixTime};
 
 use super::authority::{Authority, Issued, KeyKind, Role, Subject};
 use super::policy::{Choice, Handshake, PolicyOptions, ServerPolicy};
@@ -112,6 +112,15 @@ pub(crate) fn client_config(
     })
 }
 
+/// Both ends of a new connection, as the loop drives them.
+pub(crate) fn sessions() -> (Session, Session) {
+    let (world, clock) = (World::new(), Clock::at(NOW));
+    let policy = ServerPolicy::new(world.options(&clock)).expect("a policy");
+    let name = "localhost".try_into().expect("a name");
+    let client = Session::client(world.client_config(None, &clock), name).expect("a usable configuration");
+    (Session::accept(Arc::new(policy)), client)
+}
+
 /// Both ends of a finished handshake.
 #[derive(Debug)]
 pub(crate) struct Done {
@@ -149,23 +158,4 @@ pub(crate) fn shake(config: &Arc<ClientConfig>, policy: &ServerPolicy) -> Result
         }
     }
     Ok(Done { client, server, witness })
-}
-
-/// A server for `localhost` and a client that trusts it.
-pub(crate) fn configs() -> (Arc<ServerConfig>, Arc<ClientConfig>) {
-    let made = rcgen::generate_simple_self_signed(["localhost".to_string()]).expect("certificate");
-    let certificate: CertificateDer<'static> = made.cert.into();
-    let key = PrivateKeyDer::try_from(made.signing_key.serialize_der()).expect("key");
-    let mut roots = RootCertStore::empty();
-    roots.add(certificate.clone()).expect("root");
-    let server = ServerConfig::builder().with_no_client_auth().with_single_cert(vec![certificate], key);
-    let client = ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
-    (Arc::new(server.expect("server configuration")), Arc::new(client))
-}
-
-/// Both ends of a new connection.
-pub(crate) fn sessions() -> (Session, Session) {
-    let (server, client) = configs();
-    let name = ServerName::try_from("localhost").expect("name");
-    (Session::server(server).expect("server"), Session::client(client, name).expect("client"))
 }

@@ -74,7 +74,7 @@ impl<N: Net> Runner<N> {
         let token = PeerId { key: u32::try_from(index).unwrap_or(u32::MAX), generation: client.generation }.token();
         let turn = index + client.generation as usize;
         let from = turn.checked_rem(self.plan.sources.len()).and_then(|turn| self.plan.sources.get(turn)).copied();
-        let mut socket = self.net.connect(self.plan.target, from).map_err(|error| of_socket(&error))?;
+        let mut socket = self.net.connect(&self.plan.target, from).map_err(|error| of_socket(&error))?;
         self.net.register(&mut socket, token).map_err(|error| of_socket(&error))?;
         Ok(Link {
             socket,
@@ -191,7 +191,7 @@ impl<N: Net> Runner<N> {
                 HandshakeKind::Resumed => made.resumed += 1,
                 HandshakeKind::FullWithHelloRetryRequest => made.retried += 1,
             }
-            made.agreed(agreement.group.and_then(|group| group.as_str()), agreement.suite.as_str());
+            made.agreed(agreement.group.and_then(|group| group.name().as_str()), agreement.suite.as_str());
         }
         if link.resumes && agreement.kind != HandshakeKind::Resumed { Err(Failure::NotResumed) } else { Ok(()) }
     }

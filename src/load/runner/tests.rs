@@ -14,7 +14,8 @@ use crate::net::mio::MioNet;
 use crate::server::{ListenerConfig, Security, Server};
 use crate::services::Echo;
 use crate::timer::Now;
-use crate::tls::testing;
+use crate::tls::testing::{self, Clock, World};
+use crate::tls::{PolicyOptions, ServerPolicy};
 
 /// Echoes, but for every hundredth byte.
 struct Liar(usize);
@@ -37,7 +38,7 @@ fn plan(language: Language, connections: u64, schedule: Schedule) -> Plan {
     let sizes = Sizes::Range(1, 3000);
     Plan {
         language,
-        target: ([127, 0, 0, 1], 0).into(),
+        target: std::net::SocketAddr::from(([127, 0, 0, 1], 0)).into(),
         tls: None,
         connections,
         connect_over: Duration::ZERO,
@@ -69,15 +70,15 @@ fn run(plan: Plan) -> Finding {
 }
 
 /// Runs `plan` against `service` on a port of its own.
-fn run_against<S: Service<Session = ()> + Send>(service: S, config: Option<Arc<rustls::ServerConfig>>, mut plan: Plan) -> Finding {
+fn run_against<S: Service<Session = ()> + Send>(service: S, config: Option<ServerPolicy>, mut plan: Plan) -> Finding {
     let listener = ListenerConfig {
         address: ([127, 0, 0, 1], 0).into(),
-        security: config.map_or(Security::Plain, Security::Tls),
+        security: config.map_or(Security::Plain, |policy| Security::Tls(Arc::new(policy))),
         idle_timeout: None,
     };
     let net = MioNet::new().expect("poller");
     let mut server = Server::new(net, service, vec![listener], Limits::default()).map_err(|(_, e)| e).expect("server");
-    plan.target = server.addresses().expect("addresses")[0];
+    plan.target = server.addresses().expect("addresses")[0].into();
     let handle = server.handle();
     std::thread::scope(|scope| {
         scope.spawn(move || server.run().expect("served"));
@@ -87,13 +88,13 @@ fn run_against<S: Service<Session = ()> + Send>(service: S, config: Option<Arc<r
     })
 }
 
-fn with_tls(mut plan: Plan, resume: Resume) -> (Arc<rustls::ServerConfig>, Plan) {
-    let (server, client) = testing::configs();
-    let mut forgetful = rustls::ClientConfig::clone(&client);
+fn with_tls(mut plan: Plan, resume: Resume) -> (ServerPolicy, Plan) {
+    let (world, clock) = (World::new(), Clock::at(testing::NOW));
+    let mut forgetful = rustls::ClientConfig::clone(&world.client_config(None, &clock));
     forgetful.resumption = rustls::client::Resumption::disabled();
     let server_name = ServerName::try_from("localhost").expect("name");
     plan.tls = Some(TlsPlan { configs: vec![Arc::new(forgetful)], server_name, resume });
-    (server, plan)
+    (ServerPolicy::new(world.options(&clock)).expect("policy"), plan)
 }
 
 #[test]
@@ -154,11 +155,14 @@ fn a_mix_of_handshakes_is_half_resumed() {
 }
 
 #[test]
-fn a_server_that_gives_no_tickets_is_found_out() {
-    let (server, plan) = with_tls(plan(Language::Silent, 1, count(2)), Resume::Tickets);
-    let mut server = rustls::ServerConfig::clone(&server);
-    server.send_tls13_tickets = 0;
-    let tally = run_against(Echo, Some(Arc::new(server)), plan).tally;
+fn a_server_that_does_not_resume_is_found_out() {
+    let (world, clock) = (World::new(), Clock::at(testing::NOW));
+    let (_, mut plan) = with_tls(plan(Language::Silent, 1, count(2)), Resume::Tickets);
+    let config = world.client_config(None, &clock);
+    plan.tls.as_mut().expect("TLS").configs = vec![config];
+    let forgetful = PolicyOptions { reauthenticate_after: Duration::ZERO, ..world.options(&clock) };
+    let policy = ServerPolicy::new(forgetful).expect("policy");
+    let tally = run_against(Echo, Some(policy), plan).tally;
     assert_eq!(tally.failures.nonzero().collect::<Vec<_>>(), [(Failure::NotResumed, 1)]);
 }
 
@@ -172,7 +176,7 @@ fn idle_connections_answer_once_each() {
 #[test]
 fn nobody_at_home_ends_the_run_at_once() {
     let port = std::net::TcpListener::bind("127.0.0.1:0").expect("bound").local_addr().expect("address");
-    let found = run(Plan { target: port, ..plan(Language::Echo, 3, count(10)) });
+    let found = run(Plan { target: port.into(), ..plan(Language::Echo, 3, count(10)) });
     assert_eq!(found.tally.failures.nonzero().collect::<Vec<_>>(), [(Failure::Refused, 3)]);
     assert_eq!(found.connections, (3, 0));
 }
@@ -180,7 +184,7 @@ fn nobody_at_home_ends_the_run_at_once() {
 #[test]
 fn a_certificate_that_is_not_trusted_is_named_as_the_reason() {
     let (_, plan) = with_tls(plan(Language::Echo, 1, count(10)), Resume::Full);
-    let (stranger, _) = testing::configs();
+    let (stranger, _) = with_tls(self::plan(Language::Echo, 1, count(10)), Resume::Full);
     let tally = run_against(Echo, Some(stranger), plan).tally;
     assert_eq!(tally.failures.nonzero().collect::<Vec<_>>(), [(Failure::Certificate, 1)]);
 }

@@ -1,0 +1,165 @@
+//! `latchkey connect`: stdin and stdout over verified TLS.
+
+use std::io::{self, Read, Write};
+use std::process::ExitCode;
+use std::sync::mpsc;
+use std::time::Duration;
+
+use clap::Args;
+use mio::net::TcpStream;
+
+use super::Failure;
+use super::client::{Client, ClientTlsArgs, Input};
+use crate::net::mio::MioNet;
+use crate::net::{Net, Wake};
+
+/// Connect stdin and stdout to a TLS server that is verified
+///
+/// What is typed is sent, what comes back is printed. At the end of stdin the server is told that nothing more will be
+/// sent, and what it still answers is printed.
+#[derive(Debug, Args)]
+pub(super) struct ConnectArgs {
+    /// The server, HOST:PORT
+    #[arg(value_parser = host_and_port)]
+    server: (String, u16),
+    #[command(flatten)]
+    tls: ClientTlsArgs,
+}
+
+/// Parses `HOST:PORT`.
+pub(super) fn host_and_port(text: &str) -> Result<(String, u16), String> {
+    let parsed = text.rsplit_once(':').and_then(|(host, port)| Some((host, port.parse().ok()?)));
+    match parsed {
+        Some((host, port)) if !host.is_empty() => Ok((host.to_owned(), port)),
+        _ => Err("a server is HOST:PORT".into()),
+    }
+}
+
+/// Runs until the server closes.
+pub(super) fn run(args: &ConnectArgs) -> Result<ExitCode, Failure> {
+    let (host, port) = &args.server;
+    let client = Client::connect(host, *port, &args.tls, &[])?;
+    if let Some(agreed) = client.session.agreement() {
+        let group = agreed.group.map_or_else(|| "no key exchange".into(), |group| format!("{:?}", group.name()));
+        eprintln!("connected to {host}:{port}: {:?}, {:?}, {group}; end with Ctrl-D", agreed.version, agreed.suite);
+    }
+    Relay::new(client)?.run()?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Both directions at once: neither may wait for the other, or two full buffers would wait for each other for ever.
+struct Relay {
+    client: Client,
+    socket: TcpStream,
+    net: MioNet,
+    typed: mpsc::Receiver<io::Result<Vec<u8>>>,
+    readable: bool,
+    writable: bool,
+    /// Encrypted bytes that the socket has not taken.
+    unsent: Vec<u8>,
+}
+
+impl Relay {
+    fn new(client: Client) -> Result<Self, Failure> {
+        let mut net = MioNet::new()?;
+        let socket = client.socket.try_clone()?;
+        socket.set_nonblocking(true)?;
+        let mut socket = TcpStream::from_std(socket);
+        net.register(&mut socket, 0)?;
+        let typed = read_stdin(net.waker());
+        Ok(Self { client, socket, net, typed, readable: true, writable: true, unsent: Vec::new() })
+    }
+
+    fn run(&mut self) -> Result<(), Failure> {
+        let mut events = Vec::new();
+        loop {
+            self.transmit()?;
+            if self.readable && self.receive()? == Input::Closed {
+                return Ok(());
+            }
+            let busy = self.readable || self.writable && !self.unsent.is_empty();
+            self.net.poll(&mut events, busy.then_some(Duration::ZERO))?;
+            for event in events.drain(..) {
+                self.readable |= event.readable || event.read_closed;
+                self.writable |= event.writable;
+            }
+        }
+    }
+
+    /// Sends what was typed, a new piece only when the last one is gone.
+    fn transmit(&mut self) -> Result<(), Failure> {
+        while self.writable {
+            if self.unsent.is_empty() {
+                match self.typed.try_recv() {
+                    Ok(piece) => self.encrypt(&piece?)?,
+                    Err(_) => return Ok(()),
+                }
+            }
+            match self.socket.write(&self.unsent) {
+                Ok(count) => drop(self.unsent.drain(..count)),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.writable = false,
+                Err(error) => return Err(broken(&error)),
+            }
+        }
+        Ok(())
+    }
+
+    /// An empty piece is the end of what will be typed.
+    fn encrypt(&mut self, piece: &[u8]) -> Result<(), Failure> {
+        let bytes = match piece {
+            [] => self.client.encrypt_farewell()?,
+            piece => self.client.encrypt(piece)?,
+        };
+        self.unsent.extend_from_slice(&bytes);
+        Ok(())
+    }
+
+    fn receive(&mut self) -> Result<Input, Failure> {
+        let mut bytes = vec![0; 64 << 10];
+        let count = match self.socket.read(&mut bytes) {
+            Ok(count) => count,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                self.readable = false;
+                return Ok(Input::Open);
+            }
+            Err(error) => return Err(broken(&error)),
+        };
+        let mut stdout = io::stdout().lock();
+        let mut printed = Ok(());
+        let mut print = |piece: &[u8]| printed = stdout.write_all(piece);
+        let answer = self.client.decrypt(bytes.get(..count).unwrap_or_default(), &mut print)?;
+        printed.and_then(|()| stdout.flush())?;
+        self.unsent.extend_from_slice(&answer);
+        match (self.client.session.peer_closed(), count) {
+            (true, _) => Ok(Input::Closed),
+            (false, 0) => Err(Failure::Other("the server hung up without saying good-bye".into())),
+            (false, _) => Ok(Input::Open),
+        }
+    }
+}
+
+fn broken(error: &io::Error) -> Failure {
+    Failure::Other(format!("the connection broke: {error}"))
+}
+
+/// Reads stdin on a thread of its own, since nothing else can wait for it and a socket at once.
+#[expect(clippy::disallowed_methods, reason = "it waits for the keyboard; the loop must not")]
+fn read_stdin(wake: Wake) -> mpsc::Receiver<io::Result<Vec<u8>>> {
+    // Bounded, so that a large file does not fill memory while the server is slow to take it.
+    let (pieces, typed) = mpsc::sync_channel(4);
+    std::thread::spawn(move || {
+        loop {
+            let mut bytes = vec![0; 64 << 10];
+            let piece = io::stdin().read(&mut bytes).map(|count| {
+                bytes.truncate(count);
+                bytes
+            });
+            let last = piece.as_ref().map_or(true, Vec::is_empty);
+            if pieces.send(piece).is_err() || last {
+                return wake();
+            }
+            wake();
+        }
+    });
+    typed
+}

@@ -1,0 +1,218 @@
+//! `latchkey serve`: echo and key/value over TLS.
+
+use std::io::Write;
+use std::net::SocketAddr;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::Args;
+use tracing::level_filters::LevelFilter;
+
+use super::address::ListenAddress;
+use super::hints::{self, Reachable};
+use super::logging::Logging;
+use super::tls_options::{TlsArgs, TlsSetup};
+use super::{Failure, signals, units};
+use crate::limits::Limits;
+use crate::net::mio::MioNet;
+use crate::server::{ListenerConfig, Security, Server};
+use crate::services::{Builtin, Protocol};
+
+/// Descriptors that are not connections: standard streams, poller, listeners, files.
+const OWN_DESCRIPTORS: u64 = 32;
+
+/// Serve echo and key/value over TLS
+///
+/// With no listener named, all protocols are served on this machine's loopback address, on the ports shown below.
+/// ADDR is host:port for TLS or plain://host:port without; port 0 picks a free one. For every listener one line goes to
+/// stdout: `listening PROTOCOL tls://HOST:PORT`. Everything else goes to stderr. SIGTERM and SIGINT stop the server
+/// after what was received has been answered.
+#[derive(Debug, Args)]
+pub(super) struct ServeArgs {
+    /// Echo every byte [repeatable; default: 127.0.0.1:20000]
+    #[arg(long, value_name = "ADDR", value_parser = ListenAddress::parse, help_heading = "Listeners")]
+    echo: Vec<ListenAddress>,
+    /// XML-RPC key/value over HTTPS [repeatable; default: 127.0.0.1:15000]
+    #[arg(long, value_name = "ADDR", value_parser = ListenAddress::parse, help_heading = "Listeners")]
+    xmlrpc: Vec<ListenAddress>,
+    /// Allow key/value without TLS on an address that other machines can reach
+    #[arg(long, help_heading = "Listeners")]
+    allow_plain: bool,
+    #[command(flatten)]
+    tls: TlsArgs,
+    #[command(flatten)]
+    limits: LimitArgs,
+    /// Which fault codes XML-RPC clients get
+    #[arg(long, value_enum, default_value = "python", value_name = "STYLE", help_heading = "Protocols")]
+    faults: FaultsArg,
+    /// How much to log on stderr: off, error, warn, info, debug
+    #[arg(long, default_value = "info", value_name = "LEVEL")]
+    log_level: LevelFilter,
+}
+
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+enum FaultsArg {
+    /// What Python's server answers: code 1 and the exception's text
+    Python,
+    /// The standard codes (-32700 and so on)
+    Standard,
+}
+
+/// Bounds on what clients may cost.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Limits")]
+struct LimitArgs {
+    /// Open connections over all listeners [default: what the descriptor limit allows]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    max_connections: Option<u32>,
+    /// From accept to a finished TLS handshake
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = units::time)]
+    handshake_timeout: Duration,
+    /// From the first byte of a request to its last
+    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = units::time)]
+    request_timeout: Duration,
+    /// A client that takes none of the bytes waiting for it
+    #[arg(long, value_name = "TIME", default_value = "1m", value_parser = units::time)]
+    write_timeout: Duration,
+    /// A connection on which nothing is asked, or 'off' [default: 5m on XML-RPC, off elsewhere]
+    #[arg(long, value_name = "TIME", value_parser = units::time_or_off)]
+    idle_timeout: Option<units::TimeOrOff>,
+    /// How long open connections may take to finish after SIGTERM
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = units::time)]
+    drain_timeout: Duration,
+    /// One request, in bytes
+    #[arg(long, value_name = "BYTES", default_value = "64m", value_parser = units::bytes)]
+    max_request: usize,
+    /// Replies waiting for one client, in bytes, before its requests are no longer decoded
+    #[arg(long, value_name = "BYTES", default_value = "1m", value_parser = units::bytes)]
+    max_output: usize,
+    /// Time spent on handshakes in one turn of the loop while established clients wait
+    #[arg(long, value_name = "TIME", default_value = "1ms", value_parser = units::time)]
+    handshake_slice: Duration,
+}
+
+impl LimitArgs {
+    /// The limits, with the number of connections fitted to the descriptors that this process may have.
+    fn limits(&self) -> Result<Limits, Failure> {
+        let descriptors = rlimit::increase_nofile_limit(u64::MAX)
+            .map_err(|error| Failure::Other(format!("the descriptor limit cannot be read: {error}")))?;
+        let defaults = Limits::default();
+        let possible = usize::try_from(descriptors.saturating_sub(OWN_DESCRIPTORS)).unwrap_or(usize::MAX);
+        let possible = possible.saturating_sub(defaults.refusals).max(1);
+        let connections = match self.max_connections {
+            None => possible.min(defaults.connections),
+            Some(wanted) if wanted as usize <= possible => wanted as usize,
+            Some(wanted) => {
+                return Err(Failure::usage(
+                    "--max-connections",
+                    format!(
+                        "{wanted} need more descriptors than the {descriptors} this process may have: raise `ulimit -n`"
+                    ),
+                ));
+            }
+        };
+        Ok(Limits {
+            connections,
+            handshake_timeout: self.handshake_timeout,
+            request_timeout: self.request_timeout,
+            write_timeout: self.write_timeout,
+            drain_timeout: self.drain_timeout,
+            request_bytes: self.max_request,
+            output_bytes: self.max_output,
+            handshake_slice: self.handshake_slice,
+            ..defaults
+        })
+    }
+
+    fn idle_timeout(&self, protocol: Protocol) -> Option<Duration> {
+        // A stock XML-RPC client retries once when an idle connection is gone; other clients may not.
+        let usual = (protocol == Protocol::XmlRpc).then_some(Duration::from_mins(5));
+        self.idle_timeout.map_or(usual, |chosen| chosen.0)
+    }
+}
+
+/// Runs the server until it is told to stop.
+pub(super) fn run(args: &ServeArgs) -> Result<ExitCode, Failure> {
+    let logging = Logging::start(args.log_level);
+    let net = MioNet::new()?;
+    let tls = args.tls.load(&net)?;
+    let limits = args.limits.limits()?;
+    let wanted = args.listeners();
+    let mut protocols = Vec::new();
+    let mut configs = Vec::new();
+    for (protocol, address) in &wanted {
+        protocols.push(*protocol);
+        configs.push(args.configure(*protocol, address, &tls)?);
+    }
+    let mut server = Server::new(net, Builtin::new(protocols.clone()), configs.clone(), limits)
+        .map_err(|(index, error)| cannot_listen(&wanted, index, &error))?;
+    let addresses = server.addresses()?;
+    signals::stop_on_signal(server.handle())?;
+    announce(&protocols, &configs, &addresses)?;
+    if let Some(development) = &tls.development {
+        let with_tls =
+            protocols.iter().zip(&configs).zip(&addresses).filter(|((_, config), _)| config.security.is_tls());
+        let reachable: Vec<_> =
+            with_tls.map(|((protocol, _), address)| Reachable { protocol: *protocol, address: *address }).collect();
+        eprint!("{}", hints::how_to_connect(development, &reachable));
+    }
+    server.run()?;
+    drop(logging);
+    Ok(ExitCode::SUCCESS)
+}
+
+impl ServeArgs {
+    /// What to listen on: what was named, or the recipe's ports.
+    fn listeners(&self) -> Vec<(Protocol, ListenAddress)> {
+        let named = |protocol, addresses: &[ListenAddress]| {
+            addresses.iter().map(|address| (protocol, address.clone())).collect::<Vec<_>>()
+        };
+        let all = [named(Protocol::Echo, &self.echo), named(Protocol::XmlRpc, &self.xmlrpc)].concat();
+        if all.is_empty() {
+            return vec![
+                (Protocol::Echo, ListenAddress::local(20_000)),
+                (Protocol::XmlRpc, ListenAddress::local(15_000)),
+            ];
+        }
+        all
+    }
+
+    fn configure(
+        &self,
+        protocol: Protocol,
+        address: &ListenAddress,
+        tls: &TlsSetup,
+    ) -> Result<ListenerConfig, Failure> {
+        let flag = format!("--{}", protocol.name());
+        let bound = address.resolve(&flag)?;
+        if address.plain && protocol != Protocol::Echo && !bound.ip().is_loopback() && !self.allow_plain {
+            return Err(Failure::usage(
+                &flag,
+                format!("plain://{bound} would show keys and values to the network: use TLS, or give --allow-plain"),
+            ));
+        }
+        let security = if address.plain { Security::Plain } else { Security::Tls(tls.policy(protocol.alpn())?) };
+        Ok(ListenerConfig { address: bound, security, idle_timeout: self.limits.idle_timeout(protocol) })
+    }
+}
+
+fn cannot_listen(wanted: &[(Protocol, ListenAddress)], index: usize, error: &std::io::Error) -> Failure {
+    let Some((protocol, address)) = wanted.get(index) else { return Failure::Other(error.to_string()) };
+    Failure::usage(&format!("--{}", protocol.name()), format!("cannot listen on {address}: {error}"))
+}
+
+/// Says on stdout where the listeners are, for scripts, and on stderr what each demands, for people.
+fn announce(protocols: &[Protocol], configs: &[ListenerConfig], addresses: &[SocketAddr]) -> Result<(), Failure> {
+    let mut stdout = std::io::stdout().lock();
+    for ((protocol, config), address) in protocols.iter().zip(configs).zip(addresses) {
+        let name = protocol.name();
+        let scheme = if config.security.is_tls() { "tls" } else { "plain" };
+        writeln!(stdout, "listening {name} {scheme}://{address}")?;
+        let demands = match &config.security {
+            Security::Plain => "no encryption, no authentication".to_string(),
+            Security::Tls(policy) => policy.describe(),
+        };
+        eprintln!("{name} {scheme}://{address}: {demands}");
+    }
+    Ok(stdout.flush()?)
+}

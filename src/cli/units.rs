@@ -1,0 +1,58 @@
+//! Sizes and times as people write them.
+
+use std::time::Duration;
+
+/// Parses a size in bytes: a number with an optional unit `k`, `m` or `g` (powers of 1024, an added `b` or `ib` is
+/// fine): `65536`, `64k`, `1MiB`.
+pub(super) fn bytes(text: &str) -> Result<usize, String> {
+    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let (number, unit) = text.split_at(digits);
+    let shift = match unit.trim().to_ascii_lowercase().as_str() {
+        "" | "b" => 0,
+        "k" | "kb" | "kib" => 10,
+        "m" | "mb" | "mib" => 20,
+        "g" | "gb" | "gib" => 30,
+        _ => return Err(format!("'{unit}' is no unit of size: use k, m or g")),
+    };
+    let number: usize = number.parse().map_err(|_| "a size is a number of bytes, such as 65536 or 64k".to_string())?;
+    number.checked_mul(1 << shift).ok_or_else(|| "too large".into())
+}
+
+/// Parses a time that must be more than zero: `500ms`, `10s`, `5m`, `1h`.
+pub(super) fn time(text: &str) -> Result<Duration, String> {
+    let time = humantime::parse_duration(text).map_err(|error| format!("{error} (examples: 500ms, 10s, 5m)"))?;
+    if time.is_zero() { Err("must be more than zero".into()) } else { Ok(time) }
+}
+
+/// Parses a time, or `off`.
+pub(super) fn time_or_off(text: &str) -> Result<TimeOrOff, String> {
+    if text == "off" { Ok(TimeOrOff(None)) } else { time(text).map(|time| TimeOrOff(Some(time))) }
+}
+
+/// A time limit that can be switched off.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct TimeOrOff(pub(super) Option<Duration>);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_have_binary_units() {
+        assert_eq!(bytes("65536"), Ok(65_536));
+        assert_eq!(bytes("64k"), Ok(65_536));
+        assert_eq!(bytes("2MiB"), Ok(2 << 20));
+        assert_eq!(bytes("1gb"), Ok(1 << 30));
+        for bad in ["", "k", "1x", "-1", "99999999999999999999", "99999999999999g"] {
+            assert!(bytes(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn times_have_units_and_zero_is_refused() {
+        assert_eq!(time("500ms"), Ok(Duration::from_millis(500)));
+        assert_eq!(time("5m"), Ok(Duration::from_mins(5)));
+        assert!(time("0s").is_err() && time("5").is_err() && time("soon").is_err());
+        assert_eq!(time_or_off("off"), Ok(TimeOrOff(None)));
+    }
+}

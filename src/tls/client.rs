@@ -1,0 +1,98 @@
+//! What a client demands of servers, and what it shows them.
+
+use std::sync::Arc;
+
+use rustls::crypto::aws_lc_rs;
+use rustls::{ClientConfig, SupportedProtocolVersion};
+
+use super::pem::{PemError, Source};
+use super::trust::{Refusal, ServerTrust, TrustError};
+
+/// What the command line, or a program, asks of a TLS client.
+#[derive(Clone, Debug, Default)]
+pub struct ClientOptions {
+    /// Certificates to believe: CAs for what they issue, others as themselves.
+    pub ca: Vec<Source>,
+    /// Believe every server. Anyone can be in between.
+    pub insecure: bool,
+    /// Certificate chain and private key to show when the server asks.
+    pub identity: Option<(Source, Source)>,
+    /// Application protocols, most wanted first (RFC 7301).
+    pub alpn: Vec<Vec<u8>>,
+}
+
+/// Why a client cannot be set up. Every text names the file.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// A PEM file is not what it must be.
+    #[error(transparent)]
+    Pem(#[from] PemError),
+    /// A certificate to believe is not usable.
+    #[error(transparent)]
+    Trust(#[from] TrustError),
+    /// The client's own certificate and key are not usable together.
+    #[error("{certificate} with {key} is not usable as a client identity: {detail}")]
+    Identity {
+        /// The certificate's file.
+        certificate: String,
+        /// The key's file.
+        key: String,
+        /// What is wrong.
+        detail: rustls::Error,
+    },
+    /// rustls or its provider refused the combination.
+    #[error("TLS cannot be set up: {0}")]
+    Tls(#[from] rustls::Error),
+}
+
+/// A client's configuration, and who remembers why a server was refused.
+#[derive(Clone, Debug)]
+pub struct ClientPolicy {
+    config: Arc<ClientConfig>,
+    trust: Arc<ServerTrust>,
+}
+
+impl ClientPolicy {
+    /// Reads what a client needs. X25519MLKEM768 is offered first, classical groups after it.
+    pub fn new(options: &ClientOptions) -> Result<Self, ClientError> {
+        Self::with_versions(options, rustls::ALL_VERSIONS)
+    }
+
+    /// As [`new`](Self::new), for these protocol versions only.
+    pub fn with_versions(
+        options: &ClientOptions,
+        versions: &[&'static SupportedProtocolVersion],
+    ) -> Result<Self, ClientError> {
+        let provider = Arc::new(aws_lc_rs::default_provider());
+        let trust = match options.insecure {
+            true => ServerTrust::insecure(&provider),
+            false => ServerTrust::new(&options.ca, &provider)?,
+        };
+        let builder = ClientConfig::builder_with_provider(provider)
+            .with_protocol_versions(versions)?
+            .dangerous()
+            .with_custom_certificate_verifier(trust.clone());
+        let mut config = match &options.identity {
+            None => builder.with_no_client_auth(),
+            Some((certificate, key)) => {
+                builder.with_client_auth_cert(certificate.certificates()?, key.private_key()?).map_err(|detail| {
+                    ClientError::Identity { certificate: certificate.name.clone(), key: key.name.clone(), detail }
+                })?
+            }
+        };
+        config.alpn_protocols.clone_from(&options.alpn);
+        Ok(Self { config: Arc::new(config), trust })
+    }
+
+    /// The configuration for connections.
+    #[must_use]
+    pub fn config(&self) -> Arc<ClientConfig> {
+        Arc::clone(&self.config)
+    }
+
+    /// Why a server was refused last, in full.
+    #[must_use]
+    pub fn refusal(&self) -> Option<Refusal> {
+        self.trust.refusal()
+    }
+}

@@ -1,0 +1,166 @@
+//! The house rules that a machine can check.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// The floors, from the ground up. A module imports from lower floors and from itself.
+const FLOORS: [&[&str]; 7] = [
+    &["limits", "metrics", "timer", "value"],
+    &["net", "disk"],
+    &["tls", "store", "access"],
+    &["protocol"],
+    &["connection"],
+    &["services", "server", "load", "client"],
+    &["cli"],
+];
+
+/// Lines a source file may have. A room that needs more is two rooms.
+const LINES: usize = 600;
+
+/// Words that promise work instead of doing it.
+const BANNED: [&str; 4] = ["TODO", "FIXME", "XXX:", "HACK"];
+
+#[test]
+fn imports_point_down() {
+    let mut wrong = Vec::new();
+    for file in files("src", "rs") {
+        let Some(room) = room_of(&file) else { continue };
+        let floor = floor_of(&room).unwrap_or_else(|| panic!("{}: '{room}' stands on no floor", file.display()));
+        for (number, line) in code_lines(&file) {
+            for target in imported_rooms(&line) {
+                if target != room && floor_of(&target).is_some_and(|below| below >= floor) {
+                    wrong.push(format!("{}:{number}: {room} imports {target}", file.display()));
+                }
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "imports must point down:\n{}", wrong.join("\n"));
+}
+
+#[test]
+fn absences_hold() {
+    // Why each is absent stands in ARCHITECTURE.md.
+    let absences: [(&str, &[&str]); 4] = [
+        ("src/protocol", &["rustls", "mio", "std::net", "std::fs", "std::thread"]),
+        ("src/store", &["rustls", "mio", "std::net", "std::fs", "std::thread"]),
+        ("src/connection", &["mio", "std::net::Tcp", "std::fs", "std::thread"]),
+        ("src/tls", &["mio", "std::net::Tcp", "std::fs", "std::thread"]),
+    ];
+    let mut wrong = Vec::new();
+    for (folder, names) in absences {
+        for file in files(folder, "rs") {
+            for (number, line) in code_lines(&file) {
+                if names.iter().any(|name| line.trim_start().starts_with(&format!("use {name}"))) {
+                    wrong.push(format!("{}:{number}: {}", file.display(), line.trim()));
+                }
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "these rooms must not know of these things:\n{}", wrong.join("\n"));
+}
+
+#[test]
+fn only_the_session_drives_tls_connections() {
+    for file in files("src", "rs").into_iter().filter(|file| !file.starts_with("src/tls")) {
+        let text = fs::read_to_string(&file).expect("source");
+        assert!(!text.contains("process_tls_records"), "{} drives a TLS connection", file.display());
+    }
+}
+
+#[test]
+fn files_are_rooms_not_halls() {
+    let mut long = Vec::new();
+    for folder in ["src", "tests", "benches", "examples"] {
+        for file in files(folder, "rs") {
+            let lines = fs::read_to_string(&file).expect("source").lines().count();
+            if lines > LINES {
+                long.push(format!("{}: {lines} lines", file.display()));
+            }
+        }
+    }
+    assert!(long.is_empty(), "over {LINES} lines:\n{}", long.join("\n"));
+}
+
+#[test]
+fn nothing_is_promised_instead_of_done() {
+    let mut found = Vec::new();
+    for (folder, kind) in [("src", "rs"), ("benches", "rs"), ("examples", "rs"), (".", "md"), ("docs", "md")] {
+        for file in files(folder, kind) {
+            for (number, line) in fs::read_to_string(&file).expect("text").lines().enumerate() {
+                if BANNED.iter().any(|word| line.contains(word)) {
+                    found.push(format!("{}:{}: {line}", file.display(), number + 1));
+                }
+            }
+        }
+    }
+    assert!(found.is_empty(), "{}", found.join("\n"));
+}
+
+#[test]
+fn documents_name_symbols_not_line_numbers() {
+    for file in files(".", "md").into_iter().chain(files("docs", "md")) {
+        for (number, line) in fs::read_to_string(&file).expect("text").lines().enumerate() {
+            let mut behind = line.match_indices(".rs:").filter_map(|(at, cite)| line[at + cite.len()..].chars().next());
+            assert!(!behind.any(|c| c.is_ascii_digit()), "{}:{}: line numbers rot", file.display(), number + 1);
+        }
+    }
+}
+
+/// The module of the crate root that a file belongs to; `None` for the roots themselves.
+fn room_of(file: &Path) -> Option<String> {
+    let first = file.strip_prefix("src").ok()?.components().next()?.as_os_str().to_str()?;
+    (!["lib.rs", "main.rs"].contains(&first)).then(|| first.trim_end_matches(".rs").to_string())
+}
+
+fn floor_of(room: &str) -> Option<usize> {
+    FLOORS.iter().position(|rooms| rooms.contains(&room))
+}
+
+/// What a line names behind `crate::`.
+fn imported_rooms(line: &str) -> Vec<String> {
+    let mut rooms = Vec::new();
+    for (at, root) in line.match_indices("crate::") {
+        let rest = &line[at + root.len()..];
+        match rest.strip_prefix('{') {
+            Some(list) => rooms.extend(list.split([',', '}']).map(|item| first_word(item.trim()))),
+            None => rooms.push(first_word(rest)),
+        }
+    }
+    rooms
+}
+
+fn first_word(text: &str) -> String {
+    text.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect()
+}
+
+/// The lines of a file that are neither comments nor unit tests, with their numbers.
+fn code_lines(file: &Path) -> Vec<(usize, String)> {
+    let of_tests = file.components().any(|part| {
+        let part = part.as_os_str().to_str().unwrap_or_default();
+        matches!(part.trim_end_matches(".rs"), "tests" | "testing")
+    });
+    if of_tests {
+        return Vec::new();
+    }
+    let text = fs::read_to_string(file).expect("source");
+    let lines = text.lines().enumerate().take_while(|(_, line)| *line != "mod tests {");
+    lines.filter(|(_, line)| !line.trim_start().starts_with("//")).map(|(n, line)| (n + 1, line.to_string())).collect()
+}
+
+/// All files below `folder` with the extension `kind`; of `.` only the files right in it.
+fn files(folder: &str, kind: &str) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    let Ok(entries) = fs::read_dir(folder) else { return found };
+    for path in entries.map(|entry| entry.expect("entry").path()) {
+        let path = path.strip_prefix("./").map(Path::to_path_buf).unwrap_or(path);
+        if path.is_dir() {
+            if folder != "." {
+                found.extend(files(path.to_str().expect("name"), kind));
+            }
+        } else if path.extension().is_some_and(|extension| extension == kind) {
+            found.push(path);
+        }
+    }
+    found.sort();
+    found
+}
