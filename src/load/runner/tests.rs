@@ -34,13 +34,13 @@ impl Service for Liar {
     }
 }
 
-/// A clock on which a second passes whenever it is looked at: every ticket is old.
+/// A clock on which a minute passes whenever it is looked at: every ticket is old.
 #[derive(Debug)]
 struct Hasty(std::sync::atomic::AtomicU64);
 
 impl rustls::time_provider::TimeProvider for Hasty {
     fn current_time(&self) -> Option<rustls::pki_types::UnixTime> {
-        let now = self.0.fetch_add(1, Ordering::Relaxed);
+        let now = self.0.fetch_add(60, Ordering::Relaxed);
         Some(rustls::pki_types::UnixTime::since_unix_epoch(Duration::from_secs(now)))
     }
 }
@@ -169,10 +169,10 @@ fn a_mix_of_handshakes_is_half_resumed() {
 fn a_server_that_does_not_resume_is_found_out() {
     let (world, clock_of_client) = (World::new(), Clock::at(testing::NOW));
     let (_, mut plan) = with_tls(plan(Language::Silent, 1, count(2)), Resume::Tickets);
-    let config = world.client_config(None, &clock_of_client);
+    let config = world.client_config(Some(&world.client), &clock_of_client);
     plan.tls.as_mut().expect("TLS").configs = vec![config];
     let clock = Arc::new(Hasty(testing::NOW.into()));
-    let forgetful = PolicyOptions { reauthenticate_after: Duration::ZERO, clock, ..world.options(&clock_of_client) };
+    let forgetful = PolicyOptions { reauthenticate_after: Duration::ZERO, clock, ..world.mutual(&clock_of_client) };
     let policy = ServerPolicy::new(forgetful).expect("policy");
     let tally = run_against(Echo, Some(policy), plan).tally;
     assert_eq!(tally.failures.nonzero().collect::<Vec<_>>(), [(Failure::NotResumed, 1)]);
