@@ -58,7 +58,7 @@ fn read(flag: &str, path: &Path) -> Result<Source, Failure> {
     files::read(path).map_err(|error| Failure::usage(flag, error))
 }
 
-fn system_cas() -> Result<Source, Failure> {
+pub(super) fn system_cas() -> Result<Source, Failure> {
     let named = std::env::var_os("SSL_CERT_FILE").map(PathBuf::from);
     let usual = || SYSTEM_CAS.iter().map(PathBuf::from).find(|path| path.exists());
     let path = named.or_else(usual).ok_or_else(|| {

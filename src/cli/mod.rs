@@ -7,6 +7,7 @@ pub mod development;
 mod failure;
 pub mod files;
 mod hints;
+mod load;
 mod logging;
 mod serve;
 mod signals;
@@ -31,17 +32,19 @@ struct Cli {
 enum Command {
     Serve(serve::ServeArgs),
     Connect(connect::ConnectArgs),
+    Load(load::LoadArgs),
 }
 
 /// Runs the program: parses the arguments of this process and does what they say.
 ///
 /// Exit codes: 0 when all went well (a server: drained after SIGTERM or SIGINT), 2 for bad usage or configuration,
-/// 1 for anything else.
+/// 3 and 4 for a load run that was not what was asked for or missed an objective, 1 for anything else.
 #[must_use]
 pub fn run() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Serve(args) => serve::run(&args),
         Command::Connect(args) => connect::run(&args),
+        Command::Load(args) => load::run(&args),
     };
     match result {
         Ok(code) => code,

@@ -130,8 +130,10 @@ pub struct Facts {
     pub connections: (u64, u64),
     /// The busiest thread's part of its time that it ran or waited for a processor, 0 to 1.
     pub busy: f64,
-    /// Whether requests were sent later than they were due although a connection was free for them.
+    /// Whether many requests were sent later than they were due although a connection was free for them.
     pub late: bool,
+    /// Whether many requests were sent later than they were due for whatever reason.
+    pub behind: bool,
 }
 
 /// Why a run is not what was asked for.
@@ -172,10 +174,11 @@ const SATURATED: f64 = 0.95;
 impl Facts {
     /// Whether the harness, not the server, set the pace.
     ///
-    /// A thread with no time left is a bottleneck if it was late, or if a closed loop let it set the pace.
+    /// It did if it was late by its own fault, or if it had no time left: behind its schedule, or in a closed loop, where
+    /// it goes as fast as it can.
     #[must_use]
     pub fn client_bound(&self) -> bool {
-        self.busy >= SATURATED && (self.due.is_none() || self.late)
+        self.late || self.busy >= SATURATED && (self.due.is_none() || self.behind)
     }
 
     /// Everything that makes the run something else than what was asked for.
@@ -246,6 +249,7 @@ mod tests {
         connections: (50, 50),
         busy: 0.4,
         late: false,
+        behind: false,
     };
 
     #[test]
@@ -272,8 +276,9 @@ mod tests {
             (Facts { connections: (50, 49), ..GOOD }, vec![Problem::SentLess]),
             (Facts { failed: 1, ..GOOD }, vec![Problem::Errors]),
             (Facts { busy: 0.99, ..GOOD }, vec![]),
-            (Facts { late: true, ..GOOD }, vec![]),
-            (Facts { busy: 0.99, late: true, ..GOOD }, vec![Problem::ClientBound]),
+            (Facts { late: true, ..GOOD }, vec![Problem::ClientBound]),
+            (Facts { behind: true, ..GOOD }, vec![]),
+            (Facts { busy: 0.99, behind: true, ..GOOD }, vec![Problem::ClientBound]),
             (Facts { busy: 0.99, due: None, ..GOOD }, vec![Problem::ClientBound]),
             (Facts { due: Some(0), sent: 0, answered: 0, ..GOOD }, vec![Problem::Nothing]),
         ];

@@ -179,15 +179,11 @@ pub struct Progress {
     pub open: AtomicU64,
     /// Threads that have begun with their requests.
     pub running: AtomicU64,
-    stop: AtomicBool,
+    /// Set, it ends the run early.
+    pub stop: Arc<AtomicBool>,
 }
 
 impl Progress {
-    /// Ends the run early.
-    pub fn stop(&self) {
-        self.stop.store(true, Ordering::Relaxed);
-    }
-
     /// Whether the run is to end.
     #[must_use]
     pub fn is_stopping(&self) -> bool {

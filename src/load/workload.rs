@@ -5,6 +5,7 @@
 mod values;
 mod zipf;
 
+use std::fmt;
 use std::str::FromStr;
 
 pub use values::Values;
@@ -157,7 +158,40 @@ impl FromStr for Sizes {
     }
 }
 
+impl fmt::Display for Distribution {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Uniform => f.write_str("uniform"),
+            Self::Sequential => f.write_str("sequential"),
+            Self::Zipf { exponent } => write!(f, "zipf:{exponent}"),
+            Self::HotSet { keys, operations } => write!(f, "hot:{}%:{}%", keys * 100.0, operations * 100.0),
+        }
+    }
+}
+
+impl fmt::Display for Sizes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Fixed(size) => size.fmt(f),
+            Self::Range(low, high) => write!(f, "{low}-{high}"),
+            Self::Weighted(items) => {
+                let items: Vec<_> = items.iter().map(|(size, weight)| format!("{size}:{weight}")).collect();
+                f.write_str(&items.join(","))
+            }
+        }
+    }
+}
+
 impl Sizes {
+    /// The shortest value.
+    #[must_use]
+    pub fn shortest(&self) -> usize {
+        match self {
+            Self::Fixed(size) | Self::Range(size, _) => *size,
+            Self::Weighted(items) => items.iter().map(|(size, _)| *size).min().unwrap_or(0),
+        }
+    }
+
     /// The longest value.
     #[must_use]
     pub fn longest(&self) -> usize {

@@ -17,7 +17,7 @@ use crate::load::tally::{self, Tally};
 /// The version of the fields below.
 pub const SCHEMA: u32 = 1;
 
-/// A whole run. Everything is of the measured part, without the warm-up.
+/// A whole run. Unless said otherwise everything is of the measured part, without the warm-up.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Report {
     /// [`SCHEMA`].
@@ -52,7 +52,7 @@ pub struct Report {
     pub latency_us: Percentiles,
     /// From when a request was sent to its answer.
     pub service_us: Percentiles,
-    /// Handshakes of all connections made in the measured part.
+    /// Handshakes of all connections; with `handshake`, of the measured part only.
     pub handshakes: Handshakes,
     /// Bytes written to sockets, TLS included.
     pub bytes_sent: u64,
@@ -63,9 +63,9 @@ pub struct Report {
     pub idle: Option<Idle>,
     /// Whether this program, not the server, set the pace.
     pub client_bound: bool,
-    /// The busiest thread's part of the time that it ran or waited for a processor, 0 to 1.
+    /// The busiest thread's part of the time that it had something to do, 0 to 1.
     pub client_busy: f64,
-    /// Processor time of all threads in the measured part.
+    /// Processor time of all threads over the whole run.
     pub client_cpu_s: f64,
     /// `pass`, `not_as_asked` or `slo_missed`.
     pub verdict: Verdict,
@@ -315,6 +315,7 @@ pub(in crate::load) mod tests {
             connections: (50, 50),
             busy: 0.41,
             late: false,
+            behind: false,
         };
         let context = Context {
             started_unix_ms: 1_700_000_000_000,

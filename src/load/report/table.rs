@@ -49,6 +49,14 @@ fn totals(report: &Report, text: &mut String) {
     );
 }
 
+/// Rows of percentiles under their heading.
+#[must_use]
+pub fn render_times(rows: &[(&str, Percentiles)]) -> String {
+    let mut text = String::new();
+    times(rows, &mut text);
+    text
+}
+
 fn times(rows: &[(&str, Percentiles)], text: &mut String) {
     let heading = ["p50", "p90", "p99", "p99.9", "max", "mean"];
     let _ = write!(text, "{:18}", "");
