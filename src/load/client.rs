@@ -230,7 +230,8 @@ fn write_all(socket: &mut impl Write, bytes: &[u8]) -> Result<usize, Failure> {
 
 impl Replies {
     fn deliver(&mut self, plaintext: &[u8], phrases: &Phrases, answers: &mut Vec<(Request, Answer)>) {
-        if self.failure.is_some() {
+        // Where nothing is asked, what a server says of its own accord (a greeting, a refusal) is no answer.
+        if self.failure.is_some() || matches!(self.dialect, Dialect::Silent) {
             return;
         }
         if self.undecoded.is_empty() {

@@ -115,7 +115,7 @@ pub fn compare(a: &[Report], b: &[Report]) -> Comparison {
     let within_run = a.len() < 2 || b.len() < 2;
     let samples = |side: &[Report], measure: &Measure| -> Vec<f64> {
         if within_run {
-            side.iter().flat_map(|run| whole_seconds(run).iter().map(measure.of_second)).collect()
+            side.iter().flat_map(|run| run.whole_seconds().iter().map(measure.of_second)).collect()
         } else {
             side.iter().map(measure.of_run).collect()
         }
@@ -123,12 +123,6 @@ pub fn compare(a: &[Report], b: &[Report]) -> Comparison {
     let differences =
         MEASURES.iter().map(|measure| Difference::of(measure, &samples(a, measure), &samples(b, measure)));
     Comparison { differences: differences.collect(), within_run, warnings: warnings(a, b) }
-}
-
-/// The seconds that the measured part covers wholly: what was answered after it would look like a slow second.
-fn whole_seconds(run: &Report) -> &[SecondRow] {
-    let whole = run.seconds.iter().take_while(|row| (row.second + 1) as f64 <= run.duration_s + 1e-6).count();
-    run.seconds.get(..whole).unwrap_or_default()
 }
 
 fn warnings(a: &[Report], b: &[Report]) -> Vec<String> {
@@ -273,7 +267,7 @@ pub fn render_table(comparison: &Comparison) -> String {
 #[must_use]
 pub fn render_page(comparison: &Comparison, a: &[Report], b: &[Report]) -> String {
     let mut body = String::from("<h1>Comparison of load runs</h1>\n");
-    let _ = writeln!(body, "<p>A: {} runs. B: {} runs. {}</p>", a.len(), b.len(), basis(comparison));
+    let _ = writeln!(body, "<p>Runs of A: {}. Runs of B: {}. {}</p>", a.len(), b.len(), basis(comparison));
     for warning in &comparison.warnings {
         let _ = writeln!(body, "<p class=\"bad\">{}</p>", quick_xml::escape::escape(warning.as_str()));
     }

@@ -210,11 +210,13 @@ impl<N: Net> Runner<N> {
     pub fn finding(self) -> Finding {
         let warmup = self.plan.schedule.warmup;
         let duration = self.pressure.ended.saturating_sub(warmup);
-        let idle = self.pressure.idle.as_secs_f64() / duration.as_secs_f64().max(1e-9);
+        let idle = self.pressure.idle.as_secs_f64() / duration.as_secs_f64().max(f64::MIN_POSITIVE);
+        // Waking everyone up at once is no load, and a run of no length shows nothing.
+        let shows_nothing = self.plan.once || duration.is_zero();
         let many = |count: u64| count * 100 > self.tally.sent;
         let wanted = u64::try_from(self.clients.len()).unwrap_or(0);
         Finding {
-            busy: (1.0 - idle).clamp(0.0, 1.0),
+            busy: if shows_nothing { 0.0 } else { (1.0 - idle).clamp(0.0, 1.0) },
             late: many(self.pressure.late),
             behind: many(self.pressure.behind),
             duration,

@@ -406,7 +406,6 @@ impl CommonArgs {
         let tls = if self.plain { None } else { Some(self.tls_plan(host)?) };
         self.add_settings(&mut settings);
         let security = if self.plain { "plain" } else { "tls" };
-        let renews = kind.language == Language::Silent || kind.requests_per_connection.is_some();
         Ok(Job {
             threads: u32::try_from(u64::from(self.threads).min(self.connections)).unwrap_or(1),
             protocol: kind.protocol,
@@ -431,16 +430,17 @@ impl CommonArgs {
                 },
                 mix: kind.mix,
                 timeout: self.timeout,
-                sources: self.sources(address, renews),
+                sources: self.sources(address),
             },
         })
     }
 
-    /// On this machine there are as many local addresses as anyone wants, so ports need not run out.
-    fn sources(&self, target: SocketAddr, renews: bool) -> Vec<IpAddr> {
+    /// On this machine there are as many local addresses as anyone wants, so ports need not run out. They are used only
+    /// when they must be: Redis, for one, trusts 127.0.0.1 more than its neighbours.
+    fn sources(&self, target: SocketAddr) -> Vec<IpAddr> {
         let is_loopback = matches!(target.ip(), IpAddr::V4(ip) if ip.is_loopback());
-        if self.bind.is_empty() && is_loopback && (renews || self.connections > PORTS_OF_ONE_ADDRESS) {
-            return (2..=u8::MAX).map(|last| Ipv4Addr::new(127, 0, 0, last).into()).collect();
+        if self.bind.is_empty() && is_loopback && self.connections > PORTS_OF_ONE_ADDRESS {
+            return (1..=u8::MAX).map(|last| Ipv4Addr::new(127, 0, 0, last).into()).collect();
         }
         self.bind.clone()
     }

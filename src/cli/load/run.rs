@@ -65,7 +65,7 @@ pub(super) fn run(job: Job) -> Result<ExitCode, Failure> {
         protocol,
         target,
         settings,
-        duration: findings.iter().map(|finding| finding.duration).max().unwrap_or_default(),
+        duration: plan.hold + findings.iter().map(|finding| finding.duration).max().unwrap_or_default(),
         client_cpu,
         idle: plan.once.then(|| idle(memory, facts.connections.1, tally.answered)),
         facts,

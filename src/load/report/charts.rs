@@ -43,7 +43,7 @@ impl Axis {
 #[must_use]
 pub fn over_time(lines: &[Line], axis: Axis) -> Option<String> {
     let end = bounds(lines, |point| point.0)?.1.max(1.0);
-    draw(lines, axis, 0.0..end, |second| format!("{second:.0} s"))
+    draw(lines, axis, 0.0..end, |second| if second.fract() == 0.0 { format!("{second:.0} s") } else { String::new() })
 }
 
 /// Lines over quantiles, spread so that every further nine has the same room.
@@ -108,17 +108,17 @@ where
         let mut chart = ChartBuilder::on(&area)
             .margin(6)
             .margin_right(22)
-            .x_label_area_size(26)
-            .y_label_area_size(58)
+            .x_label_area_size(28)
+            .y_label_area_size(66)
             .build_cartesian_2d(across, up)
             .ok()?;
         chart
             .configure_mesh()
-            .x_labels(8)
+            .x_labels(7)
             .y_labels(6)
             .x_label_formatter(&label)
             .y_label_formatter(&|value| axis.label(*value))
-            .label_style(("sans-serif", 13))
+            .label_style(("sans-serif", 15))
             .light_line_style(TRANSPARENT)
             .bold_line_style(BLACK.mix(0.15))
             .axis_style(BLACK.mix(0.5))

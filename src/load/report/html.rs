@@ -33,6 +33,7 @@ svg { width: 100%; height: auto; display: block; }
 svg text { fill: var(--ink); }
 svg [stroke='#000000'] { stroke: var(--ink); }
 .legend { display: flex; flex-wrap: wrap; gap: .1rem 1rem; font-size: .85rem; }
+@media (max-width: 30rem) { table { font-size: .8rem; } th, td { padding: .25rem .3rem; } }
 .key { display: inline-block; width: 1rem; height: .2rem; vertical-align: middle; margin-right: .35rem; }
 ";
 
@@ -182,7 +183,7 @@ fn figures(report: &Report, body: &mut String) {
 
 pub(in crate::load) fn by_second(report: &Report, of: &dyn Fn(&SecondRow) -> f64) -> Vec<(f64, f64)> {
     #[expect(clippy::cast_precision_loss, reason = "seconds of a run")]
-    report.seconds.iter().map(|row| (row.second as f64, of(row))).collect()
+    report.whole_seconds().iter().map(|row| (row.second as f64, of(row))).collect()
 }
 
 /// A chart with its legend; nothing where there is nothing to draw.

@@ -233,6 +233,17 @@ impl Report {
     }
 }
 
+impl Report {
+    /// The seconds that the measured part covers wholly. One that it covers in part, or that only its last answers fell
+    /// into, would look like a slow second.
+    #[must_use]
+    #[expect(clippy::cast_precision_loss, reason = "seconds of a run")]
+    pub fn whole_seconds(&self) -> &[SecondRow] {
+        let whole = self.seconds.iter().take_while(|row| (row.second + 1) as f64 <= self.duration_s + 1e-6).count();
+        self.seconds.get(..whole).unwrap_or_default()
+    }
+}
+
 impl Slo {
     fn judge(objective: &Objective, measured: &Measured<'_>) -> Self {
         let (value, met) = objective.judge(measured);
