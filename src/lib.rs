@@ -15,7 +15,7 @@
 //! | 2 | [`tls`], [`store`] | sessions and trust; keys and values |
 //! | 3 | [`protocol`] | bytes to requests, replies to bytes |
 //! | 4 | [`connection`] | one client: session, framing, replies in order, deadlines |
-//! | 5 | [`services`], [`server`] | what is served, and the loop that serves it |
+//! | 5 | [`services`], [`server`], [`load`] | what is served, the loop that serves it, and the harness that loads it |
 //! | 6 | `cli` | arguments to a validated configuration, then run |
 //!
 //! To serve a protocol of your own, implement [`connection::Service`] and hand it to [`server::Server`].

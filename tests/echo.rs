@@ -112,7 +112,7 @@ fn sigterm_finishes_what_was_received_and_exits_with_zero() {
     let mut server = Server::start(&[]);
     let mut child = python("drain.py");
     child.args([&server.port("echo").to_string(), &server.certificate("ca.pem"), &server.pid().to_string()]);
-    assert_eq!(succeed(&mut child), "received 1000000 then end of stream");
+    assert_eq!(succeed(&mut child), "received 2000000 then end of stream");
     assert_eq!(server.end(), Some(0));
 }
 

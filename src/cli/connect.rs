@@ -10,7 +10,7 @@ use mio::net::TcpStream;
 
 use super::Failure;
 use super::client::{Client, ClientTlsArgs, Input};
-use crate::net::mio::MioNet;
+use crate::net::mio::{MioNet, MioSocket};
 use crate::net::{Net, Wake};
 
 /// Connect stdin and stdout to a TLS server that is verified
@@ -50,7 +50,7 @@ pub(super) fn run(args: &ConnectArgs) -> Result<ExitCode, Failure> {
 /// Both directions at once: neither may wait for the other, or two full buffers would wait for each other for ever.
 struct Relay {
     client: Client,
-    socket: TcpStream,
+    socket: MioSocket,
     net: MioNet,
     typed: mpsc::Receiver<io::Result<Vec<u8>>>,
     readable: bool,
@@ -64,7 +64,7 @@ impl Relay {
         let mut net = MioNet::new()?;
         let socket = client.socket.try_clone()?;
         socket.set_nonblocking(true)?;
-        let mut socket = TcpStream::from_std(socket);
+        let mut socket = MioSocket::Tcp(TcpStream::from_std(socket));
         net.register(&mut socket, 0)?;
         let typed = read_stdin(net.waker());
         Ok(Self { client, socket, net, typed, readable: true, writable: true, unsent: Vec::new() })

@@ -32,7 +32,7 @@ struct Cli {
 enum Command {
     Serve(serve::ServeArgs),
     Connect(connect::ConnectArgs),
-    Load(load::LoadArgs),
+    Load(Box<load::LoadArgs>),
 }
 
 /// Runs the program: parses the arguments of this process and does what they say.

@@ -10,6 +10,8 @@ mod plaintext;
 mod replies;
 mod scratch;
 mod service;
+#[cfg(test)]
+pub(crate) mod testing;
 
 pub use connection::{Connection, Phase, Transmitted};
 pub use effects::{Dial, Effect, Effects, Link};

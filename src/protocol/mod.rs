@@ -1,4 +1,4 @@
-//! Protocols: bytes to requests, replies to bytes, and the same from the client's side.
+//! Bytes to requests and replies to bytes, sans I/O: each protocol with both its halves.
 
 pub mod http;
 pub mod resp;

@@ -23,7 +23,7 @@ pub(crate) struct RevocationLists {
 
 #[derive(Debug)]
 struct List {
-    entries: CertRevocationList<'static>,
+    list: CertRevocationList<'static>,
     issuer_der: Vec<u8>,
     next_update: u64,
 }
@@ -49,7 +49,7 @@ impl RevocationLists {
 
     /// The lists as webpki takes them.
     pub(crate) fn lists(&self) -> Vec<&CertRevocationList<'static>> {
-        self.lists.iter().map(|list| &list.entries).collect()
+        self.lists.iter().map(|list| &list.list).collect()
     }
 
     /// How webpki is to use them: the end entity only, an unlisted CA unchecked, a list out of date refused.
@@ -114,7 +114,7 @@ fn read(
     if !named.any(|authority| is_signed_by(&parsed, authority, algorithms)) {
         return Err(format!("the revocation list of {} is not signed with that CA's key", parsed.issuer()));
     }
-    Ok(List { entries: list.into(), issuer_der, next_update })
+    Ok(List { list: list.into(), issuer_der, next_update })
 }
 
 fn is_signed_by(

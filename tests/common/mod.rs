@@ -1,5 +1,8 @@
 //! Starting the real program, on free ports, in a folder of its own; and real clients against it.
 #![allow(dead_code, unreachable_pub, reason = "each test binary uses its own part of this")]
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test that cannot go on must fail")]
+#![allow(clippy::disallowed_methods, reason = "tests drive real processes in real time")]
+#![allow(clippy::must_use_candidate, clippy::missing_panics_doc, reason = "not a library")]
 
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};

@@ -57,7 +57,9 @@ pub(super) fn run(job: Job) -> Result<ExitCode, Failure> {
         client_cpu += cpu;
     }
     let mut tally = Tally::default();
-    findings.iter().for_each(|finding| tally.merge(&finding.tally));
+    for finding in &findings {
+        tally.merge(&finding.tally);
+    }
     let facts = facts(&plan, &findings, &tally);
     let began_after = findings.iter().map(|finding| finding.began_after).max().unwrap_or_default();
     let context = Context {

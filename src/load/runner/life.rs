@@ -153,16 +153,11 @@ impl<N: Net> Runner<N> {
     fn connected(&mut self, index: usize, link: &mut Link<N::Socket>) -> Result<(), Failure> {
         let now = self.net.now().instant;
         link.connected = Some(now);
-        if self.measures_handshakes(link) {
+        if link.is_measured() {
             Handshakes::record(&mut self.tally.handshakes.tcp, now.saturating_duration_since(link.began));
         }
         link.client.begin(&mut self.lent)?;
         if link.client.session().is_tls() { Ok(()) } else { self.opened(index, link) }
-    }
-
-    /// Where handshakes are the requests, those of the warm-up do not count.
-    fn measures_handshakes(&self, link: &Link<N::Socket>) -> bool {
-        link.attempt.is_none_or(|attempt| attempt.measured)
     }
 
     /// The connection can carry requests.
@@ -183,7 +178,7 @@ impl<N: Net> Runner<N> {
         }
         let since_connected = now.saturating_duration_since(link.connected.unwrap_or(now));
         let Some(agreement) = link.client.session().agreement() else { return Ok(()) };
-        if self.measures_handshakes(link) {
+        if link.is_measured() {
             let made = &mut self.tally.handshakes;
             Handshakes::record(&mut made.tls, since_connected);
             match agreement.kind {

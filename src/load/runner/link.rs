@@ -24,6 +24,7 @@ pub(super) struct Virtual<K> {
 }
 
 /// One connection.
+#[expect(clippy::struct_excessive_bools, reason = "three hints of readiness and two wishes, all independent")]
 pub(super) struct Link<K> {
     pub(super) socket: K,
     pub(super) client: Client,
@@ -66,6 +67,11 @@ impl<K> Link<K> {
         let used_up = plan.requests_per_connection.is_some_and(|limit| self.given >= limit);
         let spent = used_up || !self.client.keep_alive();
         self.opened.is_some() && self.closing.is_none() && spent && self.client.awaited().is_empty()
+    }
+
+    /// Whether its handshake counts: where handshakes are the requests, those of the warm-up do not.
+    pub(super) fn is_measured(&self) -> bool {
+        self.attempt.is_none_or(|attempt| attempt.measured)
     }
 
     /// Whether a ticket that is wanted has not come. TLS 1.2 sends its ticket within the handshake.

@@ -119,6 +119,8 @@ pub(super) struct Document<'a> {
     text: &'a str,
     reader: Reader<&'a [u8]>,
     attributes_max: usize,
+    /// Where the event that is being looked at begins.
+    event_start: u64,
     /// The root element has been opened.
     begun: bool,
 }
@@ -128,12 +130,11 @@ impl<'a> Document<'a> {
     pub(super) fn new(text: &'a str, bounds: &Bounds) -> Result<Self, ParseError> {
         let mut reader = Reader::from_str(text);
         reader.config_mut().expand_empty_elements = true;
-        let mut document = Self { text, reader, attributes_max: bounds.attributes, begun: false };
+        let mut document = Self { text, reader, attributes_max: bounds.attributes, event_start: 0, begun: false };
         if text.starts_with("<?xml") {
-            match document.reader.read_event() {
-                Ok(Event::Decl(_) | Event::PI(_)) => {}
-                Ok(_) => return Err(document.not_well_formed(INVALID_TOKEN)),
-                Err(error) => return Err(document.broken(&error)),
+            match document.event()? {
+                Event::Decl(_) | Event::PI(_) => {}
+                _ => return Err(document.not_well_formed(INVALID_TOKEN)),
             }
         }
         Ok(document)
@@ -141,8 +142,9 @@ impl<'a> Document<'a> {
 
     /// The next tag; text other than white space is an error.
     pub(super) fn tag(&mut self) -> Result<Tag, ParseError> {
-        let mut text = Cow::Borrowed("");
         loop {
+            // Each piece is looked at alone: comments can cut white space into very many.
+            let mut text = Cow::Borrowed("");
             match self.token(&mut text)? {
                 Token::Open(element) => return Ok(Tag::Open(element)),
                 Token::Close => return Ok(Tag::Close),
@@ -188,12 +190,11 @@ impl<'a> Document<'a> {
     /// Nothing may follow the root element but white space, comments and processing instructions.
     pub(super) fn finish(&mut self) -> Result<(), ParseError> {
         loop {
-            let junk = match self.reader.read_event() {
-                Ok(Event::Eof) => return Ok(()),
-                Ok(Event::Comment(_) | Event::PI(_)) => false,
-                Ok(Event::Text(text)) => !is_blank(&text),
-                Ok(_) => true,
-                Err(error) => return Err(self.broken(&error)),
+            let junk = match self.event()? {
+                Event::Eof => return Ok(()),
+                Event::Comment(_) | Event::PI(_) => false,
+                Event::Text(text) => !is_blank(&text),
+                _ => true,
             };
             if junk {
                 return Err(self.not_well_formed("junk after document element"));
@@ -205,8 +206,7 @@ impl<'a> Document<'a> {
     /// and references replaced.
     pub(super) fn token(&mut self, text: &mut Cow<'a, str>) -> Result<Token, ParseError> {
         loop {
-            let event = self.reader.read_event().map_err(|error| self.broken(&error))?;
-            match event {
+            match self.event()? {
                 Event::Start(start) => return self.start(&start).map(Token::Open),
                 Event::End(_) => return Ok(Token::Close),
                 Event::Text(piece) => append(text, piece.xml10_content()),
@@ -261,19 +261,31 @@ impl<'a> Document<'a> {
         }
     }
 
+    fn event(&mut self) -> Result<Event<'a>, ParseError> {
+        self.event_start = self.reader.buffer_position();
+        self.reader.read_event().map_err(|error| self.broken(&error))
+    }
+
+    /// What expat calls the error, and how far into the event it sees it.
     fn broken(&self, error: &quick_xml::Error) -> ParseError {
-        self.not_well_formed(match error {
-            quick_xml::Error::Syntax(_) => "unclosed token",
-            quick_xml::Error::IllFormed(
-                IllFormedError::MismatchedEndTag { .. } | IllFormedError::UnmatchedEndTag(_),
-            ) => "mismatched tag",
-            _ => INVALID_TOKEN,
-        })
+        use quick_xml::Error::{IllFormed, Syntax};
+        let (what, offset) = match error {
+            Syntax(_) => ("unclosed token", 0),
+            IllFormed(IllFormedError::MismatchedEndTag { .. } | IllFormedError::UnmatchedEndTag(_)) => {
+                ("mismatched tag", 2)
+            }
+            IllFormed(IllFormedError::UnclosedReference) => (INVALID_TOKEN, 1),
+            _ => (INVALID_TOKEN, 0),
+        };
+        self.error_at(what, offset)
     }
 
     fn not_well_formed(&self, what: &'static str) -> ParseError {
-        let reached = self.reader.error_position().max(self.reader.buffer_position());
-        let reached = usize::try_from(reached).unwrap_or(usize::MAX).min(self.text.len());
+        self.error_at(what, 0)
+    }
+
+    fn error_at(&self, what: &'static str, offset: u64) -> ParseError {
+        let reached = usize::try_from(self.event_start + offset).unwrap_or(usize::MAX);
         let (line, column) = end_of(self.text.get(..reached).unwrap_or(self.text));
         ParseError::NotWellFormed { what, line, column }
     }
