@@ -332,20 +332,13 @@ impl<N: Net> Runner<N> {
     }
 
     fn is_over(&self) -> bool {
-        let at = self.at(self.now);
-        if self.plan.schedule.over_at().is_some_and(|over| at >= over) {
-            return true;
+        if let Some(over) = self.plan.schedule.over_at() {
+            return self.at(self.now) >= over;
         }
         // A number of requests can be asked of a server that never answers again.
-        if self.now.saturating_duration_since(self.alive_at) > self.plan.timeout
-            && self.plan.schedule.over_at().is_none()
-        {
-            return true;
-        }
-        match &self.arrivals {
-            Some(arrivals) => arrivals.next_due().is_none(),
-            None => self.quota == 0,
-        }
+        let is_dead = self.now.saturating_duration_since(self.alive_at) > self.plan.timeout;
+        let is_done = self.arrivals.as_ref().map_or(self.quota == 0, |arrivals| arrivals.next_due().is_none());
+        is_dead || is_done
     }
 
     /// Makes no more requests. What was due and never sent has waited in vain, and counts so.

@@ -33,7 +33,7 @@ svg { width: 100%; height: auto; display: block; }
 svg text { fill: var(--ink); }
 svg [stroke='#000000'] { stroke: var(--ink); }
 .legend { display: flex; flex-wrap: wrap; gap: .1rem 1rem; font-size: .85rem; }
-@media (max-width: 30rem) { table { font-size: .8rem; } th, td { padding: .25rem .3rem; } }
+@media (max-width: 30rem) { table { font-size: .75rem; } th, td { padding: .25rem .2rem; } }
 .key { display: inline-block; width: 1rem; height: .2rem; vertical-align: middle; margin-right: .35rem; }
 ";
 
