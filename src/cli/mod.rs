@@ -1,6 +1,8 @@
 //! Arguments to a validated configuration, then run: one file a subcommand.
 
 mod address;
+mod call;
+mod certs;
 mod client;
 mod connect;
 pub mod development;
@@ -30,9 +32,11 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    Serve(serve::ServeArgs),
+    Serve(Box<serve::ServeArgs>),
+    Call(call::CallArgs),
     Connect(connect::ConnectArgs),
     Load(Box<load::LoadArgs>),
+    Certs(certs::CertsArgs),
 }
 
 /// Runs the program: parses the arguments of this process and does what they say.
@@ -43,8 +47,10 @@ enum Command {
 pub fn run() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Serve(args) => serve::run(&args),
+        Command::Call(args) => call::run(&args),
         Command::Connect(args) => connect::run(&args),
         Command::Load(args) => load::run(&args),
+        Command::Certs(args) => certs::run(&args),
     };
     match result {
         Ok(code) => code,

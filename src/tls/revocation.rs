@@ -4,7 +4,6 @@
 //! the policy's description says so. A list past its next update is worth nothing: the certificates of its CA are then
 //! refused, because a revoked one could be among them.
 
-use rustls::crypto::WebPkiSupportedAlgorithms;
 use webpki::{
     CertRevocationList, ExpirationPolicy, OwnedCertRevocationList, RevocationCheckDepth, RevocationOptions,
     RevocationOptionsBuilder, UnknownStatusPolicy,
@@ -23,23 +22,18 @@ pub(crate) struct RevocationLists {
 
 #[derive(Debug)]
 struct List {
-    list: CertRevocationList<'static>,
+    entries: CertRevocationList<'static>,
     issuer_der: Vec<u8>,
     next_update: u64,
 }
 
 impl RevocationLists {
     /// Reads the lists, each of which must be signed by one of `authorities` and not be out of date at `now`.
-    pub(crate) fn new(
-        sources: &[Source],
-        authorities: &[Certificate],
-        algorithms: &WebPkiSupportedAlgorithms,
-        now: u64,
-    ) -> Result<Self, TrustError> {
+    pub(crate) fn new(sources: &[Source], authorities: &[Certificate], now: u64) -> Result<Self, TrustError> {
         let mut lists = Vec::new();
         for source in sources {
             for der in source.revocation_lists()? {
-                let list = read(&der, authorities, algorithms, now)
+                let list = read(&der, authorities, now)
                     .map_err(|detail| TrustError::RevocationList { file: source.name.clone(), detail })?;
                 lists.push(list);
             }
@@ -49,7 +43,7 @@ impl RevocationLists {
 
     /// The lists as webpki takes them.
     pub(crate) fn lists(&self) -> Vec<&CertRevocationList<'static>> {
-        self.lists.iter().map(|list| &list.list).collect()
+        self.lists.iter().map(|list| &list.entries).collect()
     }
 
     /// How webpki is to use them: the end entity only, an unlisted CA unchecked, a list out of date refused.
@@ -86,12 +80,7 @@ impl RevocationLists {
     }
 }
 
-fn read(
-    der: &[u8],
-    authorities: &[Certificate],
-    algorithms: &WebPkiSupportedAlgorithms,
-    now: u64,
-) -> Result<List, String> {
+fn read(der: &[u8], authorities: &[Certificate], now: u64) -> Result<List, String> {
     let unreadable = |error: &dyn std::fmt::Display| format!("not a usable revocation list: {error}");
     let list = OwnedCertRevocationList::from_der(der).map_err(|error| unreadable(&error))?;
     let (_, parsed) = CertificateRevocationList::from_der(der).map_err(|error| unreadable(&error))?;
@@ -111,18 +100,30 @@ fn read(
             parsed.issuer()
         ));
     }
-    if !named.any(|authority| is_signed_by(&parsed, authority, algorithms)) {
+    if !named.any(|authority| is_signed_by(&parsed, authority)) {
         return Err(format!("the revocation list of {} is not signed with that CA's key", parsed.issuer()));
     }
-    Ok(List { list: list.into(), issuer_der, next_update })
+    Ok(List { entries: list.into(), issuer_der, next_update })
 }
 
-fn is_signed_by(
-    list: &CertificateRevocationList<'_>,
-    authority: &Certificate,
-    algorithms: &WebPkiSupportedAlgorithms,
-) -> bool {
-    let Ok(key) = webpki::RawPublicKeyEntity::try_from(&authority.public_key) else { return false };
-    let (message, signature) = (list.tbs_cert_list.as_ref(), list.signature_value.data.as_ref());
-    algorithms.all.iter().any(|algorithm| key.verify_signature(*algorithm, message, signature).is_ok())
+fn is_signed_by(list: &CertificateRevocationList<'_>, authority: &Certificate) -> bool {
+    authority.has_signed(list.tbs_cert_list.as_ref(), &list.signature_value.data)
+}
+
+/// The serial numbers in a revocation list of `authority`, each with when it was revoked (seconds since the Unix
+/// epoch). A list out of date is read as well: renewing it must not lose what it says.
+pub fn revoked_serials(source: &Source, authority: &Certificate) -> Result<Vec<(Vec<u8>, u64)>, TrustError> {
+    let broken = |detail: String| TrustError::RevocationList { file: source.name.clone(), detail };
+    let mut revoked = Vec::new();
+    for der in source.revocation_lists()? {
+        let (_, list) = CertificateRevocationList::from_der(&der).map_err(|error| broken(error.to_string()))?;
+        if !is_signed_by(&list, authority) {
+            return Err(broken(format!("the revocation list was not signed by {}", authority.subject)));
+        }
+        revoked.extend(list.iter_revoked_certificates().map(|entry| {
+            let at = u64::try_from(entry.revocation_date.timestamp()).unwrap_or(0);
+            (entry.raw_serial().to_vec(), at)
+        }));
+    }
+    Ok(revoked)
 }

@@ -56,7 +56,7 @@ impl ClientTrust {
             }
         }
         let algorithms = provider.signature_verification_algorithms;
-        let revocation = RevocationLists::new(revoked, anchors.certificates(), &algorithms, now)?;
+        let revocation = RevocationLists::new(revoked, anchors.certificates(), now)?;
         Ok(Self { hints: hints(&anchors), anchors, revocation, algorithms })
     }
 
