@@ -20,8 +20,8 @@ fn report(server: &Server, protocol: &str, arguments: &[&str]) -> (Option<i32>, 
     let usual = ["--ca", "certs/ca.pem", "--warmup", "0s", "--allow", "client-bound", "--json", "-"];
     let (command, arguments) = arguments.split_first().expect("a subcommand");
     let output = load(server, &[&[*command, &target], &usual[..], arguments].concat());
-    let said = String::from_utf8_lossy(&output.stderr);
-    (output.status.code(), serde_json::from_slice(&output.stdout).unwrap_or_else(|e| panic!("{e}: {said}")))
+    let report = serde_json::from_slice(&output.stdout);
+    (output.status.code(), report.expect("a report"))
 }
 
 fn size_of(path: &Path) -> u64 {

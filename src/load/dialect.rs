@@ -62,8 +62,7 @@ impl Dialect {
             Self::Silent => {}
             Self::Echo => out.extend_from_slice(value),
             Self::Resp(_) => {
-                let mut key = Vec::with_capacity(32);
-                phrases.values.write_key(operation.key, &mut key);
+                let key = phrases.values.key(operation.key);
                 match operation.kind {
                     Kind::Read => encode_command(out, &[b"GET", key.as_slice()]),
                     Kind::Write => encode_command(out, &[b"SET", key.as_slice(), value]),
@@ -71,8 +70,7 @@ impl Dialect {
             }
             Self::XmlRpc(_) => {
                 let text = |bytes: &[u8]| Value::String(String::from_utf8_lossy(bytes).into_owned());
-                let mut key = Vec::with_capacity(32);
-                phrases.values.write_key(operation.key, &mut key);
+                let key = phrases.values.key(operation.key);
                 let mut body = Vec::with_capacity(256 + value.len());
                 match operation.kind {
                     Kind::Read => append_call(&mut body, "get", &[text(&key)]),

@@ -126,6 +126,8 @@ pub struct Facts {
     pub answered: u64,
     /// Failures of requests and of connections.
     pub failed: u64,
+    /// Whether the run was stopped before its end.
+    pub interrupted: bool,
     /// Connections asked for and connections made.
     pub connections: (u64, u64),
     /// The busiest thread's part of its time that it ran or waited for a processor, 0 to 1.
@@ -189,7 +191,8 @@ impl Facts {
         let (wanted, made) = self.connections;
         let sent_less = self.due.is_some_and(|due| short(self.sent, due))
             || self.promised.is_some_and(|promised| self.sent < promised)
-            || made < wanted;
+            || made < wanted
+            || self.interrupted;
         let found = [
             (Problem::Nothing, self.answered == 0 && self.failed == 0),
             (Problem::Errors, self.failed > 0),
@@ -246,6 +249,7 @@ mod tests {
         sent: 10_000,
         answered: 10_000,
         failed: 0,
+        interrupted: false,
         connections: (50, 50),
         busy: 0.4,
         late: false,
@@ -274,6 +278,7 @@ mod tests {
             (Facts { sent: 9_980, ..GOOD }, vec![Problem::SentLess]),
             (Facts { promised: Some(10_001), ..GOOD }, vec![Problem::SentLess]),
             (Facts { connections: (50, 49), ..GOOD }, vec![Problem::SentLess]),
+            (Facts { interrupted: true, ..GOOD }, vec![Problem::SentLess]),
             (Facts { failed: 1, ..GOOD }, vec![Problem::Errors]),
             (Facts { busy: 0.99, ..GOOD }, vec![]),
             (Facts { late: true, ..GOOD }, vec![Problem::ClientBound]),

@@ -60,7 +60,7 @@ pub(super) struct KeyValueArgs {
     #[arg(long, value_name = "W:R", default_value = "1:10", help_heading = "Requests")]
     ratio: Ratio,
     /// Number of keys
-    #[arg(long, value_name = "N", default_value_t = 100_000, value_parser = clap::value_parser!(u64).range(1..), help_heading = "Requests")]
+    #[arg(long, value_name = "N", default_value_t = 100_000, value_parser = clap::value_parser!(u64).range(1..=1_000_000_000_000), help_heading = "Requests")]
     keys: u64,
     /// How often each key is asked for: uniform, sequential, zipf:EXPONENT or hot:KEYS%:OPERATIONS%
     #[arg(long, value_name = "HOW", default_value = "uniform", help_heading = "Requests")]

@@ -60,7 +60,7 @@ pub(super) fn run(job: Job) -> Result<ExitCode, Failure> {
     for finding in &findings {
         tally.merge(&finding.tally);
     }
-    let facts = facts(&plan, &findings, &tally);
+    let facts = Facts { interrupted: progress.is_stopping(), ..facts(&plan, &findings, &tally) };
     let began_after = findings.iter().map(|finding| finding.began_after).max().unwrap_or_default();
     let context = Context {
         started_unix_ms: now + u64::try_from(began_after.as_millis()).unwrap_or(0),
@@ -151,6 +151,7 @@ fn facts(plan: &Plan, findings: &[Finding], tally: &Tally) -> Facts {
         sent: tally.sent,
         answered: tally.answered,
         failed: tally.failures.total(),
+        interrupted: false,
         connections: (sum(|finding| finding.connections.0), sum(|finding| finding.connections.1)),
         busy: findings.iter().map(|finding| finding.busy).fold(0.0, f64::max),
         late: findings.iter().any(|finding| finding.late),

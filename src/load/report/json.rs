@@ -323,6 +323,7 @@ pub(in crate::load) mod tests {
             sent: 10_000,
             answered: 9_998,
             failed: 2,
+            interrupted: false,
             connections: (50, 50),
             busy: 0.41,
             late: false,

@@ -9,10 +9,13 @@ use crate::load::random::{Random, mix};
 pub struct Values {
     sizes: Sizes,
     seed: u64,
-    dataset: u32,
+    first_key: [u8; KEY_BYTES],
     /// Random printable text; every value is a slice of it, so making or checking one is a copy or a compare.
     text: Vec<u8>,
 }
+
+/// Bytes of a key's name.
+const KEY_BYTES: usize = 24;
 
 /// Values begin at this many different places of the text.
 const OFFSETS: usize = 256 << 10;
@@ -30,7 +33,11 @@ impl Values {
         }
         // Keys of runs with other seeds or other sizes must not meet, or a leftover would look like a wrong value.
         let dataset = format!("{sizes:?}").bytes().fold(mix(seed), |hash, byte| mix(hash ^ u64::from(byte)));
-        Self { sizes: sizes.clone(), seed, dataset: (dataset >> 32) as u32, text }
+        let mut first_key = *b"lk:00000000:000000000000";
+        for (letter, digit) in first_key.iter_mut().skip(3).zip(format!("{:08x}", dataset >> 32).bytes()) {
+            *letter = digit;
+        }
+        Self { sizes: sizes.clone(), seed, first_key, text }
     }
 
     /// The value of key number `key`: printable ASCII that needs no escaping in RESP, XML or JSON.
@@ -42,10 +49,16 @@ impl Values {
         self.text.get(offset..offset + size).unwrap_or_default()
     }
 
-    /// Appends the name of key number `key`. Names are of equal length and differ between seeds and sizes.
-    pub fn write_key(&self, key: u64, name: &mut Vec<u8>) {
-        use std::io::Write;
-        // Writing to a vector cannot fail.
-        let _ = write!(name, "lk:{:08x}:{key:012}", self.dataset);
+    /// The name of key number `key`: `lk:`, what tells data sets apart, `:`, and the last twelve digits of the number.
+    /// Names differ between seeds and sizes.
+    #[must_use]
+    pub fn key(&self, key: u64) -> [u8; KEY_BYTES] {
+        let mut name = self.first_key;
+        let mut rest = key;
+        for digit in name.iter_mut().rev().take(12) {
+            *digit = b'0' + (rest % 10) as u8;
+            rest /= 10;
+        }
+        name
     }
 }
