@@ -1,5 +1,7 @@
 //! Runs against this program's own server, over the loopback interface.
 
+mod stall;
+
 use rustls::pki_types::ServerName;
 
 use super::*;
