@@ -4,12 +4,11 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The floors, from the ground up. A module imports from lower floors and from itself.
-const FLOORS: [&[&str]; 8] = [
+const FLOORS: [&[&str]; 7] = [
     &["limits", "metrics", "timer", "value"],
     &["net", "disk"],
     &["tls", "store"],
-    &["access"],
-    &["protocol"],
+    &["protocol", "access"],
     &["connection"],
     &["services", "server", "load", "client"],
     &["cli"],

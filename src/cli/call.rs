@@ -23,7 +23,7 @@ pub(super) struct CallArgs {
     /// The method, such as get or system.listMethods
     method: String,
     /// Its arguments
-    #[arg(allow_hyphen_values = true)]
+    #[arg(allow_negative_numbers = true)]
     arguments: Vec<String>,
     #[command(flatten)]
     tls: ClientTlsArgs,
