@@ -74,6 +74,8 @@ fn handshakes_are_counted_by_kind() {
     let made = &report["handshakes"];
     assert_eq!((&made["full"], &made["resumed"], &made["hrr"]), (&4.into(), &16.into(), &0.into()));
     assert_eq!(made["groups"]["X25519MLKEM768"], 20);
+    let (_, classical) = self::report(&server, "echo", &["handshake", "--requests", "5", "--pq", "off"]);
+    assert_eq!(classical["handshakes"]["groups"]["X25519"], 5, "{classical}");
 }
 
 #[test]

@@ -49,7 +49,7 @@ impl ClientTlsArgs {
             _ => None,
         };
         let alpn = alpn.iter().map(|protocol| protocol.as_bytes().to_vec()).collect();
-        let options = ClientOptions { ca: vec![ca], insecure: false, identity, alpn };
+        let options = ClientOptions { ca: vec![ca], identity, alpn, ..ClientOptions::default() };
         ClientPolicy::new(&options).map_err(|error| Failure::Usage(error.to_string()))
     }
 }

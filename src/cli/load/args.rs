@@ -18,7 +18,7 @@ use crate::load::dialect::Phrases;
 use crate::load::plan::{Language, Plan, Resume, TlsPlan};
 use crate::load::schedule::{End, Gaps, Pace, Schedule};
 use crate::load::workload::{Distribution, Mix, Ratio, Sizes, Values};
-use crate::tls::{ClientOptions, ClientPolicy, Source};
+use crate::tls::{ClientOptions, ClientPolicy, PostQuantum, Source};
 
 /// Connections beyond which the ports of one local address may run out: the system has 28,232 by default.
 const PORTS_OF_ONE_ADDRESS: u64 = 20_000;
@@ -119,7 +119,7 @@ struct CommonArgs {
     #[arg(long, conflicts_with = "ca", help_heading = "TLS")]
     insecure: bool,
     /// No TLS
-    #[arg(long, conflicts_with_all = ["ca", "insecure", "cert", "resume", "tls", "server_name"], help_heading = "TLS")]
+    #[arg(long, conflicts_with_all = ["ca", "insecure", "cert", "resume", "tls", "pq", "server_name"], help_heading = "TLS")]
     plain: bool,
     /// Certificate chain to show, PEM [repeatable: virtual clients take identities in turn]
     #[arg(long, value_name = "FILE", requires = "key", help_heading = "TLS")]
@@ -133,6 +133,9 @@ struct CommonArgs {
     /// Speak this version of TLS only
     #[arg(long, value_enum, value_name = "VERSION", help_heading = "TLS")]
     tls: Option<TlsVersion>,
+    /// Post-quantum key exchange
+    #[arg(long, value_enum, value_name = "WHEN", default_value = "prefer", help_heading = "TLS")]
+    pq: PostQuantumArg,
     /// Which handshakes are full
     #[arg(long, value_enum, value_name = "WHICH", default_value = "full", help_heading = "TLS")]
     resume: ResumeArg,
@@ -172,6 +175,26 @@ enum ResumeArg {
     Tickets,
     /// Each virtual client's first and every second one after it
     Mix,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum PostQuantumArg {
+    /// Offer X25519MLKEM768 first, classical groups after it
+    Prefer,
+    /// Offer X25519MLKEM768 alone
+    Require,
+    /// Offer classical groups only
+    Off,
+}
+
+impl From<PostQuantumArg> for PostQuantum {
+    fn from(arg: PostQuantumArg) -> Self {
+        match arg {
+            PostQuantumArg::Prefer => Self::Prefer,
+            PostQuantumArg::Require => Self::Require,
+            PostQuantumArg::Off => Self::Off,
+        }
+    }
 }
 
 /// When something is due.
@@ -456,6 +479,8 @@ impl CommonArgs {
         settings.extend(common.map(|(name, value)| (name.to_owned(), value)));
         if !self.plain {
             settings.insert("resume".to_owned(), resume);
+            let pq = self.pq.to_possible_value().map_or(String::new(), |value| value.get_name().to_owned());
+            settings.insert("pq".to_owned(), pq);
         }
         if let Some(version) = self.tls.and_then(|version| version.to_possible_value()) {
             settings.insert("tls".to_owned(), version.get_name().to_owned());
@@ -488,7 +513,13 @@ impl CommonArgs {
         };
         let mut configs = Vec::new();
         for identity in identities {
-            let options = ClientOptions { ca: ca.clone(), insecure: self.insecure, identity, alpn: vec![] };
+            let options = ClientOptions {
+                ca: ca.clone(),
+                insecure: self.insecure,
+                identity,
+                alpn: vec![],
+                post_quantum: self.pq.into(),
+            };
             let policy =
                 ClientPolicy::with_versions(&options, versions).map_err(|error| Failure::Usage(error.to_string()))?;
             let mut config = rustls::ClientConfig::clone(&policy.config());
