@@ -5,6 +5,7 @@ mod call;
 mod certs;
 mod client;
 mod connect;
+mod descriptors;
 pub mod development;
 mod failure;
 pub mod files;
@@ -15,6 +16,7 @@ mod serve;
 mod signals;
 mod tls_options;
 mod units;
+mod wrap;
 
 use std::process::ExitCode;
 
@@ -34,6 +36,7 @@ struct Cli {
 enum Command {
     Serve(Box<serve::ServeArgs>),
     Call(call::CallArgs),
+    Wrap(Box<wrap::WrapArgs>),
     Connect(connect::ConnectArgs),
     Load(Box<load::LoadArgs>),
     Certs(certs::CertsArgs),
@@ -48,6 +51,7 @@ pub fn run() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Serve(args) => serve::run(&args),
         Command::Call(args) => call::run(&args),
+        Command::Wrap(args) => wrap::run(&args),
         Command::Connect(args) => connect::run(&args),
         Command::Load(args) => load::run(&args),
         Command::Certs(args) => certs::run(&args),

@@ -12,7 +12,7 @@ use super::address::ListenAddress;
 use super::hints::{self, Reachable};
 use super::logging::Logging;
 use super::tls_options::{TlsArgs, TlsSetup};
-use super::{Failure, signals, units};
+use super::{Failure, descriptors, signals, units};
 use crate::limits::Limits;
 use crate::net::Net;
 use crate::net::mio::MioNet;
@@ -21,9 +21,6 @@ use crate::services::resp::RespOptions;
 use crate::services::xmlrpc::{Faults, XmlRpcOptions};
 use crate::services::{Builtin, BuiltinOptions, Protocol};
 use crate::store::{Eviction, StoreOptions};
-
-/// Descriptors that are not connections: standard streams, poller, listeners, files.
-const OWN_DESCRIPTORS: u64 = 32;
 
 /// Serve echo and key/value over TLS
 ///
@@ -117,25 +114,8 @@ struct LimitArgs {
 impl LimitArgs {
     /// The limits, with the number of connections fitted to the descriptors that this process may have.
     fn limits(&self) -> Result<Limits, Failure> {
-        let descriptors = rlimit::increase_nofile_limit(u64::MAX)
-            .map_err(|error| Failure::Other(format!("the descriptor limit cannot be read: {error}")))?;
-        let defaults = Limits::default();
-        let possible = usize::try_from(descriptors.saturating_sub(OWN_DESCRIPTORS)).unwrap_or(usize::MAX);
-        let possible = possible.saturating_sub(defaults.refusals).max(1);
-        let connections = match self.max_connections {
-            None => possible.min(defaults.connections),
-            Some(wanted) if wanted as usize <= possible => wanted as usize,
-            Some(wanted) => {
-                return Err(Failure::usage(
-                    "--max-connections",
-                    format!(
-                        "{wanted} need more descriptors than the {descriptors} this process may have: raise `ulimit -n`"
-                    ),
-                ));
-            }
-        };
         Ok(Limits {
-            connections,
+            connections: descriptors::connections(self.max_connections, 1)?,
             handshake_timeout: self.handshake_timeout,
             request_timeout: self.request_timeout,
             write_timeout: self.write_timeout,
@@ -143,7 +123,7 @@ impl LimitArgs {
             request_bytes: self.max_request,
             output_bytes: self.max_output,
             handshake_slice: self.handshake_slice,
-            ..defaults
+            ..Limits::default()
         })
     }
 
@@ -248,7 +228,12 @@ impl ServeArgs {
             ));
         }
         let security = if address.plain { Security::Plain } else { Security::Tls(tls.policy(protocol.alpn())?) };
-        Ok(ListenerConfig { address: bound, security, idle_timeout: self.limits.idle_timeout(protocol) })
+        Ok(ListenerConfig {
+            address: bound,
+            security,
+            idle_timeout: self.limits.idle_timeout(protocol),
+            balancers: [].into(),
+        })
     }
 }
 

@@ -97,6 +97,16 @@ pub(super) struct TlsSetup {
 }
 
 impl TlsArgs {
+    /// The certificate and key to show to another server; `None` when none was named.
+    pub(super) fn client_identity(&self) -> Result<Option<(Source, Source)>, Failure> {
+        let mut identities = self.identities()?;
+        let first = identities.pop();
+        if !identities.is_empty() {
+            return Err(Failure::usage("--cert", "only one can be shown to a server"));
+        }
+        Ok(first)
+    }
+
     /// Reads the files that the flags name.
     pub(super) fn load(&self, net: &impl Net) -> Result<TlsSetup, Failure> {
         let (identities, development) = if self.cert.is_empty() {

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use rustls::HandshakeKind;
 
 use super::framing::{Framing, Turn};
+use super::phase::{Farewell, Phase, Transmitted};
 use super::scratch::{READ_BYTES, Scratch};
 use super::service::{PeerInfo, Service};
 use super::{PeerId, plaintext};
@@ -44,29 +45,10 @@ pub struct Connection<S: Service> {
     stalled_since: Option<Instant>,
     /// The handshake has sent something: the peer's key exchange is paid for.
     answered: bool,
-    /// close_notify has been encrypted: it is the last thing this session sends.
-    pub(super) farewell: bool,
-    /// Nothing more will be forwarded to this peer: the farewell is due although it is still served.
-    pub(super) finishing: bool,
-    fin_sent: bool,
-    detail: Option<Box<str>>,
-}
-
-/// Where a connection is in its life. It only moves downwards.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Phase {
-    /// It was dialed, and has not been taken yet.
-    Connecting,
-    /// Keys are being agreed.
-    Handshaking,
-    /// Requests are served.
-    Open,
-    /// No more requests; what is owed is being sent.
-    Draining,
-    /// All is sent, FIN too; the peer's end of stream is awaited, for a reset could destroy what it has not read.
-    Lingering,
-    /// Over: drop the socket.
-    Closed,
+    pub(super) farewell: Farewell,
+    /// A balancer's header comes before anything else.
+    pub(super) awaits_header: bool,
+    pub(super) detail: Option<Box<str>>,
 }
 
 /// What is known about the socket: events set these bits, work clears them.
@@ -81,15 +63,6 @@ pub(super) struct Readiness {
     heard: bool,
     /// The end of the stream has been read.
     input_ended: bool,
-}
-
-/// What the owner of the socket must do after [`Connection::transmit`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Transmitted {
-    /// Nothing.
-    Done,
-    /// Send FIN: nothing will be written any more.
-    ShutdownWrite,
 }
 
 impl<S: Service> Connection<S> {
@@ -129,9 +102,8 @@ impl<S: Service> Connection<S> {
             request_since: None,
             stalled_since: None,
             answered: false,
-            farewell: false,
-            finishing: false,
-            fin_sent: false,
+            farewell: Farewell::NotDue,
+            awaits_header: false,
             detail: None,
         }
     }
@@ -156,7 +128,7 @@ impl<S: Service> Connection<S> {
             let all_received = self.readiness.input_ended || self.session.is_tls() && self.session.peer_closed();
             if all_received && !self.framing.is_paused() {
                 self.framing.end_of_input(self.session.peer_closed(), turn);
-                if self.finishing {
+                if self.farewell > Farewell::NotDue {
                     self.framing.conclude();
                 }
             }
@@ -228,6 +200,8 @@ impl<S: Service> Connection<S> {
 
     /// Decrypts `bytes` and serves what they hold.
     pub(super) fn process(&mut self, bytes: &mut [u8], turn: &mut Turn<'_, S>) {
+        let Some(header) = self.take_header(bytes, turn) else { return self.retain(bytes, turn) };
+        let bytes = bytes.get_mut(header..).unwrap_or_default();
         let mut output = std::mem::take(&mut turn.scratch.output);
         let mut consumed = 0;
         loop {
@@ -309,13 +283,14 @@ impl<S: Service> Connection<S> {
             output.shrink(4 * READ_BYTES);
             turn.scratch.output = output;
         }
-        let all_said = !self.has_output() && (self.farewell || self.session.has_failed());
-        let is_fin_due = all_said && !self.fin_sent && (self.finishing || self.phase == Phase::Draining);
+        let is_sending = matches!(self.phase, Phase::Open | Phase::Draining);
+        let nothing_to_say = self.farewell >= Farewell::Said || self.session.has_failed();
+        let all_said = is_sending && nothing_to_say && !self.has_output();
         if all_said && self.phase == Phase::Draining {
             self.finish(turn);
         }
-        if is_fin_due {
-            self.fin_sent = true;
+        if all_said && self.farewell != Farewell::Shut {
+            self.farewell = Farewell::Shut;
             return Transmitted::ShutdownWrite;
         }
         Transmitted::Done
@@ -339,7 +314,7 @@ impl<S: Service> Connection<S> {
         }
         if result.is_ok() && self.is_farewell_due() {
             result = self.session.send_close_notify(&mut self.retained, output);
-            self.farewell = true;
+            self.farewell = Farewell::Said;
         }
         if let Err(error) = result {
             self.detail = Some(error.to_string().into());
@@ -384,8 +359,8 @@ impl<S: Service> Connection<S> {
     }
 
     fn is_farewell_due(&self) -> bool {
-        let is_last = self.phase == Phase::Draining || self.finishing;
-        is_last && !self.farewell && self.framing.replies.is_empty()
+        let is_last = self.phase == Phase::Draining || self.farewell == Farewell::Due;
+        is_last && self.farewell < Farewell::Said && self.framing.replies.is_empty()
     }
 
     /// Everything owed has been sent.
@@ -513,7 +488,7 @@ impl<S: Service> Connection<S> {
 
     /// Whether the peer's key exchange is paid for: its next bytes finish a handshake, they do not begin one.
     pub fn is_half_shaken(&self) -> bool {
-        self.phase == Phase::Handshaking && self.answered
+        self.phase == Phase::Handshaking && (self.answered || self.framing.info.is_dialed())
     }
 
     /// Whether there is work that no socket event will announce: bytes left unread, requests left undecoded, or output
@@ -545,7 +520,7 @@ impl<S: Service> Connection<S> {
                     self.request_since.map(|since| (since + limits.request_timeout, Disconnect::RequestTimeout));
                 let at_rest = request.is_none() && self.framing.replies.is_empty() && self.unsent.is_empty();
                 let idle = self.idle_timeout.filter(|_| at_rest).map(|idle| (self.since + idle, Disconnect::Idle));
-                let half = self.finishing || self.framing.is_half_closed();
+                let half = self.farewell > Farewell::NotDue || self.framing.is_half_closed();
                 let half = half.then(|| (self.since + limits.half_close_timeout, Disconnect::Idle));
                 [stalled, request, idle, half].into_iter().flatten().min_by_key(|(deadline, _)| *deadline)
             }

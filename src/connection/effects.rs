@@ -14,6 +14,8 @@ pub struct Dial {
     pub address: Address,
     /// How it is protected: [`Session::plain`] or [`Session::client`].
     pub session: Session,
+    /// What is sent before anything else, once the connection is open; often empty.
+    pub preface: Vec<u8>,
 }
 
 /// The other end of a link.

@@ -2,9 +2,10 @@
 
 use std::time::Instant;
 
-use super::connection::{Connection, Phase};
+use super::connection::Connection;
 use super::effects::Link;
 use super::framing::Turn;
+use super::phase::{Farewell, Phase};
 use super::scratch::Scratch;
 use super::service::{PeerInfo, Service};
 use crate::limits::Limits;
@@ -12,9 +13,10 @@ use crate::metrics::Disconnect;
 use crate::tls::Session;
 
 impl<S: Service> Connection<S> {
-    /// A connection that is being made, for the one it is linked to.
-    pub fn dialed(session: Session, info: PeerInfo, now: Instant) -> Self {
+    /// A connection that is being made, for the one it is linked to. It sends `preface` first.
+    pub fn dialed(session: Session, info: PeerInfo, preface: Vec<u8>, now: Instant) -> Self {
         let mut connection = Self::unopened(session, info, None, None, now);
+        connection.framing.replies.append(preface);
         connection.phase = Phase::Connecting;
         connection.readiness.writable = false;
         connection
@@ -46,7 +48,7 @@ impl<S: Service> Connection<S> {
 
     /// How many bytes may be forwarded to it.
     pub fn room(&self, limits: &Limits) -> usize {
-        if self.phase != Phase::Open || self.finishing {
+        if self.phase != Phase::Open || self.farewell > Farewell::NotDue {
             return 0;
         }
         limits.output_bytes.saturating_sub(self.framing.replies.queued_bytes())
@@ -54,7 +56,7 @@ impl<S: Service> Connection<S> {
 
     /// Sends bytes that the connection it is linked to has forwarded.
     pub fn forward(&mut self, bytes: Vec<u8>, now: Instant) {
-        if self.phase == Phase::Open && !self.finishing {
+        if self.phase == Phase::Open && self.farewell == Farewell::NotDue {
             self.framing.replies.append(bytes);
             self.since = now;
         }
@@ -68,7 +70,7 @@ impl<S: Service> Connection<S> {
     /// Nothing more will be forwarded to it: says so to the peer after what is owed. The other direction goes on.
     pub fn finish_output(&mut self, now: Instant) {
         if self.phase == Phase::Open {
-            self.finishing = true;
+            self.farewell = self.farewell.max(Farewell::Due);
             self.since = now;
             self.framing.conclude();
             self.drain_if_ended(now);
@@ -81,7 +83,9 @@ impl<S: Service> Connection<S> {
         if self.phase == Phase::Connecting {
             self.close(reason, scratch);
         }
-        self.farewell |= self.phase == Phase::Open;
+        if self.phase == Phase::Open {
+            self.farewell = self.farewell.max(Farewell::Said);
+        }
         self.end(reason, now, scratch);
     }
 

@@ -18,6 +18,55 @@ use crate::tls::{Agreement, Identity};
 /// share (a store, a counter) is a plain field: no lock, no reference count. What a single connection must remember
 /// between calls is its [`Session`](Service::Session). A service never sees a socket, TLS, or a partial write; limits,
 /// deadlines, back-pressure, drain and metrics are the connection's and the server's.
+///
+/// ```
+/// use std::io::{Read, Write};
+/// use std::net::{Shutdown, TcpStream};
+///
+/// use latchkey::connection::{Exchange, PeerInfo, Service};
+/// use latchkey::limits::Limits;
+/// use latchkey::metrics::Disconnect;
+/// use latchkey::net::mio::MioNet;
+/// use latchkey::server::{ListenerConfig, Security, Server};
+/// use latchkey::timer::Now;
+///
+/// /// Requests are single digits; the answer is their sum so far, over all clients.
+/// struct Adder {
+///     sum: u32,
+/// }
+///
+/// impl Service for Adder {
+///     type Session = ();
+///
+///     fn open(&mut self, _: &PeerInfo, _: Now) {}
+///
+///     fn serve(&mut self, (): &mut (), input: &[u8], exchange: &mut Exchange<'_>) -> Result<usize, Disconnect> {
+///         let digit = input.first().copied().filter(u8::is_ascii_digit).ok_or(Disconnect::Malformed)?;
+///         self.sum += u32::from(digit - b'0');
+///         exchange.reply().extend(format!("{}\n", self.sum).bytes());
+///         Ok(1)
+///     }
+/// }
+///
+/// let address = ([127, 0, 0, 1], 0).into();
+/// let listener =
+///     ListenerConfig { address, security: Security::Plain, idle_timeout: None, balancers: [].into() };
+/// let mut server = Server::new(MioNet::new()?, Adder { sum: 0 }, vec![listener], Limits::default())
+///     .map_err(|(_, error)| error)?;
+/// let (address, handle) = (server.addresses()?[0], server.handle());
+/// let running = std::thread::spawn(move || server.run());
+///
+/// let mut client = TcpStream::connect(address)?;
+/// client.write_all(b"123")?;
+/// client.shutdown(Shutdown::Write)?;
+/// let mut sums = String::new();
+/// client.read_to_string(&mut sums)?;
+/// assert_eq!(sums, "1\n3\n6\n");
+///
+/// handle.stop();
+/// running.join().expect("the loop does not panic")?;
+/// # Ok::<(), std::io::Error>(())
+/// ```
 pub trait Service {
     /// What the framing of one connection remembers between calls.
     type Session;

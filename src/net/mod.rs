@@ -6,6 +6,8 @@ mod address;
 mod event;
 pub mod mio;
 pub mod sim;
+mod subnet;
+mod target;
 
 use std::io::{self, Read, Write};
 use std::net::{IpAddr, SocketAddr};
@@ -14,6 +16,8 @@ use std::time::Duration;
 
 pub use address::Address;
 pub use event::Event;
+pub use subnet::{NotASubnet, Subnet};
+pub use target::{Lookup, Target};
 
 use crate::timer::Now;
 

@@ -10,7 +10,7 @@ use super::peers::Peer;
 use super::{Server, touch};
 use crate::connection::{Connection, PeerInfo, Service, Turn};
 use crate::metrics::Disconnect;
-use crate::net::{AcceptError, Net};
+use crate::net::{AcceptError, Net, Subnet};
 use crate::tls::{ServerPolicy, Session};
 
 /// How long accepting pauses when the process is out of descriptors: no event tells when one is free again.
@@ -28,6 +28,8 @@ pub struct ListenerConfig {
     pub security: Security,
     /// Close a connection on which nothing was asked for so long.
     pub idle_timeout: Option<Duration>,
+    /// Balancers whose connections begin with a PROXY protocol header.
+    pub balancers: Arc<[Subnet]>,
 }
 
 /// How a listener's connections are protected.
@@ -128,8 +130,8 @@ impl<N: Net, S: Service> Server<N, S> {
         match self.net.accept(&listener.socket) {
             Ok((socket, address)) => {
                 self.metrics.accepted += 1;
-                let (security, idle_timeout) = (listener.config.security.clone(), listener.config.idle_timeout);
-                self.welcome(index, socket, address, &security, idle_timeout);
+                let config = listener.config.clone();
+                self.welcome(index, socket, address, &config);
                 true
             }
             Err(AcceptError::Lost) => true,
@@ -147,14 +149,7 @@ impl<N: Net, S: Service> Server<N, S> {
     }
 
     /// Opens a connection on a new socket, or turns it away.
-    fn welcome(
-        &mut self,
-        listener: usize,
-        mut socket: N::Socket,
-        address: SocketAddr,
-        security: &Security,
-        idle_timeout: Option<Duration>,
-    ) {
+    fn welcome(&mut self, listener: usize, mut socket: N::Socket, address: SocketAddr, config: &ListenerConfig) {
         let open = self.peers.accepted();
         let refusal = (open >= self.limits.connections).then_some(Disconnect::Refused);
         self.metrics.refused += u64::from(refusal.is_some());
@@ -168,16 +163,21 @@ impl<N: Net, S: Service> Server<N, S> {
         }
         let local = self.local_address(listener, &socket);
         let info = PeerInfo::new(id, listener, address, local);
-        let mut turn = Turn {
-            service: &mut self.service,
-            scratch: &mut self.scratch,
-            metrics: &mut self.metrics,
-            limits: &self.limits,
-            mailbox: &self.mailbox,
-            effects: &mut self.effects,
-            now: self.now,
+        let (session, idle_timeout) = (config.security.session(), config.idle_timeout);
+        let connection = if config.balancers.iter().any(|balancer| balancer.contains(address.ip())) {
+            Connection::announced(session, info, idle_timeout, refusal, self.now.instant)
+        } else {
+            let mut turn = Turn {
+                service: &mut self.service,
+                scratch: &mut self.scratch,
+                metrics: &mut self.metrics,
+                limits: &self.limits,
+                mailbox: &self.mailbox,
+                effects: &mut self.effects,
+                now: self.now,
+            };
+            Connection::new(session, info, idle_timeout, refusal, &mut turn)
         };
-        let connection = Connection::new(security.session(), info, idle_timeout, refusal, &mut turn);
         self.peers.insert(Peer::new(socket, connection));
         if let Some(peer) = self.peers.get_mut(id) {
             touch(peer, &mut self.touched);

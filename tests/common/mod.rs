@@ -163,6 +163,15 @@ pub fn wait(child: &mut Child) -> ExitStatus {
     }
 }
 
+/// Waits until something has happened, with a hang guard.
+pub fn until(happened: impl Fn() -> bool) {
+    let end = Instant::now() + PATIENCE;
+    while !happened() {
+        assert!(Instant::now() < end, "it never happens");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
 /// Runs a command to its end, with a hang guard.
 pub fn run(command: &mut Command) -> Output {
     let name = format!("{command:?}");

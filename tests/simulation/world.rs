@@ -101,6 +101,7 @@ impl World {
             address: SocketAddr::from(([10, 0, 0, 2], 0)),
             security: plan::security(plan.tls)?,
             idle_timeout: Some(plan.idle_timeout),
+            balancers: [].into(),
         };
         let desk = Desk::new(plan.echo, Rc::clone(&books));
         let server = Server::new(server_net.clone(), desk, vec![listener], plan.limits.clone())

@@ -88,6 +88,7 @@ fn run_against<S: Service<Session = ()> + Send>(service: S, config: Option<Serve
         address: ([127, 0, 0, 1], 0).into(),
         security: config.map_or(Security::Plain, |policy| Security::Tls(Arc::new(policy))),
         idle_timeout: None,
+        balancers: Arc::default(),
     };
     let net = MioNet::new().expect("poller");
     let mut server = Server::new(net, service, vec![listener], Limits::default()).map_err(|(_, e)| e).expect("server");
