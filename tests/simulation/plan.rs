@@ -118,9 +118,11 @@ fn make_trust() -> Result<Trust, Box<dyn std::error::Error>> {
     let provider = Arc::new(aws_lc_rs::default_provider());
     let verifier = ServerTrust::new(&[source(&authority.files().certificate)], &provider)?;
     let client = |version| {
-        let builder = ClientConfig::builder_with_details(Arc::clone(&provider), Arc::new(Noon));
-        let verified = builder.with_protocol_versions(&[version])?.dangerous();
-        let client = verified.with_custom_certificate_verifier(verifier.clone()).with_no_client_auth();
+        let client = ClientConfig::builder_with_details(Arc::clone(&provider), Arc::new(Noon))
+            .with_protocol_versions(&[version])?
+            .dangerous()
+            .with_custom_certificate_verifier(verifier.clone())
+            .with_no_client_auth();
         Ok::<_, rustls::Error>(client)
     };
     Ok(Trust { server: Arc::new(ServerPolicy::new(options)?), client: client(&TLS13)?, old_client: client(&TLS12)? })

@@ -108,11 +108,7 @@ pub(crate) struct Scale {
 
 impl Script {
     pub(crate) fn draw(random: &mut Random, scale: Scale) -> Self {
-        let conduct = if random.chance(0.4) {
-            Conduct::Polite
-        } else {
-            random.one_of(Conduct::ALL)
-        };
+        let conduct = if random.chance(0.4) { Conduct::Polite } else { random.one_of(Conduct::ALL) };
         let latest = Duration::from_secs(random.one_of([1, 5]));
         let mut script = Self {
             conduct,

@@ -69,7 +69,7 @@ struct World {
     books: Rc<RefCell<Books>>,
     clients: Vec<Client>,
     begun: Instant,
-    calm: bool,
+    calm_since: Option<Instant>,
     stop_sent: bool,
     stopped: bool,
     busy: u32,
@@ -124,7 +124,7 @@ impl World {
             books,
             clients,
             begun,
-            calm: false,
+            calm_since: None,
             stop_sent: false,
             stopped: false,
             busy: 0,
@@ -152,21 +152,19 @@ impl World {
     /// What happens at set times, whoever moves.
     fn keep_times(&mut self) -> Result<(), String> {
         let now = self.network.now();
-        if !self.calm && now - self.begun >= CALM {
-            self.calm = true;
-            // The clock may have jumped here, over hours; patience begins now.
-            self.begun = now - CALM;
+        let age = now - self.begun;
+        if self.calm_since.is_none() && age >= CALM {
+            self.calm_since = Some(now);
             self.network.calm();
             for client in &mut self.clients {
                 client.script.drip = None;
             }
         }
-        let age = now - self.begun;
         if !self.stop_sent && self.plan.drain_at.is_some_and(|at| age >= at) {
             self.stop_sent = true;
             self.server.handle().stop();
         }
-        if age > CALM + PATIENCE {
+        if self.calm_since.is_some_and(|since| now - since > PATIENCE) {
             let waiting: Vec<_> = self.clients.iter().filter(|client| client.end.is_none()).collect();
             let conducts: Vec<_> = waiting.iter().map(|client| client.script.conduct).collect();
             return Err(format!("still waiting long after the last fault: {conducts:?}, {:?}", self.server.residue()));
@@ -242,13 +240,14 @@ impl World {
         let stop = self.plan.drain_at.filter(|_| !self.stop_sent).map(|at| self.begun + at);
         let mut others = clients.chain(worker).chain(server).chain(self.network.next_happening()).chain(stop);
         let next = others.by_ref().min()?;
-        Some(if self.calm { next } else { next.min(self.begun + CALM) })
+        Some(if self.calm_since.is_some() { next } else { next.min(self.begun + CALM) })
     }
 
     /// Nobody will ever move again: everything must be done.
     fn check_end(&mut self) -> Result<(), String> {
         for client in &self.clients {
-            self.check_client(client).map_err(|what| format!("{:?} client {:?}: {what}", client.script.conduct, client.port))?;
+            self.check_client(client)
+                .map_err(|what| format!("{:?} client {:?}: {what}", client.script.conduct, client.port))?;
         }
         self.check_timeouts()?;
         let residue = self.server.residue();
@@ -288,7 +287,7 @@ impl World {
         if received.len() < expected.len() {
             return Err(format!("{} of {} bytes of replies, then {end:?}", received.len(), expected.len()));
         }
-        if end != End::Proper { Err(format!("all replies, but then {end:?}")) } else { Ok(()) }
+        if end == End::Proper { Ok(()) } else { Err(format!("all replies, but then {end:?}")) }
     }
 
     /// Only who misbehaves meets a deadline: an event that was lost and made up for by a timeout is lost all the same.
