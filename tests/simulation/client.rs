@@ -76,9 +76,9 @@ impl Client {
         self.heard_at_stop = self.written - in_flight;
     }
 
-    /// Whether it was told that the server is full.
-    pub(crate) fn was_refused(&self) -> bool {
-        self.received == REFUSAL || self.disturbed && REFUSAL.starts_with(&self.received)
+    /// Whether it was told that the server is full, as far as trouble let it hear.
+    pub(crate) fn was_refused(&self, jumped: bool) -> bool {
+        self.received == REFUSAL || (jumped || self.disturbed) && REFUSAL.starts_with(&self.received)
     }
 
     /// Whether [`step`](Self::step) would do something.
