@@ -405,3 +405,6 @@ fn log_end<K, S: Service>(peer: &Peer<K, S>) -> Disconnect {
     );
     reason
 }
+
+#[cfg(test)]
+mod tests;
