@@ -7,7 +7,7 @@ use std::io::{self, Read, Write};
 use std::sync::Arc;
 use std::time::Instant;
 
-use latchkey::connection::{Connection, Mailbox, PeerId, PeerInfo, Phase, Scratch, Turn};
+use latchkey::connection::{Connection, Effects, Mailbox, PeerId, PeerInfo, Phase, Scratch, Turn};
 use latchkey::limits::Limits;
 use latchkey::metrics::Metrics;
 use latchkey::services::Echo;
@@ -19,7 +19,7 @@ use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::ServerName;
 
 fn main() {
-    let sessions = std::env::args().filter_map(|argument| argument.parse().ok()).next().unwrap_or(20_000_u32);
+    let sessions = std::env::args().find_map(|argument| argument.parse().ok()).unwrap_or(20_000_u32);
     let (server, client) = configurations();
     let mut world = World::new();
     // The first sessions fill caches that all share.
@@ -41,6 +41,7 @@ struct World {
     metrics: Metrics,
     limits: Limits,
     mailbox: Mailbox,
+    effects: Effects,
     now: Now,
 }
 
@@ -54,6 +55,7 @@ impl World {
             metrics: Metrics::default(),
             limits: Limits::default(),
             mailbox,
+            effects: Effects::default(),
             now: Now { instant: Instant::now(), unix_ms: 0 },
         }
     }
@@ -63,13 +65,15 @@ impl World {
         let mut client = Session::client(Arc::clone(client), name).expect("client");
         let server = Session::accept(Arc::clone(server));
         let id = PeerId { key: 0, generation: 0 };
-        let info = PeerInfo { id, listener: 0, address: ([127, 0, 0, 1], 1).into(), identity: None };
+        let address = ([127, 0, 0, 1], 1).into();
+        let info = PeerInfo::new(id, 0, address, address);
         let mut turn = Turn {
             service: &mut self.echo,
             scratch: &mut self.scratch,
             metrics: &mut self.metrics,
             limits: &self.limits,
             mailbox: &self.mailbox,
+            effects: &mut self.effects,
             now: self.now,
         };
         let mut connection = Box::new(Connection::new(server, info, None, None, &mut turn));

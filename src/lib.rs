@@ -13,15 +13,17 @@
 //! | 0 | [`limits`], [`metrics`], [`timer`], [`value`] | plain data |
 //! | 1 | [`net`] | the outside world: sockets and the clock |
 //! | 2 | [`tls`], [`store`] | sessions and trust; keys and values |
-//! | 3 | [`protocol`] | bytes to requests, replies to bytes |
+//! | 3 | [`protocol`], [`access`] | bytes to requests, replies to bytes; who may ask what |
 //! | 4 | [`connection`] | one client: session, framing, replies in order, deadlines |
-//! | 5 | [`services`], [`server`] | what is served, and the loop that serves it |
+//! | 5 | [`services`], [`server`], [`client`] | what is served, the loop that serves it, and who asks |
 //! | 6 | `cli` | arguments to a validated configuration, then run |
 //!
 //! To serve a protocol of your own, implement [`connection::Service`] and hand it to [`server::Server`].
 
 #![forbid(unsafe_code)]
 
+pub mod access;
+pub mod client;
 pub mod connection;
 pub mod limits;
 pub mod metrics;

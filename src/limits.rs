@@ -11,10 +11,14 @@ pub struct Limits {
     pub refusals: usize,
     /// From accept to a finished handshake (`--handshake-timeout`).
     pub handshake_timeout: Duration,
+    /// From dialing a server to its answer (`--connect-timeout`).
+    pub connect_timeout: Duration,
     /// From the first byte of a request to its last (`--request-timeout`).
     pub request_timeout: Duration,
     /// A peer that takes none of the bytes waiting for it (`--write-timeout`).
     pub write_timeout: Duration,
+    /// One direction of two linked connections is over and nothing moves in the other (`--half-close-timeout`).
+    pub half_close_timeout: Duration,
     /// After our close_notify, how long the peer's end of stream is awaited.
     pub linger_timeout: Duration,
     /// After SIGTERM, how long open connections may take to finish (`--drain-timeout`).
@@ -43,8 +47,12 @@ impl Default for Limits {
             refusals: 64,
             // Ten seconds cover a satellite link and three lost SYNs, and no more.
             handshake_timeout: Duration::from_secs(10),
+            // Two lost SYNs, then the client had better hear about it.
+            connect_timeout: Duration::from_secs(5),
             request_timeout: Duration::from_secs(30),
             write_timeout: Duration::from_mins(1),
+            // A client may end its request with FIN and the answer may take long to work out, but not for ever.
+            half_close_timeout: Duration::from_mins(5),
             linger_timeout: Duration::from_secs(2),
             drain_timeout: Duration::from_secs(10),
             // Twice the largest value a key/value client should send in one piece.

@@ -50,7 +50,7 @@ pub enum Disconnect {
     Reset,
     /// Another socket error.
     Io,
-    /// The server that this connection is spliced to could not be reached, or was lost.
+    /// The server that this connection is linked to could not be reached, or was lost.
     Upstream,
     /// The service dropped a deferred reply, so no later reply could be sent in order.
     Abandoned,
@@ -126,6 +126,10 @@ pub struct Metrics {
     pub accepted: u64,
     /// Connections closed unserved because `Limits::connections` was reached.
     pub refused: u64,
+    /// Connections begun to other servers.
+    pub dialed: u64,
+    /// Of those, how many came to nothing.
+    pub unreachable: u64,
     /// Accepting was paused because the process had no descriptor left.
     pub accept_pauses: u64,
     /// Handshakes finished in full.

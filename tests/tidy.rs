@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 const FLOORS: [&[&str]; 7] = [
     &["limits", "metrics", "timer", "value"],
     &["net", "disk"],
-    &["tls", "store", "access"],
-    &["protocol"],
+    &["tls", "store"],
+    &["protocol", "access"],
     &["connection"],
     &["services", "server", "load", "client"],
     &["cli"],
@@ -41,7 +41,7 @@ fn imports_point_down() {
 fn absences_hold() {
     // Why each is absent stands in ARCHITECTURE.md.
     let absences: [(&str, &[&str]); 4] = [
-        ("src/protocol", &["rustls", "mio", "std::net", "std::fs", "std::thread"]),
+        ("src/protocol", &["rustls", "mio", "std::net::Tcp", "std::fs", "std::thread"]),
         ("src/store", &["rustls", "mio", "std::net", "std::fs", "std::thread"]),
         ("src/connection", &["mio", "std::net::Tcp", "std::fs", "std::thread"]),
         ("src/tls", &["mio", "std::net::Tcp", "std::fs", "std::thread"]),

@@ -1,16 +1,17 @@
 //! `latchkey connect`: stdin and stdout over verified TLS.
 
 use std::io::{self, Read, Write};
+use std::net::TcpStream;
 use std::process::ExitCode;
 use std::sync::mpsc;
 use std::time::Duration;
 
 use clap::Args;
-use mio::net::TcpStream;
 
 use super::Failure;
-use super::client::{Client, ClientTlsArgs, Input};
-use crate::net::mio::MioNet;
+use super::client::{self, ClientTlsArgs};
+use crate::client::{Client, ClientError};
+use crate::net::mio::{MioNet, MioSocket};
 use crate::net::{Net, Wake};
 
 /// Connect stdin and stdout to a TLS server that is verified
@@ -38,8 +39,8 @@ pub(super) fn host_and_port(text: &str) -> Result<(String, u16), String> {
 /// Runs until the server closes.
 pub(super) fn run(args: &ConnectArgs) -> Result<ExitCode, Failure> {
     let (host, port) = &args.server;
-    let client = Client::connect(host, *port, &args.tls, &[])?;
-    if let Some(agreed) = client.session.agreement() {
+    let client = client::connect(host, *port, &args.tls, &[])?;
+    if let Some(agreed) = client.session().agreement() {
         let group = agreed.group.map_or_else(|| "no key exchange".into(), |group| format!("{:?}", group.name()));
         eprintln!("connected to {host}:{port}: {:?}, {:?}, {group}; end with Ctrl-D", agreed.version, agreed.suite);
     }
@@ -49,8 +50,8 @@ pub(super) fn run(args: &ConnectArgs) -> Result<ExitCode, Failure> {
 
 /// Both directions at once: neither may wait for the other, or two full buffers would wait for each other for ever.
 struct Relay {
-    client: Client,
-    socket: TcpStream,
+    client: Client<TcpStream>,
+    socket: MioSocket,
     net: MioNet,
     typed: mpsc::Receiver<io::Result<Vec<u8>>>,
     readable: bool,
@@ -60,11 +61,11 @@ struct Relay {
 }
 
 impl Relay {
-    fn new(client: Client) -> Result<Self, Failure> {
+    fn new(client: Client<TcpStream>) -> Result<Self, Failure> {
         let mut net = MioNet::new()?;
-        let socket = client.socket.try_clone()?;
+        let socket = client.stream().try_clone()?;
         socket.set_nonblocking(true)?;
-        let mut socket = TcpStream::from_std(socket);
+        let mut socket = MioSocket::Tcp(mio::net::TcpStream::from_std(socket));
         net.register(&mut socket, 0)?;
         let typed = read_stdin(net.waker());
         Ok(Self { client, socket, net, typed, readable: true, writable: true, unsent: Vec::new() })
@@ -124,18 +125,25 @@ impl Relay {
             }
             Err(error) => return Err(broken(&error)),
         };
+        let answer = self.client.decrypt(bytes.get(..count).unwrap_or_default())?;
         let mut stdout = io::stdout().lock();
-        let mut printed = Ok(());
-        let mut print = |piece: &[u8]| printed = stdout.write_all(piece);
-        let answer = self.client.decrypt(bytes.get(..count).unwrap_or_default(), &mut print)?;
-        printed.and_then(|()| stdout.flush())?;
+        stdout.write_all(&self.client.take_plaintext())?;
+        stdout.flush()?;
         self.unsent.extend_from_slice(&answer);
-        match (self.client.session.peer_closed(), count) {
+        match (self.client.session().peer_closed(), count) {
             (true, _) => Ok(Input::Closed),
-            (false, 0) => Err(Failure::Other("the server hung up without saying good-bye".into())),
+            (false, 0) => Err(ClientError::HungUp.into()),
             (false, _) => Ok(Input::Open),
         }
     }
+}
+
+/// What may still come from the server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Input {
+    Open,
+    /// Nothing: it has said good-bye.
+    Closed,
 }
 
 fn broken(error: &io::Error) -> Failure {

@@ -4,11 +4,12 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rustls::crypto::aws_lc_rs;
+use rustls::sign::CertifiedKey;
 use rustls_pki_types::{ServerName, UnixTime};
 
 use super::files::{self, FileError, Readers};
 use crate::tls::authority::{Authority, AuthorityError, Issued, KeyKind, Role, Subject};
-use crate::tls::{ClientTrust, ServerTrust, Source};
+use crate::tls::{Certificate, ClientTrust, ServerTrust, Source};
 
 /// A leaf is remade when it has less than this left, so that a server started now can run for a day.
 const MARGIN: u64 = 24 * 60 * 60;
@@ -20,7 +21,7 @@ pub struct DevelopmentIdentities {
     pub dir: PathBuf,
     /// The CA's certificate.
     pub ca: Source,
-    /// The server's certificate and key, for localhost, 127.0.0.1 and ::1.
+    /// The server's certificate and key, for `localhost`, `127.0.0.1` and `::1`.
     pub server: (Source, Source),
     /// A client's certificate and key.
     pub client: (Source, Source),
@@ -34,7 +35,10 @@ pub enum DevelopmentError {
     /// The folder could not be used.
     #[error(transparent)]
     File(#[from] FileError),
-    /// What lies in it is not usable and was not made by us, or could not be made.
+    /// A file that would be overwritten is not one of ours.
+    #[error("{} is in the way: it cannot be used as it is, and was not made as a development identity; move it, or name your own files with --cert and --key", .0.display())]
+    Foreign(PathBuf),
+    /// A certificate could not be made, or the CA that is there cannot be used.
     #[error("{0} (delete the folder's .pem files to start over)")]
     Authority(#[from] AuthorityError),
 }
@@ -47,26 +51,31 @@ pub fn development_identities(dir: &Path, now: u64) -> Result<DevelopmentIdentit
     let _guard = files::lock(dir)?;
     let (ca_path, ca_key_path) = (dir.join("ca.pem"), dir.join("ca-key.pem"));
     let mut made = false;
-    let authority = match (read_if_there(&ca_path)?, read_if_there(&ca_key_path)?) {
-        (Some(certificate), Some(key)) => Authority::load(&certificate, &key, now)?,
-        _ => {
-            made = true;
-            let authority = Authority::create(KeyKind::default(), "latchkey development CA", now)?;
-            save(&authority.files(), &ca_path, &ca_key_path)?;
-            authority
-        }
+    let authority = if let Some(certificate) = read_if_there(&ca_path)? {
+        let key = read_if_there(&ca_key_path)?.ok_or_else(|| DevelopmentError::Foreign(ca_path.clone()))?;
+        Authority::load(&certificate, &key, now)?
+    } else {
+        made = true;
+        let authority = Authority::create(KeyKind::default(), "latchkey development CA", now)?;
+        save(&authority.files(), &ca_path, &ca_key_path)?;
+        authority
     };
     let ca = files::read(&ca_path)?;
     let mut leaf = |role, name: &str, subject: Subject| {
         let paths = (dir.join(format!("{name}.pem")), dir.join(format!("{name}-key.pem")));
-        if let (Some(certificate), Some(key)) = (read_if_there(&paths.0)?, read_if_there(&paths.1)?)
-            && is_usable(role, &ca, &certificate, &key, now + MARGIN)
-        {
-            return Ok((certificate, key));
+        if let Some(certificate) = read_if_there(&paths.0)? {
+            if let Some(key) = read_if_there(&paths.1)?
+                && is_usable(role, &ca, &certificate, &key, now + MARGIN)
+            {
+                return Ok((certificate, key));
+            }
+            if !is_ours(&certificate, &subject) {
+                return Err(DevelopmentError::Foreign(paths.0));
+            }
         }
         made = true;
         save(&authority.issue(role, &subject, KeyKind::default(), now)?, &paths.0, &paths.1)?;
-        Ok::<_, DevelopmentError>((files::read(&paths.0)?, files::read(&paths.1)?))
+        Ok((files::read(&paths.0)?, files::read(&paths.1)?))
     };
     let local = ["DNS:localhost", "IP:127.0.0.1", "IP:::1"].map(str::to_owned);
     let server = leaf(Role::Server, "server", Subject::named("localhost", &local)?)?;
@@ -88,16 +97,24 @@ fn read_if_there(path: &Path) -> Result<Option<Source>, FileError> {
     }
 }
 
+/// Whether a leaf that is not usable may be overwritten: it was made here for the same holder.
+fn is_ours(certificate: &Source, subject: &Subject) -> bool {
+    let chain = certificate.certificates().unwrap_or_default();
+    let leaf = chain.first().and_then(|leaf| Certificate::from_der(leaf).ok());
+    leaf.is_some_and(|leaf| leaf.common_name.as_deref() == Some(subject.common_name()))
+}
+
 /// Whether a leaf and its key belong together and the CA vouches for them until `then`.
 fn is_usable(role: Role, ca: &Source, certificate: &Source, key: &Source, then: u64) -> bool {
     let provider = aws_lc_rs::default_provider();
     let then = UnixTime::since_unix_epoch(Duration::from_secs(then));
     let Ok(chain) = certificate.certificates() else { return false };
     let Some(leaf) = chain.first() else { return false };
-    let matches = key
-        .private_key()
-        .and_then(|key| Ok(provider.key_provider.load_private_key(key)))
-        .is_ok_and(|key| key.is_ok_and(|key| rustls::sign::CertifiedKey::new(chain.clone(), key).keys_match().is_ok()));
+    let Ok(key) = key.private_key() else { return false };
+    let matches = provider
+        .key_provider
+        .load_private_key(key)
+        .is_ok_and(|key| CertifiedKey::new(chain.clone(), key).keys_match().is_ok());
     let trusted = match role {
         Role::Server => ServerName::try_from("localhost").is_ok_and(|name| {
             ServerTrust::new(std::slice::from_ref(ca), &provider)
@@ -146,6 +163,18 @@ mod tests {
         let mended = development_identities(dir.path(), NOW + 2 * YEAR).expect("mended");
         assert_ne!(later.server.0, mended.server.0);
         assert_eq!(later.client, mended.client);
+    }
+
+    #[test]
+    fn files_of_another_making_are_not_overwritten() {
+        let dir = tempfile::tempdir().expect("a folder");
+        development_identities(dir.path(), NOW).expect("made");
+        std::fs::copy(dir.path().join("client.pem"), dir.path().join("server.pem")).expect("a copy");
+        let error = development_identities(dir.path(), NOW).expect_err("it must be refused").to_string();
+        assert!(error.contains("server.pem is in the way"), "{error}");
+        std::fs::remove_file(dir.path().join("ca-key.pem")).expect("removed");
+        let error = development_identities(dir.path(), NOW).expect_err("it must be refused").to_string();
+        assert!(error.contains("ca.pem is in the way"), "{error}");
     }
 
     #[test]

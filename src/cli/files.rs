@@ -2,7 +2,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use crate::tls::Source;
@@ -66,6 +66,42 @@ pub fn write(path: &Path, content: &str, readers: Readers) -> Result<(), FileErr
     at(renamed, "write", path)
 }
 
+/// Who can read a file, as its permissions have it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReadableBy {
+    /// Its owner only, as a private key must be.
+    Owner,
+    /// The members of its group too.
+    Group,
+    /// Everyone on the machine.
+    Everyone,
+}
+
+impl std::fmt::Display for ReadableBy {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Owner => "its owner only",
+            Self::Group => "its group",
+            Self::Everyone => "everyone",
+        })
+    }
+}
+
+/// Who can read the file at `path`.
+pub fn readers(path: &Path) -> Result<ReadableBy, FileError> {
+    let mode = at(fs::metadata(path), "examine", path)?.permissions().mode();
+    Ok(match (mode & 0o044, mode & 0o004) {
+        (0, _) => ReadableBy::Owner,
+        (_, 0) => ReadableBy::Group,
+        _ => ReadableBy::Everyone,
+    })
+}
+
+/// Removes a file.
+pub fn remove(path: &Path) -> Result<(), FileError> {
+    at(fs::remove_file(path), "remove", path)
+}
+
 /// Makes a folder, unless it is there, and keeps other processes of this program out of it until the result is
 /// dropped.
 pub fn lock(dir: &Path) -> Result<File, FileError> {
@@ -78,8 +114,6 @@ pub fn lock(dir: &Path) -> Result<File, FileError> {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::PermissionsExt;
-
     use super::*;
 
     #[test]

@@ -35,6 +35,9 @@ fn commands(listener: &Reachable, dir: &str) -> Vec<String> {
             format!("  {program} connect {address} --ca {dir}/ca.pem"),
             format!("  openssl s_client -quiet -connect {address} -CAfile {dir}/ca.pem"),
         ],
+        Protocol::Resp => {
+            vec![format!("  redis-cli --tls --cacert {dir}/ca.pem -h {} -p {} get spam", address.ip(), address.port())]
+        }
         Protocol::XmlRpc => vec![
             format!("  {program} call https://{address} set spam '[1, 2, 3]' --ca {dir}/ca.pem"),
             format!("  {program} call https://{address} get spam --ca {dir}/ca.pem"),

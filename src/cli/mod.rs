@@ -1,8 +1,11 @@
 //! Arguments to a validated configuration, then run: one file a subcommand.
 
 mod address;
+mod call;
+mod certs;
 mod client;
 mod connect;
+mod descriptors;
 pub mod development;
 mod failure;
 pub mod files;
@@ -12,6 +15,7 @@ mod serve;
 mod signals;
 mod tls_options;
 mod units;
+mod wrap;
 
 use std::process::ExitCode;
 
@@ -29,8 +33,11 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    Serve(serve::ServeArgs),
+    Serve(Box<serve::ServeArgs>),
+    Call(call::CallArgs),
+    Wrap(Box<wrap::WrapArgs>),
     Connect(connect::ConnectArgs),
+    Certs(certs::CertsArgs),
 }
 
 /// Runs the program: parses the arguments of this process and does what they say.
@@ -41,7 +48,10 @@ enum Command {
 pub fn run() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Serve(args) => serve::run(&args),
+        Command::Call(args) => call::run(&args),
+        Command::Wrap(args) => wrap::run(&args),
         Command::Connect(args) => connect::run(&args),
+        Command::Certs(args) => certs::run(&args),
     };
     match result {
         Ok(code) => code,

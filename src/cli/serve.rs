@@ -12,14 +12,15 @@ use super::address::ListenAddress;
 use super::hints::{self, Reachable};
 use super::logging::Logging;
 use super::tls_options::{TlsArgs, TlsSetup};
-use super::{Failure, signals, units};
+use super::{Failure, descriptors, signals, units};
 use crate::limits::Limits;
+use crate::net::Net;
 use crate::net::mio::MioNet;
 use crate::server::{ListenerConfig, Security, Server};
-use crate::services::{Builtin, Protocol};
-
-/// Descriptors that are not connections: standard streams, poller, listeners, files.
-const OWN_DESCRIPTORS: u64 = 32;
+use crate::services::resp::RespOptions;
+use crate::services::xmlrpc::{Faults, XmlRpcOptions};
+use crate::services::{Builtin, BuiltinOptions, Protocol};
+use crate::store::{Eviction, StoreOptions};
 
 /// Serve echo and key/value over TLS
 ///
@@ -35,6 +36,9 @@ pub(super) struct ServeArgs {
     /// XML-RPC key/value over HTTPS [repeatable; default: 127.0.0.1:15000]
     #[arg(long, value_name = "ADDR", value_parser = ListenAddress::parse, help_heading = "Listeners")]
     xmlrpc: Vec<ListenAddress>,
+    /// Key/value by the Redis protocol, over TLS [repeatable; default: 127.0.0.1:6380]
+    #[arg(long, value_name = "ADDR", value_parser = ListenAddress::parse, help_heading = "Listeners")]
+    resp: Vec<ListenAddress>,
     /// Allow key/value without TLS on an address that other machines can reach
     #[arg(long, help_heading = "Listeners")]
     allow_plain: bool,
@@ -45,6 +49,9 @@ pub(super) struct ServeArgs {
     /// Which fault codes XML-RPC clients get
     #[arg(long, value_enum, default_value = "python", value_name = "STYLE", help_heading = "Protocols")]
     faults: FaultsArg,
+    /// What to do when --max-memory is reached
+    #[arg(long, value_enum, default_value = "noeviction", value_name = "POLICY", help_heading = "Protocols")]
+    max_memory_policy: EvictionArg,
     /// How much to log on stderr: off, error, warn, info, debug
     #[arg(long, default_value = "info", value_name = "LEVEL")]
     log_level: LevelFilter,
@@ -56,6 +63,16 @@ enum FaultsArg {
     Python,
     /// The standard codes (-32700 and so on)
     Standard,
+}
+
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+enum EvictionArg {
+    /// Refuse writes; reads go on
+    Noeviction,
+    /// Drop keys that have not been used for long
+    Allkeys,
+    /// Drop keys with a time to live that have not been used for long
+    Volatile,
 }
 
 /// Bounds on what clients may cost.
@@ -83,6 +100,9 @@ struct LimitArgs {
     /// One request, in bytes
     #[arg(long, value_name = "BYTES", default_value = "64m", value_parser = units::bytes)]
     max_request: usize,
+    /// Keys, values and clients' buffers together, in bytes [default: no limit]
+    #[arg(long, value_name = "BYTES", value_parser = units::bytes)]
+    max_memory: Option<usize>,
     /// Replies waiting for one client, in bytes, before its requests are no longer decoded
     #[arg(long, value_name = "BYTES", default_value = "1m", value_parser = units::bytes)]
     max_output: usize,
@@ -94,25 +114,8 @@ struct LimitArgs {
 impl LimitArgs {
     /// The limits, with the number of connections fitted to the descriptors that this process may have.
     fn limits(&self) -> Result<Limits, Failure> {
-        let descriptors = rlimit::increase_nofile_limit(u64::MAX)
-            .map_err(|error| Failure::Other(format!("the descriptor limit cannot be read: {error}")))?;
-        let defaults = Limits::default();
-        let possible = usize::try_from(descriptors.saturating_sub(OWN_DESCRIPTORS)).unwrap_or(usize::MAX);
-        let possible = possible.saturating_sub(defaults.refusals).max(1);
-        let connections = match self.max_connections {
-            None => possible.min(defaults.connections),
-            Some(wanted) if wanted as usize <= possible => wanted as usize,
-            Some(wanted) => {
-                return Err(Failure::usage(
-                    "--max-connections",
-                    format!(
-                        "{wanted} need more descriptors than the {descriptors} this process may have: raise `ulimit -n`"
-                    ),
-                ));
-            }
-        };
         Ok(Limits {
-            connections,
+            connections: descriptors::connections(self.max_connections, 1)?,
             handshake_timeout: self.handshake_timeout,
             request_timeout: self.request_timeout,
             write_timeout: self.write_timeout,
@@ -120,7 +123,7 @@ impl LimitArgs {
             request_bytes: self.max_request,
             output_bytes: self.max_output,
             handshake_slice: self.handshake_slice,
-            ..defaults
+            ..Limits::default()
         })
     }
 
@@ -144,7 +147,8 @@ pub(super) fn run(args: &ServeArgs) -> Result<ExitCode, Failure> {
         protocols.push(*protocol);
         configs.push(args.configure(*protocol, address, &tls)?);
     }
-    let mut server = Server::new(net, Builtin::new(protocols.clone()), configs.clone(), limits)
+    let service = Builtin::new(args.services(protocols.clone())?, net.now());
+    let mut server = Server::new(net, service, configs.clone(), limits)
         .map_err(|(index, error)| cannot_listen(&wanted, index, &error))?;
     let addresses = server.addresses()?;
     signals::stop_on_signal(server.handle())?;
@@ -167,14 +171,46 @@ impl ServeArgs {
         let named = |protocol, addresses: &[ListenAddress]| {
             addresses.iter().map(|address| (protocol, address.clone())).collect::<Vec<_>>()
         };
-        let all = [named(Protocol::Echo, &self.echo), named(Protocol::XmlRpc, &self.xmlrpc)].concat();
+        let echo = named(Protocol::Echo, &self.echo);
+        let all = [echo, named(Protocol::XmlRpc, &self.xmlrpc), named(Protocol::Resp, &self.resp)].concat();
         if all.is_empty() {
             return vec![
                 (Protocol::Echo, ListenAddress::local(20_000)),
                 (Protocol::XmlRpc, ListenAddress::local(15_000)),
+                (Protocol::Resp, ListenAddress::local(6380)),
             ];
         }
         all
+    }
+
+    /// How the services behave, with secrets fresh from the operating system.
+    fn services(&self, listeners: Vec<Protocol>) -> Result<BuiltinOptions, Failure> {
+        let mut secret = [0; 24];
+        aws_lc_rs::rand::fill(&mut secret)
+            .map_err(|_| Failure::Other("the operating system gives no random numbers".into()))?;
+        let (hash_key, seed) = secret.split_at(16);
+        let (eviction, max_memory_policy) = match self.max_memory_policy {
+            EvictionArg::Noeviction => (Eviction::NoEviction, "noeviction"),
+            EvictionArg::Allkeys => (Eviction::AllKeys, "allkeys-lru"),
+            EvictionArg::Volatile => (Eviction::Volatile, "volatile-lru"),
+        };
+        let faults = match self.faults {
+            FaultsArg::Python => Faults::Python,
+            FaultsArg::Standard => Faults::Standard,
+        };
+        let max_memory = self.limits.max_memory;
+        Ok(BuiltinOptions {
+            listeners,
+            store: StoreOptions { max_memory, eviction, hash_key: hash_key.try_into().unwrap_or_default() },
+            xmlrpc: XmlRpcOptions { faults },
+            resp: RespOptions {
+                max_memory: max_memory.unwrap_or_default() as u64,
+                max_memory_policy,
+                idle_seconds: self.limits.idle_timeout(Protocol::Resp).unwrap_or_default().as_secs(),
+                seed: u64::from_le_bytes(seed.try_into().unwrap_or_default()),
+                ..RespOptions::default()
+            },
+        })
     }
 
     fn configure(
@@ -192,7 +228,12 @@ impl ServeArgs {
             ));
         }
         let security = if address.plain { Security::Plain } else { Security::Tls(tls.policy(protocol.alpn())?) };
-        Ok(ListenerConfig { address: bound, security, idle_timeout: self.limits.idle_timeout(protocol) })
+        Ok(ListenerConfig {
+            address: bound,
+            security,
+            idle_timeout: self.limits.idle_timeout(protocol),
+            balancers: [].into(),
+        })
     }
 }
 

@@ -2,13 +2,15 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 
 use super::development::{self, DevelopmentIdentities};
-use super::{Failure, files};
+use super::files::{self, ReadableBy};
+use super::{Failure, units};
 use crate::net::Net;
-use crate::tls::{ClientAuth, PolicyOptions, ServerPolicy, Source};
+use crate::tls::{ClientAuth, PolicyOptions, PostQuantum, ServerPolicy, Source, TlsMin};
 
 /// Where development identities are made and found.
 const DEVELOPMENT_FOLDER: &str = "certs";
@@ -17,14 +19,18 @@ const DEVELOPMENT_FOLDER: &str = "certs";
 #[derive(Debug, Args)]
 #[command(next_help_heading = "TLS")]
 pub(super) struct TlsArgs {
-    /// Certificate chain to show to clients, PEM, the leaf first
+    /// Certificate chain to show to clients, PEM, the leaf first [repeatable]
     ///
-    /// With no certificate named, a development CA, a server and a client identity are made once in certs/ and used.
+    /// With no certificate named, a development CA, a server and a client identity are made once in certs/ and used. Of
+    /// several, a client gets the first that has the name it asks for, and without such a one the first of all.
     #[arg(long, value_name = "FILE", requires = "key")]
-    cert: Option<PathBuf>,
-    /// Private key of --cert, PEM
+    cert: Vec<PathBuf>,
+    /// Private key of --cert, PEM; one for each, in the same order [repeatable]
     #[arg(long, value_name = "FILE", requires = "cert")]
-    key: Option<PathBuf>,
+    key: Vec<PathBuf>,
+    /// Use private keys that others than their owner can read
+    #[arg(long)]
+    allow_readable_key: bool,
     /// Let in clients with a certificate from the CAs in this PEM file [repeatable]
     ///
     /// A self-signed certificate in it is accepted as itself, and may issue. Naming one makes client certificates
@@ -37,6 +43,41 @@ pub(super) struct TlsArgs {
     /// Whether clients must show a certificate [default: required with --client-ca or --client-pin, else none]
     #[arg(long, value_name = "WHEN")]
     client_auth: Option<ClientAuthArg>,
+    /// Refuse the client certificates that this PEM file of revocation lists names [repeatable]
+    ///
+    /// A list must be signed by a CA in --client-ca, and applies to what that CA issued. Past its next update, nobody
+    /// under that CA is let in. A CA without a list is not checked, and the start line says so.
+    #[arg(long, value_name = "FILE", requires = "client_ca")]
+    crl: Vec<PathBuf>,
+    /// How long a client may resume its session before it must show its certificate again
+    #[arg(long, value_name = "TIME", default_value = "12h", value_parser = units::time)]
+    reauth_after: Duration,
+    /// The oldest TLS version to speak
+    #[arg(long, value_enum, default_value = "1.2", value_name = "VERSION")]
+    tls_min: TlsMinArg,
+    /// Post-quantum key exchange (X25519MLKEM768)
+    #[arg(long, value_enum, default_value = "prefer", value_name = "WHEN")]
+    pq: PostQuantumArg,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum TlsMinArg {
+    /// TLS 1.2 and 1.3
+    #[value(name = "1.2")]
+    Tls12,
+    /// TLS 1.3 only
+    #[value(name = "1.3")]
+    Tls13,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum PostQuantumArg {
+    /// With every client that knows it, wherever it stands in the client's list
+    Prefer,
+    /// Refuse clients that do not know it, and with them all of TLS 1.2
+    Require,
+    /// Never
+    Off,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -56,18 +97,27 @@ pub(super) struct TlsSetup {
 }
 
 impl TlsArgs {
+    /// The certificate and key to show to another server; `None` when none was named.
+    pub(super) fn client_identity(&self) -> Result<Option<(Source, Source)>, Failure> {
+        let mut identities = self.identities()?;
+        let first = identities.pop();
+        if !identities.is_empty() {
+            return Err(Failure::usage("--cert", "only one can be shown to a server"));
+        }
+        Ok(first)
+    }
+
     /// Reads the files that the flags name.
     pub(super) fn load(&self, net: &impl Net) -> Result<TlsSetup, Failure> {
-        let (identity, development) = match (&self.cert, &self.key) {
-            (Some(cert), Some(key)) => ((read("--cert", cert)?, read("--key", key)?), None),
-            _ => {
-                let made = development::development_identities(Path::new(DEVELOPMENT_FOLDER), net.now().unix_seconds());
-                let made = made.map_err(|error| Failure::usage("--cert", error))?;
-                (made.server.clone(), Some(made))
-            }
+        let (identities, development) = if self.cert.is_empty() {
+            let made = development::development_identities(Path::new(DEVELOPMENT_FOLDER), net.now().unix_seconds());
+            let made = made.map_err(|error| Failure::usage("--cert", error))?;
+            (vec![made.server.clone()], Some(made))
+        } else {
+            (self.identities()?, None)
         };
         let options = PolicyOptions {
-            identities: vec![identity],
+            identities,
             client_ca: read_all("--client-ca", &self.client_ca)?,
             client_pin: read_all("--client-pin", &self.client_pin)?,
             client_auth: self.client_auth.map(|auth| match auth {
@@ -75,9 +125,43 @@ impl TlsArgs {
                 ClientAuthArg::Optional => ClientAuth::Optional,
                 ClientAuthArg::Required => ClientAuth::Required,
             }),
+            crl: read_all("--crl", &self.crl)?,
+            reauthenticate_after: self.reauth_after,
+            tls_min: match self.tls_min {
+                TlsMinArg::Tls12 => TlsMin::Tls12,
+                TlsMinArg::Tls13 => TlsMin::Tls13,
+            },
+            post_quantum: match self.pq {
+                PostQuantumArg::Prefer => PostQuantum::Prefer,
+                PostQuantumArg::Require => PostQuantum::Require,
+                PostQuantumArg::Off => PostQuantum::Off,
+            },
             ..PolicyOptions::default()
         };
         Ok(TlsSetup { options, development })
+    }
+
+    /// The named certificates, each with its key.
+    fn identities(&self) -> Result<Vec<(Source, Source)>, Failure> {
+        if self.cert.len() != self.key.len() {
+            let (certificates, keys) = (self.cert.len(), self.key.len());
+            return Err(Failure::usage("--key", format!("one is needed for each --cert: {keys} for {certificates}")));
+        }
+        let pairs = self.cert.iter().zip(&self.key);
+        pairs.map(|(cert, key)| Ok((read("--cert", cert)?, self.private_key(key)?))).collect()
+    }
+
+    fn private_key(&self, path: &Path) -> Result<Source, Failure> {
+        let source = read("--key", path)?;
+        let readers = files::readers(path).map_err(|error| Failure::usage("--key", error))?;
+        if readers != ReadableBy::Owner && !self.allow_readable_key {
+            let file = path.display();
+            return Err(Failure::usage(
+                "--key",
+                format!("{file} is readable by {readers}: `chmod 600 {file}`, or give --allow-readable-key"),
+            ));
+        }
+        Ok(source)
     }
 }
 

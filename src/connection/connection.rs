@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use rustls::HandshakeKind;
 
 use super::framing::{Framing, Turn};
+use super::phase::{Farewell, Phase, Transmitted};
 use super::scratch::{READ_BYTES, Scratch};
 use super::service::{PeerInfo, Service};
 use super::{PeerId, plaintext};
@@ -27,64 +28,41 @@ use crate::tls::{Agreement, Outgoing, Session};
 ///
 /// After any of the first three kinds, call `transmit`, then look at the getters.
 pub struct Connection<S: Service> {
-    session: Session,
-    framing: Framing<S>,
+    pub(super) session: Session,
+    pub(super) framing: Framing<S>,
     /// Encrypted bytes received: the beginning of a record or of a handshake message.
     retained: Vec<u8>,
     /// Encrypted bytes that the socket has not taken.
     unsent: Vec<u8>,
-    phase: Phase,
-    readiness: Readiness,
+    pub(super) phase: Phase,
+    pub(super) readiness: Readiness,
     /// Turn this client away with these words as soon as it can read them.
     refusal: Option<Disconnect>,
     idle_timeout: Option<Duration>,
     /// When the phase began; in [`Phase::Open`], when the last request was served or the last byte of a reply sent.
-    since: Instant,
+    pub(super) since: Instant,
     request_since: Option<Instant>,
     stalled_since: Option<Instant>,
     /// The handshake has sent something: the peer's key exchange is paid for.
     answered: bool,
-    /// close_notify has been encrypted: it is the last thing this session sends.
-    farewell: bool,
-    detail: Option<Box<str>>,
-}
-
-/// Where a connection is in its life. It only moves downwards.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Phase {
-    /// Keys are being agreed.
-    Handshaking,
-    /// Requests are served.
-    Open,
-    /// No more requests; what is owed is being sent.
-    Draining,
-    /// All is sent, FIN too; the peer's end of stream is awaited, for a reset could destroy what it has not read.
-    Lingering,
-    /// Over: drop the socket.
-    Closed,
+    pub(super) farewell: Farewell,
+    /// A balancer's header comes before anything else.
+    pub(super) awaits_header: bool,
+    pub(super) detail: Option<Box<str>>,
 }
 
 /// What is known about the socket: events set these bits, work clears them.
 #[derive(Clone, Copy, Debug, Default)]
 #[expect(clippy::struct_excessive_bools, reason = "independent facts, set by different events")]
-struct Readiness {
-    readable: bool,
+pub(super) struct Readiness {
+    pub(super) readable: bool,
     /// FIN has been announced: reading must go on to the end of the stream, for no other event will say so.
     read_closed: bool,
-    writable: bool,
+    pub(super) writable: bool,
     /// Some byte has been read.
     heard: bool,
     /// The end of the stream has been read.
     input_ended: bool,
-}
-
-/// What the owner of the socket must do after [`Connection::transmit`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Transmitted {
-    /// Nothing.
-    Done,
-    /// Send FIN: nothing will be written any more.
-    ShutdownWrite,
 }
 
 impl<S: Service> Connection<S> {
@@ -96,7 +74,21 @@ impl<S: Service> Connection<S> {
         refusal: Option<Disconnect>,
         turn: &mut Turn<'_, S>,
     ) -> Self {
-        let mut connection = Self {
+        let mut connection = Self::unopened(session, info, idle_timeout, refusal, turn.now.instant);
+        if !connection.session.is_handshaking() {
+            connection.open(turn);
+        }
+        connection
+    }
+
+    pub(super) fn unopened(
+        session: Session,
+        info: PeerInfo,
+        idle_timeout: Option<Duration>,
+        refusal: Option<Disconnect>,
+        now: Instant,
+    ) -> Self {
+        Self {
             session,
             framing: Framing::new(info),
             retained: Vec::new(),
@@ -106,22 +98,20 @@ impl<S: Service> Connection<S> {
             readiness: Readiness { writable: true, ..Readiness::default() },
             refusal,
             idle_timeout,
-            since: turn.now.instant,
+            since: now,
             request_since: None,
             stalled_since: None,
             answered: false,
-            farewell: false,
+            farewell: Farewell::NotDue,
+            awaits_header: false,
             detail: None,
-        };
-        if !connection.session.is_handshaking() {
-            connection.open(turn);
         }
-        connection
     }
 
     /// The poller has something to say about the socket. Nothing is done here: work is for the phases of a turn.
     pub fn notice(&mut self, readable: bool, writable: bool, read_closed: bool) {
-        self.readiness.readable |= readable || read_closed;
+        // Only a read tells whether a connection has been made.
+        self.readiness.readable |= readable || read_closed || writable && self.phase == Phase::Connecting;
         self.readiness.writable |= writable;
         self.readiness.read_closed |= read_closed;
     }
@@ -138,16 +128,24 @@ impl<S: Service> Connection<S> {
             let all_received = self.readiness.input_ended || self.session.is_tls() && self.session.peer_closed();
             if all_received && !self.framing.is_paused() {
                 self.framing.end_of_input(self.session.peer_closed(), turn);
+                if self.farewell > Farewell::NotDue {
+                    self.framing.conclude();
+                }
             }
             self.note_activity(turn.now.instant);
-            if self.framing.ended().is_some() {
-                self.enter(Phase::Draining, turn.now.instant);
-            }
+            self.drain_if_ended(turn.now.instant);
+        }
+    }
+
+    pub(super) fn drain_if_ended(&mut self, now: Instant) {
+        if self.framing.ended().is_some() {
+            self.enter(Phase::Draining, now);
         }
     }
 
     fn wants_read(&self) -> bool {
         let wanted = match self.phase {
+            Phase::Connecting => self.readiness.writable,
             Phase::Handshaking | Phase::Lingering => true,
             Phase::Open => !self.framing.is_paused(),
             Phase::Draining | Phase::Closed => false,
@@ -164,7 +162,11 @@ impl<S: Service> Connection<S> {
         let (front, space) = input.split_at_mut(retained);
         front.copy_from_slice(&self.retained);
         let space = space.get_mut(..READ_BYTES).unwrap_or_default();
-        match socket.read(space) {
+        let outcome = socket.read(space);
+        if self.phase == Phase::Connecting && is_connected(&outcome) {
+            self.connected(turn);
+        }
+        match outcome {
             Ok(0) => self.end_of_stream(turn),
             Ok(count) => {
                 turn.metrics.bytes_received += count as u64;
@@ -186,7 +188,7 @@ impl<S: Service> Connection<S> {
         self.readiness.input_ended = true;
         self.readiness.readable = false;
         match self.phase {
-            Phase::Handshaking => {
+            Phase::Connecting | Phase::Handshaking => {
                 // A client that says nothing at all is a port probe, not a failed handshake.
                 let reason = if self.readiness.heard { Disconnect::CutOff } else { Disconnect::PeerClosed };
                 self.close(reason, turn.scratch);
@@ -197,7 +199,9 @@ impl<S: Service> Connection<S> {
     }
 
     /// Decrypts `bytes` and serves what they hold.
-    fn process(&mut self, bytes: &mut [u8], turn: &mut Turn<'_, S>) {
+    pub(super) fn process(&mut self, bytes: &mut [u8], turn: &mut Turn<'_, S>) {
+        let Some(header) = self.take_header(bytes, turn) else { return self.retain(bytes, turn) };
+        let bytes = bytes.get_mut(header..).unwrap_or_default();
         let mut output = std::mem::take(&mut turn.scratch.output);
         let mut consumed = 0;
         loop {
@@ -236,9 +240,10 @@ impl<S: Service> Connection<S> {
     }
 
     /// Keys are agreed, or none are needed: begins to serve.
-    fn open(&mut self, turn: &mut Turn<'_, S>) {
+    pub(super) fn open(&mut self, turn: &mut Turn<'_, S>) {
         if let Some(agreement) = self.session.agreement() {
             count_handshake(turn.metrics, &agreement);
+            self.framing.info.agreement = Some(agreement);
         }
         self.enter(Phase::Open, turn.now.instant);
         match self.session.identify() {
@@ -278,8 +283,15 @@ impl<S: Service> Connection<S> {
             output.shrink(4 * READ_BYTES);
             turn.scratch.output = output;
         }
-        if self.phase == Phase::Draining && !self.has_output() && (self.farewell || self.session.has_failed()) {
-            return self.finish(turn);
+        let is_sending = matches!(self.phase, Phase::Open | Phase::Draining);
+        let nothing_to_say = self.farewell >= Farewell::Said || self.session.has_failed();
+        let all_said = is_sending && nothing_to_say && !self.has_output();
+        if all_said && self.phase == Phase::Draining {
+            self.finish(turn);
+        }
+        if all_said && self.farewell != Farewell::Shut {
+            self.farewell = Farewell::Shut;
+            return Transmitted::ShutdownWrite;
         }
         Transmitted::Done
     }
@@ -300,9 +312,9 @@ impl<S: Service> Connection<S> {
                 turn.scratch.give(spare);
             }
         }
-        if result.is_ok() && self.phase == Phase::Draining && replies.is_empty() && !self.farewell {
+        if result.is_ok() && self.is_farewell_due() {
             result = self.session.send_close_notify(&mut self.retained, output);
-            self.farewell = true;
+            self.farewell = Farewell::Said;
         }
         if let Err(error) = result {
             self.detail = Some(error.to_string().into());
@@ -338,23 +350,26 @@ impl<S: Service> Connection<S> {
     }
 
     fn has_output(&self) -> bool {
-        if self.phase == Phase::Closed {
+        if matches!(self.phase, Phase::Connecting | Phase::Closed) {
             return false;
         }
         let replies = &self.framing.replies;
         let can_encrypt = !self.session.is_handshaking() && !self.session.has_failed();
-        let farewell_due = self.phase == Phase::Draining && !self.farewell && replies.is_empty();
-        !self.unsent.is_empty() || can_encrypt && (!replies.unsent().is_empty() || farewell_due)
+        !self.unsent.is_empty() || can_encrypt && (!replies.unsent().is_empty() || self.is_farewell_due())
+    }
+
+    fn is_farewell_due(&self) -> bool {
+        let is_last = self.phase == Phase::Draining || self.farewell == Farewell::Due;
+        is_last && self.farewell < Farewell::Said && self.framing.replies.is_empty()
     }
 
     /// Everything owed has been sent.
-    fn finish(&mut self, turn: &Turn<'_, S>) -> Transmitted {
+    fn finish(&mut self, turn: &Turn<'_, S>) {
         if self.readiness.input_ended {
             self.phase = Phase::Closed;
         } else {
             self.enter(Phase::Lingering, turn.now.instant);
         }
-        Transmitted::ShutdownWrite
     }
 
     /// A deferred reply is complete; `None` when it never will be.
@@ -379,7 +394,7 @@ impl<S: Service> Connection<S> {
     /// Serves no further request, sends what is owed, says good-bye.
     pub fn end(&mut self, reason: Disconnect, now: Instant, scratch: &mut Scratch) {
         match self.phase {
-            Phase::Handshaking => self.close(reason, scratch),
+            Phase::Connecting | Phase::Handshaking => self.close(reason, scratch),
             Phase::Open => {
                 self.framing.end(reason, scratch);
                 self.enter(Phase::Draining, now);
@@ -399,7 +414,7 @@ impl<S: Service> Connection<S> {
         self.framing.retire(service);
     }
 
-    fn enter(&mut self, phase: Phase, now: Instant) {
+    pub(super) fn enter(&mut self, phase: Phase, now: Instant) {
         self.phase = phase;
         self.since = now;
     }
@@ -473,7 +488,7 @@ impl<S: Service> Connection<S> {
 
     /// Whether the peer's key exchange is paid for: its next bytes finish a handshake, they do not begin one.
     pub fn is_half_shaken(&self) -> bool {
-        self.phase == Phase::Handshaking && self.answered
+        self.phase == Phase::Handshaking && (self.answered || self.framing.info.is_dialed())
     }
 
     /// Whether there is work that no socket event will announce: bytes left unread, requests left undecoded, or output
@@ -486,7 +501,8 @@ impl<S: Service> Connection<S> {
     /// Whether all that was received has been served and nothing is owed, so that ending now loses nothing.
     pub fn is_at_rest(&self) -> bool {
         let waiting = self.framing.is_paused() || self.is_mid_request() || self.readiness.readable;
-        self.phase == Phase::Open && !waiting
+        // What a linked connection is still owed, only its other end knows.
+        self.phase == Phase::Open && !waiting && self.framing.info.link.is_none()
     }
 
     /// When [`expire`](Self::expire) must be called.
@@ -497,13 +513,16 @@ impl<S: Service> Connection<S> {
     fn next_deadline(&self, limits: &Limits) -> Option<(Instant, Disconnect)> {
         let stalled = self.stalled_since.map(|since| (since + limits.write_timeout, Disconnect::Stalled));
         match self.phase {
+            Phase::Connecting => Some((self.since + limits.connect_timeout, Disconnect::HandshakeTimeout)),
             Phase::Handshaking => Some((self.since + limits.handshake_timeout, Disconnect::HandshakeTimeout)),
             Phase::Open => {
                 let request =
                     self.request_since.map(|since| (since + limits.request_timeout, Disconnect::RequestTimeout));
                 let at_rest = request.is_none() && self.framing.replies.is_empty() && self.unsent.is_empty();
                 let idle = self.idle_timeout.filter(|_| at_rest).map(|idle| (self.since + idle, Disconnect::Idle));
-                [stalled, request, idle].into_iter().flatten().min_by_key(|(deadline, _)| *deadline)
+                let half = self.farewell > Farewell::NotDue || self.framing.is_half_closed();
+                let half = half.then(|| (self.since + limits.half_close_timeout, Disconnect::Idle));
+                [stalled, request, idle, half].into_iter().flatten().min_by_key(|(deadline, _)| *deadline)
             }
             Phase::Draining => stalled,
             Phase::Lingering => Some((self.since + limits.linger_timeout, Disconnect::PeerClosed)),
@@ -514,6 +533,14 @@ impl<S: Service> Connection<S> {
     /// Heap bytes held for this peer outside the TLS library.
     pub fn memory(&self) -> usize {
         self.retained.capacity() + self.unsent.capacity() + self.framing.memory()
+    }
+}
+
+/// Whether the first read of a dialed connection tells that it has been made.
+fn is_connected(outcome: &io::Result<usize>) -> bool {
+    match outcome {
+        Ok(_) => true,
+        Err(error) => matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted),
     }
 }
 

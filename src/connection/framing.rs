@@ -1,6 +1,7 @@
 //! From plaintext to requests served: one connection's bytes that are not decoded yet, and when to stop decoding.
 
 use super::Scratch;
+use super::effects::{Effect, Effects};
 use super::replies::{Mailbox, Replies};
 use super::service::{Exchange, PeerInfo, Service};
 use crate::limits::Limits;
@@ -19,6 +20,8 @@ pub struct Turn<'a, S> {
     pub limits: &'a Limits,
     /// Where deferred replies come back.
     pub mailbox: &'a Mailbox,
+    /// What is to be done to other connections.
+    pub effects: &'a mut Effects,
     /// This turn's time.
     pub now: Now,
 }
@@ -26,8 +29,8 @@ pub struct Turn<'a, S> {
 impl<S> Turn<'_, S> {
     /// The service, and the surroundings of one request of `peer`.
     fn exchange<'a>(&'a mut self, peer: &'a PeerInfo, replies: &'a mut Replies) -> (&'a mut S, Exchange<'a>) {
-        let Self { service, metrics, limits, mailbox, now, .. } = self;
-        (service, Exchange { peer, now: *now, limits, metrics, replies, mailbox })
+        let Self { service, scratch, metrics, limits, mailbox, effects, now } = self;
+        (service, Exchange { peer, now: *now, limits, metrics, replies, mailbox, effects, scratch })
     }
 }
 
@@ -50,6 +53,10 @@ enum State {
     Hungry,
     /// Decoding has stopped although a request may be complete: too much is owed, or this turn's share is used up.
     Paused,
+    /// Decoding has stopped until the connection at the other end of the link is open and has room.
+    Throttled,
+    /// The peer has finished, for this reason; what is forwarded to it is still sent.
+    HalfClosed(Disconnect),
     /// No further request will be served.
     Ended(Disconnect),
 }
@@ -60,7 +67,26 @@ impl<S: Service> Framing<S> {
     }
 
     pub(super) fn open(&mut self, turn: &mut Turn<'_, S>) {
-        self.session = Some(turn.service.open(&self.info, turn.now));
+        let session = turn.service.open(&self.info, turn.now);
+        let session = self.session.insert(session);
+        let (service, mut exchange) = turn.exchange(&self.info, &mut self.replies);
+        service.greet(session, &mut exchange);
+        self.wait_if_dialing(turn.effects);
+    }
+
+    /// What was dialed could not be reached.
+    pub(super) fn unreachable(&mut self, turn: &mut Turn<'_, S>) {
+        let Some(session) = self.session.as_mut() else { return };
+        let (service, mut exchange) = turn.exchange(&self.info, &mut self.replies);
+        let reason = service.unreachable(session, &mut exchange);
+        self.state = reason.map_or(State::Paused, State::Ended);
+        self.wait_if_dialing(turn.effects);
+    }
+
+    fn wait_if_dialing(&mut self, effects: &Effects) {
+        if self.info.link.is_none() && self.ended().is_none() && effects.is_dialed_by(self.info.id) {
+            self.state = State::Throttled;
+        }
     }
 
     /// A new turn: the share of requests starts afresh.
@@ -120,7 +146,14 @@ impl<S: Service> Framing<S> {
                 self.state = State::Paused;
                 break;
             }
-            self.replies.lend(|| turn.scratch.take());
+            if self.info.link.is_some() {
+                if turn.effects.room() == 0 {
+                    self.state = State::Throttled;
+                    break;
+                }
+            } else {
+                self.replies.lend(|| turn.scratch.take());
+            }
             let (service, mut exchange) = turn.exchange(&self.info, &mut self.replies);
             match service.serve(session, rest, &mut exchange) {
                 Ok(0) => break,
@@ -131,6 +164,10 @@ impl<S: Service> Framing<S> {
                 }
             }
             self.served += 1;
+            if self.info.link.is_none() && turn.effects.is_dialed_by(self.info.id) {
+                self.state = State::Throttled;
+                break;
+            }
         }
         if let Some(spare) = self.replies.reclaim() {
             turn.scratch.give(spare);
@@ -148,8 +185,30 @@ impl<S: Service> Framing<S> {
         let (service, mut exchange) = turn.exchange(&self.info, &mut self.replies);
         let reason = service.end_of_input(session, &rest, &mut exchange);
         let usual = if proper { Disconnect::PeerClosed } else { Disconnect::Truncated };
-        self.state = State::Ended(reason.unwrap_or(usual));
+        self.state = match (reason, self.info.link) {
+            (None, Some(link)) => {
+                turn.effects.push(Effect::Finish { peer: link.peer() });
+                State::HalfClosed(usual)
+            }
+            (reason, _) => State::Ended(reason.unwrap_or(usual)),
+        };
         turn.scratch.give(rest);
+    }
+
+    /// Nothing more will be forwarded to the peer: if it has finished too, this is the end.
+    pub(super) fn conclude(&mut self) {
+        if let State::HalfClosed(reason) = self.state {
+            self.state = State::Ended(reason);
+        }
+    }
+
+    /// The other end of the link has room again. Returns whether that was waited for.
+    pub(super) fn unthrottle(&mut self) -> bool {
+        let waited = self.state == State::Throttled;
+        if waited {
+            self.state = State::Paused;
+        }
+        waited
     }
 
     /// Serves nothing more, for `reason`; what is owed stays owed. The first reason stands.
@@ -170,8 +229,18 @@ impl<S: Service> Framing<S> {
     pub(super) fn ended(&self) -> Option<Disconnect> {
         match self.state {
             State::Ended(reason) => Some(reason),
-            State::Hungry | State::Paused => None,
+            State::Hungry | State::Paused | State::Throttled | State::HalfClosed(_) => None,
         }
+    }
+
+    /// Whether the peer has finished and is still sent to.
+    pub(super) fn is_half_closed(&self) -> bool {
+        matches!(self.state, State::HalfClosed(_))
+    }
+
+    /// Whether the service has known this connection.
+    pub(super) fn was_opened(&self) -> bool {
+        self.session.is_some()
     }
 
     /// Whether [`resume`](Self::resume) would serve something.
@@ -181,7 +250,7 @@ impl<S: Service> Framing<S> {
 
     /// Whether decoding waits for room or for the next turn; the socket is not read meanwhile.
     pub(super) fn is_paused(&self) -> bool {
-        self.state == State::Paused
+        matches!(self.state, State::Paused | State::Throttled)
     }
 
     /// Whether the beginning of a request has arrived and its end has not.

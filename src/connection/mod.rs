@@ -1,17 +1,25 @@
 //! One client, sans I/O: its session, its framing, its replies in order, its deadlines.
 
+mod announced;
 #[allow(clippy::module_inception)]
 mod connection;
+mod effects;
 mod framing;
 mod id;
+mod linked;
+mod phase;
 mod plaintext;
 mod replies;
 mod scratch;
 mod service;
+#[cfg(test)]
+pub(crate) mod testing;
 
-pub use connection::{Connection, Phase, Transmitted};
+pub use connection::Connection;
+pub use effects::{Dial, Effect, Effects, Link};
 pub use framing::Turn;
 pub use id::PeerId;
+pub use phase::{Phase, Transmitted};
 pub use replies::{Completion, Deferred, Mailbox, Replies};
 pub use scratch::Scratch;
 pub use service::{Exchange, PeerInfo, Service};

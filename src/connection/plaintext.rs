@@ -1,9 +1,13 @@
 //! What to say to a client that does not speak TLS on a TLS port.
 
-/// Whether the bytes begin like a TLS record of a handshake (RFC 8446, 5.1).
+/// Whether the bytes begin like a TLS record (RFC 8446, 5.1).
+///
+/// A client's second flight may begin with any type: `change_cipher_spec` before its certificate, most often. As text
+/// these are control characters, which no request begins with.
 pub(super) fn is_tls(input: &[u8]) -> bool {
-    const HANDSHAKE: u8 = 22;
-    input.first() == Some(&HANDSHAKE)
+    const CHANGE_CIPHER_SPEC: u8 = 20;
+    const APPLICATION_DATA: u8 = 23;
+    input.first().is_some_and(|first| (CHANGE_CIPHER_SPEC..=APPLICATION_DATA).contains(first))
 }
 
 /// A sentence in the protocol that the client seems to speak.
@@ -27,6 +31,7 @@ mod tests {
         assert!(head.starts_with("HTTP/1.1 400 "));
         assert!(head.contains(&format!("Content-Length: {}", body.len())));
         assert!(hint(b"*1\r\n$4\r\nPING\r\n").starts_with(b"-ERR "));
-        assert!(is_tls(&[22, 3, 1]) && !is_tls(b"GET") && !is_tls(b""));
+        assert!(is_tls(&[22, 3, 1]) && is_tls(&[20, 3, 3]) && is_tls(&[23, 3, 3]));
+        assert!(!is_tls(b"GET") && !is_tls(b"*1\r\n") && !is_tls(b""));
     }
 }

@@ -69,6 +69,15 @@ impl Replies {
         }
     }
 
+    /// Adds whole bytes behind everything that is owed.
+    pub fn append(&mut self, bytes: Vec<u8>) {
+        if self.slots.is_empty() {
+            self.append_ready(bytes);
+        } else {
+            self.tail().extend_from_slice(&bytes);
+        }
+    }
+
     fn append_ready(&mut self, bytes: Vec<u8>) {
         if self.unsent().is_empty() {
             self.ready = bytes;

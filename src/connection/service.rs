@@ -3,12 +3,14 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use super::effects::{Dial, Effect, Effects, Link};
 use super::id::PeerId;
 use super::replies::{Deferred, Mailbox, Replies};
+use super::scratch::Scratch;
 use crate::limits::Limits;
 use crate::metrics::{Disconnect, Metrics};
 use crate::timer::Now;
-use crate::tls::Identity;
+use crate::tls::{Agreement, Identity};
 
 /// What a server serves: how bytes become requests and what is answered.
 ///
@@ -16,12 +18,67 @@ use crate::tls::Identity;
 /// share (a store, a counter) is a plain field: no lock, no reference count. What a single connection must remember
 /// between calls is its [`Session`](Service::Session). A service never sees a socket, TLS, or a partial write; limits,
 /// deadlines, back-pressure, drain and metrics are the connection's and the server's.
+///
+/// ```
+/// use std::io::{Read, Write};
+/// use std::net::{Shutdown, TcpStream};
+///
+/// use latchkey::connection::{Exchange, PeerInfo, Service};
+/// use latchkey::limits::Limits;
+/// use latchkey::metrics::Disconnect;
+/// use latchkey::net::mio::MioNet;
+/// use latchkey::server::{ListenerConfig, Security, Server};
+/// use latchkey::timer::Now;
+///
+/// /// Requests are single digits; the answer is their sum so far, over all clients.
+/// struct Adder {
+///     sum: u32,
+/// }
+///
+/// impl Service for Adder {
+///     type Session = ();
+///
+///     fn open(&mut self, _: &PeerInfo, _: Now) {}
+///
+///     fn serve(&mut self, (): &mut (), input: &[u8], exchange: &mut Exchange<'_>) -> Result<usize, Disconnect> {
+///         let digit = input.first().copied().filter(u8::is_ascii_digit).ok_or(Disconnect::Malformed)?;
+///         self.sum += u32::from(digit - b'0');
+///         exchange.reply().extend(format!("{}\n", self.sum).bytes());
+///         Ok(1)
+///     }
+/// }
+///
+/// let address = ([127, 0, 0, 1], 0).into();
+/// let listener =
+///     ListenerConfig { address, security: Security::Plain, idle_timeout: None, balancers: [].into() };
+/// let mut server = Server::new(MioNet::new()?, Adder { sum: 0 }, vec![listener], Limits::default())
+///     .map_err(|(_, error)| error)?;
+/// let (address, handle) = (server.addresses()?[0], server.handle());
+/// let running = std::thread::spawn(move || server.run());
+///
+/// let mut client = TcpStream::connect(address)?;
+/// client.write_all(b"123")?;
+/// client.shutdown(Shutdown::Write)?;
+/// let mut sums = String::new();
+/// client.read_to_string(&mut sums)?;
+/// assert_eq!(sums, "1\n3\n6\n");
+///
+/// handle.stop();
+/// running.join().expect("the loop does not panic")?;
+/// # Ok::<(), std::io::Error>(())
+/// ```
 pub trait Service {
     /// What the framing of one connection remembers between calls.
     type Session;
 
     /// A connection is ready to be served: its handshake, if any, is done.
     fn open(&mut self, peer: &PeerInfo, now: Now) -> Self::Session;
+
+    /// Called once, right after [`open`](Self::open): a protocol in which the server speaks first writes its greeting
+    /// here, and one that needs a connection to another server dials it.
+    fn greet(&mut self, session: &mut Self::Session, exchange: &mut Exchange<'_>) {
+        let _ = (session, exchange);
+    }
 
     /// Takes at most one request from the front of `input` and answers it through `exchange`.
     ///
@@ -41,7 +98,8 @@ pub trait Service {
 
     /// The peer will send no more; `rest` is the incomplete request it leaves, often empty.
     ///
-    /// A last reply may be written. Returns why the connection ends; all owed replies are still sent.
+    /// A last reply may be written. Returns why the connection ends; all owed replies are still sent. `None` is the
+    /// usual end; of a linked connection it ends this direction only, and is carried across the link.
     fn end_of_input(
         &mut self,
         session: &mut Self::Session,
@@ -50,6 +108,14 @@ pub trait Service {
     ) -> Option<Disconnect> {
         let _ = (session, exchange);
         (!rest.is_empty()).then_some(Disconnect::CutOff)
+    }
+
+    /// The connection that this one dialed could not be made. Another may be dialed, or a last reply written.
+    ///
+    /// Returns why the connection ends; `None` when it goes on.
+    fn unreachable(&mut self, session: &mut Self::Session, exchange: &mut Exchange<'_>) -> Option<Disconnect> {
+        let _ = (session, exchange);
+        Some(Disconnect::Upstream)
     }
 
     /// Writes what a client of `listener` should read when it is turned away for `reason` without being served.
@@ -76,12 +142,33 @@ pub trait Service {
 pub struct PeerInfo {
     /// Names this connection; never reused for another one.
     pub id: PeerId,
-    /// The index of the listener that took it, in the order they were given to the server.
+    /// The index of the listener that took it, in the order they were given to the server; of a dialed connection,
+    /// the one that took its dialer.
     pub listener: usize,
-    /// The peer's socket address.
+    /// The peer's socket address; unspecified when it has none (a Unix socket).
     pub address: SocketAddr,
+    /// The local address that the peer connected to; unspecified for a dialed connection.
+    pub local: SocketAddr,
     /// The verified client certificate's identity; `None` when none was shown or the socket is plain.
     pub identity: Option<Arc<Identity>>,
+    /// What was agreed in the TLS handshake; `None` on a plain socket.
+    pub agreement: Option<Agreement>,
+    /// The connection at the other end of the link, if there is one.
+    pub link: Option<Link>,
+}
+
+impl PeerInfo {
+    /// A peer of `listener` that has just connected from `address` to `local`.
+    #[must_use]
+    pub fn new(id: PeerId, listener: usize, address: SocketAddr, local: SocketAddr) -> Self {
+        Self { id, listener, address, local, identity: None, agreement: None, link: None }
+    }
+
+    /// Whether this server made the connection, on behalf of another one.
+    #[must_use]
+    pub fn is_dialed(&self) -> bool {
+        matches!(self.link, Some(Link::Client(_)))
+    }
 }
 
 /// One request's surroundings: where its reply goes and what the service may know.
@@ -96,6 +183,8 @@ pub struct Exchange<'a> {
     pub metrics: &'a mut Metrics,
     pub(super) replies: &'a mut Replies,
     pub(super) mailbox: &'a Mailbox,
+    pub(super) effects: &'a mut Effects,
+    pub(super) scratch: &'a mut Scratch,
 }
 
 impl Exchange<'_> {
@@ -116,5 +205,26 @@ impl Exchange<'_> {
     #[must_use]
     pub fn room(&self) -> usize {
         self.limits.output_bytes.saturating_sub(self.replies.queued_bytes())
+    }
+
+    /// Asks for a connection to another server, linked to this one. A connection has one link at a time.
+    ///
+    /// No further request of this connection is decoded before the new one is open, with its handshake, if any, done:
+    /// then it passes through [`Service::open`] and [`Service::greet`] like any other. If that fails,
+    /// [`Service::unreachable`] is called for this one.
+    pub fn dial(&mut self, dial: Dial) {
+        self.effects.push(Effect::Dial { dialer: self.peer.id, dial: Box::new(dial) });
+    }
+
+    /// Sends `bytes` on the connection at the other end of the link, as many as it has room for, and returns how many.
+    /// When it has no room, no request of this connection is decoded until it has.
+    pub fn forward(&mut self, bytes: &[u8]) -> usize {
+        let Some(link) = self.peer.link else { return 0 };
+        self.effects.forward(link.peer(), bytes, || self.scratch.take())
+    }
+
+    /// Ends another connection, or this one, for `reason`, after what it is owed has been sent.
+    pub fn disconnect(&mut self, peer: PeerId, reason: Disconnect) {
+        self.effects.push(Effect::Disconnect { peer, reason });
     }
 }

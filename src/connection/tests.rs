@@ -64,6 +64,7 @@ struct Pair {
     metrics: Metrics,
     limits: Limits,
     mailbox: Mailbox,
+    effects: Effects,
     now: Now,
 }
 
@@ -74,17 +75,20 @@ impl Pair {
         let mut echo = Echo;
         let mut scratch = Scratch::default();
         let mut metrics = Metrics::default();
+        let mut effects = Effects::default();
         let limits = Limits::default();
         let (mailbox, _) = Mailbox::new(Arc::new(|| {}));
         let now = Now { instant: Instant::now(), unix_ms: 0 };
         let id = PeerId { key: 0, generation: 0 };
-        let info = PeerInfo { id, listener: 0, address: ([127, 0, 0, 1], 1).into(), identity: None };
+        let address = ([127, 0, 0, 1], 1).into();
+        let info = PeerInfo::new(id, 0, address, address);
         let mut turn = Turn {
             service: &mut echo,
             scratch: &mut scratch,
             metrics: &mut metrics,
             limits: &limits,
             mailbox: &mailbox,
+            effects: &mut effects,
             now,
         };
         let connection = Connection::new(server, info, Some(IDLE), None, &mut turn);
@@ -103,6 +107,7 @@ impl Pair {
             metrics,
             limits,
             mailbox,
+            effects,
             now,
         }
     }
@@ -124,6 +129,7 @@ impl Pair {
             metrics: &mut self.metrics,
             limits: &self.limits,
             mailbox: &self.mailbox,
+            effects: &mut self.effects,
             now: self.now,
         };
         self.connection.receive(&mut &mut self.to_server, &mut turn);
@@ -266,6 +272,7 @@ fn data_and_fin_in_one_event_are_both_seen() {
             metrics: &mut pair.metrics,
             limits: &pair.limits,
             mailbox: &pair.mailbox,
+            effects: &mut pair.effects,
             now: pair.now,
         };
         pair.connection.receive(&mut &mut pair.to_server, &mut turn);

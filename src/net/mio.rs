@@ -1,16 +1,16 @@
 //! Real sockets, through `mio`.
 
 use std::fs::File;
-use std::io;
+use std::io::{self, Read, Write};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use mio::net::{TcpListener, TcpStream};
+use mio::net::{TcpListener, TcpStream, UnixStream};
 use mio::{Events, Interest, Poll, Token, Waker};
 use socket2::{Domain, Protocol, Socket, Type};
 
-use super::{AcceptError, Event, Net, Wake};
+use super::{AcceptError, Address, Event, Net, Wake};
 use crate::timer::Now;
 
 /// The token of the waker's own events; no peer and no listener has it.
@@ -52,9 +52,53 @@ fn reserve() -> Option<File> {
     File::open("/dev/null").ok()
 }
 
+/// A stream over the network or over a socket in the file system.
+#[derive(Debug)]
+pub enum MioSocket {
+    /// TCP.
+    Tcp(TcpStream),
+    /// A Unix socket.
+    Unix(UnixStream),
+}
+
+impl Read for MioSocket {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Self::Tcp(stream) => stream.read(buffer),
+            Self::Unix(stream) => stream.read(buffer),
+        }
+    }
+}
+
+impl Write for MioSocket {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Self::Tcp(stream) => stream.write(bytes),
+            Self::Unix(stream) => stream.write(bytes),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        // Neither kind buffers.
+        Ok(())
+    }
+}
+
+fn connect_tcp(address: SocketAddr, from: Option<IpAddr>) -> io::Result<TcpStream> {
+    let Some(from) = from else { return TcpStream::connect(address) };
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&SocketAddr::new(from, 0).into())?;
+    match socket.connect(&address.into()) {
+        Err(error) if error.raw_os_error() == Some(libc::EINPROGRESS) => {}
+        result => result?,
+    }
+    Ok(TcpStream::from_std(socket.into()))
+}
+
 impl Net for MioNet {
     type Listener = TcpListener;
-    type Socket = TcpStream;
+    type Socket = MioSocket;
 
     fn listen(&mut self, address: SocketAddr, token: usize) -> io::Result<TcpListener> {
         let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
@@ -71,13 +115,13 @@ impl Net for MioNet {
         listener.local_addr()
     }
 
-    fn accept(&mut self, listener: &TcpListener) -> Result<(TcpStream, SocketAddr), AcceptError> {
+    fn accept(&mut self, listener: &TcpListener) -> Result<(MioSocket, SocketAddr), AcceptError> {
         let error = match listener.accept() {
             Ok((socket, address)) => {
                 // A reply must not wait for the acknowledgement of the one before it (Nagle, RFC 896). It can only
                 // fail on a socket that is already dead, which the first read will tell.
                 let _ = socket.set_nodelay(true);
-                return Ok((socket, address));
+                return Ok((MioSocket::Tcp(socket), address));
             }
             Err(error) => error,
         };
@@ -88,30 +132,37 @@ impl Net for MioNet {
         Err(accept_error)
     }
 
-    fn connect(&mut self, address: SocketAddr, from: Option<IpAddr>) -> io::Result<TcpStream> {
-        let stream = match from {
-            None => TcpStream::connect(address)?,
-            Some(from) => {
-                let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
-                socket.set_nonblocking(true)?;
-                socket.bind(&SocketAddr::new(from, 0).into())?;
-                match socket.connect(&address.into()) {
-                    Err(error) if error.raw_os_error() == Some(libc::EINPROGRESS) => {}
-                    result => result?,
-                }
-                TcpStream::from_std(socket.into())
+    fn local_address_of(&self, socket: &MioSocket) -> io::Result<SocketAddr> {
+        match socket {
+            MioSocket::Tcp(stream) => stream.local_addr(),
+            MioSocket::Unix(_) => Err(io::ErrorKind::Unsupported.into()),
+        }
+    }
+
+    fn connect(&mut self, address: &Address, from: Option<IpAddr>) -> io::Result<MioSocket> {
+        match address {
+            Address::Tcp(address) => {
+                let stream = connect_tcp(*address, from)?;
+                let _ = stream.set_nodelay(true);
+                Ok(MioSocket::Tcp(stream))
             }
-        };
-        let _ = stream.set_nodelay(true);
-        Ok(stream)
+            Address::Unix(path) => UnixStream::connect(path).map(MioSocket::Unix),
+        }
     }
 
-    fn register(&mut self, socket: &mut TcpStream, token: usize) -> io::Result<()> {
-        self.poll.registry().register(socket, Token(token), Interest::READABLE | Interest::WRITABLE)
+    fn register(&mut self, socket: &mut MioSocket, token: usize) -> io::Result<()> {
+        let (registry, interest) = (self.poll.registry(), Interest::READABLE | Interest::WRITABLE);
+        match socket {
+            MioSocket::Tcp(stream) => registry.register(stream, Token(token), interest),
+            MioSocket::Unix(stream) => registry.register(stream, Token(token), interest),
+        }
     }
 
-    fn shutdown_write(&mut self, socket: &TcpStream) -> io::Result<()> {
-        socket.shutdown(std::net::Shutdown::Write)
+    fn shutdown_write(&mut self, socket: &MioSocket) -> io::Result<()> {
+        match socket {
+            MioSocket::Tcp(stream) => stream.shutdown(std::net::Shutdown::Write),
+            MioSocket::Unix(stream) => stream.shutdown(std::net::Shutdown::Write),
+        }
     }
 
     fn poll(&mut self, events: &mut Vec<Event>, timeout: Option<Duration>) -> io::Result<()> {

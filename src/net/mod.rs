@@ -2,16 +2,22 @@
 //!
 //! The loop is written against [`Net`] and runs unchanged on either implementation.
 
+mod address;
 mod event;
 pub mod mio;
 pub mod sim;
+mod subnet;
+mod target;
 
 use std::io::{self, Read, Write};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use address::Address;
 pub use event::Event;
+pub use subnet::{NotASubnet, Subnet};
+pub use target::{Lookup, Target};
 
 use crate::timer::Now;
 
@@ -37,9 +43,12 @@ pub trait Net {
     /// Takes one waiting connection.
     fn accept(&mut self, listener: &Self::Listener) -> Result<(Self::Socket, SocketAddr), AcceptError>;
 
-    /// Begins to connect to `address`, from the local address `from` if one is given. The first writable event, or
-    /// the first error of a read or write, tells how it went.
-    fn connect(&mut self, address: SocketAddr, from: Option<IpAddr>) -> io::Result<Self::Socket>;
+    /// The local address that the peer of an accepted socket connected to.
+    fn local_address_of(&self, socket: &Self::Socket) -> io::Result<SocketAddr>;
+
+    /// Begins to connect to `address`, from the local address `from` if one is given (TCP only). The first writable
+    /// event, or the first error of a read or write, tells how it went.
+    fn connect(&mut self, address: &Address, from: Option<IpAddr>) -> io::Result<Self::Socket>;
 
     /// Reports readiness of `socket`, in both directions, as events for `token` until the socket is dropped.
     fn register(&mut self, socket: &mut Self::Socket, token: usize) -> io::Result<()>;

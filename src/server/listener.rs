@@ -5,11 +5,12 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::effects::UNSPECIFIED;
 use super::peers::Peer;
 use super::{Server, touch};
 use crate::connection::{Connection, PeerInfo, Service, Turn};
 use crate::metrics::Disconnect;
-use crate::net::{AcceptError, Net};
+use crate::net::{AcceptError, Net, Subnet};
 use crate::tls::{ServerPolicy, Session};
 
 /// How long accepting pauses when the process is out of descriptors: no event tells when one is free again.
@@ -27,6 +28,8 @@ pub struct ListenerConfig {
     pub security: Security,
     /// Close a connection on which nothing was asked for so long.
     pub idle_timeout: Option<Duration>,
+    /// Balancers whose connections begin with a PROXY protocol header.
+    pub balancers: Arc<[Subnet]>,
 }
 
 /// How a listener's connections are protected.
@@ -62,6 +65,7 @@ pub(super) struct Listeners<N: Net> {
 
 struct Listener<N: Net> {
     socket: N::Listener,
+    bound: SocketAddr,
     config: ListenerConfig,
     /// Connections may be waiting: accepting has not met the end of the backlog since the last event.
     ready: bool,
@@ -72,13 +76,14 @@ impl<N: Net> Listeners<N> {
         let mut all = Vec::with_capacity(configs.len());
         for (index, config) in configs.into_iter().enumerate() {
             let socket = net.listen(config.address, TOKENS + index).map_err(|error| (index, error))?;
-            all.push(Listener { socket, config, ready: true });
+            let bound = net.local_address(&socket).map_err(|error| (index, error))?;
+            all.push(Listener { socket, bound, config, ready: true });
         }
         Ok(Self { all, paused_until: None })
     }
 
-    pub(super) fn addresses(&self, net: &N) -> io::Result<Vec<SocketAddr>> {
-        self.all.iter().map(|listener| net.local_address(&listener.socket)).collect()
+    pub(super) fn addresses(&self) -> Vec<SocketAddr> {
+        self.all.iter().map(|listener| listener.bound).collect()
     }
 
     /// Whether `token` names a listener, which then has connections waiting.
@@ -125,8 +130,8 @@ impl<N: Net, S: Service> Server<N, S> {
         match self.net.accept(&listener.socket) {
             Ok((socket, address)) => {
                 self.metrics.accepted += 1;
-                let (security, idle_timeout) = (listener.config.security.clone(), listener.config.idle_timeout);
-                self.welcome(index, socket, address, &security, idle_timeout);
+                let config = listener.config.clone();
+                self.welcome(index, socket, address, &config);
                 true
             }
             Err(AcceptError::Lost) => true,
@@ -144,15 +149,8 @@ impl<N: Net, S: Service> Server<N, S> {
     }
 
     /// Opens a connection on a new socket, or turns it away.
-    fn welcome(
-        &mut self,
-        listener: usize,
-        mut socket: N::Socket,
-        address: SocketAddr,
-        security: &Security,
-        idle_timeout: Option<Duration>,
-    ) {
-        let open = self.peers.len();
+    fn welcome(&mut self, listener: usize, mut socket: N::Socket, address: SocketAddr, config: &ListenerConfig) {
+        let open = self.peers.accepted();
         let refusal = (open >= self.limits.connections).then_some(Disconnect::Refused);
         self.metrics.refused += u64::from(refusal.is_some());
         if open >= self.limits.connections + self.limits.refusals {
@@ -163,19 +161,36 @@ impl<N: Net, S: Service> Server<N, S> {
         if let Err(error) = self.net.register(&mut socket, id.token()) {
             return tracing::warn!(%error, "a socket cannot be watched");
         }
-        let info = PeerInfo { id, listener, address, identity: None };
-        let mut turn = Turn {
-            service: &mut self.service,
-            scratch: &mut self.scratch,
-            metrics: &mut self.metrics,
-            limits: &self.limits,
-            mailbox: &self.mailbox,
-            now: self.now,
+        let local = self.local_address(listener, &socket);
+        let info = PeerInfo::new(id, listener, address, local);
+        let (session, idle_timeout) = (config.security.session(), config.idle_timeout);
+        let connection = if config.balancers.iter().any(|balancer| balancer.contains(address.ip())) {
+            Connection::announced(session, info, idle_timeout, refusal, self.now.instant)
+        } else {
+            let mut turn = Turn {
+                service: &mut self.service,
+                scratch: &mut self.scratch,
+                metrics: &mut self.metrics,
+                limits: &self.limits,
+                mailbox: &self.mailbox,
+                effects: &mut self.effects,
+                now: self.now,
+            };
+            Connection::new(session, info, idle_timeout, refusal, &mut turn)
         };
-        let connection = Connection::new(security.session(), info, idle_timeout, refusal, &mut turn);
         self.peers.insert(Peer::new(socket, connection));
         if let Some(peer) = self.peers.get_mut(id) {
             touch(peer, &mut self.touched);
+        }
+        self.apply_effects();
+    }
+
+    /// What a client connected to; asked of the system only where the listener's own address does not tell.
+    fn local_address(&self, listener: usize, socket: &N::Socket) -> SocketAddr {
+        let bound = self.listeners.all.get(listener).map(|listener| listener.bound);
+        match bound.filter(|bound| !bound.ip().is_unspecified()) {
+            Some(bound) => bound,
+            None => self.net.local_address_of(socket).unwrap_or_else(|_| bound.unwrap_or(UNSPECIFIED)),
         }
     }
 }

@@ -1,6 +1,7 @@
 //! The loop: one thread, one poller, one service, many connections.
 
 mod admission;
+mod effects;
 mod handle;
 mod listener;
 mod peers;
@@ -13,7 +14,7 @@ use std::time::{Duration, Instant};
 pub use handle::Handle;
 pub use listener::{ListenerConfig, Security};
 
-use crate::connection::{Completion, Connection, Mailbox, PeerId, Phase, Scratch, Service, Transmitted, Turn};
+use crate::connection::{Completion, Connection, Effects, Mailbox, PeerId, Phase, Scratch, Service, Transmitted, Turn};
 use crate::limits::Limits;
 use crate::metrics::{Disconnect, Metrics};
 use crate::net::{Event, Net};
@@ -42,6 +43,8 @@ pub struct Server<N: Net, S: Service> {
     scratch: Scratch,
     mailbox: Mailbox,
     completions: mpsc::Receiver<Completion>,
+    /// What connections want done to others; empty between their turns.
+    effects: Effects,
     metrics: Metrics,
     limits: Limits,
     handle: Handle,
@@ -110,6 +113,7 @@ impl<N: Net, S: Service> Server<N, S> {
             scratch: Scratch::default(),
             mailbox,
             completions,
+            effects: Effects::default(),
             metrics: Metrics::default(),
             limits,
             handle: Handle::new(wake),
@@ -121,7 +125,7 @@ impl<N: Net, S: Service> Server<N, S> {
 
     /// The addresses that were really bound, in the order of the listeners.
     pub fn addresses(&self) -> io::Result<Vec<std::net::SocketAddr>> {
-        self.listeners.addresses(&self.net)
+        Ok(self.listeners.addresses())
     }
 
     /// The way to stop this server from another thread or a signal handler.
@@ -139,9 +143,9 @@ impl<N: Net, S: Service> Server<N, S> {
         &self.service
     }
 
-    /// Open connections, those still shaking hands included.
+    /// Open connections from clients, those still shaking hands included.
     pub fn connections(&self) -> usize {
-        self.peers.len()
+        self.peers.accepted()
     }
 
     /// What the server still remembers. Everything is zero when no connection is open and every deadline has passed.
@@ -201,7 +205,7 @@ impl<N: Net, S: Service> Server<N, S> {
 
     /// How long the loop may sleep: not at all while work is left.
     fn patience(&self) -> Option<Duration> {
-        let left_over = !self.ready.is_empty() || !self.admission.is_empty();
+        let left_over = !self.ready.is_empty() || !self.admission.is_empty() || !self.touched.is_empty();
         if left_over || self.listeners.are_ready(self.now.instant) {
             return Some(Duration::ZERO);
         }
@@ -239,6 +243,7 @@ impl<N: Net, S: Service> Server<N, S> {
     }
 
     fn receive_from(&mut self, id: PeerId) {
+        self.measure_room(id);
         let Some(peer) = self.peers.get_mut(id) else { return };
         peer.queued = false;
         let is_late = peer.connection.deadline(&self.limits).is_some_and(|deadline| deadline <= self.now.instant);
@@ -252,6 +257,7 @@ impl<N: Net, S: Service> Server<N, S> {
                 metrics: &mut self.metrics,
                 limits: &self.limits,
                 mailbox: &self.mailbox,
+                effects: &mut self.effects,
                 now: self.now,
             };
             peer.connection.receive(&mut peer.socket, &mut turn);
@@ -260,6 +266,7 @@ impl<N: Net, S: Service> Server<N, S> {
             }
         }
         touch(peer, &mut self.touched);
+        self.apply_effects();
     }
 
     fn settle(&mut self) {
@@ -283,6 +290,7 @@ impl<N: Net, S: Service> Server<N, S> {
                 metrics: &mut self.metrics,
                 limits: &self.limits,
                 mailbox: &self.mailbox,
+                effects: &mut self.effects,
                 now: self.now,
             };
             if peer.connection.transmit(&mut peer.socket, &mut turn) == Transmitted::ShutdownWrite {
@@ -290,6 +298,7 @@ impl<N: Net, S: Service> Server<N, S> {
                 let _ = self.net.shutdown_write(&peer.socket);
             }
             self.file(id);
+            self.relieve(id);
         }
         self.touched = touched;
     }
@@ -322,8 +331,16 @@ impl<N: Net, S: Service> Server<N, S> {
         }
         self.stop_if_asked();
         while let Some(mut peer) = self.peers.bury() {
+            let was_opened = peer.connection.was_opened();
             peer.connection.retire(&mut self.service);
-            self.metrics.disconnected(log_end(&peer));
+            let reason = log_end(&peer);
+            if !peer.connection.info().is_dialed() {
+                self.metrics.disconnected(reason);
+            }
+            if let Some(link) = peer.connection.info().link {
+                self.unlink(link, was_opened);
+            }
+            self.apply_effects();
         }
         let Self { admission, peers, .. } = self;
         admission.prune(peers.len(), |id| peers.get(id).is_some());
@@ -396,6 +413,7 @@ fn log_end<K, S: Service>(peer: &Peer<K, S>) -> Disconnect {
         peer = %info.address,
         id = %info.id,
         listener = info.listener,
+        dialed = info.is_dialed(),
         reason = reason.name(),
         detail = connection.detail(),
         "connection closed"

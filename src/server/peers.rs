@@ -30,12 +30,14 @@ impl<K, S: Service> Peer<K, S> {
 pub(super) struct Peers<K, S: Service> {
     slab: Slab<Box<Peer<K, S>>>,
     doomed: Vec<PeerId>,
+    /// How many were dialed, not accepted.
+    dialed: usize,
     generation: u32,
 }
 
 impl<K, S: Service> Default for Peers<K, S> {
     fn default() -> Self {
-        Self { slab: Slab::new(), doomed: Vec::new(), generation: 0 }
+        Self { slab: Slab::new(), doomed: Vec::new(), dialed: 0, generation: 0 }
     }
 }
 
@@ -52,6 +54,7 @@ impl<K, S: Service> Peers<K, S> {
     /// Adds a peer under the name that [`next_id`](Self::next_id) gave.
     pub(super) fn insert(&mut self, peer: Peer<K, S>) {
         let id = peer.connection.id();
+        self.dialed += usize::from(peer.connection.info().is_dialed());
         let key = self.slab.insert(Box::new(peer));
         debug_assert_eq!(key, id.key as usize, "the slot changed between naming and inserting");
     }
@@ -77,7 +80,9 @@ impl<K, S: Service> Peers<K, S> {
     pub(super) fn bury(&mut self) -> Option<Box<Peer<K, S>>> {
         loop {
             let id = self.doomed.pop()?;
-            if self.get_mut(id).is_some() {
+            if let Some(peer) = self.get_mut(id) {
+                let was_dialed = peer.connection.info().is_dialed();
+                self.dialed -= usize::from(was_dialed);
                 return self.slab.try_remove(id.key as usize);
             }
         }
@@ -87,6 +92,12 @@ impl<K, S: Service> Peers<K, S> {
         self.slab.len()
     }
 
+    /// How many came in through a listener.
+    pub(super) fn accepted(&self) -> usize {
+        self.slab.len() - self.dialed
+    }
+
+    /// All peers.
     pub(super) fn iter(&self) -> impl Iterator<Item = &Peer<K, S>> {
         self.slab.iter().map(|(_, peer)| &**peer)
     }

@@ -1,1 +1,351 @@
-//! store
+//! Keys and typed values in memory: what both protocols serve.
+//!
+//! Single-threaded, and without a clock: every method that may meet an expired key takes the time. No call does more than
+//! a bounded piece of work beside copying the value it is given; what is left over is done by [`Store::tick`].
+//!
+//! ```text
+//! Store -> Table (directory of hash prefixes) -> Segment (a few hundred records) -> Arena (their bytes)
+//!       -> Watches (versions of watched keys)
+//!       -> Graveyard (what waits to be freed)
+//! ```
+
+mod arena;
+mod entry;
+mod glob;
+mod graveyard;
+mod housekeeping;
+mod segment;
+mod table;
+#[cfg(test)]
+mod tests;
+mod typed;
+mod watch;
+
+use siphasher::sip::SipHasher13;
+
+pub use entry::{Entry, Expiry, Kind};
+pub use glob::Glob;
+pub use typed::plain_bytes;
+
+use crate::timer::Now;
+use crate::value::Value;
+use arena::{Data, Draft, NEVER};
+use graveyard::Graveyard;
+use housekeeping::Housekeeping;
+use segment::Taken;
+use table::{Found, SEGMENT_RECORDS, Table};
+use watch::Watches;
+
+/// The longest key, in bytes.
+pub const MAX_KEY: usize = 65_534;
+/// The largest value, in bytes: what Redis allows.
+pub const MAX_VALUE: usize = 512 << 20;
+/// Segments one call of [`Store::scan`] looks into, at most: about 20,000 keys.
+const SCAN_SEGMENTS: usize = 64;
+/// Segments one call of [`Store::random_key`] looks into before it gives up.
+const RANDOM_SEGMENTS: usize = 16;
+
+/// What happens when a write finds the memory limit reached.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Eviction {
+    /// The write is refused.
+    #[default]
+    NoEviction,
+    /// Keys that were not used lately are dropped.
+    AllKeys,
+    /// Keys that have an expiry and were not used lately are dropped.
+    Volatile,
+}
+
+/// How a store is set up.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct StoreOptions {
+    /// Bytes that keys, values, tables and clients may take together.
+    pub max_memory: Option<usize>,
+    /// What to do at that limit.
+    pub eviction: Eviction,
+    /// The secret of the hash function, from the operating system's random source.
+    pub hash_key: [u8; 16],
+}
+
+/// Why a write was refused; the key is as it was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum StoreError {
+    /// The memory limit is reached and nothing may be, or could be, evicted.
+    #[error("the memory limit is reached")]
+    OutOfMemory,
+    /// The caller's key is longer than [`MAX_KEY`].
+    #[error("the key is longer than {MAX_KEY} bytes")]
+    KeyTooLong,
+    /// The caller's value is larger than [`MAX_VALUE`].
+    #[error("the value is larger than {MAX_VALUE} bytes")]
+    ValueTooLarge,
+}
+
+/// Counters since start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Stats {
+    /// Keys whose time had come.
+    pub expired: u64,
+    /// Keys dropped to make room.
+    pub evicted: u64,
+    /// Reads that found their key.
+    pub hits: u64,
+    /// Reads that did not.
+    pub misses: u64,
+}
+
+/// The table of keys and values.
+#[derive(Debug)]
+pub struct Store {
+    table: Table,
+    watches: Watches,
+    graveyard: Graveyard,
+    housekeeping: Housekeeping,
+    stats: Stats,
+    client_memory: usize,
+    options: StoreOptions,
+}
+
+impl Store {
+    /// An empty store.
+    #[must_use]
+    pub fn new(options: StoreOptions) -> Self {
+        Self::with_segment_records(options, SEGMENT_RECORDS)
+    }
+
+    fn with_segment_records(options: StoreOptions, records: usize) -> Self {
+        Self {
+            table: Table::new(SipHasher13::new_with_key(&options.hash_key), records),
+            watches: Watches::default(),
+            graveyard: Graveyard::default(),
+            housekeeping: Housekeeping::default(),
+            stats: Stats::default(),
+            client_memory: 0,
+            options,
+        }
+    }
+
+    /// The hash of `key`, and its record; one whose time has come is removed instead.
+    fn lookup(&mut self, key: &[u8], now: Now) -> (u64, Option<Found>) {
+        let hash = self.table.hash(key);
+        let Some(found) = self.table.find(hash, key) else { return (hash, None) };
+        if self.table.expires(found) > now.unix_ms {
+            return (hash, Some(found));
+        }
+        self.discard(found, key);
+        self.stats.expired += 1;
+        (hash, None)
+    }
+
+    fn discard(&mut self, found: Found, key: &[u8]) {
+        let block = self.table.remove(found);
+        self.graveyard.bury(block);
+        self.watches.changed(key, false);
+        self.reset_if_hollow();
+    }
+
+    /// Gives the directory of a large table back when nothing is left in it.
+    fn reset_if_hollow(&mut self) {
+        if self.table.is_hollow() {
+            self.table.clear(&mut self.graveyard);
+        }
+    }
+
+    /// The value under `key`, marked as used and counted as a hit or a miss.
+    pub fn get(&mut self, key: &[u8], now: Now) -> Option<Entry<'_>> {
+        let Some(found) = self.lookup(key, now).1 else {
+            self.stats.misses += 1;
+            return None;
+        };
+        self.stats.hits += 1;
+        self.table.mark_used(found);
+        self.table.entry(found).map(|(_, entry)| entry)
+    }
+
+    /// The value under `key`, with no effect on the store.
+    pub fn peek(&self, key: &[u8], now: Now) -> Option<Entry<'_>> {
+        let found = self.table.find(self.table.hash(key), key)?;
+        let (_, entry) = self.table.entry(found)?;
+        entry.expires_ms.is_none_or(|at| at > now.unix_ms).then_some(entry)
+    }
+
+    /// Whether `key` exists. Neither a use nor a hit.
+    pub fn contains(&mut self, key: &[u8], now: Now) -> bool {
+        self.lookup(key, now).1.is_some()
+    }
+
+    /// Puts a value under `key`.
+    pub fn set(&mut self, key: &[u8], kind: Kind, data: &[u8], expiry: Expiry, now: Now) -> Result<(), StoreError> {
+        check_sizes(key, data.len())?;
+        self.make_room(key.len() + data.len())?;
+        let (hash, found) = self.lookup(key, now);
+        let expires = match expiry {
+            Expiry::Keep => found.map_or(NEVER, |found| self.table.expires(found)),
+            Expiry::Never => NEVER,
+            Expiry::At(at) => at,
+        };
+        self.put(hash, Draft { key, kind, used: false, expires, data: Data::Borrowed(data) })
+    }
+
+    fn put(&mut self, hash: u64, draft: Draft<'_>) -> Result<(), StoreError> {
+        let key = draft.key;
+        let block = self.table.put(hash, draft).map_err(|_full| StoreError::OutOfMemory)?;
+        self.graveyard.bury(block);
+        self.watches.changed(key, true);
+        Ok(())
+    }
+
+    /// Appends to the value under `key`, in time proportional to `data`; a key that does not exist is made, as bytes.
+    /// Returns the new length. The caller has checked that the kind [is plain](Kind::is_plain).
+    pub fn append(&mut self, key: &[u8], data: &[u8], now: Now) -> Result<usize, StoreError> {
+        let length = self.peek(key, now).map_or(0, |entry| entry.data.len());
+        check_sizes(key, length.saturating_add(data.len()))?;
+        self.make_room(key.len() + data.len())?;
+        let (hash, found) = self.lookup(key, now);
+        let Some(found) = found else {
+            let draft = Draft { key, kind: Kind::Bytes, used: false, expires: NEVER, data: Data::Borrowed(data) };
+            return self.put(hash, draft).map(|()| data.len());
+        };
+        let length = self.table.append(found, data).map_err(|_full| StoreError::OutOfMemory)?;
+        self.watches.changed(key, true);
+        Ok(length)
+    }
+
+    /// Removes `key`; whether it existed.
+    pub fn remove(&mut self, key: &[u8], now: Now) -> bool {
+        let Some(found) = self.lookup(key, now).1 else { return false };
+        self.discard(found, key);
+        true
+    }
+
+    /// Moves the value and expiry of `from` to `to`, whatever stood there; whether that was done. It is not if `from`
+    /// does not exist or `to` is too long for a key.
+    pub fn rename(&mut self, from: &[u8], to: &[u8], now: Now) -> bool {
+        let Some(found) = self.lookup(from, now).1 else { return false };
+        if from == to {
+            return true;
+        }
+        if check_sizes(to, 0).is_err() {
+            return false;
+        }
+        let Some(Taken { kind, expires, data }) = self.table.take(found) else { return false };
+        self.watches.changed(from, false);
+        let draft = Draft { key: to, kind, used: false, expires, data: Data::Owned(data) };
+        self.put(self.table.hash(to), draft).is_ok()
+    }
+
+    /// Sets or takes away the expiry of `key`; whether it exists.
+    pub fn set_expiry(&mut self, key: &[u8], expires_ms: Option<u64>, now: Now) -> bool {
+        let Some(found) = self.lookup(key, now).1 else { return false };
+        self.table.set_expires(found, expires_ms.unwrap_or(NEVER));
+        self.watches.changed(key, true);
+        true
+    }
+
+    /// Keys, including those whose time has come but that were not met since.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.table.len()
+    }
+
+    /// Whether there is no key.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Keys that have an expiry.
+    #[must_use]
+    pub fn timed_len(&self) -> usize {
+        self.table.timed()
+    }
+
+    /// Visits keys from `cursor` on, whole segments until at least `count` keys were met, but no more than well under a
+    /// millisecond's worth. Returns the next cursor, 0 at the end; begin with 0.
+    ///
+    /// As Redis promises of SCAN: a key that exists from the first call to the last is visited at least once, whatever
+    /// is written between the calls; it may be visited twice.
+    pub fn scan(&mut self, mut cursor: u64, count: usize, now: Now, visit: &mut dyn FnMut(&[u8], Entry<'_>)) -> u64 {
+        let mut visited = 0;
+        for _ in 0..count.clamp(1, SCAN_SEGMENTS) {
+            cursor = self.table.scan(cursor, now.unix_ms, &mut |key, entry| {
+                visited += 1;
+                visit(key, entry);
+            });
+            if cursor == 0 || visited >= count {
+                break;
+            }
+        }
+        cursor
+    }
+
+    /// Some key, chosen by `random`; every key has about the same chance. `None` in an empty store, and in one where
+    /// nearly all keys have expired.
+    pub fn random_key(&mut self, random: u64, now: Now) -> Option<&[u8]> {
+        self.table.random(random, now.unix_ms, RANDOM_SEGMENTS)
+    }
+
+    /// Removes every key, in constant time; [`Store::tick`] frees what they held.
+    pub fn clear(&mut self) {
+        self.table.clear(&mut self.graveyard);
+        self.watches.cleared();
+    }
+
+    /// Bytes held by keys, values and tables, garbage that is still allocated included.
+    #[must_use]
+    pub fn memory(&self) -> usize {
+        self.table.held() + self.graveyard.held()
+    }
+
+    /// Bytes held by clients, which count against the memory limit too.
+    pub fn set_client_memory(&mut self, bytes: usize) {
+        self.client_memory = bytes;
+    }
+
+    /// One more watcher of `key`; its version now. Ask [`Store::contains`] first, so that an expired key is not seen as
+    /// existing.
+    pub fn watch(&mut self, key: &[u8]) -> u64 {
+        let present = self.table.find(self.table.hash(key), key).is_some();
+        self.watches.watch(key, present)
+    }
+
+    /// The version of a watched key, 0 if nobody watches it. It grows with every write, expiry or removal of that key
+    /// alone. Ask [`Store::contains`] first, so that an expiry that nobody met yet counts.
+    #[must_use]
+    pub fn version(&self, key: &[u8]) -> u64 {
+        self.watches.version(key)
+    }
+
+    /// One watcher less.
+    pub fn unwatch(&mut self, key: &[u8]) {
+        self.watches.unwatch(key);
+    }
+
+    /// The value as XML-RPC sees it: bytes set over RESP are a string where XML can carry them, else base64.
+    pub fn value(&mut self, key: &[u8], now: Now) -> Option<Value> {
+        self.get(key, now).map(|entry| typed::decode(&entry))
+    }
+
+    /// Puts a typed value under `key`, which no longer expires.
+    pub fn set_value(&mut self, key: &[u8], value: &Value, now: Now) -> Result<(), StoreError> {
+        let (kind, data) = typed::encode(value);
+        self.set(key, kind, &data, Expiry::Never, now)
+    }
+
+    /// Counters since start.
+    #[must_use]
+    pub fn stats(&self) -> Stats {
+        self.stats
+    }
+}
+
+fn check_sizes(key: &[u8], value: usize) -> Result<(), StoreError> {
+    if key.len() > MAX_KEY {
+        return Err(StoreError::KeyTooLong);
+    }
+    if value > MAX_VALUE {
+        return Err(StoreError::ValueTooLarge);
+    }
+    Ok(())
+}

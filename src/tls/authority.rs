@@ -8,6 +8,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use aws_lc_rs::rand::{SecureRandom, SystemRandom};
+use aws_lc_rs::signature::Ed25519KeyPair;
 use rcgen::{
     BasicConstraints, CertificateParams, CertificateRevocationListParams, DistinguishedName, DnType,
     ExtendedKeyUsagePurpose, IsCa, Issuer, KeyIdMethod, KeyPair, KeyUsagePurpose, RevokedCertParams, RsaKeySize,
@@ -124,6 +125,12 @@ impl Subject {
         }
         let alt_names = alt_names.iter().map(|name| alt_name(name)).collect::<Result<_, _>>()?;
         Ok(Self { common_name: common_name.to_owned(), alt_names })
+    }
+
+    /// The holder's common name.
+    #[must_use]
+    pub fn common_name(&self) -> &str {
+        &self.common_name
     }
 
     /// The same holder, reachable under its common name: as an IP address when it is one, else as a DNS name.
@@ -270,7 +277,12 @@ fn read(der: &[u8], file: &str) -> Result<Certificate, AuthorityError> {
 fn generate(kind: KeyKind) -> Result<KeyPair, AuthorityError> {
     Ok(match kind {
         KeyKind::EcdsaP256 => KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256)?,
-        KeyKind::Ed25519 => KeyPair::generate_for(&rcgen::PKCS_ED25519)?,
+        // Made here in PKCS#8 version 1: the version 2 that rcgen would write is not read by OpenSSL 3.0.
+        KeyKind::Ed25519 => {
+            let key = Ed25519KeyPair::generate_pkcs8v1(&SystemRandom::new())
+                .map_err(|_| AuthorityError::Making("the system gave no random bytes".to_owned()))?;
+            KeyPair::try_from(key.as_ref())?
+        }
         KeyKind::Rsa3072 => KeyPair::generate_rsa_for(&rcgen::PKCS_RSA_SHA256, RsaKeySize::_3072)?,
     })
 }

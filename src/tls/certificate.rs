@@ -123,10 +123,28 @@ impl Certificate {
     #[must_use]
     pub fn server_names(&self) -> Vec<String> {
         if self.has_alt_names {
-            self.dns.iter().cloned().chain(self.addresses.iter().map(ToString::to_string)).collect()
+            let addresses = self.addresses.iter().map(ToString::to_string);
+            self.dns.iter().map(|name| printable(name)).chain(addresses).collect()
         } else {
-            self.common_name.iter().cloned().collect()
+            self.common_name.iter().map(|name| printable(name)).collect()
         }
+    }
+
+    /// Whether this certificate's key made `signature` over `message`, by any algorithm that fits the key.
+    #[must_use]
+    pub fn has_signed(&self, message: &[u8], signature: &[u8]) -> bool {
+        let Ok(key) = webpki::RawPublicKeyEntity::try_from(&self.public_key) else { return false };
+        webpki::ALL_VERIFICATION_ALGS
+            .iter()
+            .any(|algorithm| key.verify_signature(*algorithm, message, signature).is_ok())
+    }
+
+    /// Whether this certificate was issued under `issuer`'s name and with its key.
+    #[must_use]
+    pub fn is_issued_by(&self, issuer: &Self) -> bool {
+        let Ok((_, parsed)) = X509Certificate::from_der(&self.der) else { return false };
+        self.issuer_der == issuer.subject_der
+            && issuer.has_signed(parsed.tbs_certificate.as_ref(), &parsed.signature_value.data)
     }
 
     /// SHA-256 of the whole certificate.
@@ -162,7 +180,18 @@ fn common_name(name: &X509Name<'_>) -> Option<String> {
 
 fn shown(name: &X509Name<'_>) -> String {
     let text = name.to_string();
-    if text.is_empty() { "(no name)".to_owned() } else { text }
+    if text.is_empty() { "(no name)".to_owned() } else { printable(&text) }
+}
+
+/// Text from a peer as it may stand in a terminal or a log: without control characters.
+pub(crate) fn printable(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c }).collect()
+}
+
+/// A distinguished name in DER, as a server lists those of the CAs it wants, as text for messages.
+#[must_use]
+pub fn shown_name(der: &[u8]) -> String {
+    X509Name::from_der(der).map_or_else(|_| "(unreadable name)".to_owned(), |(_, name)| shown(&name))
 }
 
 fn seconds(timestamp: i64) -> u64 {

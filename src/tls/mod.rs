@@ -13,18 +13,24 @@ mod pem;
 mod policy;
 mod resolver;
 mod revocation;
+mod self_check;
 mod session;
+mod strictness;
 #[cfg(test)]
 pub(crate) mod testing;
 mod tickets;
 mod trust;
 
-pub use certificate::{Certificate, Unreadable, date, fingerprint, hex};
+pub(crate) use certificate::printable;
+pub use certificate::{Certificate, Unreadable, date, fingerprint, hex, shown_name};
 pub use client::{ClientError, ClientOptions, ClientPolicy};
 pub use identity::{Anchor, AnchorKind, Identity};
 pub use key_exchange::{PostQuantum, is_post_quantum};
 pub use outgoing::Outgoing;
 pub use pem::{PemError, Source};
 pub use policy::{Choice, ClientAuth, Handshake, PolicyError, PolicyOptions, ServerPolicy, TlsMin};
+pub use revocation::revoked_serials;
+pub use self_check::self_handshake;
 pub use session::{Agreement, Received, Session};
+pub use strictness::{Objection, Purpose, Verifier, examine};
 pub use trust::{ClientTrust, Refusal, ServerTrust, TrustError, Witness};

@@ -8,7 +8,7 @@ use rustls::crypto::aws_lc_rs::Ticketer;
 use rustls::server::{NoServerSessionStorage, ProducesTickets};
 use rustls::time_provider::{DefaultTimeProvider, TimeProvider};
 use rustls::{ConfigBuilder, ServerConfig, WantsVerifier};
-use rustls_pki_types::CertificateDer;
+use rustls_pki_types::{CertificateDer, UnixTime};
 
 use super::certificate::{Certificate, date};
 use super::key_exchange::{self, Offer, PostQuantum};
@@ -294,17 +294,14 @@ impl ServerPolicy {
 
     /// Decides again on a client that was let in under an earlier policy. `chain` is `None` when it showed nothing.
     pub fn still_trusted(&self, chain: Option<&[CertificateDer<'_>]>) -> Result<(), Refusal> {
-        match (&self.client, chain) {
-            (None, _) => Ok(()),
-            (Some(client), None | Some([])) if client.required => Err(Refusal::NoCertificate),
-            (Some(_), None | Some([])) => Ok(()),
-            (Some(client), Some(chain)) => {
-                let now = self.tickets.clock.current_time();
-                // A clock that cannot be read is before every certificate.
-                let now = now.unwrap_or_else(|| rustls_pki_types::UnixTime::since_unix_epoch(Duration::ZERO));
-                client.trust.admit(chain, now).map(|_| ())
-            }
+        let Some(client) = &self.client else { return Ok(()) };
+        let chain = chain.unwrap_or_default();
+        if chain.is_empty() && !client.required {
+            return Ok(());
         }
+        // A clock that cannot be read is before every certificate.
+        let epoch = || UnixTime::since_unix_epoch(Duration::ZERO);
+        client.trust.admit(chain, self.tickets.clock.current_time().unwrap_or_else(epoch)).map(|_| ())
     }
 
     /// The certificates clients are judged by; `None` when no client is asked for one.
@@ -315,6 +312,12 @@ impl ServerPolicy {
     /// The leaf certificates shown to clients, the one for unknown names first.
     pub fn leaves(&self) -> impl Iterator<Item = &Certificate> {
         self.certificates.leaves()
+    }
+
+    /// The CAs whose revocation list is out of date at `now` (seconds since the Unix epoch): until a new list is loaded
+    /// nobody they issued to is let in.
+    pub fn outdated_lists(&self, now: u64) -> impl Iterator<Item = &str> {
+        self.client.iter().flat_map(move |client| client.trust.revocation().outdated(now))
     }
 
     /// The policy in one line, for the start of the server: what is enforced and, as plainly, what is not.

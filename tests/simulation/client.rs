@@ -149,7 +149,7 @@ impl Client {
     }
 
     fn connect(&mut self, net: &mut SimNet, server: SocketAddr) -> Result<(), String> {
-        let socket = net.connect(server, None).map_err(|error| error.to_string())?;
+        let socket = net.connect(&server.into(), None).map_err(|error| error.to_string())?;
         self.port = Some(socket.local_address());
         self.socket = Some(socket);
         if self.script.conduct != Conduct::Noise {

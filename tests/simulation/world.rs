@@ -101,6 +101,7 @@ impl World {
             address: SocketAddr::from(([10, 0, 0, 2], 0)),
             security: plan::security(plan.tls)?,
             idle_timeout: Some(plan.idle_timeout),
+            balancers: [].into(),
         };
         let desk = Desk::new(plan.echo, Rc::clone(&books));
         let server = Server::new(server_net.clone(), desk, vec![listener], plan.limits.clone())
@@ -260,14 +261,9 @@ impl World {
     /// Nobody will ever move again: everything must be done.
     fn check_end(&mut self) -> Result<(), String> {
         for client in &self.clients {
-            self.check_client(client).map_err(|what| {
-                format!(
-                    "{:?} client {:?}: {what}{}",
-                    client.script.conduct,
-                    client.port,
-                    if client.disturbed { ", disturbed" } else { "" }
-                )
-            })?;
+            let Client { script, port, disturbed, .. } = client;
+            let name = |what| format!("{:?} client {port:?}, disturbed {disturbed}: {what}", script.conduct);
+            self.check_client(client).map_err(name)?;
         }
         self.check_timeouts()?;
         let residue = self.server.residue();

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use super::end::Watch;
 use super::state::{Backlog, Happening, Host, Sleep, Source, State};
 use super::{Fault, Faults, SimListener, SimSocket};
-use crate::net::{AcceptError, Event, Net, Wake};
+use crate::net::{AcceptError, Address, Event, Net, Wake};
 use crate::timer::Now;
 
 /// The simulated network of one test; clones are the same network.
@@ -162,7 +162,13 @@ impl Net for SimNet {
         Ok((SimSocket { state: Rc::clone(&self.state), id }, from))
     }
 
-    fn connect(&mut self, address: SocketAddr, from: Option<IpAddr>) -> io::Result<SimSocket> {
+    fn local_address_of(&self, socket: &SimSocket) -> io::Result<SocketAddr> {
+        let mut state = self.state.borrow_mut();
+        state.end(socket.id).map(|end| end.local).ok_or_else(|| io::ErrorKind::NotConnected.into())
+    }
+
+    fn connect(&mut self, address: &Address, from: Option<IpAddr>) -> io::Result<SimSocket> {
+        let Address::Tcp(address) = *address else { return Err(io::ErrorKind::Unsupported.into()) };
         let mut state = self.state.borrow_mut();
         let local = SocketAddr::new(from.unwrap_or(IpAddr::from([10, 0, 0, 1])), state.new_port());
         let id = state.add_end(local);

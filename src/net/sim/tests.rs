@@ -19,7 +19,7 @@ impl Pair {
         let network = Network::new(1, faults);
         let mut net = network.host();
         let listener = net.listen(([10, 0, 0, 2], 80).into(), 1).expect("a free address");
-        let client = network.host().connect(listener.address, None).expect("begun");
+        let client = network.host().connect(&listener.address.into(), None).expect("begun");
         let mut pair_net = net.clone();
         pass(&network);
         assert_eq!(take_events(&mut pair_net).len(), 1);
@@ -132,7 +132,8 @@ fn a_poll_that_would_sleep_says_so_until_its_time_has_come() {
 #[test]
 fn nobody_listening_means_refused() {
     let network = Network::new(1, Faults::none());
-    let mut client = network.host().connect(([10, 0, 0, 2], 80).into(), None).expect("begun");
+    let mut client =
+        network.host().connect(&std::net::SocketAddr::from(([10, 0, 0, 2], 80)).into(), None).expect("begun");
     assert_eq!(client.write(b"x").expect_err("not yet").kind(), ErrorKind::WouldBlock);
     pass(&network);
     assert_eq!(client.read(&mut [0; 1]).expect_err("refused").kind(), ErrorKind::ConnectionRefused);
@@ -143,7 +144,7 @@ fn a_listener_that_goes_resets_whom_it_has_not_accepted() {
     let network = Network::new(1, Faults::none());
     let mut net = network.host();
     let listener = net.listen(([10, 0, 0, 2], 0).into(), 1).expect("a free port");
-    let mut client = net.connect(listener.address, None).expect("begun");
+    let mut client = net.connect(&listener.address.into(), None).expect("begun");
     pass(&network);
     drop(listener);
     assert_eq!(client.read(&mut [0; 1]).expect_err("reset").kind(), ErrorKind::ConnectionReset);
@@ -158,7 +159,7 @@ fn every_fault_can_happen_and_ends_in_calm_weather() {
     let network = Network::new(3, faults);
     let mut net = network.host();
     let listener = net.listen(([10, 0, 0, 2], 80).into(), 1).expect("a free address");
-    let mut clients: Vec<_> = (0..200).map(|_| net.connect(listener.address, None).expect("begun")).collect();
+    let mut clients: Vec<_> = (0..200).map(|_| net.connect(&listener.address.into(), None).expect("begun")).collect();
     let mut accepted = Vec::new();
     for _ in 0..400 {
         for client in &mut clients {

@@ -1,0 +1,70 @@
+//! A protocol of one's own over mutual TLS: a line comes back in capitals, `WHO` names the client by its certificate,
+//! `SLOW` is answered a second later by another thread, `QUIT` ends.
+//!
+//! ```sh
+//! latchkey certs init && latchkey certs server localhost && latchkey certs client alice
+//! cargo run --example line_server -- certs/localhost.pem certs/localhost-key.pem certs/ca.pem
+//! ```
+#![expect(clippy::disallowed_methods, reason = "a program may start threads; only the library's loop may not")]
+
+use std::{env, error::Error, fs, io::Write, net::SocketAddr, sync::Arc, thread, time::Duration};
+
+use latchkey::connection::{Exchange, PeerInfo, Service};
+use latchkey::limits::Limits;
+use latchkey::metrics::Disconnect;
+use latchkey::net::mio::MioNet;
+use latchkey::server::{ListenerConfig, Security, Server};
+use latchkey::timer::Now;
+use latchkey::tls::{PolicyOptions, ServerPolicy, Source};
+
+/// The service: it has no state.
+pub(crate) struct Lines;
+
+impl Service for Lines {
+    type Session = ();
+
+    fn open(&mut self, _: &PeerInfo, _: Now) {}
+
+    fn serve(&mut self, (): &mut (), input: &[u8], exchange: &mut Exchange<'_>) -> Result<usize, Disconnect> {
+        let Some(end) = input.iter().take(1024).position(|byte| *byte == b'\n') else {
+            return if input.len() < 1024 { Ok(0) } else { Err(Disconnect::TooLarge) };
+        };
+        match input.split_at(end).0.trim_ascii() {
+            b"QUIT" => return Err(Disconnect::Finished),
+            b"WHO" => {
+                let name = exchange.peer.identity.as_ref().and_then(|identity| identity.common_name.clone());
+                exchange.reply().extend(format!("{}\n", name.as_deref().unwrap_or("nobody")).bytes());
+            }
+            b"SLOW" => {
+                let reply = exchange.defer();
+                thread::spawn(move || {
+                    thread::sleep(Duration::from_secs(1));
+                    reply.complete(b"at last\n".to_vec());
+                });
+            }
+            line => exchange.reply().extend(line.to_ascii_uppercase().iter().chain(b"\n")),
+        }
+        Ok(end + 1)
+    }
+}
+
+/// Serves lines to clients with a certificate from `client_ca`.
+pub(crate) fn serve(
+    address: SocketAddr,
+    cert: Source,
+    key: Source,
+    ca: Source,
+) -> Result<Server<MioNet, Lines>, Box<dyn Error>> {
+    let options = PolicyOptions { identities: vec![(cert, key)], client_ca: vec![ca], ..PolicyOptions::default() };
+    let security = Security::Tls(Arc::new(ServerPolicy::new(options)?));
+    let listener = ListenerConfig { address, security, idle_timeout: None, balancers: [].into() };
+    Server::new(MioNet::new()?, Lines, vec![listener], Limits::default()).map_err(|(_, error)| error.into())
+}
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let [cert, key, ca] = [1, 2, 3].map(|n| env::args().nth(n).expect("usage: line_server CERT KEY CLIENT_CA"));
+    let read = |name: String| fs::read(&name).map(|bytes| Source { name, bytes });
+    let mut server = serve(([127, 0, 0, 1], 4000).into(), read(cert)?, read(key)?, read(ca)?)?;
+    writeln!(std::io::stdout(), "listening on {:?}", server.addresses()?)?;
+    Ok(server.run()?)
+}

@@ -1,0 +1,324 @@
+//! `certs check HOST:PORT`: what a live server does, and what a client needs to connect.
+
+use std::io::{self, Write};
+use std::net::{TcpStream, ToSocketAddrs};
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use rustls::client::ResolvesClientCert;
+use rustls::crypto::{CryptoProvider, aws_lc_rs};
+use rustls::sign::CertifiedKey;
+use rustls::{
+    ClientConfig, ClientConnection, HandshakeKind, ProtocolVersion, SignatureScheme, SupportedProtocolVersion,
+};
+use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
+
+use super::{CertsError, Outcome, days};
+use crate::cli::connect::host_and_port;
+use crate::cli::files;
+use crate::tls::{Certificate, Refusal, ServerTrust, Source, date, examine as objections, is_post_quantum, shown_name};
+
+/// For connecting, and for each read and write of a handshake.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// After a TLS 1.3 handshake, for the tickets or the refusal that come with the server's next flight.
+const AFTERWARDS: Duration = Duration::from_millis(700);
+/// When tickets have come, for a refusal that might still be behind them.
+const AFTER_TICKETS: Duration = Duration::from_millis(100);
+
+/// A server to examine.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Address {
+    host: String,
+    port: u16,
+}
+
+impl Address {
+    /// Reads `host:port`, `1.2.3.4:port` or `[::1]:port`.
+    pub(super) fn parse(text: &str) -> Option<Self> {
+        let (host, port) = host_and_port(text).ok()?;
+        let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(&host).to_owned();
+        let plausible = !host.contains(['/', '\\']);
+        plausible.then_some(Self { host, port })
+    }
+}
+
+/// Whether the server wants to see a certificate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Demand {
+    None,
+    Optional,
+    Required,
+}
+
+/// What one handshake showed.
+struct Seen {
+    connection: ClientConnection,
+    demand: Demand,
+    wanted: Vec<String>,
+}
+
+/// Shows no certificate and remembers whether one was asked for, and of whom.
+#[derive(Debug, Default)]
+struct Listener {
+    asked: Mutex<Option<Vec<String>>>,
+}
+
+impl ResolvesClientCert for Listener {
+    fn resolve(&self, hints: &[&[u8]], _schemes: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {
+        let names = hints.iter().map(|name| shown_name(name)).collect();
+        *self.asked.lock().unwrap_or_else(PoisonError::into_inner) = Some(names);
+        None
+    }
+
+    fn has_certs(&self) -> bool {
+        true
+    }
+}
+
+/// How to approach the server.
+struct Approach {
+    config: Arc<ClientConfig>,
+    listener: Arc<Listener>,
+}
+
+impl Approach {
+    fn new(provider: CryptoProvider, versions: &[&'static SupportedProtocolVersion]) -> Result<Self, CertsError> {
+        let trust = ServerTrust::insecure(&provider);
+        let listener = Arc::new(Listener::default());
+        let mut config = ClientConfig::builder_with_provider(Arc::new(provider))
+            .with_protocol_versions(versions)
+            .map_err(|error| CertsError::Connection(error.to_string()))?
+            .dangerous()
+            .with_custom_certificate_verifier(trust)
+            .with_no_client_auth();
+        config.client_auth_cert_resolver = listener.clone();
+        Ok(Self { config: Arc::new(config), listener })
+    }
+
+    /// One handshake, and a moment of listening for what the server makes of it.
+    fn probe(&self, address: &Address) -> Result<Seen, CertsError> {
+        let name = ServerName::try_from(address.host.clone())
+            .map_err(|_| CertsError::Usage(format!("{} is not a host name or an address", address.host)))?;
+        let failed = |error: &dyn std::fmt::Display| {
+            CertsError::Connection(format!("{}:{}: {error}", address.host, address.port))
+        };
+        let mut connection = ClientConnection::new(self.config.clone(), name).map_err(|error| failed(&error))?;
+        let mut socket = connect(address).map_err(|error| failed(&error))?;
+        let handshake = handshake(&mut connection, &mut socket);
+        let asked = self.listener.asked.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let refused = match handshake {
+            // A TLS 1.2 server refuses a client without a certificate within the handshake.
+            Err(_) if asked.is_some() && connection.peer_certificates().is_some() => true,
+            Err(error) => return Err(failed(&error)),
+            Ok(()) => linger(&mut connection, &mut socket),
+        };
+        let demand = match (&asked, refused) {
+            (None, _) => Demand::None,
+            (Some(_), false) => Demand::Optional,
+            (Some(_), true) => Demand::Required,
+        };
+        connection.send_close_notify();
+        let _ = connection.write_tls(&mut socket);
+        Ok(Seen { connection, demand, wanted: asked.unwrap_or_default() })
+    }
+}
+
+fn connect(address: &Address) -> io::Result<TcpStream> {
+    let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
+    for candidate in (address.host.as_str(), address.port).to_socket_addrs()? {
+        match TcpStream::connect_timeout(&candidate, PATIENCE) {
+            Ok(socket) => {
+                socket.set_read_timeout(Some(PATIENCE))?;
+                socket.set_write_timeout(Some(PATIENCE))?;
+                return Ok(socket);
+            }
+            Err(error) => last = error,
+        }
+    }
+    Err(last)
+}
+
+fn handshake(connection: &mut ClientConnection, socket: &mut TcpStream) -> io::Result<()> {
+    while connection.is_handshaking() {
+        match connection.complete_io(socket) {
+            Ok(_) => {}
+            Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => {
+                return Err(io::Error::new(io::ErrorKind::TimedOut, "the server does not answer a TLS handshake"));
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+/// Reads what follows the handshake; says whether the server refused us after all.
+fn linger(connection: &mut ClientConnection, socket: &mut TcpStream) -> bool {
+    if connection.protocol_version() == Some(ProtocolVersion::TLSv1_2) {
+        // There the server speaks last, and has accepted us.
+        return false;
+    }
+    let _ = socket.set_read_timeout(Some(AFTERWARDS));
+    // Each turn reads something or ends; a server that talks without end is left after a few.
+    for _ in 0..16 {
+        match connection.read_tls(socket) {
+            Ok(0) | Err(_) => return false,
+            Ok(_) => {}
+        }
+        match connection.process_new_packets() {
+            Err(rustls::Error::AlertReceived(_)) => return true,
+            Err(_) => return false,
+            Ok(_) => {}
+        }
+        let _ = socket.set_read_timeout(Some(AFTER_TICKETS));
+        let mut discarded = [0; 4096];
+        let _ = io::Read::read(&mut connection.reader(), &mut discarded);
+    }
+    false
+}
+
+fn without_post_quantum() -> CryptoProvider {
+    let mut provider = aws_lc_rs::default_provider();
+    provider.kx_groups.retain(|group| !is_post_quantum(*group));
+    provider
+}
+
+/// Examines a server and says what a client needs.
+pub(super) fn examine(
+    address: &Address,
+    ca: Option<&Path>,
+    now: u64,
+    out: &mut dyn Write,
+) -> Result<Outcome, CertsError> {
+    let ca = ca.map(files::read).transpose()?;
+    let approach = Approach::new(aws_lc_rs::default_provider(), rustls::ALL_VERSIONS)?;
+    let seen = approach.probe(address)?;
+    writeln!(out, "{}:{} speaks TLS", address.host, address.port)?;
+    protocol(address, &seen, out)?;
+    let faulty = match seen.connection.peer_certificates() {
+        Some(chain) => certificate(address, chain, ca.as_ref(), now, out)?,
+        None => false,
+    };
+    clients(&seen, out)?;
+    resumption(address, &approach, &seen, out)?;
+    Ok(if faulty { Outcome::Faulty } else { Outcome::Fine })
+}
+
+fn protocol(address: &Address, seen: &Seen, out: &mut dyn Write) -> Result<(), CertsError> {
+    let version = seen.connection.protocol_version();
+    let is_tls13 = version == Some(ProtocolVersion::TLSv1_3);
+    let older = if is_tls13 {
+        let tls12 = Approach::new(aws_lc_rs::default_provider(), &[&rustls::version::TLS12])?;
+        if tls12.probe(address).is_ok() { "; TLS 1.2 also accepted" } else { " only" }
+    } else {
+        "; TLS 1.3 not spoken"
+    };
+    writeln!(out, "  version       {}{older}", if is_tls13 { "TLS 1.3" } else { "TLS 1.2" })?;
+    if let Some(suite) = seen.connection.negotiated_cipher_suite() {
+        writeln!(out, "  cipher suite  {:?}", suite.suite())?;
+    }
+    if let Some(group) = seen.connection.negotiated_key_exchange_group() {
+        let note = if is_post_quantum(group) {
+            let classical = Approach::new(without_post_quantum(), rustls::ALL_VERSIONS)?;
+            let accepted = classical.probe(address).is_ok();
+            if accepted { "post-quantum; classical also accepted" } else { "post-quantum, required" }
+        } else {
+            "classical: a recording can be decrypted by a future quantum computer"
+        };
+        writeln!(out, "  key exchange  {:?} ({note})", group.name())?;
+    }
+    Ok(())
+}
+
+/// Reports on the chain; says whether something in it would be rejected.
+fn certificate(
+    address: &Address,
+    chain: &[CertificateDer<'_>],
+    ca: Option<&Source>,
+    now: u64,
+    out: &mut dyn Write,
+) -> Result<bool, CertsError> {
+    let Some((leaf, intermediates)) = chain.split_first() else { return Ok(false) };
+    let unreadable = |source| CertsError::Certificate { file: "the server's certificate".into(), source };
+    let facts = Certificate::from_der(leaf).map_err(unreadable)?;
+    let issuer = if facts.is_self_issued() { "itself".to_owned() } else { facts.issuer.clone() };
+    writeln!(out, "  certificate   {}, issued by {issuer}", facts.subject)?;
+    writeln!(out, "  valid until   {} ({})", date(facts.not_after), days(facts.not_after, now))?;
+    writeln!(out, "  names         {}", facts.server_names().join(", "))?;
+    writeln!(
+        out,
+        "  chain         {} sent",
+        if chain.len() == 1 { "1 certificate".to_owned() } else { format!("{} certificates", chain.len()) }
+    )?;
+    let (_, objections) = objections(leaf, now).map_err(unreadable)?;
+    for objection in &objections {
+        let by: Vec<String> = objection.by.iter().map(ToString::to_string).collect();
+        writeln!(out, "  rejected by   {}: {}", by.join(", "), objection.why)?;
+    }
+    let refused = trust(address, leaf, intermediates, ca, now)?;
+    match &refused {
+        None if ca.is_some() => writeln!(out, "  trust         verified with --ca")?,
+        None => {}
+        Some(refusal) if ca.is_some() => {
+            writeln!(out, "  trust         refused with --ca: {refusal}; {}", refusal.cure())?;
+        }
+        Some(Refusal::SelfSigned { .. }) => writeln!(out, "  a client needs --ca FILE with this very certificate")?,
+        Some(Refusal::UnknownIssuer { issuer }) => {
+            writeln!(out, "  a client needs --ca FILE with the certificate of {issuer}")?;
+        }
+        Some(refusal) => writeln!(out, "  a client would refuse it: {refusal}; {}", refusal.cure())?,
+    }
+    let unknown = matches!(refused, Some(Refusal::SelfSigned { .. } | Refusal::UnknownIssuer { .. }));
+    Ok(!objections.is_empty() || (refused.is_some() && !(ca.is_none() && unknown)))
+}
+
+fn trust(
+    address: &Address,
+    leaf: &CertificateDer<'_>,
+    intermediates: &[CertificateDer<'_>],
+    ca: Option<&Source>,
+    now: u64,
+) -> Result<Option<Refusal>, CertsError> {
+    let Ok(name) = ServerName::try_from(address.host.as_str()) else { return Ok(None) };
+    let listed: Vec<Source> = ca.into_iter().cloned().collect();
+    let at = UnixTime::since_unix_epoch(Duration::from_secs(now));
+    let trust = ServerTrust::new(&listed, &aws_lc_rs::default_provider())?;
+    Ok(trust.check(leaf, intermediates, &name, at).err())
+}
+
+fn clients(seen: &Seen, out: &mut dyn Write) -> Result<(), CertsError> {
+    let demand = match seen.demand {
+        Demand::None => "need no certificate",
+        Demand::Optional => "may show a certificate",
+        Demand::Required => "must show a certificate: --cert FILE --key FILE",
+    };
+    write!(out, "  clients       {demand}")?;
+    if !seen.wanted.is_empty() {
+        write!(out, " (of {})", seen.wanted.join("; or of "))?;
+    }
+    Ok(writeln!(out)?)
+}
+
+fn resumption(address: &Address, approach: &Approach, seen: &Seen, out: &mut dyn Write) -> Result<(), CertsError> {
+    if seen.demand == Demand::Required {
+        return Ok(writeln!(out, "  resumption    not tried: that needs an accepted client certificate")?);
+    }
+    // The same configuration remembers the tickets of the first connection.
+    let resumed = approach.probe(address)?.connection.handshake_kind() == Some(HandshakeKind::Resumed);
+    Ok(writeln!(out, "  resumption    {}", if resumed { "works" } else { "not offered" })?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Address;
+
+    #[test]
+    fn addresses_are_told_from_files() {
+        let address = |host: &str, port| Some(Address { host: host.to_owned(), port });
+        assert_eq!(Address::parse("localhost:20000"), address("localhost", 20000));
+        assert_eq!(Address::parse("[::1]:443"), address("::1", 443));
+        for file in ["server.pem", "certs/a:1", "localhost:", ":443", "localhost:99999"] {
+            assert_eq!(Address::parse(file), None, "{file}");
+        }
+    }
+}

@@ -1,0 +1,128 @@
+//! `certs init`, `server`, `client` and `revoke`: what the private CA makes.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use super::{CertsError, Init, Issue, Revoke, days, unreadable};
+use crate::cli::files::{self, Readers};
+use crate::tls::authority::{Authority, Issued, Role, Subject};
+use crate::tls::{Certificate, date, revoked_serials};
+
+pub(super) fn init(args: &Init, now: u64, out: &mut dyn Write) -> Result<(), CertsError> {
+    let _guard = files::lock(&args.dir)?;
+    let (certificate, key) = paths(&args.dir, "ca");
+    refuse_existing(&[&certificate, &key], args.force, "; every certificate it issued then becomes worthless")?;
+    let authority = Authority::create(args.key_type.into(), &args.name, now)?;
+    save(&authority.files(), &certificate, &key, out)?;
+    // A list of the CA before would be taken for one of the new CA if it has the same name, and fail its signature.
+    let list = args.dir.join("crl.pem");
+    if args.force && list.exists() {
+        files::remove(&list)?;
+    }
+    Ok(())
+}
+
+pub(super) fn server(args: &Issue, now: u64, out: &mut dyn Write) -> Result<(), CertsError> {
+    let subject = Subject::named(&args.name, &args.alt_names)?.reachable()?;
+    leaf(args, Role::Server, &subject, now, out)
+}
+
+pub(super) fn client(args: &Issue, now: u64, out: &mut dyn Write) -> Result<(), CertsError> {
+    leaf(args, Role::Client, &Subject::named(&args.name, &args.alt_names)?, now, out)
+}
+
+fn leaf(args: &Issue, role: Role, subject: &Subject, now: u64, out: &mut dyn Write) -> Result<(), CertsError> {
+    let name = file_name(&args.name)?;
+    let _guard = files::lock(&args.dir)?;
+    let (certificate, key) = paths(&args.dir, &name);
+    refuse_existing(&[&certificate, &key], args.force, "")?;
+    let issued = authority(&args.dir, now)?.issue(role, subject, args.key_type.into(), now)?;
+    save(&issued, &certificate, &key, out)
+}
+
+/// The name of a leaf's files, which may be neither elsewhere nor one of the CA's own.
+fn file_name(name: &str) -> Result<String, CertsError> {
+    let file = name.replace('*', "_");
+    let reserved = matches!(file.as_str(), "ca" | "crl") || file.ends_with("-key");
+    if reserved || file.starts_with('.') || file.contains(['/', '\\']) {
+        let text = format!(
+            "NAME {name:?} cannot be the name of a certificate's files; choose another, and give this one with --san"
+        );
+        return Err(CertsError::Usage(text));
+    }
+    Ok(file)
+}
+
+fn paths(dir: &Path, name: &str) -> (PathBuf, PathBuf) {
+    (dir.join(format!("{name}.pem")), dir.join(format!("{name}-key.pem")))
+}
+
+fn refuse_existing(paths: &[&PathBuf], force: bool, consequence: &str) -> Result<(), CertsError> {
+    match paths.iter().find(|path| path.exists()) {
+        Some(path) if !force => {
+            let text = format!("{} exists; --force replaces it{consequence}", path.display());
+            Err(CertsError::Usage(text))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn authority(dir: &Path, now: u64) -> Result<Authority, CertsError> {
+    let (certificate, key) = paths(dir, "ca");
+    if !certificate.exists() {
+        let text =
+            format!("there is no CA in {dir}; make one with `latchkey certs init --dir {dir}`", dir = dir.display());
+        return Err(CertsError::Usage(text));
+    }
+    Ok(Authority::load(&files::read(&certificate)?, &files::read(&key)?, now)?)
+}
+
+fn save(issued: &Issued, certificate: &Path, key: &Path, out: &mut dyn Write) -> Result<(), CertsError> {
+    files::write(key, &issued.key, Readers::Owner)?;
+    files::write(certificate, &issued.certificate, Readers::Everyone)?;
+    writeln!(out, "{}", certificate.display())?;
+    writeln!(out, "{}", key.display())?;
+    Ok(())
+}
+
+pub(super) fn revoke(args: &Revoke, now: u64, out: &mut dyn Write) -> Result<(), CertsError> {
+    let _guard = files::lock(&args.dir)?;
+    let authority = authority(&args.dir, now)?;
+    let path = args.dir.join("crl.pem");
+    let mut revoked = if path.exists() {
+        let list = files::read(&path)?;
+        revoked_serials(&list, authority.certificate())?
+    } else {
+        Vec::new()
+    };
+    for file in &args.files {
+        let der = files::read(file)?.certificates()?.swap_remove(0);
+        let certificate = Certificate::from_der(&der).map_err(unreadable(file))?;
+        if !certificate.is_issued_by(authority.certificate()) {
+            let text = format!("{} was not issued by the CA in {}", file.display(), args.dir.display());
+            return Err(CertsError::Usage(text));
+        }
+        if revoked.iter().all(|(serial, _)| *serial != certificate.serial) {
+            revoked.push((certificate.serial, now));
+        }
+    }
+    files::write(&path, &authority.revocation_list(&revoked, args.days, now)?, Readers::Everyone)?;
+    let until = now + args.days * 24 * 60 * 60;
+    let (count, end) = (revoked.len(), date(until));
+    writeln!(out, "{}: {count} revoked, to be renewed before {end}, {}", path.display(), days(until, now))?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::file_name;
+
+    #[test]
+    fn a_name_never_leads_elsewhere_or_onto_the_ca() {
+        for bad in ["ca", "crl", "alice-key", "../x", "/etc/x", "a/b", ".", "..", ".hidden"] {
+            assert!(file_name(bad).is_err(), "{bad}");
+        }
+        assert_eq!(file_name("*.example.org").expect("a wildcard"), "_.example.org");
+        assert_eq!(file_name("::1").expect("an address"), "::1");
+    }
+}

@@ -1,0 +1,212 @@
+//! `latchkey certs`: a private CA, its certificates, and what is wrong with anyone's.
+
+mod check;
+mod doctor;
+mod issue;
+mod show;
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use clap::{Args, Subcommand, ValueEnum};
+
+use super::Failure;
+use super::files::FileError;
+use crate::tls::authority::{AuthorityError, KeyKind};
+use crate::tls::{PemError, TrustError, Unreadable};
+
+/// Make and examine certificates
+///
+/// A private CA, what it issues and revokes, and what verifiers make of any certificate or live server.
+#[derive(Args, Clone, Debug)]
+pub(super) struct CertsArgs {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Clone, Debug, Subcommand)]
+enum Command {
+    /// Make a private CA: ca.pem and ca-key.pem
+    Init(Init),
+    /// Issue a server's certificate: NAME.pem and NAME-key.pem; NAME is one of its names
+    Server(Issue),
+    /// Issue a client's certificate: NAME.pem and NAME-key.pem
+    Client(Issue),
+    /// Revoke certificates, or with none named renew the revocation list: crl.pem
+    Revoke(Revoke),
+    /// Summarize certificates, keys and revocation lists
+    Show(Show),
+    /// Say what verifiers would reject, why, and what fixes it; or examine a live server
+    Check(Check),
+}
+
+#[derive(Args, Clone, Debug)]
+struct Init {
+    /// The folder to write to
+    #[arg(long, default_value = "certs")]
+    dir: PathBuf,
+    /// The CA's common name
+    #[arg(long, default_value = "latchkey CA")]
+    name: String,
+    /// The kind of key
+    #[arg(long, value_enum, default_value_t)]
+    key_type: KeyType,
+    /// Replace an existing CA; everything it issued becomes worthless
+    #[arg(long)]
+    force: bool,
+}
+
+#[derive(Args, Clone, Debug)]
+struct Issue {
+    /// The folder with the CA, to write to
+    #[arg(long, default_value = "certs")]
+    dir: PathBuf,
+    /// The holder: a host name or address for a server
+    name: String,
+    /// A further name: DNS:.., IP:.., URI:.. or EMAIL:..
+    #[arg(long = "san", value_name = "NAME")]
+    alt_names: Vec<String>,
+    /// The kind of key
+    #[arg(long, value_enum, default_value_t)]
+    key_type: KeyType,
+    /// Replace existing files
+    #[arg(long)]
+    force: bool,
+}
+
+#[derive(Args, Clone, Debug)]
+struct Revoke {
+    /// The folder with the CA, to write to
+    #[arg(long, default_value = "certs")]
+    dir: PathBuf,
+    /// Days until the list must be renewed; verifiers then refuse everything of this CA
+    #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..=3650))]
+    days: u64,
+    /// The certificates to revoke
+    files: Vec<PathBuf>,
+}
+
+#[derive(Args, Clone, Debug)]
+struct Show {
+    /// PEM files
+    #[arg(required = true)]
+    files: Vec<PathBuf>,
+}
+
+#[derive(Args, Clone, Debug)]
+struct Check {
+    /// PEM files, or one HOST:PORT
+    #[arg(required = true, value_name = "FILE|HOST:PORT")]
+    targets: Vec<String>,
+    /// The private key that must belong to the first certificate
+    #[arg(long)]
+    key: Option<PathBuf>,
+    /// The CA that must vouch for them
+    #[arg(long)]
+    ca: Option<PathBuf>,
+}
+
+/// The kind of key to make, as the command line calls it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+enum KeyType {
+    /// Small, fast and understood by everything
+    #[default]
+    Ecdsa,
+    /// Not yet understood by every browser
+    Ed25519,
+    /// 3072 bits, for old peers
+    Rsa,
+}
+
+impl From<KeyType> for KeyKind {
+    fn from(key: KeyType) -> Self {
+        match key {
+            KeyType::Ecdsa => Self::EcdsaP256,
+            KeyType::Ed25519 => Self::Ed25519,
+            KeyType::Rsa => Self::Rsa3072,
+        }
+    }
+}
+
+/// Why a command could not do its work. One sentence, naming the flag or the file.
+#[derive(Debug, thiserror::Error)]
+enum CertsError {
+    #[error(transparent)]
+    File(#[from] FileError),
+    #[error(transparent)]
+    Pem(#[from] PemError),
+    #[error(transparent)]
+    Authority(#[from] AuthorityError),
+    #[error(transparent)]
+    Trust(#[from] TrustError),
+    #[error("{}: {source}", file.display())]
+    Certificate { file: PathBuf, source: Unreadable },
+    #[error("{0}")]
+    Usage(String),
+    #[error("{0}")]
+    Connection(String),
+    #[error("cannot write the answer: {0}")]
+    Output(#[from] std::io::Error),
+}
+
+impl From<CertsError> for Failure {
+    fn from(error: CertsError) -> Self {
+        match error {
+            CertsError::Connection(_) | CertsError::Output(_) => Self::Other(error.to_string()),
+            _ => Self::Usage(error.to_string()),
+        }
+    }
+}
+
+/// What a command found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Outcome {
+    /// All is well.
+    Fine,
+    /// `check` found something that would be rejected.
+    Faulty,
+}
+
+/// Does what was asked, with the answers on stdout. Exit code 1 when `check` found something that would be rejected.
+#[expect(clippy::disallowed_methods, reason = "a command reads the clock once and passes it on")]
+pub(super) fn run(args: &CertsArgs) -> Result<ExitCode, Failure> {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+    Ok(match dispatch(&args.command, now, &mut std::io::stdout().lock())? {
+        Outcome::Fine => ExitCode::SUCCESS,
+        Outcome::Faulty => ExitCode::FAILURE,
+    })
+}
+
+fn dispatch(command: &Command, now: u64, out: &mut dyn Write) -> Result<Outcome, CertsError> {
+    match command {
+        Command::Init(init) => issue::init(init, now, out)?,
+        Command::Server(leaf) => issue::server(leaf, now, out)?,
+        Command::Client(leaf) => issue::client(leaf, now, out)?,
+        Command::Revoke(revoke) => issue::revoke(revoke, now, out)?,
+        Command::Show(show) => show::show(&show.files, now, out)?,
+        Command::Check(check) => return check::check(check, now, out),
+    }
+    Ok(Outcome::Fine)
+}
+
+fn unreadable(file: &Path) -> impl Fn(Unreadable) -> CertsError {
+    let file = file.to_owned();
+    move |source| CertsError::Certificate { file: file.clone(), source }
+}
+
+/// "in 12 days" or "3 days ago", for a moment seen from `now`.
+fn days(moment: u64, now: u64) -> String {
+    const DAY: u64 = 24 * 60 * 60;
+    match (moment.saturating_sub(now) / DAY, now.saturating_sub(moment) / DAY) {
+        (0, 0) => "today".to_owned(),
+        (1, 0) => "in 1 day".to_owned(),
+        (ahead, 0) => format!("in {ahead} days"),
+        (_, 1) => "1 day ago".to_owned(),
+        (_, behind) => format!("{behind} days ago"),
+    }
+}
+
+#[cfg(test)]
+mod tests;

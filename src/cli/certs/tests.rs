@@ -1,0 +1,204 @@
+use std::net::TcpListener;
+use std::path::Path;
+
+use clap::Parser;
+use rustls::{ServerConnection, StreamOwned};
+
+use super::*;
+use crate::tls::{PolicyOptions, PostQuantum, ServerPolicy, TlsMin};
+
+#[derive(Parser)]
+struct Cli {
+    #[command(flatten)]
+    args: CertsArgs,
+}
+
+#[expect(clippy::disallowed_methods, reason = "certificates are checked against the real clock by the doctor's peers")]
+fn now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_secs()
+}
+
+/// Runs `latchkey certs LINE` with `{}` standing for the folder.
+fn certs_at(now: u64, dir: &Path, line: &str) -> Result<(Outcome, String), CertsError> {
+    let line = line.replace("{}", &dir.display().to_string());
+    let cli = Cli::try_parse_from(std::iter::once("certs").chain(line.split_whitespace())).expect("it parses");
+    let mut out = Vec::new();
+    let outcome = dispatch(&cli.args.command, now, &mut out)?;
+    Ok((outcome, String::from_utf8(out).expect("text")))
+}
+
+fn certs(dir: &Path, line: &str) -> Result<(Outcome, String), CertsError> {
+    certs_at(now(), dir, line)
+}
+
+fn made() -> tempfile::TempDir {
+    let dir = tempfile::tempdir().expect("a folder");
+    certs(dir.path(), "init --dir {}").expect("a CA");
+    certs(dir.path(), "server --dir {} localhost --san IP:127.0.0.1").expect("a server");
+    certs(dir.path(), "client --dir {} alice --san URI:spiffe://example/alice").expect("a client");
+    dir
+}
+
+#[test]
+fn nothing_is_overwritten_without_force() {
+    let dir = made();
+    for line in ["init --dir {}", "server --dir {} localhost", "client --dir {} alice"] {
+        let before = std::fs::read(dir.path().join("localhost.pem")).expect("there");
+        let error = certs(dir.path(), line).expect_err("it must be refused");
+        assert!(error.to_string().contains("--force"), "{error}");
+        assert!(matches!(Failure::from(error), Failure::Usage(_)));
+        assert_eq!(before, std::fs::read(dir.path().join("localhost.pem")).expect("there"));
+    }
+    certs(dir.path(), "server --dir {} localhost --force").expect("replaced");
+    assert!(certs(Path::new("/nonexistent/certs"), "server --dir {} a").is_err());
+}
+
+#[test]
+fn without_a_ca_the_way_to_one_is_named() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let error = certs(dir.path(), "client --dir {} alice").expect_err("it must be refused").to_string();
+    assert!(error.contains("latchkey certs init"), "{error}");
+}
+
+#[test]
+fn what_is_made_is_found_without_fault() {
+    let dir = made();
+    for line in [
+        "check {}/ca.pem --key {}/ca-key.pem",
+        "check {}/localhost.pem --key {}/localhost-key.pem --ca {}/ca.pem",
+        "check {}/alice.pem --key {}/alice-key.pem --ca {}/ca.pem",
+    ] {
+        let (outcome, text) = certs(dir.path(), line).expect("it runs");
+        assert_eq!(outcome, Outcome::Fine, "{text}");
+        assert_eq!(text.matches("accepts it").count(), 3, "{text}");
+    }
+}
+
+#[test]
+fn every_fault_is_named_with_the_command_that_fixes_it() {
+    use std::os::unix::fs::PermissionsExt;
+    let dir = made();
+    let fault = |line: &str, parts: &[&str]| {
+        let (outcome, text) = certs(dir.path(), line).expect("it runs");
+        assert_eq!(outcome, Outcome::Faulty, "{text}");
+        for part in parts {
+            assert!(text.contains(part), "{part}: {text}");
+        }
+    };
+    fault("check {}/alice.pem --key {}/localhost-key.pem", &["does not belong", "fix: "]);
+    let key = dir.path().join("alice-key.pem");
+    std::fs::set_permissions(&key, std::fs::Permissions::from_mode(0o644)).expect("changed");
+    fault("check {}/alice.pem --key {}/alice-key.pem", &["readable by everyone", "fix: chmod 600 "]);
+
+    let (outcome, text) = certs_at(now() + 398 * 86_400, dir.path(), "check {}/localhost.pem").expect("it runs");
+    assert_eq!(outcome, Outcome::Faulty);
+    assert_eq!(text.matches("REJECTS it: it expired on").count(), 3, "{text}");
+    assert!(text.contains("fix: latchkey certs server localhost --san IP:127.0.0.1 --force"), "{text}");
+    let (outcome, text) = certs_at(now() + 380 * 86_400, dir.path(), "check {}/localhost.pem").expect("it runs");
+    assert!(outcome == Outcome::Fine && text.contains("it ends soon"), "{text}");
+
+    let other = made();
+    let line = format!("check {{}}/alice.pem --ca {}/ca.pem", other.path().display());
+    fault(&line, &["with this --ca, a signature does not verify"]);
+    let absent = certs(dir.path(), "check {}/absent.pem").expect_err("it is not there");
+    assert!(matches!(Failure::from(absent), Failure::Usage(_)));
+}
+
+#[test]
+fn a_revocation_list_grows_and_can_be_renewed() {
+    let dir = made();
+    certs(dir.path(), "client --dir {} bob").expect("a client");
+    assert!(certs(dir.path(), "revoke --dir {}").expect("an empty list").1.contains("0 revoked"));
+    assert!(certs(dir.path(), "revoke --dir {} {}/alice.pem").expect("a list").1.contains("1 revoked"));
+    assert!(certs(dir.path(), "revoke --dir {} {}/alice.pem {}/bob.pem").expect("a list").1.contains("2 revoked"));
+    // Renewing it when it is out of date loses nothing.
+    let (_, text) = certs_at(now() + 40 * 86_400, dir.path(), "revoke --dir {} --days 7").expect("renewed");
+    assert!(text.contains("2 revoked") && text.contains("in 7 days"), "{text}");
+
+    let other = made();
+    let line = format!("revoke --dir {{}} {}/alice.pem", other.path().display());
+    let error = certs(dir.path(), &line).expect_err("it must be refused").to_string();
+    assert!(error.contains("was not issued by the CA"), "{error}");
+
+    let (_, text) = certs(dir.path(), "show {}/crl.pem {}/alice.pem {}/alice-key.pem").expect("shown");
+    let serial = text.lines().find_map(|line| line.trim().strip_prefix("serial")).expect("a serial").trim();
+    assert!(text.contains(&format!("revoked      {serial}")), "{text}");
+    assert!(text.contains("URI:spiffe://example/alice") && text.contains("its owner only"), "{text}");
+}
+
+/// Serves TLS on a free port, one connection at a time, until the test ends.
+fn serve(options: PolicyOptions) -> String {
+    let policy = ServerPolicy::new(options).expect("a policy");
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = listener.local_addr().expect("bound").to_string();
+    let run = move || {
+        for socket in listener.incoming().flatten() {
+            let mut first = [0; 4096];
+            let length = socket.peek(&mut first).unwrap_or(0);
+            let crate::tls::Choice::Start(start) = policy.choose(&first[..length]) else { continue };
+            let connection = ServerConnection::new(start.config).expect("a connection");
+            let mut stream = StreamOwned::new(connection, socket);
+            let _ = std::io::copy(&mut stream, &mut std::io::sink());
+            stream.conn.send_close_notify();
+            let _ = stream.flush();
+        }
+    };
+    #[expect(clippy::disallowed_methods, reason = "the other end of a real socket")]
+    std::thread::spawn(run);
+    address
+}
+
+fn identity(dir: &Path) -> PolicyOptions {
+    let read = |name: &str| crate::cli::files::read(&dir.join(name)).expect("there");
+    PolicyOptions { identities: vec![(read("localhost.pem"), read("localhost-key.pem"))], ..PolicyOptions::default() }
+}
+
+#[test]
+fn the_doctor_reports_what_a_live_server_does() {
+    let dir = made();
+    let address = serve(identity(dir.path()));
+    let (outcome, text) = certs(dir.path(), &format!("check {address} --ca {{}}/ca.pem")).expect("it answers");
+    assert_eq!(outcome, Outcome::Fine, "{text}");
+    for part in [
+        "TLS 1.3; TLS 1.2 also accepted",
+        "X25519MLKEM768 (post-quantum; classical also accepted)",
+        "issued by CN=latchkey CA",
+        "localhost, 127.0.0.1",
+        "verified with --ca",
+        "need no certificate",
+        "resumption    works",
+    ] {
+        assert!(text.contains(part), "{part}: {text}");
+    }
+    let (_, text) = certs(dir.path(), &format!("check {address}")).expect("it answers");
+    assert!(text.contains("a client needs --ca FILE with the certificate of CN=latchkey CA"), "{text}");
+}
+
+#[test]
+fn the_doctor_sees_a_strict_listener() {
+    let dir = made();
+    let client_ca = vec![crate::cli::files::read(&dir.path().join("ca.pem")).expect("there")];
+    let strict =
+        PolicyOptions { client_ca, post_quantum: PostQuantum::Require, tls_min: TlsMin::Tls13, ..identity(dir.path()) };
+    let address = serve(strict);
+    let (_, text) = certs(dir.path(), &format!("check {address} --ca {{}}/ca.pem")).expect("it answers");
+    for part in ["TLS 1.3 only", "post-quantum, required", "must show a certificate", "CN=latchkey CA)", "not tried"] {
+        assert!(text.contains(part), "{part}: {text}");
+    }
+}
+
+#[test]
+fn the_doctor_says_when_there_is_no_tls() {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = listener.local_addr().expect("bound");
+    let run = move || {
+        for mut socket in listener.incoming().flatten() {
+            let _ = socket.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n");
+        }
+    };
+    #[expect(clippy::disallowed_methods, reason = "the other end of a real socket")]
+    std::thread::spawn(run);
+    let error = certs(Path::new("."), &format!("check {address}")).expect_err("no TLS");
+    assert!(error.to_string().contains(&address.to_string()), "{error}");
+    assert!(matches!(Failure::from(error), Failure::Other(_)));
+}

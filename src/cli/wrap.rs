@@ -1,0 +1,308 @@
+//! `latchkey wrap`: TLS for a server that exists already.
+
+use std::io::{self, Write as _};
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::Args;
+use rustls::pki_types::ServerName;
+use tracing::level_filters::LevelFilter;
+
+use super::address::ListenAddress;
+use super::logging::Logging;
+use super::tls_options::TlsArgs;
+use super::{Failure, client, descriptors, files, signals, units};
+use crate::access::Rules;
+use crate::limits::Limits;
+use crate::net::mio::MioNet;
+use crate::net::{Address, Lookup, Subnet, Target};
+use crate::server::{ListenerConfig, Security, Server};
+use crate::services::{Splice, UpstreamSecurity};
+
+/// A name is looked up again no sooner than this, however many connections fail.
+const LOOKUP_PAUSE: Duration = Duration::from_secs(1);
+
+/// Put TLS in front of a server that exists already
+///
+/// Clients speak TLS to --listen; what they say goes on to --to in the clear, and the answers come back. With
+/// --originate it is the other way round: clients speak in the clear, the server is spoken to over verified TLS. One
+/// line goes to stdout: `listening wrap tls://HOST:PORT`. Everything else goes to stderr. SIGTERM and SIGINT stop
+/// accepting; open connections get --drain-timeout to finish.
+#[derive(Debug, Args)]
+pub(super) struct WrapArgs {
+    /// Where clients connect, host:port; port 0 picks a free one
+    #[arg(long, value_name = "ADDR", value_parser = ListenAddress::parse)]
+    listen: ListenAddress,
+    /// The server, HOST:PORT or unix:PATH
+    ///
+    /// A name's addresses are tried in order. It is looked up at start, and again when no address answers.
+    #[arg(long, value_name = "SERVER", value_parser = Upstream::parse)]
+    to: Upstream,
+    #[command(flatten)]
+    tls: TlsArgs,
+    /// Let in only clients whose certificate has a rule in this file that grants "connect"
+    #[arg(long, value_name = "FILE", help_heading = "TLS")]
+    rules: Option<PathBuf>,
+    #[command(flatten)]
+    originate: OriginateArgs,
+    #[command(flatten)]
+    proxy: ProxyArgs,
+    #[command(flatten)]
+    limits: LimitArgs,
+    /// How much to log on stderr: off, error, warn, info, debug
+    #[arg(long, default_value = "info", value_name = "LEVEL")]
+    log_level: LevelFilter,
+}
+
+/// What is asked of clients over TLS, which nobody speaks to a listener of --originate.
+const LISTENER_FLAGS: [&str; 8] =
+    ["client_ca", "client_pin", "client_auth", "crl", "reauth_after", "tls_min", "pq", "rules"];
+
+/// TLS towards the server.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "TLS to the server")]
+struct OriginateArgs {
+    /// Listen without TLS and speak verified TLS to the server; --cert and --key are then shown to it
+    #[arg(long, conflicts_with_all = LISTENER_FLAGS)]
+    originate: bool,
+    /// Believe the server by this PEM file: its CA's certificate, or its own self-signed one [default: the system's CAs]
+    #[arg(long, value_name = "FILE", requires = "originate")]
+    ca: Option<PathBuf>,
+    /// The name that must stand in the server's certificate [default: the HOST of --to]
+    #[arg(long, value_name = "NAME", requires = "originate")]
+    server_name: Option<String>,
+    /// Listen without TLS on an address that other machines can reach: whoever connects speaks with --cert's identity
+    #[arg(long, requires = "originate")]
+    allow_plain: bool,
+}
+
+/// Who the client is, for those behind a balancer.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "PROXY protocol")]
+struct ProxyArgs {
+    /// Tell the server who its client is, by a PROXY protocol version 2 header: addresses, TLS version, certificate name
+    #[arg(long)]
+    proxy_protocol: bool,
+    /// Balancers whose connections begin with a PROXY protocol header (version 1 or 2), which is believed [repeatable]
+    #[arg(long, value_name = "CIDR")]
+    accept_proxy_from: Vec<Subnet>,
+}
+
+/// Bounds on what clients may cost.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Limits")]
+struct LimitArgs {
+    /// Open clients [default: half of what the descriptor limit allows]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    max_connections: Option<u32>,
+    /// From accept, or from the server's answer, to a finished TLS handshake
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = units::time)]
+    handshake_timeout: Duration,
+    /// How long the server may take to accept a connection
+    #[arg(long, value_name = "TIME", default_value = "5s", value_parser = units::time)]
+    connect_timeout: Duration,
+    /// A client or server that takes none of the bytes waiting for it
+    #[arg(long, value_name = "TIME", default_value = "1m", value_parser = units::time)]
+    write_timeout: Duration,
+    /// A connection on which no byte moves in either direction, or 'off'
+    #[arg(long, value_name = "TIME", default_value = "off", value_parser = units::time_or_off)]
+    idle_timeout: units::TimeOrOff,
+    /// One side has finished and no byte comes from the other
+    #[arg(long, value_name = "TIME", default_value = "5m", value_parser = units::time)]
+    half_close_timeout: Duration,
+    /// How long open connections may take to finish after SIGTERM
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = units::time)]
+    drain_timeout: Duration,
+    /// Bytes waiting in one direction of one connection before its sender is no longer read
+    #[arg(long, value_name = "BYTES", default_value = "256k", value_parser = units::bytes)]
+    max_output: usize,
+    /// Time spent on handshakes in one turn of the loop while established clients wait
+    #[arg(long, value_name = "TIME", default_value = "1ms", value_parser = units::time)]
+    handshake_slice: Duration,
+}
+
+impl LimitArgs {
+    fn limits(&self) -> Result<Limits, Failure> {
+        if self.max_output == 0 {
+            return Err(Failure::usage("--max-output", "must be more than zero"));
+        }
+        Ok(Limits {
+            // Its own connection and one to the server.
+            connections: descriptors::connections(self.max_connections, 2)?,
+            handshake_timeout: self.handshake_timeout,
+            connect_timeout: self.connect_timeout,
+            write_timeout: self.write_timeout,
+            half_close_timeout: self.half_close_timeout,
+            drain_timeout: self.drain_timeout,
+            output_bytes: self.max_output,
+            handshake_slice: self.handshake_slice,
+            ..Limits::default()
+        })
+    }
+}
+
+/// The server, as written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Upstream {
+    Tcp { host: String, port: u16 },
+    Unix(PathBuf),
+}
+
+impl Upstream {
+    fn parse(text: &str) -> Result<Self, String> {
+        if let Some(path) = text.strip_prefix("unix:").filter(|path| !path.is_empty()) {
+            return Ok(Self::Unix(path.into()));
+        }
+        let parsed = text.rsplit_once(':').and_then(|(host, port)| Some((host, port.parse().ok()?)));
+        match parsed {
+            Some((host, port)) if !host.is_empty() && port != 0 => {
+                let host = host.trim_start_matches('[').trim_end_matches(']');
+                Ok(Self::Tcp { host: host.to_owned(), port })
+            }
+            _ => Err("a server is HOST:PORT or unix:PATH".into()),
+        }
+    }
+
+    /// Looks the name up, which may take long.
+    fn resolve(&self) -> io::Result<Vec<Address>> {
+        match self {
+            Self::Tcp { host, port } => Ok((host.as_str(), *port).to_socket_addrs()?.map(Address::Tcp).collect()),
+            Self::Unix(path) => Ok(vec![Address::Unix(path.clone())]),
+        }
+    }
+
+    fn target(&self) -> Result<Target, Failure> {
+        let addresses = self.resolve().map_err(|error| Failure::usage("--to", error))?;
+        let (target, lookup) = Target::new(addresses);
+        if matches!(self, Self::Tcp { .. }) {
+            look_up(lookup, self.clone());
+        }
+        Ok(target)
+    }
+}
+
+/// Looks a name up whenever that is asked for, on a thread of its own.
+#[expect(clippy::disallowed_methods, reason = "looking a name up blocks; the loop must not")]
+fn look_up(lookup: Lookup, upstream: Upstream) {
+    std::thread::spawn(move || {
+        lookup.run(|| {
+            std::thread::sleep(LOOKUP_PAUSE);
+            upstream.resolve()
+        });
+    });
+}
+
+/// Runs until it is told to stop.
+pub(super) fn run(args: &WrapArgs) -> Result<ExitCode, Failure> {
+    let logging = Logging::start(args.log_level);
+    let net = MioNet::new()?;
+    let security = args.security(&net)?;
+    let config = ListenerConfig {
+        address: args.listen.resolve("--listen")?,
+        security: security.clone(),
+        idle_timeout: args.limits.idle_timeout.0,
+        balancers: args.proxy.accept_proxy_from.clone().into(),
+    };
+    args.check_exposure(config.address)?;
+    let mut service = Splice::new(args.to.target()?, args.upstream_security()?, args.proxy.proxy_protocol);
+    if let Some(rules) = args.rules(&security)? {
+        service = service.with_rules(rules);
+    }
+    let mut server = Server::new(net, service, vec![config], args.limits.limits()?)
+        .map_err(|(_, error)| Failure::usage("--listen", format!("cannot listen on {}: {error}", args.listen)))?;
+    signals::stop_on_signal(server.handle())?;
+    for address in server.addresses()? {
+        announce(&security, address)?;
+    }
+    server.run()?;
+    drop(logging);
+    Ok(ExitCode::SUCCESS)
+}
+
+impl WrapArgs {
+    /// How clients speak to us.
+    fn security(&self, net: &MioNet) -> Result<Security, Failure> {
+        match (self.originate.originate, self.listen.plain) {
+            (true, _) => Ok(Security::Plain),
+            (false, false) => Ok(Security::Tls(self.tls.load(net)?.policy(&[])?)),
+            (false, true) => Err(Failure::usage(
+                "--listen",
+                "wrap listens with TLS: leave out plain://, or give --originate to speak TLS to the server instead",
+            )),
+        }
+    }
+
+    /// Who is let in, by name.
+    fn rules(&self, security: &Security) -> Result<Option<Rules>, Failure> {
+        let Some(path) = &self.rules else { return Ok(None) };
+        let trust = match security {
+            Security::Tls(policy) => policy.client_trust(),
+            Security::Plain => None,
+        };
+        let problem = "without --client-ca or --client-pin nobody has a name that a rule could match";
+        let trust = trust.ok_or_else(|| Failure::usage("--rules", problem))?;
+        let file = files::read(path).map_err(|error| Failure::usage("--rules", error))?;
+        Rules::parse(&file, trust.anchors()).map(Some).map_err(|error| Failure::usage("--rules", error))
+    }
+
+    fn check_exposure(&self, address: SocketAddr) -> Result<(), Failure> {
+        let originate = &self.originate;
+        if originate.originate && !originate.allow_plain && !address.ip().is_loopback() {
+            let problem = format!(
+                "everybody who can reach {address} would speak to the server with our identity: listen on a loopback \
+                 address, or give --allow-plain"
+            );
+            return Err(Failure::usage("--listen", problem));
+        }
+        Ok(())
+    }
+
+    /// How we speak to the server.
+    fn upstream_security(&self) -> Result<UpstreamSecurity, Failure> {
+        if !self.originate.originate {
+            return Ok(UpstreamSecurity::Plain);
+        }
+        let name = match (&self.originate.server_name, &self.to) {
+            (Some(name), _) => name,
+            (None, Upstream::Tcp { host, .. }) => host,
+            (None, Upstream::Unix(_)) => {
+                return Err(Failure::usage("--server-name", "needed to verify a server behind a Unix socket"));
+            }
+        };
+        let name = ServerName::try_from(name.clone())
+            .map_err(|_| Failure::usage("--server-name", format!("'{name}' is neither a host name nor an address")))?;
+        let policy = client::policy(self.originate.ca.as_deref(), self.tls.client_identity()?, &[])?;
+        Ok(UpstreamSecurity::Tls(policy.config(), name))
+    }
+}
+
+/// Says on stdout where clients may connect, for scripts, and on stderr what is demanded of them, for people.
+fn announce(security: &Security, address: SocketAddr) -> Result<(), Failure> {
+    let (scheme, demands) = match security {
+        Security::Plain => ("plain", "no encryption, no authentication".to_string()),
+        Security::Tls(policy) => ("tls", policy.describe()),
+    };
+    let mut stdout = io::stdout().lock();
+    writeln!(stdout, "listening wrap {scheme}://{address}")?;
+    stdout.flush()?;
+    eprintln!("wrap {scheme}://{address}: {demands}");
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn servers_are_named_by_host_and_port_or_path() {
+        let tcp = |host: &str, port| Ok(Upstream::Tcp { host: host.into(), port });
+        assert_eq!(Upstream::parse("localhost:6379"), tcp("localhost", 6379));
+        assert_eq!(Upstream::parse("[::1]:80"), tcp("::1", 80));
+        assert_eq!(Upstream::parse("unix:/run/redis.sock"), Ok(Upstream::Unix("/run/redis.sock".into())));
+        for bad in ["", "localhost", ":80", "localhost:0", "localhost:99999", "unix:"] {
+            assert!(Upstream::parse(bad).is_err(), "{bad}");
+        }
+    }
+}

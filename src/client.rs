@@ -1,0 +1,199 @@
+//! A blocking TLS client over any stream: for programs that do one thing at a time.
+
+use std::io::{self, Read, Write};
+
+use rustls::AlertDescription;
+use rustls::pki_types::ServerName;
+
+use crate::tls::{ClientPolicy, Outgoing, Refusal, Session};
+
+/// Bytes read from the stream at once.
+const READ_BYTES: usize = 64 << 10;
+
+/// A TLS connection whose handshake is done.
+///
+/// It reads and writes plaintext. Reading ends (`Ok(0)`) when the server has said good-bye; an end without one is an
+/// error, for something may be missing. Time limits are the stream's.
+pub struct Client<T> {
+    stream: T,
+    session: Session,
+    policy: ClientPolicy,
+    /// Encrypted bytes received: the beginning of a record.
+    retained: Vec<u8>,
+    output: Outgoing,
+    /// Plaintext received, taken up to a position.
+    received: Vec<u8>,
+    taken: usize,
+}
+
+/// Why a connection broke.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// The stream failed.
+    #[error("the connection broke: {0}")]
+    Stream(io::Error),
+    /// The stream's time limit passed.
+    #[error("the server does not answer: is it a TLS server?")]
+    Silent,
+    /// The server hung up without good-bye.
+    #[error("the server hung up without saying good-bye")]
+    HungUp,
+    /// The first bytes are no TLS.
+    #[error("this port does not speak TLS")]
+    NotTls,
+    /// The server's certificate is not acceptable.
+    #[error("the server is not believed: {0}")]
+    Refused(Refusal),
+    /// The server gave up, and said why.
+    #[error("the server refused the connection (alert {0:?})")]
+    Alert(AlertDescription),
+    /// The session failed for another reason.
+    #[error("{0}")]
+    Tls(rustls::Error),
+}
+
+impl From<ClientError> for io::Error {
+    fn from(error: ClientError) -> Self {
+        match error {
+            ClientError::Stream(error) => error,
+            ClientError::Silent => Self::new(io::ErrorKind::TimedOut, error),
+            ClientError::HungUp => Self::new(io::ErrorKind::UnexpectedEof, error),
+            error => Self::other(error),
+        }
+    }
+}
+
+impl<T: Read + Write> Client<T> {
+    /// Shakes hands with the server `name` at the other end of `stream`.
+    pub fn handshake(stream: T, policy: ClientPolicy, name: ServerName<'static>) -> Result<Self, ClientError> {
+        let session = Session::client(policy.config(), name).map_err(ClientError::Tls)?;
+        let (retained, received) = Default::default();
+        let mut client = Self { stream, session, policy, retained, output: Outgoing::default(), received, taken: 0 };
+        let mut hello = client.decrypt(&[])?;
+        loop {
+            client.stream.write_all(&hello).map_err(ClientError::Stream)?;
+            if !client.session.is_handshaking() {
+                return Ok(client);
+            }
+            hello = client.receive()?;
+        }
+    }
+
+    /// Reads the stream once and returns what must be sent in answer.
+    fn receive(&mut self) -> Result<Vec<u8>, ClientError> {
+        let mut bytes = vec![0; READ_BYTES];
+        match self.stream.read(&mut bytes) {
+            Ok(0) => Err(ClientError::HungUp),
+            Ok(count) => self.decrypt(bytes.get(..count).unwrap_or_default()),
+            Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => {
+                Err(ClientError::Silent)
+            }
+            Err(error) => Err(ClientError::Stream(error)),
+        }
+    }
+
+    /// Takes `bytes` that came from the server; their plaintext is there for [`take_plaintext`](Self::take_plaintext) and [`Read`].
+    /// Returns what must be sent in answer, often nothing.
+    pub fn decrypt(&mut self, bytes: &[u8]) -> Result<Vec<u8>, ClientError> {
+        self.retained.extend_from_slice(bytes);
+        loop {
+            let plaintext = &mut self.received;
+            let outcome = self.session.receive(&mut self.retained, &mut self.output, &mut |piece| {
+                plaintext.extend_from_slice(piece);
+            });
+            self.retained.drain(..outcome.consumed);
+            if let Some(error) = outcome.error {
+                // Told or not, the server finds out; what counts is what the caller is told.
+                let alert = self.take_output();
+                let _ = self.stream.write_all(&alert);
+                return Err(self.explain(error, bytes));
+            }
+            if !outcome.opened {
+                return Ok(self.take_output());
+            }
+        }
+    }
+
+    /// The encrypted form of `plaintext`, to be sent.
+    pub fn encrypt(&mut self, plaintext: &[u8]) -> Result<Vec<u8>, ClientError> {
+        self.session.send(plaintext, &mut self.retained, &mut self.output).map_err(ClientError::Tls)?;
+        Ok(self.take_output())
+    }
+
+    /// The word that nothing more will be sent, to be sent.
+    pub fn encrypt_farewell(&mut self) -> Result<Vec<u8>, ClientError> {
+        self.session.send_close_notify(&mut self.retained, &mut self.output).map_err(ClientError::Tls)?;
+        Ok(self.take_output())
+    }
+
+    /// Says that nothing more will be sent. Reading goes on.
+    pub fn finish(&mut self) -> Result<(), ClientError> {
+        let farewell = self.encrypt_farewell()?;
+        self.stream.write_all(&farewell).map_err(ClientError::Stream)
+    }
+
+    /// All plaintext that has arrived and was not read.
+    pub fn take_plaintext(&mut self) -> Vec<u8> {
+        let mut plaintext = std::mem::take(&mut self.received);
+        plaintext.drain(..std::mem::take(&mut self.taken).min(plaintext.len()));
+        plaintext
+    }
+
+    /// The stream below.
+    pub fn stream(&self) -> &T {
+        &self.stream
+    }
+
+    /// What was agreed, and what the server showed.
+    pub fn session(&self) -> &Session {
+        &self.session
+    }
+
+    fn take_output(&mut self) -> Vec<u8> {
+        let bytes = self.output.filled().to_vec();
+        self.output.clear();
+        bytes
+    }
+
+    fn explain(&self, error: rustls::Error, input: &[u8]) -> ClientError {
+        const ALERT: u8 = 21;
+        const HANDSHAKE: u8 = 22;
+        let is_first = self.session.is_handshaking() && self.session.peer_certificates().is_empty();
+        let looks_like_tls = input.first().is_some_and(|kind| [ALERT, HANDSHAKE].contains(kind));
+        match error {
+            rustls::Error::InvalidCertificate(_) => match self.policy.refusal() {
+                Some(refusal) => ClientError::Refused(refusal),
+                None => ClientError::Tls(error),
+            },
+            rustls::Error::AlertReceived(alert) => ClientError::Alert(alert),
+            rustls::Error::InvalidMessage(_) if is_first && !looks_like_tls => ClientError::NotTls,
+            error => ClientError::Tls(error),
+        }
+    }
+}
+
+impl<T: Read + Write> Read for Client<T> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        while self.taken == self.received.len() && !self.session.peer_closed() {
+            self.received.clear();
+            self.taken = 0;
+            let answer = self.receive()?;
+            self.stream.write_all(&answer)?;
+        }
+        let count = self.received.get(self.taken..).unwrap_or_default().read(buffer)?;
+        self.taken += count;
+        Ok(count)
+    }
+}
+
+impl<T: Read + Write> Write for Client<T> {
+    fn write(&mut self, plaintext: &[u8]) -> io::Result<usize> {
+        let bytes = self.encrypt(plaintext)?;
+        self.stream.write_all(&bytes)?;
+        Ok(plaintext.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.stream.flush()
+    }
+}

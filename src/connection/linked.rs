@@ -1,0 +1,96 @@
+//! What is special about a connection that is linked to another one.
+
+use std::time::Instant;
+
+use super::connection::Connection;
+use super::effects::Link;
+use super::framing::Turn;
+use super::phase::{Farewell, Phase};
+use super::scratch::Scratch;
+use super::service::{PeerInfo, Service};
+use crate::limits::Limits;
+use crate::metrics::Disconnect;
+use crate::tls::Session;
+
+impl<S: Service> Connection<S> {
+    /// A connection that is being made, for the one it is linked to. It sends `preface` first.
+    pub fn dialed(session: Session, info: PeerInfo, preface: Vec<u8>, now: Instant) -> Self {
+        let mut connection = Self::unopened(session, info, None, None, now);
+        connection.framing.replies.append(preface);
+        connection.phase = Phase::Connecting;
+        connection.readiness.writable = false;
+        connection
+    }
+
+    /// The other server has taken the connection.
+    pub(super) fn connected(&mut self, turn: &mut Turn<'_, S>) {
+        self.enter(Phase::Handshaking, turn.now.instant);
+        if self.session.is_handshaking() {
+            self.process(&mut [], turn);
+        } else {
+            self.open(turn);
+        }
+    }
+
+    /// Links it to the connection that was made for it.
+    pub fn link(&mut self, link: Link) {
+        self.framing.info.link = Some(link);
+    }
+
+    /// The connection that was to be made for it could not be: the service says what becomes of it.
+    pub fn unreachable(&mut self, turn: &mut Turn<'_, S>) {
+        self.framing.info.link = None;
+        if self.phase == Phase::Open {
+            self.framing.unreachable(turn);
+            self.drain_if_ended(turn.now.instant);
+        }
+    }
+
+    /// How many bytes may be forwarded to it.
+    pub fn room(&self, limits: &Limits) -> usize {
+        if self.phase != Phase::Open || self.farewell > Farewell::NotDue {
+            return 0;
+        }
+        limits.output_bytes.saturating_sub(self.framing.replies.queued_bytes())
+    }
+
+    /// Sends bytes that the connection it is linked to has forwarded.
+    pub fn forward(&mut self, bytes: Vec<u8>, now: Instant) {
+        if self.phase == Phase::Open && self.farewell == Farewell::NotDue {
+            self.framing.replies.append(bytes);
+            self.since = now;
+        }
+    }
+
+    /// The connection it is linked to has room again. Returns whether this one was waiting for it.
+    pub fn unthrottle(&mut self) -> bool {
+        self.framing.unthrottle()
+    }
+
+    /// Nothing more will be forwarded to it: says so to the peer after what is owed. The other direction goes on.
+    pub fn finish_output(&mut self, now: Instant) {
+        if self.phase == Phase::Open {
+            self.farewell = self.farewell.max(Farewell::Due);
+            self.since = now;
+            self.framing.conclude();
+            self.drain_if_ended(now);
+        }
+    }
+
+    /// The connection it is linked to was lost: sends what is owed and then ends without a good-bye, for the peer must
+    /// not take what it got for the whole.
+    pub fn cut(&mut self, reason: Disconnect, now: Instant, scratch: &mut Scratch) {
+        if self.phase == Phase::Connecting {
+            self.close(reason, scratch);
+        }
+        if self.phase == Phase::Open {
+            self.farewell = self.farewell.max(Farewell::Said);
+        }
+        self.end(reason, now, scratch);
+    }
+
+    /// Whether the service has known it.
+    pub fn was_opened(&self) -> bool {
+        self.framing.was_opened()
+    }
+}

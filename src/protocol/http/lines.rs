@@ -1,0 +1,54 @@
+//! Lines of a head or of chunked framing, each byte looked at once however the bytes arrive.
+
+use std::ops::Range;
+
+use super::HttpError;
+
+/// A position in bytes whose front does not move between calls.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Lines {
+    /// Where the next line begins.
+    pub(super) position: usize,
+    /// Bytes before this one hold no end of that line.
+    scanned: usize,
+}
+
+impl Lines {
+    /// A cursor whose next line begins at `position`.
+    pub(super) fn at(position: usize) -> Self {
+        Self { position, scanned: position }
+    }
+
+    /// The next line without its CRLF, or `None` when its end has not arrived.
+    ///
+    /// RFC 9112 section 2.2 lets a recipient take a bare LF for the end of a line. This one does not: an intermediary
+    /// that sees the line go on would frame the message differently.
+    pub(super) fn next(&mut self, input: &[u8]) -> Result<Option<Range<usize>>, HttpError> {
+        let unseen = input.get(self.scanned..).unwrap_or_default();
+        let Some(offset) = unseen.iter().position(|byte| matches!(byte, b'\r' | b'\n')) else {
+            self.scanned = input.len();
+            return Ok(None);
+        };
+        let end = self.scanned + offset;
+        if input.get(end) == Some(&b'\n') {
+            return Err(HttpError::Malformed("a line ends without CR"));
+        }
+        match input.get(end + 1) {
+            None => {
+                self.scanned = end;
+                Ok(None)
+            }
+            Some(b'\n') => {
+                let line = self.position..end;
+                *self = Self::at(end + 2);
+                Ok(Some(line))
+            }
+            Some(_) => Err(HttpError::Malformed("a CR without LF")),
+        }
+    }
+
+    /// How long the unfinished line is so far.
+    pub(super) fn pending(&self, input: &[u8]) -> usize {
+        input.len().saturating_sub(self.position)
+    }
+}

@@ -1,0 +1,277 @@
+//! Requests: bytes to method, target and body.
+
+use std::borrow::Cow;
+use std::ops::Range;
+
+use super::body::{Body, Chunks, Framing};
+use super::fields::Fields;
+use super::lines::Lines;
+use super::{Bounds, HttpError};
+
+/// A request method, as far as this endpoint tells them apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Method {
+    /// `GET`.
+    Get,
+    /// `HEAD`: answered as GET is, without the body.
+    Head,
+    /// `OPTIONS`.
+    Options,
+    /// `POST`.
+    Post,
+    /// Every other one.
+    Other,
+}
+
+/// What becomes of the connection after the reply (RFC 9112 section 9.3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Persistence {
+    /// It stays open, as is usual in HTTP/1.1.
+    Open,
+    /// It stays open, and an HTTP/1.0 client that asked for that must be told.
+    Announced,
+    /// It is closed.
+    Close,
+}
+
+/// One complete request.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Request<'a> {
+    /// The method.
+    pub method: Method,
+    /// The path with its query, of the origin or the absolute form; `*` of the asterisk form (RFC 9112 section 3.2).
+    pub target: &'a str,
+    /// The body with transfer and content codings undone; empty when there is none.
+    pub body: Cow<'a, [u8]>,
+    /// What the client wishes for its connection.
+    pub persistence: Persistence,
+    /// Whether the reply may be compressed with gzip.
+    pub accepts_gzip: bool,
+    /// Bytes of the input it took.
+    pub used: usize,
+}
+
+/// How far the front request is.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Progress<'a> {
+    /// More bytes are needed.
+    Incomplete,
+    /// More bytes are needed and the client waits for [`CONTINUE`](super::CONTINUE) to send them; said once a request.
+    Continue,
+    /// Here it is.
+    Complete(Request<'a>),
+}
+
+/// Decodes requests from the front of a connection's bytes.
+///
+/// Between calls it keeps positions only, so an idle connection costs a few words, and no byte of a head or of chunked
+/// framing is scanned twice however the bytes arrive.
+#[derive(Debug, Default)]
+pub struct RequestDecoder {
+    lines: Lines,
+    stage: Stage,
+}
+
+#[derive(Clone, Debug, Default)]
+enum Stage {
+    #[default]
+    RequestLine,
+    Fields(RequestLine),
+    Body(Head),
+}
+
+#[derive(Clone, Debug)]
+struct RequestLine {
+    method: Method,
+    target: Range<usize>,
+    minor: u8,
+    fields_start: usize,
+}
+
+#[derive(Clone, Debug)]
+struct Head {
+    method: Method,
+    target: Range<usize>,
+    persistence: Persistence,
+    accepts_gzip: bool,
+    /// The client has yet to be told to go on.
+    expects_continue: bool,
+    body: Body,
+}
+
+impl RequestDecoder {
+    /// Looks at the request at the front of `input`.
+    ///
+    /// After [`Progress::Complete`] the caller drops [`used`](Request::used) bytes and the next call begins a new
+    /// request; after any other answer the next call gets the same bytes with more behind them. After an error the
+    /// connection cannot be used further, since where the next request begins is unknown.
+    pub fn decode<'a>(&mut self, input: &'a [u8], bounds: &Bounds) -> Result<Progress<'a>, HttpError> {
+        if !matches!(self.stage, Stage::Body(_)) && !self.decode_head(input, bounds)? {
+            return Ok(Progress::Incomplete);
+        }
+        let Stage::Body(head) = &mut self.stage else { return Ok(Progress::Incomplete) };
+        match head.body.end(input, false, bounds)? {
+            Some(end) => {
+                let request = head.complete(input, end, bounds)?;
+                *self = Self::default();
+                Ok(Progress::Complete(request))
+            }
+            // A client whose first body bytes are here is not waiting (RFC 9110 section 10.1.1).
+            None if std::mem::take(&mut head.expects_continue) && input.len() <= head.body.start => {
+                Ok(Progress::Continue)
+            }
+            None => Ok(Progress::Incomplete),
+        }
+    }
+
+    /// Whether nothing of a request has been seen in `rest`, the bytes that will never be completed.
+    #[must_use]
+    pub fn is_between_requests(rest: &[u8]) -> bool {
+        rest.iter().all(|byte| matches!(byte, b'\r' | b'\n'))
+    }
+
+    /// Takes lines until the body begins; false when the head is not complete.
+    fn decode_head(&mut self, input: &[u8], bounds: &Bounds) -> Result<bool, HttpError> {
+        loop {
+            let Some(line) = self.lines.next(input)? else {
+                self.check_unfinished(input, bounds)?;
+                return Ok(false);
+            };
+            if self.lines.position > bounds.head {
+                return Err(self.head_too_large());
+            }
+            match &self.stage {
+                // Empty lines before a request are ignored (RFC 9112 section 2.2).
+                Stage::RequestLine if line.is_empty() => {}
+                // Parsed when it arrives: a peer that speaks something else hears so at its first line.
+                Stage::RequestLine => {
+                    self.stage = Stage::Fields(RequestLine::parse(input, line, self.lines.position)?);
+                }
+                Stage::Fields(request_line) if line.is_empty() => {
+                    let fields = input.get(request_line.fields_start..self.lines.position).unwrap_or_default();
+                    let head = Head::new(request_line, &Fields::parse(fields)?, self.lines.position)?;
+                    self.stage = Stage::Body(head);
+                    return Ok(true);
+                }
+                Stage::Fields(_) | Stage::Body(_) => {}
+            }
+        }
+    }
+
+    fn check_unfinished(&self, input: &[u8], bounds: &Bounds) -> Result<(), HttpError> {
+        let begins = input.get(self.lines.position);
+        if matches!(self.stage, Stage::RequestLine) && begins.is_some_and(|byte| *byte != b'\r' && !is_token(*byte)) {
+            return Err(HttpError::Malformed("a request begins with its method"));
+        }
+        if input.len() > bounds.head {
+            return Err(self.head_too_large());
+        }
+        Ok(())
+    }
+
+    fn head_too_large(&self) -> HttpError {
+        match self.stage {
+            Stage::RequestLine => HttpError::TargetTooLong,
+            _ => HttpError::HeadTooLarge,
+        }
+    }
+}
+
+impl RequestLine {
+    /// `method SP request-target SP HTTP-version` (RFC 9112 section 3), with exactly these spaces.
+    fn parse(input: &[u8], line: Range<usize>, fields_start: usize) -> Result<Self, HttpError> {
+        const SHAPE: HttpError = HttpError::Malformed("a request line is `METHOD target HTTP/1.1`");
+        let bytes = input.get(line.clone()).unwrap_or_default();
+        let mut words = bytes.split(|byte| *byte == b' ');
+        let (Some(method), Some(target), Some(version), None) =
+            (words.next(), words.next(), words.next(), words.next())
+        else {
+            return Err(SHAPE);
+        };
+        if method.is_empty() || !method.iter().copied().all(is_token) {
+            return Err(SHAPE);
+        }
+        if target.is_empty() || !target.iter().all(u8::is_ascii_graphic) {
+            return Err(HttpError::Malformed("a request target is visible ASCII"));
+        }
+        let minor = version_minor(version)?;
+        let method = match method {
+            b"GET" => Method::Get,
+            b"HEAD" => Method::Head,
+            b"OPTIONS" => Method::Options,
+            b"POST" => Method::Post,
+            _ => Method::Other,
+        };
+        let target_end = line.end - version.len() - 1;
+        let target = target_end - target.len() + authority_length(target)..target_end;
+        Ok(Self { method, target, minor, fields_start })
+    }
+}
+
+impl Head {
+    fn new(line: &RequestLine, fields: &Fields, start: usize) -> Result<Self, HttpError> {
+        // RFC 9112 section 3.2 demands both answers to a missing or doubled Host.
+        if fields.hosts > 1 || (fields.hosts == 0 && line.minor > 0) {
+            return Err(HttpError::Malformed("exactly one Host is needed"));
+        }
+        let framing = match fields.length {
+            Some(length) => Framing::Length(length),
+            None if fields.chunked && line.minor == 0 => {
+                return Err(HttpError::Malformed("HTTP/1.0 has no transfer codings"));
+            }
+            None if fields.chunked => Framing::Chunked(Chunks::at(start)),
+            None if line.method == Method::Post => return Err(HttpError::LengthRequired),
+            None => Framing::Length(0),
+        };
+        let persistence = match (line.minor, fields.close, fields.keep_alive) {
+            (1.., false, _) => Persistence::Open,
+            (0, false, true) => Persistence::Announced,
+            _ => Persistence::Close,
+        };
+        Ok(Self {
+            method: line.method,
+            target: line.target.clone(),
+            persistence,
+            accepts_gzip: fields.accepts_gzip,
+            expects_continue: fields.expects_continue && line.minor > 0,
+            body: Body { start, framing, gzip: fields.gzip },
+        })
+    }
+
+    fn complete<'a>(&self, input: &'a [u8], end: usize, bounds: &Bounds) -> Result<Request<'a>, HttpError> {
+        let target = input.get(self.target.clone()).and_then(|target| std::str::from_utf8(target).ok());
+        Ok(Request {
+            method: self.method,
+            target: target.filter(|target| !target.is_empty()).unwrap_or("/"),
+            body: self.body.decode(input, end, bounds)?,
+            persistence: self.persistence,
+            accepts_gzip: self.accepts_gzip,
+            used: end,
+        })
+    }
+}
+
+/// The minor version of HTTP/1; RFC 9112 section 2.3 writes one digit each and RFC 9110 section 2.5 treats a higher
+/// minor version than known as the highest known.
+pub(super) fn version_minor(version: &[u8]) -> Result<u8, HttpError> {
+    match version {
+        [b'H', b'T', b'T', b'P', b'/', b'1', b'.', minor @ b'0'..=b'9'] => Ok((minor - b'0').min(1)),
+        [b'H', b'T', b'T', b'P', b'/', b'0' | b'2'..=b'9', b'.', b'0'..=b'9'] => Err(HttpError::Version),
+        _ => Err(HttpError::Malformed("the HTTP version is not HTTP/1.1")),
+    }
+}
+
+/// How much of a target in absolute form stands before its path; a server must accept that form (RFC 9112 3.2.2).
+fn authority_length(target: &[u8]) -> usize {
+    let scheme = [&b"https://"[..], b"http://"]
+        .into_iter()
+        .find(|scheme| target.get(..scheme.len()).is_some_and(|start| start.eq_ignore_ascii_case(scheme)));
+    let Some(scheme) = scheme else { return 0 };
+    let rest = target.get(scheme.len()..).unwrap_or_default();
+    scheme.len() + rest.iter().position(|byte| *byte == b'/').unwrap_or(rest.len())
+}
+
+/// `tchar` of RFC 9110 section 5.6.2.
+fn is_token(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
+}

@@ -1,0 +1,117 @@
+//! Replies: appended to the bytes a connection is owed.
+
+use std::io::Write;
+
+use flate2::Compression;
+use flate2::write::GzEncoder;
+
+use super::request::Persistence;
+
+/// The interim reply to [`Progress::Continue`](super::Progress::Continue) (RFC 9110 section 15.2.1).
+pub const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
+
+/// Below this many bytes gzip saves less than a packet; Python's server draws the line here too.
+const GZIP_FROM: usize = 1400;
+/// Compressing more than this would hold up the loop for longer than the bytes saved are worth (about 10 ms).
+const GZIP_UP_TO: usize = 1 << 20;
+
+/// A status code and its reason phrase (RFC 9110 section 15).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Status {
+    /// Three digits.
+    pub code: u16,
+    /// The phrase that stands behind them.
+    pub reason: &'static str,
+}
+
+#[expect(missing_docs, reason = "each constant is named after its reason phrase")]
+impl Status {
+    pub const OK: Self = Self { code: 200, reason: "OK" };
+    pub const NO_CONTENT: Self = Self { code: 204, reason: "No Content" };
+    pub const BAD_REQUEST: Self = Self { code: 400, reason: "Bad Request" };
+    pub const FORBIDDEN: Self = Self { code: 403, reason: "Forbidden" };
+    pub const NOT_FOUND: Self = Self { code: 404, reason: "Not Found" };
+    pub const METHOD_NOT_ALLOWED: Self = Self { code: 405, reason: "Method Not Allowed" };
+    pub const LENGTH_REQUIRED: Self = Self { code: 411, reason: "Length Required" };
+    pub const CONTENT_TOO_LARGE: Self = Self { code: 413, reason: "Content Too Large" };
+    pub const URI_TOO_LONG: Self = Self { code: 414, reason: "URI Too Long" };
+    pub const UNSUPPORTED_MEDIA_TYPE: Self = Self { code: 415, reason: "Unsupported Media Type" };
+    pub const EXPECTATION_FAILED: Self = Self { code: 417, reason: "Expectation Failed" };
+    pub const HEADER_FIELDS_TOO_LARGE: Self = Self { code: 431, reason: "Request Header Fields Too Large" };
+    pub const NOT_IMPLEMENTED: Self = Self { code: 501, reason: "Not Implemented" };
+    pub const SERVICE_UNAVAILABLE: Self = Self { code: 503, reason: "Service Unavailable" };
+    pub const VERSION_NOT_SUPPORTED: Self = Self { code: 505, reason: "HTTP Version Not Supported" };
+}
+
+/// One reply.
+#[derive(Clone, Debug)]
+pub struct Reply<'a> {
+    /// The status.
+    pub status: Status,
+    /// Media type of the body.
+    pub content_type: &'static str,
+    /// The body, not compressed.
+    pub body: &'a [u8],
+    /// Further header lines, each with its CRLF.
+    pub fields: &'static str,
+    /// What becomes of the connection.
+    pub persistence: Persistence,
+    /// Whether the client accepts a gzip body.
+    pub accepts_gzip: bool,
+    /// The reply is to HEAD: everything but the body.
+    pub head_only: bool,
+    /// The Date field's text, where the clock is known.
+    pub date: Option<&'a [u8]>,
+}
+
+impl Reply<'_> {
+    /// Appends the reply to `out`: its head in pieces, with no allocation unless the body is compressed.
+    pub fn append(&self, out: &mut Vec<u8>) {
+        let compressible = self.accepts_gzip && (GZIP_FROM..=GZIP_UP_TO).contains(&self.body.len());
+        let compressed = if compressible { gzip(self.body) } else { None };
+        let body = compressed.as_deref().unwrap_or(self.body);
+        out.reserve(256 + body.len());
+        out.extend_from_slice(b"HTTP/1.1 ");
+        append_number(out, usize::from(self.status.code));
+        out.push(b' ');
+        out.extend_from_slice(self.status.reason.as_bytes());
+        out.extend_from_slice(b"\r\nServer: latchkey\r\n");
+        if let Some(date) = self.date {
+            out.extend_from_slice(b"Date: ");
+            out.extend_from_slice(date);
+            out.extend_from_slice(b"\r\n");
+        }
+        // A 204 has no body and says nothing of its length (RFC 9110 section 8.6).
+        if self.status != Status::NO_CONTENT {
+            out.extend_from_slice(b"Content-Type: ");
+            out.extend_from_slice(self.content_type.as_bytes());
+            out.extend_from_slice(b"\r\nContent-Length: ");
+            append_number(out, body.len());
+            out.extend_from_slice(b"\r\n");
+        }
+        if compressed.is_some() {
+            out.extend_from_slice(b"Content-Encoding: gzip\r\nVary: Accept-Encoding\r\n");
+        }
+        out.extend_from_slice(self.fields.as_bytes());
+        out.extend_from_slice(match self.persistence {
+            Persistence::Open => b"\r\n",
+            Persistence::Announced => b"Connection: keep-alive\r\n\r\n",
+            Persistence::Close => b"Connection: close\r\n\r\n",
+        });
+        if !self.head_only {
+            out.extend_from_slice(body);
+        }
+    }
+}
+
+/// Compresses at the fastest level, as Python's server does; `None` is an encoder's failure, and then plain will do.
+fn gzip(body: &[u8]) -> Option<Vec<u8>> {
+    let mut encoder = GzEncoder::new(Vec::with_capacity(body.len() / 4), Compression::fast());
+    encoder.write_all(body).ok()?;
+    encoder.finish().ok()
+}
+
+pub(super) fn append_number(out: &mut Vec<u8>, number: usize) {
+    let written = write!(out, "{number}");
+    debug_assert!(written.is_ok(), "writing to memory cannot fail");
+}

@@ -1,0 +1,489 @@
+//! Bytes to requests.
+
+use super::inline;
+use super::number::parse_integer;
+
+/// Bounds on one request.
+#[derive(Clone, Copy, Debug)]
+pub struct RequestLimits {
+    /// A whole request, in bytes.
+    pub request_bytes: usize,
+    /// One argument, in bytes: Redis's `proto-max-bulk-len`.
+    pub bulk_bytes: usize,
+    /// Arguments, the command's name included.
+    pub arguments: usize,
+    /// An inline command, or the line that announces a length, in bytes without its end.
+    pub line_bytes: usize,
+}
+
+impl RequestLimits {
+    /// Redis's own bounds for requests of at most `request_bytes`.
+    #[must_use]
+    pub fn new(request_bytes: usize) -> Self {
+        Self {
+            // Positions are kept in 32 bits.
+            request_bytes: request_bytes.min(u32::MAX as usize),
+            bulk_bytes: 512 << 20,
+            arguments: 1 << 20,
+            line_bytes: 64 << 10,
+        }
+    }
+}
+
+/// Why bytes are not a request. The text is Redis's, where Redis has one; an error reply puts `ERR ` before it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RequestError {
+    /// The announced number of arguments is not a number, or above [`RequestLimits::arguments`].
+    #[error("Protocol error: invalid multibulk length")]
+    ArgumentCount,
+    /// The announced length of an argument is not a number, or above [`RequestLimits::bulk_bytes`].
+    #[error("Protocol error: invalid bulk length")]
+    BulkLength,
+    /// An argument does not start with `$`.
+    #[error("Protocol error: expected '$', got '{0}'")]
+    ExpectedBulk(char),
+    /// An argument is longer than announced, so what follows cannot be trusted. (Redis skips two bytes unseen.)
+    #[error("Protocol error: expected CRLF after the argument")]
+    BulkEnd,
+    /// The line that announces the number of arguments does not end.
+    #[error("Protocol error: too big mbulk count string")]
+    ArgumentCountLine,
+    /// The line that announces the length of an argument does not end.
+    #[error("Protocol error: too big bulk count string")]
+    BulkLengthLine,
+    /// An inline command is longer than [`RequestLimits::line_bytes`].
+    #[error("Protocol error: too big inline request")]
+    InlineTooLong,
+    /// An inline command opens a quote that it does not close, or goes on right after closing one.
+    #[error("Protocol error: unbalanced quotes in request")]
+    UnbalancedQuotes,
+    /// The request as a whole is longer than [`RequestLimits::request_bytes`].
+    #[error("Protocol error: too big request")]
+    TooLong,
+}
+
+impl RequestError {
+    /// Whether a limit was passed, rather than the grammar broken.
+    #[must_use]
+    pub fn is_limit(self) -> bool {
+        matches!(self, Self::TooLong | Self::InlineTooLong | Self::ArgumentCountLine | Self::BulkLengthLine)
+    }
+}
+
+/// Where the arguments of one request stand. Kept by the caller and used for request after request, so that decoding
+/// allocates nothing.
+#[derive(Debug, Default)]
+pub struct Arguments {
+    spans: Vec<Span>,
+    /// The words of an inline command, unquoted; empty otherwise.
+    words: Vec<u8>,
+}
+
+/// Capacity kept for the next request, in arguments and in bytes of inline words; more is given back.
+const KEPT: usize = 1024;
+
+impl Arguments {
+    fn clear(&mut self) {
+        self.spans.clear();
+        self.spans.shrink_to(KEPT);
+        self.words.clear();
+        self.words.shrink_to(KEPT);
+    }
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Span {
+    start: u32,
+    end: u32,
+}
+
+impl Span {
+    #[expect(clippy::cast_possible_truncation, reason = "a request is shorter than 2^32 bytes: RequestLimits::new")]
+    fn new(start: usize, end: usize) -> Self {
+        Self { start: start as u32, end: end as u32 }
+    }
+}
+
+/// One request: borrowed slices of the input.
+#[derive(Clone, Copy, Debug)]
+pub struct Request<'a> {
+    bytes: &'a [u8],
+    spans: &'a [Span],
+}
+
+impl<'a> Request<'a> {
+    /// The number of arguments, the command's name included. An empty request (a blank line, `*0`) asks for nothing.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.spans.len()
+    }
+
+    /// Whether nothing is asked.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.spans.is_empty()
+    }
+
+    /// Argument `index`; the command's name is the first.
+    #[must_use]
+    pub fn get(&self, index: usize) -> Option<&'a [u8]> {
+        self.spans.get(index).map(|span| self.slice(*span))
+    }
+
+    /// The arguments from `index` on.
+    pub fn from(&self, index: usize) -> impl ExactSizeIterator<Item = &'a [u8]> + Clone + use<'a> {
+        let request = *self;
+        self.spans.get(index..).unwrap_or_default().iter().map(move |span| request.slice(*span))
+    }
+
+    /// The request without its first `count` arguments.
+    #[must_use]
+    pub fn skip(&self, count: usize) -> Self {
+        Self { bytes: self.bytes, spans: self.spans.get(count..).unwrap_or_default() }
+    }
+
+    fn slice(&self, span: Span) -> &'a [u8] {
+        self.bytes.get(span.start as usize..span.end as usize).unwrap_or_default()
+    }
+}
+
+/// Reads requests from the front of a growing buffer. Between requests it owns nothing.
+#[derive(Debug, Default)]
+pub struct Decoder {
+    partial: Option<Box<Partial>>,
+}
+
+/// A request of which some bytes are still to come.
+#[derive(Debug)]
+struct Partial {
+    cursor: Cursor,
+    arguments: Arguments,
+}
+
+impl Decoder {
+    /// Decodes the request at the front of `input`, and says how many bytes it takes.
+    ///
+    /// `None` means that more bytes are needed: call again with the same bytes and more behind them. No byte is looked
+    /// at twice, however the bytes arrive, and the result does not depend on how they do.
+    ///
+    /// # Errors
+    ///
+    /// The bytes are no request, or one beyond `limits`. There is no way to find where the next one starts: close.
+    pub fn decode<'a>(
+        &mut self,
+        input: &'a [u8],
+        limits: &RequestLimits,
+        arguments: &'a mut Arguments,
+    ) -> Result<Option<(Request<'a>, usize)>, RequestError> {
+        let used = match self.partial.take() {
+            None => {
+                arguments.clear();
+                let mut cursor = Cursor::default();
+                let used = cursor.advance(input, limits, arguments)?;
+                if used.is_none() && !input.is_empty() {
+                    self.partial = Some(Box::new(Partial { cursor, arguments: std::mem::take(arguments) }));
+                }
+                used
+            }
+            Some(mut partial) => {
+                let used = partial.cursor.advance(input, limits, &mut partial.arguments)?;
+                if used.is_some() {
+                    *arguments = partial.arguments;
+                } else {
+                    self.partial = Some(partial);
+                }
+                used
+            }
+        };
+        let Some(used) = used else { return Ok(None) };
+        let arguments = &*arguments;
+        let bytes = if arguments.words.is_empty() { input } else { &arguments.words };
+        Ok(Some((Request { bytes, spans: &arguments.spans }, used)))
+    }
+}
+
+/// What the next byte belongs to.
+#[derive(Clone, Copy, Debug, Default)]
+enum Expect {
+    /// The first byte, which tells an array from an inline command.
+    #[default]
+    Start,
+    Inline,
+    ArgumentCount,
+    BulkLength,
+    Bulk(usize),
+}
+
+/// The position in an incomplete request. Invariant: `position <= searched`, and neither runs past the input.
+#[derive(Debug, Default)]
+struct Cursor {
+    expect: Expect,
+    /// Where the current line or argument starts.
+    position: usize,
+    /// Up to where the current line has been searched for its end.
+    searched: usize,
+    /// Arguments still to come.
+    missing: usize,
+}
+
+impl Cursor {
+    /// Goes on as far as `input` allows. Returns the length of the request once it is complete.
+    fn advance(
+        &mut self,
+        input: &[u8],
+        limits: &RequestLimits,
+        arguments: &mut Arguments,
+    ) -> Result<Option<usize>, RequestError> {
+        loop {
+            match self.expect {
+                Expect::Start => match input.first() {
+                    None => return Ok(None),
+                    Some(b'*') => self.expect = Expect::ArgumentCount,
+                    Some(_) => self.expect = Expect::Inline,
+                },
+                Expect::Inline => {
+                    let Some(line) = self.line(input, limits, RequestError::InlineTooLong)? else { return Ok(None) };
+                    let Arguments { spans, words } = arguments;
+                    inline::split(line, words, |start, end| spans.push(Span::new(start, end)))
+                        .ok_or(RequestError::UnbalancedQuotes)?;
+                    return Ok(Some(self.position));
+                }
+                Expect::ArgumentCount => {
+                    let Some(line) = self.line(input, limits, RequestError::ArgumentCountLine)? else {
+                        return Ok(None);
+                    };
+                    let count = announced(line).ok_or(RequestError::ArgumentCount)?;
+                    // Redis takes a request of no or of fewer arguments for none at all.
+                    self.missing = usize::try_from(count).unwrap_or(0);
+                    if self.missing > limits.arguments {
+                        return Err(RequestError::ArgumentCount);
+                    }
+                    if self.missing == 0 {
+                        return Ok(Some(self.position));
+                    }
+                    self.expect = Expect::BulkLength;
+                }
+                Expect::BulkLength => {
+                    let Some(length) = self.bulk_length(input, limits)? else { return Ok(None) };
+                    self.expect = Expect::Bulk(length);
+                }
+                Expect::Bulk(length) => {
+                    let end = self.position.saturating_add(length);
+                    match input.get(end..end.saturating_add(2)) {
+                        None => return Ok(None),
+                        Some(b"\r\n") => {}
+                        Some(_) => return Err(RequestError::BulkEnd),
+                    }
+                    arguments.spans.push(Span::new(self.position, end));
+                    self.position = end + 2;
+                    self.searched = self.position;
+                    self.missing -= 1;
+                    if self.missing == 0 {
+                        return Ok(Some(self.position));
+                    }
+                    self.expect = Expect::BulkLength;
+                }
+            }
+        }
+    }
+
+    /// The length in the line `$length`, once it is there.
+    fn bulk_length(&mut self, input: &[u8], limits: &RequestLimits) -> Result<Option<usize>, RequestError> {
+        match input.get(self.position) {
+            None => return Ok(None),
+            Some(b'$') => {}
+            // Line breaks would end the error reply that quotes them.
+            Some(b'\r' | b'\n') => return Err(RequestError::ExpectedBulk(' ')),
+            Some(&byte) => return Err(RequestError::ExpectedBulk(char::from(byte))),
+        }
+        let Some(line) = self.line(input, limits, RequestError::BulkLengthLine)? else { return Ok(None) };
+        let length = announced(line).and_then(|length| usize::try_from(length).ok());
+        let length = length
+            .filter(|&length| length <= limits.bulk_bytes.min(limits.request_bytes))
+            .ok_or(RequestError::BulkLength)?;
+        if self.position.saturating_add(length).saturating_add(2) > limits.request_bytes {
+            return Err(RequestError::TooLong);
+        }
+        Ok(Some(length))
+    }
+
+    /// Takes the line at the current position, without its `\n`. A line too long is `error`.
+    fn line<'a>(
+        &mut self,
+        input: &'a [u8],
+        limits: &RequestLimits,
+        error: RequestError,
+    ) -> Result<Option<&'a [u8]>, RequestError> {
+        let unseen = input.get(self.searched..).unwrap_or_default();
+        let end = unseen.iter().position(|&byte| byte == b'\n').map(|offset| self.searched + offset);
+        let length = end.unwrap_or(input.len()).saturating_sub(self.position);
+        if length > limits.line_bytes {
+            return Err(error);
+        }
+        let Some(end) = end else {
+            self.searched = input.len();
+            return Ok(None);
+        };
+        if end >= limits.request_bytes {
+            return Err(RequestError::TooLong);
+        }
+        let line = input.get(self.position..end);
+        self.position = end + 1;
+        self.searched = self.position;
+        Ok(line)
+    }
+}
+
+/// The number in the line `*number\r` or `$number\r`, of which the first byte has been checked.
+fn announced(line: &[u8]) -> Option<i64> {
+    parse_integer(line.get(1..)?.strip_suffix(b"\r")?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    type Decoded = (Vec<Vec<Vec<u8>>>, Option<RequestError>);
+
+    const SMALL: RequestLimits = RequestLimits { request_bytes: 200, bulk_bytes: 100, arguments: 8, line_bytes: 40 };
+
+    /// Decodes `input` arriving in pieces that end at `cuts`, until it ends or an error is found.
+    fn decode_in_pieces(input: &[u8], cuts: &[usize], limits: &RequestLimits) -> Decoded {
+        let (mut decoder, mut arguments) = (Decoder::default(), Arguments::default());
+        let (mut requests, mut front) = (Vec::new(), 0);
+        for end in cuts.iter().copied().chain([input.len()]) {
+            loop {
+                match decoder.decode(&input[front..end.max(front)], limits, &mut arguments) {
+                    Ok(None) => break,
+                    Ok(Some((request, used))) => {
+                        requests.push(request.from(0).map(<[u8]>::to_vec).collect());
+                        front += used;
+                    }
+                    Err(error) => return (requests, Some(error)),
+                }
+            }
+        }
+        (requests, None)
+    }
+
+    fn decode(input: &[u8]) -> Decoded {
+        decode_in_pieces(input, &[], &RequestLimits::new(64 << 20))
+    }
+
+    #[test]
+    fn arrays_and_inline_commands_may_follow_each_other() {
+        let (requests, error) = decode(b"*2\r\n$3\r\nGET\r\n$1\r\nk\r\nset k \"a b\"\r\n\r\n*0\r\n*-1\r\nPING\n");
+        assert_eq!(error, None);
+        let expected: [&[&[u8]]; 6] = [&[b"GET", b"k"], &[b"set", b"k", b"a b"], &[], &[], &[], &[b"PING"]];
+        assert_eq!(requests.len(), expected.len());
+        for (request, expected) in requests.iter().zip(expected) {
+            assert_eq!(request, expected);
+        }
+    }
+
+    #[test]
+    fn arguments_may_hold_any_bytes() {
+        assert_eq!(decode(b"*2\r\n$0\r\n\r\n$4\r\n\r\n*\0\r\n").0, [[b"".to_vec(), b"\r\n*\0".to_vec()]]);
+    }
+
+    #[test]
+    fn what_is_no_request_is_answered_as_redis_does() {
+        for (input, text) in [
+            (&b"*abc\r\n"[..], "Protocol error: invalid multibulk length"),
+            (b"*\r\n", "Protocol error: invalid multibulk length"),
+            (b"*1048577\r\n", "Protocol error: invalid multibulk length"),
+            (b"*20000000000\r\n", "Protocol error: invalid multibulk length"),
+            (b"*1\r\nfoo\r\n", "Protocol error: expected '$', got 'f'"),
+            (b"*3\r\n$3\r\nSET\r\n$1\r\nx\r\nfooz\r\n", "Protocol error: expected '$', got 'f'"),
+            (b"*1\r\n\r\n", "Protocol error: expected '$', got ' '"),
+            (b"*1\r\n$-10\r\n", "Protocol error: invalid bulk length"),
+            (b"*1\r\n$2000000000\r\n", "Protocol error: invalid bulk length"),
+            (b"*1\r\n$blabla\r\n", "Protocol error: invalid bulk length"),
+            (b"*1\r\n$3\r\nPINGS", "Protocol error: expected CRLF after the argument"),
+            (b"set \"k v\r\n", "Protocol error: unbalanced quotes in request"),
+        ] {
+            let error = decode(input).1.unwrap_or_else(|| panic!("{:?} was taken", String::from_utf8_lossy(input)));
+            assert_eq!((error.to_string().as_str(), error.is_limit()), (text, false));
+        }
+    }
+
+    #[test]
+    fn lines_that_never_end_are_refused_at_their_limit() {
+        for (prefix, error) in [
+            (&b"x"[..], RequestError::InlineTooLong),
+            (b"*1", RequestError::ArgumentCountLine),
+            (b"*1\r\n$1", RequestError::BulkLengthLine),
+        ] {
+            let line = prefix.iter().rev().take_while(|&&byte| byte != b'\n').count();
+            let mut input = prefix.to_vec();
+            input.resize(prefix.len() + SMALL.line_bytes - line, b'1');
+            assert_eq!(decode_in_pieces(&input, &[], &SMALL).1, None);
+            input.push(b'1');
+            assert_eq!(decode_in_pieces(&input, &[], &SMALL).1, Some(error));
+            assert!(error.is_limit());
+        }
+    }
+
+    #[test]
+    fn limits_hold_exactly() {
+        let request = |lengths: &[usize]| {
+            let mut bytes = format!("*{}\r\n", lengths.len()).into_bytes();
+            for length in lengths {
+                bytes.extend_from_slice(format!("${length}\r\n{}\r\n", "v".repeat(*length)).as_bytes());
+            }
+            bytes
+        };
+        let error = |lengths: &[usize]| decode_in_pieces(&request(lengths), &[], &SMALL).1;
+        assert_eq!((error(&[100]), error(&[101])), (None, Some(RequestError::BulkLength)));
+        assert_eq!((error(&[1; 8]), error(&[1; 9])), (None, Some(RequestError::ArgumentCount)));
+        assert_eq!(request(&[90, 92]).len(), SMALL.request_bytes);
+        assert_eq!((error(&[90, 92]), error(&[90, 93])), (None, Some(RequestError::TooLong)));
+    }
+
+    #[test]
+    fn an_announced_length_is_refused_before_it_arrives() {
+        assert_eq!(decode(b"*2\r\n$67108865\r\n").1, Some(RequestError::BulkLength));
+        assert_eq!(decode(b"*2\r\n$1\r\nx\r\n$67108850\r\n").1, Some(RequestError::TooLong));
+    }
+
+    #[test]
+    fn an_idle_decoder_owns_nothing() {
+        let (mut decoder, mut arguments) = (Decoder::default(), Arguments::default());
+        let limits = RequestLimits::new(1 << 20);
+        assert_eq!(size_of::<Decoder>(), 8);
+        assert!(decoder.decode(b"*1\r\n$4\r\nPI", &limits, &mut arguments).unwrap().is_none());
+        assert!(decoder.partial.is_some());
+        assert!(decoder.decode(b"*1\r\n$4\r\nPING\r\n", &limits, &mut arguments).unwrap().is_some());
+        assert!(decoder.partial.is_none());
+        assert!(decoder.decode(b"", &limits, &mut arguments).unwrap().is_none());
+        assert!(decoder.partial.is_none());
+    }
+
+    fn piece() -> impl Strategy<Value = Vec<u8>> {
+        prop_oneof![
+            Just(b"*2\r\n$3\r\nGET\r\n$1\r\nk\r\n".to_vec()),
+            Just(b"*3\r\n$3\r\nSET\r\n$2\r\n\r\n\r\n$0\r\n\r\n".to_vec()),
+            Just(b"set k \"a\\x00b\" 'c'\r\n".to_vec()),
+            Just(b"*0\r\n\r\n*-1\r\n".to_vec()),
+            "[*$]?[0-9]{0,3}(\r\n)?".prop_map(String::into_bytes),
+            prop::collection::vec(any::<u8>(), 0..24),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn any_split_gives_the_same_requests(
+            pieces in prop::collection::vec(piece(), 0..8),
+            cuts in prop::collection::vec(0_usize..400, 0..12),
+        ) {
+            let input = pieces.concat();
+            let mut cuts: Vec<usize> = cuts.into_iter().filter(|&cut| cut < input.len()).collect();
+            cuts.sort_unstable();
+            let whole = decode_in_pieces(&input, &[], &SMALL);
+            prop_assert_eq!(&decode_in_pieces(&input, &cuts, &SMALL), &whole);
+            let every: Vec<usize> = (0..input.len()).collect();
+            prop_assert_eq!(&decode_in_pieces(&input, &every, &SMALL), &whole);
+        }
+    }
+}

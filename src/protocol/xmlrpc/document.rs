@@ -1,0 +1,313 @@
+//! A document as tags and text: what `quick-xml` reads, with XML-RPC's few elements told apart.
+
+use std::borrow::Cow;
+
+use quick_xml::errors::IllFormedError;
+use quick_xml::events::{BytesRef, BytesStart, Event};
+use quick_xml::reader::Reader;
+
+use super::encoding::end_of;
+use super::{Bounds, ParseError};
+use crate::value::is_xml_text;
+
+const INVALID_TOKEN: &str = "not well-formed (invalid token)";
+
+/// The elements of XML-RPC.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Element {
+    MethodCall,
+    MethodName,
+    MethodResponse,
+    Params,
+    Param,
+    Fault,
+    Value,
+    Array,
+    Data,
+    Struct,
+    Member,
+    Name,
+    Scalar(Scalar),
+}
+
+/// The elements that hold the text of one value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Scalar {
+    Nil,
+    Int,
+    I8,
+    Boolean,
+    Double,
+    String,
+    Base64,
+    DateTime,
+}
+
+impl Element {
+    /// Apache's `ex:` types are known by their usual prefix. Those with no counterpart stay unknown, and so does
+    /// `ex:serializable` above all, which asks its reader to run code of the sender's choice (CVE-2016-5003).
+    fn named(name: &str) -> Option<Self> {
+        Some(match name {
+            "methodCall" => Self::MethodCall,
+            "methodName" => Self::MethodName,
+            "methodResponse" => Self::MethodResponse,
+            "params" => Self::Params,
+            "param" => Self::Param,
+            "fault" => Self::Fault,
+            "value" => Self::Value,
+            "array" => Self::Array,
+            "data" => Self::Data,
+            "struct" => Self::Struct,
+            "member" => Self::Member,
+            "name" => Self::Name,
+            "nil" | "ex:nil" => Self::Scalar(Scalar::Nil),
+            "int" | "i4" | "ex:i1" | "ex:i2" => Self::Scalar(Scalar::Int),
+            "i8" | "ex:i8" => Self::Scalar(Scalar::I8),
+            "boolean" => Self::Scalar(Scalar::Boolean),
+            "double" | "ex:float" => Self::Scalar(Scalar::Double),
+            "string" => Self::Scalar(Scalar::String),
+            "base64" => Self::Scalar(Scalar::Base64),
+            "dateTime.iso8601" => Self::Scalar(Scalar::DateTime),
+            _ => return None,
+        })
+    }
+}
+
+impl std::fmt::Display for Element {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::MethodCall => "methodCall",
+            Self::MethodName => "methodName",
+            Self::MethodResponse => "methodResponse",
+            Self::Params => "params",
+            Self::Param => "param",
+            Self::Fault => "fault",
+            Self::Value => "value",
+            Self::Array => "array",
+            Self::Data => "data",
+            Self::Struct => "struct",
+            Self::Member => "member",
+            Self::Name => "name",
+            Self::Scalar(Scalar::Nil) => "nil",
+            Self::Scalar(Scalar::Int) => "int",
+            Self::Scalar(Scalar::I8) => "i8",
+            Self::Scalar(Scalar::Boolean) => "boolean",
+            Self::Scalar(Scalar::Double) => "double",
+            Self::Scalar(Scalar::String) => "string",
+            Self::Scalar(Scalar::Base64) => "base64",
+            Self::Scalar(Scalar::DateTime) => "dateTime.iso8601",
+        })
+    }
+}
+
+/// A tag with nothing but white space before it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Tag {
+    Open(Element),
+    /// Of which element needs no saying: the reader has checked that it is the innermost open one.
+    Close,
+}
+
+/// What comes next where text and tags may both stand.
+pub(super) enum Token {
+    Open(Element),
+    Close,
+    Text,
+}
+
+/// A document being read from its start to its end.
+pub(super) struct Document<'a> {
+    text: &'a str,
+    reader: Reader<&'a [u8]>,
+    attributes_max: usize,
+    /// Where the event that is being looked at begins.
+    event_start: u64,
+    /// The root element has been opened.
+    begun: bool,
+}
+
+impl<'a> Document<'a> {
+    /// Begins to read `text`, which XML can carry (see [`is_xml_text`]).
+    pub(super) fn new(text: &'a str, bounds: &Bounds) -> Result<Self, ParseError> {
+        let mut reader = Reader::from_str(text);
+        reader.config_mut().expand_empty_elements = true;
+        let mut document = Self { text, reader, attributes_max: bounds.attributes, event_start: 0, begun: false };
+        if text.starts_with("<?xml") {
+            match document.event()? {
+                Event::Decl(_) | Event::PI(_) => {}
+                _ => return Err(document.not_well_formed(INVALID_TOKEN)),
+            }
+        }
+        Ok(document)
+    }
+
+    /// The next tag; text other than white space is an error.
+    pub(super) fn tag(&mut self) -> Result<Tag, ParseError> {
+        loop {
+            // Each piece is looked at alone: comments can cut white space into very many.
+            let mut text = Cow::Borrowed("");
+            match self.token(&mut text)? {
+                Token::Open(element) => return Ok(Tag::Open(element)),
+                Token::Close => return Ok(Tag::Close),
+                Token::Text if is_blank(&text) => {}
+                Token::Text if self.begun => {
+                    return Err(ParseError::Invalid("text where an element is expected".to_owned()));
+                }
+                Token::Text => return Err(self.not_well_formed("syntax error")),
+            }
+        }
+    }
+
+    /// The opening tag of `element` must come next.
+    pub(super) fn open(&mut self, element: Element) -> Result<(), ParseError> {
+        match self.tag()? {
+            Tag::Open(found) if found == element => Ok(()),
+            found => Err(unexpected(found, element)),
+        }
+    }
+
+    /// The innermost element must be closed next.
+    pub(super) fn close(&mut self) -> Result<(), ParseError> {
+        match self.tag()? {
+            Tag::Close => Ok(()),
+            Tag::Open(element) => Err(ParseError::Invalid(format!("unexpected <{element}>"))),
+        }
+    }
+
+    /// The rest of the innermost element, which holds text only.
+    pub(super) fn text(&mut self) -> Result<Cow<'a, str>, ParseError> {
+        let mut text = Cow::Borrowed("");
+        loop {
+            match self.token(&mut text)? {
+                Token::Text => {}
+                Token::Close => return Ok(text),
+                Token::Open(element) => {
+                    return Err(ParseError::Invalid(format!("<{element}> inside of text")));
+                }
+            }
+        }
+    }
+
+    /// Nothing may follow the root element but white space, comments and processing instructions.
+    pub(super) fn finish(&mut self) -> Result<(), ParseError> {
+        loop {
+            let junk = match self.event()? {
+                Event::Eof => return Ok(()),
+                Event::Comment(_) | Event::PI(_) => false,
+                Event::Text(text) => !is_blank(&text),
+                _ => true,
+            };
+            if junk {
+                return Err(self.not_well_formed("junk after document element"));
+            }
+        }
+    }
+
+    /// The next tag, or a piece of text, which is appended to `text`: with line ends as XML 1.0 section 2.11 has them
+    /// and references replaced.
+    pub(super) fn token(&mut self, text: &mut Cow<'a, str>) -> Result<Token, ParseError> {
+        loop {
+            match self.event()? {
+                Event::Start(start) => return self.start(&start).map(Token::Open),
+                Event::End(_) => return Ok(Token::Close),
+                Event::Text(piece) => append(text, piece.xml10_content()),
+                Event::CData(piece) => append(text, piece.xml10_content()),
+                Event::GeneralRef(reference) => {
+                    let character = self.reference(&reference)?;
+                    text.to_mut().push(character);
+                }
+                Event::Comment(_) | Event::PI(_) => continue,
+                Event::DocType(_) => {
+                    return Err(self.not_well_formed("document type declarations are refused"));
+                }
+                Event::Decl(_) => return Err(self.not_well_formed("XML declaration not at start of document")),
+                Event::Eof => return Err(self.not_well_formed("no element found")),
+                // Empty elements are expanded by the reader.
+                Event::Empty(_) => return Err(self.not_well_formed(INVALID_TOKEN)),
+            }
+            return Ok(Token::Text);
+        }
+    }
+
+    fn start(&mut self, start: &BytesStart<'_>) -> Result<Element, ParseError> {
+        self.begun = true;
+        // The iterator compares each attribute with all before it, so its steps are counted.
+        for (index, attribute) in start.attributes().enumerate() {
+            if index >= self.attributes_max {
+                return Err(ParseError::Bound("an element has too many attributes"));
+            }
+            attribute.map_err(|_| self.not_well_formed(INVALID_TOKEN))?;
+        }
+        let name = start.name();
+        Element::named(name.as_ref()).ok_or_else(|| {
+            let shown: String = name.as_ref().chars().take(64).collect();
+            ParseError::Invalid(format!("unknown tag '{shown}'"))
+        })
+    }
+
+    fn reference(&self, reference: &BytesRef<'_>) -> Result<char, ParseError> {
+        const NUMBER: &str = "reference to invalid character number";
+        if reference.is_char_ref() {
+            let character = reference.resolve_char_ref().ok().flatten();
+            let legal = character.filter(|character| is_xml_text(character.encode_utf8(&mut [0; 4])));
+            return legal.ok_or_else(|| self.not_well_formed(NUMBER));
+        }
+        match &**reference {
+            "lt" => Ok('<'),
+            "gt" => Ok('>'),
+            "amp" => Ok('&'),
+            "apos" => Ok('\''),
+            "quot" => Ok('"'),
+            _ => Err(self.not_well_formed("undefined entity")),
+        }
+    }
+
+    fn event(&mut self) -> Result<Event<'a>, ParseError> {
+        self.event_start = self.reader.buffer_position();
+        self.reader.read_event().map_err(|error| self.broken(&error))
+    }
+
+    /// What expat calls the error, and how far into the event it sees it.
+    fn broken(&self, error: &quick_xml::Error) -> ParseError {
+        use quick_xml::Error::{IllFormed, Syntax};
+        let (what, offset) = match error {
+            Syntax(_) => ("unclosed token", 0),
+            IllFormed(IllFormedError::MismatchedEndTag { .. } | IllFormedError::UnmatchedEndTag(_)) => {
+                ("mismatched tag", 2)
+            }
+            IllFormed(IllFormedError::UnclosedReference) => (INVALID_TOKEN, 1),
+            _ => (INVALID_TOKEN, 0),
+        };
+        self.error_at(what, offset)
+    }
+
+    fn not_well_formed(&self, what: &'static str) -> ParseError {
+        self.error_at(what, 0)
+    }
+
+    fn error_at(&self, what: &'static str, offset: u64) -> ParseError {
+        let reached = usize::try_from(self.event_start + offset).unwrap_or(usize::MAX);
+        let (line, column) = end_of(self.text.get(..reached).unwrap_or(self.text));
+        ParseError::NotWellFormed { what, line, column }
+    }
+}
+
+pub(super) fn is_blank(text: &str) -> bool {
+    text.bytes().all(|byte| matches!(byte, b' ' | b'\t' | b'\n' | b'\r'))
+}
+
+pub(super) fn unexpected(found: Tag, wanted: Element) -> ParseError {
+    ParseError::Invalid(match found {
+        Tag::Open(element) => format!("<{element}> where <{wanted}> is expected"),
+        Tag::Close => format!("<{wanted}> is missing"),
+    })
+}
+
+/// Most text is one piece, borrowed from the document to the end.
+fn append<'a>(text: &mut Cow<'a, str>, piece: Cow<'a, str>) {
+    if text.is_empty() {
+        *text = piece;
+    } else {
+        text.to_mut().push_str(&piece);
+    }
+}

@@ -1,0 +1,98 @@
+//! XML-RPC documents: calls, responses and faults (xmlrpc.com/spec), both halves.
+//!
+//! [`parse_call`] and [`append_response`] are the server's, [`append_call`] and [`parse_response`] the client's. Types
+//! survive the journey: an `<i8>` stays one, and so does an empty `<base64>`. Accepted beyond the specification of
+//! 1999: `<i8>`, `<nil/>`, the harmless ones of Apache's `ex:` types, untyped values, a missing `<params>`. Emitted: always
+//! a type element, `<int>` for 32 bits, and never an `ex:` type, because that is what every client understands.
+
+mod document;
+mod encode;
+mod encoding;
+mod parse;
+mod scalar;
+#[cfg(test)]
+mod tests;
+
+pub use encode::{append_call, append_fault, append_response};
+pub use parse::{parse_call, parse_response};
+
+use crate::value::Value;
+
+/// Bounds on one document. What it may cost in memory follows from them and from its own size.
+#[derive(Clone, Copy, Debug)]
+pub struct Bounds {
+    /// Arrays and structs inside one another. xmlrpc-c, the strictest of the common clients, allows 64 too.
+    pub depth: usize,
+    /// Values in all, containers included. The smallest struct member takes 32 bytes of document and at most 112 of
+    /// memory, so this many cost at most 112 MiB, however large a document is allowed to be.
+    pub values: usize,
+    /// Bytes of a method's name, or of a struct member's.
+    pub name_bytes: usize,
+    /// Parameters of one call; no method takes more than a handful.
+    pub params: usize,
+    /// Attributes of one element. XML-RPC has none; Apache's client declares one namespace.
+    pub attributes: usize,
+}
+
+impl Default for Bounds {
+    fn default() -> Self {
+        Self { depth: 64, values: 1 << 20, name_bytes: 4 << 10, params: 64, attributes: 8 }
+    }
+}
+
+/// A call that failed: what a method answers in place of a value.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("fault {code}: {text}")]
+pub struct Fault {
+    /// `faultCode`.
+    pub code: i32,
+    /// `faultString`.
+    pub text: String,
+}
+
+impl Fault {
+    /// The struct that carries a fault, in `<fault>` and among the results of `system.multicall`.
+    #[must_use]
+    pub fn into_value(self) -> Value {
+        Value::Struct(vec![
+            ("faultCode".to_owned(), Value::Int(self.code)),
+            ("faultString".to_owned(), Value::String(self.text)),
+        ])
+    }
+}
+
+/// Why a document was not understood. Its sender is at fault in each case.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ParseError {
+    /// Not XML, or with a document type declaration, which is refused whatever it says: entities it defines can grow a
+    /// small document beyond any bound.
+    #[error("{what}: line {line}, column {column}")]
+    NotWellFormed {
+        /// In the words of the parser that most clients know.
+        what: &'static str,
+        /// Counted from 1.
+        line: usize,
+        /// In characters, counted from 0.
+        column: usize,
+    },
+    /// An encoding other than UTF-8, UTF-16, ISO-8859-1 and US-ASCII.
+    #[error("unknown encoding: {0}")]
+    Encoding(String),
+    /// A byte that its encoding does not have, or a character that XML does not.
+    #[error("not well-formed (invalid token): line {line}, column {column}")]
+    Character {
+        /// Counted from 1.
+        line: usize,
+        /// In characters, counted from 0.
+        column: usize,
+    },
+    /// XML, but not the document that was expected.
+    #[error("{0}")]
+    Invalid(String),
+    /// The text of a value is not one of its type.
+    #[error("{0}")]
+    Scalar(String),
+    /// Over one of the [`Bounds`].
+    #[error("{0}")]
+    Bound(&'static str),
+}

@@ -1,0 +1,120 @@
+//! What connections ask to be done to others: dialing, and the upkeep of links.
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::time::Instant;
+
+use super::peers::Peer;
+use super::{Server, enqueue, touch};
+use crate::connection::{Connection, Dial, Effect, Link, PeerId, PeerInfo, Scratch, Service, Turn};
+use crate::metrics::Disconnect;
+use crate::net::{Address, Net};
+
+/// The address of what has none.
+pub(super) const UNSPECIFIED: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
+
+impl<N: Net, S: Service> Server<N, S> {
+    /// Before `id` works: how much the connection linked to it takes.
+    pub(super) fn measure_room(&mut self, id: PeerId) {
+        let link = self.peers.get_mut(id).and_then(|peer| peer.connection.info().link);
+        let Some(partner) = link.and_then(|link| self.peers.get_mut(link.peer())) else { return };
+        self.effects.set_room(partner.connection.room(&self.limits));
+    }
+
+    /// Does what was asked for, once whoever asked has finished its work.
+    pub(super) fn apply_effects(&mut self) {
+        while let Some(effect) = self.effects.pop() {
+            match effect {
+                Effect::Dial { dialer, dial } => self.dial(dialer, *dial),
+                Effect::Forward { to, bytes } => self.alter(to, |connection, now, _| connection.forward(bytes, now)),
+                Effect::Finish { peer } => self.alter(peer, |connection, now, _| connection.finish_output(now)),
+                Effect::Disconnect { peer, reason } => {
+                    self.alter(peer, |connection, now, scratch| connection.end(reason, now, scratch));
+                }
+            }
+        }
+    }
+
+    fn alter(&mut self, id: PeerId, change: impl FnOnce(&mut Connection<S>, Instant, &mut Scratch)) {
+        if let Some(peer) = self.peers.get_mut(id) {
+            change(&mut peer.connection, self.now.instant, &mut self.scratch);
+            touch(peer, &mut self.touched);
+        }
+    }
+
+    fn dial(&mut self, dialer: PeerId, dial: Dial) {
+        let Some(peer) = self.peers.get_mut(dialer) else { return };
+        let info = peer.connection.info();
+        if info.link.is_some() {
+            return;
+        }
+        let listener = info.listener;
+        self.metrics.dialed += 1;
+        let (id, socket) = match self.connect(&dial.address) {
+            Ok(connected) => connected,
+            Err(error) => {
+                tracing::warn!(address = %dial.address, %error, "cannot connect");
+                return self.unreachable(dialer);
+            }
+        };
+        let address = match dial.address {
+            Address::Tcp(address) => address,
+            Address::Unix(_) => UNSPECIFIED,
+        };
+        let mut info = PeerInfo::new(id, listener, address, UNSPECIFIED);
+        info.link = Some(Link::Client(dialer));
+        self.peers.insert(Peer::new(socket, Connection::dialed(dial.session, info, dial.preface, self.now.instant)));
+        if let Some(peer) = self.peers.get_mut(dialer) {
+            peer.connection.link(Link::Upstream(id));
+        }
+        self.file(id);
+    }
+
+    fn connect(&mut self, address: &Address) -> io::Result<(PeerId, N::Socket)> {
+        let id = self.peers.next_id();
+        let mut socket = self.net.connect(address, None)?;
+        self.net.register(&mut socket, id.token())?;
+        Ok((id, socket))
+    }
+
+    /// What `dialer` dialed came to nothing.
+    fn unreachable(&mut self, dialer: PeerId) {
+        self.metrics.unreachable += 1;
+        let Some(peer) = self.peers.get_mut(dialer) else { return };
+        let mut turn = Turn {
+            service: &mut self.service,
+            scratch: &mut self.scratch,
+            metrics: &mut self.metrics,
+            limits: &self.limits,
+            mailbox: &self.mailbox,
+            effects: &mut self.effects,
+            now: self.now,
+        };
+        peer.connection.unreachable(&mut turn);
+        touch(peer, &mut self.touched);
+    }
+
+    /// After `id` was written to: if there is room in it again, the connection that waits for that goes on. No event
+    /// will say so. Half of the room, so that two connections do not take turns over every few bytes.
+    pub(super) fn relieve(&mut self, id: PeerId) {
+        let Some(peer) = self.peers.get_mut(id) else { return };
+        let Some(link) = peer.connection.info().link else { return };
+        if peer.connection.room(&self.limits) <= self.limits.output_bytes / 2 {
+            return;
+        }
+        if let Some(partner) = self.peers.get_mut(link.peer())
+            && partner.connection.unthrottle()
+        {
+            enqueue(partner, &mut self.ready, &mut self.admission);
+        }
+    }
+
+    /// A linked connection is over: the other end must not outlive it.
+    pub(super) fn unlink(&mut self, link: Link, was_opened: bool) {
+        let partner = link.peer();
+        if matches!(link, Link::Client(_)) && !was_opened {
+            return self.unreachable(partner);
+        }
+        self.alter(partner, |connection, now, scratch| connection.cut(Disconnect::Upstream, now, scratch));
+    }
+}

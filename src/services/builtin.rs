@@ -1,0 +1,139 @@
+//! The services that come with the program, over one store.
+
+use std::time::Duration;
+
+use super::Echo;
+use super::resp::{Resp, RespOptions, RespSession};
+use super::xmlrpc::{XmlRpc, XmlRpcOptions, XmlRpcSession};
+use crate::connection::{Exchange, PeerInfo, Service};
+use crate::metrics::Disconnect;
+use crate::store::{Store, StoreOptions};
+use crate::timer::Now;
+
+/// The protocols that come with the program.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Protocol {
+    /// Every byte comes back.
+    Echo,
+    /// Key/value by XML-RPC over HTTP/1.1.
+    XmlRpc,
+    /// Key/value by the Redis protocol.
+    Resp,
+}
+
+impl Protocol {
+    /// Its name on the command line and in the log.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Echo => "echo",
+            Self::XmlRpc => "xmlrpc",
+            Self::Resp => "resp",
+        }
+    }
+
+    /// What it is called in the TLS handshake (RFC 7301); empty where the registry has no name for it.
+    #[must_use]
+    pub fn alpn(self) -> &'static [&'static str] {
+        match self {
+            Self::XmlRpc => &["http/1.1"],
+            Self::Echo | Self::Resp => &[],
+        }
+    }
+}
+
+/// How the built-in services behave.
+#[derive(Clone, Debug)]
+pub struct BuiltinOptions {
+    /// What each listener speaks, in the order in which listeners are given to the server.
+    pub listeners: Vec<Protocol>,
+    /// The store that XML-RPC and RESP share.
+    pub store: StoreOptions,
+    /// XML-RPC's manners.
+    pub xmlrpc: XmlRpcOptions,
+    /// RESP's bounds.
+    pub resp: RespOptions,
+}
+
+/// All built-in services: echo, and XML-RPC and RESP over the same keys.
+pub struct Builtin {
+    listeners: Vec<Protocol>,
+    store: Store,
+    echo: Echo,
+    xmlrpc: XmlRpc,
+    resp: Resp,
+}
+
+/// What the framing of one connection remembers, by protocol.
+pub enum Session {
+    /// Echo remembers nothing.
+    Echo,
+    /// Where an HTTP request's parts begin.
+    XmlRpc(XmlRpcSession),
+    /// Where a command's parts begin, and what the client has set up.
+    Resp(RespSession),
+}
+
+impl Builtin {
+    /// Services with an empty store, from `now` on.
+    #[must_use]
+    pub fn new(options: BuiltinOptions, now: Now) -> Self {
+        Self {
+            listeners: options.listeners,
+            store: Store::new(options.store),
+            echo: Echo,
+            xmlrpc: XmlRpc::new(options.xmlrpc),
+            resp: Resp::new(options.resp, now),
+        }
+    }
+
+    fn protocol(&self, listener: usize) -> Protocol {
+        self.listeners.get(listener).copied().unwrap_or(Protocol::Echo)
+    }
+}
+
+impl Service for Builtin {
+    type Session = Session;
+
+    fn open(&mut self, peer: &PeerInfo, now: Now) -> Session {
+        match self.protocol(peer.listener) {
+            Protocol::Echo => Session::Echo,
+            Protocol::XmlRpc => Session::XmlRpc(XmlRpcSession::default()),
+            Protocol::Resp => Session::Resp(self.resp.open(peer, now)),
+        }
+    }
+
+    fn serve(&mut self, session: &mut Session, input: &[u8], exchange: &mut Exchange<'_>) -> Result<usize, Disconnect> {
+        match session {
+            Session::Echo => self.echo.serve(&mut (), input, exchange),
+            Session::XmlRpc(session) => self.xmlrpc.serve(session, &mut self.store, input, exchange),
+            Session::Resp(session) => self.resp.serve(session, &mut self.store, input, exchange),
+        }
+    }
+
+    fn end_of_input(&mut self, session: &mut Session, rest: &[u8], exchange: &mut Exchange<'_>) -> Option<Disconnect> {
+        match session {
+            Session::Echo => self.echo.end_of_input(&mut (), rest, exchange),
+            Session::XmlRpc(_) => self.xmlrpc.end_of_input(rest, exchange),
+            Session::Resp(_) => self.resp.end_of_input(rest),
+        }
+    }
+
+    fn refuse(&mut self, listener: usize, reason: Disconnect, reply: &mut Vec<u8>) {
+        match self.protocol(listener) {
+            Protocol::Echo => self.echo.refuse(listener, reason, reply),
+            Protocol::XmlRpc => XmlRpc::refuse(reason, reply),
+            Protocol::Resp => self.resp.refuse(reason, reply),
+        }
+    }
+
+    fn close(&mut self, session: Session, peer: &PeerInfo) {
+        if let Session::Resp(session) = session {
+            self.resp.close(session, peer, &mut self.store);
+        }
+    }
+
+    fn tick(&mut self, now: Now) -> Option<Duration> {
+        self.store.tick(now)
+    }
+}

@@ -1,0 +1,158 @@
+//! What a command's handler is given, and how it fails.
+
+use std::borrow::Cow;
+
+use super::Core;
+use super::command::{Command, CommandId};
+use super::session::RespSession;
+use crate::connection::Exchange;
+use crate::protocol::resp::{Encoder, Request, parse_integer};
+use crate::store::{Glob, Kind, Store, StoreError};
+use crate::timer::Now;
+
+/// Executes a command: writes its reply, or fails with nothing written.
+pub(super) type Handler = fn(&mut Call<'_, '_>) -> Result<(), Failure>;
+
+/// One command being executed and everything it may touch.
+pub(super) struct Call<'c, 'x> {
+    pub(super) core: &'c mut Core,
+    pub(super) session: &'c mut RespSession,
+    pub(super) store: &'c mut Store,
+    pub(super) command: &'static Command,
+    pub(super) id: CommandId,
+    pub(super) request: Request<'c>,
+    pub(super) exchange: &'c mut Exchange<'x>,
+}
+
+impl<'c> Call<'c, '_> {
+    /// Where the reply goes.
+    pub(super) fn reply(&mut self) -> Encoder<'_> {
+        Encoder::new(self.exchange.reply(), self.session.protocol)
+    }
+
+    pub(super) fn now(&self) -> Now {
+        self.exchange.now
+    }
+
+    /// Argument `index`. The arity has been checked, so one that the command requires is there; an optional one that
+    /// is not reads as empty.
+    pub(super) fn argument(&self, index: usize) -> &'c [u8] {
+        self.request.get(index).unwrap_or_default()
+    }
+
+    /// Argument `index` as an integer.
+    pub(super) fn integer(&self, index: usize) -> Result<i64, Failure> {
+        parse_integer(self.argument(index)).ok_or(Failure::NOT_AN_INTEGER)
+    }
+
+    /// The longest string that a command may make.
+    pub(super) fn longest_value(&self) -> usize {
+        self.core.bulk_bytes.min(self.exchange.limits.request_bytes)
+    }
+
+    pub(super) fn ok(&mut self) -> Result<(), Failure> {
+        self.reply().ok();
+        Ok(())
+    }
+
+    pub(super) fn answer_integer(&mut self, value: i64) -> Result<(), Failure> {
+        self.reply().integer(value);
+        Ok(())
+    }
+
+    pub(super) fn answer_count(&mut self, value: usize) -> Result<(), Failure> {
+        self.reply().count(value);
+        Ok(())
+    }
+
+    pub(super) fn null(&mut self) -> Result<(), Failure> {
+        self.reply().null();
+        Ok(())
+    }
+}
+
+/// The text of an error reply, its code first.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Failure(Cow<'static, [u8]>);
+
+impl Failure {
+    pub(super) const SYNTAX: Self = Self::new("ERR syntax error");
+    pub(super) const NOT_AN_INTEGER: Self = Self::new("ERR value is not an integer or out of range");
+    pub(super) const NOT_A_FLOAT: Self = Self::new("ERR value is not a valid float");
+    pub(super) const WRONG_TYPE: Self = Self::new("WRONGTYPE Operation against a key holding the wrong kind of value");
+    pub(super) const TOO_LONG: Self = Self::new("ERR string exceeds maximum allowed size (proto-max-bulk-len)");
+    pub(super) const NO_SUCH_KEY: Self = Self::new("ERR no such key");
+    pub(super) const OVERFLOW: Self = Self::new("ERR increment or decrement would overflow");
+
+    pub(super) const fn new(text: &'static str) -> Self {
+        Self(Cow::Borrowed(text.as_bytes()))
+    }
+
+    /// Redis's text for a wrong number of arguments.
+    pub(super) fn arity(command: &Command) -> Self {
+        Self::from(format!("ERR wrong number of arguments for '{}' command", command.name))
+    }
+
+    /// Redis's text for a time that is negative or too far away.
+    pub(super) fn expire_time(command: &Command) -> Self {
+        Self::from(format!("ERR invalid expire time in '{}' command", command.name))
+    }
+
+    pub(super) fn text(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl From<String> for Failure {
+    fn from(text: String) -> Self {
+        Self(Cow::Owned(text.into_bytes()))
+    }
+}
+
+impl From<Vec<u8>> for Failure {
+    fn from(text: Vec<u8>) -> Self {
+        Self(Cow::Owned(text))
+    }
+}
+
+impl From<StoreError> for Failure {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::OutOfMemory => Self::new("OOM command not allowed when used memory > 'maxmemory'."),
+            StoreError::KeyTooLong => Self::new("ERR key exceeds maximum allowed size"),
+            StoreError::ValueTooLarge => Self::TOO_LONG,
+        }
+    }
+}
+
+/// The longest pattern. Reading one takes time and memory in proportion, and many kilobytes of it.
+const PATTERN_BYTES: usize = 256;
+
+/// Reads a pattern of `KEYS`, `SCAN`, `CONFIG GET` or `COMMAND LIST`.
+pub(super) fn glob(pattern: &[u8]) -> Result<Glob, Failure> {
+    if pattern.len() > PATTERN_BYTES {
+        return Err(Failure::from(format!("ERR the pattern is longer than {PATTERN_BYTES} bytes")));
+    }
+    Ok(Glob::new(pattern))
+}
+
+/// What `TYPE` says.
+pub(super) fn type_name(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Bytes | Kind::String | Kind::Base64 => "string",
+        Kind::Int => "int",
+        Kind::I8 => "i8",
+        Kind::Boolean => "boolean",
+        Kind::Double => "double",
+        Kind::Nil => "nil",
+        Kind::DateTime => "dateTime",
+        Kind::Array => "array",
+        Kind::Struct => "struct",
+    }
+}
+
+/// Text of an argument for an error reply, shortened as Redis does.
+pub(super) fn quoted(argument: &[u8], longest: usize) -> &[u8] {
+    let shortened = argument.get(..longest).unwrap_or(argument);
+    shortened.split(|&byte| byte == 0).next().unwrap_or_default()
+}

@@ -1,0 +1,345 @@
+//! The connection itself: its protocol, its names, and the others beside it.
+
+use std::fmt::Write as _;
+use std::net::SocketAddr;
+
+use super::call::{Call, Failure, quoted};
+use super::command::CommandId;
+use super::session::{Client, Names};
+use super::{COMMANDS, REDIS_VERSION, transaction};
+use crate::connection::PeerId;
+use crate::metrics::Disconnect;
+use crate::protocol::resp::{Protocol, parse_integer};
+use crate::timer::Now;
+
+/// The longest name a client may give itself or its library.
+const NAME_BYTES: usize = 256;
+
+/// `HELLO [version [AUTH user password] [SETNAME name]]`.
+pub(super) fn hello(call: &mut Call<'_, '_>) -> Result<(), Failure> {
+    let mut protocol = call.session.protocol;
+    if let Some(version) = call.request.get(1) {
+        let wrong = Failure::new("ERR Protocol version is not an integer or out of range");
+        protocol = match parse_integer(version).ok_or(wrong)? {
+            2 => Protocol::Resp2,
+            3 => Protocol::Resp3,
+            _ => return Err(Failure::new("NOPROTO unsupported protocol version")),
+        };
+    }
+    let mut name = None;
+    let mut arguments = call.request.from(2);
+    while let Some(option) = arguments.next() {
+        if option.eq_ignore_ascii_case(b"AUTH") && arguments.len() >= 2 {
+            check_user(arguments.next().unwrap_or_default())?;
+            arguments.next();
+        } else if option.eq_ignore_ascii_case(b"SETNAME") && arguments.len() >= 1 {
+            let given = arguments.next().unwrap_or_default();
+            name = Some(checked_name(given, "Client names")?);
+        } else {
+            return Err(Failure::from([b"ERR Syntax error in HELLO option '", quoted(option, 128), b"'"].concat()));
+        }
+    }
+    if let (Some(name), Some(client)) = (name, this_client(call)) {
+        client.names().client = name.to_vec();
+    }
+    call.session.protocol = protocol;
+    if let Some(client) = this_client(call) {
+        client.protocol = protocol;
+    }
+    let number = client_number(call);
+    let mut reply = call.reply();
+    reply.map(7);
+    for (field, value) in [("server", "redis"), ("version", REDIS_VERSION)] {
+        reply.bulk(field.as_bytes());
+        reply.bulk(value.as_bytes());
+    }
+    reply.bulk(b"proto");
+    reply.integer(if protocol == Protocol::Resp2 { 2 } else { 3 });
+    reply.bulk(b"id");
+    reply.integer(number);
+    for (field, value) in [("mode", "standalone"), ("role", "master")] {
+        reply.bulk(field.as_bytes());
+        reply.bulk(value.as_bytes());
+    }
+    reply.bulk(b"modules");
+    reply.array(0);
+    Ok(())
+}
+
+/// `AUTH [user] password`. There are no passwords: who a client is, its certificate says.
+pub(super) fn auth(call: &mut Call<'_, '_>) -> Result<(), Failure> {
+    match call.request.len() {
+        2 => Err(Failure::new(
+            "ERR AUTH <password> called without any password configured for the default user. Are you sure your \
+             configuration is correct?",
+        )),
+        3 => {
+            check_user(call.argument(1))?;
+            call.ok()
+        }
+        _ => Err(Failure::SYNTAX),
+    }
+}
+
+/// As in a Redis without passwords, anybody may be `default`, which everybody is already.
+fn check_user(user: &[u8]) -> Result<(), Failure> {
+    if user == b"default" {
+        return Ok(());
+    }
+    Err(Failure::new("WRONGPASS invalid username-password pair or user is disabled."))
+}
+
+pub(super) fn quit(call: &mut Call<'_, '_>) -> Result<(), Failure> {
+    call.session.ending = Some(Disconnect::Finished);
+    call.ok()
+}
+
+pub(super) fn reset(call: &mut Call<'_, '_>) -> Result<(), Failure> {
+    call.session.transaction = None;
+    transaction::forget_watches(call.session, call.store);
+    call.session.protocol = Protocol::Resp2;
+    if let Some(client) = this_client(call) {
+        client.queued = None;
+        client.protocol = Protocol::Resp2;
+        if let Some(names) = client.names.as_mut() {
+            names.client.clear();
+        }
+    }
+    call.reply().simple("RESET");
+    Ok(())
+}
+
+fn this_client<'a>(call: &'a mut Call<'_, '_>) -> Option<&'a mut Client> {
+    call.core.clients.get_mut(call.exchange.peer.id)
+}
+
+fn client_number(call: &mut Call<'_, '_>) -> i64 {
+    this_client(call).map_or(0, |client| i64::try_from(client.number()).unwrap_or(i64::MAX))
+}
+
+pub(super) fn id(call: &mut Call<'_, '_>) -> Result<(), Failure> {
+    let number = client_number(call);
+    call.answer_integer(number)
+}
+
+pub(super) fn getname(call: &mut Call<'_, '_>) -> Result<(), Failure> {
+    let name = this_client(call).and_then(|client| client.names.as_ref()).map(|names| names.client.clone());
+    match name.filter(|name| !name.is_empty()) {
+        Some(name) => call.reply().bulk(&name),
+        None => call.reply().null(),
+    }
+    Ok(())
+}
+
+pub(super) fn setname(call: &mut Call<'_, '_>) -> Result<(), Failure> {
+    let name = checked_name(call.argument(2), "Client names")?;
+    if let Some(client) = this_client(call) {
+        client.names().client = name.to_vec();
+    }
+    call.ok()
+}
+
+pub(super) fn setinfo(call: &mut Call<'_, '_>) -> Result<(), Failure> {
+    let (option, value) = (call.argument(2), call.argument(3));
+    if option.eq_ignore_ascii_case(b"lib-name") {
+        let name = checked_name(value, "lib-name")?;
+        if let Some(client) = this_client(call) {
+            client.names().library = name.to_vec();
+        }
+    } else if option.eq_ignore_ascii_case(b"lib-ver") {
+        let version = checked_name(value, "lib-ver")?;
+        if let Some(client) = this_client(call) {
+            client.names().library_version = version.to_vec();
+        }
+    } else {
+        return Err(Failure::from([b"ERR Unrecognized option '", quoted(option, 128), b"'"].concat()));
+    }
+    call.ok()
+}
+
+/// A name must not break the lines and fields of `CLIENT LIST`.
+fn checked_name<'a>(name: &'a [u8], what: &str) -> Result<&'a [u8], Failure> {
+    if !name.iter().all(u8::is_ascii_graphic) {
+        return Err(Failure::from(format!("ERR {what} cannot contain spaces, newlines or special characters.")));
+    }
+    if name.len() > NAME_BYTES {
+        return Err(Failure::from(format!("ERR {what} cannot be longer than {NAME_BYTES} bytes")));
+    }
+    Ok(name)
+}
+
+/// `CLIENT NO-EVICT` and `CLIENT NO-TOUCH`: no client is evicted, and nothing but eviction looks at touches.
+pub(super) fn switch(call: &mut Call<'_, '_>) -> Result<(), Failure> {
+    let state = call.argument(2);
+    if state.eq_ignore_ascii_case(b"ON") || state.eq_ignore_ascii_case(b"OFF") {
+        return call.ok();
+    }
+    Err(Failure::SYNTAX)
+}
+
+pub(super) fn pause(_: &mut Call<'_, '_>) -> Result<(), Failure> {
+    Err(Failure::new("ERR CLIENT PAUSE is not served: one client must not stop the others"))
+}
+
+pub(super) fn unpause(call: &mut Call<'_, '_>) -> Result<(), Failure> {
+    call.ok()
+}
+
+pub(super) fn info(call: &mut Call<'_, '_>) -> Result<(), Failure> {
+    let mut text = String::new();
+    if let Some(client) = call.core.clients.get(call.exchange.peer.id) {
+        describe(client, call.now(), &mut text);
+    }
+    call.reply().verbatim(text.as_bytes());
+    Ok(())
+}
+
+pub(super) fn list(call: &mut Call<'_, '_>) -> Result<(), Failure> {
+    let (now, mut text) = (call.now(), String::new());
+    let kind = call.argument(2);
+    if kind.eq_ignore_ascii_case(b"ID") && call.request.len() > 3 {
+        let numbers = call.request.from(3).map(positive).collect::<Option<Vec<u64>>>();
+        for client in call.core.clients.find(&numbers.ok_or(Failure::new("ERR Invalid client ID"))?) {
+            describe(client, now, &mut text);
+        }
+    } else {
+        let everybody = match call.request.len() {
+            2 => true,
+            4 if kind.eq_ignore_ascii_case(b"TYPE") => is_normal(call.argument(3))?,
+            _ => return Err(Failure::SYNTAX),
+        };
+        check_visits(call)?;
+        for client in call.core.clients.iter().filter(|_| everybody) {
+            describe(client, now, &mut text);
+        }
+    }
+    call.reply().verbatim(text.as_bytes());
+    Ok(())
+}
+
+/// The number of a client.
+fn positive(text: &[u8]) -> Option<u64> {
+    parse_integer(text).and_then(|number| u64::try_from(number).ok()).filter(|&number| number > 0)
+}
+
+fn check_visits(call: &Call<'_, '_>) -> Result<(), Failure> {
+    let most = call.core.options.clients_visited;
+    if call.core.clients.len() <= most {
+        return Ok(());
+    }
+    Err(Failure::from(format!("ERR more than {most} clients are connected: name one by ID")))
+}
+
+/// Whether clients of this type are looked for; every client here is a normal one.
+fn is_normal(kind: &[u8]) -> Result<bool, Failure> {
+    match kind.to_ascii_lowercase().as_slice() {
+        b"normal" => Ok(true),
+        b"master" | b"replica" | b"slave" | b"pubsub" => Ok(false),
+        _ => Err(Failure::from([b"ERR Unknown client type '", quoted(kind, 128), b"'"].concat())),
+    }
+}
+
+/// One line of `CLIENT LIST`.
+fn describe(client: &Client, now: Now, text: &mut String) {
+    let seconds = |since: u64| now.unix_ms.saturating_sub(since) / 1000;
+    let queued = client.queued.map_or(String::from("-1"), |queued| queued.to_string());
+    let command = client.command.map(CommandId::index).and_then(|index| COMMANDS.get(index));
+    let nameless = Names::default();
+    let names = client.names.as_deref().unwrap_or(&nameless);
+    let [name, user, library, library_version] =
+        [&names.client, &names.user, &names.library, &names.library_version].map(|name| String::from_utf8_lossy(name));
+    // Writing to a string cannot fail.
+    let _ = writeln!(
+        text,
+        "id={} addr={} laddr={} name={name} age={} idle={} flags={} db=0 sub=0 psub=0 ssub=0 multi={queued} cmd={} user={} \
+         redir=-1 resp={} lib-name={library} lib-ver={library_version}",
+        client.number(),
+        client.address,
+        client.local,
+        seconds(client.opened_ms),
+        seconds(client.active_ms),
+        if client.queued.is_some() { "x" } else { "N" },
+        command.map_or("NULL", |command| command.name),
+        if user.is_empty() { "default" } else { &user },
+        if client.protocol == Protocol::Resp2 { 2 } else { 3 },
+    );
+}
+
+/// Which clients `CLIENT KILL` is about: those that pass every filter given.
+#[derive(Default)]
+struct Filter {
+    number: Option<u64>,
+    address: Option<Vec<u8>>,
+    local: Option<Vec<u8>>,
+    user: Option<Vec<u8>>,
+    nobody: bool,
+    keep_caller: bool,
+}
+
+impl Filter {
+    fn parse(call: &Call<'_, '_>) -> Result<Self, Failure> {
+        let mut filter = Self { keep_caller: true, ..Self::default() };
+        let mut arguments = call.request.from(2);
+        while let Some(option) = arguments.next() {
+            let value = arguments.next().ok_or(Failure::SYNTAX)?;
+            match option.to_ascii_uppercase().as_slice() {
+                b"ID" => {
+                    let number = positive(value).ok_or(Failure::new("ERR client-id should be greater than 0"))?;
+                    filter.number = Some(number);
+                }
+                b"ADDR" => filter.address = Some(value.to_vec()),
+                b"LADDR" => filter.local = Some(value.to_vec()),
+                b"USER" => filter.user = Some(value.to_vec()),
+                b"TYPE" => filter.nobody |= !is_normal(value)?,
+                b"SKIPME" if value.eq_ignore_ascii_case(b"yes") => filter.keep_caller = true,
+                b"SKIPME" if value.eq_ignore_ascii_case(b"no") => filter.keep_caller = false,
+                _ => return Err(Failure::SYNTAX),
+            }
+        }
+        Ok(filter)
+    }
+
+    fn passes(&self, client: &Client, caller: PeerId) -> bool {
+        let user = client.names.as_ref().map(|names| names.user.as_slice()).filter(|user| !user.is_empty());
+        let is_user = |wanted: &Vec<u8>| user.unwrap_or(b"default") == wanted.as_slice();
+        let is = |address: SocketAddr, wanted: &Vec<u8>| address.to_string().as_bytes() == wanted.as_slice();
+        let is_spared = self.nobody || (self.keep_caller && client.id == caller);
+        !is_spared
+            && self.user.as_ref().is_none_or(is_user)
+            && self.address.as_ref().is_none_or(|wanted| is(client.address, wanted))
+            && self.local.as_ref().is_none_or(|wanted| is(client.local, wanted))
+    }
+}
+
+pub(super) fn kill(call: &mut Call<'_, '_>) -> Result<(), Failure> {
+    // The old form names one address, which may be the caller's own, and answers OK.
+    let old_form = call.request.len() == 3;
+    let filter = if old_form {
+        Filter { address: Some(call.argument(2).to_vec()), ..Filter::default() }
+    } else {
+        Filter::parse(call)?
+    };
+    let caller = call.exchange.peer.id;
+    let mut doomed: Vec<PeerId> = Vec::new();
+    if let Some(number) = filter.number {
+        let client = call.core.clients.find(&[number]);
+        doomed.extend(client.filter(|client| filter.passes(client, caller)).map(|client| client.id));
+    } else {
+        check_visits(call)?;
+        let clients = call.core.clients.iter();
+        doomed.extend(clients.filter(|client| filter.passes(client, caller)).map(|client| client.id));
+    }
+    for &peer in &doomed {
+        if peer == caller {
+            // Its reply is sent first.
+            call.session.ending = Some(Disconnect::Killed);
+        } else {
+            call.exchange.disconnect(peer, Disconnect::Killed);
+        }
+    }
+    match (old_form, doomed.len()) {
+        (true, 0) => Err(Failure::new("ERR No such client")),
+        (true, _) => call.ok(),
+        (false, count) => call.answer_count(count),
+    }
+}

@@ -1,0 +1,116 @@
+//! `CONFIG`: what there is to tell in Redis's terms, and the little that may be changed while the server runs.
+
+use super::call::{Call, Failure, glob, quoted};
+use crate::protocol::resp::parse_integer;
+use crate::store::Glob;
+
+/// The one parameter that `CONFIG SET` changes.
+const BULK_BYTES: &str = "proto-max-bulk-len";
+/// Redis accepts no less for it.
+const LEAST_BULK_BYTES: usize = 1 << 20;
+
+/// Every parameter and its value.
+fn parameters(call: &Call<'_, '_>) -> [(&'static str, String); 10] {
+    let options = &call.core.options;
+    let limits = call.exchange.limits;
+    [
+        ("appendonly", String::from("no")),
+        ("client-query-buffer-limit", limits.request_bytes.to_string()),
+        ("databases", String::from("1")),
+        ("maxclients", limits.connections.to_string()),
+        ("maxmemory", options.max_memory.to_string()),
+        ("maxmemory-policy", String::from(options.max_memory_policy)),
+        (BULK_BYTES, call.core.bulk_bytes.to_string()),
+        ("save", String::new()),
+        ("tcp-keepalive", String::from("0")),
+        ("timeout", options.idle_seconds.to_string()),
+    ]
+}
+
+pub(super) fn get(call: &mut Call<'_, '_>) -> Result<(), Failure> {
+    let patterns = call.request.from(2).map(|text| glob(&text.to_ascii_lowercase()));
+    let mut patterns = patterns.collect::<Result<Vec<Glob>, Failure>>()?;
+    let mut is_wanted = |name: &str| patterns.iter_mut().any(|pattern| pattern.matches(name.as_bytes()));
+    let mut found = Vec::from(parameters(call));
+    found.retain(|(name, _)| is_wanted(name));
+    let mut reply = call.reply();
+    reply.map(found.len());
+    for (name, value) in found {
+        reply.bulk(name.as_bytes());
+        reply.bulk(value.as_bytes());
+    }
+    Ok(())
+}
+
+/// `CONFIG SET name value ...`: all of it or nothing. Setting a parameter to the value that it has is no change.
+pub(super) fn set(call: &mut Call<'_, '_>) -> Result<(), Failure> {
+    if call.request.len() % 2 == 1 {
+        return Err(Failure::SYNTAX);
+    }
+    let current = parameters(call);
+    let mut bulk_bytes = None;
+    let mut arguments = call.request.from(2);
+    while let (Some(name), Some(value)) = (arguments.next(), arguments.next()) {
+        let parameter = current.iter().find(|(own, _)| own.as_bytes().eq_ignore_ascii_case(name));
+        let Some((name, old)) = parameter else {
+            let text = [b"ERR Unknown option or number of arguments for CONFIG SET - '", quoted(name, 128), b"'"];
+            return Err(Failure::from(text.concat()));
+        };
+        let refused =
+            |why: &str| Failure::from(format!("ERR CONFIG SET failed (possibly related to argument '{name}') - {why}"));
+        if *name == BULK_BYTES {
+            let bytes = memory(value).ok_or_else(|| refused("argument must be a memory value"))?;
+            if bytes < LEAST_BULK_BYTES {
+                return Err(refused("argument must be at least 1048576"));
+            }
+            bulk_bytes = Some(bytes);
+        } else if !value.eq_ignore_ascii_case(old.as_bytes()) {
+            return Err(refused("can't set immutable config"));
+        }
+    }
+    if let Some(bytes) = bulk_bytes {
+        call.core.bulk_bytes = bytes;
+    }
+    call.ok()
+}
+
+/// An amount of memory as Redis writes it: `1048576`, `1024k` (of 1000), `1024kb` (of 1024), `1mb`, `1gb`.
+fn memory(text: &[u8]) -> Option<usize> {
+    let digits = text.iter().take_while(|byte| byte.is_ascii_digit()).count();
+    let (number, unit) = text.split_at_checked(digits)?;
+    let factor = match unit.to_ascii_lowercase().as_slice() {
+        b"" | b"b" => 1,
+        b"k" => 1000,
+        b"kb" => 1 << 10,
+        b"m" => 1_000_000,
+        b"mb" => 1 << 20,
+        b"g" => 1_000_000_000,
+        b"gb" => 1 << 30,
+        _ => return None,
+    };
+    usize::try_from(parse_integer(number)?).ok()?.checked_mul(factor)
+}
+
+pub(super) fn resetstat(call: &mut Call<'_, '_>) -> Result<(), Failure> {
+    call.core.reset_statistics();
+    call.ok()
+}
+
+pub(super) fn rewrite(_: &mut Call<'_, '_>) -> Result<(), Failure> {
+    Err(Failure::new("ERR The server is running without a config file"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::memory;
+
+    #[test]
+    fn memory_is_read_in_redis_units() {
+        assert_eq!(memory(b"1048576"), Some(1 << 20));
+        assert_eq!(memory(b"2MB"), Some(2 << 20));
+        assert_eq!(memory(b"3g"), Some(3_000_000_000));
+        for text in [&b""[..], b"mb", b"-1", b"1tb", b"1 mb", b"9223372036854775807gb"] {
+            assert_eq!(memory(text), None);
+        }
+    }
+}

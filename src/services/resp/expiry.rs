@@ -1,0 +1,184 @@
+//! When keys cease to exist.
+
+use super::call::{Call, Failure, quoted};
+use crate::protocol::resp::parse_integer;
+
+/// How an argument gives a time: in seconds or milliseconds, from now or since the Unix epoch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Deadline {
+    /// Seconds from now.
+    Ex,
+    /// Milliseconds from now.
+    Px,
+    /// Seconds since the epoch.
+    ExAt,
+    /// Milliseconds since the epoch.
+    PxAt,
+}
+
+impl Deadline {
+    /// The option of `SET` and `GETEX` of that name.
+    pub(super) fn named(option: &[u8]) -> Option<Self> {
+        [(&b"EX"[..], Self::Ex), (b"PX", Self::Px), (b"EXAT", Self::ExAt), (b"PXAT", Self::PxAt)]
+            .into_iter()
+            .find_map(|(name, deadline)| option.eq_ignore_ascii_case(name).then_some(deadline))
+    }
+
+    /// Milliseconds since the epoch, if they can be counted. Before 1970 they are negative.
+    fn resolve(self, time: i64, now_ms: u64) -> Option<i64> {
+        let milliseconds = match self {
+            Self::Ex | Self::ExAt => time.checked_mul(1000)?,
+            Self::Px | Self::PxAt => time,
+        };
+        match self {
+            Self::Ex | Self::Px => milliseconds.checked_add(i64::try_from(now_ms).ok()?),
+            Self::ExAt | Self::PxAt => Some(milliseconds),
+        }
+    }
+}
+
+/// The time, in milliseconds since the epoch, that an option of `SET` or `GETEX` asks for. It must be positive as
+/// given, though it may have passed.
+pub(super) fn deadline(call: &Call<'_, '_>, unit: Deadline, text: &[u8]) -> Result<u64, Failure> {
+    let time = parse_integer(text).ok_or(Failure::NOT_AN_INTEGER)?;
+    let at = unit.resolve(time, call.now().unix_ms).filter(|_| time > 0);
+    at.and_then(|at| u64::try_from(at).ok()).ok_or_else(|| Failure::expire_time(call.command))
+}
+
+pub(super) fn expire(call: &mut Call<'_, '_>) -> Result<(), Failure> {
+    expire_at(call, Deadline::Ex)
+}
+
+pub(super) fn pexpire(call: &mut Call<'_, '_>) -> Result<(), Failure> {
+    expire_at(call, Deadline::Px)
+}
+
+pub(super) fn expireat(call: &mut Call<'_, '_>) -> Result<(), Failure> {
+    expire_at(call, Deadline::ExAt)
+}
+
+pub(super) fn pexpireat(call: &mut Call<'_, '_>) -> Result<(), Failure> {
+    expire_at(call, Deadline::PxAt)
+}
+
+/// The options of `EXPIRE`: when the new time may be set.
+#[derive(Clone, Copy, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "four options that are there or not")]
+struct Conditions {
+    if_none: bool,
+    if_some: bool,
+    if_later: bool,
+    if_earlier: bool,
+}
+
+impl Conditions {
+    fn parse(call: &Call<'_, '_>) -> Result<Self, Failure> {
+        let mut conditions = Self::default();
+        for option in call.request.from(3) {
+            let condition = match option.to_ascii_uppercase().as_slice() {
+                b"NX" => &mut conditions.if_none,
+                b"XX" => &mut conditions.if_some,
+                b"GT" => &mut conditions.if_later,
+                b"LT" => &mut conditions.if_earlier,
+                _ => return Err(Failure::from([b"ERR Unsupported option ", quoted(option, 128)].concat())),
+            };
+            *condition = true;
+        }
+        if conditions.if_none && (conditions.if_some || conditions.if_later || conditions.if_earlier) {
+            return Err(Failure::new("ERR NX and XX, GT or LT options at the same time are not compatible"));
+        }
+        if conditions.if_later && conditions.if_earlier {
+            return Err(Failure::new("ERR GT and LT options at the same time are not compatible"));
+        }
+        Ok(conditions)
+    }
+
+    /// Whether a key that expires at `current` may be told to expire at `new`. Never is later than any time.
+    fn allow(self, current: Option<u64>, new: i64) -> bool {
+        let current = current.map(|at| i64::try_from(at).unwrap_or(i64::MAX));
+        match current {
+            None => !self.if_some && !self.if_later,
+            Some(at) => !self.if_none && (!self.if_later || new > at) && (!self.if_earlier || new < at),
+        }
+    }
+}
+
+fn expire_at(call: &mut Call<'_, '_>, unit: Deadline) -> Result<(), Failure> {
+    let conditions = Conditions::parse(call)?;
+    let (key, now) = (call.argument(1), call.now());
+    let at = unit.resolve(call.integer(2)?, now.unix_ms).ok_or_else(|| Failure::expire_time(call.command))?;
+    let Some(entry) = call.store.get(key, now) else { return call.answer_integer(0) };
+    if !conditions.allow(entry.expires_ms, at) {
+        return call.answer_integer(0);
+    }
+    match u64::try_from(at) {
+        Ok(at) if at > now.unix_ms => call.store.set_expiry(key, Some(at), now),
+        _ => call.store.remove(key, now),
+    };
+    call.answer_integer(1)
+}
+
+pub(super) fn persist(call: &mut Call<'_, '_>) -> Result<(), Failure> {
+    let (key, now) = (call.argument(1), call.now());
+    let timed = call.store.get(key, now).is_some_and(|entry| entry.expires_ms.is_some());
+    let changed = timed && call.store.set_expiry(key, None, now);
+    call.answer_integer(i64::from(changed))
+}
+
+pub(super) fn ttl(call: &mut Call<'_, '_>) -> Result<(), Failure> {
+    let now = call.now().unix_ms;
+    answer_time(call, |at| seconds(at.saturating_sub(now)))
+}
+
+pub(super) fn pttl(call: &mut Call<'_, '_>) -> Result<(), Failure> {
+    let now = call.now().unix_ms;
+    answer_time(call, |at| at.saturating_sub(now))
+}
+
+pub(super) fn expiretime(call: &mut Call<'_, '_>) -> Result<(), Failure> {
+    answer_time(call, seconds)
+}
+
+pub(super) fn pexpiretime(call: &mut Call<'_, '_>) -> Result<(), Failure> {
+    answer_time(call, |at| at)
+}
+
+/// Replies with the time of the key, -1 if it has none, -2 if it does not exist. The time is read without counting as
+/// a use of the key.
+fn answer_time(call: &mut Call<'_, '_>, show: impl Fn(u64) -> u64) -> Result<(), Failure> {
+    let answer = match call.store.peek(call.argument(1), call.now()) {
+        None => -2,
+        Some(entry) => entry.expires_ms.map_or(-1, |at| i64::try_from(show(at)).unwrap_or(i64::MAX)),
+    };
+    call.answer_integer(answer)
+}
+
+/// To the nearest second.
+fn seconds(milliseconds: u64) -> u64 {
+    milliseconds.saturating_add(500) / 1000
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_that_cannot_be_counted_are_refused() {
+        assert_eq!(Deadline::Ex.resolve(5, 100), Some(5100));
+        assert_eq!(Deadline::Px.resolve(-5, 100), Some(95));
+        assert_eq!(Deadline::ExAt.resolve(5, 100), Some(5000));
+        assert_eq!(Deadline::PxAt.resolve(5, 100), Some(5));
+        assert_eq!(Deadline::Ex.resolve(i64::MAX / 1000 + 1, 0), None);
+        assert_eq!(Deadline::Px.resolve(i64::MAX, 1), None);
+        assert_eq!(Deadline::PxAt.resolve(i64::MAX, 1), Some(i64::MAX));
+    }
+
+    #[test]
+    fn never_is_later_than_any_time() {
+        let later = Conditions { if_later: true, ..Conditions::default() };
+        let earlier = Conditions { if_earlier: true, ..Conditions::default() };
+        assert!(!later.allow(None, 5) && earlier.allow(None, 5));
+        assert!(later.allow(Some(4), 5) && !later.allow(Some(5), 5));
+        assert!(earlier.allow(Some(6), 5) && !earlier.allow(Some(5), 5));
+    }
+}

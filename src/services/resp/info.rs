@@ -1,0 +1,136 @@
+//! `INFO`: the state of the server in Redis's words, of which monitoring tools read the well-known ones.
+
+use std::fmt::{Display, Write as _};
+
+use super::call::{Call, Failure};
+use super::{COMMANDS, REDIS_VERSION};
+use crate::metrics::Disconnect;
+
+/// A section: its heading, whether plain `INFO` shows it, and what it says.
+struct Section {
+    name: &'static str,
+    by_default: bool,
+    write: fn(&Call<'_, '_>, &mut Report),
+}
+
+const SECTIONS: [Section; 7] = [
+    Section { name: "Server", by_default: true, write: server },
+    Section { name: "Clients", by_default: true, write: clients },
+    Section { name: "Memory", by_default: true, write: memory },
+    Section { name: "Stats", by_default: true, write: statistics },
+    Section { name: "Replication", by_default: true, write: replication },
+    Section { name: "Commandstats", by_default: false, write: commands },
+    Section { name: "Keyspace", by_default: true, write: keyspace },
+];
+
+#[derive(Default)]
+struct Report(String);
+
+impl Report {
+    fn field(&mut self, name: &str, value: impl Display) {
+        // Writing to a string cannot fail.
+        let _ = write!(self.0, "{name}:{value}\r\n");
+    }
+}
+
+pub(super) fn info(call: &mut Call<'_, '_>) -> Result<(), Failure> {
+    let is_asked = |name: &str| call.request.from(1).any(|asked| asked.eq_ignore_ascii_case(name.as_bytes()));
+    let (all, default) = (is_asked("all") || is_asked("everything"), is_asked("default") || call.request.len() == 1);
+    let mut report = Report::default();
+    for section in SECTIONS {
+        if all || (default && section.by_default) || is_asked(section.name) {
+            if !report.0.is_empty() {
+                report.0.push_str("\r\n");
+            }
+            let _ = write!(report.0, "# {}\r\n", section.name);
+            (section.write)(call, &mut report);
+        }
+    }
+    call.reply().verbatim(report.0.as_bytes());
+    Ok(())
+}
+
+fn server(call: &Call<'_, '_>, report: &mut Report) {
+    let up = call.now().unix_ms.saturating_sub(call.core.started.unix_ms) / 1000;
+    report.field("redis_version", REDIS_VERSION);
+    report.field("server_name", "latchkey");
+    report.field("latchkey_version", env!("CARGO_PKG_VERSION"));
+    report.field("redis_mode", "standalone");
+    report.field("os", std::env::consts::OS);
+    report.field("arch_bits", usize::BITS);
+    report.field("process_id", std::process::id());
+    report.field("server_time_usec", call.now().unix_ms.saturating_mul(1000));
+    report.field("uptime_in_seconds", up);
+    report.field("uptime_in_days", up / 86_400);
+}
+
+fn clients(call: &Call<'_, '_>, report: &mut Report) {
+    report.field("connected_clients", call.core.clients.len());
+    report.field("maxclients", call.exchange.limits.connections);
+    report.field("blocked_clients", 0);
+}
+
+fn memory(call: &Call<'_, '_>, report: &mut Report) {
+    let used = call.store.memory();
+    report.field("used_memory", used);
+    report.field("used_memory_human", human(used as u64));
+    report.field("used_memory_dataset", used);
+    report.field("maxmemory", call.core.options.max_memory);
+    report.field("maxmemory_human", human(call.core.options.max_memory));
+    report.field("maxmemory_policy", call.core.options.max_memory_policy);
+}
+
+/// An amount of memory with two decimals in the largest unit that fits.
+#[expect(clippy::cast_precision_loss, reason = "two decimals are shown")]
+fn human(bytes: u64) -> String {
+    let units = [(1_u64 << 40, 'T'), (1 << 30, 'G'), (1 << 20, 'M'), (1 << 10, 'K')];
+    match units.into_iter().find(|(unit, _)| bytes >= *unit) {
+        Some((unit, letter)) => format!("{:.2}{letter}", bytes as f64 / unit as f64),
+        None => format!("{bytes}B"),
+    }
+}
+
+fn statistics(call: &Call<'_, '_>, report: &mut Report) {
+    let (metrics, store) = (&call.exchange.metrics, call.store.stats());
+    report.field("total_connections_received", metrics.accepted);
+    report.field("total_commands_processed", call.core.calls.iter().map(|calls| calls.total).sum::<u64>());
+    report.field("total_net_input_bytes", metrics.bytes_received);
+    report.field("total_net_output_bytes", metrics.bytes_sent);
+    report.field("rejected_connections", metrics.refused + metrics.disconnects(Disconnect::Refused));
+    report.field("expired_keys", store.expired);
+    report.field("evicted_keys", store.evicted);
+    report.field("keyspace_hits", store.hits);
+    report.field("keyspace_misses", store.misses);
+    let failed: u64 = call.core.calls.iter().map(|calls| calls.failed).sum();
+    report.field("total_error_replies", failed + call.core.rejected);
+    report.field("rejected_calls", call.core.rejected);
+    report.field("acl_access_denied_cmd", metrics.denials);
+}
+
+fn replication(_: &Call<'_, '_>, report: &mut Report) {
+    report.field("role", "master");
+    report.field("connected_slaves", 0);
+}
+
+fn commands(call: &Call<'_, '_>, report: &mut Report) {
+    for (command, calls) in COMMANDS.iter().zip(&call.core.calls).filter(|(_, calls)| calls.total > 0) {
+        let _ = write!(report.0, "cmdstat_{}:calls={},failed_calls={}\r\n", command.name, calls.total, calls.failed);
+    }
+}
+
+fn keyspace(call: &Call<'_, '_>, report: &mut Report) {
+    if !call.store.is_empty() {
+        let (keys, timed) = (call.store.len(), call.store.timed_len());
+        report.field("db0", format_args!("keys={keys},expires={timed},avg_ttl=0"));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::human;
+
+    #[test]
+    fn amounts_are_readable() {
+        assert_eq!([human(0), human(1023), human(1536), human(3 << 30)], ["0B", "1023B", "1.50K", "3.00G"]);
+    }
+}

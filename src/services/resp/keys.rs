@@ -1,0 +1,238 @@
+//! Keys, whatever they hold.
+
+use super::call::{Call, Failure, glob, type_name};
+use crate::protocol::resp::{Encoder, parse_integer};
+use crate::store::{Expiry, Kind};
+
+pub(super) fn del(call: &mut Call<'_, '_>) -> Result<(), Failure> {
+    let now = call.now();
+    let count = call.request.from(1).filter(|key| call.store.remove(key, now)).count();
+    call.answer_count(count)
+}
+
+/// `EXISTS`, and `TOUCH`: reading a key marks it as used.
+pub(super) fn exists(call: &mut Call<'_, '_>) -> Result<(), Failure> {
+    let now = call.now();
+    let count = call.request.from(1).filter(|key| call.store.get(key, now).is_some()).count();
+    call.answer_count(count)
+}
+
+pub(super) fn type_of(call: &mut Call<'_, '_>) -> Result<(), Failure> {
+    let name = call.store.peek(call.argument(1), call.now()).map_or("none", |entry| type_name(entry.kind));
+    call.reply().simple(name);
+    Ok(())
+}
+
+/// Whether `pattern` matches nothing but itself.
+fn is_literal(pattern: &[u8]) -> bool {
+    !pattern.iter().any(|byte| matches!(byte, b'*' | b'?' | b'[' | b'\\'))
+}
+
+pub(super) fn keys(call: &mut Call<'_, '_>) -> Result<(), Failure> {
+    let (pattern, now) = (call.argument(1), call.now());
+    if is_literal(pattern) {
+        let exists = call.store.peek(pattern, now).is_some();
+        let mut reply = call.reply();
+        reply.array(usize::from(exists));
+        if exists {
+            reply.bulk(pattern);
+        }
+        return Ok(());
+    }
+    let mut glob = glob(pattern)?;
+    let most = call.core.options.keys_searched;
+    let refusal = || Failure::from(format!("ERR KEYS is refused beyond {most} keys of ordinary length: use SCAN"));
+    if call.store.len() > most {
+        return Err(refusal());
+    }
+    let (mut found, mut count, mut searched, mut cursor) = (Vec::new(), 0, 0, 0);
+    loop {
+        cursor = call.store.scan(cursor, KEYS_STEP, now, &mut |key, _| {
+            searched += key.len();
+            if glob.matches(key) {
+                Encoder::new(&mut found, call.session.protocol).bulk(key);
+                count += 1;
+            }
+        });
+        if searched > most.saturating_mul(ORDINARY_KEY_BYTES) {
+            return Err(refusal());
+        }
+        if cursor == 0 {
+            break;
+        }
+    }
+    call.reply().array(count);
+    call.exchange.reply().extend_from_slice(&found);
+    Ok(())
+}
+
+/// About how many keys are looked at before it is asked whether to go on: the table goes by whole segments.
+const KEYS_STEP: usize = 64;
+/// What `KEYS` takes for the usual length of a key when it bounds its work.
+const ORDINARY_KEY_BYTES: usize = 64;
+
+struct ScanOptions<'a> {
+    pattern: Option<&'a [u8]>,
+    count: usize,
+    type_name: Option<&'a [u8]>,
+}
+
+impl<'a> ScanOptions<'a> {
+    fn parse(call: &Call<'a, '_>) -> Result<Self, Failure> {
+        let mut options = Self { pattern: None, count: 10, type_name: None };
+        let mut arguments = call.request.from(2);
+        while let Some(option) = arguments.next() {
+            let value = arguments.next().ok_or(Failure::SYNTAX)?;
+            if option.eq_ignore_ascii_case(b"COUNT") {
+                let count = parse_integer(value).ok_or(Failure::NOT_AN_INTEGER)?;
+                options.count = usize::try_from(count).ok().filter(|&count| count > 0).ok_or(Failure::SYNTAX)?;
+            } else if option.eq_ignore_ascii_case(b"MATCH") {
+                options.pattern = Some(value).filter(|&pattern| pattern != b"*");
+            } else if option.eq_ignore_ascii_case(b"TYPE") {
+                options.type_name = Some(value);
+            } else {
+                return Err(Failure::SYNTAX);
+            }
+        }
+        options.count = options.count.min(call.core.options.scan_count);
+        Ok(options)
+    }
+}
+
+pub(super) fn scan(call: &mut Call<'_, '_>) -> Result<(), Failure> {
+    let cursor = std::str::from_utf8(call.argument(1)).ok().and_then(|text| text.parse().ok());
+    let cursor = cursor.ok_or(Failure::new("ERR invalid cursor"))?;
+    let options = ScanOptions::parse(call)?;
+    let (mut found, mut count, mut next, mut left) = (Vec::new(), 0, cursor, options.count);
+    let mut glob = options.pattern.map(glob).transpose()?;
+    // Long keys end the step early, as fits what SCAN promises: the cursor says where to go on.
+    while left > 0 && found.len() < call.exchange.limits.output_bytes {
+        next = call.store.scan(next, left.min(KEYS_STEP), call.exchange.now, &mut |key, entry| {
+            let is_wanted = glob.as_mut().is_none_or(|glob| glob.matches(key))
+                && options.type_name.is_none_or(|name| name.eq_ignore_ascii_case(type_name(entry.kind).as_bytes()));
+            if is_wanted {
+                Encoder::new(&mut found, call.session.protocol).bulk(key);
+                count += 1;
+            }
+        });
+        if next == 0 {
+            break;
+        }
+        left = left.saturating_sub(KEYS_STEP);
+    }
+    let mut reply = call.reply();
+    reply.array(2);
+    reply.bulk(next.to_string().as_bytes());
+    reply.array(count);
+    call.exchange.reply().extend_from_slice(&found);
+    Ok(())
+}
+
+pub(super) fn randomkey(call: &mut Call<'_, '_>) -> Result<(), Failure> {
+    let (random, now) = (call.core.random(), call.now());
+    let mut reply = Encoder::new(call.exchange.reply(), call.session.protocol);
+    match call.store.random_key(random, now) {
+        Some(key) => reply.bulk(key),
+        None => reply.null(),
+    }
+    Ok(())
+}
+
+pub(super) fn rename(call: &mut Call<'_, '_>) -> Result<(), Failure> {
+    let (from, to, now) = (call.argument(1), call.argument(2), call.now());
+    let done = if from == to { call.store.contains(from, now) } else { call.store.rename(from, to, now) };
+    if done { call.ok() } else { Err(Failure::NO_SUCH_KEY) }
+}
+
+pub(super) fn renamenx(call: &mut Call<'_, '_>) -> Result<(), Failure> {
+    let (from, to, now) = (call.argument(1), call.argument(2), call.now());
+    if !call.store.contains(from, now) {
+        return Err(Failure::NO_SUCH_KEY);
+    }
+    let renamed = !call.store.contains(to, now) && call.store.rename(from, to, now);
+    call.answer_integer(i64::from(renamed))
+}
+
+pub(super) fn copy(call: &mut Call<'_, '_>) -> Result<(), Failure> {
+    let (from, to, now) = (call.argument(1), call.argument(2), call.now());
+    let mut replace = false;
+    let mut arguments = call.request.from(3);
+    while let Some(option) = arguments.next() {
+        if option.eq_ignore_ascii_case(b"REPLACE") {
+            replace = true;
+        } else if option.eq_ignore_ascii_case(b"DB") {
+            super::server::check_database(arguments.next().ok_or(Failure::SYNTAX)?)?;
+        } else {
+            return Err(Failure::SYNTAX);
+        }
+    }
+    if from == to {
+        return Err(Failure::new("ERR source and destination objects are the same"));
+    }
+    let Some(entry) = call.store.get(from, now) else { return call.answer_integer(0) };
+    let (kind, data) = (entry.kind, entry.data.to_vec());
+    let expiry = entry.expires_ms.map_or(Expiry::Never, Expiry::At);
+    if !replace && call.store.contains(to, now) {
+        return call.answer_integer(0);
+    }
+    call.store.set(to, kind, &data, expiry, now)?;
+    call.answer_integer(1)
+}
+
+pub(super) fn object_encoding(call: &mut Call<'_, '_>) -> Result<(), Failure> {
+    /// Redis keeps strings up to this length beside their object.
+    const EMBEDDED: usize = 44;
+    let Some(entry) = call.store.peek(call.argument(2), call.now()) else { return call.null() };
+    let encoding = match entry.kind {
+        Kind::Bytes | Kind::String | Kind::Base64 if parse_integer(entry.data).is_some() => "int",
+        Kind::Bytes | Kind::String | Kind::Base64 if entry.data.len() <= EMBEDDED => "embstr",
+        Kind::Bytes | Kind::String | Kind::Base64 => "raw",
+        typed => type_name(typed),
+    };
+    call.reply().bulk(encoding.as_bytes());
+    Ok(())
+}
+
+pub(super) fn object_refcount(call: &mut Call<'_, '_>) -> Result<(), Failure> {
+    match call.store.peek(call.argument(2), call.now()) {
+        Some(_) => call.answer_integer(1),
+        None => call.null(),
+    }
+}
+
+pub(super) fn object_freq(call: &mut Call<'_, '_>) -> Result<(), Failure> {
+    if call.store.peek(call.argument(2), call.now()).is_none() {
+        return call.null();
+    }
+    Err(Failure::new(
+        "ERR An LFU maxmemory policy is not selected, access frequency not tracked. Please note that when switching \
+         between policies at runtime LRU and LFU data will take some time to adjust.",
+    ))
+}
+
+pub(super) fn object_idletime(call: &mut Call<'_, '_>) -> Result<(), Failure> {
+    if call.store.peek(call.argument(2), call.now()).is_none() {
+        return call.null();
+    }
+    Err(Failure::new("ERR idle time is not tracked: eviction knows only whether a key was used lately"))
+}
+
+/// What a key and its value take, about: their bytes and the table's share.
+pub(super) fn memory_usage(call: &mut Call<'_, '_>) -> Result<(), Failure> {
+    /// The head of an entry and its share of the table.
+    const TABLE_SHARE: usize = 24;
+    let samples = match call.request.len() {
+        3 => None,
+        5 if call.argument(3).eq_ignore_ascii_case(b"SAMPLES") => Some(call.integer(4)?),
+        _ => return Err(Failure::SYNTAX),
+    };
+    if samples.is_some_and(|samples| samples < 0) {
+        return Err(Failure::SYNTAX);
+    }
+    let key = call.argument(2);
+    let usage = call.store.peek(key, call.now()).map(|entry| key.len() + entry.data.len() + TABLE_SHARE);
+    match usage {
+        Some(usage) => call.answer_count(usage),
+        None => call.null(),
+    }
+}

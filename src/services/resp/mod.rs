@@ -1,0 +1,343 @@
+//! Redis's protocol over the store: strings and keys as a user of Redis 7.2 knows them.
+//!
+//! A request is decoded in place, found in the [table of commands](COMMANDS), admitted, and executed by its handler,
+//! which writes the reply straight to the connection. Lists, hashes, sets, streams, scripts, channels and replication
+//! are not served: their commands are unknown.
+//!
+//! Values that were set over another protocol keep their type. Every reading command sees a typed value as its JSON
+//! text, `INCR` and its kin count on integers and keep them integers, other editing commands answer `WRONGTYPE`,
+//! `SET` replaces, and `TYPE` tells the type.
+//!
+//! # Where it differs from Redis
+//!
+//! - One command costs the loop a bounded time: see [`RespOptions`] for the bounds on keys named, keys searched and
+//!   the work of `LCS`. A reply is no longer than a request may be, a pattern no longer than 256 bytes, and a command
+//!   that takes no list of keys has at most 128 arguments.
+//! - `INCRBYFLOAT` adds in exact decimal where both numbers have at most 17 places, so it shows no rounding where
+//!   Redis's 80-bit numbers do, and takes no number beyond the range of 64-bit floating point.
+//! - `OBJECT ENCODING` tells what Redis would choose for such a value when it is set; `OBJECT REFCOUNT` is 1. Idle time
+//!   and access frequency of keys are not kept.
+//! - Times have a resolution of one millisecond, `TIME`'s too.
+//! - `CONFIG SET` changes `proto-max-bulk-len` and lets every other parameter be set to the value that it has.
+//! - `COMMAND DOCS` tells summary, version and group; `COMMAND INFO` gives no hints to proxies; the `HELP` subcommands
+//!   have the same content in shorter words.
+//! - Two bytes that are not a line end behind an argument are a protocol error, which Redis skips unseen.
+//! - `CLIENT PAUSE`, `DEBUG`, `OBJECT FREQ` and `OBJECT IDLETIME` are refused. There is no password, so `AUTH` answers as
+//!   a Redis without one does.
+
+#![expect(clippy::unnecessary_wraps, reason = "all command handlers have the same signature")]
+
+mod call;
+mod client;
+mod command;
+mod config;
+mod expiry;
+mod info;
+mod introspection;
+mod keys;
+mod lcs;
+mod numbers;
+mod server;
+mod session;
+mod strings;
+mod table;
+mod transaction;
+
+#[cfg(test)]
+mod differential;
+#[cfg(test)]
+mod tests;
+
+use self::call::{Call, Failure, quoted};
+use self::session::Clients;
+use crate::connection::{Exchange, PeerInfo};
+use crate::metrics::Disconnect;
+use crate::protocol::resp::{Arguments, Encoder, Request, RequestLimits};
+use crate::store::Store;
+use crate::timer::Now;
+
+/// What clients that ask for a version of Redis are told.
+const REDIS_VERSION: &str = "7.2.0";
+
+pub use self::command::{Command, CommandId, KeySpec, find, flag};
+pub use self::session::RespSession;
+pub use self::table::COMMANDS;
+
+/// Bounds that keep any one command short, and what `CONFIG GET` tells of the server.
+#[derive(Clone, Debug)]
+pub struct RespOptions {
+    /// The longest argument, and the longest string a command may make: `proto-max-bulk-len`.
+    pub bulk_bytes: usize,
+    /// Keys named in one command (`MGET`, `MSET`, `DEL`, `EXISTS`, `WATCH`).
+    pub keys_per_command: usize,
+    /// `KEYS` with a pattern is refused when the store holds more keys than this; `SCAN` serves then.
+    pub keys_searched: usize,
+    /// Keys that one `SCAN` looks at, whatever `COUNT` asks.
+    pub scan_count: usize,
+    /// The product of the lengths of two strings that `LCS` compares.
+    pub lcs_cells: usize,
+    /// Connections that `CLIENT LIST` and `CLIENT KILL` look at.
+    pub clients_visited: usize,
+    /// The arguments of all commands of one transaction; a long-running command counts as 4,096.
+    pub transaction_cost: usize,
+    /// `maxmemory`, in bytes; 0 for none.
+    pub max_memory: u64,
+    /// `maxmemory-policy`, in Redis's words.
+    pub max_memory_policy: &'static str,
+    /// `timeout`, in seconds; 0 for none.
+    pub idle_seconds: u64,
+    /// Seeds the choice of `RANDOMKEY`.
+    pub seed: u64,
+}
+
+impl Default for RespOptions {
+    fn default() -> Self {
+        Self {
+            bulk_bytes: 512 << 20,
+            // Two milliseconds of lookups in a table far larger than the caches.
+            keys_per_command: 16_384,
+            keys_searched: 65_536,
+            scan_count: 10_000,
+            // A millisecond.
+            lcs_cells: 1 << 20,
+            clients_visited: 10_000,
+            transaction_cost: 65_536,
+            max_memory: 0,
+            max_memory_policy: "noeviction",
+            idle_seconds: 0,
+            seed: 0,
+        }
+    }
+}
+
+/// The service: one value serves every connection of its listeners.
+#[derive(Debug)]
+pub struct Resp {
+    core: Core,
+    arguments: Arguments,
+}
+
+/// What command handlers see of the service.
+#[derive(Debug)]
+pub(crate) struct Core {
+    options: RespOptions,
+    /// `proto-max-bulk-len`, which `CONFIG SET` changes.
+    bulk_bytes: usize,
+    started: Now,
+    clients: Clients,
+    /// Calls, and failures among them, by [`CommandId`].
+    calls: Vec<Calls>,
+    /// Requests refused before they were executed.
+    rejected: u64,
+    random: u64,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Calls {
+    total: u64,
+    failed: u64,
+}
+
+impl Core {
+    /// A number that no one needs to be unable to guess: splitmix64.
+    fn random(&mut self) -> u64 {
+        self.random = self.random.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mixed = (self.random ^ (self.random >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ (mixed >> 31)
+    }
+
+    fn reset_statistics(&mut self) {
+        self.calls.fill(Calls::default());
+        self.rejected = 0;
+    }
+}
+
+impl Resp {
+    /// A service that starts at `now`.
+    #[must_use]
+    pub fn new(options: RespOptions, now: Now) -> Self {
+        let core = Core {
+            bulk_bytes: options.bulk_bytes,
+            started: now,
+            clients: Clients::default(),
+            calls: vec![Calls::default(); COMMANDS.len()],
+            rejected: 0,
+            random: options.seed,
+            options,
+        };
+        Self { core, arguments: Arguments::default() }
+    }
+
+    /// A connection is ready to be served.
+    pub fn open(&mut self, peer: &PeerInfo, now: Now) -> RespSession {
+        let client = self.core.clients.insert(peer, now);
+        if let Some(name) = peer.identity.as_ref().and_then(|identity| identity.common_name.as_ref()) {
+            // `CLIENT LIST` separates its fields by spaces.
+            let printable = name.bytes().map(|byte| if byte.is_ascii_graphic() { byte } else { b'_' });
+            client.names().user = printable.collect();
+        }
+        RespSession::default()
+    }
+
+    /// The connection is over: what it watched is no longer watched for it.
+    pub fn close(&mut self, mut session: RespSession, peer: &PeerInfo, store: &mut Store) {
+        transaction::forget_watches(&mut session, store);
+        self.core.clients.remove(peer.id);
+    }
+
+    /// Answers the request at the front of `input`, as [`Service::serve`](crate::connection::Service::serve) wants it.
+    pub fn serve(
+        &mut self,
+        session: &mut RespSession,
+        store: &mut Store,
+        input: &[u8],
+        exchange: &mut Exchange<'_>,
+    ) -> Result<usize, Disconnect> {
+        let Self { core, arguments } = self;
+        let limits = RequestLimits { bulk_bytes: core.bulk_bytes, ..RequestLimits::new(exchange.limits.request_bytes) };
+        match session.decoder.decode(input, &limits, arguments) {
+            Ok(None) => Ok(0),
+            Ok(Some((request, used))) => {
+                if !request.is_empty() {
+                    exchange.metrics.requests += 1;
+                    let raw = input.get(..used).unwrap_or_default();
+                    answer(core, session, store, exchange, request, raw)?;
+                }
+                session.ending.take().map_or(Ok(used), Err)
+            }
+            Err(error) => {
+                let mut reply = Encoder::new(exchange.reply(), session.protocol);
+                reply.error(format!("ERR {error}").as_bytes());
+                Err(if error.is_limit() { Disconnect::TooLarge } else { Disconnect::Malformed })
+            }
+        }
+    }
+
+    /// The peer will send no more: what it leaves of a request is not answered, as in Redis.
+    pub fn end_of_input(&mut self, rest: &[u8]) -> Option<Disconnect> {
+        (!rest.is_empty()).then_some(Disconnect::CutOff)
+    }
+
+    /// What a client reads that is turned away.
+    pub fn refuse(&self, reason: Disconnect, reply: &mut Vec<u8>) {
+        let text: &[u8] = match reason {
+            Disconnect::Refused => b"-ERR max number of clients reached\r\n",
+            Disconnect::Denied => b"-NOPERM this certificate's identity has no access to this server\r\n",
+            Disconnect::Revoked => b"-NOPERM this certificate's access has been withdrawn\r\n",
+            Disconnect::Shutdown => b"-ERR the server is shutting down\r\n",
+            _ => return,
+        };
+        reply.extend_from_slice(text);
+    }
+}
+
+/// Finds the command that is asked for, and executes, queues or refuses it.
+///
+/// # Errors
+///
+/// The bytes are an HTTP request, aimed at this port through somebody's browser: the connection must be closed before
+/// the rest of it, which an attacker may have chosen, is taken for commands.
+fn answer(
+    core: &mut Core,
+    session: &mut RespSession,
+    store: &mut Store,
+    exchange: &mut Exchange<'_>,
+    request: Request<'_>,
+    raw: &[u8],
+) -> Result<(), Disconnect> {
+    let name = request.get(0).unwrap_or_default();
+    let refusal = match resolve(&request) {
+        Ok((id, command)) => {
+            if let Some(client) = core.clients.get_mut(exchange.peer.id) {
+                client.active_ms = exchange.now.unix_ms;
+                client.command = Some(id);
+            }
+            let mut call = Call { core, session, store, command, id, request, exchange };
+            match admit(&call) {
+                Ok(()) if call.session.transaction.is_some() && !command.is(flag::IN_MULTI) => {
+                    match transaction::queue(&mut call, raw) {
+                        Ok(()) => return Ok(()),
+                        Err(failure) => failure,
+                    }
+                }
+                Ok(()) => {
+                    execute(&mut call);
+                    return Ok(());
+                }
+                Err(failure) => failure,
+            }
+        }
+        Err(_) if name.eq_ignore_ascii_case(b"post") || name.eq_ignore_ascii_case(b"host:") => {
+            return Err(Disconnect::Malformed);
+        }
+        Err(failure) => failure,
+    };
+    core.rejected += 1;
+    let refusal = transaction::spoil(session, store, name, refusal);
+    Encoder::new(exchange.reply(), session.protocol).error(refusal.text());
+    Ok(())
+}
+
+/// Finds the command, or the subcommand, that a request names.
+fn resolve(request: &Request<'_>) -> Result<(CommandId, &'static Command), Failure> {
+    let name = request.get(0).unwrap_or_default();
+    let (id, command) = find(name).ok_or_else(|| unknown_command(request))?;
+    match request.get(1) {
+        Some(name) if command.is(flag::CONTAINER) => {
+            command::find_subcommand(command, name).ok_or_else(|| unknown_subcommand(command, name))
+        }
+        _ => Ok((id, command)),
+    }
+}
+
+/// Arguments of a command that does not take a list of keys.
+const OTHER_ARGUMENTS: usize = 128;
+
+/// The one place that every command passes before it is executed or queued, and again when `EXEC` executes it.
+///
+/// It sees who asks, what command it is, and which keys it names.
+fn admit(call: &Call<'_, '_>) -> Result<(), Failure> {
+    if !call.command.takes(call.request.len()) {
+        return Err(Failure::arity(call.command));
+    }
+    let most = call.core.options.keys_per_command;
+    if call.command.key_count(&call.request) > most {
+        return Err(Failure::from(format!("ERR too many keys in one command: at most {most} are served")));
+    }
+    let takes_any_keys = call.command.keys.iter().flatten().any(|keys| keys.last < 0);
+    if !takes_any_keys && call.request.len() > OTHER_ARGUMENTS {
+        return Err(Failure::from(format!("ERR too many arguments: at most {OTHER_ARGUMENTS} are served")));
+    }
+    Ok(())
+}
+
+/// Calls the handler and writes what it fails with.
+fn execute(call: &mut Call<'_, '_>) {
+    let outcome = (call.command.handler)(call);
+    let failed = u64::from(outcome.is_err());
+    if let Some(calls) = call.core.calls.get_mut(call.id.index()) {
+        calls.total += 1;
+        calls.failed += failed;
+    }
+    if let Err(failure) = outcome {
+        call.reply().error(failure.text());
+    }
+}
+
+fn unknown_command(request: &Request<'_>) -> Failure {
+    const LONGEST: usize = 128;
+    let name = quoted(request.get(0).unwrap_or_default(), LONGEST);
+    let mut text = [b"ERR unknown command '", name, b"', with args beginning with: "].concat();
+    let start = text.len();
+    for argument in request.from(1) {
+        let Some(room) = LONGEST.checked_sub(text.len() - start).filter(|&room| room > 0) else { break };
+        text.extend_from_slice(&[b"'", quoted(argument, room), b"' "].concat());
+    }
+    Failure::from(text)
+}
+
+fn unknown_subcommand(container: &Command, name: &[u8]) -> Failure {
+    let tail = format!("'. Try {} HELP.", container.name.to_uppercase());
+    Failure::from([b"ERR unknown subcommand '", quoted(name, 128), tail.as_bytes()].concat())
+}

@@ -1,0 +1,183 @@
+//! What one connection remembers between requests, and what others may see of it.
+
+use std::net::SocketAddr;
+
+use super::command::CommandId;
+use crate::connection::{PeerId, PeerInfo};
+use crate::metrics::Disconnect;
+use crate::protocol::resp::{Decoder, Protocol};
+use crate::timer::Now;
+
+/// One connection's framing and state. An idle one is a few words: what most never use is boxed.
+#[derive(Debug, Default)]
+pub struct RespSession {
+    pub(super) decoder: Decoder,
+    pub(super) transaction: Option<Box<Transaction>>,
+    pub(super) watches: Vec<Watch>,
+    pub(super) protocol: Protocol,
+    /// Set by a command after whose reply the connection closes.
+    pub(super) ending: Option<Disconnect>,
+}
+
+/// Commands queued between `MULTI` and `EXEC`.
+#[derive(Debug, Default)]
+pub(super) struct Transaction {
+    /// The requests as they were received, one behind the other.
+    pub(super) requests: Vec<u8>,
+    pub(super) commands: usize,
+    /// What they will cost the loop, in the units of `RespOptions::transaction_cost`.
+    pub(super) cost: usize,
+    /// A command could not be queued, so none will be executed.
+    pub(super) failed: bool,
+}
+
+/// A key that must not change until `EXEC`.
+#[derive(Debug)]
+pub(super) struct Watch {
+    pub(super) key: Box<[u8]>,
+    /// The key's version when it was first watched.
+    pub(super) version: u64,
+}
+
+/// What `CLIENT LIST` tells of a connection.
+#[derive(Debug)]
+pub(super) struct Client {
+    pub(super) id: PeerId,
+    pub(super) address: SocketAddr,
+    /// The address it connected to.
+    pub(super) local: SocketAddr,
+    pub(super) opened_ms: u64,
+    pub(super) active_ms: u64,
+    /// The last command it asked for.
+    pub(super) command: Option<CommandId>,
+    pub(super) protocol: Protocol,
+    /// Commands queued in its transaction.
+    pub(super) queued: Option<u32>,
+    pub(super) names: Option<Box<Names>>,
+}
+
+/// What a client calls itself. Texts are short and printable.
+#[derive(Debug, Default)]
+pub(super) struct Names {
+    pub(super) client: Vec<u8>,
+    pub(super) library: Vec<u8>,
+    pub(super) library_version: Vec<u8>,
+    pub(super) user: Vec<u8>,
+}
+
+impl Client {
+    pub(super) fn names(&mut self) -> &mut Names {
+        self.names.get_or_insert_default()
+    }
+
+    /// The number that `CLIENT ID` tells: connections opened until this one.
+    pub(super) fn number(&self) -> u64 {
+        u64::from(self.id.generation) + 1
+    }
+}
+
+/// The connections being served, found by the slot that their [`PeerId`] names.
+#[derive(Debug, Default)]
+pub(super) struct Clients {
+    slots: Vec<Slot>,
+    count: usize,
+}
+
+/// The generation stands beside the pointer so that a search by number does not follow every pointer.
+#[derive(Debug, Default)]
+struct Slot {
+    generation: u32,
+    client: Option<Box<Client>>,
+}
+
+impl Slot {
+    fn client(&self, id: PeerId) -> Option<&Client> {
+        self.client.as_deref().filter(|client| client.id == id)
+    }
+}
+
+impl Clients {
+    pub(super) fn insert(&mut self, peer: &PeerInfo, now: Now) -> &mut Client {
+        let PeerInfo { id, address, local, .. } = *peer;
+        let slot = id.key as usize;
+        if self.slots.len() <= slot {
+            self.slots.resize_with(slot + 1, Slot::default);
+        }
+        let client = Client {
+            id,
+            address,
+            local,
+            opened_ms: now.unix_ms,
+            active_ms: now.unix_ms,
+            command: None,
+            protocol: Protocol::default(),
+            queued: None,
+            names: None,
+        };
+        self.count += 1;
+        #[expect(clippy::indexing_slicing, reason = "the slot was made above")]
+        let slot = &mut self.slots[slot];
+        slot.generation = id.generation;
+        slot.client.insert(Box::new(client))
+    }
+
+    pub(super) fn remove(&mut self, id: PeerId) {
+        let slot = self.slots.get_mut(id.key as usize);
+        if let Some(slot) = slot.filter(|slot| slot.client(id).is_some()) {
+            slot.client = None;
+            self.count -= 1;
+        }
+    }
+
+    pub(super) fn get(&self, id: PeerId) -> Option<&Client> {
+        self.slots.get(id.key as usize)?.client(id)
+    }
+
+    pub(super) fn get_mut(&mut self, id: PeerId) -> Option<&mut Client> {
+        self.slots.get_mut(id.key as usize)?.client.as_deref_mut().filter(|client| client.id == id)
+    }
+
+    /// The clients whose [`number`](Client::number) is in `numbers`, found in one pass over the slots.
+    pub(super) fn find<'a>(&'a self, numbers: &[u64]) -> impl Iterator<Item = &'a Client> + use<'a> {
+        let mut generations: Vec<u64> = numbers.iter().map(|number| number.wrapping_sub(1)).collect();
+        generations.sort_unstable();
+        let is_wanted = move |slot: &&Slot| generations.binary_search(&u64::from(slot.generation)).is_ok();
+        self.slots.iter().filter(is_wanted).filter_map(|slot| slot.client.as_deref())
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.count
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Client> {
+        self.slots.iter().filter_map(|slot| slot.client.as_deref())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_idle_session_is_small() {
+        assert!(size_of::<RespSession>() <= 48, "{}", size_of::<RespSession>());
+    }
+
+    #[test]
+    #[expect(clippy::disallowed_methods, reason = "a test needs some instant")]
+    fn a_reused_slot_is_not_mistaken_for_the_connection_before() {
+        let now = Now { instant: std::time::Instant::now(), unix_ms: 5 };
+        let address = SocketAddr::from(([127, 0, 0, 1], 1));
+        let (old, new) = (PeerId { key: 3, generation: 7 }, PeerId { key: 3, generation: 8 });
+        let mut clients = Clients::default();
+        clients.insert(&PeerInfo::new(old, 0, address, address), now);
+        clients.remove(old);
+        clients.insert(&PeerInfo::new(new, 0, address, address), now);
+        clients.remove(old);
+        assert!(clients.get(old).is_none() && clients.get_mut(old).is_none());
+        assert_eq!(clients.get(new).map(Client::number), Some(9));
+        assert_eq!(clients.find(&[8, 0]).count(), 0);
+        assert_eq!(clients.find(&[10, 9, 8]).map(|client| client.id).collect::<Vec<_>>(), [new]);
+        assert_eq!((clients.len(), clients.iter().count()), (1, 1));
+    }
+}

@@ -1,0 +1,324 @@
+//! Strings, as bytes.
+
+use super::call::{Call, Failure};
+use super::expiry::{self, Deadline};
+use crate::protocol::resp::{Encoder, parse_integer};
+use crate::store::{Expiry, Kind, plain_bytes};
+
+pub(super) fn get(call: &mut Call<'_, '_>) -> Result<(), Failure> {
+    reply_with_value(call);
+    Ok(())
+}
+
+/// Replies with the value of the first key, or null. Returns whether there is one.
+fn reply_with_value(call: &mut Call<'_, '_>) -> bool {
+    let (key, now) = (call.argument(1), call.now());
+    let mut reply = Encoder::new(call.exchange.reply(), call.session.protocol);
+    if let Some(entry) = call.store.get(key, now) {
+        reply.bulk(&plain_bytes(&entry));
+        return true;
+    }
+    reply.null();
+    false
+}
+
+pub(super) fn mget(call: &mut Call<'_, '_>) -> Result<(), Failure> {
+    let (now, longest) = (call.now(), call.exchange.limits.request_bytes);
+    let mut reply = Encoder::new(call.exchange.reply(), call.session.protocol);
+    let start = reply.position();
+    reply.array(call.request.len() - 1);
+    for key in call.request.from(1) {
+        match call.store.get(key, now) {
+            Some(entry) => reply.bulk(&plain_bytes(&entry)),
+            None => reply.null(),
+        }
+        if reply.position() - start > longest {
+            reply.rewind(start);
+            return Err(Failure::from(format!(
+                "ERR the values together exceed {longest} bytes: ask for fewer at once"
+            )));
+        }
+    }
+    Ok(())
+}
+
+/// The options of `SET` and `GETEX`.
+#[derive(Clone, Copy, Default)]
+struct SetOptions<'a> {
+    condition: Option<Condition>,
+    deadline: Option<(Deadline, &'a [u8])>,
+    keep_ttl: bool,
+    persist: bool,
+    get: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Condition {
+    Absent,
+    Present,
+}
+
+impl<'a> SetOptions<'a> {
+    /// Reads the options from argument `first` on; which ones there are depends on the command.
+    fn parse(call: &Call<'a, '_>, first: usize, for_set: bool) -> Result<Self, Failure> {
+        let mut options = Self::default();
+        let mut arguments = call.request.from(first);
+        while let Some(option) = arguments.next() {
+            let is = |name: &[u8]| option.eq_ignore_ascii_case(name);
+            let timed = options.deadline.is_some() || options.keep_ttl || options.persist;
+            if for_set && is(b"NX") && options.condition != Some(Condition::Present) {
+                options.condition = Some(Condition::Absent);
+            } else if for_set && is(b"XX") && options.condition != Some(Condition::Absent) {
+                options.condition = Some(Condition::Present);
+            } else if for_set && is(b"GET") {
+                options.get = true;
+            } else if for_set && is(b"KEEPTTL") && !options.persist && options.deadline.is_none() {
+                options.keep_ttl = true;
+            } else if !for_set && is(b"PERSIST") && options.deadline.is_none() {
+                options.persist = true;
+            } else if let Some(deadline) = Deadline::named(option).filter(|_| !timed) {
+                options.deadline = Some((deadline, arguments.next().ok_or(Failure::SYNTAX)?));
+            } else {
+                return Err(Failure::SYNTAX);
+            }
+        }
+        Ok(options)
+    }
+}
+
+pub(super) fn set(call: &mut Call<'_, '_>) -> Result<(), Failure> {
+    let options = SetOptions::parse(call, 3, true)?;
+    set_with(call, options)
+}
+
+pub(super) fn setex(call: &mut Call<'_, '_>) -> Result<(), Failure> {
+    set_value_until(call, Deadline::Ex)
+}
+
+pub(super) fn psetex(call: &mut Call<'_, '_>) -> Result<(), Failure> {
+    set_value_until(call, Deadline::Px)
+}
+
+fn set_value_until(call: &mut Call<'_, '_>, unit: Deadline) -> Result<(), Failure> {
+    let at = expiry::deadline(call, unit, call.argument(2))?;
+    store(call, call.argument(1), call.argument(3), Expiry::At(at))?;
+    call.ok()
+}
+
+fn set_with(call: &mut Call<'_, '_>, options: SetOptions<'_>) -> Result<(), Failure> {
+    let (key, value, now) = (call.argument(1), call.argument(2), call.now());
+    let expiry = match options.deadline {
+        Some((unit, text)) => Expiry::At(expiry::deadline(call, unit, text)?),
+        None if options.keep_ttl => Expiry::Keep,
+        None => Expiry::Never,
+    };
+    let refused = match options.condition {
+        None => false,
+        Some(condition) => call.store.contains(key, now) != (condition == Condition::Present),
+    };
+    if options.get {
+        let start = call.reply().position();
+        reply_with_value(call);
+        if !refused && let Err(failure) = store(call, key, value, expiry) {
+            call.reply().rewind(start);
+            return Err(failure);
+        }
+        return Ok(());
+    }
+    if refused {
+        return call.null();
+    }
+    store(call, key, value, expiry)?;
+    call.ok()
+}
+
+/// Stores a string. With a time that has passed the key comes and goes at once, which those who watch it see.
+fn store(call: &mut Call<'_, '_>, key: &[u8], value: &[u8], expiry: Expiry) -> Result<(), Failure> {
+    let now = call.now();
+    call.store.set(key, Kind::Bytes, value, expiry, now)?;
+    if matches!(expiry, Expiry::At(at) if at <= now.unix_ms) {
+        call.store.remove(key, now);
+    }
+    Ok(())
+}
+
+pub(super) fn setnx(call: &mut Call<'_, '_>) -> Result<(), Failure> {
+    let (key, now) = (call.argument(1), call.now());
+    let absent = !call.store.contains(key, now);
+    if absent {
+        store(call, key, call.argument(2), Expiry::Never)?;
+    }
+    call.answer_integer(i64::from(absent))
+}
+
+pub(super) fn getset(call: &mut Call<'_, '_>) -> Result<(), Failure> {
+    set_with(call, SetOptions { get: true, ..SetOptions::default() })
+}
+
+pub(super) fn getdel(call: &mut Call<'_, '_>) -> Result<(), Failure> {
+    if reply_with_value(call) {
+        call.store.remove(call.argument(1), call.now());
+    }
+    Ok(())
+}
+
+pub(super) fn getex(call: &mut Call<'_, '_>) -> Result<(), Failure> {
+    let options = SetOptions::parse(call, 2, false)?;
+    let (key, now) = (call.argument(1), call.now());
+    if !call.store.contains(key, now) {
+        return call.null();
+    }
+    let at = match options.deadline {
+        Some((unit, text)) => Some(expiry::deadline(call, unit, text)?),
+        None => None,
+    };
+    reply_with_value(call);
+    match at {
+        Some(at) if at <= now.unix_ms => {
+            call.store.remove(key, now);
+        }
+        Some(_) => {
+            call.store.set_expiry(key, at, now);
+        }
+        None if options.persist => {
+            call.store.set_expiry(key, None, now);
+        }
+        None => {}
+    }
+    Ok(())
+}
+
+pub(super) fn mset(call: &mut Call<'_, '_>) -> Result<(), Failure> {
+    set_pairs(call)?;
+    call.ok()
+}
+
+pub(super) fn msetnx(call: &mut Call<'_, '_>) -> Result<(), Failure> {
+    check_pairs(call)?;
+    let now = call.now();
+    for key in call.request.from(1).step_by(2) {
+        if call.store.contains(key, now) {
+            return call.answer_integer(0);
+        }
+    }
+    set_pairs(call)?;
+    call.answer_integer(1)
+}
+
+fn check_pairs(call: &Call<'_, '_>) -> Result<(), Failure> {
+    if call.request.len().is_multiple_of(2) { Err(Failure::arity(call.command)) } else { Ok(()) }
+}
+
+fn set_pairs(call: &mut Call<'_, '_>) -> Result<(), Failure> {
+    check_pairs(call)?;
+    let mut arguments = call.request.from(1);
+    while let (Some(key), Some(value)) = (arguments.next(), arguments.next()) {
+        store(call, key, value, Expiry::Never)?;
+    }
+    Ok(())
+}
+
+pub(super) fn strlen(call: &mut Call<'_, '_>) -> Result<(), Failure> {
+    let length = call.store.get(call.argument(1), call.exchange.now).map_or(0, |entry| plain_bytes(&entry).len());
+    call.answer_count(length)
+}
+
+pub(super) fn append(call: &mut Call<'_, '_>) -> Result<(), Failure> {
+    let (key, tail, now) = (call.argument(1), call.argument(2), call.now());
+    let longest = call.longest_value();
+    let Some(entry) = call.store.get(key, now) else {
+        store(call, key, tail, Expiry::Never)?;
+        return call.answer_count(tail.len());
+    };
+    if !entry.kind.is_plain() {
+        return Err(Failure::WRONG_TYPE);
+    }
+    if entry.data.len().saturating_add(tail.len()) > longest {
+        return Err(Failure::TOO_LONG);
+    }
+    let length = if entry.kind == Kind::String {
+        // The bytes behind a text need not be text, so the whole is bytes from now on.
+        let whole = [entry.data, tail].concat();
+        call.store.set(key, Kind::Bytes, &whole, Expiry::Keep, now)?;
+        whole.len()
+    } else {
+        call.store.append(key, tail, now)?
+    };
+    call.answer_count(length)
+}
+
+pub(super) fn getrange(call: &mut Call<'_, '_>) -> Result<(), Failure> {
+    let (first, last) = (call.integer(2)?, call.integer(3)?);
+    let (key, now) = (call.argument(1), call.now());
+    let mut reply = Encoder::new(call.exchange.reply(), call.session.protocol);
+    match call.store.get(key, now) {
+        Some(entry) => reply.bulk(range(&plain_bytes(&entry), first, last)),
+        None => reply.bulk(b""),
+    }
+    Ok(())
+}
+
+/// The bytes from `first` to `last`, both included; negative positions count from the end.
+fn range(bytes: &[u8], first: i64, last: i64) -> &[u8] {
+    let length = i64::try_from(bytes.len()).unwrap_or(i64::MAX);
+    if first < 0 && last < 0 && first > last {
+        return &[];
+    }
+    let position = |index: i64| if index < 0 { (length.saturating_add(index)).max(0) } else { index };
+    let (first, last) = (position(first), position(last).min(length - 1));
+    match (usize::try_from(first), usize::try_from(last)) {
+        (Ok(first), Ok(last)) => bytes.get(first..=last).unwrap_or_default(),
+        _ => &[],
+    }
+}
+
+pub(super) fn setrange(call: &mut Call<'_, '_>) -> Result<(), Failure> {
+    let offset = parse_integer(call.argument(2)).ok_or(Failure::NOT_AN_INTEGER)?;
+    let offset = usize::try_from(offset).map_err(|_| Failure::new("ERR offset is out of range"))?;
+    let (key, patch, now) = (call.argument(1), call.argument(3), call.now());
+    let longest = call.longest_value();
+    let entry = call.store.get(key, now);
+    if entry.is_some_and(|entry| !entry.kind.is_plain()) {
+        return Err(Failure::WRONG_TYPE);
+    }
+    let (kind, old) = entry.map_or((Kind::Bytes, &[][..]), |entry| (entry.kind, entry.data));
+    if patch.is_empty() {
+        let length = old.len();
+        return call.answer_count(length);
+    }
+    let end = offset.checked_add(patch.len()).filter(|&end| end <= longest).ok_or(Failure::TOO_LONG)?;
+    let mut whole = Vec::with_capacity(end.max(old.len()));
+    whole.extend_from_slice(old.get(..offset).unwrap_or(old));
+    whole.resize(offset, 0);
+    whole.extend_from_slice(patch);
+    whole.extend_from_slice(old.get(end..).unwrap_or_default());
+    // As for APPEND: what is patched into a text need not be text.
+    let kind = if kind == Kind::String { Kind::Bytes } else { kind };
+    call.store.set(key, kind, &whole, Expiry::Keep, now)?;
+    call.answer_count(whole.len())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::range;
+
+    #[test]
+    fn ranges_follow_redis() {
+        for (first, last, expected) in [
+            (0, 3, "This"),
+            (0, -1, "This is"),
+            (-2, -1, "is"),
+            (-1, -2, ""),
+            (5, 100, "is"),
+            (7, 9, ""),
+            (-100, 1, "Th"),
+            (-100, -90, "T"),
+            (3, 2, ""),
+            (i64::MIN, i64::MAX, "This is"),
+            (i64::MAX, i64::MIN, ""),
+        ] {
+            assert_eq!(range(b"This is", first, last), expected.as_bytes(), "{first} {last}");
+        }
+        assert_eq!(range(b"", 0, -1), b"");
+    }
+}

@@ -1,0 +1,323 @@
+//! The service on its own: what the comparison with a real server does not reach.
+
+use super::*;
+use crate::connection::testing::TestPeer;
+use crate::protocol::resp::Reply;
+use crate::store::{Expiry, Kind, StoreOptions};
+use crate::value::Value;
+
+/// A service with its store, one peer, and a clock that stands still until it is told otherwise.
+pub(super) struct Bench {
+    pub(super) resp: Resp,
+    pub(super) store: Store,
+    pub(super) now: Now,
+}
+
+impl Bench {
+    pub(super) fn new(options: RespOptions) -> Self {
+        #[expect(clippy::disallowed_methods, reason = "a test needs some instant to count from")]
+        let now = Now { instant: std::time::Instant::now(), unix_ms: 1_800_000_000_000 };
+        Self { resp: Resp::new(options, now), store: Store::new(StoreOptions::default()), now }
+    }
+
+    pub(super) fn connect(&mut self, key: u32, generation: u32) -> (TestPeer, RespSession) {
+        let peer = TestPeer::new(key, generation);
+        let session = self.resp.open(&peer.info, self.now);
+        (peer, session)
+    }
+
+    /// Sends all of `input` and returns what came back, with the reason if the connection ended.
+    pub(super) fn send(
+        &mut self,
+        (peer, session): &mut (TestPeer, RespSession),
+        mut input: &[u8],
+    ) -> (Vec<u8>, Option<Disconnect>) {
+        let mut ending = None;
+        while !input.is_empty() {
+            match self.resp.serve(session, &mut self.store, input, &mut peer.exchange(self.now)) {
+                Ok(0) => break,
+                Ok(used) => input = &input[used..],
+                Err(reason) => {
+                    ending = Some(reason);
+                    break;
+                }
+            }
+        }
+        (peer.take_replies(), ending)
+    }
+
+    /// Sends inline commands, one a line, and returns the replies as text.
+    fn ask(&mut self, client: &mut (TestPeer, RespSession), lines: &str) -> String {
+        let (reply, ending) = self.send(client, format!("{lines}\n").as_bytes());
+        assert_eq!(ending, None, "{lines}");
+        String::from_utf8_lossy(&reply).into_owned()
+    }
+}
+
+fn bench() -> (Bench, (TestPeer, RespSession)) {
+    let mut bench = Bench::new(RespOptions::default());
+    let client = bench.connect(0, 0);
+    (bench, client)
+}
+
+#[test]
+fn values_of_another_protocol_keep_their_type() {
+    let (mut bench, mut client) = bench();
+    let values = [
+        ("int", Value::Int(i32::MAX - 1)),
+        ("i8", Value::I8(-5)),
+        ("array", Value::Array(vec![Value::Nil, Value::String("x".to_owned())])),
+        ("boolean", Value::Boolean(true)),
+        ("string", Value::String("10".to_owned())),
+        ("base64", Value::Base64(b"a".to_vec())),
+    ];
+    for (key, value) in &values {
+        bench.store.set_value(key.as_bytes(), value, bench.now).expect("room");
+    }
+    let mut is = |line: &str, expected: &str| assert_eq!(bench.ask(&mut client, line), expected, "{line}");
+    is("type int", "+int\r\n");
+    is("type array", "+array\r\n");
+    is("type string", "+string\r\n");
+    is("type base64", "+string\r\n");
+    is("get array", "$10\r\n[null,\"x\"]\r\n");
+    is("mget int boolean", "*2\r\n$10\r\n2147483646\r\n$4\r\ntrue\r\n");
+    is("incr int", ":2147483647\r\n");
+    is("type int", "+int\r\n");
+    is("incr int", ":2147483648\r\n");
+    is("type int", "+i8\r\n");
+    is("incrby i8 -5", ":-10\r\n");
+    is("incr string", ":11\r\n");
+    let wrong = "-WRONGTYPE Operation against a key holding the wrong kind of value\r\n";
+    for line in ["append int 1", "setrange array 0 x", "incrbyfloat int 1.5", "incr boolean", "incr array"] {
+        is(line, wrong);
+    }
+    is("append string !", ":3\r\n");
+    is("append base64 b", ":2\r\n");
+    is("set array plain", "+OK\r\n");
+    is("type array", "+string\r\n");
+    let (store, now) = (&mut bench.store, bench.now);
+    assert_eq!(store.value(b"int", now), Some(Value::I8(2_147_483_648)));
+    assert_eq!(store.value(b"string", now), Some(Value::String("11!".to_owned())));
+    assert_eq!(store.value(b"base64", now), Some(Value::Base64(b"ab".to_vec())));
+    assert_eq!(store.value(b"array", now), Some(Value::String("plain".to_owned())));
+}
+
+#[test]
+fn requests_split_anywhere_get_the_same_replies() {
+    let input =
+        b"*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$5\r\na\r\nb\0\r\nGET k\r\nMULTI\r\n*2\r\n$4\r\nINCR\r\n$1\r\nn\r\nEXEC\r\n";
+    let (mut whole, mut client) = bench();
+    let (expected, _) = whole.send(&mut client, input);
+    assert_eq!(expected, b"+OK\r\n$5\r\na\r\nb\0\r\n+OK\r\n+QUEUED\r\n*1\r\n:1\r\n");
+    let (mut pieces, mut client) = bench();
+    let (mut front, mut replies) = (0, Vec::new());
+    for end in 1..=input.len() {
+        let (peer, session) = &mut client;
+        let exchange = &mut peer.exchange(pieces.now);
+        front += pieces.resp.serve(session, &mut pieces.store, &input[front..end], exchange).expect("well formed");
+        replies.extend(peer.take_replies());
+    }
+    assert_eq!(replies, expected);
+}
+
+#[test]
+fn what_is_not_the_protocol_ends_the_connection_with_a_word() {
+    let (mut bench, _) = bench();
+    for (input, reply, ending) in [
+        (&b"*1\r\n$-1\r\n"[..], &b"-ERR Protocol error: invalid bulk length\r\n"[..], Disconnect::Malformed),
+        (b"get \"k\n", b"-ERR Protocol error: unbalanced quotes in request\r\n", Disconnect::Malformed),
+        (b"POST / HTTP/1.1\r\nHost: x\r\n\r\nset k v\r\n", b"", Disconnect::Malformed),
+        (b"ping\r\nhost: x\r\n", b"+PONG\r\n", Disconnect::Malformed),
+        (b"quit\r\nping\r\n", b"+OK\r\n", Disconnect::Finished),
+    ] {
+        let mut client = bench.connect(1, 1);
+        assert_eq!(bench.send(&mut client, input), (reply.to_vec(), Some(ending)));
+    }
+    let mut client = bench.connect(2, 2);
+    let (reply, ending) = bench.send(&mut client, &b"x".repeat(70_000));
+    assert_eq!(reply, b"-ERR Protocol error: too big inline request\r\n");
+    assert_eq!(ending, Some(Disconnect::TooLarge));
+}
+
+#[test]
+fn work_on_the_loop_is_bounded() {
+    let options = RespOptions {
+        keys_per_command: 3,
+        keys_searched: 2,
+        lcs_cells: 9,
+        transaction_cost: 5,
+        ..RespOptions::default()
+    };
+    let mut bench = Bench::new(options);
+    let mut client = bench.connect(0, 0);
+    client.0.limits.request_bytes = 100;
+    let mut is = |line: &str, expected: &str| {
+        let reply = bench.ask(&mut client, line);
+        assert!(reply.starts_with(expected), "{line}: {reply}");
+    };
+    is("mset a 123 b 456 c 789", "+OK");
+    is("mget a b c", "*3");
+    is("mget a b c d", "-ERR too many keys");
+    is("keys *", "-ERR KEYS is refused beyond 2 keys");
+    is("keys a", "*1");
+    is("lcs a b", "$0");
+    is("append a 4", ":4");
+    is("lcs a b", "-ERR the strings are too long for LCS");
+    is("setrange a 100 x", "-ERR string exceeds maximum allowed size (proto-max-bulk-len)");
+    is("setrange a 98 xy", ":100");
+    is("append a x", "-ERR string exceeds");
+    is("mget a b", "-ERR the values together exceed 100 bytes");
+    is("watch a b c", "+OK");
+    is("watch a", "-ERR too many watched keys");
+    is("multi", "+OK");
+    is("get a", "+QUEUED");
+    is("lcs a b", "-ERR the transaction is too long");
+    is("exec", "-EXECABORT");
+    let (reply, ending) = bench.send(&mut client, b"multi\nget a\nget a\nexec\n");
+    assert_eq!(ending, Some(Disconnect::TooLarge), "{}", String::from_utf8_lossy(&reply));
+}
+
+#[test]
+fn patterns_and_argument_lists_are_bounded() {
+    let (mut bench, mut client) = bench();
+    let mut is = |line: &str, expected: &str| {
+        let reply = bench.ask(&mut client, line);
+        assert!(reply.starts_with(expected), "{reply}");
+    };
+    is(&format!("scan 0 match {}", "x".repeat(257)), "-ERR the pattern is longer than 256 bytes");
+    is(&format!("config get {}", "x ".repeat(127)), "-ERR too many arguments");
+    is(&format!("config get {}", "x ".repeat(126)), "*0");
+    let long = "y".repeat(65_000);
+    for _ in 0..16 {
+        is(&format!("watch {long}"), "+OK");
+    }
+    is(&format!("watch {long}"), "-ERR too many watched keys");
+    assert_eq!(bench.ask(&mut client, "unwatch\nwatch x"), "+OK\r\n+OK\r\n");
+}
+
+#[test]
+fn long_keys_end_a_scan_step_early_and_none_is_lost() {
+    let (mut bench, mut client) = bench();
+    client.0.limits.output_bytes = 10_000;
+    for index in 0..5000 {
+        let key = format!("{index:0200}");
+        bench.store.set(key.as_bytes(), Kind::Bytes, b"", Expiry::Never, bench.now).expect("room");
+    }
+    let (mut cursor, mut keys, mut steps) = (String::from("0"), std::collections::HashSet::new(), 0);
+    loop {
+        let reply = bench.ask(&mut client, &format!("scan {cursor} count 10000"));
+        let mut bulks = reply.lines().filter(|line| line.bytes().all(|byte| byte.is_ascii_digit()));
+        cursor = bulks.next().expect("a cursor").to_owned();
+        keys.extend(bulks.map(str::to_owned));
+        steps += 1;
+        if cursor == "0" {
+            break;
+        }
+    }
+    assert_eq!(keys.len(), 5000);
+    assert!(steps > 5, "{steps}");
+}
+
+#[test]
+fn a_watched_key_that_expires_aborts_the_transaction() {
+    let (mut bench, mut client) = bench();
+    bench.ask(&mut client, "set k v px 50\nwatch k\nmulti\nget k");
+    bench.now.unix_ms += 50;
+    assert_eq!(bench.ask(&mut client, "exec"), "*-1\r\n");
+    bench.ask(&mut client, "watch k\nmulti\nping");
+    assert_eq!(bench.ask(&mut client, "exec"), "*1\r\n+PONG\r\n");
+}
+
+#[test]
+fn clients_see_and_close_each_other() {
+    let (mut bench, mut one) = bench();
+    let mut two = bench.connect(1, 1);
+    bench.ask(&mut two, "client setname worker\nclient setinfo lib-name lib\nhello 3");
+    bench.now.unix_ms += 3500;
+    let list = bench.ask(&mut one, "client list");
+    let line = list.lines().find(|line| line.starts_with("id=2 ")).expect("listed");
+    for part in ["addr=127.0.0.1:40001", "name=worker", "age=3", "cmd=hello", "user=default", "resp=3", "lib-name=lib"]
+    {
+        assert!(line.split(' ').any(|field| field == part), "{part} in {line}");
+    }
+    assert_eq!(bench.ask(&mut one, "client kill id 2 skipme yes"), ":1\r\n");
+    assert_eq!(one.0.take_disconnects(), [(two.0.info.id, Disconnect::Killed)]);
+    assert_eq!(bench.ask(&mut one, "client kill laddr 127.0.0.1:6380"), ":1\r\n");
+    assert_eq!(bench.ask(&mut one, "client kill laddr 127.0.0.1:6381"), ":0\r\n");
+    assert_eq!(bench.ask(&mut one, "client kill 127.0.0.1:9"), "-ERR No such client\r\n");
+    assert_eq!(bench.ask(&mut one, "client kill type normal"), ":1\r\n");
+    bench.resp.close(two.1, &two.0.info, &mut bench.store);
+    assert_eq!(bench.ask(&mut one, "client kill id 2"), ":0\r\n");
+    let (reply, ending) = bench.send(&mut one, b"client kill 127.0.0.1:40000\r\n");
+    assert_eq!((reply.as_slice(), ending), (&b"+OK\r\n"[..], Some(Disconnect::Killed)));
+}
+
+#[test]
+fn a_closed_connection_watches_nothing() {
+    let (mut bench, mut client) = bench();
+    bench.ask(&mut client, "watch k k j");
+    assert_ne!(bench.store.version(b"k"), 0);
+    bench.resp.close(client.1, &client.0.info, &mut bench.store);
+    assert_eq!((bench.store.version(b"k"), bench.store.version(b"j")), (0, 0));
+}
+
+#[test]
+fn configuration_is_told_and_hardly_changed() {
+    let (mut bench, mut client) = bench();
+    let mut is = |line: &str, expected: &str| assert_eq!(bench.ask(&mut client, line), expected, "{line}");
+    is("config get save", "*2\r\n$4\r\nsave\r\n$0\r\n\r\n");
+    is("config get APPEND*", "*2\r\n$10\r\nappendonly\r\n$2\r\nno\r\n");
+    is("config get nothing", "*0\r\n");
+    is("config set save \"\" appendonly no", "+OK\r\n");
+    is("config set proto-max-bulk-len 1mb", "+OK\r\n");
+    is("config get proto-max-bulk-len", "*2\r\n$18\r\nproto-max-bulk-len\r\n$7\r\n1048576\r\n");
+    is(
+        "config set databases 16",
+        "-ERR CONFIG SET failed (possibly related to argument 'databases') - can't set immutable config\r\n",
+    );
+    is("config set nothing 1", "-ERR Unknown option or number of arguments for CONFIG SET - 'nothing'\r\n");
+    is(
+        "debug sleep 1",
+        "-ERR DEBUG command not allowed. If the enable-debug-command option is set to \"local\", you can run it from a local connection, otherwise you need to set this option in the configuration file, and then restart the server.\r\n",
+    );
+}
+
+#[test]
+fn information_is_told_by_section() {
+    let (mut bench, mut client) = bench();
+    let all = bench.ask(&mut client, "set k v ex 100\nget k\nget j\ninfo everything");
+    for field in [
+        "redis_version:7.2.0",
+        "connected_clients:1",
+        "keyspace_hits:1",
+        "keyspace_misses:1",
+        "cmdstat_get:calls=2,failed_calls=0",
+        "db0:keys=1,expires=1,avg_ttl=0",
+    ] {
+        assert!(all.contains(&format!("{field}\r\n")), "{field} in {all}");
+    }
+    let one = bench.ask(&mut client, "info clients");
+    assert!(one.contains("# Clients\r\n") && !one.contains("# Server"), "{one}");
+    bench.ask(&mut client, "hello 3");
+    assert!(bench.ask(&mut client, "info keyspace").starts_with('='));
+}
+
+#[test]
+fn a_refused_client_reads_why() {
+    let (bench, _) = bench();
+    let mut reply = Vec::new();
+    bench.resp.refuse(Disconnect::Refused, &mut reply);
+    assert_eq!(reply, b"-ERR max number of clients reached\r\n");
+    reply.clear();
+    bench.resp.refuse(Disconnect::Denied, &mut reply);
+    assert!(matches!(Reply::decode(&reply), Ok(Some((Reply::Error(text), _))) if text.starts_with(b"NOPERM ")));
+}
+
+#[test]
+fn full_memory_refuses_writes_and_lets_reads_go_on() {
+    let (mut bench, mut client) = bench();
+    bench.ask(&mut client, "set k v");
+    bench.store = Store::new(StoreOptions { max_memory: Some(1), ..StoreOptions::default() });
+    let oom = "-OOM command not allowed when used memory > 'maxmemory'.\r\n";
+    assert_eq!(bench.ask(&mut client, "set k vv\nget k"), format!("{oom}$-1\r\n"));
+}

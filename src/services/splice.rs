@@ -1,0 +1,124 @@
+//! TLS for a server that exists already: every byte goes on to it, and its every byte comes back.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use rustls::pki_types::ServerName;
+use rustls::{ClientConfig, HandshakeKind, ProtocolVersion};
+
+use crate::access::{Class, Rules};
+use crate::connection::{Dial, Exchange, PeerInfo, Service};
+use crate::metrics::Disconnect;
+use crate::net::{Address, Target};
+use crate::protocol::proxy::{self, ClientCertificate, Endpoints};
+use crate::timer::Now;
+use crate::tls;
+
+/// Links each client's connection to one of its own to the same server, and forwards bytes between the two.
+///
+/// All that is hard about it (back-pressure, half-close, the loss of one end) is what a link does for any service.
+pub struct Splice {
+    target: Target,
+    security: UpstreamSecurity,
+    /// Tell the server who its client is, by a PROXY protocol header.
+    announce: bool,
+    /// Who is let in; `None` for everybody that the listener accepts.
+    rules: Option<Rules>,
+}
+
+/// What a rule must grant, by name, to a client that is to be let in.
+const CONNECT: &str = "connect";
+
+/// How connections to the server are protected.
+#[derive(Clone)]
+pub enum UpstreamSecurity {
+    /// Not at all: the server is on this machine or behind a wall.
+    Plain,
+    /// By TLS, to a server of this name.
+    Tls(Arc<ClientConfig>, ServerName<'static>),
+}
+
+/// What is remembered of a client while its server is dialed: the addresses that were not tried yet. Empty for a
+/// connection to the server.
+pub struct Untried(VecDeque<Address>);
+
+impl Splice {
+    /// Forwards everything to `target`; with `announce`, behind a PROXY protocol header of version 2.
+    #[must_use]
+    pub fn new(target: Target, security: UpstreamSecurity, announce: bool) -> Self {
+        Self { target, security, announce, rules: None }
+    }
+
+    /// Lets in only clients whose identity is granted `connect` by name.
+    #[must_use]
+    pub fn with_rules(self, rules: Rules) -> Self {
+        Self { rules: Some(rules), ..self }
+    }
+
+    fn admits(&self, client: &PeerInfo) -> bool {
+        let Some(rules) = &self.rules else { return true };
+        let grant = client.identity.as_ref().and_then(|identity| rules.grant(identity));
+        grant.is_some_and(|grant| grant.allows(Class::Server, CONNECT, None))
+    }
+
+    /// Dials the next address. Returns why the client's connection ends if there is none.
+    fn dial(&mut self, untried: &mut Untried, exchange: &mut Exchange<'_>) -> Option<Disconnect> {
+        let Some(address) = untried.0.pop_front() else {
+            self.target.refresh();
+            return Some(Disconnect::Upstream);
+        };
+        let session = match &self.security {
+            UpstreamSecurity::Plain => Ok(tls::Session::plain()),
+            UpstreamSecurity::Tls(config, name) => tls::Session::client(Arc::clone(config), name.clone()),
+        };
+        let Ok(session) = session else { return Some(Disconnect::Upstream) };
+        let preface = if self.announce { header(exchange.peer) } else { Vec::new() };
+        exchange.dial(Dial { address, session, preface });
+        None
+    }
+}
+
+impl Service for Splice {
+    type Session = Untried;
+
+    fn open(&mut self, peer: &PeerInfo, _now: Now) -> Untried {
+        let addresses = if peer.is_dialed() { Vec::new() } else { self.target.addresses() };
+        Untried(addresses.into())
+    }
+
+    fn greet(&mut self, untried: &mut Untried, exchange: &mut Exchange<'_>) {
+        if exchange.peer.is_dialed() {
+            return;
+        }
+        let refusal = if self.admits(exchange.peer) { self.dial(untried, exchange) } else { Some(Disconnect::Denied) };
+        if let Some(reason) = refusal {
+            exchange.disconnect(exchange.peer.id, reason);
+        }
+    }
+
+    fn serve(&mut self, _: &mut Untried, input: &[u8], exchange: &mut Exchange<'_>) -> Result<usize, Disconnect> {
+        Ok(exchange.forward(input))
+    }
+
+    fn unreachable(&mut self, untried: &mut Untried, exchange: &mut Exchange<'_>) -> Option<Disconnect> {
+        self.dial(untried, exchange)
+    }
+}
+
+/// What the server is told about its client.
+fn header(client: &PeerInfo) -> Vec<u8> {
+    let identity = client.identity.as_deref();
+    let resumed = client.agreement.is_some_and(|agreement| agreement.kind == HandshakeKind::Resumed);
+    let facts = client.agreement.map(|agreement| proxy::Tls {
+        version: if agreement.version == ProtocolVersion::TLSv1_3 { "TLSv1.3" } else { "TLSv1.2" },
+        certificate: match identity {
+            None => ClientCertificate::None,
+            Some(_) if resumed => ClientCertificate::Resumed,
+            Some(_) => ClientCertificate::Shown,
+        },
+        common_name: identity.and_then(|identity| identity.common_name.as_deref()),
+    });
+    let mut header = Vec::new();
+    proxy::encode(&Endpoints { source: client.address, destination: client.local }, facts.as_ref(), &mut header);
+    header
+}

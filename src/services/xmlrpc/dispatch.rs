@@ -1,0 +1,227 @@
+//! Calls on the store.
+
+use super::Faults;
+use super::failure::Failure;
+use super::methods::{Action, METHODS, Method, OnAll, OnKey};
+use crate::store::Store;
+use crate::timer::Now;
+use crate::value::Value;
+use crate::value::is_xml_text;
+
+/// Bounds on what one request may cost.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct CallLimits {
+    /// Calls in one `system.multicall`. A thousand keep a batch useful and the loop's turn short.
+    pub(super) calls: usize,
+    /// Keys that `keys` returns: some 10 ms of work and 6 MB of XML.
+    pub(super) keys: usize,
+    /// Values in one reply, in bytes of their XML at the least. As large as a request may be by default, and a bound
+    /// on what a `system.multicall` of small calls for large values can cost.
+    pub(super) reply_bytes: usize,
+}
+
+impl Default for CallLimits {
+    fn default() -> Self {
+        Self { calls: 1000, keys: 100_000, reply_bytes: 64 << 20 }
+    }
+}
+
+/// The least that a value's tags cost: `<value><int></int></value>`.
+const VALUE_OVERHEAD: usize = 26;
+/// Keys visited between two looks at the limits.
+const SCAN_STEP: usize = 1024;
+
+/// Executes the calls of one request.
+pub(super) struct Dispatcher<'a> {
+    store: &'a mut Store,
+    now: Now,
+    faults: Faults,
+    pub(super) limits: CallLimits,
+    /// Bytes of values that the reply holds so far, those included that did not fit.
+    spent: usize,
+    in_multicall: bool,
+}
+
+impl<'a> Dispatcher<'a> {
+    pub(super) fn new(store: &'a mut Store, now: Now, faults: Faults) -> Self {
+        Self { store, now, faults, limits: CallLimits::default(), spent: 0, in_multicall: false }
+    }
+
+    /// Makes one call. Every call passes here, those inside of `system.multicall` too: this is where the method and
+    /// the key it touches are known and nothing has been done yet.
+    pub(super) fn call(&mut self, name: String, params: Vec<Value>) -> Result<Value, Failure> {
+        let Some(method) = Method::named(&name) else { return Err(Failure::UnknownMethod(name)) };
+        if params.len() != method.params.len() {
+            return Err(Failure::Arity { method, given: params.len() });
+        }
+        let mut params = params.into_iter();
+        // The number of parameters is right, so there is a first one wherever it is used.
+        let mut next = || params.next().unwrap_or(Value::Nil);
+        match method.action {
+            Action::OnKey(action) => self.call_on_key(action, &Key::new(next())?, &next()),
+            Action::OnAll(action) => self.call_on_all(action, next()),
+        }
+    }
+
+    fn call_on_key(&mut self, action: OnKey, key: &Key, value: &Value) -> Result<Value, Failure> {
+        let missing = || Failure::MissingKey(key.0.clone());
+        match action {
+            OnKey::Get => {
+                let value = self.store.value(key.bytes(), self.now).ok_or_else(missing)?;
+                self.spend(weight(&value))?;
+                Ok(value)
+            }
+            OnKey::Set => {
+                self.store.set_value(key.bytes(), value, self.now)?;
+                Ok(Value::Nil)
+            }
+            OnKey::Delete if self.store.remove(key.bytes(), self.now) => Ok(Value::Nil),
+            OnKey::Delete => Err(missing()),
+            OnKey::Exists => Ok(Value::Boolean(self.store.contains(key.bytes(), self.now))),
+        }
+    }
+
+    fn call_on_all(&mut self, action: OnAll, argument: Value) -> Result<Value, Failure> {
+        match action {
+            OnAll::Keys => self.keys(),
+            OnAll::ListMethods => {
+                Ok(Value::Array(METHODS.iter().map(|method| Value::String(method.name.to_owned())).collect()))
+            }
+            OnAll::MethodHelp => named(argument).map(|method| Value::String(method.help())),
+            OnAll::MethodSignature => named(argument).map(Method::signatures),
+            OnAll::Multicall => self.multicall(argument),
+            OnAll::Capabilities => Ok(capabilities(self.faults)),
+        }
+    }
+
+    fn keys(&mut self) -> Result<Value, Failure> {
+        let (mut keys, mut cursor) = (Vec::new(), 0);
+        loop {
+            let (first, now) = (keys.len(), self.now);
+            cursor = self.store.scan(cursor, SCAN_STEP, now, &mut |key, _| keys.push(key_value(key)));
+            self.spend(keys.iter().skip(first).map(weight).sum())?;
+            if keys.len() > self.limits.keys {
+                return Err(Failure::TooManyKeys(self.limits.keys));
+            }
+            if cursor == 0 {
+                return Ok(Value::Array(keys));
+            }
+        }
+    }
+
+    fn multicall(&mut self, calls: Value) -> Result<Value, Failure> {
+        let Value::Array(calls) = calls else {
+            return Err(Failure::Argument("system.multicall takes an array of structs"));
+        };
+        if self.in_multicall {
+            return Err(Failure::RecursiveMulticall);
+        }
+        if calls.len() > self.limits.calls {
+            return Err(Failure::TooManyCalls(self.limits.calls));
+        }
+        self.in_multicall = true;
+        let results = calls.into_iter().map(|call| match self.inner_call(call) {
+            Ok(value) => Value::Array(vec![value]),
+            Err(failure) => failure.fault(self.faults).into_value(),
+        });
+        Ok(Value::Array(results.collect()))
+    }
+
+    fn inner_call(&mut self, call: Value) -> Result<Value, Failure> {
+        const SHAPE: Failure = Failure::Argument("a call is a struct of a string methodName and an array params");
+        // A call that cannot be answered must not be made: it may write.
+        self.spend(0)?;
+        let Value::Struct(members) = call else { return Err(SHAPE) };
+        let (mut method, mut arguments) = (None, None);
+        for member in members {
+            match member {
+                (name, Value::String(text)) if name == "methodName" => method = Some(text),
+                (name, Value::Array(values)) if name == "params" => arguments = Some(values),
+                _ => {}
+            }
+        }
+        let (Some(method), Some(arguments)) = (method, arguments) else { return Err(SHAPE) };
+        self.call(method, arguments)
+    }
+
+    fn spend(&mut self, bytes: usize) -> Result<(), Failure> {
+        self.spent = self.spent.saturating_add(bytes);
+        let most = self.limits.reply_bytes;
+        if self.spent > most { Err(Failure::ReplyTooLarge(most)) } else { Ok(()) }
+    }
+}
+
+/// A key as it was sent.
+struct Key(Value);
+
+impl Key {
+    fn new(value: Value) -> Result<Self, Failure> {
+        Err(Failure::KeyType(match value {
+            Value::String(_) | Value::Base64(_) => return Ok(Self(value)),
+            Value::Nil => "nil",
+            Value::Int(_) => "int",
+            Value::I8(_) => "i8",
+            Value::Boolean(_) => "boolean",
+            Value::Double(_) => "double",
+            Value::DateTime(_) => "dateTime.iso8601",
+            Value::Array(_) => "array",
+            Value::Struct(_) => "struct",
+        }))
+    }
+
+    /// As the store knows it.
+    fn bytes(&self) -> &[u8] {
+        match &self.0 {
+            Value::String(text) => text.as_bytes(),
+            Value::Base64(bytes) => bytes,
+            _ => &[],
+        }
+    }
+}
+
+/// A key that XML can carry is a string, any other base64; both name it when they come back.
+fn key_value(key: &[u8]) -> Value {
+    match std::str::from_utf8(key) {
+        Ok(text) if is_xml_text(text) => Value::String(text.to_owned()),
+        _ => Value::Base64(key.to_vec()),
+    }
+}
+
+/// Bytes that a value takes in a reply, at the least. Recursion is as deep as the parser let values be.
+fn weight(value: &Value) -> usize {
+    let content = match value {
+        Value::String(text) | Value::DateTime(text) => text.len(),
+        Value::Base64(bytes) => bytes.len() / 3 * 4,
+        Value::Array(values) => values.iter().map(weight).sum(),
+        Value::Struct(members) => members.iter().map(|(name, value)| name.len() + weight(value)).sum(),
+        Value::Nil | Value::Int(_) | Value::I8(_) | Value::Boolean(_) | Value::Double(_) => 0,
+    };
+    VALUE_OVERHEAD + content
+}
+
+fn named(argument: Value) -> Result<&'static Method, Failure> {
+    let Value::String(name) = argument else { return Err(Failure::Argument("a method name is a string")) };
+    Method::named(&name).ok_or(Failure::UnknownMethod(name))
+}
+
+/// What `system.getCapabilities` answers: names and addresses as other servers give them.
+fn capabilities(faults: Faults) -> Value {
+    let capability = |name: &str, url: &str, version| {
+        let about = vec![
+            ("specUrl".to_owned(), Value::String(url.to_owned())),
+            ("specVersion".to_owned(), Value::Int(version)),
+        ];
+        (name.to_owned(), Value::Struct(about))
+    };
+    let mut capabilities = vec![
+        capability("xmlrpc", "http://www.xmlrpc.com/spec", 1),
+        capability("introspection", "http://phpxmlrpc.sourceforge.net/doc-2/ch10.html", 2),
+        capability("system.multicall", "http://www.xmlrpc.com/discuss/msgReader$1208", 1),
+        capability("nil", "http://www.ontosys.com/xml-rpc/extensions.php", 20_010_518),
+    ];
+    if faults == Faults::Standard {
+        let url = "http://xmlrpc-epi.sourceforge.net/specs/rfc.fault_codes.php";
+        capabilities.push(capability("faults_interop", url, 20_010_516));
+    }
+    Value::Struct(capabilities)
+}

@@ -1,0 +1,204 @@
+//! What can be called: one table that dispatch, help and signatures all read.
+
+use crate::value::Value;
+
+/// What a method does to the store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Access {
+    Read,
+    Write,
+    /// Nothing: it is about the service itself.
+    System,
+}
+
+/// Which code runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Action {
+    /// It touches one key, which is its first parameter.
+    OnKey(OnKey),
+    /// It touches no key in particular.
+    OnAll(OnAll),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum OnKey {
+    Get,
+    Set,
+    Delete,
+    Exists,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum OnAll {
+    Keys,
+    ListMethods,
+    MethodHelp,
+    MethodSignature,
+    Multicall,
+    Capabilities,
+}
+
+/// The types a parameter or a result may have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Types {
+    Any,
+    Key,
+    Nil,
+    Boolean,
+    String,
+    Array,
+    Struct,
+}
+
+impl Types {
+    fn names(self) -> &'static [&'static str] {
+        match self {
+            Self::Any => {
+                &["string", "int", "i8", "boolean", "double", "base64", "dateTime.iso8601", "array", "struct", "nil"]
+            }
+            Self::Key => &["string", "base64"],
+            Self::Nil => &["nil"],
+            Self::Boolean => &["boolean"],
+            Self::String => &["string"],
+            Self::Array => &["array"],
+            Self::Struct => &["struct"],
+        }
+    }
+}
+
+/// One parameter.
+#[derive(Debug, PartialEq)]
+pub(super) struct Param {
+    pub(super) name: &'static str,
+    pub(super) types: Types,
+}
+
+/// One method.
+#[derive(Debug, PartialEq)]
+pub(super) struct Method {
+    pub(super) name: &'static str,
+    pub(super) action: Action,
+    pub(super) access: Access,
+    pub(super) returns: Types,
+    pub(super) params: &'static [Param],
+    pub(super) help: &'static str,
+}
+
+const KEY: Param = Param { name: "name", types: Types::Key };
+const METHOD_NAME: Param = Param { name: "method_name", types: Types::String };
+
+/// Every method, in the order of `system.listMethods`, which is that of their names as in Python's server.
+pub(super) static METHODS: [Method; 10] = [
+    Method {
+        name: "delete",
+        action: Action::OnKey(OnKey::Delete),
+        access: Access::Write,
+        returns: Types::Nil,
+        params: &[KEY],
+        help: "Removes the key. A missing key is a fault.",
+    },
+    Method {
+        name: "exists",
+        action: Action::OnKey(OnKey::Exists),
+        access: Access::Read,
+        returns: Types::Boolean,
+        params: &[KEY],
+        help: "Whether the key exists.",
+    },
+    Method {
+        name: "get",
+        action: Action::OnKey(OnKey::Get),
+        access: Access::Read,
+        returns: Types::Any,
+        params: &[KEY],
+        help: "The value under the key, with the type it was set with. A missing key is a fault.",
+    },
+    Method {
+        name: "keys",
+        action: Action::OnAll(OnAll::Keys),
+        access: Access::Read,
+        returns: Types::Array,
+        params: &[],
+        help: "All keys, in no particular order; base64 where a key is not text. Refused when they are very many.",
+    },
+    Method {
+        name: "set",
+        action: Action::OnKey(OnKey::Set),
+        access: Access::Write,
+        returns: Types::Nil,
+        params: &[KEY, Param { name: "value", types: Types::Any }],
+        help: "Puts a value of any type under the key.",
+    },
+    Method {
+        name: "system.getCapabilities",
+        action: Action::OnAll(OnAll::Capabilities),
+        access: Access::System,
+        returns: Types::Struct,
+        params: &[],
+        help: "The specifications this server follows: each one's name with specUrl and specVersion.",
+    },
+    Method {
+        name: "system.listMethods",
+        action: Action::OnAll(OnAll::ListMethods),
+        access: Access::System,
+        returns: Types::Array,
+        params: &[],
+        help: "The names of all methods.",
+    },
+    Method {
+        name: "system.methodHelp",
+        action: Action::OnAll(OnAll::MethodHelp),
+        access: Access::System,
+        returns: Types::String,
+        params: &[METHOD_NAME],
+        help: "What a method does.",
+    },
+    Method {
+        name: "system.methodSignature",
+        action: Action::OnAll(OnAll::MethodSignature),
+        access: Access::System,
+        returns: Types::Array,
+        params: &[METHOD_NAME],
+        help: "An array of the signatures of a method, each an array of type names, the result's first.",
+    },
+    Method {
+        name: "system.multicall",
+        action: Action::OnAll(OnAll::Multicall),
+        access: Access::System,
+        returns: Types::Array,
+        params: &[Param { name: "call_list", types: Types::Array }],
+        help: "Makes each call of an array of {methodName, params}. Each result is an array of one value, or a fault.",
+    },
+];
+
+impl Method {
+    /// The method called `name`. Only what the table lists can be called.
+    pub(super) fn named(name: &str) -> Option<&'static Self> {
+        METHODS.iter().find(|method| method.name == name)
+    }
+
+    /// What `system.methodHelp` answers.
+    pub(super) fn help(&self) -> String {
+        let params: Vec<&str> = self.params.iter().map(|param| param.name).collect();
+        let access = match self.access {
+            Access::Read => " Reads the store.",
+            Access::Write => " Writes the store.",
+            Access::System => "",
+        };
+        format!("{}({})\n{}{access}", self.name, params.join(", "), self.help)
+    }
+
+    /// Every combination of the types of the result and of the parameters.
+    pub(super) fn signatures(&self) -> Value {
+        let mut signatures = vec![Vec::new()];
+        for types in std::iter::once(self.returns).chain(self.params.iter().map(|param| param.types)) {
+            let extended = |signature: &Vec<&'static str>, name| [signature.as_slice(), &[name]].concat();
+            signatures = signatures
+                .iter()
+                .flat_map(|signature| types.names().iter().map(move |name| extended(signature, *name)))
+                .collect();
+        }
+        let text = |name: &str| Value::String(name.to_owned());
+        Value::Array(signatures.iter().map(|names| Value::Array(names.iter().copied().map(text).collect())).collect())
+    }
+}

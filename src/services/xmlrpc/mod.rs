@@ -1,0 +1,213 @@
+//! The recipe's key/value server: XML-RPC in HTTP over a store.
+
+mod dispatch;
+mod failure;
+mod methods;
+mod python;
+#[cfg(test)]
+mod tests;
+
+use crate::connection::Exchange;
+use crate::limits::Limits;
+use crate::metrics::Disconnect;
+use crate::protocol::http::{
+    Bounds, CONTINUE, DateCache, HttpError, Method, Persistence, Progress, Reply, Request, RequestDecoder, Status,
+};
+use crate::protocol::xmlrpc;
+use crate::store::Store;
+use crate::timer::Now;
+use dispatch::Dispatcher;
+
+/// The paths at which calls are taken, as in Python's server.
+const PATHS: [&str; 2] = ["/", "/RPC2"];
+
+const USAGE: &[u8] =
+    b"This is an XML-RPC endpoint: calls are POST requests to / or /RPC2. From Python, for example:\n\n    \
+from xmlrpc.client import ServerProxy\n    \
+print(ServerProxy('https://HOST:PORT', allow_none=True).system.listMethods())\n";
+
+/// A client that is turned away does well to wait a second.
+const RETRY: &str = "Retry-After: 1\r\n";
+
+/// A scratch buffer that one large reply has grown beyond this is given back.
+const SCRATCH_KEPT: usize = 64 << 10;
+
+/// Whose fault codes and texts are sent.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Faults {
+    /// Those of Python's `SimpleXMLRPCServer`, which clients of the recipe know: code 1 and the exception.
+    #[default]
+    Python,
+    /// Those of the fault code interoperability specification of 2001: -32601 for an unknown method, and so on.
+    Standard,
+}
+
+/// How the service is set up.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct XmlRpcOptions {
+    /// Whose fault codes and texts are sent (`--faults`).
+    pub faults: Faults,
+}
+
+/// The service: what all its connections share.
+#[derive(Debug, Default)]
+pub struct XmlRpc {
+    options: XmlRpcOptions,
+    /// The body of the reply being made, kept so that its memory is.
+    body: Vec<u8>,
+    date: DateCache,
+}
+
+/// What one connection remembers between calls.
+#[derive(Debug, Default)]
+pub struct XmlRpcSession {
+    decoder: RequestDecoder,
+}
+
+/// What became of the front of the input.
+#[derive(Debug, PartialEq, Eq)]
+enum Step {
+    Incomplete,
+    Answered { used: usize, close: bool },
+    Refused(Disconnect),
+}
+
+impl XmlRpc {
+    /// A service set up so.
+    #[must_use]
+    pub fn new(options: XmlRpcOptions) -> Self {
+        Self { options, ..Self::default() }
+    }
+
+    /// Answers the request at the front of `input`; see [`Service::serve`](crate::connection::Service::serve).
+    ///
+    /// # Errors
+    ///
+    /// The connection ends: the client asked for it, or its bytes were refused with the reply that tells why.
+    pub fn serve(
+        &mut self,
+        session: &mut XmlRpcSession,
+        store: &mut Store,
+        input: &[u8],
+        exchange: &mut Exchange<'_>,
+    ) -> Result<usize, Disconnect> {
+        let (limits, now) = (exchange.limits, exchange.now);
+        match self.step(session, store, input, limits, now, exchange.reply()) {
+            Step::Incomplete => Ok(0),
+            Step::Answered { used, close } => {
+                exchange.metrics.requests += 1;
+                if close { Err(Disconnect::Finished) } else { Ok(used) }
+            }
+            Step::Refused(reason) => Err(reason),
+        }
+    }
+
+    /// The client sends no more; `rest` is the request it left unfinished.
+    pub fn end_of_input(&mut self, rest: &[u8], exchange: &mut Exchange<'_>) -> Option<Disconnect> {
+        if RequestDecoder::is_between_requests(rest) {
+            return None;
+        }
+        let date = self.date.text(exchange.now.unix_seconds());
+        append_error(HttpError::Malformed("the request is cut off"), Some(date), exchange.reply());
+        Some(Disconnect::CutOff)
+    }
+
+    /// Appends what a client reads that is turned away for `reason` without being served.
+    pub fn refuse(reason: Disconnect, out: &mut Vec<u8>) {
+        let (status, fields, body) = match reason {
+            Disconnect::Denied => (Status::FORBIDDEN, "", "No rule lets this identity in.\n"),
+            Disconnect::Refused => (Status::SERVICE_UNAVAILABLE, RETRY, "The server has too many connections.\n"),
+            _ => (Status::SERVICE_UNAVAILABLE, RETRY, "The server cannot serve this connection now.\n"),
+        };
+        let persistence = Persistence::Close;
+        Reply { status, fields, persistence, ..plain(body.as_bytes(), None) }.append(out);
+    }
+
+    fn step(
+        &mut self,
+        session: &mut XmlRpcSession,
+        store: &mut Store,
+        input: &[u8],
+        limits: &Limits,
+        now: Now,
+        out: &mut Vec<u8>,
+    ) -> Step {
+        let bounds = Bounds { message: limits.request_bytes, ..Bounds::default() };
+        match session.decoder.decode(input, &bounds) {
+            Ok(Progress::Incomplete) => Step::Incomplete,
+            Ok(Progress::Continue) => {
+                out.extend_from_slice(CONTINUE);
+                Step::Incomplete
+            }
+            Ok(Progress::Complete(request)) => {
+                self.answer(&request, store, now, out);
+                Step::Answered { used: request.used, close: request.persistence == Persistence::Close }
+            }
+            Err(error) => {
+                append_error(error, Some(self.date.text(now.unix_seconds())), out);
+                Step::Refused(if error.is_too_large() { Disconnect::TooLarge } else { Disconnect::Malformed })
+            }
+        }
+    }
+
+    fn answer(&mut self, request: &Request<'_>, store: &mut Store, now: Now, out: &mut Vec<u8>) {
+        let here = PATHS.contains(&request.target);
+        let is_call = here && request.method == Method::Post;
+        if is_call {
+            self.call(&request.body, store, now);
+        }
+        let date = Some(self.date.text(now.unix_seconds()));
+        let reply = match request.method {
+            Method::Post if here => Reply { content_type: "text/xml", ..plain(&self.body, date) },
+            Method::Options if here || request.target == "*" => {
+                Reply { status: Status::NO_CONTENT, fields: "Allow: POST\r\n", ..plain(b"", date) }
+            }
+            _ if here => Reply { status: Status::METHOD_NOT_ALLOWED, fields: "Allow: POST\r\n", ..plain(USAGE, date) },
+            _ => Reply { status: Status::NOT_FOUND, ..plain(b"No such page. Calls are taken at / and /RPC2.\n", date) },
+        };
+        Reply {
+            persistence: request.persistence,
+            accepts_gzip: request.accepts_gzip,
+            head_only: request.method == Method::Head,
+            ..reply
+        }
+        .append(out);
+        if self.body.capacity() > SCRATCH_KEPT {
+            self.body = Vec::new();
+        }
+    }
+
+    /// Makes the call in `document` and leaves the response in `self.body`.
+    fn call(&mut self, document: &[u8], store: &mut Store, now: Now) {
+        let faults = self.options.faults;
+        let parsed = xmlrpc::parse_call(document, &xmlrpc::Bounds::default()).map_err(Into::into);
+        let result = parsed.and_then(|(method, params)| Dispatcher::new(store, now, faults).call(method, params));
+        self.body.clear();
+        match result {
+            Ok(value) => xmlrpc::append_response(&mut self.body, &value),
+            Err(failure) => xmlrpc::append_fault(&mut self.body, &failure.fault(faults)),
+        }
+    }
+}
+
+/// A reply of plain text, to be varied from.
+fn plain<'a>(body: &'a [u8], date: Option<&'a [u8]>) -> Reply<'a> {
+    Reply {
+        status: Status::OK,
+        content_type: "text/plain; charset=utf-8",
+        body,
+        fields: "",
+        persistence: Persistence::Open,
+        accepts_gzip: false,
+        head_only: false,
+        date,
+    }
+}
+
+fn append_error(error: HttpError, date: Option<&[u8]>, out: &mut Vec<u8>) {
+    let body = format!("{error}\n");
+    // RFC 9110 section 15.5.16: a 415 for a content coding says which are fine.
+    let fields = if error == HttpError::ContentCoding { "Accept-Encoding: gzip\r\n" } else { "" };
+    let persistence = Persistence::Close;
+    Reply { status: error.status(), fields, persistence, ..plain(body.as_bytes(), date) }.append(out);
+}

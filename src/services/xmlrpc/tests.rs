@@ -1,0 +1,367 @@
+//! Requests as bytes, replies as bytes, and the texts that clients of Python's server match.
+
+use std::time::Instant;
+
+use super::*;
+use crate::protocol::http::{ResponseDecoder, append_post};
+use crate::protocol::xmlrpc::{Fault, append_call, parse_response};
+use crate::store::{Expiry, Kind, StoreOptions};
+use crate::value::Value;
+
+struct Bench {
+    service: XmlRpc,
+    store: Store,
+    now: Now,
+}
+
+#[expect(clippy::disallowed_methods, reason = "a test needs some instant to count from")]
+fn bench(faults: Faults) -> Bench {
+    Bench {
+        service: XmlRpc::new(XmlRpcOptions { faults }),
+        store: Store::new(StoreOptions::default()),
+        now: Now { instant: Instant::now(), unix_ms: 784_111_777_000 },
+    }
+}
+
+fn text(text: &str) -> Value {
+    Value::String(text.to_owned())
+}
+
+const NIL: Result<Value, Fault> = Ok(Value::Nil);
+
+impl Bench {
+    /// All replies to `input`, and how the connection ends if it does.
+    fn serve(&mut self, mut input: &[u8], limits: &Limits) -> (Vec<u8>, Option<Disconnect>) {
+        let (mut session, mut out) = (XmlRpcSession::default(), Vec::new());
+        loop {
+            match self.service.step(&mut session, &mut self.store, input, limits, self.now, &mut out) {
+                Step::Incomplete => return (out, None),
+                Step::Answered { close: true, .. } => return (out, Some(Disconnect::Finished)),
+                Step::Answered { used, .. } => input = input.get(used..).unwrap_or_default(),
+                Step::Refused(reason) => return (out, Some(reason)),
+            }
+        }
+    }
+
+    fn text(&mut self, input: &str) -> (String, Option<Disconnect>) {
+        let (out, end) = self.serve(input.as_bytes(), &Limits::default());
+        (String::from_utf8(out).expect("text"), end)
+    }
+
+    fn post(&mut self, document: &[u8]) -> Result<Value, Fault> {
+        let mut request = Vec::new();
+        append_post(&mut request, "localhost", "/RPC2", document);
+        let (reply, end) = self.serve(&request, &Limits::default());
+        assert_eq!(end, None);
+        let response = ResponseDecoder::default().decode(&reply, true, &Bounds::default());
+        let response = response.expect("HTTP").expect("complete");
+        assert_eq!((response.status, response.used), (200, reply.len()));
+        parse_response(&response.body, &xmlrpc::Bounds::default()).expect("XML-RPC")
+    }
+
+    fn call(&mut self, method: &str, params: &[Value]) -> Result<Value, Fault> {
+        let mut document = Vec::new();
+        append_call(&mut document, method, params);
+        self.post(&document)
+    }
+
+    fn fault(&mut self, method: &str, params: &[Value]) -> (i32, String) {
+        let fault = self.call(method, params).expect_err("a fault");
+        (fault.code, fault.text)
+    }
+}
+
+#[test]
+fn the_recipe() {
+    let mut bench = bench(Faults::Python);
+    let list = Value::Array(vec![Value::Int(1), Value::Int(2), Value::Int(3)]);
+    assert_eq!(bench.call("set", &[text("foo"), text("bar")]), NIL);
+    assert_eq!(bench.call("set", &[text("spam"), list.clone()]), NIL);
+    let Ok(Value::Array(keys)) = bench.call("keys", &[]) else { panic!("keys is an array") };
+    assert!(keys.len() == 2 && keys.contains(&text("foo")) && keys.contains(&text("spam")));
+    assert_eq!(bench.call("get", &[text("foo")]), Ok(text("bar")));
+    assert_eq!(bench.call("get", &[text("spam")]), Ok(list));
+    assert_eq!(bench.call("delete", &[text("spam")]), NIL);
+    assert_eq!(bench.call("exists", &[text("spam")]), Ok(Value::Boolean(false)));
+    assert_eq!(bench.call("exists", &[text("foo")]), Ok(Value::Boolean(true)));
+}
+
+#[test]
+fn keys_are_bytes_and_come_back_as_text_where_they_can() {
+    let mut bench = bench(Faults::Python);
+    let binary = Value::Base64(vec![0, 255]);
+    assert_eq!(bench.call("set", &[binary.clone(), Value::I8(1)]), NIL);
+    assert_eq!(bench.call("get", std::slice::from_ref(&binary)), Ok(Value::I8(1)));
+    assert_eq!(bench.call("keys", &[]), Ok(Value::Array(vec![binary])));
+    assert_eq!(bench.call("set", &[text("a\u{e9}"), Value::Nil]), NIL);
+    assert_eq!(bench.call("get", &[Value::Base64("a\u{e9}".into())]), Ok(Value::Nil));
+}
+
+#[test]
+fn bytes_that_xml_cannot_carry_are_base64() {
+    let mut bench = bench(Faults::Python);
+    for (data, expected) in
+        [(&b"plain"[..], text("plain")), (b"a\0", Value::Base64(b"a\0".to_vec())), (b"\xff", Value::Base64(vec![255]))]
+    {
+        bench.store.set(b"k", Kind::Bytes, data, Expiry::Never, bench.now).expect("room");
+        assert_eq!(bench.call("get", &[text("k")]), Ok(expected));
+    }
+}
+
+#[test]
+fn faults_have_pythons_text() {
+    let mut bench = bench(Faults::Python);
+    for (method, params, expected) in [
+        ("get", vec![text("zz")], "<class 'KeyError'>:'zz'"),
+        ("delete", vec![text("it's")], "<class 'KeyError'>:\"it's\""),
+        ("get", vec![Value::Base64(vec![b'z', 255])], "<class 'KeyError'>:b'z\\xff'"),
+        ("nope", vec![], "<class 'Exception'>:method \"nope\" is not supported"),
+        ("__class__", vec![], "<class 'Exception'>:method \"__class__\" is not supported"),
+        ("get", vec![], "<class 'TypeError'>:get() missing 1 required positional argument: 'name'"),
+        ("set", vec![], "<class 'TypeError'>:set() missing 2 required positional arguments: 'name' and 'value'"),
+        ("set", vec![text("a")], "<class 'TypeError'>:set() missing 1 required positional argument: 'value'"),
+        ("get", vec![Value::Nil; 2], "<class 'TypeError'>:get() takes 1 positional argument but 2 were given"),
+        ("set", vec![Value::Nil; 3], "<class 'TypeError'>:set() takes 2 positional arguments but 3 were given"),
+        ("keys", vec![Value::Nil], "<class 'TypeError'>:keys() takes 0 positional arguments but 1 was given"),
+        ("get", vec![Value::Int(5)], "<class 'TypeError'>:a key is a string or base64, not int"),
+        ("system.methodHelp", vec![text("nope")], "<class 'Exception'>:method \"nope\" is not supported"),
+    ] {
+        assert_eq!(bench.fault(method, &params), (1, expected.to_owned()), "{method}");
+    }
+    for (document, expected) in [
+        ("", "<class 'xml.parsers.expat.ExpatError'>:no element found: line 1, column 0"),
+        ("hello", "<class 'xml.parsers.expat.ExpatError'>:syntax error: line 1, column 0"),
+        ("<methodCall/>", "<class 'xmlrpc.client.ResponseError'>:<methodName> is missing"),
+        ("<?xml version='1.0' encoding='klingon'?><a/>", "<class 'LookupError'>:unknown encoding: klingon"),
+    ] {
+        let fault = bench.post(document.as_bytes()).expect_err("a fault");
+        assert_eq!((fault.code, fault.text.as_str()), (1, expected), "{document}");
+    }
+}
+
+#[test]
+fn faults_have_standard_codes_when_asked() {
+    let mut bench = bench(Faults::Standard);
+    assert_eq!(bench.fault("get", &[text("zz")]), (-32500, "no such key: 'zz'".to_owned()));
+    assert_eq!(bench.fault("nope", &[]).0, -32601);
+    assert_eq!(bench.fault("get", &[]).0, -32602);
+    assert_eq!(bench.fault("get", &[Value::Nil]).0, -32602);
+    for (document, code) in [
+        (&b"<methodCall>"[..], -32700),
+        (b"<!DOCTYPE a><methodCall/>", -32700),
+        (b"<?xml version='1.0' encoding='klingon'?><a/>", -32701),
+        (b"<methodCall>\x01", -32702),
+        (b"<methodCall/>", -32600),
+    ] {
+        assert_eq!(bench.post(document).expect_err("a fault").code, code, "{}", document.escape_ascii());
+    }
+    let Ok(Value::Struct(capabilities)) = bench.call("system.getCapabilities", &[]) else { panic!("a struct") };
+    assert!(capabilities.iter().any(|(name, _)| name == "faults_interop"));
+}
+
+#[test]
+fn methods_describe_themselves() {
+    let mut bench = bench(Faults::Python);
+    let Ok(Value::Array(names)) = bench.call("system.listMethods", &[]) else { panic!("an array") };
+    assert!(names.contains(&text("get")) && names.contains(&text("system.multicall")));
+    for name in names {
+        let Ok(Value::String(help)) = bench.call("system.methodHelp", std::slice::from_ref(&name)) else {
+            panic!("help is a string")
+        };
+        assert!(help.len() > 10, "{help}");
+        let Ok(Value::Array(signatures)) = bench.call("system.methodSignature", &[name]) else { panic!("an array") };
+        assert!(!signatures.is_empty());
+    }
+    let exists = Ok(Value::Array(vec![
+        Value::Array(vec![text("boolean"), text("string")]),
+        Value::Array(vec![text("boolean"), text("base64")]),
+    ]));
+    assert_eq!(bench.call("system.methodSignature", &[text("exists")]), exists);
+}
+
+fn inner(method: &str, params: Vec<Value>) -> Value {
+    Value::Struct(vec![("methodName".into(), text(method)), ("params".into(), Value::Array(params))])
+}
+
+#[test]
+fn multicall_answers_each_call() {
+    let mut bench = bench(Faults::Python);
+    let calls = Value::Array(vec![
+        inner("set", vec![text("k"), Value::Int(7)]),
+        inner("get", vec![text("k")]),
+        inner("get", vec![text("zz")]),
+        inner("system.multicall", vec![Value::Array(vec![])]),
+        Value::Int(1),
+        Value::Struct(vec![("methodName".into(), text("get"))]),
+    ]);
+    let Ok(Value::Array(results)) = bench.call("system.multicall", &[calls]) else { panic!("an array") };
+    let fault = |value: &Value| match value {
+        Value::Struct(members) => members.last().map(|(_, text)| text.clone()),
+        _ => None,
+    };
+    assert_eq!(results[0], Value::Array(vec![Value::Nil]));
+    assert_eq!(results[1], Value::Array(vec![Value::Int(7)]));
+    assert_eq!(fault(&results[2]), Some(text("<class 'KeyError'>:'zz'")));
+    assert_eq!(fault(&results[3]), Some(text("<class 'Exception'>:recursive system.multicall is not supported")));
+    let shape = "<class 'TypeError'>:a call is a struct of a string methodName and an array params";
+    assert_eq!((fault(&results[4]), fault(&results[5])), (Some(text(shape)), Some(text(shape))));
+    assert_eq!(results.len(), 6);
+
+    let many = Value::Array(vec![inner("keys", vec![]); 1001]);
+    let (_, told) = bench.fault("system.multicall", &[many]);
+    assert_eq!(told, "<class 'OverflowError'>:one system.multicall makes at most 1000 calls");
+}
+
+#[test]
+fn a_multicall_cannot_multiply_a_large_value() {
+    let mut bench = bench(Faults::Python);
+    bench.store.set(b"large", Kind::Bytes, &[b'x'; 2000], Expiry::Never, bench.now).expect("room");
+    let mut calls = vec![inner("get", vec![text("large")]); 5];
+    calls.push(inner("set", vec![text("after"), Value::Nil]));
+    let mut dispatcher = Dispatcher::new(&mut bench.store, bench.now, Faults::Python);
+    dispatcher.limits.reply_bytes = 7000;
+    let results = dispatcher.call("system.multicall".to_owned(), vec![Value::Array(calls)]);
+    let Ok(Value::Array(results)) = results else { panic!("an array") };
+    let answered = results.iter().filter(|result| matches!(result, Value::Array(_))).count();
+    assert_eq!((answered, results.len()), (3, 6));
+    assert!(!bench.store.contains(b"after", bench.now), "what cannot be answered is not done");
+}
+
+#[test]
+fn too_many_keys_are_refused_with_the_way_out() {
+    let mut bench = bench(Faults::Python);
+    for key in [b"a", b"b", b"c"] {
+        bench.store.set(key, Kind::Bytes, b"", Expiry::Never, bench.now).expect("room");
+    }
+    let mut keys = |limit, bytes| {
+        let mut dispatcher = Dispatcher::new(&mut bench.store, bench.now, Faults::Python);
+        dispatcher.limits.keys = limit;
+        dispatcher.limits.reply_bytes = bytes;
+        dispatcher.call("keys".to_owned(), vec![]).map_err(|failure| failure.fault(Faults::Python).text)
+    };
+    assert!(matches!(keys(3, 1000), Ok(Value::Array(keys)) if keys.len() == 3));
+    let told = "<class 'OverflowError'>:more than 2 keys: page through them with SCAN over RESP";
+    assert_eq!(keys(2, 1000), Err(told.to_owned()));
+    let told = "<class 'OverflowError'>:the reply would be larger than 50 bytes: ask for less at once, or over RESP";
+    assert_eq!(keys(3, 50), Err(told.to_owned()));
+}
+
+#[test]
+fn a_reply_as_it_travels() {
+    let call =
+        "<methodCall><methodName>exists</methodName><params><param><value>k</value></param></params></methodCall>";
+    let post = format!("POST / HTTP/1.1\r\nHost: x\r\nContent-Length: {}\r\n\r\n{call}", call.len());
+    let (reply, end) = bench(Faults::Python).text(&post);
+    let body = "<?xml version=\"1.0\"?><methodResponse><params><param><value><boolean>0</boolean></value></param></params>\
+                </methodResponse>";
+    assert_eq!(
+        reply,
+        format!(
+            "HTTP/1.1 200 OK\r\nServer: latchkey\r\nDate: Sun, 06 Nov 1994 08:49:37 GMT\r\nContent-Type: text/xml\r\n\
+             Content-Length: {}\r\n\r\n{body}",
+            body.len()
+        )
+    );
+    assert_eq!(end, None);
+}
+
+#[test]
+fn pipelined_requests_are_answered_in_order() {
+    let one = |n: usize| {
+        let mut document = Vec::new();
+        append_call(&mut document, "set", &[text(&n.to_string()), Value::Nil]);
+        let mut post = Vec::new();
+        append_post(&mut post, "x", "/", &document);
+        post
+    };
+    let mut bench = bench(Faults::Python);
+    let many: Vec<u8> = (0..2000).flat_map(one).collect();
+    let (replies, end) = bench.serve(&many, &Limits::default());
+    assert_eq!((bench.store.len(), end), (2000, None));
+    assert_eq!(String::from_utf8(replies).expect("text").matches("HTTP/1.1 200 OK").count(), 2000);
+}
+
+#[test]
+fn other_methods_and_paths_get_proper_answers() {
+    let mut bench = bench(Faults::Python);
+    for (request, status, has) in [
+        ("GET / HTTP/1.1", "405 Method Not Allowed", "\r\nAllow: POST\r\n"),
+        ("GET /RPC2 HTTP/1.1", "405 Method Not Allowed", "This is an XML-RPC endpoint"),
+        ("DELETE / HTTP/1.1", "405 Method Not Allowed", "\r\nAllow: POST\r\n"),
+        ("GET /favicon.ico HTTP/1.1", "404 Not Found", "No such page"),
+        ("GET /RPC2?x=1 HTTP/1.1", "404 Not Found", "No such page"),
+        ("OPTIONS / HTTP/1.1", "204 No Content", "\r\nAllow: POST\r\n"),
+        ("OPTIONS * HTTP/1.1", "204 No Content", "\r\nAllow: POST\r\n"),
+    ] {
+        let (reply, end) = bench.text(&format!("{request}\r\nHost: x\r\n\r\n"));
+        assert!(reply.starts_with(&format!("HTTP/1.1 {status}\r\n")), "{request}: {reply}");
+        assert!(reply.contains(has), "{request}: {reply}");
+        assert_eq!(end, None, "{request}");
+    }
+    let (reply, _) = bench.text("HEAD / HTTP/1.1\r\nHost: x\r\n\r\n");
+    assert!(reply.starts_with("HTTP/1.1 405") && reply.ends_with("\r\n\r\n"), "{reply}");
+}
+
+#[test]
+fn connections_end_when_asked() {
+    let mut bench = bench(Faults::Python);
+    let (reply, end) = bench.text("GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\nGET / HTTP/1.1\r\n");
+    assert_eq!((reply.matches("Connection: close\r\n").count(), end), (1, Some(Disconnect::Finished)));
+    let (reply, end) = bench.text("GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n");
+    assert!(reply.contains("Connection: keep-alive\r\n"));
+    assert_eq!(end, None);
+}
+
+#[test]
+fn refused_bytes_are_told_why_and_end_the_connection() {
+    let post = "POST / HTTP/1.1\r\nHost: x\r\n";
+    for (request, status, reason) in [
+        ("\x16\x03\x01".to_owned(), "400 Bad Request", Disconnect::Malformed),
+        ("PING\r\n".to_owned(), "400 Bad Request", Disconnect::Malformed),
+        (format!("{post}Content-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n"), "400 Bad", Disconnect::Malformed),
+        (format!("{post}Content-Length: -1\r\n\r\n"), "400 Bad", Disconnect::Malformed),
+        (format!("{post}\r\n"), "411 Length Required", Disconnect::Malformed),
+        (format!("{post}Content-Length: 99999999999\r\n\r\n"), "413 Content", Disconnect::TooLarge),
+        (format!("{post}Content-Encoding: br\r\nContent-Length: 0\r\n\r\n"), "415 Unsup", Disconnect::Malformed),
+        (format!("{post}A: {}", "a".repeat(20_000)), "431 Request", Disconnect::TooLarge),
+        (format!("GET /{}", "a".repeat(20_000)), "414 URI", Disconnect::TooLarge),
+        ("GET / HTTP/3.0\r\n".to_owned(), "505 HTTP", Disconnect::Malformed),
+    ] {
+        let (reply, end) = bench(Faults::Python).text(&request);
+        assert!(reply.starts_with(&format!("HTTP/1.1 {status}")), "{request}: {reply}");
+        assert!(reply.contains("\r\nConnection: close\r\n\r\n"), "{reply}");
+        assert_eq!(end, Some(reason), "{request}");
+    }
+}
+
+#[test]
+fn large_replies_are_compressed_when_asked() {
+    let mut bench = bench(Faults::Python);
+    let value = text(&"a".repeat(2000));
+    assert_eq!(bench.call("set", &[text("k"), value.clone()]), NIL);
+    assert_eq!(bench.call("get", &[text("k")]), Ok(value), "the client half asks for gzip");
+    let call = "<methodCall><methodName>get</methodName><params><param><value>k</value></param></params></methodCall>";
+    let length = call.len();
+    let ask = |coding: &str| {
+        format!("POST / HTTP/1.1\r\nHost: x\r\nAccept-Encoding: {coding}\r\nContent-Length: {length}\r\n\r\n{call}")
+    };
+    let (zipped, _) = bench.serve(ask("gzip").as_bytes(), &Limits::default());
+    let (plain, _) = bench.serve(ask("gzip;q=0").as_bytes(), &Limits::default());
+    assert!(zipped.len() < 500 && plain.len() > 2000);
+    assert!(String::from_utf8_lossy(&zipped).contains("\r\nContent-Encoding: gzip\r\n"));
+}
+
+#[test]
+fn the_turned_away_read_why() {
+    for (reason, status) in [
+        (Disconnect::Refused, "503 Service Unavailable"),
+        (Disconnect::Denied, "403 Forbidden"),
+        (Disconnect::Memory, "503 Service Unavailable"),
+    ] {
+        let mut out = Vec::new();
+        XmlRpc::refuse(reason, &mut out);
+        let reply = String::from_utf8(out).expect("text");
+        assert!(reply.starts_with(&format!("HTTP/1.1 {status}\r\n")) && reply.contains("Connection: close\r\n"));
+        assert_eq!(reply.contains("Retry-After: "), reason != Disconnect::Denied);
+    }
+}

@@ -1,0 +1,413 @@
+//! Where the records of one segment lie: shared pages for small ones, a block of its own for each large one.
+//!
+//! One record is, in bytes: flags and kind (1), key length (2), data length (2), expiry (8, only if it ever had one),
+//! key, data. Data above [`APART`] bytes stands in a block of its own, and the record holds that block's number
+//! instead. Records are never moved singly: a removed one leaves garbage behind, until the segment copies what lives
+//! into fresh pages.
+
+use slab::Slab;
+
+use super::entry::{Entry, Kind};
+
+/// The size of a shared page: small against a segment, so that the unfilled last page wastes little.
+pub(super) const PAGE: usize = 4096;
+/// The longest record that shares a page; so at most a quarter of a page is left unfilled.
+const SHARED: usize = PAGE / 4;
+/// The longest data kept inside its record.
+const APART: usize = 800;
+/// The expiry of a record that never expires.
+pub(super) const NEVER: u64 = u64::MAX;
+
+/// The bits of the first byte that hold the kind; the others are flags.
+const KIND: u8 = 0x0f;
+/// Used since the clock hand last came by.
+const USED: u8 = 0x10;
+/// Has a place for an expiry.
+const TIMED: u8 = 0x20;
+/// The data stands in a block.
+const BLOCK: u8 = 0x40;
+/// The record stands in a page of its own.
+const OWN_PAGE: u8 = 0x80;
+/// Flags, key length, data length.
+const HEAD: usize = 5;
+
+/// Where a record lies: the number of its page and its first byte there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Place {
+    page: u16,
+    offset: u16,
+}
+
+/// A record's data on its way into an arena.
+#[derive(Debug)]
+pub(super) enum Data<'a> {
+    /// To be copied.
+    Borrowed(&'a [u8]),
+    /// To be kept as it is, if it is too long to stand in a record.
+    Owned(Vec<u8>),
+}
+
+/// A record on its way into an arena.
+#[derive(Debug)]
+pub(super) struct Draft<'a> {
+    pub(super) key: &'a [u8],
+    pub(super) kind: Kind,
+    pub(super) used: bool,
+    /// Unix milliseconds, or [`NEVER`].
+    pub(super) expires: u64,
+    pub(super) data: Data<'a>,
+}
+
+/// A record as it lies in its page.
+#[derive(Clone, Copy)]
+struct Record<'a> {
+    flags: u8,
+    expires: u64,
+    key: &'a [u8],
+    data: &'a [u8],
+}
+
+impl<'a> Record<'a> {
+    fn read(bytes: &'a [u8]) -> Option<Self> {
+        let (&[flags, k0, k1, d0, d1], rest) = bytes.split_first_chunk::<HEAD>()?;
+        let (expires, rest) = if flags & TIMED == 0 {
+            (NEVER, rest)
+        } else {
+            let (expires, rest) = rest.split_first_chunk()?;
+            (u64::from_le_bytes(*expires), rest)
+        };
+        let (key, rest) = rest.split_at_checked(usize::from(u16::from_le_bytes([k0, k1])))?;
+        let data = rest.get(..usize::from(u16::from_le_bytes([d0, d1])))?;
+        Some(Self { flags, expires, key, data })
+    }
+
+    fn data_start(&self) -> usize {
+        HEAD + if self.flags & TIMED == 0 { 0 } else { 8 } + self.key.len()
+    }
+
+    fn len(&self) -> usize {
+        self.data_start() + self.data.len()
+    }
+
+    /// The number of the block that holds the data, if it stands apart.
+    fn block(&self) -> Option<usize> {
+        if self.flags & BLOCK == 0 {
+            return None;
+        }
+        self.data.first_chunk().map(|number| usize::from(u16::from_le_bytes(*number)))
+    }
+}
+
+/// The arena has no page number left; segments are split long before.
+#[derive(Debug)]
+pub(super) struct Full;
+
+/// Pages and blocks of one segment.
+#[derive(Debug, Default)]
+pub(super) struct Arena {
+    pages: Slab<Vec<u8>>,
+    /// The shared page that is being filled.
+    open: Option<u16>,
+    /// How many pages are shared.
+    shared: usize,
+    /// Bytes of living records in shared pages.
+    live: usize,
+    /// Bytes of dead records in shared pages.
+    garbage: usize,
+    /// Bytes allocated for pages and blocks.
+    held: usize,
+}
+
+impl Arena {
+    /// Bytes of living records in shared pages: what a copy has to move.
+    pub(super) fn live(&self) -> usize {
+        self.live
+    }
+
+    /// Bytes of dead records in shared pages: what a copy gives back.
+    pub(super) fn garbage(&self) -> usize {
+        self.garbage
+    }
+
+    /// Whether a copy is sure to need at least one page less.
+    pub(super) fn wastes_a_page(&self) -> bool {
+        // A page is filled to three quarters at least before the next is begun.
+        self.garbage >= PAGE || (self.garbage > 0 && self.live.div_ceil(PAGE * 3 / 4) < self.shared)
+    }
+
+    /// Bytes allocated.
+    pub(super) fn held(&self) -> usize {
+        self.held + self.pages.capacity() * size_of::<Vec<u8>>()
+    }
+
+    /// Takes every page and block out, to be freed elsewhere.
+    pub(super) fn into_pages(mut self) -> Vec<Vec<u8>> {
+        self.pages.drain().collect()
+    }
+
+    fn record(&self, place: Place) -> Option<Record<'_>> {
+        Record::read(self.pages.get(usize::from(place.page))?.get(usize::from(place.offset)..)?)
+    }
+
+    /// The key of the record at `place`.
+    pub(super) fn key(&self, place: Place) -> Option<&[u8]> {
+        self.record(place).map(|record| record.key)
+    }
+
+    /// When the record at `place` expires.
+    pub(super) fn expires(&self, place: Place) -> u64 {
+        self.record(place).map_or(NEVER, |record| record.expires)
+    }
+
+    /// The key and value of the record at `place`.
+    pub(super) fn entry(&self, place: Place) -> Option<(&[u8], Entry<'_>)> {
+        let record = self.record(place)?;
+        let data = match record.block() {
+            Some(number) => self.pages.get(number)?,
+            None => record.data,
+        };
+        let expires_ms = (record.expires != NEVER).then_some(record.expires);
+        Some((record.key, Entry { kind: Kind::from_byte(record.flags & KIND)?, data, expires_ms }))
+    }
+
+    /// The data of the record at `place`, if it stands in the record itself.
+    pub(super) fn inline(&self, place: Place) -> Option<&[u8]> {
+        self.record(place).filter(|record| record.block().is_none()).map(|record| record.data)
+    }
+
+    /// Bytes that removing the record would set free.
+    pub(super) fn weight(&self, place: Place) -> usize {
+        let Some(record) = self.record(place) else { return 0 };
+        let block = record.block().and_then(|number| self.pages.get(number));
+        record.len() + block.map_or(0, Vec::capacity)
+    }
+
+    fn flags_mut(&mut self, place: Place) -> Option<&mut u8> {
+        self.pages.get_mut(usize::from(place.page))?.get_mut(usize::from(place.offset))
+    }
+
+    /// Whether the record was used since it was last asked; it is unused afterwards.
+    pub(super) fn take_used(&mut self, place: Place) -> bool {
+        let Some(flags) = self.flags_mut(place) else { return false };
+        let used = *flags & USED != 0;
+        *flags &= !USED;
+        used
+    }
+
+    /// Marks the record as used.
+    pub(super) fn mark_used(&mut self, place: Place) {
+        if let Some(flags) = self.flags_mut(place)
+            && *flags & USED == 0
+        {
+            *flags |= USED;
+        }
+    }
+
+    /// Stores a new record.
+    pub(super) fn put(&mut self, draft: Draft<'_>) -> Result<Place, Full> {
+        // One number for the data, one for a page.
+        if self.pages.len() + 2 > usize::from(u16::MAX) {
+            return Err(Full);
+        }
+        let mut flags = draft.kind as u8;
+        flags |= if draft.used { USED } else { 0 };
+        let block = match draft.data {
+            Data::Borrowed(data) if data.len() <= APART => {
+                return Ok(self.write(flags, draft.expires, draft.key, data));
+            }
+            Data::Owned(data) if data.len() <= APART => return Ok(self.write(flags, draft.expires, draft.key, &data)),
+            Data::Borrowed(data) => data.to_vec(),
+            Data::Owned(data) => data,
+        };
+        let number = self.insert_page(block).to_le_bytes();
+        Ok(self.write(flags | BLOCK, draft.expires, draft.key, &number))
+    }
+
+    fn write(&mut self, mut flags: u8, expires: u64, key: &[u8], data: &[u8]) -> Place {
+        flags &= !(TIMED | OWN_PAGE);
+        flags |= if expires == NEVER { 0 } else { TIMED };
+        let length = HEAD + if expires == NEVER { 0 } else { 8 } + key.len() + data.len();
+        let own = length > SHARED;
+        flags |= if own { OWN_PAGE } else { 0 };
+        let number = if own { self.insert_page(Vec::with_capacity(length)) } else { self.page_for(length) };
+        if !own {
+            self.live += length;
+        }
+        let Some(page) = self.pages.get_mut(usize::from(number)) else { return Place { page: number, offset: 0 } };
+        let offset = short(page.len());
+        let [k0, k1] = short(key.len()).to_le_bytes();
+        let [d0, d1] = short(data.len()).to_le_bytes();
+        page.extend_from_slice(&[flags, k0, k1, d0, d1]);
+        if expires != NEVER {
+            page.extend_from_slice(&expires.to_le_bytes());
+        }
+        page.extend_from_slice(key);
+        page.extend_from_slice(data);
+        Place { page: number, offset }
+    }
+
+    /// A shared page with room for `length` bytes.
+    fn page_for(&mut self, length: usize) -> u16 {
+        let fits = |number: &u16| self.pages.get(usize::from(*number)).is_some_and(|page| page.len() + length <= PAGE);
+        if let Some(number) = self.open.filter(fits) {
+            return number;
+        }
+        let number = self.insert_page(Vec::with_capacity(PAGE));
+        self.shared += 1;
+        self.open = Some(number);
+        number
+    }
+
+    fn insert_page(&mut self, page: Vec<u8>) -> u16 {
+        self.held += page.capacity();
+        short(self.pages.insert(page))
+    }
+
+    fn take_page(&mut self, number: usize) -> Option<Vec<u8>> {
+        let page = self.pages.try_remove(number)?;
+        self.held -= page.capacity();
+        Some(page)
+    }
+
+    /// Removes a record; its data, if that stood in a block.
+    pub(super) fn remove(&mut self, place: Place) -> Option<Vec<u8>> {
+        let record = self.record(place)?;
+        let (flags, length, block) = (record.flags, record.len(), record.block());
+        if flags & OWN_PAGE == 0 {
+            self.live -= length;
+            self.garbage += length;
+        } else {
+            self.take_page(usize::from(place.page));
+        }
+        self.take_page(block?)
+    }
+
+    /// Puts a new value in the room of the old one; `false` if it does not fit and nothing was changed.
+    pub(super) fn overwrite(&mut self, place: Place, kind: Kind, data: &[u8], expires: u64) -> bool {
+        let Some(record) = self.record(place) else { return false };
+        let (flags, start, room, block) = (record.flags, record.data_start(), record.data.len(), record.block());
+        if expires != NEVER && flags & TIMED == 0 {
+            return false;
+        }
+        let fits = match block.and_then(|number| self.pages.get_mut(number)) {
+            // Half of a block may stand empty, no more.
+            Some(block) if data.len() <= block.capacity() && data.len() > APART.max(block.capacity() / 2) => {
+                block.clear();
+                block.extend_from_slice(data);
+                true
+            }
+            Some(_) => false,
+            None => data.len() <= room && self.write_data(place, start, data).is_some(),
+        };
+        if !fits {
+            return false;
+        }
+        if block.is_none() && flags & OWN_PAGE == 0 {
+            self.live -= room - data.len();
+            self.garbage += room - data.len();
+        }
+        self.write_expiry(place, flags, expires);
+        if let Some(flags) = self.flags_mut(place) {
+            *flags = (*flags & !KIND) | kind as u8 | USED;
+        }
+        true
+    }
+
+    fn write_data(&mut self, place: Place, start: usize, data: &[u8]) -> Option<()> {
+        let page = self.pages.get_mut(usize::from(place.page))?;
+        let record = page.get_mut(usize::from(place.offset)..)?;
+        record.get_mut(3..HEAD)?.copy_from_slice(&short(data.len()).to_le_bytes());
+        record.get_mut(start..start + data.len())?.copy_from_slice(data);
+        Some(())
+    }
+
+    fn write_expiry(&mut self, place: Place, flags: u8, expires: u64) {
+        let page = self.pages.get_mut(usize::from(place.page));
+        let record = page.and_then(|page| page.get_mut(usize::from(place.offset)..));
+        if flags & TIMED != 0
+            && let Some(field) = record.and_then(|record| record.get_mut(HEAD..HEAD + 8))
+        {
+            field.copy_from_slice(&expires.to_le_bytes());
+        }
+    }
+
+    /// Changes the expiry where the record has a place for it; `false` if it has none and needs one.
+    pub(super) fn set_expires(&mut self, place: Place, expires: u64) -> bool {
+        let timed = self.record(place).is_some_and(|record| record.flags & TIMED != 0);
+        if timed {
+            self.write_expiry(place, TIMED, expires);
+        }
+        timed || expires == NEVER
+    }
+
+    /// Writes a record again with another expiry; its data stays where it is if it stands in a block.
+    pub(super) fn rewrite(&mut self, place: Place, expires: u64) -> Option<Place> {
+        let record = self.record(place)?;
+        let (flags, key, data) = (record.flags, record.key.to_vec(), record.data.to_vec());
+        if flags & OWN_PAGE == 0 {
+            let length = record.len();
+            self.live -= length;
+            self.garbage += length;
+        } else {
+            self.take_page(usize::from(place.page));
+        }
+        Some(self.write(flags, expires, &key, &data))
+    }
+
+    /// Appends to data that stands in a block; `None` if it does not. The block's new length.
+    pub(super) fn append(&mut self, place: Place, data: &[u8]) -> Option<usize> {
+        let number = self.record(place)?.block()?;
+        let block = self.pages.get_mut(number)?;
+        let before = block.capacity();
+        if before - block.len() < data.len() {
+            // Doubling is amortised but wastes half; from a megabyte on an eighth is amortised enough.
+            let spare = if block.len() < 1 << 20 { block.len() } else { block.len() / 8 };
+            block.reserve_exact(data.len().max(spare));
+        }
+        block.extend_from_slice(data);
+        let length = block.len();
+        self.held += block.capacity() - before;
+        self.mark_used(place);
+        Some(length)
+    }
+
+    /// Moves a record here from `other`, which is given up record by record. Blocks move without a copy.
+    pub(super) fn adopt(&mut self, other: &mut Self, place: Place) -> Option<Place> {
+        let record = other.record(place)?;
+        let (flags, block) = (record.flags, record.block());
+        if let Some(number) = block {
+            let (expires, key) = (record.expires, record.key.to_vec());
+            let block = other.take_page(number)?;
+            let number = self.insert_page(block).to_le_bytes();
+            return Some(self.write(flags, expires, &key, &number));
+        }
+        if flags & OWN_PAGE != 0 {
+            let page = other.take_page(usize::from(place.page))?;
+            return Some(Place { page: self.insert_page(page), offset: 0 });
+        }
+        Some(self.write(flags, record.expires, record.key, record.data))
+    }
+}
+
+#[cfg(test)]
+impl Arena {
+    /// Counts everything again and compares; `places` are all records.
+    pub(super) fn check(&self, places: impl Iterator<Item = Place>) {
+        let (mut live, mut blocks) = (0, 0);
+        for place in places {
+            let record = self.record(place).unwrap();
+            live += if record.flags & OWN_PAGE == 0 { record.len() } else { 0 };
+            blocks += usize::from(record.flags & OWN_PAGE != 0) + usize::from(record.block().is_some());
+        }
+        assert_eq!(live, self.live);
+        assert_eq!(self.pages.iter().map(|(_, page)| page.capacity()).sum::<usize>(), self.held);
+        let shared = self.pages.len() - blocks;
+        assert_eq!(shared, self.shared);
+        assert!(shared * PAGE <= (live + self.garbage) * 4 / 3 + PAGE, "{shared} pages for {live} + {}", self.garbage);
+    }
+}
+
+/// A length or number that is known to fit: keys and pages are limited to 65,534, data in a record to [`APART`].
+fn short(number: usize) -> u16 {
+    u16::try_from(number).unwrap_or(u16::MAX)
+}

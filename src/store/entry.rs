@@ -1,0 +1,80 @@
+//! What the store keeps under a key, as its users see it.
+
+/// The type of a value: how XML-RPC sees it, and whether RESP may edit its bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum Kind {
+    /// Bytes set over RESP.
+    Bytes = 0,
+    /// `<string>`: UTF-8 text.
+    String = 1,
+    /// `<base64>`, decoded.
+    Base64 = 2,
+    /// `<int>`, as decimal text.
+    Int = 3,
+    /// `<i8>`, as decimal text.
+    I8 = 4,
+    /// `<boolean>`: `true` or `false`.
+    Boolean = 5,
+    /// `<double>`: shortest text that reads back as the same number, or `nan`, `inf`, `-inf`.
+    Double = 6,
+    /// `<nil/>`: `null`.
+    Nil = 7,
+    /// `<dateTime.iso8601>`, its text.
+    DateTime = 8,
+    /// `<array>`, a [`Value`](crate::value::Value) in postcard's encoding.
+    Array = 9,
+    /// `<struct>`, a [`Value`](crate::value::Value) in postcard's encoding.
+    Struct = 10,
+}
+
+impl Kind {
+    /// Every kind, each at the index that is its byte in storage.
+    pub const ALL: [Self; 11] = [
+        Self::Bytes,
+        Self::String,
+        Self::Base64,
+        Self::Int,
+        Self::I8,
+        Self::Boolean,
+        Self::Double,
+        Self::Nil,
+        Self::DateTime,
+        Self::Array,
+        Self::Struct,
+    ];
+
+    /// The kind whose byte in storage is `byte`.
+    #[must_use]
+    pub fn from_byte(byte: u8) -> Option<Self> {
+        Self::ALL.get(usize::from(byte)).copied()
+    }
+
+    /// Whether the stored bytes are the value itself, so that commands on strings may edit them.
+    #[must_use]
+    pub fn is_plain(self) -> bool {
+        matches!(self, Self::Bytes | Self::String | Self::Base64)
+    }
+}
+
+/// One value in the store, borrowed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Entry<'a> {
+    /// The value's type.
+    pub kind: Kind,
+    /// The value, encoded as its [`Kind`] says.
+    pub data: &'a [u8],
+    /// When it ceases to exist, in milliseconds since the Unix epoch.
+    pub expires_ms: Option<u64>,
+}
+
+/// What a write does to the time a key has left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Expiry {
+    /// As it was; a new key never expires.
+    Keep,
+    /// The key no longer expires.
+    Never,
+    /// The key ceases to exist at this many milliseconds since the Unix epoch.
+    At(u64),
+}

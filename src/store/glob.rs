@@ -1,0 +1,229 @@
+//! Patterns of KEYS and SCAN, as Redis reads them, matched in one pass over the key.
+
+/// A glob pattern: `*`, `?`, `[abc]`, `[^a]`, `[a-z]` and `\x` for a literal `x`, over bytes.
+///
+/// The pattern becomes a set of states that advance together, one bit each, so a key costs its length times the
+/// pattern's 64-bit words, whatever the pattern: backtracking over stars is quadratic and worse on hostile ones.
+#[derive(Clone, Debug)]
+pub struct Glob {
+    /// Words of state: bit `i` stands for "the first `i` characters of the pattern are matched".
+    words: usize,
+    /// For each byte, the states that it advances: 256 rows of `words`.
+    advance: Vec<u64>,
+    /// The states that a star keeps alive.
+    stars: Vec<u64>,
+    /// The number of the last state, which is also the length of the shortest match.
+    last: usize,
+    /// The states alive now.
+    alive: Vec<u64>,
+}
+
+/// One step of a pattern that is not a star.
+enum Step {
+    Any,
+    Byte(u8),
+    Class { negated: bool, ranges: Vec<(u8, u8)> },
+}
+
+impl Step {
+    fn accepts(&self, byte: u8) -> bool {
+        match self {
+            Self::Any => true,
+            Self::Byte(own) => *own == byte,
+            Self::Class { negated, ranges } => {
+                ranges.iter().any(|&(low, high)| (low..=high).contains(&byte)) != *negated
+            }
+        }
+    }
+}
+
+impl Glob {
+    /// Reads a pattern; every pattern is valid.
+    #[must_use]
+    pub fn new(mut pattern: &[u8]) -> Self {
+        let mut steps = Vec::new();
+        let mut stars = Vec::new();
+        while let Some((&first, rest)) = pattern.split_first() {
+            let (step, rest) = match (first, rest) {
+                (b'*', _) => {
+                    stars.push(steps.len());
+                    pattern = rest;
+                    continue;
+                }
+                (b'?', _) => (Step::Any, rest),
+                (b'[', _) => class(rest),
+                (b'\\', [literal, rest @ ..]) => (Step::Byte(*literal), rest),
+                (literal, _) => (Step::Byte(literal), rest),
+            };
+            steps.push(step);
+            pattern = rest;
+        }
+        let words = steps.len() / 64 + 1;
+        let mut glob = Self {
+            words,
+            advance: vec![0; 256 * words],
+            stars: vec![0; words],
+            last: steps.len(),
+            alive: vec![0; words],
+        };
+        for state in stars {
+            set_bit(&mut glob.stars, state);
+        }
+        for (byte, row) in (0..=u8::MAX).zip(glob.advance.chunks_exact_mut(words)) {
+            for state in (0..steps.len()).filter(|&state| steps.get(state).is_some_and(|step| step.accepts(byte))) {
+                set_bit(row, state);
+            }
+        }
+        glob
+    }
+
+    /// Whether the whole of `text` matches.
+    pub fn matches(&mut self, text: &[u8]) -> bool {
+        self.run(text).0
+    }
+
+    /// The answer, and how many words of state were advanced for it.
+    fn run(&mut self, text: &[u8]) -> (bool, usize) {
+        if text.len() < self.last {
+            return (false, 0);
+        }
+        self.alive.fill(0);
+        set_bit(&mut self.alive, 0);
+        let mut work = 0;
+        for byte in text {
+            let row = self.advance.chunks_exact(self.words).nth(usize::from(*byte)).unwrap_or_default();
+            let (mut carry, mut any) = (0, 0);
+            for ((alive, advance), star) in self.alive.iter_mut().zip(row).zip(&self.stars) {
+                let moved = *alive & advance;
+                *alive = (moved << 1) | carry | (*alive & star);
+                carry = moved >> 63;
+                any |= *alive;
+            }
+            work += self.words;
+            if any == 0 {
+                return (false, work);
+            }
+        }
+        let matched = self.alive.get(self.last / 64).is_some_and(|word| word >> (self.last % 64) & 1 == 1);
+        (matched, work)
+    }
+}
+
+fn set_bit(words: &mut [u64], bit: usize) {
+    if let Some(word) = words.get_mut(bit / 64) {
+        *word |= 1 << (bit % 64);
+    }
+}
+
+/// Reads a class from behind its `[`. One that is not closed ends with the pattern, as in Redis.
+fn class(mut pattern: &[u8]) -> (Step, &[u8]) {
+    let negated = pattern.first() == Some(&b'^');
+    if negated {
+        pattern = pattern.get(1..).unwrap_or_default();
+    }
+    let mut ranges = Vec::new();
+    loop {
+        match pattern {
+            [b'\\', literal, rest @ ..] => {
+                ranges.push((*literal, *literal));
+                pattern = rest;
+            }
+            [b']', rest @ ..] => return (Step::Class { negated, ranges }, rest),
+            [start, b'-', end, rest @ ..] => {
+                ranges.push((*start.min(end), *start.max(end)));
+                pattern = rest;
+            }
+            [literal, rest @ ..] => {
+                ranges.push((*literal, *literal));
+                pattern = rest;
+            }
+            [] => return (Step::Class { negated, ranges }, pattern),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// Tries everything, one star at a time.
+    fn naive(pattern: &[u8], text: &[u8]) -> bool {
+        let Some((&first, rest)) = pattern.split_first() else { return text.is_empty() };
+        if first == b'*' {
+            return (0..=text.len()).any(|skipped| naive(rest, &text[skipped..]));
+        }
+        let Some((&byte, text)) = text.split_first() else { return false };
+        let (step, rest) = match (first, rest) {
+            (b'?', _) => (Step::Any, rest),
+            (b'[', _) => class(rest),
+            (b'\\', [literal, rest @ ..]) => (Step::Byte(*literal), rest),
+            (literal, _) => (Step::Byte(literal), rest),
+        };
+        step.accepts(byte) && naive(rest, text)
+    }
+
+    #[test]
+    fn patterns_are_read_as_redis_reads_them() {
+        for (pattern, text, expected) in [
+            ("", "", true),
+            ("*", "", true),
+            ("**", "anything", true),
+            ("h?llo", "hello", true),
+            ("h?llo", "hllo", false),
+            ("h*llo", "hllo", true),
+            ("h*llo", "heeeello!", false),
+            ("h[ae]llo", "hallo", true),
+            ("h[ae]llo", "hillo", false),
+            ("h[^e]llo", "hallo", true),
+            ("h[^e]llo", "hello", false),
+            ("h[a-b]llo", "hbllo", true),
+            ("h[b-a]llo", "hallo", true),
+            ("[\\]]", "]", true),
+            ("[]x", "x", false),
+            ("[^]x", "yx", true),
+            ("[abc", "b", true),
+            ("[a-", "-", true),
+            ("[a-]", "c", false),
+            ("[a-]", "^", true),
+            ("\\*", "*", true),
+            ("\\*", "x", false),
+            ("a\\", "a\\", true),
+            ("*a*b*c", "xxaxxbxxc", true),
+            ("*a*b*c", "xxaxxcxxb", false),
+        ] {
+            assert_eq!(Glob::new(pattern.as_bytes()).matches(text.as_bytes()), expected, "{pattern} {text}");
+        }
+    }
+
+    #[test]
+    fn a_hostile_pattern_costs_one_pass() {
+        let text = [b'a'; 5000];
+        for pattern in [&b"a*".repeat(40)[..], b"*a*a*a*a*a*a*a*a*a*a*a*a*b", &b"*a".repeat(60)] {
+            let mut glob = Glob::new(pattern);
+            let (_, work) = glob.run(&text);
+            assert!(work <= text.len() * glob.words, "{work}");
+        }
+        assert!(!Glob::new(&[&b"*"[..], &b"a".repeat(2000), b"b"].concat()).matches(&text));
+        assert!(Glob::new(&[&b"*"[..], &b"a".repeat(2000), b"*"].concat()).matches(&text));
+    }
+
+    proptest! {
+        #[test]
+        fn agrees_with_trying_everything(pattern in "[ab*?\\[\\]^\\\\-]{0,12}", text in "[ab\\]^-]{0,10}") {
+            let (pattern, text) = (pattern.as_bytes(), text.as_bytes());
+            prop_assert_eq!(Glob::new(pattern).matches(text), naive(pattern, text));
+        }
+
+        #[test]
+        fn carries_between_words(text in "[ab]{0,300}", at in 0usize..300, from in 0usize..300) {
+            let text = text.as_bytes();
+            let (from, at) = (from.min(at).min(text.len()), at.min(text.len()));
+            let pattern = [&text[..from], b"*", &text[at..]].concat();
+            prop_assert!(Glob::new(&pattern).matches(text));
+            let pattern = [&text[..from], b"*c", &text[at..]].concat();
+            prop_assert!(!Glob::new(&pattern).matches(text));
+        }
+    }
+}

@@ -1,0 +1,156 @@
+//! Every flag of trust has an effect that a real peer can see.
+
+mod common;
+
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::Command;
+
+use common::{Server, fail, latchkey, python, succeed};
+
+/// A folder with a CA, two servers' certificates and two clients'.
+fn folder() -> tempfile::TempDir {
+    let dir = tempfile::tempdir().expect("a folder");
+    certs(dir.path(), "init");
+    certs(dir.path(), "server localhost --san IP:127.0.0.1");
+    certs(dir.path(), "server other.example");
+    certs(dir.path(), "client alice --san URI:spiffe://example/alice");
+    certs(dir.path(), "client bob --key-type ed25519");
+    dir
+}
+
+fn certs(dir: &Path, line: &str) -> String {
+    succeed(latchkey().arg("certs").args(line.split_whitespace()).current_dir(dir))
+}
+
+fn flags(flags: &str) -> Vec<&str> {
+    let named = "--echo 127.0.0.1:0 --cert certs/localhost.pem --key certs/localhost-key.pem";
+    named.split_whitespace().chain(flags.split_whitespace()).collect()
+}
+
+/// Starts an echo server with a certificate of the folder's CA and these flags.
+fn start(dir: tempfile::TempDir, more: &str) -> Server {
+    // The program is told relative names, which stand in its folder.
+    Server::start_in(dir, &flags(more))
+}
+
+/// Starts nothing: the server must refuse, with exit code 2 and a sentence that it returns.
+fn refuse(dir: &Path, more: &str) -> String {
+    fail(latchkey().arg("serve").args(flags(more)).current_dir(dir), 2)
+}
+
+/// What a Python client with strict verification sees.
+fn probe(server: &Server, more: &str) -> String {
+    let port = server.port("echo").to_string();
+    let mut command: Command = python("probe.py");
+    succeed(command.arg(port).args(more.split_whitespace()).current_dir(server.dir.path()))
+}
+
+#[test]
+fn the_oldest_version_can_be_raised() {
+    let server = start(folder(), "");
+    assert_eq!(probe(&server, "--max 1.2"), "TLSv1.2 localhost full");
+    let server = start(folder(), "--tls-min 1.3");
+    assert_eq!(probe(&server, ""), "TLSv1.3 localhost full");
+    assert!(probe(&server, "--max 1.2").starts_with("refused"));
+    server.logged("reason=\"handshake\"");
+}
+
+#[test]
+fn the_post_quantum_group_can_be_required_and_switched_off() {
+    for (flag, seen) in [
+        ("", "X25519MLKEM768 (post-quantum; classical also accepted)"),
+        ("--pq require", "X25519MLKEM768 (post-quantum, required)"),
+        ("--pq off", "X25519 (classical"),
+    ] {
+        let server = start(folder(), flag);
+        let text = certs(server.dir.path(), &format!("check {} --ca certs/ca.pem", server.address("echo")));
+        assert!(text.contains(seen), "{flag}: {text}");
+    }
+}
+
+#[test]
+fn a_client_gets_the_certificate_for_the_name_it_asks_for() {
+    let server = start(folder(), "--cert certs/other.example.pem --key certs/other.example-key.pem");
+    assert_eq!(probe(&server, "--name other.example"), "TLSv1.3 other.example full");
+    assert_eq!(probe(&server, "--name localhost"), "TLSv1.3 localhost full");
+}
+
+#[test]
+fn naming_a_client_ca_means_that_certificates_are_required() {
+    let server = start(folder(), "--client-ca certs/ca.pem");
+    server.logged("client certificate required (1 CA), not revocation-checked");
+    assert!(probe(&server, "").starts_with("refused"));
+    server.logged("reason=\"certificate\"");
+    assert_eq!(probe(&server, "--identity alice"), "TLSv1.3 localhost full");
+    assert!(probe(&server, "--identity localhost").starts_with("refused"), "a server's certificate is no client's");
+
+    let server = start(folder(), "--client-ca certs/ca.pem --client-auth optional");
+    assert_eq!(probe(&server, ""), "TLSv1.3 localhost full");
+}
+
+#[test]
+fn a_pinned_client_is_let_in_and_nobody_else() {
+    let server = start(folder(), "--client-pin certs/alice.pem");
+    server.logged("client certificate required (1 pin)");
+    assert_eq!(probe(&server, "--identity alice"), "TLSv1.3 localhost full");
+    assert!(probe(&server, "--identity bob").starts_with("refused"));
+}
+
+#[test]
+fn a_revoked_client_is_refused() {
+    let dir = folder();
+    certs(dir.path(), "revoke certs/alice.pem");
+    let server = start(dir, "--client-ca certs/ca.pem --crl certs/crl.pem");
+    server.logged("1 CRL until ");
+    assert_eq!(probe(&server, "--identity alice"), "refused: SSLV3_ALERT_CERTIFICATE_REVOKED");
+    server.logged("reason=\"certificate\"");
+    assert_eq!(probe(&server, "--identity bob"), "TLSv1.3 localhost full");
+}
+
+#[test]
+fn resuming_ends_with_the_time_for_reauthentication() {
+    for version in ["1.2", "1.3"] {
+        let probe_twice = |server: &Server, wait: &str| {
+            probe(server, &format!("--identity alice --max {version} --again {wait}")).lines().last().map(str::to_owned)
+        };
+        let expected = |kind: &str| Some(format!("TLSv{version} localhost {kind}"));
+        let server = start(folder(), "--client-ca certs/ca.pem");
+        assert_eq!(probe_twice(&server, "0"), expected("resumed"));
+        let server = start(folder(), "--client-ca certs/ca.pem --reauth-after 1s");
+        assert_eq!(probe_twice(&server, "3"), expected("full"));
+    }
+}
+
+#[test]
+fn what_could_not_be_enforced_refuses_to_start() {
+    let dir = folder();
+    let other = folder();
+    certs(other.path(), "revoke");
+    std::fs::copy(other.path().join("certs/crl.pem"), dir.path().join("foreign.pem")).expect("copied");
+    for (more, parts) in [
+        ("--client-auth required", &["--client-auth required", "--client-ca"][..]),
+        ("--client-ca certs/ca.pem --client-auth none", &["--client-auth none contradicts"]),
+        ("--crl foreign.pem", &["--client-ca"]),
+        ("--client-ca certs/ca.pem --crl foreign.pem", &["foreign.pem", "not signed with that CA's key"]),
+        ("--client-ca certs/ca-key.pem", &["certs/ca-key.pem", "exchanged"]),
+        ("--client-ca certs/alice.pem", &["certs/alice.pem", "--client-pin"]),
+        ("--cert certs/other.example.pem", &["--key", "1 for 2"]),
+        ("--cert certs/other.example.pem --key certs/alice-key.pem", &["certs/alice-key.pem", "does not belong"]),
+    ] {
+        let error = refuse(dir.path(), more);
+        assert!(parts.iter().all(|part| error.contains(part)), "{more}: {error}");
+    }
+}
+
+#[test]
+fn a_private_key_that_others_can_read_needs_a_word() {
+    let dir = folder();
+    let key = dir.path().join("certs/localhost-key.pem");
+    std::fs::set_permissions(&key, Permissions::from_mode(0o640)).expect("changed");
+    let error = refuse(dir.path(), "");
+    assert!(error.contains("readable by its group") && error.contains("chmod 600"), "{error}");
+    let server = start(dir, "--allow-readable-key");
+    assert_eq!(probe(&server, ""), "TLSv1.3 localhost full");
+}
