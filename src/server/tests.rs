@@ -19,7 +19,7 @@ impl Site {
         let network = Network::new(1, faults);
         let net = network.host();
         let address = ([10, 0, 0, 2], 0).into();
-        let listener = ListenerConfig { address, security: Security::Plain, idle_timeout: None };
+        let listener = ListenerConfig { address, security: Security::Plain, idle_timeout: None, balancers: [].into() };
         let server = Server::new(net.clone(), Echo, vec![listener], limits).map_err(|(_, error)| error);
         let server = server.expect("a free port");
         let address = server.addresses().expect("bound")[0];
@@ -27,7 +27,7 @@ impl Site {
     }
 
     fn connect(&mut self) -> SimSocket {
-        let socket = self.net.connect(self.address, None).expect("begun");
+        let socket = self.net.connect(&self.address.into(), None).expect("begun");
         pass(&self.network);
         socket
     }
