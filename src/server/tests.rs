@@ -72,7 +72,7 @@ fn a_stop_serves_all_that_has_arrived() {
     site.settle();
     for client in &mut clients {
         // More than is read in one turn.
-        client.write_all(&[7; 150_000]).expect("room");
+        client.write_all(&vec![7; 150_000]).expect("room");
     }
     pass(&site.network);
     site.server.handle().stop();
