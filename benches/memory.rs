@@ -19,7 +19,7 @@ use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::ServerName;
 
 fn main() {
-    let sessions = std::env::args().filter_map(|argument| argument.parse().ok()).next().unwrap_or(20_000_u32);
+    let sessions = std::env::args().find_map(|argument| argument.parse().ok()).unwrap_or(20_000_u32);
     let (server, client) = configurations();
     let mut world = World::new();
     // The first sessions fill caches that all share.

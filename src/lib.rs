@@ -12,8 +12,8 @@
 //! |---|---|---|
 //! | 0 | [`limits`], [`metrics`], [`timer`], [`value`] | plain data |
 //! | 1 | [`net`] | the outside world: sockets and the clock |
-//! | 2 | [`tls`], [`store`], [`access`] | sessions and trust; keys and values; who may do what |
-//! | 3 | [`protocol`] | bytes to requests, replies to bytes |
+//! | 2 | [`tls`], [`store`] | sessions and trust; keys and values |
+//! | 3 | [`protocol`], [`access`] | bytes to requests, replies to bytes; who may ask what |
 //! | 4 | [`connection`] | one client: session, framing, replies in order, deadlines |
 //! | 5 | [`services`], [`server`], [`client`] | what is served, the loop that serves it, and who asks |
 //! | 6 | `cli` | arguments to a validated configuration, then run |

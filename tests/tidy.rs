@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 const FLOORS: [&[&str]; 7] = [
     &["limits", "metrics", "timer", "value"],
     &["net", "disk"],
-    &["tls", "store", "access"],
-    &["protocol"],
+    &["tls", "store"],
+    &["protocol", "access"],
     &["connection"],
     &["services", "server", "load", "client"],
     &["cli"],

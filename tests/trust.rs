@@ -14,7 +14,7 @@ fn folder() -> tempfile::TempDir {
     let dir = tempfile::tempdir().expect("a folder");
     certs(dir.path(), "init");
     certs(dir.path(), "server localhost --san IP:127.0.0.1");
-    certs(dir.path(), "server other.example --key-type rsa");
+    certs(dir.path(), "server other.example");
     certs(dir.path(), "client alice --san URI:spiffe://example/alice");
     certs(dir.path(), "client bob --key-type ed25519");
     dir

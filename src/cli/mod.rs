@@ -1,6 +1,7 @@
 //! Arguments to a validated configuration, then run: one file a subcommand.
 
 mod address;
+mod call;
 mod certs;
 mod client;
 mod connect;
@@ -34,6 +35,7 @@ struct Cli {
 enum Command {
     Serve(Box<serve::ServeArgs>),
     Wrap(Box<wrap::WrapArgs>),
+    Call(call::CallArgs),
     Connect(connect::ConnectArgs),
     Certs(certs::CertsArgs),
 }
@@ -47,6 +49,7 @@ pub fn run() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Serve(args) => serve::run(&args),
         Command::Wrap(args) => wrap::run(&args),
+        Command::Call(args) => call::run(&args),
         Command::Connect(args) => connect::run(&args),
         Command::Certs(args) => certs::run(&args),
     };

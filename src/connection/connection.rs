@@ -39,10 +39,12 @@ pub struct Connection<S: Service> {
     /// Turn this client away with these words as soon as it can read them.
     refusal: Option<Disconnect>,
     idle_timeout: Option<Duration>,
-    /// When the phase began; in [`Phase::Open`], when the last request was served.
+    /// When the phase began; in [`Phase::Open`], when the last request was served or the last byte of a reply sent.
     pub(super) since: Instant,
     request_since: Option<Instant>,
     stalled_since: Option<Instant>,
+    /// The handshake has sent something: the peer's key exchange is paid for.
+    answered: bool,
     pub(super) farewell: Farewell,
     /// A balancer's header comes before anything else.
     pub(super) awaits_header: bool,
@@ -99,6 +101,7 @@ impl<S: Service> Connection<S> {
             since: now,
             request_since: None,
             stalled_since: None,
+            answered: false,
             farewell: Farewell::NotDue,
             awaits_header: false,
             detail: None,
@@ -217,6 +220,7 @@ impl<S: Service> Connection<S> {
         }
         self.retain(bytes.get(consumed..).unwrap_or_default(), turn);
         if !output.filled().is_empty() {
+            self.answered = true;
             self.unsent.extend_from_slice(output.filled());
             output.clear();
         }
@@ -327,6 +331,9 @@ impl<S: Service> Connection<S> {
                 turn.metrics.bytes_sent += count as u64;
                 self.readiness.writable = count == bytes.len();
                 self.stalled_since = (count < bytes.len()).then_some(turn.now.instant);
+                if self.phase == Phase::Open {
+                    self.since = turn.now.instant;
+                }
                 count
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
@@ -417,11 +424,17 @@ impl<S: Service> Connection<S> {
         if served {
             self.since = now;
         }
-        if !self.framing.is_mid_request() {
+        if !self.is_mid_request() {
             self.request_since = None;
         } else if served || self.request_since.is_none() {
             self.request_since = Some(now);
         }
+    }
+
+    /// Whether the beginning of a request has arrived and its end has not. The beginning of a record counts too: what
+    /// it holds cannot be known yet, and it costs as much as a request that does not end.
+    fn is_mid_request(&self) -> bool {
+        self.framing.is_mid_request() || !self.framing.is_paused() && !self.retained.is_empty()
     }
 
     fn socket_failed(&mut self, error: &io::Error, scratch: &mut Scratch) {
@@ -475,7 +488,7 @@ impl<S: Service> Connection<S> {
 
     /// Whether the peer's key exchange is paid for: its next bytes finish a handshake, they do not begin one.
     pub fn is_half_shaken(&self) -> bool {
-        self.phase == Phase::Handshaking && (self.readiness.heard || self.framing.info.is_dialed())
+        self.phase == Phase::Handshaking && self.answered
     }
 
     /// Whether there is work that no socket event will announce: bytes left unread, requests left undecoded, or output
@@ -487,10 +500,9 @@ impl<S: Service> Connection<S> {
 
     /// Whether all that was received has been served and nothing is owed, so that ending now loses nothing.
     pub fn is_at_rest(&self) -> bool {
-        let framing = &self.framing;
+        let waiting = self.framing.is_paused() || self.is_mid_request() || self.readiness.readable;
         // What a linked connection is still owed, only its other end knows.
-        let is_settled = !framing.is_paused() && !framing.is_mid_request() && framing.info.link.is_none();
-        self.phase == Phase::Open && is_settled && !self.readiness.readable
+        self.phase == Phase::Open && !waiting && self.framing.info.link.is_none()
     }
 
     /// When [`expire`](Self::expire) must be called.
@@ -506,7 +518,7 @@ impl<S: Service> Connection<S> {
             Phase::Open => {
                 let request =
                     self.request_since.map(|since| (since + limits.request_timeout, Disconnect::RequestTimeout));
-                let at_rest = request.is_none() && self.framing.replies.is_empty();
+                let at_rest = request.is_none() && self.framing.replies.is_empty() && self.unsent.is_empty();
                 let idle = self.idle_timeout.filter(|_| at_rest).map(|idle| (self.since + idle, Disconnect::Idle));
                 let half = self.farewell > Farewell::NotDue || self.framing.is_half_closed();
                 let half = half.then(|| (self.since + limits.half_close_timeout, Disconnect::Idle));

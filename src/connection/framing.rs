@@ -169,6 +169,9 @@ impl<S: Service> Framing<S> {
                 break;
             }
         }
+        if let Some(spare) = self.replies.reclaim() {
+            turn.scratch.give(spare);
+        }
         used
     }
 

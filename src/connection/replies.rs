@@ -63,6 +63,10 @@ impl Replies {
                 self.append_ready(bytes);
             }
         }
+        if self.slots.is_empty() {
+            // An idle connection owns nothing, not even the room of its busiest moment.
+            self.slots = VecDeque::new();
+        }
     }
 
     /// Adds whole bytes behind everything that is owed.
@@ -95,6 +99,12 @@ impl Replies {
     pub fn consume(&mut self, count: usize) -> Option<Vec<u8>> {
         self.sent += count;
         if self.sent < self.ready.len() {
+            // A peer that is always owed something must not keep all it was ever sent. Moving no more than has been
+            // sent since the last move makes this cheap.
+            if self.sent > self.unsent().len() {
+                self.ready.drain(..self.sent);
+                self.sent = 0;
+            }
             return None;
         }
         self.sent = 0;
@@ -106,6 +116,11 @@ impl Replies {
         if self.ready.capacity() == 0 {
             self.ready = spare();
         }
+    }
+
+    /// Takes a lent buffer back, if nothing was written to it.
+    pub fn reclaim(&mut self) -> Option<Vec<u8>> {
+        (self.ready.is_empty() && self.ready.capacity() > 0).then(|| std::mem::take(&mut self.ready))
     }
 
     /// Encoded bytes not yet handed to the session, those behind open slots included.
@@ -223,6 +238,32 @@ mod tests {
         assert!(replies.consume(1).is_some());
         assert!(replies.is_empty());
         assert_eq!(replies.memory(), 0);
+    }
+
+    #[test]
+    fn a_buffer_that_is_never_quite_empty_does_not_grow() {
+        let mut replies = Replies::default();
+        replies.tail().extend_from_slice(&[0; 1_000]);
+        for _ in 0..1_000 {
+            assert!(replies.consume(900).is_none());
+            replies.tail().extend_from_slice(&[0; 900]);
+            assert_eq!(replies.queued_bytes(), 1_000);
+        }
+        assert!(replies.memory() < 8_000, "{} bytes for 1,000 that wait", replies.memory());
+    }
+
+    #[test]
+    fn nothing_is_held_when_nothing_is_owed() {
+        let mut replies = Replies::default();
+        let open: Vec<u64> = (0..100).map(|_| replies.defer()).collect();
+        open.into_iter().for_each(|sequence| replies.complete(sequence, b"done".to_vec()));
+        replies.consume(400);
+        assert_eq!(replies.memory(), 0);
+        replies.lend(|| Vec::with_capacity(1_000));
+        assert_eq!(replies.reclaim().map(|spare| spare.capacity()), Some(1_000));
+        assert_eq!(replies.memory(), 0);
+        replies.tail().push(b'x');
+        assert_eq!(replies.reclaim(), None, "it is in use");
     }
 
     #[test]

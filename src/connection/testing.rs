@@ -24,15 +24,12 @@ impl TestPeer {
     pub(crate) fn new(key: u32, generation: u32) -> Self {
         let port = u16::try_from(40_000 + key).expect("a small key");
         Self {
-            info: PeerInfo {
-                id: PeerId { key, generation },
-                listener: 0,
-                address: SocketAddr::from(([127, 0, 0, 1], port)),
-                identity: None,
-                agreement: None,
-                link: None,
-                local: SocketAddr::from(([127, 0, 0, 1], 6379)),
-            },
+            info: PeerInfo::new(
+                PeerId { key, generation },
+                0,
+                SocketAddr::from(([127, 0, 0, 1], port)),
+                SocketAddr::from(([127, 0, 0, 1], 6380)),
+            ),
             limits: Limits::default(),
             metrics: Metrics::default(),
             effects: Effects::default(),
@@ -55,13 +52,14 @@ impl TestPeer {
         }
     }
 
-    /// The connections that were asked to be ended, and why.
+    /// Whom the service has asked to disconnect since the last call, and why.
     pub(crate) fn take_disconnects(&mut self) -> Vec<(PeerId, Disconnect)> {
-        let ended = |effect| match effect {
+        let effects = std::iter::from_fn(|| self.effects.pop());
+        let disconnects = effects.filter_map(|effect| match effect {
             Effect::Disconnect { peer, reason } => Some((peer, reason)),
             _ => None,
-        };
-        std::iter::from_fn(|| self.effects.pop()).filter_map(ended).collect()
+        });
+        disconnects.collect()
     }
 
     /// The bytes that would be sent now.

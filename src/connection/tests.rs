@@ -48,6 +48,8 @@ impl Write for &mut Pipe {
     }
 }
 
+const IDLE: Duration = Duration::from_mins(5);
+
 /// A served connection, its client, and all that a loop would lend it.
 struct Pair {
     client: Session,
@@ -89,7 +91,7 @@ impl Pair {
             effects: &mut effects,
             now,
         };
-        let connection = Connection::new(server, info, None, None, &mut turn);
+        let connection = Connection::new(server, info, Some(IDLE), None, &mut turn);
         let to_client = Pipe { room: usize::MAX, ..Pipe::default() };
         let (client_retained, received, to_server) = Default::default();
         Self {
@@ -229,6 +231,18 @@ fn a_partial_hello_survives_a_write_and_a_timeout() {
     pair.after(pair.limits.handshake_timeout);
     assert_eq!(pair.connection.phase(), Phase::Closed);
     assert_eq!(pair.connection.reason(), Some(Disconnect::HandshakeTimeout));
+}
+
+#[test]
+fn only_an_answered_hello_makes_a_handshake_half_done() {
+    let mut pair = Pair::new();
+    pair.client_turn();
+    let rest = pair.to_server.bytes.split_off(100);
+    pair.turn();
+    assert!(!pair.connection.is_half_shaken(), "a hello in two pieces must not overtake whole ones");
+    pair.to_server.bytes.extend(rest);
+    pair.turn();
+    assert!(pair.connection.is_half_shaken());
 }
 
 #[test]
@@ -392,4 +406,35 @@ fn a_client_that_does_not_read_is_not_read_and_costs_a_bounded_buffer() {
     pair.to_client.room = usize::MAX;
     pair.settle();
     assert_eq!(pair.received.len(), 200 * 16_000, "a client that reads again gets all of it");
+}
+
+#[test]
+fn idleness_begins_when_the_last_byte_of_a_reply_is_sent() {
+    let mut pair = Pair::open();
+    pair.to_client.room = 0;
+    pair.client_sends(b"taken slowly");
+    pair.turn();
+    for _ in 0..10 {
+        pair.to_client.room += 1;
+        pair.turn();
+        pair.after(pair.limits.write_timeout - Duration::from_secs(1));
+        assert_eq!(pair.connection.phase(), Phase::Open);
+    }
+    pair.to_client.room = usize::MAX;
+    pair.settle();
+    assert_eq!(pair.received, b"taken slowly");
+    pair.after(IDLE - Duration::from_secs(1));
+    assert_eq!(pair.connection.phase(), Phase::Open);
+    pair.after(Duration::from_secs(1));
+    assert_eq!(pair.connection.reason(), Some(Disconnect::Idle));
+}
+
+#[test]
+fn a_record_that_never_ends_is_a_request_that_never_ends() {
+    let mut pair = Pair::open();
+    pair.client_sends(b"cut in the middle");
+    pair.to_server.bytes.truncate(10);
+    pair.turn();
+    pair.after(pair.limits.request_timeout);
+    assert_eq!(pair.connection.reason(), Some(Disconnect::RequestTimeout));
 }

@@ -1,10 +1,11 @@
-//! The outside world: sockets and the clock, real ([`mio`]) or simulated.
+//! The outside world: sockets and the clock, real ([`mio`]) or simulated ([`sim`]).
 //!
 //! The loop is written against [`Net`] and runs unchanged on either implementation.
 
 mod address;
 mod event;
 pub mod mio;
+pub mod sim;
 mod subnet;
 mod target;
 

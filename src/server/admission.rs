@@ -2,6 +2,9 @@
 
 use crate::connection::PeerId;
 
+/// So few stale names are not worth a search.
+const SLACK: usize = 1024;
+
 /// Handshakes that have bytes to work on.
 ///
 /// A handshake costs a hundred times what a request costs, so under a storm of them the order decides who is served at
@@ -27,6 +30,19 @@ impl Admission {
         self.second_flights.pop().or_else(|| self.hellos.pop())
     }
 
+    /// Forgets names that are not `live`, when most cannot be. Under a storm that never ends, the oldest hellos are
+    /// never reached: their connections give up or time out, but their names would stay for ever.
+    pub(super) fn prune(&mut self, peers: usize, live: impl Fn(PeerId) -> bool) {
+        if self.len() > 2 * peers + SLACK {
+            self.second_flights.retain(|id| live(*id));
+            self.hellos.retain(|id| live(*id));
+        }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.second_flights.len() + self.hellos.len()
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.second_flights.is_empty() && self.hellos.is_empty()
     }
@@ -46,5 +62,17 @@ mod tests {
         let order: Vec<_> = std::iter::from_fn(|| admission.pop()).map(|id| id.key).collect();
         assert_eq!(order, [3, 2, 1]);
         assert!(admission.is_empty());
+    }
+
+    #[test]
+    fn hellos_that_are_never_reached_are_forgotten_with_their_connections() {
+        let mut admission = Admission::default();
+        for key in 0..100_000 {
+            admission.push(PeerId { key, generation: 0 }, false);
+            admission.prune(10, |id| id.key + 10 > key);
+            assert!(admission.len() <= 20 + SLACK);
+        }
+        let newest: Vec<_> = std::iter::from_fn(|| admission.pop()).map(|id| id.key).take(10).collect();
+        assert_eq!(newest, (99_990..100_000).rev().collect::<Vec<_>>());
     }
 }

@@ -73,6 +73,17 @@ pub enum Status {
     Stopped,
 }
 
+/// What a server remembers, counted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Residue {
+    /// Open connections.
+    pub connections: usize,
+    /// Names of connections on queues of work, those included that have gone since.
+    pub queued: usize,
+    /// Entries among the deadlines, stale ones included.
+    pub deadlines: usize,
+}
+
 impl<N: Net, S: Service> Server<N, S> {
     /// Binds the listeners. Nothing is accepted before the first turn.
     ///
@@ -135,6 +146,20 @@ impl<N: Net, S: Service> Server<N, S> {
     /// Open connections from clients, those still shaking hands included.
     pub fn connections(&self) -> usize {
         self.peers.accepted()
+    }
+
+    /// What the server still remembers. Everything is zero when no connection is open and every deadline has passed.
+    pub fn residue(&self) -> Residue {
+        Residue {
+            connections: self.peers.len(),
+            queued: self.ready.len() + self.admission.len() + self.touched.len(),
+            deadlines: self.deadlines.len(),
+        }
+    }
+
+    /// The most memory that any one connection holds, in bytes, outside the TLS library. It visits every connection.
+    pub fn largest_connection(&self) -> usize {
+        self.peers.iter().map(|peer| peer.connection.memory()).max().unwrap_or(0)
     }
 
     /// Serves until [`Handle::stop`] has been called and all connections are closed.
@@ -320,6 +345,8 @@ impl<N: Net, S: Service> Server<N, S> {
             }
             self.apply_effects();
         }
+        let Self { admission, peers, .. } = self;
+        admission.prune(peers.len(), |id| peers.get(id).is_some());
     }
 
     fn stop_if_asked(&mut self) {

@@ -65,6 +65,12 @@ impl<K, S: Service> Peers<K, S> {
         (peer.connection.id() == id).then_some(peer)
     }
 
+    /// As [`get_mut`](Self::get_mut), to look only.
+    pub(super) fn get(&self, id: PeerId) -> Option<&Peer<K, S>> {
+        let peer = self.slab.get(id.key as usize)?;
+        (peer.connection.id() == id).then_some(&**peer)
+    }
+
     /// Marks a closed peer for burial.
     pub(super) fn doom(&mut self, id: PeerId) {
         self.doomed.push(id);
@@ -89,6 +95,11 @@ impl<K, S: Service> Peers<K, S> {
     /// How many came in through a listener.
     pub(super) fn accepted(&self) -> usize {
         self.slab.len() - self.dialed
+    }
+
+    /// All peers.
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Peer<K, S>> {
+        self.slab.iter().map(|(_, peer)| &**peer)
     }
 
     /// The names of all peers. For rare occasions: it visits every slot.

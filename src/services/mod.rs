@@ -1,4 +1,4 @@
-//! What is served: each built-in service is an ordinary [`Service`].
+//! What is served: each built-in service is an ordinary [`Service`](crate::connection::Service).
 
 mod builtin;
 mod echo;

@@ -18,11 +18,17 @@ const APART: usize = 800;
 /// The expiry of a record that never expires.
 pub(super) const NEVER: u64 = u64::MAX;
 
+/// The bits of the first byte that hold the kind; the others are flags.
 const KIND: u8 = 0x0f;
+/// Used since the clock hand last came by.
 const USED: u8 = 0x10;
+/// Has a place for an expiry.
 const TIMED: u8 = 0x20;
-const SPLIT: u8 = 0x40;
+/// The data stands in a block.
+const BLOCK: u8 = 0x40;
+/// The record stands in a page of its own.
 const OWN_PAGE: u8 = 0x80;
+/// Flags, key length, data length.
 const HEAD: usize = 5;
 
 /// Where a record lies: the number of its page and its first byte there.
@@ -85,7 +91,7 @@ impl<'a> Record<'a> {
 
     /// The number of the block that holds the data, if it stands apart.
     fn block(&self) -> Option<usize> {
-        if self.flags & SPLIT == 0 {
+        if self.flags & BLOCK == 0 {
             return None;
         }
         self.data.first_chunk().map(|number| usize::from(u16::from_le_bytes(*number)))
@@ -214,7 +220,7 @@ impl Arena {
             Data::Owned(data) => data,
         };
         let number = self.insert_page(block).to_le_bytes();
-        Ok(self.write(flags | SPLIT, draft.expires, draft.key, &number))
+        Ok(self.write(flags | BLOCK, draft.expires, draft.key, &number))
     }
 
     fn write(&mut self, mut flags: u8, expires: u64, key: &[u8], data: &[u8]) -> Place {

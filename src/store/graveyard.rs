@@ -6,8 +6,8 @@ use super::segment::Segment;
 const SMALL: usize = 16 << 10;
 /// Bytes freed in one step: giving pages back to the system costs about 0.1 us for each 4 KiB.
 pub(super) const STEP_BYTES: usize = 2 << 20;
-/// Segments freed in one step, each of some ten allocations.
-const STEP_SEGMENTS: usize = 32;
+/// Allocations given back in one step, where one segment more may be begun: 0.5 us each, as their memory is cold.
+const STEP_ALLOCATIONS: usize = 256;
 
 /// Blocks and segments that wait to be freed.
 #[derive(Debug, Default)]
@@ -62,14 +62,17 @@ impl Graveyard {
             budget -= size;
             self.block_bytes -= size;
         }
-        for _ in 0..STEP_SEGMENTS {
+        let mut allocations = 0;
+        while allocations < STEP_ALLOCATIONS {
             let Some(table) = self.tables.last_mut() else { return };
             let Some((_, segment)) = table.segments.next() else {
                 self.tables.pop();
                 return;
             };
             table.held -= segment.held();
-            for page in segment.into_pages() {
+            let pages = segment.into_pages();
+            allocations += 1 + pages.len();
+            for page in pages {
                 self.bury(Some(page));
             }
         }

@@ -40,10 +40,10 @@ use watch::Watches;
 pub const MAX_KEY: usize = 65_534;
 /// The largest value, in bytes: what Redis allows.
 pub const MAX_VALUE: usize = 512 << 20;
-/// Segments one call of [`Store::scan`] looks into, at most: about 100,000 keys.
-const SCAN_SEGMENTS: usize = 256;
+/// Segments one call of [`Store::scan`] looks into, at most: about 20,000 keys.
+const SCAN_SEGMENTS: usize = 64;
 /// Segments one call of [`Store::random_key`] looks into before it gives up.
-const RANDOM_SEGMENTS: usize = 64;
+const RANDOM_SEGMENTS: usize = 16;
 
 /// What happens when a write finds the memory limit reached.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -261,8 +261,8 @@ impl Store {
         self.table.timed()
     }
 
-    /// Visits keys from `cursor` on, whole segments until at least `count` keys were met. Returns the next cursor, 0 at
-    /// the end; begin with 0.
+    /// Visits keys from `cursor` on, whole segments until at least `count` keys were met, but no more than well under a
+    /// millisecond's worth. Returns the next cursor, 0 at the end; begin with 0.
     ///
     /// As Redis promises of SCAN: a key that exists from the first call to the last is visited at least once, whatever
     /// is written between the calls; it may be visited twice.

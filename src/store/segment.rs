@@ -308,6 +308,9 @@ impl Segment {
             *self = Self::new(self.depth, self.prefix);
             return;
         }
+        if self.timed == 0 {
+            self.due = NEVER;
+        }
         // So a byte is copied at most four times for each byte that is written, and a quarter is wasted at most.
         if self.arena.garbage() >= PAGE.max(self.arena.live() / 4) {
             self.compact();
@@ -368,7 +371,7 @@ impl Segment {
     pub(super) fn check(&self) -> Totals {
         let expiries = self.table.iter().map(|place| self.arena.expires(*place)).filter(|expires| *expires != NEVER);
         assert_eq!(expiries.clone().count(), self.timed);
-        assert!(expiries.min().is_none_or(|first| self.due <= first));
+        assert!(expiries.min().map_or(self.due == NEVER, |first| self.due <= first));
         self.arena.check(self.table.iter().copied());
         self.totals()
     }

@@ -265,19 +265,24 @@ impl Table {
         true
     }
 
-    /// Joins a segment with its other half, when both have become nearly empty.
+    /// Joins a segment with its other half when both have become nearly empty, and the result likewise.
     fn merge(&mut self, index: usize) {
+        while self.merge_once(index) {}
+    }
+
+    fn merge_once(&mut self, index: usize) -> bool {
         let sparse = |index: usize| self.segments.get(index).filter(|segment| segment.is_sparse(self.capacity));
-        let Some(segment) = sparse(index).filter(|segment| segment.depth() > 0) else { return };
+        let Some(segment) = sparse(index).filter(|segment| segment.depth() > 0) else { return false };
         let other = self.index(segment.prefix() ^ (1 << (64 - segment.depth())));
         if sparse(other).is_none_or(|other| other.depth() != segment.depth()) {
-            return;
+            return false;
         }
-        let Some(other_half) = self.segments.try_remove(other) else { return };
+        let Some(other_half) = self.segments.try_remove(other) else { return false };
         self.due.get_mut(other).into_iter().for_each(|due| *due = NEVER);
         self.totals -= other_half.totals();
         self.change(index, |segment, hasher| segment.merge(*other_half, hasher));
         self.assign(index);
+        true
     }
 
     /// Writes the segment into all slots of its hashes.

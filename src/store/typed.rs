@@ -2,10 +2,8 @@
 
 use std::borrow::Cow;
 
-use serde::ser::{Serialize, SerializeMap, Serializer};
-
 use super::entry::{Entry, Kind};
-use crate::value::Value;
+use crate::value::{Json, Value, double_text, is_xml_text};
 
 /// The kind and the stored bytes of a value.
 ///
@@ -31,7 +29,8 @@ fn compound(value: &Value) -> Cow<'static, [u8]> {
     Cow::Owned(postcard::to_stdvec(value).unwrap_or_default())
 }
 
-/// The value XML-RPC sees. Bytes that cannot be read as their kind are given as they are.
+/// The value XML-RPC sees. Bytes that cannot be read as their kind, such as a string that RESP has appended bytes to
+/// which XML cannot carry, are given as they are.
 pub(super) fn decode(entry: &Entry<'_>) -> Value {
     typed(entry).unwrap_or_else(|| Value::Base64(entry.data.to_vec()))
 }
@@ -39,7 +38,7 @@ pub(super) fn decode(entry: &Entry<'_>) -> Value {
 fn typed(entry: &Entry<'_>) -> Option<Value> {
     let text = || std::str::from_utf8(entry.data).ok();
     Some(match entry.kind {
-        Kind::Bytes | Kind::String => Value::String(text().filter(|text| text.chars().all(is_xml))?.to_owned()),
+        Kind::Bytes | Kind::String => Value::String(text().filter(|text| is_xml_text(text))?.to_owned()),
         Kind::Base64 => Value::Base64(entry.data.to_vec()),
         Kind::Int => Value::Int(text()?.parse().ok()?),
         Kind::I8 => Value::I8(text()?.parse().ok()?),
@@ -51,56 +50,19 @@ fn typed(entry: &Entry<'_>) -> Option<Value> {
     })
 }
 
-/// Whether XML 1.0 lets the character stand in a document (section 2.2, production 2).
-fn is_xml(character: char) -> bool {
-    matches!(character, '\t' | '\n' | '\r' | '\u{20}'..='\u{FFFD}' | '\u{10000}'..)
-}
-
 /// What RESP `GET` sees: plain bytes as they are, every other kind as JSON text, a dateTime as its own text.
 #[must_use]
 pub fn plain_bytes<'a>(entry: &Entry<'a>) -> Cow<'a, [u8]> {
     match entry.kind {
-        Kind::Double if !entry.data.ends_with(b"n") && !entry.data.ends_with(b"f") => Cow::Borrowed(entry.data),
-        Kind::Double => Cow::Owned([b"\"", entry.data, b"\""].concat()),
+        // Of the numbers, only nan and inf do not end with a digit.
+        Kind::Double if !entry.data.last().is_some_and(u8::is_ascii_digit) => {
+            Cow::Owned([b"\"", entry.data, b"\""].concat())
+        }
         Kind::Array | Kind::Struct => match serde_json::to_vec(&Json(&decode(entry))) {
             Ok(json) => Cow::Owned(json),
             Err(_) => Cow::Borrowed(entry.data),
         },
         _ => Cow::Borrowed(entry.data),
-    }
-}
-
-/// The shortest text that reads back as the same number; JSON where JSON has the number.
-fn double_text(number: f64) -> String {
-    if number.is_nan() { "nan".to_owned() } else { format!("{number:?}") }
-}
-
-/// A value as JSON: what JSON lacks (nan, inf, dates, bytes) is a string.
-struct Json<'a>(&'a Value);
-
-impl Serialize for Json<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        match self.0 {
-            Value::Nil => serializer.serialize_unit(),
-            Value::Int(number) => serializer.serialize_i32(*number),
-            Value::I8(number) => serializer.serialize_i64(*number),
-            Value::Boolean(flag) => serializer.serialize_bool(*flag),
-            Value::Double(number) if number.is_finite() => serializer.serialize_f64(*number),
-            Value::Double(number) => serializer.serialize_str(&double_text(*number)),
-            Value::String(text) | Value::DateTime(text) => serializer.serialize_str(text),
-            Value::Base64(bytes) => {
-                use base64::Engine as _;
-                serializer.serialize_str(&base64::engine::general_purpose::STANDARD.encode(bytes))
-            }
-            Value::Array(items) => serializer.collect_seq(items.iter().map(Json)),
-            Value::Struct(members) => {
-                let mut map = serializer.serialize_map(Some(members.len()))?;
-                for (name, member) in members {
-                    map.serialize_entry(name, &Json(member))?;
-                }
-                map.end()
-            }
-        }
     }
 }
 

@@ -64,10 +64,8 @@ impl ClientPolicy {
         versions: &[&'static SupportedProtocolVersion],
     ) -> Result<Self, ClientError> {
         let provider = Arc::new(aws_lc_rs::default_provider());
-        let trust = match options.insecure {
-            true => ServerTrust::insecure(&provider),
-            false => ServerTrust::new(&options.ca, &provider)?,
-        };
+        let trust =
+            if options.insecure { ServerTrust::insecure(&provider) } else { ServerTrust::new(&options.ca, &provider)? };
         let builder = ClientConfig::builder_with_provider(provider)
             .with_protocol_versions(versions)?
             .dangerous()

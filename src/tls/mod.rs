@@ -21,6 +21,7 @@ pub(crate) mod testing;
 mod tickets;
 mod trust;
 
+pub(crate) use certificate::printable;
 pub use certificate::{Certificate, Unreadable, date, fingerprint, hex, shown_name};
 pub use client::{ClientError, ClientOptions, ClientPolicy};
 pub use identity::{Anchor, AnchorKind, Identity};

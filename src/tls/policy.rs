@@ -314,6 +314,12 @@ impl ServerPolicy {
         self.certificates.leaves()
     }
 
+    /// The CAs whose revocation list is out of date at `now` (seconds since the Unix epoch): until a new list is loaded
+    /// nobody they issued to is let in.
+    pub fn outdated_lists(&self, now: u64) -> impl Iterator<Item = &str> {
+        self.client.iter().flat_map(move |client| client.trust.revocation().outdated(now))
+    }
+
     /// The policy in one line, for the start of the server: what is enforced and, as plainly, what is not.
     #[must_use]
     pub fn describe(&self) -> String {

@@ -176,10 +176,31 @@ fn a_revoked_client_is_refused_even_with_an_old_ticket() {
     shake(&bob, &after).expect("in");
     assert!(after.describe().ends_with("(1 CA), 1 CRL until 2027-02-14"), "{after}");
 
+    assert_eq!(after.outdated_lists(NOW).count(), 0);
+
     // When the list goes out of date, nobody under its CA gets in, not even with a ticket.
     clock.set(NOW + 31 * DAY);
     let error = shake(&bob, &after).expect_err("it must be refused");
     assert!(matches!(Refusal::of(&error), Some(Refusal::RevocationListExpired { .. })));
+    assert_eq!(after.outdated_lists(NOW + 31 * DAY).collect::<Vec<_>>(), ["CN=test CA"]);
+}
+
+#[test]
+fn a_list_binds_to_the_key_of_its_ca_and_not_to_the_name() {
+    let (world, clock) = (World::new(), Clock::at(NOW));
+    let namesake = Authority::create(KeyKind::Ed25519, "test CA", NOW).expect("a CA");
+    let list = world.authority.revocation_list(&[], 1, NOW).expect("a list");
+    let both = policy(PolicyOptions {
+        client_ca: vec![world.ca(), source("namesake.pem", &namesake.files().certificate)],
+        crl: vec![source("crl.pem", &list)],
+        ..world.options(&clock)
+    });
+    assert!(both.describe().ends_with("1 CA not revocation-checked"), "{both}");
+    clock.set(NOW + 2 * DAY);
+    let covered = shake(&world.client_config(Some(&world.client), &clock), &both).expect_err("it must be refused");
+    assert!(matches!(Refusal::of(&covered), Some(Refusal::RevocationListExpired { .. })));
+    let uncovered = World::client_of(&namesake, "alice");
+    shake(&world.client_config(Some(&uncovered), &clock), &both).expect("in");
 }
 
 #[test]

@@ -1,18 +1,20 @@
 //! Certificate revocation lists (RFC 5280, section 5).
 //!
-//! A list applies to the end entities of the CA that issued it. A CA without a list is not checked for revocation, and
-//! the policy's description says so. A list past its next update is worth nothing: the certificates of its CA are then
-//! refused, because a revoked one could be among them.
+//! A list applies to the end entities of the CA whose key signed it. A CA without a list is not checked for revocation,
+//! and the policy's description says so. A list past its next update is worth nothing: the certificates of its CA are
+//! then refused, because a revoked one could be among them.
+//!
+//! A list's signature is checked once, when it is loaded, and not for every client as webpki would; webpki also passes
+//! over a list in silence when its scope and the certificate's distribution points do not match, where here it applies.
 
-use webpki::{
-    CertRevocationList, ExpirationPolicy, OwnedCertRevocationList, RevocationCheckDepth, RevocationOptions,
-    RevocationOptionsBuilder, UnknownStatusPolicy,
-};
-use x509_parser::prelude::{CertificateRevocationList, FromDer};
+use std::collections::BTreeSet;
+
+use webpki::OwnedCertRevocationList;
+use x509_parser::prelude::{CertificateRevocationList, FromDer, IssuingDistributionPoint, ParsedExtension};
 
 use super::certificate::{Certificate, date};
 use super::pem::Source;
-use super::trust::TrustError;
+use super::trust::{Refusal, TrustError};
 
 /// The revocation lists of one policy.
 #[derive(Debug, Default)]
@@ -22,8 +24,10 @@ pub(crate) struct RevocationLists {
 
 #[derive(Debug)]
 struct List {
-    entries: CertRevocationList<'static>,
-    issuer_der: Vec<u8>,
+    authority: String,
+    /// Two CAs may have the same name, but not the same key.
+    public_key: Vec<u8>,
+    revoked: BTreeSet<Vec<u8>>,
     next_update: u64,
 }
 
@@ -41,21 +45,20 @@ impl RevocationLists {
         Ok(Self { lists })
     }
 
-    /// The lists as webpki takes them.
-    pub(crate) fn lists(&self) -> Vec<&CertRevocationList<'static>> {
-        self.lists.iter().map(|list| &list.entries).collect()
-    }
-
-    /// How webpki is to use them: the end entity only, an unlisted CA unchecked, a list out of date refused.
-    pub(crate) fn options<'a>(lists: &'a [&'a CertRevocationList<'a>]) -> Option<RevocationOptions<'a>> {
-        let builder = RevocationOptionsBuilder::new(lists).ok()?;
-        Some(
-            builder
-                .with_depth(RevocationCheckDepth::EndEntity)
-                .with_status_policy(UnknownStatusPolicy::Allow)
-                .with_expiration_policy(ExpirationPolicy::Enforce)
-                .build(),
-        )
+    /// Decides on a certificate whose issuer has `issuer_key` (a SubjectPublicKeyInfo in DER). Returns until when that
+    /// holds: the end of time when no list covers it.
+    pub(crate) fn check(&self, certificate: &Certificate, issuer_key: &[u8], now: u64) -> Result<u64, Refusal> {
+        let mut until = u64::MAX;
+        for list in self.lists.iter().filter(|list| list.public_key == issuer_key) {
+            if list.revoked.contains(significant(&certificate.serial)) {
+                return Err(Refusal::Revoked);
+            }
+            if list.next_update < now {
+                return Err(Refusal::RevocationListExpired { next_update: Some(list.next_update) });
+            }
+            until = until.min(list.next_update);
+        }
+        Ok(until)
     }
 
     /// How many lists there are.
@@ -68,42 +71,67 @@ impl RevocationLists {
         self.lists.iter().map(|list| list.next_update).min()
     }
 
-    /// Whether the CA with this subject name has a list.
-    pub(crate) fn covers(&self, authority: &Certificate) -> bool {
-        self.lists.iter().any(|list| list.issuer_der == authority.subject_der)
+    /// The CAs whose list is out of date at `now`.
+    pub(crate) fn outdated(&self, now: u64) -> impl Iterator<Item = &str> {
+        self.lists.iter().filter(move |list| list.next_update < now).map(|list| list.authority.as_str())
     }
 
-    /// When the list that covers `certificate` goes out of date; the end of time when none does.
-    pub(crate) fn until(&self, certificate: &Certificate) -> u64 {
-        let covering = self.lists.iter().filter(|list| list.issuer_der == certificate.issuer_der);
-        covering.map(|list| list.next_update).min().unwrap_or(u64::MAX)
+    /// Whether the CA has a list.
+    pub(crate) fn covers(&self, authority: &Certificate) -> bool {
+        self.lists.iter().any(|list| list.public_key == authority.public_key.as_ref())
     }
+}
+
+/// A serial number without the zeros that encodings put before it or leave away.
+fn significant(serial: &[u8]) -> &[u8] {
+    let zeros = serial.iter().take_while(|byte| **byte == 0).count();
+    serial.get(zeros..).unwrap_or_default()
 }
 
 fn read(der: &[u8], authorities: &[Certificate], now: u64) -> Result<List, String> {
     let unreadable = |error: &dyn std::fmt::Display| format!("not a usable revocation list: {error}");
-    let list = OwnedCertRevocationList::from_der(der).map_err(|error| unreadable(&error))?;
-    let (_, parsed) = CertificateRevocationList::from_der(der).map_err(|error| unreadable(&error))?;
-    let issuer_der = parsed.issuer().as_raw().to_vec();
-    let next_update = parsed.next_update().and_then(|time| u64::try_from(time.timestamp()).ok()).unwrap_or(0);
+    // webpki refuses what would need more than a look for a serial number: deltas, foreign entries, critical unknowns.
+    OwnedCertRevocationList::from_der(der).map_err(|error| unreadable(&error))?;
+    let (_, list) = CertificateRevocationList::from_der(der).map_err(|error| unreadable(&error))?;
+    let issuer = list.issuer();
+    if list.extensions().iter().any(|extension| is_partial(extension.parsed_extension())) {
+        return Err(format!("the revocation list of {issuer} does not cover all certificates of clients"));
+    }
+    let next_update = list.next_update().and_then(|time| u64::try_from(time.timestamp()).ok()).unwrap_or(0);
     if next_update < now {
+        let since = date(next_update);
         return Err(format!(
-            "the revocation list of {} went out of date on {}; fetch or make a new one (`latchkey certs revoke`)",
-            parsed.issuer(),
-            date(next_update)
+            "the revocation list of {issuer} went out of date on {since}; fetch or make a new one (`latchkey certs revoke`)"
         ));
     }
-    let mut named = authorities.iter().filter(|authority| authority.subject_der == issuer_der).peekable();
+    let mut named = authorities.iter().filter(|authority| authority.subject_der == issuer.as_raw()).peekable();
     if named.peek().is_none() {
         return Err(format!(
-            "the revocation list was issued by {}, which is not in --client-ca, so it would apply to nobody",
-            parsed.issuer()
+            "the revocation list was issued by {issuer}, which is not in --client-ca, so it would apply to nobody"
         ));
     }
-    if !named.any(|authority| is_signed_by(&parsed, authority)) {
-        return Err(format!("the revocation list of {} is not signed with that CA's key", parsed.issuer()));
-    }
-    Ok(List { entries: list.into(), issuer_der, next_update })
+    let Some(authority) = named.find(|authority| is_signed_by(&list, authority)) else {
+        return Err(format!("the revocation list of {issuer} is not signed with that CA's key"));
+    };
+    Ok(List {
+        authority: authority.subject.clone(),
+        public_key: authority.public_key.to_vec(),
+        revoked: list.iter_revoked_certificates().map(|entry| significant(entry.raw_serial()).to_vec()).collect(),
+        next_update,
+    })
+}
+
+/// Whether a list's scope leaves out some end entities or some reasons (RFC 5280, 5.2.5).
+fn is_partial(extension: &ParsedExtension<'_>) -> bool {
+    let ParsedExtension::IssuingDistributionPoint(scope) = extension else { return false };
+    let IssuingDistributionPoint {
+        only_contains_ca_certs,
+        only_some_reasons,
+        indirect_crl,
+        only_contains_attribute_certs,
+        ..
+    } = scope;
+    *only_contains_ca_certs || only_some_reasons.is_some() || *indirect_crl || *only_contains_attribute_certs
 }
 
 fn is_signed_by(list: &CertificateRevocationList<'_>, authority: &Certificate) -> bool {

@@ -11,7 +11,7 @@ use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 /// A hang guard, ten times what the slowest step here needs.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+pub const PATIENCE: Duration = Duration::from_mins(1);
 
 /// The program under test.
 pub fn latchkey() -> Command {
@@ -54,14 +54,12 @@ impl Server {
         let output = lines(child.stdout.take().expect("stdout"));
         let mut listening = Vec::new();
         while listening.len() < listeners {
-            match output.recv_timeout(PATIENCE) {
-                Ok(line) => listening.push(line),
-                Err(_) => {
-                    let _ = child.kill();
-                    let said: Vec<_> = errors.try_iter().collect();
-                    panic!("latchkey did not start: {}", said.join("\n"));
-                }
-            }
+            let Ok(line) = output.recv_timeout(PATIENCE) else {
+                let _ = child.kill();
+                let said: Vec<_> = errors.try_iter().collect();
+                panic!("latchkey did not start: {}", said.join("\n"));
+            };
+            listening.push(line);
         }
         Self { child, dir, listening, errors }
     }

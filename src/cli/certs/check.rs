@@ -10,7 +10,9 @@ use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 use super::{CertsError, Check, Outcome, days, doctor, unreadable};
 use crate::cli::files::{self, ReadableBy};
 use crate::tls::authority::Role;
-use crate::tls::{Certificate, ClientTrust, Objection, Purpose, Refusal, ServerTrust, Source, Verifier, date, examine};
+use crate::tls::{
+    Certificate, ClientTrust, Objection, Purpose, Refusal, ServerTrust, Source, Verifier, date, examine, printable,
+};
 
 /// A certificate with less than this left is mentioned.
 const SOON: u64 = 30 * 24 * 60 * 60;
@@ -103,9 +105,10 @@ fn remake(purpose: Purpose, certificate: &Certificate) -> String {
 
 /// A word for the shell. The names come from a certificate, so nothing in them may be taken for anything else.
 fn quoted(word: &str) -> String {
+    let word = printable(word);
     let plain = |c: char| c.is_ascii_alphanumeric() || "._:/@-".contains(c);
     if !word.is_empty() && word.chars().all(plain) && !word.starts_with('-') {
-        return word.to_owned();
+        return word;
     }
     format!("'{}'", word.replace('\'', r"'\''"))
 }

@@ -9,7 +9,9 @@ use std::time::Duration;
 use rustls::client::ResolvesClientCert;
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::sign::CertifiedKey;
-use rustls::{ClientConfig, ClientConnection, HandshakeKind, SignatureScheme, SupportedProtocolVersion};
+use rustls::{
+    ClientConfig, ClientConnection, HandshakeKind, ProtocolVersion, SignatureScheme, SupportedProtocolVersion,
+};
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 
 use super::{CertsError, Outcome, days};
@@ -21,6 +23,8 @@ use crate::tls::{Certificate, Refusal, ServerTrust, Source, date, examine as obj
 const PATIENCE: Duration = Duration::from_secs(5);
 /// After a TLS 1.3 handshake, for the tickets or the refusal that come with the server's next flight.
 const AFTERWARDS: Duration = Duration::from_millis(700);
+/// When tickets have come, for a refusal that might still be behind them.
+const AFTER_TICKETS: Duration = Duration::from_millis(100);
 
 /// A server to examine.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -150,6 +154,10 @@ fn handshake(connection: &mut ClientConnection, socket: &mut TcpStream) -> io::R
 
 /// Reads what follows the handshake; says whether the server refused us after all.
 fn linger(connection: &mut ClientConnection, socket: &mut TcpStream) -> bool {
+    if connection.protocol_version() == Some(ProtocolVersion::TLSv1_2) {
+        // There the server speaks last, and has accepted us.
+        return false;
+    }
     let _ = socket.set_read_timeout(Some(AFTERWARDS));
     // Each turn reads something or ends; a server that talks without end is left after a few.
     for _ in 0..16 {
@@ -162,6 +170,7 @@ fn linger(connection: &mut ClientConnection, socket: &mut TcpStream) -> bool {
             Err(_) => return false,
             Ok(_) => {}
         }
+        let _ = socket.set_read_timeout(Some(AFTER_TICKETS));
         let mut discarded = [0; 4096];
         let _ = io::Read::read(&mut connection.reader(), &mut discarded);
     }
@@ -197,7 +206,7 @@ pub(super) fn examine(
 
 fn protocol(address: &Address, seen: &Seen, out: &mut dyn Write) -> Result<(), CertsError> {
     let version = seen.connection.protocol_version();
-    let is_tls13 = version == Some(rustls::ProtocolVersion::TLSv1_3);
+    let is_tls13 = version == Some(ProtocolVersion::TLSv1_3);
     let older = if is_tls13 {
         let tls12 = Approach::new(aws_lc_rs::default_provider(), &[&rustls::version::TLS12])?;
         if tls12.probe(address).is_ok() { "; TLS 1.2 also accepted" } else { " only" }

@@ -7,7 +7,7 @@ use x509_parser::prelude::{CertificateRevocationList, FromDer, ParsedExtension, 
 
 use super::{CertsError, days, unreadable};
 use crate::cli::files;
-use crate::tls::{Certificate, PemError, Source, Unreadable, date, hex};
+use crate::tls::{Certificate, PemError, Source, Unreadable, date, hex, printable};
 
 pub(super) fn show(paths: &[PathBuf], now: u64, out: &mut dyn Write) -> Result<(), CertsError> {
     for path in paths {
@@ -57,7 +57,7 @@ fn certificate(der: &[u8], path: &Path, now: u64, out: &mut dyn Write) -> Result
     writeln!(out, "    valid        {} to {} ({end})", date(read.not_before), date(read.not_after))?;
     let names: Vec<String> = [("DNS", &read.dns), ("URI", &read.uris), ("EMAIL", &read.emails)]
         .iter()
-        .flat_map(|(kind, names)| names.iter().map(move |name| format!("{kind}:{name}")))
+        .flat_map(|(kind, names)| names.iter().map(move |name| format!("{kind}:{}", printable(name))))
         .chain(read.addresses.iter().map(|address| format!("IP:{address}")))
         .collect();
     let names = if names.is_empty() { "none in subjectAltName".to_owned() } else { names.join(", ") };

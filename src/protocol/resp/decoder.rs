@@ -200,12 +200,6 @@ impl Decoder {
         let bytes = if arguments.words.is_empty() { input } else { &arguments.words };
         Ok(Some((Request { bytes, spans: &arguments.spans }, used)))
     }
-
-    /// Whether a request has begun to arrive.
-    #[must_use]
-    pub fn is_partial(&self) -> bool {
-        self.partial.is_some()
-    }
 }
 
 /// What the next byte belongs to.
@@ -459,11 +453,11 @@ mod tests {
         let limits = RequestLimits::new(1 << 20);
         assert_eq!(size_of::<Decoder>(), 8);
         assert!(decoder.decode(b"*1\r\n$4\r\nPI", &limits, &mut arguments).unwrap().is_none());
-        assert!(decoder.is_partial());
+        assert!(decoder.partial.is_some());
         assert!(decoder.decode(b"*1\r\n$4\r\nPING\r\n", &limits, &mut arguments).unwrap().is_some());
-        assert!(!decoder.is_partial());
+        assert!(decoder.partial.is_none());
         assert!(decoder.decode(b"", &limits, &mut arguments).unwrap().is_none());
-        assert!(!decoder.is_partial());
+        assert!(decoder.partial.is_none());
     }
 
     fn piece() -> impl Strategy<Value = Vec<u8>> {

@@ -59,7 +59,7 @@ pub enum ReplyError {
     /// A length, number or boolean that cannot be read, or a string not followed by a line end.
     #[error("malformed reply")]
     Malformed,
-    /// Beyond [`MAX_LINE`], [`MAX_LENGTH`] or [`MAX_DEPTH`].
+    /// A line longer than 64 KiB, a length above 2^30, or replies nested deeper than 32.
     #[error("reply too large or nested too deeply")]
     TooLarge,
 }
@@ -176,7 +176,7 @@ impl ReplyScanner {
 
 impl Reply {
     /// Builds the reply at the front of `input` and says how many bytes it takes; `None` while it is incomplete.
-    /// Attributes are dropped.
+    /// Attributes are dropped. It starts afresh in each call: ask [`ReplyScanner`] first whether a long one is complete.
     pub fn decode(input: &[u8]) -> Result<Option<(Self, usize)>, ReplyError> {
         let mut position = 0;
         Ok(Self::build(input, &mut position, MAX_DEPTH)?.map(|reply| (reply, position)))

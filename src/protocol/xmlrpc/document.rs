@@ -7,7 +7,8 @@ use quick_xml::events::{BytesRef, BytesStart, Event};
 use quick_xml::reader::Reader;
 
 use super::encoding::end_of;
-use super::{Bounds, ParseError, is_xml_text};
+use super::{Bounds, ParseError};
+use crate::value::is_xml_text;
 
 const INVALID_TOKEN: &str = "not well-formed (invalid token)";
 

@@ -5,8 +5,9 @@ use std::io::Write;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
-use super::{Fault, is_xml_text};
+use super::Fault;
 use crate::value::Value;
+use crate::value::is_xml_text;
 
 /// Appends a `<methodCall>`.
 pub fn append_call(out: &mut Vec<u8>, method: &str, params: &[Value]) {

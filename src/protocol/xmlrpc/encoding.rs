@@ -5,7 +5,8 @@ use std::borrow::Cow;
 use quick_xml::events::Event;
 use quick_xml::reader::Reader;
 
-use super::{ParseError, is_xml_text};
+use super::ParseError;
+use crate::value::is_xml_text;
 
 /// An XML declaration is this short, or its encoding is not worth knowing.
 const DECLARATION_MAX: usize = 256;

@@ -96,12 +96,3 @@ pub enum ParseError {
     #[error("{0}")]
     Bound(&'static str),
 }
-
-/// Whether XML 1.0 can carry `text` at all (section 2.2): most control characters it cannot, not even escaped.
-#[must_use]
-pub fn is_xml_text(text: &str) -> bool {
-    // A fold that never stops early becomes vector instructions; nearly all text is legal, so stopping gains nothing.
-    let control = |byte: u8| byte < b' ' && !matches!(byte, b'\t' | b'\n' | b'\r');
-    let controls = text.bytes().fold(false, |found, byte| found | control(byte));
-    !controls && !text.contains('\u{FFFE}') && !text.contains('\u{FFFF}')
-}

@@ -3,6 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::value::is_xml_text;
 
 fn call(params: &str) -> String {
     format!("<?xml version='1.0'?>\n<methodCall>\n<methodName>f</methodName>\n{params}\n</methodCall>\n")

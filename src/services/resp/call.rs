@@ -7,7 +7,7 @@ use super::command::{Command, CommandId};
 use super::session::RespSession;
 use crate::connection::Exchange;
 use crate::protocol::resp::{Encoder, Request, parse_integer};
-use crate::store::{Kind, Store, StoreError};
+use crate::store::{Glob, Kind, Store, StoreError};
 use crate::timer::Now;
 
 /// Executes a command: writes its reply, or fails with nothing written.
@@ -123,6 +123,17 @@ impl From<StoreError> for Failure {
             StoreError::ValueTooLarge => Self::TOO_LONG,
         }
     }
+}
+
+/// The longest pattern. Reading one takes time and memory in proportion, and many kilobytes of it.
+const PATTERN_BYTES: usize = 256;
+
+/// Reads a pattern of `KEYS`, `SCAN`, `CONFIG GET` or `COMMAND LIST`.
+pub(super) fn glob(pattern: &[u8]) -> Result<Glob, Failure> {
+    if pattern.len() > PATTERN_BYTES {
+        return Err(Failure::from(format!("ERR the pattern is longer than {PATTERN_BYTES} bytes")));
+    }
+    Ok(Glob::new(pattern))
 }
 
 /// What `TYPE` says.

@@ -1,6 +1,7 @@
 //! The connection itself: its protocol, its names, and the others beside it.
 
 use std::fmt::Write as _;
+use std::net::SocketAddr;
 
 use super::call::{Call, Failure, quoted};
 use super::command::CommandId;
@@ -197,12 +198,9 @@ pub(super) fn list(call: &mut Call<'_, '_>) -> Result<(), Failure> {
     let (now, mut text) = (call.now(), String::new());
     let kind = call.argument(2);
     if kind.eq_ignore_ascii_case(b"ID") && call.request.len() > 3 {
-        for number in call.request.from(3) {
-            let number = parse_integer(number).and_then(|number| u64::try_from(number).ok());
-            let number = number.filter(|&number| number > 0).ok_or(Failure::new("ERR Invalid client ID"))?;
-            if let Some(client) = call.core.clients.find(number) {
-                describe(client, now, &mut text);
-            }
+        let numbers = call.request.from(3).map(positive).collect::<Option<Vec<u64>>>();
+        for client in call.core.clients.find(&numbers.ok_or(Failure::new("ERR Invalid client ID"))?) {
+            describe(client, now, &mut text);
         }
     } else {
         let everybody = match call.request.len() {
@@ -217,6 +215,11 @@ pub(super) fn list(call: &mut Call<'_, '_>) -> Result<(), Failure> {
     }
     call.reply().verbatim(text.as_bytes());
     Ok(())
+}
+
+/// The number of a client.
+fn positive(text: &[u8]) -> Option<u64> {
+    parse_integer(text).and_then(|number| u64::try_from(number).ok()).filter(|&number| number > 0)
 }
 
 fn check_visits(call: &Call<'_, '_>) -> Result<(), Failure> {
@@ -248,10 +251,11 @@ fn describe(client: &Client, now: Now, text: &mut String) {
     // Writing to a string cannot fail.
     let _ = writeln!(
         text,
-        "id={} addr={} name={name} age={} idle={} flags={} db=0 sub=0 psub=0 ssub=0 multi={queued} cmd={} user={} \
+        "id={} addr={} laddr={} name={name} age={} idle={} flags={} db=0 sub=0 psub=0 ssub=0 multi={queued} cmd={} user={} \
          redir=-1 resp={} lib-name={library} lib-ver={library_version}",
         client.number(),
         client.address,
+        client.local,
         seconds(client.opened_ms),
         seconds(client.active_ms),
         if client.queued.is_some() { "x" } else { "N" },
@@ -266,6 +270,7 @@ fn describe(client: &Client, now: Now, text: &mut String) {
 struct Filter {
     number: Option<u64>,
     address: Option<Vec<u8>>,
+    local: Option<Vec<u8>>,
     user: Option<Vec<u8>>,
     nobody: bool,
     keep_caller: bool,
@@ -279,11 +284,11 @@ impl Filter {
             let value = arguments.next().ok_or(Failure::SYNTAX)?;
             match option.to_ascii_uppercase().as_slice() {
                 b"ID" => {
-                    let number = parse_integer(value).and_then(|number| u64::try_from(number).ok());
-                    let number = number.filter(|&number| number > 0);
-                    filter.number = Some(number.ok_or(Failure::new("ERR client-id should be greater than 0"))?);
+                    let number = positive(value).ok_or(Failure::new("ERR client-id should be greater than 0"))?;
+                    filter.number = Some(number);
                 }
                 b"ADDR" => filter.address = Some(value.to_vec()),
+                b"LADDR" => filter.local = Some(value.to_vec()),
                 b"USER" => filter.user = Some(value.to_vec()),
                 b"TYPE" => filter.nobody |= !is_normal(value)?,
                 b"SKIPME" if value.eq_ignore_ascii_case(b"yes") => filter.keep_caller = true,
@@ -297,9 +302,12 @@ impl Filter {
     fn passes(&self, client: &Client, caller: PeerId) -> bool {
         let user = client.names.as_ref().map(|names| names.user.as_slice()).filter(|user| !user.is_empty());
         let is_user = |wanted: &Vec<u8>| user.unwrap_or(b"default") == wanted.as_slice();
-        let is_address = |wanted: &Vec<u8>| client.address.to_string().as_bytes() == wanted.as_slice();
+        let is = |address: SocketAddr, wanted: &Vec<u8>| address.to_string().as_bytes() == wanted.as_slice();
         let is_spared = self.nobody || (self.keep_caller && client.id == caller);
-        !is_spared && self.user.as_ref().is_none_or(is_user) && self.address.as_ref().is_none_or(is_address)
+        !is_spared
+            && self.user.as_ref().is_none_or(is_user)
+            && self.address.as_ref().is_none_or(|wanted| is(client.address, wanted))
+            && self.local.as_ref().is_none_or(|wanted| is(client.local, wanted))
     }
 }
 
@@ -314,7 +322,7 @@ pub(super) fn kill(call: &mut Call<'_, '_>) -> Result<(), Failure> {
     let caller = call.exchange.peer.id;
     let mut doomed: Vec<PeerId> = Vec::new();
     if let Some(number) = filter.number {
-        let client = call.core.clients.find(number);
+        let client = call.core.clients.find(&[number]);
         doomed.extend(client.filter(|client| filter.passes(client, caller)).map(|client| client.id));
     } else {
         check_visits(call)?;

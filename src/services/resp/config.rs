@@ -1,6 +1,6 @@
 //! `CONFIG`: what there is to tell in Redis's terms, and the little that may be changed while the server runs.
 
-use super::call::{Call, Failure, quoted};
+use super::call::{Call, Failure, glob, quoted};
 use crate::protocol::resp::parse_integer;
 use crate::store::Glob;
 
@@ -28,7 +28,8 @@ fn parameters(call: &Call<'_, '_>) -> [(&'static str, String); 10] {
 }
 
 pub(super) fn get(call: &mut Call<'_, '_>) -> Result<(), Failure> {
-    let mut patterns: Vec<Glob> = call.request.from(2).map(|text| Glob::new(&text.to_ascii_lowercase())).collect();
+    let patterns = call.request.from(2).map(|text| glob(&text.to_ascii_lowercase()));
+    let mut patterns = patterns.collect::<Result<Vec<Glob>, Failure>>()?;
     let mut is_wanted = |name: &str| patterns.iter_mut().any(|pattern| pattern.matches(name.as_bytes()));
     let mut found = Vec::from(parameters(call));
     found.retain(|(name, _)| is_wanted(name));

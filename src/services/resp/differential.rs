@@ -543,30 +543,38 @@ fn chosen_commands_get_the_replies_of_redis() {
 fn the_table_of_commands_is_that_of_redis() {
     let mut pair = Pair::start();
     let later_than_7_0 = ["client|setinfo", "client|no-touch", "command|getkeys"];
-    for command in COMMANDS.iter().filter(|command| !later_than_7_0.contains(&command.name)) {
-        let (theirs, ours) = pair.ask(&["COMMAND", "INFO", command.name]);
-        let fields = |bytes: &[u8]| match Reply::decode(bytes).unwrap().unwrap().0 {
-            Reply::Array(mut commands) => match commands.pop() {
-                Some(Reply::Array(fields)) => fields,
-                other => panic!("{}: {other:?}", command.name),
-            },
-            other => panic!("{}: {other:?}", command.name),
-        };
-        let (theirs, ours) = (fields(&theirs), fields(&ours));
-        assert_eq!(ours[..7], theirs[..7], "{}", command.name);
-        let without_notes = |specs: &Reply| match specs {
-            Reply::Array(specs) => specs.iter().map(without_notes).collect::<Vec<_>>(),
-            other => panic!("{other:?}"),
-        };
-        assert_eq!(without_notes(&ours[8]), without_notes(&theirs[8]), "{}", command.name);
+    for protocol in ["2", "3"] {
+        pair.ask(&["HELLO", protocol]);
+        for command in COMMANDS.iter().filter(|command| !later_than_7_0.contains(&command.name)) {
+            let (theirs, ours) = pair.ask(&["COMMAND", "INFO", command.name]);
+            assert_eq!(described(&ours), described(&theirs), "{} in version {protocol}", command.name);
+        }
     }
 }
 
+/// What is compared of one command in a reply to `COMMAND INFO`.
+fn described(reply: &[u8]) -> (Vec<Reply>, Vec<Reply>) {
+    let Some((Reply::Array(mut commands), _)) = Reply::decode(reply).unwrap() else { panic!("no array") };
+    let Some(Reply::Array(mut fields)) = commands.pop() else { panic!("no command") };
+    let specs = match fields.swap_remove(8) {
+        Reply::Array(specs) | Reply::Set(specs) => specs.into_iter().map(without_notes).collect(),
+        other => panic!("{other:?}"),
+    };
+    fields.truncate(7);
+    (fields, specs)
+}
+
 /// A key specification without the remark that Redis puts before some.
-fn without_notes(spec: &Reply) -> Vec<Reply> {
-    let Reply::Array(fields) = spec else { panic!("{spec:?}") };
-    let start = if fields.first() == Some(&Reply::Bulk(b"notes".to_vec())) { 2 } else { 0 };
-    fields[start..].to_vec()
+fn without_notes(spec: Reply) -> Reply {
+    let notes = Reply::Bulk(b"notes".to_vec());
+    match spec {
+        Reply::Array(fields) if fields.first() == Some(&notes) => Reply::Array(fields[2..].to_vec()),
+        Reply::Map(mut fields) => {
+            fields.retain(|(name, _)| *name != notes);
+            Reply::Map(fields)
+        }
+        other => other,
+    }
 }
 
 #[test]

@@ -1,10 +1,9 @@
 //! `COMMAND` and the `HELP` subcommands: the table of commands, told to clients.
 
-use super::call::{Call, Failure};
+use super::call::{Call, Failure, glob};
 use super::command::{Command, KeySpec, find, find_subcommand, flag, subcommands};
 use super::table::COMMANDS;
 use crate::protocol::resp::Encoder;
-use crate::store::Glob;
 
 /// Flags and their names, in the order in which Redis tells them.
 const FLAGS: [(u32, &str); 11] = [
@@ -200,7 +199,7 @@ pub(super) fn list(call: &mut Call<'_, '_>) -> Result<(), Failure> {
                 b"MODULE" => Vec::new(),
                 b"ACLCAT" => in_category(value),
                 b"PATTERN" => {
-                    let mut pattern = Glob::new(&value.to_ascii_lowercase());
+                    let mut pattern = glob(&value.to_ascii_lowercase())?;
                     COMMANDS.iter().filter(|command| pattern.matches(command.name.as_bytes())).collect()
                 }
                 _ => return Err(Failure::SYNTAX),

@@ -1,8 +1,8 @@
 //! Keys, whatever they hold.
 
-use super::call::{Call, Failure, type_name};
+use super::call::{Call, Failure, glob, type_name};
 use crate::protocol::resp::{Encoder, parse_integer};
-use crate::store::{Expiry, Glob, Kind};
+use crate::store::{Expiry, Kind};
 
 pub(super) fn del(call: &mut Call<'_, '_>) -> Result<(), Failure> {
     let now = call.now();
@@ -39,19 +39,24 @@ pub(super) fn keys(call: &mut Call<'_, '_>) -> Result<(), Failure> {
         }
         return Ok(());
     }
+    let mut glob = glob(pattern)?;
     let most = call.core.options.keys_searched;
+    let refusal = || Failure::from(format!("ERR KEYS is refused beyond {most} keys of ordinary length: use SCAN"));
     if call.store.len() > most {
-        return Err(Failure::from(format!("ERR KEYS is refused beyond {most} keys: use SCAN")));
+        return Err(refusal());
     }
-    let (mut found, mut count, mut cursor) = (Vec::new(), 0, 0);
-    let mut glob = Glob::new(pattern);
+    let (mut found, mut count, mut searched, mut cursor) = (Vec::new(), 0, 0, 0);
     loop {
-        cursor = call.store.scan(cursor, most, now, &mut |key, _| {
+        cursor = call.store.scan(cursor, KEYS_STEP, now, &mut |key, _| {
+            searched += key.len();
             if glob.matches(key) {
                 Encoder::new(&mut found, call.session.protocol).bulk(key);
                 count += 1;
             }
         });
+        if searched > most.saturating_mul(ORDINARY_KEY_BYTES) {
+            return Err(refusal());
+        }
         if cursor == 0 {
             break;
         }
@@ -60,6 +65,11 @@ pub(super) fn keys(call: &mut Call<'_, '_>) -> Result<(), Failure> {
     call.exchange.reply().extend_from_slice(&found);
     Ok(())
 }
+
+/// About how many keys are looked at before it is asked whether to go on: the table goes by whole segments.
+const KEYS_STEP: usize = 64;
+/// What `KEYS` takes for the usual length of a key when it bounds its work.
+const ORDINARY_KEY_BYTES: usize = 64;
 
 struct ScanOptions<'a> {
     pattern: Option<&'a [u8]>,
@@ -93,16 +103,23 @@ pub(super) fn scan(call: &mut Call<'_, '_>) -> Result<(), Failure> {
     let cursor = std::str::from_utf8(call.argument(1)).ok().and_then(|text| text.parse().ok());
     let cursor = cursor.ok_or(Failure::new("ERR invalid cursor"))?;
     let options = ScanOptions::parse(call)?;
-    let (mut found, mut count) = (Vec::new(), 0);
-    let mut glob = options.pattern.map(Glob::new);
-    let next = call.store.scan(cursor, options.count, call.exchange.now, &mut |key, entry| {
-        let is_wanted = glob.as_mut().is_none_or(|glob| glob.matches(key))
-            && options.type_name.is_none_or(|name| name.eq_ignore_ascii_case(type_name(entry.kind).as_bytes()));
-        if is_wanted {
-            Encoder::new(&mut found, call.session.protocol).bulk(key);
-            count += 1;
+    let (mut found, mut count, mut next, mut left) = (Vec::new(), 0, cursor, options.count);
+    let mut glob = options.pattern.map(glob).transpose()?;
+    // Long keys end the step early, as fits what SCAN promises: the cursor says where to go on.
+    while left > 0 && found.len() < call.exchange.limits.output_bytes {
+        next = call.store.scan(next, left.min(KEYS_STEP), call.exchange.now, &mut |key, entry| {
+            let is_wanted = glob.as_mut().is_none_or(|glob| glob.matches(key))
+                && options.type_name.is_none_or(|name| name.eq_ignore_ascii_case(type_name(entry.kind).as_bytes()));
+            if is_wanted {
+                Encoder::new(&mut found, call.session.protocol).bulk(key);
+                count += 1;
+            }
+        });
+        if next == 0 {
+            break;
         }
-    });
+        left = left.saturating_sub(KEYS_STEP);
+    }
     let mut reply = call.reply();
     reply.array(2);
     reply.bulk(next.to_string().as_bytes());

@@ -11,12 +11,19 @@
 //! # Where it differs from Redis
 //!
 //! - One command costs the loop a bounded time: see [`RespOptions`] for the bounds on keys named, keys searched and
-//!   the work of `LCS`. A reply is no longer than a request may be.
+//!   the work of `LCS`. A reply is no longer than a request may be, a pattern no longer than 256 bytes, and a command
+//!   that takes no list of keys has at most 128 arguments.
 //! - `INCRBYFLOAT` adds in exact decimal where both numbers have at most 17 places, so it shows no rounding where
 //!   Redis's 80-bit numbers do, and takes no number beyond the range of 64-bit floating point.
 //! - `OBJECT ENCODING` tells what Redis would choose for such a value when it is set; `OBJECT REFCOUNT` is 1. Idle time
 //!   and access frequency of keys are not kept.
 //! - Times have a resolution of one millisecond, `TIME`'s too.
+//! - `CONFIG SET` changes `proto-max-bulk-len` and lets every other parameter be set to the value that it has.
+//! - `COMMAND DOCS` tells summary, version and group; `COMMAND INFO` gives no hints to proxies; the `HELP` subcommands
+//!   have the same content in shorter words.
+//! - Two bytes that are not a line end behind an argument are a protocol error, which Redis skips unseen.
+//! - `CLIENT PAUSE`, `DEBUG`, `OBJECT FREQ` and `OBJECT IDLETIME` are refused. There is no password, so `AUTH` answers as
+//!   a Redis without one does.
 
 #![expect(clippy::unnecessary_wraps, reason = "all command handlers have the same signature")]
 
@@ -164,7 +171,7 @@ impl Resp {
 
     /// A connection is ready to be served.
     pub fn open(&mut self, peer: &PeerInfo, now: Now) -> RespSession {
-        let client = self.core.clients.insert(peer.id, peer.address, now);
+        let client = self.core.clients.insert(peer, now);
         if let Some(name) = peer.identity.as_ref().and_then(|identity| identity.common_name.as_ref()) {
             // `CLIENT LIST` separates its fields by spaces.
             let printable = name.bytes().map(|byte| if byte.is_ascii_graphic() { byte } else { b'_' });
@@ -284,6 +291,9 @@ fn resolve(request: &Request<'_>) -> Result<(CommandId, &'static Command), Failu
     }
 }
 
+/// Arguments of a command that does not take a list of keys.
+const OTHER_ARGUMENTS: usize = 128;
+
 /// The one place that every command passes before it is executed or queued, and again when `EXEC` executes it.
 ///
 /// It sees who asks, what command it is, and which keys it names.
@@ -294,6 +304,10 @@ fn admit(call: &Call<'_, '_>) -> Result<(), Failure> {
     let most = call.core.options.keys_per_command;
     if call.command.key_count(&call.request) > most {
         return Err(Failure::from(format!("ERR too many keys in one command: at most {most} are served")));
+    }
+    let takes_any_keys = call.command.keys.iter().flatten().any(|keys| keys.last < 0);
+    if !takes_any_keys && call.request.len() > OTHER_ARGUMENTS {
+        return Err(Failure::from(format!("ERR too many arguments: at most {OTHER_ARGUMENTS} are served")));
     }
     Ok(())
 }

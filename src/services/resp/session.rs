@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use super::command::CommandId;
-use crate::connection::PeerId;
+use crate::connection::{PeerId, PeerInfo};
 use crate::metrics::Disconnect;
 use crate::protocol::resp::{Decoder, Protocol};
 use crate::timer::Now;
@@ -44,6 +44,8 @@ pub(super) struct Watch {
 pub(super) struct Client {
     pub(super) id: PeerId,
     pub(super) address: SocketAddr,
+    /// The address it connected to.
+    pub(super) local: SocketAddr,
     pub(super) opened_ms: u64,
     pub(super) active_ms: u64,
     /// The last command it asked for.
@@ -95,7 +97,8 @@ impl Slot {
 }
 
 impl Clients {
-    pub(super) fn insert(&mut self, id: PeerId, address: SocketAddr, now: Now) -> &mut Client {
+    pub(super) fn insert(&mut self, peer: &PeerInfo, now: Now) -> &mut Client {
+        let PeerInfo { id, address, local, .. } = *peer;
         let slot = id.key as usize;
         if self.slots.len() <= slot {
             self.slots.resize_with(slot + 1, Slot::default);
@@ -103,6 +106,7 @@ impl Clients {
         let client = Client {
             id,
             address,
+            local,
             opened_ms: now.unix_ms,
             active_ms: now.unix_ms,
             command: None,
@@ -133,10 +137,12 @@ impl Clients {
         self.slots.get_mut(id.key as usize)?.client.as_deref_mut().filter(|client| client.id == id)
     }
 
-    /// The client whose [`number`](Client::number) this is.
-    pub(super) fn find(&self, number: u64) -> Option<&Client> {
-        let generation = u32::try_from(number.checked_sub(1)?).ok()?;
-        self.slots.iter().filter(|slot| slot.generation == generation).find_map(|slot| slot.client.as_deref())
+    /// The clients whose [`number`](Client::number) is in `numbers`, found in one pass over the slots.
+    pub(super) fn find<'a>(&'a self, numbers: &[u64]) -> impl Iterator<Item = &'a Client> + use<'a> {
+        let mut generations: Vec<u64> = numbers.iter().map(|number| number.wrapping_sub(1)).collect();
+        generations.sort_unstable();
+        let is_wanted = move |slot: &&Slot| generations.binary_search(&u64::from(slot.generation)).is_ok();
+        self.slots.iter().filter(is_wanted).filter_map(|slot| slot.client.as_deref())
     }
 
     pub(super) fn len(&self) -> usize {
@@ -164,14 +170,14 @@ mod tests {
         let address = SocketAddr::from(([127, 0, 0, 1], 1));
         let (old, new) = (PeerId { key: 3, generation: 7 }, PeerId { key: 3, generation: 8 });
         let mut clients = Clients::default();
-        clients.insert(old, address, now);
+        clients.insert(&PeerInfo::new(old, 0, address, address), now);
         clients.remove(old);
-        clients.insert(new, address, now);
+        clients.insert(&PeerInfo::new(new, 0, address, address), now);
         clients.remove(old);
         assert!(clients.get(old).is_none() && clients.get_mut(old).is_none());
         assert_eq!(clients.get(new).map(Client::number), Some(9));
-        assert!(clients.find(8).is_none() && clients.find(0).is_none());
-        assert_eq!(clients.find(9).map(|client| client.id), Some(new));
+        assert_eq!(clients.find(&[8, 0]).count(), 0);
+        assert_eq!(clients.find(&[10, 9, 8]).map(|client| client.id).collect::<Vec<_>>(), [new]);
         assert_eq!((clients.len(), clients.iter().count()), (1, 1));
     }
 }

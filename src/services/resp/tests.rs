@@ -3,7 +3,7 @@
 use super::*;
 use crate::connection::testing::TestPeer;
 use crate::protocol::resp::Reply;
-use crate::store::StoreOptions;
+use crate::store::{Expiry, Kind, StoreOptions};
 use crate::value::Value;
 
 /// A service with its store, one peer, and a clock that stands still until it is told otherwise.
@@ -178,6 +178,47 @@ fn work_on_the_loop_is_bounded() {
 }
 
 #[test]
+fn patterns_and_argument_lists_are_bounded() {
+    let (mut bench, mut client) = bench();
+    let mut is = |line: &str, expected: &str| {
+        let reply = bench.ask(&mut client, line);
+        assert!(reply.starts_with(expected), "{reply}");
+    };
+    is(&format!("scan 0 match {}", "x".repeat(257)), "-ERR the pattern is longer than 256 bytes");
+    is(&format!("config get {}", "x ".repeat(127)), "-ERR too many arguments");
+    is(&format!("config get {}", "x ".repeat(126)), "*0");
+    let long = "y".repeat(65_000);
+    for _ in 0..16 {
+        is(&format!("watch {long}"), "+OK");
+    }
+    is(&format!("watch {long}"), "-ERR too many watched keys");
+    assert_eq!(bench.ask(&mut client, "unwatch\nwatch x"), "+OK\r\n+OK\r\n");
+}
+
+#[test]
+fn long_keys_end_a_scan_step_early_and_none_is_lost() {
+    let (mut bench, mut client) = bench();
+    client.0.limits.output_bytes = 10_000;
+    for index in 0..5000 {
+        let key = format!("{index:0200}");
+        bench.store.set(key.as_bytes(), Kind::Bytes, b"", Expiry::Never, bench.now).expect("room");
+    }
+    let (mut cursor, mut keys, mut steps) = (String::from("0"), std::collections::HashSet::new(), 0);
+    loop {
+        let reply = bench.ask(&mut client, &format!("scan {cursor} count 10000"));
+        let mut bulks = reply.lines().filter(|line| line.bytes().all(|byte| byte.is_ascii_digit()));
+        cursor = bulks.next().expect("a cursor").to_owned();
+        keys.extend(bulks.map(str::to_owned));
+        steps += 1;
+        if cursor == "0" {
+            break;
+        }
+    }
+    assert_eq!(keys.len(), 5000);
+    assert!(steps > 5, "{steps}");
+}
+
+#[test]
 fn a_watched_key_that_expires_aborts_the_transaction() {
     let (mut bench, mut client) = bench();
     bench.ask(&mut client, "set k v px 50\nwatch k\nmulti\nget k");
@@ -201,6 +242,8 @@ fn clients_see_and_close_each_other() {
     }
     assert_eq!(bench.ask(&mut one, "client kill id 2 skipme yes"), ":1\r\n");
     assert_eq!(one.0.take_disconnects(), [(two.0.info.id, Disconnect::Killed)]);
+    assert_eq!(bench.ask(&mut one, "client kill laddr 127.0.0.1:6380"), ":1\r\n");
+    assert_eq!(bench.ask(&mut one, "client kill laddr 127.0.0.1:6381"), ":0\r\n");
     assert_eq!(bench.ask(&mut one, "client kill 127.0.0.1:9"), "-ERR No such client\r\n");
     assert_eq!(bench.ask(&mut one, "client kill type normal"), ":1\r\n");
     bench.resp.close(two.1, &two.0.info, &mut bench.store);

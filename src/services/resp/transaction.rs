@@ -10,6 +10,8 @@ use crate::store::Store;
 
 /// What a long-running command counts as in a transaction.
 const HEAVY_COST: usize = 4096;
+/// Watched keys of one client, together: room for thousands of the usual length.
+const WATCHED_BYTES: usize = 1 << 20;
 
 pub(super) fn multi(call: &mut Call<'_, '_>) -> Result<(), Failure> {
     if call.session.transaction.is_some() {
@@ -119,8 +121,11 @@ pub(super) fn watch(call: &mut Call<'_, '_>) -> Result<(), Failure> {
     }
     let most = call.core.options.keys_per_command;
     let watches = &mut call.session.watches;
-    if watches.len() + call.request.len() - 1 > most {
-        return Err(Failure::from(format!("ERR too many watched keys: at most {most} are served")));
+    let bytes = watches.iter().map(|watch| watch.key.len()).chain(call.request.from(1).map(<[u8]>::len)).sum::<usize>();
+    if watches.len() + call.request.len() - 1 > most || bytes > WATCHED_BYTES {
+        return Err(Failure::from(format!(
+            "ERR too many watched keys: at most {most} keys and {WATCHED_BYTES} bytes are served"
+        )));
     }
     for key in call.request.from(1) {
         // A key whose time has come is gone before it is watched, not a change afterwards.

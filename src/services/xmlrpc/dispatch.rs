@@ -3,10 +3,10 @@
 use super::Faults;
 use super::failure::Failure;
 use super::methods::{Action, METHODS, Method, OnAll, OnKey};
-use crate::protocol::xmlrpc::is_xml_text;
 use crate::store::Store;
 use crate::timer::Now;
 use crate::value::Value;
+use crate::value::is_xml_text;
 
 /// Bounds on what one request may cost.
 #[derive(Clone, Copy, Debug)]

@@ -10,7 +10,7 @@ use rustls_pki_types::{CertificateDer, UnixTime};
 
 use super::anchors::{self, Anchors, TrustError};
 use super::{Refusal, signature};
-use crate::tls::certificate::Unreadable;
+use crate::tls::certificate::{Certificate, Unreadable};
 use crate::tls::identity::{Anchor, AnchorKind, Identity};
 use crate::tls::pem::Source;
 use crate::tls::revocation::RevocationLists;
@@ -77,7 +77,7 @@ impl ClientTrust {
     }
 
     /// The subjects of those that may issue.
-    pub(crate) fn issuers(&self) -> impl Iterator<Item = &crate::tls::certificate::Certificate> {
+    pub(crate) fn issuers(&self) -> impl Iterator<Item = &Certificate> {
         let issuing =
             |(anchor, certificate): (&Arc<Anchor>, _)| (anchor.kind == AnchorKind::Issuer).then_some(certificate);
         self.anchors.all().iter().zip(self.anchors.certificates()).filter_map(issuing)
@@ -96,7 +96,6 @@ impl ClientTrust {
         }
         let refuse = |error| anchors::explain(error, end_entity);
         let parsed = webpki::EndEntityCert::try_from(end_entity).map_err(refuse)?;
-        let lists = self.revocation.lists();
         let path = parsed
             .verify_for_usage(
                 self.algorithms.all,
@@ -104,7 +103,7 @@ impl ClientTrust {
                 intermediates,
                 now,
                 webpki::KeyUsage::client_auth(),
-                RevocationLists::options(&lists),
+                None,
                 None,
             )
             .map_err(refuse)?;
@@ -112,18 +111,20 @@ impl ClientTrust {
             .anchors
             .of_root(path.anchor())
             .ok_or_else(|| Refusal::UnknownIssuer { issuer: "an unlisted CA".to_owned() })?;
-        let certificate = crate::tls::certificate::Certificate::from_der(end_entity)
-            .map_err(|error| Refusal::Unreadable(error.to_string()))?;
-        let until = certificate.not_after.min(self.revocation.until(&certificate));
-        Ok(Admission { anchor, until })
+        let certificate = Certificate::from_der(end_entity).map_err(|error| Refusal::Unreadable(error.to_string()))?;
+        let current = self.revocation.check(&certificate, &path.issuer_spki(), now.as_secs())?;
+        Ok(Admission { anchor, until: certificate.not_after.min(current) })
     }
 }
+
+/// More bytes of names than this are not sent.
+const HINT_BYTES: usize = 16 << 10;
 
 /// The names that tell a client which of its certificates to show (RFC 8446, 4.2.4).
 ///
 /// Clients that honour the list show only certificates issued under one of these names, so it must hold the issuers of
 /// pinned certificates too. That reveals the names of trusted CAs to anyone who connects, as every server that asks
-/// for certificates does.
+/// for certificates does. A list too long for the message is left away, which means any issuer.
 fn hints(anchors: &Anchors) -> Vec<DistinguishedName> {
     let mut names: Vec<&[u8]> = Vec::new();
     for (anchor, certificate) in anchors.all().iter().zip(anchors.certificates()) {
@@ -134,6 +135,9 @@ fn hints(anchors: &Anchors) -> Vec<DistinguishedName> {
         if !names.contains(&name.as_slice()) {
             names.push(name);
         }
+    }
+    if names.iter().map(|name| name.len()).sum::<usize>() > HINT_BYTES {
+        return Vec::new();
     }
     names.into_iter().map(|name| DistinguishedName::from(name.to_vec())).collect()
 }

@@ -1,0 +1,124 @@
+//! `latchkey call`: one XML-RPC call to a verified server.
+
+use std::net::TcpStream;
+use std::process::ExitCode;
+
+use clap::Args;
+
+use super::Failure;
+use super::client::{self, ClientTlsArgs};
+use super::connect::host_and_port;
+use crate::client::Client;
+use crate::protocol::http::{self, ResponseDecoder};
+use crate::protocol::xmlrpc;
+use crate::value::{Json, Value};
+
+/// Call a method of an XML-RPC server over verified HTTPS
+///
+/// Arguments and the result are JSON; an argument that is not JSON is taken as a string. A fault goes to stderr and ends
+/// with exit code 1.
+#[derive(Debug, Args)]
+pub(super) struct CallArgs {
+    /// The server, https://HOST:PORT, with a path if it is not /
+    #[arg(value_parser = Endpoint::parse)]
+    url: Endpoint,
+    /// The method, such as get or system.listMethods
+    method: String,
+    /// Its arguments
+    #[arg(allow_negative_numbers = true)]
+    arguments: Vec<String>,
+    #[command(flatten)]
+    tls: ClientTlsArgs,
+}
+
+/// Where a URL points.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Endpoint {
+    host: String,
+    port: u16,
+    path: String,
+}
+
+impl Endpoint {
+    /// Parses `https://HOST[:PORT][/PATH]`.
+    fn parse(text: &str) -> Result<Self, String> {
+        const HELP: &str = "a URL is https://HOST:PORT, with a path if it is not /";
+        let rest = text.strip_prefix("https://").ok_or(HELP)?;
+        let (authority, path) = rest.find('/').map_or((rest, "/"), |at| rest.split_at(at));
+        let printable = |text: &str| text.bytes().all(|byte| byte.is_ascii_graphic());
+        if authority.is_empty() || !printable(authority) || !printable(path) {
+            return Err(HELP.into());
+        }
+        let has_port = authority.rsplit_once(':').is_some_and(|(_, port)| !port.ends_with(']'));
+        let (host, port) = if has_port { host_and_port(authority)? } else { (authority.to_owned(), 443) };
+        Ok(Self { host, port, path: path.to_owned() })
+    }
+}
+
+/// Makes the call and prints what comes back.
+pub(super) fn run(args: &CallArgs) -> Result<ExitCode, Failure> {
+    let Endpoint { host, port, path } = &args.url;
+    let mut call = Vec::new();
+    xmlrpc::append_call(&mut call, &args.method, &args.arguments.iter().map(|text| argument(text)).collect::<Vec<_>>());
+    let mut request = Vec::new();
+    http::append_post(&mut request, &format!("{host}:{port}"), path, &call);
+
+    let mut client = client::connect(host, *port, &args.tls, &["http/1.1"])?;
+    client.send(&request)?;
+    match receive(&mut client)? {
+        Ok(value) => {
+            println!("{}", serde_json::to_string(&Json(&value)).map_err(|error| Failure::Other(error.to_string()))?);
+            Ok(ExitCode::SUCCESS)
+        }
+        Err(fault) => Err(Failure::Other(format!("fault {}: {}", fault.code, fault.text))),
+    }
+}
+
+/// JSON, or else a string: nobody wants to quote `spam` twice.
+fn argument(text: &str) -> Value {
+    serde_json::from_str::<serde_json::Value>(text).map_or_else(|_| Value::String(text.to_owned()), Value::from)
+}
+
+fn receive(client: &mut Client<TcpStream>) -> Result<Result<Value, xmlrpc::Fault>, Failure> {
+    let mut decoder = ResponseDecoder::default();
+    let mut bytes = Vec::new();
+    loop {
+        let piece = client.receive()?;
+        bytes.extend_from_slice(&piece);
+        let bounds = http::Bounds::default();
+        let response = decoder.decode(&bytes, piece.is_empty(), &bounds);
+        let response = response.map_err(|error| Failure::Other(format!("the server does not speak HTTP: {error}")))?;
+        let Some(response) = response else { continue };
+        if response.status != 200 {
+            let words = String::from_utf8_lossy(&response.body);
+            let first = words.lines().next().unwrap_or_default();
+            return Err(Failure::Other(format!("HTTP {} {}: {first}", response.status, response.reason)));
+        }
+        return xmlrpc::parse_response(&response.body, &xmlrpc::Bounds::default())
+            .map_err(|error| Failure::Other(format!("the server does not speak XML-RPC: {error}")));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_url_names_host_port_and_path() {
+        let parse = |text| Endpoint::parse(text).map(|url| (url.host, url.port, url.path));
+        assert_eq!(parse("https://a:15000"), Ok(("a".into(), 15_000, "/".into())));
+        assert_eq!(parse("https://a/RPC2"), Ok(("a".into(), 443, "/RPC2".into())));
+        assert_eq!(parse("https://[::1]:1/"), Ok(("[::1]".into(), 1, "/".into())));
+        assert_eq!(parse("https://[::1]"), Ok(("[::1]".into(), 443, "/".into())));
+        for bad in ["http://a:1", "a:1", "https://", "https://a b:1", "https://a:x"] {
+            assert!(parse(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn an_argument_is_json_or_else_a_string() {
+        assert_eq!(argument("spam"), Value::String("spam".into()));
+        assert_eq!(argument("\"1\""), Value::String("1".into()));
+        assert_eq!(argument("[1, true]"), Value::Array(vec![Value::Int(1), Value::Boolean(true)]));
+    }
+}

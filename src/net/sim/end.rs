@@ -1,0 +1,126 @@
+//! One end of a simulated connection, and what is on its way to it.
+
+use std::collections::VecDeque;
+use std::io;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+/// Names an end: its slot, and a serial number, for slots are reused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct EndId {
+    pub(super) key: usize,
+    pub(super) serial: u64,
+}
+
+/// Where events are reported.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Watch {
+    pub(super) host: usize,
+    pub(super) token: usize,
+    /// On the host's list of what to report.
+    pub(super) listed: bool,
+}
+
+/// One end of a connection.
+#[derive(Debug)]
+pub(super) struct End {
+    pub(super) serial: u64,
+    pub(super) peer: Option<EndId>,
+    pub(super) local: SocketAddr,
+    pub(super) watch: Option<Watch>,
+    /// Arrived and not read.
+    pub(super) inbox: VecDeque<u8>,
+    /// Written by the peer and not arrived.
+    pub(super) in_flight: VecDeque<u8>,
+    /// When the last of what is in flight arrives: nothing may overtake it.
+    pub(super) last_arrival: Duration,
+    /// The peer's FIN has arrived.
+    pub(super) fin: bool,
+    /// The peer has accepted, or its backlog has.
+    pub(super) connected: bool,
+    /// FIN has been sent.
+    pub(super) write_shut: bool,
+    /// Why the connection is broken, until it has been reported, and then that it is.
+    pub(super) broken: Option<Breakage>,
+    /// A write met a full window: an event is due when there is room.
+    pub(super) starved: bool,
+    /// The socket was dropped.
+    pub(super) closed: bool,
+    /// The network, not the peer, has broken this connection.
+    pub(super) disturbed: bool,
+    /// A fault resets the connection when so many more bytes have arrived here.
+    pub(super) reset_after: Option<usize>,
+}
+
+/// How a connection broke.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Breakage {
+    Refused,
+    Reset,
+    Reported,
+}
+
+impl End {
+    pub(super) fn new(serial: u64, local: SocketAddr) -> Self {
+        Self {
+            serial,
+            peer: None,
+            local,
+            watch: None,
+            inbox: VecDeque::new(),
+            in_flight: VecDeque::new(),
+            last_arrival: Duration::ZERO,
+            fin: false,
+            connected: false,
+            write_shut: false,
+            broken: None,
+            starved: false,
+            closed: false,
+            disturbed: false,
+            reset_after: None,
+        }
+    }
+
+    /// Whether a read would give bytes, the end of the stream or an error.
+    pub(super) fn is_readable(&self) -> bool {
+        !self.inbox.is_empty() || self.is_read_closed()
+    }
+
+    pub(super) fn is_read_closed(&self) -> bool {
+        self.fin || self.broken.is_some()
+    }
+
+    /// Bytes that occupy the window towards this end.
+    pub(super) fn pending(&self) -> usize {
+        self.inbox.len() + self.in_flight.len()
+    }
+
+    /// Breaks the connection: what was not read is lost, as it can be on real machines.
+    pub(super) fn break_off(&mut self, how: Breakage) {
+        if self.broken.is_none() {
+            self.broken = Some(how);
+        }
+        self.inbox.clear();
+        self.in_flight.clear();
+    }
+
+    /// The error of a broken connection; the first report says how it broke.
+    pub(super) fn report_breakage(&mut self) -> Option<io::ErrorKind> {
+        let how = self.broken?;
+        self.broken = Some(Breakage::Reported);
+        Some(match how {
+            Breakage::Refused => io::ErrorKind::ConnectionRefused,
+            Breakage::Reset => io::ErrorKind::ConnectionReset,
+            Breakage::Reported => io::ErrorKind::BrokenPipe,
+        })
+    }
+
+    /// Takes arrived bytes.
+    pub(super) fn take(&mut self, buffer: &mut [u8]) -> usize {
+        let count = buffer.len().min(self.inbox.len());
+        for (place, byte) in buffer.iter_mut().zip(self.inbox.drain(..count)) {
+            *place = byte;
+        }
+        count
+    }
+}

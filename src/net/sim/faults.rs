@@ -1,0 +1,127 @@
+//! What can go wrong, and how often.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::Random;
+
+/// One kind of misfortune.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
+pub enum Fault {
+    /// A write takes fewer bytes than there is room for, often none; a writable event follows later.
+    ShortWrite,
+    /// The bytes of one write arrive in several small pieces.
+    Dribble,
+    /// A read or a write is interrupted by a signal (EINTR).
+    Interrupted,
+    /// A poll ends early and brings nothing.
+    EmptyPoll,
+    /// An event that means nothing, for an open socket, a listener or a socket dropped long ago.
+    SpuriousEvent,
+    /// An event is reported later than it could be.
+    LateEvent,
+    /// Accepting fails because descriptors are used up (EMFILE, ENFILE).
+    AcceptExhausted,
+    /// A connection is lost before it is accepted (ECONNABORTED).
+    AcceptLost,
+    /// A connection is reset after some bytes.
+    Reset,
+    /// The clock jumps ahead: the machine slept.
+    ClockJump,
+    /// The wall clock is set, ahead or back.
+    WallClockSet,
+}
+
+impl Fault {
+    /// Every kind.
+    pub const ALL: [Self; 11] = [
+        Self::ShortWrite,
+        Self::Dribble,
+        Self::Interrupted,
+        Self::EmptyPoll,
+        Self::SpuriousEvent,
+        Self::LateEvent,
+        Self::AcceptExhausted,
+        Self::AcceptLost,
+        Self::Reset,
+        Self::ClockJump,
+        Self::WallClockSet,
+    ];
+
+    /// How often it may happen, at most: each time that it could. A connection is reset once, and a jump of the clock
+    /// ends most connections, so these are rare; what a server must simply bear is frequent.
+    fn ceiling(self) -> f64 {
+        match self {
+            Self::ClockJump => 0.002,
+            Self::WallClockSet => 0.05,
+            Self::EmptyPoll | Self::Reset => 0.3,
+            _ => 0.6,
+        }
+    }
+}
+
+/// The weather of one simulation: a probability for each fault, and how fast everything is.
+#[derive(Clone, Debug)]
+pub struct Faults {
+    probability: BTreeMap<Fault, f64>,
+    /// How long bytes, connections and late events are on their way, at most.
+    pub latency: Duration,
+    /// How long each operation on a socket takes: it makes the clock move within a turn.
+    pub call_cost: Duration,
+    /// How many bytes may be under way and unread in one direction of a connection, at least 1.
+    pub window: usize,
+    /// How many events one poll returns, at most, at least 1.
+    pub events_per_poll: usize,
+}
+
+impl Faults {
+    /// Fair weather.
+    #[must_use]
+    pub fn none() -> Self {
+        Self {
+            probability: BTreeMap::new(),
+            latency: Duration::from_micros(200),
+            call_cost: Duration::ZERO,
+            window: 200_000,
+            events_per_poll: 1024,
+        }
+    }
+
+    /// Weather drawn by chance: most kinds of fault are off, the others seldom or frequent. Faults that are always all
+    /// on hide each other (swarm testing: Groce and others, ISSTA 2012).
+    pub fn draw(random: &mut Random) -> Self {
+        let mut faults = Self::none();
+        for fault in Fault::ALL {
+            if random.chance(0.4) {
+                let share = random.one_of([0.02, 0.2, 1.0]);
+                faults.set(fault, share * fault.ceiling());
+            }
+        }
+        faults.latency = Duration::from_micros(random.one_of([1, 100, 5_000, 100_000]));
+        faults.call_cost = Duration::from_micros(random.one_of([0, 1, 20, 700]));
+        faults.window = random.one_of([1, 100, 4_000, 65_536, 200_000]);
+        // A narrow window on a slow line is no fault of anybody, but nothing would ever be done in time.
+        let narrow = u32::try_from(faults.window).unwrap_or(u32::MAX);
+        faults.latency = faults.latency.min(Duration::from_micros(50).saturating_mul(narrow));
+        faults.call_cost = faults.call_cost.min(Duration::from_nanos(200).saturating_mul(narrow));
+        faults.events_per_poll = random.one_of([1, 3, 1024]);
+        faults
+    }
+
+    /// Lets `fault` happen with `probability` each time that it could.
+    pub fn set(&mut self, fault: Fault, probability: f64) {
+        self.probability.insert(fault, probability);
+    }
+
+    /// How probable `fault` is.
+    #[must_use]
+    pub fn probability(&self, fault: Fault) -> f64 {
+        self.probability.get(&fault).copied().unwrap_or(0.0)
+    }
+
+    /// No further fault; speeds stay.
+    pub(super) fn calm(&mut self) {
+        self.probability.clear();
+    }
+}

@@ -1,0 +1,179 @@
+use std::io::{ErrorKind, Read, Write};
+use std::time::Duration;
+
+use super::*;
+use crate::net::{AcceptError, Event, Net};
+
+/// A client and a server that has accepted it.
+struct Pair {
+    network: Network,
+    net: SimNet,
+    client: SimSocket,
+    server: SimSocket,
+}
+
+const TOKEN: usize = 7;
+
+impl Pair {
+    fn new(faults: Faults) -> Self {
+        let network = Network::new(1, faults);
+        let mut net = network.host();
+        let listener = net.listen(([10, 0, 0, 2], 80).into(), 1).expect("a free address");
+        let client = network.host().connect(&listener.address.into(), None).expect("begun");
+        let mut pair_net = net.clone();
+        pass(&network);
+        assert_eq!(take_events(&mut pair_net).len(), 1);
+        let (mut server, _) = net.accept(&listener).expect("one is waiting");
+        assert!(matches!(net.accept(&listener), Err(AcceptError::Empty)));
+        net.register(&mut server, TOKEN).expect("registered");
+        let first = take_events(&mut net);
+        assert_eq!(first, [Event { token: TOKEN, readable: false, writable: true, read_closed: false }]);
+        Self { network, net, client, server }
+    }
+
+    fn events(&mut self) -> Vec<Event> {
+        take_events(&mut self.net)
+    }
+}
+
+fn take_events(net: &mut SimNet) -> Vec<Event> {
+    let mut events = Vec::new();
+    net.poll(&mut events, Some(Duration::ZERO)).expect("a poll that need not sleep");
+    events
+}
+
+/// Lets everything arrive.
+fn pass(network: &Network) {
+    while let Some(next) = network.next_happening() {
+        network.advance_to(next);
+    }
+}
+
+#[test]
+fn data_and_fin_are_one_event_and_it_is_not_repeated() {
+    let mut pair = Pair::new(Faults::none());
+    pair.client.write_all(b"last words").expect("room");
+    pair.client.shutdown_write().expect("open");
+    pass(&pair.network);
+    assert_eq!(pair.events(), [Event { token: TOKEN, readable: true, writable: true, read_closed: true }]);
+    assert_eq!(pair.events(), []);
+    let mut buffer = [0; 100];
+    assert_eq!(pair.server.read(&mut buffer).expect("data"), 10);
+    assert_eq!(pair.server.read(&mut buffer).expect("end"), 0);
+    assert_eq!(pair.events(), []);
+}
+
+#[test]
+fn a_full_window_is_reported_writable_when_it_is_read() {
+    let mut faults = Faults::none();
+    faults.window = 9;
+    let mut pair = Pair::new(faults);
+    assert_eq!(pair.server.write(&[1; 20]).expect("room"), 9);
+    assert_eq!(pair.server.write(&[1]).expect_err("full").kind(), ErrorKind::WouldBlock);
+    pass(&pair.network);
+    assert_eq!(pair.events(), []);
+    assert_eq!(pair.client.read(&mut [0; 2]).expect("data"), 2);
+    assert_eq!(pair.events(), [], "less than a third is free");
+    assert_eq!(pair.client.read(&mut [0; 1]).expect("data"), 1);
+    assert_eq!(pair.events(), [Event { token: TOKEN, readable: false, writable: true, read_closed: false }]);
+}
+
+#[test]
+fn a_short_write_by_fault_is_followed_by_an_event() {
+    let mut faults = Faults::none();
+    faults.set(Fault::ShortWrite, 1.0);
+    let mut pair = Pair::new(faults);
+    match pair.server.write(&[1; 20]) {
+        Ok(count) => assert!(count < 20),
+        Err(error) => assert_eq!(error.kind(), ErrorKind::WouldBlock),
+    }
+    pass(&pair.network);
+    assert!(pair.events().iter().any(|event| event.writable));
+    assert!(pair.network.injected().contains_key(&Fault::ShortWrite));
+}
+
+#[test]
+fn dropping_a_socket_with_unread_bytes_resets_its_peer() {
+    let mut pair = Pair::new(Faults::none());
+    pair.client.write_all(b"unheard").expect("room");
+    pass(&pair.network);
+    drop(pair.server);
+    pass(&pair.network);
+    assert_eq!(pair.client.read(&mut [0; 1]).expect_err("reset").kind(), ErrorKind::ConnectionReset);
+    assert_eq!(pair.client.read(&mut [0; 1]).expect("then nothing"), 0);
+    assert!(!pair.client.is_disturbed(), "the peer did it, no fault");
+    drop(pair.client);
+    assert_eq!(pair.network.open_ends(), 0);
+}
+
+#[test]
+fn a_poll_that_would_sleep_says_so_until_its_time_has_come() {
+    let network = Network::new(1, Faults::none());
+    let mut net = network.host();
+    let wake = net.waker();
+    let second = Duration::from_secs(1);
+    assert!(net.is_awake());
+    assert_eq!(net.poll(&mut Vec::new(), Some(second)).expect_err("sleeps").kind(), ErrorKind::WouldBlock);
+    let until = network.now() + second;
+    assert_eq!((net.is_awake(), net.wakes_at()), (false, Some(until)));
+    network.advance_to(until - second / 2);
+    assert!(net.poll(&mut Vec::new(), Some(second)).is_err(), "the same sleep goes on");
+    network.advance_to(until);
+    assert!(net.is_awake());
+    net.poll(&mut Vec::new(), Some(second)).expect("over");
+
+    assert!(net.poll(&mut Vec::new(), None).is_err());
+    assert_eq!(net.wakes_at(), None);
+    wake();
+    assert!(net.is_awake());
+    net.poll(&mut Vec::new(), None).expect("woken");
+}
+
+#[test]
+fn nobody_listening_means_refused() {
+    let network = Network::new(1, Faults::none());
+    let mut client =
+        network.host().connect(&std::net::SocketAddr::from(([10, 0, 0, 2], 80)).into(), None).expect("begun");
+    assert_eq!(client.write(b"x").expect_err("not yet").kind(), ErrorKind::WouldBlock);
+    pass(&network);
+    assert_eq!(client.read(&mut [0; 1]).expect_err("refused").kind(), ErrorKind::ConnectionRefused);
+}
+
+#[test]
+fn a_listener_that_goes_resets_whom_it_has_not_accepted() {
+    let network = Network::new(1, Faults::none());
+    let mut net = network.host();
+    let listener = net.listen(([10, 0, 0, 2], 0).into(), 1).expect("a free port");
+    let mut client = net.connect(&listener.address.into(), None).expect("begun");
+    pass(&network);
+    drop(listener);
+    assert_eq!(client.read(&mut [0; 1]).expect_err("reset").kind(), ErrorKind::ConnectionReset);
+}
+
+#[test]
+fn every_fault_can_happen_and_ends_in_calm_weather() {
+    let mut faults = Faults::none();
+    Fault::ALL.into_iter().for_each(|fault| faults.set(fault, 0.5));
+    let network = Network::new(3, faults);
+    let mut net = network.host();
+    let listener = net.listen(([10, 0, 0, 2], 80).into(), 1).expect("a free address");
+    let mut clients: Vec<_> = (0..200).map(|_| net.connect(&listener.address.into(), None).expect("begun")).collect();
+    let mut accepted = Vec::new();
+    for _ in 0..400 {
+        clients.iter_mut().for_each(|client| drop(client.write(&[0; 50])));
+        let _ = net.poll(&mut Vec::new(), Some(Duration::from_secs(1)));
+        accepted.extend(net.accept(&listener).ok().map(|(mut socket, _)| {
+            net.register(&mut socket, 2).expect("registered");
+            socket
+        }));
+        network.advance_to(network.now() + Duration::from_millis(1));
+    }
+    let injected = network.injected();
+    for fault in Fault::ALL {
+        assert!(injected.contains_key(&fault), "{fault:?} never happened");
+    }
+    network.calm();
+    accepted.iter_mut().for_each(|socket| drop(socket.write(b"x")));
+    pass(&network);
+    assert_eq!(network.injected(), injected);
+}

@@ -1,0 +1,257 @@
+//! A client that plays its script on a simulated socket.
+
+use std::io::{self, Read, Write};
+use std::net::SocketAddr;
+use std::time::Instant;
+
+use latchkey::net::Net;
+use latchkey::net::sim::{Random, SimNet, SimSocket};
+use latchkey::tls::{Outgoing, Session};
+
+use crate::desk::REFUSAL;
+use crate::script::{Action, Conduct, Script};
+
+/// A client, before, during and after its connection.
+pub(crate) struct Client {
+    pub(crate) script: Script,
+    next_action: usize,
+    starts: Instant,
+    session: Session,
+    socket: Option<SimSocket>,
+    pub(crate) port: Option<SocketAddr>,
+    retained: Vec<u8>,
+    unsent: Vec<u8>,
+    written: usize,
+    pub(crate) received: Vec<u8>,
+    thinks_until: Instant,
+    deaf_until: Instant,
+    drips_at: Instant,
+    fin_wanted: bool,
+    pub(crate) end: Option<End>,
+    pub(crate) disturbed: bool,
+}
+
+/// How a client's connection ended for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum End {
+    /// The stream ended after close_notify, or without TLS.
+    Proper,
+    /// The stream ended without close_notify.
+    Cut,
+    /// An error of the socket.
+    Broken(io::ErrorKind),
+    /// It left.
+    Left,
+}
+
+impl Client {
+    pub(crate) fn new(script: Script, session: Session, now: Instant) -> Self {
+        let starts = now + script.start;
+        Self {
+            script,
+            next_action: 0,
+            starts,
+            session,
+            socket: None,
+            port: None,
+            retained: Vec::new(),
+            unsent: Vec::new(),
+            written: 0,
+            received: Vec::new(),
+            thinks_until: starts,
+            deaf_until: starts,
+            drips_at: starts,
+            fin_wanted: false,
+            end: None,
+            disturbed: false,
+        }
+    }
+
+    /// Whether it was told that the server is full.
+    pub(crate) fn was_refused(&self) -> bool {
+        self.received == REFUSAL
+    }
+
+    /// Whether [`step`](Self::step) would do something.
+    pub(crate) fn can_move(&self, now: Instant) -> bool {
+        match &self.socket {
+            None => self.end.is_none() && self.starts <= now,
+            Some(socket) => self.can_read(socket, now) || self.can_write(socket, now) || self.can_act(now),
+        }
+    }
+
+    fn can_read(&self, socket: &SimSocket, now: Instant) -> bool {
+        self.deaf_until <= now && socket.is_readable()
+    }
+
+    fn can_write(&self, socket: &SimSocket, now: Instant) -> bool {
+        let pending = !self.unsent.is_empty() && self.written < self.script.wire_limit || self.fin_due();
+        pending && self.drips_at <= now && socket.is_writable()
+    }
+
+    fn fin_due(&self) -> bool {
+        self.fin_wanted && self.unsent.is_empty()
+    }
+
+    fn can_act(&self, now: Instant) -> bool {
+        if self.thinks_until > now || !self.unsent.is_empty() || self.fin_wanted {
+            return false;
+        }
+        match self.script.actions.get(self.next_action) {
+            None => false,
+            Some(Action::Await(count)) => self.received.len() >= (*count).min(self.script.expected.len()),
+            Some(Action::Raw(_) | Action::Vanish | Action::Think(_)) => true,
+            Some(_) => !self.session.is_handshaking(),
+        }
+    }
+
+    /// When it may move though nothing arrives.
+    pub(crate) fn next_time(&self, now: Instant) -> Option<Instant> {
+        let times: &[Instant] = match (&self.socket, self.end) {
+            (None, None) => &[self.starts],
+            (Some(_), _) => &[self.thinks_until, self.deaf_until, self.drips_at],
+            (None, Some(_)) => &[],
+        };
+        times.iter().copied().filter(|time| *time > now).min()
+    }
+
+    /// Does one thing that it can do.
+    pub(crate) fn step(
+        &mut self,
+        net: &mut SimNet,
+        server: SocketAddr,
+        now: Instant,
+        random: &mut Random,
+    ) -> Result<(), String> {
+        let Some(mut socket) = self.socket.take() else { return self.connect(net, server) };
+        let (reads, writes) = (self.can_read(&socket, now), self.can_write(&socket, now));
+        let result = if reads && (!writes || random.chance(0.5)) {
+            self.read(&mut socket, random)
+        } else if writes {
+            self.write(&mut socket, now, random)
+        } else {
+            self.act(now)
+        };
+        self.disturbed = socket.is_disturbed();
+        if self.end.is_none() {
+            self.socket = Some(socket);
+        }
+        result
+    }
+
+    fn connect(&mut self, net: &mut SimNet, server: SocketAddr) -> Result<(), String> {
+        let socket = net.connect(&server.into(), None).map_err(|error| error.to_string())?;
+        self.port = Some(socket.local_address());
+        self.socket = Some(socket);
+        if self.script.conduct != Conduct::Noise {
+            self.decrypt(Vec::new())?;
+        }
+        Ok(())
+    }
+
+    fn read(&mut self, socket: &mut SimSocket, random: &mut Random) -> Result<(), String> {
+        let size = random.one_of([1, 100, 16_384, 100_000]);
+        let mut buffer = vec![0; size];
+        match socket.read(&mut buffer) {
+            Ok(0) => {
+                self.end = Some(if self.session.peer_closed() { End::Proper } else { End::Cut });
+                Ok(())
+            }
+            Ok(count) => {
+                buffer.truncate(count);
+                self.decrypt(buffer)
+            }
+            Err(error) => {
+                self.note(error.kind());
+                Ok(())
+            }
+        }
+    }
+
+    fn note(&mut self, kind: io::ErrorKind) {
+        if !matches!(kind, io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) {
+            self.end = Some(End::Broken(kind));
+        }
+    }
+
+    fn decrypt(&mut self, bytes: Vec<u8>) -> Result<(), String> {
+        if self.script.conduct == Conduct::Noise {
+            return Ok(());
+        }
+        let mut input = std::mem::take(&mut self.retained);
+        input.extend(bytes);
+        let mut output = Outgoing::default();
+        let mut consumed = 0;
+        loop {
+            let rest = input.get_mut(consumed..).unwrap_or_default();
+            let received = &mut self.received;
+            let outcome = self.session.receive(rest, &mut output, &mut |plain| received.extend_from_slice(plain));
+            consumed += outcome.consumed;
+            if let Some(error) = outcome.error {
+                return Err(format!("the server broke TLS: {error}"));
+            }
+            if !outcome.opened {
+                break;
+            }
+        }
+        self.retained = input.split_off(consumed);
+        self.unsent.extend_from_slice(output.filled());
+        Ok(())
+    }
+
+    fn write(&mut self, socket: &mut SimSocket, now: Instant, random: &mut Random) -> Result<(), String> {
+        if self.fin_due() {
+            self.fin_wanted = false;
+            return socket.shutdown_write().or_else(|error| {
+                self.note(error.kind());
+                Ok(())
+            });
+        }
+        let most = if self.script.drip.is_some() { 1 } else { random.one_of([1, 1_000, usize::MAX]) };
+        let size = self.unsent.len().min(most).min(self.script.wire_limit - self.written);
+        match socket.write(self.unsent.get(..size).unwrap_or_default()) {
+            Ok(count) => {
+                self.unsent.drain(..count);
+                self.written += count;
+                self.drips_at = self.script.drip.map_or(now, |drip| now + drip);
+            }
+            // Who cannot write any more may still have something to read.
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => self.script.wire_limit = 0,
+            Err(error) => self.note(error.kind()),
+        }
+        Ok(())
+    }
+
+    fn act(&mut self, now: Instant) -> Result<(), String> {
+        let mut output = Outgoing::default();
+        let action = self.script.actions.get(self.next_action).cloned();
+        self.next_action += 1;
+        let result = match action {
+            Some(Action::Send(bytes)) => self.session.send(&bytes, &mut self.retained, &mut output),
+            Some(Action::Goodbye) => self.session.send_close_notify(&mut self.retained, &mut output),
+            Some(Action::Raw(bytes)) => {
+                self.unsent.extend(bytes);
+                Ok(())
+            }
+            Some(Action::Think(time)) => {
+                self.thinks_until = now + time;
+                Ok(())
+            }
+            Some(Action::Deaf(time)) => {
+                self.deaf_until = now + time;
+                Ok(())
+            }
+            Some(Action::Fin) => {
+                self.fin_wanted = true;
+                Ok(())
+            }
+            Some(Action::Vanish) => {
+                self.end = Some(End::Left);
+                Ok(())
+            }
+            Some(Action::Await(_)) | None => Ok(()),
+        };
+        self.unsent.extend_from_slice(output.filled());
+        result.map_err(|error| format!("the client cannot send: {error}"))
+    }
+}

@@ -1,0 +1,184 @@
+//! A service made to be checked: every reply names its request, so that one that is lost, repeated or out of place
+//! shows.
+//!
+//! A request is a line. Reply number `i` of a connection is
+//!
+//! | request | reply |
+//! |---|---|
+//! | `now` | `i now` at once |
+//! | `late MS` | `i late`, completed MS milliseconds later: even numbers by the service, odd ones from outside |
+//! | `big N` | `i ` and N bytes |
+//! | `put N`, then N bytes | `i put S`, their sum |
+//! | `hush` | nothing |
+//! | `drop` | never: the deferred reply is dropped |
+//! | `bye` | `i bye`, and the connection ends |
+//! | anything else | `i what?`, and the connection ends |
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use latchkey::connection::{Deferred, Exchange, PeerInfo, Service};
+use latchkey::metrics::Disconnect;
+use latchkey::timer::Now;
+
+/// A line longer than this is no request.
+const LINE_BYTES: usize = 100;
+
+/// What a client reads that is turned away.
+pub(crate) const REFUSAL: &[u8] = b"full\n";
+
+/// What the service does, seen from outside.
+#[derive(Default)]
+pub(crate) struct Books {
+    /// Deferred replies that somebody other than the service completes.
+    pub(crate) outside: Vec<Pending>,
+    /// Bytes of replies owed to each client.
+    pub(crate) owed: BTreeMap<SocketAddr, usize>,
+    /// Connections handed to the service and not yet handed back.
+    pub(crate) open: usize,
+}
+
+/// A deferred reply and when it is completed.
+pub(crate) struct Pending {
+    pub(crate) due: Instant,
+    pub(crate) deferred: Deferred,
+    pub(crate) reply: Vec<u8>,
+}
+
+/// The service.
+pub(crate) struct Desk {
+    inside: Vec<Pending>,
+    books: Rc<RefCell<Books>>,
+    /// Answer bytes with the same bytes instead of lines with lines.
+    echo: bool,
+}
+
+impl Desk {
+    pub(crate) fn new(echo: bool, books: Rc<RefCell<Books>>) -> Self {
+        Self { inside: Vec::new(), books, echo }
+    }
+}
+
+/// What one request asks for, and the bytes it takes.
+pub(crate) enum Request {
+    Incomplete,
+    Now,
+    Late(Duration),
+    Big(usize),
+    Put(u64),
+    Hush,
+    Drop,
+    Bye,
+    Unknown,
+}
+
+impl Request {
+    pub(crate) fn decode(input: &[u8]) -> (Self, usize) {
+        let Some(end) = input.iter().position(|byte| *byte == b'\n') else {
+            return if input.len() > LINE_BYTES { (Self::Unknown, input.len()) } else { (Self::Incomplete, 0) };
+        };
+        let (line, rest) = input.split_at(end);
+        let rest = rest.get(1..).unwrap_or_default();
+        let text = std::str::from_utf8(line).unwrap_or_default();
+        let (verb, number) = text.split_once(' ').unwrap_or((text, "0"));
+        let number: u32 = number.parse().unwrap_or(0);
+        let size = number as usize;
+        let request = match verb {
+            "now" => Self::Now,
+            "late" => Self::Late(Duration::from_millis(number.into())),
+            "big" => Self::Big(size),
+            "put" => match rest.get(..size) {
+                Some(bytes) => {
+                    return (Self::Put(bytes.iter().copied().map(u64::from).sum()), end + 1 + size);
+                }
+                None => return (Self::Incomplete, 0),
+            },
+            "hush" => Self::Hush,
+            "drop" => Self::Drop,
+            "bye" => Self::Bye,
+            _ => Self::Unknown,
+        };
+        (request, end + 1)
+    }
+
+    /// The reply to this request as the `index`th of its connection; `None` when there is none.
+    pub(crate) fn reply(&self, index: u64) -> Option<Vec<u8>> {
+        let text = match self {
+            Self::Now => "now".into(),
+            Self::Late(_) => "late".into(),
+            Self::Put(sum) => format!("put {sum}"),
+            Self::Bye => "bye".into(),
+            Self::Unknown => "what?".into(),
+            Self::Big(size) => "0123456789".chars().cycle().take(*size).collect(),
+            Self::Incomplete | Self::Hush | Self::Drop => return None,
+        };
+        Some(format!("{index} {text}\n").into_bytes())
+    }
+}
+
+impl Service for Desk {
+    /// Requests answered.
+    type Session = u64;
+
+    fn open(&mut self, _peer: &PeerInfo, _now: Now) -> u64 {
+        self.books.borrow_mut().open += 1;
+        0
+    }
+
+    fn serve(&mut self, index: &mut u64, input: &[u8], exchange: &mut Exchange<'_>) -> Result<usize, Disconnect> {
+        let mut books = self.books.borrow_mut();
+        let owed = books.owed.entry(exchange.peer.address).or_default();
+        if self.echo {
+            let piece = input.get(..exchange.room()).unwrap_or(input);
+            exchange.reply().extend_from_slice(piece);
+            *owed += piece.len();
+            return Ok(piece.len());
+        }
+        let (request, used) = Request::decode(input);
+        let reply = request.reply(*index);
+        *owed += reply.as_ref().map_or(0, Vec::len);
+        match (&request, reply) {
+            (Request::Incomplete, _) => return Ok(0),
+            (Request::Late(delay), Some(reply)) => {
+                let pending = Pending { due: exchange.now.instant + *delay, deferred: exchange.defer(), reply };
+                if index.is_multiple_of(2) { &mut self.inside } else { &mut books.outside }.push(pending);
+            }
+            (Request::Drop, _) => drop(exchange.defer()),
+            (_, Some(reply)) => exchange.reply().extend_from_slice(&reply),
+            (_, None) => {}
+        }
+        *index += 1;
+        exchange.metrics.requests += 1;
+        match request {
+            Request::Bye => Err(Disconnect::Finished),
+            Request::Unknown => Err(Disconnect::Malformed),
+            _ => Ok(used),
+        }
+    }
+
+    fn refuse(&mut self, _listener: usize, _reason: Disconnect, reply: &mut Vec<u8>) {
+        reply.extend_from_slice(REFUSAL);
+    }
+
+    fn close(&mut self, _index: u64, _peer: &PeerInfo) {
+        self.books.borrow_mut().open -= 1;
+    }
+
+    fn tick(&mut self, now: Now) -> Option<Duration> {
+        complete_due(&mut self.inside, now.instant);
+        self.inside.iter().map(|pending| pending.due - now.instant).min()
+    }
+}
+
+/// Completes what is due, the latest deferral first.
+pub(crate) fn complete_due(pending: &mut Vec<Pending>, now: Instant) {
+    for index in (0..pending.len()).rev() {
+        if pending.get(index).is_some_and(|pending| pending.due <= now) {
+            let Pending { deferred, reply, .. } = pending.swap_remove(index);
+            deferred.complete(reply);
+        }
+    }
+}
