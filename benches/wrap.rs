@@ -153,7 +153,7 @@ fn haproxy(dir: &Path, port: u16, redis: u16) -> Command {
     let pair = dir.join("haproxy.pem");
     fs::write(&pair, read("server.pem") + &read("server-key.pem")).expect("a file");
     let config = format!(
-        "global\n maxconn 10000\n nbthread 1\ndefaults\n mode tcp\n timeout connect 5s\n timeout client 10m\n \
+        "global\n maxconn 4000\n nbthread 1\ndefaults\n mode tcp\n timeout connect 5s\n timeout client 10m\n \
          timeout server 10m\nlisten wrap\n bind 127.0.0.1:{port} ssl crt {}\n server redis 127.0.0.1:{redis}\n",
         pair.display()
     );

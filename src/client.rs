@@ -85,12 +85,7 @@ impl<T: Read + Write> Client<T> {
         self.stream.write_all(&bytes).map_err(ClientError::Stream)
     }
 
-    /// Waits for plaintext and returns what has come; empty when the server has said good-bye.
-    pub fn receive(&mut self) -> Result<Vec<u8>, ClientError> {
-        self.wait()?;
-        Ok(self.take_plaintext())
-    }
-
+    /// Waits for plaintext, or for the good-bye.
     fn wait(&mut self) -> Result<(), ClientError> {
         while self.taken == self.received.len() && !self.session.peer_closed() {
             self.received.clear();

@@ -1,12 +1,13 @@
 //! `latchkey call`: one XML-RPC call to a verified server.
 
+use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::process::ExitCode;
 
 use clap::Args;
 
 use super::Failure;
-use super::client::{self, ClientTlsArgs};
+use super::client::{self, ClientTlsArgs, broken};
 use super::connect::host_and_port;
 use crate::client::Client;
 use crate::protocol::http::{self, ResponseDecoder};
@@ -64,7 +65,7 @@ pub(super) fn run(args: &CallArgs) -> Result<ExitCode, Failure> {
     http::append_post(&mut request, &format!("{host}:{port}"), path, &call);
 
     let mut client = client::connect(host, *port, &args.tls, &["http/1.1"])?;
-    client.send(&request)?;
+    client.write_all(&request).map_err(broken)?;
     match receive(&mut client)? {
         Ok(value) => {
             println!("{}", serde_json::to_string(&Json(&value)).map_err(|error| Failure::Other(error.to_string()))?);
@@ -81,12 +82,11 @@ fn argument(text: &str) -> Value {
 
 fn receive(client: &mut Client<TcpStream>) -> Result<Result<Value, xmlrpc::Fault>, Failure> {
     let mut decoder = ResponseDecoder::default();
-    let mut bytes = Vec::new();
+    let (mut bytes, mut piece) = (Vec::new(), vec![0; 16 << 10]);
     loop {
-        let piece = client.receive()?;
-        bytes.extend_from_slice(&piece);
-        let bounds = http::Bounds::default();
-        let response = decoder.decode(&bytes, piece.is_empty(), &bounds);
+        let count = client.read(&mut piece).map_err(broken)?;
+        bytes.extend_from_slice(piece.get(..count).unwrap_or_default());
+        let response = decoder.decode(&bytes, count == 0, &http::Bounds::default());
         let response = response.map_err(|error| Failure::Other(format!("the server does not speak HTTP: {error}")))?;
         let Some(response) = response else { continue };
         if response.status != 200 {

@@ -488,7 +488,7 @@ impl<S: Service> Connection<S> {
 
     /// Whether the peer's key exchange is paid for: its next bytes finish a handshake, they do not begin one.
     pub fn is_half_shaken(&self) -> bool {
-        self.phase == Phase::Handshaking && self.answered
+        self.phase == Phase::Handshaking && (self.answered || self.framing.info.is_dialed())
     }
 
     /// Whether there is work that no socket event will announce: bytes left unread, requests left undecoded, or output
