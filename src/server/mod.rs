@@ -326,9 +326,6 @@ impl<N: Net, S: Service> Server<N, S> {
             if peer.armed.is_some_and(|armed| armed <= self.now.instant) {
                 peer.armed = None;
                 peer.connection.expire(self.now.instant, &self.limits, &mut self.scratch);
-                if peer.connection.phase() == Phase::Draining {
-                    touch(peer, &mut self.touched);
-                }
                 self.file(id);
             }
         }
@@ -423,3 +420,6 @@ fn log_end<K, S: Service>(peer: &Peer<K, S>) -> Disconnect {
     );
     reason
 }
+
+#[cfg(test)]
+mod tests;
