@@ -75,12 +75,29 @@ impl<T: Read + Write> Client<T> {
             if !client.session.is_handshaking() {
                 return Ok(client);
             }
-            hello = client.receive()?;
+            hello = client.advance()?;
         }
     }
 
+    /// Encrypts and sends.
+    pub fn send(&mut self, plaintext: &[u8]) -> Result<(), ClientError> {
+        let bytes = self.encrypt(plaintext)?;
+        self.stream.write_all(&bytes).map_err(ClientError::Stream)
+    }
+
+    /// Waits for plaintext, or for the good-bye.
+    fn wait(&mut self) -> Result<(), ClientError> {
+        while self.taken == self.received.len() && !self.session.peer_closed() {
+            self.received.clear();
+            self.taken = 0;
+            let answer = self.advance()?;
+            self.stream.write_all(&answer).map_err(ClientError::Stream)?;
+        }
+        Ok(())
+    }
+
     /// Reads the stream once and returns what must be sent in answer.
-    fn receive(&mut self) -> Result<Vec<u8>, ClientError> {
+    fn advance(&mut self) -> Result<Vec<u8>, ClientError> {
         let mut bytes = vec![0; READ_BYTES];
         match self.stream.read(&mut bytes) {
             Ok(0) => Err(ClientError::HungUp),
@@ -174,12 +191,7 @@ impl<T: Read + Write> Client<T> {
 
 impl<T: Read + Write> Read for Client<T> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        while self.taken == self.received.len() && !self.session.peer_closed() {
-            self.received.clear();
-            self.taken = 0;
-            let answer = self.receive()?;
-            self.stream.write_all(&answer)?;
-        }
+        self.wait()?;
         let count = self.received.get(self.taken..).unwrap_or_default().read(buffer)?;
         self.taken += count;
         Ok(count)
@@ -188,8 +200,7 @@ impl<T: Read + Write> Read for Client<T> {
 
 impl<T: Read + Write> Write for Client<T> {
     fn write(&mut self, plaintext: &[u8]) -> io::Result<usize> {
-        let bytes = self.encrypt(plaintext)?;
-        self.stream.write_all(&bytes)?;
+        self.send(plaintext)?;
         Ok(plaintext.len())
     }
 

@@ -15,7 +15,7 @@
 //! | 2 | [`tls`], [`store`] | sessions and trust; keys and values |
 //! | 3 | [`protocol`], [`access`] | bytes to requests, replies to bytes; who may ask what |
 //! | 4 | [`connection`] | one client: session, framing, replies in order, deadlines |
-//! | 5 | [`services`], [`server`], [`client`] | what is served, the loop that serves it, and who asks |
+//! | 5 | [`services`], [`server`], [`client`], [`load`] | what is served, the loop that serves it, who asks, and how much |
 //! | 6 | `cli` | arguments to a validated configuration, then run |
 //!
 //! To serve a protocol of your own, implement [`connection::Service`] and hand it to [`server::Server`].
@@ -26,6 +26,7 @@ pub mod access;
 pub mod client;
 pub mod connection;
 pub mod limits;
+pub mod load;
 pub mod metrics;
 pub mod net;
 pub mod protocol;

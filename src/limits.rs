@@ -35,7 +35,7 @@ pub struct Limits {
     pub transmit_bytes_per_turn: usize,
     /// New sockets taken in one turn from one listener.
     pub accepts_per_turn: usize,
-    /// Time spent on handshakes in one turn while established peers have work (`--handshake-slice`).
+    /// Time spent on handshakes in one turn, before established peers are looked at again (`--handshake-slice`).
     pub handshake_slice: Duration,
 }
 

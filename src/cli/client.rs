@@ -57,7 +57,7 @@ pub(super) fn policy(
         None => system_cas()?,
     };
     let alpn = alpn.iter().map(|protocol| protocol.as_bytes().to_vec()).collect();
-    let options = ClientOptions { ca: vec![ca], insecure: false, identity, alpn };
+    let options = ClientOptions { ca: vec![ca], identity, alpn, ..ClientOptions::default() };
     ClientPolicy::new(&options).map_err(|error| Failure::Usage(error.to_string()))
 }
 
@@ -65,7 +65,7 @@ fn read(flag: &str, path: &Path) -> Result<Source, Failure> {
     files::read(path).map_err(|error| Failure::usage(flag, error))
 }
 
-fn system_cas() -> Result<Source, Failure> {
+pub(super) fn system_cas() -> Result<Source, Failure> {
     let named = std::env::var_os("SSL_CERT_FILE").map(PathBuf::from);
     let usual = || SYSTEM_CAS.iter().map(PathBuf::from).find(|path| path.exists());
     let path = named.or_else(usual).ok_or_else(|| {

@@ -10,6 +10,7 @@ pub mod development;
 mod failure;
 pub mod files;
 mod hints;
+mod load;
 mod logging;
 mod reload;
 mod serve;
@@ -38,13 +39,14 @@ enum Command {
     Call(call::CallArgs),
     Wrap(Box<wrap::WrapArgs>),
     Connect(connect::ConnectArgs),
+    Load(Box<load::LoadArgs>),
     Certs(certs::CertsArgs),
 }
 
 /// Runs the program: parses the arguments of this process and does what they say.
 ///
 /// Exit codes: 0 when all went well (a server: drained after SIGTERM or SIGINT), 2 for bad usage or configuration,
-/// 1 for anything else.
+/// 3 and 4 for a load run that was not what was asked for or missed an objective, 1 for anything else.
 #[must_use]
 pub fn run() -> ExitCode {
     let result = match Cli::parse().command {
@@ -52,6 +54,7 @@ pub fn run() -> ExitCode {
         Command::Call(args) => call::run(&args),
         Command::Wrap(args) => wrap::run(&args),
         Command::Connect(args) => connect::run(&args),
+        Command::Load(args) => load::run(&args),
         Command::Certs(args) => certs::run(&args),
     };
     match result {

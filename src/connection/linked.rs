@@ -80,9 +80,6 @@ impl<S: Service> Connection<S> {
     /// The connection it is linked to was lost: sends what is owed and then ends without a good-bye, for the peer must
     /// not take what it got for the whole.
     pub fn cut(&mut self, reason: Disconnect, now: Instant, scratch: &mut Scratch) {
-        if self.phase == Phase::Connecting {
-            self.close(reason, scratch);
-        }
         if self.phase == Phase::Open {
             self.farewell = self.farewell.max(Farewell::Said);
         }

@@ -256,7 +256,9 @@ mod tests {
     fn nothing_is_held_when_nothing_is_owed() {
         let mut replies = Replies::default();
         let open: Vec<u64> = (0..100).map(|_| replies.defer()).collect();
-        open.into_iter().for_each(|sequence| replies.complete(sequence, b"done".to_vec()));
+        for sequence in open {
+            replies.complete(sequence, b"done".to_vec());
+        }
         replies.consume(400);
         assert_eq!(replies.memory(), 0);
         replies.lend(|| Vec::with_capacity(1_000));

@@ -57,7 +57,8 @@ pub trait Net {
     /// records still on their way.
     fn shutdown_write(&mut self, socket: &Self::Socket) -> io::Result<()>;
 
-    /// Waits for events, at most `timeout`, and appends them to `events`. An interrupted wait is an empty one.
+    /// Waits for events, at most `timeout` (rounded up to what the poller counts in, never down: a deadline must have
+    /// come when the wait for it ends), and appends them to `events`. An interrupted wait is an empty one.
     fn poll(&mut self, events: &mut Vec<Event>, timeout: Option<Duration>) -> io::Result<()>;
 
     /// The time, to be read once a turn.

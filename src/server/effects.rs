@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use super::peers::Peer;
 use super::{Server, enqueue, touch};
-use crate::connection::{Connection, Dial, Effect, Link, PeerId, PeerInfo, Scratch, Service, Turn};
+use crate::connection::{Connection, Dial, Effect, Link, PeerId, PeerInfo, Phase, Scratch, Service, Turn};
 use crate::metrics::Disconnect;
 use crate::net::{Address, Net};
 
@@ -45,7 +45,7 @@ impl<N: Net, S: Service> Server<N, S> {
     fn dial(&mut self, dialer: PeerId, dial: Dial) {
         let Some(peer) = self.peers.get_mut(dialer) else { return };
         let info = peer.connection.info();
-        if info.link.is_some() {
+        if info.link.is_some() || peer.connection.phase() != Phase::Open {
             return;
         }
         let listener = info.listener;

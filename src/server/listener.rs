@@ -141,7 +141,7 @@ impl<N: Net, S: Service> Server<N, S> {
         self.metrics.refused += u64::from(refusal.is_some());
         if open >= self.limits.connections + self.limits.refusals {
             // Not even a refusal can be afforded: dropping the socket is all that is left.
-            return;
+            return self.metrics.disconnected(Disconnect::Refused);
         }
         let id = self.peers.next_id();
         if let Err(error) = self.net.register(&mut socket, id.token()) {

@@ -225,9 +225,7 @@ impl<N: Net, S: Service> Server<N, S> {
             Stage::Draining { deadline } => Some(deadline.saturating_duration_since(now)),
         };
         let resume = self.listeners.until_resumed(now);
-        let patience = [self.deadlines.until_next(now), self.tick_in, drain, resume].into_iter().flatten().min()?;
-        // Pollers count in whole milliseconds; rounding down would spin through the last one.
-        Some(patience + Duration::from_millis(1))
+        [self.deadlines.until_next(now), self.tick_in, drain, resume].into_iter().flatten().min()
     }
 
     fn notice(&mut self, event: Event) {
@@ -281,13 +279,13 @@ impl<N: Net, S: Service> Server<N, S> {
     }
 
     fn settle(&mut self) {
+        self.tick_in = self.service.tick(self.now);
         while let Ok(completion) = self.completions.try_recv() {
             if let Some(peer) = self.peers.get_mut(completion.peer) {
                 peer.connection.complete(completion.sequence, completion.reply, &mut self.scratch);
                 touch(peer, &mut self.touched);
             }
         }
-        self.tick_in = self.service.tick(self.now);
     }
 
     fn transmit(&mut self) {
@@ -338,9 +336,6 @@ impl<N: Net, S: Service> Server<N, S> {
             if peer.armed.is_some_and(|armed| armed <= self.now.instant) {
                 peer.armed = None;
                 peer.connection.expire(self.now.instant, &self.limits, &mut self.scratch);
-                if peer.connection.phase() == Phase::Draining {
-                    touch(peer, &mut self.touched);
-                }
                 self.file(id);
             }
         }
@@ -435,3 +430,6 @@ fn log_end<K, S: Service>(peer: &Peer<K, S>) -> Disconnect {
     );
     reason
 }
+
+#[cfg(test)]
+mod tests;

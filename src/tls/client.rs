@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use rustls::crypto::aws_lc_rs;
 use rustls::{ClientConfig, SupportedProtocolVersion};
 
+use super::key_exchange::{self, PostQuantum};
 use super::pem::{PemError, Source};
 use super::trust::{Refusal, ServerTrust, TrustError};
 
@@ -19,6 +19,8 @@ pub struct ClientOptions {
     pub identity: Option<(Source, Source)>,
     /// Application protocols, most wanted first (RFC 7301).
     pub alpn: Vec<Vec<u8>>,
+    /// What is asked of the key exchange.
+    pub post_quantum: PostQuantum,
 }
 
 /// Why a client cannot be set up. Every text names the file.
@@ -53,7 +55,7 @@ pub struct ClientPolicy {
 }
 
 impl ClientPolicy {
-    /// Reads what a client needs. X25519MLKEM768 is offered first, classical groups after it.
+    /// Reads what a client needs. Where both are offered, X25519MLKEM768 comes first, classical groups after it.
     pub fn new(options: &ClientOptions) -> Result<Self, ClientError> {
         Self::with_versions(options, rustls::ALL_VERSIONS)
     }
@@ -63,7 +65,7 @@ impl ClientPolicy {
         options: &ClientOptions,
         versions: &[&'static SupportedProtocolVersion],
     ) -> Result<Self, ClientError> {
-        let provider = Arc::new(aws_lc_rs::default_provider());
+        let provider = key_exchange::provider(options.post_quantum);
         let trust =
             if options.insecure { ServerTrust::insecure(&provider) } else { ServerTrust::new(&options.ca, &provider)? };
         let builder = ClientConfig::builder_with_provider(provider)

@@ -23,6 +23,8 @@ pub(crate) struct Client {
     unsent: Vec<u8>,
     written: usize,
     pub(crate) received: Vec<u8>,
+    /// Bytes that had arrived at the server when it was asked to stop.
+    pub(crate) heard_at_stop: usize,
     thinks_until: Instant,
     deaf_until: Instant,
     drips_at: Instant,
@@ -58,6 +60,7 @@ impl Client {
             unsent: Vec::new(),
             written: 0,
             received: Vec::new(),
+            heard_at_stop: 0,
             thinks_until: starts,
             deaf_until: starts,
             drips_at: starts,
@@ -67,9 +70,15 @@ impl Client {
         }
     }
 
-    /// Whether it was told that the server is full.
-    pub(crate) fn was_refused(&self) -> bool {
-        self.received == REFUSAL
+    /// The server is asked to stop now.
+    pub(crate) fn note_stop(&mut self) {
+        let in_flight = self.socket.as_ref().map_or(0, SimSocket::in_flight);
+        self.heard_at_stop = self.written - in_flight;
+    }
+
+    /// Whether it was told that the server is full, as far as trouble let it hear.
+    pub(crate) fn was_refused(&self, jumped: bool) -> bool {
+        self.received == REFUSAL || (jumped || self.disturbed) && REFUSAL.starts_with(&self.received)
     }
 
     /// Whether [`step`](Self::step) would do something.

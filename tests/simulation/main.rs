@@ -9,7 +9,7 @@ mod script;
 mod world;
 
 /// Seeds in a usual run.
-const SEEDS: u64 = 300;
+const SEEDS: u64 = 200;
 
 fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok()?.parse().ok()

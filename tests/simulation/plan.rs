@@ -53,7 +53,7 @@ impl Plan {
             tls,
             echo,
             idle_timeout: Duration::from_secs(random.one_of([20, 60])),
-            drain_at: random.chance(0.2).then(|| random.time(Duration::from_secs(6))),
+            drain_at: drain_at(random),
             crowded,
             // Echo takes and gives what there is room for.
             largest: if echo { 0 } else { scale.bytes + 100 },
@@ -61,6 +61,12 @@ impl Plan {
             faults,
         }
     }
+}
+
+/// In one seed of four the server is asked to stop: among the first requests, or when some clients have not come yet.
+fn drain_at(random: &mut Random) -> Option<Duration> {
+    let latest = Duration::from_millis(random.one_of([2, 50, 6_000]));
+    random.chance(0.25).then(|| random.time(latest))
 }
 
 /// Small limits are met often. Times are long enough for every honest client in any weather.
@@ -118,9 +124,11 @@ fn make_trust() -> Result<Trust, Box<dyn std::error::Error>> {
     let provider = Arc::new(aws_lc_rs::default_provider());
     let verifier = ServerTrust::new(&[source(&authority.files().certificate)], &provider)?;
     let client = |version| {
-        let builder = ClientConfig::builder_with_details(Arc::clone(&provider), Arc::new(Noon));
-        let verified = builder.with_protocol_versions(&[version])?.dangerous();
-        let client = verified.with_custom_certificate_verifier(verifier.clone()).with_no_client_auth();
+        let client = ClientConfig::builder_with_details(Arc::clone(&provider), Arc::new(Noon))
+            .with_protocol_versions(&[version])?
+            .dangerous()
+            .with_custom_certificate_verifier(verifier.clone())
+            .with_no_client_auth();
         Ok::<_, rustls::Error>(client)
     };
     Ok(Trust { server: Arc::new(ServerPolicy::new(options)?), client: client(&TLS13)?, old_client: client(&TLS12)? })

@@ -90,7 +90,9 @@ pub(crate) struct Script {
     pub(crate) conduct: Conduct,
     pub(crate) start: Duration,
     pub(crate) actions: Vec<Action>,
-    /// The bytes that the model server answers.
+    /// All its requests.
+    pub(crate) asked: Vec<u8>,
+    /// What the model answers to them.
     pub(crate) expected: Vec<u8>,
     /// Bytes it ever writes to its socket.
     pub(crate) wire_limit: usize,
@@ -109,11 +111,12 @@ pub(crate) struct Scale {
 impl Script {
     pub(crate) fn draw(random: &mut Random, scale: Scale) -> Self {
         let conduct = if random.chance(0.4) { Conduct::Polite } else { random.one_of(Conduct::ALL) };
-        let latest = Duration::from_secs(random.one_of([1, 5]));
+        let latest = Duration::from_secs(random.one_of([0, 1, 5]));
         let mut script = Self {
             conduct,
             start: random.time(latest),
             actions: Vec::new(),
+            asked: Vec::new(),
             expected: Vec::new(),
             wire_limit: usize::MAX,
             drip: None,
@@ -123,8 +126,9 @@ impl Script {
             asked.extend_from_slice(&request(random, scale));
         }
         script.end(random, scale, &mut asked);
-        script.expected = if scale.echo { asked.clone() } else { answer(&asked) };
+        script.expected = answer(scale.echo, &asked);
         script.cut(random, &asked);
+        script.asked = asked;
         script
     }
 
@@ -204,7 +208,10 @@ fn request(random: &mut Random, scale: Scale) -> Vec<u8> {
 }
 
 /// The model: what a server answers that never meets trouble.
-fn answer(mut asked: &[u8]) -> Vec<u8> {
+pub(crate) fn answer(echo: bool, mut asked: &[u8]) -> Vec<u8> {
+    if echo {
+        return asked.to_vec();
+    }
     let mut answered = Vec::new();
     for index in 0.. {
         let (request, used) = Request::decode(asked);

@@ -15,7 +15,7 @@ use latchkey::server::{ListenerConfig, Residue, Server, Status};
 use crate::client::{Client, End};
 use crate::desk::{Books, Desk, complete_due};
 use crate::plan::{self, Plan};
-use crate::script::Conduct;
+use crate::script::{Conduct, answer};
 
 /// When faults end.
 const CALM: Duration = Duration::from_secs(30);
@@ -69,8 +69,8 @@ struct World {
     books: Rc<RefCell<Books>>,
     clients: Vec<Client>,
     begun: Instant,
-    calm: bool,
-    stop_sent: bool,
+    calm_since: Option<Instant>,
+    stop_sent: Option<Instant>,
     stopped: bool,
     busy: u32,
     report: Report,
@@ -125,8 +125,8 @@ impl World {
             books,
             clients,
             begun,
-            calm: false,
-            stop_sent: false,
+            calm_since: None,
+            stop_sent: None,
             stopped: false,
             busy: 0,
             report,
@@ -153,21 +153,20 @@ impl World {
     /// What happens at set times, whoever moves.
     fn keep_times(&mut self) -> Result<(), String> {
         let now = self.network.now();
-        if !self.calm && now - self.begun >= CALM {
-            self.calm = true;
-            // The clock may have jumped here, over hours; patience begins now.
-            self.begun = now - CALM;
+        let age = now - self.begun;
+        if self.calm_since.is_none() && age >= CALM {
+            self.calm_since = Some(now);
             self.network.calm();
             for client in &mut self.clients {
                 client.script.drip = None;
             }
         }
-        let age = now - self.begun;
-        if !self.stop_sent && self.plan.drain_at.is_some_and(|at| age >= at) {
-            self.stop_sent = true;
+        if self.stop_sent.is_none() && self.plan.drain_at.is_some_and(|at| age >= at) {
+            self.stop_sent = Some(now);
             self.server.handle().stop();
+            self.clients.iter_mut().for_each(Client::note_stop);
         }
-        if age > CALM + PATIENCE {
+        if self.calm_since.is_some_and(|since| now - since > PATIENCE) {
             let waiting: Vec<_> = self.clients.iter().filter(|client| client.end.is_none()).collect();
             let conducts: Vec<_> = waiting.iter().map(|client| client.script.conduct).collect();
             return Err(format!("still waiting long after the last fault: {conducts:?}, {:?}", self.server.residue()));
@@ -206,6 +205,7 @@ impl World {
             Err(error) => return Err(format!("the loop failed: {error}")),
             Ok(status) => self.stopped = status == Status::Stopped,
         }
+        self.check_drain_time()?;
         self.report.turns += 1;
         self.busy = if self.network.progress() == before { self.busy + 1 } else { 0 };
         if self.busy > BUSY_TURNS {
@@ -216,6 +216,18 @@ impl World {
             return Err(format!("a connection holds {memory} bytes, {bound} are allowed"));
         }
         Ok(())
+    }
+
+    /// A server that is asked to stop has no more time than its drain timeout.
+    fn check_drain_time(&self) -> Result<(), String> {
+        let Some(since) = self.stop_sent.filter(|_| !self.jumped()) else { return Ok(()) };
+        let (taken, allowed) = (self.network.now() - since, self.plan.limits.drain_timeout + Duration::from_secs(1));
+        if taken > allowed { Err(format!("the drain takes {taken:?}")) } else { Ok(()) }
+    }
+
+    /// Whether the clock has jumped, so that any deadline may have passed.
+    fn jumped(&self) -> bool {
+        self.network.injected().contains_key(&Fault::ClockJump)
     }
 
     /// What one connection may hold: a vector may be twice as large as what is in it.
@@ -240,17 +252,18 @@ impl World {
         let server = self.server_net.wakes_at().filter(|_| !self.stopped);
         let books = self.books.borrow();
         let worker = books.outside.iter().map(|pending| pending.due);
-        let stop = self.plan.drain_at.filter(|_| !self.stop_sent).map(|at| self.begun + at);
+        let stop = self.plan.drain_at.filter(|_| self.stop_sent.is_none()).map(|at| self.begun + at);
         let mut others = clients.chain(worker).chain(server).chain(self.network.next_happening()).chain(stop);
         let next = others.by_ref().min()?;
-        Some(if self.calm { next } else { next.min(self.begun + CALM) })
+        Some(if self.calm_since.is_some() { next } else { next.min(self.begun + CALM) })
     }
 
     /// Nobody will ever move again: everything must be done.
     fn check_end(&mut self) -> Result<(), String> {
         for client in &self.clients {
-            self.check_client(client)
-                .map_err(|what| format!("{:?} client {:?}: {what}", client.script.conduct, client.port))?;
+            let Client { script, port, disturbed, .. } = client;
+            let name = |what| format!("{:?} client {port:?}, disturbed {disturbed}: {what}", script.conduct);
+            self.check_client(client).map_err(name)?;
         }
         self.check_timeouts()?;
         let residue = self.server.residue();
@@ -273,15 +286,14 @@ impl World {
     fn check_client(&self, client: &Client) -> Result<(), String> {
         let Some(end) = client.end else { return Err("was forgotten".into()) };
         let (received, expected) = (client.received.as_slice(), client.script.expected.as_slice());
-        if self.plan.crowded && (client.was_refused() || received.is_empty()) {
+        if self.plan.crowded && (client.was_refused(self.jumped()) || received.is_empty()) {
             return Ok(());
         }
         if !expected.starts_with(received) {
             let same = received.iter().zip(expected).take_while(|(one, other)| one == other).count();
             return Err(format!("a wrong reply at byte {same} of {}", received.len()));
         }
-        let jumped = self.network.injected().contains_key(&Fault::ClockJump);
-        if !client.script.conduct.is_honest() || client.disturbed || jumped {
+        if !client.script.conduct.is_honest() || client.disturbed || self.jumped() {
             return Ok(());
         }
         if self.plan.drain_at.is_some() {
@@ -290,7 +302,7 @@ impl World {
         if received.len() < expected.len() {
             return Err(format!("{} of {} bytes of replies, then {end:?}", received.len(), expected.len()));
         }
-        if end != End::Proper { Err(format!("all replies, but then {end:?}")) } else { Ok(()) }
+        if end == End::Proper { Ok(()) } else { Err(format!("all replies, but then {end:?}")) }
     }
 
     /// Only who misbehaves meets a deadline: an event that was lost and made up for by a timeout is lost all the same.
@@ -302,17 +314,21 @@ impl World {
             .sum();
         let may_wait = |client: &&Client| client.disturbed || !client.script.conduct.leaves(self.plan.echo);
         let excused = self.clients.iter().filter(may_wait).count() as u64;
-        let jumped = self.network.injected().contains_key(&Fault::ClockJump);
-        if timeouts > excused && !jumped {
+        if timeouts > excused && !self.jumped() {
             return Err(format!("{timeouts} connections timed out, {excused} might"));
         }
         Ok(())
     }
 
-    /// A server that stops may leave requests unanswered, but what it has answered must arrive.
+    /// A server that stops answers what has arrived by then, and all that it has answered must arrive too.
     fn check_drained(&self, client: &Client, end: End) -> Result<(), String> {
         let in_time = self.plan.limits.drain_timeout > Duration::from_secs(50);
         let owed = client.port.and_then(|port| self.books.borrow().owed.get(&port).copied()).unwrap_or(0);
+        let heard = client.script.asked.get(..client.heard_at_stop).unwrap_or(&client.script.asked);
+        let answers = answer(self.plan.echo, heard).len();
+        if in_time && !self.plan.tls && client.received.len() < answers {
+            return Err(format!("{} of {answers} bytes of answers, then {end:?}", client.received.len()));
+        }
         if in_time && client.received.len() < owed {
             return Err(format!("{} of {owed} bytes that were owed at the stop, then {end:?}", client.received.len()));
         }

@@ -23,6 +23,7 @@ pub(super) struct Watch {
 
 /// One end of a connection.
 #[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "independent facts, set by different happenings")]
 pub(super) struct End {
     pub(super) serial: u64,
     pub(super) peer: Option<EndId>,

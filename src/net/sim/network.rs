@@ -1,7 +1,7 @@
 //! The network as the test sees it, and as a loop sees it.
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
@@ -235,7 +235,7 @@ impl State {
 
     /// A poll of `index` ends, with what there is to report.
     fn wake_up(&mut self, index: usize, events: &mut Vec<Event>) {
-        let mut ready = Default::default();
+        let mut ready = VecDeque::new();
         if let Some(host) = self.hosts.get_mut(index) {
             host.sleep = Sleep::Awake;
             host.woken.store(false, Ordering::Release);

@@ -41,6 +41,14 @@ impl SimSocket {
         self.state.borrow_mut().end(self.id).is_some_and(|end| end.disturbed)
     }
 
+    /// How many of the bytes written here have not arrived at the other end.
+    #[must_use]
+    pub fn in_flight(&self) -> usize {
+        let mut state = self.state.borrow_mut();
+        let peer = state.end(self.id).and_then(|end| end.peer);
+        peer.and_then(|peer| state.end(peer)).map_or(0, |end| end.in_flight.len())
+    }
+
     /// Sends FIN.
     pub fn shutdown_write(&self) -> io::Result<()> {
         self.state.borrow_mut().shut_down(self.id)

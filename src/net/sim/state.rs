@@ -206,8 +206,9 @@ impl State {
     /// Lets time pass and everything happen that is due by then.
     pub(super) fn advance_to(&mut self, instant: Instant) {
         let target = instant.saturating_duration_since(self.base);
-        if target > self.elapsed {
-            self.pass(target - self.elapsed);
+        let time = target.saturating_sub(self.elapsed);
+        if time > Duration::ZERO {
+            self.pass(time);
             if self.strikes(Fault::ClockJump) {
                 let jump = self.random.time(Duration::from_hours(1));
                 self.pass(jump);

@@ -114,9 +114,9 @@ fn a_poll_that_would_sleep_says_so_until_its_time_has_come() {
     let second = Duration::from_secs(1);
     assert!(net.is_awake());
     assert_eq!(net.poll(&mut Vec::new(), Some(second)).expect_err("sleeps").kind(), ErrorKind::WouldBlock);
-    let until = network.now() + second;
+    let (halfway, until) = (network.now() + second / 2, network.now() + second);
     assert_eq!((net.is_awake(), net.wakes_at()), (false, Some(until)));
-    network.advance_to(until - second / 2);
+    network.advance_to(halfway);
     assert!(net.poll(&mut Vec::new(), Some(second)).is_err(), "the same sleep goes on");
     network.advance_to(until);
     assert!(net.is_awake());
@@ -153,14 +153,18 @@ fn a_listener_that_goes_resets_whom_it_has_not_accepted() {
 #[test]
 fn every_fault_can_happen_and_ends_in_calm_weather() {
     let mut faults = Faults::none();
-    Fault::ALL.into_iter().for_each(|fault| faults.set(fault, 0.5));
+    for fault in Fault::ALL {
+        faults.set(fault, 0.5);
+    }
     let network = Network::new(3, faults);
     let mut net = network.host();
     let listener = net.listen(([10, 0, 0, 2], 80).into(), 1).expect("a free address");
     let mut clients: Vec<_> = (0..200).map(|_| net.connect(&listener.address.into(), None).expect("begun")).collect();
     let mut accepted = Vec::new();
     for _ in 0..400 {
-        clients.iter_mut().for_each(|client| drop(client.write(&[0; 50])));
+        for client in &mut clients {
+            let _ = client.write(&[0; 50]);
+        }
         let _ = net.poll(&mut Vec::new(), Some(Duration::from_secs(1)));
         accepted.extend(net.accept(&listener).ok().map(|(mut socket, _)| {
             net.register(&mut socket, 2).expect("registered");
@@ -173,7 +177,9 @@ fn every_fault_can_happen_and_ends_in_calm_weather() {
         assert!(injected.contains_key(&fault), "{fault:?} never happened");
     }
     network.calm();
-    accepted.iter_mut().for_each(|socket| drop(socket.write(b"x")));
+    for socket in &mut accepted {
+        let _ = socket.write(b"x");
+    }
     pass(&network);
     assert_eq!(network.injected(), injected);
 }

@@ -1,0 +1,55 @@
+//! `latchkey load`: the load harness.
+
+mod analysis;
+mod args;
+mod machine;
+mod outputs;
+mod run;
+
+use std::process::ExitCode;
+
+use clap::{Args, Subcommand};
+
+use super::Failure;
+
+/// Load a server, and say honestly what came of it
+///
+/// Latency is always measured from when a request was due, so a server that stalls cannot hide it. A run that is not
+/// what was asked for (errors, fewer requests than asked for, this client being the bottleneck) fails with exit code 3,
+/// a missed --slo with 4.
+#[derive(Debug, Args)]
+pub(super) struct LoadArgs {
+    #[command(subcommand)]
+    command: LoadCommand,
+}
+
+#[derive(Debug, Subcommand)]
+enum LoadCommand {
+    /// Send bytes to an echo server and verify that all come back
+    Echo(args::EchoArgs),
+    /// GET and SET on a Redis-protocol server; values that are read are verified
+    Resp(args::KeyValueArgs),
+    /// Call get and set on an XML-RPC server, by POST to /RPC2; values that are read are verified
+    Xmlrpc(args::KeyValueArgs),
+    /// Make TLS handshakes: connect, shake hands, close
+    Handshake(args::HandshakeArgs),
+    /// Hold idle connections, then verify that each still answers
+    Idle(args::IdleArgs),
+    /// Compare runs: differences with 95% confidence intervals
+    Compare(analysis::CompareArgs),
+    /// Add up the HDR logs of several hosts
+    Merge(analysis::MergeArgs),
+}
+
+/// Does what `args` say.
+pub(super) fn run(args: &LoadArgs) -> Result<ExitCode, Failure> {
+    match &args.command {
+        LoadCommand::Echo(args) => run::run(args.job()?),
+        LoadCommand::Resp(args) => run::run(args.job("resp")?),
+        LoadCommand::Xmlrpc(args) => run::run(args.job("xmlrpc")?),
+        LoadCommand::Handshake(args) => run::run(args.job()?),
+        LoadCommand::Idle(args) => run::run(args.job()?),
+        LoadCommand::Compare(args) => analysis::compare(args),
+        LoadCommand::Merge(args) => analysis::merge(args),
+    }
+}

@@ -1,0 +1,88 @@
+//! `load compare` and `load merge`: what is done with the reports of runs.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::Args;
+
+use super::outputs::write;
+use crate::cli::{Failure, files};
+use crate::load::compare::{compare as compare_runs, render_page, render_table};
+use crate::load::histogram::Percentiles;
+use crate::load::report::{Report, hdr, json, table};
+
+#[derive(Debug, Args)]
+pub(super) struct CompareArgs {
+    /// Reports of side A, as --json writes them; with no `--`, the two reports A and B
+    #[arg(required = true, value_name = "A.json")]
+    a: Vec<PathBuf>,
+    /// Reports of side B
+    #[arg(last = true, value_name = "B.json")]
+    b: Vec<PathBuf>,
+    /// Write the comparison as a page with charts
+    #[arg(long, value_name = "FILE.html")]
+    report: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct MergeArgs {
+    /// HDR logs, as --hdr writes them; their seconds are counted from each log's own start
+    #[arg(required = true, value_name = "FILE.hdr")]
+    files: Vec<PathBuf>,
+    /// Write the sum as an HDR log
+    #[arg(long, value_name = "FILE")]
+    hdr: Option<PathBuf>,
+}
+
+pub(super) fn compare(args: &CompareArgs) -> Result<ExitCode, Failure> {
+    let (a, b) = match (args.a.as_slice(), args.b.as_slice()) {
+        ([a, b], []) => (std::slice::from_ref(a), std::slice::from_ref(b)),
+        (_, []) => return Err(Failure::Usage("several runs a side are A.json... -- B.json...".into())),
+        sides => sides,
+    };
+    let (a, b) = (reports(a)?, reports(b)?);
+    let comparison = compare_runs(&a, &b);
+    print!("{}", render_table(&comparison));
+    if let Some(path) = &args.report {
+        write("--report", path, render_page(&comparison, &a, &b).as_bytes())?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn reports(paths: &[PathBuf]) -> Result<Vec<Report>, Failure> {
+    paths.iter().map(|path| report(path)).collect()
+}
+
+fn report(path: &Path) -> Result<Report, Failure> {
+    let bytes = files::read(path).map_err(|error| Failure::Usage(error.to_string()))?.bytes;
+    let report: Report = serde_json::from_slice(&bytes)
+        .map_err(|error| Failure::Usage(format!("{} is no report of a run: {error}", path.display())))?;
+    if report.schema == json::SCHEMA {
+        return Ok(report);
+    }
+    Err(Failure::Usage(format!(
+        "{} is a report of schema {}; this program reads {}",
+        path.display(),
+        report.schema,
+        json::SCHEMA
+    )))
+}
+
+pub(super) fn merge(args: &MergeArgs) -> Result<ExitCode, Failure> {
+    let mut intervals = hdr::Intervals::new();
+    let mut started: Option<u64> = None;
+    for path in &args.files {
+        let bytes = files::read(path).map_err(|error| Failure::Usage(error.to_string()))?.bytes;
+        let begun = hdr::read_into(&bytes, &mut intervals)
+            .map_err(|error| Failure::Usage(format!("{}: {error}", path.display())))?;
+        started = started.into_iter().chain(begun).min();
+    }
+    let [latency, service] = ["", "service"].map(|tag| hdr::total(&intervals, tag));
+    let rows = [("latency, from due", Percentiles::of(&latency)), ("service, from sent", Percentiles::of(&service))];
+    println!("{} answered, from {} files\n", latency.len(), args.files.len());
+    print!("{}", table::render_times(&rows));
+    if let Some(path) = &args.hdr {
+        write("--hdr", path, &hdr::render_intervals(started.unwrap_or(0), &intervals))?;
+    }
+    Ok(ExitCode::SUCCESS)
+}

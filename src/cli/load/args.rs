@@ -1,0 +1,548 @@
+//! Flags of a run, and the plan that they make.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, ToSocketAddrs};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use clap::{Args, ValueEnum};
+use rustls::client::Resumption;
+use rustls::pki_types::ServerName;
+
+use super::outputs::OutputArgs;
+use crate::cli::client::system_cas;
+use crate::cli::connect::host_and_port;
+use crate::cli::{Failure, files, units};
+use crate::load::dialect::Phrases;
+use crate::load::plan::{Language, Plan, Resume, TlsPlan};
+use crate::load::schedule::{End, Gaps, Pace, Schedule};
+use crate::load::workload::{Distribution, Mix, Ratio, Sizes, Values};
+use crate::tls::{ClientOptions, ClientPolicy, PostQuantum, Source};
+
+/// Connections beyond which the ports of one local address may run out: the system has 28,232 by default.
+const PORTS_OF_ONE_ADDRESS: u64 = 20_000;
+
+/// A run, validated.
+pub(super) struct Job {
+    pub(super) plan: Plan,
+    pub(super) threads: u32,
+    pub(super) protocol: &'static str,
+    /// The target as the report names it.
+    pub(super) target: String,
+    /// The settings as the report names them.
+    pub(super) settings: BTreeMap<String, String>,
+    pub(super) pid: Option<u32>,
+    pub(super) outputs: OutputArgs,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct EchoArgs {
+    #[command(flatten)]
+    common: CommonArgs,
+    #[command(flatten)]
+    schedule: ScheduleArgs,
+    #[command(flatten)]
+    requests: RequestArgs,
+    #[command(flatten)]
+    outputs: OutputArgs,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct KeyValueArgs {
+    #[command(flatten)]
+    common: CommonArgs,
+    #[command(flatten)]
+    schedule: ScheduleArgs,
+    #[command(flatten)]
+    requests: RequestArgs,
+    /// Writes to reads
+    #[arg(long, value_name = "W:R", default_value = "1:10", help_heading = "Requests")]
+    ratio: Ratio,
+    /// Number of keys
+    #[arg(long, value_name = "N", default_value_t = 100_000, value_parser = clap::value_parser!(u64).range(1..=1_000_000_000_000), help_heading = "Requests")]
+    keys: u64,
+    /// How often each key is asked for: uniform, sequential, zipf:EXPONENT or hot:KEYS%:OPERATIONS%
+    #[arg(long, value_name = "HOW", default_value = "uniform", help_heading = "Requests")]
+    distribution: Distribution,
+    #[command(flatten)]
+    outputs: OutputArgs,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct HandshakeArgs {
+    #[command(flatten)]
+    common: CommonArgs,
+    #[command(flatten)]
+    schedule: ScheduleArgs,
+    #[command(flatten)]
+    outputs: OutputArgs,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct IdleArgs {
+    #[command(flatten)]
+    common: CommonArgs,
+    /// How long to hold the connections before they are asked to answer
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = units::time)]
+    duration: Duration,
+    /// What they are asked in
+    #[arg(long, value_enum, value_name = "PROTOCOL", default_value = "echo")]
+    speak: Speak,
+    /// The server's process: its resident memory for each connection is reported
+    #[arg(long, value_name = "PID")]
+    pid: Option<u32>,
+    #[command(flatten)]
+    outputs: OutputArgs,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Speak {
+    /// Some bytes, which must come back
+    Echo,
+    /// A GET of Redis's protocol
+    Resp,
+    /// A call of get by XML-RPC
+    Xmlrpc,
+}
+
+/// Whom to connect to, and as whom.
+#[derive(Clone, Debug, Args)]
+struct CommonArgs {
+    /// The server, HOST:PORT
+    #[arg(value_parser = host_and_port, value_name = "HOST:PORT")]
+    server: (String, u16),
+    /// Believe servers with a certificate from this PEM file [default: the system's CAs]
+    #[arg(long, value_name = "FILE", help_heading = "TLS")]
+    ca: Option<PathBuf>,
+    /// Believe every server: anyone can be in between
+    #[arg(long, conflicts_with = "ca", help_heading = "TLS")]
+    insecure: bool,
+    /// No TLS
+    #[arg(long, conflicts_with_all = ["ca", "insecure", "cert", "resume", "tls", "pq", "server_name"], help_heading = "TLS")]
+    plain: bool,
+    /// Certificate chain to show, PEM [repeatable: virtual clients take identities in turn]
+    #[arg(long, value_name = "FILE", requires = "key", help_heading = "TLS")]
+    cert: Vec<PathBuf>,
+    /// Private key of the --cert at the same place, PEM [repeatable]
+    #[arg(long, value_name = "FILE", requires = "cert", help_heading = "TLS")]
+    key: Vec<PathBuf>,
+    /// Name that the server's certificate must have [default: the host]
+    #[arg(long, value_name = "NAME", help_heading = "TLS")]
+    server_name: Option<String>,
+    /// Speak this version of TLS only
+    #[arg(long, value_enum, value_name = "VERSION", help_heading = "TLS")]
+    tls: Option<TlsVersion>,
+    /// Post-quantum key exchange
+    #[arg(long, value_enum, value_name = "WHEN", default_value = "prefer", help_heading = "TLS")]
+    pq: PostQuantumArg,
+    /// Which handshakes are full
+    #[arg(long, value_enum, value_name = "WHICH", default_value = "full", help_heading = "TLS")]
+    resume: ResumeArg,
+    /// Virtual clients, each with one connection
+    #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u64).range(1..=10_000_000), help_heading = "Connections")]
+    connections: u64,
+    /// Spread opening the connections evenly over this time [default: as fast as the server takes them]
+    #[arg(long, value_name = "TIME", value_parser = units::time, help_heading = "Connections")]
+    connect_over: Option<Duration>,
+    /// Local address to connect from [repeatable: taken in turn]
+    #[arg(long, value_name = "IP", help_heading = "Connections")]
+    bind: Vec<IpAddr>,
+    /// How long a connection may take to be made, and a reply to come
+    #[arg(long, value_name = "TIME", default_value = "5s", value_parser = units::time, help_heading = "Connections")]
+    timeout: Duration,
+    /// Threads, each with its own loop
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1024), help_heading = "Connections")]
+    threads: u32,
+    /// Everything random follows from it
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    seed: u64,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum TlsVersion {
+    #[value(name = "1.2")]
+    V12,
+    #[value(name = "1.3")]
+    V13,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum ResumeArg {
+    /// All of them
+    Full,
+    /// Each virtual client's first; a full one after it is an error
+    Tickets,
+    /// Each virtual client's first and every second one after it
+    Mix,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum PostQuantumArg {
+    /// Offer X25519MLKEM768 first, classical groups after it
+    Prefer,
+    /// Offer X25519MLKEM768 alone
+    Require,
+    /// Offer classical groups only
+    Off,
+}
+
+impl From<PostQuantumArg> for PostQuantum {
+    fn from(arg: PostQuantumArg) -> Self {
+        match arg {
+            PostQuantumArg::Prefer => Self::Prefer,
+            PostQuantumArg::Require => Self::Require,
+            PostQuantumArg::Off => Self::Off,
+        }
+    }
+}
+
+/// When something is due.
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Schedule")]
+struct ScheduleArgs {
+    /// Requests (or handshakes) a second, due whatever the server does [default: a closed loop: each answer brings the
+    /// next request]
+    #[arg(long, value_name = "R", value_parser = positive)]
+    rate: Option<f64>,
+    /// Gaps between requests that are due at a --rate
+    #[arg(long, value_enum, value_name = "GAPS", default_value = "poisson")]
+    arrivals: ArrivalsArg,
+    /// Let the --rate rise from zero over this time
+    #[arg(long, value_name = "TIME", value_parser = units::time, requires = "rate")]
+    ramp: Option<Duration>,
+    /// How long to load the server before measuring begins
+    #[arg(long, value_name = "TIME", default_value = "1s", value_parser = time_or_zero)]
+    warmup: Duration,
+    /// How long to measure
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = units::time)]
+    duration: Duration,
+    /// How many requests to measure, in place of a --duration
+    #[arg(long, value_name = "N", conflicts_with = "duration", value_parser = clap::value_parser!(u64).range(1..))]
+    requests: Option<u64>,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum ArrivalsArg {
+    /// All the same
+    Constant,
+    /// As from many independent clients
+    Poisson,
+}
+
+/// What requests are like.
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Requests")]
+struct RequestArgs {
+    /// Requests in flight on each connection
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pipeline: u32,
+    /// Bytes of a value: SIZE, LOW-HIGH or SIZE:WEIGHT,SIZE:WEIGHT...
+    #[arg(long, value_name = "SIZES", default_value = "32")]
+    value_size: Sizes,
+    /// Replace a connection by a new one after so many requests
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    requests_per_connection: Option<u64>,
+}
+
+fn positive(text: &str) -> Result<f64, String> {
+    match text.parse() {
+        Ok(rate) if rate > 0.0 && rate <= 1e9 => Ok(rate),
+        _ => Err("a rate is a number above 0".into()),
+    }
+}
+
+fn time_or_zero(text: &str) -> Result<Duration, String> {
+    if matches!(text, "0" | "0s") { Ok(Duration::ZERO) } else { units::time(text) }
+}
+
+/// What makes one kind of run different from another.
+struct Kind {
+    protocol: &'static str,
+    language: Language,
+    schedule: Schedule,
+    mix: Mix,
+    pipeline: usize,
+    requests_per_connection: Option<u64>,
+    hold: Duration,
+    pid: Option<u32>,
+}
+
+impl EchoArgs {
+    pub(super) fn job(&self) -> Result<Job, Failure> {
+        if self.requests.value_size.shortest() == 0 {
+            return Err(Failure::usage("--value-size", "an echo of no bytes cannot be told from none"));
+        }
+        let mix = self.common.mix(&self.requests.value_size);
+        let mut settings = self.schedule.settings();
+        self.requests.add_settings(&mut settings);
+        let kind = self.requests.kind("echo", self.schedule.schedule(), mix);
+        self.common.job(kind, settings, &self.outputs)
+    }
+}
+
+impl KeyValueArgs {
+    pub(super) fn job(&self, protocol: &'static str) -> Result<Job, Failure> {
+        let mix = Mix {
+            ratio: self.ratio,
+            keys: self.keys,
+            distribution: self.distribution,
+            ..self.common.mix(&self.requests.value_size)
+        };
+        let mut settings = self.schedule.settings();
+        self.requests.add_settings(&mut settings);
+        settings.insert("ratio".to_owned(), format!("{}:{}", self.ratio.writes, self.ratio.reads));
+        settings.insert("keys".to_owned(), self.keys.to_string());
+        settings.insert("distribution".to_owned(), self.distribution.to_string());
+        let kind = self.requests.kind(protocol, self.schedule.schedule(), mix);
+        if kind.language == Language::XmlRpc && kind.pipeline > 1 {
+            return Err(Failure::usage(
+                "--pipeline",
+                "few XML-RPC servers take more than one request at a time: use 1",
+            ));
+        }
+        self.common.job(kind, settings, &self.outputs)
+    }
+}
+
+impl HandshakeArgs {
+    pub(super) fn job(&self) -> Result<Job, Failure> {
+        let kind = Kind {
+            protocol: "handshake",
+            language: Language::Silent,
+            schedule: self.schedule.schedule(),
+            mix: self.common.mix(&Sizes::Fixed(0)),
+            pipeline: 1,
+            requests_per_connection: None,
+            hold: Duration::ZERO,
+            pid: None,
+        };
+        self.common.job(kind, self.schedule.settings(), &self.outputs)
+    }
+}
+
+impl IdleArgs {
+    pub(super) fn job(&self) -> Result<Job, Failure> {
+        let language = match self.speak {
+            Speak::Echo => Language::Echo,
+            Speak::Resp => Language::Resp,
+            Speak::Xmlrpc => Language::XmlRpc,
+        };
+        let once = Schedule {
+            pace: Pace::Closed,
+            ramp: Duration::ZERO,
+            warmup: Duration::ZERO,
+            end: End::Count(self.common.connections),
+        };
+        let reads = Ratio { writes: 0, reads: 1 };
+        let kind = Kind {
+            protocol: "idle",
+            language,
+            schedule: once,
+            mix: Mix { ratio: reads, ..self.common.mix(&Sizes::Fixed(32)) },
+            pipeline: 1,
+            requests_per_connection: None,
+            hold: self.duration,
+            pid: self.pid,
+        };
+        let settings = [("duration".to_owned(), show(self.duration))].into();
+        self.common.job(kind, settings, &self.outputs)
+    }
+}
+
+impl RequestArgs {
+    fn kind(&self, protocol: &'static str, schedule: Schedule, mix: Mix) -> Kind {
+        let language = match protocol {
+            "resp" => Language::Resp,
+            "xmlrpc" => Language::XmlRpc,
+            _ => Language::Echo,
+        };
+        Kind {
+            protocol,
+            language,
+            schedule,
+            mix,
+            pipeline: self.pipeline as usize,
+            requests_per_connection: self.requests_per_connection,
+            hold: Duration::ZERO,
+            pid: None,
+        }
+    }
+
+    fn add_settings(&self, settings: &mut BTreeMap<String, String>) {
+        settings.insert("pipeline".to_owned(), self.pipeline.to_string());
+        settings.insert("value-size".to_owned(), self.value_size.to_string());
+        if let Some(limit) = self.requests_per_connection {
+            settings.insert("requests-per-connection".to_owned(), limit.to_string());
+        }
+    }
+}
+
+impl ScheduleArgs {
+    fn schedule(&self) -> Schedule {
+        let gaps = match self.arrivals {
+            ArrivalsArg::Constant => Gaps::Constant,
+            ArrivalsArg::Poisson => Gaps::Poisson,
+        };
+        Schedule {
+            pace: self.rate.map_or(Pace::Closed, |rate| Pace::Open { rate, gaps }),
+            ramp: self.ramp.unwrap_or_default(),
+            warmup: self.warmup,
+            end: self.requests.map_or(End::After(self.duration), End::Count),
+        }
+    }
+
+    fn settings(&self) -> BTreeMap<String, String> {
+        let mut settings = BTreeMap::from([("warmup".to_owned(), show(self.warmup))]);
+        match self.requests {
+            Some(count) => settings.insert("requests".to_owned(), count.to_string()),
+            None => settings.insert("duration".to_owned(), show(self.duration)),
+        };
+        if let Some(rate) = self.rate {
+            let gaps = self.arrivals.to_possible_value().map_or(String::new(), |value| value.get_name().to_owned());
+            settings.insert("rate".to_owned(), rate.to_string());
+            settings.insert("arrivals".to_owned(), gaps);
+        }
+        if let Some(ramp) = self.ramp {
+            settings.insert("ramp".to_owned(), show(ramp));
+        }
+        settings
+    }
+}
+
+fn show(time: Duration) -> String {
+    humantime::format_duration(time).to_string()
+}
+
+impl CommonArgs {
+    fn mix(&self, sizes: &Sizes) -> Mix {
+        let ratio = Ratio { writes: 1, reads: 1 };
+        Mix { ratio, keys: 1 << 20, distribution: Distribution::Uniform, sizes: sizes.clone(), seed: self.seed }
+    }
+
+    fn job(&self, kind: Kind, mut settings: BTreeMap<String, String>, outputs: &OutputArgs) -> Result<Job, Failure> {
+        let (host, port) = &self.server;
+        let address = resolve(host, *port)?;
+        if kind.language == Language::Silent && self.plain {
+            return Err(Failure::usage("--plain", "a handshake is TLS"));
+        }
+        let tls = if self.plain { None } else { Some(self.tls_plan(host)?) };
+        self.add_settings(&mut settings);
+        let security = if self.plain { "plain" } else { "tls" };
+        Ok(Job {
+            threads: u32::try_from(u64::from(self.threads).min(self.connections)).unwrap_or(1),
+            protocol: kind.protocol,
+            target: format!("{security}://{host}:{port}"),
+            settings,
+            pid: kind.pid,
+            outputs: outputs.clone(),
+            plan: Plan {
+                language: kind.language,
+                target: address.into(),
+                tls,
+                connections: self.connections,
+                connect_over: self.connect_over.unwrap_or_default(),
+                hold: kind.hold,
+                pipeline: kind.pipeline,
+                requests_per_connection: kind.requests_per_connection,
+                once: kind.protocol == "idle",
+                schedule: kind.schedule,
+                phrases: Phrases {
+                    values: Values::new(&kind.mix.sizes, kind.mix.seed),
+                    host: format!("{host}:{port}"),
+                },
+                mix: kind.mix,
+                timeout: self.timeout,
+                sources: self.sources(address),
+            },
+        })
+    }
+
+    /// On this machine there are as many local addresses as anyone wants, so ports need not run out. They are used only
+    /// when they must be: Redis, for one, trusts 127.0.0.1 more than its neighbours.
+    fn sources(&self, target: SocketAddr) -> Vec<IpAddr> {
+        let is_loopback = matches!(target.ip(), IpAddr::V4(ip) if ip.is_loopback());
+        if self.bind.is_empty() && is_loopback && self.connections > PORTS_OF_ONE_ADDRESS {
+            return (1..=u8::MAX).map(|last| Ipv4Addr::new(127, 0, 0, last).into()).collect();
+        }
+        self.bind.clone()
+    }
+
+    fn add_settings(&self, settings: &mut BTreeMap<String, String>) {
+        let resume = self.resume.to_possible_value().map_or(String::new(), |value| value.get_name().to_owned());
+        let common = [
+            ("connections", self.connections.to_string()),
+            ("threads", self.threads.to_string()),
+            ("seed", self.seed.to_string()),
+            ("timeout", show(self.timeout)),
+        ];
+        settings.extend(common.map(|(name, value)| (name.to_owned(), value)));
+        if !self.plain {
+            settings.insert("resume".to_owned(), resume);
+            let pq = self.pq.to_possible_value().map_or(String::new(), |value| value.get_name().to_owned());
+            settings.insert("pq".to_owned(), pq);
+        }
+        if let Some(version) = self.tls.and_then(|version| version.to_possible_value()) {
+            settings.insert("tls".to_owned(), version.get_name().to_owned());
+        }
+    }
+
+    fn tls_plan(&self, host: &str) -> Result<TlsPlan, Failure> {
+        let name = self.server_name.as_deref().unwrap_or(host).trim_start_matches('[').trim_end_matches(']');
+        let server_name = ServerName::try_from(name.to_owned())
+            .map_err(|_| Failure::usage("--server-name", format!("'{name}' is neither a host name nor an address")))?;
+        let ca = match &self.ca {
+            Some(path) => vec![read("--ca", path)?],
+            None if self.insecure => vec![],
+            None => vec![system_cas()?],
+        };
+        if self.cert.len() != self.key.len() {
+            return Err(Failure::usage("--key", "there must be as many as there are --cert"));
+        }
+        let mut identities = Vec::new();
+        for (cert, key) in self.cert.iter().zip(&self.key) {
+            identities.push(Some((read("--cert", cert)?, read("--key", key)?)));
+        }
+        if identities.is_empty() {
+            identities.push(None);
+        }
+        let versions = match self.tls {
+            Some(TlsVersion::V12) => &[&rustls::version::TLS12][..],
+            Some(TlsVersion::V13) => &[&rustls::version::TLS13],
+            None => rustls::ALL_VERSIONS,
+        };
+        let mut configs = Vec::new();
+        for identity in identities {
+            let options = ClientOptions {
+                ca: ca.clone(),
+                insecure: self.insecure,
+                identity,
+                alpn: vec![],
+                post_quantum: self.pq.into(),
+            };
+            let policy =
+                ClientPolicy::with_versions(&options, versions).map_err(|error| Failure::Usage(error.to_string()))?;
+            let mut config = rustls::ClientConfig::clone(&policy.config());
+            config.resumption = Resumption::disabled();
+            configs.push(Arc::new(config));
+        }
+        let resume = match self.resume {
+            ResumeArg::Full => Resume::Full,
+            ResumeArg::Tickets => Resume::Tickets,
+            ResumeArg::Mix => Resume::Mix,
+        };
+        Ok(TlsPlan { configs, server_name, resume })
+    }
+}
+
+fn read(flag: &str, path: &Path) -> Result<Source, Failure> {
+    files::read(path).map_err(|error| Failure::usage(flag, error))
+}
+
+fn resolve(host: &str, port: u16) -> Result<SocketAddr, Failure> {
+    let bare = host.trim_start_matches('[').trim_end_matches(']');
+    let mut found = (bare, port)
+        .to_socket_addrs()
+        .map_err(|error| Failure::Usage(format!("{host}:{port} cannot be resolved: {error}")))?;
+    found.next().ok_or_else(|| Failure::Usage(format!("{host} has no address")))
+}

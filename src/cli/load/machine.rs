@@ -1,0 +1,57 @@
+//! What the operating system says of processes and their limits.
+
+use std::fs;
+use std::time::Duration;
+
+use crate::cli::Failure;
+
+/// Descriptors that are not connections: standard streams, output files, and a poller and a waker for each thread.
+const OWN_DESCRIPTORS: u64 = 16;
+
+/// Makes sure that `connections` can be open at once.
+pub(super) fn reserve_descriptors(connections: u64, threads: u32) -> Result<(), Failure> {
+    let needed = connections + OWN_DESCRIPTORS + 4 * u64::from(threads);
+    let allowed = rlimit::increase_nofile_limit(needed.max(1024))
+        .map_err(|error| Failure::Other(format!("the descriptor limit cannot be read: {error}")))?;
+    if allowed >= needed {
+        return Ok(());
+    }
+    Err(Failure::usage(
+        "--connections",
+        format!(
+            "{connections} need {needed} descriptors and this process may have {allowed}: raise the hard limit (as root \
+             `ulimit -Hn {needed}`, or `nofile` in /etc/security/limits.conf, or `LimitNOFILE` of a systemd service) or \
+             use several hosts and `load merge`"
+        ),
+    ))
+}
+
+/// The processor time that the calling thread has used, where the system tells.
+pub(super) fn thread_cpu() -> Option<Duration> {
+    let text = fs::read_to_string("/proc/thread-self/schedstat").ok()?;
+    text.split_whitespace().next()?.parse().ok().map(Duration::from_nanos)
+}
+
+/// The resident memory of a process, in bytes.
+pub(super) fn resident_bytes(pid: u32) -> Option<u64> {
+    let text = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let line = text.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok().map(|kib| kib * 1024)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn this_process_has_memory_and_a_thread_that_runs() {
+        assert!(resident_bytes(std::process::id()).is_some_and(|bytes| bytes > 1 << 20));
+        assert!(thread_cpu().is_some());
+    }
+
+    #[test]
+    fn too_many_connections_are_refused_with_the_number_and_the_cure() {
+        let message = reserve_descriptors(u64::MAX / 2, 1).expect_err("too many").to_string();
+        assert!(message.contains("--connections") && message.contains("ulimit -Hn"), "{message}");
+    }
+}

@@ -1,0 +1,172 @@
+//! Runs a plan on its threads, watches it, and judges it.
+
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::time::Duration;
+
+use indicatif::{ProgressBar, ProgressStyle};
+
+use super::args::Job;
+use super::machine;
+use crate::cli::Failure;
+use crate::load::outcome::Facts;
+use crate::load::plan::{Plan, Progress};
+use crate::load::report::json::{Context, Idle};
+use crate::load::report::{Report, amount};
+use crate::load::runner::{Finding, Runner};
+use crate::load::schedule::{End, Pace, Share};
+use crate::load::tally::Tally;
+use crate::net::Net;
+use crate::net::mio::MioNet;
+
+/// How often the progress line changes.
+const GLANCE: Duration = Duration::from_millis(250);
+
+/// What one thread found, and the processor time it took.
+type Ended = std::io::Result<(Finding, Duration)>;
+
+/// What was seen of the server's memory.
+#[derive(Clone, Copy, Debug, Default)]
+struct Memory {
+    before: Option<u64>,
+    with_all_open: Option<u64>,
+}
+
+/// Runs `job`; the exit code is that of its verdict.
+pub(super) fn run(job: Job) -> Result<ExitCode, Failure> {
+    machine::reserve_descriptors(job.plan.connections, job.threads)?;
+    let memory = Memory { before: job.pid.and_then(machine::resident_bytes), with_all_open: None };
+    if let (Some(pid), None) = (job.pid, memory.before) {
+        return Err(Failure::usage("--pid", format!("there is no process {pid} whose memory can be read")));
+    }
+    let progress = Arc::new(Progress::default());
+    for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
+        signal_hook::flag::register(signal, Arc::clone(&progress.stop))?;
+    }
+    let now = MioNet::new()?.now().unix_ms;
+    let Job { plan, threads, protocol, target, settings, pid, outputs } = job;
+    let plan = Arc::new(plan);
+    let ended = start(&plan, &progress, threads);
+    let (endings, memory) = watch(&ended, &progress, pid, plan.connections, memory);
+    let (mut findings, mut client_cpu) = (Vec::new(), Duration::ZERO);
+    for ending in endings {
+        let (finding, cpu) = ending?;
+        findings.push(finding);
+        client_cpu += cpu;
+    }
+    let mut tally = Tally::default();
+    for finding in &findings {
+        tally.merge(&finding.tally);
+    }
+    let facts = Facts { interrupted: progress.is_stopping(), ..facts(&plan, &findings, &tally) };
+    let began_after = findings.iter().map(|finding| finding.began_after).max().unwrap_or_default();
+    let context = Context {
+        started_unix_ms: now + u64::try_from(began_after.as_millis()).unwrap_or(0),
+        protocol,
+        target,
+        settings,
+        duration: plan.hold + findings.iter().map(|finding| finding.duration).max().unwrap_or_default(),
+        client_cpu,
+        idle: plan.once.then(|| idle(memory, facts.connections.1, tally.answered)),
+        facts,
+        allowed: outputs.allowed(),
+        objectives: outputs.objectives(),
+    };
+    let report = Report::new(context, &tally);
+    outputs.write(&report, tally.recorder.seconds())?;
+    Ok(ExitCode::from(report.verdict.exit_code()))
+}
+
+/// Starts a loop on each thread; each sends what it has found when it has ended.
+fn start(plan: &Arc<Plan>, progress: &Arc<Progress>, threads: u32) -> mpsc::Receiver<Ended> {
+    let (sender, ended) = mpsc::channel();
+    for index in 0..threads {
+        let (plan, progress, sender) = (Arc::clone(plan), Arc::clone(progress), sender.clone());
+        #[expect(clippy::disallowed_methods, reason = "one loop a thread")]
+        std::thread::spawn(move || {
+            let run = || {
+                let net = MioNet::new()?;
+                let finding = Runner::new(net, plan, progress, Share { index, of: threads }).run()?;
+                Ok((finding, machine::thread_cpu().unwrap_or_default()))
+            };
+            // Fails only when nobody waits any more.
+            let _ = sender.send(run());
+        });
+    }
+    ended
+}
+
+/// Shows how the run goes until all threads have ended.
+fn watch(
+    ended: &mpsc::Receiver<Ended>,
+    progress: &Progress,
+    pid: Option<u32>,
+    connections: u64,
+    mut memory: Memory,
+) -> (Vec<Ended>, Memory) {
+    let line = ProgressBar::new_spinner();
+    if let Ok(style) = ProgressStyle::with_template("{elapsed} {msg}") {
+        line.set_style(style);
+    }
+    let mut endings = Vec::new();
+    let mut before = 0;
+    loop {
+        match ended.recv_timeout(GLANCE) {
+            Ok(ending) => endings.push(ending),
+            Err(RecvTimeoutError::Disconnected) => break,
+            Err(RecvTimeoutError::Timeout) => {
+                let open = progress.open.load(Ordering::Relaxed);
+                if open == connections && progress.running.load(Ordering::Relaxed) == 0 {
+                    memory.with_all_open = pid.and_then(machine::resident_bytes).or(memory.with_all_open);
+                }
+                let answered = progress.answered.load(Ordering::Relaxed);
+                line.set_message(describe(progress, answered, answered.saturating_sub(before)));
+                before = answered;
+            }
+        }
+    }
+    line.finish_and_clear();
+    (endings, memory)
+}
+
+#[expect(clippy::cast_precision_loss, reason = "counts stay far below 2^53")]
+fn describe(progress: &Progress, answered: u64, fresh: u64) -> String {
+    let rate = fresh as f64 / GLANCE.as_secs_f64();
+    let open = progress.open.load(Ordering::Relaxed);
+    let failed = progress.failed.load(Ordering::Relaxed);
+    format!("{answered} answered, {}/s, {failed} failed, {open} connections open", amount(rate))
+}
+
+/// What the verdict rests on: a run is as bad as its worst thread.
+fn facts(plan: &Plan, findings: &[Finding], tally: &Tally) -> Facts {
+    let sum = |of: fn(&Finding) -> u64| findings.iter().map(of).sum::<u64>();
+    Facts {
+        due: matches!(plan.schedule.pace, Pace::Open { .. }).then_some(tally.due),
+        promised: match plan.schedule.end {
+            End::Count(count) => Some(count),
+            End::After(_) => None,
+        },
+        sent: tally.sent,
+        answered: tally.answered,
+        failed: tally.failures.total(),
+        interrupted: false,
+        connections: (sum(|finding| finding.connections.0), sum(|finding| finding.connections.1)),
+        busy: findings.iter().map(|finding| finding.busy).fold(0.0, f64::max),
+        late: findings.iter().any(|finding| finding.late),
+        behind: findings.iter().any(|finding| finding.behind),
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "memory sizes stay far below 2^53")]
+fn idle(memory: Memory, open: u64, alive: u64) -> Idle {
+    let grown = memory.before.zip(memory.with_all_open).map(|(before, with)| with.saturating_sub(before));
+    Idle {
+        open,
+        alive,
+        server_rss_before_bytes: memory.before,
+        server_rss_bytes: memory.with_all_open,
+        server_rss_per_connection_bytes: grown.map(|bytes| bytes as f64 / open.max(1) as f64),
+    }
+}

@@ -1,0 +1,293 @@
+//! One connection of the harness, sans I/O: its session, its requests in flight, its replies.
+
+use std::collections::VecDeque;
+use std::io::{self, Read, Write};
+use std::time::Duration;
+
+use rustls::Error;
+
+use super::dialect::{Answer, Dialect, Phrases};
+use super::outcome::Failure;
+use super::workload::Operation;
+use crate::tls::{Outgoing, Session};
+
+/// Bytes read from a socket at once: four records of the largest size.
+const READ_BYTES: usize = 64 << 10;
+
+/// A request that was sent, or is about to be.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Request {
+    /// What it asks.
+    pub operation: Operation,
+    /// When it was due, since the schedule's start.
+    pub intended: Duration,
+    /// When it was sent.
+    pub sent: Duration,
+    /// Whether it counts, or is part of the warm-up.
+    pub measured: bool,
+}
+
+/// The buffers of one loop, lent to each of its connections in turn. `output` is empty between two of them.
+#[derive(Debug)]
+pub struct Lent {
+    input: Vec<u8>,
+    output: Outgoing,
+    /// What [`Client::receive`] decoded, in the order of the requests.
+    pub answers: Vec<(Request, Answer)>,
+}
+
+impl Default for Lent {
+    fn default() -> Self {
+        Self { input: vec![0; 2 * READ_BYTES], output: Outgoing::default(), answers: Vec::new() }
+    }
+}
+
+/// What became of a look at the socket.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Heard {
+    /// Bytes read.
+    pub bytes: usize,
+    /// The handshake has just finished.
+    pub opened: bool,
+    /// The server will send no more.
+    pub ended: bool,
+}
+
+/// The client's end of one connection.
+///
+/// Its owner calls [`receive`](Self::receive) when there may be something to read, [`request`](Self::request) when
+/// something is due, and [`transmit`](Self::transmit) after either. After an error it is of no further use.
+#[derive(Debug)]
+pub struct Client {
+    session: Session,
+    /// Encrypted bytes that are not a whole record, or not a whole handshake message.
+    retained: Vec<u8>,
+    replies: Replies,
+    /// Encoded requests that are not encrypted yet.
+    requests: Vec<u8>,
+    /// Encrypted bytes that the socket did not take.
+    unsent: Vec<u8>,
+}
+
+/// The plaintext half: which replies are awaited, and what has come of the first of them.
+#[derive(Debug)]
+struct Replies {
+    dialect: Dialect,
+    undecoded: Vec<u8>,
+    awaited: VecDeque<Request>,
+    keep_alive: bool,
+    failure: Option<Failure>,
+}
+
+impl Client {
+    /// A new connection, speaking `dialect` through `session`.
+    #[must_use]
+    pub fn new(session: Session, dialect: Dialect) -> Self {
+        let replies =
+            Replies { dialect, undecoded: Vec::new(), awaited: VecDeque::new(), keep_alive: true, failure: None };
+        Self { session, retained: Vec::new(), replies, requests: Vec::new(), unsent: Vec::new() }
+    }
+
+    /// The TLS side of it.
+    #[must_use]
+    pub fn session(&self) -> &Session {
+        &self.session
+    }
+
+    /// Requests without a reply, the oldest first.
+    #[must_use]
+    pub fn awaited(&self) -> &VecDeque<Request> {
+        &self.replies.awaited
+    }
+
+    /// Takes the requests without a reply: the connection has failed.
+    pub fn abandon(&mut self) -> VecDeque<Request> {
+        std::mem::take(&mut self.replies.awaited)
+    }
+
+    /// Whether the server lets further requests follow on this connection.
+    #[must_use]
+    pub fn keep_alive(&self) -> bool {
+        self.replies.keep_alive
+    }
+
+    /// The socket is connected: the handshake, if any, begins.
+    pub fn begin(&mut self, lent: &mut Lent) -> Result<(), Failure> {
+        let received = self.session.receive(&mut [], &mut lent.output, &mut |_| {});
+        received.error.map_or(Ok(()), |error| Err(of_tls(&error)))
+    }
+
+    /// Reads what there is and decodes it into `lent.answers`. With `to_end`, a short read is not taken as the last.
+    pub fn receive(
+        &mut self,
+        socket: &mut impl Read,
+        to_end: bool,
+        lent: &mut Lent,
+        phrases: &Phrases,
+    ) -> Result<Heard, Failure> {
+        let mut heard = Heard::default();
+        loop {
+            let kept = self.retained.len();
+            lent.input.resize(lent.input.len().max(kept + READ_BYTES), 0);
+            let (front, space) = lent.input.split_at_mut(kept);
+            front.copy_from_slice(&self.retained);
+            let count = match socket.read(space) {
+                Ok(0) => {
+                    heard.ended = true;
+                    return Ok(heard);
+                }
+                Ok(count) => count,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(heard),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) => return Err(of_socket(&error)),
+            };
+            let is_drained = count < space.len() && !to_end;
+            heard.bytes += count;
+            self.retained.clear();
+            self.take_in(kept + count, &mut heard, lent, phrases)?;
+            if is_drained {
+                return Ok(heard);
+            }
+        }
+    }
+
+    /// Decrypts and decodes the first `length` bytes of `lent.input`.
+    fn take_in(&mut self, length: usize, heard: &mut Heard, lent: &mut Lent, phrases: &Phrases) -> Result<(), Failure> {
+        let Lent { input, output, answers } = lent;
+        let mut rest = input.get_mut(..length).unwrap_or_default();
+        loop {
+            let replies = &mut self.replies;
+            let received = self.session.receive(rest, output, &mut |plain| replies.deliver(plain, phrases, answers));
+            rest = rest.get_mut(received.consumed..).unwrap_or_default();
+            if let Some(error) = received.error {
+                return Err(of_tls(&error));
+            }
+            if let Some(failure) = self.replies.failure {
+                return Err(failure);
+            }
+            heard.opened |= received.opened;
+            if !received.opened {
+                break;
+            }
+        }
+        self.retained.extend_from_slice(rest);
+        Ok(())
+    }
+
+    /// Adds a request to what is sent next.
+    pub fn request(&mut self, request: Request, phrases: &Phrases) {
+        self.replies.dialect.encode(request.operation, phrases, &mut self.requests);
+        self.replies.awaited.push_back(request);
+    }
+
+    /// Says that no more requests come.
+    pub fn close(&mut self, lent: &mut Lent) -> Result<(), Failure> {
+        self.session.send_close_notify(&mut self.retained, &mut lent.output).map_err(|error| of_tls(&error))
+    }
+
+    /// Writes what is due to the socket, as far as it takes it; returns how many bytes.
+    pub fn transmit(&mut self, socket: &mut impl Write, lent: &mut Lent) -> Result<usize, Failure> {
+        if !self.requests.is_empty() && !self.session.is_handshaking() {
+            let sent = self.session.send(&self.requests, &mut self.retained, &mut lent.output);
+            self.requests.clear();
+            sent.map_err(|error| of_tls(&error))?;
+        }
+        let result = self.write(socket, lent);
+        lent.output.clear();
+        result
+    }
+
+    fn write(&mut self, socket: &mut impl Write, lent: &mut Lent) -> Result<usize, Failure> {
+        let mut written = 0;
+        if !self.unsent.is_empty() {
+            written = write_all(socket, &self.unsent)?;
+            self.unsent.drain(..written);
+        }
+        let fresh = lent.output.filled();
+        let mut taken = 0;
+        if self.unsent.is_empty() && !fresh.is_empty() {
+            taken = write_all(socket, fresh)?;
+        }
+        self.unsent.extend_from_slice(fresh.get(taken..).unwrap_or_default());
+        Ok(written + taken)
+    }
+}
+
+/// Writes until all is written or the socket takes no more; returns how much it took.
+fn write_all(socket: &mut impl Write, bytes: &[u8]) -> Result<usize, Failure> {
+    let mut written = 0;
+    while let Some(rest) = bytes.get(written..).filter(|rest| !rest.is_empty()) {
+        match socket.write(rest) {
+            Ok(0) => break,
+            Ok(count) => written += count,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(of_socket(&error)),
+        }
+    }
+    Ok(written)
+}
+
+impl Replies {
+    fn deliver(&mut self, plaintext: &[u8], phrases: &Phrases, answers: &mut Vec<(Request, Answer)>) {
+        // Where nothing is asked, what a server says of its own accord (a greeting, a refusal) is no answer.
+        if self.failure.is_some() || matches!(self.dialect, Dialect::Silent) {
+            return;
+        }
+        if self.undecoded.is_empty() {
+            let used = self.decode(plaintext, phrases, answers);
+            self.undecoded.extend_from_slice(plaintext.get(used..).unwrap_or_default());
+        } else {
+            let mut input = std::mem::take(&mut self.undecoded);
+            input.extend_from_slice(plaintext);
+            let used = self.decode(&input, phrases, answers);
+            input.drain(..used);
+            self.undecoded = input;
+        }
+    }
+
+    fn decode(&mut self, input: &[u8], phrases: &Phrases, answers: &mut Vec<(Request, Answer)>) -> usize {
+        let mut used = 0;
+        while let Some(rest) = input.get(used..).filter(|rest| !rest.is_empty()) {
+            let Some(request) = self.awaited.front() else {
+                self.failure = Some(Failure::Malformed);
+                break;
+            };
+            match self.dialect.decode(rest, request.operation, phrases) {
+                Ok(None) => break,
+                Ok(Some(decoded)) => {
+                    used += decoded.used;
+                    self.keep_alive &= decoded.keep_alive;
+                    answers.extend(self.awaited.pop_front().map(|request| (request, decoded.answer)));
+                }
+                Err(failure) => {
+                    self.failure = Some(failure);
+                    break;
+                }
+            }
+        }
+        used
+    }
+}
+
+/// The failure that an error of a socket stands for.
+#[must_use]
+pub fn of_socket(error: &io::Error) -> Failure {
+    use io::ErrorKind;
+    match (error.kind(), error.raw_os_error()) {
+        (_, Some(libc::EMFILE | libc::ENFILE)) => Failure::Descriptors,
+        (ErrorKind::AddrNotAvailable | ErrorKind::AddrInUse, _) => Failure::Ports,
+        (ErrorKind::ConnectionRefused, _) => Failure::Refused,
+        (ErrorKind::TimedOut, _) => Failure::ConnectTimeout,
+        (ErrorKind::ConnectionReset | ErrorKind::BrokenPipe | ErrorKind::ConnectionAborted, _) => Failure::Reset,
+        _ => Failure::Unreachable,
+    }
+}
+
+fn of_tls(error: &Error) -> Failure {
+    match error {
+        Error::InvalidCertificate(_) | Error::NoCertificatesPresented => Failure::Certificate,
+        Error::AlertReceived(_) => Failure::Alert,
+        _ => Failure::Handshake,
+    }
+}

@@ -1,0 +1,245 @@
+//! What a client says and what it expects to hear, protocol by protocol.
+
+use super::outcome::Failure;
+use super::workload::{Kind, Operation, Values};
+use crate::protocol::http::{self, ResponseDecoder, append_post};
+use crate::protocol::resp::{Digits, ReplyScanner, encode_command};
+use crate::protocol::xmlrpc::{self, append_call, parse_response};
+use crate::value::Value;
+
+/// Where XML-RPC calls go: the path that every server of Python's accepts.
+const XMLRPC_PATH: &str = "/RPC2";
+
+/// One connection's protocol, with what its decoder remembers.
+#[derive(Debug)]
+pub enum Dialect {
+    /// Every byte comes back.
+    Echo,
+    /// Redis's protocol: GET and SET.
+    Resp(ReplyScanner),
+    /// XML-RPC over HTTP: the methods `get` and `set`.
+    XmlRpc(Box<ResponseDecoder>),
+    /// Nothing is asked: the handshake is all.
+    Silent,
+}
+
+/// What a complete reply says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// What was expected, to the byte.
+    Good,
+    /// The key has no value.
+    Missing,
+    /// Something else.
+    Bad(Failure),
+}
+
+/// A reply at the front of the input.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Decoded {
+    /// How many bytes it took.
+    pub used: usize,
+    /// What it says.
+    pub answer: Answer,
+    /// Whether further requests may follow on this connection.
+    pub keep_alive: bool,
+}
+
+/// What all requests of a run have in common.
+#[derive(Debug)]
+pub struct Phrases {
+    /// The bytes of keys and values.
+    pub values: Values,
+    /// The Host field of HTTP.
+    pub host: String,
+}
+
+impl Dialect {
+    /// Appends the request for `operation` to `out`.
+    pub fn encode(&self, operation: Operation, phrases: &Phrases, out: &mut Vec<u8>) {
+        let value = phrases.values.value(operation.key);
+        match self {
+            Self::Silent => {}
+            Self::Echo => out.extend_from_slice(value),
+            Self::Resp(_) => {
+                let key = phrases.values.key(operation.key);
+                match operation.kind {
+                    Kind::Read => encode_command(out, &[b"GET", key.as_slice()]),
+                    Kind::Write => encode_command(out, &[b"SET", key.as_slice(), value]),
+                }
+            }
+            Self::XmlRpc(_) => {
+                let text = |bytes: &[u8]| Value::String(String::from_utf8_lossy(bytes).into_owned());
+                let key = phrases.values.key(operation.key);
+                let mut body = Vec::with_capacity(256 + value.len());
+                match operation.kind {
+                    Kind::Read => append_call(&mut body, "get", &[text(&key)]),
+                    Kind::Write => append_call(&mut body, "set", &[text(&key), text(value)]),
+                }
+                append_post(out, &phrases.host, XMLRPC_PATH, &body);
+            }
+        }
+    }
+
+    /// Looks for the reply to `operation` at the front of `input`. After `None`, call again with the same bytes and more
+    /// behind them.
+    ///
+    /// # Errors
+    ///
+    /// The bytes are not this protocol; the connection is of no further use.
+    pub fn decode(
+        &mut self,
+        input: &[u8],
+        operation: Operation,
+        phrases: &Phrases,
+    ) -> Result<Option<Decoded>, Failure> {
+        let value = phrases.values.value(operation.key);
+        match self {
+            Self::Silent => Err(Failure::Malformed),
+            Self::Echo => Ok(input.get(..value.len()).map(|echoed| Decoded {
+                used: value.len(),
+                answer: if echoed == value { Answer::Good } else { Answer::Bad(Failure::WrongBytes) },
+                keep_alive: true,
+            })),
+            Self::Resp(scanner) => {
+                let Some(used) = scanner.advance(input).map_err(|_| Failure::Malformed)? else { return Ok(None) };
+                let reply = input.get(..used).unwrap_or_default();
+                Ok(Some(Decoded { used, answer: judge_resp(reply, operation.kind, value), keep_alive: true }))
+            }
+            Self::XmlRpc(decoder) => {
+                let response =
+                    decoder.decode(input, false, &http::Bounds::default()).map_err(|_| Failure::Malformed)?;
+                Ok(response.map(|response| Decoded {
+                    used: response.used,
+                    answer: judge_xmlrpc(response.status, &response.body, operation.kind, value),
+                    keep_alive: response.keep_alive,
+                }))
+            }
+        }
+    }
+}
+
+fn judge_resp(reply: &[u8], kind: Kind, value: &[u8]) -> Answer {
+    match (reply.first(), kind) {
+        (Some(b'-' | b'!'), _) => Answer::Bad(Failure::ErrorReply),
+        (_, Kind::Write) if reply == b"+OK\r\n" => Answer::Good,
+        (_, Kind::Read) if reply == b"$-1\r\n" || reply == b"_\r\n" => Answer::Missing,
+        (Some(b'$'), Kind::Read) => {
+            let length = Digits::new(i64::try_from(value.len()).unwrap_or(i64::MAX));
+            let found = reply
+                .get(1..)
+                .and_then(|rest| rest.strip_prefix(length.as_bytes()))
+                .and_then(|rest| rest.strip_prefix(b"\r\n"))
+                .and_then(|rest| rest.strip_suffix(b"\r\n"));
+            if found == Some(value) { Answer::Good } else { Answer::Bad(Failure::WrongBytes) }
+        }
+        _ => Answer::Bad(Failure::WrongBytes),
+    }
+}
+
+fn judge_xmlrpc(status: u16, body: &[u8], kind: Kind, value: &[u8]) -> Answer {
+    if status != 200 {
+        return Answer::Bad(Failure::ErrorReply);
+    }
+    match (parse_response(body, &xmlrpc::Bounds::default()), kind) {
+        (Err(_), _) => Answer::Bad(Failure::Malformed),
+        // A dictionary behind XML-RPC answers so in Python, and servers made to replace one do too.
+        (Ok(Err(fault)), Kind::Read) if fault.text.contains("KeyError") => Answer::Missing,
+        (Ok(Err(_)), _) => Answer::Bad(Failure::ErrorReply),
+        (Ok(Ok(_)), Kind::Write) => Answer::Good,
+        (Ok(Ok(Value::String(text))), Kind::Read) if text.as_bytes() == value => Answer::Good,
+        (Ok(Ok(_)), Kind::Read) => Answer::Bad(Failure::WrongBytes),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::load::workload::Sizes;
+    use crate::protocol::xmlrpc::{Fault, append_fault, append_response};
+
+    const READ: Operation = Operation { kind: Kind::Read, key: 7 };
+    const WRITE: Operation = Operation { kind: Kind::Write, key: 7 };
+
+    fn phrases() -> Phrases {
+        Phrases { values: Values::new(&Sizes::Fixed(40), 1), host: "localhost:1".to_owned() }
+    }
+
+    /// Decodes with every split of the bytes in two, as a socket may give them.
+    fn decode(new: impl Fn() -> Dialect, reply: &[u8], operation: Operation) -> Result<Answer, Failure> {
+        let phrases = phrases();
+        let whole = new().decode(reply, operation, &phrases);
+        for split in 0..reply.len() {
+            let mut dialect = new();
+            let first = dialect.decode(&reply[..split], operation, &phrases);
+            if let Ok(None) = first {
+                assert_eq!(dialect.decode(reply, operation, &phrases), whole, "split at {split}");
+            } else {
+                assert!(first.is_err() && whole.is_err(), "split at {split}: {first:?}");
+            }
+        }
+        let decoded = whole?.expect("complete");
+        assert_eq!(decoded.used, reply.len());
+        Ok(decoded.answer)
+    }
+
+    #[test]
+    fn an_echo_must_be_exact() {
+        let phrases = phrases();
+        let mut request = Vec::new();
+        Dialect::Echo.encode(READ, &phrases, &mut request);
+        assert_eq!(decode(|| Dialect::Echo, &request, READ), Ok(Answer::Good));
+        request[39] ^= 1;
+        assert_eq!(decode(|| Dialect::Echo, &request, READ), Ok(Answer::Bad(Failure::WrongBytes)));
+    }
+
+    #[test]
+    fn resp_replies_are_judged_to_the_byte() {
+        let new = || Dialect::Resp(ReplyScanner::default());
+        let phrases = phrases();
+        let value = phrases.values.value(7);
+        let bulk = [b"$40\r\n", value, b"\r\n"].concat();
+        assert_eq!(decode(new, &bulk, READ), Ok(Answer::Good));
+        let mut wrong = bulk.clone();
+        wrong[10] ^= 1;
+        let bad = |failure| Ok(Answer::Bad(failure));
+        assert_eq!(decode(new, &wrong, READ), bad(Failure::WrongBytes));
+        assert_eq!(decode(new, b"$-1\r\n", READ), Ok(Answer::Missing));
+        assert_eq!(decode(new, b"+OK\r\n", WRITE), Ok(Answer::Good));
+        assert_eq!(decode(new, b"+OK\r\n", READ), bad(Failure::WrongBytes));
+        assert_eq!(decode(new, b"-ERR no\r\n", WRITE), bad(Failure::ErrorReply));
+        assert_eq!(decode(new, b"?\r\n", WRITE), Err(Failure::Malformed));
+        let mut request = Vec::new();
+        new().encode(WRITE, &phrases, &mut request);
+        assert!(request.starts_with(b"*3\r\n$3\r\nSET\r\n$") && request.ends_with(&bulk));
+    }
+
+    #[test]
+    fn xmlrpc_replies_are_judged_to_the_byte() {
+        let new = || Dialect::XmlRpc(Box::default());
+        let phrases = phrases();
+        let text = String::from_utf8(phrases.values.value(7).to_vec()).expect("ASCII");
+        let http = |body: Vec<u8>| {
+            let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", body.len());
+            [head.into_bytes(), body].concat()
+        };
+        let response = |value: &Value| {
+            let mut body = Vec::new();
+            append_response(&mut body, value);
+            http(body)
+        };
+        let fault = |text: &str| {
+            let mut body = Vec::new();
+            append_fault(&mut body, &Fault { code: 1, text: text.to_owned() });
+            http(body)
+        };
+        let bad = |failure| Ok(Answer::Bad(failure));
+        assert_eq!(decode(new, &response(&Value::String(text)), READ), Ok(Answer::Good));
+        assert_eq!(decode(new, &response(&Value::String("x".into())), READ), bad(Failure::WrongBytes));
+        assert_eq!(decode(new, &response(&Value::Nil), WRITE), Ok(Answer::Good));
+        assert_eq!(decode(new, &fault("<class 'KeyError'>:'k'"), READ), Ok(Answer::Missing));
+        assert_eq!(decode(new, &fault("denied"), WRITE), bad(Failure::ErrorReply));
+        assert_eq!(decode(new, b"HTTP/1.1 503 No\r\nContent-Length: 0\r\n\r\n", READ), bad(Failure::ErrorReply));
+        assert_eq!(decode(new, b"+OK\r\n", READ), Err(Failure::Malformed));
+    }
+}

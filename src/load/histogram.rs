@@ -1,0 +1,213 @@
+//! What was measured: latency from the intended time, service time from the send, and both second by second.
+
+use std::time::Duration;
+
+use hdrhistogram::Histogram;
+
+/// Longest time that is told apart, in microseconds: one hour. Longer ones count as one hour.
+const LONGEST_US: u64 = 3_600_000_000;
+/// Significant decimal digits that a histogram keeps.
+const DIGITS: u8 = 3;
+
+/// The percentiles everywhere reported.
+#[derive(Clone, Copy, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize)]
+pub struct Percentiles {
+    /// Median, in microseconds, as all the others.
+    pub p50: f64,
+    /// 90th percentile.
+    pub p90: f64,
+    /// 99th percentile.
+    pub p99: f64,
+    /// 99.9th percentile.
+    pub p99_9: f64,
+    /// Largest value.
+    pub max: f64,
+    /// Arithmetic mean.
+    pub mean: f64,
+}
+
+impl Percentiles {
+    /// The percentiles of a histogram of microseconds; all zero when it is empty.
+    #[must_use]
+    #[expect(clippy::cast_precision_loss, reason = "an hour in microseconds is below 2^53")]
+    pub fn of<C: hdrhistogram::Counter>(histogram: &Histogram<C>) -> Self {
+        let at = |quantile| histogram.value_at_quantile(quantile) as f64;
+        Self {
+            p50: at(0.5),
+            p90: at(0.9),
+            p99: at(0.99),
+            p99_9: at(0.999),
+            max: histogram.max() as f64,
+            mean: histogram.mean(),
+        }
+    }
+}
+
+/// A histogram of microseconds, 1 us to 1 h.
+#[must_use]
+#[expect(clippy::missing_panics_doc, reason = "the bounds are constants that the crate accepts")]
+pub fn histogram() -> Histogram<u64> {
+    Histogram::new_with_bounds(1, LONGEST_US, DIGITS).expect("the bounds are constants that the crate accepts")
+}
+
+/// Whole microseconds, from one up to an hour.
+#[must_use]
+pub fn microseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(LONGEST_US).clamp(1, LONGEST_US)
+}
+
+/// What happened in one second of the measured part.
+///
+/// Its histograms start small and grow with the largest value, since a run has as many of them as seconds.
+#[derive(Clone, Debug)]
+pub struct Second {
+    /// From the intended time.
+    pub latency: Histogram<u32>,
+    /// From the send.
+    pub service: Histogram<u32>,
+    /// Requests that failed.
+    pub errors: u64,
+}
+
+impl Default for Second {
+    fn default() -> Self {
+        let growing = || Histogram::new(DIGITS).expect("the number of digits is one the crate accepts");
+        Self { latency: growing(), service: growing(), errors: 0 }
+    }
+}
+
+/// Collects the measurements of one thread; those of several threads add up.
+#[derive(Clone, Debug)]
+pub struct Recorder {
+    latency: Histogram<u64>,
+    service: Histogram<u64>,
+    seconds: Vec<Second>,
+}
+
+impl Default for Recorder {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Recorder {
+    /// An empty recorder.
+    #[must_use]
+    pub fn new() -> Self {
+        Self { latency: histogram(), service: histogram(), seconds: Vec::new() }
+    }
+
+    /// A request was answered at `at` (since the measured part began), `latency` after it was due and `service` after it
+    /// was sent.
+    pub fn answered(&mut self, at: Duration, latency: Duration, service: Duration) {
+        let (latency, service) = (microseconds(latency), microseconds(service));
+        self.latency.saturating_record(latency);
+        self.service.saturating_record(service);
+        if let Some(second) = self.second(at) {
+            // Unlike `saturating_record`, this grows the histogram; and an hour is within what it can grow to.
+            let _ = second.latency.record(latency);
+            let _ = second.service.record(service);
+        }
+    }
+
+    /// A request was due but has no answer, and never will: it waited at least `latency`.
+    ///
+    /// Leaving it out would flatter the server exactly when it is slowest, so its wait so far counts as latency.
+    pub fn unanswered(&mut self, latency: Duration) {
+        self.latency.saturating_record(microseconds(latency));
+    }
+
+    /// A request failed at `at`.
+    pub fn failed(&mut self, at: Duration) {
+        if let Some(second) = self.second(at) {
+            second.errors += 1;
+        }
+    }
+
+    /// Adds another thread's measurements.
+    pub fn merge(&mut self, other: &Self) {
+        // All have the same bounds, or grow: adding cannot fail.
+        let _ = self.latency.add(&other.latency);
+        let _ = self.service.add(&other.service);
+        if self.seconds.len() < other.seconds.len() {
+            self.seconds.resize_with(other.seconds.len(), Second::default);
+        }
+        for (mine, theirs) in self.seconds.iter_mut().zip(&other.seconds) {
+            let _ = mine.latency.add(&theirs.latency);
+            let _ = mine.service.add(&theirs.service);
+            mine.errors += theirs.errors;
+        }
+    }
+
+    /// Time from when requests were due to their answers, in microseconds.
+    #[must_use]
+    pub fn latency(&self) -> &Histogram<u64> {
+        &self.latency
+    }
+
+    /// Time from when requests were sent to their answers, in microseconds.
+    #[must_use]
+    pub fn service(&self) -> &Histogram<u64> {
+        &self.service
+    }
+
+    /// Second by second since the measured part began, by the time of the answer.
+    #[must_use]
+    pub fn seconds(&self) -> &[Second] {
+        &self.seconds
+    }
+
+    fn second(&mut self, at: Duration) -> Option<&mut Second> {
+        /// A day. A later second joins the last one, so that no clock can make the list long.
+        const MOST: usize = 86_400;
+        let index = usize::try_from(at.as_secs()).unwrap_or(MOST).min(MOST);
+        if self.seconds.len() <= index {
+            self.seconds.resize_with(index + 1, Second::default);
+        }
+        self.seconds.get_mut(index)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn percentiles_of_a_known_distribution_are_within_three_digits() {
+        let mut recorder = Recorder::new();
+        for us in 1..=100_000 {
+            recorder.answered(Duration::ZERO, Duration::from_micros(us), Duration::from_micros(us / 2));
+        }
+        let found = Percentiles::of(recorder.latency());
+        let expected = [50_000.0, 90_000.0, 99_000.0, 99_900.0, 100_000.0, 50_000.5];
+        let pairs = [found.p50, found.p90, found.p99, found.p99_9, found.max, found.mean].into_iter().zip(expected);
+        for (found, expected) in pairs {
+            assert!((found - expected).abs() <= expected / 1000.0, "{found} for {expected}");
+        }
+    }
+
+    #[test]
+    fn threads_add_up_second_by_second() {
+        let [mut one, mut two] = [Recorder::new(), Recorder::new()];
+        let ms = Duration::from_millis;
+        one.answered(ms(500), ms(1), ms(1));
+        two.answered(ms(700), ms(3), ms(2));
+        two.answered(ms(2500), ms(900), ms(2));
+        two.failed(ms(2600));
+        one.merge(&two);
+        assert_eq!((one.latency().len(), one.latency().max() / 1000), (3, 900));
+        let seconds: Vec<_> = one.seconds().iter().map(|s| (s.latency.len(), s.errors)).collect();
+        assert_eq!(seconds, [(2, 0), (0, 0), (1, 1)]);
+        assert_eq!(one.seconds()[2].latency.max() / 1000, 900);
+    }
+
+    #[test]
+    fn what_never_came_back_counts_with_the_time_it_waited() {
+        let mut recorder = Recorder::new();
+        recorder.unanswered(Duration::from_secs(2));
+        recorder.unanswered(Duration::from_hours(2));
+        assert_eq!(recorder.latency().len(), 2);
+        assert!(recorder.latency().max() >= LONGEST_US);
+        assert_eq!(recorder.service().len(), 0);
+    }
+}

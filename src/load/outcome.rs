@@ -1,0 +1,306 @@
+//! What can go wrong in a run, and whether the run is what was asked for.
+
+use serde::{Deserialize, Serialize};
+
+/// Why a request or a connection failed: the complete list. The names stand in every output.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Failure {
+    /// Nobody listens there.
+    Refused,
+    /// The connection was not made in time.
+    ConnectTimeout,
+    /// No route, or another error of the network while connecting.
+    Unreachable,
+    /// The process has no descriptor left.
+    Descriptors,
+    /// Every local port of the source addresses is in use.
+    Ports,
+    /// The TLS handshake failed, but for the server's certificate.
+    Handshake,
+    /// The server's certificate is not accepted.
+    Certificate,
+    /// The server sent a fatal TLS alert.
+    Alert,
+    /// A full handshake where a resumed one was asked for.
+    NotResumed,
+    /// The socket was reset.
+    Reset,
+    /// The server closed a connection that was owed replies.
+    Closed,
+    /// No answer in time.
+    Timeout,
+    /// Bytes that are not the protocol.
+    Malformed,
+    /// The server answered with an error.
+    ErrorReply,
+    /// The answer has other bytes than were written.
+    WrongBytes,
+}
+
+impl Failure {
+    /// Every reason, in the order of the counters.
+    pub const ALL: [Self; 15] = [
+        Self::Refused,
+        Self::ConnectTimeout,
+        Self::Unreachable,
+        Self::Descriptors,
+        Self::Ports,
+        Self::Handshake,
+        Self::Certificate,
+        Self::Alert,
+        Self::NotResumed,
+        Self::Reset,
+        Self::Closed,
+        Self::Timeout,
+        Self::Malformed,
+        Self::ErrorReply,
+        Self::WrongBytes,
+    ];
+
+    /// The reason as it stands in every output.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Refused => "refused",
+            Self::ConnectTimeout => "connect_timeout",
+            Self::Unreachable => "unreachable",
+            Self::Descriptors => "descriptors",
+            Self::Ports => "ports",
+            Self::Handshake => "handshake",
+            Self::Certificate => "certificate",
+            Self::Alert => "alert",
+            Self::NotResumed => "not_resumed",
+            Self::Reset => "reset",
+            Self::Closed => "closed",
+            Self::Timeout => "timeout",
+            Self::Malformed => "malformed",
+            Self::ErrorReply => "error_reply",
+            Self::WrongBytes => "wrong_bytes",
+        }
+    }
+}
+
+/// How often each failure happened.
+#[derive(Clone, Debug, Default)]
+pub struct Failures {
+    counts: [u64; Failure::ALL.len()],
+}
+
+impl Failures {
+    /// Counts `times` failures.
+    pub fn add(&mut self, failure: Failure, times: u64) {
+        if let Some(count) = self.counts.get_mut(failure as usize) {
+            *count += times;
+        }
+    }
+
+    /// Adds another thread's failures.
+    pub fn merge(&mut self, other: &Self) {
+        for (mine, theirs) in self.counts.iter_mut().zip(other.counts) {
+            *mine += theirs;
+        }
+    }
+
+    /// All failures together.
+    #[must_use]
+    pub fn total(&self) -> u64 {
+        self.counts.iter().sum()
+    }
+
+    /// The failures that happened, by reason.
+    pub fn nonzero(&self) -> impl Iterator<Item = (Failure, u64)> {
+        Failure::ALL.into_iter().zip(self.counts).filter(|(_, count)| *count > 0)
+    }
+}
+
+/// The facts a verdict rests on. They are of the measured part alone.
+#[derive(Clone, Copy, Debug)]
+pub struct Facts {
+    /// Requests that fell due in an open loop; `None` in a closed one.
+    pub due: Option<u64>,
+    /// Requests that had to be made because `--requests` said so; `None` where time ended the run.
+    pub promised: Option<u64>,
+    /// Requests sent.
+    pub sent: u64,
+    /// Requests answered as they should be.
+    pub answered: u64,
+    /// Failures of requests and of connections.
+    pub failed: u64,
+    /// Whether the run was stopped before its end.
+    pub interrupted: bool,
+    /// Connections asked for and connections made.
+    pub connections: (u64, u64),
+    /// The busiest thread's part of its time that it ran or waited for a processor, 0 to 1.
+    pub busy: f64,
+    /// Whether many requests were sent later than they were due although a connection was free for them.
+    pub late: bool,
+    /// Whether many requests were sent later than they were due for whatever reason.
+    pub behind: bool,
+}
+
+/// Why a run is not what was asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Problem {
+    /// Requests or connections failed.
+    Errors,
+    /// Less was sent than asked for.
+    SentLess,
+    /// The harness, not the server, set the pace.
+    ClientBound,
+    /// Nothing was measured.
+    Nothing,
+}
+
+impl Problem {
+    /// One sentence for people.
+    #[must_use]
+    pub fn explanation(self) -> &'static str {
+        match self {
+            Self::Errors => "requests or connections failed (allow with --allow errors)",
+            Self::SentLess => "less was sent than asked for (allow with --allow sent-less)",
+            Self::ClientBound => {
+                "this client was the bottleneck: the figures describe it, not the server; add --threads or hosts \
+                 (allow with --allow client-bound)"
+            }
+            Self::Nothing => "nothing was measured",
+        }
+    }
+}
+
+/// Part of the due requests that may be missing at the end: those of the last turn of the loop.
+const TOLERATED_MISSING: f64 = 0.001;
+/// A thread that is busier than this has no time left.
+const SATURATED: f64 = 0.95;
+
+impl Facts {
+    /// Whether the harness, not the server, set the pace.
+    ///
+    /// It did if it was late by its own fault, or if it had no time left: behind its schedule, or in a closed loop, where
+    /// it goes as fast as it can.
+    #[must_use]
+    pub fn client_bound(&self) -> bool {
+        self.late || self.busy >= SATURATED && (self.due.is_none() || self.behind)
+    }
+
+    /// Everything that makes the run something else than what was asked for.
+    #[must_use]
+    #[expect(clippy::cast_precision_loss, reason = "counts stay far below 2^53")]
+    pub fn problems(&self) -> Vec<Problem> {
+        let short = |sent: u64, asked: u64| (sent as f64) < asked as f64 * (1.0 - TOLERATED_MISSING);
+        let (wanted, made) = self.connections;
+        let sent_less = self.due.is_some_and(|due| short(self.sent, due))
+            || self.promised.is_some_and(|promised| self.sent < promised)
+            || made < wanted
+            || self.interrupted;
+        let found = [
+            (Problem::Nothing, self.answered == 0 && self.failed == 0),
+            (Problem::Errors, self.failed > 0),
+            (Problem::SentLess, sent_less),
+            (Problem::ClientBound, self.client_bound()),
+        ];
+        found.into_iter().filter_map(|(problem, is_so)| is_so.then_some(problem)).collect()
+    }
+}
+
+/// What a script needs to know of a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Verdict {
+    /// The run is what was asked for, and every objective was met.
+    Pass,
+    /// The run is not what was asked for; its figures answer another question.
+    NotAsAsked,
+    /// The run is valid and missed an objective.
+    SloMissed,
+}
+
+impl Verdict {
+    /// The judgement over problems, those `allowed` left out, and over objectives. An invalid run proves no objective.
+    #[must_use]
+    pub fn of(problems: &[Problem], allowed: &[Problem], objectives_met: bool) -> Self {
+        if problems.iter().any(|problem| !allowed.contains(problem)) {
+            Self::NotAsAsked
+        } else if objectives_met {
+            Self::Pass
+        } else {
+            Self::SloMissed
+        }
+    }
+
+    /// The exit code that says so to a script.
+    #[must_use]
+    pub fn exit_code(self) -> u8 {
+        match self {
+            Self::Pass => 0,
+            Self::NotAsAsked => 3,
+            Self::SloMissed => 4,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GOOD: Facts = Facts {
+        due: Some(10_000),
+        promised: None,
+        sent: 10_000,
+        answered: 10_000,
+        failed: 0,
+        interrupted: false,
+        connections: (50, 50),
+        busy: 0.4,
+        late: false,
+        behind: false,
+    };
+
+    #[test]
+    fn every_failure_has_its_own_counter_and_name() {
+        let mut failures = Failures::default();
+        for (index, failure) in Failure::ALL.into_iter().enumerate() {
+            assert_eq!(failure as usize, index);
+            failures.add(failure, index as u64);
+        }
+        failures.merge(&failures.clone());
+        assert_eq!(failures.total(), 210);
+        assert_eq!(failures.nonzero().next(), Some((Failure::ConnectTimeout, 2)));
+        let names: std::collections::HashSet<_> = Failure::ALL.iter().map(|f| f.name()).collect();
+        assert_eq!(names.len(), Failure::ALL.len());
+    }
+
+    #[test]
+    fn each_problem_is_found_from_its_own_facts() {
+        let cases = [
+            (GOOD, vec![]),
+            (Facts { sent: 9_995, ..GOOD }, vec![]),
+            (Facts { sent: 9_980, ..GOOD }, vec![Problem::SentLess]),
+            (Facts { promised: Some(10_001), ..GOOD }, vec![Problem::SentLess]),
+            (Facts { connections: (50, 49), ..GOOD }, vec![Problem::SentLess]),
+            (Facts { interrupted: true, ..GOOD }, vec![Problem::SentLess]),
+            (Facts { failed: 1, ..GOOD }, vec![Problem::Errors]),
+            (Facts { busy: 0.99, ..GOOD }, vec![]),
+            (Facts { late: true, ..GOOD }, vec![Problem::ClientBound]),
+            (Facts { behind: true, ..GOOD }, vec![]),
+            (Facts { busy: 0.99, behind: true, ..GOOD }, vec![Problem::ClientBound]),
+            (Facts { busy: 0.99, due: None, ..GOOD }, vec![Problem::ClientBound]),
+            (Facts { due: Some(0), sent: 0, answered: 0, ..GOOD }, vec![Problem::Nothing]),
+        ];
+        for (facts, expected) in cases {
+            assert_eq!(facts.problems(), expected, "{facts:?}");
+        }
+    }
+
+    #[test]
+    fn an_invalid_run_is_worse_than_a_missed_objective_unless_allowed() {
+        let code = |problems: &[_], allowed: &[_], met| Verdict::of(problems, allowed, met).exit_code();
+        let [errors, bound] = [Problem::Errors, Problem::ClientBound];
+        assert_eq!(code(&[], &[], true), 0);
+        assert_eq!(code(&[], &[], false), 4);
+        assert_eq!(code(&[errors], &[], true), 3);
+        assert_eq!(code(&[errors], &[errors], true), 0);
+        assert_eq!(code(&[errors], &[errors], false), 4);
+        assert_eq!(code(&[errors, bound], &[errors], false), 3);
+    }
+}

@@ -1,0 +1,166 @@
+//! HDR logs, version 2: the interval log format of HdrHistogram, readable by its viewers in every language.
+//!
+//! One histogram a second. Latency has no tag, so that viewers which know none show it; service time is tagged
+//! `service`. Values are microseconds.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, SystemTime};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use hdrhistogram::Histogram;
+use hdrhistogram::serialization::interval_log::{
+    IntervalLogIterator, IntervalLogWriter, IntervalLogWriterBuilder, LogEntry, Tag,
+};
+use hdrhistogram::serialization::{Deserializer, V2DeflateSerializer};
+
+use crate::load::histogram::{Second, histogram};
+
+/// Microseconds in the millisecond that the format's summary column is in.
+const US_PER_MS: f64 = 1000.0;
+
+/// Histograms by second (since the log's own start) and tag; the empty tag is latency.
+pub type Intervals = BTreeMap<(u64, String), Histogram<u64>>;
+
+/// A file that is no HDR log, or holds a histogram that cannot be read.
+#[derive(Debug, thiserror::Error)]
+#[error("not a readable HDR log: {0}")]
+pub struct Unreadable(String);
+
+/// The log of one run.
+#[must_use]
+pub fn render(started_unix_ms: u64, seconds: &[Second]) -> Vec<u8> {
+    write(started_unix_ms, |writer, second_of| {
+        for (second, at) in seconds.iter().zip(0..) {
+            let [latency, service] = [(&second.latency, None), (&second.service, Tag::new("service"))];
+            for (histogram, tag) in [latency, service] {
+                writer.write_histogram(histogram, second_of(at), Duration::from_secs(1), tag).map_err(drop)?;
+            }
+        }
+        Ok(())
+    })
+}
+
+/// The log of several runs together.
+#[must_use]
+pub fn render_intervals(started_unix_ms: u64, intervals: &Intervals) -> Vec<u8> {
+    write(started_unix_ms, |writer, second_of| {
+        for ((at, tag), histogram) in intervals {
+            let tag = if tag.is_empty() { None } else { Tag::new(tag) };
+            writer.write_histogram(histogram, second_of(*at), Duration::from_secs(1), tag).map_err(drop)?;
+        }
+        Ok(())
+    })
+}
+
+type Writer<'a, 'b> = IntervalLogWriter<'a, 'b, Vec<u8>, V2DeflateSerializer>;
+
+fn write(
+    started_unix_ms: u64,
+    body: impl FnOnce(&mut Writer<'_, '_>, &dyn Fn(u64) -> Duration) -> Result<(), ()>,
+) -> Vec<u8> {
+    let mut log = Vec::new();
+    let mut serializer = V2DeflateSerializer::new();
+    let start = SystemTime::UNIX_EPOCH + Duration::from_millis(started_unix_ms);
+    let begun = IntervalLogWriterBuilder::new()
+        .add_comment(concat!("[latchkey ", env!("CARGO_PKG_VERSION"), ": microseconds from the intended time]"))
+        .with_start_time(start)
+        .with_base_time(start)
+        .with_max_value_divisor(US_PER_MS)
+        .begin_log_with(&mut log, &mut serializer);
+    if let Ok(mut writer) = begun {
+        // Writing to a vector and serialising a histogram of fixed bounds cannot fail.
+        let _ = body(&mut writer, &Duration::from_secs);
+    }
+    log
+}
+
+/// Reads a log, adding its histograms to `intervals` by their second since the log's own start: clocks of several
+/// hosts differ, and runs that belong together are started together. Returns the start in Unix milliseconds, if said.
+///
+/// # Errors
+///
+/// [`Unreadable`] says what is wrong; `intervals` then holds what came before.
+pub fn read_into(log: &[u8], intervals: &mut Intervals) -> Result<Option<u64>, Unreadable> {
+    let mut deserializer = Deserializer::new();
+    let mut started = None;
+    let mut first = None;
+    for entry in IntervalLogIterator::new(log) {
+        match entry.map_err(|error| Unreadable(format!("{error:?}")))? {
+            LogEntry::StartTime(since_epoch) => started = u64::try_from(since_epoch.as_millis()).ok(),
+            LogEntry::BaseTime(_) => {}
+            LogEntry::Interval(interval) => {
+                let at = interval.start_timestamp();
+                let since = at.saturating_sub(*first.get_or_insert(at)).as_secs();
+                let tag = interval.tag().map_or(String::new(), |tag| tag.as_str().to_owned());
+                let bytes = STANDARD.decode(interval.encoded_histogram()).map_err(|e| Unreadable(e.to_string()))?;
+                let read: Histogram<u64> =
+                    deserializer.deserialize(&mut bytes.as_slice()).map_err(|e| Unreadable(e.to_string()))?;
+                add(intervals.entry((since, tag)).or_insert_with(histogram), &read);
+            }
+        }
+    }
+    if first.is_none() { Err(Unreadable("it has no histogram".to_owned())) } else { Ok(started) }
+}
+
+/// Adds histograms of possibly other bounds: what is beyond ours counts at its end.
+pub fn add(sum: &mut Histogram<u64>, other: &Histogram<u64>) {
+    if sum.add(other).is_err() {
+        for bucket in other.iter_recorded() {
+            sum.saturating_record_n(bucket.value_iterated_to(), bucket.count_at_value());
+        }
+    }
+}
+
+/// All seconds of one tag together.
+#[must_use]
+pub fn total(intervals: &Intervals, tag: &str) -> Histogram<u64> {
+    let mut sum = histogram();
+    for ((_, of), interval) in intervals {
+        if of == tag {
+            add(&mut sum, interval);
+        }
+    }
+    sum
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::load::report::json::tests::sample;
+
+    #[test]
+    fn what_is_written_is_read_back_second_by_second() {
+        let (report, tally) = sample();
+        let log = render(report.started_unix_ms, tally.recorder.seconds());
+        let mut intervals = Intervals::new();
+        assert_eq!(read_into(&log, &mut intervals).expect("readable"), Some(report.started_unix_ms));
+        assert_eq!(intervals.len(), 20);
+        let latency = total(&intervals, "");
+        assert_eq!(latency.len(), 9_998);
+        assert_eq!(latency.value_at_quantile(0.99), tally.recorder.latency().value_at_quantile(0.99));
+        assert_eq!(total(&intervals, "service").max(), tally.recorder.service().max());
+        assert_eq!(intervals[&(5, String::new())].len(), 1000);
+    }
+
+    #[test]
+    fn two_hosts_add_up_and_their_clocks_do_not_matter() {
+        let (_, tally) = sample();
+        let mut intervals = Intervals::new();
+        for started in [1_700_000_000_000, 1_700_000_900_000] {
+            read_into(&render(started, tally.recorder.seconds()), &mut intervals).expect("readable");
+        }
+        assert_eq!((intervals.len(), total(&intervals, "").len()), (20, 2 * 9_998));
+        let mut again = Intervals::new();
+        read_into(&render_intervals(1_700_000_000_000, &intervals), &mut again).expect("readable");
+        assert_eq!(again, intervals);
+    }
+
+    #[test]
+    fn a_damaged_log_is_an_error() {
+        let mut intervals = Intervals::new();
+        for log in ["", "hello\n", "#[comment]\n", "0.0,1.0,2.0,!!!\n", "0.0,1.0,2.0,AAAA\n"] {
+            assert!(read_into(log.as_bytes(), &mut intervals).is_err(), "{log:?}");
+        }
+    }
+}

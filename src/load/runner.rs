@@ -1,0 +1,497 @@
+//! The loop of one thread of a run: opens connections, sends what is due, takes the answers, keeps the time.
+
+mod life;
+mod link;
+#[cfg(test)]
+mod tests;
+
+use std::collections::VecDeque;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use super::client::{Lent, Request};
+use super::dialect::Answer;
+use super::outcome::Failure;
+use super::plan::{Language, Plan, Progress};
+use super::schedule::{Arrivals, End, Schedule, Share};
+use super::tally::Tally;
+use super::workload::Workload;
+use crate::connection::PeerId;
+use crate::net::{Event, Net};
+use crate::timer::Deadlines;
+use link::{Link, Virtual};
+
+/// Handshakes that one thread has in progress while it opens its connections: enough to keep any server busy, and few
+/// enough for the listen queue of a modest one.
+const OPENING_AT_ONCE: usize = 256;
+/// How often timeouts are looked for.
+const PATROL: Duration = Duration::from_millis(100);
+/// How long a virtual client waits after its connection has failed.
+const RETRY: Duration = Duration::from_millis(100);
+/// How long a ticket, or the server's own end of a connection, is waited for.
+const FAREWELL: Duration = Duration::from_secs(1);
+/// A request that is sent later than this after it was due is late.
+const LATE: Duration = Duration::from_millis(1);
+
+/// One thread of a run.
+pub struct Runner<N: Net> {
+    net: N,
+    plan: Arc<Plan>,
+    progress: Arc<Progress>,
+    share: Share,
+    clients: Vec<Virtual<N::Socket>>,
+    /// The virtual client that opens its first connection next, and when.
+    next_to_open: usize,
+    openings: Option<Arrivals>,
+    /// Connections that are being made.
+    connecting: usize,
+    /// Virtual clients whose first connection is neither made nor failed.
+    unsettled: usize,
+    /// Virtual clients with something to read or a connection made.
+    ready: VecDeque<usize>,
+    /// Virtual clients that may take a request.
+    free: VecDeque<usize>,
+    /// Virtual clients that were given requests in this turn.
+    touched: Vec<usize>,
+    retries: Deadlines<usize>,
+    stage: Stage,
+    began: Instant,
+    /// When the schedule began; all its times count from here.
+    origin: Instant,
+    arrivals: Option<Arrivals>,
+    /// Requests still to be made in a closed loop that ends by their number.
+    quota: u64,
+    outstanding: u64,
+    workload: Workload,
+    tally: Tally,
+    pressure: Pressure,
+    lent: Lent,
+    events: Vec<Event>,
+    next_patrol: Instant,
+    /// When something last went well.
+    alive_at: Instant,
+    now: Instant,
+}
+
+/// How far the run is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    /// Connections are being made.
+    Opening,
+    /// They are held in silence.
+    Holding { until: Instant },
+    /// Requests are made.
+    Running,
+    /// No more are made; answers are awaited.
+    Draining { until: Instant },
+    /// All is over.
+    Done,
+}
+
+/// Whether this side keeps up.
+#[derive(Clone, Copy, Debug, Default)]
+struct Pressure {
+    /// Time spent with nothing to do, in the measured part.
+    idle: Duration,
+    /// Measured requests that were sent late, for whatever reason.
+    behind: u64,
+    /// Those of them for which a connection was free in time.
+    late: u64,
+    /// When the measured part ended, since the origin.
+    ended: Duration,
+}
+
+/// What one thread has found.
+#[derive(Debug)]
+pub struct Finding {
+    /// All it counted.
+    pub tally: Tally,
+    /// The part of the measured time that it had something to do, 0 to 1.
+    pub busy: f64,
+    /// Whether more than one request in a hundred was sent late although a connection was free for it.
+    pub late: bool,
+    /// Whether more than one request in a hundred was sent late for whatever reason.
+    pub behind: bool,
+    /// Length of the measured part.
+    pub duration: Duration,
+    /// When the measured part began, after the runner was made.
+    pub began_after: Duration,
+    /// Virtual clients, and those of them that had a connection.
+    pub connections: (u64, u64),
+}
+
+impl<N: Net> Runner<N> {
+    /// The thread with `share` of `plan`.
+    pub fn new(net: N, plan: Arc<Plan>, progress: Arc<Progress>, share: Share) -> Self {
+        let now = net.now().instant;
+        let count = share.part(plan.connections);
+        let clients: Vec<_> = (0..count)
+            .map(|index| Virtual {
+                sessions: plan
+                    .tls
+                    .as_ref()
+                    .and_then(|tls| tls.sessions(index * u64::from(share.of) + u64::from(share.index))),
+                link: None,
+                generation: 0,
+                is_settled: false,
+                is_queued: false,
+                free_since: Duration::ZERO,
+                given: 0,
+            })
+            .collect();
+        let quota = match plan.schedule.end {
+            End::After(_) => u64::MAX,
+            End::Count(count) => share.part(count),
+        };
+        let workload = Workload::new(&plan.mix, share.index, share.of);
+        let openings = Schedule::spread(plan.connections, plan.connect_over).arrivals(share, 0);
+        let mut runner = Self {
+            net,
+            progress,
+            share,
+            next_to_open: 0,
+            openings,
+            connecting: 0,
+            unsettled: clients.len(),
+            clients,
+            ready: VecDeque::new(),
+            free: VecDeque::new(),
+            touched: Vec::new(),
+            retries: Deadlines::default(),
+            stage: Stage::Opening,
+            began: now,
+            origin: now,
+            arrivals: None,
+            quota,
+            outstanding: 0,
+            workload,
+            tally: Tally::default(),
+            pressure: Pressure::default(),
+            lent: Lent::default(),
+            events: Vec::new(),
+            next_patrol: now + PATROL,
+            alive_at: now,
+            now,
+            plan,
+        };
+        if runner.plan.language == Language::Silent {
+            // Connections are made as they fall due.
+            runner.unsettled = 0;
+            runner.next_to_open = runner.clients.len();
+        }
+        runner
+    }
+
+    /// Runs to the end.
+    ///
+    /// # Errors
+    ///
+    /// The poller's.
+    pub fn run(mut self) -> io::Result<Finding> {
+        while self.turn()? {}
+        Ok(self.finding())
+    }
+
+    /// One turn of the loop; false when the run is over.
+    pub fn turn(&mut self) -> io::Result<bool> {
+        self.wait()?;
+        self.open_due();
+        self.receive();
+        self.advance();
+        self.dispatch();
+        self.transmit();
+        self.patrol();
+        Ok(self.stage != Stage::Done)
+    }
+
+    /// What was found; the run should be over.
+    pub fn finding(self) -> Finding {
+        let warmup = self.plan.schedule.warmup;
+        let duration = self.pressure.ended.saturating_sub(warmup);
+        let idle = self.pressure.idle.as_secs_f64() / duration.as_secs_f64().max(f64::MIN_POSITIVE);
+        // Waking everyone up at once is no load, and a run of no length shows nothing.
+        let shows_nothing = self.plan.once || duration.is_zero();
+        let many = |count: u64| count * 100 > self.tally.sent;
+        let wanted = u64::try_from(self.clients.len()).unwrap_or(0);
+        Finding {
+            busy: if shows_nothing { 0.0 } else { (1.0 - idle).clamp(0.0, 1.0) },
+            late: many(self.pressure.late),
+            behind: many(self.pressure.behind),
+            duration,
+            began_after: self.origin.saturating_duration_since(self.began) + warmup,
+            connections: (wanted, self.tally.connections.min(wanted)),
+            tally: self.tally,
+        }
+    }
+
+    /// Time since the schedule began.
+    fn at(&self, instant: Instant) -> Duration {
+        instant.saturating_duration_since(self.origin)
+    }
+
+    fn wait(&mut self) -> io::Result<()> {
+        let mut events = std::mem::take(&mut self.events);
+        self.net.poll(&mut events, Some(Duration::ZERO))?;
+        let patience = self.patience();
+        if events.is_empty() && self.ready.is_empty() {
+            // Only a wait that begins with nothing to do is idle time; a busy loop never comes here.
+            let before = self.net.now().instant;
+            if !patience.is_zero() {
+                self.net.poll(&mut events, Some(patience))?;
+            }
+            let after = self.net.now().instant;
+            let spun = if patience.is_zero() { before.saturating_duration_since(self.now) } else { Duration::ZERO };
+            if self.stage == Stage::Running && self.plan.schedule.measures(self.at(after)) {
+                self.pressure.idle += after.saturating_duration_since(before) + spun;
+            }
+        }
+        self.now = self.net.now().instant;
+        for event in events.drain(..) {
+            self.notice(event);
+        }
+        self.events = events;
+        Ok(())
+    }
+
+    /// How long nothing is due.
+    ///
+    /// Pollers count in whole milliseconds, so an open loop spins through the last one before a request is due.
+    fn patience(&self) -> Duration {
+        let until = |instant: Instant| instant.saturating_duration_since(self.now);
+        let mut patience = until(self.next_patrol).min(PATROL);
+        match self.stage {
+            Stage::Opening => {
+                let due = self.openings.as_ref().and_then(Arrivals::next_due).map(|due| until(self.began + due));
+                let can_open = self.next_to_open < self.clients.len() && self.connecting < OPENING_AT_ONCE;
+                patience = if can_open { patience.min(due.unwrap_or_default()) } else { patience };
+            }
+            Stage::Holding { until: end } => patience = patience.min(until(end)),
+            Stage::Running => {
+                let due = self.arrivals.as_ref().and_then(Arrivals::next_due).map(|due| until(self.origin + due));
+                let over = self.plan.schedule.over_at().map(|over| until(self.origin + over));
+                let due = due.filter(|_| !self.free.is_empty());
+                patience = [due, over].into_iter().flatten().fold(patience, Duration::min);
+                if self.arrivals.is_none() && !self.free.is_empty() {
+                    patience = Duration::ZERO;
+                }
+            }
+            Stage::Draining { .. } | Stage::Done => {}
+        }
+        let patience = self.retries.until_next(self.now).map_or(patience, |retry| retry.min(patience));
+        Duration::from_millis(u64::try_from(patience.as_millis()).unwrap_or(u64::MAX))
+    }
+
+    fn notice(&mut self, event: Event) {
+        let id = PeerId::from_token(event.token);
+        let index = id.key as usize;
+        let Some(client) = self.clients.get_mut(index).filter(|client| client.generation == id.generation) else {
+            return;
+        };
+        let Some(link) = client.link.as_mut() else { return };
+        link.readable |= event.readable;
+        link.writable |= event.writable;
+        link.read_closed |= event.read_closed;
+        self.ready.push_back(index);
+    }
+
+    fn receive(&mut self) {
+        for _ in 0..self.ready.len() {
+            let Some(index) = self.ready.pop_front() else { break };
+            self.work(index);
+        }
+    }
+
+    /// Moves from stage to stage.
+    fn advance(&mut self) {
+        match self.stage {
+            Stage::Opening if self.unsettled == 0 => {
+                self.stage = if self.tally.connections == 0 && self.plan.language != Language::Silent {
+                    Stage::Done
+                } else {
+                    Stage::Holding { until: self.now + self.plan.hold }
+                };
+                self.advance();
+            }
+            Stage::Holding { until } if until <= self.now => self.start(),
+            Stage::Running if self.progress.is_stopping() || self.is_over() => self.stop(),
+            Stage::Draining { until } if self.outstanding == 0 || until <= self.now => self.finish(),
+            Stage::Opening | Stage::Holding { .. } if self.progress.is_stopping() => self.stage = Stage::Done,
+            _ => {}
+        }
+    }
+
+    fn start(&mut self) {
+        self.stage = Stage::Running;
+        self.origin = self.now;
+        self.alive_at = self.now;
+        self.arrivals = self.plan.schedule.arrivals(self.share, self.plan.mix.seed);
+        self.progress.running.fetch_add(1, Ordering::Relaxed);
+        (0..self.clients.len()).for_each(|index| self.offer(index));
+    }
+
+    fn is_over(&self) -> bool {
+        if let Some(over) = self.plan.schedule.over_at() {
+            return self.at(self.now) >= over;
+        }
+        // A number of requests can be asked of a server that never answers again.
+        let is_dead = self.now.saturating_duration_since(self.alive_at) > self.plan.timeout;
+        let is_done = self.arrivals.as_ref().map_or(self.quota == 0, |arrivals| arrivals.next_due().is_none());
+        is_dead || is_done
+    }
+
+    /// Makes no more requests. What was due and never sent has waited in vain, and counts so.
+    fn stop(&mut self) {
+        let at = self.at(self.now);
+        self.pressure.ended = self.plan.schedule.over_at().map_or(at, |over| over.min(at));
+        while let Some(intended) = self.arrivals.as_ref().and_then(Arrivals::next_due).filter(|due| *due <= at) {
+            self.arrivals.as_mut().map(Iterator::next);
+            if self.plan.schedule.measures(intended) {
+                self.tally.due += 1;
+                self.tally.recorder.unanswered(at.saturating_sub(intended));
+            }
+        }
+        self.stage = Stage::Draining { until: self.now + self.plan.timeout };
+        self.advance();
+    }
+
+    /// Gives what is due to who is free.
+    fn dispatch(&mut self) {
+        if self.stage != Stage::Running {
+            return;
+        }
+        if self.arrivals.is_none() {
+            for _ in 0..self.free.len() {
+                let Some(index) = self.take_free() else { break };
+                let at = self.at(self.now);
+                self.refill(index, at);
+            }
+            return;
+        }
+        while let Some(intended) = self.arrivals.as_ref().and_then(Arrivals::next_due) {
+            let at = self.at(self.now);
+            if intended > at {
+                break;
+            }
+            let Some(index) = self.take_free() else { break };
+            self.arrivals.as_mut().map(Iterator::next);
+            self.give(index, intended, at);
+            self.offer(index);
+        }
+    }
+
+    /// In a closed loop, gives a client as many requests as it has room for.
+    fn refill(&mut self, index: usize, at: Duration) {
+        let may_go_on =
+            |runner: &Self| runner.stage == Stage::Running && runner.arrivals.is_none() && !runner.is_over();
+        while may_go_on(self) && self.room(index) > 0 {
+            self.give(index, at, at);
+        }
+    }
+
+    /// Gives one request to a client that has room for it.
+    fn give(&mut self, index: usize, intended: Duration, at: Duration) {
+        let measured = self.plan.schedule.measures(intended);
+        let request = Request { operation: self.workload.next_operation(), intended, sent: at, measured };
+        let Some(client) = self.clients.get_mut(index) else { return };
+        if measured {
+            self.quota = self.quota.saturating_sub(1);
+            self.tally.sent += 1;
+            self.tally.due += u64::from(self.arrivals.is_some());
+            let is_late = at.saturating_sub(intended) > LATE;
+            self.pressure.behind += u64::from(is_late);
+            self.pressure.late += u64::from(is_late && client.free_since <= intended);
+        }
+        self.outstanding += 1;
+        client.given += 1;
+        match client.link.as_mut() {
+            Some(link) => {
+                link.given += 1;
+                if link.given == 1 {
+                    link.asked = Some(self.now);
+                }
+                link.client.request(request, &self.plan.phrases);
+                self.touched.push(index);
+            }
+            None => self.open(index, Some(request)),
+        }
+    }
+
+    /// How many requests a client can take now.
+    fn room(&self, index: usize) -> usize {
+        let Some(client) = self.clients.get(index) else { return 0 };
+        let room = match &client.link {
+            Some(link) if self.plan.language != Language::Silent => link.room(&self.plan),
+            None if self.plan.language == Language::Silent => 1,
+            _ => 0,
+        };
+        if self.plan.once { room.min(usize::from(client.given == 0)) } else { room }
+    }
+
+    /// Puts a client with room on the queue of free ones, once.
+    fn offer(&mut self, index: usize) {
+        if self.room(index) > 0
+            && let Some(client) = self.clients.get_mut(index)
+            && !std::mem::replace(&mut client.is_queued, true)
+        {
+            self.free.push_back(index);
+        }
+    }
+
+    fn take_free(&mut self) -> Option<usize> {
+        while let Some(index) = self.free.pop_front() {
+            if let Some(client) = self.clients.get_mut(index) {
+                client.is_queued = false;
+            }
+            if self.room(index) > 0 {
+                return Some(index);
+            }
+        }
+        None
+    }
+
+    /// Counts what was just decoded.
+    fn count_answers(&mut self, index: usize, now: Instant) {
+        let at = self.at(now);
+        let mut answers = std::mem::take(&mut self.lent.answers);
+        for (request, answer) in answers.drain(..) {
+            self.count(request, answer, at);
+        }
+        self.lent.answers = answers;
+        if let Some(client) = self.clients.get_mut(index) {
+            client.free_since = at;
+        }
+    }
+
+    fn count(&mut self, request: Request, answer: Answer, at: Duration) {
+        self.outstanding = self.outstanding.saturating_sub(1);
+        if let Answer::Bad(failure) = answer {
+            return self.fail(failure, Some(request), at);
+        }
+        self.alive_at = self.now;
+        self.progress.answered.fetch_add(1, Ordering::Relaxed);
+        if request.measured {
+            let since_measured = at.saturating_sub(self.plan.schedule.warmup);
+            let latency = at.saturating_sub(request.intended);
+            self.tally.recorder.answered(since_measured, latency, at.saturating_sub(request.sent));
+            self.tally.answered += 1;
+            self.tally.misses += u64::from(answer == Answer::Missing);
+        }
+    }
+
+    /// Counts a failure: of `request`, or of a connection that carried none.
+    fn fail(&mut self, failure: Failure, request: Option<Request>, at: Duration) {
+        self.progress.failed.fetch_add(1, Ordering::Relaxed);
+        let warmup = self.plan.schedule.warmup;
+        let counts = match request {
+            Some(request) => request.measured,
+            // A connection that cannot be made spoils the run whenever it happens.
+            None => self.stage != Stage::Running || at >= warmup,
+        };
+        if counts {
+            self.tally.failures.add(failure, 1);
+            self.tally.recorder.failed(at.saturating_sub(warmup));
+        }
+    }
+}

@@ -1,0 +1,355 @@
+//! The life of a connection: opened, worked on, closed, lost.
+
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use rustls::HandshakeKind;
+
+use super::{FAREWELL, Link, OPENING_AT_ONCE, PATROL, RETRY, Runner, Stage};
+use crate::connection::PeerId;
+use crate::load::client::{Client, Request, of_socket};
+use crate::load::dialect::Answer;
+use crate::load::outcome::Failure;
+use crate::load::plan::{Language, NewSession};
+use crate::load::tally::Handshakes;
+use crate::net::Net;
+use crate::tls::Session;
+
+/// What a look at a connection came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fate {
+    /// It goes on.
+    Alive,
+    /// It is over, as it should be.
+    Over,
+}
+
+impl<N: Net> Runner<N> {
+    /// Opens first connections that are due, and again those that have failed.
+    pub(super) fn open_due(&mut self) {
+        while self.next_to_open < self.clients.len() && self.connecting < OPENING_AT_ONCE {
+            if let Some(openings) = &mut self.openings {
+                if openings.next_due().is_some_and(|due| self.began + due > self.now) {
+                    break;
+                }
+                openings.next();
+            }
+            let index = self.next_to_open;
+            self.next_to_open += 1;
+            self.open(index, None);
+        }
+        while let Some(index) = self.retries.pop_due(self.now) {
+            if self.plan.language == Language::Silent {
+                self.offer(index);
+            } else if self.makes_requests() {
+                self.open(index, None);
+            }
+        }
+    }
+
+    fn makes_requests(&self) -> bool {
+        !matches!(self.stage, Stage::Draining { .. } | Stage::Done)
+    }
+
+    /// Begins a connection; `attempt` is the request that it is, where handshakes are measured.
+    pub(super) fn open(&mut self, index: usize, attempt: Option<Request>) {
+        match self.connect(index, attempt) {
+            Ok(link) => {
+                self.connecting += 1;
+                if let Some(client) = self.clients.get_mut(index) {
+                    client.link = Some(Box::new(link));
+                }
+            }
+            Err(failure) => self.lost(index, failure, attempt),
+        }
+    }
+
+    fn connect(&mut self, index: usize, attempt: Option<Request>) -> Result<Link<N::Socket>, Failure> {
+        let client = self.clients.get_mut(index).ok_or(Failure::Unreachable)?;
+        let NewSession { session, resumes, wants_ticket } = match &mut client.sessions {
+            Some(sessions) => sessions.next_session().map_err(|_| Failure::Handshake)?,
+            None => NewSession { session: Session::plain(), resumes: false, wants_ticket: false },
+        };
+        client.generation = client.generation.wrapping_add(1);
+        let token = PeerId { key: u32::try_from(index).unwrap_or(u32::MAX), generation: client.generation }.token();
+        let turn = index + client.generation as usize;
+        let from = turn.checked_rem(self.plan.sources.len()).and_then(|turn| self.plan.sources.get(turn)).copied();
+        let mut socket = self.net.connect(&self.plan.target, from).map_err(|error| of_socket(&error))?;
+        self.net.register(&mut socket, token).map_err(|error| of_socket(&error))?;
+        Ok(Link {
+            socket,
+            client: Client::new(session, self.plan.language.dialect()),
+            readable: false,
+            writable: false,
+            read_closed: false,
+            began: self.net.now().instant,
+            connected: None,
+            opened: None,
+            asked: None,
+            closing: None,
+            attempt,
+            given: 0,
+            resumes,
+            wants_ticket,
+        })
+    }
+
+    /// Looks at one connection: reads, counts, asks again, writes.
+    pub(super) fn work(&mut self, index: usize) {
+        let Some(mut link) = self.clients.get_mut(index).and_then(|client| client.link.take()) else { return };
+        match self.look(index, &mut link) {
+            Ok(Fate::Alive) => {
+                if let Some(client) = self.clients.get_mut(index) {
+                    client.link = Some(link);
+                }
+                if self.arrivals.is_none() {
+                    let at = self.at(self.now);
+                    self.refill(index, at);
+                } else {
+                    self.offer(index);
+                }
+            }
+            Ok(Fate::Over) => self.over(index, *link),
+            // Once both sides mean to part, it does not matter how; but for an alert, by which a server refuses the
+            // client's certificate after the client has finished its handshake.
+            Err(failure) if link.closing.is_some() && failure != Failure::Alert => self.over(index, *link),
+            Err(failure) => self.break_off(index, *link, failure),
+        }
+    }
+
+    fn look(&mut self, index: usize, link: &mut Link<N::Socket>) -> Result<Fate, Failure> {
+        if link.connected.is_none() && link.writable && !link.read_closed {
+            self.connected(index, link)?;
+        }
+        let mut ended = false;
+        if link.readable || link.read_closed {
+            link.readable = false;
+            let heard = link.client.receive(&mut link.socket, link.read_closed, &mut self.lent, &self.plan.phrases);
+            self.now = self.net.now().instant;
+            self.count_answers(index, self.now);
+            let heard = heard?;
+            self.tally.bytes_received += heard.bytes as u64;
+            if heard.bytes > 0
+                && let Some(asked) = link.asked.take()
+            {
+                Handshakes::record(&mut self.tally.handshakes.first_byte, self.now.saturating_duration_since(asked));
+            }
+            if heard.opened {
+                self.opened(index, link)?;
+            }
+            ended = heard.ended;
+        }
+        self.tally.bytes_sent += link.client.transmit(&mut link.socket, &mut self.lent)? as u64;
+        if ended {
+            return if link.closing.is_some() { Ok(Fate::Over) } else { Err(Failure::Closed) };
+        }
+        let is_done = self.plan.language == Language::Silent && link.opened.is_some() && !link.misses_ticket();
+        if (is_done && link.closing.is_none()) || link.is_spent(&self.plan) {
+            self.close(link)?;
+        }
+        Ok(Fate::Alive)
+    }
+
+    fn connected(&mut self, index: usize, link: &mut Link<N::Socket>) -> Result<(), Failure> {
+        let now = self.net.now().instant;
+        link.connected = Some(now);
+        if link.is_measured() {
+            Handshakes::record(&mut self.tally.handshakes.tcp, now.saturating_duration_since(link.began));
+        }
+        link.client.begin(&mut self.lent)?;
+        if link.client.session().is_tls() { Ok(()) } else { self.opened(index, link) }
+    }
+
+    /// The connection can carry requests.
+    fn opened(&mut self, index: usize, link: &mut Link<N::Socket>) -> Result<(), Failure> {
+        let now = self.net.now().instant;
+        self.now = now;
+        self.alive_at = now;
+        link.opened = Some(now);
+        self.connecting -= 1;
+        self.tally.connections += 1;
+        self.progress.open.fetch_add(1, Ordering::Relaxed);
+        self.settle(index);
+        if self.plan.language == Language::Silent {
+            link.asked = Some(now);
+        }
+        if let Some(sessions) = self.clients.get_mut(index).and_then(|client| client.sessions.as_mut()) {
+            sessions.opened(link.wants_ticket);
+        }
+        let since_connected = now.saturating_duration_since(link.connected.unwrap_or(now));
+        let Some(agreement) = link.client.session().agreement() else { return Ok(()) };
+        if link.is_measured() {
+            let made = &mut self.tally.handshakes;
+            Handshakes::record(&mut made.tls, since_connected);
+            match agreement.kind {
+                HandshakeKind::Full => made.full += 1,
+                HandshakeKind::Resumed => made.resumed += 1,
+                HandshakeKind::FullWithHelloRetryRequest => made.retried += 1,
+            }
+            made.agreed(agreement.group.and_then(|group| group.name().as_str()), agreement.suite.as_str());
+        }
+        if link.resumes && agreement.kind != HandshakeKind::Resumed { Err(Failure::NotResumed) } else { Ok(()) }
+    }
+
+    /// The first connection of a client is made or has failed.
+    fn settle(&mut self, index: usize) {
+        if let Some(client) = self.clients.get_mut(index)
+            && !std::mem::replace(&mut client.is_settled, true)
+        {
+            self.unsettled = self.unsettled.saturating_sub(1);
+        }
+    }
+
+    /// Says good-bye; the connection is over when the server has, too.
+    fn close(&mut self, link: &mut Link<N::Socket>) -> Result<(), Failure> {
+        link.closing = Some(self.now);
+        link.client.close(&mut self.lent)?;
+        self.tally.bytes_sent += link.client.transmit(&mut link.socket, &mut self.lent)? as u64;
+        // Fails only when the server is gone already, which the next read will tell.
+        let _ = self.net.shutdown_write(&link.socket);
+        Ok(())
+    }
+
+    /// A connection has ended as it should.
+    fn over(&mut self, index: usize, link: Link<N::Socket>) {
+        self.progress.open.fetch_sub(1, Ordering::Relaxed);
+        if let (Some(attempt), Some(opened)) = (link.attempt, link.opened) {
+            let at = self.at(opened);
+            self.count(attempt, Answer::Good, at);
+        }
+        drop(link);
+        if let Some(client) = self.clients.get_mut(index) {
+            client.free_since = self.now.saturating_duration_since(self.origin);
+        }
+        if self.plan.language == Language::Silent {
+            self.offer(index);
+        } else if self.makes_requests() {
+            self.open(index, None);
+        }
+    }
+
+    /// A connection has ended as it should not: what it carried has failed with it.
+    fn break_off(&mut self, index: usize, mut link: Link<N::Socket>, failure: Failure) {
+        match link.opened {
+            Some(_) => {
+                self.progress.open.fetch_sub(1, Ordering::Relaxed);
+            }
+            None => self.connecting -= 1,
+        }
+        let at = self.at(self.now);
+        let carried = link.client.abandon();
+        for request in &carried {
+            self.unanswered(*request, failure, at);
+        }
+        if carried.is_empty() || link.attempt.is_some() {
+            self.lost(index, failure, link.attempt);
+        } else {
+            self.retry(index);
+        }
+    }
+
+    /// A connection could not be made, or was lost with nothing in flight but `attempt`.
+    fn lost(&mut self, index: usize, failure: Failure, attempt: Option<Request>) {
+        let at = self.at(self.now);
+        match attempt {
+            Some(attempt) => self.unanswered(attempt, failure, at),
+            None => self.fail(failure, None, at),
+        }
+        self.retry(index);
+    }
+
+    fn retry(&mut self, index: usize) {
+        self.settle(index);
+        self.retries.insert(self.now + RETRY, index);
+    }
+
+    fn unanswered(&mut self, request: Request, failure: Failure, at: Duration) {
+        self.outstanding = self.outstanding.saturating_sub(1);
+        if request.measured {
+            self.tally.recorder.unanswered(at.saturating_sub(request.intended));
+        }
+        self.fail(failure, Some(request), at);
+    }
+
+    /// Writes the requests of this turn, one write a connection.
+    pub(super) fn transmit(&mut self) {
+        let mut touched = std::mem::take(&mut self.touched);
+        for index in touched.drain(..) {
+            let Some(mut link) = self.clients.get_mut(index).and_then(|client| client.link.take()) else { continue };
+            match link.client.transmit(&mut link.socket, &mut self.lent) {
+                Ok(count) => {
+                    self.tally.bytes_sent += count as u64;
+                    if let Some(client) = self.clients.get_mut(index) {
+                        client.link = Some(link);
+                    }
+                }
+                Err(failure) => self.break_off(index, *link, failure),
+            }
+        }
+        self.touched = touched;
+    }
+
+    /// Now and then, looks for connections that have waited too long.
+    pub(super) fn patrol(&mut self) {
+        if self.now < self.next_patrol {
+            return;
+        }
+        self.next_patrol = self.now + PATROL;
+        for index in 0..self.clients.len() {
+            let Some(link) = self
+                .clients
+                .get_mut(index)
+                .and_then(|client| client.link.take_if(|link| is_due(link, self.now, self.origin, self.plan.timeout)))
+            else {
+                continue;
+            };
+            self.overdue(index, link);
+        }
+    }
+
+    fn overdue(&mut self, index: usize, mut link: Box<Link<N::Socket>>) {
+        if link.closing.is_some() {
+            return self.over(index, *link);
+        }
+        if link.misses_ticket() && self.plan.language == Language::Silent && self.close(&mut link).is_ok() {
+            if let Some(client) = self.clients.get_mut(index) {
+                client.link = Some(link);
+            }
+            return;
+        }
+        let failure = if link.connected.is_none() { Failure::ConnectTimeout } else { Failure::Timeout };
+        self.break_off(index, *link, failure);
+    }
+
+    /// Ends everything: what is still in flight has waited in vain.
+    pub(super) fn finish(&mut self) {
+        self.stage = Stage::Done;
+        for index in 0..self.clients.len() {
+            let Some(mut link) = self.clients.get_mut(index).and_then(|client| client.link.take()) else { continue };
+            if link.attempt.is_some() && link.closing.is_some() {
+                self.over(index, *link);
+                continue;
+            }
+            let carried = link.client.abandon();
+            for request in carried.iter().chain(&link.attempt) {
+                let at = self.at(self.now);
+                self.unanswered(*request, Failure::Timeout, at);
+            }
+            if link.opened.is_some() && link.closing.is_none() {
+                // The run is over: whether the server hears the good-bye changes nothing any more.
+                let _ = self.close(&mut link);
+            }
+        }
+    }
+}
+
+/// Whether a connection has waited too long for what it waits for.
+fn is_due<K>(link: &Link<K>, now: Instant, origin: Instant, timeout: Duration) -> bool {
+    let since = |instant: Instant| now.saturating_duration_since(instant);
+    match (link.opened, link.closing) {
+        (None, _) => since(link.began) > timeout,
+        (Some(_), Some(closing)) => since(closing) > FAREWELL,
+        (Some(opened), None) if link.attempt.is_some() => since(opened) > FAREWELL,
+        _ => link.client.awaited().front().is_some_and(|oldest| since(origin + oldest.sent) > timeout),
+    }
+}

@@ -1,0 +1,84 @@
+//! Virtual clients and their connections.
+
+use std::time::{Duration, Instant};
+
+use crate::load::client::{Client, Request};
+use crate::load::plan::{Plan, Sessions};
+
+/// One of the clients that a run pretends to be.
+pub(super) struct Virtual<K> {
+    /// Its tickets; `None` without TLS.
+    pub(super) sessions: Option<Sessions>,
+    /// Its connection; boxed, so that a list of many idle clients can grow cheaply.
+    pub(super) link: Option<Box<Link<K>>>,
+    /// Distinguishes its connections in events.
+    pub(super) generation: u32,
+    /// Whether its first connection has been made or has failed.
+    pub(super) is_settled: bool,
+    /// Whether it stands in the queue of free clients.
+    pub(super) is_queued: bool,
+    /// Since when it could have taken a request.
+    pub(super) free_since: Duration,
+    /// Requests it was given.
+    pub(super) given: u64,
+}
+
+/// One connection.
+#[expect(clippy::struct_excessive_bools, reason = "three hints of readiness and two wishes, all independent")]
+pub(super) struct Link<K> {
+    pub(super) socket: K,
+    pub(super) client: Client,
+    pub(super) readable: bool,
+    pub(super) writable: bool,
+    pub(super) read_closed: bool,
+    /// When it was begun.
+    pub(super) began: Instant,
+    /// When the socket was connected.
+    pub(super) connected: Option<Instant>,
+    /// When requests could be sent: the handshake, if any, was done.
+    pub(super) opened: Option<Instant>,
+    /// When the first request was sent, until its first byte has come back.
+    pub(super) asked: Option<Instant>,
+    /// When its end was begun by this side.
+    pub(super) closing: Option<Instant>,
+    /// The request that the connection itself is, where handshakes are what is measured.
+    pub(super) attempt: Option<Request>,
+    /// Requests given to it.
+    pub(super) given: u64,
+    /// Whether the handshake must be a resumed one.
+    pub(super) resumes: bool,
+    /// Whether it stays until a ticket has come.
+    pub(super) wants_ticket: bool,
+}
+
+impl<K> Link<K> {
+    /// How many more requests it can take now.
+    pub(super) fn room(&self, plan: &Plan) -> usize {
+        if self.opened.is_none() || self.closing.is_some() || !self.client.keep_alive() {
+            return 0;
+        }
+        let left = plan.requests_per_connection.map_or(u64::MAX, |limit| limit.saturating_sub(self.given));
+        let room = plan.pipeline.saturating_sub(self.client.awaited().len());
+        room.min(usize::try_from(left).unwrap_or(usize::MAX))
+    }
+
+    /// Whether it has served its time and owes no reply.
+    pub(super) fn is_spent(&self, plan: &Plan) -> bool {
+        let used_up = plan.requests_per_connection.is_some_and(|limit| self.given >= limit);
+        let spent = used_up || !self.client.keep_alive();
+        self.opened.is_some() && self.closing.is_none() && spent && self.client.awaited().is_empty()
+    }
+
+    /// Whether its handshake counts: where handshakes are the requests, those of the warm-up do not.
+    pub(super) fn is_measured(&self) -> bool {
+        self.attempt.is_none_or(|attempt| attempt.measured)
+    }
+
+    /// Whether a ticket that is wanted has not come. TLS 1.2 sends its ticket within the handshake.
+    pub(super) fn misses_ticket(&self) -> bool {
+        let session = self.client.session();
+        let is_tls13 =
+            session.agreement().is_some_and(|agreement| agreement.version == rustls::ProtocolVersion::TLSv1_3);
+        self.wants_ticket && is_tls13 && session.tickets_received() == 0
+    }
+}

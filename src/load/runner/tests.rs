@@ -1,0 +1,205 @@
+//! Runs against this program's own server, over the loopback interface.
+
+mod stall;
+
+use rustls::pki_types::ServerName;
+
+use super::*;
+use crate::connection::{Exchange, PeerInfo, Service};
+use crate::limits::Limits;
+use crate::load::dialect::Phrases;
+use crate::load::plan::{Resume, TlsPlan};
+use crate::load::schedule::{Gaps, Pace};
+use crate::load::workload::{Distribution, Mix, Ratio, Sizes, Values};
+use crate::metrics::Disconnect;
+use crate::net::mio::MioNet;
+use crate::server::{ListenerConfig, Security, Server};
+use crate::services::Echo;
+use crate::timer::Now;
+use crate::tls::testing::{self, Clock, World};
+use crate::tls::{PolicyOptions, ServerPolicy};
+
+/// Echoes, but for every hundredth byte.
+struct Liar(usize);
+
+impl Service for Liar {
+    type Session = ();
+
+    fn open(&mut self, _peer: &PeerInfo, _now: Now) {}
+
+    fn serve(&mut self, _session: &mut (), input: &[u8], exchange: &mut Exchange<'_>) -> Result<usize, Disconnect> {
+        for byte in input {
+            self.0 += 1;
+            exchange.reply().push(if self.0.is_multiple_of(100) { byte ^ 1 } else { *byte });
+        }
+        Ok(input.len())
+    }
+}
+
+/// A clock on which a minute passes whenever it is looked at: every ticket is old.
+#[derive(Debug)]
+struct Hasty(std::sync::atomic::AtomicU64);
+
+impl rustls::time_provider::TimeProvider for Hasty {
+    fn current_time(&self) -> Option<rustls::pki_types::UnixTime> {
+        let now = self.0.fetch_add(60, Ordering::Relaxed);
+        Some(rustls::pki_types::UnixTime::since_unix_epoch(Duration::from_secs(now)))
+    }
+}
+
+fn plan(language: Language, connections: u64, schedule: Schedule) -> Plan {
+    let sizes = Sizes::Range(1, 3000);
+    Plan {
+        language,
+        target: std::net::SocketAddr::from(([127, 0, 0, 1], 0)).into(),
+        tls: None,
+        connections,
+        connect_over: Duration::ZERO,
+        hold: Duration::ZERO,
+        pipeline: 3,
+        requests_per_connection: None,
+        once: false,
+        schedule,
+        phrases: Phrases { values: Values::new(&sizes, 1), host: String::new() },
+        mix: Mix {
+            ratio: Ratio { writes: 1, reads: 1 },
+            keys: 1000,
+            distribution: Distribution::Uniform,
+            sizes,
+            seed: 1,
+        },
+        timeout: Duration::from_secs(10),
+        sources: vec![],
+    }
+}
+
+fn count(count: u64) -> Schedule {
+    Schedule { pace: Pace::Closed, ramp: Duration::ZERO, warmup: Duration::ZERO, end: End::Count(count) }
+}
+
+fn run(plan: Plan) -> Finding {
+    let net = MioNet::new().expect("poller");
+    Runner::new(net, Arc::new(plan), Arc::default(), Share::WHOLE).run().expect("run")
+}
+
+/// Runs `plan` against `service` on a port of its own.
+fn run_against<S: Service<Session = ()> + Send>(service: S, config: Option<ServerPolicy>, mut plan: Plan) -> Finding {
+    let listener = ListenerConfig {
+        address: ([127, 0, 0, 1], 0).into(),
+        security: config.map_or(Security::Plain, |policy| Security::Tls(Arc::new(policy))),
+        idle_timeout: None,
+        balancers: Arc::default(),
+    };
+    let net = MioNet::new().expect("poller");
+    let mut server = Server::new(net, service, vec![listener], Limits::default()).map_err(|(_, e)| e).expect("server");
+    plan.target = server.addresses().expect("addresses")[0].into();
+    let handle = server.handle();
+    std::thread::scope(|scope| {
+        scope.spawn(move || server.run().expect("served"));
+        let finding = run(plan);
+        handle.stop();
+        finding
+    })
+}
+
+fn with_tls(mut plan: Plan, resume: Resume) -> (ServerPolicy, Plan) {
+    let (world, clock) = (World::new(), Clock::at(testing::NOW));
+    let mut forgetful = rustls::ClientConfig::clone(&world.client_config(None, &clock));
+    forgetful.resumption = rustls::client::Resumption::disabled();
+    let server_name = ServerName::try_from("localhost").expect("name");
+    plan.tls = Some(TlsPlan { configs: vec![Arc::new(forgetful)], server_name, resume });
+    (ServerPolicy::new(world.options(&clock)).expect("policy"), plan)
+}
+
+#[test]
+fn a_closed_loop_makes_exactly_as_many_requests_as_asked_for() {
+    let (server, plan) = with_tls(plan(Language::Echo, 5, count(1001)), Resume::Full);
+    let found = run_against(Echo, Some(server), plan);
+    let tally = &found.tally;
+    assert_eq!((tally.sent, tally.answered, tally.failures.total()), (1001, 1001, 0));
+    assert_eq!((tally.handshakes.full, tally.handshakes.resumed, found.connections), (5, 0, (5, 5)));
+    assert_eq!(tally.handshakes.groups.keys().collect::<Vec<_>>(), ["X25519MLKEM768"]);
+    assert_eq!(tally.recorder.service().len(), 1001);
+    let made = &tally.handshakes;
+    assert_eq!((made.tcp.len(), made.tls.len(), made.first_byte.len()), (5, 5, 5));
+}
+
+#[test]
+fn an_open_loop_sends_what_is_due() {
+    let pace = Pace::Open { rate: 5000.0, gaps: Gaps::Poisson };
+    let warmup = Duration::from_millis(50);
+    let schedule = Schedule { pace, ramp: Duration::ZERO, warmup, end: End::Count(500) };
+    let tally = run_against(Echo, None, plan(Language::Echo, 4, schedule)).tally;
+    assert_eq!((tally.due, tally.sent, tally.answered, tally.failures.total()), (500, 500, 500, 0));
+}
+
+#[test]
+fn connections_are_replaced_after_their_share_of_requests() {
+    let plan = Plan { requests_per_connection: Some(10), ..plan(Language::Echo, 2, count(200)) };
+    let (server, plan) = with_tls(plan, Resume::Tickets);
+    let found = run_against(Echo, Some(server), plan);
+    assert_eq!((found.tally.answered, found.tally.failures.total()), (200, 0));
+    // The last ones may be opened in vain, just before the run ends.
+    assert!((20..=22).contains(&found.tally.connections), "{}", found.tally.connections);
+    assert_eq!(found.tally.handshakes.full, 2);
+}
+
+#[test]
+fn wrong_bytes_are_noticed() {
+    let tally = run_against(Liar(0), None, plan(Language::Echo, 2, count(100))).tally;
+    let reasons: Vec<_> = tally.failures.nonzero().map(|(failure, _)| failure).collect();
+    assert_eq!(reasons, [Failure::WrongBytes]);
+    assert_eq!(tally.answered + tally.failures.total(), 100);
+}
+
+#[test]
+fn handshakes_resume_with_tickets_but_the_first_of_each_client() {
+    let (server, plan) = with_tls(plan(Language::Silent, 3, count(30)), Resume::Tickets);
+    let tally = run_against(Echo, Some(server), plan).tally;
+    assert_eq!((tally.answered, tally.failures.total()), (30, 0));
+    assert_eq!((tally.handshakes.full, tally.handshakes.resumed), (3, 27));
+}
+
+#[test]
+fn a_mix_of_handshakes_is_half_resumed() {
+    let (server, plan) = with_tls(plan(Language::Silent, 1, count(21)), Resume::Mix);
+    let tally = run_against(Echo, Some(server), plan).tally;
+    assert_eq!(tally.failures.total(), 0);
+    assert_eq!((tally.handshakes.full, tally.handshakes.resumed), (11, 10));
+}
+
+#[test]
+fn a_server_that_does_not_resume_is_found_out() {
+    let (world, clock_of_client) = (World::new(), Clock::at(testing::NOW));
+    let (_, mut plan) = with_tls(plan(Language::Silent, 1, count(2)), Resume::Tickets);
+    let config = world.client_config(Some(&world.client), &clock_of_client);
+    plan.tls.as_mut().expect("TLS").configs = vec![config];
+    let clock = Arc::new(Hasty(testing::NOW.into()));
+    let forgetful = PolicyOptions { reauthenticate_after: Duration::ZERO, clock, ..world.mutual(&clock_of_client) };
+    let policy = ServerPolicy::new(forgetful).expect("policy");
+    let tally = run_against(Echo, Some(policy), plan).tally;
+    assert_eq!(tally.failures.nonzero().collect::<Vec<_>>(), [(Failure::NotResumed, 1)]);
+}
+
+#[test]
+fn idle_connections_answer_once_each() {
+    let hold = Duration::from_millis(20);
+    let found = run_against(Echo, None, Plan { once: true, hold, ..plan(Language::Echo, 20, count(20)) });
+    assert_eq!((found.tally.answered, found.connections), (20, (20, 20)));
+}
+
+#[test]
+fn nobody_at_home_ends_the_run_at_once() {
+    let port = std::net::TcpListener::bind("127.0.0.1:0").expect("bound").local_addr().expect("address");
+    let found = run(Plan { target: port.into(), ..plan(Language::Echo, 3, count(10)) });
+    assert_eq!(found.tally.failures.nonzero().collect::<Vec<_>>(), [(Failure::Refused, 3)]);
+    assert_eq!(found.connections, (3, 0));
+}
+
+#[test]
+fn a_certificate_that_is_not_trusted_is_named_as_the_reason() {
+    let (_, plan) = with_tls(plan(Language::Echo, 1, count(10)), Resume::Full);
+    let (stranger, _) = with_tls(self::plan(Language::Echo, 1, count(10)), Resume::Full);
+    let tally = run_against(Echo, Some(stranger), plan).tally;
+    assert_eq!(tally.failures.nonzero().collect::<Vec<_>>(), [(Failure::Certificate, 1)]);
+}

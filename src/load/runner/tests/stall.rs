@@ -1,0 +1,159 @@
+//! A server that stands still for a second, in virtual time: what the loop then reports is what arithmetic predicts.
+
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::io::{self, Read, Write};
+use std::net::{IpAddr, SocketAddr};
+use std::rc::Rc;
+
+use super::super::*;
+use crate::load::schedule::{Gaps, Pace};
+use crate::net::{AcceptError, Address, Wake};
+use crate::timer::Now;
+
+/// What the server needs for a request.
+const SERVICE: Duration = Duration::from_micros(100);
+
+/// One plain connection to an echo server, and the time.
+struct World {
+    start: Instant,
+    clock: Duration,
+    stall: std::ops::Range<Duration>,
+    /// Until when the server has work.
+    busy_until: Duration,
+    replies: VecDeque<(Duration, Vec<u8>)>,
+    token: usize,
+    /// Whether it is to be reported that the socket is connected.
+    is_news: bool,
+}
+
+/// Both the net and its only socket.
+#[derive(Clone)]
+struct Shared(Rc<RefCell<World>>);
+
+impl Read for Shared {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let mut world = self.0.borrow_mut();
+        if world.replies.front().is_none_or(|(at, _)| *at > world.clock) {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        let (_, reply) = world.replies.pop_front().expect("just seen");
+        buffer[..reply.len()].copy_from_slice(&reply);
+        Ok(reply.len())
+    }
+}
+
+impl Write for Shared {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let mut world = self.0.borrow_mut();
+        let mut begin = world.busy_until.max(world.clock);
+        if world.stall.contains(&begin) {
+            begin = world.stall.end;
+        }
+        world.busy_until = begin + SERVICE;
+        let at = world.busy_until;
+        world.replies.push_back((at, bytes.to_vec()));
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Net for Shared {
+    type Listener = ();
+    type Socket = Self;
+
+    fn listen(&mut self, _address: SocketAddr, _token: usize) -> io::Result<()> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    fn local_address(&self, (): &()) -> io::Result<SocketAddr> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    fn local_address_of(&self, _socket: &Self) -> io::Result<SocketAddr> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    fn accept(&mut self, (): &()) -> Result<(Self, SocketAddr), AcceptError> {
+        Err(AcceptError::Empty)
+    }
+
+    fn connect(&mut self, _address: &Address, _from: Option<IpAddr>) -> io::Result<Self> {
+        Ok(self.clone())
+    }
+
+    fn register(&mut self, _socket: &mut Self, token: usize) -> io::Result<()> {
+        let mut world = self.0.borrow_mut();
+        world.token = token;
+        world.is_news = true;
+        Ok(())
+    }
+
+    fn shutdown_write(&mut self, _socket: &Self) -> io::Result<()> {
+        Ok(())
+    }
+
+    /// Time passes here alone: up to the next reply, or for `timeout`, or for the moment that looking takes.
+    fn poll(&mut self, events: &mut Vec<Event>, timeout: Option<Duration>) -> io::Result<()> {
+        let mut world = self.0.borrow_mut();
+        let world = &mut *world;
+        let event = Event { token: world.token, readable: false, writable: true, read_closed: false };
+        if std::mem::take(&mut world.is_news) {
+            events.push(event);
+            return Ok(());
+        }
+        let end = world.clock + timeout.unwrap_or_default().max(Duration::from_micros(25));
+        match world.replies.front() {
+            Some((at, _)) if *at <= end => {
+                world.clock = world.clock.max(*at);
+                events.push(Event { readable: true, ..event });
+            }
+            _ => world.clock = end,
+        }
+        Ok(())
+    }
+
+    fn now(&self) -> Now {
+        let world = self.0.borrow();
+        Now { instant: world.start + world.clock, unix_ms: 0 }
+    }
+
+    fn waker(&self) -> Wake {
+        Arc::new(|| {})
+    }
+}
+
+#[test]
+#[expect(clippy::disallowed_methods, reason = "virtual time needs some instant to count from")]
+fn a_stall_shows_in_the_corrected_percentiles_and_hides_from_service_time() {
+    let seconds = Duration::from_secs;
+    let world = World {
+        start: Instant::now(),
+        clock: Duration::ZERO,
+        stall: seconds(5)..seconds(6),
+        busy_until: Duration::ZERO,
+        replies: VecDeque::new(),
+        token: 0,
+        is_news: false,
+    };
+    let pace = Pace::Open { rate: 1000.0, gaps: Gaps::Constant };
+    let schedule = Schedule { pace, ramp: Duration::ZERO, warmup: Duration::ZERO, end: End::After(seconds(10)) };
+    let plan = Plan { pipeline: 1, ..super::plan(Language::Echo, 1, schedule) };
+    let net = Shared(Rc::new(RefCell::new(world)));
+    let found = Runner::new(net, Arc::new(plan), Arc::default(), Share::WHOLE).run().expect("run");
+    assert_eq!((found.tally.due, found.tally.answered, found.tally.failures.total()), (10_000, 10_000, 0));
+
+    // The k-th request due in the stall is sent when its forerunner is answered, k * 0.1 ms after the stall's end, and
+    // so 1 s - k * 0.9 ms late. The last percentile of 10,000 requests is the 100 latest: it begins at 0.91 s.
+    let latency = found.tally.recorder.latency();
+    assert!(latency.value_at_quantile(0.99).abs_diff(910_000) < 2_000, "{}", latency.value_at_quantile(0.99));
+    assert!(latency.max().abs_diff(1_000_100) < 2_000, "{}", latency.max());
+    // Of the requests, only the one that was in flight saw the stall: nothing else measured from the send does.
+    let service = found.tally.recorder.service();
+    assert!(service.value_at_quantile(0.999) < 110, "{}", service.value_at_quantile(0.999));
+    // A thousand requests were late by the server's fault, and none by the client's.
+    assert!(found.behind && !found.late && found.busy < 0.5, "{found:?}");
+}

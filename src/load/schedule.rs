@@ -1,0 +1,282 @@
+//! When load is due: a schedule is a value, and its arrivals are an iterator of intended times.
+
+#![expect(clippy::cast_precision_loss, reason = "counts and rates stay far below 2^53")]
+
+use std::time::Duration;
+
+use super::random::Random;
+
+/// When things (requests, or new connections) are due and when the run is over. All times count from the run's start.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Schedule {
+    /// What makes the next one due.
+    pub pace: Pace,
+    /// The rate of an open loop rises linearly from zero over this time.
+    pub ramp: Duration,
+    /// What is due earlier than this is done but not measured.
+    pub warmup: Duration,
+    /// When the measured part ends.
+    pub end: End,
+}
+
+/// What makes the next request due.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Pace {
+    /// The end of an earlier one: a fixed number is in flight, and a slow server is asked less.
+    Closed,
+    /// The clock, whatever the server does.
+    Open {
+        /// Arrivals a second once the ramp is over; more than zero.
+        rate: f64,
+        /// The gaps between them.
+        gaps: Gaps,
+    },
+}
+
+/// The gaps between arrivals of an open loop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Gaps {
+    /// All the same.
+    Constant,
+    /// Exponentially distributed, as from many independent clients.
+    Poisson,
+}
+
+/// The end of the measured part.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// This long after the warm-up.
+    After(Duration),
+    /// When this many have been due after the warm-up.
+    Count(u64),
+}
+
+/// One of several equal parts that a schedule is split into, one a thread.
+#[derive(Clone, Copy, Debug)]
+pub struct Share {
+    /// From 0 to `of - 1`.
+    pub index: u32,
+    /// How many parts there are.
+    pub of: u32,
+}
+
+impl Share {
+    /// The undivided schedule.
+    pub const WHOLE: Self = Self { index: 0, of: 1 };
+
+    /// This share of `total` things; the shares add up to `total`.
+    #[must_use]
+    pub fn part(self, total: u64) -> u64 {
+        let of = u64::from(self.of.max(1));
+        total / of + u64::from(u64::from(self.index) < total % of)
+    }
+}
+
+impl Schedule {
+    /// Everything at once, without a clock: how `count` connections are opened when no ramp is asked for.
+    #[must_use]
+    pub fn spread(count: u64, over: Duration) -> Self {
+        let pace = if over.is_zero() {
+            Pace::Closed
+        } else {
+            Pace::Open { rate: count as f64 / over.as_secs_f64(), gaps: Gaps::Constant }
+        };
+        Self { pace, ramp: Duration::ZERO, warmup: Duration::ZERO, end: End::Count(count) }
+    }
+
+    /// Whether something intended at `at` counts.
+    #[must_use]
+    pub fn measures(&self, at: Duration) -> bool {
+        at >= self.warmup && self.over_at().is_none_or(|end| at < end)
+    }
+
+    /// When the measured part ends, if time ends it.
+    #[must_use]
+    pub fn over_at(&self) -> Option<Duration> {
+        match self.end {
+            End::After(duration) => Some(self.warmup + duration),
+            End::Count(_) => None,
+        }
+    }
+
+    /// The intended times of `share`, in order. A closed loop has none: there, the end of one request is the beginning
+    /// of the next.
+    #[must_use]
+    pub fn arrivals(&self, share: Share, seed: u64) -> Option<Arrivals> {
+        let Pace::Open { rate, gaps } = self.pace else { return None };
+        let of = f64::from(share.of.max(1));
+        let remaining = match self.end {
+            End::After(_) => u64::MAX,
+            End::Count(count) => share.part(count),
+        };
+        let mut arrivals = Arrivals {
+            schedule: *self,
+            rate,
+            gaps,
+            stride: of,
+            due: f64::from(share.index),
+            remaining,
+            random: Random::new(seed, u64::from(share.index)),
+        };
+        if gaps == Gaps::Poisson {
+            arrivals.due = of * arrivals.random.exponential();
+        }
+        Some(arrivals)
+    }
+
+    /// When the expected number of arrivals since the start reaches `count`: the inverse of the integral of the rate.
+    fn time_of(&self, count: f64, rate: f64) -> f64 {
+        let ramp = self.ramp.as_secs_f64();
+        let during_ramp = rate * ramp / 2.0;
+        if count < during_ramp { (2.0 * count * ramp / rate).sqrt() } else { ramp + (count - during_ramp) / rate }
+    }
+}
+
+/// The intended times of an open loop, each a duration since the run's start.
+///
+/// Arrivals are the integers (or, for Poisson, the sums of exponential gaps) on the axis of the expected count, mapped
+/// back to time. That makes ramps exact for both kinds of gaps. The iterator is also the backlog: what is due and not
+/// yet sent has simply not been taken from it.
+#[derive(Clone, Debug)]
+pub struct Arrivals {
+    schedule: Schedule,
+    rate: f64,
+    gaps: Gaps,
+    /// The step on the axis of the expected count of all shares together.
+    stride: f64,
+    due: f64,
+    remaining: u64,
+    random: Random,
+}
+
+impl Arrivals {
+    /// When the next one is due; `None` when there are no more.
+    #[must_use]
+    pub fn next_due(&self) -> Option<Duration> {
+        let at = Duration::try_from_secs_f64(self.schedule.time_of(self.due, self.rate)).ok()?;
+        let over = self.remaining == 0 || self.schedule.over_at().is_some_and(|end| at >= end);
+        (!over).then_some(at)
+    }
+}
+
+impl Iterator for Arrivals {
+    type Item = Duration;
+
+    fn next(&mut self) -> Option<Duration> {
+        let at = self.next_due()?;
+        self.due += match self.gaps {
+            Gaps::Constant => self.stride,
+            Gaps::Poisson => self.stride * self.random.exponential(),
+        };
+        if at >= self.schedule.warmup {
+            self.remaining -= 1;
+        }
+        Some(at)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::load::histogram::Recorder;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn open(rate: f64, gaps: Gaps, end: End) -> Schedule {
+        Schedule { pace: Pace::Open { rate, gaps }, ramp: Duration::ZERO, warmup: Duration::ZERO, end }
+    }
+
+    #[test]
+    fn constant_arrivals_are_evenly_spaced_and_the_shares_interleave() {
+        let schedule = open(1000.0, Gaps::Constant, End::After(SECOND));
+        let times: Vec<_> = schedule.arrivals(Share::WHOLE, 1).expect("open").collect();
+        assert_eq!(times.len(), 1000);
+        assert_eq!((times[0], times[250]), (Duration::ZERO, Duration::from_millis(250)));
+
+        let mut shared: Vec<_> =
+            (0..3).flat_map(|index| schedule.arrivals(Share { index, of: 3 }, 1).expect("open")).collect();
+        shared.sort();
+        assert_eq!(shared, times);
+    }
+
+    #[test]
+    fn poisson_arrivals_have_the_mean_and_the_variance_of_a_poisson_process() {
+        let schedule = open(100.0, Gaps::Poisson, End::After(Duration::from_secs(1000)));
+        let mut counts = vec![0f64; 1000];
+        for at in schedule.arrivals(Share::WHOLE, 42).expect("open") {
+            counts[usize::try_from(at.as_secs()).expect("small")] += 1.0;
+        }
+        let mean = counts.iter().sum::<f64>() / 1000.0;
+        let variance = counts.iter().map(|count| (count - mean).powi(2)).sum::<f64>() / 999.0;
+        // Four standard errors: sqrt(100 / 1000) for the mean, 100 * sqrt(2 / 999) for the variance.
+        assert!((mean - 100.0).abs() < 1.3, "mean {mean}");
+        assert!((variance - 100.0).abs() < 18.0, "variance {variance}");
+    }
+
+    #[test]
+    fn the_shares_of_a_poisson_process_add_up_to_its_rate() {
+        let schedule = open(1000.0, Gaps::Poisson, End::After(Duration::from_secs(100)));
+        let count: usize =
+            (0..4).map(|index| schedule.arrivals(Share { index, of: 4 }, 9).expect("open").count()).sum();
+        // Four standard deviations of a Poisson variable of mean 100,000.
+        assert!(count.abs_diff(100_000) < 1265, "{count}");
+    }
+
+    #[test]
+    fn a_ramp_sends_half_as_much_while_it_lasts() {
+        let ramp = Duration::from_secs(10);
+        let schedule = Schedule { ramp, ..open(100.0, Gaps::Constant, End::After(2 * ramp)) };
+        let times: Vec<_> = schedule.arrivals(Share::WHOLE, 1).expect("open").collect();
+        let early = times.iter().filter(|at| **at < ramp).count();
+        assert_eq!((early, times.len()), (500, 1500));
+        assert!(times.is_sorted());
+        assert_eq!(times.iter().filter(|at| **at < ramp / 2).count(), 125);
+    }
+
+    #[test]
+    fn a_count_is_of_measured_arrivals_and_divides_without_rest() {
+        let schedule = Schedule { warmup: SECOND, ..open(10.0, Gaps::Constant, End::Count(25)) };
+        let times: Vec<_> = schedule.arrivals(Share::WHOLE, 1).expect("open").collect();
+        assert_eq!(times.iter().filter(|at| schedule.measures(**at)).count(), 25);
+        assert_eq!(times.len(), 35);
+        let parts: Vec<_> = (0..4).map(|index| Share { index, of: 4 }.part(25)).collect();
+        assert_eq!(parts, [7, 6, 6, 6]);
+    }
+
+    #[test]
+    fn connections_spread_over_a_ramp_or_not_at_all() {
+        let spread = Schedule::spread(50, Duration::from_secs(5));
+        let times: Vec<_> = spread.arrivals(Share::WHOLE, 1).expect("open").collect();
+        assert_eq!((times.len(), times[49]), (50, Duration::from_millis(4900)));
+        assert!(Schedule::spread(50, Duration::ZERO).arrivals(Share::WHOLE, 1).is_none());
+    }
+
+    /// A first-in first-out server that needs 100 us a request and stands still from 5 s to 6 s.
+    fn against_a_stalling_server(schedule: &Schedule) -> Recorder {
+        let stall = Duration::from_secs(5)..Duration::from_secs(6);
+        let mut recorder = Recorder::new();
+        let mut free = Duration::ZERO;
+        for intended in schedule.arrivals(Share::WHOLE, 1).expect("open") {
+            let mut begin = free.max(intended);
+            if stall.contains(&begin) {
+                begin = stall.end;
+            }
+            free = begin + Duration::from_micros(100);
+            recorder.answered(free, free.saturating_sub(intended), free.saturating_sub(begin));
+        }
+        recorder
+    }
+
+    #[test]
+    fn a_stall_of_one_second_shows_in_the_corrected_percentiles_as_arithmetic_predicts() {
+        let schedule = open(1000.0, Gaps::Constant, End::After(10 * SECOND));
+        let recorder = against_a_stalling_server(&schedule);
+        // The k-th request due in the stall (one every 1 ms) is answered k * 0.1 ms after the stall's end, so it is
+        // 1 s - k * 0.9 ms late. The last percentile of 10,000 requests is the 100 latest ones: it begins at 0.91 s.
+        let p99 = recorder.latency().value_at_quantile(0.99);
+        assert!(p99.abs_diff(910_000) < 2_000, "{p99}");
+        assert!(recorder.latency().max().abs_diff(1_000_100) < 1_000);
+        // Measured from the send alone, the stall would be invisible.
+        assert_eq!(recorder.service().value_at_quantile(0.999), 100);
+    }
+}

@@ -1,0 +1,290 @@
+//! What is asked: which operation, on which key, with which bytes. All of it follows from a seed.
+
+#![expect(clippy::cast_precision_loss, reason = "key numbers and sizes stay far below 2^53")]
+
+mod values;
+mod zipf;
+
+use std::fmt;
+use std::str::FromStr;
+
+pub use values::Values;
+
+use super::random::Random;
+use zipf::Zipf;
+
+/// One operation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Operation {
+    /// Set the key's value, or read it and verify it.
+    pub kind: Kind,
+    /// The number of the key, below [`Mix::keys`].
+    pub key: u64,
+}
+
+/// What is done with a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Get, and compare with what the seed says.
+    Read,
+    /// Set.
+    Write,
+}
+
+/// The composition of the load.
+#[derive(Clone, Debug)]
+pub struct Mix {
+    /// Writes to reads.
+    pub ratio: Ratio,
+    /// How many keys there are; at least one.
+    pub keys: u64,
+    /// How often each key is chosen.
+    pub distribution: Distribution,
+    /// How long values are.
+    pub sizes: Sizes,
+    /// Everything random follows from it.
+    pub seed: u64,
+}
+
+/// Writes to reads, `1:10` in text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ratio {
+    /// Parts that write.
+    pub writes: u32,
+    /// Parts that read.
+    pub reads: u32,
+}
+
+/// How often each key is chosen.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Distribution {
+    /// All equally often.
+    Uniform,
+    /// The k-th most popular key in proportion to 1/k^s; key 0 is the most popular.
+    Zipf {
+        /// The exponent, more than zero.
+        exponent: f64,
+    },
+    /// One after the other, over and over.
+    Sequential,
+    /// The first part of the keys gets its own part of the operations; within both parts all are equally likely.
+    HotSet {
+        /// Part of the keys, 0 to 1.
+        keys: f64,
+        /// Part of the operations, 0 to 1.
+        operations: f64,
+    },
+}
+
+/// How long values are, in bytes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Sizes {
+    /// All the same.
+    Fixed(usize),
+    /// Uniform between the two, both included.
+    Range(usize, usize),
+    /// Each size with its weight; not empty, and the weights are more than zero.
+    Weighted(Vec<(usize, u32)>),
+}
+
+/// The longest value a workload may use.
+pub const LONGEST_VALUE: usize = 64 << 20;
+
+/// Text that names no ratio, distribution or size.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error("expected {0}")]
+pub struct Unreadable(&'static str);
+
+impl FromStr for Ratio {
+    type Err = Unreadable;
+
+    fn from_str(text: &str) -> Result<Self, Unreadable> {
+        const EXPECTED: Unreadable = Unreadable("WRITES:READS, not both zero, such as 1:10");
+        let (writes, reads) = text.split_once(':').ok_or(EXPECTED)?;
+        let parts = (writes.parse(), reads.parse());
+        match parts {
+            (Ok(writes), Ok(reads)) if (writes, reads) != (0, 0) => Ok(Self { writes, reads }),
+            _ => Err(EXPECTED),
+        }
+    }
+}
+
+impl FromStr for Distribution {
+    type Err = Unreadable;
+
+    fn from_str(text: &str) -> Result<Self, Unreadable> {
+        const EXPECTED: Unreadable =
+            Unreadable("uniform, sequential, zipf:EXPONENT or hot:KEYS%:OPERATIONS%, such as zipf:0.99 or hot:10%:90%");
+        let percent = |text: &str| {
+            let number: f64 = text.strip_suffix('%')?.parse().ok()?;
+            (0.0..=100.0).contains(&number).then_some(number / 100.0)
+        };
+        match (text, text.split_once(':')) {
+            ("uniform", _) => Ok(Self::Uniform),
+            ("sequential", _) => Ok(Self::Sequential),
+            (_, Some(("zipf", exponent))) => match exponent.parse() {
+                Ok(exponent) if exponent > 0.0 && exponent <= 10.0 => Ok(Self::Zipf { exponent }),
+                _ => Err(EXPECTED),
+            },
+            (_, Some(("hot", parts))) => {
+                let (keys, operations) = parts.split_once(':').ok_or(EXPECTED)?;
+                let (keys, operations) = percent(keys).zip(percent(operations)).ok_or(EXPECTED)?;
+                Ok(Self::HotSet { keys, operations })
+            }
+            _ => Err(EXPECTED),
+        }
+    }
+}
+
+impl FromStr for Sizes {
+    type Err = Unreadable;
+
+    fn from_str(text: &str) -> Result<Self, Unreadable> {
+        const EXPECTED: Unreadable = Unreadable("bytes up to 64 MiB: SIZE, LOW-HIGH or SIZE:WEIGHT,SIZE:WEIGHT...");
+        let size = |text: &str| text.parse().ok().filter(|size| *size <= LONGEST_VALUE).ok_or(EXPECTED);
+        if let Some((low, high)) = text.split_once('-') {
+            let (low, high) = (size(low)?, size(high)?);
+            return if low <= high { Ok(Self::Range(low, high)) } else { Err(EXPECTED) };
+        }
+        if !text.contains(':') {
+            return size(text).map(Self::Fixed);
+        }
+        let weighted = text.split(',').map(|item| {
+            let (bytes, weight) = item.split_once(':').ok_or(EXPECTED)?;
+            let weight = weight.parse().ok().filter(|weight| *weight > 0).ok_or(EXPECTED)?;
+            Ok((size(bytes)?, weight))
+        });
+        weighted.collect::<Result<_, _>>().map(Self::Weighted)
+    }
+}
+
+impl fmt::Display for Distribution {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Uniform => f.write_str("uniform"),
+            Self::Sequential => f.write_str("sequential"),
+            Self::Zipf { exponent } => write!(f, "zipf:{exponent}"),
+            Self::HotSet { keys, operations } => write!(f, "hot:{}%:{}%", keys * 100.0, operations * 100.0),
+        }
+    }
+}
+
+impl fmt::Display for Sizes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Fixed(size) => size.fmt(f),
+            Self::Range(low, high) => write!(f, "{low}-{high}"),
+            Self::Weighted(items) => {
+                let items: Vec<_> = items.iter().map(|(size, weight)| format!("{size}:{weight}")).collect();
+                f.write_str(&items.join(","))
+            }
+        }
+    }
+}
+
+impl Sizes {
+    /// The shortest value.
+    #[must_use]
+    pub fn shortest(&self) -> usize {
+        match self {
+            Self::Fixed(size) | Self::Range(size, _) => *size,
+            Self::Weighted(items) => items.iter().map(|(size, _)| *size).min().unwrap_or(0),
+        }
+    }
+
+    /// The longest value.
+    #[must_use]
+    pub fn longest(&self) -> usize {
+        match self {
+            Self::Fixed(size) | Self::Range(_, size) => *size,
+            Self::Weighted(items) => items.iter().map(|(size, _)| *size).max().unwrap_or(0),
+        }
+    }
+
+    /// The size that 64 random bits choose.
+    fn choose(&self, bits: u64) -> usize {
+        let below = |bound: u64| ((u128::from(bits) * u128::from(bound)) >> 64) as u64;
+        match self {
+            Self::Fixed(size) => *size,
+            Self::Range(low, high) => low + usize::try_from(below((high - low) as u64 + 1)).unwrap_or(0),
+            Self::Weighted(items) => {
+                let total = items.iter().map(|(_, weight)| u64::from(*weight)).sum();
+                let mut left = below(total);
+                for (size, weight) in items {
+                    match left.checked_sub(u64::from(*weight)) {
+                        Some(rest) => left = rest,
+                        None => return *size,
+                    }
+                }
+                0
+            }
+        }
+    }
+}
+
+/// The operations of one thread, without end.
+#[derive(Clone, Debug)]
+pub struct Workload {
+    ratio: Ratio,
+    keys: u64,
+    chooser: Chooser,
+    random: Random,
+}
+
+#[derive(Clone, Debug)]
+enum Chooser {
+    Uniform,
+    Zipf(Zipf),
+    Sequential { next: u64, step: u64 },
+    HotSet { hot: u64, operations: f64 },
+}
+
+impl Workload {
+    /// The operations of thread `index` of `of`: unrelated to the others', but for sequential keys, which interleave.
+    #[must_use]
+    pub fn new(mix: &Mix, index: u32, of: u32) -> Self {
+        let keys = mix.keys.max(1);
+        let chooser = match mix.distribution {
+            Distribution::Uniform => Chooser::Uniform,
+            Distribution::Zipf { exponent } => Chooser::Zipf(Zipf::new(keys, exponent)),
+            Distribution::Sequential => Chooser::Sequential { next: u64::from(index), step: u64::from(of.max(1)) },
+            Distribution::HotSet { keys: part, operations } => Chooser::HotSet { hot: part_of(keys, part), operations },
+        };
+        Self { ratio: mix.ratio, keys, chooser, random: Random::new(mix.seed, u64::from(index)) }
+    }
+
+    /// The next operation.
+    pub fn next_operation(&mut self) -> Operation {
+        let Ratio { writes, reads } = self.ratio;
+        let write = self.random.below(u64::from(writes) + u64::from(reads)) < u64::from(writes);
+        Operation { kind: if write { Kind::Write } else { Kind::Read }, key: self.next_key() }
+    }
+
+    fn next_key(&mut self) -> u64 {
+        match &mut self.chooser {
+            Chooser::Uniform => self.random.below(self.keys),
+            Chooser::Zipf(zipf) => zipf.sample(&mut self.random),
+            Chooser::Sequential { next, step } => {
+                let key = *next % self.keys;
+                *next = next.wrapping_add(*step);
+                key
+            }
+            Chooser::HotSet { hot, operations } => {
+                let cold = self.keys - *hot;
+                if cold == 0 || (*hot > 0 && self.random.unit() < *operations) {
+                    self.random.below(*hot)
+                } else {
+                    *hot + self.random.below(cold)
+                }
+            }
+        }
+    }
+}
+
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a part between 0 and 1 of a count")]
+fn part_of(keys: u64, part: f64) -> u64 {
+    ((keys as f64 * part).round() as u64).min(keys)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,127 @@
+//! The loop on a simulated network, one promise at a time. All of them together are the simulation in `tests/`.
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::SocketAddr;
+
+use super::*;
+use crate::net::sim::{Fault, Faults, Network, SimNet, SimSocket};
+use crate::services::Echo;
+
+struct Site {
+    network: Network,
+    net: SimNet,
+    server: Server<SimNet, Echo>,
+    address: SocketAddr,
+}
+
+impl Site {
+    fn new(faults: Faults, limits: Limits) -> Self {
+        let network = Network::new(1, faults);
+        let net = network.host();
+        let address = ([10, 0, 0, 2], 0).into();
+        let listener = ListenerConfig { address, security: Security::Plain, idle_timeout: None, balancers: [].into() };
+        let server = Server::new(net.clone(), Echo, vec![listener], limits).map_err(|(_, error)| error);
+        let server = server.expect("a free port");
+        let address = server.addresses().expect("bound")[0];
+        Self { network, net, server, address }
+    }
+
+    fn connect(&mut self) -> SimSocket {
+        let socket = self.net.connect(&self.address.into(), None).expect("begun");
+        pass(&self.network);
+        socket
+    }
+
+    /// Turns until the loop would sleep with nothing under way.
+    fn settle(&mut self) -> Status {
+        loop {
+            match self.server.turn() {
+                Ok(Status::Running) => {}
+                Ok(Status::Stopped) => return Status::Stopped,
+                Err(error) => assert_eq!(error.kind(), ErrorKind::WouldBlock),
+            }
+            pass(&self.network);
+            if !self.net.is_awake() {
+                return Status::Running;
+            }
+        }
+    }
+}
+
+/// Lets everything arrive that is under way.
+fn pass(network: &Network) {
+    while let Some(next) = network.next_happening() {
+        network.advance_to(next);
+    }
+}
+
+/// All that has come, and whether it is the end.
+fn drain(socket: &mut SimSocket) -> (Vec<u8>, bool) {
+    let mut received = Vec::new();
+    let result = socket.read_to_end(&mut received);
+    (received, result.is_ok())
+}
+
+#[test]
+fn a_stop_serves_all_that_has_arrived() {
+    let mut faults = Faults::none();
+    // The loop hears of one client at a time: of most of them it knows nothing when it begins to stop.
+    faults.events_per_poll = 1;
+    let mut site = Site::new(faults, Limits::default());
+    let mut clients: Vec<_> = (0..5).map(|_| site.connect()).collect();
+    site.settle();
+    for client in &mut clients {
+        // More than is read in one turn.
+        client.write_all(&vec![7; 150_000]).expect("room");
+    }
+    pass(&site.network);
+    site.server.handle().stop();
+    site.settle();
+    for client in &mut clients {
+        let (received, ended) = drain(client);
+        assert_eq!((received.len(), ended), (150_000, true));
+    }
+    clients.clear();
+    pass(&site.network);
+    assert_eq!(site.settle(), Status::Stopped);
+    assert_eq!(site.server.residue().connections, 0);
+}
+
+#[test]
+fn accepting_resumes_by_itself_when_descriptors_had_run_out() {
+    let mut faults = Faults::none();
+    faults.set(Fault::AcceptExhausted, 1.0);
+    let mut site = Site::new(faults, Limits::default());
+    let _client = site.connect();
+    site.settle();
+    assert_eq!((site.server.connections(), site.server.metrics().accept_pauses), (0, 1));
+    site.network.calm();
+    site.settle();
+    assert_eq!(site.server.connections(), 0, "no event tells that a descriptor is free");
+    let resumes = site.net.wakes_at().expect("a timer does");
+    site.network.advance_to(resumes);
+    site.settle();
+    assert_eq!(site.server.connections(), 1);
+}
+
+#[test]
+fn a_full_server_says_so_as_long_as_it_can() {
+    let limits = Limits { connections: 1, refusals: 1, ..Limits::default() };
+    let mut site = Site::new(Faults::none(), limits);
+    let [mut served, mut told, mut dropped] = [(); 3].map(|()| site.connect());
+    served.write_all(b"hello").expect("room");
+    site.settle();
+    assert_eq!(drain(&mut served), (b"hello".to_vec(), false));
+    assert_eq!(drain(&mut told), (b"connection refused: refused\n".to_vec(), true));
+    assert_eq!(drain(&mut dropped), (Vec::new(), true));
+    assert_eq!(site.server.metrics().refused, 2);
+    drop((told, dropped));
+    site.settle();
+    let mut next = site.connect();
+    site.settle();
+    assert!(drain(&mut next).0.starts_with(b"connection refused"), "the first one is still there");
+    drop((served, next));
+    pass(&site.network);
+    site.settle();
+    assert_eq!(site.server.residue().connections, 0);
+}

@@ -1,0 +1,120 @@
+//! The load harness against real servers: what it writes, and how it exits.
+
+mod common;
+
+use std::path::Path;
+use std::process::Output;
+
+use common::{Server, latchkey};
+use serde_json::Value;
+
+/// Runs `latchkey load` in the server's folder.
+fn load(server: &Server, arguments: &[&str]) -> Output {
+    latchkey().arg("load").args(arguments).current_dir(server.dir.path()).output().expect("latchkey runs")
+}
+
+/// Runs a load with the CA of `server`, and reads its JSON report.
+fn report(server: &Server, protocol: &str, arguments: &[&str]) -> (Option<i32>, Value) {
+    let target = server.address(protocol).replace("127.0.0.1", "localhost");
+    // The machine may be busy with other tests, and then this client is the bottleneck: not what is tested here.
+    let usual = ["--ca", "certs/ca.pem", "--warmup", "0s", "--allow", "client-bound", "--json", "-"];
+    let (command, arguments) = arguments.split_first().expect("a subcommand");
+    let output = load(server, &[&[*command, &target], &usual[..], arguments].concat());
+    let report = serde_json::from_slice(&output.stdout);
+    (output.status.code(), report.expect("a report"))
+}
+
+fn size_of(path: &Path) -> u64 {
+    std::fs::metadata(path).expect("written").len()
+}
+
+#[test]
+fn echo_is_verified_and_every_output_is_written() {
+    let server = Server::start(&[]);
+    let target = server.address("echo").replace("127.0.0.1", "localhost");
+    let arguments = "--ca certs/ca.pem --warmup 0s --requests 500 --connections 5 --threads 2 --value-size 1-5000 \
+                     --allow client-bound --json a.json --csv a.csv --hdr a.hdr --report a.html";
+    let output = load(&server, &[&["echo", &target], &arguments.split_whitespace().collect::<Vec<_>>()[..]].concat());
+    let table = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert_eq!(output.status.code(), Some(0), "{table}{}", String::from_utf8_lossy(&output.stderr));
+    assert!(table.contains("500 answered") && table.ends_with("pass\n"), "{table}");
+    let dir = server.dir.path();
+    for name in ["a.json", "a.csv", "a.hdr", "a.html"] {
+        assert!(size_of(&dir.join(name)) > 100, "{name}");
+    }
+    let merged = load(&server, &["merge", "a.hdr", "a.hdr", "--hdr", "sum.hdr"]);
+    assert!(String::from_utf8_lossy(&merged.stdout).starts_with("1000 answered, from 2 files"));
+    let compared = load(&server, &["compare", "a.json", "a.json", "--", "a.json", "a.json", "--report", "c.html"]);
+    assert_eq!(compared.status.code(), Some(2), "what follows -- is a file");
+    let compared = load(&server, &["compare", "--report", "c.html", "a.json", "a.json", "--", "a.json", "a.json"]);
+    let table = String::from_utf8_lossy(&compared.stdout).into_owned();
+    assert!(table.contains("The samples are whole runs") && table.contains("no difference shown"), "{table}");
+    assert!(size_of(&dir.join("c.html")) > size_of(&dir.join("sum.hdr")));
+}
+
+#[test]
+fn key_value_protocols_are_verified() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let server = Server::start_in(dir, &["--resp", "127.0.0.1:0", "--xmlrpc", "127.0.0.1:0"]);
+    let arguments = ["--requests", "400", "--connections", "4", "--ratio", "1:1", "--keys", "20"];
+    for command in ["resp", "xmlrpc"] {
+        let (code, report) = report(&server, command, &[&[command], &arguments[..]].concat());
+        assert_eq!((code, &report["verdict"], &report["requests"]), (Some(0), &"pass".into(), &400.into()), "{report}");
+        let misses = report["misses"].as_u64().expect("a number");
+        assert!(misses < 200, "nearly all of 20 keys are soon written, but {misses} reads of about 200 found nothing");
+    }
+}
+
+#[test]
+fn handshakes_are_counted_by_kind() {
+    let server = Server::start(&[]);
+    let arguments = ["handshake", "--requests", "20", "--connections", "4", "--resume", "tickets"];
+    let (code, report) = report(&server, "echo", &arguments);
+    assert_eq!(code, Some(0), "{report}");
+    let made = &report["handshakes"];
+    assert_eq!((&made["full"], &made["resumed"], &made["hrr"]), (&4.into(), &16.into(), &0.into()));
+    assert_eq!(made["groups"]["X25519MLKEM768"], 20);
+    let (_, classical) = self::report(&server, "echo", &["handshake", "--requests", "5", "--pq", "off"]);
+    assert_eq!(classical["handshakes"]["groups"]["X25519"], 5, "{classical}");
+}
+
+#[test]
+fn idle_connections_are_weighed() {
+    let server = Server::start(&[]);
+    let pid = server.pid().to_string();
+    let (code, report) =
+        report_without_warmup(&server, &["--connections", "200", "--duration", "600ms", "--pid", pid.as_str()]);
+    assert_eq!(code, Some(0), "{report}");
+    assert_eq!((&report["idle"]["open"], &report["idle"]["alive"]), (&200.into(), &200.into()));
+    assert!(report["idle"]["server_rss_per_connection_bytes"].is_f64(), "{report}");
+}
+
+/// As [`report`], for `idle`, which has no warm-up.
+fn report_without_warmup(server: &Server, arguments: &[&str]) -> (Option<i32>, Value) {
+    let target = server.address("echo").replace("127.0.0.1", "localhost");
+    let output = load(server, &[&["idle", &target, "--ca", "certs/ca.pem", "--json", "-"], arguments].concat());
+    (output.status.code(), serde_json::from_slice(&output.stdout).expect("JSON"))
+}
+
+#[test]
+fn exit_codes_tell_what_went_wrong() {
+    let server = Server::start(&[]);
+    let few = ["echo", "--requests", "20", "--connections", "2"];
+    let (code, missed) = report(&server, "echo", &[&few[..], &["--slo", "p99<1us", "--slo", "errors<1%"]].concat());
+    assert_eq!((code, &missed["verdict"]), (Some(4), &"slo_missed".into()));
+    assert_eq!((&missed["slo"][0]["met"], &missed["slo"][1]["met"]), (&false.into(), &true.into()));
+
+    let (code, refused) = report(&server, "echo", &["resp", "--requests", "20", "--connections", "2"]);
+    assert_eq!((code, &refused["verdict"]), (Some(3), &"not_as_asked".into()), "an echo is no reply");
+
+    let address = server.address("echo");
+    let distrusted = load(&server, &["echo", &address, "--ca", "certs/client.pem", "--requests", "1", "--json", "-"]);
+    let distrusted: Value = serde_json::from_slice(&distrusted.stdout).expect("JSON");
+    assert_eq!(distrusted["errors"]["certificate"], 50, "one for each connection");
+
+    let usage = |arguments: &[&str]| load(&server, &[&["echo", &address], arguments].concat()).status.code();
+    assert_eq!(usage(&["--rate", "0"]), Some(2));
+    assert_eq!(usage(&["--slo", "p99<soon"]), Some(2));
+    assert_eq!(usage(&["--plain", "--insecure"]), Some(2));
+    assert_eq!(usage(&["--connections", "9999999", "--insecure"]), Some(2));
+}
