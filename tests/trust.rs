@@ -3,11 +3,17 @@
 mod common;
 
 use std::fs::Permissions;
+use std::net::TcpStream;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
+use std::sync::Arc;
 
-use common::{Server, certs, fail, latchkey, python, succeed};
+use common::{Server, certs, fail, latchkey, python, run, succeed};
+use latchkey::tls::ServerTrust;
+use rustls::crypto::aws_lc_rs::{self, kx_group};
+use rustls::crypto::{CryptoProvider, SupportedKxGroup};
+use rustls::{ClientConfig, ClientConnection, NamedGroup};
 
 /// A folder with a CA, two servers' certificates and two clients'.
 fn folder() -> tempfile::TempDir {
@@ -64,6 +70,54 @@ fn the_post_quantum_group_can_be_required_and_switched_off() {
         let text = certs(server.dir.path(), &format!("check {} --ca certs/ca.pem", server.address("echo")));
         assert!(text.contains(seen), "{flag}: {text}");
     }
+}
+
+/// The group that a client agrees on with the server which knows `groups`, in this order.
+fn agreed_group(server: &Server, groups: &[&'static dyn SupportedKxGroup]) -> NamedGroup {
+    let provider = CryptoProvider { kx_groups: groups.to_vec(), ..aws_lc_rs::default_provider() };
+    let config = ClientConfig::builder_with_provider(Arc::new(provider.clone()))
+        .with_safe_default_protocol_versions()
+        .expect("versions")
+        .dangerous()
+        .with_custom_certificate_verifier(ServerTrust::insecure(&provider))
+        .with_no_client_auth();
+    let mut client =
+        ClientConnection::new(Arc::new(config), "localhost".try_into().expect("a name")).expect("a client");
+    let mut socket = TcpStream::connect(server.address("echo")).expect("connected");
+    while client.is_handshaking() {
+        client.complete_io(&mut socket).expect("a handshake");
+    }
+    client.negotiated_key_exchange_group().expect("a group").name()
+}
+
+#[test]
+fn two_peers_that_know_the_post_quantum_group_never_agree_on_a_classical_one() {
+    let server = start(folder(), "");
+    for groups in [
+        [kx_group::X25519, kx_group::X25519MLKEM768],
+        [kx_group::X25519MLKEM768, kx_group::X25519],
+        [kx_group::SECP256R1, kx_group::X25519MLKEM768],
+    ] {
+        assert_eq!(agreed_group(&server, &groups), NamedGroup::X25519MLKEM768, "{groups:?}");
+    }
+    assert_eq!(agreed_group(&server, &[kx_group::X25519]), NamedGroup::X25519);
+}
+
+#[test]
+fn curl_calls_with_a_certificate_and_not_without() {
+    let server = start(folder(), "--xmlrpc 127.0.0.1:0 --client-ca certs/ca.pem");
+    let url = format!("https://localhost:{}/RPC2", server.port("xmlrpc"));
+    let call = "<methodCall><methodName>system.listMethods</methodName><params/></methodCall>";
+    let curl = |identity: &[&str]| {
+        let mut command = Command::new("curl");
+        command.args(["--silent", "--show-error", "--cacert", "certs/ca.pem", "--data", call, &url]).args(identity);
+        run(command.arg("--header").arg("Content-Type: text/xml").current_dir(server.dir.path()))
+    };
+    let with = curl(&["--cert", "certs/alice.pem", "--key", "certs/alice-key.pem"]);
+    assert!(String::from_utf8_lossy(&with.stdout).contains("<string>keys</string>"), "{with:?}");
+    let without = curl(&[]);
+    assert!(!without.status.success() && without.stdout.is_empty(), "{without:?}");
+    server.logged("reason=\"certificate\"");
 }
 
 #[test]

@@ -390,3 +390,28 @@ fn what_could_not_be_enforced_is_refused_at_start() {
     refused(&["--listen", "127.0.0.1:0", "--accept-proxy-from", "everybody"], "--accept-proxy-from");
     refused(&["--listen", "127.0.0.1:0", "--max-output", "0"], "--max-output");
 }
+
+#[test]
+fn whoever_loses_its_rule_is_cut_off_from_the_server() {
+    let (to, serving) = once(|mut socket| {
+        socket.write_all(b"welcome").expect("write");
+        socket.read_to_end(&mut Vec::new())
+    });
+    let known = identities();
+    let [cert, key, ca, client, client_key] =
+        ["server.pem", "server-key.pem", "ca.pem", "client.pem", "client-key.pem"].map(|name| known.certificate(name));
+    let rules = known.dir.path().join("rules.toml");
+    std::fs::write(&rules, "[[rule]]\ncn = 'client'\ngrant = ['connect']").expect("rules");
+    let path = rules.display().to_string();
+    let server = wrap(&to.to_string(), &["--cert", &cert, "--key", &key, "--client-ca", &ca, "--authorize", &path]);
+    let mut command = latchkey();
+    command.args(["connect", &server.address("wrap"), "--ca", &ca, "--cert", &client, "--key", &client_key]);
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().expect("start");
+    let mut heard = [0; 7];
+    child.stdout.take().expect("stdout").read_exact(&mut heard).expect("a welcome");
+    std::fs::write(&rules, "[[rule]]\ncn = 'client'\ngrant = ['read']").expect("rules");
+    server.logged("reason=\"revoked\"");
+    drop(child.stdin.take());
+    let _ = child.wait();
+    let _ = serving.join().expect("the server's side has ended too");
+}

@@ -31,8 +31,16 @@ pub enum Denial {
     #[error("{0}")]
     Untrusted(#[from] Refusal),
     /// No rule names this identity.
-    #[error("no rule matches {0}")]
+    #[error("no rule lets in {0}")]
     NoRule(String),
+}
+
+impl Denial {
+    /// No rule lets in a client of this identity.
+    #[must_use]
+    pub fn no_rule(identity: Option<&Identity>) -> Self {
+        Self::NoRule(identity.map_or_else(|| "a client without a certificate".to_owned(), ToString::to_string))
+    }
 }
 
 impl Security {
@@ -100,9 +108,7 @@ impl Gate {
         }
         let Some(rules) = &self.rules else { return Ok(Access::Everything) };
         let grant = identity.as_ref().and_then(|identity| rules.grant(identity));
-        let name =
-            || identity.as_ref().map_or_else(|| "a client without a certificate".to_owned(), ToString::to_string);
-        grant.map(|grant| Access::Granted(Arc::new(grant))).ok_or_else(|| Denial::NoRule(name()))
+        grant.map(|grant| Access::Granted(Arc::new(grant))).ok_or_else(|| Denial::no_rule(identity.as_deref()))
     }
 
     fn describe(&self) -> String {
@@ -112,5 +118,58 @@ impl Gate {
             Some(1) => format!("{policy}, 1 rule"),
             Some(count) => format!("{policy}, {count} rules"),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::access::Class;
+    use crate::tls::testing::{Clock, NOW, World, leaf, shake, source};
+    use crate::tls::{Certificate, PolicyOptions};
+
+    fn policy(options: PolicyOptions) -> Arc<ServerPolicy> {
+        Arc::new(ServerPolicy::new(options).expect("a policy"))
+    }
+
+    #[test]
+    fn a_handshake_that_began_under_another_policy_is_judged_by_the_present_one() {
+        let (world, clock) = (World::new(), Clock::at(NOW));
+        let before = policy(world.mutual(&clock));
+        let done = shake(&world.client_config(Some(&world.client), &clock), &before).expect("in");
+        let chain = done.server.peer_certificates().expect("it was shown");
+        let serial = Certificate::from_der(&leaf(&world.client)).expect("readable").serial;
+        let list = world.authority.revocation_list(&[(serial, NOW)], 30, NOW).expect("a list");
+        let after = policy(PolicyOptions { crl: vec![source("crl.pem", &list)], ..world.mutual(&clock) });
+
+        let gate = Gate::new(Arc::clone(&after), None);
+        assert_eq!(gate.admit(chain, Some(&before), &mut None), Err(Denial::Untrusted(Refusal::Revoked)));
+        assert_eq!(gate.admit(chain, None, &mut None), Err(Denial::Untrusted(Refusal::Revoked)));
+        assert_eq!(Gate::new(before.clone(), None).admit(chain, None, &mut None), Ok(Access::Everything));
+        // What the handshake itself has just decided is not decided twice.
+        assert_eq!(gate.admit(chain, Some(&after), &mut None), Ok(Access::Everything));
+        assert_eq!(gate.admit(&[], Some(&before), &mut None), Err(Denial::Untrusted(Refusal::NoCertificate)));
+    }
+
+    #[test]
+    fn who_vouches_for_a_client_is_what_the_present_policy_says() {
+        let (world, clock) = (World::new(), Clock::at(NOW));
+        let pin = source("alice.pem", &world.client.certificate);
+        let pinned = policy(PolicyOptions { client_pin: vec![pin], ..world.options(&clock) });
+        let issued = policy(world.mutual(&clock));
+        let done = shake(&world.client_config(Some(&world.client), &clock), &issued).expect("in");
+        let chain = done.server.peer_certificates();
+        let witness = done.witness.expect("a certificate was asked for");
+        let mut identity = witness.identify(chain).expect("readable").map(Arc::new);
+
+        let text = "[[rule]]\nanchor = 'alice'\ngrant = ['read']";
+        let trust = pinned.client_trust().expect("a pin");
+        let rules = Rules::parse(&source("rules.toml", text), trust.anchors()).expect("a rule");
+        let gate = Gate::new(Arc::clone(&pinned), Some(Arc::new(rules)));
+        assert!(gate.describe().ends_with(", 1 rule"), "{}", gate.describe());
+        let access = gate.admit(chain.unwrap_or_default(), Some(&issued), &mut identity).expect("the pin's rule");
+        assert!(access.allows(Class::Read, "get", Some(b"k")) && !access.allows(Class::Write, "set", Some(b"k")));
+        let nobody = gate.admit(chain.unwrap_or_default(), Some(&pinned), &mut None).expect_err("no identity");
+        assert_eq!(nobody.to_string(), "no rule lets in a client without a certificate");
     }
 }

@@ -70,6 +70,16 @@ struct Written {
 }
 
 impl Rules {
+    /// What the rules in `text` grant to somebody whose common name is alice.
+    #[cfg(test)]
+    pub(crate) fn granted_to_alice(text: &str) -> super::Access {
+        let rules = Self::parse(&Source { name: String::new(), bytes: text.into() }, &[]).expect("rules");
+        let (dns, uris, emails) = Default::default();
+        let alice =
+            Identity { common_name: Some("alice".into()), dns, uris, emails, fingerprint: [0; 32], anchor: None };
+        super::Access::Granted(Arc::new(rules.grant(&alice).expect("a rule for alice")))
+    }
+
     /// Reads a file of rules for a listener that trusts `anchors`.
     ///
     /// # Errors

@@ -28,7 +28,8 @@ use crate::store::{Eviction, StoreOptions};
 /// With no listener named, all protocols are served on this machine's loopback address, on the ports shown below.
 /// ADDR is host:port for TLS or plain://host:port without; port 0 picks a free one. For every listener one line goes to
 /// stdout: `listening PROTOCOL tls://HOST:PORT`. Everything else goes to stderr. SIGTERM and SIGINT stop the server
-/// after what was received has been answered.
+/// after what was received has been answered. The files that TLS flags name are reloaded, all or none, at SIGHUP and when
+/// they change.
 #[derive(Debug, Args)]
 pub(super) struct ServeArgs {
     /// Echo every byte [repeatable; default: 127.0.0.1:20000]

@@ -29,7 +29,8 @@ const LOOKUP_PAUSE: Duration = Duration::from_secs(1);
 /// Clients speak TLS to --listen; what they say goes on to --to in the clear, and the answers come back. With
 /// --originate it is the other way round: clients speak in the clear, the server is spoken to over verified TLS. One
 /// line goes to stdout: `listening wrap tls://HOST:PORT`. Everything else goes to stderr. SIGTERM and SIGINT stop
-/// accepting; open connections get --drain-timeout to finish.
+/// accepting; open connections get --drain-timeout to finish. But for --originate, the files that TLS flags name are
+/// reloaded, all or none, at SIGHUP and when they change.
 #[derive(Debug, Args)]
 pub(super) struct WrapArgs {
     /// Where clients connect, host:port; port 0 picks a free one
@@ -197,24 +198,25 @@ pub(super) fn run(args: &WrapArgs) -> Result<ExitCode, Failure> {
     let net = MioNet::new()?;
     let recipe = args.recipe()?;
     let prepared = recipe.as_ref().map(Recipe::prepare).transpose()?;
-    let tls = prepared.as_ref().and_then(|prepared| prepared.security.first());
-    let security = tls.cloned().unwrap_or(Security::Plain);
-    let config = ListenerConfig {
-        address: args.listen.resolve("--listen")?,
+    // One listener, so one way of protecting it.
+    let security = prepared.as_ref().map_or_else(|| vec![Security::Plain], |prepared| prepared.security.clone());
+    let address = args.listen.resolve("--listen")?;
+    args.check_exposure(address)?;
+    let configs = security.iter().map(|security| ListenerConfig {
+        address,
         security: security.clone(),
         idle_timeout: args.limits.idle_timeout.0,
         balancers: args.proxy.accept_proxy_from.clone().into(),
-    };
-    args.check_exposure(config.address)?;
+    });
     let service = Splice::new(args.to.target()?, args.upstream_security()?, args.proxy.proxy_protocol);
-    let mut server = Server::new(net, service, vec![config], args.limits.limits()?)
+    let mut server = Server::new(net, service, configs.collect(), args.limits.limits()?)
         .map_err(|(_, error)| Failure::usage("--listen", format!("cannot listen on {}: {error}", args.listen)))?;
     signals::stop_on_signal(server.handle())?;
     if let (Some(recipe), Some(prepared)) = (recipe, prepared) {
         reload::keep_current(recipe, prepared, server.handle())?;
     }
-    for address in server.addresses()? {
-        announce(&security, address)?;
+    for (security, address) in security.iter().zip(server.addresses()?) {
+        announce(security, address)?;
     }
     server.run()?;
     drop(logging);

@@ -251,7 +251,7 @@ impl<S: Service> Connection<S> {
             Ok(identity) => self.framing.info.identity = identity.map(Arc::new),
             Err(error) => return self.refuse(Disconnect::Certificate, error.to_string(), turn),
         }
-        match self.admit(turn.security) {
+        match self.admit(turn) {
             Ok(()) => {}
             Err(Denial::Untrusted(refusal)) => return self.refuse(Disconnect::Certificate, refusal.to_string(), turn),
             Err(denial @ Denial::NoRule(_)) => return self.refuse(Disconnect::Denied, denial.to_string(), turn),

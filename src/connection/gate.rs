@@ -12,9 +12,9 @@ use crate::tls::ServerPolicy;
 
 impl<S: Service> Connection<S> {
     /// Decides under the policy that holds now, which may not be the one that the handshake began under.
-    pub(super) fn admit(&mut self, security: &[Security]) -> Result<(), Denial> {
+    pub(super) fn admit(&mut self, turn: &Turn<'_, S>) -> Result<(), Denial> {
         let begun = self.session.begun_under();
-        self.decide(begun.as_ref(), security)
+        self.decide(begun.as_ref(), turn)
     }
 
     /// The listener's policy has changed: decides again on a peer that is being served, and says good-bye to one that
@@ -23,22 +23,22 @@ impl<S: Service> Connection<S> {
         if self.phase != Phase::Open {
             return;
         }
-        if let Err(denial) = self.decide(None, turn.security) {
+        if let Err(denial) = self.decide(None, turn) {
             self.refuse(Disconnect::Revoked, denial.to_string(), turn);
             self.drain_if_ended(turn.now.instant);
         }
     }
 
-    fn decide(&mut self, begun: Option<&Arc<ServerPolicy>>, security: &[Security]) -> Result<(), Denial> {
+    fn decide(&mut self, begun: Option<&Arc<ServerPolicy>>, turn: &Turn<'_, S>) -> Result<(), Denial> {
         let info = &mut self.framing.info;
         if info.is_dialed() {
             // It passed no gate: the server at its other end was judged as a client judges.
             return Ok(());
         }
-        info.access = match security.get(info.listener) {
+        info.access = match turn.security.get(info.listener) {
             Some(Security::Tls(gate)) => gate.admit(self.session.peer_certificates(), begun, &mut info.identity)?,
             Some(Security::Plain) | None => Access::Everything,
         };
-        Ok(())
+        if turn.service.admits(info) { Ok(()) } else { Err(Denial::no_rule(info.identity.as_deref())) }
     }
 }

@@ -72,6 +72,13 @@ pub trait Service {
     /// What the framing of one connection remembers between calls.
     type Session;
 
+    /// Whether a client that its listener lets in can do anything here, by what [`PeerInfo::access`] allows. Asked before
+    /// [`open`](Self::open), and again when that changes.
+    fn admits(&self, peer: &PeerInfo) -> bool {
+        let _ = peer;
+        true
+    }
+
     /// A connection is ready to be served: its handshake, if any, is done.
     fn open(&mut self, peer: &PeerInfo, now: Now) -> Self::Session;
 

@@ -74,7 +74,9 @@ impl<N: Net, S: Service> Server<N, S> {
                 now: self.now,
             };
             peer.connection.reconsider(&mut turn);
-            touch(peer, &mut self.touched);
+            if peer.connection.reason().is_some() {
+                touch(peer, &mut self.touched);
+            }
         }
         self.apply_effects();
     }

@@ -67,6 +67,10 @@ impl Splice {
 impl Service for Splice {
     type Session = Untried;
 
+    fn admits(&self, client: &PeerInfo) -> bool {
+        client.access.allows(Class::Server, Self::CONNECT, None)
+    }
+
     fn open(&mut self, peer: &PeerInfo, _now: Now) -> Untried {
         let addresses = if peer.is_dialed() { Vec::new() } else { self.target.addresses() };
         Untried(addresses.into())
@@ -76,12 +80,7 @@ impl Service for Splice {
         if exchange.peer.is_dialed() {
             return;
         }
-        let refusal = if exchange.peer.access.allows(Class::Server, Self::CONNECT, None) {
-            self.dial(untried, exchange)
-        } else {
-            Some(Disconnect::Denied)
-        };
-        if let Some(reason) = refusal {
+        if let Some(reason) = self.dial(untried, exchange) {
             exchange.disconnect(exchange.peer.id, reason);
         }
     }

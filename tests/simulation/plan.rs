@@ -28,6 +28,8 @@ pub(crate) struct Plan {
     pub(crate) idle_timeout: Duration,
     /// When the server is asked to stop.
     pub(crate) drain_at: Option<Duration>,
+    /// When the server is given another policy, which asks no more and no less than the first.
+    pub(crate) reload_at: Option<Duration>,
     /// Some clients find the server full.
     pub(crate) crowded: bool,
     /// Bytes of the largest request, and of the largest reply.
@@ -54,6 +56,8 @@ impl Plan {
             echo,
             idle_timeout: Duration::from_secs(random.one_of([20, 60])),
             drain_at: drain_at(random),
+            // Nothing is drawn for it, so that a seed stands for what it stood for without.
+            reload_at: seed.is_multiple_of(4).then(|| Duration::from_millis(seed * 37 % 5_000)),
             crowded,
             // Echo takes and gives what there is room for.
             largest: if echo { 0 } else { scale.bytes + 100 },
@@ -104,6 +108,7 @@ impl TimeProvider for Noon {
 /// A server's policy and a client that trusts it. Ed25519, for its signatures have one length only.
 struct Trust {
     server: Arc<ServerPolicy>,
+    renewed: Arc<ServerPolicy>,
     client: ClientConfig,
     old_client: ClientConfig,
 }
@@ -131,11 +136,21 @@ fn make_trust() -> Result<Trust, Box<dyn std::error::Error>> {
             .with_no_client_auth();
         Ok::<_, rustls::Error>(client)
     };
-    Ok(Trust { server: Arc::new(ServerPolicy::new(options)?), client: client(&TLS13)?, old_client: client(&TLS12)? })
+    Ok(Trust {
+        server: Arc::new(ServerPolicy::new(options.clone())?),
+        renewed: Arc::new(ServerPolicy::new(options)?),
+        client: client(&TLS13)?,
+        old_client: client(&TLS12)?,
+    })
 }
 
 pub(crate) fn security(tls: bool) -> Result<Security, String> {
     Ok(if tls { Security::tls(Arc::clone(&trust()?.server)) } else { Security::Plain })
+}
+
+/// What replaces it.
+pub(crate) fn renewed_security(tls: bool) -> Result<Security, String> {
+    Ok(if tls { Security::tls(Arc::clone(&trust()?.renewed)) } else { Security::Plain })
 }
 
 /// One client in four speaks TLS 1.2.

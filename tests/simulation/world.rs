@@ -71,6 +71,7 @@ struct World {
     begun: Instant,
     calm_since: Option<Instant>,
     stop_sent: Option<Instant>,
+    reloaded: bool,
     stopped: bool,
     busy: u32,
     report: Report,
@@ -127,6 +128,7 @@ impl World {
             begun,
             calm_since: None,
             stop_sent: None,
+            reloaded: false,
             stopped: false,
             busy: 0,
             report,
@@ -160,6 +162,10 @@ impl World {
             for client in &mut self.clients {
                 client.script.drip = None;
             }
+        }
+        if !self.reloaded && !self.stopped && self.plan.reload_at.is_some_and(|at| age >= at) {
+            self.reloaded = true;
+            self.server.handle().reload(vec![plan::renewed_security(self.plan.tls)?]);
         }
         if self.stop_sent.is_none() && self.plan.drain_at.is_some_and(|at| age >= at) {
             self.stop_sent = Some(now);
@@ -253,7 +259,9 @@ impl World {
         let books = self.books.borrow();
         let worker = books.outside.iter().map(|pending| pending.due);
         let stop = self.plan.drain_at.filter(|_| self.stop_sent.is_none()).map(|at| self.begun + at);
-        let mut others = clients.chain(worker).chain(server).chain(self.network.next_happening()).chain(stop);
+        let reload = self.plan.reload_at.filter(|_| !self.reloaded && !self.stopped).map(|at| self.begun + at);
+        let mut others =
+            clients.chain(worker).chain(server).chain(self.network.next_happening()).chain(stop).chain(reload);
         let next = others.by_ref().min()?;
         Some(if self.calm_since.is_some() { next } else { next.min(self.begun + CALM) })
     }
@@ -273,6 +281,9 @@ impl World {
         }
         if !stopped {
             return Err("asked to stop, the server has not".into());
+        }
+        if self.reloaded && self.server.metrics().reloads != 1 {
+            return Err("it was not reloaded".into());
         }
         let (open, ends) = (self.books.borrow().open, self.network.open_ends());
         if open > 0 || ends > 0 {

@@ -86,7 +86,7 @@ fn run(plan: Plan) -> Finding {
 fn run_against<S: Service<Session = ()> + Send>(service: S, config: Option<ServerPolicy>, mut plan: Plan) -> Finding {
     let listener = ListenerConfig {
         address: ([127, 0, 0, 1], 0).into(),
-        security: config.map_or(Security::Plain, |policy| Security::Tls(Arc::new(policy))),
+        security: config.map_or(Security::Plain, |policy| Security::tls(Arc::new(policy))),
         idle_timeout: None,
         balancers: Arc::default(),
     };

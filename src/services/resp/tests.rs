@@ -1,6 +1,7 @@
 //! The service on its own: what the comparison with a real server does not reach.
 
 use super::*;
+use crate::access::{Access, Rules};
 use crate::connection::testing::TestPeer;
 use crate::protocol::resp::Reply;
 use crate::store::{Expiry, Kind, StoreOptions};
@@ -320,4 +321,38 @@ fn full_memory_refuses_writes_and_lets_reads_go_on() {
     bench.store = Store::new(StoreOptions { max_memory: Some(1), ..StoreOptions::default() });
     let oom = "-OOM command not allowed when used memory > 'maxmemory'.\r\n";
     assert_eq!(bench.ask(&mut client, "set k vv\nget k"), format!("{oom}$-1\r\n"));
+}
+
+#[test]
+fn what_rules_deny_is_counted_and_changes_nothing() {
+    let (mut bench, mut client) = bench();
+    bench.ask(&mut client, "mset a:1 1 b:1 1");
+    client.0.info.access = Rules::granted_to_alice("[[rule]]\ncn='alice'\ngrant=['read', 'write']\nprefix='a:'");
+    let denied = "-NOPERM No permissions to access a key\r\n";
+    assert_eq!(bench.ask(&mut client, "incr a:1"), ":2\r\n");
+    assert_eq!(bench.ask(&mut client, "mset a:1 9 b:1 9"), denied);
+    assert_eq!(bench.ask(&mut client, "rename b:1 a:1"), denied);
+    assert_eq!(bench.ask(&mut client, "dbsize"), ":1\r\n");
+    assert_eq!(client.0.metrics.denials, 2);
+    client.0.info.access = Access::Everything;
+    assert_eq!(bench.ask(&mut client, "mget a:1 b:1"), "*2\r\n$1\r\n2\r\n$1\r\n1\r\n");
+}
+
+#[test]
+fn searches_for_a_client_that_may_not_see_all_keys_are_bounded() {
+    let mut bench = Bench::new(RespOptions { keys_searched: 10, ..RespOptions::default() });
+    let mut client = bench.connect(0, 0);
+    for key in 0..11 {
+        bench.ask(&mut client, &format!("set b:{key} 1"));
+    }
+    client.0.info.access = Rules::granted_to_alice("[[rule]]\ncn='alice'\ngrant=['read', 'write']\nprefix='a:'");
+    for command in ["dbsize", "randomkey", "keys *"] {
+        assert!(bench.ask(&mut client, command).contains("is refused beyond 10 keys"), "{command}");
+    }
+    bench.ask(&mut client, "multi");
+    let replies = bench.ask(&mut client, &"dbsize\n".repeat(20));
+    assert!(replies.contains("the transaction is too long"), "{replies}");
+    client.0.info.access = Access::Everything;
+    bench.ask(&mut client, "discard");
+    assert_eq!(bench.ask(&mut client, "dbsize"), ":11\r\n", "nobody else is bounded");
 }
