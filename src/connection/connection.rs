@@ -4,6 +4,7 @@ use std::io::{self, Read, Write};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use rustls::HandshakeKind;
 
 use super::framing::{Framing, Turn};
@@ -379,7 +380,7 @@ impl<S: Service> Connection<S> {
     }
 
     /// A deferred reply is complete; `None` when it never will be.
-    pub fn complete(&mut self, sequence: u64, reply: Option<Vec<u8>>, scratch: &mut Scratch) {
+    pub fn complete(&mut self, sequence: u64, reply: Option<Bytes>, scratch: &mut Scratch) {
         match reply {
             Some(bytes) => self.framing.replies.complete(sequence, bytes),
             None => self.close(Disconnect::Abandoned, scratch),

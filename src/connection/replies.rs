@@ -3,6 +3,8 @@
 use std::collections::VecDeque;
 use std::sync::{Arc, mpsc};
 
+use bytes::Bytes;
+
 use super::id::PeerId;
 
 /// The encoded replies one connection is owed, in order.
@@ -49,12 +51,13 @@ impl Replies {
     }
 
     /// Fills the open slot `sequence`. A number that names no open slot is ignored.
-    pub fn complete(&mut self, sequence: u64, bytes: Vec<u8>) {
+    pub fn complete(&mut self, sequence: u64, bytes: Bytes) {
         let Some(index) = sequence.checked_sub(self.first).and_then(|index| usize::try_from(index).ok()) else {
             return;
         };
         match self.slots.get_mut(index) {
-            Some(slot @ Slot::Open) => *slot = Slot::Filled(bytes),
+            // Bytes that nobody else shares become a `Vec` without a copy.
+            Some(slot @ Slot::Open) => *slot = Slot::Filled(bytes.into()),
             _ => return,
         }
         while let Some(Slot::Filled(_)) = self.slots.front() {
@@ -163,10 +166,11 @@ pub struct Deferred {
 }
 
 impl Deferred {
-    /// Completes the reply with its encoded bytes.
-    pub fn complete(mut self, reply: Vec<u8>) {
+    /// Completes the reply with its encoded bytes. One reply to many clients may be shared: it is copied only when it
+    /// is sent.
+    pub fn complete(mut self, reply: impl Into<Bytes>) {
         if let Some((peer, sequence)) = self.completion.take() {
-            self.mailbox.post(Completion { peer, sequence, reply: Some(reply) });
+            self.mailbox.post(Completion { peer, sequence, reply: Some(reply.into()) });
         }
     }
 }
@@ -187,7 +191,7 @@ pub struct Completion {
     /// The slot.
     pub sequence: u64,
     /// The encoded reply; `None` when it was dropped.
-    pub reply: Option<Vec<u8>>,
+    pub reply: Option<Bytes>,
 }
 
 /// The way from any thread to the loop: a queue, and what wakes the loop to look at it.
@@ -257,7 +261,7 @@ mod tests {
         let mut replies = Replies::default();
         let open: Vec<u64> = (0..100).map(|_| replies.defer()).collect();
         for sequence in open {
-            replies.complete(sequence, b"done".to_vec());
+            replies.complete(sequence, Bytes::from_static(b"done"));
         }
         replies.consume(400);
         assert_eq!(replies.memory(), 0);
@@ -280,13 +284,13 @@ mod tests {
         assert_eq!(replies.unsent(), b"0");
         assert_eq!(replies.queued_bytes(), 4);
 
-        replies.complete(fourth, b"4".to_vec());
-        replies.complete(fourth, b"again".to_vec());
+        replies.complete(fourth, Bytes::from_static(b"4"));
+        replies.complete(fourth, Bytes::from_static(b"again"));
         assert_eq!(replies.unsent(), b"0");
-        replies.complete(first, b"1".to_vec());
+        replies.complete(first, Bytes::from_static(b"1"));
         assert_eq!(replies.unsent(), b"012345");
-        replies.complete(first, b"late".to_vec());
-        replies.complete(99, b"never opened".to_vec());
+        replies.complete(first, Bytes::from_static(b"late"));
+        replies.complete(99, Bytes::from_static(b"never opened"));
         assert_eq!((replies.unsent(), replies.waiting()), (&b"012345"[..], 0));
     }
 
@@ -297,7 +301,7 @@ mod tests {
         mailbox.deferred(peer, 7).complete(b"x".to_vec());
         drop(mailbox.deferred(peer, 8));
         let first = posted.recv().expect("posted");
-        assert_eq!((first.peer, first.sequence, first.reply), (peer, 7, Some(b"x".to_vec())));
+        assert_eq!((first.peer, first.sequence, first.reply), (peer, 7, Some(Bytes::from_static(b"x"))));
         assert_eq!(posted.recv().expect("posted").reply, None);
     }
 }

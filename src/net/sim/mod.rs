@@ -2,7 +2,7 @@
 //! server's loop runs on them unchanged, and whatever goes wrong goes wrong again with the same seed.
 //!
 //! A [`Network`] holds everything: who listens, what is under way, what time it is, and which [`Faults`] happen. A
-//! [`SimNet`] is one host's view of it and implements [`Net`]. Nothing happens by itself: the test moves the
+//! [`SimNet`] is one host's view of it and implements [`Net`](crate::net::Net). Nothing happens by itself: the test moves the
 //! clock with [`Network::advance_to`], and that is when bytes and connections arrive.
 //!
 //! A poll of a [`SimNet`] never sleeps. When there is nothing to report and time is left, it fails with
