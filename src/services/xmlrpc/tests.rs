@@ -2,7 +2,9 @@
 
 use std::time::Instant;
 
+use super::failure::Failure;
 use super::*;
+use crate::access::Rules;
 use crate::protocol::http::{ResponseDecoder, append_post};
 use crate::protocol::xmlrpc::{Fault, append_call, parse_response};
 use crate::store::{Expiry, Kind, StoreOptions};
