@@ -66,7 +66,10 @@ pub(super) fn run(args: &CallArgs) -> Result<ExitCode, Failure> {
 
     let mut client = client::connect(host, *port, &args.tls, &["http/1.1"])?;
     client.write_all(&request).map_err(broken)?;
-    match receive(&mut client)? {
+    let outcome = receive(&mut client)?;
+    // A proper good-bye; the server may be gone first, and then there is nobody to tell.
+    let _ = client.finish();
+    match outcome {
         Ok(value) => {
             println!("{}", serde_json::to_string(&Json(&value)).map_err(|error| Failure::Other(error.to_string()))?);
             Ok(ExitCode::SUCCESS)

@@ -11,6 +11,9 @@ use super::files::{self, FileError, Readers};
 use crate::tls::authority::{Authority, AuthorityError, Issued, KeyKind, Role, Subject};
 use crate::tls::{Certificate, ClientTrust, ServerTrust, Source};
 
+/// The name of the CA that is made here, by which it is known again.
+const CA_NAME: &str = "latchkey development CA";
+
 /// A leaf is remade when it has less than this left, so that a server started now can run for a day.
 const MARGIN: u64 = 24 * 60 * 60;
 
@@ -52,11 +55,13 @@ pub fn development_identities(dir: &Path, now: u64) -> Result<DevelopmentIdentit
     let (ca_path, ca_key_path) = (dir.join("ca.pem"), dir.join("ca-key.pem"));
     let mut made = false;
     let authority = if let Some(certificate) = read_if_there(&ca_path)? {
-        let key = read_if_there(&ca_key_path)?.ok_or_else(|| DevelopmentError::Foreign(ca_path.clone()))?;
+        // A CA that somebody else made must not silently issue identities that its servers would trust.
+        let key = read_if_there(&ca_key_path)?.filter(|_| is_of(&certificate, CA_NAME));
+        let key = key.ok_or_else(|| DevelopmentError::Foreign(ca_path.clone()))?;
         Authority::load(&certificate, &key, now)?
     } else {
         made = true;
-        let authority = Authority::create(KeyKind::default(), "latchkey development CA", now)?;
+        let authority = Authority::create(KeyKind::default(), CA_NAME, now)?;
         save(&authority.files(), &ca_path, &ca_key_path)?;
         authority
     };
@@ -69,7 +74,7 @@ pub fn development_identities(dir: &Path, now: u64) -> Result<DevelopmentIdentit
             {
                 return Ok((certificate, key));
             }
-            if !is_ours(&certificate, &subject) {
+            if !is_of(&certificate, subject.common_name()) {
                 return Err(DevelopmentError::Foreign(paths.0));
             }
         }
@@ -97,11 +102,11 @@ fn read_if_there(path: &Path) -> Result<Option<Source>, FileError> {
     }
 }
 
-/// Whether a leaf that is not usable may be overwritten: it was made here for the same holder.
-fn is_ours(certificate: &Source, subject: &Subject) -> bool {
+/// Whether the certificate in a file is that of `name`, as those made here are.
+fn is_of(certificate: &Source, name: &str) -> bool {
     let chain = certificate.certificates().unwrap_or_default();
     let leaf = chain.first().and_then(|leaf| Certificate::from_der(leaf).ok());
-    leaf.is_some_and(|leaf| leaf.common_name.as_deref() == Some(subject.common_name()))
+    leaf.is_some_and(|leaf| leaf.common_name.as_deref() == Some(name))
 }
 
 /// Whether a leaf and its key belong together and the CA vouches for them until `then`.
@@ -175,6 +180,16 @@ mod tests {
         std::fs::remove_file(dir.path().join("ca-key.pem")).expect("removed");
         let error = development_identities(dir.path(), NOW).expect_err("it must be refused").to_string();
         assert!(error.contains("ca.pem is in the way"), "{error}");
+    }
+
+    #[test]
+    fn a_ca_of_somebody_elses_issues_nothing_here() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let authority = Authority::create(KeyKind::default(), "production CA", NOW).expect("a CA");
+        save(&authority.files(), &dir.path().join("ca.pem"), &dir.path().join("ca-key.pem")).expect("saved");
+        let error = development_identities(dir.path(), NOW).expect_err("it must be refused").to_string();
+        assert!(error.contains("ca.pem is in the way"), "{error}");
+        assert!(!dir.path().join("client.pem").exists());
     }
 
     #[test]
