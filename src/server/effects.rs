@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use super::peers::Peer;
 use super::{Server, enqueue, touch};
-use crate::connection::{Connection, Dial, Effect, Link, PeerId, PeerInfo, Phase, Scratch, Service, Turn};
+use crate::connection::{Connection, Dial, Effect, Link, PeerId, PeerInfo, Phase, Scratch, Service};
 use crate::metrics::Disconnect;
 use crate::net::{Address, Net};
 
@@ -18,12 +18,12 @@ impl<N: Net, S: Service> Server<N, S> {
     pub(super) fn measure_room(&mut self, id: PeerId) {
         let link = self.peers.get_mut(id).and_then(|peer| peer.connection.info().link);
         let Some(partner) = link.and_then(|link| self.peers.get_mut(link.peer())) else { return };
-        self.effects.set_room(partner.connection.room(&self.limits));
+        self.shared.effects.set_room(partner.connection.room(&self.shared.limits));
     }
 
     /// Does what was asked for, once whoever asked has finished its work.
     pub(super) fn apply_effects(&mut self) {
-        while let Some(effect) = self.effects.pop() {
+        while let Some(effect) = self.shared.effects.pop() {
             match effect {
                 Effect::Dial { dialer, dial } => self.dial(dialer, *dial),
                 Effect::Forward { to, bytes } => self.alter(to, |connection, now, _| connection.forward(bytes, now)),
@@ -37,7 +37,7 @@ impl<N: Net, S: Service> Server<N, S> {
 
     fn alter(&mut self, id: PeerId, change: impl FnOnce(&mut Connection<S>, Instant, &mut Scratch)) {
         if let Some(peer) = self.peers.get_mut(id) {
-            change(&mut peer.connection, self.now.instant, &mut self.scratch);
+            change(&mut peer.connection, self.shared.now.instant, &mut self.shared.scratch);
             touch(peer, &mut self.touched);
         }
     }
@@ -49,7 +49,7 @@ impl<N: Net, S: Service> Server<N, S> {
             return;
         }
         let listener = info.listener;
-        self.metrics.dialed += 1;
+        self.shared.metrics.dialed += 1;
         let (id, socket) = match self.connect(&dial.address) {
             Ok(connected) => connected,
             Err(error) => {
@@ -63,7 +63,8 @@ impl<N: Net, S: Service> Server<N, S> {
         };
         let mut info = PeerInfo::new(id, listener, address, UNSPECIFIED);
         info.link = Some(Link::Client(dialer));
-        self.peers.insert(Peer::new(socket, Connection::dialed(dial.session, info, dial.preface, self.now.instant)));
+        self.peers
+            .insert(Peer::new(socket, Connection::dialed(dial.session, info, dial.preface, self.shared.now.instant)));
         if let Some(peer) = self.peers.get_mut(dialer) {
             peer.connection.link(Link::Upstream(id));
         }
@@ -79,18 +80,9 @@ impl<N: Net, S: Service> Server<N, S> {
 
     /// What `dialer` dialed came to nothing.
     fn unreachable(&mut self, dialer: PeerId) {
-        self.metrics.unreachable += 1;
+        self.shared.metrics.unreachable += 1;
         let Some(peer) = self.peers.get_mut(dialer) else { return };
-        let mut turn = Turn {
-            service: &mut self.service,
-            scratch: &mut self.scratch,
-            metrics: &mut self.metrics,
-            limits: &self.limits,
-            mailbox: &self.mailbox,
-            effects: &mut self.effects,
-            security: &self.reload.security,
-            now: self.now,
-        };
+        let mut turn = self.shared.turn();
         peer.connection.unreachable(&mut turn);
         touch(peer, &mut self.touched);
     }
@@ -100,7 +92,7 @@ impl<N: Net, S: Service> Server<N, S> {
     pub(super) fn relieve(&mut self, id: PeerId) {
         let Some(peer) = self.peers.get_mut(id) else { return };
         let Some(link) = peer.connection.info().link else { return };
-        if peer.connection.room(&self.limits) <= self.limits.output_bytes / 2 {
+        if peer.connection.room(&self.shared.limits) <= self.shared.limits.output_bytes / 2 {
             return;
         }
         if let Some(partner) = self.peers.get_mut(link.peer())

@@ -9,7 +9,7 @@ use super::effects::UNSPECIFIED;
 use super::peers::Peer;
 use super::{Server, touch};
 use crate::access::Security;
-use crate::connection::{Connection, PeerInfo, Service, Turn};
+use crate::connection::{Connection, PeerInfo, Service};
 use crate::metrics::Disconnect;
 use crate::net::{AcceptError, Net, Subnet};
 
@@ -90,11 +90,11 @@ impl<N: Net> Listeners<N> {
 impl<N: Net, S: Service> Server<N, S> {
     /// Takes waiting connections, a bounded number from each listener.
     pub(super) fn accept(&mut self) {
-        if self.listeners.until_resumed(self.now.instant).is_some() {
+        if self.listeners.until_resumed(self.shared.now.instant).is_some() {
             return;
         }
         for index in 0..self.listeners.all.len() {
-            for _ in 0..self.limits.accepts_per_turn {
+            for _ in 0..self.shared.limits.accepts_per_turn {
                 if !self.accept_one(index) {
                     break;
                 }
@@ -107,7 +107,7 @@ impl<N: Net, S: Service> Server<N, S> {
         let Some(listener) = self.listeners.all.get_mut(index).filter(|listener| listener.ready) else { return false };
         match self.net.accept(&listener.socket) {
             Ok((socket, address)) => {
-                self.metrics.accepted += 1;
+                self.shared.metrics.accepted += 1;
                 let is_announced = listener.balancers.iter().any(|balancer| balancer.contains(address.ip()));
                 let idle_timeout = listener.idle_timeout;
                 self.welcome(index, socket, address, idle_timeout, is_announced);
@@ -119,8 +119,8 @@ impl<N: Net, S: Service> Server<N, S> {
                 false
             }
             Err(error @ (AcceptError::Exhausted(_) | AcceptError::Failed(_))) => {
-                self.metrics.accept_pauses += 1;
-                self.listeners.paused_until = Some(self.now.instant + PAUSE);
+                self.shared.metrics.accept_pauses += 1;
+                self.listeners.paused_until = Some(self.shared.now.instant + PAUSE);
                 tracing::warn!(listener = index, %error, "accepting pauses for {} ms", PAUSE.as_millis());
                 false
             }
@@ -137,11 +137,11 @@ impl<N: Net, S: Service> Server<N, S> {
         is_announced: bool,
     ) {
         let open = self.peers.accepted();
-        let refusal = (open >= self.limits.connections).then_some(Disconnect::Refused);
-        self.metrics.refused += u64::from(refusal.is_some());
-        if open >= self.limits.connections + self.limits.refusals {
+        let refusal = (open >= self.shared.limits.connections).then_some(Disconnect::Refused);
+        self.shared.metrics.refused += u64::from(refusal.is_some());
+        if open >= self.shared.limits.connections + self.shared.limits.refusals {
             // Not even a refusal can be afforded: dropping the socket is all that is left.
-            return self.metrics.disconnected(Disconnect::Refused);
+            return self.shared.metrics.disconnected(Disconnect::Refused);
         }
         let id = self.peers.next_id();
         if let Err(error) = self.net.register(&mut socket, id.token()) {
@@ -149,20 +149,11 @@ impl<N: Net, S: Service> Server<N, S> {
         }
         let local = self.local_address(listener, &socket);
         let info = PeerInfo::new(id, listener, address, local);
-        let Some(session) = self.reload.security.get(listener).map(Security::session) else { return };
+        let Some(session) = self.shared.security.get(listener).map(Security::session) else { return };
         let connection = if is_announced {
-            Connection::announced(session, info, idle_timeout, refusal, self.now.instant)
+            Connection::announced(session, info, idle_timeout, refusal, self.shared.now.instant)
         } else {
-            let mut turn = Turn {
-                service: &mut self.service,
-                scratch: &mut self.scratch,
-                metrics: &mut self.metrics,
-                limits: &self.limits,
-                mailbox: &self.mailbox,
-                effects: &mut self.effects,
-                security: &self.reload.security,
-                now: self.now,
-            };
+            let mut turn = self.shared.turn();
             Connection::new(session, info, idle_timeout, refusal, &mut turn)
         };
         self.peers.insert(Peer::new(socket, connection));

@@ -6,6 +6,7 @@ mod handle;
 mod listener;
 mod peers;
 mod reload;
+mod shared;
 
 use std::collections::VecDeque;
 use std::io;
@@ -16,15 +17,16 @@ pub use handle::Handle;
 pub use listener::ListenerConfig;
 
 pub use crate::access::Security;
-use crate::connection::{Completion, Connection, Effects, Mailbox, PeerId, Phase, Scratch, Service, Transmitted, Turn};
+use crate::connection::{Completion, Connection, Effects, Mailbox, PeerId, Phase, Scratch, Service, Transmitted};
 use crate::limits::Limits;
 use crate::metrics::{Disconnect, Metrics};
 use crate::net::{Event, Net};
-use crate::timer::{Deadlines, Now};
+use crate::timer::Deadlines;
 use admission::Admission;
 use listener::Listeners;
 use peers::{Peer, Peers};
 use reload::Reload;
+use shared::Shared;
 
 /// Serves one [`Service`] on any number of listeners.
 ///
@@ -32,7 +34,7 @@ use reload::Reload;
 /// ready; work is done at the loop's own pace, bounded for each peer, so that no client can hold up its neighbours.
 pub struct Server<N: Net, S: Service> {
     net: N,
-    service: S,
+    shared: Shared<S>,
     listeners: Listeners<N>,
     peers: Peers<N::Socket, S>,
     /// Established peers with work, first come, first served.
@@ -43,19 +45,12 @@ pub struct Server<N: Net, S: Service> {
     touched: Vec<PeerId>,
     deadlines: Deadlines<PeerId>,
     events: Vec<Event>,
-    scratch: Scratch,
-    mailbox: Mailbox,
     completions: mpsc::Receiver<Completion>,
-    /// What connections want done to others; empty between their turns.
-    effects: Effects,
-    metrics: Metrics,
-    limits: Limits,
     reload: Reload,
     handle: Handle,
     stage: Stage,
     /// How soon the service wants its next tick.
     tick_in: Option<Duration>,
-    now: Now,
 }
 
 /// Whether the server takes new clients.
@@ -105,10 +100,19 @@ impl<N: Net, S: Service> Server<N, S> {
         let wake = net.waker();
         let (mailbox, completions) = Mailbox::new(wake.clone());
         let (orders, received) = mpsc::channel();
-        let now = net.now();
+        let shared = Shared {
+            service,
+            scratch: Scratch::default(),
+            metrics: Metrics::default(),
+            limits,
+            mailbox,
+            effects: Effects::default(),
+            security,
+            now: net.now(),
+        };
         Ok(Self {
             net,
-            service,
+            shared,
             listeners,
             peers: Peers::default(),
             ready: VecDeque::new(),
@@ -116,17 +120,11 @@ impl<N: Net, S: Service> Server<N, S> {
             touched: Vec::new(),
             deadlines: Deadlines::default(),
             events: Vec::new(),
-            scratch: Scratch::default(),
-            mailbox,
             completions,
-            effects: Effects::default(),
-            metrics: Metrics::default(),
-            limits,
-            reload: Reload::new(security, received),
+            reload: Reload::new(received),
             handle: Handle::new(wake, orders),
             stage: Stage::Running,
             tick_in: Some(Duration::ZERO),
-            now,
         })
     }
 
@@ -142,12 +140,12 @@ impl<N: Net, S: Service> Server<N, S> {
 
     /// The counters.
     pub fn metrics(&self) -> &Metrics {
-        &self.metrics
+        &self.shared.metrics
     }
 
     /// The service.
     pub fn service(&self) -> &S {
-        &self.service
+        &self.shared.service
     }
 
     /// Open connections from clients, those still shaking hands included.
@@ -202,7 +200,7 @@ impl<N: Net, S: Service> Server<N, S> {
     fn wait(&mut self) -> io::Result<()> {
         let mut events = std::mem::take(&mut self.events);
         self.net.poll(&mut events, self.patience())?;
-        self.now = self.net.now();
+        self.shared.now = self.net.now();
         for event in events.drain(..) {
             if !self.listeners.notice(event.token) {
                 self.notice(event);
@@ -216,10 +214,10 @@ impl<N: Net, S: Service> Server<N, S> {
     fn patience(&self) -> Option<Duration> {
         let left_over = !self.ready.is_empty() || !self.admission.is_empty() || !self.touched.is_empty();
         let left_over = left_over || self.reload.is_under_way();
-        if left_over || self.listeners.are_ready(self.now.instant) {
+        if left_over || self.listeners.are_ready(self.shared.now.instant) {
             return Some(Duration::ZERO);
         }
-        let now = self.now.instant;
+        let now = self.shared.now.instant;
         let drain = match self.stage {
             Stage::Running => None,
             Stage::Draining { deadline } => Some(deadline.saturating_duration_since(now)),
@@ -241,7 +239,7 @@ impl<N: Net, S: Service> Server<N, S> {
             let Some(id) = self.ready.pop_front() else { break };
             self.receive_from(id);
         }
-        let slice_end = self.now.instant + self.limits.handshake_slice;
+        let slice_end = self.shared.now.instant + self.shared.limits.handshake_slice;
         while let Some(id) = self.admission.pop() {
             self.receive_from(id);
             if self.net.now().instant >= slice_end {
@@ -254,24 +252,16 @@ impl<N: Net, S: Service> Server<N, S> {
         self.measure_room(id);
         let Some(peer) = self.peers.get_mut(id) else { return };
         peer.queued = false;
-        let is_late = peer.connection.deadline(&self.limits).is_some_and(|deadline| deadline <= self.now.instant);
+        let is_late =
+            peer.connection.deadline(&self.shared.limits).is_some_and(|deadline| deadline <= self.shared.now.instant);
         if peer.connection.phase() == Phase::Handshaking && is_late {
             // Past its deadline: dropped before it costs any more crypto.
-            peer.connection.expire(self.now.instant, &self.limits, &mut self.scratch);
+            peer.connection.expire(self.shared.now.instant, &self.shared.limits, &mut self.shared.scratch);
         } else {
-            let mut turn = Turn {
-                service: &mut self.service,
-                scratch: &mut self.scratch,
-                metrics: &mut self.metrics,
-                limits: &self.limits,
-                mailbox: &self.mailbox,
-                effects: &mut self.effects,
-                security: &self.reload.security,
-                now: self.now,
-            };
+            let mut turn = self.shared.turn();
             peer.connection.receive(&mut peer.socket, &mut turn);
             if self.stage != Stage::Running && peer.connection.is_at_rest() {
-                peer.connection.end(Disconnect::Shutdown, self.now.instant, &mut self.scratch);
+                peer.connection.end(Disconnect::Shutdown, self.shared.now.instant, &mut self.shared.scratch);
             }
         }
         touch(peer, &mut self.touched);
@@ -279,30 +269,21 @@ impl<N: Net, S: Service> Server<N, S> {
     }
 
     fn settle(&mut self) {
-        self.tick_in = self.service.tick(self.now);
+        self.tick_in = self.shared.service.tick(self.shared.now);
         while let Ok(completion) = self.completions.try_recv() {
             if let Some(peer) = self.peers.get_mut(completion.peer) {
-                peer.connection.complete(completion.sequence, completion.reply, &mut self.scratch);
+                peer.connection.complete(completion.sequence, completion.reply, &mut self.shared.scratch);
                 touch(peer, &mut self.touched);
             }
         }
     }
 
     fn transmit(&mut self) {
-        let mut touched = std::mem::take(&mut self.touched);
-        for id in touched.drain(..) {
+        let mut batch = std::mem::take(&mut self.touched);
+        for id in batch.drain(..) {
             let Some(peer) = self.peers.get_mut(id) else { continue };
             peer.touched = false;
-            let mut turn = Turn {
-                service: &mut self.service,
-                scratch: &mut self.scratch,
-                metrics: &mut self.metrics,
-                limits: &self.limits,
-                mailbox: &self.mailbox,
-                effects: &mut self.effects,
-                security: &self.reload.security,
-                now: self.now,
-            };
+            let mut turn = self.shared.turn();
             if peer.connection.transmit(&mut peer.socket, &mut turn) == Transmitted::ShutdownWrite {
                 // Fails only when the peer is gone, which the next read will tell.
                 let _ = self.net.shutdown_write(&peer.socket);
@@ -310,7 +291,9 @@ impl<N: Net, S: Service> Server<N, S> {
             self.file(id);
             self.relieve(id);
         }
-        self.touched = touched;
+        // Whoever was touched meanwhile is on the list already, so it must not be lost.
+        batch.append(&mut self.touched);
+        self.touched = batch;
     }
 
     /// After work on a peer: it is closed, or queued for more, or armed for its deadline, or simply idle.
@@ -319,10 +302,10 @@ impl<N: Net, S: Service> Server<N, S> {
         if peer.connection.phase() == Phase::Closed {
             return self.peers.doom(id);
         }
-        if peer.connection.wants_turn(&self.limits) {
+        if peer.connection.wants_turn(&self.shared.limits) {
             enqueue(peer, &mut self.ready, &mut self.admission);
         }
-        if let Some(deadline) = peer.connection.deadline(&self.limits)
+        if let Some(deadline) = peer.connection.deadline(&self.shared.limits)
             && peer.armed.is_none_or(|armed| deadline < armed)
         {
             peer.armed = Some(deadline);
@@ -331,21 +314,21 @@ impl<N: Net, S: Service> Server<N, S> {
     }
 
     fn expire(&mut self) {
-        while let Some(id) = self.deadlines.pop_due(self.now.instant) {
+        while let Some(id) = self.deadlines.pop_due(self.shared.now.instant) {
             let Some(peer) = self.peers.get_mut(id) else { continue };
-            if peer.armed.is_some_and(|armed| armed <= self.now.instant) {
+            if peer.armed.is_some_and(|armed| armed <= self.shared.now.instant) {
                 peer.armed = None;
-                peer.connection.expire(self.now.instant, &self.limits, &mut self.scratch);
+                peer.connection.expire(self.shared.now.instant, &self.shared.limits, &mut self.shared.scratch);
                 self.file(id);
             }
         }
         self.stop_if_asked();
         while let Some(mut peer) = self.peers.bury() {
             let was_opened = peer.connection.was_opened();
-            peer.connection.retire(&mut self.service);
+            peer.connection.retire(&mut self.shared.service);
             let reason = log_end(&peer);
             if !peer.connection.info().is_dialed() {
-                self.metrics.disconnected(reason);
+                self.shared.metrics.disconnected(reason);
             }
             if let Some(link) = peer.connection.info().link {
                 self.unlink(link, was_opened);
@@ -363,12 +346,12 @@ impl<N: Net, S: Service> Server<N, S> {
                 false
             }
             Stage::Running => false,
-            Stage::Draining { deadline } => deadline <= self.now.instant,
+            Stage::Draining { deadline } => deadline <= self.shared.now.instant,
         };
         if overdue {
             for id in self.peers.ids() {
                 if let Some(peer) = self.peers.get_mut(id) {
-                    peer.connection.close(Disconnect::Shutdown, &mut self.scratch);
+                    peer.connection.close(Disconnect::Shutdown, &mut self.shared.scratch);
                 }
                 self.peers.doom(id);
             }
@@ -378,7 +361,7 @@ impl<N: Net, S: Service> Server<N, S> {
     /// Stops accepting and gives every client a last look at its socket: what has arrived is still served.
     fn begin_drain(&mut self) {
         tracing::info!(connections = self.peers.len(), "stopping: no new connections, finishing what was received");
-        self.stage = Stage::Draining { deadline: self.now.instant + self.limits.drain_timeout };
+        self.stage = Stage::Draining { deadline: self.shared.now.instant + self.shared.limits.drain_timeout };
         self.listeners.close();
         for id in self.peers.ids() {
             if let Some(peer) = self.peers.get_mut(id) {

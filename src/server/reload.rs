@@ -4,7 +4,7 @@ use std::sync::mpsc;
 
 use super::{Server, touch};
 use crate::access::Security;
-use crate::connection::{Service, Turn};
+use crate::connection::Service;
 use crate::net::Net;
 
 /// Slots of connections looked at in one turn. Verifying a chain takes some 50 microseconds, so this is a millisecond.
@@ -18,17 +18,16 @@ pub(super) enum Order {
     Refused,
 }
 
-/// The policies of all listeners, and how far the connections have been judged by them.
+/// How far the connections have been judged by the listeners' present policies.
 pub(super) struct Reload {
-    pub(super) security: Vec<Security>,
     orders: mpsc::Receiver<Order>,
     /// The first slot whose connection was let in under an earlier policy, perhaps.
     review: Option<usize>,
 }
 
 impl Reload {
-    pub(super) fn new(security: Vec<Security>, orders: mpsc::Receiver<Order>) -> Self {
-        Self { security, orders, review: None }
+    pub(super) fn new(orders: mpsc::Receiver<Order>) -> Self {
+        Self { orders, review: None }
     }
 
     /// Whether connections remain to be judged again.
@@ -53,26 +52,17 @@ impl<N: Net, S: Service> Server<N, S> {
     pub(super) fn reload(&mut self) {
         while let Ok(order) = self.reload.orders.try_recv() {
             match order {
-                Order::Adopt(security) if security.len() == self.reload.security.len() => {
-                    self.metrics.reloads += 1;
-                    self.reload.security = security;
+                Order::Adopt(security) if security.len() == self.shared.security.len() => {
+                    self.shared.metrics.reloads += 1;
+                    self.shared.security = security;
                     self.reload.review = Some(0);
                 }
-                Order::Adopt(_) | Order::Refused => self.metrics.reload_failures += 1,
+                Order::Adopt(_) | Order::Refused => self.shared.metrics.reload_failures += 1,
             }
         }
         for slot in self.reload.next_slots(self.peers.slots()) {
             let Some(peer) = self.peers.in_slot(slot) else { continue };
-            let mut turn = Turn {
-                service: &mut self.service,
-                scratch: &mut self.scratch,
-                metrics: &mut self.metrics,
-                limits: &self.limits,
-                mailbox: &self.mailbox,
-                effects: &mut self.effects,
-                security: &self.reload.security,
-                now: self.now,
-            };
+            let mut turn = self.shared.turn();
             peer.connection.reconsider(&mut turn);
             if peer.connection.reason().is_some() {
                 touch(peer, &mut self.touched);
@@ -88,7 +78,7 @@ mod tests {
 
     #[test]
     fn every_slot_is_looked_at_once_a_bounded_number_at_a_time() {
-        let mut reload = Reload::new(Vec::new(), mpsc::channel().1);
+        let mut reload = Reload::new(mpsc::channel().1);
         assert_eq!(reload.next_slots(100), 0..0);
         reload.review = Some(0);
         let mut seen = Vec::new();
