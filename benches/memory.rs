@@ -7,7 +7,7 @@ use std::io::{self, Read, Write};
 use std::sync::Arc;
 use std::time::Instant;
 
-use latchkey::connection::{Connection, Effects, Mailbox, PeerId, PeerInfo, Phase, Scratch, Turn};
+use latchkey::connection::{Addresses, Connection, Effects, Mailbox, PeerId, PeerInfo, Phase, Scratch, Turn};
 use latchkey::limits::Limits;
 use latchkey::metrics::Metrics;
 use latchkey::services::Echo;
@@ -42,6 +42,7 @@ struct World {
     limits: Limits,
     mailbox: Mailbox,
     effects: Effects,
+    addresses: Addresses,
     now: Now,
 }
 
@@ -56,6 +57,7 @@ impl World {
             limits: Limits::default(),
             mailbox,
             effects: Effects::default(),
+            addresses: Addresses::default(),
             now: Now { instant: Instant::now(), unix_ms: 0 },
         }
     }
@@ -74,6 +76,7 @@ impl World {
             limits: &self.limits,
             mailbox: &self.mailbox,
             effects: &mut self.effects,
+            addresses: &mut self.addresses,
             security: &[],
             now: self.now,
         };

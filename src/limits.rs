@@ -7,17 +7,33 @@ use std::time::Duration;
 pub struct Limits {
     /// Open connections over all listeners (`--max-connections`).
     pub connections: usize,
-    /// Connections past `connections` that are still handshaken so that the refusal can be read.
+    /// Connections past `connections` that are still handshaken so that the refusal can be read. As many past
+    /// `connections_per_address`, for each address.
     pub refusals: usize,
+    /// Open connections from one address (`--max-connections-per-address`); for IPv6, from one /64. Where a balancer
+    /// announces its clients, theirs is the address that counts.
+    pub connections_per_address: Option<usize>,
+    /// Handshakes under way with one address (`--max-handshakes-per-address`).
+    pub handshakes_per_address: Option<usize>,
+    /// What all clients together may hold, in bytes (`--max-client-memory`): buffers, requests, replies, transactions,
+    /// and what a connection costs by being there. Past it, whoever holds most is closed; newcomers are turned away.
+    pub client_memory: usize,
+    /// What a client may send before its handshake is done and leave us to keep, in bytes (`--max-handshake`).
+    pub handshake_bytes: usize,
     /// From accept to a finished handshake (`--handshake-timeout`).
     pub handshake_timeout: Duration,
     /// From dialing a server to its answer (`--connect-timeout`).
     pub connect_timeout: Duration,
+    /// From the first byte of a request's head to its last, where the protocol has heads (`--header-timeout`).
+    pub header_timeout: Duration,
     /// From the first byte of a request to its last (`--request-timeout`).
     pub request_timeout: Duration,
-    /// A peer that takes none of the bytes waiting for it (`--write-timeout`).
+    /// A peer that takes none of the bytes waiting for it, or too few for `write_rate` (`--write-timeout`).
     pub write_timeout: Duration,
-    /// One direction of two linked connections is over and nothing moves in the other (`--half-close-timeout`).
+    /// Bytes a second that a peer must take, on average over `write_timeout`, while more wait for it
+    /// (`--min-write-rate`).
+    pub write_rate: usize,
+    /// One direction of a connection is over and nothing moves in the other (`--half-close-timeout`).
     pub half_close_timeout: Duration,
     /// After our close_notify, how long the peer's end of stream is awaited.
     pub linger_timeout: Duration,
@@ -27,8 +43,13 @@ pub struct Limits {
     pub request_bytes: usize,
     /// Encoded replies waiting for one peer, in bytes, before its requests are no longer decoded (`--max-output`).
     pub output_bytes: usize,
+    /// Encoded replies waiting for one peer, in bytes, before it is closed (`--max-output-hard`): one reply may be larger
+    /// than `output_bytes`, and deferred ones may all be completed at once.
+    pub output_hard_bytes: usize,
     /// Replies one peer may be owed before its requests are no longer decoded.
     pub replies: usize,
+    /// Peers worked on, ended or freed in one turn, so that a crowd of them does not make one long turn.
+    pub peers_per_turn: usize,
     /// Requests served for one peer in one turn, so that a pipelining peer cannot starve its neighbours.
     pub requests_per_turn: usize,
     /// Bytes written to one peer in one turn, for the same reason.
@@ -45,12 +66,23 @@ impl Default for Limits {
             // The usual hard limit on descriptors; lowered at start to what the process really has.
             connections: 1_000_000,
             refusals: 64,
+            // Off: behind one address may be a household or a country, and only the operator knows which.
+            connections_per_address: None,
+            handshakes_per_address: None,
+            // Room for eight of the largest requests at once; the program asks the machine instead.
+            client_memory: 1 << 30,
+            // A client's certificate with all its issuers has some 5 KiB, some 20 with post-quantum signatures.
+            handshake_bytes: 32 << 10,
             // Ten seconds cover a satellite link and three lost SYNs, and no more.
             handshake_timeout: Duration::from_secs(10),
             // Two lost SYNs, then the client had better hear about it.
             connect_timeout: Duration::from_secs(5),
+            // A head is a packet or two.
+            header_timeout: Duration::from_secs(10),
             request_timeout: Duration::from_secs(30),
             write_timeout: Duration::from_mins(1),
+            // Slower than any modem since 1990; the usual buffer is held for a quarter of an hour at most.
+            write_rate: 1 << 10,
             // A client may end its request with FIN and the answer may take long to work out, but not for ever.
             half_close_timeout: Duration::from_mins(5),
             linger_timeout: Duration::from_secs(2),
@@ -58,7 +90,11 @@ impl Default for Limits {
             // Twice the largest value a key/value client should send in one piece.
             request_bytes: 64 << 20,
             output_bytes: 1 << 20,
+            // Four of the largest requests: as XML, a value may take that much more room than it was sent in.
+            output_hard_bytes: 256 << 20,
             replies: 1024,
+            // As many as one poll tells of.
+            peers_per_turn: 1024,
             requests_per_turn: 128,
             transmit_bytes_per_turn: 256 << 10,
             accepts_per_turn: 32,

@@ -30,17 +30,23 @@ pub enum Disconnect {
     HandshakeTimeout,
     /// A request did not finish arriving in time.
     RequestTimeout,
+    /// The head of a request did not finish arriving in time.
+    HeaderTimeout,
     /// Nothing was asked for the idle time.
     Idle,
     /// The peer did not take its replies in time.
     Stalled,
-    /// Over the connection limit.
+    /// More replies were waiting for the peer than any one may be owed.
+    OutputLimit,
+    /// Over the limit on all connections.
     Refused,
+    /// Its address has too many connections, or too many handshakes under way.
+    AddressLimit,
     /// The peer's identity has no rule that lets it in.
     Denied,
     /// The peer's certificate was revoked or lost its rule while it was connected.
     Revoked,
-    /// Closed to keep the memory limit.
+    /// Closed, or not let in, to keep the limit on the memory of all clients.
     Memory,
     /// Closed by an administrator's command.
     Killed,
@@ -58,7 +64,7 @@ pub enum Disconnect {
 
 impl Disconnect {
     /// Every reason, in the order of the counters.
-    pub const ALL: [Self; 25] = [
+    pub const ALL: [Self; 28] = [
         Self::PeerClosed,
         Self::Finished,
         Self::Truncated,
@@ -72,9 +78,12 @@ impl Disconnect {
         Self::Tls,
         Self::HandshakeTimeout,
         Self::RequestTimeout,
+        Self::HeaderTimeout,
         Self::Idle,
         Self::Stalled,
+        Self::OutputLimit,
         Self::Refused,
+        Self::AddressLimit,
         Self::Denied,
         Self::Revoked,
         Self::Memory,
@@ -103,9 +112,12 @@ impl Disconnect {
             Self::Tls => "tls",
             Self::HandshakeTimeout => "handshake_timeout",
             Self::RequestTimeout => "request_timeout",
+            Self::HeaderTimeout => "header_timeout",
             Self::Idle => "idle",
             Self::Stalled => "stalled",
+            Self::OutputLimit => "output_limit",
             Self::Refused => "refused",
+            Self::AddressLimit => "address_limit",
             Self::Denied => "denied",
             Self::Revoked => "revoked",
             Self::Memory => "memory",

@@ -37,6 +37,10 @@ impl<S: Service> Connection<S> {
                 if let Some(endpoints) = header.endpoints {
                     self.framing.info.address = endpoints.source;
                     self.framing.info.local = endpoints.destination;
+                    self.enter_address(turn);
+                }
+                if self.phase == Phase::Closed {
+                    return None;
                 }
                 if self.phase == Phase::Handshaking && !self.session.is_handshaking() {
                     self.open(turn);

@@ -7,7 +7,9 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use rustls::HandshakeKind;
 
+use super::addresses::{Counted, Reception};
 use super::framing::{Framing, Turn};
+use super::patience::Stall;
 use super::phase::{Farewell, Phase, Transmitted};
 use super::scratch::{READ_BYTES, Scratch};
 use super::service::{PeerInfo, Service};
@@ -33,18 +35,21 @@ pub struct Connection<S: Service> {
     pub(super) session: Session,
     pub(super) framing: Framing<S>,
     /// Encrypted bytes received: the beginning of a record or of a handshake message.
-    retained: Vec<u8>,
+    pub(super) retained: Vec<u8>,
     /// Encrypted bytes that the socket has not taken.
-    unsent: Vec<u8>,
+    pub(super) unsent: Vec<u8>,
     pub(super) phase: Phase,
     pub(super) readiness: Readiness,
     /// Turn this client away with these words as soon as it can read them.
-    refusal: Option<Disconnect>,
-    idle_timeout: Option<Duration>,
-    /// When the phase began; in [`Phase::Open`], when the last request was served or the last byte of a reply sent.
+    pub(super) refusal: Option<Disconnect>,
+    /// What it counts for at its address.
+    pub(super) counted: Option<Counted>,
+    pub(super) idle_timeout: Option<Duration>,
+    /// When the phase began; in [`Phase::Open`] and [`Phase::Draining`], when the last request was served or
+    /// the last byte of a reply sent.
     pub(super) since: Instant,
-    request_since: Option<Instant>,
-    stalled_since: Option<Instant>,
+    pub(super) request_since: Option<Instant>,
+    pub(super) stall: Option<Stall>,
     /// The handshake has sent something: the peer's key exchange is paid for.
     answered: bool,
     pub(super) farewell: Farewell,
@@ -77,10 +82,25 @@ impl<S: Service> Connection<S> {
         turn: &mut Turn<'_, S>,
     ) -> Self {
         let mut connection = Self::unopened(session, info, idle_timeout, refusal, turn.now.instant);
-        if !connection.session.is_handshaking() {
+        connection.enter_address(turn);
+        if !connection.session.is_handshaking() && connection.phase != Phase::Closed {
             connection.open(turn);
         }
         connection
+    }
+
+    /// Counts it at the address that it comes from, as far as is known by now.
+    pub(super) fn enter_address(&mut self, turn: &mut Turn<'_, S>) {
+        let (address, handshaking) = (self.framing.info.address.ip(), self.session.is_handshaking());
+        match turn.addresses.enter(address, handshaking, turn.limits) {
+            Reception::Uncounted => {}
+            Reception::Welcome(counted) => self.counted = Some(counted),
+            Reception::TurnedAway(counted) => {
+                self.counted = Some(counted);
+                self.refusal.get_or_insert(Disconnect::AddressLimit);
+            }
+            Reception::Unheard => self.close(Disconnect::AddressLimit, turn.scratch),
+        }
     }
 
     pub(super) fn unopened(
@@ -99,10 +119,11 @@ impl<S: Service> Connection<S> {
             // Not known to be readable: the first event, which epoll gives at registration, will tell.
             readiness: Readiness { writable: true, ..Readiness::default() },
             refusal,
+            counted: None,
             idle_timeout,
             since: now,
             request_since: None,
-            stalled_since: None,
+            stall: None,
             answered: false,
             farewell: Farewell::NotDue,
             awaits_header: false,
@@ -234,6 +255,10 @@ impl<S: Service> Connection<S> {
             turn.scratch.give(std::mem::take(&mut self.retained));
             return;
         }
+        if self.phase == Phase::Handshaking && bytes.len() > turn.limits.handshake_bytes {
+            self.detail = Some("more is sent before the end of the handshake than is kept".into());
+            return self.close(Disconnect::TooLarge, turn.scratch);
+        }
         if self.retained.capacity() == 0 {
             self.retained = turn.scratch.take();
         }
@@ -248,6 +273,9 @@ impl<S: Service> Connection<S> {
             self.framing.info.agreement = Some(agreement);
         }
         self.enter(Phase::Open, turn.now.instant);
+        if let Some(counted) = self.counted.as_mut() {
+            turn.addresses.shaken(counted);
+        }
         match self.session.identify() {
             Ok(identity) => self.framing.info.identity = identity.map(Arc::new),
             Err(error) => return self.refuse(Disconnect::Certificate, error.to_string(), turn),
@@ -289,6 +317,9 @@ impl<S: Service> Connection<S> {
             output.clear();
             output.shrink(4 * READ_BYTES);
             turn.scratch.output = output;
+        }
+        if !self.has_output() {
+            self.stall = None;
         }
         let is_sending = matches!(self.phase, Phase::Open | Phase::Draining);
         let nothing_to_say = self.farewell >= Farewell::Said || self.session.has_failed();
@@ -337,15 +368,19 @@ impl<S: Service> Connection<S> {
             Ok(count) => {
                 turn.metrics.bytes_sent += count as u64;
                 self.readiness.writable = count == bytes.len();
-                self.stalled_since = (count < bytes.len()).then_some(turn.now.instant);
-                if self.phase == Phase::Open {
+                if let Some(stall) = self.stall.as_mut() {
+                    stall.take(count);
+                } else if count < bytes.len() {
+                    self.stall = Some(Stall::begin(turn.now.instant));
+                }
+                if matches!(self.phase, Phase::Open | Phase::Draining) {
                     self.since = turn.now.instant;
                 }
                 count
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                 self.readiness.writable = false;
-                self.stalled_since.get_or_insert(turn.now.instant);
+                self.stall.get_or_insert(Stall::begin(turn.now.instant));
                 0
             }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => 0,
@@ -387,17 +422,6 @@ impl<S: Service> Connection<S> {
         }
     }
 
-    /// Acts on a deadline that has passed.
-    pub fn expire(&mut self, now: Instant, limits: &Limits, scratch: &mut Scratch) {
-        match self.next_deadline(limits) {
-            Some((deadline, reason)) if deadline <= now => match reason {
-                Disconnect::RequestTimeout | Disconnect::Idle => self.end(reason, now, scratch),
-                _ => self.close(reason, scratch),
-            },
-            _ => {}
-        }
-    }
-
     /// Serves no further request, sends what is owed, says good-bye.
     pub fn end(&mut self, reason: Disconnect, now: Instant, scratch: &mut Scratch) {
         match self.phase {
@@ -417,31 +441,16 @@ impl<S: Service> Connection<S> {
     }
 
     /// The socket is gone: gives the session back to the service.
-    pub fn retire(&mut self, service: &mut S) {
-        self.framing.retire(service);
+    pub fn retire(&mut self, turn: &mut Turn<'_, S>) {
+        if let Some(counted) = self.counted.take() {
+            turn.addresses.leave(counted);
+        }
+        self.framing.retire(turn.service);
     }
 
     pub(super) fn enter(&mut self, phase: Phase, now: Instant) {
         self.phase = phase;
         self.since = now;
-    }
-
-    fn note_activity(&mut self, now: Instant) {
-        let served = self.framing.served() > 0;
-        if served {
-            self.since = now;
-        }
-        if !self.is_mid_request() {
-            self.request_since = None;
-        } else if served || self.request_since.is_none() {
-            self.request_since = Some(now);
-        }
-    }
-
-    /// Whether the beginning of a request has arrived and its end has not. The beginning of a record counts too: what
-    /// it holds cannot be known yet, and it costs as much as a request that does not end.
-    fn is_mid_request(&self) -> bool {
-        self.framing.is_mid_request() || !self.framing.is_paused() && !self.retained.is_empty()
     }
 
     fn socket_failed(&mut self, error: &io::Error, scratch: &mut Scratch) {
@@ -512,29 +521,14 @@ impl<S: Service> Connection<S> {
         self.phase == Phase::Open && !waiting && self.framing.info.link.is_none()
     }
 
-    /// When [`expire`](Self::expire) must be called.
-    pub fn deadline(&self, limits: &Limits) -> Option<Instant> {
-        self.next_deadline(limits).map(|(deadline, _)| deadline)
+    /// Bytes of replies that wait for it, encrypted or not.
+    pub fn output(&self) -> usize {
+        self.unsent.len() + self.framing.replies.queued_bytes()
     }
 
-    fn next_deadline(&self, limits: &Limits) -> Option<(Instant, Disconnect)> {
-        let stalled = self.stalled_since.map(|since| (since + limits.write_timeout, Disconnect::Stalled));
-        match self.phase {
-            Phase::Connecting => Some((self.since + limits.connect_timeout, Disconnect::HandshakeTimeout)),
-            Phase::Handshaking => Some((self.since + limits.handshake_timeout, Disconnect::HandshakeTimeout)),
-            Phase::Open => {
-                let request =
-                    self.request_since.map(|since| (since + limits.request_timeout, Disconnect::RequestTimeout));
-                let at_rest = request.is_none() && self.framing.replies.is_empty() && self.unsent.is_empty();
-                let idle = self.idle_timeout.filter(|_| at_rest).map(|idle| (self.since + idle, Disconnect::Idle));
-                let half = self.farewell > Farewell::NotDue || self.framing.is_half_closed();
-                let half = half.then(|| (self.since + limits.half_close_timeout, Disconnect::Idle));
-                [stalled, request, idle, half].into_iter().flatten().min_by_key(|(deadline, _)| *deadline)
-            }
-            Phase::Draining => stalled,
-            Phase::Lingering => Some((self.since + limits.linger_timeout, Disconnect::PeerClosed)),
-            Phase::Closed => None,
-        }
+    /// Whether what it sends and receives is encrypted.
+    pub fn is_tls(&self) -> bool {
+        self.session.is_tls()
     }
 
     /// Heap bytes held for this peer outside the TLS library.

@@ -1,8 +1,10 @@
 //! From plaintext to requests served: one connection's bytes that are not decoded yet, and when to stop decoding.
 
 use super::Scratch;
+use super::addresses::Addresses;
 use super::effects::{Effect, Effects};
 use super::replies::{Mailbox, Replies};
+use super::scratch::shrink;
 use super::service::{Exchange, PeerInfo, Service};
 use crate::access::Security;
 use crate::limits::Limits;
@@ -23,6 +25,8 @@ pub struct Turn<'a, S> {
     pub mailbox: &'a Mailbox,
     /// What is to be done to other connections.
     pub effects: &'a mut Effects,
+    /// How many connections each address has.
+    pub addresses: &'a mut Addresses,
     /// How each listener is protected, by its index.
     pub security: &'a [Security],
     /// This turn's time.
@@ -48,6 +52,10 @@ pub(super) struct Framing<S: Service> {
     state: State,
     /// Requests served since [`begin_turn`](Self::begin_turn).
     served: usize,
+    /// What the service waits for is the head of a request.
+    in_head: bool,
+    /// What the session holds for its peer.
+    kept: usize,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,7 +74,16 @@ enum State {
 
 impl<S: Service> Framing<S> {
     pub(super) fn new(info: PeerInfo) -> Self {
-        Self { info, session: None, input: Vec::new(), replies: Replies::default(), state: State::Hungry, served: 0 }
+        Self {
+            info,
+            session: None,
+            input: Vec::new(),
+            replies: Replies::default(),
+            state: State::Hungry,
+            served: 0,
+            in_head: false,
+            kept: 0,
+        }
     }
 
     pub(super) fn open(&mut self, turn: &mut Turn<'_, S>) {
@@ -74,6 +91,7 @@ impl<S: Service> Framing<S> {
         let session = self.session.insert(session);
         let (service, mut exchange) = turn.exchange(&self.info, &mut self.replies);
         service.greet(session, &mut exchange);
+        self.in_head = service.is_in_head(session);
         self.wait_if_dialing(turn.effects);
     }
 
@@ -137,6 +155,8 @@ impl<S: Service> Framing<S> {
         } else {
             input.drain(..used);
             self.input = input;
+            // A few bytes behind a large request must not keep its room.
+            shrink(&mut self.input);
         }
     }
 
@@ -172,6 +192,8 @@ impl<S: Service> Framing<S> {
                 break;
             }
         }
+        self.kept = turn.service.kept(session);
+        self.in_head = turn.service.is_in_head(session);
         if let Some(spare) = self.replies.reclaim() {
             turn.scratch.give(spare);
         }
@@ -224,6 +246,7 @@ impl<S: Service> Framing<S> {
 
     /// Returns the session to the service: the connection is over.
     pub(super) fn retire(&mut self, service: &mut S) {
+        self.kept = 0;
         if let Some(session) = self.session.take() {
             service.close(session, &self.info);
         }
@@ -261,6 +284,11 @@ impl<S: Service> Framing<S> {
         self.state == State::Hungry && !self.input.is_empty()
     }
 
+    /// Whether the service waits for the head of a request.
+    pub(super) fn is_in_head(&self) -> bool {
+        self.in_head
+    }
+
     /// Requests served in this turn.
     pub(super) fn served(&self) -> usize {
         self.served
@@ -268,7 +296,7 @@ impl<S: Service> Framing<S> {
 
     /// Heap bytes held.
     pub(super) fn memory(&self) -> usize {
-        self.input.capacity() + self.replies.memory()
+        self.input.capacity() + self.replies.memory() + self.kept
     }
 }
 

@@ -1,5 +1,6 @@
 //! One client, sans I/O: its session, its framing, its replies in order, its deadlines.
 
+mod addresses;
 mod announced;
 #[allow(clippy::module_inception)]
 mod connection;
@@ -8,6 +9,7 @@ mod framing;
 mod gate;
 mod id;
 mod linked;
+mod patience;
 mod phase;
 mod plaintext;
 mod replies;
@@ -16,6 +18,7 @@ mod service;
 #[cfg(test)]
 pub(crate) mod testing;
 
+pub use addresses::Addresses;
 pub use connection::Connection;
 pub use effects::{Dial, Effect, Effects, Link};
 pub use framing::Turn;

@@ -6,6 +6,7 @@ use std::sync::{Arc, mpsc};
 use bytes::Bytes;
 
 use super::id::PeerId;
+use super::scratch::shrink;
 
 /// The encoded replies one connection is owed, in order.
 ///
@@ -107,6 +108,7 @@ impl Replies {
             if self.sent > self.unsent().len() {
                 self.ready.drain(..self.sent);
                 self.sent = 0;
+                shrink(&mut self.ready);
             }
             return None;
         }

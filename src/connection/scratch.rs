@@ -40,3 +40,11 @@ impl Scratch {
         }
     }
 }
+
+/// Gives back most of the room of a large buffer that has little left in it. Halving at least, it costs little for each
+/// byte that was in it.
+pub(super) fn shrink(buffer: &mut Vec<u8>) {
+    if buffer.capacity() > SPARE_BYTES && buffer.len() < buffer.capacity() / 4 {
+        buffer.shrink_to(2 * buffer.len());
+    }
+}

@@ -118,6 +118,26 @@ pub trait Service {
         (!rest.is_empty()).then_some(Disconnect::CutOff)
     }
 
+    /// Whether what the peer sends next is the head of a request, or the rest of one: where a protocol has heads, they
+    /// must come sooner than bodies.
+    fn is_in_head(&self, session: &Self::Session) -> bool {
+        let _ = session;
+        false
+    }
+
+    /// Heap bytes that the session holds because of what its peer has sent (a transaction, say). They count in the
+    /// memory limits.
+    fn kept(&self, session: &Self::Session) -> usize {
+        let _ = session;
+        0
+    }
+
+    /// What all clients together hold, in bytes, for a service whose own limit counts that too. Called once a turn,
+    /// before [`tick`](Self::tick).
+    fn clients_hold(&mut self, bytes: usize) {
+        let _ = bytes;
+    }
+
     /// The connection that this one dialed could not be made. Another may be dialed, or a last reply written.
     ///
     /// Returns why the connection ends; `None` when it goes on.

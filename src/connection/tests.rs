@@ -65,6 +65,7 @@ struct Pair {
     limits: Limits,
     mailbox: Mailbox,
     effects: Effects,
+    addresses: Addresses,
     now: Now,
 }
 
@@ -76,6 +77,7 @@ impl Pair {
         let mut scratch = Scratch::default();
         let mut metrics = Metrics::default();
         let mut effects = Effects::default();
+        let mut addresses = Addresses::default();
         let limits = Limits::default();
         let (mailbox, _) = Mailbox::new(Arc::new(|| {}));
         let now = Now { instant: Instant::now(), unix_ms: 0 };
@@ -89,6 +91,7 @@ impl Pair {
             limits: &limits,
             mailbox: &mailbox,
             effects: &mut effects,
+            addresses: &mut addresses,
             security: &[],
             now,
         };
@@ -109,6 +112,7 @@ impl Pair {
             limits,
             mailbox,
             effects,
+            addresses,
             now,
         }
     }
@@ -131,6 +135,7 @@ impl Pair {
             limits: &self.limits,
             mailbox: &self.mailbox,
             effects: &mut self.effects,
+            addresses: &mut self.addresses,
             security: &[],
             now: self.now,
         };
@@ -275,6 +280,7 @@ fn data_and_fin_in_one_event_are_both_seen() {
             limits: &pair.limits,
             mailbox: &pair.mailbox,
             effects: &mut pair.effects,
+            addresses: &mut pair.addresses,
             security: &[],
             now: pair.now,
         };
@@ -420,7 +426,7 @@ fn idleness_begins_when_the_last_byte_of_a_reply_is_sent() {
     for _ in 0..20 {
         pair.to_client.room += 1;
         pair.turn();
-        pair.after(pair.limits.write_timeout / 2);
+        pair.after(pair.limits.write_timeout / 30);
         assert_eq!(pair.connection.phase(), Phase::Open);
     }
     pair.to_client.room = usize::MAX;
@@ -440,4 +446,81 @@ fn a_record_that_never_ends_is_a_request_that_never_ends() {
     pair.turn();
     pair.after(pair.limits.request_timeout);
     assert_eq!(pair.connection.reason(), Some(Disconnect::RequestTimeout));
+}
+
+/// A client that has asked for half a megabyte and takes `rate` bytes in every second; how long it was served, in
+/// seconds, and why no longer.
+fn read_slowly(rate: usize) -> (usize, Option<Disconnect>) {
+    let mut pair = Pair::open();
+    pair.to_client.room = 0;
+    for _ in 0..32 {
+        pair.client_sends(&[1; 16 << 10]);
+        pair.turn();
+    }
+    for second in 0..3_600 {
+        if pair.received.len() == 512 << 10 || pair.connection.phase() == Phase::Closed {
+            return (second, pair.connection.reason());
+        }
+        pair.to_client.room += rate;
+        pair.turn();
+        pair.client_turn();
+        pair.after(Duration::from_secs(1));
+    }
+    panic!("it is served for ever")
+}
+
+#[test]
+fn who_reads_slowly_is_served_and_who_reads_a_byte_now_and_then_is_not() {
+    let limits = Limits::default();
+    let (seconds, reason) = read_slowly(2 * limits.write_rate);
+    assert_eq!(reason, None, "slow, but not too slow");
+    assert!(
+        seconds > 3 * usize::try_from(limits.write_timeout.as_secs()).expect("small"),
+        "the rate is counted afresh"
+    );
+    for rate in [0, 1, limits.write_rate / 2] {
+        let (seconds, reason) = read_slowly(rate);
+        assert_eq!(reason, Some(Disconnect::Stalled), "{rate} bytes a second");
+        assert!(seconds <= 60, "{seconds} s for {rate} bytes a second");
+    }
+}
+
+#[test]
+fn room_for_a_large_reply_is_given_back_while_it_is_sent() {
+    let mut pair = Pair::open();
+    pair.limits.output_bytes = 4 << 20;
+    pair.to_client.room = 0;
+    for _ in 0..256 {
+        pair.client_sends(&[1; 16 << 10]);
+    }
+    pair.turn();
+    while pair.connection.wants_turn(&pair.limits) {
+        pair.turn();
+    }
+    assert!(pair.connection.memory() > 3 << 20);
+    pair.to_client.room = 4_000_000;
+    while pair.connection.wants_turn(&pair.limits) || pair.to_client.room > 0 && pair.connection.output() > 0 {
+        pair.turn();
+    }
+    let (owed, held) = (pair.connection.output(), pair.connection.memory());
+    assert!(owed > 100_000 && held < 4 * owed, "{held} bytes are held for {owed}");
+}
+
+#[test]
+fn a_handshake_that_never_comes_to_its_end_may_not_be_long() {
+    let mut pair = Pair::new();
+    // A ClientHello of 60,000 bytes, in records of the largest size.
+    let mut hello = vec![1, 0, 0xea, 0x60, 3, 3];
+    hello.resize(4 + 60_000, 0);
+    for piece in hello.chunks(16_384) {
+        let length = u16::try_from(piece.len()).expect("a record");
+        pair.to_server.bytes.extend_from_slice(&[22, 3, 1]);
+        pair.to_server.bytes.extend_from_slice(&length.to_be_bytes());
+        pair.to_server.bytes.extend_from_slice(piece);
+        if pair.to_server.bytes.len() > pair.limits.handshake_bytes {
+            break;
+        }
+    }
+    pair.turn();
+    assert_eq!((pair.connection.phase(), pair.connection.reason()), (Phase::Closed, Some(Disconnect::TooLarge)));
 }

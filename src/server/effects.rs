@@ -63,8 +63,7 @@ impl<N: Net, S: Service> Server<N, S> {
         };
         let mut info = PeerInfo::new(id, listener, address, UNSPECIFIED);
         info.link = Some(Link::Client(dialer));
-        self.peers
-            .insert(Peer::new(socket, Connection::dialed(dial.session, info, dial.preface, self.shared.now.instant)));
+        self.add(Peer::new(socket, Connection::dialed(dial.session, info, dial.preface, self.shared.now.instant)));
         if let Some(peer) = self.peers.get_mut(dialer) {
             peer.connection.link(Link::Upstream(id));
         }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::effects::UNSPECIFIED;
 use super::peers::Peer;
-use super::{Server, touch};
+use super::{Server, account, touch};
 use crate::access::Security;
 use crate::connection::{Connection, PeerInfo, Service};
 use crate::metrics::Disconnect;
@@ -36,7 +36,9 @@ pub struct ListenerConfig {
 pub(super) struct Listeners<N: Net> {
     all: Vec<Listener<N>>,
     /// No accepting before this instant.
-    paused_until: Option<Instant>,
+    pub(super) paused_until: Option<Instant>,
+    /// That it pauses has been said, and nothing was accepted since.
+    said_so: bool,
 }
 
 struct Listener<N: Net> {
@@ -57,7 +59,7 @@ impl<N: Net> Listeners<N> {
             let ListenerConfig { idle_timeout, balancers, .. } = config;
             all.push(Listener { socket, bound, idle_timeout, balancers, ready: true });
         }
-        Ok(Self { all, paused_until: None })
+        Ok(Self { all, paused_until: None, said_so: false })
     }
 
     pub(super) fn addresses(&self) -> Vec<SocketAddr> {
@@ -82,7 +84,13 @@ impl<N: Net> Listeners<N> {
         self.paused_until.filter(|until| *until > now).map(|until| until - now)
     }
 
+    /// A descriptor is free again: no need to wait any longer.
+    pub(super) fn resume(&mut self) {
+        self.paused_until = None;
+    }
+
     pub(super) fn close(&mut self) {
+        self.paused_until = None;
         self.all.clear();
     }
 }
@@ -110,6 +118,7 @@ impl<N: Net, S: Service> Server<N, S> {
                 self.shared.metrics.accepted += 1;
                 let is_announced = listener.balancers.iter().any(|balancer| balancer.contains(address.ip()));
                 let idle_timeout = listener.idle_timeout;
+                self.listeners.said_so = false;
                 self.welcome(index, socket, address, idle_timeout, is_announced);
                 true
             }
@@ -121,7 +130,9 @@ impl<N: Net, S: Service> Server<N, S> {
             Err(error @ (AcceptError::Exhausted(_) | AcceptError::Failed(_))) => {
                 self.shared.metrics.accept_pauses += 1;
                 self.listeners.paused_until = Some(self.shared.now.instant + PAUSE);
-                tracing::warn!(listener = index, %error, "accepting pauses for {} ms", PAUSE.as_millis());
+                if !std::mem::replace(&mut self.listeners.said_so, true) {
+                    tracing::warn!(listener = index, %error, "accepting pauses until connections close");
+                }
                 false
             }
         }
@@ -136,31 +147,49 @@ impl<N: Net, S: Service> Server<N, S> {
         idle_timeout: Option<Duration>,
         is_announced: bool,
     ) {
-        let open = self.peers.accepted();
-        let refusal = (open >= self.shared.limits.connections).then_some(Disconnect::Refused);
-        self.shared.metrics.refused += u64::from(refusal.is_some());
-        if open >= self.shared.limits.connections + self.shared.limits.refusals {
-            // Not even a refusal can be afforded: dropping the socket is all that is left.
-            return self.shared.metrics.disconnected(Disconnect::Refused);
-        }
+        let Some(session) = self.shared.security.get(listener).map(Security::session) else { return };
+        let refusal = match self.reception(session.is_tls()) {
+            Ok(refusal) => refusal,
+            Err(reason) => return self.shared.metrics.disconnected(reason),
+        };
         let id = self.peers.next_id();
         if let Err(error) = self.net.register(&mut socket, id.token()) {
-            return tracing::warn!(%error, "a socket cannot be watched");
+            tracing::warn!(%error, "a socket cannot be watched");
+            return self.shared.metrics.disconnected(Disconnect::Io);
         }
         let local = self.local_address(listener, &socket);
         let info = PeerInfo::new(id, listener, address, local);
-        let Some(session) = self.shared.security.get(listener).map(Security::session) else { return };
         let connection = if is_announced {
             Connection::announced(session, info, idle_timeout, refusal, self.shared.now.instant)
         } else {
             let mut turn = self.shared.turn();
             Connection::new(session, info, idle_timeout, refusal, &mut turn)
         };
-        self.peers.insert(Peer::new(socket, connection));
+        self.add(Peer::new(socket, connection));
         if let Some(peer) = self.peers.get_mut(id) {
             touch(peer, &mut self.touched);
         }
         self.apply_effects();
+    }
+
+    /// Whether one more client can be served, and if not, why not.
+    ///
+    /// # Errors
+    ///
+    /// Not even a refusal can be afforded: dropping the socket is all that is left.
+    fn reception(&mut self, tls: bool) -> Result<Option<Disconnect>, Disconnect> {
+        let limits = &self.shared.limits;
+        let (open, presence) = (self.peers.accepted(), account::presence::<S>(tls));
+        let crowding = self.account.crowding(presence, limits.client_memory);
+        let (reason, is_hopeless) = if open >= limits.connections {
+            (Disconnect::Refused, open >= limits.connections + limits.refusals)
+        } else if crowding > 0 || self.is_over_memory() {
+            (Disconnect::Memory, crowding > limits.refusals * presence)
+        } else {
+            return Ok(None);
+        };
+        self.shared.metrics.refused += 1;
+        if is_hopeless { Err(reason) } else { Ok(Some(reason)) }
     }
 
     /// What a client connected to; asked of the system only where the listener's own address does not tell.

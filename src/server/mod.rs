@@ -1,5 +1,6 @@
 //! The loop: one thread, one poller, one service, many connections.
 
+mod account;
 mod admission;
 mod effects;
 mod handle;
@@ -17,11 +18,14 @@ pub use handle::Handle;
 pub use listener::ListenerConfig;
 
 pub use crate::access::Security;
-use crate::connection::{Completion, Connection, Effects, Mailbox, PeerId, Phase, Scratch, Service, Transmitted};
+use crate::connection::{
+    Addresses, Completion, Connection, Effects, Mailbox, PeerId, Phase, Scratch, Service, Transmitted,
+};
 use crate::limits::Limits;
 use crate::metrics::{Disconnect, Metrics};
 use crate::net::{Event, Net};
 use crate::timer::Deadlines;
+use account::Account;
 use admission::Admission;
 use listener::Listeners;
 use peers::{Peer, Peers};
@@ -44,6 +48,7 @@ pub struct Server<N: Net, S: Service> {
     /// Peers that were worked on in this turn and may have something to send.
     touched: Vec<PeerId>,
     deadlines: Deadlines<PeerId>,
+    account: Account,
     events: Vec<Event>,
     completions: mpsc::Receiver<Completion>,
     reload: Reload,
@@ -81,6 +86,10 @@ pub struct Residue {
     pub queued: usize,
     /// Entries among the deadlines, stale ones included.
     pub deadlines: usize,
+    /// What clients hold, in bytes.
+    pub client_memory: usize,
+    /// Addresses that have connections, where they are counted.
+    pub addresses: usize,
 }
 
 impl<N: Net, S: Service> Server<N, S> {
@@ -107,6 +116,7 @@ impl<N: Net, S: Service> Server<N, S> {
             limits,
             mailbox,
             effects: Effects::default(),
+            addresses: Addresses::default(),
             security,
             now: net.now(),
         };
@@ -119,6 +129,7 @@ impl<N: Net, S: Service> Server<N, S> {
             admission: Admission::default(),
             touched: Vec::new(),
             deadlines: Deadlines::default(),
+            account: Account::default(),
             events: Vec::new(),
             completions,
             reload: Reload::new(received),
@@ -159,6 +170,8 @@ impl<N: Net, S: Service> Server<N, S> {
             connections: self.peers.len(),
             queued: self.ready.len() + self.admission.len() + self.touched.len(),
             deadlines: self.deadlines.len(),
+            client_memory: self.account.total(),
+            addresses: self.shared.addresses.len(),
         }
     }
 
@@ -213,7 +226,7 @@ impl<N: Net, S: Service> Server<N, S> {
     /// How long the loop may sleep: not at all while work is left.
     fn patience(&self) -> Option<Duration> {
         let left_over = !self.ready.is_empty() || !self.admission.is_empty() || !self.touched.is_empty();
-        let left_over = left_over || self.reload.is_under_way();
+        let left_over = left_over || self.reload.is_under_way() || self.peers.has_doomed();
         if left_over || self.listeners.are_ready(self.shared.now.instant) {
             return Some(Duration::ZERO);
         }
@@ -235,9 +248,13 @@ impl<N: Net, S: Service> Server<N, S> {
     }
 
     fn receive(&mut self) {
-        for _ in 0..self.ready.len() {
+        for _ in 0..self.ready.len().min(self.shared.limits.peers_per_turn) {
             let Some(id) = self.ready.pop_front() else { break };
             self.receive_from(id);
+            // What was asked for is sent before more is taken, lest one turn hold the replies of everybody.
+            if self.is_over_memory() {
+                break;
+            }
         }
         let slice_end = self.shared.now.instant + self.shared.limits.handshake_slice;
         while let Some(id) = self.admission.pop() {
@@ -265,10 +282,12 @@ impl<N: Net, S: Service> Server<N, S> {
             }
         }
         touch(peer, &mut self.touched);
+        self.weigh(id);
         self.apply_effects();
     }
 
     fn settle(&mut self) {
+        self.shared.service.clients_hold(self.account.total());
         self.tick_in = self.shared.service.tick(self.shared.now);
         while let Ok(completion) = self.completions.try_recv() {
             if let Some(peer) = self.peers.get_mut(completion.peer) {
@@ -298,34 +317,46 @@ impl<N: Net, S: Service> Server<N, S> {
 
     /// After work on a peer: it is closed, or queued for more, or armed for its deadline, or simply idle.
     fn file(&mut self, id: PeerId) {
+        self.weigh(id);
         let Some(peer) = self.peers.get_mut(id) else { return };
         if peer.connection.phase() == Phase::Closed {
             return self.peers.doom(id);
         }
+        self.account.place(id, &mut peer.share);
         if peer.connection.wants_turn(&self.shared.limits) {
             enqueue(peer, &mut self.ready, &mut self.admission);
         }
         if let Some(deadline) = peer.connection.deadline(&self.shared.limits)
-            && peer.armed.is_none_or(|armed| deadline < armed)
+            && peer.alarm.set(deadline)
         {
-            peer.armed = Some(deadline);
             self.deadlines.insert(deadline, id);
         }
     }
 
     fn expire(&mut self) {
-        while let Some(id) = self.deadlines.pop_due(self.shared.now.instant) {
+        for _ in 0..self.shared.limits.peers_per_turn {
+            let Some(id) = self.deadlines.pop_due(self.shared.now.instant) else { break };
             let Some(peer) = self.peers.get_mut(id) else { continue };
-            if peer.armed.is_some_and(|armed| armed <= self.shared.now.instant) {
-                peer.armed = None;
+            if peer.alarm.fire(self.shared.now.instant) {
                 peer.connection.expire(self.shared.now.instant, &self.shared.limits, &mut self.shared.scratch);
                 self.file(id);
             }
         }
+        self.keep_memory_limit();
         self.stop_if_asked();
-        while let Some(mut peer) = self.peers.bury() {
+        self.bury();
+        let Self { admission, peers, .. } = self;
+        admission.prune(peers.len(), |id| peers.get(id).is_some());
+    }
+
+    /// Frees the slots of closed peers, and tells those who must know.
+    fn bury(&mut self) {
+        for _ in 0..self.shared.limits.peers_per_turn {
+            let Some(mut peer) = self.peers.bury() else { break };
+            self.listeners.resume();
+            self.account.leave(peer.connection.id(), &mut peer.share, account::presence::<S>(peer.connection.is_tls()));
             let was_opened = peer.connection.was_opened();
-            peer.connection.retire(&mut self.shared.service);
+            peer.connection.retire(&mut self.shared.turn());
             let reason = log_end(&peer);
             if !peer.connection.info().is_dialed() {
                 self.shared.metrics.disconnected(reason);
@@ -335,8 +366,6 @@ impl<N: Net, S: Service> Server<N, S> {
             }
             self.apply_effects();
         }
-        let Self { admission, peers, .. } = self;
-        admission.prune(peers.len(), |id| peers.get(id).is_some());
     }
 
     fn stop_if_asked(&mut self) {
@@ -350,10 +379,11 @@ impl<N: Net, S: Service> Server<N, S> {
         };
         if overdue {
             for id in self.peers.ids() {
-                if let Some(peer) = self.peers.get_mut(id) {
+                let peer = self.peers.get_mut(id);
+                if let Some(peer) = peer.filter(|peer| peer.connection.phase() != Phase::Closed) {
                     peer.connection.close(Disconnect::Shutdown, &mut self.shared.scratch);
+                    self.peers.doom(id);
                 }
-                self.peers.doom(id);
             }
         }
     }

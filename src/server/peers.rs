@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use slab::Slab;
 
+use super::account::Share;
 use crate::connection::{Connection, PeerId, Service};
 
 /// One connection and its socket.
@@ -14,13 +15,45 @@ pub(super) struct Peer<K, S: Service> {
     pub(super) queued: bool,
     /// On the list of peers to transmit to.
     pub(super) touched: bool,
-    /// When its earliest live entry among the deadlines fires.
-    pub(super) armed: Option<Instant>,
+    pub(super) alarm: Alarm,
+    pub(super) share: Share,
+}
+
+/// A peer's entries among the deadlines, as far as they must be known.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Alarm {
+    /// The earliest live entry.
+    next: Option<Instant>,
+    /// A later one that was live before it. It is remembered so that it need not be made again: a peer whose deadline
+    /// goes back and forth between near and far must not leave entries behind every time.
+    later: Option<Instant>,
+}
+
+impl Alarm {
+    /// There is a deadline; whether an entry must be made for it.
+    pub(super) fn set(&mut self, deadline: Instant) -> bool {
+        match self.next {
+            Some(next) if next <= deadline => return false,
+            Some(next) => self.later = self.later.max(Some(next)),
+            None => {}
+        }
+        self.next = Some(deadline);
+        true
+    }
+
+    /// An entry fires; whether it is the live one.
+    pub(super) fn fire(&mut self, now: Instant) -> bool {
+        let is_live = self.next.is_some_and(|next| next <= now);
+        if is_live {
+            self.next = self.later.take();
+        }
+        is_live
+    }
 }
 
 impl<K, S: Service> Peer<K, S> {
     pub(super) fn new(socket: K, connection: Connection<S>) -> Self {
-        Self { socket, connection, queued: false, touched: false, armed: None }
+        Self { socket, connection, queued: false, touched: false, alarm: Alarm::default(), share: Share::default() }
     }
 }
 
@@ -86,6 +119,11 @@ impl<K, S: Service> Peers<K, S> {
         self.doomed.push(id);
     }
 
+    /// Whether closed peers wait for burial.
+    pub(super) fn has_doomed(&self) -> bool {
+        !self.doomed.is_empty()
+    }
+
     /// Takes one marked peer out of its slot.
     pub(super) fn bury(&mut self) -> Option<Box<Peer<K, S>>> {
         loop {
@@ -115,5 +153,43 @@ impl<K, S: Service> Peers<K, S> {
     /// The names of all peers. For rare occasions: it visits every slot.
     pub(super) fn ids(&self) -> Vec<PeerId> {
         self.slab.iter().map(|(_, peer)| peer.connection.id()).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::timer::Deadlines;
+
+    #[test]
+    #[expect(clippy::disallowed_methods, reason = "a test needs some instant to count from")]
+    fn a_deadline_that_goes_back_and_forth_leaves_few_entries_and_is_never_late() {
+        const DAY: u64 = 86_400;
+        let start = Instant::now();
+        let (mut alarm, mut deadlines) = (Alarm::default(), Deadlines::default());
+        let mut most = 0;
+        for second in 0..3 * DAY {
+            let now = start + Duration::from_secs(second);
+            // Idle for a day at most; a request is begun in every minute, and is under way for half of it, slowly.
+            let ahead = match second % 60 {
+                0..20 => DAY,
+                20..40 => 60,
+                _ => 30,
+            };
+            let deadline = now + Duration::from_secs(ahead);
+            if alarm.set(deadline) {
+                deadlines.insert(deadline, ());
+            }
+            while deadlines.pop_due(now).is_some() {
+                if alarm.fire(now) && alarm.set(deadline) {
+                    deadlines.insert(deadline, ());
+                }
+            }
+            assert!(deadlines.until_next(now) <= Some(Duration::from_secs(ahead)), "late in second {second}");
+            most = most.max(deadlines.len());
+        }
+        assert!(most <= 8, "{most} entries for one peer");
     }
 }

@@ -1,7 +1,7 @@
 //! What every connection is lent while it works.
 
 use crate::access::Security;
-use crate::connection::{Effects, Mailbox, Scratch, Turn};
+use crate::connection::{Addresses, Effects, Mailbox, Scratch, Turn};
 use crate::limits::Limits;
 use crate::metrics::Metrics;
 use crate::timer::Now;
@@ -15,6 +15,7 @@ pub(super) struct Shared<S> {
     pub(super) mailbox: Mailbox,
     /// What connections want done to others; empty between their turns.
     pub(super) effects: Effects,
+    pub(super) addresses: Addresses,
     /// How each listener is protected now, by its index.
     pub(super) security: Vec<Security>,
     pub(super) now: Now,
@@ -30,6 +31,7 @@ impl<S> Shared<S> {
             limits: &self.limits,
             mailbox: &self.mailbox,
             effects: &mut self.effects,
+            addresses: &mut self.addresses,
             security: &self.security,
             now: self.now,
         }

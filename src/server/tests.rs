@@ -7,20 +7,29 @@ use super::*;
 use crate::net::sim::{Fault, Faults, Network, SimNet, SimSocket};
 use crate::services::Echo;
 
-struct Site {
+mod guard;
+
+struct Site<S: Service = Echo> {
     network: Network,
     net: SimNet,
-    server: Server<SimNet, Echo>,
+    server: Server<SimNet, S>,
     address: SocketAddr,
 }
 
 impl Site {
     fn new(faults: Faults, limits: Limits) -> Self {
+        Self::serving(Echo, faults, limits, &[])
+    }
+}
+
+impl<S: Service> Site<S> {
+    fn serving(service: S, faults: Faults, limits: Limits, balancers: &[&str]) -> Self {
         let network = Network::new(1, faults);
         let net = network.host();
         let address = ([10, 0, 0, 2], 0).into();
-        let listener = ListenerConfig { address, security: Security::Plain, idle_timeout: None, balancers: [].into() };
-        let server = Server::new(net.clone(), Echo, vec![listener], limits).map_err(|(_, error)| error);
+        let balancers = balancers.iter().map(|range| range.parse().expect("a range")).collect();
+        let listener = ListenerConfig { address, security: Security::Plain, idle_timeout: None, balancers };
+        let server = Server::new(net.clone(), service, vec![listener], limits).map_err(|(_, error)| error);
         let server = server.expect("a free port");
         let address = server.addresses().expect("bound")[0];
         Self { network, net, server, address }

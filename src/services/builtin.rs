@@ -126,6 +126,21 @@ impl Service for Builtin {
         }
     }
 
+    fn is_in_head(&self, session: &Session) -> bool {
+        matches!(session, Session::XmlRpc(session) if session.is_in_head())
+    }
+
+    fn kept(&self, session: &Session) -> usize {
+        match session {
+            Session::Echo | Session::XmlRpc(_) => 0,
+            Session::Resp(session) => session.memory(),
+        }
+    }
+
+    fn clients_hold(&mut self, bytes: usize) {
+        self.store.set_client_memory(bytes);
+    }
+
     fn refuse(&mut self, listener: usize, reason: Disconnect, reply: &mut Vec<u8>) {
         match self.protocol(listener) {
             Protocol::Echo => self.echo.refuse(listener, reason, reply),

@@ -124,6 +124,12 @@ impl RequestDecoder {
         }
     }
 
+    /// Whether the head of a request is what comes next, or its rest.
+    #[must_use]
+    pub fn is_in_head(&self) -> bool {
+        !matches!(self.stage, Stage::Body(_))
+    }
+
     /// Whether nothing of a request has been seen in `rest`, the bytes that will never be completed.
     #[must_use]
     pub fn is_between_requests(rest: &[u8]) -> bool {

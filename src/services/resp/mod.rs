@@ -225,6 +225,8 @@ impl Resp {
     pub fn refuse(&self, reason: Disconnect, reply: &mut Vec<u8>) {
         let text: &[u8] = match reason {
             Disconnect::Refused => b"-ERR max number of clients reached\r\n",
+            Disconnect::AddressLimit => b"-ERR max number of clients reached for this address\r\n",
+            Disconnect::Memory => b"-ERR clients hold all the memory they may\r\n",
             Disconnect::Denied => b"-NOPERM this certificate's identity has no access to this server\r\n",
             Disconnect::Revoked => b"-NOPERM this certificate's access has been withdrawn\r\n",
             Disconnect::Shutdown => b"-ERR the server is shutting down\r\n",

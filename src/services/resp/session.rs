@@ -14,9 +14,21 @@ pub struct RespSession {
     pub(super) decoder: Decoder,
     pub(super) transaction: Option<Box<Transaction>>,
     pub(super) watches: Vec<Watch>,
+    /// The lengths of their keys, added up.
+    pub(super) watched_bytes: usize,
     pub(super) protocol: Protocol,
     /// Set by a command after whose reply the connection closes.
     pub(super) ending: Option<Disconnect>,
+}
+
+impl RespSession {
+    /// Heap bytes held for the client's transaction and for the keys that it watches.
+    #[must_use]
+    pub fn memory(&self) -> usize {
+        let queued = self.transaction.as_ref().map_or(0, |transaction| transaction.requests.capacity());
+        // Each watched key stands in the store's list too.
+        queued + self.watches.capacity() * size_of::<Watch>() + 2 * self.watched_bytes
+    }
 }
 
 /// Commands queued between `MULTI` and `EXEC`.

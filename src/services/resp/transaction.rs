@@ -123,12 +123,13 @@ pub(super) fn watch(call: &mut Call<'_, '_>) -> Result<(), Failure> {
     }
     let most = call.core.options.keys_per_command;
     let watches = &mut call.session.watches;
-    let bytes = watches.iter().map(|watch| watch.key.len()).chain(call.request.from(1).map(<[u8]>::len)).sum::<usize>();
+    let bytes = call.session.watched_bytes + call.request.from(1).map(<[u8]>::len).sum::<usize>();
     if watches.len() + call.request.len() - 1 > most || bytes > WATCHED_BYTES {
         return Err(Failure::from(format!(
             "ERR too many watched keys: at most {most} keys and {WATCHED_BYTES} bytes are served"
         )));
     }
+    call.session.watched_bytes = bytes;
     for key in call.request.from(1) {
         // A key whose time has come is gone before it is watched, not a change afterwards.
         call.store.contains(key, call.exchange.now);
@@ -154,6 +155,7 @@ fn has_watched_key_changed(call: &mut Call<'_, '_>) -> bool {
 
 /// Watches nothing any more.
 pub(super) fn forget_watches(session: &mut RespSession, store: &mut Store) {
+    session.watched_bytes = 0;
     for watch in std::mem::take(&mut session.watches) {
         store.unwatch(&watch.key);
     }

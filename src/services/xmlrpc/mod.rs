@@ -67,6 +67,14 @@ pub struct XmlRpcSession {
     decoder: RequestDecoder,
 }
 
+impl XmlRpcSession {
+    /// Whether the head of a request is what comes next, or its rest.
+    #[must_use]
+    pub fn is_in_head(&self) -> bool {
+        self.decoder.is_in_head()
+    }
+}
+
 /// What is known of a request besides its bytes.
 #[derive(Clone, Copy)]
 struct Asker<'a> {
@@ -137,6 +145,9 @@ impl XmlRpc {
             Disconnect::Denied => (Status::FORBIDDEN, "", "No rule lets this identity in.\n"),
             Disconnect::Revoked => (Status::FORBIDDEN, "", "This certificate's access has been withdrawn.\n"),
             Disconnect::Refused => (Status::SERVICE_UNAVAILABLE, RETRY, "The server has too many connections.\n"),
+            Disconnect::AddressLimit => {
+                (Status::SERVICE_UNAVAILABLE, RETRY, "Your address has too many connections to this server.\n")
+            }
             _ => (Status::SERVICE_UNAVAILABLE, RETRY, "The server cannot serve this connection now.\n"),
         };
         let persistence = Persistence::Close;

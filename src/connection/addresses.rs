@@ -1,0 +1,159 @@
+//! How many connections each address has.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv6Addr};
+
+use crate::limits::Limits;
+
+/// Counts connections and handshakes by address, where there is a limit on either.
+///
+/// One host of IPv6 has a whole /64 to itself, so that is what counts as an address there.
+#[derive(Debug, Default)]
+pub struct Addresses {
+    counts: BTreeMap<IpAddr, Count>,
+}
+
+#[derive(Debug, Default)]
+struct Count {
+    connections: usize,
+    handshakes: usize,
+}
+
+/// What one connection counts for.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Counted {
+    address: IpAddr,
+    handshaking: bool,
+}
+
+/// What becomes of a connection by its address.
+#[derive(Debug)]
+pub(super) enum Reception {
+    /// There is no limit on addresses.
+    Uncounted,
+    /// It may be served.
+    Welcome(Counted),
+    /// It is one too many, but may hear so.
+    TurnedAway(Counted),
+    /// It is too many even for that.
+    Unheard,
+}
+
+impl Addresses {
+    /// A connection from `address` has come; before it is served there is a handshake, perhaps.
+    pub(super) fn enter(&mut self, address: IpAddr, handshaking: bool, limits: &Limits) -> Reception {
+        if limits.connections_per_address.is_none() && limits.handshakes_per_address.is_none() {
+            return Reception::Uncounted;
+        }
+        let address = site(address);
+        let count = self.counts.entry(address).or_default();
+        let most = limits.connections_per_address.unwrap_or(usize::MAX);
+        let too_many_handshakes =
+            handshaking && limits.handshakes_per_address.is_some_and(|most| count.handshakes >= most);
+        if too_many_handshakes || count.connections >= most.saturating_add(limits.refusals) {
+            if count.connections == 0 {
+                self.counts.remove(&address);
+            }
+            return Reception::Unheard;
+        }
+        let counted = Counted { address, handshaking };
+        let reception =
+            if count.connections < most { Reception::Welcome(counted) } else { Reception::TurnedAway(counted) };
+        count.connections += 1;
+        count.handshakes += usize::from(handshaking);
+        reception
+    }
+
+    /// Its handshake is done.
+    pub(super) fn shaken(&mut self, counted: &mut Counted) {
+        if std::mem::take(&mut counted.handshaking)
+            && let Some(count) = self.counts.get_mut(&counted.address)
+        {
+            count.handshakes -= 1;
+        }
+    }
+
+    /// It is over.
+    pub(super) fn leave(&mut self, mut counted: Counted) {
+        self.shaken(&mut counted);
+        if let Some(count) = self.counts.get_mut(&counted.address) {
+            count.connections -= 1;
+            if count.connections == 0 {
+                self.counts.remove(&counted.address);
+            }
+        }
+    }
+
+    /// Addresses that have connections, where they are counted.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.counts.len()
+    }
+
+    /// Whether no address is counted.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.counts.is_empty()
+    }
+}
+
+/// What stands for an address in the count.
+fn site(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V4(address) => address.into(),
+        IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() >> 64 << 64).into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn limits(connections: Option<usize>, handshakes: Option<usize>) -> Limits {
+        Limits {
+            connections_per_address: connections,
+            handshakes_per_address: handshakes,
+            refusals: 1,
+            ..Limits::default()
+        }
+    }
+
+    fn address(text: &str) -> IpAddr {
+        text.parse().expect(text)
+    }
+
+    #[test]
+    fn one_too_many_hears_so_and_two_too_many_do_not() {
+        let (mut addresses, limits) = (Addresses::default(), limits(Some(2), None));
+        let mut enter = |text: &str| addresses.enter(address(text), false, &limits);
+        assert!(matches!(enter("192.0.2.1"), Reception::Welcome(_)));
+        let second = enter("::ffff:192.0.2.1");
+        assert!(matches!(enter("192.0.2.1"), Reception::TurnedAway(_)));
+        assert!(matches!(enter("192.0.2.1"), Reception::Unheard));
+        assert!(matches!(enter("192.0.2.2"), Reception::Welcome(_)), "another address is another matter");
+        assert!(matches!(enter("2001:db8::1"), Reception::Welcome(_)));
+        assert!(matches!(enter("2001:db8::2"), Reception::Welcome(_)));
+        assert!(matches!(enter("2001:db8::ffff:0:3"), Reception::TurnedAway(_)), "the same /64");
+        assert!(matches!(enter("2001:db8:0:1::1"), Reception::Welcome(_)), "another /64");
+        let Reception::Welcome(second) = second else { panic!("an IPv4 address in IPv6 clothes") };
+        addresses.leave(second);
+        assert!(matches!(addresses.enter(address("192.0.2.1"), false, &limits), Reception::TurnedAway(_)));
+    }
+
+    #[test]
+    fn handshakes_count_until_they_are_done_and_nothing_is_left_behind() {
+        let (mut addresses, limits) = (Addresses::default(), limits(None, Some(1)));
+        let Reception::Welcome(mut first) = addresses.enter(address("::1"), true, &limits) else { panic!("welcome") };
+        assert!(matches!(addresses.enter(address("::1"), true, &limits), Reception::Unheard));
+        assert!(matches!(addresses.enter(address("::1"), false, &limits), Reception::Welcome(_)), "no handshake");
+        addresses.shaken(&mut first);
+        addresses.shaken(&mut first);
+        let Reception::Welcome(second) = addresses.enter(address("::1"), true, &limits) else { panic!("welcome") };
+        for counted in [second, first, Counted { address: address("::"), handshaking: false }] {
+            addresses.leave(counted);
+        }
+        assert!(addresses.is_empty());
+        assert!(matches!(addresses.enter(address("::1"), true, &self::limits(None, Some(0))), Reception::Unheard));
+        assert!(addresses.is_empty());
+    }
+}

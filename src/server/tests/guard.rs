@@ -1,0 +1,197 @@
+//! What clients may cost, together and each.
+
+use super::*;
+use crate::connection::{Deferred, Exchange, PeerInfo};
+
+/// Answers every byte later: when it is told to, with a reply of that size, or never.
+#[derive(Default)]
+struct Late {
+    owed: Vec<Deferred>,
+}
+
+impl Service for Late {
+    type Session = ();
+
+    fn open(&mut self, _: &PeerInfo, _: crate::timer::Now) {}
+
+    fn serve(&mut self, (): &mut (), _: &[u8], exchange: &mut Exchange<'_>) -> Result<usize, Disconnect> {
+        self.owed.push(exchange.defer());
+        Ok(1)
+    }
+}
+
+fn ended<S: Service>(site: &Site<S>, reason: Disconnect) -> u64 {
+    site.server.metrics().disconnects(reason)
+}
+
+/// Sends as much as the server takes without giving anything back.
+fn flood(site: &mut Site, client: &mut SimSocket) {
+    loop {
+        match client.write(&[7; 10_000]) {
+            Ok(_) => pass(&site.network),
+            Err(_) => return,
+        }
+        site.settle();
+    }
+}
+
+#[test]
+fn a_reply_that_never_comes_holds_nobody_for_ever() {
+    let mut site = Site::serving(Late::default(), Faults::none(), Limits::default(), &[]);
+    let mut client = site.connect();
+    client.write_all(b"?").expect("room");
+    client.shutdown_write().expect("open");
+    pass(&site.network);
+    site.settle();
+    assert_eq!(site.server.connections(), 1, "it waits for its reply");
+    let given_up = site.net.wakes_at().expect("but not without end");
+    site.network.advance_to(given_up);
+    site.settle();
+    assert_eq!(site.server.connections(), 0);
+
+    let mut client = site.connect();
+    client.write_all(b"?").expect("room");
+    pass(&site.network);
+    site.settle();
+    site.server.handle().stop();
+    assert_eq!(site.settle(), Status::Running, "it may be answered yet");
+    let deadline = site.net.wakes_at().expect("a stop has an end");
+    assert!(deadline <= site.network.now() + Limits::default().drain_timeout);
+    site.network.advance_to(deadline);
+    assert_eq!(site.settle(), Status::Stopped);
+    assert_eq!(ended(&site, Disconnect::Shutdown), 1);
+}
+
+#[test]
+fn replies_that_come_all_at_once_are_not_held_without_bound() {
+    let limits = Limits { output_hard_bytes: 1 << 20, ..Limits::default() };
+    let mut site = Site::serving(Late::default(), Faults::none(), limits, &[]);
+    let mut clients = [site.connect(), site.connect()];
+    for client in &mut clients {
+        client.write_all(b"??????????").expect("room");
+    }
+    pass(&site.network);
+    site.settle();
+    for (index, deferred) in std::mem::take(&mut site.server.shared.service.owed).into_iter().enumerate() {
+        deferred.complete(vec![0; if index < 10 { 200_000 } else { 200 }]);
+    }
+    site.settle();
+    assert_eq!((ended(&site, Disconnect::OutputLimit), site.server.connections()), (1, 1));
+}
+
+#[test]
+fn whoever_holds_most_is_closed_when_all_hold_too_much() {
+    let limits = Limits { client_memory: 3 << 20, ..Limits::default() };
+    let mut site = Site::new(Faults::none(), limits.clone());
+    let mut honest = site.connect();
+    let mut greedy: Vec<_> = (0..5).map(|_| site.connect()).collect();
+    for client in &mut greedy {
+        flood(&mut site, client);
+        assert!(site.server.client_memory() <= limits.client_memory);
+        honest.write_all(b"still here").expect("room");
+        pass(&site.network);
+        site.settle();
+        assert_eq!(drain(&mut honest), (b"still here".to_vec(), false));
+    }
+    assert!(ended(&site, Disconnect::Memory) >= 2, "five times a megabyte do not fit");
+    drop((greedy, honest));
+    pass(&site.network);
+    site.settle();
+    assert_eq!((site.server.client_memory(), site.server.connections()), (0, 0));
+}
+
+#[test]
+fn a_crowd_that_only_sits_there_leaves_room_for_those_who_work() {
+    let limits = Limits { client_memory: 100 * account::presence::<Echo>(false), refusals: 2, ..Limits::default() };
+    let mut site = Site::new(Faults::none(), limits);
+    let mut first = site.connect();
+    let mut crowd: Vec<_> = (0..200).map(|_| site.connect()).collect();
+    site.settle();
+    assert_eq!(site.server.connections(), 77, "three quarters, and two that are told");
+    assert_eq!(drain(&mut crowd[75]), (b"connection refused: memory\n".to_vec(), true));
+    assert_eq!(drain(&mut crowd[199]), (Vec::new(), true), "no more than that can be afforded");
+    first.write_all(b"work").expect("room");
+    pass(&site.network);
+    site.settle();
+    assert_eq!(drain(&mut first), (b"work".to_vec(), false));
+    assert_eq!(ended(&site, Disconnect::Memory), 124);
+}
+
+#[test]
+fn one_address_has_its_limit_and_others_are_served() {
+    let limits = Limits { connections_per_address: Some(2), refusals: 1, ..Limits::default() };
+    let mut site = Site::serving(Echo, Faults::none(), limits, &[]);
+    let mut own: Vec<_> = (0..4).map(|_| site.connect()).collect();
+    site.settle();
+    assert_eq!(site.server.residue().addresses, 1);
+    assert_eq!(drain(&mut own[2]), (b"connection refused: address_limit\n".to_vec(), true));
+    assert_eq!(drain(&mut own[3]), (Vec::new(), true));
+    let elsewhere = Some([10, 0, 0, 99].into());
+    let mut neighbour = site.net.connect(&site.address.into(), elsewhere).expect("begun");
+    pass(&site.network);
+    neighbour.write_all(b"hello").expect("room");
+    pass(&site.network);
+    site.settle();
+    assert_eq!(drain(&mut neighbour), (b"hello".to_vec(), false));
+    drop((own, neighbour));
+    pass(&site.network);
+    site.settle();
+    assert_eq!(site.server.residue().addresses, 0);
+    assert_eq!(ended(&site, Disconnect::AddressLimit), 2);
+}
+
+#[test]
+fn behind_a_balancer_the_announced_address_counts() {
+    let limits = Limits { connections_per_address: Some(1), ..Limits::default() };
+    let mut site = Site::serving(Echo, Faults::none(), limits, &["0.0.0.0/0"]);
+    let mut answers = Vec::new();
+    let mut clients = Vec::new();
+    for source in ["192.0.2.1", "192.0.2.2", "192.0.2.1"] {
+        let mut client = site.connect();
+        write!(client, "PROXY TCP4 {source} 10.0.0.2 1000 80\r\nhello").expect("room");
+        pass(&site.network);
+        site.settle();
+        answers.push(String::from_utf8(drain(&mut client).0).expect("text"));
+        clients.push(client);
+    }
+    assert_eq!(answers, ["hello", "hello", "connection refused: address_limit\n"]);
+    let _health_check = site.connect().write_all(b"PROXY UNKNOWN\r\nhello");
+    pass(&site.network);
+    site.settle();
+    assert_eq!(site.server.residue().addresses, 2, "nobody is announced");
+}
+
+#[test]
+fn a_connection_that_closes_ends_the_pause_of_accepting() {
+    let mut site = Site::new(Faults::none(), Limits::default());
+    let leaves = site.connect();
+    site.settle();
+    site.server.listeners.paused_until = Some(site.network.now() + Duration::from_hours(1));
+    let _waits = site.connect();
+    site.settle();
+    assert_eq!(site.server.metrics().accepted, 1);
+    drop(leaves);
+    pass(&site.network);
+    site.settle();
+    assert_eq!(site.server.metrics().accepted, 2, "its descriptor is free now");
+}
+
+#[test]
+fn a_crowd_that_comes_and_goes_at_once_is_dealt_with_in_pieces() {
+    let limits = Limits { peers_per_turn: 3, accepts_per_turn: 2, ..Limits::default() };
+    let mut site = Site::new(Faults::none(), limits);
+    let mut clients: Vec<_> = (0..20).map(|_| site.connect()).collect();
+    site.settle();
+    for client in &mut clients {
+        client.write_all(b"all of us").expect("room");
+    }
+    pass(&site.network);
+    site.settle();
+    for client in &mut clients {
+        assert_eq!(drain(client), (b"all of us".to_vec(), false));
+    }
+    drop(clients);
+    pass(&site.network);
+    site.settle();
+    assert_eq!(site.server.residue(), Residue::default());
+}
