@@ -9,6 +9,7 @@ mod descriptors;
 pub mod development;
 mod failure;
 pub mod files;
+mod guard;
 mod hints;
 mod load;
 mod logging;

@@ -9,6 +9,7 @@ use clap::Args;
 use tracing::level_filters::LevelFilter;
 
 use super::address::ListenAddress;
+use super::guard::GuardArgs;
 use super::hints::{self, Reachable};
 use super::logging::Logging;
 use super::reload::{self, Recipe};
@@ -90,9 +91,15 @@ struct LimitArgs {
     /// From the first byte of a request to its last
     #[arg(long, value_name = "TIME", default_value = "30s", value_parser = units::time)]
     request_timeout: Duration,
-    /// A client that takes none of the bytes waiting for it
+    /// From the first byte of an HTTP request's head to its last
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = units::time)]
+    header_timeout: Duration,
+    /// A client that takes none of the bytes waiting for it, or fewer than --min-write-rate
     #[arg(long, value_name = "TIME", default_value = "1m", value_parser = units::time)]
     write_timeout: Duration,
+    /// A client has finished, and nothing moves towards what it is still owed
+    #[arg(long, value_name = "TIME", default_value = "5m", value_parser = units::time)]
+    half_close_timeout: Duration,
     /// A connection on which nothing is asked, or 'off' [default: 5m on XML-RPC, off elsewhere]
     #[arg(long, value_name = "TIME", value_parser = units::time_or_off)]
     idle_timeout: Option<units::TimeOrOff>,
@@ -108,25 +115,36 @@ struct LimitArgs {
     /// Replies waiting for one client, in bytes, before its requests are no longer decoded
     #[arg(long, value_name = "BYTES", default_value = "1m", value_parser = units::bytes)]
     max_output: usize,
+    /// Replies waiting for one client, in bytes, before it is closed
+    #[arg(long, value_name = "BYTES", default_value = "256m", value_parser = units::bytes)]
+    max_output_hard: usize,
+    #[command(flatten)]
+    guard: GuardArgs,
     /// Time spent on handshakes in one turn of the loop while established clients wait
     #[arg(long, value_name = "TIME", default_value = "1ms", value_parser = units::time)]
     handshake_slice: Duration,
 }
 
 impl LimitArgs {
-    /// The limits, with the number of connections fitted to the descriptors that this process may have.
+    /// The limits, fitted to the machine.
     fn limits(&self) -> Result<Limits, Failure> {
-        Ok(Limits {
-            connections: descriptors::connections(self.max_connections, 1)?,
+        if self.max_output_hard < self.max_output {
+            return Err(Failure::usage("--max-output-hard", "must not be less than --max-output"));
+        }
+        let limits = Limits {
             handshake_timeout: self.handshake_timeout,
+            header_timeout: self.header_timeout,
             request_timeout: self.request_timeout,
             write_timeout: self.write_timeout,
+            half_close_timeout: self.half_close_timeout,
             drain_timeout: self.drain_timeout,
             request_bytes: self.max_request,
             output_bytes: self.max_output,
+            output_hard_bytes: self.max_output_hard,
             handshake_slice: self.handshake_slice,
             ..Limits::default()
-        })
+        };
+        self.guard.complete(descriptors::fit(limits, self.max_connections, 1)?)
     }
 
     fn idle_timeout(&self, protocol: Protocol) -> Option<Duration> {

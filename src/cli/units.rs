@@ -33,6 +33,21 @@ pub(super) fn time_or_off(text: &str) -> Result<TimeOrOff, String> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct TimeOrOff(pub(super) Option<Duration>);
 
+/// Parses a number that must be more than zero, or `off`.
+pub(super) fn count_or_off(text: &str) -> Result<CountOrOff, String> {
+    match text {
+        "off" => Ok(CountOrOff(None)),
+        _ => match text.parse() {
+            Ok(0) | Err(_) => Err("must be a number more than zero, or 'off'".into()),
+            Ok(count) => Ok(CountOrOff(Some(count))),
+        },
+    }
+}
+
+/// A limit on a number that can be switched off.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct CountOrOff(pub(super) Option<usize>);
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -54,5 +69,11 @@ mod tests {
         assert_eq!(time("5m"), Ok(Duration::from_mins(5)));
         assert!(time("0s").is_err() && time("5").is_err() && time("soon").is_err());
         assert_eq!(time_or_off("off"), Ok(TimeOrOff(None)));
+    }
+
+    #[test]
+    fn counts_may_be_off_and_zero_is_refused() {
+        assert_eq!((count_or_off("off"), count_or_off("7")), (Ok(CountOrOff(None)), Ok(CountOrOff(Some(7)))));
+        assert!(count_or_off("0").is_err() && count_or_off("-1").is_err() && count_or_off("on").is_err());
     }
 }

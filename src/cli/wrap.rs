@@ -11,6 +11,7 @@ use rustls::pki_types::ServerName;
 use tracing::level_filters::LevelFilter;
 
 use super::address::ListenAddress;
+use super::guard::GuardArgs;
 use super::logging::Logging;
 use super::reload::{self, Recipe};
 use super::tls_options::TlsArgs;
@@ -101,7 +102,7 @@ struct LimitArgs {
     /// How long the server may take to accept a connection
     #[arg(long, value_name = "TIME", default_value = "5s", value_parser = units::time)]
     connect_timeout: Duration,
-    /// A client or server that takes none of the bytes waiting for it
+    /// A client or server that takes none of the bytes waiting for it, or fewer than --min-write-rate
     #[arg(long, value_name = "TIME", default_value = "1m", value_parser = units::time)]
     write_timeout: Duration,
     /// A connection on which no byte moves in either direction, or 'off'
@@ -116,6 +117,8 @@ struct LimitArgs {
     /// Bytes waiting in one direction of one connection before its sender is no longer read
     #[arg(long, value_name = "BYTES", default_value = "256k", value_parser = units::bytes)]
     max_output: usize,
+    #[command(flatten)]
+    guard: GuardArgs,
     /// Time spent on handshakes in one turn of the loop while established clients wait
     #[arg(long, value_name = "TIME", default_value = "1ms", value_parser = units::time)]
     handshake_slice: Duration,
@@ -126,18 +129,20 @@ impl LimitArgs {
         if self.max_output == 0 {
             return Err(Failure::usage("--max-output", "must be more than zero"));
         }
-        Ok(Limits {
-            // Its own connection and one to the server.
-            connections: descriptors::connections(self.max_connections, 2)?,
+        let limits = Limits {
             handshake_timeout: self.handshake_timeout,
             connect_timeout: self.connect_timeout,
             write_timeout: self.write_timeout,
             half_close_timeout: self.half_close_timeout,
             drain_timeout: self.drain_timeout,
             output_bytes: self.max_output,
+            // What is forwarded never goes beyond the one above.
+            output_hard_bytes: usize::MAX,
             handshake_slice: self.handshake_slice,
             ..Limits::default()
-        })
+        };
+        // A client takes its own connection and one to the server.
+        self.guard.complete(descriptors::fit(limits, self.max_connections, 2)?)
     }
 }
 

@@ -83,7 +83,7 @@ impl<S: Service> Connection<S> {
     }
 
     fn request_deadline(&self, begun: Instant, limits: &Limits) -> (Instant, Disconnect) {
-        if self.framing.is_in_head() {
+        if self.framing.is_in_head() && limits.header_timeout < limits.request_timeout {
             (begun + limits.header_timeout, Disconnect::HeaderTimeout)
         } else {
             (begun + limits.request_timeout, Disconnect::RequestTimeout)

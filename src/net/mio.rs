@@ -121,6 +121,9 @@ impl Net for MioNet {
                 // A reply must not wait for the acknowledgement of the one before it (Nagle, RFC 896). It can only
                 // fail on a socket that is already dead, which the first read will tell.
                 let _ = socket.set_nodelay(true);
+                if self.reserve.is_none() {
+                    self.reserve = reserve();
+                }
                 return Ok((MioSocket::Tcp(socket), address));
             }
             Err(error) => error,
@@ -198,7 +201,21 @@ impl Net for MioNet {
 fn classify(error: io::Error) -> AcceptError {
     match error.raw_os_error() {
         _ if error.kind() == io::ErrorKind::WouldBlock => AcceptError::Empty,
-        Some(libc::EINTR | libc::ECONNABORTED | libc::EPROTO | libc::EPERM) => AcceptError::Lost,
+        // Linux passes on what has befallen the new connection itself, before it was taken: accept(2), "Error handling".
+        Some(
+            libc::EINTR
+            | libc::ECONNABORTED
+            | libc::EPROTO
+            | libc::EPERM
+            | libc::ENETDOWN
+            | libc::ENOPROTOOPT
+            | libc::EHOSTDOWN
+            | libc::ENONET
+            | libc::EHOSTUNREACH
+            | libc::EOPNOTSUPP
+            | libc::ENETUNREACH
+            | libc::ETIMEDOUT,
+        ) => AcceptError::Lost,
         Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM) => AcceptError::Exhausted(error),
         _ => AcceptError::Failed(error),
     }
@@ -213,7 +230,10 @@ mod tests {
         let class = |errno| classify(io::Error::from_raw_os_error(errno));
         assert!(matches!(class(libc::EAGAIN), AcceptError::Empty));
         assert!(matches!(class(libc::ECONNABORTED), AcceptError::Lost));
-        assert!(matches!(class(libc::EMFILE), AcceptError::Exhausted(_)));
+        assert!(matches!(class(libc::EHOSTUNREACH), AcceptError::Lost));
+        for errno in [libc::EMFILE, libc::ENFILE, libc::ENOBUFS, libc::ENOMEM] {
+            assert!(matches!(class(errno), AcceptError::Exhausted(_)));
+        }
         assert!(matches!(class(libc::EINVAL), AcceptError::Failed(_)));
     }
 

@@ -303,6 +303,12 @@ impl Store {
         self.client_memory = bytes;
     }
 
+    /// Bytes held by clients, as far as they have been told.
+    #[must_use]
+    pub fn client_memory(&self) -> usize {
+        self.client_memory
+    }
+
     /// One more watcher of `key`; its version now. Ask [`Store::contains`] first, so that an expired key is not seen as
     /// existing.
     pub fn watch(&mut self, key: &[u8]) -> u64 {

@@ -10,7 +10,7 @@ const BULK_BYTES: &str = "proto-max-bulk-len";
 const LEAST_BULK_BYTES: usize = 1 << 20;
 
 /// Every parameter and its value.
-fn parameters(call: &Call<'_, '_>) -> [(&'static str, String); 10] {
+fn parameters(call: &Call<'_, '_>) -> [(&'static str, String); 11] {
     let options = &call.core.options;
     let limits = call.exchange.limits;
     [
@@ -19,6 +19,7 @@ fn parameters(call: &Call<'_, '_>) -> [(&'static str, String); 10] {
         ("databases", String::from("1")),
         ("maxclients", limits.connections.to_string()),
         ("maxmemory", options.max_memory.to_string()),
+        ("maxmemory-clients", limits.client_memory.to_string()),
         ("maxmemory-policy", String::from(options.max_memory_policy)),
         (BULK_BYTES, call.core.bulk_bytes.to_string()),
         ("save", String::new()),

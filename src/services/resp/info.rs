@@ -75,6 +75,7 @@ fn memory(call: &Call<'_, '_>, report: &mut Report) {
     report.field("used_memory", used);
     report.field("used_memory_human", human(used as u64));
     report.field("used_memory_dataset", used);
+    report.field("mem_clients_normal", call.store.client_memory());
     report.field("maxmemory", call.core.options.max_memory);
     report.field("maxmemory_human", human(call.core.options.max_memory));
     report.field("maxmemory_policy", call.core.options.max_memory_policy);

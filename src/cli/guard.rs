@@ -1,0 +1,118 @@
+//! What clients may cost, for every server of this program; and what the machine has.
+
+use std::path::Path;
+
+use clap::Args;
+
+use super::{Failure, units};
+use crate::limits::Limits;
+
+/// Bounds on what clients may cost, whatever is served to them.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Limits")]
+pub(super) struct GuardArgs {
+    /// What all clients together may hold, in bytes; past it, who holds most is closed, and newcomers are turned away
+    /// [default: a quarter of the memory of the machine, or of the control group]
+    #[arg(long, value_name = "BYTES", value_parser = units::bytes)]
+    max_client_memory: Option<usize>,
+    /// Open connections from one address (IPv6: from one /64), or 'off'
+    #[arg(long, value_name = "N", default_value = "off", value_parser = units::count_or_off)]
+    max_connections_per_address: units::CountOrOff,
+    /// TLS handshakes under way with one address (IPv6: with one /64), or 'off'
+    #[arg(long, value_name = "N", default_value = "off", value_parser = units::count_or_off)]
+    max_handshakes_per_address: units::CountOrOff,
+    /// What a client may send in one piece before its handshake is done, in bytes: its certificates, above all
+    #[arg(long, value_name = "BYTES", default_value = "32k", value_parser = units::bytes)]
+    max_handshake: usize,
+    /// Bytes a second that a client must take, on average over --write-timeout, while more wait for it
+    #[arg(long, value_name = "BYTES", default_value = "1k", value_parser = units::bytes)]
+    min_write_rate: usize,
+}
+
+/// Less than this serves nobody.
+const LEAST_CLIENT_MEMORY: usize = 1 << 20;
+
+/// A PROXY protocol header and a ClientHello fit in this.
+const LEAST_HANDSHAKE: usize = 8 << 10;
+
+impl GuardArgs {
+    /// `limits`, and these.
+    pub(super) fn complete(&self, limits: Limits) -> Result<Limits, Failure> {
+        let client_memory = self.max_client_memory.unwrap_or_else(|| (memory() / 4).max(LEAST_CLIENT_MEMORY));
+        if client_memory < LEAST_CLIENT_MEMORY {
+            return Err(Failure::usage("--max-client-memory", "at least 1m is needed to serve anybody"));
+        }
+        if self.max_handshake < LEAST_HANDSHAKE {
+            return Err(Failure::usage("--max-handshake", "at least 8k is needed for a usual handshake"));
+        }
+        Ok(Limits {
+            client_memory,
+            connections_per_address: self.max_connections_per_address.0,
+            handshakes_per_address: self.max_handshakes_per_address.0,
+            handshake_bytes: self.max_handshake,
+            write_rate: self.min_write_rate,
+            ..limits
+        })
+    }
+}
+
+/// The memory that this process may use, in bytes: the machine's, or what its control groups leave it.
+#[expect(clippy::disallowed_methods, reason = "the program asks the machine once, at start")]
+fn memory() -> usize {
+    let read = |path: &Path| std::fs::read_to_string(path).ok();
+    let machine = read(Path::new("/proc/meminfo")).and_then(|text| machine_memory(&text));
+    let groups = read(Path::new("/proc/self/cgroup")).unwrap_or_default();
+    let limits = groups.lines().flat_map(group_files).filter_map(|path| read(Path::new(&path))?.trim().parse().ok());
+    // Where nothing tells, what the smallest servers have.
+    limits.chain(machine).min().unwrap_or(1 << 30)
+}
+
+/// `MemTotal` of `/proc/meminfo`.
+fn machine_memory(text: &str) -> Option<usize> {
+    let line = text.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
+    line.trim().strip_suffix("kB")?.trim().parse::<usize>().ok()?.checked_mul(1024)
+}
+
+/// Where the memory limits stand of one line of `/proc/self/cgroup`, `ID:CONTROLLERS:PATH`: of the group itself and of all
+/// above it, in version 2 (no controllers) and version 1.
+fn group_files(line: &str) -> Vec<String> {
+    let mut parts = line.splitn(3, ':').skip(1);
+    let (Some(controllers), Some(path)) = (parts.next(), parts.next()) else { return Vec::new() };
+    let (root, name) = match controllers {
+        "" => ("/sys/fs/cgroup", "memory.max"),
+        _ if controllers.split(',').any(|controller| controller == "memory") => {
+            ("/sys/fs/cgroup/memory", "memory.limit_in_bytes")
+        }
+        _ => return Vec::new(),
+    };
+    Path::new(path)
+        .ancestors()
+        .map(|group| format!("{root}/{}/{name}", group.display().to_string().trim_matches('/')))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_machine_tells_its_memory_in_kibibytes() {
+        assert_eq!(machine_memory("MemTotal:       24689764 kB\nMemFree: 1 kB\n"), Some(24_689_764 << 10));
+        assert_eq!(machine_memory("MemFree: 1 kB\n"), None);
+        assert!(memory() >= LEAST_CLIENT_MEMORY);
+    }
+
+    #[test]
+    fn limits_of_control_groups_are_looked_for_up_to_the_root() {
+        assert_eq!(
+            group_files("0::/system.slice/latchkey.service"),
+            [
+                "/sys/fs/cgroup/system.slice/latchkey.service/memory.max",
+                "/sys/fs/cgroup/system.slice/memory.max",
+                "/sys/fs/cgroup//memory.max",
+            ]
+        );
+        assert_eq!(group_files("4:cpu,memory:/docker")[0], "/sys/fs/cgroup/memory/docker/memory.limit_in_bytes");
+        assert!(group_files("3:cpu:/docker").is_empty() && group_files("nonsense").is_empty());
+    }
+}
