@@ -164,7 +164,7 @@ pub fn wait(child: &mut Child) -> ExitStatus {
 }
 
 /// Waits until something has happened, with a hang guard.
-pub fn until(happened: impl Fn() -> bool) {
+pub fn until(mut happened: impl FnMut() -> bool) {
     let end = Instant::now() + PATIENCE;
     while !happened() {
         assert!(Instant::now() < end, "it never happens");

@@ -1,0 +1,182 @@
+//! Many clients that say nothing, too little, or nonsense; that take nothing, or vanish.
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::TcpStream;
+use std::time::{Duration, Instant};
+
+use socket2::SockRef;
+
+use crate::honest::{Destination, call};
+use crate::siege::{Siege, scale};
+
+/// Sends FIN's opposite: the other end hears of a reset.
+fn reset(stream: &TcpStream) {
+    SockRef::from(stream).set_linger(Some(Duration::ZERO)).expect("linger");
+}
+
+/// A small source of noise; its quality is of no interest.
+fn noise(seed: &mut u64) -> u8 {
+    *seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+    seed.to_be_bytes()[0]
+}
+
+#[test]
+fn silence_and_one_byte_a_second_hold_up_nobody() {
+    let siege = Siege::begin("silence", &["--handshake-timeout", "3s"]);
+    let silent: Vec<_> = (0..500).map(|_| Siege::plain(&siege.destination.resp)).collect();
+    let mut slow: Vec<_> = (0..200).map(|_| Siege::plain(&siege.destination.xmlrpc)).collect();
+    // The beginning of a ClientHello of 512 bytes.
+    let hello = [22, 3, 1, 2, 0, 1, 0, 1, 252, 3, 3, 1, 2, 3, 4];
+    for second in 0..5 * scale() {
+        for stream in &mut slow {
+            let _ = stream.write_all(&[hello.get(second).copied().unwrap_or(0)]);
+        }
+        std::thread::sleep(Duration::from_secs(1));
+    }
+    siege.server.logged("reason=\"handshake_timeout\"");
+    // They were dropped without a word, long ago.
+    for mut stream in silent.into_iter().chain(slow) {
+        assert!(!matches!(stream.read(&mut [0; 100]), Ok(1..)), "words for a client that said nothing");
+    }
+    siege.end(0);
+}
+
+#[test]
+fn garbage_and_resets_in_the_middle_end_with_a_reason() {
+    let siege = Siege::begin("garbage", &[]);
+    let Destination { resp, xmlrpc, .. } = siege.destination.clone();
+    let mut seed = 42;
+    for round in 0..100 * scale() {
+        for address in [&resp, &xmlrpc, &siege.resp, &siege.xmlrpc] {
+            let mut stream = Siege::plain(address);
+            let garbage: Vec<u8> = (0..1 + round * 37 % 3_000).map(|_| noise(&mut seed)).collect();
+            let _ = stream.write_all(&garbage);
+            if round % 2 == 0 {
+                reset(&stream);
+            }
+        }
+    }
+    for round in 0..50 * scale() {
+        let mut client = siege.destination.resp();
+        let record = client.encrypt(b"GET honest\r\n").expect("a record");
+        let cut = 1 + round % (record.len() - 1);
+        client.stream().write_all(&record[..cut]).expect("send");
+        reset(client.stream());
+        drop(client);
+    }
+    siege.server.logged("reason=\"not_tls\"");
+    siege.server.logged("reason=\"reset\"");
+    siege.end(0);
+}
+
+#[test]
+fn a_million_large_replies_that_nobody_reads_cost_what_clients_may_hold() {
+    const BUDGET: usize = 8 << 20;
+    let siege = Siege::begin("unread", &["--max-client-memory", "8m", "--write-timeout", "3s", "--max-output", "1m"]);
+    let mut setter = siege.destination.resp();
+    let value = "v".repeat(100_000);
+    assert_eq!(
+        Destination::ask(&mut setter, &format!("*3\r\n$3\r\nSET\r\n$3\r\nbig\r\n$100000\r\n{value}"), 5),
+        b"+OK\r\n"
+    );
+    let mut rest: Vec<_> = (0..20).map(|_| (Siege::plain(&siege.resp), 1_000_000 * scale())).collect();
+    for (stream, _) in &rest {
+        stream.set_nonblocking(true).expect("nonblocking");
+    }
+    let requests = b"GET big\r\n".repeat(10_000);
+    let end = Instant::now() + Duration::from_secs(6);
+    let mut closed = 0;
+    while Instant::now() < end && !rest.is_empty() {
+        rest.retain_mut(|(stream, left)| match stream.write(&requests) {
+            Ok(count) => {
+                *left = left.saturating_sub(count / 9);
+                *left > 0
+            }
+            Err(error) if error.kind() == ErrorKind::WouldBlock => true,
+            Err(_) => {
+                closed += 1;
+                false
+            }
+        });
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    assert!(closed > 0, "nobody was closed");
+    siege.server.logged("reason=\"memory\"");
+    siege.server.logged("reason=\"stalled\"");
+    drop((rest, setter));
+    siege.end(BUDGET);
+}
+
+#[test]
+fn heads_and_bodies_that_trickle_are_cut_off_each_in_its_time() {
+    let siege = Siege::begin("loris", &["--header-timeout", "2s", "--request-timeout", "4s"]);
+    let head = b"POST / HTTP/1.1\r\nHost: localhost\r\nX-Slow: ";
+    let mut heads: Vec<_> = (0..100).map(|_| Siege::plain(&siege.xmlrpc)).collect();
+    let mut bodies: Vec<_> = (0..100).map(|_| siege.destination.connect(&siege.destination.xmlrpc)).collect();
+    for client in &mut bodies {
+        client.write_all(b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100000\r\n\r\n").expect("send");
+    }
+    for stream in &mut heads {
+        stream.write_all(head).expect("send");
+    }
+    for _ in 0..10 {
+        for stream in &mut heads {
+            let _ = stream.write_all(b"x");
+        }
+        for client in &mut bodies {
+            let _ = client.write_all(b"<");
+        }
+        std::thread::sleep(Duration::from_millis(500));
+    }
+    siege.server.logged("reason=\"header_timeout\"");
+    siege.server.logged("reason=\"request_timeout\"");
+    drop((heads, bodies));
+    siege.end(0);
+}
+
+#[test]
+fn connections_whose_other_end_is_gone_do_not_stay() {
+    let siege = Siege::begin("half-open", &["--idle-timeout", "2s", "--half-close-timeout", "2s"]);
+    // Nothing more is ever heard of these: as if their machines had lost their power.
+    let mut gone: Vec<_> = (0..100).map(|_| siege.destination.connect(&siege.destination.xmlrpc)).collect();
+    for client in &mut gone {
+        call(client, "has_key", "honest");
+    }
+    // These have finished, but not closed.
+    let finished: Vec<_> = (0..100).map(|_| Siege::plain(&siege.resp)).collect();
+    for stream in &finished {
+        stream.shutdown(std::net::Shutdown::Write).expect("shutdown");
+    }
+    siege.server.logged("reason=\"idle\"");
+    for mut stream in finished {
+        assert_eq!(stream.read(&mut [0; 10]).expect("a proper end"), 0);
+    }
+    for mut client in gone {
+        // Before it hangs up, the server says good-bye.
+        assert_eq!(client.read(&mut [0; 10]).expect("a proper end"), 0);
+    }
+    siege.end(0);
+}
+
+#[test]
+fn one_address_takes_no_more_than_its_share() {
+    let siege = Siege::begin("one address", &["--max-connections-per-address", "10"]);
+    let mut told = 0;
+    let mut held = Vec::new();
+    for _ in 0..20 {
+        let mut stream = Siege::plain(&siege.xmlrpc);
+        stream.set_read_timeout(Some(Duration::from_millis(100))).expect("timeout");
+        let mut words = String::new();
+        let _ = stream.read_to_string(&mut words);
+        told += usize::from(words.starts_with("HTTP/1.1 503 ") && words.contains("Your address"));
+        held.push(stream);
+    }
+    assert!(told >= 10, "{told} were told");
+    let mut over = Siege::plain(&siege.resp);
+    let mut words = String::new();
+    over.read_to_string(&mut words).expect("words");
+    assert_eq!(words, "-ERR max number of clients reached for this address\r\n");
+    drop((held, over));
+    siege.server.logged("reason=\"address_limit\"");
+    siege.end(0);
+}

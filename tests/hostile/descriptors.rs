@@ -1,0 +1,108 @@
+//! What the system gives a process runs out: descriptors, and the reader of its log.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use crate::common::{PATIENCE, latchkey, signal, until, wait};
+use crate::honest::Destination;
+use crate::siege::{Siege, descriptors, scale};
+
+/// Whether a new client is answered at once.
+fn is_served(address: &str) -> bool {
+    let Ok(mut stream) = TcpStream::connect(address) else { return false };
+    stream.set_read_timeout(Some(PATIENCE)).expect("timeout");
+    let mut reply = [0; 7];
+    stream.write_all(b"PING\r\n").is_ok() && stream.read_exact(&mut reply).is_ok() && &reply == b"+PONG\r\n"
+}
+
+fn fill_and_leave(name: &'static str, limit: usize) {
+    let siege = Siege::with_descriptors(name, limit);
+    let (mut held, mut told) = (Vec::new(), 0);
+    for _ in 0..limit + 100 {
+        let mut stream = Siege::plain(&siege.resp);
+        stream.write_all(b"PING\r\n").expect("the backlog takes it");
+        held.push(stream);
+    }
+    for stream in &mut held {
+        let mut words = Vec::new();
+        let mut piece = [0; 100];
+        if let Ok(count) = stream.read(&mut piece) {
+            words.extend_from_slice(&piece[..count]);
+        }
+        told += usize::from(words.starts_with(b"-ERR max number of clients reached"));
+    }
+    assert!(told > 0, "nobody was told that there are too many");
+    assert!(descriptors(siege.server.pid()) <= limit);
+    drop(held);
+    until(|| is_served(&siege.resp));
+    siege.server.logged("reason=\"refused\"");
+    siege.end(0);
+}
+
+#[test]
+fn sixty_four_descriptors_are_filled_and_left_again() {
+    fill_and_leave("64 descriptors", 64);
+}
+
+#[test]
+fn two_thousand_descriptors_are_filled_and_left_again() {
+    fill_and_leave("2000 descriptors", 2000);
+}
+
+#[test]
+fn when_the_system_gives_no_descriptor_accepting_pauses_and_resumes() {
+    let siege = Siege::without_newcomers("no descriptors");
+    let pid = siege.server.pid();
+    let mut first = Siege::plain(&siege.resp);
+    first.write_all(b"PING\r\n").expect("send");
+    first.read_exact(&mut [0; 7]).expect("an answer");
+    drop(first);
+    // Somebody takes away what it has not used yet, so that there is less than the server was promised at start.
+    let limit = descriptors(pid) + 4;
+    let status = Command::new("prlimit")
+        .args([format!("--pid={pid}"), format!("--nofile={limit}")])
+        .status()
+        .expect("prlimit (tests/install installs what the tests need)");
+    assert!(status.success());
+    for _ in 0..10 * scale() {
+        // Each that is too many hears so at once: it is taken by the reserve descriptor, and closed.
+        let crowd: Vec<_> = (0..10).map(|_| Siege::plain(&siege.resp)).collect();
+        std::thread::sleep(Duration::from_millis(50));
+        drop(crowd);
+    }
+    siege.server.logged("accepting pauses");
+    until(|| is_served(&siege.resp));
+    assert!(descriptors(pid) <= limit);
+    siege.end(0);
+}
+
+#[test]
+fn a_log_that_nobody_reads_stops_nobody() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let mut command = latchkey();
+    command.args(["serve", "--resp", "127.0.0.1:0", "--echo", "plain://127.0.0.1:0"]).current_dir(dir.path());
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("latchkey starts");
+    // The pipe is there, and stays unread.
+    let _errors = child.stderr.take().expect("stderr");
+    let mut lines = BufReader::new(child.stdout.take().expect("stdout")).lines();
+    let mut address = |what: &str| {
+        let line = lines.next().expect("a line").expect("text");
+        line.strip_prefix(what).unwrap_or_else(|| panic!("{line}")).to_owned()
+    };
+    let echo = address("listening echo plain://");
+    let resp = address("listening resp tls://");
+    // More than the pipe and the queue hold: each end of a connection is a line.
+    for _ in 0..12_000 {
+        let mut stream = TcpStream::connect(&echo).expect("connect");
+        stream.set_read_timeout(Some(PATIENCE)).expect("timeout");
+        stream.write_all(b"x").expect("send");
+        stream.read_exact(&mut [0]).expect("an echo in time");
+    }
+    let ca = dir.path().join("certs/ca.pem").display().to_string();
+    let destination = Destination { xmlrpc: resp.clone(), resp, ca, renews: true };
+    assert_eq!(Destination::ask(&mut destination.resp(), "PING", 7), b"+PONG\r\n");
+    signal(child.id(), "TERM");
+    assert_eq!(wait(&mut child).code(), Some(0));
+}
