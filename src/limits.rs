@@ -35,6 +35,8 @@ pub struct Limits {
     pub write_rate: usize,
     /// One direction of a connection is over and nothing moves in the other (`--half-close-timeout`).
     pub half_close_timeout: Duration,
+    /// A socket that is silent for so long is asked by TCP whether its other end is still there (`--tcp-keepalive`).
+    pub keepalive: Option<Duration>,
     /// After our close_notify, how long the peer's end of stream is awaited.
     pub linger_timeout: Duration,
     /// After SIGTERM, how long open connections may take to finish (`--drain-timeout`).
@@ -85,6 +87,8 @@ impl Default for Limits {
             write_rate: 1 << 10,
             // A client may end its request with FIN and the answer may take long to work out, but not for ever.
             half_close_timeout: Duration::from_mins(5),
+            // As in Redis. A question costs two packets, and the place of a lost client is free in six minutes.
+            keepalive: Some(Duration::from_mins(5)),
             linger_timeout: Duration::from_secs(2),
             drain_timeout: Duration::from_secs(10),
             // Twice the largest value a key/value client should send in one piece.

@@ -1,6 +1,7 @@
 //! What clients may cost, for every server of this program; and what the machine has.
 
 use std::path::Path;
+use std::time::Duration;
 
 use clap::Args;
 
@@ -27,6 +28,9 @@ pub(super) struct GuardArgs {
     /// Bytes a second that a client must take, on average over --write-timeout, while more wait for it
     #[arg(long, value_name = "BYTES", default_value = "1k", value_parser = units::bytes)]
     min_write_rate: usize,
+    /// Ask by TCP whether a client that is silent for so long is still there, or 'off'
+    #[arg(long, value_name = "TIME", default_value = "5m", value_parser = units::time_or_off)]
+    tcp_keepalive: units::TimeOrOff,
 }
 
 /// Less than this serves nobody.
@@ -45,12 +49,16 @@ impl GuardArgs {
         if self.max_handshake < LEAST_HANDSHAKE {
             return Err(Failure::usage("--max-handshake", "at least 8k is needed for a usual handshake"));
         }
+        if self.tcp_keepalive.0.is_some_and(|silence| silence < Duration::from_secs(1)) {
+            return Err(Failure::usage("--tcp-keepalive", "TCP counts in whole seconds: at least 1s, or 'off'"));
+        }
         Ok(Limits {
             client_memory,
             connections_per_address: self.max_connections_per_address.0,
             handshakes_per_address: self.max_handshakes_per_address.0,
             handshake_bytes: self.max_handshake,
             write_rate: self.min_write_rate,
+            keepalive: self.tcp_keepalive.0,
             ..limits
         })
     }

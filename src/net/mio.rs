@@ -8,7 +8,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use mio::net::{TcpListener, TcpStream, UnixStream};
 use mio::{Events, Interest, Poll, Token, Waker};
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 
 use super::{AcceptError, Address, Event, Net, Wake};
 use crate::timer::Now;
@@ -30,14 +30,28 @@ pub struct MioNet {
     /// When the process is out of descriptors, closing this one lets the waiting connection be accepted and closed,
     /// so that its client hears at once instead of hanging in the backlog.
     reserve: Option<File>,
+    keepalive: Option<TcpKeepalive>,
 }
+
+/// Between two questions whether the other end is there, and how many of them may stay unanswered.
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(20);
+const KEEPALIVE_RETRIES: u32 = 3;
 
 impl MioNet {
     /// A poller of its own.
     pub fn new() -> io::Result<Self> {
         let poll = Poll::new()?;
         let waker = Arc::new(Waker::new(poll.registry(), WAKE)?);
-        Ok(Self { poll, events: Events::with_capacity(EVENTS), waker, reserve: reserve() })
+        Ok(Self { poll, events: Events::with_capacity(EVENTS), waker, reserve: reserve(), keepalive: None })
+    }
+
+    /// How every TCP stream is set up. It can only fail on a socket that is already dead, which the first read will tell.
+    fn prepare(&self, stream: &TcpStream) {
+        // A reply must not wait for the acknowledgement of the one before it (Nagle, RFC 896).
+        let _ = stream.set_nodelay(true);
+        if let Some(keepalive) = &self.keepalive {
+            let _ = SockRef::from(stream).set_tcp_keepalive(keepalive);
+        }
     }
 
     fn shed_one(&mut self, listener: &TcpListener) {
@@ -100,6 +114,11 @@ impl Net for MioNet {
     type Listener = TcpListener;
     type Socket = MioSocket;
 
+    fn set_keepalive(&mut self, silence: Option<Duration>) {
+        let usual = TcpKeepalive::new().with_interval(KEEPALIVE_INTERVAL).with_retries(KEEPALIVE_RETRIES);
+        self.keepalive = silence.map(|silence| usual.with_time(silence));
+    }
+
     fn listen(&mut self, address: SocketAddr, token: usize) -> io::Result<TcpListener> {
         let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
         socket.set_reuse_address(true)?;
@@ -118,9 +137,7 @@ impl Net for MioNet {
     fn accept(&mut self, listener: &TcpListener) -> Result<(MioSocket, SocketAddr), AcceptError> {
         let error = match listener.accept() {
             Ok((socket, address)) => {
-                // A reply must not wait for the acknowledgement of the one before it (Nagle, RFC 896). It can only
-                // fail on a socket that is already dead, which the first read will tell.
-                let _ = socket.set_nodelay(true);
+                self.prepare(&socket);
                 if self.reserve.is_none() {
                     self.reserve = reserve();
                 }
@@ -146,7 +163,7 @@ impl Net for MioNet {
         match address {
             Address::Tcp(address) => {
                 let stream = connect_tcp(*address, from)?;
-                let _ = stream.set_nodelay(true);
+                self.prepare(&stream);
                 Ok(MioSocket::Tcp(stream))
             }
             Address::Unix(path) => UnixStream::connect(path).map(MioSocket::Unix),
@@ -235,6 +252,23 @@ mod tests {
             assert!(matches!(class(errno), AcceptError::Exhausted(_)));
         }
         assert!(matches!(class(libc::EINVAL), AcceptError::Failed(_)));
+    }
+
+    #[test]
+    fn silent_peers_are_asked_whether_they_are_there() {
+        let mut net = MioNet::new().expect("poller");
+        net.set_keepalive(Some(Duration::from_secs(77)));
+        let listener = net.listen(([127, 0, 0, 1], 0).into(), 0).expect("a port");
+        let address = net.local_address(&listener).expect("an address");
+        let dialed = net.connect(&Address::Tcp(address), None).expect("begun");
+        net.poll(&mut Vec::new(), Some(Duration::from_mins(1))).expect("poll");
+        let (accepted, _) = net.accept(&listener).expect("a connection");
+        for socket in [&accepted, &dialed] {
+            let MioSocket::Tcp(stream) = socket else { panic!("it is TCP") };
+            let socket = SockRef::from(stream);
+            assert!(socket.keepalive().expect("an option"));
+            assert_eq!(socket.tcp_keepalive_time().expect("an option"), Duration::from_secs(77));
+        }
     }
 
     #[test]

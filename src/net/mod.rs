@@ -34,6 +34,13 @@ pub trait Net {
     /// A connected stream that never blocks; dropping it closes it.
     type Socket: Read + Write;
 
+    /// From now on, an accepted or connected socket that is silent for so long is asked whether its other end is still
+    /// there, and fails if it is not: a machine that has lost its power says no good-bye. `None` asks nobody.
+    /// Where an end that is gone is always heard of, there is nothing to do.
+    fn set_keepalive(&mut self, silence: Option<Duration>) {
+        let _ = silence;
+    }
+
     /// Binds `address` and reports new connections as readable events for `token`.
     fn listen(&mut self, address: SocketAddr, token: usize) -> io::Result<Self::Listener>;
 

@@ -104,6 +104,7 @@ impl<N: Net, S: Service> Server<N, S> {
         listeners: Vec<ListenerConfig>,
         limits: Limits,
     ) -> Result<Self, (usize, io::Error)> {
+        net.set_keepalive(limits.keepalive);
         let security = listeners.iter().map(|listener| listener.security.clone()).collect();
         let listeners = Listeners::bind(&mut net, listeners)?;
         let wake = net.waker();

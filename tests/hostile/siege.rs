@@ -13,7 +13,7 @@ use crate::honest::{Destination, Honest};
 
 /// What a server may take beside what its clients hold: the loop's own buffers (16 MiB of spares above all), the body
 /// of the request at work and what is decoded from it, code that is paged in, and what the allocator keeps.
-const ALLOWANCE: usize = 96 << 20;
+const ALLOWANCE: usize = 64 << 20;
 
 /// The server and those who watch it.
 pub(crate) struct Siege {

@@ -23,7 +23,7 @@ fn parameters(call: &Call<'_, '_>) -> [(&'static str, String); 11] {
         ("maxmemory-policy", String::from(options.max_memory_policy)),
         (BULK_BYTES, call.core.bulk_bytes.to_string()),
         ("save", String::new()),
-        ("tcp-keepalive", String::from("0")),
+        ("tcp-keepalive", limits.keepalive.unwrap_or_default().as_secs().to_string()),
         ("timeout", options.idle_seconds.to_string()),
     ]
 }
