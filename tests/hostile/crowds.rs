@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use socket2::SockRef;
 
+use crate::common::{Server, latchkey, until};
 use crate::honest::{Destination, call};
 use crate::siege::{Siege, scale};
 
@@ -179,4 +180,57 @@ fn one_address_takes_no_more_than_its_share() {
     drop((held, over));
     siege.server.logged("reason=\"address_limit\"");
     siege.end(0);
+}
+
+#[test]
+fn too_many_clients_are_told_so_over_every_protocol() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let any = "127.0.0.1:0";
+    let arguments = ["--max-connections", "2", "--echo", any, "--resp", any, "--xmlrpc", any];
+    let server = Server::start_in(dir, &arguments);
+    let destination = |protocol: &str| Destination {
+        resp: server.address(protocol),
+        xmlrpc: String::new(),
+        ca: server.certificate("ca.pem"),
+        renews: true,
+    };
+    let held = [destination("echo").resp(), destination("echo").resp()];
+    for (protocol, words) in [
+        ("echo", "connection refused: refused\n"),
+        ("resp", "-ERR max number of clients reached\r\n"),
+        ("xmlrpc", "HTTP/1.1 503 Service Unavailable\r\n"),
+    ] {
+        let mut answer = String::new();
+        destination(protocol).resp().read_to_string(&mut answer).expect("words, and then a good-bye");
+        assert!(answer.starts_with(words), "{protocol}: {answer}");
+    }
+    drop(held);
+    until(|| Destination::ask(&mut destination("resp").resp(), "PING", 7) == b"+PONG\r\n");
+}
+
+#[test]
+fn a_wrapped_server_is_guarded_too() {
+    let upstream = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let to = upstream.local_addr().expect("an address").to_string();
+    // It greets, and hangs up when its client does.
+    let greeter = std::thread::spawn(move || {
+        for _ in 0..2 {
+            let (mut stream, _) = upstream.accept().expect("a client");
+            stream.write_all(b"hello").expect("send");
+            stream.read_to_end(&mut Vec::new()).expect("a proper end");
+        }
+    });
+    let mut command = latchkey();
+    command.args(["wrap", "--listen", "127.0.0.1:0", "--to", &to, "--max-connections-per-address", "1"]);
+    let server = Server::spawn(command, tempfile::tempdir().expect("a folder"), 1);
+    let resp = server.address("wrap");
+    let destination = Destination { xmlrpc: resp.clone(), resp, ca: server.certificate("ca.pem"), renews: true };
+    let mut first = destination.resp();
+    first.read_exact(&mut [0; 5]).expect("the greeting");
+    // What the server speaks is not known here: a handshake and a good-bye are all that can be said.
+    assert_eq!(destination.resp().read(&mut [0; 5]).expect("a proper end"), 0);
+    server.logged("reason=\"address_limit\"");
+    drop(first);
+    until(|| destination.resp().read(&mut [0; 5]).expect("a proper end or a greeting") == 5);
+    greeter.join().expect("it greets");
 }
