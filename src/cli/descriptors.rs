@@ -11,7 +11,7 @@ const REFUSALS_SHARE: usize = 8;
 
 /// `limits`, with the number of clients fitted to the descriptors, of which each client takes `each`: as many as were
 /// asked for, or as many as the descriptor limit allows, which is raised as far as it goes.
-pub(super) fn fit(limits: Limits, wanted: Option<u32>, each: usize) -> Result<Limits, Failure> {
+pub(super) fn fit(limits: &Limits, wanted: Option<u32>, each: usize) -> Result<Limits, Failure> {
     let descriptors = rlimit::increase_nofile_limit(u64::MAX)
         .map_err(|error| Failure::Other(format!("the descriptor limit cannot be read: {error}")))?;
     let spare = usize::try_from(descriptors.saturating_sub(OWN_DESCRIPTORS)).unwrap_or(usize::MAX);
@@ -29,5 +29,5 @@ pub(super) fn fit(limits: Limits, wanted: Option<u32>, each: usize) -> Result<Li
             ));
         }
     };
-    Ok(Limits { connections, refusals, ..limits })
+    Ok(Limits { connections, refusals, ..limits.clone() })
 }

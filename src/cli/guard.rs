@@ -41,7 +41,7 @@ const LEAST_HANDSHAKE: usize = 8 << 10;
 
 impl GuardArgs {
     /// `limits`, and these.
-    pub(super) fn complete(&self, limits: Limits) -> Result<Limits, Failure> {
+    pub(super) fn complete(&self, limits: &Limits) -> Result<Limits, Failure> {
         let client_memory = self.max_client_memory.unwrap_or_else(|| (memory() / 4).max(LEAST_CLIENT_MEMORY));
         if client_memory < LEAST_CLIENT_MEMORY {
             return Err(Failure::usage("--max-client-memory", "at least 1m is needed to serve anybody"));
@@ -59,13 +59,12 @@ impl GuardArgs {
             handshake_bytes: self.max_handshake,
             write_rate: self.min_write_rate,
             keepalive: self.tcp_keepalive.0,
-            ..limits
+            ..limits.clone()
         })
     }
 }
 
 /// The memory that this process may use, in bytes: the machine's, or what its control groups leave it.
-#[expect(clippy::disallowed_methods, reason = "the program asks the machine once, at start")]
 fn memory() -> usize {
     let read = |path: &Path| std::fs::read_to_string(path).ok();
     let machine = read(Path::new("/proc/meminfo")).and_then(|text| machine_memory(&text));

@@ -144,7 +144,7 @@ impl LimitArgs {
             handshake_slice: self.handshake_slice,
             ..Limits::default()
         };
-        self.guard.complete(descriptors::fit(limits, self.max_connections, 1)?)
+        self.guard.complete(&descriptors::fit(&limits, self.max_connections, 1)?)
     }
 
     fn idle_timeout(&self, protocol: Protocol) -> Option<Duration> {

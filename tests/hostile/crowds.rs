@@ -50,7 +50,7 @@ fn garbage_and_resets_in_the_middle_end_with_a_reason() {
     for round in 0..100 * scale() {
         for address in [&resp, &xmlrpc, &siege.resp, &siege.xmlrpc] {
             let mut stream = Siege::plain(address);
-            let garbage: Vec<u8> = (0..1 + round * 37 % 3_000).map(|_| noise(&mut seed)).collect();
+            let garbage: Vec<u8> = (0..=round * 37 % 3_000).map(|_| noise(&mut seed)).collect();
             let _ = stream.write_all(&garbage);
             if round % 2 == 0 {
                 reset(&stream);

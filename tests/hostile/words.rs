@@ -37,8 +37,10 @@ fn zipped(byte: u8, count: usize) -> Vec<u8> {
 fn bombs_do_not_go_off() {
     let siege = Siege::begin("bombs", &["--max-request", "1m"]);
     let gzip = post("Content-Encoding: gzip\r\n", &zipped(b' ', 512 << 20));
-    let entities: String =
-        (1..10).map(|level| format!("<!ENTITY l{level} \"{}\">", format!("&l{};", level - 1).repeat(10))).collect();
+    let mut entities = String::new();
+    for level in 1..10 {
+        entities += &format!("<!ENTITY l{level} \"{}\">", format!("&l{};", level - 1).repeat(10));
+    }
     let laughs = format!(
         "<?xml version=\"1.0\"?><!DOCTYPE x [<!ENTITY l0 \"ha\">{entities}]><methodCall><methodName>&l9;</methodName></methodCall>"
     );

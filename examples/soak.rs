@@ -1,0 +1,214 @@
+//! The server at full load, with clients that come and go, for as long as it is asked to: does it stay as it was?
+//!
+//! ```sh
+//! cargo build --release && cargo run --release --example soak -- 30    # minutes
+//! ```
+//!
+//! Every ten seconds it prints what the server takes and how fast it answers, at the end a verdict. It fails if resident
+//! memory grows, if descriptors are left open, or if the 99th percentile of latency gets worse. Whatever else the machine
+//! does shows in the last of these: leave it alone meanwhile.
+#![allow(clippy::disallowed_methods, clippy::print_stdout, reason = "a program beside the loop, in real time")]
+
+use std::error::Error;
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitCode, Stdio};
+use std::time::{Duration, Instant};
+use std::{env, fs, thread};
+
+/// How long one round of load is; the percentile is that of a round.
+const ROUND: Duration = Duration::from_secs(10);
+
+/// Samples before this share of the run are its beginning, which fills the table and the allocator's pools.
+const WARM: f64 = 0.25;
+
+/// Resident memory may end so much higher than it was after the beginning.
+const GROWTH: f64 = 1.05;
+
+/// The 99th percentile may.
+const SLOWDOWN: f64 = 1.5;
+
+/// Keys, all of which exist soon.
+const KEYS: &str = "20000";
+
+#[derive(Clone, Copy, Debug)]
+struct Sample {
+    seconds: u64,
+    resident: u64,
+    descriptors: u64,
+    requests: f64,
+    p99_us: f64,
+}
+
+/// A child that is killed when it is dropped.
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+struct Site {
+    program: PathBuf,
+    dir: PathBuf,
+    server: Running,
+    /// Echo, XML-RPC, RESP.
+    addresses: Vec<String>,
+}
+
+impl Site {
+    fn start(dir: &Path) -> Result<Self, Box<dyn Error>> {
+        let mut program = env::current_exe()?;
+        program.pop();
+        program.pop();
+        program.push("latchkey");
+        let any = "127.0.0.1:0";
+        let mut command = Command::new(&program);
+        command.args(["serve", "--echo", any, "--xmlrpc", any, "--resp", any, "--log-level", "warn"]).current_dir(dir);
+        let child = command.stdout(Stdio::piped()).stderr(fs::File::create(dir.join("server.txt"))?).spawn();
+        let mut server = Running(child.map_err(|error| format!("{}: {error}: build it first", program.display()))?);
+        let output = server.0.stdout.take().ok_or("no stdout")?;
+        let mut addresses = Vec::new();
+        for line in BufReader::new(output).lines().take(3) {
+            addresses.push(line?.rsplit_once('/').ok_or("no address")?.1.to_owned());
+        }
+        Ok(Self { program, dir: dir.to_owned(), server, addresses })
+    }
+
+    fn address(&self, index: usize) -> Result<&str, Box<dyn Error>> {
+        Ok(self.addresses.get(index).ok_or("the server did not start")?)
+    }
+
+    /// Begins one kind of load for `seconds`.
+    fn load(&self, kind: &str, listener: usize, seconds: u64, options: &[&str]) -> Result<Running, Box<dyn Error>> {
+        let mut command = Command::new(&self.program);
+        command.args(["load", kind, self.address(listener)?, "--ca", "certs/ca.pem", "--duration"]);
+        command.arg(format!("{seconds}s")).args(options).current_dir(&self.dir);
+        let errors = fs::File::create(self.dir.join(format!("load-{kind}.txt")))?;
+        Ok(Running(command.stdout(Stdio::null()).stderr(errors).spawn()?))
+    }
+
+    fn resident(&self) -> Result<u64, Box<dyn Error>> {
+        let statm = fs::read_to_string(format!("/proc/{}/statm", self.server.0.id()))?;
+        Ok(statm.split_whitespace().nth(1).ok_or("statm")?.parse::<u64>()? * 4096)
+    }
+
+    fn descriptors(&self) -> Result<u64, Box<dyn Error>> {
+        Ok(fs::read_dir(format!("/proc/{}/fd", self.server.0.id()))?.count() as u64)
+    }
+
+    /// One round: full load by RESP, a new set of connections each time, beside whatever else runs.
+    fn round(&self, begun: Instant) -> Result<Sample, Box<dyn Error>> {
+        let report = self.dir.join("round.json");
+        let options = ["--connections", "50", "--pipeline", "4", "--keys", KEYS, "--json", "round.json"];
+        let mut load = self.load("resp", 2, ROUND.as_secs(), &options)?;
+        // In the middle of the round, when all its connections are there.
+        thread::sleep(ROUND / 2);
+        let (resident, descriptors) = (self.resident()?, self.descriptors()?);
+        load.0.wait()?;
+        let said = fs::read_to_string(&report).map_err(|error| format!("a round of load left no report: {error}"))?;
+        let report: serde_json::Value = serde_json::from_str(&said)?;
+        let number =
+            |pointer: &str| report.pointer(pointer).and_then(serde_json::Value::as_f64).ok_or("no such number");
+        let errors =
+            report.pointer("/errors").and_then(serde_json::Value::as_object).ok_or("no errors in the report")?;
+        if errors.values().any(|count| count.as_u64() != Some(0)) {
+            return Err(format!("requests failed: {errors:?}").into());
+        }
+        let seconds = begun.elapsed().as_secs();
+        Ok(Sample {
+            seconds,
+            resident,
+            descriptors,
+            requests: number("/requests")?,
+            p99_us: number("/latency_us/p99")?,
+        })
+    }
+}
+
+/// The middle one.
+fn median(mut numbers: Vec<f64>) -> f64 {
+    numbers.sort_by(f64::total_cmp);
+    numbers.get(numbers.len() / 2).copied().unwrap_or_default()
+}
+
+/// What has changed between the beginning and the end, said in lines; whether it is all well.
+fn judge(samples: &[Sample], descriptors_before: u64, descriptors_after: u64) -> bool {
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_precision_loss, reason = "small")]
+    let warm = (samples.len() as f64 * WARM) as usize;
+    let steady = samples.get(warm..).unwrap_or_default();
+    let (early, late) = steady.split_at(steady.len() / 2);
+    let middle = |samples: &[Sample], of: fn(&Sample) -> f64| median(samples.iter().map(of).collect());
+    let mut well = true;
+    let mut compare = |what: &str, of: fn(&Sample) -> f64, unit: f64, factor: f64| {
+        let (before, after) = (middle(early, of) / unit, middle(late, of) / unit);
+        let fine = after <= before * factor;
+        well &= fine;
+        println!(
+            "{}: {what} {before:.1} -> {after:.1} (up to {factor} times is fine)",
+            if fine { "ok" } else { "BAD" }
+        );
+    };
+    #[expect(clippy::cast_precision_loss, reason = "bytes of memory")]
+    compare("resident MiB", |sample| sample.resident as f64, f64::from(1 << 20), GROWTH);
+    compare("p99 us", |sample| sample.p99_us, 1.0, SLOWDOWN);
+    let fine = descriptors_after <= descriptors_before;
+    println!("{}: descriptors {descriptors_before} -> {descriptors_after}", if fine { "ok" } else { "BAD" });
+    well && fine
+}
+
+fn soak(minutes: u64) -> Result<bool, Box<dyn Error>> {
+    let dir = env::temp_dir().join(format!("latchkey-soak-{}", std::process::id()));
+    fs::create_dir_all(&dir)?;
+    let site = Site::start(&dir)?;
+    let (begun, length) = (Instant::now(), Duration::from_secs(60 * minutes));
+    let descriptors = site.descriptors()?;
+    println!("server {}, {minutes} minutes, files in {}", site.server.0.id(), dir.display());
+    println!("{:>7} {:>9} {:>6} {:>10} {:>9}", "seconds", "RSS MiB", "fds", "requests/s", "p99 us");
+    // Clients that come and go all the time: full handshakes, resumptions, and calls by XML-RPC.
+    let churn = [
+        site.load("handshake", 0, length.as_secs(), &["--rate", "40", "--connections", "4", "--resume", "mix"])?,
+        site.load("xmlrpc", 1, length.as_secs(), &["--rate", "200", "--connections", "8", "--keys", KEYS])?,
+    ];
+    let mut samples = Vec::new();
+    while begun.elapsed() < length {
+        let sample = site.round(begun)?;
+        #[expect(clippy::cast_precision_loss, reason = "bytes of memory")]
+        let (mebibytes, seconds) = (sample.resident as f64 / f64::from(1 << 20), ROUND.as_secs_f64());
+        println!(
+            "{:>7} {mebibytes:>9.1} {:>6} {:>10.0} {:>9.0}",
+            sample.seconds,
+            sample.descriptors,
+            sample.requests / seconds,
+            sample.p99_us
+        );
+        samples.push(sample);
+    }
+    drop(churn);
+    // The last connections close.
+    thread::sleep(Duration::from_secs(5));
+    let well = judge(&samples, descriptors, site.descriptors()?);
+    drop(site);
+    fs::remove_dir_all(&dir)?;
+    Ok(well)
+}
+
+fn main() -> ExitCode {
+    let minutes = env::args().nth(1).map_or(Ok(30), |minutes| minutes.parse());
+    match minutes.map_err(Into::into).and_then(soak) {
+        Ok(true) => {
+            println!("verdict: it stays as it was");
+            ExitCode::SUCCESS
+        }
+        Ok(false) => {
+            println!("verdict: it does not");
+            ExitCode::FAILURE
+        }
+        Err(error) => {
+            eprintln!("soak: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
