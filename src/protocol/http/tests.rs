@@ -121,6 +121,8 @@ fn what_is_not_http_is_refused_at_its_first_line() {
         let error = failure(bytes);
         assert!(matches!(error, Some(HttpError::Malformed(_))), "{}: {error:?}", bytes.escape_ascii());
     }
+    let tls = HttpError::Malformed("these bytes are a TLS handshake, and here plain HTTP is spoken");
+    assert_eq!(failure(b"\x16\x03\x01\n"), Some(tls));
     assert_eq!(failure(b"PRI * HTTP/2.0\r\n"), Some(HttpError::Version));
     assert_eq!(failure(b"GET / HTTP/0.9\r\n"), Some(HttpError::Version));
 }
