@@ -2,7 +2,6 @@
 
 use std::time::Instant;
 
-use super::failure::Failure;
 use super::*;
 use crate::access::Rules;
 use crate::protocol::http::{ResponseDecoder, append_post};
