@@ -177,6 +177,11 @@ fn every_part_of_a_message_has_a_limit() {
     assert_eq!(fails(huge.as_bytes()), Some(HttpError::BodyTooLarge));
     let chunks = format!("{POST}Transfer-Encoding: chunked\r\n\r\n{}", "1\r\nx\r\n".repeat(60));
     assert_eq!(fails(chunks.as_bytes()), Some(HttpError::BodyTooLarge));
+    // A chunk too large is refused by its announcement.
+    for size in ["1000", "7fffffffffffffff"] {
+        let chunk = format!("{POST}Transfer-Encoding: chunked\r\n\r\n{size}\r\n");
+        assert_eq!(fails(chunk.as_bytes()), Some(HttpError::BodyTooLarge), "{size}");
+    }
     let zipped = gzip(&[0; 1001]);
     let mut bomb = format!("{POST}Content-Encoding: gzip\r\nContent-Length: {}\r\n\r\n", zipped.len()).into_bytes();
     bomb.extend_from_slice(&zipped);
