@@ -388,11 +388,16 @@ impl<S: Service> Connection<S> {
     }
 
     /// Acts on a deadline that has passed.
-    pub fn expire(&mut self, now: Instant, limits: &Limits, scratch: &mut Scratch) {
-        match self.next_deadline(limits) {
+    pub fn expire(&mut self, turn: &mut Turn<'_, S>) {
+        let now = turn.now.instant;
+        match self.next_deadline(turn.limits) {
             Some((deadline, reason)) if deadline <= now => match reason {
-                Disconnect::RequestTimeout | Disconnect::Idle => self.end(reason, now, scratch),
-                _ => self.close(reason, scratch),
+                Disconnect::RequestTimeout if self.framing.is_mid_request() && self.framing.info.link.is_none() => {
+                    self.refuse(reason, String::new(), turn);
+                    self.drain_if_ended(now);
+                }
+                Disconnect::RequestTimeout | Disconnect::Idle => self.end(reason, now, turn.scratch),
+                _ => self.close(reason, turn.scratch),
             },
             _ => {}
         }

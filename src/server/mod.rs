@@ -255,20 +255,20 @@ impl<N: Net, S: Service> Server<N, S> {
         let Some(peer) = self.peers.get_mut(id) else { return };
         peer.queued = false;
         let is_late = peer.connection.deadline(&self.limits).is_some_and(|deadline| deadline <= self.now.instant);
+        let mut turn = Turn {
+            service: &mut self.service,
+            scratch: &mut self.scratch,
+            metrics: &mut self.metrics,
+            limits: &self.limits,
+            mailbox: &self.mailbox,
+            effects: &mut self.effects,
+            security: &self.reload.security,
+            now: self.now,
+        };
         if peer.connection.phase() == Phase::Handshaking && is_late {
             // Past its deadline: dropped before it costs any more crypto.
-            peer.connection.expire(self.now.instant, &self.limits, &mut self.scratch);
+            peer.connection.expire(&mut turn);
         } else {
-            let mut turn = Turn {
-                service: &mut self.service,
-                scratch: &mut self.scratch,
-                metrics: &mut self.metrics,
-                limits: &self.limits,
-                mailbox: &self.mailbox,
-                effects: &mut self.effects,
-                security: &self.reload.security,
-                now: self.now,
-            };
             peer.connection.receive(&mut peer.socket, &mut turn);
             if self.stage != Stage::Running && peer.connection.is_at_rest() {
                 peer.connection.end(Disconnect::Shutdown, self.now.instant, &mut self.scratch);
@@ -335,7 +335,17 @@ impl<N: Net, S: Service> Server<N, S> {
             let Some(peer) = self.peers.get_mut(id) else { continue };
             if peer.armed.is_some_and(|armed| armed <= self.now.instant) {
                 peer.armed = None;
-                peer.connection.expire(self.now.instant, &self.limits, &mut self.scratch);
+                let mut turn = Turn {
+                    service: &mut self.service,
+                    scratch: &mut self.scratch,
+                    metrics: &mut self.metrics,
+                    limits: &self.limits,
+                    mailbox: &self.mailbox,
+                    effects: &mut self.effects,
+                    security: &self.reload.security,
+                    now: self.now,
+                };
+                peer.connection.expire(&mut turn);
                 self.file(id);
             }
         }

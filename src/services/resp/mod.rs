@@ -227,6 +227,7 @@ impl Resp {
             Disconnect::Refused => b"-ERR max number of clients reached\r\n",
             Disconnect::Denied => b"-NOPERM this certificate's identity has no access to this server\r\n",
             Disconnect::Revoked => b"-NOPERM this certificate's access has been withdrawn\r\n",
+            Disconnect::RequestTimeout => b"-ERR the request did not arrive in time\r\n",
             Disconnect::Shutdown => b"-ERR the server is shutting down\r\n",
             _ => return,
         };

@@ -144,6 +144,7 @@ impl XmlRpc {
         let (status, fields, body) = match reason {
             Disconnect::Denied => (Status::FORBIDDEN, "", "No rule lets this identity in.\n"),
             Disconnect::Revoked => (Status::FORBIDDEN, "", "This certificate's access has been withdrawn.\n"),
+            Disconnect::RequestTimeout => (Status::REQUEST_TIMEOUT, "", "The request did not arrive in time.\n"),
             Disconnect::Refused => (Status::SERVICE_UNAVAILABLE, RETRY, "The server has too many connections.\n"),
             _ => (Status::SERVICE_UNAVAILABLE, RETRY, "The server cannot serve this connection now.\n"),
         };
