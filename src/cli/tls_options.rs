@@ -115,9 +115,10 @@ impl TlsArgs {
         Ok(first)
     }
 
-    /// Reads the files that the flags name. `now` is in seconds since the Unix epoch.
-    pub(super) fn load(&self, now: u64) -> Result<TlsSetup, Failure> {
-        let (identities, development) = if self.cert.is_empty() {
+    /// Reads the files that the flags name. `now` is in seconds since the Unix epoch. `is_shown` says whether any
+    /// listener shows a certificate: if none does, none is made.
+    pub(super) fn load(&self, now: u64, is_shown: bool) -> Result<TlsSetup, Failure> {
+        let (identities, development) = if self.cert.is_empty() && is_shown {
             let made = development::development_identities(Path::new(DEVELOPMENT_FOLDER), now);
             let made = made.map_err(|error| Failure::usage("--cert", error))?;
             (vec![made.server.clone()], Some(made))
