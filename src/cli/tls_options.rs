@@ -187,12 +187,23 @@ impl TlsArgs {
 }
 
 impl TlsSetup {
+    /// The files that were read, each with the flag that named it. A key comes before its certificate: it is the one to
+    /// exchange when they do not belong together.
+    fn files(&self) -> impl Iterator<Item = (&'static str, &Source)> {
+        let PolicyOptions { identities, client_ca, client_pin, crl, .. } = &self.options;
+        let keys = identities.iter().map(|(_, key)| ("--key", key));
+        let certificates = identities.iter().map(|(certificate, _)| ("--cert", certificate));
+        let lists = [("--client-ca", client_ca), ("--client-pin", client_pin), ("--crl", crl)];
+        let lists = lists.into_iter().flat_map(|(flag, files)| files.iter().map(move |file| (flag, file)));
+        keys.chain(certificates).chain(lists)
+    }
+
     /// What stands before a listener that speaks `alpn` (RFC 7301), or leaves that extension out. `is_request` tells the
     /// requests that a rule may grant by name.
     pub(super) fn gate(&self, alpn: &[&str], is_request: fn(&str) -> bool) -> Result<Gate, Failure> {
         let alpn = alpn.iter().map(|protocol| protocol.as_bytes().to_vec()).collect();
         let policy = ServerPolicy::new(PolicyOptions { alpn, ..self.options.clone() })
-            .map_err(|error| Failure::Usage(error.to_string()))?;
+            .map_err(|error| Failure::of_file(&error, self.files()))?;
         let rules = self.rules.as_ref().map(|rules| parse_rules(rules, &policy, is_request)).transpose()?;
         Ok(Gate::new(Arc::new(policy), rules.map(Arc::new)))
     }
