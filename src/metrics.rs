@@ -154,6 +154,8 @@ pub struct Metrics {
     pub handshakes_classical: u64,
     /// Requests served.
     pub requests: u64,
+    /// XML-RPC calls whose document was not understood. The client is sent a fault, and stays connected.
+    pub malformed_calls: u64,
     /// Requests refused by the authorization rules.
     pub denials: u64,
     /// Times that new policies were adopted.

@@ -89,7 +89,10 @@ impl Rules {
     pub fn parse(source: &Source, anchors: &[Arc<Anchor>]) -> Result<Self, RulesError> {
         let syntax = |detail: String| RulesError::Syntax { file: source.name.clone(), detail };
         let text = std::str::from_utf8(&source.bytes).map_err(|error| syntax(error.to_string()))?;
-        let file: File = toml::from_str(text).map_err(|error| syntax(error.to_string().trim_end().to_owned()))?;
+        let file: File = toml::from_str(text).map_err(|error| {
+            let line = text.get(..error.span().unwrap_or_default().start).unwrap_or_default().matches('\n').count() + 1;
+            syntax(format!("line {line}: {}", error.message().replace('\n', ", ")))
+        })?;
         let rules = file.rule.into_iter().enumerate().map(|(index, written)| {
             let broken = |detail| RulesError::Rule { file: source.name.clone(), number: index + 1, detail };
             Rule::new(written, anchors).map_err(broken)

@@ -58,7 +58,10 @@ pub(super) fn policy(
     };
     let alpn = alpn.iter().map(|protocol| protocol.as_bytes().to_vec()).collect();
     let options = ClientOptions { ca: vec![ca], identity, alpn, ..ClientOptions::default() };
-    ClientPolicy::new(&options).map_err(|error| Failure::Usage(error.to_string()))
+    ClientPolicy::new(&options).map_err(|error| {
+        let identity = options.identity.iter().flat_map(|(cert, key)| [("--key", key), ("--cert", cert)]);
+        Failure::of_file(&error, identity.chain(options.ca.iter().map(|ca| ("--ca", ca))))
+    })
 }
 
 fn read(flag: &str, path: &Path) -> Result<Source, Failure> {

@@ -2,6 +2,10 @@
 
 use std::process::ExitCode;
 
+use clap::error::ErrorKind;
+
+use crate::tls::Source;
+
 /// What ends a command early. Its text is one sentence that names the flag or file and says what to do.
 #[derive(Debug, thiserror::Error)]
 pub enum Failure {
@@ -19,6 +23,41 @@ impl Failure {
         Self::Usage(format!("{flag}: {problem}"))
     }
 
+    /// What is wrong with a file, as told by those who know its name but not the flag that named it: of `named`, flags
+    /// and their files, the one that the text means.
+    pub fn of_file<'a>(
+        problem: &impl std::fmt::Display,
+        named: impl IntoIterator<Item = (&'static str, &'a Source)>,
+    ) -> Self {
+        let text = problem.to_string();
+        let meant = named.into_iter().filter(|(_, file)| text.contains(&file.name));
+        // Of two names that the text contains, the shorter may only be a part of the longer.
+        let meant = meant.reduce(|best, other| if other.1.name.len() > best.1.name.len() { other } else { best });
+        match meant {
+            Some((flag, _)) if !text.contains(flag) => Self::usage(flag, text),
+            _ => Self::Usage(text),
+        }
+    }
+
+    /// Bad arguments: all that clap has to say, in one sentence.
+    pub fn of_arguments(error: &clap::Error) -> Self {
+        let rendered = error.render().to_string();
+        let joined = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
+        let mut paragraphs = rendered.split("\n\n");
+        let mut sentence = joined(paragraphs.next().unwrap_or_default().trim_start_matches("error: "));
+        for paragraph in paragraphs {
+            let paragraph = joined(paragraph);
+            // Only where something is missing does the usage tell what belongs together.
+            let is_missing = error.kind() == ErrorKind::MissingRequiredArgument;
+            if let Some(tip) = paragraph.strip_prefix("tip: ") {
+                sentence = format!("{sentence}: {tip}");
+            } else if let Some(usage) = paragraph.strip_prefix("Usage: ").filter(|_| is_missing) {
+                sentence = format!("{sentence}, as in {usage}");
+            }
+        }
+        Self::Usage(sentence)
+    }
+
     /// The exit code that goes with it.
     #[must_use]
     pub fn exit_code(&self) -> ExitCode {
@@ -32,5 +71,22 @@ impl Failure {
 impl From<std::io::Error> for Failure {
     fn from(error: std::io::Error) -> Self {
         Self::Other(error.to_string())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_flag_that_named_a_file_is_told() {
+        let file = |name: &str| Source { name: name.to_owned(), bytes: Vec::new() };
+        let (short, long) = (file("a.pem"), file("certs/a.pem"));
+        let told =
+            |text: &str| Failure::of_file(&text, [("--cert", &short), ("--key", &long), ("--crl", &short)]).to_string();
+        assert_eq!(told("a.pem is empty"), "--cert: a.pem is empty");
+        assert_eq!(told("certs/a.pem is empty"), "--key: certs/a.pem is empty");
+        assert_eq!(told("a.pem is no --cert"), "a.pem is no --cert");
+        assert_eq!(told("the clock is wrong"), "the clock is wrong");
     }
 }

@@ -22,6 +22,7 @@ mod wrap;
 
 use std::process::ExitCode;
 
+use clap::error::ErrorKind;
 use clap::{Parser, Subcommand};
 
 pub use failure::Failure;
@@ -50,13 +51,11 @@ enum Command {
 /// 3 and 4 for a load run that was not what was asked for or missed an objective, 1 for anything else.
 #[must_use]
 pub fn run() -> ExitCode {
-    let result = match Cli::parse().command {
-        Command::Serve(args) => serve::run(&args),
-        Command::Call(args) => call::run(&args),
-        Command::Wrap(args) => wrap::run(&args),
-        Command::Connect(args) => connect::run(&args),
-        Command::Load(args) => load::run(&args),
-        Command::Certs(args) => certs::run(&args),
+    let result = match Cli::try_parse() {
+        Ok(cli) => execute(&cli.command),
+        // Help and the version are no errors, and go to stdout.
+        Err(error) if !error.use_stderr() || error.kind() == HELP => error.exit(),
+        Err(error) => Err(Failure::of_arguments(&error)),
     };
     match result {
         Ok(code) => code,
@@ -64,5 +63,19 @@ pub fn run() -> ExitCode {
             eprintln!("latchkey: {failure}");
             failure.exit_code()
         }
+    }
+}
+
+/// Without a command, help is what is missing most.
+const HELP: ErrorKind = ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand;
+
+fn execute(command: &Command) -> Result<ExitCode, Failure> {
+    match command {
+        Command::Serve(args) => serve::run(args),
+        Command::Call(args) => call::run(args),
+        Command::Wrap(args) => wrap::run(args),
+        Command::Connect(args) => connect::run(args),
+        Command::Load(args) => load::run(args),
+        Command::Certs(args) => certs::run(args),
     }
 }

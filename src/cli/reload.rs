@@ -54,7 +54,8 @@ impl Recipe {
     pub(super) fn prepare(&self) -> Result<Prepared, Failure> {
         // Before the files are read for use: a change in between is then found later, and not missed.
         let contents = self.contents();
-        let setup = self.tls.load(unix_seconds())?;
+        let is_shown = self.listeners.iter().any(Option::is_some);
+        let setup = self.tls.load(unix_seconds(), is_shown)?;
         let security = self.listeners.iter().map(|alpn| match alpn {
             Some(alpn) => setup.gate(alpn, self.is_request).map(Security::Tls),
             None if self.tls.has_rules() => Err(Failure::usage(

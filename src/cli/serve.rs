@@ -161,11 +161,14 @@ pub(super) fn run(args: &ServeArgs) -> Result<ExitCode, Failure> {
     let limits = args.limits.limits()?;
     let wanted = args.listeners();
     let protocols: Vec<Protocol> = wanted.iter().map(|(protocol, _)| *protocol).collect();
+    // Before any file is made: what cannot be done leaves nothing behind.
+    let bound = wanted.iter().map(|(protocol, address)| args.bound(*protocol, address));
+    let bound = bound.collect::<Result<Vec<_>, _>>()?;
     let recipe = args.recipe(&wanted);
     let prepared = recipe.prepare()?;
-    let configs = wanted.iter().zip(&prepared.security);
-    let configs = configs.map(|((protocol, address), security)| args.configure(*protocol, address, security.clone()));
-    let configs: Vec<ListenerConfig> = configs.collect::<Result<_, _>>()?;
+    let configs = protocols.iter().zip(&bound).zip(&prepared.security);
+    let configs = configs.map(|((protocol, address), security)| args.configure(*protocol, *address, security.clone()));
+    let configs: Vec<ListenerConfig> = configs.collect();
     let service = Builtin::new(args.services(protocols.clone())?, net.now());
     let mut server = Server::new(net, service, configs.clone(), limits)
         .map_err(|(index, error)| cannot_listen(&wanted, index, &error))?;
@@ -240,12 +243,8 @@ impl ServeArgs {
         })
     }
 
-    fn configure(
-        &self,
-        protocol: Protocol,
-        address: &ListenAddress,
-        security: Security,
-    ) -> Result<ListenerConfig, Failure> {
+    /// Where `protocol` is to be served; refused where that would show secrets.
+    fn bound(&self, protocol: Protocol, address: &ListenAddress) -> Result<SocketAddr, Failure> {
         let flag = format!("--{}", protocol.name());
         let bound = address.resolve(&flag)?;
         if address.plain && protocol != Protocol::Echo && !bound.ip().is_loopback() && !self.allow_plain {
@@ -254,12 +253,11 @@ impl ServeArgs {
                 format!("plain://{bound} would show keys and values to the network: use TLS, or give --allow-plain"),
             ));
         }
-        Ok(ListenerConfig {
-            address: bound,
-            security,
-            idle_timeout: self.limits.idle_timeout(protocol),
-            balancers: [].into(),
-        })
+        Ok(bound)
+    }
+
+    fn configure(&self, protocol: Protocol, address: SocketAddr, security: Security) -> ListenerConfig {
+        ListenerConfig { address, security, idle_timeout: self.limits.idle_timeout(protocol), balancers: [].into() }
     }
 }
 

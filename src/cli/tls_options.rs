@@ -115,9 +115,10 @@ impl TlsArgs {
         Ok(first)
     }
 
-    /// Reads the files that the flags name. `now` is in seconds since the Unix epoch.
-    pub(super) fn load(&self, now: u64) -> Result<TlsSetup, Failure> {
-        let (identities, development) = if self.cert.is_empty() {
+    /// Reads the files that the flags name. `now` is in seconds since the Unix epoch. `is_shown` says whether any
+    /// listener shows a certificate: if none does, none is made.
+    pub(super) fn load(&self, now: u64, is_shown: bool) -> Result<TlsSetup, Failure> {
+        let (identities, development) = if self.cert.is_empty() && is_shown {
             let made = development::development_identities(Path::new(DEVELOPMENT_FOLDER), now);
             let made = made.map_err(|error| Failure::usage("--cert", error))?;
             (vec![made.server.clone()], Some(made))
@@ -186,12 +187,23 @@ impl TlsArgs {
 }
 
 impl TlsSetup {
+    /// The files that were read, each with the flag that named it. A key comes before its certificate: it is the one to
+    /// exchange when they do not belong together.
+    fn files(&self) -> impl Iterator<Item = (&'static str, &Source)> {
+        let PolicyOptions { identities, client_ca, client_pin, crl, .. } = &self.options;
+        let keys = identities.iter().map(|(_, key)| ("--key", key));
+        let certificates = identities.iter().map(|(certificate, _)| ("--cert", certificate));
+        let lists = [("--client-ca", client_ca), ("--client-pin", client_pin), ("--crl", crl)];
+        let lists = lists.into_iter().flat_map(|(flag, files)| files.iter().map(move |file| (flag, file)));
+        keys.chain(certificates).chain(lists)
+    }
+
     /// What stands before a listener that speaks `alpn` (RFC 7301), or leaves that extension out. `is_request` tells the
     /// requests that a rule may grant by name.
     pub(super) fn gate(&self, alpn: &[&str], is_request: fn(&str) -> bool) -> Result<Gate, Failure> {
         let alpn = alpn.iter().map(|protocol| protocol.as_bytes().to_vec()).collect();
         let policy = ServerPolicy::new(PolicyOptions { alpn, ..self.options.clone() })
-            .map_err(|error| Failure::Usage(error.to_string()))?;
+            .map_err(|error| Failure::of_file(&error, self.files()))?;
         let rules = self.rules.as_ref().map(|rules| parse_rules(rules, &policy, is_request)).transpose()?;
         Ok(Gate::new(Arc::new(policy), rules.map(Arc::new)))
     }

@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-/// Parses a size in bytes: a number with an optional unit `k`, `m` or `g` (powers of 1024, an added `b` or `ib` is
+/// A time limit longer than this is none; say `off` where that can be said. It also keeps clocks from overflowing.
+const LONGEST: Duration = Duration::from_hours(100 * 365 * 24);
+
+/// Parses a size in bytes that must be more than zero: a number with an optional unit `k`, `m` or `g` (powers of 1024, an added `b` or `ib` is
 /// fine): `65536`, `64k`, `1MiB`.
 pub(super) fn bytes(text: &str) -> Result<usize, String> {
     let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
@@ -15,13 +18,19 @@ pub(super) fn bytes(text: &str) -> Result<usize, String> {
         _ => return Err(format!("'{unit}' is no unit of size: use k, m or g")),
     };
     let number: usize = number.parse().map_err(|_| "a size is a number of bytes, such as 65536 or 64k".to_string())?;
-    number.checked_mul(1 << shift).ok_or_else(|| "too large".into())
+    match number.checked_mul(1 << shift) {
+        Some(0) => Err("must be more than zero".into()),
+        size => size.ok_or_else(|| "too large".into()),
+    }
 }
 
 /// Parses a time that must be more than zero: `500ms`, `10s`, `5m`, `1h`.
 pub(super) fn time(text: &str) -> Result<Duration, String> {
     let time = humantime::parse_duration(text).map_err(|error| format!("{error} (examples: 500ms, 10s, 5m)"))?;
-    if time.is_zero() { Err("must be more than zero".into()) } else { Ok(time) }
+    if time.is_zero() {
+        return Err("must be more than zero".into());
+    }
+    if time < LONGEST { Ok(time) } else { Err("must be less than a hundred years".into()) }
 }
 
 /// Parses a time, or `off`.
@@ -58,7 +67,7 @@ mod tests {
         assert_eq!(bytes("64k"), Ok(65_536));
         assert_eq!(bytes("2MiB"), Ok(2 << 20));
         assert_eq!(bytes("1gb"), Ok(1 << 30));
-        for bad in ["", "k", "1x", "-1", "99999999999999999999", "99999999999999g"] {
+        for bad in ["", "0", "0k", "k", "1x", "-1", "99999999999999999999", "99999999999999g"] {
             assert!(bytes(bad).is_err(), "{bad}");
         }
     }
@@ -67,6 +76,7 @@ mod tests {
     fn times_have_units_and_zero_is_refused() {
         assert_eq!(time("500ms"), Ok(Duration::from_millis(500)));
         assert_eq!(time("5m"), Ok(Duration::from_mins(5)));
+        assert!(time("290000000000y").is_err() && time_or_off("100y").is_err() && time("99y").is_ok());
         assert!(time("0s").is_err() && time("5").is_err() && time("soon").is_err());
         assert_eq!(time_or_off("off"), Ok(TimeOrOff(None)));
     }

@@ -464,7 +464,7 @@ impl<S: Service> Connection<S> {
 
     /// The session is broken: its last words are in `output`, and nothing else will be sent.
     fn session_failed(&mut self, error: &rustls::Error, input: &[u8], output: &mut Outgoing, turn: &mut Turn<'_, S>) {
-        let mut reason = blame(error, self.phase);
+        let mut reason = blame(error, self.session.is_handshaking());
         if self.phase == Phase::Handshaking && self.unsent.is_empty() && !plaintext::is_tls(input) {
             // Whoever speaks plain text cannot read an alert: tell them in words they can read.
             reason = Disconnect::NotTls;
@@ -546,12 +546,12 @@ fn is_connected(outcome: &io::Result<usize>) -> bool {
 }
 
 /// Who is at fault for a broken session, in the words of the counters.
-fn blame(error: &rustls::Error, phase: Phase) -> Disconnect {
+fn blame(error: &rustls::Error, is_handshaking: bool) -> Disconnect {
     use rustls::Error::{AlertReceived, InvalidCertificate, NoCertificatesPresented};
     match error {
         NoCertificatesPresented | InvalidCertificate(_) => Disconnect::Certificate,
         AlertReceived(_) => Disconnect::Alert,
-        _ if phase == Phase::Handshaking => Disconnect::Handshake,
+        _ if is_handshaking => Disconnect::Handshake,
         _ => Disconnect::Tls,
     }
 }

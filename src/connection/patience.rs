@@ -3,8 +3,8 @@
 use std::time::{Duration, Instant};
 
 use super::connection::Connection;
+use super::framing::Turn;
 use super::phase::{Farewell, Phase};
-use super::scratch::Scratch;
 use super::service::Service;
 use crate::limits::Limits;
 use crate::metrics::Disconnect;
@@ -36,18 +36,25 @@ impl Stall {
 
 impl<S: Service> Connection<S> {
     /// Acts on a deadline that has passed.
-    pub fn expire(&mut self, now: Instant, limits: &Limits, scratch: &mut Scratch) {
-        match self.next_deadline(limits) {
+    pub fn expire(&mut self, turn: &mut Turn<'_, S>) {
+        let now = turn.now.instant;
+        match self.next_deadline(turn.limits) {
             Some((deadline, reason)) if deadline <= now => match reason {
+                Disconnect::RequestTimeout | Disconnect::HeaderTimeout
+                    if self.framing.is_mid_request() && self.framing.info.link.is_none() =>
+                {
+                    self.refuse(reason, String::new(), turn);
+                    self.drain_if_ended(now);
+                }
                 Disconnect::RequestTimeout | Disconnect::HeaderTimeout | Disconnect::Idle
                     if self.phase == Phase::Open =>
                 {
-                    self.end(reason, now, scratch);
+                    self.end(reason, now, turn.scratch);
                 }
-                Disconnect::Stalled if self.stall.is_some_and(|stall| !stall.is_too_slow(limits)) => {
+                Disconnect::Stalled if self.stall.is_some_and(|stall| !stall.is_too_slow(turn.limits)) => {
                     self.stall = Some(Stall::begin(now));
                 }
-                _ => self.close(reason, scratch),
+                _ => self.close(reason, turn.scratch),
             },
             _ => {}
         }

@@ -12,12 +12,21 @@ pub(super) fn is_tls(input: &[u8]) -> bool {
 
 /// A sentence in the protocol that the client seems to speak.
 pub(super) fn hint(input: &[u8]) -> &'static [u8] {
-    const METHODS: [&[u8]; 7] = [b"GET ", b"POST ", b"HEAD ", b"PUT ", b"OPTIONS ", b"DELETE ", b"CONNECT "];
-    if METHODS.iter().any(|method| input.starts_with(method)) {
+    if is_http(input) {
         return b"HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain\r\nContent-Length: 44\r\nConnection: close\r\n\r\n\
             This port speaks TLS: use an https:// URL.\r\n";
     }
     b"-ERR this port speaks TLS: connect with TLS enabled\r\n"
+}
+
+/// Whether the bytes begin like a request of HTTP, of any version. A method alone does not tell: `GET` is a command of
+/// RESP too, so a path or the version must follow.
+fn is_http(input: &[u8]) -> bool {
+    let line = input.split(|byte| matches!(byte, b'\r' | b'\n')).next().unwrap_or_default();
+    let mut words = line.split(|byte| *byte == b' ');
+    let is_method = words.next().is_some_and(|word| !word.is_empty() && word.iter().all(u8::is_ascii_uppercase));
+    let has_path = words.next().is_some_and(|word| word.starts_with(b"/"));
+    is_method && (has_path || words.any(|word| word.starts_with(b"HTTP/")))
 }
 
 #[cfg(test)]
@@ -30,7 +39,15 @@ mod tests {
         let (head, body) = http.split_once("\r\n\r\n").expect("head and body");
         assert!(head.starts_with("HTTP/1.1 400 "));
         assert!(head.contains(&format!("Content-Length: {}", body.len())));
-        assert!(hint(b"*1\r\n$4\r\nPING\r\n").starts_with(b"-ERR "));
+        for request in
+            [&b"PRI * HTTP/2.0\r\n\r\n"[..], b"GET /\r\n", b"PATCH /a HTTP/1.1", b"GET http://h/ HTTP/1.1\r\n"]
+        {
+            assert!(hint(request).starts_with(b"HTTP/1.1 400 "), "{}", request.escape_ascii());
+        }
+        for request in [&b"*1\r\n$4\r\nPING\r\n"[..], b"PING\r\n", b"GET spam\r\n", b"\0\xff", b"Hello / HTTP/1.1\r\n"]
+        {
+            assert!(hint(request).starts_with(b"-ERR "), "{}", request.escape_ascii());
+        }
         assert!(is_tls(&[22, 3, 1]) && is_tls(&[20, 3, 3]) && is_tls(&[23, 3, 3]));
         assert!(!is_tls(b"GET") && !is_tls(b"*1\r\n") && !is_tls(b""));
     }

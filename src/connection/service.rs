@@ -146,7 +146,8 @@ pub trait Service {
         Some(Disconnect::Upstream)
     }
 
-    /// Writes what a client of `listener` should read when it is turned away for `reason` without being served.
+    /// Writes what a client of `listener` should read when it is turned away for `reason` without being served, or
+    /// when the rest of a request that it began has not come in time.
     fn refuse(&mut self, listener: usize, reason: Disconnect, reply: &mut Vec<u8>) {
         let _ = (listener, reason, reply);
     }

@@ -191,7 +191,18 @@ impl Pair {
 
     fn after(&mut self, time: Duration) {
         self.now.instant += time;
-        self.connection.expire(self.now.instant, &self.limits, &mut self.scratch);
+        let mut turn = Turn {
+            service: &mut self.echo,
+            scratch: &mut self.scratch,
+            metrics: &mut self.metrics,
+            limits: &self.limits,
+            mailbox: &self.mailbox,
+            effects: &mut self.effects,
+            addresses: &mut self.addresses,
+            security: &[],
+            now: self.now,
+        };
+        self.connection.expire(&mut turn);
     }
 }
 
@@ -378,6 +389,24 @@ fn an_error_is_latched_and_its_alert_sent() {
     pair.after(pair.limits.linger_timeout);
     assert_eq!(pair.connection.phase(), Phase::Closed);
     assert_eq!(pair.connection.reason(), Some(Disconnect::Tls));
+}
+
+#[test]
+fn a_record_that_is_broken_right_behind_the_handshake_is_not_a_broken_handshake() {
+    let mut pair = Pair::new();
+    pair.client_turn();
+    pair.turn();
+    pair.client_turn();
+    assert!(!pair.client.is_handshaking());
+    pair.client_sends(b"to be damaged");
+    let last = pair.to_server.bytes.len() - 1;
+    pair.to_server.bytes[last] ^= 1;
+    pair.turn();
+    assert_eq!(pair.connection.reason(), Some(Disconnect::Tls));
+    pair.client_retained.append(&mut pair.to_client.bytes);
+    let mut input = std::mem::take(&mut pair.client_retained);
+    let alert = pair.client.receive(&mut input, &mut Outgoing::default(), &mut |_| {});
+    assert!(matches!(alert.error, Some(rustls::Error::AlertReceived(_))), "{alert:?}");
 }
 
 #[test]

@@ -272,11 +272,11 @@ impl<N: Net, S: Service> Server<N, S> {
         peer.queued = false;
         let is_late =
             peer.connection.deadline(&self.shared.limits).is_some_and(|deadline| deadline <= self.shared.now.instant);
+        let mut turn = self.shared.turn();
         if peer.connection.phase() == Phase::Handshaking && is_late {
             // Past its deadline: dropped before it costs any more crypto.
-            peer.connection.expire(self.shared.now.instant, &self.shared.limits, &mut self.shared.scratch);
+            peer.connection.expire(&mut turn);
         } else {
-            let mut turn = self.shared.turn();
             peer.connection.receive(&mut peer.socket, &mut turn);
             if self.stage != Stage::Running && peer.connection.is_at_rest() {
                 peer.connection.end(Disconnect::Shutdown, self.shared.now.instant, &mut self.shared.scratch);
@@ -339,7 +339,7 @@ impl<N: Net, S: Service> Server<N, S> {
             let Some(id) = self.deadlines.pop_due(self.shared.now.instant) else { break };
             let Some(peer) = self.peers.get_mut(id) else { continue };
             if peer.alarm.fire(self.shared.now.instant) {
-                peer.connection.expire(self.shared.now.instant, &self.shared.limits, &mut self.shared.scratch);
+                peer.connection.expire(&mut self.shared.turn());
                 self.file(id);
             }
         }

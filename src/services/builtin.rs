@@ -32,11 +32,11 @@ impl Protocol {
         }
     }
 
-    /// What it is called in the TLS handshake (RFC 7301); empty where the registry has no name for it.
+    /// What it is called in the TLS handshake (RFC 7301), the best first; empty where the registry has no name for it.
     #[must_use]
     pub fn alpn(self) -> &'static [&'static str] {
         match self {
-            Self::XmlRpc => &["http/1.1"],
+            Self::XmlRpc => &["http/1.1", "http/1.0"],
             Self::Echo | Self::Resp => &[],
         }
     }

@@ -27,7 +27,7 @@ impl fmt::Debug for Source {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PemError {
     /// The file has no byte at all.
-    #[error("{file} is empty; it must hold {wanted} in PEM form")]
+    #[error("{file} is empty; it must hold a {wanted} in PEM form")]
     Empty {
         /// The file.
         file: String,

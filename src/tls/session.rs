@@ -341,6 +341,8 @@ fn drive<C: Drive + ?Sized>(
             }
             Ok(_) => break,
             Err(error) => {
+                // A record right behind the handshake may be what is broken, not the handshake.
+                *flags.handshaking = connection.common().is_handshaking();
                 encode_last_words(connection, output);
                 Some(error)
             }

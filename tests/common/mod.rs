@@ -4,6 +4,9 @@
 #![allow(clippy::disallowed_methods, reason = "tests drive real processes in real time")]
 #![allow(clippy::must_use_candidate, clippy::missing_panics_doc, reason = "not a library")]
 
+pub mod tls;
+
+use std::cell::RefCell;
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
@@ -30,6 +33,8 @@ pub struct Server {
     pub dir: tempfile::TempDir,
     listening: Vec<String>,
     errors: mpsc::Receiver<String>,
+    /// The lines of stderr that have been looked at.
+    seen: RefCell<Vec<String>>,
 }
 
 impl Server {
@@ -61,7 +66,7 @@ impl Server {
             };
             listening.push(line);
         }
-        Self { child, dir, listening, errors }
+        Self { child, dir, listening, errors, seen: RefCell::default() }
     }
 
     /// The lines of stdout.
@@ -71,7 +76,12 @@ impl Server {
 
     /// Where `protocol` is served, as `host:port`.
     pub fn address(&self, protocol: &str) -> String {
-        let prefix = format!("listening {protocol} ");
+        self.address_at(protocol, "")
+    }
+
+    /// Where `protocol` is served under `scheme`, as `host:port`.
+    pub fn address_at(&self, protocol: &str, scheme: &str) -> String {
+        let prefix = format!("listening {protocol} {scheme}");
         let line = self.listening.iter().find(|line| line.starts_with(&prefix));
         let line = line.unwrap_or_else(|| panic!("no {protocol} among {:?}", self.listening));
         line.split_once("://").expect("scheme").1.to_owned()
@@ -105,14 +115,25 @@ impl Server {
     /// Waits until stderr has a line that contains `text`, and returns it.
     pub fn logged(&self, text: &str) -> String {
         let end = Instant::now() + PATIENCE;
-        let mut seen = Vec::new();
         while let Ok(line) = self.errors.recv_timeout(end.saturating_duration_since(Instant::now())) {
+            self.seen.borrow_mut().push(line.clone());
             if line.contains(text) {
                 return line;
             }
-            seen.push(line);
         }
-        panic!("nothing about '{text}' in the log:\n{}", seen.join("\n"));
+        panic!("nothing about '{text}' in the log:\n{}", self.seen.borrow().join("\n"));
+    }
+
+    /// What stderr said as far as it was looked at.
+    pub fn seen(&self) -> Vec<String> {
+        self.seen.borrow().clone()
+    }
+
+    /// Everything that stderr said, once the program has ended.
+    pub fn log(&self) -> Vec<String> {
+        let mut seen = self.seen.borrow_mut();
+        seen.extend(self.errors.iter());
+        seen.clone()
     }
 
     /// Resident memory, in bytes.

@@ -49,7 +49,7 @@ impl Body {
             }
             Framing::Chunked(chunks) => {
                 let end = chunks.end(input)?;
-                (end, end.unwrap_or(input.len()))
+                (end, end.unwrap_or(chunks.least()))
             }
             Framing::UntilClose => (at_end.then_some(input.len()), input.len()),
         };
@@ -113,6 +113,14 @@ impl Chunks {
             }
         }
         Ok(None)
+    }
+
+    /// How much of the input the message takes at the least, by what its chunks have announced so far.
+    fn least(&self) -> usize {
+        match self.part {
+            Part::Data(left) => self.lines.position.saturating_add(left),
+            Part::Size | Part::DataEnd | Part::Trailer => self.lines.position,
+        }
     }
 
     /// The data of a body that begins at `position` and is complete.

@@ -138,6 +138,10 @@ impl RequestDecoder {
 
     /// Takes lines until the body begins; false when the head is not complete.
     fn decode_head(&mut self, input: &[u8], bounds: &Bounds) -> Result<bool, HttpError> {
+        const TLS_HANDSHAKE: u8 = 22;
+        if matches!(self.stage, Stage::RequestLine) && input.first() == Some(&TLS_HANDSHAKE) {
+            return Err(HttpError::Malformed("these bytes are a TLS handshake, and here plain HTTP is spoken"));
+        }
         loop {
             let Some(line) = self.lines.next(input)? else {
                 self.check_unfinished(input, bounds)?;

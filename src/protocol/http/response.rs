@@ -32,6 +32,7 @@ impl Status {
     pub const FORBIDDEN: Self = Self { code: 403, reason: "Forbidden" };
     pub const NOT_FOUND: Self = Self { code: 404, reason: "Not Found" };
     pub const METHOD_NOT_ALLOWED: Self = Self { code: 405, reason: "Method Not Allowed" };
+    pub const REQUEST_TIMEOUT: Self = Self { code: 408, reason: "Request Timeout" };
     pub const LENGTH_REQUIRED: Self = Self { code: 411, reason: "Length Required" };
     pub const CONTENT_TOO_LARGE: Self = Self { code: 413, reason: "Content Too Large" };
     pub const URI_TOO_LONG: Self = Self { code: 414, reason: "URI Too Long" };

@@ -121,6 +121,8 @@ fn what_is_not_http_is_refused_at_its_first_line() {
         let error = failure(bytes);
         assert!(matches!(error, Some(HttpError::Malformed(_))), "{}: {error:?}", bytes.escape_ascii());
     }
+    let tls = HttpError::Malformed("these bytes are a TLS handshake, and here plain HTTP is spoken");
+    assert_eq!(failure(b"\x16\x03\x01\n"), Some(tls));
     assert_eq!(failure(b"PRI * HTTP/2.0\r\n"), Some(HttpError::Version));
     assert_eq!(failure(b"GET / HTTP/0.9\r\n"), Some(HttpError::Version));
 }
@@ -175,6 +177,11 @@ fn every_part_of_a_message_has_a_limit() {
     assert_eq!(fails(huge.as_bytes()), Some(HttpError::BodyTooLarge));
     let chunks = format!("{POST}Transfer-Encoding: chunked\r\n\r\n{}", "1\r\nx\r\n".repeat(60));
     assert_eq!(fails(chunks.as_bytes()), Some(HttpError::BodyTooLarge));
+    // A chunk too large is refused by its announcement.
+    for size in ["1000", "7fffffffffffffff"] {
+        let chunk = format!("{POST}Transfer-Encoding: chunked\r\n\r\n{size}\r\n");
+        assert_eq!(fails(chunk.as_bytes()), Some(HttpError::BodyTooLarge), "{size}");
+    }
     let zipped = gzip(&[0; 1001]);
     let mut bomb = format!("{POST}Content-Encoding: gzip\r\nContent-Length: {}\r\n\r\n", zipped.len()).into_bytes();
     bomb.extend_from_slice(&zipped);

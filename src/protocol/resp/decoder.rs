@@ -57,6 +57,9 @@ pub enum RequestError {
     /// An inline command opens a quote that it does not close, or goes on right after closing one.
     #[error("Protocol error: unbalanced quotes in request")]
     UnbalancedQuotes,
+    /// The first byte begins a record of a TLS handshake (RFC 8446, 5.1), whose end of line may never come.
+    #[error("Protocol error: these bytes are a TLS handshake, and here plain RESP is spoken")]
+    TlsHandshake,
     /// The request as a whole is longer than [`RequestLimits::request_bytes`].
     #[error("Protocol error: too big request")]
     TooLong,
@@ -239,6 +242,7 @@ impl Cursor {
                 Expect::Start => match input.first() {
                     None => return Ok(None),
                     Some(b'*') => self.expect = Expect::ArgumentCount,
+                    Some(22) => return Err(RequestError::TlsHandshake),
                     Some(_) => self.expect = Expect::Inline,
                 },
                 Expect::Inline => {

@@ -96,3 +96,18 @@ pub enum ParseError {
     #[error("{0}")]
     Bound(&'static str),
 }
+
+impl ParseError {
+    /// The kind as it stands in the log, which may hold nothing of the document.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::NotWellFormed { .. } => "not_well_formed",
+            Self::Encoding(_) => "encoding",
+            Self::Character { .. } => "character",
+            Self::Invalid(_) => "invalid",
+            Self::Scalar(_) => "scalar",
+            Self::Bound(_) => "bound",
+        }
+    }
+}

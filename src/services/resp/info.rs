@@ -13,13 +13,14 @@ struct Section {
     write: fn(&Call<'_, '_>, &mut Report),
 }
 
-const SECTIONS: [Section; 7] = [
+const SECTIONS: [Section; 8] = [
     Section { name: "Server", by_default: true, write: server },
     Section { name: "Clients", by_default: true, write: clients },
     Section { name: "Memory", by_default: true, write: memory },
     Section { name: "Stats", by_default: true, write: statistics },
     Section { name: "Replication", by_default: true, write: replication },
     Section { name: "Commandstats", by_default: false, write: commands },
+    Section { name: "Disconnects", by_default: false, write: disconnects },
     Section { name: "Keyspace", by_default: true, write: keyspace },
 ];
 
@@ -105,6 +106,7 @@ fn statistics(call: &Call<'_, '_>, report: &mut Report) {
     let failed: u64 = call.core.calls.iter().map(|calls| calls.failed).sum();
     report.field("total_error_replies", failed + call.core.rejected);
     report.field("rejected_calls", call.core.rejected);
+    report.field("malformed_xmlrpc_calls", metrics.malformed_calls);
     report.field("acl_access_denied_cmd", metrics.denials);
 }
 
@@ -116,6 +118,13 @@ fn replication(_: &Call<'_, '_>, report: &mut Report) {
 fn commands(call: &Call<'_, '_>, report: &mut Report) {
     for (command, calls) in COMMANDS.iter().zip(&call.core.calls).filter(|(_, calls)| calls.total > 0) {
         let _ = write!(report.0, "cmdstat_{}:calls={},failed_calls={}\r\n", command.name, calls.total, calls.failed);
+    }
+}
+
+/// Why connections have ended, in the words of the log. Redis has no such section.
+fn disconnects(call: &Call<'_, '_>, report: &mut Report) {
+    for reason in Disconnect::ALL {
+        report.field(reason.name(), call.exchange.metrics.disconnects(reason));
     }
 }
 

@@ -229,6 +229,7 @@ impl Resp {
             Disconnect::Memory => b"-ERR clients hold all the memory they may\r\n",
             Disconnect::Denied => b"-NOPERM this certificate's identity has no access to this server\r\n",
             Disconnect::Revoked => b"-NOPERM this certificate's access has been withdrawn\r\n",
+            Disconnect::RequestTimeout | Disconnect::HeaderTimeout => b"-ERR the request did not arrive in time\r\n",
             Disconnect::Shutdown => b"-ERR the server is shutting down\r\n",
             _ => return,
         };

@@ -129,6 +129,11 @@ fn what_is_not_the_protocol_ends_the_connection_with_a_word() {
         (b"get \"k\n", b"-ERR Protocol error: unbalanced quotes in request\r\n", Disconnect::Malformed),
         (b"POST / HTTP/1.1\r\nHost: x\r\n\r\nset k v\r\n", b"", Disconnect::Malformed),
         (b"ping\r\nhost: x\r\n", b"+PONG\r\n", Disconnect::Malformed),
+        (
+            b"\x16\x03\x01\x02",
+            b"-ERR Protocol error: these bytes are a TLS handshake, and here plain RESP is spoken\r\n",
+            Disconnect::Malformed,
+        ),
         (b"quit\r\nping\r\n", b"+OK\r\n", Disconnect::Finished),
     ] {
         let mut client = bench.connect(1, 1);

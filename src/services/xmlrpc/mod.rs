@@ -18,6 +18,7 @@ use crate::protocol::xmlrpc;
 use crate::store::Store;
 use crate::timer::Now;
 use dispatch::Dispatcher;
+use failure::Failure;
 
 /// The paths at which calls are taken, as in Python's server.
 const PATHS: [&str; 2] = ["/", "/RPC2"];
@@ -58,6 +59,8 @@ pub struct XmlRpc {
     body: Vec<u8>,
     /// Calls that rules denied and that are not counted yet.
     denials: u64,
+    /// The call being answered was not understood, for this reason.
+    malformed: Option<&'static str>,
     date: DateCache,
 }
 
@@ -113,6 +116,11 @@ impl XmlRpc {
         let (limits, now, access) = (exchange.limits, exchange.now, &exchange.peer.access);
         let step = self.step(session, store, input, Asker { limits, now, access }, exchange.reply());
         exchange.metrics.denials += std::mem::take(&mut self.denials);
+        if let Some(reason) = self.malformed.take() {
+            exchange.metrics.malformed_calls += 1;
+            let peer = exchange.peer;
+            tracing::info!(peer = %peer.address, id = %peer.id, listener = peer.listener, reason, "malformed call");
+        }
         match step {
             Step::Incomplete => Ok(0),
             Step::Answered { used, close } => {
@@ -144,6 +152,9 @@ impl XmlRpc {
         let (status, fields, body) = match reason {
             Disconnect::Denied => (Status::FORBIDDEN, "", "No rule lets this identity in.\n"),
             Disconnect::Revoked => (Status::FORBIDDEN, "", "This certificate's access has been withdrawn.\n"),
+            Disconnect::RequestTimeout | Disconnect::HeaderTimeout => {
+                (Status::REQUEST_TIMEOUT, "", "The request did not arrive in time.\n")
+            }
             Disconnect::Refused => (Status::SERVICE_UNAVAILABLE, RETRY, "The server has too many connections.\n"),
             Disconnect::AddressLimit => {
                 (Status::SERVICE_UNAVAILABLE, RETRY, "Your address has too many connections to this server.\n")
@@ -211,9 +222,10 @@ impl XmlRpc {
     /// Makes the call in `document` and leaves the response in `self.body`.
     fn call(&mut self, document: &[u8], store: &mut Store, asker: Asker<'_>) {
         let faults = self.options.faults;
-        let parsed = xmlrpc::parse_call(document, &xmlrpc::Bounds::default()).map_err(Into::into);
+        let parsed = xmlrpc::parse_call(document, &xmlrpc::Bounds::default());
+        self.malformed = parsed.as_ref().err().map(xmlrpc::ParseError::name);
         let mut dispatcher = Dispatcher::new(store, asker.now, faults, asker.access);
-        let result = parsed.and_then(|(method, params)| dispatcher.call(method, params));
+        let result = parsed.map_err(Failure::from).and_then(|(method, params)| dispatcher.call(method, params));
         self.denials += dispatcher.denials;
         self.body.clear();
         match result {

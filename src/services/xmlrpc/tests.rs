@@ -2,7 +2,6 @@
 
 use std::time::Instant;
 
-use super::failure::Failure;
 use super::*;
 use crate::access::Rules;
 use crate::protocol::http::{ResponseDecoder, append_post};
@@ -359,13 +358,15 @@ fn the_turned_away_read_why() {
     for (reason, status) in [
         (Disconnect::Refused, "503 Service Unavailable"),
         (Disconnect::Denied, "403 Forbidden"),
+        (Disconnect::RequestTimeout, "408 Request Timeout"),
+        (Disconnect::HeaderTimeout, "408 Request Timeout"),
         (Disconnect::Memory, "503 Service Unavailable"),
     ] {
         let mut out = Vec::new();
         XmlRpc::refuse(reason, &mut out);
         let reply = String::from_utf8(out).expect("text");
         assert!(reply.starts_with(&format!("HTTP/1.1 {status}\r\n")) && reply.contains("Connection: close\r\n"));
-        assert_eq!(reply.contains("Retry-After: "), reason != Disconnect::Denied);
+        assert_eq!(reply.contains("Retry-After: "), status.starts_with("503"));
     }
 }
 

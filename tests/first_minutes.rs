@@ -1,0 +1,186 @@
+//! The first five minutes: the program as a stranger starts it, and every command that it and README print, as pasted.
+
+mod common;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::{BufRead, BufReader, Write};
+use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use common::{Server, latchkey, run, succeed, until};
+
+/// The recipe's ports, and one beside Redis's.
+const PORTS: [u16; 3] = [20_000, 15_000, 6380];
+
+/// The program with no arguments but `serve`. Whoever else has its ports is waited for.
+fn start(dir: tempfile::TempDir) -> Server {
+    until(|| PORTS.iter().all(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok()));
+    let mut command = latchkey();
+    command.arg("serve");
+    Server::spawn(command, dir, PORTS.len())
+}
+
+/// Runs a line in a shell, where `latchkey` is this program, and returns the first line that it prints. "hello" is
+/// typed, should anybody read it.
+fn paste(line: &str, dir: &Path) -> String {
+    let program = PathBuf::from(env!("CARGO_BIN_EXE_latchkey"));
+    let folders = std::env::var("PATH").expect("PATH");
+    let path = format!("{}:{folders}", program.parent().expect("a folder").display());
+    let mut shell = Command::new("sh");
+    shell.args(["-c", &format!("exec {line}")]).current_dir(dir).env("PATH", path);
+    let mut child = shell.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("a shell");
+    let mut input = child.stdin.take().expect("stdin");
+    // Most programs here never read it, and may be gone.
+    let _ = input.write_all(b"hello\n");
+    let mut first = String::new();
+    BufReader::new(child.stdout.take().expect("stdout")).read_line(&mut first).expect("text");
+    drop(input);
+    // `openssl s_client -quiet` waits for the server to hang up.
+    if line.starts_with("openssl") {
+        child.kill().expect("killed");
+        child.wait().expect("gone");
+    } else {
+        assert!(common::wait(&mut child).success(), "{line}");
+    }
+    first.trim_end().to_owned()
+}
+
+/// The indented lines of a text that are commands.
+fn commands(lines: &[String]) -> Vec<String> {
+    let indented = lines.iter().filter_map(|line| line.strip_prefix("  "));
+    indented.filter(|line| !line.starts_with(['-', ' '])).map(str::to_owned).collect()
+}
+
+#[test]
+fn every_command_that_is_printed_works_when_pasted_and_a_second_start_finds_everything() {
+    let mut server = start(tempfile::tempdir().expect("a folder"));
+    let ports: Vec<_> = ["echo", "xmlrpc", "resp"].into_iter().map(|protocol| server.port(protocol)).collect();
+    assert_eq!(ports, PORTS);
+    server.logged("made development certificates");
+    server.logged("clients then add");
+    let printed = commands(&server.seen());
+    assert_eq!(printed.len(), 6, "{printed:#?}");
+    let answers: Vec<_> = printed.iter().map(|line| paste(line, server.dir.path())).collect();
+    assert_eq!(answers, ["hello", "hello", "null", "[1,2,3]", "['spam']", "[1,2,3]"], "{printed:#?}");
+
+    let readme = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md")).expect("README");
+    let block = readme.split("in another terminal:\n\n").nth(1).and_then(|rest| rest.split("\n\n").next());
+    let lines: Vec<_> = block.expect("commands").lines().map(str::trim).collect();
+    let expected =
+        [("latchkey call", "null"), ("redis-cli", "[1,2,3]"), ("latchkey connect", "hello"), ("latchkey load", "")];
+    assert_eq!(lines.len(), expected.len(), "{lines:#?}");
+    for (line, (beginning, answer)) in lines.iter().zip(expected) {
+        assert!(line.starts_with(beginning), "{line}");
+        if answer.is_empty() {
+            paste(&format!("{line} --duration 1s --warmup 100ms"), server.dir.path());
+            assert!(server.dir.path().join("load.html").exists());
+        } else {
+            assert_eq!(paste(line, server.dir.path()), answer, "{line}");
+        }
+    }
+
+    let made = contents(&server.dir.path().join("certs"));
+    assert_eq!(server.stop(), Some(0));
+    let dir = std::mem::replace(&mut server.dir, tempfile::tempdir().expect("a folder"));
+    let mut server = start(dir);
+    server.logged("found development certificates");
+    assert_eq!(contents(&server.dir.path().join("certs")), made);
+    assert_eq!(paste("latchkey call https://127.0.0.1:15000 keys --ca certs/ca.pem", server.dir.path()), "[]");
+    assert_eq!(server.stop(), Some(0));
+}
+
+/// The files of a folder.
+fn contents(dir: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+    let entries = fs::read_dir(dir).expect("a folder").map(|entry| entry.expect("an entry").path());
+    entries.map(|path| (path.clone(), fs::read(path).expect("a file"))).collect()
+}
+
+#[test]
+fn demanding_client_certificates_works_as_printed() {
+    let mut server = Server::start(&["--resp", "127.0.0.1:0"]);
+    let flags = server
+        .logged("clients then add")
+        .split("start with ")
+        .nth(1)
+        .expect("flags")
+        .split(';')
+        .next()
+        .map(str::to_owned);
+    let flags = flags.expect("flags");
+    let identity = server.logged("--cert certs/client.pem").trim().to_owned();
+    assert_eq!(server.stop(), Some(0));
+    let dir = std::mem::replace(&mut server.dir, tempfile::tempdir().expect("a folder"));
+
+    let arguments = ["--echo", "127.0.0.1:0", "--xmlrpc", "127.0.0.1:0", "--resp", "127.0.0.1:0"];
+    let guarded = Server::start_in(dir, &[&arguments[..], &flags.split(' ').collect::<Vec<_>>()].concat());
+    guarded.logged("clients then add");
+    let printed = commands(&guarded.seen());
+    for line in printed.iter().filter(|line| line.contains(" connect ") || line.contains(" call ")) {
+        let refused = run(Command::new("sh").args(["-c", line]).current_dir(guarded.dir.path()));
+        let told = String::from_utf8_lossy(&refused.stderr).into_owned();
+        assert!(!refused.status.success() && told.contains("pass yours with --cert FILE --key FILE"), "{line}: {told}");
+    }
+    for (line, answer) in printed.iter().zip(["hello", "hello", "null", "[1,2,3]", "['spam']", "[1,2,3]"]) {
+        // In Python and OpenSSL, the same is said otherwise.
+        let line = match line.split_once("cafile='certs/ca.pem'") {
+            Some(_) => continue,
+            None if line.starts_with("openssl") => format!("{line} -cert certs/client.pem -key certs/client-key.pem"),
+            None => match line.split_once(" get spam") {
+                Some((before, after)) if line.starts_with("redis-cli") => {
+                    format!("{before} {identity} get spam{after}")
+                }
+                _ => format!("{line} {identity}"),
+            },
+        };
+        assert_eq!(paste(&line, guarded.dir.path()), answer, "{line}");
+    }
+}
+
+#[test]
+fn no_key_is_readable_by_others_for_an_instant_and_none_can_be_committed() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let folder = dir.path().join("certs");
+    let over = AtomicBool::new(false);
+    let (server, watched) = std::thread::scope(|scope| {
+        let watch = scope.spawn(|| {
+            let mut watched = BTreeMap::new();
+            loop {
+                let is_last = over.load(Ordering::Relaxed);
+                for entry in fs::read_dir(&folder).into_iter().flatten().flatten() {
+                    let name = entry.file_name().to_string_lossy().into_owned();
+                    if let Ok(metadata) = entry.metadata()
+                        && name.contains("-key")
+                    {
+                        *watched.entry(name).or_insert(0) |= metadata.permissions().mode() & 0o077;
+                    }
+                }
+                if is_last {
+                    return watched;
+                }
+            }
+        });
+        let mut command = Command::new("sh");
+        // Nothing is forbidden by the surroundings: what protects the keys is what the program does.
+        command.args(["-c", "umask 000; exec \"$0\" serve --echo 127.0.0.1:0", env!("CARGO_BIN_EXE_latchkey")]);
+        let server = Server::spawn(command, dir, 1);
+        over.store(true, Ordering::Relaxed);
+        (server, watch.join().expect("no panic"))
+    });
+    assert!(watched.len() > 2, "the files were not seen while they were made: {watched:?}");
+    assert!(watched.values().all(|others| *others == 0), "{watched:?}");
+
+    let repository = server.dir.path();
+    let kept = [".gitignore", "README.md"];
+    for name in kept {
+        let ours = Path::new(env!("CARGO_MANIFEST_DIR")).join("certs").join(name);
+        fs::copy(ours, repository.join("certs").join(name)).expect("copied");
+    }
+    let git = |arguments: &str| succeed(Command::new("git").args(arguments.split(' ')).current_dir(repository));
+    git("init -q");
+    git("add -A");
+    assert_eq!(git("ls-files certs").lines().collect::<Vec<_>>(), ["certs/.gitignore", "certs/README.md"]);
+}

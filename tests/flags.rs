@@ -1,0 +1,196 @@
+//! Every flag and file that is no good: exit code 2, one sentence on stderr that names them, and nothing left behind.
+
+mod common;
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::Command;
+
+use common::{certs, latchkey, run, succeed};
+
+/// A folder with good files, and with files that are bad in every way.
+fn folder() -> tempfile::TempDir {
+    let dir = tempfile::tempdir().expect("a folder");
+    certs(dir.path(), "init");
+    certs(dir.path(), "server localhost");
+    certs(dir.path(), "client alice");
+    let section = |content: &str| format!("-----BEGIN CERTIFICATE-----\n{content}\n-----END CERTIFICATE-----\n");
+    let good = fs::read_to_string(dir.path().join("certs/localhost.pem")).expect("a certificate");
+    for (name, content) in [
+        ("empty.pem", ""),
+        ("text.pem", "a certificate, I promise\n"),
+        ("no-base64.pem", &section("!!!!")),
+        ("no-der.pem", &section("AAAA")),
+        ("cut-off.pem", &good[..good.len() - 40]),
+        ("no-rules.toml", "[[rule]]\ncn = \"alice\"\nmay = [\"read\"]\n"),
+    ] {
+        let path = dir.path().join(name);
+        fs::write(&path, content).expect("written");
+        fs::set_permissions(path, fs::Permissions::from_mode(0o600)).expect("changed");
+    }
+    let mut openssl = Command::new("openssl");
+    openssl
+        .args("genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256 -aes256 -pass pass:x -out locked.pem".split(' '));
+    succeed(openssl.current_dir(dir.path()));
+    dir
+}
+
+/// All files below a folder.
+fn listing(dir: &Path) -> BTreeSet<String> {
+    let mut found = BTreeSet::new();
+    for entry in fs::read_dir(dir).expect("a folder") {
+        let path = entry.expect("an entry").path();
+        if path.is_dir() {
+            found.extend(listing(&path));
+        }
+        found.insert(path.display().to_string());
+    }
+    found
+}
+
+/// Runs `latchkey`, which must refuse with one sentence that has all `parts`, and change nothing in `dir`.
+fn refuse(dir: &Path, arguments: &str, parts: &[&str]) {
+    let before = listing(dir);
+    let output = run(latchkey().args(arguments.split_whitespace()).current_dir(dir));
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(2), "{arguments}: {said}");
+    assert!(said.lines().count() == 1 && said.starts_with("latchkey: "), "{arguments}: not one sentence: {said}");
+    assert!(output.stdout.is_empty(), "{arguments}: {:?}", output.stdout);
+    for part in parts {
+        assert!(said.contains(part), "{arguments}: nothing about {part}: {said}");
+    }
+    assert_eq!(listing(dir), before, "{arguments}");
+}
+
+#[test]
+fn files_that_are_no_good_are_named_with_their_flag() {
+    const IDENTITY: &str = "--cert certs/localhost.pem --key certs/localhost-key.pem";
+    let dir = folder();
+    for (arguments, parts) in [
+        ("--cert nowhere.pem --key certs/localhost-key.pem", &["--cert: ", "nowhere.pem", "No such file"][..]),
+        ("--cert certs --key certs/localhost-key.pem", &["--cert: ", "certs", "Is a directory"]),
+        ("--cert empty.pem --key certs/localhost-key.pem", &["--cert: empty.pem is empty"]),
+        ("--cert text.pem --key certs/localhost-key.pem", &["--cert: text.pem holds no certificate"]),
+        ("--cert no-base64.pem --key certs/localhost-key.pem", &["--cert: no-base64.pem is damaged"]),
+        ("--cert cut-off.pem --key certs/localhost-key.pem", &["--cert: cut-off.pem is damaged"]),
+        ("--cert no-der.pem --key certs/localhost-key.pem", &["no-der.pem is not usable as --cert"]),
+        ("--cert certs/localhost.pem --key nowhere.pem", &["--key: ", "nowhere.pem", "No such file"]),
+        ("--cert certs/localhost.pem --key certs", &["--key: ", "certs", "Is a directory"]),
+        ("--cert certs/localhost.pem --key empty.pem", &["--key: empty.pem is empty"]),
+        ("--cert certs/localhost.pem --key text.pem", &["--key: text.pem holds no private key"]),
+        (
+            "--cert certs/localhost.pem --key locked.pem",
+            &["--key: ", "locked.pem is encrypted", "openssl pkey -in locked.pem"],
+        ),
+        ("--cert certs/localhost.pem --key certs/localhost.pem", &["--key: certs/localhost.pem", "chmod 600"]),
+        (
+            "--cert certs/localhost.pem --key certs/alice-key.pem",
+            &["--key: ", "certs/alice-key.pem does not belong to", "certs/localhost.pem"],
+        ),
+        ("--cert certs/localhost.pem", &["--key <FILE>", "--cert <FILE>"]),
+        ("--key certs/localhost-key.pem", &["--cert <FILE>", "--key <FILE>"]),
+        ("IDENTITY --client-ca nowhere.pem", &["--client-ca: ", "nowhere.pem", "No such file"]),
+        ("IDENTITY --client-ca certs", &["--client-ca: ", "certs", "Is a directory"]),
+        ("IDENTITY --client-ca empty.pem", &["--client-ca: empty.pem is empty"]),
+        ("IDENTITY --client-ca text.pem", &["--client-ca: text.pem holds no certificate"]),
+        ("IDENTITY --client-ca no-der.pem", &["--client-ca: no-der.pem"]),
+        ("IDENTITY --client-ca certs/alice.pem", &["--client-ca: certs/alice.pem", "list it with --client-pin"]),
+        ("IDENTITY --client-pin nowhere.pem", &["--client-pin: ", "nowhere.pem", "No such file"]),
+        ("IDENTITY --client-pin empty.pem", &["--client-pin: empty.pem is empty"]),
+        ("IDENTITY --client-ca certs/ca.pem --crl nowhere.pem", &["--crl: ", "nowhere.pem", "No such file"]),
+        (
+            "IDENTITY --client-ca certs/ca.pem --crl certs/ca.pem",
+            &["certs/ca.pem holds no certificate revocation list"],
+        ),
+        ("IDENTITY --crl nowhere.pem", &["--client-ca <FILE>", "--crl <FILE>"]),
+        (
+            "IDENTITY --client-ca certs/ca.pem --authorize nowhere.toml",
+            &["--authorize: ", "nowhere.toml", "No such file"],
+        ),
+        ("IDENTITY --client-ca certs/ca.pem --authorize text.pem", &["--authorize: text.pem: line 1: "]),
+        (
+            "IDENTITY --client-ca certs/ca.pem --authorize no-rules.toml",
+            &["--authorize: no-rules.toml: line 3: ", "may"],
+        ),
+        ("IDENTITY --client-ca certs/ca.pem --client-auth none", &["--client-auth none", "--client-ca"]),
+        ("IDENTITY --client-auth required", &["--client-auth required", "--client-ca"]),
+    ] {
+        refuse(dir.path(), &format!("serve --echo 127.0.0.1:0 {}", arguments.replace("IDENTITY", IDENTITY)), parts);
+    }
+    for (arguments, parts) in [
+        ("call https://localhost:1 keys --ca nowhere.pem", &["--ca: ", "nowhere.pem", "No such file"][..]),
+        ("call https://localhost:1 keys --ca text.pem", &["--ca: text.pem holds no certificate"]),
+        ("connect localhost:1 --ca certs", &["--ca: ", "certs", "Is a directory"]),
+        (
+            "connect localhost:1 --ca certs/ca.pem --cert certs/alice.pem --key certs/localhost-key.pem",
+            &["--key: ", "certs/localhost-key.pem"],
+        ),
+        ("wrap --listen 127.0.0.1:0 --to 127.0.0.1:1 --cert text.pem --key certs/alice-key.pem", &["--cert: text.pem"]),
+    ] {
+        refuse(dir.path(), arguments, parts);
+    }
+}
+
+#[test]
+fn values_that_are_no_good_are_named_with_their_flag() {
+    let dir = tempfile::tempdir().expect("a folder");
+    for (flag, values) in [
+        ("--handshake-timeout", &["soon", "0s", "10", "1parsec", "100y", "290000000000y"][..]),
+        ("--request-timeout", &["", "0ms", "off"]),
+        ("--write-timeout", &["1", "0s"]),
+        ("--idle-timeout", &["never", "0s", "290000000000y"]),
+        ("--drain-timeout", &["now", "0s"]),
+        ("--reauth-after", &["0s", "tomorrow"]),
+        ("--handshake-slice", &["0ms", "1"]),
+        ("--max-request", &["lots", "0", "0k", "1.5m", "64x", "99999999999g"]),
+        ("--max-output", &["0", "1t"]),
+        ("--max-memory", &["0", "half"]),
+        ("--max-memory-policy", &["allkeys-lru"]),
+        ("--max-connections", &["0", "many", "99999999999"]),
+        ("--client-auth", &["maybe"]),
+        ("--tls-min", &["1.1", "1.4"]),
+        ("--pq", &["perhaps"]),
+        ("--faults", &["rude"]),
+        ("--log-level", &["loud"]),
+        ("--echo", &["localhost", "127.0.0.1:99999", "127.0.0.1:-1", "http://127.0.0.1:0", "nowhere.invalid:0"]),
+        ("--xmlrpc", &["plain://0.0.0.0:0", "plain://[::]:0"]),
+        ("--resp", &["plain://0.0.0.0:0"]),
+        ("--ehco", &["127.0.0.1:0"]),
+    ] {
+        for value in values {
+            refuse(dir.path(), &format!("serve {flag}={value}"), &[flag]);
+        }
+    }
+    for arguments in ["serve spam", "serve --echo", "spam", "call", "call http://localhost:1 keys", "connect localhost"]
+    {
+        refuse(dir.path(), arguments, &[]);
+    }
+}
+
+#[test]
+fn an_address_that_cannot_be_had_is_named_with_its_flag() {
+    let dir = folder();
+    let taken = TcpListener::bind("127.0.0.1:0").expect("bind");
+    let taken = taken.local_addr().expect("address").to_string();
+    let identity = "--cert certs/localhost.pem --key certs/localhost-key.pem";
+    for (address, problem) in [(&taken[..], "in use"), ("203.0.113.1:0", "assign")] {
+        for flag in ["--echo", "--xmlrpc", "--resp"] {
+            refuse(dir.path(), &format!("serve {flag} {address} {identity}"), &[flag, address, problem]);
+        }
+        refuse(
+            dir.path(),
+            &format!("wrap --listen {address} --to 127.0.0.1:1 {identity}"),
+            &["--listen", address, problem],
+        );
+    }
+}
+
+#[test]
+fn help_and_the_version_are_no_errors() {
+    for arguments in ["--help", "--version", "help", "serve --help", "help load"] {
+        assert!(!succeed(latchkey().args(arguments.split_whitespace())).is_empty(), "{arguments}");
+    }
+}
