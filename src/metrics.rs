@@ -176,6 +176,12 @@ impl Metrics {
         self.disconnects[reason as usize] += 1;
     }
 
+    /// Connections from clients that have not ended.
+    #[must_use]
+    pub fn open(&self) -> u64 {
+        self.accepted.saturating_sub(self.disconnects.iter().sum())
+    }
+
     /// How many connections ended for `reason`.
     #[must_use]
     #[expect(clippy::indexing_slicing, reason = "a reason is its own index, which a test below checks")]

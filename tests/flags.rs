@@ -189,6 +189,26 @@ fn an_address_that_cannot_be_had_is_named_with_its_flag() {
 }
 
 #[test]
+fn options_that_nothing_would_heed_are_refused() {
+    let dir = folder();
+    let plain = "serve --echo plain://127.0.0.1:0";
+    for flags in [
+        "--cert certs/localhost.pem --key certs/localhost-key.pem",
+        "--client-ca certs/ca.pem",
+        "--client-auth none",
+        "--reauth-after 1h",
+        "--tls-min 1.3",
+        "--pq off",
+    ] {
+        let flag = flags.split(' ').next().expect("a flag");
+        refuse(dir.path(), &format!("{plain} {flags}"), &[flag, "every listener is plain://"]);
+    }
+    refuse(dir.path(), "serve --max-memory-policy allkeys", &["--max-memory"]);
+    refuse(dir.path(), &format!("{plain} --max-memory 1g"), &["--max-memory", "--resp"]);
+    refuse(dir.path(), "serve --resp 127.0.0.1:0 --faults standard", &["--faults", "--xmlrpc"]);
+}
+
+#[test]
 fn help_and_the_version_are_no_errors() {
     for arguments in ["--help", "--version", "help", "serve --help", "help load"] {
         assert!(!succeed(latchkey().args(arguments.split_whitespace())).is_empty(), "{arguments}");

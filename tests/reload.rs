@@ -3,15 +3,16 @@
 mod common;
 
 use std::fs;
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{Shutdown, TcpStream};
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use common::{Server, certs, python, signal, succeed};
+use common::{Server, certs, latchkey, python, signal, succeed};
 use latchkey::tls::Source;
-use latchkey::tls::authority::Authority;
+use latchkey::tls::authority::{Authority, KeyKind, Role, Subject};
 
 /// A folder with a CA, a server's certificate in `live/`, two clients' and a revocation list on which nobody is yet.
 fn folder() -> tempfile::TempDir {
@@ -209,4 +210,54 @@ fn an_expired_revocation_list_shuts_its_ca_out_and_is_said() {
     certs(server.dir.path(), "revoke");
     server.logged("reloaded: ");
     assert_eq!(shown(&server), "localhost");
+}
+
+#[test]
+fn how_a_server_is_spoken_to_is_renewed_for_the_connections_to_come() {
+    let server = start(folder());
+    let dir = tempfile::tempdir().expect("a folder");
+    let (wrong, right) = (dir.path().join("other/ca.pem"), server.certificate("ca.pem"));
+    certs(dir.path(), "init --dir other");
+    let ca = dir.path().join("server-ca.pem");
+    fs::copy(wrong, &ca).expect("copied");
+    let (to, ca_flag) = (server.address("echo"), ca.display().to_string());
+    let (cert, key) = (server.certificate("alice.pem"), server.certificate("alice-key.pem"));
+    let mut command = latchkey();
+    command.args(["wrap", "--originate", "--listen", "127.0.0.1:0", "--to", &to, "--ca", &ca_flag]);
+    command.args(["--cert", &cert, "--key", &key]);
+    let wrapped = Server::spawn(command, tempfile::tempdir().expect("a folder"), 1);
+    let echoes = || {
+        let mut client = TcpStream::connect(wrapped.address_at("wrap", "plain")).expect("connect");
+        let _ = client.write_all(b"word");
+        let _ = client.shutdown(Shutdown::Write);
+        let mut echo = String::new();
+        client.read_to_string(&mut echo).is_ok() && echo == "word"
+    };
+    assert!(!echoes(), "its CA is not known");
+    replace(&ca, fs::read(right).expect("the CA"));
+    wrapped.logged("reloaded: how the server is spoken to");
+    assert!(echoes());
+    replace(&ca, "no CA");
+    wrapped.logged("not reloaded: everything stays as it was");
+    assert!(echoes());
+}
+
+#[test]
+fn a_certificate_that_clients_will_refuse_is_told_of() {
+    let dir = folder();
+    let source = |file: &str| Source {
+        name: file.to_owned(),
+        bytes: fs::read(dir.path().join("certs").join(file)).expect("made by init"),
+    };
+    #[expect(clippy::disallowed_methods, reason = "the program under test reads the same clock")]
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("a clock").as_secs();
+    let authority = Authority::load(&source("ca.pem"), &source("ca-key.pem"), now).expect("the CA");
+    let subject = Subject::named("localhost", &[]).expect("a name");
+    let long_ago = now - 20 * 365 * 24 * 60 * 60;
+    let issued = authority.issue(Role::Server, &subject, KeyKind::EcdsaP256, long_ago).expect("a certificate");
+    replace(&dir.path().join("localhost/cert.pem"), issued.certificate);
+    replace(&dir.path().join("localhost/key.pem"), issued.key);
+    fs::set_permissions(dir.path().join("localhost/key.pem"), fs::Permissions::from_mode(0o600)).expect("changed");
+    let server = start(dir);
+    server.logged("clients will refuse this server's certificate: CN=localhost expired on ");
 }

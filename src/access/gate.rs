@@ -56,6 +56,12 @@ impl Security {
         matches!(self, Self::Tls(_))
     }
 
+    /// What stands before its address: `tls` or `plain`.
+    #[must_use]
+    pub fn scheme(&self) -> &'static str {
+        if self.is_tls() { "tls" } else { "plain" }
+    }
+
     /// The server's end of a new connection.
     #[must_use]
     pub fn session(&self) -> Session {

@@ -24,6 +24,9 @@ pub(super) struct ClientTlsArgs {
     /// system's CAs]
     #[arg(long, value_name = "FILE")]
     ca: Option<PathBuf>,
+    /// The name that must stand in the server's certificate, and that it is asked for [default: the HOST]
+    #[arg(long, value_name = "NAME")]
+    server_name: Option<String>,
     /// Certificate chain to show when the server asks for one, PEM
     #[arg(long, value_name = "FILE", requires = "key")]
     cert: Option<PathBuf>,
@@ -80,6 +83,12 @@ pub(super) fn system_cas() -> Result<Source, Failure> {
     read("--ca", &path)
 }
 
+/// The name by which a server is verified.
+pub(super) fn server_name(name: &str) -> Result<ServerName<'static>, Failure> {
+    ServerName::try_from(name.to_owned())
+        .map_err(|_| Failure::usage("--server-name", format!("'{name}' is neither a host name nor an address")))
+}
+
 /// Connects to `host` at `port` and shakes hands within the flags' time. The socket blocks for that long at most.
 pub(super) fn connect(
     host: &str,
@@ -89,8 +98,7 @@ pub(super) fn connect(
 ) -> Result<Client<TcpStream>, Failure> {
     let policy = args.policy(alpn)?;
     let bare = host.trim_start_matches('[').trim_end_matches(']');
-    let name = ServerName::try_from(bare.to_owned())
-        .map_err(|_| Failure::Usage(format!("'{host}' is neither a host name nor an address")))?;
+    let name = server_name(args.server_name.as_deref().unwrap_or(bare))?;
     let socket = connect_tcp(bare, port, args.connect_timeout)?;
     socket.set_nodelay(true)?;
     socket.set_read_timeout(Some(args.connect_timeout))?;

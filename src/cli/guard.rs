@@ -9,7 +9,7 @@ use super::{Failure, units};
 use crate::limits::Limits;
 
 /// Bounds on what clients may cost, whatever is served to them.
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Limits")]
 pub(super) struct GuardArgs {
     /// What all clients together may hold, in bytes; past it, who holds most is closed, and newcomers are turned away

@@ -38,6 +38,7 @@ fn commands(listener: &Reachable, dir: &str) -> Vec<String> {
         Protocol::Resp => {
             vec![format!("  redis-cli --tls --cacert {dir}/ca.pem -h {} -p {} get spam", address.ip(), address.port())]
         }
+        Protocol::Admin => vec![format!("  curl --cacert {dir}/ca.pem https://{address}/metrics")],
         Protocol::XmlRpc => vec![
             format!("  {program} call https://{address} set spam '[1, 2, 3]' --ca {dir}/ca.pem"),
             format!("  {program} call https://{address} get spam --ca {dir}/ca.pem"),

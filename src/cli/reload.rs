@@ -2,8 +2,9 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::io;
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use aws_lc_rs::digest;
@@ -14,7 +15,7 @@ use super::Failure;
 use super::development::DevelopmentIdentities;
 use super::tls_options::TlsArgs;
 use crate::server::{Handle, Security};
-use crate::tls::{hex, self_handshake};
+use crate::tls::{Certificate, date, hex, self_handshake};
 
 /// How often the files and SIGHUP are looked at. Half a second is soon enough for people and next to no work.
 ///
@@ -23,7 +24,7 @@ use crate::tls::{hex, self_handshake};
 /// Events of the kernel would have to be set up for each folder and link on the way, and again after each change.
 const INTERVAL: Duration = Duration::from_millis(500);
 
-/// How often it is said that a revocation list is out of date.
+/// How often it is said that a certificate or a revocation list is out of date.
 const REMINDER: Duration = Duration::from_mins(1);
 
 const SECONDS_PER_DAY: u64 = 24 * 60 * 60;
@@ -53,8 +54,14 @@ impl Recipe {
     /// Reads all files and makes all policies; one that is no good spoils them all.
     pub(super) fn prepare(&self) -> Result<Prepared, Failure> {
         // Before the files are read for use: a change in between is then found later, and not missed.
-        let contents = self.contents();
+        let contents = contents_of(&self.paths());
         let is_shown = self.listeners.iter().any(Option::is_some);
+        if let Some(flag) = self.tls.given().filter(|_| !is_shown) {
+            return Err(Failure::usage(
+                flag,
+                "every listener is plain://, so nobody is spoken to over TLS: leave it out",
+            ));
+        }
         let setup = self.tls.load(unix_seconds(), is_shown)?;
         let security = self.listeners.iter().map(|alpn| match alpn {
             Some(alpn) => setup.gate(alpn, self.is_request).map(Security::Tls),
@@ -67,50 +74,103 @@ impl Recipe {
         Ok(Prepared { security: security.collect::<Result<_, _>>()?, development: setup.development, contents })
     }
 
-    fn contents(&self) -> Contents {
-        self.tls.files().map(|path| digest_of(path)).collect()
+    fn paths(&self) -> Vec<PathBuf> {
+        self.tls.files().cloned().collect()
     }
 }
 
 /// Looks after the policies of a running server, on a thread of its own: makes them again at SIGHUP and when the content
 /// of a file changes, and reminds of revocation lists that are out of date.
-pub(super) fn keep_current(recipe: Recipe, prepared: Prepared, handle: Handle) -> std::io::Result<()> {
-    let hangups = Signals::new([SIGHUP])?;
+pub(super) fn keep_current(recipe: Recipe, prepared: Prepared, handle: Handle) -> io::Result<()> {
     let Prepared { security, contents, .. } = prepared;
-    let mut keeper =
-        Keeper { recipe, handle, hangups, security, seen: contents.clone(), tried: contents, reminded: None };
-    #[expect(clippy::disallowed_methods, reason = "it reads files and sleeps; the loop must not")]
-    std::thread::spawn(move || {
-        loop {
-            std::thread::sleep(INTERVAL);
-            keeper.look();
+    let watch = Watch::new(recipe.paths(), contents)?;
+    let mut keeper = Keeper { recipe, handle, watch, security, reminded: None };
+    at_intervals(move || keeper.look());
+    Ok(())
+}
+
+/// Looks after how other servers are spoken to: calls `renew`, which reads `paths`, at SIGHUP and when the content of one
+/// of them changes.
+pub(super) fn keep_renewed(
+    paths: Vec<PathBuf>,
+    handle: Handle,
+    mut renew: impl FnMut() -> Result<(), Failure> + Send + 'static,
+) -> io::Result<()> {
+    let contents = contents_of(&paths);
+    let mut watch = Watch::new(paths, contents)?;
+    at_intervals(move || {
+        if !watch.is_due() {
+            return;
+        }
+        match renew() {
+            Ok(()) => {
+                // The listener stays as it is; that something was replaced is counted.
+                handle.reload(vec![Security::Plain]);
+                tracing::info!("reloaded: how the server is spoken to, from the next connection on");
+            }
+            Err(failure) => refuse(&handle, &failure),
         }
     });
     Ok(())
 }
 
+fn at_intervals(mut look: impl FnMut() + Send + 'static) {
+    #[expect(clippy::disallowed_methods, reason = "it reads files and sleeps; the loop must not")]
+    std::thread::spawn(move || {
+        loop {
+            std::thread::sleep(INTERVAL);
+            look();
+        }
+    });
+}
+
+fn refuse(handle: &Handle, failure: &Failure) {
+    handle.reload_refused();
+    tracing::error!(%failure, "not reloaded: everything stays as it was");
+}
+
+/// Files that are looked at.
+struct Watch {
+    paths: Vec<PathBuf>,
+    hangups: Signals,
+    /// The contents at the last look.
+    seen: Contents,
+    /// The contents that were last taken into use, or could not be.
+    tried: Contents,
+}
+
+impl Watch {
+    fn new(paths: Vec<PathBuf>, contents: Contents) -> io::Result<Self> {
+        Ok(Self { paths, hangups: Signals::new([SIGHUP])?, seen: contents.clone(), tried: contents })
+    }
+
+    /// Looks once more: whether the files are to be read again, for they have changed or SIGHUP asks for it.
+    fn is_due(&mut self) -> bool {
+        let is_asked = self.hangups.pending().count() > 0;
+        let contents = contents_of(&self.paths);
+        // Whoever is still writing is given time: a change counts once it has lasted from one look to the next.
+        let has_settled = contents == self.seen;
+        self.seen.clone_from(&contents);
+        let is_due = is_asked || has_settled && contents != self.tried;
+        if is_due {
+            self.tried = contents;
+        }
+        is_due
+    }
+}
+
 struct Keeper {
     recipe: Recipe,
     handle: Handle,
-    hangups: Signals,
+    watch: Watch,
     /// What is in force.
     security: Vec<Security>,
-    /// The contents at the last look.
-    seen: Contents,
-    /// The contents from which policies were last made, or could not be.
-    tried: Contents,
     reminded: Option<Instant>,
 }
 
 impl Keeper {
     fn look(&mut self) {
-        let is_asked = self.hangups.pending().count() > 0;
-        let contents = self.recipe.contents();
-        // Whoever is still writing is given time: a change counts once it has lasted from one look to the next.
-        let has_settled = contents == self.seen;
-        self.seen.clone_from(&contents);
-        if is_asked || has_settled && contents != self.tried {
-            self.tried = contents;
+        if self.watch.is_due() {
             self.reload();
         }
         self.remind();
@@ -128,10 +188,7 @@ impl Keeper {
                 }
                 self.reminded = None;
             }
-            Err(failure) => {
-                self.handle.reload_refused();
-                tracing::error!(%failure, "not reloaded: everything stays as it was");
-            }
+            Err(failure) => refuse(&self.handle, &failure),
         }
     }
 
@@ -140,10 +197,16 @@ impl Keeper {
             return;
         }
         let now = unix_seconds();
-        let policies = self.security.iter().filter_map(Security::policy);
-        let outdated: BTreeSet<&str> = policies.flat_map(|policy| policy.outdated_lists(now)).collect();
-        if outdated.is_empty() {
+        let policies = || self.security.iter().filter_map(Security::policy);
+        let outdated: BTreeSet<&str> = policies().flat_map(|policy| policy.outdated_lists(now)).collect();
+        let leaves = policies().flat_map(|policy| policy.leaves());
+        let spoiled: BTreeSet<String> =
+            leaves.filter(|leaf| !leaf.is_current(now)).map(|leaf| validity(leaf, now)).collect();
+        if outdated.is_empty() && spoiled.is_empty() {
             return;
+        }
+        for validity in spoiled {
+            tracing::warn!("clients will refuse this server's certificate: {validity}");
         }
         for authority in outdated {
             tracing::warn!(
@@ -154,6 +217,15 @@ impl Keeper {
         #[expect(clippy::disallowed_methods, reason = "on its own thread")]
         let now = Instant::now();
         self.reminded = Some(now);
+    }
+}
+
+/// Why a certificate is not to be used now.
+fn validity(leaf: &Certificate, now: u64) -> String {
+    if now < leaf.not_before {
+        format!("{} is not valid before {}", leaf.subject, date(leaf.not_before))
+    } else {
+        format!("{} expired on {}", leaf.subject, date(leaf.not_after))
     }
 }
 
@@ -175,6 +247,10 @@ fn prove(security: &[Security]) -> Result<BTreeSet<String>, Failure> {
         proofs.insert(security.describe());
     }
     Ok(proofs)
+}
+
+fn contents_of(paths: &[PathBuf]) -> Contents {
+    paths.iter().map(|path| digest_of(path)).collect()
 }
 
 /// Only of regular files: reading anything else (a pipe, say) could wait for ever or use up what it holds.

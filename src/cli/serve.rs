@@ -42,19 +42,24 @@ pub(super) struct ServeArgs {
     /// Key/value by the Redis protocol, over TLS [repeatable; default: 127.0.0.1:6380]
     #[arg(long, value_name = "ADDR", value_parser = ListenAddress::parse, help_heading = "Listeners")]
     resp: Vec<ListenAddress>,
-    /// Allow key/value without TLS on an address that other machines can reach
+    /// Counters for Prometheus at /metrics, and /health, over HTTPS [repeatable; default: none]
+    ///
+    /// Where --authorize is given, a rule must grant "metrics" by name.
+    #[arg(long, value_name = "ADDR", value_parser = ListenAddress::parse, help_heading = "Listeners")]
+    admin: Vec<ListenAddress>,
+    /// Allow key/value and counters without TLS on an address that other machines can reach
     #[arg(long, help_heading = "Listeners")]
     allow_plain: bool,
     #[command(flatten)]
     tls: TlsArgs,
     #[command(flatten)]
     limits: LimitArgs,
-    /// Which fault codes XML-RPC clients get
-    #[arg(long, value_enum, default_value = "python", value_name = "STYLE", help_heading = "Protocols")]
-    faults: FaultsArg,
-    /// What to do when --max-memory is reached
-    #[arg(long, value_enum, default_value = "noeviction", value_name = "POLICY", help_heading = "Protocols")]
-    max_memory_policy: EvictionArg,
+    /// Which fault codes XML-RPC clients get [default: python]
+    #[arg(long, value_enum, value_name = "STYLE", help_heading = "Protocols")]
+    faults: Option<FaultsArg>,
+    /// What to do when --max-memory is reached [default: noeviction]
+    #[arg(long, value_enum, value_name = "POLICY", help_heading = "Protocols", requires = "max_memory")]
+    max_memory_policy: Option<EvictionArg>,
     /// How much to log on stderr: off, error, warn, info, debug
     #[arg(long, default_value = "info", value_name = "LEVEL")]
     log_level: LevelFilter,
@@ -100,7 +105,7 @@ struct LimitArgs {
     /// A client has finished, and nothing moves towards what it is still owed
     #[arg(long, value_name = "TIME", default_value = "5m", value_parser = units::time)]
     half_close_timeout: Duration,
-    /// A connection on which nothing is asked, or 'off' [default: 5m on XML-RPC, off elsewhere]
+    /// A connection on which nothing is asked, or 'off' [default: 5m over HTTP, off elsewhere]
     #[arg(long, value_name = "TIME", value_parser = units::time_or_off)]
     idle_timeout: Option<units::TimeOrOff>,
     /// How long open connections may take to finish after SIGTERM
@@ -148,8 +153,9 @@ impl LimitArgs {
     }
 
     fn idle_timeout(&self, protocol: Protocol) -> Option<Duration> {
-        // A stock XML-RPC client retries once when an idle connection is gone; other clients may not.
-        let usual = (protocol == Protocol::XmlRpc).then_some(Duration::from_mins(5));
+        // A stock HTTP client tries again when an idle connection is gone; other clients may not.
+        let is_http = matches!(protocol, Protocol::XmlRpc | Protocol::Admin);
+        let usual = is_http.then_some(Duration::from_mins(5));
         self.idle_timeout.map_or(usual, |chosen| chosen.0)
     }
 }
@@ -161,6 +167,7 @@ pub(super) fn run(args: &ServeArgs) -> Result<ExitCode, Failure> {
     let limits = args.limits.limits()?;
     let wanted = args.listeners();
     let protocols: Vec<Protocol> = wanted.iter().map(|(protocol, _)| *protocol).collect();
+    args.check_use(&protocols)?;
     // Before any file is made: what cannot be done leaves nothing behind.
     let bound = wanted.iter().map(|(protocol, address)| args.bound(*protocol, address));
     let bound = bound.collect::<Result<Vec<_>, _>>()?;
@@ -196,15 +203,29 @@ impl ServeArgs {
             addresses.iter().map(|address| (protocol, address.clone())).collect::<Vec<_>>()
         };
         let echo = named(Protocol::Echo, &self.echo);
-        let all = [echo, named(Protocol::XmlRpc, &self.xmlrpc), named(Protocol::Resp, &self.resp)].concat();
+        let mut all = [echo, named(Protocol::XmlRpc, &self.xmlrpc), named(Protocol::Resp, &self.resp)].concat();
         if all.is_empty() {
-            return vec![
+            all = vec![
                 (Protocol::Echo, ListenAddress::local(20_000)),
                 (Protocol::XmlRpc, ListenAddress::local(15_000)),
                 (Protocol::Resp, ListenAddress::local(6380)),
             ];
         }
+        all.extend(named(Protocol::Admin, &self.admin));
         all
+    }
+
+    /// Refuses options that nothing served here would heed.
+    fn check_use(&self, protocols: &[Protocol]) -> Result<(), Failure> {
+        let is_served = |wanted: &[Protocol]| protocols.iter().any(|protocol| wanted.contains(protocol));
+        if self.faults.is_some() && !is_served(&[Protocol::XmlRpc]) {
+            return Err(Failure::usage("--faults", "there is no XML-RPC listener: add --xmlrpc ADDR, or leave it out"));
+        }
+        if self.limits.max_memory.is_some() && !is_served(&[Protocol::XmlRpc, Protocol::Resp]) {
+            let problem = "no keys are served: add --resp or --xmlrpc ADDR, or leave it out";
+            return Err(Failure::usage("--max-memory", problem));
+        }
+        Ok(())
     }
 
     /// How the listeners are protected.
@@ -219,12 +240,12 @@ impl ServeArgs {
         aws_lc_rs::rand::fill(&mut secret)
             .map_err(|_| Failure::Other("the operating system gives no random numbers".into()))?;
         let (hash_key, seed) = secret.split_at(16);
-        let (eviction, max_memory_policy) = match self.max_memory_policy {
+        let (eviction, max_memory_policy) = match self.max_memory_policy.unwrap_or(EvictionArg::Noeviction) {
             EvictionArg::Noeviction => (Eviction::NoEviction, "noeviction"),
             EvictionArg::Allkeys => (Eviction::AllKeys, "allkeys-lru"),
             EvictionArg::Volatile => (Eviction::Volatile, "volatile-lru"),
         };
-        let faults = match self.faults {
+        let faults = match self.faults.unwrap_or(FaultsArg::Python) {
             FaultsArg::Python => Faults::Python,
             FaultsArg::Standard => Faults::Standard,
         };
@@ -250,7 +271,7 @@ impl ServeArgs {
         if address.plain && protocol != Protocol::Echo && !bound.ip().is_loopback() && !self.allow_plain {
             return Err(Failure::usage(
                 &flag,
-                format!("plain://{bound} would show keys and values to the network: use TLS, or give --allow-plain"),
+                format!("plain://{bound} would show what it holds to the network: use TLS, or give --allow-plain"),
             ));
         }
         Ok(bound)
@@ -271,7 +292,7 @@ fn announce(protocols: &[Protocol], configs: &[ListenerConfig], addresses: &[Soc
     let mut stdout = std::io::stdout().lock();
     for ((protocol, config), address) in protocols.iter().zip(configs).zip(addresses) {
         let name = protocol.name();
-        let scheme = if config.security.is_tls() { "tls" } else { "plain" };
+        let scheme = config.security.scheme();
         writeln!(stdout, "listening {name} {scheme}://{address}")?;
         eprintln!("{name} {scheme}://{address}: {}", config.security.describe());
     }

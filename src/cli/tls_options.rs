@@ -15,6 +15,9 @@ use crate::tls::{ClientAuth, PolicyOptions, PostQuantum, ServerPolicy, Source, T
 /// Where development identities are made and found.
 const DEVELOPMENT_FOLDER: &str = "certs";
 
+/// A working day and a night: who logs in by a smart card in the morning does so again the next day.
+const REAUTHENTICATE_AFTER: Duration = Duration::from_hours(12);
+
 /// Certificates, and what is asked of clients.
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "TLS")]
@@ -56,15 +59,15 @@ pub(super) struct TlsArgs {
     /// let in by wrap, a client must be granted "connect".
     #[arg(long, value_name = "FILE")]
     authorize: Option<PathBuf>,
-    /// How long a client may resume its session before it must show its certificate again
-    #[arg(long, value_name = "TIME", default_value = "12h", value_parser = units::time)]
-    reauth_after: Duration,
-    /// The oldest TLS version to speak
-    #[arg(long, value_enum, default_value = "1.2", value_name = "VERSION")]
-    tls_min: TlsMinArg,
-    /// Post-quantum key exchange (X25519MLKEM768)
-    #[arg(long, value_enum, default_value = "prefer", value_name = "WHEN")]
-    pq: PostQuantumArg,
+    /// How long a client may resume its session before it must show its certificate again [default: 12h]
+    #[arg(long, value_name = "TIME", value_parser = units::time)]
+    reauth_after: Option<Duration>,
+    /// The oldest TLS version to speak [default: 1.2]
+    #[arg(long, value_enum, value_name = "VERSION")]
+    tls_min: Option<TlsMinArg>,
+    /// Post-quantum key exchange (X25519MLKEM768) [default: prefer]
+    #[arg(long, value_enum, value_name = "WHEN")]
+    pq: Option<PostQuantumArg>,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -135,12 +138,12 @@ impl TlsArgs {
                 ClientAuthArg::Required => ClientAuth::Required,
             }),
             crl: read_all("--crl", &self.crl)?,
-            reauthenticate_after: self.reauth_after,
-            tls_min: match self.tls_min {
+            reauthenticate_after: self.reauth_after.unwrap_or(REAUTHENTICATE_AFTER),
+            tls_min: match self.tls_min.unwrap_or(TlsMinArg::Tls12) {
                 TlsMinArg::Tls12 => TlsMin::Tls12,
                 TlsMinArg::Tls13 => TlsMin::Tls13,
             },
-            post_quantum: match self.pq {
+            post_quantum: match self.pq.unwrap_or(PostQuantumArg::Prefer) {
                 PostQuantumArg::Prefer => PostQuantum::Prefer,
                 PostQuantumArg::Require => PostQuantum::Require,
                 PostQuantumArg::Off => PostQuantum::Off,
@@ -155,6 +158,23 @@ impl TlsArgs {
     pub(super) fn files(&self) -> impl Iterator<Item = &PathBuf> {
         let lists = [&self.cert, &self.key, &self.client_ca, &self.client_pin, &self.crl];
         lists.into_iter().flatten().chain(&self.authorize)
+    }
+
+    /// The first of these flags that was given.
+    pub(super) fn given(&self) -> Option<&'static str> {
+        let given = [
+            ("--cert", !self.cert.is_empty()),
+            ("--key", !self.key.is_empty()),
+            ("--client-ca", !self.client_ca.is_empty()),
+            ("--client-pin", !self.client_pin.is_empty()),
+            ("--client-auth", self.client_auth.is_some()),
+            ("--crl", !self.crl.is_empty()),
+            ("--authorize", self.authorize.is_some()),
+            ("--reauth-after", self.reauth_after.is_some()),
+            ("--tls-min", self.tls_min.is_some()),
+            ("--pq", self.pq.is_some()),
+        ];
+        given.into_iter().find_map(|(flag, is_given)| is_given.then_some(flag))
     }
 
     /// Whether what clients may do depends on who they are.

@@ -4,10 +4,11 @@ use std::io::{self, Write as _};
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
-use rustls::pki_types::ServerName;
+use rustls::ClientConfig;
 use tracing::level_filters::LevelFilter;
 
 use super::address::ListenAddress;
@@ -20,7 +21,7 @@ use crate::limits::Limits;
 use crate::net::mio::MioNet;
 use crate::net::{Address, Lookup, Subnet, Target};
 use crate::server::{ListenerConfig, Security, Server};
-use crate::services::{Splice, UpstreamSecurity};
+use crate::services::{Renewable, Splice, UpstreamSecurity};
 
 /// A name is looked up again no sooner than this, however many connections fail.
 const LOOKUP_PAUSE: Duration = Duration::from_secs(1);
@@ -30,9 +31,9 @@ const LOOKUP_PAUSE: Duration = Duration::from_secs(1);
 /// Clients speak TLS to --listen; what they say goes on to --to in the clear, and the answers come back. With
 /// --originate it is the other way round: clients speak in the clear, the server is spoken to over verified TLS. One
 /// line goes to stdout: `listening wrap tls://HOST:PORT`. Everything else goes to stderr. SIGTERM and SIGINT stop
-/// accepting; open connections get --drain-timeout to finish. But for --originate, the files that TLS flags name are
-/// reloaded, all or none, at SIGHUP and when they change.
-#[derive(Debug, Args)]
+/// accepting; open connections get --drain-timeout to finish. The files that TLS flags name are reloaded, all or none, at
+/// SIGHUP and when they change.
+#[derive(Clone, Debug, Args)]
 pub(super) struct WrapArgs {
     /// Where clients connect, host:port; port 0 picks a free one
     #[arg(long, value_name = "ADDR", value_parser = ListenAddress::parse)]
@@ -60,7 +61,7 @@ const LISTENER_FLAGS: [&str; 8] =
     ["client_ca", "client_pin", "client_auth", "crl", "reauth_after", "tls_min", "pq", "authorize"];
 
 /// TLS towards the server.
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "TLS to the server")]
 struct OriginateArgs {
     /// Listen without TLS and speak verified TLS to the server; --cert and --key are then shown to it
@@ -78,7 +79,7 @@ struct OriginateArgs {
 }
 
 /// Who the client is, for those behind a balancer.
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "PROXY protocol")]
 struct ProxyArgs {
     /// Tell the server who its client is, by a PROXY protocol version 2 header: addresses, TLS version, certificate name
@@ -90,7 +91,7 @@ struct ProxyArgs {
 }
 
 /// Bounds on what clients may cost.
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Limits")]
 struct LimitArgs {
     /// Open clients [default: half of what the descriptor limit allows]
@@ -213,12 +214,18 @@ pub(super) fn run(args: &WrapArgs) -> Result<ExitCode, Failure> {
         idle_timeout: args.limits.idle_timeout.0,
         balancers: args.proxy.accept_proxy_from.clone().into(),
     });
-    let service = Splice::new(args.to.target()?, args.upstream_security()?, args.proxy.proxy_protocol);
+    let upstream = args.upstream_security()?;
+    let service = Splice::new(args.to.target()?, upstream.clone(), args.proxy.proxy_protocol);
     let mut server = Server::new(net, service, configs.collect(), args.limits.limits()?)
         .map_err(|(_, error)| Failure::usage("--listen", format!("cannot listen on {}: {error}", args.listen)))?;
     signals::stop_on_signal(server.handle())?;
     if let (Some(recipe), Some(prepared)) = (recipe, prepared) {
         reload::keep_current(recipe, prepared, server.handle())?;
+    }
+    if let UpstreamSecurity::Tls(config, _) = upstream {
+        let flags = args.clone();
+        let renew = move || flags.upstream_config().map(|fresh| config.renew(fresh));
+        reload::keep_renewed(args.upstream_files(), server.handle(), renew)?;
     }
     for (security, address) in security.iter().zip(server.addresses()?) {
         announce(security, address)?;
@@ -256,6 +263,16 @@ impl WrapArgs {
         Ok(())
     }
 
+    /// The files on which it depends how we speak to the server.
+    fn upstream_files(&self) -> Vec<PathBuf> {
+        self.originate.ca.iter().chain(self.tls.files()).cloned().collect()
+    }
+
+    /// How we speak to the server over TLS, by the files as they are now.
+    fn upstream_config(&self) -> Result<Arc<ClientConfig>, Failure> {
+        Ok(client::policy(self.originate.ca.as_deref(), self.tls.client_identity()?, &[])?.config())
+    }
+
     /// How we speak to the server.
     fn upstream_security(&self) -> Result<UpstreamSecurity, Failure> {
         if !self.originate.originate {
@@ -268,16 +285,14 @@ impl WrapArgs {
                 return Err(Failure::usage("--server-name", "needed to verify a server behind a Unix socket"));
             }
         };
-        let name = ServerName::try_from(name.clone())
-            .map_err(|_| Failure::usage("--server-name", format!("'{name}' is neither a host name nor an address")))?;
-        let policy = client::policy(self.originate.ca.as_deref(), self.tls.client_identity()?, &[])?;
-        Ok(UpstreamSecurity::Tls(policy.config(), name))
+        let name = client::server_name(name)?;
+        Ok(UpstreamSecurity::Tls(Renewable::new(self.upstream_config()?), name))
     }
 }
 
 /// Says on stdout where clients may connect, for scripts, and on stderr what is demanded of them, for people.
 fn announce(security: &Security, address: SocketAddr) -> Result<(), Failure> {
-    let scheme = if security.is_tls() { "tls" } else { "plain" };
+    let scheme = security.scheme();
     let mut stdout = io::stdout().lock();
     writeln!(stdout, "listening wrap {scheme}://{address}")?;
     stdout.flush()?;

@@ -36,8 +36,8 @@ pub struct Turn<'a, S> {
 impl<S> Turn<'_, S> {
     /// The service, and the surroundings of one request of `peer`.
     fn exchange<'a>(&'a mut self, peer: &'a PeerInfo, replies: &'a mut Replies) -> (&'a mut S, Exchange<'a>) {
-        let Self { service, scratch, metrics, limits, mailbox, effects, now, .. } = self;
-        (service, Exchange { peer, now: *now, limits, metrics, replies, mailbox, effects, scratch })
+        let Self { service, scratch, metrics, limits, mailbox, effects, security, now, .. } = self;
+        (service, Exchange { peer, now: *now, limits, security, metrics, replies, mailbox, effects, scratch })
     }
 }
 

@@ -7,7 +7,7 @@ use super::effects::{Dial, Effect, Effects, Link};
 use super::id::PeerId;
 use super::replies::{Deferred, Mailbox, Replies};
 use super::scratch::Scratch;
-use crate::access::Access;
+use crate::access::{Access, Security};
 use crate::limits::Limits;
 use crate::metrics::{Disconnect, Metrics};
 use crate::timer::Now;
@@ -210,6 +210,8 @@ pub struct Exchange<'a> {
     pub now: Now,
     /// The bounds the framing must keep (`request_bytes` above all).
     pub limits: &'a Limits,
+    /// How each listener is protected now, by its index.
+    pub security: &'a [Security],
     /// Counters a service may add to.
     pub metrics: &'a mut Metrics,
     pub(super) replies: &'a mut Replies,

@@ -44,6 +44,7 @@ impl TestPeer {
             peer: &self.info,
             now,
             limits: &self.limits,
+            security: &[],
             metrics: &mut self.metrics,
             replies: &mut self.replies,
             mailbox: &self.mailbox,

@@ -35,6 +35,8 @@ pub struct ListenerConfig {
 /// All listeners of a server.
 pub(super) struct Listeners<N: Net> {
     all: Vec<Listener<N>>,
+    /// What they are called in the log, by their index, also when they are closed.
+    labels: Vec<String>,
     /// No accepting before this instant.
     pub(super) paused_until: Option<Instant>,
     /// That it pauses has been said, and nothing was accepted since.
@@ -53,17 +55,24 @@ struct Listener<N: Net> {
 impl<N: Net> Listeners<N> {
     pub(super) fn bind(net: &mut N, configs: Vec<ListenerConfig>) -> Result<Self, (usize, io::Error)> {
         let mut all = Vec::with_capacity(configs.len());
+        let mut labels = Vec::with_capacity(configs.len());
         for (index, config) in configs.into_iter().enumerate() {
             let socket = net.listen(config.address, TOKENS + index).map_err(|error| (index, error))?;
             let bound = net.local_address(&socket).map_err(|error| (index, error))?;
-            let ListenerConfig { idle_timeout, balancers, .. } = config;
+            let ListenerConfig { security, idle_timeout, balancers, .. } = config;
+            labels.push(format!("{}://{bound}", security.scheme()));
             all.push(Listener { socket, bound, idle_timeout, balancers, ready: true });
         }
-        Ok(Self { all, paused_until: None, said_so: false })
+        Ok(Self { all, labels, paused_until: None, said_so: false })
     }
 
     pub(super) fn addresses(&self) -> Vec<SocketAddr> {
         self.all.iter().map(|listener| listener.bound).collect()
+    }
+
+    /// What the listener `index` is called in the log.
+    pub(super) fn label(&self, index: usize) -> &str {
+        self.labels.get(index).map_or("", String::as_str)
     }
 
     /// Whether `token` names a listener, which then has connections waiting.
@@ -131,7 +140,8 @@ impl<N: Net, S: Service> Server<N, S> {
                 self.shared.metrics.accept_pauses += 1;
                 self.listeners.paused_until = Some(self.shared.now.instant + PAUSE);
                 if !std::mem::replace(&mut self.listeners.said_so, true) {
-                    tracing::warn!(listener = index, %error, "accepting pauses until connections close");
+                    let listener = self.listeners.label(index);
+                    tracing::warn!(listener, %error, "accepting pauses until connections close");
                 }
                 false
             }

@@ -358,7 +358,7 @@ impl<N: Net, S: Service> Server<N, S> {
             self.account.leave(peer.connection.id(), &mut peer.share, account::presence::<S>(peer.connection.is_tls()));
             let was_opened = peer.connection.was_opened();
             peer.connection.retire(&mut self.shared.turn());
-            let reason = log_end(&peer);
+            let reason = log_end(&peer, self.listeners.label(peer.connection.info().listener));
             if !peer.connection.info().is_dialed() {
                 self.shared.metrics.disconnected(reason);
             }
@@ -429,14 +429,14 @@ fn touch<K, S: Service>(peer: &mut Peer<K, S>, touched: &mut Vec<PeerId>) {
 }
 
 /// The one line that a connection's end is worth.
-fn log_end<K, S: Service>(peer: &Peer<K, S>) -> Disconnect {
+fn log_end<K, S: Service>(peer: &Peer<K, S>, listener: &str) -> Disconnect {
     let connection: &Connection<S> = &peer.connection;
     let reason = connection.reason().unwrap_or(Disconnect::PeerClosed);
     let info = connection.info();
     tracing::info!(
         peer = %info.address,
         id = %info.id,
-        listener = info.listener,
+        listener,
         dialed = info.is_dialed(),
         reason = reason.name(),
         detail = connection.detail(),

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::Echo;
+use super::admin::{Admin, AdminSession};
 use super::resp::{COMMANDS, Command, Resp, RespOptions, RespSession};
 use super::xmlrpc::{XmlRpc, XmlRpcOptions, XmlRpcSession};
 use crate::connection::{Exchange, PeerInfo, Service};
@@ -19,6 +20,8 @@ pub enum Protocol {
     XmlRpc,
     /// Key/value by the Redis protocol.
     Resp,
+    /// Counters and health over HTTP/1.1, for operators.
+    Admin,
 }
 
 impl Protocol {
@@ -29,6 +32,7 @@ impl Protocol {
             Self::Echo => "echo",
             Self::XmlRpc => "xmlrpc",
             Self::Resp => "resp",
+            Self::Admin => "admin",
         }
     }
 
@@ -36,7 +40,7 @@ impl Protocol {
     #[must_use]
     pub fn alpn(self) -> &'static [&'static str] {
         match self {
-            Self::XmlRpc => &["http/1.1", "http/1.0"],
+            Self::XmlRpc | Self::Admin => &["http/1.1", "http/1.0"],
             Self::Echo | Self::Resp => &[],
         }
     }
@@ -62,6 +66,7 @@ pub struct Builtin {
     echo: Echo,
     xmlrpc: XmlRpc,
     resp: Resp,
+    admin: Admin,
 }
 
 /// What the framing of one connection remembers, by protocol.
@@ -72,18 +77,22 @@ pub enum Session {
     XmlRpc(XmlRpcSession),
     /// Where a command's parts begin, and what the client has set up.
     Resp(RespSession),
+    /// Where an HTTP request's parts begin.
+    Admin(AdminSession),
 }
 
 impl Builtin {
     /// Services with an empty store, from `now` on.
     #[must_use]
     pub fn new(options: BuiltinOptions, now: Now) -> Self {
+        let protocols = options.listeners.iter().map(|protocol| protocol.name()).collect();
         Self {
             listeners: options.listeners,
             store: Store::new(options.store),
             echo: Echo,
             xmlrpc: XmlRpc::new(options.xmlrpc),
             resp: Resp::new(options.resp, now),
+            admin: Admin::new(protocols, now),
         }
     }
 
@@ -91,7 +100,7 @@ impl Builtin {
     #[must_use]
     pub fn is_request(name: &str) -> bool {
         let is_named = |command: &Command| command.name.eq_ignore_ascii_case(name);
-        XmlRpc::is_method(name) || COMMANDS.iter().any(is_named)
+        XmlRpc::is_method(name) || Admin::is_request(name) || COMMANDS.iter().any(is_named)
     }
 
     fn protocol(&self, listener: usize) -> Protocol {
@@ -107,6 +116,7 @@ impl Service for Builtin {
             Protocol::Echo => Session::Echo,
             Protocol::XmlRpc => Session::XmlRpc(XmlRpcSession::default()),
             Protocol::Resp => Session::Resp(self.resp.open(peer, now)),
+            Protocol::Admin => Session::Admin(AdminSession::default()),
         }
     }
 
@@ -115,24 +125,29 @@ impl Service for Builtin {
             Session::Echo => self.echo.serve(&mut (), input, exchange),
             Session::XmlRpc(session) => self.xmlrpc.serve(session, &mut self.store, input, exchange),
             Session::Resp(session) => self.resp.serve(session, &mut self.store, input, exchange),
+            Session::Admin(session) => self.admin.serve(session, &self.store, input, exchange),
         }
     }
 
     fn end_of_input(&mut self, session: &mut Session, rest: &[u8], exchange: &mut Exchange<'_>) -> Option<Disconnect> {
         match session {
             Session::Echo => self.echo.end_of_input(&mut (), rest, exchange),
-            Session::XmlRpc(_) => self.xmlrpc.end_of_input(rest, exchange),
+            Session::XmlRpc(_) | Session::Admin(_) => self.xmlrpc.end_of_input(rest, exchange),
             Session::Resp(_) => self.resp.end_of_input(rest),
         }
     }
 
     fn is_in_head(&self, session: &Session) -> bool {
-        matches!(session, Session::XmlRpc(session) if session.is_in_head())
+        match session {
+            Session::XmlRpc(session) => session.is_in_head(),
+            Session::Admin(session) => session.is_in_head(),
+            Session::Echo | Session::Resp(_) => false,
+        }
     }
 
     fn kept(&self, session: &Session) -> usize {
         match session {
-            Session::Echo | Session::XmlRpc(_) => 0,
+            Session::Echo | Session::XmlRpc(_) | Session::Admin(_) => 0,
             Session::Resp(session) => session.memory(),
         }
     }
@@ -144,7 +159,7 @@ impl Service for Builtin {
     fn refuse(&mut self, listener: usize, reason: Disconnect, reply: &mut Vec<u8>) {
         match self.protocol(listener) {
             Protocol::Echo => self.echo.refuse(listener, reason, reply),
-            Protocol::XmlRpc => XmlRpc::refuse(reason, reply),
+            Protocol::XmlRpc | Protocol::Admin => XmlRpc::refuse(reason, reply),
             Protocol::Resp => self.resp.refuse(reason, reply),
         }
     }

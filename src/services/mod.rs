@@ -1,5 +1,6 @@
 //! What is served: each built-in service is an ordinary [`Service`](crate::connection::Service).
 
+pub mod admin;
 mod builtin;
 mod echo;
 pub mod resp;
@@ -8,4 +9,4 @@ pub mod xmlrpc;
 
 pub use builtin::{Builtin, BuiltinOptions, Protocol, Session};
 pub use echo::Echo;
-pub use splice::{Splice, Untried, UpstreamSecurity};
+pub use splice::{Renewable, Splice, Untried, UpstreamSecurity};

@@ -1,7 +1,7 @@
 //! TLS for a server that exists already: every byte goes on to it, and its every byte comes back.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, HandshakeKind, ProtocolVersion};
@@ -30,7 +30,36 @@ pub enum UpstreamSecurity {
     /// Not at all: the server is on this machine or behind a wall.
     Plain,
     /// By TLS, to a server of this name.
-    Tls(Arc<ClientConfig>, ServerName<'static>),
+    Tls(Renewable<ClientConfig>, ServerName<'static>),
+}
+
+/// What another thread may replace for the connections to come. It is locked once for each of them.
+#[derive(Debug)]
+pub struct Renewable<T>(Arc<Mutex<Arc<T>>>);
+
+impl<T> Renewable<T> {
+    /// With this to begin with.
+    #[must_use]
+    pub fn new(first: Arc<T>) -> Self {
+        Self(Arc::new(Mutex::new(first)))
+    }
+
+    /// What holds now.
+    #[must_use]
+    pub fn current(&self) -> Arc<T> {
+        Arc::clone(&self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// From now on, use `next`.
+    pub fn renew(&self, next: Arc<T>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = next;
+    }
+}
+
+impl<T> Clone for Renewable<T> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
 }
 
 /// What is remembered of a client while its server is dialed: the addresses that were not tried yet. Empty for a
@@ -55,7 +84,7 @@ impl Splice {
         };
         let session = match &self.security {
             UpstreamSecurity::Plain => Ok(tls::Session::plain()),
-            UpstreamSecurity::Tls(config, name) => tls::Session::client(Arc::clone(config), name.clone()),
+            UpstreamSecurity::Tls(config, name) => tls::Session::client(config.current(), name.clone()),
         };
         let Ok(session) = session else { return Some(Disconnect::Upstream) };
         let preface = if self.announce { header(exchange.peer) } else { Vec::new() };

@@ -230,6 +230,13 @@ pub fn certs(dir: &Path, line: &str) -> String {
     succeed(latchkey().arg("certs").args(line.split_whitespace()).current_dir(dir))
 }
 
+/// One of this project's test clients that needs a module from Debian's packages.
+pub fn debian_python(script: &str) -> Command {
+    let mut command = Command::new("/usr/bin/python3");
+    command.arg(client(script));
+    command
+}
+
 /// A Python program of this project, with arguments.
 pub fn python(script: &str) -> Command {
     let mut command = Command::new("python3");

@@ -67,7 +67,10 @@ fn file(
     for (fault, fix) in key_fault.iter().map(|(fault, fix)| (fault.as_str(), fix.as_str())) {
         writeln!(out, "  the key: {fault}\n  fix: {fix}")?;
     }
-    if certificate.is_self_issued() && purpose != Purpose::Authority && !objections.is_empty() {
+    // Being listed excuses how a certificate was made, but not what nobody accepts.
+    let is_hopeless = |objection: &Objection| Verifier::ALL.iter().all(|verifier| objection.by.contains(verifier));
+    let is_excused = !objections.is_empty() && !objections.iter().any(is_hopeless);
+    if certificate.is_self_issued() && purpose != Purpose::Authority && is_excused {
         let flag = if purpose == Purpose::EndEntity(Role::Server) { "--ca" } else { "--client-ca or --client-pin" };
         writeln!(out, "  latchkey itself accepts this very certificate when it is listed with {flag}")?;
     }

@@ -5,6 +5,7 @@ use std::io::Write;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 
+use super::HttpError;
 use super::request::Persistence;
 
 /// The interim reply to [`Progress::Continue`](super::Progress::Continue) (RFC 9110 section 15.2.1).
@@ -65,7 +66,22 @@ pub struct Reply<'a> {
     pub date: Option<&'a [u8]>,
 }
 
-impl Reply<'_> {
+impl<'a> Reply<'a> {
+    /// A reply of plain text, to be varied from.
+    #[must_use]
+    pub fn text(body: &'a [u8], date: Option<&'a [u8]>) -> Self {
+        Reply {
+            status: Status::OK,
+            content_type: "text/plain; charset=utf-8",
+            body,
+            fields: "",
+            persistence: Persistence::Open,
+            accepts_gzip: false,
+            head_only: false,
+            date,
+        }
+    }
+
     /// Appends the reply to `out`: its head in pieces, with no allocation unless the body is compressed.
     pub fn append(&self, out: &mut Vec<u8>) {
         let compressible = self.accepts_gzip && (GZIP_FROM..=GZIP_UP_TO).contains(&self.body.len());
@@ -103,6 +119,15 @@ impl Reply<'_> {
             out.extend_from_slice(body);
         }
     }
+}
+
+/// Appends the reply that tells a client what was wrong with its bytes, and that the connection ends.
+pub fn append_error(error: HttpError, date: Option<&[u8]>, out: &mut Vec<u8>) {
+    let body = format!("{error}\n");
+    // RFC 9110 section 15.5.16: a 415 for a content coding says which are fine.
+    let fields = if error == HttpError::ContentCoding { "Accept-Encoding: gzip\r\n" } else { "" };
+    let persistence = Persistence::Close;
+    Reply { status: error.status(), fields, persistence, ..Reply::text(body.as_bytes(), date) }.append(out);
 }
 
 /// Compresses at the fastest level, as Python's server does; `None` is an encoder's failure, and then plain will do.

@@ -13,6 +13,7 @@ use crate::limits::Limits;
 use crate::metrics::Disconnect;
 use crate::protocol::http::{
     Bounds, CONTINUE, DateCache, HttpError, Method, Persistence, Progress, Reply, Request, RequestDecoder, Status,
+    append_error,
 };
 use crate::protocol::xmlrpc;
 use crate::store::Store;
@@ -119,7 +120,7 @@ impl XmlRpc {
         if let Some(reason) = self.malformed.take() {
             exchange.metrics.malformed_calls += 1;
             let peer = exchange.peer;
-            tracing::info!(peer = %peer.address, id = %peer.id, listener = peer.listener, reason, "malformed call");
+            tracing::info!(peer = %peer.address, id = %peer.id, reason, "malformed call");
         }
         match step {
             Step::Incomplete => Ok(0),
@@ -162,7 +163,7 @@ impl XmlRpc {
             _ => (Status::SERVICE_UNAVAILABLE, RETRY, "The server cannot serve this connection now.\n"),
         };
         let persistence = Persistence::Close;
-        Reply { status, fields, persistence, ..plain(body.as_bytes(), None) }.append(out);
+        Reply { status, fields, persistence, ..Reply::text(body.as_bytes(), None) }.append(out);
     }
 
     fn step(
@@ -200,12 +201,17 @@ impl XmlRpc {
         }
         let date = Some(self.date.text(asker.now.unix_seconds()));
         let reply = match request.method {
-            Method::Post if here => Reply { content_type: "text/xml", ..plain(&self.body, date) },
+            Method::Post if here => Reply { content_type: "text/xml", ..Reply::text(&self.body, date) },
             Method::Options if here || request.target == "*" => {
-                Reply { status: Status::NO_CONTENT, fields: "Allow: POST\r\n", ..plain(b"", date) }
+                Reply { status: Status::NO_CONTENT, fields: "Allow: POST\r\n", ..Reply::text(b"", date) }
             }
-            _ if here => Reply { status: Status::METHOD_NOT_ALLOWED, fields: "Allow: POST\r\n", ..plain(USAGE, date) },
-            _ => Reply { status: Status::NOT_FOUND, ..plain(b"No such page. Calls are taken at / and /RPC2.\n", date) },
+            _ if here => {
+                Reply { status: Status::METHOD_NOT_ALLOWED, fields: "Allow: POST\r\n", ..Reply::text(USAGE, date) }
+            }
+            _ => Reply {
+                status: Status::NOT_FOUND,
+                ..Reply::text(b"No such page. Calls are taken at / and /RPC2.\n", date)
+            },
         };
         Reply {
             persistence: request.persistence,
@@ -233,26 +239,4 @@ impl XmlRpc {
             Err(failure) => xmlrpc::append_fault(&mut self.body, &failure.fault(faults)),
         }
     }
-}
-
-/// A reply of plain text, to be varied from.
-fn plain<'a>(body: &'a [u8], date: Option<&'a [u8]>) -> Reply<'a> {
-    Reply {
-        status: Status::OK,
-        content_type: "text/plain; charset=utf-8",
-        body,
-        fields: "",
-        persistence: Persistence::Open,
-        accepts_gzip: false,
-        head_only: false,
-        date,
-    }
-}
-
-fn append_error(error: HttpError, date: Option<&[u8]>, out: &mut Vec<u8>) {
-    let body = format!("{error}\n");
-    // RFC 9110 section 15.5.16: a 415 for a content coding says which are fine.
-    let fields = if error == HttpError::ContentCoding { "Accept-Encoding: gzip\r\n" } else { "" };
-    let persistence = Persistence::Close;
-    Reply { status: error.status(), fields, persistence, ..plain(body.as_bytes(), date) }.append(out);
 }

@@ -1,0 +1,83 @@
+//! What is shown: each counter and gauge under its name.
+
+use super::exposition::{Exposition, Kind};
+use crate::access::Security;
+use crate::connection::Exchange;
+use crate::metrics::{Disconnect, Metrics};
+use crate::store::Store;
+use crate::timer::Now;
+
+/// Everything that is counted, as text.
+pub(super) fn write(exchange: &Exchange<'_>, store: &Store, started: Now, protocols: &[&str]) -> String {
+    let mut text = Exposition::default();
+    process(&mut text, started);
+    connections(&mut text, exchange.metrics);
+    handshakes(&mut text, exchange.metrics);
+    certificates(&mut text, exchange.security, protocols);
+    requests(&mut text, exchange.metrics);
+    keys(&mut text, store);
+    text.finish()
+}
+
+fn process(text: &mut Exposition, started: Now) {
+    let version = [("version", env!("CARGO_PKG_VERSION"))];
+    text.family("latchkey_build_info", Kind::Gauge, "Always 1; the label tells the version.").sample(&version, 1);
+    let name = "latchkey_start_time_seconds";
+    text.gauge(name, "When the server started, in seconds since the Unix epoch.", started.unix_seconds());
+}
+
+fn connections(text: &mut Exposition, metrics: &Metrics) {
+    text.gauge("latchkey_connections_open", "Connections from clients, handshakes included.", metrics.open());
+    text.counter("latchkey_connections_accepted_total", "Connections taken from listeners.", metrics.accepted);
+    text.counter("latchkey_connections_refused_total", "Connections turned away at a limit.", metrics.refused);
+    let mut ended =
+        text.family("latchkey_connections_ended_total", Kind::Counter, "Connections that ended, by the reason.");
+    for reason in Disconnect::ALL {
+        ended.sample(&[("reason", reason.name())], metrics.disconnects(reason));
+    }
+    let help = "Times that accepting paused because no descriptor was left.";
+    text.counter("latchkey_accept_pauses_total", help, metrics.accept_pauses);
+    text.counter("latchkey_received_bytes_total", "Bytes read from sockets.", metrics.bytes_received);
+    text.counter("latchkey_sent_bytes_total", "Bytes written to sockets.", metrics.bytes_sent);
+}
+
+fn handshakes(text: &mut Exposition, metrics: &Metrics) {
+    let mut family = text.family("latchkey_tls_handshakes_total", Kind::Counter, "TLS handshakes finished, by kind.");
+    family.sample(&[("kind", "full")], metrics.handshakes_full);
+    family.sample(&[("kind", "hello_retry")], metrics.handshakes_retried);
+    family.sample(&[("kind", "resumed")], metrics.handshakes_resumed);
+    let help = "TLS handshakes whose key exchange had no post-quantum part.";
+    text.counter("latchkey_tls_handshakes_classical_total", help, metrics.handshakes_classical);
+}
+
+fn certificates(text: &mut Exposition, security: &[Security], protocols: &[&str]) {
+    let help = "When the first of a listener's certificates expires, in seconds since the Unix epoch.";
+    let mut family = text.family("latchkey_certificate_expiry_timestamp_seconds", Kind::Gauge, help);
+    for (index, (security, protocol)) in security.iter().zip(protocols).enumerate() {
+        let leaves = security.policy().into_iter().flat_map(|policy| policy.leaves());
+        if let Some(expiry) = leaves.map(|leaf| leaf.not_after).min() {
+            family.sample(&[("listener", &index.to_string()), ("protocol", protocol)], expiry);
+        }
+    }
+}
+
+fn requests(text: &mut Exposition, metrics: &Metrics) {
+    text.counter("latchkey_requests_total", "Requests served, over all protocols.", metrics.requests);
+    text.counter("latchkey_malformed_calls_total", "XML-RPC calls not understood.", metrics.malformed_calls);
+    text.counter("latchkey_denials_total", "Requests that the authorization rules denied.", metrics.denials);
+    text.counter("latchkey_reloads_total", "Times that certificates and rules were replaced.", metrics.reloads);
+    let help = "Times that new certificates or rules were no good, so that the old ones stayed.";
+    text.counter("latchkey_reload_failures_total", help, metrics.reload_failures);
+}
+
+fn keys(text: &mut Exposition, store: &Store) {
+    let stats = store.stats();
+    text.gauge("latchkey_keys", "Keys in the store.", store.len());
+    text.gauge("latchkey_keys_with_expiry", "Keys that have an expiry.", store.timed_len());
+    text.gauge("latchkey_store_memory_bytes", "Bytes held by keys, values and tables.", store.memory());
+    text.gauge("latchkey_client_memory_bytes", "Bytes held by clients.", store.client_memory());
+    text.counter("latchkey_key_hits_total", "Reads that found their key.", stats.hits);
+    text.counter("latchkey_key_misses_total", "Reads that did not find their key.", stats.misses);
+    text.counter("latchkey_keys_expired_total", "Keys whose time had come.", stats.expired);
+    text.counter("latchkey_keys_evicted_total", "Keys dropped to make room.", stats.evicted);
+}

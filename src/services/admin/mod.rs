@@ -1,0 +1,122 @@
+//! What an operator asks a running server over HTTP: is it well, and what has it counted.
+//!
+//! It is a protocol like the others: the same listeners, limits, certificates and rules stand before it.
+
+mod exposition;
+mod metrics;
+
+use crate::access::Class;
+use crate::connection::Exchange;
+use crate::metrics::Disconnect;
+use crate::protocol::http::{
+    Bounds, CONTINUE, DateCache, Method, Persistence, Progress, Reply, Request, RequestDecoder, Status, append_error,
+};
+use crate::store::Store;
+use crate::timer::Now;
+
+/// Nothing that is asked here has a body to speak of.
+const BOUNDS: Bounds = Bounds { head: 16 << 10, message: 32 << 10, decoded: 16 << 10 };
+
+/// What a rule must grant by name before the counters are shown: they tell about everybody.
+const METRICS: &str = "metrics";
+
+const USAGE: &[u8] =
+    b"latchkey\n\n/metrics  counters and gauges, in the text format of Prometheus\n/health   200 while connections are served\n";
+
+/// The service: what all its connections share.
+#[derive(Debug)]
+pub struct Admin {
+    started: Now,
+    /// The names of the protocols that the listeners speak, by their index.
+    protocols: Vec<&'static str>,
+    date: DateCache,
+}
+
+/// What one connection remembers between requests.
+#[derive(Debug, Default)]
+pub struct AdminSession {
+    decoder: RequestDecoder,
+}
+
+impl AdminSession {
+    /// Whether the head of a request is what comes next, or its rest.
+    #[must_use]
+    pub fn is_in_head(&self) -> bool {
+        self.decoder.is_in_head()
+    }
+}
+
+impl Admin {
+    /// A service that began `now`, beside listeners that speak `protocols`.
+    #[must_use]
+    pub fn new(protocols: Vec<&'static str>, now: Now) -> Self {
+        Self { started: now, protocols, date: DateCache::default() }
+    }
+
+    /// Whether a rule may grant `name`, in any case.
+    #[must_use]
+    pub fn is_request(name: &str) -> bool {
+        name.eq_ignore_ascii_case(METRICS)
+    }
+
+    /// Answers the request at the front of `input`; see [`Service::serve`](crate::connection::Service::serve).
+    ///
+    /// # Errors
+    ///
+    /// The connection ends: the client asked for it, or its bytes were refused with the reply that tells why.
+    pub fn serve(
+        &mut self,
+        session: &mut AdminSession,
+        store: &Store,
+        input: &[u8],
+        exchange: &mut Exchange<'_>,
+    ) -> Result<usize, Disconnect> {
+        match session.decoder.decode(input, &BOUNDS) {
+            Ok(Progress::Incomplete) => Ok(0),
+            Ok(Progress::Continue) => {
+                exchange.reply().extend_from_slice(CONTINUE);
+                Ok(0)
+            }
+            Ok(Progress::Complete(request)) => {
+                exchange.metrics.requests += 1;
+                self.answer(&request, store, exchange);
+                if request.persistence == Persistence::Close { Err(Disconnect::Finished) } else { Ok(request.used) }
+            }
+            Err(error) => {
+                append_error(error, Some(self.date.text(exchange.now.unix_seconds())), exchange.reply());
+                Err(if error.is_too_large() { Disconnect::TooLarge } else { Disconnect::Malformed })
+            }
+        }
+    }
+
+    fn answer(&mut self, request: &Request<'_>, store: &Store, exchange: &mut Exchange<'_>) {
+        let is_read = matches!(request.method, Method::Get | Method::Head);
+        // What stands behind a question mark would ask for a part; all is an answer to that too.
+        let path = request.target.split('?').next().unwrap_or_default();
+        let (status, content_type, body) = match path {
+            "/" | "/health" | "/metrics" if !is_read => (Status::METHOD_NOT_ALLOWED, "", "Only GET and HEAD.\n".into()),
+            "/" => (Status::OK, "", USAGE.into()),
+            "/health" => (Status::OK, "", "ok\n".into()),
+            "/metrics" if !exchange.peer.access.allows(Class::Server, METRICS, None) => {
+                exchange.metrics.denials += 1;
+                (Status::FORBIDDEN, "", "No rule grants \"metrics\" to this identity.\n".into())
+            }
+            "/metrics" => {
+                let text = metrics::write(exchange, store, self.started, &self.protocols);
+                (Status::OK, exposition::CONTENT_TYPE, text.into_bytes())
+            }
+            _ => (Status::NOT_FOUND, "", "No such page. There are / and /metrics and /health.\n".into()),
+        };
+        let reply = Reply::text(&body, Some(self.date.text(exchange.now.unix_seconds())));
+        Reply {
+            status,
+            content_type: if content_type.is_empty() { reply.content_type } else { content_type },
+            fields: if status == Status::METHOD_NOT_ALLOWED { "Allow: GET, HEAD\r\n" } else { "" },
+            persistence: request.persistence,
+            accepts_gzip: request.accepts_gzip,
+            head_only: request.method == Method::Head,
+            ..reply
+        }
+        .append(exchange.reply());
+    }
+}

@@ -1,0 +1,88 @@
+//! What an operator sees of a running server.
+
+mod common;
+
+use std::process::Command;
+
+use common::{Server, certs, debian_python, fail, latchkey, run, succeed};
+
+fn curl(server: &Server, identity: &str, page: &str) -> String {
+    let (cert, key) = (format!("certs/{identity}.pem"), format!("certs/{identity}-key.pem"));
+    let url = format!("https://{}{page}", server.address("admin"));
+    let mut command = Command::new("curl");
+    command.args(["-s", "-w", "%{http_code}", "--cacert", "certs/ca.pem", "--cert", &cert, "--key", &key, &url]);
+    succeed(command.current_dir(server.dir.path()))
+}
+
+/// The sample `name` as Prometheus's own client library reads it.
+fn sample(server: &Server, name: &str) -> u64 {
+    let url = format!("https://{}/metrics", server.address("admin"));
+    let mut command = debian_python("metrics.py");
+    command.args([&url, "certs/ca.pem", "certs/client.pem", "certs/client-key.pem"]);
+    let samples = succeed(command.current_dir(server.dir.path()));
+    let sample = samples.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+    assert!(sample.is_some(), "no {name} in {samples}");
+    sample.and_then(|value| value.parse().ok()).expect("a number")
+}
+
+#[test]
+fn prometheus_reads_what_the_server_counts() {
+    let server = Server::start(&["--admin", "127.0.0.1:0"]);
+    let call = |arguments: &[&str]| {
+        let mut command = latchkey();
+        command.arg("call").arg(format!("https://{}", server.address("xmlrpc"))).args(arguments);
+        run(command.args(["--ca", "certs/ca.pem"]).current_dir(server.dir.path()))
+    };
+    let before = sample(&server, "latchkey_requests_total{}");
+    assert!(call(&["set", "spam", "1"]).status.success());
+    assert!(call(&["get", "spam"]).status.success());
+    assert!(!call(&["get", "ham"]).status.success());
+    // The question that told the count before was not counted in it, nor is the one that tells it now.
+    assert_eq!(sample(&server, "latchkey_requests_total{}"), before + 3 + 1);
+    assert_eq!(sample(&server, "latchkey_keys{}"), 1);
+    assert_eq!(sample(&server, "latchkey_key_misses_total{}"), 1);
+    assert_eq!(sample(&server, "latchkey_connections_open{}"), 1, "only the one that asks");
+    assert!(sample(&server, "latchkey_connections_ended_total{reason=peer_closed}") >= 3);
+    assert!(sample(&server, "latchkey_tls_handshakes_total{kind=full}") >= 3);
+    let expiry = sample(&server, "latchkey_certificate_expiry_timestamp_seconds{listener=2,protocol=admin}");
+    assert!(expiry > sample(&server, "latchkey_start_time_seconds{}"));
+}
+
+#[test]
+fn pages_answer_in_http() {
+    let server = Server::start(&["--admin", "127.0.0.1:0"]);
+    assert_eq!(curl(&server, "client", "/health"), "ok\n200");
+    assert!(curl(&server, "client", "/").contains("/metrics"));
+    assert!(curl(&server, "client", "/nowhere").ends_with("404"));
+    let url = format!("https://{}/metrics", server.address("admin"));
+    let mut post = Command::new("curl");
+    post.args(["-s", "-i", "--cacert", "certs/ca.pem", "-d", "x", &url]).current_dir(server.dir.path());
+    let answer = succeed(&mut post);
+    assert!(answer.starts_with("HTTP/1.1 405 ") && answer.contains("Allow: GET, HEAD"), "{answer}");
+}
+
+#[test]
+fn rules_must_grant_the_counters_by_name() {
+    let dir = tempfile::tempdir().expect("a folder");
+    certs(dir.path(), "init");
+    certs(dir.path(), "server localhost --san IP:127.0.0.1");
+    certs(dir.path(), "client monitor");
+    certs(dir.path(), "client writer");
+    let rules =
+        "[[rule]]\ncn = \"monitor\"\ngrant = [\"metrics\"]\n[[rule]]\ncn = \"writer\"\ngrant = [\"write\", \"read\"]\n";
+    std::fs::write(dir.path().join("rules.toml"), rules).expect("rules");
+    let line = "--admin 127.0.0.1:0 --resp 127.0.0.1:0 --cert certs/localhost.pem --key certs/localhost-key.pem \
+                --client-ca certs/ca.pem --authorize rules.toml";
+    let server = Server::start_in(dir, &line.split_whitespace().collect::<Vec<_>>());
+    assert!(curl(&server, "writer", "/metrics").ends_with("403"));
+    assert_eq!(curl(&server, "writer", "/health"), "ok\n200");
+    let metrics = curl(&server, "monitor", "/metrics");
+    assert!(metrics.contains("latchkey_denials_total 1\n") && metrics.ends_with("200"), "{metrics}");
+}
+
+#[test]
+fn counters_are_not_shown_to_the_network_without_tls() {
+    let mut command = latchkey();
+    let text = fail(command.args(["serve", "--admin", "plain://0.0.0.0:0"]), 2);
+    assert!(text.contains("--admin") && text.contains("--allow-plain"), "{text}");
+}
