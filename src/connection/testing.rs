@@ -16,6 +16,7 @@ pub(crate) struct TestPeer {
     effects: Effects,
     scratch: Scratch,
     replies: Replies,
+    cost: usize,
     mailbox: Mailbox,
 }
 
@@ -35,6 +36,7 @@ impl TestPeer {
             effects: Effects::default(),
             scratch: Scratch::default(),
             replies: Replies::default(),
+            cost: 0,
             mailbox: Mailbox::new(Arc::new(|| {})).0,
         }
     }
@@ -46,6 +48,7 @@ impl TestPeer {
             limits: &self.limits,
             metrics: &mut self.metrics,
             replies: &mut self.replies,
+            cost: &mut self.cost,
             mailbox: &self.mailbox,
             effects: &mut self.effects,
             scratch: &mut self.scratch,

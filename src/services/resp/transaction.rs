@@ -1,16 +1,12 @@
 //! `MULTI`, `EXEC` and `WATCH`: commands executed with no other between them.
 
-use super::authorize::is_search;
 use super::call::{Call, Failure};
-use super::command::flag;
 use super::session::{RespSession, Transaction, Watch};
 use super::{admit, execute, resolve};
 use crate::metrics::Disconnect;
 use crate::protocol::resp::{Arguments, Decoder, Request, RequestLimits};
 use crate::store::Store;
 
-/// What a long-running command counts as in a transaction.
-const HEAVY_COST: usize = 4096;
 /// Watched keys of one client, together: room for thousands of the usual length.
 const WATCHED_BYTES: usize = 1 << 20;
 
@@ -27,12 +23,11 @@ pub(super) fn multi(call: &mut Call<'_, '_>) -> Result<(), Failure> {
 pub(super) fn queue(call: &mut Call<'_, '_>, raw: &[u8]) -> Result<(), Failure> {
     let most_bytes = call.exchange.limits.request_bytes;
     let most_cost = call.core.options.transaction_cost;
-    let is_heavy = call.command.is(flag::HEAVY) || is_search(call);
+    let cost = call.cost();
     let Some(transaction) = call.session.transaction.as_mut() else { return Ok(()) };
     // After a failure nothing will be executed, so nothing need be kept.
     if !transaction.failed {
-        let extra = if is_heavy { HEAVY_COST } else { 0 };
-        transaction.cost += call.request.len() + extra;
+        transaction.cost += cost;
         if transaction.cost > most_cost || transaction.requests.len() + raw.len() > most_bytes {
             return Err(Failure::new("ERR the transaction is too long"));
         }
@@ -123,13 +118,13 @@ pub(super) fn watch(call: &mut Call<'_, '_>) -> Result<(), Failure> {
     }
     let most = call.core.options.keys_per_command;
     let watches = &mut call.session.watches;
-    let bytes = call.session.watched_bytes + call.request.from(1).map(<[u8]>::len).sum::<usize>();
+    let bytes = call.session.watched_bytes as usize + call.request.from(1).map(<[u8]>::len).sum::<usize>();
     if watches.len() + call.request.len() - 1 > most || bytes > WATCHED_BYTES {
         return Err(Failure::from(format!(
             "ERR too many watched keys: at most {most} keys and {WATCHED_BYTES} bytes are served"
         )));
     }
-    call.session.watched_bytes = bytes;
+    call.session.watched_bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
     for key in call.request.from(1) {
         // A key whose time has come is gone before it is watched, not a change afterwards.
         call.store.contains(key, call.exchange.now);
