@@ -118,13 +118,13 @@ fn no_request_hides_in_another() {
 #[test]
 fn nothing_that_clients_send_is_logged() {
     let siege = Siege::begin("secrets", &["--log-level", "debug", "--max-request", "1k"]);
-    let long = format!("SET secret-key {}\r\n", "secret-value".repeat(200));
+    let large = format!("SET secret-key {}\r\n", "secret-value".repeat(200));
     for words in [
         "SET secret-key secret-value\r\nGET secret-key\r\n",
         "*1\r\nsecret-value\r\n",
         "secret-command secret-value\r\n",
         "SET secret-key secret-val",
-        &long,
+        &large,
         "GET /secret-path HTTP/1.1\r\n",
     ] {
         answer(&siege.resp, words.as_bytes());
