@@ -35,14 +35,9 @@ pub struct Turn<'a, S> {
 
 impl<S> Turn<'_, S> {
     /// The service, and the surroundings of one request of `peer`.
-    fn exchange<'a>(
-        &'a mut self,
-        peer: &'a PeerInfo,
-        replies: &'a mut Replies,
-        cost: &'a mut usize,
-    ) -> (&'a mut S, Exchange<'a>) {
+    fn exchange<'a>(&'a mut self, peer: &'a PeerInfo, replies: &'a mut Replies) -> (&'a mut S, Exchange<'a>) {
         let Self { service, scratch, metrics, limits, mailbox, effects, now, .. } = self;
-        (service, Exchange { peer, now: *now, limits, metrics, replies, cost, mailbox, effects, scratch })
+        (service, Exchange { peer, now: *now, limits, metrics, replies, mailbox, effects, scratch })
     }
 }
 
@@ -57,8 +52,6 @@ pub(super) struct Framing<S: Service> {
     state: State,
     /// Requests served since [`begin_turn`](Self::begin_turn).
     served: usize,
-    /// This turn's share of requests, as far as it is used up: one for each, and more for those that cost more.
-    spent: usize,
     /// What the service waits for is the head of a request.
     in_head: bool,
     /// What the session holds for its peer.
@@ -88,7 +81,6 @@ impl<S: Service> Framing<S> {
             replies: Replies::default(),
             state: State::Hungry,
             served: 0,
-            spent: 0,
             in_head: false,
             kept: 0,
         }
@@ -97,7 +89,7 @@ impl<S: Service> Framing<S> {
     pub(super) fn open(&mut self, turn: &mut Turn<'_, S>) {
         let session = turn.service.open(&self.info, turn.now);
         let session = self.session.insert(session);
-        let (service, mut exchange) = turn.exchange(&self.info, &mut self.replies, &mut self.spent);
+        let (service, mut exchange) = turn.exchange(&self.info, &mut self.replies);
         service.greet(session, &mut exchange);
         self.in_head = service.is_in_head(session);
         self.wait_if_dialing(turn.effects);
@@ -106,7 +98,7 @@ impl<S: Service> Framing<S> {
     /// What was dialed could not be reached.
     pub(super) fn unreachable(&mut self, turn: &mut Turn<'_, S>) {
         let Some(session) = self.session.as_mut() else { return };
-        let (service, mut exchange) = turn.exchange(&self.info, &mut self.replies, &mut self.spent);
+        let (service, mut exchange) = turn.exchange(&self.info, &mut self.replies);
         let reason = service.unreachable(session, &mut exchange);
         self.state = reason.map_or(State::Paused, State::Ended);
         self.wait_if_dialing(turn.effects);
@@ -121,7 +113,6 @@ impl<S: Service> Framing<S> {
     /// A new turn: the share of requests starts afresh.
     pub(super) fn begin_turn(&mut self) {
         self.served = 0;
-        self.spent = 0;
     }
 
     /// Takes plaintext and serves the requests that it completes.
@@ -174,7 +165,7 @@ impl<S: Service> Framing<S> {
         let Some(session) = self.session.as_mut() else { return 0 };
         let mut used = 0;
         while let Some(rest) = input.get(used..).filter(|rest| !rest.is_empty()) {
-            if self.spent >= turn.limits.requests_per_turn || is_full(&self.replies, turn.limits) {
+            if self.served >= turn.limits.requests_per_turn || is_full(&self.replies, turn.limits) {
                 self.state = State::Paused;
                 break;
             }
@@ -186,7 +177,7 @@ impl<S: Service> Framing<S> {
             } else {
                 self.replies.lend(|| turn.scratch.take());
             }
-            let (service, mut exchange) = turn.exchange(&self.info, &mut self.replies, &mut self.spent);
+            let (service, mut exchange) = turn.exchange(&self.info, &mut self.replies);
             match service.serve(session, rest, &mut exchange) {
                 Ok(0) => break,
                 Ok(count) => used += count.min(rest.len()),
@@ -196,7 +187,6 @@ impl<S: Service> Framing<S> {
                 }
             }
             self.served += 1;
-            self.spent = self.spent.saturating_add(1);
             if self.info.link.is_none() && turn.effects.is_dialed_by(self.info.id) {
                 self.state = State::Throttled;
                 break;
@@ -217,7 +207,7 @@ impl<S: Service> Framing<S> {
         }
         let rest = std::mem::take(&mut self.input);
         let Some(session) = self.session.as_mut() else { return };
-        let (service, mut exchange) = turn.exchange(&self.info, &mut self.replies, &mut self.spent);
+        let (service, mut exchange) = turn.exchange(&self.info, &mut self.replies);
         let reason = service.end_of_input(session, &rest, &mut exchange);
         let usual = if proper { Disconnect::PeerClosed } else { Disconnect::Truncated };
         self.state = match (reason, self.info.link) {

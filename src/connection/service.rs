@@ -212,7 +212,6 @@ pub struct Exchange<'a> {
     /// Counters a service may add to.
     pub metrics: &'a mut Metrics,
     pub(super) replies: &'a mut Replies,
-    pub(super) cost: &'a mut usize,
     pub(super) mailbox: &'a Mailbox,
     pub(super) effects: &'a mut Effects,
     pub(super) scratch: &'a mut Scratch,
@@ -229,12 +228,6 @@ impl Exchange<'_> {
     /// Replies to later requests wait behind it.
     pub fn defer(&mut self) -> Deferred {
         self.mailbox.deferred(self.peer.id, self.replies.defer())
-    }
-
-    /// This request costs the loop as much as so many usual ones. The peer's share of the turn is used up the sooner, so
-    /// that many such requests in a row do not hold up its neighbours.
-    pub fn costs(&mut self, requests: usize) {
-        *self.cost = self.cost.saturating_add(requests);
     }
 
     /// How many more reply bytes fit before this peer is throttled. A streaming service (echo) answers no more than

@@ -16,7 +16,6 @@ pub(crate) struct TestPeer {
     effects: Effects,
     scratch: Scratch,
     replies: Replies,
-    cost: usize,
     mailbox: Mailbox,
 }
 
@@ -36,7 +35,6 @@ impl TestPeer {
             effects: Effects::default(),
             scratch: Scratch::default(),
             replies: Replies::default(),
-            cost: 0,
             mailbox: Mailbox::new(Arc::new(|| {})).0,
         }
     }
@@ -48,7 +46,6 @@ impl TestPeer {
             limits: &self.limits,
             metrics: &mut self.metrics,
             replies: &mut self.replies,
-            cost: &mut self.cost,
             mailbox: &self.mailbox,
             effects: &mut self.effects,
             scratch: &mut self.scratch,

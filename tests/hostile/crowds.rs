@@ -246,7 +246,7 @@ fn costly_commands_in_a_row_hold_up_nobody() {
         setter.read_exact(&mut vec![0; 5 * 1_000]).expect("answers");
     }
     let mut costly: Vec<_> = (0..5).map(|_| Siege::plain(&siege.resp)).collect();
-    let count = 50 * scale();
+    let count = 20 * scale();
     for stream in &mut costly {
         stream.write_all("KEYS *nothing*is*like*this\r\n".repeat(count).as_bytes()).expect("send");
     }

@@ -195,35 +195,3 @@ fn a_crowd_that_comes_and_goes_at_once_is_dealt_with_in_pieces() {
     site.settle();
     assert_eq!(site.server.residue(), Residue::default());
 }
-
-/// Answers every byte with a dot, at great cost.
-struct Costly;
-
-impl Service for Costly {
-    type Session = ();
-
-    fn open(&mut self, _: &PeerInfo, _: crate::timer::Now) {}
-
-    fn serve(&mut self, (): &mut (), _: &[u8], exchange: &mut Exchange<'_>) -> Result<usize, Disconnect> {
-        exchange.costs(1_000);
-        exchange.reply().push(b'.');
-        Ok(1)
-    }
-}
-
-#[test]
-fn costly_requests_use_up_a_turns_share_the_sooner() {
-    let mut site = Site::serving(Costly, Faults::none(), Limits::default(), &[]);
-    let mut clients = [site.connect(), site.connect()];
-    site.settle();
-    for client in &mut clients {
-        client.write_all(b"?????").expect("room");
-    }
-    pass(&site.network);
-    for served in 1..=5 {
-        let _ = site.server.turn();
-        pass(&site.network);
-        let answers = clients.each_mut().map(|client| drain(client).0);
-        assert_eq!(answers, [b".", b"."], "turn {served}");
-    }
-}

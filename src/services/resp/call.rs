@@ -3,8 +3,7 @@
 use std::borrow::Cow;
 
 use super::Core;
-use super::authorize::is_search;
-use super::command::{Command, CommandId, flag};
+use super::command::{Command, CommandId};
 use super::session::RespSession;
 use crate::connection::Exchange;
 use crate::protocol::resp::{Encoder, Request, parse_integer};
@@ -13,9 +12,6 @@ use crate::timer::Now;
 
 /// Executes a command: writes its reply, or fails with nothing written.
 pub(super) type Handler = fn(&mut Call<'_, '_>) -> Result<(), Failure>;
-
-/// What a long-running command counts as.
-const HEAVY_COST: usize = 4096;
 
 /// One command being executed and everything it may touch.
 pub(super) struct Call<'c, 'x> {
@@ -32,12 +28,6 @@ impl<'c> Call<'c, '_> {
     /// Where the reply goes.
     pub(super) fn reply(&mut self) -> Encoder<'_> {
         Encoder::new(self.exchange.reply(), self.session.protocol)
-    }
-
-    /// What it costs the loop, at most, counted in arguments of ordinary commands.
-    pub(super) fn cost(&self) -> usize {
-        let is_heavy = self.command.is(flag::HEAVY) || is_search(self);
-        self.request.len() + if is_heavy { HEAVY_COST } else { 0 }
     }
 
     pub(super) fn now(&self) -> Now {

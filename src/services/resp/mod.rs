@@ -316,12 +316,8 @@ fn admit(call: &mut Call<'_, '_>) -> Result<(), Failure> {
     authorize(call)
 }
 
-/// A command with fewer arguments costs the loop what an ordinary one does.
-const ORDINARY_ARGUMENTS: usize = 16;
-
 /// Calls the handler and writes what it fails with.
 fn execute(call: &mut Call<'_, '_>) {
-    call.exchange.costs(call.cost() / ORDINARY_ARGUMENTS);
     let outcome = (call.command.handler)(call);
     let failed = u64::from(outcome.is_err());
     if let Some(calls) = call.core.calls.get_mut(call.id.index()) {

@@ -1,12 +1,16 @@
 //! `MULTI`, `EXEC` and `WATCH`: commands executed with no other between them.
 
+use super::authorize::is_search;
 use super::call::{Call, Failure};
+use super::command::flag;
 use super::session::{RespSession, Transaction, Watch};
 use super::{admit, execute, resolve};
 use crate::metrics::Disconnect;
 use crate::protocol::resp::{Arguments, Decoder, Request, RequestLimits};
 use crate::store::Store;
 
+/// What a long-running command counts as in a transaction.
+const HEAVY_COST: usize = 4096;
 /// Watched keys of one client, together: room for thousands of the usual length.
 const WATCHED_BYTES: usize = 1 << 20;
 
@@ -23,11 +27,12 @@ pub(super) fn multi(call: &mut Call<'_, '_>) -> Result<(), Failure> {
 pub(super) fn queue(call: &mut Call<'_, '_>, raw: &[u8]) -> Result<(), Failure> {
     let most_bytes = call.exchange.limits.request_bytes;
     let most_cost = call.core.options.transaction_cost;
-    let cost = call.cost();
+    let is_heavy = call.command.is(flag::HEAVY) || is_search(call);
     let Some(transaction) = call.session.transaction.as_mut() else { return Ok(()) };
     // After a failure nothing will be executed, so nothing need be kept.
     if !transaction.failed {
-        transaction.cost += cost;
+        let extra = if is_heavy { HEAVY_COST } else { 0 };
+        transaction.cost += call.request.len() + extra;
         if transaction.cost > most_cost || transaction.requests.len() + raw.len() > most_bytes {
             return Err(Failure::new("ERR the transaction is too long"));
         }
