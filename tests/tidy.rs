@@ -106,6 +106,44 @@ fn documents_name_symbols_not_line_numbers() {
     }
 }
 
+#[test]
+fn every_promise_names_tests_that_exist() {
+    let text = fs::read_to_string("SECURITY.md").expect("the promises");
+    let (_, table) = text.split_once("|---|---|\n").expect("a table");
+    let rows: Vec<_> = table.lines().take_while(|line| line.starts_with('|')).collect();
+    assert!(rows.len() > 20, "the table is lost");
+    for row in rows {
+        let [_, promise, tests, _] = row.split('|').collect::<Vec<_>>()[..] else { panic!("not two columns: {row}") };
+        assert!(!promise.trim().is_empty(), "nothing is promised: {row}");
+        for group in tests.split(';') {
+            let (place, names) = group.trim().split_once(": ").unwrap_or_else(|| panic!("no test is named: {row}"));
+            let sources = sources_of(place.trim_matches('`'));
+            for name in names.split(", ") {
+                let function = format!("fn {name}()");
+                let is_test = |source: &String| {
+                    source
+                        .split("#[test]")
+                        .skip(1)
+                        .any(|behind| behind.find("fn ").is_some_and(|at| behind[at..].starts_with(&function)))
+                };
+                assert!(sources.iter().any(is_test), "{place} has no test {name}");
+            }
+        }
+    }
+}
+
+/// The text of a test of the program, `name.rs`, or of a room or a part of one, `room::part`, with all its files.
+fn sources_of(place: &str) -> Vec<String> {
+    let (folder, stem) = match place.strip_suffix(".rs") {
+        Some(name) => ("tests", name.to_string()),
+        None => ("src", place.replace("::", "/")),
+    };
+    let path = format!("{folder}/{stem}");
+    let mut found = files(&path, "rs");
+    found.extend(["", "_tests"].map(|suffix| PathBuf::from(format!("{path}{suffix}.rs"))));
+    found.iter().filter_map(|file| fs::read_to_string(file).ok()).collect()
+}
+
 /// The module of the crate root that a file belongs to; `None` for the roots themselves.
 fn room_of(file: &Path) -> Option<String> {
     let first = file.strip_prefix("src").ok()?.components().next()?.as_os_str().to_str()?;

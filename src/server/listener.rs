@@ -194,7 +194,9 @@ impl<N: Net, S: Service> Server<N, S> {
         let (reason, is_hopeless) = if open >= limits.connections {
             (Disconnect::Refused, open >= limits.connections + limits.refusals)
         } else if crowding > 0 || self.is_over_memory() {
-            (Disconnect::Memory, crowding > limits.refusals * presence)
+            // They too must leave room.
+            let most = (limits.refusals * presence).min(limits.client_memory / 8);
+            (Disconnect::Memory, crowding > most)
         } else {
             return Ok(None);
         };

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use socket2::SockRef;
 
-use crate::common::{Server, latchkey, until};
+use crate::common::{Server, fail, latchkey, until};
 use crate::honest::{Destination, call};
 use crate::siege::{Siege, scale};
 
@@ -161,7 +161,8 @@ fn connections_whose_other_end_is_gone_do_not_stay() {
 
 #[test]
 fn one_address_takes_no_more_than_its_share() {
-    let siege = Siege::begin("one address", &["--max-connections-per-address", "10"]);
+    let siege = Siege::without_newcomers("one address", &["--max-connections-per-address", "10"]);
+    // All come from one address, the honest client too: it has its place, and keeps it.
     let mut told = 0;
     let mut held = Vec::new();
     for _ in 0..20 {
@@ -233,4 +234,70 @@ fn a_wrapped_server_is_guarded_too() {
     drop(first);
     until(|| destination.resp().read(&mut [0; 5]).expect("a proper end or a greeting") == 5);
     greeter.join().expect("it greets");
+}
+
+#[test]
+fn costly_commands_in_a_row_hold_up_nobody() {
+    let siege = Siege::begin("costly", &[]);
+    let mut setter = Siege::plain(&siege.resp);
+    for first in (0..60_000).step_by(1_000) {
+        let sets: String =
+            (first..first + 1_000).map(|key| format!("SET key:{key} v\r\n")).collect::<Vec<_>>().concat();
+        setter.write_all(sets.as_bytes()).expect("send");
+        setter.read_exact(&mut vec![0; 5 * 1_000]).expect("answers");
+    }
+    let mut costly: Vec<_> = (0..3).map(|_| Siege::plain(&siege.resp)).collect();
+    let count = 10 * scale();
+    for stream in &mut costly {
+        stream.write_all("KEYS *nothing*is*like*this\r\n".repeat(count).as_bytes()).expect("send");
+    }
+    for stream in &mut costly {
+        let mut answers = vec![0; 4 * count];
+        stream.read_exact(&mut answers).expect("answers");
+        assert_eq!(answers, b"*0\r\n".repeat(count));
+    }
+    drop((setter, costly));
+    siege.end(8 << 20);
+}
+
+#[test]
+fn what_clients_hold_counts_in_the_memory_limit() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let server = Server::start_in(dir, &["--resp", "plain://127.0.0.1:0", "--max-memory", "3m"]);
+    let address = server.address("resp");
+    let mut asks = Siege::plain(&address);
+    let value = "v".repeat(100_000);
+    let mut set = || {
+        let request = format!("*3\r\n$3\r\nSET\r\n$1\r\nx\r\n${}\r\n{value}\r\n", value.len());
+        asks.write_all(request.as_bytes()).expect("send");
+        let mut reply = [0; 100];
+        let count = asks.read(&mut reply).expect("an answer");
+        String::from_utf8_lossy(&reply[..count]).into_owned()
+    };
+    assert_eq!(set(), "+OK\r\n");
+    let mut greedy: Vec<_> = (0..3).map(|_| Siege::plain(&address)).collect();
+    for stream in &mut greedy {
+        // More than the kernel's buffers take.
+        stream.write_all(&b"GET x\r\n".repeat(1_000)).expect("send");
+    }
+    until(|| set().starts_with("-OOM "));
+    drop(greedy);
+    until(|| set() == "+OK\r\n");
+}
+
+#[test]
+fn limits_that_would_serve_nobody_refuse_to_start() {
+    let dir = tempfile::tempdir().expect("a folder");
+    for (flag, value) in [
+        ("--max-client-memory", "100k"),
+        ("--max-handshake", "1k"),
+        ("--max-output-hard", "1k"),
+        ("--max-connections-per-address", "0"),
+        ("--max-handshakes-per-address", "many"),
+        ("--tcp-keepalive", "10ms"),
+        ("--header-timeout", "0s"),
+    ] {
+        let error = fail(latchkey().args(["serve", "--echo", "127.0.0.1:0", flag, value]).current_dir(dir.path()), 2);
+        assert!(error.contains(flag), "{flag} {value}: {error}");
+    }
 }

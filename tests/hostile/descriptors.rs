@@ -53,7 +53,7 @@ fn two_thousand_descriptors_are_filled_and_left_again() {
 
 #[test]
 fn when_the_system_gives_no_descriptor_accepting_pauses_and_resumes() {
-    let siege = Siege::without_newcomers("no descriptors");
+    let siege = Siege::without_newcomers("no descriptors", &[]);
     let pid = siege.server.pid();
     let mut first = Siege::plain(&siege.resp);
     first.write_all(b"PING\r\n").expect("send");

@@ -48,9 +48,9 @@ impl Siege {
     }
 
     /// As [`begin`](Self::begin), but the honest client makes no new connections on the way.
-    pub(crate) fn without_newcomers(name: &'static str) -> Self {
+    pub(crate) fn without_newcomers(name: &'static str, arguments: &[&str]) -> Self {
         let mut command = latchkey();
-        command.arg("serve");
+        command.arg("serve").args(arguments);
         Self::around(name, command, false)
     }
 

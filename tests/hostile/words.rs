@@ -37,10 +37,8 @@ fn zipped(byte: u8, count: usize) -> Vec<u8> {
 fn bombs_do_not_go_off() {
     let siege = Siege::begin("bombs", &["--max-request", "1m"]);
     let gzip = post("Content-Encoding: gzip\r\n", &zipped(b' ', 512 << 20));
-    let mut entities = String::new();
-    for level in 1..10 {
-        entities += &format!("<!ENTITY l{level} \"{}\">", format!("&l{};", level - 1).repeat(10));
-    }
+    let entity = |level: usize| format!("<!ENTITY l{level} \"{}\">", format!("&l{};", level - 1).repeat(10));
+    let entities = (1..10).map(entity).collect::<Vec<_>>().concat();
     let laughs = format!(
         "<?xml version=\"1.0\"?><!DOCTYPE x [<!ENTITY l0 \"ha\">{entities}]><methodCall><methodName>&l9;</methodName></methodCall>"
     );
@@ -115,4 +113,26 @@ fn no_request_hides_in_another() {
     assert_eq!(words, "");
     siege.server.logged("reason=\"malformed\"");
     siege.end(0);
+}
+
+#[test]
+fn nothing_that_clients_send_is_logged() {
+    let siege = Siege::begin("secrets", &["--log-level", "debug", "--max-request", "1k"]);
+    let large = format!("SET secret-key {}\r\n", "secret-value".repeat(200));
+    for words in [
+        "SET secret-key secret-value\r\nGET secret-key\r\n",
+        "*1\r\nsecret-value\r\n",
+        "secret-command secret-value\r\n",
+        "SET secret-key secret-val",
+        &large,
+        "GET /secret-path HTTP/1.1\r\n",
+    ] {
+        answer(&siege.resp, words.as_bytes());
+        answer(&siege.destination.resp, words.as_bytes());
+        answer(&siege.xmlrpc, words.as_bytes());
+        answer(&siege.xmlrpc, &post("Secret-Field: secret-value\r\n", words.as_bytes()));
+    }
+    let log = siege.end(0).log();
+    assert!(log.contains("connection closed"), "the log is lost: {log}");
+    assert!(!log.to_lowercase().contains("secret"), "{log}");
 }

@@ -15,7 +15,7 @@ pub struct RespSession {
     pub(super) transaction: Option<Box<Transaction>>,
     pub(super) watches: Vec<Watch>,
     /// The lengths of their keys, added up.
-    pub(super) watched_bytes: usize,
+    pub(super) watched_bytes: u32,
     pub(super) protocol: Protocol,
     /// Set by a command after whose reply the connection closes.
     pub(super) ending: Option<Disconnect>,
@@ -27,7 +27,7 @@ impl RespSession {
     pub fn memory(&self) -> usize {
         let queued = self.transaction.as_ref().map_or(0, |transaction| transaction.requests.capacity());
         // Each watched key stands in the store's list too.
-        queued + self.watches.capacity() * size_of::<Watch>() + 2 * self.watched_bytes
+        queued + self.watches.capacity() * size_of::<Watch>() + 2 * self.watched_bytes as usize
     }
 }
 

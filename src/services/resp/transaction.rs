@@ -123,13 +123,13 @@ pub(super) fn watch(call: &mut Call<'_, '_>) -> Result<(), Failure> {
     }
     let most = call.core.options.keys_per_command;
     let watches = &mut call.session.watches;
-    let bytes = call.session.watched_bytes + call.request.from(1).map(<[u8]>::len).sum::<usize>();
+    let bytes = call.session.watched_bytes as usize + call.request.from(1).map(<[u8]>::len).sum::<usize>();
     if watches.len() + call.request.len() - 1 > most || bytes > WATCHED_BYTES {
         return Err(Failure::from(format!(
             "ERR too many watched keys: at most {most} keys and {WATCHED_BYTES} bytes are served"
         )));
     }
-    call.session.watched_bytes = bytes;
+    call.session.watched_bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
     for key in call.request.from(1) {
         // A key whose time has come is gone before it is watched, not a change afterwards.
         call.store.contains(key, call.exchange.now);
