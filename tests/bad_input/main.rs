@@ -8,11 +8,13 @@ mod stage;
 
 use std::io::{Read, Write};
 use std::net::Shutdown;
+use std::sync::Arc;
 
 use common::{Server, run, tls};
 use flate2::Compression;
 use flate2::write::GzEncoder;
-use hello::{alert, good_hello, hello, record};
+use hello::{alert, good_hello, hello, record, sealed};
+use rustls::ClientConfig;
 use stage::{ECHO, HTTP, PLAIN_HTTP, PLAIN_RESP, RESP, Stage, Then, case, hear, until};
 
 #[test]
@@ -134,6 +136,31 @@ fn the_silent_and_the_slow_are_dropped_at_their_deadline() {
         ),
     ] {
         stage.play(&case(name, to, says, hears, reason));
+    }
+    stage.end();
+}
+
+/// rustls keeps offsets into what it has seen of a handshake message, so whatever is written meanwhile must be written
+/// with those bytes at hand.
+#[test]
+fn half_a_handshake_message_behind_the_handshake_does_not_hurt_what_is_written_next() {
+    let mut stage = Stage::set(&["--request-timeout", "1s"]);
+    for to in [ECHO, HTTP, RESP] {
+        let mut config = ClientConfig::clone(&tls::config(&stage.server));
+        config.enable_secret_extraction = true;
+        let mut client = tls::wrap(&Arc::new(config), stage.dial(to));
+        let half = case("half a KeyUpdate", to, "", "", "request_timeout");
+        stage.expect(&client.sock, &half);
+        while client.conn.is_handshaking() {
+            client.conn.complete_io(&mut client.sock).expect("a handshake");
+        }
+        let (mut socket, key_update) = (client.sock, [24, 0, 0, 1, 0]);
+        socket.write_all(&sealed(client.conn, &key_update[..2])).expect("send");
+        stage.neighbour_is_served(half.name);
+        // The deadline passes, and the server says close_notify.
+        hear(&mut socket);
+        drop(socket);
+        stage.check(&half, b"");
     }
     stage.end();
 }
