@@ -145,7 +145,8 @@ fn the_silent_and_the_slow_are_dropped_at_their_deadline() {
 #[test]
 fn half_a_handshake_message_behind_the_handshake_does_not_hurt_what_is_written_next() {
     let mut stage = Stage::set(&["--request-timeout", "1s"]);
-    for to in [ECHO, HTTP, RESP] {
+    let get = "GET / HTTP/1.1\r\nHost: x\r\n\r\n";
+    for (to, request) in [(ECHO, "hello"), (HTTP, get), (RESP, "PING\r\n")] {
         let mut config = ClientConfig::clone(&tls::config(&stage.server));
         config.enable_secret_extraction = true;
         let mut client = tls::wrap(&Arc::new(config), stage.dial(to));
@@ -154,10 +155,15 @@ fn half_a_handshake_message_behind_the_handshake_does_not_hurt_what_is_written_n
         while client.conn.is_handshaking() {
             client.conn.complete_io(&mut client.sock).expect("a handshake");
         }
+        // A request and the half message come together, so the reply is written with that half at hand.
+        let mut bytes = Vec::new();
+        client.conn.writer().write_all(request.as_bytes()).expect("memory");
+        client.conn.write_tls(&mut bytes).expect("memory");
         let (mut socket, key_update) = (client.sock, [24, 0, 0, 1, 0]);
-        socket.write_all(&sealed(client.conn, &key_update[..2])).expect("send");
+        bytes.extend(sealed(client.conn, &key_update[..2]));
+        socket.write_all(&bytes).expect("send");
         stage.neighbour_is_served(half.name);
-        // The deadline passes, and the server says close_notify.
+        // Then the deadline passes, and close_notify is written.
         hear(&mut socket);
         drop(socket);
         stage.check(&half, b"");
