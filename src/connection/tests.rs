@@ -300,6 +300,17 @@ fn data_and_fin_in_one_event_are_both_seen() {
 }
 
 #[test]
+fn a_later_event_does_not_undo_an_earlier_one() {
+    let mut pair = Pair::open();
+    pair.client_sends(b"announced once");
+    pair.connection.notice(true, false, false);
+    pair.connection.notice(false, true, false);
+    assert!(pair.connection.wants_turn(&pair.limits), "no other event will tell of these bytes");
+    pair.connection.notice(false, false, true);
+    assert!(pair.connection.wants_turn(&pair.limits));
+}
+
+#[test]
 fn fin_without_close_notify_is_truncation_and_loses_no_reply() {
     let mut pair = Pair::open();
     pair.client_sends(b"unfinished");
