@@ -307,6 +307,17 @@ fn data_and_fin_in_one_event_are_both_seen() {
 }
 
 #[test]
+fn a_later_event_does_not_undo_an_earlier_one() {
+    let mut pair = Pair::open();
+    pair.client_sends(b"announced once");
+    pair.connection.notice(true, false, false);
+    pair.connection.notice(false, true, false);
+    assert!(pair.connection.wants_turn(&pair.limits), "no other event will tell of these bytes");
+    pair.connection.notice(false, false, true);
+    assert!(pair.connection.wants_turn(&pair.limits));
+}
+
+#[test]
 fn fin_without_close_notify_is_truncation_and_loses_no_reply() {
     let mut pair = Pair::open();
     pair.client_sends(b"unfinished");
@@ -350,8 +361,8 @@ fn input_after_close_notify_is_dropped_not_kept() {
     }
 }
 
-#[test]
-fn a_session_drops_all_input_behind_close_notify() {
+/// A server's and a client's session that have shaken hands.
+fn open_sessions() -> (Session, Session) {
     let (mut server, mut client) = testing::sessions();
     let (mut forth, mut back) = (Outgoing::default(), Outgoing::default());
     while server.is_handshaking() || client.is_handshaking() {
@@ -360,6 +371,34 @@ fn a_session_drops_all_input_behind_close_notify() {
         let mut input = std::mem::take(&mut forth).filled().to_vec();
         let _ = server.receive(&mut input, &mut back, &mut |_| {});
     }
+    (server, client)
+}
+
+#[test]
+fn a_session_that_has_failed_is_never_touched_again() {
+    let (mut server, mut client) = open_sessions();
+    let (mut forth, mut back) = (Outgoing::default(), Outgoing::default());
+    client.send(b"to be damaged", &mut [], &mut forth).expect("send");
+    let mut damaged = forth.filled().to_vec();
+    *damaged.last_mut().expect("a record") ^= 1;
+    assert!(server.receive(&mut damaged, &mut back, &mut |_| {}).error.is_some());
+    let alert = back.filled().len();
+    assert!(alert > 0);
+
+    // rustls would take the record that the damaged one stood for, as if nothing had happened.
+    let mut heard = 0;
+    let mut good = forth.filled().to_vec();
+    let received = server.receive(&mut good, &mut back, &mut |bytes| heard += bytes.len());
+    assert_eq!((received.consumed, received.error.is_some(), heard), (good.len(), false, 0));
+    assert!(server.send(b"more", &mut [], &mut back).is_err());
+    assert!(server.send_close_notify(&mut [], &mut back).is_err());
+    assert_eq!(back.filled().len(), alert, "nothing may follow the alert");
+}
+
+#[test]
+fn a_session_drops_all_input_behind_close_notify() {
+    let (mut server, mut client) = open_sessions();
+    let (mut forth, mut back) = (Outgoing::default(), Outgoing::default());
     client.send_close_notify(&mut [], &mut forth).expect("close_notify");
     forth.append(&[23, 3, 3, 0, 200, 1, 2, 3]);
     let mut input = forth.filled().to_vec();

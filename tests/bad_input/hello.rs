@@ -1,4 +1,8 @@
 //! TLS records made by hand.
+#![allow(clippy::panic, reason = "a test that cannot go on must fail")]
+
+use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
+use rustls::{ClientConnection, ConnectionTrafficSecrets};
 
 /// A fatal alert in a record of its own (RFC 8446, sections 5.1 and 6).
 pub(crate) fn alert(description: u8) -> [u8; 7] {
@@ -33,4 +37,21 @@ pub(crate) fn hello(versions: &[u16], suites: &[u16], extensions: &[(u16, &[u8])
 /// The hello of a client that this server would serve.
 pub(crate) fn good_hello() -> Vec<u8> {
     hello(&[0x0304], &[0x1301], &[])
+}
+
+/// A record of the handshake as a client would send it next, after a TLS 1.3 handshake: `message` is encrypted under its
+/// key (RFC 8446, 5.2).
+pub(crate) fn sealed(client: ClientConnection, message: &[u8]) -> Vec<u8> {
+    let secrets = client.dangerous_extract_secrets().expect("the handshake is done");
+    let (number, ConnectionTrafficSecrets::Aes256Gcm { key, iv }) = secrets.tx else { panic!("AES-256-GCM") };
+    let key = LessSafeKey::new(UnboundKey::new(&AES_256_GCM, key.as_ref()).expect("a key"));
+    let mut sealed = [message, &[22]].concat();
+    let length = u16::try_from(sealed.len() + AES_256_GCM.tag_len()).expect("short").to_be_bytes();
+    let header = [&[23, 3, 3], &length[..]].concat();
+    // The nonce is the initialisation vector with the record's number in its last eight bytes (RFC 8446, 5.3).
+    let number = [&[0; 4], &number.to_be_bytes()[..]].concat();
+    let nonce: Vec<u8> = iv.as_ref().iter().zip(number).map(|(one, other)| one ^ other).collect();
+    let nonce = Nonce::try_assume_unique_for_key(&nonce).expect("twelve bytes");
+    key.seal_in_place_append_tag(nonce, Aad::from(&header), &mut sealed).expect("sealed");
+    [header, sealed].concat()
 }

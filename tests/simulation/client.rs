@@ -8,7 +8,7 @@ use latchkey::net::Net;
 use latchkey::net::sim::{Random, SimNet, SimSocket};
 use latchkey::tls::{Outgoing, Session};
 
-use crate::desk::REFUSAL;
+use crate::desk::{LATE, REFUSAL};
 use crate::script::{Action, Conduct, Script};
 
 /// A client, before, during and after its connection.
@@ -79,6 +79,16 @@ impl Client {
     /// Whether it was told that the server is full, as far as trouble let it hear.
     pub(crate) fn was_refused(&self, jumped: bool) -> bool {
         self.received == REFUSAL || (jumped || self.disturbed) && REFUSAL.starts_with(&self.received)
+    }
+
+    /// Whether it received a part of what it is owed and nothing else, but for word that its time was up, where that
+    /// could happen to it.
+    pub(crate) fn heard_only_what_it_is_owed(&self, jumped: bool) -> bool {
+        let (received, expected) = (self.received.as_slice(), self.script.expected.as_slice());
+        let may_be_late = jumped || self.disturbed || !self.script.conduct.is_honest();
+        let late = if may_be_late { LATE } else { b"" };
+        let parts = (0..=late.len()).filter_map(|count| received.strip_suffix(late.get(..count)?));
+        parts.into_iter().any(|replies| expected.starts_with(replies))
     }
 
     /// Whether [`step`](Self::step) would do something.

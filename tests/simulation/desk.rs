@@ -29,6 +29,8 @@ const LINE_BYTES: usize = 100;
 
 /// What a client reads that is turned away.
 pub(crate) const REFUSAL: &[u8] = b"full\n";
+/// What a client reads whose request did not end in time.
+pub(crate) const LATE: &[u8] = b"too late\n";
 
 /// What the service does, seen from outside.
 #[derive(Default)]
@@ -159,8 +161,8 @@ impl Service for Desk {
         }
     }
 
-    fn refuse(&mut self, _listener: usize, _reason: Disconnect, reply: &mut Vec<u8>) {
-        reply.extend_from_slice(REFUSAL);
+    fn refuse(&mut self, _listener: usize, reason: Disconnect, reply: &mut Vec<u8>) {
+        reply.extend_from_slice(if reason == Disconnect::RequestTimeout { LATE } else { REFUSAL });
     }
 
     fn close(&mut self, _index: u64, _peer: &PeerInfo) {
