@@ -264,8 +264,8 @@ impl Store {
     /// Visits keys from `cursor` on, whole segments until at least `count` keys were met, but no more than well under a
     /// millisecond's worth. Returns the next cursor, 0 at the end; begin with 0.
     ///
-    /// As Redis promises of SCAN: a key that exists from the first call to the last is visited at least once, whatever
-    /// is written between the calls; it may be visited twice.
+    /// More than Redis promises of SCAN: a key that exists from the first call to the last is visited exactly once,
+    /// whatever is written between the calls. One that is removed and made again meanwhile may be visited twice.
     pub fn scan(&mut self, mut cursor: u64, count: usize, now: Now, visit: &mut dyn FnMut(&[u8], Entry<'_>)) -> u64 {
         let mut visited = 0;
         for _ in 0..count.clamp(1, SCAN_SEGMENTS) {
