@@ -159,6 +159,11 @@ impl Table {
         self.change(found.segment, append).unwrap_or(Err(Full))
     }
 
+    /// Overwrites a part of a large value where it stands; whether that was possible. Its size stays.
+    pub(super) fn patch(&mut self, found: Found, offset: usize, patch: &[u8]) -> bool {
+        self.segments.get_mut(found.segment).is_some_and(|segment| segment.patch(found.place, offset, patch))
+    }
+
     /// Changes when a record expires.
     pub(super) fn set_expires(&mut self, found: Found, expires: u64) {
         self.change(found.segment, |segment, hasher| segment.set_expires(found.hash, found.place, expires, hasher));

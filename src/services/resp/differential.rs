@@ -56,6 +56,13 @@ impl Redis {
         panic!("redis-server did not listen");
     }
 
+    /// Another connection to the same server.
+    fn another(&self) -> TcpStream {
+        let stream = self.stream.peer_addr().and_then(TcpStream::connect).expect("redis-server takes another client");
+        stream.set_nodelay(true).expect("a socket option");
+        stream
+    }
+
     fn ask(&mut self, request: &[u8]) -> Vec<u8> {
         self.stream.write_all(request).expect("redis-server takes the request");
         let mut scanner = ReplyScanner::default();
@@ -535,6 +542,90 @@ fn chosen_commands_get_the_replies_of_redis() {
         pair.ask(&["HELLO", protocol]);
         let differences: Vec<_> = CHOSEN.iter().filter_map(|line| pair.difference(line)).collect();
         assert!(differences.is_empty(), "{}", differences.join("\n"));
+    }
+}
+
+/// Values of all sizes, edited in place and by copying: those that stand in the table's pages, those apart, and those
+/// that change between the two.
+#[test]
+fn edits_of_long_values_get_the_replies_of_redis() {
+    let mut pair = Pair::start();
+    let mut dice = Dice(7);
+    for turn in 0..4000 {
+        let key = dice.pick(&["a", "b", "c"]);
+        let bytes = vec![b'a' + u8::try_from(turn % 26).unwrap(); dice.below(3000)];
+        let place = dice.below(9000).to_string();
+        let number = |dice: &mut Dice| (i64::try_from(dice.below(20_000)).unwrap() - 10_000).to_string();
+        let command: Vec<Vec<u8>> = match dice.below(9) {
+            0 => vec!["set".into(), key.into(), bytes],
+            1 | 2 => vec!["append".into(), key.into(), bytes],
+            3 | 4 => vec!["setrange".into(), key.into(), place.into(), bytes],
+            5 => vec!["getrange".into(), key.into(), number(&mut dice).into(), number(&mut dice).into()],
+            6 => vec!["copy".into(), key.into(), dice.pick(&["a", "b", "c"]).into(), "replace".into()],
+            7 => vec!["rename".into(), key.into(), dice.pick(&["a", "b", "c"]).into()],
+            _ => vec!["get".into(), key.into()],
+        };
+        let (theirs, ours) = pair.ask(&command);
+        let shown = command.iter().map(|word| String::from_utf8_lossy(word)).collect::<Vec<_>>().join(" ");
+        assert_eq!(ours.escape_ascii().to_string(), theirs.escape_ascii().to_string(), "{turn}: {shown}");
+        if turn % 100 == 0 {
+            pair.ask(&["del", dice.pick(&["a", "b", "c"])]);
+        }
+    }
+}
+
+/// Two connections, one of which watches what the other changes.
+#[test]
+fn transactions_interleaved_with_another_client_get_the_replies_of_redis() {
+    const WATCHER: &[&str] =
+        &["watch K", "watch K K", "multi", "exec", "exec", "discard", "unwatch", "get K", "set K V", "incr K", "quux"];
+    const WRITER: &[&str] = &[
+        "set K V",
+        "set K V NX",
+        "set K V XX",
+        "get K",
+        "del K",
+        "expire K 1000",
+        "persist K",
+        "append K V",
+        "incr K",
+        "touch K",
+        "rename K K",
+        "copy K K REPLACE",
+        "flushall",
+        "set K V EXAT 5",
+        "getdel K",
+        "setrange K 1 ",
+        "getex K PERSIST",
+        "msetnx K V K V",
+    ];
+    let mut pair = Pair::start();
+    let mut writer = pair.redis.another();
+    let mut own_writer = pair.bench.connect(1, 1);
+    let mut dice = Dice(11);
+    let mut history = std::collections::VecDeque::new();
+    for turn in 0..20_000 {
+        let is_watcher = dice.below(2) == 0;
+        let template = if is_watcher { dice.pick(WATCHER) } else { dice.pick(WRITER) };
+        let command: Vec<Vec<u8>> = template.split(' ').map(|word| dice.fill(word)).collect();
+        let mut swap = |pair: &mut Pair| {
+            std::mem::swap(&mut pair.redis.stream, &mut writer);
+            std::mem::swap(&mut pair.client, &mut own_writer);
+        };
+        if !is_watcher {
+            swap(&mut pair);
+        }
+        let (theirs, ours) = pair.ask(&command);
+        if !is_watcher {
+            swap(&mut pair);
+        }
+        let shown = command.iter().map(|word| String::from_utf8_lossy(word)).collect::<Vec<_>>().join(" ");
+        let [theirs, ours] = [theirs, ours].map(|reply| reply.escape_ascii().to_string());
+        history.push_back(format!("{} {shown}: {theirs}", if is_watcher { "watcher" } else { " writer" }));
+        assert_eq!(ours, theirs, "command {turn}, after\n{}", history.make_contiguous().join("\n"));
+        if history.len() > 20 {
+            history.pop_front();
+        }
     }
 }
 

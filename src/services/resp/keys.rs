@@ -173,7 +173,7 @@ pub(super) fn copy(call: &mut Call<'_, '_>) -> Result<(), Failure> {
     if !replace && call.store.contains(to, now) {
         return call.answer_integer(0);
     }
-    call.store.set(to, kind, &data, expiry, now)?;
+    call.store.set_owned(to, kind, data, expiry, now)?;
     call.answer_integer(1)
 }
 
