@@ -65,7 +65,11 @@ impl<'a> SetOptions<'a> {
         let mut arguments = call.request.from(first);
         while let Some(option) = arguments.next() {
             let is = |name: &[u8]| option.eq_ignore_ascii_case(name);
-            let timed = options.deadline.is_some() || options.keep_ttl || options.persist;
+            // The same unit may be given twice, and then the later one counts.
+            let may_end = |unit| {
+                let other = options.deadline.is_some_and(|(given, _)| given != unit);
+                !other && !options.keep_ttl && !options.persist
+            };
             if for_set && is(b"NX") && options.condition != Some(Condition::Present) {
                 options.condition = Some(Condition::Absent);
             } else if for_set && is(b"XX") && options.condition != Some(Condition::Absent) {
@@ -76,7 +80,7 @@ impl<'a> SetOptions<'a> {
                 options.keep_ttl = true;
             } else if !for_set && is(b"PERSIST") && options.deadline.is_none() {
                 options.persist = true;
-            } else if let Some(deadline) = Deadline::named(option).filter(|_| !timed) {
+            } else if let Some(deadline) = Deadline::named(option).filter(|unit| may_end(*unit)) {
                 options.deadline = Some((deadline, arguments.next().ok_or(Failure::SYNTAX)?));
             } else {
                 return Err(Failure::SYNTAX);
