@@ -101,9 +101,11 @@ fn redis_cli_is_at_home() {
     assert_eq!(cli(&server, &["set", "spam", "eggs"]), "OK");
     assert_eq!(cli(&server, &["-3", "get", "spam"]), "eggs");
     assert_eq!(cli(&server, &["-r", "1000", "incr", "n"]).lines().last(), Some("1000"));
-    let session = "multi\nincr n\nget spam\nexec\nconfig get save\nhello 3\nclient getname\nreset\nping\nnothing\nquit\n";
+    let session =
+        "multi\nincr n\nget spam\nexec\nconfig get save\nhello 3\nclient getname\nreset\nping\nnothing\nquit\n";
     let shown = typed(&server, &["--no-raw"], session);
-    for part in ["QUEUED", "1) (integer) 1001\n2) \"eggs\"", "1# \"server\" => \"redis\"", "RESET", "ERR unknown command"]
+    for part in
+        ["QUEUED", "1) (integer) 1001\n2) \"eggs\"", "1# \"server\" => \"redis\"", "RESET", "ERR unknown command"]
     {
         assert!(shown.contains(part), "{part} in {shown}");
     }

@@ -13,6 +13,8 @@ mod arena;
 mod entry;
 mod glob;
 mod graveyard;
+#[cfg(test)]
+mod hit_ratio;
 mod housekeeping;
 mod segment;
 mod table;
