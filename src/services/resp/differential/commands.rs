@@ -1,6 +1,6 @@
 //! What is asked: templates, what fills them, and commands in a chosen order.
 
-/// Commands with places to fill: K a key, V a value, N an integer, F a number, T a relative and A an absolute time in
+/// Commands with places to fill: K a key, V a value, N an integer, B no time, F a number, T a relative and A an absolute time in
 /// seconds, P a pattern. Relative times do not meet GT and LT, whose answer would depend on the millisecond.
 pub(super) const TEMPLATES: &[&str] = &[
     "set K V",
@@ -18,7 +18,7 @@ pub(super) const TEMPLATES: &[&str] = &[
     "set K V XX KEEPTTL GET",
     "set K V EX T KEEPTTL",
     "set K V NX XX",
-    "set K V EX N",
+    "set K V EX B",
     "get K",
     "get K",
     "getdel K",
@@ -27,11 +27,11 @@ pub(super) const TEMPLATES: &[&str] = &[
     "getex K PXAT A000",
     "getex K PERSIST",
     "getex K EX T PERSIST",
-    "getex K EX N",
+    "getex K EX B",
     "getset K V",
     "setnx K V",
     "setex K T V",
-    "setex K N V",
+    "setex K B V",
     "psetex K T000 V",
     "mget K K K",
     "mset K V K V",
@@ -71,7 +71,7 @@ pub(super) const TEMPLATES: &[&str] = &[
     "copy K K DB N",
     "dbsize",
     "expire K T",
-    "expire K N",
+    "expire K B",
     "expire K T NX",
     "expire K T XX",
     "expireat K A",
@@ -152,6 +152,7 @@ pub(super) const VALUES: &[&[u8]] = &[
 ];
 pub(super) const INTEGERS: &[&str] =
     &["0", "1", "-1", "2", "5", "-3", "100", "-9223372036854775808", "9223372036854775807", "x", "", "1.5", "01"];
+pub(super) const NO_TIMES: &[&str] = &["0", "-1", "-9223372036854775808", "9223372036854775807", "x", "", "1.5"];
 pub(super) const NUMBERS: &[&str] =
     &["1", "-1", "0.5", "-0.25", "3", "5.0e3", "1e-3", "x", "inf", "nan", "", " 1", "+2"];
 pub(super) const PATTERNS: &[&str] = &["*", "k*", "?1", "k[0-2]", "k[^1]", "k1", "nothing", "\\k2", "*[", "k[1"];
@@ -244,13 +245,13 @@ const OPTIONED: &[(&str, &[&str])] = &[
             "PX T000",
             "EXAT A",
             "PXAT A000",
-            "EX N",
-            "PX N",
+            "EX B",
+            "PX B",
             "EXAT N",
             "EX",
         ],
     ),
-    ("getex K", &["PERSIST", "EX T", "PX T000", "EXAT A", "PXAT A000", "EX N", "PXAT N", "KEEPTTL", "NX", "PX"]),
+    ("getex K", &["PERSIST", "EX T", "PX T000", "EXAT A", "PXAT A000", "EX B", "PXAT N", "KEEPTTL", "NX", "PX"]),
     ("expireat K A", &["NX", "XX", "GT", "LT", "V"]),
     ("pexpireat K A000", &["NX", "XX", "GT", "LT"]),
     ("expire K T", &["NX", "XX"]),
@@ -338,6 +339,8 @@ impl Dice {
             "K" => format!("k{}", self.below(6)).into_bytes(),
             "V" => self.pick(VALUES).to_vec(),
             "N" => self.pick(INTEGERS).into(),
+            // A time that is none: a short one would end while the two servers are asked.
+            "B" => self.pick(NO_TIMES).into(),
             "F" => self.pick(NUMBERS).into(),
             "T" => self.pick(&["100", "2000", "50000"]).into(),
             "T000" => self.pick(&["100000", "2000000"]).into(),
