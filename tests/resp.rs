@@ -195,3 +195,29 @@ fn http_aimed_at_this_port_is_not_taken_for_commands() {
     assert_eq!(exchange(&server, b"ping\r\nHost: localhost\r\nset stolen yes\r\n"), "+PONG\r\n");
     assert_eq!(cli(&server, &["exists", "stolen"]), "0");
 }
+
+#[test]
+fn memory_stays_under_its_limit() {
+    const LIMIT: usize = 48 << 20;
+    let limit = LIMIT.to_string();
+    for (policy, is_full) in [("allkeys", false), ("noeviction", true)] {
+        let arguments = ["--resp", "127.0.0.1:0", "--max-memory", &limit, "--max-memory-policy", policy];
+        let server = Server::start_in(tempfile::tempdir().expect("a folder"), &arguments);
+        let before = server.resident();
+        // Five times what fits, into as many keys.
+        let printed = run(&mut redis(
+            "redis-benchmark",
+            &server,
+            &["-t", "set", "-n", "250000", "-r", "1000000000", "-d", "1000", "-P", "32", "-c", "20", "-q"],
+        ));
+        let grown = server.resident() - before;
+        assert!(grown < LIMIT + LIMIT / 4, "{policy}: {grown} bytes more are resident");
+        let refusal = "OOM command not allowed when used memory > 'maxmemory'.";
+        let said = String::from_utf8_lossy(&[printed.stdout, printed.stderr].concat()).into_owned();
+        assert_eq!(said.contains(refusal), is_full, "{policy}: {said}");
+        assert_eq!(cli(&server, &["set", "k", &"v".repeat(100_000)]).starts_with(refusal), is_full);
+        assert!(cli(&server, &["randomkey"]).starts_with("key:"), "reads go on");
+        let told = cli(&server, &["info", "stats"]);
+        assert_eq!(told.contains("evicted_keys:0"), is_full, "{told}");
+    }
+}

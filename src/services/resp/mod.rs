@@ -8,22 +8,10 @@
 //! text, `INCR` and its kin count on integers and keep them integers, other editing commands answer `WRONGTYPE`,
 //! `SET` replaces, and `TYPE` tells the type.
 //!
-//! # Where it differs from Redis
+//! `docs/resp.md` lists the commands, the limits, and where they differ from Redis.
 //!
-//! - One command costs the loop a bounded time: see [`RespOptions`] for the bounds on keys named, keys searched and
-//!   the work of `LCS`. A reply is no longer than a request may be, a pattern no longer than 256 bytes, and a command
-//!   that takes no list of keys has at most 128 arguments.
-//! - `INCRBYFLOAT` adds in exact decimal where both numbers have at most 17 places, so it shows no rounding where
-//!   Redis's 80-bit numbers do, and takes no number beyond the range of 64-bit floating point.
-//! - `OBJECT ENCODING` tells what Redis would choose for such a value when it is set; `OBJECT REFCOUNT` is 1. Idle time
-//!   and access frequency of keys are not kept.
-//! - Times have a resolution of one millisecond, `TIME`'s too.
-//! - `CONFIG SET` changes `proto-max-bulk-len` and lets every other parameter be set to the value that it has.
-//! - `COMMAND DOCS` tells summary, version and group; `COMMAND INFO` gives no hints to proxies; the `HELP` subcommands
-//!   have the same content in shorter words.
-//! - Two bytes that are not a line end behind an argument are a protocol error, which Redis skips unseen.
-//! - `CLIENT PAUSE`, `DEBUG`, `OBJECT FREQ` and `OBJECT IDLETIME` are refused. There is no password, so `AUTH` answers as
-//!   a Redis without one does.
+//! One command costs the loop a bounded time: see [`RespOptions`] for the bounds on keys named, keys searched and the work
+//! of `LCS`. What looks at every key or client does so in steps, one a [`tick`](Resp::tick).
 
 #![expect(clippy::unnecessary_wraps, reason = "all command handlers have the same signature")]
 

@@ -1,7 +1,7 @@
 //! What is asked: templates, what fills them, and commands in a chosen order.
 
-/// Commands with places to fill: K a key, V a value, N an integer, B no time, F a number, T a relative and A an absolute time in
-/// seconds, P a pattern. Relative times do not meet GT and LT, whose answer would depend on the millisecond.
+/// Commands with places to fill: K a key, V a value, N an integer, B no time, F a number, T a relative and A an absolute
+/// time in seconds, P a pattern. Relative times do not meet GT and LT, whose answer would depend on the millisecond.
 pub(super) const TEMPLATES: &[&str] = &[
     "set K V",
     "set K V",
