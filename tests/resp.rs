@@ -50,6 +50,10 @@ fn typed(server: &Server, arguments: &[&str], lines: &str) -> String {
     String::from_utf8_lossy(&child.wait_with_output().expect("its end").stdout).into_owned()
 }
 
+fn lines(count: usize, line: impl Fn(usize) -> String) -> String {
+    (0..count).map(line).collect::<Vec<_>>().concat()
+}
+
 fn redis_py(server: &Server, protocol: &str, identity: &[&str]) {
     let mut command = python("redis_py.py");
     command.env("PYTHONPATH", installed("python")).current_dir(server.dir.path());
@@ -109,7 +113,7 @@ fn redis_cli_is_at_home() {
     {
         assert!(shown.contains(part), "{part} in {shown}");
     }
-    let keys: String = (0..2000).map(|number| format!("set key:{number} {number}\n")).collect();
+    let keys = lines(2000, |number| format!("set key:{number} {number}\n"));
     assert_eq!(typed(&server, &[], &keys).matches("OK").count(), 2000);
     assert_eq!(cli(&server, &["--scan", "--pattern", "key:*"]).lines().count(), 2000);
     assert_eq!(cli(&server, &["--no-raw", "keys", "key:199?"]).lines().count(), 10);
@@ -117,7 +121,7 @@ fn redis_cli_is_at_home() {
     assert!(cli(&server, &["--memkeys"]).contains("Biggest string found"), "by MEMORY USAGE");
     assert!(cli(&server, &["info"]).contains("db0:keys=2002,expires=0"));
     // Mass insertion sends raw protocol and waits for the answer to an ECHO of its own.
-    let raw: String = (0..5000).map(|number| format!("*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$4\r\n{number:04}\r\n")).collect();
+    let raw = lines(5000, |number| format!("*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$4\r\n{number:04}\r\n"));
     assert!(typed(&server, &["--pipe"], &raw).contains("errors: 0, replies: 5000"));
     assert_eq!(cli(&server, &["get", "k"]), "4999");
     let mutual = over_mutual_tls();
@@ -179,7 +183,7 @@ fn the_opening_of_java_clients_is_answered() {
 #[test]
 fn a_long_keys_is_not_overtaken_by_what_its_client_asks_next() {
     let server = over_tls();
-    let mut requests: String = (0..60_000).map(|number| format!("set key:{number} x\r\n")).collect();
+    let mut requests = lines(60_000, |number| format!("set key:{number} x\r\n"));
     requests.push_str("keys *\r\nflushall\r\ndbsize\r\nkeys *\r\nquit\r\n");
     let replies = exchange(&server, requests.as_bytes());
     let (_, after) = replies.split_once("*60000\r\n").expect("all keys");

@@ -24,7 +24,9 @@ impl Zipf {
                 sum
             })
             .collect();
-        below.iter_mut().for_each(|share| *share /= sum);
+        for share in &mut below {
+            *share /= sum;
+        }
         Self { below, state: 1 }
     }
 
