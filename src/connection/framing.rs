@@ -35,9 +35,14 @@ pub struct Turn<'a, S> {
 
 impl<S> Turn<'_, S> {
     /// The service, and the surroundings of one request of `peer`.
-    fn exchange<'a>(&'a mut self, peer: &'a PeerInfo, replies: &'a mut Replies) -> (&'a mut S, Exchange<'a>) {
+    fn exchange<'a>(
+        &'a mut self,
+        peer: &'a PeerInfo,
+        replies: &'a mut Replies,
+        served: &'a mut usize,
+    ) -> (&'a mut S, Exchange<'a>) {
         let Self { service, scratch, metrics, limits, mailbox, effects, security, now, .. } = self;
-        (service, Exchange { peer, now: *now, limits, security, metrics, replies, mailbox, effects, scratch })
+        (service, Exchange { peer, now: *now, limits, security, metrics, replies, mailbox, effects, scratch, served })
     }
 }
 
@@ -89,7 +94,7 @@ impl<S: Service> Framing<S> {
     pub(super) fn open(&mut self, turn: &mut Turn<'_, S>) {
         let session = turn.service.open(&self.info, turn.now);
         let session = self.session.insert(session);
-        let (service, mut exchange) = turn.exchange(&self.info, &mut self.replies);
+        let (service, mut exchange) = turn.exchange(&self.info, &mut self.replies, &mut self.served);
         service.greet(session, &mut exchange);
         self.in_head = service.is_in_head(session);
         self.wait_if_dialing(turn.effects);
@@ -98,7 +103,7 @@ impl<S: Service> Framing<S> {
     /// What was dialed could not be reached.
     pub(super) fn unreachable(&mut self, turn: &mut Turn<'_, S>) {
         let Some(session) = self.session.as_mut() else { return };
-        let (service, mut exchange) = turn.exchange(&self.info, &mut self.replies);
+        let (service, mut exchange) = turn.exchange(&self.info, &mut self.replies, &mut self.served);
         let reason = service.unreachable(session, &mut exchange);
         self.state = reason.map_or(State::Paused, State::Ended);
         self.wait_if_dialing(turn.effects);
@@ -177,7 +182,7 @@ impl<S: Service> Framing<S> {
             } else {
                 self.replies.lend(|| turn.scratch.take());
             }
-            let (service, mut exchange) = turn.exchange(&self.info, &mut self.replies);
+            let (service, mut exchange) = turn.exchange(&self.info, &mut self.replies, &mut self.served);
             match service.serve(session, rest, &mut exchange) {
                 Ok(0) => break,
                 Ok(count) => used += count.min(rest.len()),
@@ -186,7 +191,7 @@ impl<S: Service> Framing<S> {
                     break;
                 }
             }
-            self.served += 1;
+            self.served = self.served.saturating_add(1);
             if self.info.link.is_none() && turn.effects.is_dialed_by(self.info.id) {
                 self.state = State::Throttled;
                 break;
@@ -207,7 +212,7 @@ impl<S: Service> Framing<S> {
         }
         let rest = std::mem::take(&mut self.input);
         let Some(session) = self.session.as_mut() else { return };
-        let (service, mut exchange) = turn.exchange(&self.info, &mut self.replies);
+        let (service, mut exchange) = turn.exchange(&self.info, &mut self.replies, &mut self.served);
         let reason = service.end_of_input(session, &rest, &mut exchange);
         let usual = if proper { Disconnect::PeerClosed } else { Disconnect::Truncated };
         self.state = match (reason, self.info.link) {
@@ -301,5 +306,5 @@ impl<S: Service> Framing<S> {
 }
 
 fn is_full(replies: &Replies, limits: &Limits) -> bool {
-    replies.queued_bytes() >= limits.output_bytes || replies.waiting() >= limits.replies
+    replies.queued_bytes() >= limits.output_bytes || replies.waiting() >= limits.replies || replies.is_held()
 }

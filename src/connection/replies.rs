@@ -27,6 +27,8 @@ pub struct Replies {
 enum Slot {
     /// Deferred: nothing behind it may be sent.
     Open,
+    /// Deferred, and nothing may be served before it is complete.
+    Alone,
     Filled(Vec<u8>),
 }
 
@@ -36,7 +38,7 @@ impl Replies {
         if self.slots.is_empty() {
             return &mut self.ready;
         }
-        if matches!(self.slots.back(), Some(Slot::Open)) {
+        if matches!(self.slots.back(), Some(Slot::Open | Slot::Alone)) {
             self.slots.push_back(Slot::Filled(Vec::new()));
         }
         match self.slots.back_mut() {
@@ -51,6 +53,18 @@ impl Replies {
         self.first + self.slots.len() as u64 - 1
     }
 
+    /// Opens a slot as [`defer`](Self::defer) does; until it is complete, no other request is to be served.
+    pub fn defer_alone(&mut self) -> u64 {
+        self.slots.push_back(Slot::Alone);
+        self.first + self.slots.len() as u64 - 1
+    }
+
+    /// Whether the last request must be answered before the next one is served.
+    #[must_use]
+    pub fn is_held(&self) -> bool {
+        matches!(self.slots.back(), Some(Slot::Alone))
+    }
+
     /// Fills the open slot `sequence`. A number that names no open slot is ignored.
     pub fn complete(&mut self, sequence: u64, bytes: Bytes) {
         let Some(index) = sequence.checked_sub(self.first).and_then(|index| usize::try_from(index).ok()) else {
@@ -58,7 +72,7 @@ impl Replies {
         };
         match self.slots.get_mut(index) {
             // Bytes that nobody else shares become a `Vec` without a copy.
-            Some(slot @ Slot::Open) => *slot = Slot::Filled(bytes.into()),
+            Some(slot @ (Slot::Open | Slot::Alone)) => *slot = Slot::Filled(bytes.into()),
             _ => return,
         }
         while let Some(Slot::Filled(_)) = self.slots.front() {
@@ -132,7 +146,7 @@ impl Replies {
     #[must_use]
     pub fn queued_bytes(&self) -> usize {
         let filled = |slot: &Slot| match slot {
-            Slot::Open => 0,
+            Slot::Open | Slot::Alone => 0,
             Slot::Filled(bytes) => bytes.len(),
         };
         self.unsent().len() + self.slots.iter().map(filled).sum::<usize>()

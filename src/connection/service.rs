@@ -218,6 +218,7 @@ pub struct Exchange<'a> {
     pub(super) mailbox: &'a Mailbox,
     pub(super) effects: &'a mut Effects,
     pub(super) scratch: &'a mut Scratch,
+    pub(super) served: &'a mut usize,
 }
 
 impl Exchange<'_> {
@@ -231,6 +232,18 @@ impl Exchange<'_> {
     /// Replies to later requests wait behind it.
     pub fn defer(&mut self) -> Deferred {
         self.mailbox.deferred(self.peer.id, self.replies.defer())
+    }
+
+    /// Leaves this request's reply open as [`defer`](Self::defer) does, and serves no further request of this connection
+    /// before it is complete: for what takes many turns, and must not be overtaken by what its client asks afterwards.
+    pub fn defer_alone(&mut self) -> Deferred {
+        self.mailbox.deferred(self.peer.id, self.replies.defer_alone())
+    }
+
+    /// Counts this request as `requests` more of its peer's share of the turn
+    /// ([`requests_per_turn`](Limits::requests_per_turn)): for one that costs the loop as much as many.
+    pub fn spend(&mut self, requests: usize) {
+        *self.served = self.served.saturating_add(requests);
     }
 
     /// How many more reply bytes fit before this peer is throttled. A streaming service (echo) answers no more than

@@ -1,9 +1,9 @@
 //! A peer for tests of services: everything one call of a service needs, without a socket or a loop.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
 
-use super::{Effect, Effects, Exchange, Mailbox, PeerId, PeerInfo, Replies, Scratch};
+use super::{Completion, Effect, Effects, Exchange, Mailbox, PeerId, PeerInfo, Replies, Scratch};
 use crate::limits::Limits;
 use crate::metrics::{Disconnect, Metrics};
 use crate::timer::Now;
@@ -17,12 +17,16 @@ pub(crate) struct TestPeer {
     scratch: Scratch,
     replies: Replies,
     mailbox: Mailbox,
+    completions: mpsc::Receiver<Completion>,
+    /// What the service has counted of this peer's share of a turn.
+    pub(crate) served: usize,
 }
 
 impl TestPeer {
     /// The peer in slab slot `key`, the connection before which `generation` others were opened.
     pub(crate) fn new(key: u32, generation: u32) -> Self {
         let port = u16::try_from(40_000 + key).expect("a small key");
+        let (mailbox, completions) = Mailbox::new(Arc::new(|| {}));
         Self {
             info: PeerInfo::new(
                 PeerId { key, generation },
@@ -35,7 +39,9 @@ impl TestPeer {
             effects: Effects::default(),
             scratch: Scratch::default(),
             replies: Replies::default(),
-            mailbox: Mailbox::new(Arc::new(|| {})).0,
+            mailbox,
+            completions,
+            served: 0,
         }
     }
 
@@ -50,6 +56,7 @@ impl TestPeer {
             mailbox: &self.mailbox,
             effects: &mut self.effects,
             scratch: &mut self.scratch,
+            served: &mut self.served,
         }
     }
 
@@ -61,6 +68,16 @@ impl TestPeer {
             _ => None,
         });
         disconnects.collect()
+    }
+
+    /// Takes the deferred replies that are complete. Whether one is still awaited before the next request is served.
+    pub(crate) fn is_held(&mut self) -> bool {
+        for completion in self.completions.try_iter() {
+            if let Some(reply) = completion.reply {
+                self.replies.complete(completion.sequence, reply);
+            }
+        }
+        self.replies.is_held()
     }
 
     /// The bytes that would be sent now.

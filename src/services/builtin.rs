@@ -171,6 +171,7 @@ impl Service for Builtin {
     }
 
     fn tick(&mut self, now: Now) -> Option<Duration> {
-        self.store.tick(now)
+        let answers = self.resp.tick(&mut self.store, now);
+        [answers, self.store.tick(now)].into_iter().flatten().min()
     }
 }

@@ -371,6 +371,17 @@ impl Arena {
         Some(length)
     }
 
+    /// Writes `patch` at `offset` into data that stands in a block and reaches that far; whether it does.
+    pub(super) fn patch(&mut self, place: Place, offset: usize, patch: &[u8]) -> bool {
+        let block = self.record(place).and_then(|record| record.block());
+        let block = block.and_then(|number| self.pages.get_mut(number));
+        let target = block.and_then(|block| block.get_mut(offset..offset.checked_add(patch.len())?));
+        let Some(target) = target else { return false };
+        target.copy_from_slice(patch);
+        self.mark_used(place);
+        true
+    }
+
     /// Moves a record here from `other`, which is given up record by record. Blocks move without a copy.
     pub(super) fn adopt(&mut self, other: &mut Self, place: Place) -> Option<Place> {
         let record = other.record(place)?;

@@ -13,6 +13,8 @@ mod arena;
 mod entry;
 mod glob;
 mod graveyard;
+#[cfg(test)]
+mod hit_ratio;
 mod housekeeping;
 mod segment;
 mod table;
@@ -177,15 +179,35 @@ impl Store {
 
     /// Puts a value under `key`.
     pub fn set(&mut self, key: &[u8], kind: Kind, data: &[u8], expiry: Expiry, now: Now) -> Result<(), StoreError> {
-        check_sizes(key, data.len())?;
-        self.make_room(key.len() + data.len())?;
+        self.set_data(key, kind, Data::Borrowed(data), expiry, now)
+    }
+
+    /// Puts a value that was made for the store under `key`: a large one is not copied.
+    pub fn set_owned(
+        &mut self,
+        key: &[u8],
+        kind: Kind,
+        data: Vec<u8>,
+        expiry: Expiry,
+        now: Now,
+    ) -> Result<(), StoreError> {
+        self.set_data(key, kind, Data::Owned(data), expiry, now)
+    }
+
+    fn set_data(&mut self, key: &[u8], kind: Kind, data: Data<'_>, expiry: Expiry, now: Now) -> Result<(), StoreError> {
+        let length = match &data {
+            Data::Borrowed(data) => data.len(),
+            Data::Owned(data) => data.capacity(),
+        };
+        check_sizes(key, length)?;
+        self.make_room(key.len() + length)?;
         let (hash, found) = self.lookup(key, now);
         let expires = match expiry {
             Expiry::Keep => found.map_or(NEVER, |found| self.table.expires(found)),
             Expiry::Never => NEVER,
             Expiry::At(at) => at,
         };
-        self.put(hash, Draft { key, kind, used: false, expires, data: Data::Borrowed(data) })
+        self.put(hash, Draft { key, kind, used: false, expires, data })
     }
 
     fn put(&mut self, hash: u64, draft: Draft<'_>) -> Result<(), StoreError> {
@@ -210,6 +232,17 @@ impl Store {
         let length = self.table.append(found, data).map_err(|_full| StoreError::OutOfMemory)?;
         self.watches.changed(key, true);
         Ok(length)
+    }
+
+    /// Overwrites a part of the value under `key` where it stands, in time proportional to `patch`; whether that was
+    /// possible: the value is large and reaches that far. The caller has checked that the kind is one of bytes.
+    pub fn patch(&mut self, key: &[u8], offset: usize, patch: &[u8], now: Now) -> bool {
+        let Some(found) = self.lookup(key, now).1 else { return false };
+        let is_patched = self.table.patch(found, offset, patch);
+        if is_patched {
+            self.watches.changed(key, true);
+        }
+        is_patched
     }
 
     /// Removes `key`; whether it existed.
@@ -264,8 +297,8 @@ impl Store {
     /// Visits keys from `cursor` on, whole segments until at least `count` keys were met, but no more than well under a
     /// millisecond's worth. Returns the next cursor, 0 at the end; begin with 0.
     ///
-    /// As Redis promises of SCAN: a key that exists from the first call to the last is visited at least once, whatever
-    /// is written between the calls; it may be visited twice.
+    /// More than Redis promises of SCAN: a key that exists from the first call to the last is visited exactly once,
+    /// whatever is written between the calls. One that is removed and made again meanwhile may be visited twice.
     pub fn scan(&mut self, mut cursor: u64, count: usize, now: Now, visit: &mut dyn FnMut(&[u8], Entry<'_>)) -> u64 {
         let mut visited = 0;
         for _ in 0..count.clamp(1, SCAN_SEGMENTS) {

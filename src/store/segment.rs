@@ -230,6 +230,11 @@ impl Segment {
         Ok(length)
     }
 
+    /// Overwrites a part of a large value where it stands; whether that was possible.
+    pub(super) fn patch(&mut self, place: Place, offset: usize, patch: &[u8]) -> bool {
+        self.arena.patch(place, offset, patch)
+    }
+
     /// Changes when the record at `place` expires.
     pub(super) fn set_expires(&mut self, hash: u64, place: Place, expires: u64, hasher: &SipHasher13) {
         let was_timed = self.arena.expires(place) != NEVER;

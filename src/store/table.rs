@@ -159,6 +159,11 @@ impl Table {
         self.change(found.segment, append).unwrap_or(Err(Full))
     }
 
+    /// Overwrites a part of a large value where it stands; whether that was possible. Its size stays.
+    pub(super) fn patch(&mut self, found: Found, offset: usize, patch: &[u8]) -> bool {
+        self.segments.get_mut(found.segment).is_some_and(|segment| segment.patch(found.place, offset, patch))
+    }
+
     /// Changes when a record expires.
     pub(super) fn set_expires(&mut self, found: Found, expires: u64) {
         self.change(found.segment, |segment, hasher| segment.set_expires(found.hash, found.place, expires, hasher));
@@ -167,10 +172,20 @@ impl Table {
     /// Visits the records of the segment that `cursor` names. The next cursor; 0 after the last segment.
     ///
     /// A cursor is the first hash not yet visited, its bits reversed so that it is a small number. Segments divide and
-    /// merge in the order of their hashes, so a record that stays is never passed over, though it may be met twice.
+    /// merge in the order of their hashes, so a record that stays is met exactly once.
     pub(super) fn scan(&self, cursor: u64, now_ms: u64, visit: &mut dyn FnMut(&[u8], Entry<'_>)) -> u64 {
         let Some(segment) = self.segments.get(self.index(cursor.reverse_bits())) else { return 0 };
-        segment.visit(now_ms, visit);
+        let from = cursor.reverse_bits();
+        if segment.prefix() < from {
+            // Merged since the walk was here: its front has been visited.
+            segment.visit(now_ms, &mut |key, entry| {
+                if self.hash(key) >= from {
+                    visit(key, entry);
+                }
+            });
+        } else {
+            segment.visit(now_ms, visit);
+        }
         next_prefix(segment).map_or(0, u64::reverse_bits)
     }
 

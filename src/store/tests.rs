@@ -288,7 +288,7 @@ fn eviction_and_the_walk_are_seen_by_watchers() {
 }
 
 #[test]
-fn a_scan_meets_every_key_that_stays() {
+fn a_scan_meets_every_key_that_stays_once() {
     let now = clock();
     for seed in 0..8 {
         let mut random = Random(seed);
@@ -306,7 +306,8 @@ fn a_scan_meets_every_key_that_stays() {
         let mut cursor = 0;
         loop {
             let mut visit = |key: &[u8], _: Entry<'_>| {
-                seen.insert(key.to_vec());
+                let is_first = seen.insert(key.to_vec());
+                assert!(is_first || !stays.contains(key), "{} is met twice", key.escape_ascii());
             };
             cursor = store.scan(cursor, 3, now, &mut visit);
             if cursor == 0 {

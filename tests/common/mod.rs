@@ -136,11 +136,6 @@ impl Server {
         seen.clone()
     }
 
-    /// What it says from here to its end, which must come.
-    pub fn log(&self) -> String {
-        self.errors.iter().collect::<Vec<_>>().join("\n")
-    }
-
     /// Resident memory, in bytes.
     pub fn resident(&self) -> usize {
         let statm = std::fs::read_to_string(format!("/proc/{}/statm", self.child.id())).expect("statm");

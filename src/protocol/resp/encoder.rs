@@ -49,6 +49,11 @@ impl<'a> Encoder<'a> {
         self.output.extend_from_slice(b"\r\n");
     }
 
+    /// Elements of an array that were encoded elsewhere.
+    pub fn encoded(&mut self, elements: &[u8]) {
+        self.output.extend_from_slice(elements);
+    }
+
     /// `+OK`.
     pub fn ok(&mut self) {
         self.output.extend_from_slice(b"+OK\r\n");

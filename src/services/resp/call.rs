@@ -22,6 +22,8 @@ pub(super) struct Call<'c, 'x> {
     pub(super) id: CommandId,
     pub(super) request: Request<'c>,
     pub(super) exchange: &'c mut Exchange<'x>,
+    /// Executed by `EXEC`: nothing may come between this command and the next, and the reply must be written at once.
+    pub(super) is_atomic: bool,
 }
 
 impl<'c> Call<'c, '_> {

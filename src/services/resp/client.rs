@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use super::call::{Call, Failure, quoted};
 use super::command::CommandId;
 use super::session::{Client, Names};
+use super::walk::{self, Walk};
 use super::{COMMANDS, REDIS_VERSION, transaction};
 use crate::connection::PeerId;
 use crate::metrics::Disconnect;
@@ -208,9 +209,8 @@ pub(super) fn list(call: &mut Call<'_, '_>) -> Result<(), Failure> {
             4 if kind.eq_ignore_ascii_case(b"TYPE") => is_normal(call.argument(3))?,
             _ => return Err(Failure::SYNTAX),
         };
-        check_visits(call)?;
-        for client in call.core.clients.iter().filter(|_| everybody) {
-            describe(client, now, &mut text);
+        if everybody {
+            return walk::answer(call, Walk::over_clients());
         }
     }
     call.reply().verbatim(text.as_bytes());
@@ -240,7 +240,7 @@ fn is_normal(kind: &[u8]) -> Result<bool, Failure> {
 }
 
 /// One line of `CLIENT LIST`.
-fn describe(client: &Client, now: Now, text: &mut String) {
+pub(super) fn describe(client: &Client, now: Now, text: &mut String) {
     let seconds = |since: u64| now.unix_ms.saturating_sub(since) / 1000;
     let queued = client.queued.map_or(String::from("-1"), |queued| queued.to_string());
     let command = client.command.map(CommandId::index).and_then(|index| COMMANDS.get(index));

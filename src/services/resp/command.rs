@@ -252,6 +252,21 @@ mod tests {
     }
 
     #[test]
+    fn the_documentation_lists_every_command_and_no_other() {
+        let text = include_str!("../../../docs/resp.md");
+        let listed: Vec<&str> = text.lines().filter(|line| line.starts_with("| `") && line.ends_with(" |")).collect();
+        let (_, commands) = text.split_once("## Commands").expect("a list");
+        let (commands, _) = commands.split_once("\n## ").expect("its end");
+        let lines = commands.lines().filter(|line| line.starts_with("| `")).count();
+        assert_eq!(lines, COMMANDS.len());
+        for command in COMMANDS {
+            let name = command.name.replace('|', " ").to_uppercase();
+            let line = format!("| `{name}` | {} |", command.summary.trim_end_matches('.'));
+            assert!(listed.contains(&line.as_str()), "docs/resp.md lacks: {line}");
+        }
+    }
+
+    #[test]
     fn keys_are_found_among_the_arguments() {
         for (line, expected) in [
             ("get a", "a"),

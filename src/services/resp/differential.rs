@@ -7,11 +7,14 @@
 //! - `INCRBYFLOAT` where 80-bit rounding shows: equal as numbers;
 //! - what Redis 7.2 has and 7.0 lacks: `CLIENT SETINFO`, `CLIENT NO-TOUCH`, and `COMMAND GETKEYS` of a bare command.
 
+mod commands;
+
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::process::{Child, Command as Process, Stdio};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use self::commands::{CHOSEN, Dice, ODD_KEYS, RAW, TEMPLATES};
 use super::command::find;
 use super::tests::Bench;
 use super::*;
@@ -54,6 +57,13 @@ impl Redis {
             }
         }
         panic!("redis-server did not listen");
+    }
+
+    /// Another connection to the same server.
+    fn another(&self) -> TcpStream {
+        let stream = self.stream.peer_addr().and_then(TcpStream::connect).expect("redis-server takes another client");
+        stream.set_nodelay(true).expect("a socket option");
+        stream
     }
 
     fn ask(&mut self, request: &[u8]) -> Vec<u8> {
@@ -195,278 +205,6 @@ impl Compare {
     }
 }
 
-/// Commands with places to fill: K a key, V a value, N an integer, F a number, T a relative and A an absolute time in
-/// seconds, P a pattern. Relative times do not meet GT and LT, whose answer would depend on the millisecond.
-const TEMPLATES: &[&str] = &[
-    "set K V",
-    "set K V",
-    "set K N",
-    "set K V NX",
-    "set K V XX",
-    "set K V GET",
-    "set K V NX GET",
-    "set K V EX T",
-    "set K V PX T000",
-    "set K V EXAT A",
-    "set K V PXAT A000",
-    "set K V KEEPTTL",
-    "set K V XX KEEPTTL GET",
-    "set K V EX T KEEPTTL",
-    "set K V NX XX",
-    "set K V EX N",
-    "get K",
-    "get K",
-    "getdel K",
-    "getex K",
-    "getex K EX T",
-    "getex K PXAT A000",
-    "getex K PERSIST",
-    "getex K EX T PERSIST",
-    "getex K EX N",
-    "getset K V",
-    "setnx K V",
-    "setex K T V",
-    "setex K N V",
-    "psetex K T000 V",
-    "mget K K K",
-    "mset K V K V",
-    "mset K V K",
-    "msetnx K V K V",
-    "append K V",
-    "append K N",
-    "strlen K",
-    "getrange K N N",
-    "substr K N N",
-    "setrange K 3 V",
-    "setrange K N V",
-    "setrange K 0 V",
-    "incr K",
-    "decr K",
-    "incrby K N",
-    "decrby K N",
-    "incrbyfloat K F",
-    "lcs K K",
-    "lcs K K LEN",
-    "lcs K K IDX",
-    "lcs K K IDX WITHMATCHLEN MINMATCHLEN N",
-    "lcs K K IDX LEN",
-    "del K",
-    "del K K",
-    "unlink K K",
-    "exists K",
-    "exists K K K",
-    "touch K K",
-    "type K",
-    "keys P",
-    "randomkey",
-    "rename K K",
-    "renamenx K K",
-    "copy K K",
-    "copy K K REPLACE",
-    "copy K K DB N",
-    "dbsize",
-    "expire K T",
-    "expire K N",
-    "expire K T NX",
-    "expire K T XX",
-    "expireat K A",
-    "expireat K A GT",
-    "expireat K A LT",
-    "expireat K A NX GT",
-    "expireat K A GT LT",
-    "pexpire K T000",
-    "pexpireat K A000 GT",
-    "pexpireat K A000 XX LT",
-    "pexpireat K N",
-    "expire K T FOO",
-    "ttl K",
-    "pttl K",
-    "expiretime K",
-    "pexpiretime K",
-    "persist K",
-    "object freq K",
-    "object foo K",
-    "multi",
-    "multi",
-    "exec",
-    "exec",
-    "exec",
-    "discard",
-    "watch K",
-    "watch K K",
-    "unwatch",
-    "select 0",
-    "select N",
-    "ping",
-    "ping V",
-    "echo V",
-    "flushdb",
-    "flushall async",
-    "flushall foo",
-    "nothing V K",
-    "client getname",
-    "client setname V",
-    "client foo",
-    "client no-evict on",
-    "client no-evict V",
-    "auth V",
-    "auth V V",
-    "command getkeys mset K V K V",
-    "command getkeys set K V",
-    "command list filterby foo bar",
-    "config foo",
-    "config set nothing V",
-    "debug sleep 0",
-    "memory usage K SAMPLES -1",
-    "scan foo",
-    "scan 0 COUNT 0",
-    "scan 0 COUNT V",
-    "scan 0 FOO",
-    "quux",
-    "object",
-    "config",
-    "hello 4",
-    "hello V",
-];
-
-const VALUES: &[&[u8]] = &[
-    b"",
-    b"a",
-    b"hello world",
-    b"ohmytext",
-    b"mynewtext",
-    b"10",
-    b"-7",
-    b"0.5",
-    b"-2.25",
-    b"9223372036854775807",
-    b"\x00\xff\r\n\x80",
-    b"the quick brown fox jumps over the lazy dog and then some more",
-    b" 1",
-    b"-0",
-];
-const INTEGERS: &[&str] =
-    &["0", "1", "-1", "2", "5", "-3", "100", "-9223372036854775808", "9223372036854775807", "x", "", "1.5", "01"];
-const NUMBERS: &[&str] = &["1", "-1", "0.5", "-0.25", "3", "5.0e3", "1e-3", "x", "inf", "nan", "", " 1", "+2"];
-const PATTERNS: &[&str] = &["*", "k*", "?1", "k[0-2]", "k[^1]", "k1", "nothing", "\\k2", "*[", "k[1"];
-
-/// Commands whose replies tell something about what came before them, asked in this order.
-const CHOSEN: &[&str] = &[
-    "set n 10.50",
-    "incrbyfloat n 0.1",
-    "incrbyfloat n -5",
-    "set n 5.0e3",
-    "incrbyfloat n 2.0e2",
-    "set n 0.1",
-    "incrbyfloat n 0.2",
-    "set n 314",
-    "object encoding n",
-    "set n text",
-    "object encoding n",
-    "object encoding missing",
-    "object freq missing",
-    "object refcount missing",
-    "memory usage missing",
-    "memory usage",
-    "config get save",
-    "config get appendonly",
-    "config get databases*",
-    "client setname a",
-    "client getname",
-    "reset",
-    "client getname",
-    "get n",
-    "multi",
-    "nothing a b c",
-    "exec",
-    "multi",
-    "watch n",
-    "exec",
-    "multi",
-    "multi",
-    "exec",
-    "exec",
-    "discard",
-    "watch n",
-    "set n 1",
-    "multi",
-    "get n",
-    "exec",
-    "hello 2 foo",
-    "hello 2 setname",
-    "hello 2 auth a b",
-    "client id x",
-    "client kill id 0",
-    "client kill id x",
-    "client kill foo",
-    "client kill type foo",
-    "client kill id 999999",
-    "client kill 1.2.3.4:5",
-    "client list type foo",
-    "client list foo",
-    "command info nothing",
-    "command docs nothing",
-    "command getkeys copy a b",
-    "config get",
-    "config set a",
-    "config rewrite",
-    "select 1",
-    "select -1",
-    "select 99999999999999999999",
-    "copy n n",
-    "rename missing a",
-    "rename n n",
-    "renamenx n n",
-    "flushall sync",
-    "exec x",
-    "lcs a b minmatchlen",
-    "lcs a b foo",
-    "client setname a\nb",
-];
-
-/// A seeded source of choices.
-struct Dice(u64);
-
-impl Dice {
-    fn below(&mut self, count: usize) -> usize {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        usize::try_from(self.0 >> 33).unwrap() % count
-    }
-
-    fn pick<T: Copy>(&mut self, choices: &[T]) -> T {
-        choices[self.below(choices.len())]
-    }
-
-    fn fill(&mut self, word: &str) -> Vec<u8> {
-        match word {
-            "K" => format!("k{}", self.below(6)).into_bytes(),
-            "V" => self.pick(VALUES).to_vec(),
-            "N" => self.pick(INTEGERS).into(),
-            "F" => self.pick(NUMBERS).into(),
-            "T" => self.pick(&["100", "2000", "50000"]).into(),
-            "T000" => self.pick(&["100000", "2000000"]).into(),
-            "A" => self.pick(&["4000000000", "4100000000", "1000000000", "-5"]).into(),
-            "A000" => self.pick(&["4000000000000", "4100000000000", "1000000000000"]).into(),
-            "P" => self.pick(PATTERNS).into(),
-            word if self.below(3) == 0 => word.to_uppercase().into_bytes(),
-            word => word.into(),
-        }
-    }
-
-    fn command(&mut self) -> Vec<Vec<u8>> {
-        let mut command: Vec<Vec<u8>> = self.pick(TEMPLATES).split(' ').map(|word| self.fill(word)).collect();
-        match self.below(25) {
-            // Keep the name, so that a key is not taken for one.
-            0 if command.len() > 1 => {
-                command.pop();
-            }
-            1 => command.push(self.fill("V")),
-            _ => {}
-        }
-        command
-    }
-}
-
 /// What is compared in another way, or whose reply changes with time, stays out of transactions; so does `DEBUG`, which
 /// Redis refuses before it would be queued.
 fn may_be_queued(name: &str) -> bool {
@@ -486,7 +224,8 @@ fn compare_random_commands(protocol: &str, seed: u64, count: usize) {
         }
         if name == "dbsize" {
             // Redis counts a key that was set to a time in the past until it looks at the key again.
-            pair.ask(&["EXISTS", "k0", "k1", "k2", "k3", "k4", "k5"]);
+            let command: Vec<&[u8]> = [&[&b"EXISTS"[..], b"k0", b"k1", b"k2", b"k3", b"k4", b"k5"], ODD_KEYS].concat();
+            pair.ask(&command);
         }
         let (theirs, ours) = pair.ask(&command);
         let shown: Vec<_> = command.iter().map(|argument| argument.escape_ascii().to_string()).collect();
@@ -536,6 +275,123 @@ fn chosen_commands_get_the_replies_of_redis() {
         let differences: Vec<_> = CHOSEN.iter().filter_map(|line| pair.difference(line)).collect();
         assert!(differences.is_empty(), "{}", differences.join("\n"));
     }
+}
+
+/// Values of all sizes, edited in place and by copying: those that stand in the table's pages, those apart, and those
+/// that change between the two.
+#[test]
+fn edits_of_long_values_get_the_replies_of_redis() {
+    let mut pair = Pair::start();
+    let mut dice = Dice(7);
+    for turn in 0..4000 {
+        let key = dice.pick(&["a", "b", "c"]);
+        let bytes = vec![b'a' + u8::try_from(turn % 26).unwrap(); dice.below(3000)];
+        let place = dice.below(9000).to_string();
+        let number = |dice: &mut Dice| (i64::try_from(dice.below(20_000)).unwrap() - 10_000).to_string();
+        let command: Vec<Vec<u8>> = match dice.below(9) {
+            0 => vec!["set".into(), key.into(), bytes],
+            1 | 2 => vec!["append".into(), key.into(), bytes],
+            3 | 4 => vec!["setrange".into(), key.into(), place.into(), bytes],
+            5 => vec!["getrange".into(), key.into(), number(&mut dice).into(), number(&mut dice).into()],
+            6 => vec!["copy".into(), key.into(), dice.pick(&["a", "b", "c"]).into(), "replace".into()],
+            7 => vec!["rename".into(), key.into(), dice.pick(&["a", "b", "c"]).into()],
+            _ => vec!["get".into(), key.into()],
+        };
+        let (theirs, ours) = pair.ask(&command);
+        let shown = command.iter().map(|word| String::from_utf8_lossy(word)).collect::<Vec<_>>().join(" ");
+        assert_eq!(ours.escape_ascii().to_string(), theirs.escape_ascii().to_string(), "{turn}: {shown}");
+        if turn % 100 == 0 {
+            pair.ask(&["del", dice.pick(&["a", "b", "c"])]);
+        }
+    }
+}
+
+/// Two connections, one of which watches what the other changes.
+#[test]
+fn transactions_interleaved_with_another_client_get_the_replies_of_redis() {
+    const WATCHER: &[&str] =
+        &["watch K", "watch K K", "multi", "exec", "exec", "discard", "unwatch", "get K", "set K V", "incr K", "quux"];
+    const WRITER: &[&str] = &[
+        "set K V",
+        "set K V NX",
+        "set K V XX",
+        "get K",
+        "del K",
+        "expire K 1000",
+        "persist K",
+        "append K V",
+        "incr K",
+        "touch K",
+        "rename K K",
+        "copy K K REPLACE",
+        "flushall",
+        "set K V EXAT 5",
+        "getdel K",
+        "setrange K 1 ",
+        "getex K PERSIST",
+        "msetnx K V K V",
+    ];
+    let mut pair = Pair::start();
+    let mut writer = pair.redis.another();
+    let mut own_writer = pair.bench.connect(1, 1);
+    let mut dice = Dice(11);
+    let mut history = std::collections::VecDeque::new();
+    for turn in 0..20_000 {
+        let is_watcher = dice.below(2) == 0;
+        let template = if is_watcher { dice.pick(WATCHER) } else { dice.pick(WRITER) };
+        let command: Vec<Vec<u8>> = template.split(' ').map(|word| dice.fill(word)).collect();
+        let mut swap = |pair: &mut Pair| {
+            std::mem::swap(&mut pair.redis.stream, &mut writer);
+            std::mem::swap(&mut pair.client, &mut own_writer);
+        };
+        if !is_watcher {
+            swap(&mut pair);
+        }
+        let (theirs, ours) = pair.ask(&command);
+        if !is_watcher {
+            swap(&mut pair);
+        }
+        let shown = command.iter().map(|word| String::from_utf8_lossy(word)).collect::<Vec<_>>().join(" ");
+        let [theirs, ours] = [theirs, ours].map(|reply| reply.escape_ascii().to_string());
+        history.push_back(format!("{} {shown}: {theirs}", if is_watcher { "watcher" } else { " writer" }));
+        assert_eq!(ours, theirs, "command {turn}, after\n{}", history.make_contiguous().join("\n"));
+        if history.len() > 20 {
+            history.pop_front();
+        }
+    }
+}
+
+/// Bytes as no library sends them, each on a connection of its own: the same answer, and the same end.
+#[test]
+fn odd_bytes_get_the_replies_of_redis() {
+    let pair = Pair::start();
+    let Pair { redis, mut bench, .. } = pair;
+    for (number, input) in RAW.iter().enumerate() {
+        let mut stream = redis.another();
+        // Whoever closes the connection answers no PING behind it.
+        let whole = [input, &b"\r\nPING end\r\n"[..]].concat();
+        stream.write_all(&whole).expect("redis-server takes it");
+        stream.set_read_timeout(Some(Duration::from_secs(20))).expect("a socket option");
+        let (mut theirs, mut buffer) = (Vec::new(), [0; 4096]);
+        while !theirs.ends_with(b"end\r\n") {
+            match stream.read(&mut buffer) {
+                Ok(0) | Err(_) => break,
+                Ok(count) => theirs.extend_from_slice(&buffer[..count]),
+            }
+        }
+        let mut client = bench.connect(u32::try_from(number).unwrap() + 2, 1);
+        let (ours, ending) = bench.send(&mut client, &whole);
+        let shown = input.escape_ascii().to_string();
+        let [theirs_shown, ours_shown] = [&theirs, &ours].map(|bytes| without_greeting(bytes));
+        assert_eq!(ours_shown, theirs_shown, "{shown}");
+        assert_eq!(ending.is_none(), theirs.ends_with(b"end\r\n"), "{shown}");
+    }
+}
+
+/// What follows the answer to `HELLO`, which tells a version and a number of its own.
+fn without_greeting(reply: &[u8]) -> String {
+    let shown = reply.escape_ascii().to_string();
+    shown.split_once("modules\\r\\n*0\\r\\n").map_or(shown.clone(), |(_, after)| after.to_owned())
 }
 
 /// The first seven fields of `COMMAND INFO` and the key specifications, as Redis tells them.

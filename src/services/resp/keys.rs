@@ -2,6 +2,7 @@
 
 use super::authorize::scope;
 use super::call::{Call, Failure, glob, type_name};
+use super::walk::{self, Purpose, Walk};
 use crate::access::Scope;
 use crate::protocol::resp::{Encoder, parse_integer};
 use crate::store::{Expiry, Kind};
@@ -42,56 +43,26 @@ pub(super) fn keys(call: &mut Call<'_, '_>) -> Result<(), Failure> {
         }
         return Ok(());
     }
-    let mut glob = glob(pattern)?;
-    let (mut found, mut count, protocol) = (Vec::new(), 0, call.session.protocol);
-    search(call, &mut |key| {
-        if scope.covers(key) && glob.matches(key) {
-            Encoder::new(&mut found, protocol).bulk(key);
-            count += 1;
-        }
-    })?;
-    call.reply().array(count);
-    call.exchange.reply().extend_from_slice(&found);
-    Ok(())
+    let pattern = if pattern == b"*" { None } else { Some(Box::new(glob(pattern)?)) };
+    walk_keys(call, Purpose::List { pattern, found: Vec::new() })
 }
 
-/// Looks at every key, or refuses when that would take too long.
-fn search(call: &mut Call<'_, '_>, visit: &mut dyn FnMut(&[u8])) -> Result<(), Failure> {
-    let (most, now, name) = (call.core.options.keys_searched, call.now(), call.command.name.to_uppercase());
-    let refusal = || Failure::from(format!("ERR {name} is refused beyond {most} keys of ordinary length: use SCAN"));
-    if call.store.len() > most {
-        return Err(refusal());
-    }
-    let (mut searched, mut cursor) = (0, 0);
-    loop {
-        cursor = call.store.scan(cursor, KEYS_STEP, now, &mut |key, _| {
-            searched += key.len();
-            visit(key);
-        });
-        if searched > most.saturating_mul(ORDINARY_KEY_BYTES) {
-            return Err(refusal());
-        }
-        if cursor == 0 {
-            return Ok(());
-        }
-    }
+fn walk_keys(call: &mut Call<'_, '_>, purpose: Purpose) -> Result<(), Failure> {
+    let walk = Walk::over_keys(call, purpose);
+    walk::answer(call, walk)
 }
 
 /// `DBSIZE`: of the keys that the client may see.
 pub(super) fn dbsize(call: &mut Call<'_, '_>) -> Result<(), Failure> {
-    let (scope, mut count) = (scope(call), 0);
-    if scope == Scope::Everything {
-        count = call.store.len();
-    } else {
-        search(call, &mut |key| count += usize::from(scope.covers(key)))?;
+    if scope(call) == Scope::Everything {
+        let count = call.store.len();
+        return call.answer_count(count);
     }
-    call.answer_count(count)
+    walk_keys(call, Purpose::Count)
 }
 
-/// About how many keys are looked at before it is asked whether to go on: the table goes by whole segments.
-const KEYS_STEP: usize = 64;
-/// What a search takes for the usual length of a key when it bounds its work.
-const ORDINARY_KEY_BYTES: usize = 64;
+/// About how many keys `SCAN` looks at before it asks whether to go on: the table goes by whole segments.
+const SCAN_STEP: usize = 64;
 
 struct ScanOptions<'a> {
     pattern: Option<&'a [u8]>,
@@ -130,7 +101,7 @@ pub(super) fn scan(call: &mut Call<'_, '_>) -> Result<(), Failure> {
     let scope = scope(call);
     // Long keys end the step early, as fits what SCAN promises: the cursor says where to go on.
     while left > 0 && found.len() < call.exchange.limits.output_bytes {
-        next = call.store.scan(next, left.min(KEYS_STEP), call.exchange.now, &mut |key, entry| {
+        next = call.store.scan(next, left.min(SCAN_STEP), call.exchange.now, &mut |key, entry| {
             let is_wanted = scope.covers(key)
                 && glob.as_mut().is_none_or(|glob| glob.matches(key))
                 && options.type_name.is_none_or(|name| name.eq_ignore_ascii_case(type_name(entry.kind).as_bytes()));
@@ -142,7 +113,7 @@ pub(super) fn scan(call: &mut Call<'_, '_>) -> Result<(), Failure> {
         if next == 0 {
             break;
         }
-        left = left.saturating_sub(KEYS_STEP);
+        left = left.saturating_sub(SCAN_STEP);
     }
     let mut reply = call.reply();
     reply.array(2);
@@ -153,36 +124,14 @@ pub(super) fn scan(call: &mut Call<'_, '_>) -> Result<(), Failure> {
 }
 
 pub(super) fn randomkey(call: &mut Call<'_, '_>) -> Result<(), Failure> {
-    let (random, now, scope) = (call.core.random(), call.now(), scope(call));
-    if scope != Scope::Everything {
-        return random_key_within(call, random, &scope);
+    let (random, now) = (call.core.random(), call.now());
+    if scope(call) != Scope::Everything {
+        return walk_keys(call, Purpose::Pick { seed: random, chosen: None });
     }
     let mut reply = Encoder::new(call.exchange.reply(), call.session.protocol);
     match call.store.random_key(random, now) {
         Some(key) => reply.bulk(key),
         None => reply.null(),
-    }
-    Ok(())
-}
-
-/// One of the keys in `scope`, each as likely as the others: they are counted, and then the one whose turn it is is looked
-/// for.
-fn random_key_within(call: &mut Call<'_, '_>, random: u64, scope: &Scope<'_>) -> Result<(), Failure> {
-    let mut count = 0u64;
-    search(call, &mut |key| count += u64::from(scope.covers(key)))?;
-    let Some(mut before) = random.checked_rem(count) else { return call.null() };
-    let mut chosen = None;
-    search(call, &mut |key| {
-        if scope.covers(key) {
-            if before == 0 && chosen.is_none() {
-                chosen = Some(key.to_vec());
-            }
-            before = before.saturating_sub(1);
-        }
-    })?;
-    match chosen {
-        Some(key) => call.reply().bulk(&key),
-        None => call.reply().null(),
     }
     Ok(())
 }
@@ -224,7 +173,7 @@ pub(super) fn copy(call: &mut Call<'_, '_>) -> Result<(), Failure> {
     if !replace && call.store.contains(to, now) {
         return call.answer_integer(0);
     }
-    call.store.set(to, kind, &data, expiry, now)?;
+    call.store.set_owned(to, kind, data, expiry, now)?;
     call.answer_integer(1)
 }
 

@@ -39,17 +39,24 @@ impl Options {
 
 pub(super) fn lcs(call: &mut Call<'_, '_>) -> Result<(), Failure> {
     let now = call.now();
-    let mut read = |index: usize| {
-        let key = call.request.get(index).unwrap_or_default();
-        call.store.get(key, now).map(|entry| plain_bytes(&entry).into_owned()).unwrap_or_default()
-    };
-    let (one, two) = (read(1), read(2));
     let options = Options::parse(call)?;
     let most = call.core.options.lcs_cells;
-    if one.len().saturating_mul(two.len()) > most {
-        return Err(Failure::from(format!(
+    let too_long = || {
+        Failure::from(format!(
             "ERR the strings are too long for LCS: the product of their lengths may be at most {most}"
-        )));
+        ))
+    };
+    let mut read = |index: usize| {
+        let key = call.request.get(index).unwrap_or_default();
+        match call.store.get(key, now) {
+            // Not worth copying: the other one would have to be empty.
+            Some(entry) if entry.data.len() > most => Err(too_long()),
+            entry => Ok(entry.map(|entry| plain_bytes(&entry).into_owned()).unwrap_or_default()),
+        }
+    };
+    let (one, two) = (read(1)?, read(2)?);
+    if one.len().saturating_mul(two.len()) > most {
+        return Err(too_long());
     }
     let matches = Matches::find(&one, &two);
     let mut reply = call.reply();

@@ -8,24 +8,15 @@
 //! text, `INCR` and its kin count on integers and keep them integers, other editing commands answer `WRONGTYPE`,
 //! `SET` replaces, and `TYPE` tells the type.
 //!
-//! # Where it differs from Redis
+//! `docs/resp.md` lists the commands, the limits, and where they differ from Redis.
 //!
-//! - One command costs the loop a bounded time: see [`RespOptions`] for the bounds on keys named, keys searched and
-//!   the work of `LCS`. A reply is no longer than a request may be, a pattern no longer than 256 bytes, and a command
-//!   that takes no list of keys has at most 128 arguments.
-//! - `INCRBYFLOAT` adds in exact decimal where both numbers have at most 17 places, so it shows no rounding where
-//!   Redis's 80-bit numbers do, and takes no number beyond the range of 64-bit floating point.
-//! - `OBJECT ENCODING` tells what Redis would choose for such a value when it is set; `OBJECT REFCOUNT` is 1. Idle time
-//!   and access frequency of keys are not kept.
-//! - Times have a resolution of one millisecond, `TIME`'s too.
-//! - `CONFIG SET` changes `proto-max-bulk-len` and lets every other parameter be set to the value that it has.
-//! - `COMMAND DOCS` tells summary, version and group; `COMMAND INFO` gives no hints to proxies; the `HELP` subcommands
-//!   have the same content in shorter words.
-//! - Two bytes that are not a line end behind an argument are a protocol error, which Redis skips unseen.
-//! - `CLIENT PAUSE`, `DEBUG`, `OBJECT FREQ` and `OBJECT IDLETIME` are refused. There is no password, so `AUTH` answers as
-//!   a Redis without one does.
+//! One command costs the loop a bounded time: see [`RespOptions`] for the bounds on keys named, keys searched and the work
+//! of `LCS`. What looks at every key or client does so in steps, one a [`tick`](Resp::tick).
 
 #![expect(clippy::unnecessary_wraps, reason = "all command handlers have the same signature")]
+
+use std::collections::VecDeque;
+use std::time::Duration;
 
 mod authorize;
 mod call;
@@ -43,6 +34,7 @@ mod session;
 mod strings;
 mod table;
 mod transaction;
+mod walk;
 
 #[cfg(test)]
 mod differential;
@@ -52,6 +44,7 @@ mod tests;
 use self::authorize::authorize;
 use self::call::{Call, Failure, quoted};
 use self::session::Clients;
+use self::walk::Pending;
 use crate::connection::{Exchange, PeerInfo};
 use crate::metrics::Disconnect;
 use crate::protocol::resp::{Arguments, Encoder, Request, RequestLimits};
@@ -72,13 +65,15 @@ pub struct RespOptions {
     pub bulk_bytes: usize,
     /// Keys named in one command (`MGET`, `MSET`, `DEL`, `EXISTS`, `WATCH`).
     pub keys_per_command: usize,
-    /// `KEYS` with a pattern is refused when the store holds more keys than this; `SCAN` serves then.
+    /// Keys that one step of `KEYS` looks at; the next step is done in the next turn.
+    pub keys_per_step: usize,
+    /// `KEYS` within a transaction, where it cannot be done in steps, is refused when the store holds more keys than this.
     pub keys_searched: usize,
     /// Keys that one `SCAN` looks at, whatever `COUNT` asks.
     pub scan_count: usize,
     /// The product of the lengths of two strings that `LCS` compares.
     pub lcs_cells: usize,
-    /// Connections that `CLIENT LIST` and `CLIENT KILL` look at.
+    /// Connections that `CLIENT KILL`, and `CLIENT LIST` within a transaction, look at.
     pub clients_visited: usize,
     /// The arguments of all commands of one transaction; a long-running command counts as 4,096.
     pub transaction_cost: usize,
@@ -98,11 +93,14 @@ impl Default for RespOptions {
             bulk_bytes: 512 << 20,
             // Two milliseconds of lookups in a table far larger than the caches.
             keys_per_command: 16_384,
+            // Half a millisecond.
+            keys_per_step: 4096,
             keys_searched: 65_536,
             scan_count: 10_000,
             // A millisecond.
             lcs_cells: 1 << 20,
-            clients_visited: 10_000,
+            // A few milliseconds, for a command by which somebody puts things in order.
+            clients_visited: 65_536,
             transaction_cost: 65_536,
             max_memory: 0,
             max_memory_policy: "noeviction",
@@ -132,6 +130,8 @@ pub(crate) struct Core {
     /// Requests refused before they were executed.
     rejected: u64,
     random: u64,
+    /// What is looked at in steps, in the order in which it was asked for.
+    walks: VecDeque<Pending>,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -144,15 +144,20 @@ impl Core {
     /// A number that no one needs to be unable to guess: splitmix64.
     fn random(&mut self) -> u64 {
         self.random = self.random.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mixed = (self.random ^ (self.random >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
+        mix(self.random)
     }
 
     fn reset_statistics(&mut self) {
         self.calls.fill(Calls::default());
         self.rejected = 0;
     }
+}
+
+/// Spreads the bits of a number: the second half of splitmix64.
+fn mix(number: u64) -> u64 {
+    let mixed = (number ^ (number >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    mixed ^ (mixed >> 31)
 }
 
 impl Resp {
@@ -166,6 +171,7 @@ impl Resp {
             calls: vec![Calls::default(); COMMANDS.len()],
             rejected: 0,
             random: options.seed,
+            walks: VecDeque::new(),
             options,
         };
         Self { core, arguments: Arguments::default() }
@@ -185,7 +191,13 @@ impl Resp {
     /// The connection is over: what it watched is no longer watched for it.
     pub fn close(&mut self, mut session: RespSession, peer: &PeerInfo, store: &mut Store) {
         transaction::forget_watches(&mut session, store);
+        walk::forget(&mut self.core.walks, peer.id);
         self.core.clients.remove(peer.id);
+    }
+
+    /// Goes on with what takes many turns, for well under a millisecond; returns when it wants to be called again.
+    pub fn tick(&mut self, store: &mut Store, now: Now) -> Option<Duration> {
+        walk::tick(&mut self.core, store, now)
     }
 
     /// Answers the request at the front of `input`, as [`Service::serve`](crate::connection::Service::serve) wants it.
@@ -258,7 +270,7 @@ fn answer(
                 client.active_ms = exchange.now.unix_ms;
                 client.command = Some(id);
             }
-            let mut call = Call { core, session, store, command, id, request, exchange };
+            let mut call = Call { core, session, store, command, id, request, exchange, is_atomic: false };
             match admit(&mut call) {
                 Ok(()) if call.session.transaction.is_some() && !command.is(flag::IN_MULTI) => {
                     match transaction::queue(&mut call, raw) {
@@ -320,6 +332,11 @@ fn admit(call: &mut Call<'_, '_>) -> Result<(), Failure> {
 /// Calls the handler and writes what it fails with.
 fn execute(call: &mut Call<'_, '_>) {
     let outcome = (call.command.handler)(call);
+    if call.command.is(flag::HEAVY) {
+        // It has cost as much as all that one client may ask for in a turn.
+        let share = call.exchange.limits.requests_per_turn;
+        call.exchange.spend(share);
+    }
     let failed = u64::from(outcome.is_err());
     if let Some(calls) = call.core.calls.get_mut(call.id.index()) {
         calls.total += 1;

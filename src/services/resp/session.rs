@@ -161,6 +161,17 @@ impl Clients {
         self.count
     }
 
+    /// Slots in use or not, for [`range`](Self::range).
+    pub(super) fn slots(&self) -> usize {
+        self.slots.len()
+    }
+
+    /// The clients in slots `start` to `end`, that one not included.
+    pub(super) fn range(&self, start: usize, end: usize) -> impl Iterator<Item = &Client> {
+        let end = end.min(self.slots.len());
+        self.slots.get(start..end).unwrap_or_default().iter().filter_map(|slot| slot.client.as_deref())
+    }
+
     pub(super) fn iter(&self) -> impl Iterator<Item = &Client> {
         self.slots.iter().filter_map(|slot| slot.client.as_deref())
     }

@@ -3,7 +3,7 @@
 use super::call::{Call, Failure};
 use super::expiry::{self, Deadline};
 use crate::protocol::resp::{Encoder, parse_integer};
-use crate::store::{Expiry, Kind, plain_bytes};
+use crate::store::{Entry, Expiry, Kind, plain_bytes};
 
 pub(super) fn get(call: &mut Call<'_, '_>) -> Result<(), Failure> {
     reply_with_value(call);
@@ -65,7 +65,11 @@ impl<'a> SetOptions<'a> {
         let mut arguments = call.request.from(first);
         while let Some(option) = arguments.next() {
             let is = |name: &[u8]| option.eq_ignore_ascii_case(name);
-            let timed = options.deadline.is_some() || options.keep_ttl || options.persist;
+            // The same unit may be given twice, and then the later one counts.
+            let may_end = |unit| {
+                let other = options.deadline.is_some_and(|(given, _)| given != unit);
+                !other && !options.keep_ttl && !options.persist
+            };
             if for_set && is(b"NX") && options.condition != Some(Condition::Present) {
                 options.condition = Some(Condition::Absent);
             } else if for_set && is(b"XX") && options.condition != Some(Condition::Absent) {
@@ -76,7 +80,7 @@ impl<'a> SetOptions<'a> {
                 options.keep_ttl = true;
             } else if !for_set && is(b"PERSIST") && options.deadline.is_none() {
                 options.persist = true;
-            } else if let Some(deadline) = Deadline::named(option).filter(|_| !timed) {
+            } else if let Some(deadline) = Deadline::named(option).filter(|unit| may_end(*unit)) {
                 options.deadline = Some((deadline, arguments.next().ok_or(Failure::SYNTAX)?));
             } else {
                 return Err(Failure::SYNTAX);
@@ -165,9 +169,11 @@ pub(super) fn getdel(call: &mut Call<'_, '_>) -> Result<(), Failure> {
 pub(super) fn getex(call: &mut Call<'_, '_>) -> Result<(), Failure> {
     let options = SetOptions::parse(call, 2, false)?;
     let (key, now) = (call.argument(1), call.now());
-    if !call.store.contains(key, now) {
-        return call.null();
-    }
+    let Some(entry) = call.store.peek(key, now) else {
+        reply_with_value(call);
+        return Ok(());
+    };
+    let is_timed = entry.expires_ms.is_some();
     let at = match options.deadline {
         Some((unit, text)) => Some(expiry::deadline(call, unit, text)?),
         None => None,
@@ -180,7 +186,8 @@ pub(super) fn getex(call: &mut Call<'_, '_>) -> Result<(), Failure> {
         Some(_) => {
             call.store.set_expiry(key, at, now);
         }
-        None if options.persist => {
+        // What did not expire anyway is not changed for those who watch it.
+        None if options.persist && is_timed => {
             call.store.set_expiry(key, None, now);
         }
         None => {}
@@ -219,8 +226,22 @@ fn set_pairs(call: &mut Call<'_, '_>) -> Result<(), Failure> {
 }
 
 pub(super) fn strlen(call: &mut Call<'_, '_>) -> Result<(), Failure> {
-    let length = call.store.get(call.argument(1), call.exchange.now).map_or(0, |entry| plain_bytes(&entry).len());
+    let Some(entry) = call.store.get(call.argument(1), call.exchange.now) else { return call.answer_count(0) };
+    let length = plain_bytes(&entry).len();
+    let cost = rewriting_cost(&entry);
+    call.exchange.spend(cost);
     call.answer_count(length)
+}
+
+/// What copying so many bytes counts as in a client's share of the turn: it moves some 16 KiB while another request is
+/// served.
+fn cost(bytes: usize) -> usize {
+    bytes >> 14
+}
+
+/// What it counts as to write a value as its text, which only those of another protocol's types need.
+fn rewriting_cost(entry: &Entry<'_>) -> usize {
+    if entry.kind.is_plain() { 0 } else { cost(entry.data.len().saturating_mul(8)) }
 }
 
 pub(super) fn append(call: &mut Call<'_, '_>) -> Result<(), Failure> {
@@ -239,8 +260,10 @@ pub(super) fn append(call: &mut Call<'_, '_>) -> Result<(), Failure> {
     let length = if entry.kind == Kind::String {
         // The bytes behind a text need not be text, so the whole is bytes from now on.
         let whole = [entry.data, tail].concat();
-        call.store.set(key, Kind::Bytes, &whole, Expiry::Keep, now)?;
-        whole.len()
+        let length = whole.len();
+        call.store.set_owned(key, Kind::Bytes, whole, Expiry::Keep, now)?;
+        call.exchange.spend(cost(length));
+        length
     } else {
         call.store.append(key, tail, now)?
     };
@@ -252,7 +275,11 @@ pub(super) fn getrange(call: &mut Call<'_, '_>) -> Result<(), Failure> {
     let (key, now) = (call.argument(1), call.now());
     let mut reply = Encoder::new(call.exchange.reply(), call.session.protocol);
     match call.store.get(key, now) {
-        Some(entry) => reply.bulk(range(&plain_bytes(&entry), first, last)),
+        Some(entry) => {
+            reply.bulk(range(&plain_bytes(&entry), first, last));
+            let cost = rewriting_cost(&entry);
+            call.exchange.spend(cost);
+        }
         None => reply.bulk(b""),
     }
     Ok(())
@@ -281,21 +308,34 @@ pub(super) fn setrange(call: &mut Call<'_, '_>) -> Result<(), Failure> {
     if entry.is_some_and(|entry| !entry.kind.is_plain()) {
         return Err(Failure::WRONG_TYPE);
     }
-    let (kind, old) = entry.map_or((Kind::Bytes, &[][..]), |entry| (entry.kind, entry.data));
+    let (kind, old) = entry.map_or((Kind::Bytes, 0), |entry| (entry.kind, entry.data.len()));
     if patch.is_empty() {
-        let length = old.len();
-        return call.answer_count(length);
+        return call.answer_count(old);
     }
     let end = offset.checked_add(patch.len()).filter(|&end| end <= longest).ok_or(Failure::TOO_LONG)?;
-    let mut whole = Vec::with_capacity(end.max(old.len()));
-    whole.extend_from_slice(old.get(..offset).unwrap_or(old));
-    whole.resize(offset, 0);
-    whole.extend_from_slice(patch);
-    whole.extend_from_slice(old.get(end..).unwrap_or_default());
+    let length = end.max(old);
+    if kind != Kind::String && call.store.patch(key, offset, patch, now) {
+        return call.answer_count(length);
+    }
+    let whole = patched(call.store.peek(key, now).map_or(&[], |entry| entry.data), offset, patch);
     // As for APPEND: what is patched into a text need not be text.
     let kind = if kind == Kind::String { Kind::Bytes } else { kind };
-    call.store.set(key, kind, &whole, Expiry::Keep, now)?;
-    call.answer_count(whole.len())
+    call.exchange.spend(cost(old));
+    call.store.set_owned(key, kind, whole, Expiry::Keep, now)?;
+    call.answer_count(length)
+}
+
+/// `old` with `patch` at `offset`, and zeros between the two. Far behind the old end, the system's fresh pages are these
+/// zeros, and none is touched.
+fn patched(old: &[u8], offset: usize, patch: &[u8]) -> Vec<u8> {
+    let mut whole = vec![0; old.len().max(offset + patch.len())];
+    if let Some(front) = whole.get_mut(..old.len()) {
+        front.copy_from_slice(old);
+    }
+    if let Some(target) = whole.get_mut(offset..offset + patch.len()) {
+        target.copy_from_slice(patch);
+    }
+    whole
 }
 
 #[cfg(test)]

@@ -122,7 +122,7 @@ pub static COMMANDS: &[Command] = &[
     string("setnx", 3, "1.0.0", WRITE | DENY_OOM | FAST, strings::setnx)
         .key("OW insert")
         .about("Set the value of a key, only if the key does not exist"),
-    string("setrange", 4, "2.2.0", WRITE | DENY_OOM | HEAVY, strings::setrange)
+    string("setrange", 4, "2.2.0", WRITE | DENY_OOM, strings::setrange)
         .key("RW update")
         .about("Overwrite part of a string at key starting at the specified offset"),
     string("strlen", 2, "2.2.0", READ | FAST, strings::strlen)

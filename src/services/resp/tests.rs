@@ -37,7 +37,10 @@ impl Bench {
         while !input.is_empty() {
             match self.resp.serve(session, &mut self.store, input, &mut peer.exchange(self.now)) {
                 Ok(0) => break,
-                Ok(used) => input = &input[used..],
+                Ok(used) => {
+                    input = &input[used..];
+                    self.finish(peer);
+                }
                 Err(reason) => {
                     ending = Some(reason);
                     break;
@@ -45,6 +48,13 @@ impl Bench {
             }
         }
         (peer.take_replies(), ending)
+    }
+
+    /// Lets turns pass until a reply that takes many of them is complete.
+    fn finish(&mut self, peer: &mut TestPeer) {
+        while peer.is_held() {
+            self.resp.tick(&mut self.store, self.now);
+        }
     }
 
     /// Sends inline commands, one a line, and returns the replies as text.
@@ -164,7 +174,7 @@ fn work_on_the_loop_is_bounded() {
     is("mset a 123 b 456 c 789", "+OK");
     is("mget a b c", "*3");
     is("mget a b c d", "-ERR too many keys");
-    is("keys *", "-ERR KEYS is refused beyond 2 keys");
+    is("keys *", "*3");
     is("keys a", "*1");
     is("lcs a b", "$0");
     is("append a 4", ":4");
@@ -178,6 +188,9 @@ fn work_on_the_loop_is_bounded() {
     is("multi", "+OK");
     is("get a", "+QUEUED");
     is("lcs a b", "-ERR the transaction is too long");
+    is("exec", "-EXECABORT");
+    is("multi", "+OK");
+    is("client list", "-ERR the transaction is too long");
     is("exec", "-EXECABORT");
     let (reply, ending) = bench.send(&mut client, b"multi\nget a\nget a\nexec\n");
     assert_eq!(ending, Some(Disconnect::TooLarge), "{}", String::from_utf8_lossy(&reply));
@@ -344,20 +357,116 @@ fn what_rules_deny_is_counted_and_changes_nothing() {
 }
 
 #[test]
-fn searches_for_a_client_that_may_not_see_all_keys_are_bounded() {
+fn searches_within_a_transaction_are_bounded() {
     let mut bench = Bench::new(RespOptions { keys_searched: 10, ..RespOptions::default() });
     let mut client = bench.connect(0, 0);
     for key in 0..11 {
         bench.ask(&mut client, &format!("set b:{key} 1"));
     }
+    bench.ask(&mut client, "multi\nkeys *\ndbsize");
+    let replies = bench.ask(&mut client, "exec");
+    assert!(replies.contains("-ERR KEYS within a transaction is refused beyond 10 keys"), "{replies}");
+    assert!(replies.ends_with(":11\r\n"), "nobody who sees all keys is bounded: {replies}");
     client.0.info.access = Rules::granted_to_alice("[[rule]]\ncn='alice'\ngrant=['read', 'write']\nprefix='a:'");
     for command in ["dbsize", "randomkey", "keys *"] {
-        assert!(bench.ask(&mut client, command).contains("is refused beyond 10 keys"), "{command}");
+        bench.ask(&mut client, &format!("multi\n{command}"));
+        assert!(bench.ask(&mut client, "exec").contains("is refused beyond 10 keys"), "{command}");
     }
     bench.ask(&mut client, "multi");
     let replies = bench.ask(&mut client, &"dbsize\n".repeat(20));
     assert!(replies.contains("the transaction is too long"), "{replies}");
     client.0.info.access = Access::Everything;
     bench.ask(&mut client, "discard");
-    assert_eq!(bench.ask(&mut client, "dbsize"), ":11\r\n", "nobody else is bounded");
+    bench.ask(&mut client, &format!("del b:1\nset {} 1\nmulti\nkeys *", "long".repeat(1000)));
+    let replies = bench.ask(&mut client, "exec");
+    assert!(replies.contains("is refused beyond 10 keys of ordinary length"), "{replies}");
+}
+
+/// Walks of a few keys a step: what takes many turns at ten million keys does so here.
+fn bench_of_small_steps() -> (Bench, (TestPeer, RespSession)) {
+    let mut bench = Bench::new(RespOptions { keys_per_step: 1, ..RespOptions::default() });
+    let client = bench.connect(0, 0);
+    for number in 0..5000 {
+        let key = format!("{}:{number}", if number % 5 == 0 { "a" } else { "b" });
+        bench.store.set(key.as_bytes(), Kind::Bytes, b"", Expiry::Never, bench.now).expect("room");
+    }
+    (bench, client)
+}
+
+/// Serves one inline command and leaves what it defers to the caller.
+fn begin(bench: &mut Bench, (peer, session): &mut (TestPeer, RespSession), line: &str) {
+    let used = bench.resp.serve(session, &mut bench.store, line.as_bytes(), &mut peer.exchange(bench.now));
+    assert_eq!(used, Ok(line.len()));
+}
+
+#[test]
+fn a_long_walk_takes_many_turns_and_meets_every_key_once() {
+    let (mut bench, mut client) = bench_of_small_steps();
+    begin(&mut bench, &mut client, "keys a:*\n");
+    let mut turns = 0;
+    while client.0.is_held() {
+        assert!(client.0.take_replies().is_empty());
+        bench.resp.tick(&mut bench.store, bench.now);
+        // Others write meanwhile: the table grows and shrinks under the walk.
+        for number in 0..200 {
+            let key = format!("c:{turns}:{number}");
+            bench.store.set(key.as_bytes(), Kind::Bytes, b"", Expiry::Never, bench.now).expect("room");
+            bench.store.remove(format!("b:{}", turns * 200 + number).as_bytes(), bench.now);
+        }
+        turns += 1;
+    }
+    assert!(turns > 5, "{turns}");
+    let Ok(Some((Reply::Array(keys), _))) = Reply::decode(&client.0.take_replies()) else { panic!("no array") };
+    let unique: std::collections::HashSet<_> = keys.iter().map(|key| format!("{key:?}")).collect();
+    assert_eq!((keys.len(), unique.len()), (1000, 1000));
+    assert_eq!(bench.resp.tick(&mut bench.store, bench.now), None, "nothing is left to do");
+}
+
+#[test]
+fn walks_wait_for_each_other_and_end_with_their_clients() {
+    let (mut bench, mut one) = bench_of_small_steps();
+    let (mut two, mut three) = (bench.connect(1, 1), bench.connect(2, 2));
+    three.0.info.access = Rules::granted_to_alice("[[rule]]\ncn='alice'\ngrant=['read']\nprefix='a:'");
+    begin(&mut bench, &mut one, "keys *\n");
+    begin(&mut bench, &mut two, "keys nothing*\n");
+    begin(&mut bench, &mut three, "dbsize\n");
+    bench.resp.tick(&mut bench.store, bench.now);
+    bench.resp.close(one.1, &one.0.info, &mut bench.store);
+    bench.finish(&mut three.0);
+    assert_eq!(three.0.take_replies(), b":1000\r\n");
+    assert!(!two.0.is_held());
+    assert_eq!(two.0.take_replies(), b"*0\r\n");
+    assert!(bench.ask(&mut three, "randomkey").contains("a:"));
+}
+
+#[test]
+fn a_walk_that_finds_too_much_is_refused_and_holds_nothing() {
+    let (mut bench, mut client) = bench_of_small_steps();
+    client.0.limits.request_bytes = 20_000;
+    let refusal = "-ERR the reply exceeds 20000 bytes: use SCAN\r\n";
+    assert_eq!(bench.ask(&mut client, "keys *"), refusal);
+    assert!(bench.ask(&mut client, "keys a:*").starts_with("*1000\r\n"));
+}
+
+#[test]
+fn any_number_of_clients_is_listed_in_steps() {
+    let (mut bench, mut client) = bench();
+    let others: Vec<_> = (1..1200).map(|key| bench.connect(key, key)).collect();
+    begin(&mut bench, &mut client, "client list\n");
+    assert!(client.0.is_held());
+    bench.finish(&mut client.0);
+    let list = String::from_utf8_lossy(&client.0.take_replies()).into_owned();
+    assert_eq!(list.matches(" laddr=").count(), 1 + others.len());
+    client.0.limits.request_bytes = 100_000;
+    let refusal = "-ERR the reply exceeds 100000 bytes: name some by ID\r\n";
+    assert_eq!(bench.ask(&mut client, "client list"), refusal);
+}
+
+#[test]
+fn a_heavy_command_uses_up_its_clients_share_of_the_turn() {
+    let (mut bench, mut client) = bench();
+    bench.ask(&mut client, "set a 1");
+    assert_eq!(client.0.served, 0);
+    bench.ask(&mut client, "copy a b");
+    assert!(client.0.served >= client.0.limits.requests_per_turn);
 }

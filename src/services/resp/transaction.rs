@@ -109,7 +109,7 @@ fn execute_all(call: &mut Call<'_, '_>, mut requests: &[u8]) {
 fn execute_queued(call: &mut Call<'_, '_>, request: Request<'_>) {
     let outcome = resolve(&request).and_then(|(id, command)| {
         let Call { core, session, store, exchange, .. } = call;
-        let mut queued = Call { core, session, store, command, id, request, exchange };
+        let mut queued = Call { core, session, store, command, id, request, exchange, is_atomic: true };
         admit(&mut queued).map(|()| execute(&mut queued))
     });
     if let Err(failure) = outcome {

@@ -1,0 +1,240 @@
+//! Answers that look at every key or every client: a step a turn, so that nobody else waits for them.
+//!
+//! The first step is done at once, and most stores need no second one. Otherwise the reply is deferred, nothing more of
+//! this client is served until it is complete, and [`Resp::tick`](super::Resp::tick) goes on with the walk that came
+//! first. Walks behind it hold nothing yet, so all of them together hold one reply. Within `EXEC`, where nothing may come
+//! between two commands, a walk is finished at once, or refused where that would take too long.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use super::call::{Call, Failure};
+use super::client::describe;
+use super::session::Clients;
+use super::{Core, mix};
+use crate::access::{Access, Class};
+use crate::connection::{Deferred, PeerId};
+use crate::protocol::resp::{Encoder, Protocol};
+use crate::store::{Glob, Store};
+use crate::timer::Now;
+
+/// About how many keys are looked at before it is asked whether to go on: the table goes by whole segments.
+const SCANNED_AT_ONCE: usize = 64;
+/// What a walk takes for the usual length of a key when it bounds its work.
+pub(super) const ORDINARY_KEY_BYTES: usize = 64;
+/// Connections that one step describes, half a millisecond's worth.
+const CLIENTS_PER_STEP: usize = 500;
+
+/// Something that is looked at step by step, and what has been found so far.
+#[derive(Debug)]
+pub(super) enum Walk {
+    Keys(KeyWalk),
+    Clients { slot: usize, text: String },
+}
+
+/// A walk over all keys that the client may see.
+#[derive(Debug)]
+pub(super) struct KeyWalk {
+    /// The command, by whose name rules say what may be seen.
+    name: &'static str,
+    access: Access,
+    cursor: u64,
+    /// Keys that were wanted so far.
+    count: u64,
+    purpose: Purpose,
+}
+
+#[derive(Debug)]
+pub(super) enum Purpose {
+    /// The keys that match, encoded. Without a pattern all do.
+    List { pattern: Option<Box<Glob>>, found: Vec<u8> },
+    /// How many there are.
+    Count,
+    /// One of them, each as likely as the others.
+    Pick { seed: u64, chosen: Option<Vec<u8>> },
+}
+
+/// A walk whose reply is deferred.
+#[derive(Debug)]
+pub(super) struct Pending {
+    peer: PeerId,
+    deferred: Deferred,
+    protocol: Protocol,
+    /// The longest reply that the client may be sent.
+    longest: usize,
+    walk: Walk,
+}
+
+/// How far one step goes.
+#[derive(Clone, Copy)]
+struct Step {
+    keys: usize,
+    clients: usize,
+    protocol: Protocol,
+    longest: usize,
+}
+
+impl Walk {
+    /// A walk over all keys for the command being called.
+    pub(super) fn over_keys(call: &Call<'_, '_>, purpose: Purpose) -> Self {
+        let access = call.exchange.peer.access.clone();
+        Self::Keys(KeyWalk { name: call.command.name, access, cursor: 0, count: 0, purpose })
+    }
+
+    /// A walk over all clients.
+    pub(super) fn over_clients() -> Self {
+        Self::Clients { slot: 0, text: String::new() }
+    }
+
+    /// Does one step. Whether this was the last one.
+    fn step(&mut self, how: Step, store: &mut Store, clients: &Clients, now: Now) -> Result<bool, Failure> {
+        let (done, length) = match self {
+            Self::Keys(keys) => (keys.step(how, store, now), keys.purpose.length()),
+            Self::Clients { slot, text } => {
+                let end = slot.saturating_add(how.clients);
+                clients.range(*slot, end).for_each(|client| describe(client, now, text));
+                *slot = end;
+                (end >= clients.slots(), text.len())
+            }
+        };
+        if length > how.longest {
+            let advice = if matches!(self, Self::Keys(_)) { "use SCAN" } else { "name some by ID" };
+            return Err(Failure::from(format!("ERR the reply exceeds {} bytes: {advice}", how.longest)));
+        }
+        Ok(done)
+    }
+
+    /// Writes what was found.
+    fn write(self, mut reply: Encoder<'_>) {
+        match self {
+            Self::Clients { text, .. } => reply.verbatim(text.as_bytes()),
+            Self::Keys(KeyWalk { count, purpose, .. }) => {
+                let count = usize::try_from(count).unwrap_or(usize::MAX);
+                match purpose {
+                    Purpose::List { found, .. } => {
+                        reply.array(count);
+                        reply.encoded(&found);
+                    }
+                    Purpose::Count => reply.count(count),
+                    Purpose::Pick { chosen: Some(key), .. } => reply.bulk(&key),
+                    Purpose::Pick { chosen: None, .. } => reply.null(),
+                }
+            }
+        }
+    }
+}
+
+impl KeyWalk {
+    fn step(&mut self, how: Step, store: &mut Store, now: Now) -> bool {
+        let Self { name, access, cursor, count, purpose } = self;
+        let scope = access.scope(Class::Read, name);
+        let (mut keys, mut bytes) = (0, 0);
+        while keys < how.keys && bytes < how.keys.saturating_mul(ORDINARY_KEY_BYTES) {
+            *cursor = store.scan(*cursor, SCANNED_AT_ONCE.min(how.keys), now, &mut |key, _| {
+                keys += 1;
+                bytes += key.len();
+                if scope.covers(key) && purpose.take(key, *count + 1, how.protocol) {
+                    *count += 1;
+                }
+            });
+            if *cursor == 0 {
+                return true;
+            }
+        }
+        false
+    }
+}
+
+impl Purpose {
+    /// Takes a key if it is wanted; it would be the `count`th.
+    fn take(&mut self, key: &[u8], count: u64, protocol: Protocol) -> bool {
+        match self {
+            Self::List { pattern, found } => {
+                let is_wanted = pattern.as_mut().is_none_or(|pattern| pattern.matches(key));
+                if is_wanted {
+                    Encoder::new(found, protocol).bulk(key);
+                }
+                return is_wanted;
+            }
+            Self::Count => {}
+            // Each newcomer takes the place of the one before it with a chance of one in as many as there are by then.
+            Self::Pick { seed, chosen } => {
+                if mix(seed.wrapping_add(count)).is_multiple_of(count) {
+                    *chosen = Some(key.to_vec());
+                }
+            }
+        }
+        true
+    }
+
+    fn length(&self) -> usize {
+        match self {
+            Self::List { found, .. } => found.len(),
+            Self::Count | Self::Pick { .. } => 0,
+        }
+    }
+}
+
+/// Answers by a walk: now if it is short, else later.
+pub(super) fn answer(call: &mut Call<'_, '_>, mut walk: Walk) -> Result<(), Failure> {
+    let (now, protocol, longest) = (call.now(), call.session.protocol, call.exchange.limits.request_bytes);
+    if call.is_atomic {
+        return answer_at_once(call, walk);
+    }
+    let how = Step { keys: call.core.options.keys_per_step, clients: CLIENTS_PER_STEP, protocol, longest };
+    if walk.step(how, call.store, &call.core.clients, now)? {
+        walk.write(call.reply());
+    } else {
+        let (peer, deferred) = (call.exchange.peer.id, call.exchange.defer_alone());
+        call.core.walks.push_back(Pending { peer, deferred, protocol, longest, walk });
+    }
+    Ok(())
+}
+
+/// Answers in one step, or refuses when that would take too long: there are too many keys, or they are too long.
+fn answer_at_once(call: &mut Call<'_, '_>, mut walk: Walk) -> Result<(), Failure> {
+    let (now, protocol, longest) = (call.now(), call.session.protocol, call.exchange.limits.request_bytes);
+    let options = &call.core.options;
+    let how = Step { keys: options.keys_searched + 1, clients: options.clients_visited, protocol, longest };
+    let (is_too_many, limit) = match walk {
+        Walk::Keys(_) => {
+            let most = options.keys_searched;
+            (call.store.len() > most, format!("{most} keys of ordinary length: use SCAN"))
+        }
+        Walk::Clients { .. } => (false, format!("{} clients: name some by ID", options.clients_visited)),
+    };
+    if is_too_many || !walk.step(how, call.store, &call.core.clients, now)? {
+        let name = call.command.name.to_uppercase();
+        return Err(Failure::from(format!("ERR {name} within a transaction is refused beyond {limit}")));
+    }
+    walk.write(call.reply());
+    Ok(())
+}
+
+/// Does a step of the walk that came first, and says when to go on.
+pub(super) fn tick(core: &mut Core, store: &mut Store, now: Now) -> Option<Duration> {
+    let Core { walks, clients, options, .. } = core;
+    let Pending { protocol, longest, walk, .. } = walks.front_mut()?;
+    let keys = options.keys_per_step;
+    let how = Step { keys, clients: CLIENTS_PER_STEP, protocol: *protocol, longest: *longest };
+    let outcome = walk.step(how, store, clients, now);
+    if !matches!(outcome, Ok(false))
+        && let Some(Pending { deferred, protocol, walk, .. }) = walks.pop_front()
+    {
+        let mut bytes = Vec::new();
+        let mut reply = Encoder::new(&mut bytes, protocol);
+        match outcome {
+            Ok(_) => walk.write(reply),
+            Err(failure) => reply.error(failure.text()),
+        }
+        deferred.complete(bytes);
+    }
+    (!walks.is_empty()).then_some(Duration::ZERO)
+}
+
+/// The client is gone: nobody waits for its walk.
+pub(super) fn forget(walks: &mut VecDeque<Pending>, peer: PeerId) {
+    if !walks.is_empty() {
+        walks.retain(|pending| pending.peer != peer);
+    }
+}
