@@ -15,6 +15,7 @@ mod scratch;
 mod service;
 #[cfg(test)]
 pub(crate) mod testing;
+mod transmit;
 
 pub use connection::Connection;
 pub use effects::{Dial, Effect, Effects, Link};
