@@ -217,32 +217,10 @@ fn idle(lab: &Lab, server: &Running, words: &[&str]) -> Result<f64, String> {
     let warm = ["handshake", "--connections", "20", "--requests", "200"];
     Load::new(lab, server, &warm)?.run()?;
     sleep(Duration::from_millis(500));
-    let before = server.process()?.resident();
-    let loading = Load::new(lab, server, words)?.start()?;
-    // The most that is seen while they come and are held; when they speak or go, it is no longer idleness.
-    let hold = Duration::from_secs(2);
-    let connections = count_of(words)?;
-    let mut last = (before, 0);
-    for _ in 0..600 {
-        sleep(hold / 10);
-        let now = server.process()?.resident();
-        // Still for as long as a second: all are open.
-        last = if (now - last.0).abs() < 64.0 { (now, last.1 + 1) } else { (now, 0) };
-        if last.1 >= 5 && now > before + connections {
-            break;
-        }
-    }
-    let report = loading.report()?;
-    let open = number(&report, "/handshakes/full")?;
-    if open < connections {
-        return Err(format!("only {open} connections were opened"));
-    }
-    Ok((last.0 - before) / open)
-}
-
-fn count_of(words: &[&str]) -> Result<f64, String> {
-    let count = words.iter().skip_while(|word| **word != "--connections").nth(1);
-    count.and_then(|count| count.parse().ok()).ok_or_else(|| "a load without --connections".to_owned())
+    let pid = server.process()?.worker().to_string();
+    // The load looks when all are open, before any of them speaks.
+    let report = Load::new(lab, server, &[words, &["--pid", &pid]].concat())?.run()?;
+    Ok(number(&report, "/idle/server_rss_per_connection_bytes")? / 1024.0)
 }
 
 /// The p99 in microseconds of clients that are connected while others handshake as fast as they can, and how many

@@ -47,7 +47,7 @@ pub(crate) struct Running {
     process: Option<Process>,
     /// What stands behind it.
     _behind: Option<Process>,
-    /// Its ports by protocol; one named `any` serves all.
+    /// Its ports by protocol. One that is alone is for all, whatever is made of it there.
     ports: Vec<(String, u16)>,
     pub(crate) version: String,
     pub(crate) settings: String,
@@ -56,7 +56,7 @@ pub(crate) struct Running {
 impl Running {
     /// The port that speaks `protocol`; the first where nothing is said.
     pub(crate) fn port(&self, protocol: &str) -> Result<u16, String> {
-        let speaks = |name: &str| protocol.is_empty() || name == "any" || name == protocol;
+        let speaks = |name: &str| protocol.is_empty() || self.ports.len() == 1 || name == protocol;
         let port = self.ports.iter().find(|(name, _)| speaks(name)).map(|(_, port)| *port);
         port.ok_or_else(|| format!("{} does not speak {protocol}", self.peer.name()))
     }

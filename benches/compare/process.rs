@@ -79,6 +79,11 @@ impl Process {
         self.tree().into_iter().map(resident_of).sum()
     }
 
+    /// Who does the work: its child, where it has one.
+    pub(crate) fn worker(&self) -> u32 {
+        self.tree().last().copied().unwrap_or(self.child.id())
+    }
+
     fn tree(&self) -> Vec<u32> {
         let own = self.child.id();
         let children = fs::read_to_string(format!("/proc/{own}/task/{own}/children")).unwrap_or_default();
