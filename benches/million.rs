@@ -12,6 +12,7 @@ mod world;
 use std::io::{Read, Write};
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use latchkey::limits::Limits;
 use latchkey::net::sim::{Faults, Network, SimNet, SimSocket};
@@ -107,13 +108,16 @@ impl Crowd {
         client
     }
 
-    /// Lets the server work and bytes arrive until nothing moves.
-    fn settle(&mut self) {
+    /// Lets the server work and bytes arrive until nothing moves; the server's CPU time.
+    fn settle(&mut self) -> Duration {
+        let mut spent = Duration::ZERO;
         loop {
+            let before = cpu_time();
             while self.server.turn().is_ok() {}
+            spent += cpu_time().saturating_sub(before);
             match self.network.next_happening() {
                 Some(next) => self.network.advance_to(next),
-                None => return,
+                None => return spent,
             }
         }
     }
@@ -132,13 +136,7 @@ impl Crowd {
             client.session.send(&MESSAGE, &mut client.retained, &mut output).expect("sends");
             client.say(output.filled());
         }
-        if let Some(next) = self.network.next_happening() {
-            self.network.advance_to(next);
-        }
-        let before = cpu_time();
-        while self.server.turn().is_ok() {}
-        let spent = cpu_time().saturating_sub(before);
-        self.settle();
+        let spent = self.settle();
         for client in active {
             assert_eq!(client.hear(&mut Outgoing::default()), MESSAGE);
         }
