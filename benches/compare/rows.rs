@@ -178,7 +178,7 @@ pub(crate) const ROWS: &[Row] = &[
         unit: "us",
         peers: &[Latchkey, Python],
         take: Take::CpuPerRequest(&["xmlrpc", "--keys", "100", "--connections", "10", "--duration", TIME]),
-        goals: &[(Some(Python), Goal::AtMost(1.0 / 30.0))],
+        goals: &[(Some(Python), Goal::AtMost(0.033))],
         rounds: 3,
     },
     Row {
