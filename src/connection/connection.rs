@@ -1,6 +1,6 @@
 //! One client from its first byte to its last.
 
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -10,7 +10,7 @@ use rustls::HandshakeKind;
 use super::addresses::{Counted, Reception};
 use super::framing::{Framing, Turn};
 use super::patience::Stall;
-use super::phase::{Farewell, Phase, Transmitted};
+use super::phase::{Farewell, Phase};
 use super::scratch::{READ_BYTES, Scratch};
 use super::service::{PeerInfo, Service};
 use super::{PeerId, plaintext};
@@ -69,7 +69,7 @@ pub(super) struct Readiness {
     /// Some byte has been read.
     heard: bool,
     /// The end of the stream has been read.
-    input_ended: bool,
+    pub(super) input_ended: bool,
 }
 
 impl<S: Service> Connection<S> {
@@ -139,13 +139,17 @@ impl<S: Service> Connection<S> {
         self.readiness.read_closed |= read_closed;
     }
 
-    /// Does this turn's share of receiving: resumes requests that waited, reads the socket at most once, decrypts,
+    /// Does this turn's share of receiving: resumes requests that waited, reads the socket once (twice before its end), decrypts,
     /// decodes, serves.
     pub fn receive(&mut self, socket: &mut impl Read, turn: &mut Turn<'_, S>) {
         self.framing.begin_turn();
         self.framing.resume(turn);
         if self.wants_read() {
             self.read(socket, turn);
+            // FIN has been announced, so this read finds the end, and saves the connection a turn of its own for it.
+            if self.readiness.read_closed && self.wants_read() {
+                self.read(socket, turn);
+            }
         }
         if self.phase == Phase::Open {
             let all_received = self.readiness.input_ended || self.session.is_tls() && self.session.peer_closed();
@@ -299,121 +303,6 @@ impl<S: Service> Connection<S> {
         self.framing.end(reason, turn.scratch);
     }
 
-    /// Encrypts and writes what is owed, as far as the socket and this turn's share allow.
-    pub fn transmit(&mut self, socket: &mut impl Write, turn: &mut Turn<'_, S>) -> Transmitted {
-        let mut sent = 0;
-        while self.readiness.writable && self.has_output() && sent < turn.limits.transmit_bytes_per_turn {
-            let mut output = std::mem::take(&mut turn.scratch.output);
-            output.append(&self.unsent);
-            turn.scratch.give(std::mem::take(&mut self.unsent));
-            self.encrypt(&mut output, turn);
-            let count = self.write(socket, output.filled(), turn);
-            sent += count;
-            let rest = output.filled().get(count..).unwrap_or_default();
-            if !rest.is_empty() && self.phase != Phase::Closed {
-                self.unsent = turn.scratch.take();
-                self.unsent.extend_from_slice(rest);
-            }
-            output.clear();
-            output.shrink(4 * READ_BYTES);
-            turn.scratch.output = output;
-        }
-        if !self.has_output() {
-            self.stall = None;
-        }
-        let is_sending = matches!(self.phase, Phase::Open | Phase::Draining);
-        let nothing_to_say = self.farewell >= Farewell::Said || self.session.has_failed();
-        let all_said = is_sending && nothing_to_say && !self.has_output();
-        if all_said && self.phase == Phase::Draining {
-            self.finish(turn);
-        }
-        if all_said && self.farewell != Farewell::Shut {
-            self.farewell = Farewell::Shut;
-            return Transmitted::ShutdownWrite;
-        }
-        Transmitted::Done
-    }
-
-    /// Adds the next piece of the replies, encrypted, and close_notify behind the last one.
-    fn encrypt(&mut self, output: &mut Outgoing, turn: &mut Turn<'_, S>) {
-        let replies = &mut self.framing.replies;
-        if output.filled().len() >= READ_BYTES || self.session.is_handshaking() || self.session.has_failed() {
-            return;
-        }
-        let ready = replies.unsent();
-        let piece = ready.get(..READ_BYTES).unwrap_or(ready);
-        let size = piece.len();
-        let mut result = Ok(());
-        if size > 0 {
-            result = self.session.send(piece, &mut self.retained, output);
-            if let Some(spare) = replies.consume(size) {
-                turn.scratch.give(spare);
-            }
-        }
-        if result.is_ok() && self.is_farewell_due() {
-            result = self.session.send_close_notify(&mut self.retained, output);
-            self.farewell = Farewell::Said;
-        }
-        if let Err(error) = result {
-            self.detail = Some(error.to_string().into());
-            self.close(Disconnect::Tls, turn.scratch);
-        }
-    }
-
-    fn write(&mut self, socket: &mut impl Write, bytes: &[u8], turn: &mut Turn<'_, S>) -> usize {
-        if bytes.is_empty() {
-            return 0;
-        }
-        match socket.write(bytes) {
-            Ok(count) => {
-                turn.metrics.bytes_sent += count as u64;
-                self.readiness.writable = count == bytes.len();
-                if let Some(stall) = self.stall.as_mut() {
-                    stall.take(count);
-                } else if count < bytes.len() {
-                    self.stall = Some(Stall::begin(turn.now.instant));
-                }
-                if matches!(self.phase, Phase::Open | Phase::Draining) {
-                    self.since = turn.now.instant;
-                }
-                count
-            }
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                self.readiness.writable = false;
-                self.stall.get_or_insert(Stall::begin(turn.now.instant));
-                0
-            }
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => 0,
-            Err(error) => {
-                self.socket_failed(&error, turn.scratch);
-                0
-            }
-        }
-    }
-
-    fn has_output(&self) -> bool {
-        if matches!(self.phase, Phase::Connecting | Phase::Closed) {
-            return false;
-        }
-        let replies = &self.framing.replies;
-        let can_encrypt = !self.session.is_handshaking() && !self.session.has_failed();
-        !self.unsent.is_empty() || can_encrypt && (!replies.unsent().is_empty() || self.is_farewell_due())
-    }
-
-    fn is_farewell_due(&self) -> bool {
-        let is_last = self.phase == Phase::Draining || self.farewell == Farewell::Due;
-        is_last && self.farewell < Farewell::Said && self.framing.replies.is_empty()
-    }
-
-    /// Everything owed has been sent.
-    fn finish(&mut self, turn: &Turn<'_, S>) {
-        if self.readiness.input_ended {
-            self.phase = Phase::Closed;
-        } else {
-            self.enter(Phase::Lingering, turn.now.instant);
-        }
-    }
-
     /// A deferred reply is complete; `None` when it never will be.
     pub fn complete(&mut self, sequence: u64, reply: Option<Bytes>, scratch: &mut Scratch) {
         match reply {
@@ -453,7 +342,7 @@ impl<S: Service> Connection<S> {
         self.since = now;
     }
 
-    fn socket_failed(&mut self, error: &io::Error, scratch: &mut Scratch) {
+    pub(super) fn socket_failed(&mut self, error: &io::Error, scratch: &mut Scratch) {
         use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset};
         let reset = matches!(error.kind(), BrokenPipe | ConnectionAborted | ConnectionReset);
         if !reset && self.detail.is_none() {

@@ -17,6 +17,7 @@ mod scratch;
 mod service;
 #[cfg(test)]
 pub(crate) mod testing;
+mod transmit;
 
 pub use addresses::Addresses;
 pub use connection::Connection;

@@ -1,0 +1,184 @@
+//! Many idle TLS sessions in one process, on the simulated net: what each holds, and what they cost a turn.
+//!
+//! `cargo bench --bench million [-- SESSIONS]` opens that many sessions (1,000,000 unless told, which takes minutes),
+//! drops the client's half of each after its handshake, and divides the growth of the resident set. A hundred clients
+//! that were kept then ask, each at once with the others, while the rest is silent: the CPU time of the server's turn,
+//! beside the same when a thousand sessions were open. No kernel and no other process is in these figures; the simulated
+//! sockets are, twice: the server's ends and the clients'.
+
+#[path = "world/mod.rs"]
+mod world;
+
+use std::io::{Read, Write};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use latchkey::limits::Limits;
+use latchkey::net::sim::{Faults, Network, SimNet, SimSocket};
+use latchkey::net::{Address, Net};
+use latchkey::server::{ListenerConfig, Security, Server};
+use latchkey::services::Echo;
+use latchkey::tls::{Outgoing, Session};
+use rustls::ClientConfig;
+use rustls::pki_types::ServerName;
+use world::cpu_time;
+
+const SESSIONS: usize = 1_000_000;
+/// The crowd that the larger one is compared with.
+const FEW: usize = 1_000;
+const ACTIVE: usize = 100;
+/// Rounds in which all active clients ask; the median is taken.
+const ROUNDS: usize = 1_001;
+
+fn main() {
+    let sessions = std::env::args().find_map(|argument| argument.parse().ok()).unwrap_or(SESSIONS);
+    let mut crowd = Crowd::new(sessions + ACTIVE);
+    // The first sessions fill caches that all share.
+    let mut active: Vec<Client> = (0..ACTIVE).map(|_| crowd.connect()).collect();
+    let mut silent = Vec::with_capacity(sessions);
+    let before = resident_bytes();
+    while silent.len() < FEW.min(sessions) {
+        silent.push(crowd.connect().socket);
+    }
+    let few = crowd.turn_us(&mut active);
+    while silent.len() < sessions {
+        silent.push(crowd.connect().socket);
+        if silent.len().is_multiple_of(100_000) {
+            eprintln!("{} sessions, {} MiB resident", silent.len(), resident_bytes() >> 20);
+        }
+    }
+    let growth = resident_bytes().saturating_sub(before);
+    let many = crowd.turn_us(&mut active);
+    assert_eq!(crowd.server.connections(), sessions + ACTIVE, "somebody was lost");
+    println!("idle TLS 1.3 sessions               {sessions}");
+    println!("resident bytes for each             {}", growth / sessions.max(1));
+    println!("resident GiB of the process         {:.2}", gib(resident_bytes()));
+    println!("turn with {ACTIVE} active, {FEW} idle     {few:.1} us");
+    println!("turn with {ACTIVE} active, all idle      {many:.1} us");
+    println!("the second to the first             {:.3}", many / few);
+}
+
+/// A server and the way to it.
+struct Crowd {
+    network: Network,
+    clients: SimNet,
+    server: Server<SimNet, Echo>,
+    address: SocketAddr,
+    config: Arc<ClientConfig>,
+}
+
+struct Client {
+    socket: SimSocket,
+    session: Session,
+    retained: Vec<u8>,
+}
+
+impl Crowd {
+    fn new(connections: usize) -> Self {
+        let network = Network::new(1, Faults::none());
+        let (policy, config) = world::configurations();
+        let listener = ListenerConfig {
+            address: SocketAddr::from(([10, 0, 0, 2], 0)),
+            security: Security::tls(policy),
+            idle_timeout: None,
+            balancers: [].into(),
+        };
+        let limits = Limits { connections, ..Limits::default() };
+        let made = Server::new(network.host(), Echo, vec![listener], limits).map_err(|(_, error)| error);
+        let server = made.expect("a server");
+        let address = *server.addresses().expect("addresses").first().expect("a listener");
+        Self { clients: network.host(), network, server, address, config }
+    }
+
+    fn connect(&mut self) -> Client {
+        let socket = self.clients.connect(&Address::Tcp(self.address), None).expect("connects");
+        let name = ServerName::try_from("localhost").expect("a name");
+        let session = Session::client(Arc::clone(&self.config), name).expect("a client");
+        let mut client = Client { socket, session, retained: Vec::new() };
+        self.settle();
+        while client.session.is_handshaking() {
+            let mut flight = Outgoing::default();
+            client.hear(&mut flight);
+            client.say(flight.filled());
+            self.settle();
+        }
+        // Its tickets.
+        client.hear(&mut Outgoing::default());
+        client
+    }
+
+    /// Lets the server work and bytes arrive until nothing moves; the server's CPU time.
+    fn settle(&mut self) -> Duration {
+        let mut spent = Duration::ZERO;
+        loop {
+            let before = cpu_time();
+            while self.server.turn().is_ok() {}
+            spent += cpu_time().saturating_sub(before);
+            match self.network.next_happening() {
+                Some(next) => self.network.advance_to(next),
+                None => return spent,
+            }
+        }
+    }
+
+    /// CPU time of the server's turns that answer all `active` clients, which have asked at one moment.
+    fn turn_us(&mut self, active: &mut [Client]) -> f64 {
+        let mut times: Vec<f64> = (0..ROUNDS).map(|_| self.round(active)).collect();
+        times.sort_by(f64::total_cmp);
+        times.get(ROUNDS / 2).copied().unwrap_or(f64::NAN)
+    }
+
+    fn round(&mut self, active: &mut [Client]) -> f64 {
+        const MESSAGE: [u8; 32] = [7; 32];
+        for client in active.iter_mut() {
+            let mut output = Outgoing::default();
+            client.session.send(&MESSAGE, &mut client.retained, &mut output).expect("sends");
+            client.say(output.filled());
+        }
+        let spent = self.settle();
+        for client in active {
+            assert_eq!(client.hear(&mut Outgoing::default()), MESSAGE);
+        }
+        spent.as_secs_f64() * 1e6
+    }
+}
+
+impl Client {
+    /// Reads what has arrived; the plaintext in it.
+    fn hear(&mut self, flight: &mut Outgoing) -> Vec<u8> {
+        let mut plaintext = Vec::new();
+        let mut buffer = [0; 4096];
+        while let Ok(count @ 1..) = self.socket.read(&mut buffer) {
+            self.retained.extend(buffer.iter().take(count));
+        }
+        loop {
+            let received =
+                self.session.receive(&mut self.retained, flight, &mut |bytes| plaintext.extend_from_slice(bytes));
+            assert!(received.error.is_none(), "{:?}", received.error);
+            self.retained.drain(..received.consumed);
+            if !received.opened {
+                return plaintext;
+            }
+        }
+    }
+
+    fn say(&mut self, bytes: &[u8]) {
+        if !bytes.is_empty() {
+            self.socket.write_all(bytes).expect("there is room");
+        }
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "printed with two decimals")]
+fn gib(bytes: usize) -> f64 {
+    bytes as f64 / f64::from(1 << 30)
+}
+
+/// The resident set of this process, from `/proc/self/statm`, in bytes.
+fn resident_bytes() -> usize {
+    const PAGE_BYTES: usize = 4096;
+    let statm = std::fs::read_to_string("/proc/self/statm").expect("statm");
+    let pages: usize = statm.split_whitespace().nth(1).expect("resident").parse().expect("pages");
+    pages * PAGE_BYTES
+}

@@ -1,0 +1,175 @@
+//! What a connection is owed, on its way to the socket.
+
+use std::io::{self, Write};
+
+use super::connection::Connection;
+use super::framing::Turn;
+use super::patience::Stall;
+use super::phase::{Farewell, Phase, Transmitted};
+use super::scratch::READ_BYTES;
+use super::service::Service;
+use crate::metrics::Disconnect;
+use crate::tls::Outgoing;
+
+/// So many unsent bytes are written by themselves. Fewer are copied, to leave in one write with what comes behind them.
+const DIRECT_BYTES: usize = 16 << 10;
+
+impl<S: Service> Connection<S> {
+    /// Encrypts and writes what is owed, as far as the socket and this turn's share allow.
+    pub fn transmit(&mut self, socket: &mut impl Write, turn: &mut Turn<'_, S>) -> Transmitted {
+        let mut sent = 0;
+        while self.readiness.writable && self.has_output() && sent < turn.limits.transmit_bytes_per_turn {
+            sent += if self.unsent.len() >= DIRECT_BYTES {
+                self.send_unsent(socket, turn)
+            } else if self.unsent.is_empty() && !self.session.is_tls() {
+                self.send_plain(socket, turn)
+            } else {
+                self.send_encrypted(socket, turn)
+            };
+        }
+        if !self.has_output() {
+            self.stall = None;
+        }
+        let is_sending = matches!(self.phase, Phase::Open | Phase::Draining);
+        let nothing_to_say = self.farewell >= Farewell::Said || self.session.has_failed();
+        let all_said = is_sending && nothing_to_say && !self.has_output();
+        if all_said && self.phase == Phase::Draining {
+            self.finish(turn);
+        }
+        // Closing the socket sends FIN too.
+        if all_said && self.phase != Phase::Closed && self.farewell != Farewell::Shut {
+            self.farewell = Farewell::Shut;
+            return Transmitted::ShutdownWrite;
+        }
+        Transmitted::Done
+    }
+
+    /// Writes what the socket has not taken, from where it lies.
+    fn send_unsent(&mut self, socket: &mut impl Write, turn: &mut Turn<'_, S>) -> usize {
+        let mut unsent = std::mem::take(&mut self.unsent);
+        let count = self.write(socket, &unsent, turn);
+        if count == unsent.len() || self.phase == Phase::Closed {
+            turn.scratch.give(unsent);
+        } else {
+            unsent.drain(..count);
+            self.unsent = unsent;
+        }
+        count
+    }
+
+    /// Writes replies that need no encryption, from where they lie.
+    fn send_plain(&mut self, socket: &mut impl Write, turn: &mut Turn<'_, S>) -> usize {
+        let mut replies = std::mem::take(&mut self.framing.replies);
+        let ready = replies.unsent();
+        let piece = ready.get(..turn.limits.transmit_bytes_per_turn).unwrap_or(ready);
+        let count = self.write(socket, piece, turn);
+        if count > 0
+            && let Some(spare) = replies.consume(count)
+        {
+            turn.scratch.give(spare);
+        }
+        self.framing.replies = replies;
+        if self.is_farewell_due() {
+            self.farewell = Farewell::Said;
+        }
+        count
+    }
+
+    /// Encrypts the next piece of the replies and writes it behind what is unsent.
+    fn send_encrypted(&mut self, socket: &mut impl Write, turn: &mut Turn<'_, S>) -> usize {
+        let mut output = std::mem::take(&mut turn.scratch.output);
+        output.append(&self.unsent);
+        turn.scratch.give(std::mem::take(&mut self.unsent));
+        self.encrypt(&mut output, turn);
+        let count = self.write(socket, output.filled(), turn);
+        let rest = output.filled().get(count..).unwrap_or_default();
+        if !rest.is_empty() && self.phase != Phase::Closed {
+            self.unsent = turn.scratch.take();
+            self.unsent.extend_from_slice(rest);
+        }
+        output.clear();
+        output.shrink(4 * READ_BYTES);
+        turn.scratch.output = output;
+        count
+    }
+
+    /// Adds the next piece of the replies, encrypted, and close_notify behind the last one.
+    fn encrypt(&mut self, output: &mut Outgoing, turn: &mut Turn<'_, S>) {
+        let replies = &mut self.framing.replies;
+        if output.filled().len() >= READ_BYTES || self.session.is_handshaking() || self.session.has_failed() {
+            return;
+        }
+        let ready = replies.unsent();
+        let piece = ready.get(..READ_BYTES).unwrap_or(ready);
+        let size = piece.len();
+        let mut result = Ok(());
+        if size > 0 {
+            result = self.session.send(piece, &mut self.retained, output);
+            if let Some(spare) = replies.consume(size) {
+                turn.scratch.give(spare);
+            }
+        }
+        if result.is_ok() && self.is_farewell_due() {
+            result = self.session.send_close_notify(&mut self.retained, output);
+            self.farewell = Farewell::Said;
+        }
+        if let Err(error) = result {
+            self.detail = Some(error.to_string().into());
+            self.close(Disconnect::Tls, turn.scratch);
+        }
+    }
+
+    fn write(&mut self, socket: &mut impl Write, bytes: &[u8], turn: &mut Turn<'_, S>) -> usize {
+        if bytes.is_empty() {
+            return 0;
+        }
+        match socket.write(bytes) {
+            Ok(count) => {
+                turn.metrics.bytes_sent += count as u64;
+                self.readiness.writable = count == bytes.len();
+                if let Some(stall) = self.stall.as_mut() {
+                    stall.take(count);
+                } else if count < bytes.len() {
+                    self.stall = Some(Stall::begin(turn.now.instant));
+                }
+                if matches!(self.phase, Phase::Open | Phase::Draining) {
+                    self.since = turn.now.instant;
+                }
+                count
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                self.readiness.writable = false;
+                self.stall.get_or_insert(Stall::begin(turn.now.instant));
+                0
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => 0,
+            Err(error) => {
+                self.socket_failed(&error, turn.scratch);
+                0
+            }
+        }
+    }
+
+    pub(super) fn has_output(&self) -> bool {
+        if matches!(self.phase, Phase::Connecting | Phase::Closed) {
+            return false;
+        }
+        let replies = &self.framing.replies;
+        let can_encrypt = !self.session.is_handshaking() && !self.session.has_failed();
+        !self.unsent.is_empty() || can_encrypt && (!replies.unsent().is_empty() || self.is_farewell_due())
+    }
+
+    fn is_farewell_due(&self) -> bool {
+        let is_last = self.phase == Phase::Draining || self.farewell == Farewell::Due;
+        is_last && self.farewell < Farewell::Said && self.framing.replies.is_empty()
+    }
+
+    /// Everything owed has been sent.
+    fn finish(&mut self, turn: &Turn<'_, S>) {
+        if self.readiness.input_ended {
+            self.phase = Phase::Closed;
+        } else {
+            self.enter(Phase::Lingering, turn.now.instant);
+        }
+    }
+}
