@@ -54,11 +54,13 @@ pub enum Disconnect {
     Upstream,
     /// The service dropped a deferred reply, so no later reply could be sent in order.
     Abandoned,
+    /// What replies told of could not be kept, so they were not sent.
+    NotKept,
 }
 
 impl Disconnect {
     /// Every reason, in the order of the counters.
-    pub const ALL: [Self; 25] = [
+    pub const ALL: [Self; 26] = [
         Self::PeerClosed,
         Self::Finished,
         Self::Truncated,
@@ -84,6 +86,7 @@ impl Disconnect {
         Self::Io,
         Self::Upstream,
         Self::Abandoned,
+        Self::NotKept,
     ];
 
     /// The reason as it stands in the log and in counters.
@@ -115,6 +118,7 @@ impl Disconnect {
             Self::Io => "io",
             Self::Upstream => "upstream",
             Self::Abandoned => "abandoned",
+            Self::NotKept => "not_kept",
         }
     }
 }

@@ -5,8 +5,10 @@ mod call;
 mod certs;
 mod client;
 mod connect;
+mod data;
 mod descriptors;
 pub mod development;
+mod dump;
 mod failure;
 pub mod files;
 mod hints;
@@ -41,6 +43,8 @@ enum Command {
     Connect(connect::ConnectArgs),
     Load(Box<load::LoadArgs>),
     Certs(certs::CertsArgs),
+    Dump(dump::DumpArgs),
+    Restore(dump::RestoreArgs),
 }
 
 /// Runs the program: parses the arguments of this process and does what they say.
@@ -56,6 +60,8 @@ pub fn run() -> ExitCode {
         Command::Connect(args) => connect::run(&args),
         Command::Load(args) => load::run(&args),
         Command::Certs(args) => certs::run(&args),
+        Command::Dump(args) => dump::dump(&args),
+        Command::Restore(args) => dump::run_restore(&args),
     };
     match result {
         Ok(code) => code,

@@ -3,6 +3,7 @@
 mod admission;
 mod effects;
 mod handle;
+mod held;
 mod listener;
 mod peers;
 mod reload;
@@ -46,6 +47,8 @@ pub struct Server<N: Net, S: Service> {
     scratch: Scratch,
     mailbox: Mailbox,
     completions: mpsc::Receiver<Completion>,
+    /// Peers whose replies wait until what they tell of is durable.
+    held: Vec<PeerId>,
     /// What connections want done to others; empty between their turns.
     effects: Effects,
     metrics: Metrics,
@@ -119,6 +122,7 @@ impl<N: Net, S: Service> Server<N, S> {
             scratch: Scratch::default(),
             mailbox,
             completions,
+            held: Vec::new(),
             effects: Effects::default(),
             metrics: Metrics::default(),
             limits,
@@ -148,6 +152,11 @@ impl<N: Net, S: Service> Server<N, S> {
     /// The service.
     pub fn service(&self) -> &S {
         &self.service
+    }
+
+    /// The service, to set it up before the first turn and to close it behind the last.
+    pub fn service_mut(&mut self) -> &mut S {
+        &mut self.service
     }
 
     /// Open connections from clients, those still shaking hands included.
@@ -185,7 +194,8 @@ impl<N: Net, S: Service> Server<N, S> {
     /// - *reload* before everything else: a turn's handshakes are judged by one policy;
     /// - *accept* before *receive*: what waits longest is the backlog, and taking a socket costs next to nothing;
     /// - *receive*: everything ready is executed before anything is sent, established clients before handshakes;
-    /// - *settle* before *transmit*: deferred replies that are complete leave in the same write as the others;
+    /// - *settle* before *transmit*: what was changed is handed to the disk as one group; deferred replies that are
+    ///   complete, and held ones that are true by now, leave in the same write as the others;
     /// - *transmit*: each touched socket is written once, whatever number of replies it is owed;
     /// - *expire* last: a slot that was freed is not reused while an event of this turn may still name it.
     pub fn turn(&mut self) -> io::Result<Status> {
@@ -286,6 +296,7 @@ impl<N: Net, S: Service> Server<N, S> {
                 touch(peer, &mut self.touched);
             }
         }
+        self.settle_held();
     }
 
     fn transmit(&mut self) {

@@ -14,13 +14,15 @@ pub(super) struct Peer<K, S: Service> {
     pub(super) queued: bool,
     /// On the list of peers to transmit to.
     pub(super) touched: bool,
+    /// On the list of peers that wait for something to become durable.
+    pub(super) held: bool,
     /// When its earliest live entry among the deadlines fires.
     pub(super) armed: Option<Instant>,
 }
 
 impl<K, S: Service> Peer<K, S> {
     pub(super) fn new(socket: K, connection: Connection<S>) -> Self {
-        Self { socket, connection, queued: false, touched: false, armed: None }
+        Self { socket, connection, queued: false, touched: false, held: false, armed: None }
     }
 }
 

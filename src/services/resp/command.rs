@@ -64,6 +64,8 @@ pub mod flag {
     pub const IN_MULTI: u32 = 1 << 10;
     /// Costs as much as thousands of ordinary commands: a transaction has room for few of them.
     pub const HEAVY: u32 = 1 << 12;
+    /// Refused while data is being loaded beside the service.
+    pub const NO_ASYNC_LOADING: u32 = 1 << 11;
     /// Has subcommands and does nothing itself.
     pub const CONTAINER: u32 = 1 << 13;
     /// Access category: the set of keys as a whole.

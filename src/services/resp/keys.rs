@@ -81,6 +81,7 @@ fn search(call: &mut Call<'_, '_>, visit: &mut dyn FnMut(&[u8])) -> Result<(), F
 pub(super) fn dbsize(call: &mut Call<'_, '_>) -> Result<(), Failure> {
     let (scope, mut count) = (scope(call), 0);
     if scope == Scope::Everything {
+        call.store.touch_all();
         count = call.store.len();
     } else {
         search(call, &mut |key| count += usize::from(scope.covers(key)))?;

@@ -79,7 +79,12 @@ struct Asker<'a> {
 #[derive(Debug, PartialEq, Eq)]
 enum Step {
     Incomplete,
-    Answered { used: usize, close: bool },
+    /// Complete, but there is no room for what it may change.
+    Stalled,
+    Answered {
+        used: usize,
+        close: bool,
+    },
     Refused(Disconnect),
 }
 
@@ -107,6 +112,10 @@ impl XmlRpc {
         exchange.metrics.denials += std::mem::take(&mut self.denials);
         match step {
             Step::Incomplete => Ok(0),
+            Step::Stalled => {
+                exchange.stall();
+                Ok(0)
+            }
             Step::Answered { used, close } => {
                 exchange.metrics.requests += 1;
                 if close { Err(Disconnect::Finished) } else { Ok(used) }
@@ -136,6 +145,7 @@ impl XmlRpc {
         let (status, fields, body) = match reason {
             Disconnect::Denied => (Status::FORBIDDEN, "", "No rule lets this identity in.\n"),
             Disconnect::Revoked => (Status::FORBIDDEN, "", "This certificate's access has been withdrawn.\n"),
+            Disconnect::NotKept => (Status::SERVICE_UNAVAILABLE, "", "The call was made, and may not be kept.\n"),
             Disconnect::Refused => (Status::SERVICE_UNAVAILABLE, RETRY, "The server has too many connections.\n"),
             _ => (Status::SERVICE_UNAVAILABLE, RETRY, "The server cannot serve this connection now.\n"),
         };
@@ -159,6 +169,7 @@ impl XmlRpc {
                 out.extend_from_slice(CONTINUE);
                 Step::Incomplete
             }
+            Ok(Progress::Complete(request)) if request.method == Method::Post && store.is_congested() => Step::Stalled,
             Ok(Progress::Complete(request)) => {
                 self.answer(&request, store, asker, out);
                 Step::Answered { used: request.used, close: request.persistence == Persistence::Close }
