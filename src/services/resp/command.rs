@@ -76,6 +76,8 @@ pub mod flag {
     pub const DANGEROUS: u32 = 1 << 18;
     /// Access category: the connection itself.
     pub const CONNECTION: u32 = 1 << 19;
+    /// Access category: administration, of a command that is none.
+    pub const ADMIN_CATEGORY: u32 = 1 << 21;
     /// Access category: transactions.
     pub const TRANSACTION: u32 = 1 << 20;
 }

@@ -22,12 +22,13 @@ const FLAGS: [(u32, &str); 12] = [
 ];
 
 /// Access categories that flags stand for, in the order in which Redis tells them.
-const CATEGORIES: [(u32, &str); 10] = [
+const CATEGORIES: [(u32, &str); 11] = [
     (flag::KEYSPACE, "keyspace"),
     (flag::READ, "read"),
     (flag::WRITE, "write"),
     (flag::STRING, "string"),
     (flag::ADMIN, "admin"),
+    (flag::ADMIN_CATEGORY, "admin"),
     (flag::FAST, "fast"),
     (0, "slow"),
     (flag::DANGEROUS, "dangerous"),

@@ -2,8 +2,8 @@
 
 use super::call::Handler;
 use super::command::flag::{
-    ADMIN, ALLOW_BUSY, ALWAYS, CONNECTION, CONTAINER, DANGEROUS, DENY_OOM, FAST, HEAVY, IN_MULTI, KEYSPACE,
-    NO_ASYNC_LOADING, NO_AUTH, NO_SCRIPT, READ, SKIP_SLOWLOG, STRING, TRANSACTION, WRITE,
+    ADMIN, ADMIN_CATEGORY, ALLOW_BUSY, ALWAYS, CONNECTION, CONTAINER, DANGEROUS, DENY_OOM, FAST, HEAVY, IN_MULTI,
+    KEYSPACE, NO_ASYNC_LOADING, NO_AUTH, NO_SCRIPT, READ, SKIP_SLOWLOG, STRING, TRANSACTION, WRITE,
 };
 use super::command::{Command, KeySpec};
 use super::{
@@ -286,7 +286,7 @@ pub static COMMANDS: &[Command] = &[
         .about("Remove all keys from the current database"),
     server("info", -1, "1.0.0", ALWAYS | DANGEROUS, info::info)
         .about("Get information and statistics about the server"),
-    server("lastsave", 1, "1.0.0", ADMIN | DANGEROUS | ALWAYS | FAST, persistence::lastsave)
+    server("lastsave", 1, "1.0.0", ADMIN_CATEGORY | DANGEROUS | ALWAYS | FAST, persistence::lastsave)
         .about("Return the UNIX timestamp of the last successful save to disk"),
     server("memory", -2, "4.0.0", CONTAINER, server::container).about("A container for memory diagnostics commands"),
     server("memory|help", 2, "4.0.0", ALWAYS, introspection::help)
