@@ -1,4 +1,5 @@
 //! Replies that wait for the disk, over the real loop and real sockets, with a disk that does as it is told.
+#![allow(clippy::indexing_slicing, reason = "a test that cannot go on must fail")]
 #![allow(clippy::disallowed_methods, reason = "tests drive real servers in real time")]
 
 use std::io::{Read, Write};

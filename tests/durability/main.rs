@@ -1,5 +1,9 @@
 //! What was acknowledged outlives the program: killed, restarted, out of room.
 
+#![allow(clippy::panic, clippy::indexing_slicing, reason = "a test that cannot go on must fail")]
+#![allow(clippy::disallowed_methods, reason = "tests drive real servers in real time")]
+#![allow(clippy::similar_names, unreachable_pub, reason = "not a library")]
+
 #[path = "../common/mod.rs"]
 mod common;
 mod kill;
@@ -266,7 +270,7 @@ fn a_short_queue_to_the_disk_slows_writers_down_and_no_more() {
         let commands: Vec<_> = (0..300).map(|n| words(&format!("append log:{index} {n},"))).collect();
         client.send(&commands).expect("sent");
     }
-    let expected: String = (0..300).map(|n| format!("{n},")).collect();
+    let expected = (0..300).map(|n| n.to_string() + ",").collect::<String>();
     for (index, client) in clients.iter_mut().enumerate() {
         let mut length = 0;
         for n in 0..300 {

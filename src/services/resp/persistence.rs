@@ -3,7 +3,7 @@
 use super::call::{Call, Failure};
 use super::info::Report;
 use crate::disk::Sync;
-use crate::store::Persistence;
+use crate::store::{Persistence, Store};
 
 /// `BGSAVE`: a backup in the data directory, while the server goes on. Redis takes `SCHEDULE` too, which matters only to
 /// one that could be rewriting its append-only file.
@@ -29,6 +29,15 @@ pub(super) fn lastsave(call: &mut Call<'_, '_>) -> Result<(), Failure> {
     call.answer_integer(i64::try_from(seconds).unwrap_or(i64::MAX))
 }
 
+/// When writes are forced to disk, in Redis's words.
+pub(super) fn fsync(store: &Store) -> &'static str {
+    match store.persistence().map(|state| state.sync) {
+        Some(Sync::Always) => "always",
+        Some(Sync::Interval) => "everysec",
+        Some(Sync::None) | None => "no",
+    }
+}
+
 /// The section of `INFO`.
 pub(super) fn report(call: &Call<'_, '_>, report: &mut Report) {
     let state = call.store.persistence();
@@ -41,12 +50,7 @@ pub(super) fn report(call: &Call<'_, '_>, report: &mut Report) {
     report.field("rdb_bgsave_in_progress", u8::from(backing_up));
     report.field("rdb_last_save_time", last_backup);
     report.field("rdb_last_bgsave_status", status(backup_failure.is_some()));
-    let fsync = match sync {
-        Sync::Always => "always",
-        Sync::Interval => "everysec",
-        Sync::None => "no",
-    };
-    report.field("aof_fsync", fsync);
+    report.field("aof_fsync", fsync(call.store));
     report.field("latchkey_sync", sync.name());
     report.field("latchkey_unsynced_bytes", unsynced_bytes);
     report.field("latchkey_durable_group", durable_group);
