@@ -61,9 +61,9 @@ impl Replies {
         self.mark = (self.slots.len(), end);
     }
 
-    /// Holds what was written since [`mark`](Self::mark), and all that comes behind it, until `group` is durable. Groups
-    /// never go back, so a reply behind one that waits as long or longer need not be held itself. A reply that is deferred
-    /// is not held.
+    /// Holds the reply to the present request, and all that comes behind it, until `group` is durable. Groups never go
+    /// back, so a reply behind one that waits as long or longer need not be held itself. A reply that is deferred is not
+    /// held.
     pub fn hold(&mut self, group: u64, spare: impl FnOnce() -> Vec<u8>) {
         let (slots, start) = self.mark;
         // A reply behind an open slot began a slot of its own.

@@ -267,7 +267,7 @@ fn configuration_is_told_and_hardly_changed() {
     let (mut bench, mut client) = bench();
     let mut is = |line: &str, expected: &str| assert_eq!(bench.ask(&mut client, line), expected, "{line}");
     is("config get save", "*2\r\n$4\r\nsave\r\n$0\r\n\r\n");
-    is("config get APPEND*", "*2\r\n$10\r\nappendonly\r\n$2\r\nno\r\n");
+    is("config get APPEND*", "*4\r\n$11\r\nappendfsync\r\n$2\r\nno\r\n$10\r\nappendonly\r\n$2\r\nno\r\n");
     is("config get nothing", "*0\r\n");
     is("config set save \"\" appendonly no", "+OK\r\n");
     is("config set proto-max-bulk-len 1mb", "+OK\r\n");
