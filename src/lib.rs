@@ -11,7 +11,7 @@
 //! | floor | modules | job |
 //! |---|---|---|
 //! | 0 | [`limits`], [`metrics`], [`timer`], [`value`] | plain data |
-//! | 1 | [`net`] | the outside world: sockets and the clock |
+//! | 1 | [`net`], [`disk`] | the outside world: sockets and the clock; what outlives the process |
 //! | 2 | [`tls`], [`store`] | sessions and trust; keys and values |
 //! | 3 | [`protocol`], [`access`] | bytes to requests, replies to bytes; who may ask what |
 //! | 4 | [`connection`] | one client: session, framing, replies in order, deadlines |
@@ -25,6 +25,7 @@
 pub mod access;
 pub mod client;
 pub mod connection;
+pub mod disk;
 pub mod limits;
 pub mod load;
 pub mod metrics;

@@ -60,11 +60,13 @@ pub enum Disconnect {
     Upstream,
     /// The service dropped a deferred reply, so no later reply could be sent in order.
     Abandoned,
+    /// What replies told of could not be kept, so they were not sent.
+    NotKept,
 }
 
 impl Disconnect {
     /// Every reason, in the order of the counters.
-    pub const ALL: [Self; 28] = [
+    pub const ALL: [Self; 29] = [
         Self::PeerClosed,
         Self::Finished,
         Self::Truncated,
@@ -93,6 +95,7 @@ impl Disconnect {
         Self::Io,
         Self::Upstream,
         Self::Abandoned,
+        Self::NotKept,
     ];
 
     /// The reason as it stands in the log and in counters.
@@ -127,6 +130,7 @@ impl Disconnect {
             Self::Io => "io",
             Self::Upstream => "upstream",
             Self::Abandoned => "abandoned",
+            Self::NotKept => "not_kept",
         }
     }
 }

@@ -219,7 +219,9 @@ fn memory_stays_under_its_limit() {
         let refusal = "OOM command not allowed when used memory > 'maxmemory'.";
         let said = String::from_utf8_lossy(&[printed.stdout, printed.stderr].concat()).into_owned();
         assert_eq!(said.contains(refusal), is_full, "{policy}: {said}");
-        assert_eq!(cli(&server, &["set", "k", &"v".repeat(100_000)]).starts_with(refusal), is_full);
+        // What the clients held has come free since; five megabytes are more than that.
+        let mut sets = (0..50).map(|key| cli(&server, &["set", &format!("k{key}"), &"v".repeat(100_000)]));
+        assert_eq!(sets.any(|reply| reply.starts_with(refusal)), is_full, "{policy}");
         assert!(cli(&server, &["randomkey"]).starts_with("key:"), "reads go on");
         let told = cli(&server, &["info", "stats"]);
         assert_eq!(told.contains("evicted_keys:0"), is_full, "{told}");

@@ -5,8 +5,10 @@ mod call;
 mod certs;
 mod client;
 mod connect;
+mod data;
 mod descriptors;
 pub mod development;
+mod dump;
 mod failure;
 pub mod files;
 mod guard;
@@ -43,6 +45,8 @@ enum Command {
     Connect(connect::ConnectArgs),
     Load(Box<load::LoadArgs>),
     Certs(certs::CertsArgs),
+    Dump(dump::DumpArgs),
+    Restore(dump::RestoreArgs),
 }
 
 /// Runs the program: parses the arguments of this process and does what they say.
@@ -77,5 +81,7 @@ fn execute(command: &Command) -> Result<ExitCode, Failure> {
         Command::Connect(args) => connect::run(args),
         Command::Load(args) => load::run(args),
         Command::Certs(args) => certs::run(args),
+        Command::Dump(args) => dump::dump(args),
+        Command::Restore(args) => dump::run_restore(args),
     }
 }

@@ -9,6 +9,7 @@ use clap::Args;
 use tracing::level_filters::LevelFilter;
 
 use super::address::ListenAddress;
+use super::data::DataArgs;
 use super::guard::GuardArgs;
 use super::hints::{self, Reachable};
 use super::logging::Logging;
@@ -52,6 +53,8 @@ pub(super) struct ServeArgs {
     allow_plain: bool,
     #[command(flatten)]
     tls: TlsArgs,
+    #[command(flatten)]
+    data: DataArgs,
     #[command(flatten)]
     limits: LimitArgs,
     /// Which fault codes XML-RPC clients get [default: python]
@@ -164,6 +167,7 @@ impl LimitArgs {
 pub(super) fn run(args: &ServeArgs) -> Result<ExitCode, Failure> {
     let logging = Logging::start(args.log_level);
     let net = MioNet::new()?;
+    let wake = net.waker();
     let limits = args.limits.limits()?;
     let wanted = args.listeners();
     let protocols: Vec<Protocol> = wanted.iter().map(|(protocol, _)| *protocol).collect();
@@ -183,6 +187,7 @@ pub(super) fn run(args: &ServeArgs) -> Result<ExitCode, Failure> {
     signals::stop_on_signal(server.handle())?;
     let development = prepared.development.clone();
     reload::keep_current(recipe, prepared, server.handle())?;
+    args.data.load(server.service_mut().store_mut(), wake)?;
     announce(&protocols, &configs, &addresses)?;
     if let Some(development) = &development {
         let with_tls =
@@ -191,9 +196,11 @@ pub(super) fn run(args: &ServeArgs) -> Result<ExitCode, Failure> {
             with_tls.map(|((protocol, _), address)| Reachable { protocol: *protocol, address: *address }).collect();
         eprint!("{}", hints::how_to_connect(development, &reachable));
     }
-    server.run()?;
+    let ran = server.run();
+    let closed = server.service_mut().close().map_err(|failure| Failure::Other(failure.to_string()));
     drop(logging);
-    Ok(ExitCode::SUCCESS)
+    ran?;
+    closed.map(|()| ExitCode::SUCCESS)
 }
 
 impl ServeArgs {

@@ -163,13 +163,13 @@ impl TlsArgs {
     /// The first of these flags that was given.
     pub(super) fn given(&self) -> Option<&'static str> {
         let given = [
+            ("--authorize", self.authorize.is_some()),
             ("--cert", !self.cert.is_empty()),
             ("--key", !self.key.is_empty()),
             ("--client-ca", !self.client_ca.is_empty()),
             ("--client-pin", !self.client_pin.is_empty()),
             ("--client-auth", self.client_auth.is_some()),
             ("--crl", !self.crl.is_empty()),
-            ("--authorize", self.authorize.is_some()),
             ("--reauth-after", self.reauth_after.is_some()),
             ("--tls-min", self.tls_min.is_some()),
             ("--pq", self.pq.is_some()),

@@ -24,6 +24,16 @@ pub(super) fn bytes(text: &str) -> Result<usize, String> {
     }
 }
 
+/// An amount of bytes with one decimal in the largest unit that fits.
+#[expect(clippy::cast_precision_loss, reason = "one decimal is shown")]
+pub(super) fn readable(bytes: u64) -> String {
+    let units = [(1u64 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")];
+    match units.into_iter().find(|(unit, _)| bytes >= *unit) {
+        Some((unit, name)) => format!("{:.1} {name}", bytes as f64 / unit as f64),
+        None => format!("{bytes} bytes"),
+    }
+}
+
 /// Parses a time that must be more than zero: `500ms`, `10s`, `5m`, `1h`.
 pub(super) fn time(text: &str) -> Result<Duration, String> {
     let time = humantime::parse_duration(text).map_err(|error| format!("{error} (examples: 500ms, 10s, 5m)"))?;

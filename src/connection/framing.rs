@@ -71,6 +71,8 @@ enum State {
     Paused,
     /// Decoding has stopped until the connection at the other end of the link is open and has room.
     Throttled,
+    /// Decoding has stopped until there is room for what the next request changes.
+    Stalled,
     /// The peer has finished, for this reason; what is forwarded to it is still sent.
     HalfClosed(Disconnect),
     /// No further request will be served.
@@ -182,8 +184,13 @@ impl<S: Service> Framing<S> {
             } else {
                 self.replies.lend(|| turn.scratch.take());
             }
+            self.replies.mark();
             let (service, mut exchange) = turn.exchange(&self.info, &mut self.replies, &mut self.served);
             match service.serve(session, rest, &mut exchange) {
+                Ok(0) if self.replies.take_stalled() => {
+                    self.state = State::Stalled;
+                    break;
+                }
                 Ok(0) => break,
                 Ok(count) => used += count.min(rest.len()),
                 Err(reason) => {
@@ -241,6 +248,18 @@ impl<S: Service> Framing<S> {
         waited
     }
 
+    /// There is room for changes again.
+    pub(super) fn unstall(&mut self) {
+        if self.state == State::Stalled {
+            self.state = State::Paused;
+        }
+    }
+
+    /// Whether a request waits for room for what it changes.
+    pub(super) fn is_stalled(&self) -> bool {
+        self.state == State::Stalled
+    }
+
     /// Serves nothing more, for `reason`; what is owed stays owed. The first reason stands.
     pub(super) fn end(&mut self, reason: Disconnect, scratch: &mut Scratch) {
         if self.ended().is_none() {
@@ -260,7 +279,7 @@ impl<S: Service> Framing<S> {
     pub(super) fn ended(&self) -> Option<Disconnect> {
         match self.state {
             State::Ended(reason) => Some(reason),
-            State::Hungry | State::Paused | State::Throttled | State::HalfClosed(_) => None,
+            State::Hungry | State::Paused | State::Throttled | State::Stalled | State::HalfClosed(_) => None,
         }
     }
 
@@ -281,7 +300,7 @@ impl<S: Service> Framing<S> {
 
     /// Whether decoding waits for room or for the next turn; the socket is not read meanwhile.
     pub(super) fn is_paused(&self) -> bool {
-        matches!(self.state, State::Paused | State::Throttled)
+        matches!(self.state, State::Paused | State::Throttled | State::Stalled)
     }
 
     /// Whether the beginning of a request has arrived and its end has not.
@@ -306,5 +325,5 @@ impl<S: Service> Framing<S> {
 }
 
 fn is_full(replies: &Replies, limits: &Limits) -> bool {
-    replies.queued_bytes() >= limits.output_bytes || replies.waiting() >= limits.replies || replies.is_held()
+    replies.queued_bytes() >= limits.output_bytes || replies.waiting() >= limits.replies || replies.is_alone()
 }

@@ -7,6 +7,7 @@ mod connection;
 mod effects;
 mod framing;
 mod gate;
+mod held;
 mod id;
 mod linked;
 mod patience;
@@ -27,7 +28,7 @@ pub use id::PeerId;
 pub use phase::{Phase, Transmitted};
 pub use replies::{Completion, Deferred, Mailbox, Replies};
 pub use scratch::Scratch;
-pub use service::{Exchange, PeerInfo, Service};
+pub use service::{Exchange, PeerInfo, Service, Settled};
 
 #[cfg(test)]
 mod tests;

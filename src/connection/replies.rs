@@ -11,16 +11,21 @@ use super::scratch::shrink;
 /// The encoded replies one connection is owed, in order.
 ///
 /// A reply that is ready when nothing is outstanding goes straight to `ready` and never becomes a slot: a service that
-/// answers at once pays nothing for the order. Behind a deferred reply, later ones wait in slots.
+/// answers at once pays nothing for the order. Behind a deferred reply, later ones wait in slots. So do replies that are
+/// held back until something else has happened: until the group that they tell of is durable.
 ///
-/// Invariant: slots are numbered contiguously from `first`, and the front slot is open (a filled front has been moved
-/// to `ready`), so completing a reply is an index, not a search.
+/// Invariant: slots are numbered contiguously from `first`, and the front slot is open or held (a front that is neither
+/// has been moved to `ready`), so completing a reply is an index, not a search.
 #[derive(Debug, Default)]
 pub struct Replies {
     ready: Vec<u8>,
     sent: usize,
     slots: VecDeque<Slot>,
     first: u64,
+    /// Where the reply to the present request begins: how many slots there were, and bytes behind the last.
+    mark: (usize, usize),
+    /// The present request must wait, undone.
+    stalled: bool,
 }
 
 #[derive(Debug)]
@@ -30,6 +35,8 @@ enum Slot {
     /// Deferred, and nothing may be served before it is complete.
     Alone,
     Filled(Vec<u8>),
+    /// Ready, but not to be sent before this group is durable, nor anything behind it.
+    Held(u64, Vec<u8>),
 }
 
 impl Replies {
@@ -42,9 +49,73 @@ impl Replies {
             self.slots.push_back(Slot::Filled(Vec::new()));
         }
         match self.slots.back_mut() {
-            Some(Slot::Filled(bytes)) => bytes,
+            Some(Slot::Filled(bytes) | Slot::Held(_, bytes)) => bytes,
             _ => &mut self.ready,
         }
+    }
+
+    /// A request is about to be answered.
+    pub(super) fn mark(&mut self) {
+        let end = match self.slots.back() {
+            None => self.ready.len(),
+            Some(Slot::Open | Slot::Alone) => 0,
+            Some(Slot::Filled(bytes) | Slot::Held(_, bytes)) => bytes.len(),
+        };
+        self.mark = (self.slots.len(), end);
+    }
+
+    /// Holds the reply to the present request, and all that comes behind it, until `group` is durable. Groups never go
+    /// back, so a reply behind one that waits as long or longer need not be held itself. A reply that is deferred is not
+    /// held.
+    pub fn hold(&mut self, group: u64, spare: impl FnOnce() -> Vec<u8>) {
+        let (slots, start) = self.mark;
+        // A reply behind an open slot began a slot of its own.
+        let start = if slots == self.slots.len() { start } else { 0 };
+        let tail = match self.slots.back_mut() {
+            None => &mut self.ready,
+            Some(Slot::Held(held, _)) if *held >= group => return,
+            Some(Slot::Filled(bytes) | Slot::Held(_, bytes)) => bytes,
+            Some(Slot::Open | Slot::Alone) => return,
+        };
+        let Some(reply) = tail.get(start..).filter(|reply| !reply.is_empty()) else { return };
+        let mut held = spare();
+        held.extend_from_slice(reply);
+        tail.truncate(start);
+        self.slots.push_back(Slot::Held(group, held));
+    }
+
+    /// Everything up to `group` is durable.
+    pub(super) fn release(&mut self, group: u64) {
+        for slot in &mut self.slots {
+            if let Slot::Held(held, bytes) = slot
+                && *held <= group
+            {
+                *slot = Slot::Filled(std::mem::take(bytes));
+            }
+        }
+        self.advance();
+    }
+
+    /// What is held will not come true: forgets it, with all that is behind it. Whether there was anything.
+    pub(super) fn lose(&mut self) -> bool {
+        let Some(index) = self.slots.iter().position(|slot| matches!(slot, Slot::Held(..))) else { return false };
+        self.slots.truncate(index);
+        true
+    }
+
+    /// Whether something is held.
+    #[must_use]
+    pub fn is_held(&self) -> bool {
+        self.slots.iter().any(|slot| matches!(slot, Slot::Held(..)))
+    }
+
+    /// The present request is not to be answered before there is room for what it changes.
+    pub(super) fn stall(&mut self) {
+        self.stalled = true;
+    }
+
+    pub(super) fn take_stalled(&mut self) -> bool {
+        std::mem::take(&mut self.stalled)
     }
 
     /// Opens a slot for a reply that comes later and returns its sequence number.
@@ -61,7 +132,7 @@ impl Replies {
 
     /// Whether the last request must be answered before the next one is served.
     #[must_use]
-    pub fn is_held(&self) -> bool {
+    pub fn is_alone(&self) -> bool {
         matches!(self.slots.back(), Some(Slot::Alone))
     }
 
@@ -75,6 +146,11 @@ impl Replies {
             Some(slot @ (Slot::Open | Slot::Alone)) => *slot = Slot::Filled(bytes.into()),
             _ => return,
         }
+        self.advance();
+    }
+
+    /// Moves what is filled at the front to where it is sent from.
+    fn advance(&mut self) {
         while let Some(Slot::Filled(_)) = self.slots.front() {
             if let Some(Slot::Filled(bytes)) = self.slots.pop_front() {
                 self.first += 1;
@@ -147,7 +223,7 @@ impl Replies {
     pub fn queued_bytes(&self) -> usize {
         let filled = |slot: &Slot| match slot {
             Slot::Open | Slot::Alone => 0,
-            Slot::Filled(bytes) => bytes.len(),
+            Slot::Filled(bytes) | Slot::Held(_, bytes) => bytes.len(),
         };
         self.unsent().len() + self.slots.iter().map(filled).sum::<usize>()
     }
@@ -308,6 +384,121 @@ mod tests {
         replies.complete(first, Bytes::from_static(b"late"));
         replies.complete(99, Bytes::from_static(b"never opened"));
         assert_eq!((replies.unsent(), replies.waiting()), (&b"012345"[..], 0));
+    }
+
+    /// Answers one request.
+    fn answer(replies: &mut Replies, reply: &[u8], group: Option<u64>) {
+        replies.mark();
+        replies.tail().extend_from_slice(reply);
+        if let Some(group) = group {
+            replies.hold(group, Vec::new);
+        }
+    }
+
+    #[test]
+    fn held_replies_leave_in_order_when_their_group_is_durable() {
+        let mut replies = Replies::default();
+        for (reply, group) in [(b"a", None), (b"b", Some(1)), (b"c", None), (b"d", Some(1)), (b"e", Some(3))] {
+            answer(&mut replies, reply, group);
+        }
+        answer(&mut replies, b"f", Some(2));
+        assert_eq!((replies.unsent(), replies.waiting(), replies.queued_bytes()), (&b"a"[..], 2, 6));
+        replies.release(1);
+        assert_eq!((replies.unsent(), replies.is_held()), (&b"abcd"[..], true));
+        replies.release(2);
+        assert_eq!(replies.unsent(), b"abcd");
+        assert!(replies.consume(4).is_some());
+        replies.release(3);
+        assert_eq!((replies.unsent(), replies.is_held(), replies.waiting()), (&b"ef"[..], false, 0));
+        replies.consume(2);
+        assert_eq!(replies.memory(), 0);
+        // Nothing was written, so there is nothing to hold.
+        answer(&mut replies, b"", Some(9));
+        assert!(replies.is_empty());
+    }
+
+    #[test]
+    fn held_and_deferred_replies_wait_for_each_other() {
+        let mut replies = Replies::default();
+        let open = replies.defer();
+        answer(&mut replies, b"1", None);
+        answer(&mut replies, b"2", Some(5));
+        let second = replies.defer();
+        answer(&mut replies, b"4", Some(6));
+        replies.complete(second, Bytes::from_static(b"3"));
+        replies.release(6);
+        assert_eq!(replies.unsent(), b"");
+        replies.complete(open, Bytes::from_static(b"0"));
+        assert_eq!((replies.unsent(), replies.is_empty()), (&b"01234"[..], false));
+        let open = replies.defer();
+        answer(&mut replies, b"6", Some(7));
+        replies.complete(open, Bytes::from_static(b"5"));
+        assert_eq!(replies.unsent(), b"012345");
+        replies.release(7);
+        assert_eq!(replies.unsent(), b"0123456");
+    }
+
+    #[test]
+    fn what_is_lost_takes_all_behind_it_along() {
+        let mut replies = Replies::default();
+        answer(&mut replies, b"a", None);
+        assert!(!replies.lose());
+        answer(&mut replies, b"b", Some(1));
+        let open = replies.defer();
+        answer(&mut replies, b"c", None);
+        assert!(replies.lose());
+        assert_eq!((replies.unsent(), replies.waiting()), (&b"a"[..], 0));
+        replies.complete(open, Bytes::from_static(b"late"));
+        replies.tail().extend_from_slice(b"error");
+        assert_eq!(replies.unsent(), b"aerror");
+    }
+
+    /// Whatever comes when: what is sent is what was asked for, in order, and never before it is durable.
+    #[test]
+    fn any_order_of_answers_and_groups_gives_the_order_of_requests() {
+        let mut seed = 7u64;
+        let mut random = move |end: u64| {
+            seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (seed >> 33) % end
+        };
+        for _ in 0..500 {
+            let (mut replies, mut open) = (Replies::default(), Vec::new());
+            let (mut expected, mut needs, mut group, mut durable) = (Vec::new(), Vec::new(), 1, 0);
+            for byte in 0..60u8 {
+                expected.push(byte);
+                match random(4) {
+                    0 => {
+                        open.push((replies.defer(), byte));
+                        needs.push(0);
+                    }
+                    1 => {
+                        answer(&mut replies, &[byte], None);
+                        needs.push(0);
+                    }
+                    _ => {
+                        answer(&mut replies, &[byte], Some(group));
+                        needs.push(group);
+                    }
+                }
+                group += random(2);
+                if random(3) == 0 && !open.is_empty() {
+                    let (sequence, byte) = open.swap_remove(usize::try_from(random(open.len() as u64)).expect("small"));
+                    replies.complete(sequence, vec![byte].into());
+                }
+                if random(5) == 0 {
+                    durable = durable.max(group.saturating_sub(random(4)));
+                    replies.release(durable);
+                }
+                let sent = replies.unsent();
+                assert_eq!(sent, &expected[..sent.len()]);
+                assert!(needs[..sent.len()].iter().all(|needed| *needed <= durable));
+            }
+            replies.release(u64::MAX);
+            for (sequence, byte) in open {
+                replies.complete(sequence, vec![byte].into());
+            }
+            assert_eq!((replies.unsent(), replies.waiting()), (&expected[..], 0));
+        }
     }
 
     #[test]

@@ -157,6 +157,13 @@ pub trait Service {
         let _ = (session, peer);
     }
 
+    /// After all requests of a turn were answered, and before anything is sent: what has become of replies that were
+    /// [held](Exchange::hold).
+    fn settle(&mut self, now: Now) -> Settled {
+        let _ = now;
+        Settled::Never
+    }
+
     /// A small piece of housekeeping (expiry, compaction), bounded to well under a millisecond. Called once a turn.
     ///
     /// Returns how soon it wants to be called again if nothing else happens; `None` for no wish.
@@ -164,6 +171,21 @@ pub trait Service {
         let _ = now;
         None
     }
+}
+
+/// What has become of replies that were held.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Settled {
+    /// This service holds none.
+    Never,
+    /// Nothing new.
+    Unchanged,
+    /// Those that wait for this group, or an earlier one, may leave; there may be room for what was stalled.
+    Durable(u64),
+    /// None of them will ever be true. Their clients are told by [`Service::refuse`], and closed.
+    Lost,
+    /// The same, and the server must stop.
+    Fatal,
 }
 
 /// Who is at the other end.
@@ -244,6 +266,18 @@ impl Exchange<'_> {
     /// ([`requests_per_turn`](Limits::requests_per_turn)): for one that costs the loop as much as many.
     pub fn spend(&mut self, requests: usize) {
         *self.served = self.served.saturating_add(requests);
+    }
+
+    /// Holds the reply to this request, and all later ones, until [`Service::settle`] says that `group` is durable.
+    pub fn hold(&mut self, group: u64) {
+        let scratch = &mut *self.scratch;
+        self.replies.hold(group, || scratch.take());
+    }
+
+    /// This request cannot be taken now: `serve` returns `Ok(0)` with nothing done, and is called again, with the same
+    /// bytes, after [`Service::settle`] has said that something is durable.
+    pub fn stall(&mut self) {
+        self.replies.stall();
     }
 
     /// How many more reply bytes fit before this peer is throttled. A streaming service (echo) answers no more than

@@ -71,13 +71,13 @@ impl TestPeer {
     }
 
     /// Takes the deferred replies that are complete. Whether one is still awaited before the next request is served.
-    pub(crate) fn is_held(&mut self) -> bool {
+    pub(crate) fn is_alone(&mut self) -> bool {
         for completion in self.completions.try_iter() {
             if let Some(reply) = completion.reply {
                 self.replies.complete(completion.sequence, reply);
             }
         }
-        self.replies.is_held()
+        self.replies.is_alone()
     }
 
     /// The bytes that would be sent now.

@@ -4,6 +4,7 @@ mod account;
 mod admission;
 mod effects;
 mod handle;
+mod held;
 mod listener;
 mod peers;
 mod reload;
@@ -51,6 +52,8 @@ pub struct Server<N: Net, S: Service> {
     account: Account,
     events: Vec<Event>,
     completions: mpsc::Receiver<Completion>,
+    /// Peers whose replies wait until what they tell of is durable.
+    held: Vec<PeerId>,
     reload: Reload,
     handle: Handle,
     stage: Stage,
@@ -133,6 +136,7 @@ impl<N: Net, S: Service> Server<N, S> {
             account: Account::default(),
             events: Vec::new(),
             completions,
+            held: Vec::new(),
             reload: Reload::new(received),
             handle: Handle::new(wake, orders),
             stage: Stage::Running,
@@ -158,6 +162,11 @@ impl<N: Net, S: Service> Server<N, S> {
     /// The service.
     pub fn service(&self) -> &S {
         &self.shared.service
+    }
+
+    /// The service, to set it up before the first turn and to close it behind the last.
+    pub fn service_mut(&mut self) -> &mut S {
+        &mut self.shared.service
     }
 
     /// Open connections from clients, those still shaking hands included.
@@ -197,7 +206,8 @@ impl<N: Net, S: Service> Server<N, S> {
     /// - *reload* before everything else: a turn's handshakes are judged by one policy;
     /// - *accept* before *receive*: what waits longest is the backlog, and taking a socket costs next to nothing;
     /// - *receive*: everything ready is executed before anything is sent, established clients before handshakes;
-    /// - *settle* before *transmit*: deferred replies that are complete leave in the same write as the others;
+    /// - *settle* before *transmit*: what was changed is handed to the disk as one group; deferred replies that are
+    ///   complete, and held ones that are true by now, leave in the same write as the others;
     /// - *transmit*: each touched socket is written once, whatever number of replies it is owed;
     /// - *expire* last: a slot that was freed is not reused while an event of this turn may still name it.
     pub fn turn(&mut self) -> io::Result<Status> {
@@ -296,6 +306,7 @@ impl<N: Net, S: Service> Server<N, S> {
                 touch(peer, &mut self.touched);
             }
         }
+        self.settle_held();
     }
 
     fn transmit(&mut self) {

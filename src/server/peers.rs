@@ -15,6 +15,8 @@ pub(super) struct Peer<K, S: Service> {
     pub(super) queued: bool,
     /// On the list of peers to transmit to.
     pub(super) touched: bool,
+    /// On the list of peers that wait for something to become durable.
+    pub(super) held: bool,
     pub(super) alarm: Alarm,
     pub(super) share: Share,
 }
@@ -53,7 +55,8 @@ impl Alarm {
 
 impl<K, S: Service> Peer<K, S> {
     pub(super) fn new(socket: K, connection: Connection<S>) -> Self {
-        Self { socket, connection, queued: false, touched: false, alarm: Alarm::default(), share: Share::default() }
+        let (alarm, share) = (Alarm::default(), Share::default());
+        Self { socket, connection, queued: false, touched: false, held: false, alarm, share }
     }
 }
 

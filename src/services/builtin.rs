@@ -6,9 +6,10 @@ use super::Echo;
 use super::admin::{Admin, AdminSession};
 use super::resp::{COMMANDS, Command, Resp, RespOptions, RespSession};
 use super::xmlrpc::{XmlRpc, XmlRpcOptions, XmlRpcSession};
-use crate::connection::{Exchange, PeerInfo, Service};
+use crate::connection::{Exchange, PeerInfo, Service, Settled};
+use crate::disk::Failure;
 use crate::metrics::Disconnect;
-use crate::store::{Store, StoreOptions};
+use crate::store::{self, Store, StoreOptions};
 use crate::timer::Now;
 
 /// The protocols that come with the program.
@@ -96,6 +97,20 @@ impl Builtin {
         }
     }
 
+    /// The store, to load it before anything is served.
+    pub fn store_mut(&mut self) -> &mut Store {
+        &mut self.store
+    }
+
+    /// Makes everything durable and lets go of the data directory.
+    ///
+    /// # Errors
+    ///
+    /// Changes were not kept, now or earlier.
+    pub fn close(&mut self) -> Result<(), Failure> {
+        self.store.close()
+    }
+
     /// Whether anything can be asked for by this name, in any case and over any protocol: what a rule may grant.
     #[must_use]
     pub fn is_request(name: &str) -> bool {
@@ -121,12 +136,16 @@ impl Service for Builtin {
     }
 
     fn serve(&mut self, session: &mut Session, input: &[u8], exchange: &mut Exchange<'_>) -> Result<usize, Disconnect> {
-        match session {
-            Session::Echo => self.echo.serve(&mut (), input, exchange),
+        let served = match session {
+            Session::Echo => return self.echo.serve(&mut (), input, exchange),
             Session::XmlRpc(session) => self.xmlrpc.serve(session, &mut self.store, input, exchange),
             Session::Resp(session) => self.resp.serve(session, &mut self.store, input, exchange),
-            Session::Admin(session) => self.admin.serve(session, &self.store, input, exchange),
+            Session::Admin(session) => return self.admin.serve(session, &self.store, input, exchange),
+        };
+        if let Some(group) = self.store.take_touched() {
+            exchange.hold(group);
         }
+        served
     }
 
     fn end_of_input(&mut self, session: &mut Session, rest: &[u8], exchange: &mut Exchange<'_>) -> Option<Disconnect> {
@@ -170,8 +189,26 @@ impl Service for Builtin {
         }
     }
 
+    fn settle(&mut self, now: Now) -> Settled {
+        if !self.store.is_durable() {
+            return Settled::Never;
+        }
+        match self.store.settle(now) {
+            store::Settled::Unchanged => Settled::Unchanged,
+            store::Settled::Durable(group) => Settled::Durable(group),
+            store::Settled::Lost(failure) => {
+                tracing::error!(%failure, "writes are refused from now on; reads are served");
+                Settled::Lost
+            }
+            store::Settled::Fatal(failure) => {
+                tracing::error!(%failure, "stopping: it is unknown what is on disk");
+                Settled::Fatal
+            }
+        }
+    }
+
     fn tick(&mut self, now: Now) -> Option<Duration> {
         let answers = self.resp.tick(&mut self.store, now);
-        [answers, self.store.tick(now)].into_iter().flatten().min()
+        [answers, self.store.tick(now), self.store.patience(now)].into_iter().flatten().min()
     }
 }

@@ -59,10 +59,13 @@ impl Store {
         if let Some(wait) = wait.filter(|wait| !wait.is_zero()) {
             return Some(wait);
         }
-        let Self { table, watches, graveyard, stats, housekeeping, .. } = self;
+        let Self { table, watches, graveyard, stats, housekeeping, journal, .. } = self;
         let mut gone = |key: &[u8]| {
             stats.expired += 1;
             watches.changed(key, false);
+            if let Some(journal) = journal {
+                journal.expired(key);
+            }
         };
         let end = (housekeeping.walked + WALK_SEGMENTS).min(table.segment_numbers());
         let mut looked_at = 0;
@@ -131,10 +134,14 @@ impl Store {
     /// others. The hand stays where it stopped; unlike in CLOCK, survivors are not moved to another place in line.
     fn evict(&mut self, excess: usize, force: bool) {
         let volatile = self.options.eviction == Eviction::Volatile;
-        let Self { table, watches, graveyard, stats, housekeeping, .. } = self;
+        let Self { table, watches, graveyard, stats, housekeeping, journal, .. } = self;
+        let hasher = table.hasher();
         let mut gone = |key: &[u8]| {
             stats.evicted += 1;
             watches.changed(key, false);
+            if let Some(journal) = journal {
+                journal.removed(hasher.hash(key), key);
+            }
         };
         let how = segment::Eviction { volatile, force, bytes: excess.max(PAGE) };
         housekeeping.hand = table.evict(housekeeping.hand, how, graveyard, &mut gone);

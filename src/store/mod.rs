@@ -7,15 +7,18 @@
 //! Store -> Table (directory of hash prefixes) -> Segment (a few hundred records) -> Arena (their bytes)
 //!       -> Watches (versions of watched keys)
 //!       -> Graveyard (what waits to be freed)
+//!       -> Journal (what is on its way to disk, if anything is)
 //! ```
 
 mod arena;
+mod durable;
 mod entry;
 mod glob;
 mod graveyard;
 #[cfg(test)]
 mod hit_ratio;
 mod housekeeping;
+mod journal;
 mod segment;
 mod table;
 #[cfg(test)]
@@ -27,6 +30,7 @@ use siphasher::sip::SipHasher13;
 
 pub use entry::{Entry, Expiry, Kind};
 pub use glob::Glob;
+pub use journal::{JournalLimits, Persistence, Settled};
 pub use typed::plain_bytes;
 
 use crate::timer::Now;
@@ -34,6 +38,7 @@ use crate::value::Value;
 use arena::{Data, Draft, NEVER};
 use graveyard::Graveyard;
 use housekeeping::Housekeeping;
+use journal::Journal;
 use segment::Taken;
 use table::{Found, SEGMENT_RECORDS, Table};
 use watch::Watches;
@@ -82,6 +87,9 @@ pub enum StoreError {
     /// The caller's value is larger than [`MAX_VALUE`].
     #[error("the value is larger than {MAX_VALUE} bytes")]
     ValueTooLarge,
+    /// Writes can no longer be kept.
+    #[error("writes are refused: the data directory cannot be written to")]
+    ReadOnly,
 }
 
 /// Counters since start.
@@ -107,6 +115,8 @@ pub struct Store {
     stats: Stats,
     client_memory: usize,
     options: StoreOptions,
+    /// `None` while nothing outlives the process.
+    journal: Option<Box<Journal>>,
 }
 
 impl Store {
@@ -125,17 +135,24 @@ impl Store {
             stats: Stats::default(),
             client_memory: 0,
             options,
+            journal: None,
         }
     }
 
     /// The hash of `key`, and its record; one whose time has come is removed instead.
     fn lookup(&mut self, key: &[u8], now: Now) -> (u64, Option<Found>) {
         let hash = self.table.hash(key);
+        if let Some(journal) = &self.journal {
+            journal.touch(hash);
+        }
         let Some(found) = self.table.find(hash, key) else { return (hash, None) };
         if self.table.expires(found) > now.unix_ms {
             return (hash, Some(found));
         }
         self.discard(found, key);
+        if let Some(journal) = &mut self.journal {
+            journal.expired(key);
+        }
         self.stats.expired += 1;
         (hash, None)
     }
@@ -167,7 +184,11 @@ impl Store {
 
     /// The value under `key`, with no effect on the store.
     pub fn peek(&self, key: &[u8], now: Now) -> Option<Entry<'_>> {
-        let found = self.table.find(self.table.hash(key), key)?;
+        let hash = self.table.hash(key);
+        if let Some(journal) = &self.journal {
+            journal.touch(hash);
+        }
+        let found = self.table.find(hash, key)?;
         let (_, entry) = self.table.entry(found)?;
         entry.expires_ms.is_none_or(|at| at > now.unix_ms).then_some(entry)
     }
@@ -199,7 +220,7 @@ impl Store {
             Data::Borrowed(data) => data.len(),
             Data::Owned(data) => data.capacity(),
         };
-        check_sizes(key, length)?;
+        self.check(key, length)?;
         self.make_room(key.len() + length)?;
         let (hash, found) = self.lookup(key, now);
         let expires = match expiry {
@@ -212,7 +233,17 @@ impl Store {
 
     fn put(&mut self, hash: u64, draft: Draft<'_>) -> Result<(), StoreError> {
         let key = draft.key;
-        let block = self.table.put(hash, draft).map_err(|_full| StoreError::OutOfMemory)?;
+        if let Some(journal) = &mut self.journal {
+            journal.put(hash, &draft);
+        }
+        let Ok(block) = self.table.put(hash, draft) else {
+            // Behind what was noted too soon, the truth.
+            match &mut self.journal {
+                Some(journal) if self.table.find(hash, key).is_none() => journal.removed(hash, key),
+                journal => journal::note(journal.as_deref_mut(), &self.table, hash, key),
+            }
+            return Err(StoreError::OutOfMemory);
+        };
         self.graveyard.bury(block);
         self.watches.changed(key, true);
         Ok(())
@@ -222,7 +253,7 @@ impl Store {
     /// Returns the new length. The caller has checked that the kind [is plain](Kind::is_plain).
     pub fn append(&mut self, key: &[u8], data: &[u8], now: Now) -> Result<usize, StoreError> {
         let length = self.peek(key, now).map_or(0, |entry| entry.data.len());
-        check_sizes(key, length.saturating_add(data.len()))?;
+        self.check(key, length.saturating_add(data.len()))?;
         self.make_room(key.len() + data.len())?;
         let (hash, found) = self.lookup(key, now);
         let Some(found) = found else {
@@ -230,6 +261,7 @@ impl Store {
             return self.put(hash, draft).map(|()| data.len());
         };
         let length = self.table.append(found, data).map_err(|_full| StoreError::OutOfMemory)?;
+        journal::note(self.journal.as_deref_mut(), &self.table, hash, key);
         self.watches.changed(key, true);
         Ok(length)
     }
@@ -237,41 +269,49 @@ impl Store {
     /// Overwrites a part of the value under `key` where it stands, in time proportional to `patch`; whether that was
     /// possible: the value is large and reaches that far. The caller has checked that the kind is one of bytes.
     pub fn patch(&mut self, key: &[u8], offset: usize, patch: &[u8], now: Now) -> bool {
-        let Some(found) = self.lookup(key, now).1 else { return false };
+        let (hash, Some(found)) = self.lookup(key, now) else { return false };
         let is_patched = self.table.patch(found, offset, patch);
         if is_patched {
             self.watches.changed(key, true);
+            journal::note(self.journal.as_deref_mut(), &self.table, hash, key);
         }
         is_patched
     }
 
     /// Removes `key`; whether it existed.
     pub fn remove(&mut self, key: &[u8], now: Now) -> bool {
-        let Some(found) = self.lookup(key, now).1 else { return false };
+        let (hash, Some(found)) = self.lookup(key, now) else { return false };
         self.discard(found, key);
+        if let Some(journal) = &mut self.journal {
+            journal.removed(hash, key);
+        }
         true
     }
 
     /// Moves the value and expiry of `from` to `to`, whatever stood there; whether that was done. It is not if `from`
     /// does not exist or `to` is too long for a key.
     pub fn rename(&mut self, from: &[u8], to: &[u8], now: Now) -> bool {
-        let Some(found) = self.lookup(from, now).1 else { return false };
+        let (hash, Some(found)) = self.lookup(from, now) else { return false };
         if from == to {
             return true;
         }
-        if check_sizes(to, 0).is_err() {
+        if self.check(to, 0).is_err() {
             return false;
         }
         let Some(Taken { kind, expires, data }) = self.table.take(found) else { return false };
         self.watches.changed(from, false);
+        if let Some(journal) = &mut self.journal {
+            journal.removed(hash, from);
+        }
         let draft = Draft { key: to, kind, used: false, expires, data: Data::Owned(data) };
         self.put(self.table.hash(to), draft).is_ok()
     }
 
     /// Sets or takes away the expiry of `key`; whether it exists.
     pub fn set_expiry(&mut self, key: &[u8], expires_ms: Option<u64>, now: Now) -> bool {
-        let Some(found) = self.lookup(key, now).1 else { return false };
+        let (hash, Some(found)) = self.lookup(key, now) else { return false };
         self.table.set_expires(found, expires_ms.unwrap_or(NEVER));
+        journal::note(self.journal.as_deref_mut(), &self.table, hash, key);
         self.watches.changed(key, true);
         true
     }
@@ -300,6 +340,7 @@ impl Store {
     /// More than Redis promises of SCAN: a key that exists from the first call to the last is visited exactly once,
     /// whatever is written between the calls. One that is removed and made again meanwhile may be visited twice.
     pub fn scan(&mut self, mut cursor: u64, count: usize, now: Now, visit: &mut dyn FnMut(&[u8], Entry<'_>)) -> u64 {
+        self.touch_all();
         let mut visited = 0;
         for _ in 0..count.clamp(1, SCAN_SEGMENTS) {
             cursor = self.table.scan(cursor, now.unix_ms, &mut |key, entry| {
@@ -316,6 +357,7 @@ impl Store {
     /// Some key, chosen by `random`; every key has about the same chance. `None` in an empty store, and in one where
     /// nearly all keys have expired.
     pub fn random_key(&mut self, random: u64, now: Now) -> Option<&[u8]> {
+        self.touch_all();
         self.table.random(random, now.unix_ms, RANDOM_SEGMENTS)
     }
 
@@ -323,6 +365,9 @@ impl Store {
     pub fn clear(&mut self) {
         self.table.clear(&mut self.graveyard);
         self.watches.cleared();
+        if let Some(journal) = &mut self.journal {
+            journal.cleared();
+        }
     }
 
     /// Bytes held by keys, values and tables, garbage that is still allocated included.
@@ -377,14 +422,4 @@ impl Store {
     pub fn stats(&self) -> Stats {
         self.stats
     }
-}
-
-fn check_sizes(key: &[u8], value: usize) -> Result<(), StoreError> {
-    if key.len() > MAX_KEY {
-        return Err(StoreError::KeyTooLong);
-    }
-    if value > MAX_VALUE {
-        return Err(StoreError::ValueTooLarge);
-    }
-    Ok(())
 }

@@ -61,6 +61,11 @@ impl Table {
         self.hasher.hash(key)
     }
 
+    /// What makes those hashes.
+    pub(super) fn hasher(&self) -> SipHasher13 {
+        self.hasher
+    }
+
     pub(super) fn len(&self) -> usize {
         self.totals.len
     }

@@ -3,6 +3,8 @@ use std::time::{Duration, Instant};
 
 use super::*;
 
+mod durable;
+
 /// Few records a segment, so that small tests divide and merge many.
 const RECORDS: usize = 16;
 

@@ -84,6 +84,9 @@ impl Failure {
     pub(super) const WRONG_TYPE: Self = Self::new("WRONGTYPE Operation against a key holding the wrong kind of value");
     pub(super) const TOO_LONG: Self = Self::new("ERR string exceeds maximum allowed size (proto-max-bulk-len)");
     pub(super) const NO_SUCH_KEY: Self = Self::new("ERR no such key");
+    /// In the words of a Redis whose disk is full.
+    pub(super) const NOT_KEPT: Self =
+        Self::new("MISCONF Errors writing to the data directory: writes are refused until the server is restarted");
     pub(super) const OVERFLOW: Self = Self::new("ERR increment or decrement would overflow");
 
     pub(super) const fn new(text: &'static str) -> Self {
@@ -123,6 +126,7 @@ impl From<StoreError> for Failure {
             StoreError::OutOfMemory => Self::new("OOM command not allowed when used memory > 'maxmemory'."),
             StoreError::KeyTooLong => Self::new("ERR key exceeds maximum allowed size"),
             StoreError::ValueTooLarge => Self::TOO_LONG,
+            StoreError::ReadOnly => Self::NOT_KEPT,
         }
     }
 }

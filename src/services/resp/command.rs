@@ -64,6 +64,8 @@ pub mod flag {
     pub const IN_MULTI: u32 = 1 << 10;
     /// Costs as much as thousands of ordinary commands: a transaction has room for few of them.
     pub const HEAVY: u32 = 1 << 12;
+    /// Refused while data is being loaded beside the service.
+    pub const NO_ASYNC_LOADING: u32 = 1 << 11;
     /// Has subcommands and does nothing itself.
     pub const CONTAINER: u32 = 1 << 13;
     /// Access category: the set of keys as a whole.
@@ -74,6 +76,8 @@ pub mod flag {
     pub const DANGEROUS: u32 = 1 << 18;
     /// Access category: the connection itself.
     pub const CONNECTION: u32 = 1 << 19;
+    /// Access category: administration, of a command that is none.
+    pub const ADMIN_CATEGORY: u32 = 1 << 21;
     /// Access category: transactions.
     pub const TRANSACTION: u32 = 1 << 20;
 }

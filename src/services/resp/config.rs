@@ -1,6 +1,7 @@
 //! `CONFIG`: what there is to tell in Redis's terms, and the little that may be changed while the server runs.
 
 use super::call::{Call, Failure, glob, quoted};
+use super::persistence;
 use crate::protocol::resp::parse_integer;
 use crate::store::Glob;
 
@@ -10,11 +11,12 @@ const BULK_BYTES: &str = "proto-max-bulk-len";
 const LEAST_BULK_BYTES: usize = 1 << 20;
 
 /// Every parameter and its value.
-fn parameters(call: &Call<'_, '_>) -> [(&'static str, String); 11] {
+fn parameters(call: &Call<'_, '_>) -> [(&'static str, String); 12] {
     let options = &call.core.options;
     let limits = call.exchange.limits;
     [
-        ("appendonly", String::from("no")),
+        ("appendfsync", String::from(persistence::fsync(call.store))),
+        ("appendonly", String::from(if call.store.is_durable() { "yes" } else { "no" })),
         ("client-query-buffer-limit", limits.request_bytes.to_string()),
         ("databases", String::from("1")),
         ("maxclients", limits.connections.to_string()),

@@ -13,10 +13,11 @@ struct Section {
     write: fn(&Call<'_, '_>, &mut Report),
 }
 
-const SECTIONS: [Section; 8] = [
+const SECTIONS: [Section; 9] = [
     Section { name: "Server", by_default: true, write: server },
     Section { name: "Clients", by_default: true, write: clients },
     Section { name: "Memory", by_default: true, write: memory },
+    Section { name: "Persistence", by_default: true, write: super::persistence::report },
     Section { name: "Stats", by_default: true, write: statistics },
     Section { name: "Replication", by_default: true, write: replication },
     Section { name: "Commandstats", by_default: false, write: commands },
@@ -25,10 +26,10 @@ const SECTIONS: [Section; 8] = [
 ];
 
 #[derive(Default)]
-struct Report(String);
+pub(super) struct Report(String);
 
 impl Report {
-    fn field(&mut self, name: &str, value: impl Display) {
+    pub(super) fn field(&mut self, name: &str, value: impl Display) {
         // Writing to a string cannot fail.
         let _ = write!(self.0, "{name}:{value}\r\n");
     }

@@ -6,7 +6,7 @@ use super::table::COMMANDS;
 use crate::protocol::resp::Encoder;
 
 /// Flags and their names, in the order in which Redis tells them.
-const FLAGS: [(u32, &str); 11] = [
+const FLAGS: [(u32, &str); 12] = [
     (flag::WRITE, "write"),
     (flag::READ, "readonly"),
     (flag::DENY_OOM, "denyoom"),
@@ -17,16 +17,18 @@ const FLAGS: [(u32, &str); 11] = [
     (flag::SKIP_SLOWLOG, "skip_slowlog"),
     (flag::FAST, "fast"),
     (flag::NO_AUTH, "no_auth"),
+    (flag::NO_ASYNC_LOADING, "no_async_loading"),
     (flag::ALLOW_BUSY, "allow_busy"),
 ];
 
 /// Access categories that flags stand for, in the order in which Redis tells them.
-const CATEGORIES: [(u32, &str); 10] = [
+const CATEGORIES: [(u32, &str); 11] = [
     (flag::KEYSPACE, "keyspace"),
     (flag::READ, "read"),
     (flag::WRITE, "write"),
     (flag::STRING, "string"),
     (flag::ADMIN, "admin"),
+    (flag::ADMIN_CATEGORY, "admin"),
     (flag::FAST, "fast"),
     (0, "slow"),
     (flag::DANGEROUS, "dangerous"),

@@ -29,6 +29,7 @@ mod introspection;
 mod keys;
 mod lcs;
 mod numbers;
+mod persistence;
 mod server;
 mod session;
 mod strings;
@@ -212,6 +213,10 @@ impl Resp {
         let limits = RequestLimits { bulk_bytes: core.bulk_bytes, ..RequestLimits::new(exchange.limits.request_bytes) };
         match session.decoder.decode(input, &limits, arguments) {
             Ok(None) => Ok(0),
+            Ok(Some((request, _))) if store.is_congested() && may_write(&request) => {
+                exchange.stall();
+                Ok(0)
+            }
             Ok(Some((request, used))) => {
                 if !request.is_empty() {
                     exchange.metrics.requests += 1;
@@ -243,6 +248,9 @@ impl Resp {
             Disconnect::Revoked => b"-NOPERM this certificate's access has been withdrawn\r\n",
             Disconnect::RequestTimeout | Disconnect::HeaderTimeout => b"-ERR the request did not arrive in time\r\n",
             Disconnect::Shutdown => b"-ERR the server is shutting down\r\n",
+            Disconnect::NotKept => {
+                b"-MISCONF Errors writing to the data directory: this command and those behind it may not be kept\r\n"
+            }
             _ => return,
         };
         reply.extend_from_slice(text);
@@ -296,6 +304,11 @@ fn answer(
     Ok(())
 }
 
+/// Whether a request may change the store.
+fn may_write(request: &Request<'_>) -> bool {
+    resolve(request).is_ok_and(|(_, command)| command.is(flag::WRITE) || command.name == "exec")
+}
+
 /// Finds the command, or the subcommand, that a request names.
 fn resolve(request: &Request<'_>) -> Result<(CommandId, &'static Command), Failure> {
     let name = request.get(0).unwrap_or_default();
@@ -326,7 +339,11 @@ fn admit(call: &mut Call<'_, '_>) -> Result<(), Failure> {
     if !takes_any_keys && call.request.len() > OTHER_ARGUMENTS {
         return Err(Failure::from(format!("ERR too many arguments: at most {OTHER_ARGUMENTS} are served")));
     }
-    authorize(call)
+    authorize(call)?;
+    if call.command.is(flag::WRITE) && call.store.refuses_writes().is_some() {
+        return Err(Failure::NOT_KEPT);
+    }
+    Ok(())
 }
 
 /// Calls the handler and writes what it fails with.

@@ -2,11 +2,13 @@
 
 use super::call::Handler;
 use super::command::flag::{
-    ADMIN, ALLOW_BUSY, ALWAYS, CONNECTION, CONTAINER, DANGEROUS, DENY_OOM, FAST, HEAVY, IN_MULTI, KEYSPACE, NO_AUTH,
-    NO_SCRIPT, READ, SKIP_SLOWLOG, STRING, TRANSACTION, WRITE,
+    ADMIN, ADMIN_CATEGORY, ALLOW_BUSY, ALWAYS, CONNECTION, CONTAINER, DANGEROUS, DENY_OOM, FAST, HEAVY, IN_MULTI,
+    KEYSPACE, NO_ASYNC_LOADING, NO_AUTH, NO_SCRIPT, READ, SKIP_SLOWLOG, STRING, TRANSACTION, WRITE,
 };
 use super::command::{Command, KeySpec};
-use super::{client, config, expiry, info, introspection, keys, lcs, numbers, server, strings, transaction};
+use super::{
+    client, config, expiry, info, introspection, keys, lcs, numbers, persistence, server, strings, transaction,
+};
 
 const fn string(name: &'static str, arity: i8, since: &'static str, flags: u32, handler: Handler) -> Command {
     command(name, arity, since, "string", flags | STRING, handler)
@@ -247,6 +249,8 @@ pub static COMMANDS: &[Command] = &[
     .about("Reset the connection"),
     connection("select", 2, "1.0.0", ALWAYS | FAST | CONNECTION, server::select)
         .about("Change the selected database for the current connection"),
+    server("bgsave", -1, "1.0.0", ADMIN | DANGEROUS | NO_SCRIPT | NO_ASYNC_LOADING, persistence::bgsave)
+        .about("Asynchronously saves the database(s) to disk."),
     server("command", -1, "2.8.13", ALWAYS | CONNECTION | CONTAINER, introspection::command)
         .about("Get array of Redis command details"),
     server("command|count", 2, "2.8.13", ALWAYS | CONNECTION, introspection::count)
@@ -282,6 +286,8 @@ pub static COMMANDS: &[Command] = &[
         .about("Remove all keys from the current database"),
     server("info", -1, "1.0.0", ALWAYS | DANGEROUS, info::info)
         .about("Get information and statistics about the server"),
+    server("lastsave", 1, "1.0.0", ADMIN_CATEGORY | DANGEROUS | ALWAYS | FAST, persistence::lastsave)
+        .about("Return the UNIX timestamp of the last successful save to disk"),
     server("memory", -2, "4.0.0", CONTAINER, server::container).about("A container for memory diagnostics commands"),
     server("memory|help", 2, "4.0.0", ALWAYS, introspection::help)
         .about("Show helpful text about the different subcommands"),

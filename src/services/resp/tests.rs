@@ -52,7 +52,7 @@ impl Bench {
 
     /// Lets turns pass until a reply that takes many of them is complete.
     fn finish(&mut self, peer: &mut TestPeer) {
-        while peer.is_held() {
+        while peer.is_alone() {
             self.resp.tick(&mut self.store, self.now);
         }
     }
@@ -285,7 +285,7 @@ fn configuration_is_told_and_hardly_changed() {
     let (mut bench, mut client) = bench();
     let mut is = |line: &str, expected: &str| assert_eq!(bench.ask(&mut client, line), expected, "{line}");
     is("config get save", "*2\r\n$4\r\nsave\r\n$0\r\n\r\n");
-    is("config get APPEND*", "*2\r\n$10\r\nappendonly\r\n$2\r\nno\r\n");
+    is("config get APPEND*", "*4\r\n$11\r\nappendfsync\r\n$2\r\nno\r\n$10\r\nappendonly\r\n$2\r\nno\r\n");
     is("config get nothing", "*0\r\n");
     is("config set save \"\" appendonly no", "+OK\r\n");
     is("config set proto-max-bulk-len 1mb", "+OK\r\n");
@@ -404,7 +404,7 @@ fn a_long_walk_takes_many_turns_and_meets_every_key_once() {
     let (mut bench, mut client) = bench_of_small_steps();
     begin(&mut bench, &mut client, "keys a:*\n");
     let mut turns = 0;
-    while client.0.is_held() {
+    while client.0.is_alone() {
         assert!(client.0.take_replies().is_empty());
         bench.resp.tick(&mut bench.store, bench.now);
         // Others write meanwhile: the table grows and shrinks under the walk.
@@ -434,7 +434,7 @@ fn walks_wait_for_each_other_and_end_with_their_clients() {
     bench.resp.close(one.1, &one.0.info, &mut bench.store);
     bench.finish(&mut three.0);
     assert_eq!(three.0.take_replies(), b":1000\r\n");
-    assert!(!two.0.is_held());
+    assert!(!two.0.is_alone());
     assert_eq!(two.0.take_replies(), b"*0\r\n");
     assert!(bench.ask(&mut three, "randomkey").contains("a:"));
 }
@@ -453,7 +453,7 @@ fn any_number_of_clients_is_listed_in_steps() {
     let (mut bench, mut client) = bench();
     let others: Vec<_> = (1..1200).map(|key| bench.connect(key, key)).collect();
     begin(&mut bench, &mut client, "client list\n");
-    assert!(client.0.is_held());
+    assert!(client.0.is_alone());
     bench.finish(&mut client.0);
     let list = String::from_utf8_lossy(&client.0.take_replies()).into_owned();
     assert_eq!(list.matches(" laddr=").count(), 1 + others.len());

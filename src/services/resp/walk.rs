@@ -25,6 +25,9 @@ pub(super) const ORDINARY_KEY_BYTES: usize = 64;
 /// Connections that one step describes, half a millisecond's worth.
 const CLIENTS_PER_STEP: usize = 500;
 
+/// How long at most until it is asked again whether something is on disk: its end wakes the loop anyway.
+const DISK_PATIENCE: Duration = Duration::from_millis(100);
+
 /// Something that is looked at step by step, and what has been found so far.
 #[derive(Debug)]
 pub(super) enum Walk {
@@ -63,6 +66,8 @@ pub(super) struct Pending {
     /// The longest reply that the client may be sent.
     longest: usize,
     walk: Walk,
+    /// It is done, and may be told when this group is durable.
+    awaits: Option<u64>,
 }
 
 /// How far one step goes.
@@ -186,7 +191,7 @@ pub(super) fn answer(call: &mut Call<'_, '_>, mut walk: Walk) -> Result<(), Fail
         walk.write(call.reply());
     } else {
         let (peer, deferred) = (call.exchange.peer.id, call.exchange.defer_alone());
-        call.core.walks.push_back(Pending { peer, deferred, protocol, longest, walk });
+        call.core.walks.push_back(Pending { peer, deferred, protocol, longest, walk, awaits: None });
     }
     Ok(())
 }
@@ -214,10 +219,18 @@ fn answer_at_once(call: &mut Call<'_, '_>, mut walk: Walk) -> Result<(), Failure
 /// Does a step of the walk that came first, and says when to go on.
 pub(super) fn tick(core: &mut Core, store: &mut Store, now: Now) -> Option<Duration> {
     let Core { walks, clients, options, .. } = core;
-    let Pending { protocol, longest, walk, .. } = walks.front_mut()?;
+    let Pending { protocol, longest, walk, awaits, .. } = walks.front_mut()?;
     let keys = options.keys_per_step;
     let how = Step { keys, clients: CLIENTS_PER_STEP, protocol: *protocol, longest: *longest };
-    let outcome = walk.step(how, store, clients, now);
+    let outcome = if awaits.is_some() { Ok(true) } else { walk.step(how, store, clients, now) };
+    if matches!(outcome, Ok(true)) {
+        // What it has seen may not be on disk yet. It has seen every key, so that what comes later is not waited for.
+        let group = awaits.take().or_else(|| store.take_touched());
+        if let Some(group) = group.filter(|group| !store.is_durable_to(*group)) {
+            *awaits = Some(group);
+            return Some(DISK_PATIENCE);
+        }
+    }
     if !matches!(outcome, Ok(false))
         && let Some(Pending { deferred, protocol, walk, .. }) = walks.pop_front()
     {

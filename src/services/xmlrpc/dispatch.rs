@@ -4,7 +4,7 @@ use super::Faults;
 use super::failure::Failure;
 use super::methods::{Action, METHODS, Method, OnAll, OnKey};
 use crate::access::{Access, Class, Scope};
-use crate::store::Store;
+use crate::store::{Store, StoreError};
 use crate::timer::Now;
 use crate::value::Value;
 use crate::value::is_xml_text;
@@ -57,6 +57,9 @@ impl<'a> Dispatcher<'a> {
         let Some(method) = Method::named(&name) else { return Err(Failure::UnknownMethod(name)) };
         if params.len() != method.params.len() {
             return Err(Failure::Arity { method, given: params.len() });
+        }
+        if method.class() == Class::Write && self.store.refuses_writes().is_some() {
+            return Err(Failure::Store(StoreError::ReadOnly));
         }
         let mut params = params.into_iter();
         // The number of parameters is right, so there is a first one wherever it is used.

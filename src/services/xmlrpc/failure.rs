@@ -69,6 +69,7 @@ impl Failure {
             Self::Denied(_) => "PermissionError",
             Self::TooManyCalls(_) | Self::TooManyKeys(_) | Self::ReplyTooLarge(_) => "OverflowError",
             Self::Store(StoreError::OutOfMemory) => "MemoryError",
+            Self::Store(StoreError::ReadOnly) => "OSError",
         }
     }
 
@@ -88,7 +89,7 @@ impl Failure {
             | Self::TooManyCalls(_)
             | Self::Store(StoreError::KeyTooLong | StoreError::ValueTooLarge) => -32602,
             Self::Denied(_) | Self::MissingKey(_) | Self::TooManyKeys(_) | Self::ReplyTooLarge(_) => -32500,
-            Self::Store(StoreError::OutOfMemory) => -32400,
+            Self::Store(StoreError::OutOfMemory | StoreError::ReadOnly) => -32400,
         }
     }
 }

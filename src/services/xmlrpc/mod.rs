@@ -91,7 +91,12 @@ struct Asker<'a> {
 #[derive(Debug, PartialEq, Eq)]
 enum Step {
     Incomplete,
-    Answered { used: usize, close: bool },
+    /// Complete, but there is no room for what it may change.
+    Stalled,
+    Answered {
+        used: usize,
+        close: bool,
+    },
     Refused(Disconnect),
 }
 
@@ -124,6 +129,10 @@ impl XmlRpc {
         }
         match step {
             Step::Incomplete => Ok(0),
+            Step::Stalled => {
+                exchange.stall();
+                Ok(0)
+            }
             Step::Answered { used, close } => {
                 exchange.metrics.requests += 1;
                 if close { Err(Disconnect::Finished) } else { Ok(used) }
@@ -156,6 +165,7 @@ impl XmlRpc {
             Disconnect::RequestTimeout | Disconnect::HeaderTimeout => {
                 (Status::REQUEST_TIMEOUT, "", "The request did not arrive in time.\n")
             }
+            Disconnect::NotKept => (Status::SERVICE_UNAVAILABLE, "", "The call was made, and may not be kept.\n"),
             Disconnect::Refused => (Status::SERVICE_UNAVAILABLE, RETRY, "The server has too many connections.\n"),
             Disconnect::AddressLimit => {
                 (Status::SERVICE_UNAVAILABLE, RETRY, "Your address has too many connections to this server.\n")
@@ -182,6 +192,7 @@ impl XmlRpc {
                 out.extend_from_slice(CONTINUE);
                 Step::Incomplete
             }
+            Ok(Progress::Complete(request)) if request.method == Method::Post && store.is_congested() => Step::Stalled,
             Ok(Progress::Complete(request)) => {
                 self.answer(&request, store, asker, out);
                 Step::Answered { used: request.used, close: request.persistence == Persistence::Close }

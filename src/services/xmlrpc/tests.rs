@@ -41,6 +41,7 @@ impl Bench {
                 Step::Answered { close: true, .. } => return (out, Some(Disconnect::Finished)),
                 Step::Answered { used, .. } => input = input.get(used..).unwrap_or_default(),
                 Step::Refused(reason) => return (out, Some(reason)),
+                Step::Stalled => panic!("a store in memory has room"),
             }
         }
     }

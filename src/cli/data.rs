@@ -1,0 +1,121 @@
+//! The data directory of `serve`: opening it, and loading what it holds.
+
+use std::io::IsTerminal;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use clap::Args;
+use indicatif::{ProgressBar, ProgressStyle};
+
+use super::{Failure, units};
+use crate::disk::{Directory, OpenError, Opened, Sync};
+use crate::net::Wake;
+use crate::store::{JournalLimits, Store};
+
+/// Keys loaded between two looks at the clock.
+const STEP: u64 = 4096;
+
+/// What outlives the process.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Data")]
+pub(super) struct DataArgs {
+    /// Keep keys and values in this directory: what was acknowledged outlives the process [default: they live in memory]
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
+    /// When writes are forced to disk
+    #[arg(long, value_enum, default_value = "always", value_name = "WHEN", requires = "data")]
+    sync: SyncArg,
+    /// Changes on their way to disk, in bytes, before no more writes are taken
+    #[arg(long, value_name = "BYTES", default_value = "16m", value_parser = units::bytes, requires = "data")]
+    max_unsynced: usize,
+    /// How long the disk may take over one group of writes, before the server gives it up and stops
+    #[arg(long, value_name = "TIME", default_value = "1m", value_parser = units::time, requires = "data")]
+    storage_timeout: Duration,
+}
+
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+enum SyncArg {
+    /// Before they are acknowledged
+    Always,
+    /// Once a second: a crash of the machine may take the last second's
+    Interval,
+    /// When the system likes: a crash of the machine may take more, one of the process nothing
+    None,
+}
+
+impl DataArgs {
+    /// Loads what the directory holds, if there is one, and keeps what changes from now on.
+    pub(super) fn load(&self, store: &mut Store, wake: Wake) -> Result<(), Failure> {
+        let Some(path) = &self.data else { return Ok(()) };
+        let refused = |error: OpenError| Failure::usage("--data", error);
+        let sync = match self.sync {
+            SyncArg::Always => Sync::Always,
+            SyncArg::Interval => Sync::Interval,
+            SyncArg::None => Sync::None,
+        };
+        let opened = Directory::open(path).map_err(refused)?;
+        if !opened.was_clean() {
+            eprintln!("data {}: not closed in order; its journals are copied to 'aside' in it", path.display());
+        }
+        if opened.torn() > 0 {
+            eprintln!("data {}: an unfinished write, acknowledged to nobody, is dropped", path.display());
+        }
+        load(path, &opened, store).map_err(refused)?;
+        eprintln!("data {}: sync {}", path.display(), sync.name());
+        let storage = opened.serve(sync, wake)?;
+        let limits = JournalLimits { unsynced_bytes: self.max_unsynced, timeout: self.storage_timeout };
+        store.attach(storage, limits);
+        Ok(())
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "how long it takes is shown")]
+fn load(path: &Path, opened: &Opened, store: &mut Store) -> Result<(), OpenError> {
+    let (begun, expected) = (Instant::now(), opened.expected_keys());
+    let mut progress = Progress::new(path, expected, begun);
+    let (mut keys, mut strange) = (0u64, 0u64);
+    let loaded = opened.load(&mut |record| {
+        strange += u64::from(!store.load(&record));
+        keys += 1;
+        if keys.is_multiple_of(STEP) {
+            progress.show(keys);
+        }
+    })?;
+    progress.bar.finish_and_clear();
+    if strange > 0 {
+        let detail = format!("{strange} values are of kinds that this version does not know");
+        return Err(OpenError::Damaged { path: path.into(), detail });
+    }
+    let (keys, bytes) = (loaded.keys, units::readable(loaded.bytes));
+    eprintln!("data {}: {keys} keys, {bytes}, loaded in {:.2} s", path.display(), begun.elapsed().as_secs_f64());
+    Ok(())
+}
+
+/// A bar on a terminal; elsewhere a line every second.
+struct Progress<'a> {
+    path: &'a Path,
+    expected: u64,
+    bar: ProgressBar,
+    told: Instant,
+}
+
+impl<'a> Progress<'a> {
+    fn new(path: &'a Path, expected: u64, now: Instant) -> Self {
+        let bar = if std::io::stderr().is_terminal() { ProgressBar::new(expected) } else { ProgressBar::hidden() };
+        if let Ok(style) =
+            ProgressStyle::with_template("loading {wide_bar} {human_pos} of {human_len} keys, {eta} left")
+        {
+            bar.set_style(style);
+        }
+        Self { path, expected, bar, told: now }
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "how long it takes is shown")]
+    fn show(&mut self, keys: u64) {
+        self.bar.set_position(keys);
+        if self.bar.is_hidden() && self.told.elapsed() >= Duration::from_secs(1) {
+            self.told = Instant::now();
+            eprintln!("data {}: {keys} of {} keys loaded", self.path.display(), self.expected);
+        }
+    }
+}

@@ -1,0 +1,171 @@
+//! Changes that become durable together, as bytes: made on the loop without an allocation for each.
+
+/// One change. What a `kind` means is the store's affair.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Change<'a> {
+    /// A value is put under a key, whatever stood there.
+    Put {
+        /// The key.
+        key: &'a [u8],
+        /// The kind of the value.
+        kind: u8,
+        /// When it ceases to exist, in Unix milliseconds; [`NO_EXPIRY`](super::NO_EXPIRY) for never.
+        expires: u64,
+        /// The value.
+        data: &'a [u8],
+    },
+    /// A key is removed.
+    Remove {
+        /// The key.
+        key: &'a [u8],
+    },
+    /// Every key is removed.
+    Clear,
+}
+
+/// What stands before a change's key: tag, key length, value length.
+const HEAD: usize = 9;
+/// What stands before the data of a value: kind, expiry.
+pub(super) const VALUE_HEAD: usize = 9;
+
+const PUT: u8 = 1;
+const REMOVE: u8 = 2;
+const CLEAR: u8 = 3;
+
+/// Changes in the order in which they were made.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Group {
+    bytes: Vec<u8>,
+}
+
+impl Group {
+    /// Adds a change. Keys and values longer than 32 bits count do not exist: the store's limits are far below.
+    pub fn push(&mut self, change: &Change<'_>) {
+        match *change {
+            Change::Put { key, kind, expires, data } => {
+                self.head(PUT, key.len(), VALUE_HEAD + data.len());
+                self.bytes.extend_from_slice(key);
+                self.bytes.push(kind);
+                self.bytes.extend_from_slice(&expires.to_le_bytes());
+                self.bytes.extend_from_slice(data);
+            }
+            Change::Remove { key } => {
+                self.head(REMOVE, key.len(), 0);
+                self.bytes.extend_from_slice(key);
+            }
+            Change::Clear => self.head(CLEAR, 0, 0),
+        }
+    }
+
+    fn head(&mut self, tag: u8, key: usize, value: usize) {
+        self.bytes.reserve(HEAD + key + value);
+        self.bytes.push(tag);
+        self.bytes.extend_from_slice(&u32::try_from(key).unwrap_or(u32::MAX).to_le_bytes());
+        self.bytes.extend_from_slice(&u32::try_from(value).unwrap_or(u32::MAX).to_le_bytes());
+    }
+
+    /// Moves all changes of `other` behind these.
+    pub fn append(&mut self, other: &mut Self) {
+        if self.bytes.is_empty() {
+            std::mem::swap(&mut self.bytes, &mut other.bytes);
+        } else {
+            self.bytes.append(&mut other.bytes);
+        }
+    }
+
+    /// Forgets all changes and keeps the memory, unless it is unusually much.
+    pub fn reset(&mut self) {
+        const KEPT: usize = 1 << 20;
+        self.bytes.clear();
+        self.bytes.shrink_to(KEPT);
+    }
+
+    /// Bytes held by the changes.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// Whether nothing has changed.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.bytes.is_empty()
+    }
+
+    /// The changes in order.
+    pub fn changes(&self) -> impl Iterator<Item = Change<'_>> {
+        self.raw().map(|raw| match raw {
+            Raw::Remove { key } => Change::Remove { key },
+            Raw::Clear => Change::Clear,
+            Raw::Put { key, value } => {
+                let (kind, expires, data) = split_value(value).unwrap_or((0, 0, &[]));
+                Change::Put { key, kind, expires, data }
+            }
+        })
+    }
+
+    /// The changes in order, values as they are stored.
+    pub(super) fn raw(&self) -> impl Iterator<Item = Raw<'_>> {
+        let mut rest = self.bytes.as_slice();
+        std::iter::from_fn(move || {
+            let (head, behind) = rest.split_at_checked(HEAD)?;
+            let (tag, lengths) = head.split_first()?;
+            let (key, value) = lengths.split_at_checked(4)?;
+            let (key, behind) = behind.split_at_checked(length(key)?)?;
+            let (value, behind) = behind.split_at_checked(length(value)?)?;
+            rest = behind;
+            Some(match *tag {
+                PUT => Raw::Put { key, value },
+                REMOVE => Raw::Remove { key },
+                _ => Raw::Clear,
+            })
+        })
+    }
+}
+
+/// A change as it is stored.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Raw<'a> {
+    Put { key: &'a [u8], value: &'a [u8] },
+    Remove { key: &'a [u8] },
+    Clear,
+}
+
+fn length(bytes: &[u8]) -> Option<usize> {
+    usize::try_from(u32::from_le_bytes(bytes.try_into().ok()?)).ok()
+}
+
+/// A stored value: its kind, its expiry, its data.
+pub(super) fn split_value(value: &[u8]) -> Option<(u8, u64, &[u8])> {
+    let (head, data) = value.split_at_checked(VALUE_HEAD)?;
+    let (kind, expires) = head.split_first()?;
+    Some((*kind, u64::from_le_bytes(expires.try_into().ok()?), data))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn changes_come_back_in_order() {
+        let long = vec![7; 70_000];
+        let changes = [
+            Change::Put { key: b"", kind: 3, expires: 5, data: b"" },
+            Change::Clear,
+            Change::Remove { key: b"" },
+            Change::Put { key: &long[..65_000], kind: 10, expires: u64::MAX, data: &long },
+            Change::Remove { key: b"k\0" },
+        ];
+        let (mut first, mut second) = (Group::default(), Group::default());
+        for (index, change) in changes.iter().enumerate() {
+            if index < 2 { first.push(change) } else { second.push(change) }
+        }
+        first.append(&mut second);
+        assert!(second.is_empty());
+        assert_eq!(first.changes().collect::<Vec<_>>(), changes);
+        second.append(&mut first);
+        assert_eq!(second.changes().count(), 5);
+        second.reset();
+        assert_eq!((second.changes().count(), second.len()), (0, 0));
+    }
+}

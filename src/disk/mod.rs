@@ -1,0 +1,98 @@
+//! What outlives the process: changes of the store, in groups, on disk.
+//!
+//! ```text
+//! Group (changes of one turn) -> Storage (a thread) -> Keeper (groups to records) -> Engine (fjall, or sim)
+//! ```
+//!
+//! The keys and values that are served stay in memory; the engine is their journal. A group is written as a whole or not
+//! at all, and numbered without a gap, so that a directory that lost one is recognised: see [`Directory`].
+
+mod directory;
+mod dump;
+mod engine;
+mod group;
+mod inspect;
+mod keeper;
+mod lsm;
+mod mark;
+pub mod sim;
+mod storage;
+#[cfg(test)]
+mod tests;
+
+use std::io;
+use std::path::PathBuf;
+
+pub use directory::{Directory, Opened};
+pub use dump::{DumpError, DumpReader, DumpWriter, restore, verify};
+pub use engine::{Engine, Snapshot};
+pub use group::{Change, Group};
+pub use keeper::{Keeper, Loaded, NO_EXPIRY, Record, Undo};
+pub use storage::{Backup, Durable, Failure, Report, Storage, StorageOptions};
+
+/// The longest key that can be kept: the engine's own limit, less what stands before each key.
+pub const MAX_KEY: usize = 65_535 - keeper::PREFIX;
+
+/// When what was written is forced to disk.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Sync {
+    /// Before anything is acknowledged: nothing acknowledged is lost, whatever happens.
+    #[default]
+    Always,
+    /// Once a second: a crash of the machine loses at most about that; a crash of the process nothing.
+    Interval,
+    /// When the system likes; a crash of the process still loses nothing.
+    None,
+}
+
+impl Sync {
+    /// Its name on the command line and in `INFO`.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Always => "always",
+            Self::Interval => "interval",
+            Self::None => "none",
+        }
+    }
+}
+
+/// Why a directory is not opened. Nothing in it has been changed.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// Another process has it.
+    #[error("{} is in use by another process", .0.display())]
+    InUse(PathBuf),
+    /// Groups that were acknowledged are not there.
+    #[error(
+        "{} has lost acknowledged writes: groups {found} to {recorded} are missing ({detail}); restore a backup, or give \
+         a new directory",
+        .path.display()
+    )]
+    Lost {
+        /// The directory.
+        path: PathBuf,
+        /// The first group that is missing.
+        found: u64,
+        /// The last group that was acknowledged.
+        recorded: u64,
+        /// Where, in words.
+        detail: String,
+    },
+    /// It holds something else, or more or less than was written.
+    #[error("{} is damaged: {detail}; restore a backup, or give a new directory", .path.display())]
+    Damaged {
+        /// The directory or file.
+        path: PathBuf,
+        /// What is wrong.
+        detail: String,
+    },
+    /// The system refused.
+    #[error("{}: {error}", .path.display())]
+    Io {
+        /// The directory or file.
+        path: PathBuf,
+        /// What the system said.
+        error: io::Error,
+    },
+}

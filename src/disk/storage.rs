@@ -1,0 +1,433 @@
+//! The storage thread: takes what waits, makes it durable as one group, says so, takes what came meanwhile.
+//!
+//! The loop never waits for it: it hands groups over, is woken through the poller, and asks how far the thread is. So
+//! one sync covers everything that settled while the last one ran.
+
+use std::path::PathBuf;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+use std::{io, thread};
+
+use super::engine::Engine;
+use super::group::Group;
+use super::keeper::{Keeper, Undo};
+use super::mark::MarkFile;
+use super::{Sync, dump};
+
+/// From one sync to the next where they are not made at once, and between syncs of the side file.
+const INTERVAL: Duration = Duration::from_secs(1);
+/// How long an orderly end may take, before the process goes without it.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// What wakes the loop.
+type Wake = Arc<dyn Fn() + Send + std::marker::Sync>;
+
+/// How a storage thread works.
+#[derive(Clone, Debug, Default)]
+pub struct StorageOptions {
+    /// When it syncs.
+    pub sync: Sync,
+    /// Where backups go; `None` where there can be none.
+    pub backup: Option<PathBuf>,
+}
+
+/// Why nothing more can be kept.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Failure {
+    /// A group could not be written: what it changed is taken back, and what is kept can still be read.
+    #[error("cannot write to the data directory: {0}")]
+    Write(String),
+    /// It is unknown what is on disk: the process must end.
+    #[error("cannot force writes to disk: {0}")]
+    Sync(String),
+}
+
+/// A finished backup.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Backup {
+    /// Keys in it, or why there is none.
+    pub outcome: Result<u64, String>,
+}
+
+/// What there is to tell.
+#[derive(Debug, Default)]
+pub struct Report {
+    /// Every group up to this one is durable.
+    pub durable: u64,
+    /// Something failed; told again each time.
+    pub failure: Option<Failure>,
+    /// After [`Storage::last_call`]: how to take back what was not kept.
+    pub undo: Option<Undo>,
+    /// A backup that has finished since the last report.
+    pub backup: Option<Backup>,
+}
+
+/// How far the groups are that may be told of.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Durable {
+    /// The last one.
+    pub group: u64,
+    /// Bytes of those that are not.
+    pub queued: usize,
+}
+
+#[derive(Default)]
+#[expect(clippy::struct_excessive_bools, reason = "independent orders and answers")]
+struct State {
+    waiting: Group,
+    /// The last group handed over, and how many keys there are after it.
+    last: u64,
+    keys: u64,
+    /// Bytes on their way to disk.
+    in_flight: usize,
+    wants_backup: bool,
+    backing_up: bool,
+    last_call: bool,
+    close: bool,
+    closed: bool,
+    report: Report,
+}
+
+#[derive(Default)]
+struct Shared {
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The loop's end of a storage thread.
+pub struct Storage {
+    shared: Arc<Shared>,
+    options: StorageOptions,
+    /// The last group found when it was opened.
+    recovered: u64,
+}
+
+impl Storage {
+    /// Starts a thread over `keeper`. `wake` is called whenever there is something to tell.
+    pub fn start<E: Engine + 'static>(keeper: Keeper<E>, options: StorageOptions, wake: Wake) -> io::Result<Self> {
+        Self::start_with(keeper, None, options, wake)
+    }
+
+    /// As [`start`](Self::start); `guard` is kept as long as the thread runs.
+    pub(super) fn start_with<E: Engine + 'static>(
+        keeper: Keeper<E>,
+        witness: Option<(MarkFile, std::fs::File)>,
+        options: StorageOptions,
+        wake: Wake,
+    ) -> io::Result<Self> {
+        let shared = Arc::new(Shared::default());
+        let recovered = keeper.last_group();
+        shared.lock().last = recovered;
+        shared.lock().report.durable = recovered;
+        let (mark, lock) = witness.unzip();
+        let worker = Worker {
+            keeper,
+            mark,
+            options: options.clone(),
+            shared: Arc::clone(&shared),
+            wake: Wake::clone(&wake),
+            taken: recovered,
+            group: Group::default(),
+            lost: Group::default(),
+            sweeping: true,
+            sync_at: None,
+        };
+        let watch = DeathWatch { shared: Arc::clone(&shared), wake };
+        thread::Builder::new().name("storage".into()).spawn(move || {
+            // The last to go, after the engine and the lock.
+            let _watch = watch;
+            let _lock = lock;
+            worker.run();
+        })?;
+        Ok(Self { shared, options, recovered })
+    }
+
+    /// When it syncs.
+    #[must_use]
+    pub fn sync(&self) -> Sync {
+        self.options.sync
+    }
+
+    /// The last group that was there when it started.
+    #[must_use]
+    pub fn recovered(&self) -> u64 {
+        self.recovered
+    }
+
+    /// Hands over group `last`, which follows the one before; `keys` is how many keys there are after it.
+    pub fn submit(&self, group: &mut Group, last: u64, keys: u64) {
+        let mut state = self.shared.lock();
+        state.waiting.append(group);
+        state.last = last;
+        state.keys = keys;
+        drop(state);
+        self.shared.changed.notify_one();
+    }
+
+    /// How far it is, and how much it still has to do.
+    #[must_use]
+    pub fn durable(&self) -> Durable {
+        let state = self.shared.lock();
+        Durable { group: state.report.durable, queued: state.waiting.len() + state.in_flight }
+    }
+
+    /// What there is to tell.
+    #[must_use]
+    pub fn poll(&self) -> Report {
+        let mut state = self.shared.lock();
+        let report = &mut state.report;
+        Report {
+            durable: report.durable,
+            failure: report.failure.clone(),
+            undo: report.undo.take(),
+            backup: report.backup.take(),
+        }
+    }
+
+    /// After a failed write: no more groups will come, so what was lost can be told.
+    pub fn last_call(&self) {
+        self.shared.lock().last_call = true;
+        self.shared.changed.notify_one();
+    }
+
+    /// Begins to write a backup. `false` if one is being written, or there is no place for it.
+    #[must_use]
+    pub fn begin_backup(&self) -> bool {
+        let mut state = self.shared.lock();
+        if self.options.backup.is_none() || state.backing_up {
+            return false;
+        }
+        state.wants_backup = true;
+        state.backing_up = true;
+        drop(state);
+        self.shared.changed.notify_one();
+        true
+    }
+
+    /// Makes everything durable that was handed over, and ends the thread.
+    ///
+    /// # Errors
+    ///
+    /// It could not, or did not in time.
+    pub fn close(&self) -> Result<(), Failure> {
+        let mut state = self.shared.lock();
+        state.close = true;
+        self.shared.changed.notify_one();
+        let waited = self.shared.changed.wait_timeout_while(state, CLOSE_TIMEOUT, |state| !state.closed);
+        state = waited.unwrap_or_else(PoisonError::into_inner).0;
+        match &state.report.failure {
+            Some(failure) => Err(failure.clone()),
+            None if !state.closed => Err(Failure::Sync("the disk does not answer".into())),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Tells the loop when the thread is gone, however that came about.
+struct DeathWatch {
+    shared: Arc<Shared>,
+    wake: Wake,
+}
+
+impl Drop for DeathWatch {
+    fn drop(&mut self) {
+        let mut state = self.shared.lock();
+        if !state.close || thread::panicking() {
+            let failure = Failure::Sync("the storage engine has stopped".into());
+            state.report.failure.get_or_insert(failure);
+        }
+        state.closed = true;
+        drop(state);
+        self.shared.changed.notify_all();
+        (self.wake)();
+    }
+}
+
+/// What the thread does next.
+enum Job {
+    Write { last: u64, keys: u64 },
+    Undo,
+    Backup,
+    Sync,
+    Sweep,
+    Close,
+}
+
+struct Worker<E> {
+    keeper: Keeper<E>,
+    mark: Option<MarkFile>,
+    options: StorageOptions,
+    shared: Arc<Shared>,
+    wake: Wake,
+    /// The last group taken.
+    taken: u64,
+    /// What is being written; its memory is used again.
+    group: Group,
+    /// What could not be written.
+    lost: Group,
+    sweeping: bool,
+    /// When the next delayed sync is due.
+    sync_at: Option<Instant>,
+}
+
+impl<E: Engine> Worker<E> {
+    fn run(mut self) {
+        loop {
+            match self.next() {
+                Job::Write { last, keys } => self.write(last, keys),
+                Job::Undo => self.undo(),
+                Job::Backup => self.backup(),
+                Job::Sync => self.delayed_sync(),
+                Job::Sweep => self.sweep(),
+                Job::Close => return self.close(),
+            }
+        }
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "this thread waits by the clock, and no loop runs on it")]
+    fn next(&mut self) -> Job {
+        let shared = Arc::clone(&self.shared);
+        let mut state = shared.lock();
+        loop {
+            if state.report.failure.is_some() {
+                self.lost.append(&mut state.waiting);
+                if std::mem::take(&mut state.last_call) {
+                    return Job::Undo;
+                }
+            } else if state.last > self.taken {
+                std::mem::swap(&mut state.waiting, &mut self.group);
+                state.in_flight = self.group.len();
+                self.taken = state.last;
+                return Job::Write { last: state.last, keys: state.keys };
+            }
+            if std::mem::take(&mut state.wants_backup) {
+                return Job::Backup;
+            }
+            if state.close {
+                return Job::Close;
+            }
+            let healthy = state.report.failure.is_none();
+            let wait = self.sync_at.filter(|_| healthy).map(|at| at.saturating_duration_since(Instant::now()));
+            if wait == Some(Duration::ZERO) {
+                return Job::Sync;
+            }
+            if self.sweeping && healthy {
+                return Job::Sweep;
+            }
+            state = match wait {
+                Some(wait) => shared.changed.wait_timeout(state, wait).unwrap_or_else(PoisonError::into_inner).0,
+                None => shared.changed.wait(state).unwrap_or_else(PoisonError::into_inner),
+            };
+        }
+    }
+
+    fn write(&mut self, last: u64, keys: u64) {
+        if let Err(error) = self.keeper.write(&self.group, last, keys) {
+            let mut group = std::mem::take(&mut self.group);
+            self.lost.append(&mut group);
+            return self.fail(Failure::Write(error.to_string()));
+        }
+        if self.options.sync == Sync::Always {
+            if let Err(error) = self.keeper.sync() {
+                return self.fail(Failure::Sync(error.to_string()));
+            }
+            if let Some(Err(error)) = self.mark.as_mut().map(|mark| mark.advance(last)) {
+                return self.fail(Failure::Sync(error.to_string()));
+            }
+        }
+        self.schedule_sync();
+        self.sweeping = true;
+        self.group.reset();
+        let mut state = self.shared.lock();
+        state.in_flight = 0;
+        state.report.durable = last;
+        drop(state);
+        (self.wake)();
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "this thread waits by the clock, and no loop runs on it")]
+    fn schedule_sync(&mut self) {
+        if self.options.sync != Sync::None {
+            self.sync_at.get_or_insert_with(|| Instant::now() + INTERVAL);
+        }
+    }
+
+    /// What was left for later: the journal, where it is not synced at once, and the side file.
+    fn delayed_sync(&mut self) {
+        self.sync_at = None;
+        if let Err(error) = self.sync_all() {
+            self.fail(Failure::Sync(error.to_string()));
+        }
+    }
+
+    fn sync_all(&mut self) -> io::Result<()> {
+        if self.options.sync != Sync::Always {
+            self.keeper.sync()?;
+        }
+        if let Some(mark) = self.mark.as_mut() {
+            mark.advance(self.keeper.last_group())?;
+            mark.sync()?;
+        }
+        Ok(())
+    }
+
+    fn sweep(&mut self) {
+        match self.keeper.sweep() {
+            Ok(more) => self.sweeping = more,
+            Err(error) => self.fail(Failure::Write(error.to_string())),
+        }
+    }
+
+    /// Takes no more groups: what is lost stays queued, so that nobody is told that there is room.
+    fn fail(&mut self, failure: Failure) {
+        self.shared.lock().report.failure.get_or_insert(failure);
+        (self.wake)();
+    }
+
+    fn undo(&mut self) {
+        let lost = std::mem::take(&mut self.lost);
+        match self.keeper.undo(&lost) {
+            Ok(undo) => self.shared.lock().report.undo = Some(undo),
+            Err(error) => self.shared.lock().report.failure = Some(Failure::Sync(error.to_string())),
+        }
+        (self.wake)();
+    }
+
+    /// The thread goes on with its work while another one reads what there is now.
+    fn backup(&mut self) {
+        let Some(path) = self.options.backup.clone() else { return };
+        let (snapshot, generation) = self.keeper.snapshot();
+        let (shared, wake) = (Arc::clone(&self.shared), Wake::clone(&self.wake));
+        let finish = move |outcome: io::Result<u64>| {
+            let mut state = shared.lock();
+            state.backing_up = false;
+            state.report.backup = Some(Backup { outcome: outcome.map_err(|error| error.to_string()) });
+            drop(state);
+            shared.changed.notify_all();
+            wake();
+        };
+        let failed = finish.clone();
+        let write = move || finish(dump::write_file(&*snapshot, generation, &path));
+        if let Err(error) = thread::Builder::new().name("backup".into()).spawn(write) {
+            failed(Err(error));
+        }
+    }
+
+    fn close(mut self) {
+        if self.shared.lock().report.failure.is_none() {
+            let mut closed = self.keeper.sync().and_then(|()| self.sync_all());
+            if let (Ok(()), Some(mark)) = (&closed, self.mark.as_mut()) {
+                closed = mark.set_clean(true);
+            }
+            if let Err(error) = closed {
+                self.fail(Failure::Sync(error.to_string()));
+            }
+        }
+    }
+}

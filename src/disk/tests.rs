@@ -1,0 +1,259 @@
+//! The keeper and the thread over the simulated disk; what the real engine is put through stands in `real`.
+
+use std::collections::BTreeMap;
+use std::sync::mpsc;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use super::sim::{Disk, Faults};
+use super::*;
+
+mod real;
+
+pub(super) type Keys = BTreeMap<Vec<u8>, Vec<u8>>;
+
+pub(super) fn group(changes: &[(&str, Option<&str>)]) -> Group {
+    let mut group = Group::default();
+    for (key, value) in changes {
+        group.push(&change(key, *value));
+    }
+    group
+}
+
+fn change<'a>(key: &'a str, value: Option<&'a str>) -> Change<'a> {
+    let key = key.as_bytes();
+    match value {
+        Some(data) => Change::Put { key, kind: 0, expires: NO_EXPIRY, data: data.as_bytes() },
+        None => Change::Remove { key },
+    }
+}
+
+pub(super) fn contents<E: Engine>(keeper: &Keeper<E>) -> Keys {
+    let mut keys = Keys::new();
+    keeper.load(&mut |record| drop(keys.insert(record.key.to_vec(), record.data.to_vec()))).expect("readable");
+    keys
+}
+
+fn map(pairs: &[(&str, &str)]) -> Keys {
+    pairs.iter().map(|(key, value)| (key.as_bytes().to_vec(), value.as_bytes().to_vec())).collect()
+}
+
+fn keeper(disk: &Disk) -> Keeper<sim::SimEngine> {
+    Keeper::new(disk.engine()).expect("opens")
+}
+
+#[test]
+fn the_last_change_of_a_key_in_a_group_counts() {
+    let disk = Disk::default();
+    let mut keeper = keeper(&disk);
+    keeper.write(&group(&[("a", Some("1")), ("b", Some("1")), ("a", None), ("", Some("e"))]), 1, 2).expect("written");
+    assert_eq!(contents(&keeper), map(&[("", "e"), ("b", "1")]));
+    let mut cleared = group(&[("b", Some("2"))]);
+    cleared.push(&Change::Clear);
+    cleared.append(&mut group(&[("c", Some("3"))]));
+    keeper.write(&cleared, 4, 1).expect("written");
+    assert_eq!(contents(&keeper), map(&[("c", "3")]));
+    assert_eq!((keeper.last_group(), keeper.expected_keys()), (4, 1));
+}
+
+#[test]
+fn what_a_clearing_leaves_is_swept_away_and_nothing_else() {
+    let disk = Disk::default();
+    let mut keeper = keeper(&disk);
+    let mut many = Group::default();
+    for number in 0..2500u32 {
+        let key = number.to_be_bytes();
+        many.push(&Change::Put { key: &key, kind: 0, expires: NO_EXPIRY, data: b"x" });
+    }
+    keeper.write(&many, 1, 2500).expect("written");
+    let mut next = Group::default();
+    next.push(&Change::Clear);
+    next.push(&Change::Put { key: b"k", kind: 0, expires: NO_EXPIRY, data: b"v" });
+    keeper.write(&next, 2, 1).expect("written");
+    // A restart in the middle begins the sweep again.
+    assert!(keeper.sweep().expect("swept"));
+    let mut keeper = Keeper::new(disk.engine()).expect("opens");
+    let mut steps = 1;
+    while keeper.sweep().expect("swept") {
+        steps += 1;
+    }
+    assert_eq!(steps, 2, "1,500 records were left");
+    let mut left = 0;
+    keeper
+        .engine()
+        .snapshot()
+        .visit(b"d", b"e", &mut |_, _| {
+            left += 1;
+            true
+        })
+        .expect("readable");
+    assert_eq!((left, contents(&keeper)), (1, map(&[("k", "v")])));
+}
+
+#[test]
+fn undo_puts_back_what_stood_before() {
+    let disk = Disk::default();
+    let mut keeper = keeper(&disk);
+    keeper.write(&group(&[("a", Some("1")), ("b", Some("2"))]), 1, 2).expect("written");
+    let undo = keeper.undo(&group(&[("a", Some("9")), ("b", None), ("c", Some("9")), ("a", None)])).expect("readable");
+    let mut seen: Vec<_> =
+        undo.records().map(|(key, record)| (key.to_vec(), record.map(|r| r.data.to_vec()))).collect();
+    seen.sort();
+    assert!(!undo.clear);
+    let was = |key: &str, value: Option<&str>| (key.as_bytes().to_vec(), value.map(|value| value.as_bytes().to_vec()));
+    assert_eq!(seen, [was("a", Some("1")), was("b", Some("2")), was("c", None)]);
+    let mut cleared = Group::default();
+    cleared.push(&Change::Clear);
+    let undo = keeper.undo(&cleared).expect("readable");
+    assert_eq!((undo.clear, undo.records().count()), (true, 2));
+}
+
+/// A storage thread over a simulated disk, and a channel that hears of its wake-ups.
+struct Bench {
+    storage: Storage,
+    woken: Mutex<mpsc::Receiver<()>>,
+    disk: Disk,
+}
+
+impl Bench {
+    fn new(disk: &Disk, sync: Sync) -> Self {
+        let (sender, woken) = mpsc::channel();
+        let sender = Mutex::new(sender);
+        let wake = Arc::new(move || sender.lock().expect("sender").send(()).unwrap_or_default());
+        let options = StorageOptions { sync, backup: None };
+        let storage = Storage::start(keeper(disk), options, wake).expect("a thread");
+        Self { storage, woken: Mutex::new(woken), disk: disk.clone() }
+    }
+
+    fn submit(&self, changes: &[(&str, Option<&str>)], last: u64) {
+        self.storage.submit(&mut group(changes), last, last);
+    }
+
+    /// Waits until a report is as wanted.
+    fn until(&self, wanted: impl Fn(&Report) -> bool) -> Report {
+        loop {
+            let report = self.storage.poll();
+            if wanted(&report) {
+                return report;
+            }
+            let woken = self.woken.lock().expect("receiver").recv_timeout(Duration::from_mins(1));
+            woken.expect("the thread answers");
+        }
+    }
+
+    fn after_crash(&self, kept: usize) -> Keys {
+        self.disk.crash(kept);
+        contents(&keeper(&self.disk))
+    }
+}
+
+#[test]
+fn what_is_reported_survives_the_machine() {
+    let bench = Bench::new(&Disk::default(), Sync::Always);
+    bench.submit(&[("a", Some("1"))], 1);
+    bench.until(|report| report.durable == 1);
+    assert_eq!(bench.after_crash(0), map(&[("a", "1")]));
+}
+
+#[test]
+fn what_comes_during_a_sync_is_one_group() {
+    let disk = Disk::default();
+    disk.set_faults(Faults { sync_takes: Duration::from_millis(200), ..Faults::default() });
+    let bench = Bench::new(&disk, Sync::Always);
+    for number in 1..=100 {
+        bench.submit(&[(&number.to_string(), Some("x"))], number);
+    }
+    assert!(bench.storage.durable().queued > 0);
+    bench.until(|report| report.durable == 100);
+    assert!(disk.syncs() <= 3, "{} syncs", disk.syncs());
+    assert_eq!(bench.storage.durable(), Durable { group: 100, queued: 0 });
+    assert_eq!(bench.after_crash(0).len(), 100);
+}
+
+#[test]
+fn a_full_disk_loses_what_was_not_reported_and_can_be_undone() {
+    let disk = Disk::default();
+    disk.set_faults(Faults { room: Some(1), ..Faults::default() });
+    let bench = Bench::new(&disk, Sync::Always);
+    bench.submit(&[("a", Some("1"))], 1);
+    bench.until(|report| report.durable == 1);
+    bench.submit(&[("a", Some("2")), ("b", Some("2"))], 2);
+    let report = bench.until(|report| report.failure.is_some());
+    assert!(matches!(report.failure, Some(Failure::Write(_))) && report.durable == 1, "{report:?}");
+    // What comes until the loop has heard of it is lost as well; then everything can be taken back.
+    bench.submit(&[("c", Some("3"))], 3);
+    bench.storage.last_call();
+    let undo = bench.until(|report| report.undo.is_some()).undo.expect("told");
+    let mut before: Vec<_> = undo.records().map(|(key, record)| (key.to_vec(), record.is_some())).collect();
+    before.sort();
+    assert_eq!(before, [(b"a".to_vec(), true), (b"b".to_vec(), false), (b"c".to_vec(), false)]);
+    assert!(bench.storage.close().is_err());
+    assert_eq!(bench.after_crash(9), map(&[("a", "1")]));
+}
+
+#[test]
+fn a_failed_sync_is_never_tried_again() {
+    let disk = Disk::default();
+    disk.set_faults(Faults { syncs: Some(1), ..Faults::default() });
+    let bench = Bench::new(&disk, Sync::Always);
+    bench.submit(&[("a", Some("1"))], 1);
+    bench.until(|report| report.durable == 1);
+    bench.submit(&[("b", Some("2"))], 2);
+    let report = bench.until(|report| report.failure.is_some());
+    assert!(matches!(report.failure, Some(Failure::Sync(_))) && report.durable == 1, "{report:?}");
+    disk.set_faults(Faults::default());
+    bench.submit(&[("c", Some("3"))], 3);
+    assert!(bench.storage.close().is_err());
+    assert_eq!(disk.syncs(), 1);
+    assert_eq!(bench.storage.durable().group, 1);
+}
+
+#[test]
+fn a_bug_in_the_engine_is_a_failure_not_a_silence() {
+    let disk = Disk::default();
+    disk.set_faults(Faults { panics: true, ..Faults::default() });
+    let bench = Bench::new(&disk, Sync::Always);
+    bench.submit(&[("a", Some("1"))], 1);
+    let report = bench.until(|report| report.failure.is_some());
+    assert!(matches!(report.failure, Some(Failure::Sync(_))) && report.durable == 0, "{report:?}");
+    assert!(bench.storage.close().is_err());
+}
+
+#[test]
+fn a_delayed_sync_comes_within_its_time_or_at_the_end() {
+    let disk = Disk::default();
+    let bench = Bench::new(&disk, Sync::Interval);
+    bench.submit(&[("a", Some("1"))], 1);
+    bench.until(|report| report.durable == 1);
+    let mut waits = 0;
+    while disk.unsynced() > 0 {
+        std::thread::sleep(Duration::from_millis(50));
+        waits += 1;
+        assert!(waits < 600, "it never came");
+    }
+    let disk = Disk::default();
+    let bench = Bench::new(&disk, Sync::None);
+    bench.submit(&[("a", Some("1"))], 1);
+    bench.until(|report| report.durable == 1);
+    assert_eq!((disk.syncs(), disk.unsynced()), (0, 1));
+    bench.storage.close().expect("closed");
+    assert_eq!(disk.unsynced(), 0);
+}
+
+#[test]
+fn a_crash_keeps_a_beginning_of_what_was_written() {
+    for kept in 0..=3 {
+        let disk = Disk::default();
+        let mut keeper = keeper(&disk);
+        for number in 1..=3u64 {
+            let key = number.to_string();
+            keeper.write(&group(&[(&key, Some("x")), ("last", Some(&key))]), number, number + 1).expect("written");
+        }
+        disk.crash(kept);
+        let keeper = Keeper::new(disk.engine()).expect("opens");
+        assert_eq!(keeper.last_group(), kept as u64);
+        let keys = contents(&keeper);
+        assert_eq!(keys.len() as u64, keeper.expected_keys());
+        assert_eq!(keys.get(&b"last"[..]).cloned(), (kept > 0).then(|| kept.to_string().into_bytes()));
+    }
+}

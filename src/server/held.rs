@@ -1,0 +1,55 @@
+//! Replies that wait until what they tell of is durable.
+
+use super::{Server, touch};
+use crate::connection::{Service, Settled};
+use crate::net::Net;
+
+impl<N: Net, S: Service> Server<N, S> {
+    /// Hears what has become of what the service changed, and lets go of the replies that tell of it.
+    pub(super) fn settle_held(&mut self) {
+        let settled = self.shared.service.settle(self.shared.now);
+        if settled == Settled::Never {
+            return;
+        }
+        for id in &self.touched {
+            if let Some(peer) = self.peers.get_mut(*id)
+                && peer.connection.awaits_settling()
+                && !std::mem::replace(&mut peer.held, true)
+            {
+                self.held.push(*id);
+            }
+        }
+        match settled {
+            Settled::Never | Settled::Unchanged => {}
+            Settled::Durable(group) => self.release(group),
+            Settled::Lost => self.lose(),
+            Settled::Fatal => {
+                self.lose();
+                if !self.handle.is_stopping() {
+                    self.handle.stop();
+                }
+            }
+        }
+    }
+
+    fn release(&mut self, group: u64) {
+        let Self { held, peers, touched, .. } = self;
+        held.retain(|id| {
+            let Some(peer) = peers.get_mut(*id) else { return false };
+            peer.connection.release(group);
+            touch(peer, touched);
+            peer.held = peer.connection.awaits_settling();
+            peer.held
+        });
+    }
+
+    fn lose(&mut self) {
+        for id in std::mem::take(&mut self.held) {
+            let Some(peer) = self.peers.get_mut(id) else { continue };
+            let mut turn = self.shared.turn();
+            peer.held = false;
+            peer.connection.lose(&mut turn);
+            touch(peer, &mut self.touched);
+        }
+    }
+}

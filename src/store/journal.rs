@@ -1,0 +1,333 @@
+//! What of the store is on its way to disk: changes collected for the next group, and who must wait for which group.
+//!
+//! A reply may leave when everything that it tells of is durable. So each change notes the group that it belongs to, and
+//! each look at a key notes the group that last changed it; [`Journal::take_touched`] gives the later of them, once a
+//! request. Keys are noted by their hash: where two share one, a reply waits a little longer than it must.
+
+use std::cell::Cell;
+use std::collections::{HashMap, VecDeque};
+use std::time::{Duration, Instant};
+
+use super::arena::{Data, Draft};
+use super::entry::Entry;
+use super::table::Table;
+use crate::disk::{Backup, Change, Failure, Group, NO_EXPIRY, Storage, Sync, Undo};
+use crate::timer::Now;
+
+/// Bounds on what may be on its way to disk.
+#[derive(Clone, Copy, Debug)]
+pub struct JournalLimits {
+    /// Bytes of changes that are not durable, before no more writes are taken (`--max-unsynced`). A disk that writes
+    /// 100 MB/s catches up with the default in a sixth of a second.
+    pub unsynced_bytes: usize,
+    /// How long the disk may take over one group (`--storage-timeout`). A minute: a disk that is slower than that is
+    /// gone.
+    pub timeout: Duration,
+}
+
+impl Default for JournalLimits {
+    fn default() -> Self {
+        Self { unsynced_bytes: 16 << 20, timeout: Duration::from_mins(1) }
+    }
+}
+
+/// What has become of changes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Settled {
+    /// Nothing new.
+    Unchanged,
+    /// Every group up to this one is durable.
+    Durable(u64),
+    /// All groups that were not durable have been taken back; no more writes are taken.
+    Lost(Failure),
+    /// It is unknown what is durable.
+    Fatal(Failure),
+}
+
+/// What there is to say about durability.
+#[derive(Clone, Debug)]
+pub struct Persistence {
+    /// When writes are forced to disk.
+    pub sync: Sync,
+    /// Why writes are refused, if they are.
+    pub failure: Option<Failure>,
+    /// Bytes of changes that are not durable.
+    pub unsynced_bytes: usize,
+    /// The last durable group.
+    pub durable_group: u64,
+    /// A backup is being written.
+    pub backing_up: bool,
+    /// When the last backup was finished, in Unix seconds; 0 for never since start.
+    pub last_backup: u64,
+    /// Why the last backup failed, if it did.
+    pub backup_failure: Option<String>,
+}
+
+pub(super) struct Journal {
+    storage: Storage,
+    limits: JournalLimits,
+    /// The changes of this turn.
+    group: Group,
+    /// Whether anybody may have to wait for this turn's group.
+    is_open: bool,
+    /// The number of this turn's group.
+    number: u64,
+    durable: u64,
+    /// By the hash of a key, the group that last changed it.
+    pending: HashMap<u64, u64>,
+    /// The same in the order of groups, so that what is durable can be forgotten.
+    order: VecDeque<(u64, u64)>,
+    /// The group that last removed every key.
+    cleared: u64,
+    touched: Cell<u64>,
+    /// Bytes handed over that are not durable.
+    queued: usize,
+    /// When the group that is not durable yet became the oldest.
+    waiting_since: Option<Instant>,
+    stage: Stage,
+    backing_up: bool,
+    last_backup: u64,
+    backup_failure: Option<String>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Stage {
+    Working,
+    /// A write has failed, and what to take back is being worked out.
+    Undoing(Failure),
+    /// Only reads are served.
+    Refusing(Failure),
+    Fatal(Failure),
+}
+
+/// What the table must do.
+pub(super) enum Step {
+    Settled(Settled),
+    TakeBack(Undo, Failure),
+}
+
+impl std::fmt::Debug for Journal {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Journal").field("number", &self.number).field("stage", &self.stage).finish_non_exhaustive()
+    }
+}
+
+impl Journal {
+    pub(super) fn new(storage: Storage, limits: JournalLimits) -> Self {
+        let durable = storage.recovered();
+        Self {
+            storage,
+            limits,
+            group: Group::default(),
+            is_open: false,
+            number: durable + 1,
+            durable,
+            pending: HashMap::new(),
+            order: VecDeque::new(),
+            cleared: 0,
+            touched: Cell::new(0),
+            queued: 0,
+            waiting_since: None,
+            stage: Stage::Working,
+            backing_up: false,
+            last_backup: 0,
+            backup_failure: None,
+        }
+    }
+
+    pub(super) fn is_durable_to(&self, group: u64) -> bool {
+        self.durable >= group
+    }
+
+    pub(super) fn put(&mut self, hash: u64, draft: &Draft<'_>) {
+        let data = match &draft.data {
+            Data::Borrowed(data) => data,
+            Data::Owned(data) => data.as_slice(),
+        };
+        let change = Change::Put { key: draft.key, kind: draft.kind as u8, expires: draft.expires, data };
+        self.push(&change, Some(hash));
+    }
+
+    /// A value was changed where it stands.
+    pub(super) fn changed(&mut self, hash: u64, key: &[u8], entry: &Entry<'_>) {
+        let (kind, expires) = (entry.kind as u8, entry.expires_ms.unwrap_or(NO_EXPIRY));
+        self.push(&Change::Put { key, kind, expires, data: entry.data }, Some(hash));
+    }
+
+    pub(super) fn removed(&mut self, hash: u64, key: &[u8]) {
+        self.push(&Change::Remove { key }, Some(hash));
+    }
+
+    /// A key's time had come. Nobody waits for that: its expiry itself is durable, or waited for.
+    pub(super) fn expired(&mut self, key: &[u8]) {
+        self.push(&Change::Remove { key }, None);
+    }
+
+    pub(super) fn cleared(&mut self) {
+        self.push(&Change::Clear, None);
+        self.cleared = self.number;
+        self.touch_all();
+    }
+
+    fn push(&mut self, change: &Change<'_>, hash: Option<u64>) {
+        if self.stage != Stage::Working {
+            return;
+        }
+        self.is_open = true;
+        self.group.push(change);
+        if let Some(hash) = hash {
+            self.touched.set(self.number);
+            if self.pending.insert(hash, self.number) != Some(self.number) {
+                self.order.push_back((self.number, hash));
+            }
+        }
+    }
+
+    /// A key was looked at.
+    pub(super) fn touch(&self, hash: u64) {
+        let mut group = self.cleared;
+        if !self.pending.is_empty() {
+            group = group.max(self.pending.get(&hash).copied().unwrap_or(0));
+        }
+        self.touched.set(self.touched.get().max(group));
+    }
+
+    /// All keys were looked at.
+    pub(super) fn touch_all(&self) {
+        let last = if self.is_open { self.number } else { self.number - 1 };
+        self.touched.set(self.touched.get().max(last));
+    }
+
+    /// The group that must be durable before what was done and seen since the last call may be told.
+    pub(super) fn take_touched(&self) -> Option<u64> {
+        let group = self.touched.replace(0);
+        (group > self.durable).then_some(group)
+    }
+
+    /// Why no writes are taken.
+    pub(super) fn refusal(&self) -> Option<&Failure> {
+        match &self.stage {
+            Stage::Working => None,
+            Stage::Undoing(failure) | Stage::Refusing(failure) | Stage::Fatal(failure) => Some(failure),
+        }
+    }
+
+    /// Whether so much is on its way to disk that writes must wait.
+    pub(super) fn is_congested(&self) -> bool {
+        self.stage == Stage::Working && self.queued + self.group.len() > self.limits.unsynced_bytes
+    }
+
+    /// Hands this turn's changes over, and hears what has become of earlier ones. `keys` is how many keys there are.
+    pub(super) fn settle(&mut self, keys: u64, now: Now) -> Step {
+        if self.is_open {
+            self.storage.submit(&mut self.group, self.number, keys);
+            self.number += 1;
+            self.is_open = false;
+            self.waiting_since.get_or_insert(now.instant);
+        }
+        let report = self.storage.poll();
+        if let Some(Backup { outcome }) = report.backup {
+            self.backing_up = false;
+            self.backup_failure = outcome.err();
+            if self.backup_failure.is_none() {
+                self.last_backup = now.unix_seconds();
+            }
+        }
+        let advanced = report.durable > self.durable;
+        if advanced {
+            self.advance(report.durable, now.instant);
+        }
+        self.queued = self.storage.durable().queued;
+        let stuck = self.waiting_since.is_some_and(|since| now.instant - since > self.limits.timeout);
+        let failure = report.failure.or_else(|| stuck.then(|| Failure::Sync("the disk does not answer".into())));
+        match (&self.stage, failure) {
+            (Stage::Fatal(failure), _) => Step::Settled(Settled::Fatal(failure.clone())),
+            (Stage::Undoing(failure), _) if report.undo.is_some() => {
+                let failure = failure.clone();
+                self.forget_all();
+                self.stage = Stage::Refusing(failure.clone());
+                Step::TakeBack(report.undo.unwrap_or_default(), failure)
+            }
+            (Stage::Working | Stage::Undoing(_), Some(failure @ Failure::Sync(_))) => {
+                self.stage = Stage::Fatal(failure.clone());
+                Step::Settled(Settled::Fatal(failure))
+            }
+            (Stage::Working, Some(failure)) => {
+                self.stage = Stage::Undoing(failure);
+                self.storage.last_call();
+                Step::Settled(if advanced { Settled::Durable(self.durable) } else { Settled::Unchanged })
+            }
+            _ => Step::Settled(if advanced { Settled::Durable(self.durable) } else { Settled::Unchanged }),
+        }
+    }
+
+    fn advance(&mut self, durable: u64, now: Instant) {
+        self.durable = durable;
+        while let Some((group, hash)) = self.order.front().copied().filter(|(group, _)| *group <= durable) {
+            self.order.pop_front();
+            if self.pending.get(&hash) == Some(&group) {
+                self.pending.remove(&hash);
+            }
+        }
+        if self.order.is_empty() && self.order.capacity() > 1024 {
+            (self.order, self.pending) = Default::default();
+        }
+        self.waiting_since = (durable + 1 < self.number).then_some(now);
+    }
+
+    fn forget_all(&mut self) {
+        (self.order, self.pending) = Default::default();
+        self.group = Group::default();
+        self.cleared = 0;
+        self.number = self.durable + 1;
+        self.touched.set(0);
+        self.waiting_since = None;
+    }
+
+    /// When the disk has taken too long.
+    pub(super) fn patience(&self, now: Now) -> Option<Duration> {
+        let since = self.waiting_since.filter(|_| self.stage == Stage::Working)?;
+        Some((since + self.limits.timeout + Duration::from_millis(1)).saturating_duration_since(now.instant))
+    }
+
+    pub(super) fn begin_backup(&mut self) -> bool {
+        let begun = self.storage.begin_backup();
+        self.backing_up |= begun;
+        begun
+    }
+
+    pub(super) fn persistence(&self) -> Persistence {
+        Persistence {
+            sync: self.storage.sync(),
+            failure: self.refusal().cloned(),
+            unsynced_bytes: self.queued + self.group.len(),
+            durable_group: self.durable,
+            backing_up: self.backing_up,
+            last_backup: self.last_backup,
+            backup_failure: self.backup_failure.clone(),
+        }
+    }
+
+    /// Makes everything durable and lets go of the directory.
+    pub(super) fn close(&mut self, keys: u64) -> Result<(), Failure> {
+        if let Some(failure) = self.refusal() {
+            // What could be said about it has been said; the thread is told to end in any case.
+            let failure = failure.clone();
+            let _ = self.storage.close();
+            return Err(failure);
+        }
+        if self.is_open {
+            self.storage.submit(&mut self.group, self.number, keys);
+        }
+        self.storage.close()
+    }
+}
+
+/// Writes down the present state of a key that was changed where it stands.
+pub(super) fn note(journal: Option<&mut Journal>, table: &Table, hash: u64, key: &[u8]) {
+    if let Some(journal) = journal
+        && let Some((_, entry)) = table.find(hash, key).and_then(|found| table.entry(found))
+    {
+        journal.changed(hash, key, &entry);
+    }
+}

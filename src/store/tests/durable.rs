@@ -1,0 +1,253 @@
+//! The store over a journal: the same ordered map, restarts and lost groups included.
+
+use std::sync::Arc;
+
+use super::*;
+use crate::disk::sim::{Disk, Faults};
+use crate::disk::{Directory, Keeper, Storage, StorageOptions, Sync};
+
+fn attach_to(disk: &Disk, sync: Sync, store: &mut Store) {
+    let keeper = Keeper::new(disk.engine()).unwrap();
+    keeper.load(&mut |record| assert!(store.load(&record))).unwrap();
+    let options = StorageOptions { sync, backup: None };
+    store.attach(Storage::start(keeper, options, Arc::new(|| {})).unwrap(), JournalLimits::default());
+}
+
+fn durable(disk: &Disk, sync: Sync) -> Store {
+    let mut store = small_store(StoreOptions::default());
+    attach_to(disk, sync, &mut store);
+    store
+}
+
+/// Hands over what has changed, and waits for word of it.
+fn wait(store: &mut Store, now: Now) -> Settled {
+    let mut settled = store.settle(now);
+    while settled == Settled::Unchanged && store.persistence().is_some_and(|state| state.unsynced_bytes > 0) {
+        std::thread::sleep(Duration::from_millis(1));
+        settled = store.settle(now);
+    }
+    settled
+}
+
+/// Some steps of the model, then its changes as one group.
+fn group(model: &mut Model) -> Settled {
+    for _ in 0..model.random.below(30) {
+        model.step();
+    }
+    if model.random.below(20) == 0 {
+        model.store.clear();
+        model.map.clear();
+    }
+    wait(&mut model.store, model.now)
+}
+
+fn group_number(store: &Store) -> u64 {
+    store.persistence().unwrap().durable_group
+}
+
+#[test]
+fn after_a_crash_the_store_is_what_it_was_behind_some_group() {
+    for seed in 0..6 {
+        let disk = Disk::default();
+        let mut model = Model { store: durable(&disk, Sync::None), ..Model::new(seed) };
+        let mut states = BTreeMap::from([(0, model.map.clone())]);
+        for round in 0..6 {
+            for _ in 0..20 {
+                let _ = group(&mut model);
+                states.insert(group_number(&model.store), model.map.clone());
+            }
+            let newest = group_number(&model.store);
+            disk.crash(usize::try_from(model.random.below(21)).unwrap());
+            model.store = durable(&disk, Sync::None);
+            let found = group_number(&model.store);
+            assert!(found <= newest, "seed {seed}, round {round}");
+            model.map = states.get(&found).unwrap().clone();
+            states.retain(|number, _| *number <= found);
+            model.compare();
+        }
+    }
+}
+
+#[test]
+fn the_real_engine_holds_what_the_ordered_map_holds() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut model = Model::new(11);
+    for round in 0..4 {
+        model.store = small_store(StoreOptions::default());
+        let opened = Directory::open(folder.path()).unwrap();
+        opened.load(&mut |record| assert!(model.store.load(&record))).unwrap();
+        model.store.attach(opened.serve(Sync::Always, Arc::new(|| {})).unwrap(), JournalLimits::default());
+        model.compare();
+        for _ in 0..60 {
+            assert!(!matches!(group(&mut model), Settled::Lost(_) | Settled::Fatal(_)), "round {round}");
+        }
+        model.store.close().unwrap();
+    }
+}
+
+#[test]
+fn what_a_full_disk_did_not_take_is_taken_back() {
+    for seed in 0..8 {
+        let disk = Disk::default();
+        let mut model = Model { store: durable(&disk, Sync::Always), ..Model::new(seed) };
+        for _ in 0..10 {
+            let _ = group(&mut model);
+        }
+        let kept = model.map.clone();
+        disk.set_faults(Faults { room: Some(0), ..Faults::default() });
+        let lost = loop {
+            match group(&mut model) {
+                // No step changed anything.
+                Settled::Unchanged if model.store.refuses_writes().is_none() => {}
+                Settled::Durable(_) => panic!("nothing can be durable"),
+                settled => break settled,
+            }
+        };
+        let lost = if matches!(lost, Settled::Lost(_)) { lost } else { told(&mut model.store, model.now) };
+        assert!(matches!(lost, Settled::Lost(_)), "{lost:?}");
+        model.map = kept;
+        model.compare();
+        assert_eq!(model.store.take_touched(), None, "what is there is durable");
+        let refused = model.store.set(b"k", Kind::Bytes, b"v", Expiry::Never, model.now);
+        assert_eq!(refused, Err(StoreError::ReadOnly));
+        assert_eq!(model.store.append(b"k", b"v", model.now), Err(StoreError::ReadOnly));
+        model.now = settle(&mut model.store, later(model.now, 5000));
+        model.compare();
+        assert!(model.store.close().is_err());
+    }
+}
+
+/// Waits for word of a failure.
+fn told(store: &mut Store, now: Now) -> Settled {
+    loop {
+        match store.settle(now) {
+            Settled::Unchanged => std::thread::sleep(Duration::from_millis(1)),
+            settled => return settled,
+        }
+    }
+}
+
+#[test]
+fn a_failed_sync_is_fatal_and_so_is_a_disk_that_does_not_answer() {
+    let now = clock();
+    let disk = Disk::default();
+    disk.set_faults(Faults { syncs: Some(0), ..Faults::default() });
+    let mut store = durable(&disk, Sync::Always);
+    set(&mut store, b"a", b"1", now).unwrap();
+    assert_eq!(store.take_touched(), Some(1));
+    assert!(matches!(wait(&mut store, now), Settled::Fatal(_)));
+    store.peek(b"a", now);
+    assert_eq!(store.take_touched(), Some(1), "it never becomes durable");
+    assert!(matches!(store.settle(now), Settled::Fatal(_)));
+
+    let disk = Disk::default();
+    disk.set_faults(Faults { sync_takes: Duration::from_secs(2), ..Faults::default() });
+    let mut store = durable(&disk, Sync::Always);
+    assert_eq!(store.patience(now), None);
+    set(&mut store, b"a", b"1", now).unwrap();
+    assert_eq!(store.settle(now), Settled::Unchanged);
+    assert!(store.patience(now).is_some_and(|wait| wait > Duration::from_mins(1)));
+    assert_eq!(store.settle(later(now, 59_999)), Settled::Unchanged);
+    assert!(matches!(store.settle(later(now, 60_001)), Settled::Fatal(_)));
+}
+
+#[test]
+fn whoever_sees_a_change_waits_for_it_and_nobody_else() {
+    let now = clock();
+    let disk = Disk::default();
+    let mut store = durable(&disk, Sync::Always);
+    for key in [b"old", b"two"] {
+        set(&mut store, key, b"1", now).unwrap();
+    }
+    assert_eq!((store.take_touched(), wait(&mut store, now)), (Some(1), Settled::Durable(1)));
+    let sees = |store: &mut Store, look: &dyn Fn(&mut Store)| {
+        look(store);
+        store.take_touched()
+    };
+    let get = |key: &'static [u8]| {
+        move |store: &mut Store| assert!(store.get(key, now).is_none_or(|entry| !entry.data.is_empty()))
+    };
+    assert_eq!(sees(&mut store, &get(b"old")), None);
+    assert_eq!(sees(&mut store, &|store| store.touch_all()), None);
+    disk.set_faults(Faults { sync_takes: Duration::from_millis(300), ..Faults::default() });
+
+    set(&mut store, b"new", b"1", now).unwrap();
+    store.remove(b"two", now);
+    assert_eq!(store.take_touched(), Some(2));
+    assert_eq!(store.settle(now), Settled::Unchanged);
+    assert_eq!(sees(&mut store, &get(b"old")), None);
+    for key in [&b"new"[..], b"two"] {
+        assert_eq!(sees(&mut store, &|store| assert!(store.contains(key, now) == (key == b"new"))), Some(2));
+        assert_eq!(sees(&mut store, &|store| assert!(store.peek(key, now).is_some() == (key == b"new"))), Some(2));
+    }
+    assert_eq!(sees(&mut store, &|store| assert_eq!(store.scan(0, 10, now, &mut |_, _| {}), 0)), Some(2));
+    assert_eq!(sees(&mut store, &|store| assert!(store.random_key(1, now).is_some())), Some(2));
+    assert_eq!(sees(&mut store, &|store| store.touch_all()), Some(2));
+    store.clear();
+    assert_eq!(store.take_touched(), Some(3));
+    assert_eq!(sees(&mut store, &get(b"old")), Some(3), "that it is gone is not durable");
+    while group_number(&store) < 3 {
+        wait(&mut store, now);
+    }
+    for key in [&b"old"[..], b"new", b"two"] {
+        assert_eq!(sees(&mut store, &|store| assert!(!store.contains(key, now))), None);
+    }
+}
+
+#[test]
+fn nobody_waits_for_a_time_that_has_come() {
+    let now = clock();
+    let disk = Disk::default();
+    let mut store = durable(&disk, Sync::Always);
+    store.set(b"k", Kind::Bytes, b"", Expiry::At(now.unix_ms + 5), now).unwrap();
+    wait(&mut store, now);
+    store.take_touched();
+    assert!(!store.contains(b"k", later(now, 5)));
+    assert_eq!(store.take_touched(), None);
+    wait(&mut store, now);
+    store.close().unwrap();
+    assert_eq!(durable(&disk, Sync::Always).len(), 0, "but it is gone from the disk");
+}
+
+#[test]
+fn what_is_evicted_is_gone_from_the_disk() {
+    let now = clock();
+    let disk = Disk::default();
+    let mut store = limited(1 << 20, Eviction::AllKeys);
+    attach_to(&disk, Sync::None, &mut store);
+    for number in 0..20_000_u32 {
+        set(&mut store, &number.to_be_bytes(), &[0; 100], now).unwrap();
+    }
+    let left = keys(&mut store, now);
+    assert!(left.len() < 10_000);
+    store.close().unwrap();
+    assert_eq!(keys(&mut durable(&disk, Sync::None), now), left);
+}
+
+#[test]
+fn keys_are_as_long_as_the_disk_can_keep() {
+    let now = clock();
+    let mut store = durable(&Disk::default(), Sync::None);
+    let key = vec![b'k'; crate::disk::MAX_KEY + 1];
+    assert_eq!(set(&mut store, &key[1..], b"", now), Ok(()));
+    assert_eq!(set(&mut store, &key, b"", now), Err(StoreError::KeyTooLong));
+}
+
+#[test]
+fn a_full_queue_is_told_until_there_is_room() {
+    let now = clock();
+    let disk = Disk::default();
+    disk.set_faults(Faults { sync_takes: Duration::from_millis(100), ..Faults::default() });
+    let mut store = Store::new(StoreOptions::default());
+    let options = StorageOptions { sync: Sync::Always, backup: None };
+    let storage = Storage::start(Keeper::new(disk.engine()).unwrap(), options, Arc::new(|| {})).unwrap();
+    store.attach(storage, JournalLimits { unsynced_bytes: 1000, ..JournalLimits::default() });
+    set(&mut store, b"k", &[0; 900], now).unwrap();
+    assert!(!store.is_congested());
+    set(&mut store, b"l", &[0; 900], now).unwrap();
+    assert!(store.is_congested());
+    store.settle(now);
+    assert!(store.is_congested());
+    wait(&mut store, now);
+    assert!(!store.is_congested());
+}

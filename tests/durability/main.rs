@@ -1,0 +1,285 @@
+//! What was acknowledged outlives the program: killed, restarted, out of room.
+
+#![allow(clippy::panic, clippy::indexing_slicing, reason = "a test that cannot go on must fail")]
+#![allow(clippy::disallowed_methods, reason = "tests drive real servers in real time")]
+#![allow(clippy::similar_names, unreachable_pub, reason = "not a library")]
+
+#[path = "../common/mod.rs"]
+mod common;
+mod kill;
+mod resp;
+
+use std::path::Path;
+use std::process::Command;
+
+use common::{Server, fail, latchkey, succeed, until};
+use resp::{Client, Reply, words};
+
+/// The arguments for a server on `data`, without TLS, which is not what is tested here.
+fn arguments(data: &Path) -> Vec<String> {
+    let data = data.display().to_string();
+    ["--resp", "plain://127.0.0.1:0", "--xmlrpc", "plain://127.0.0.1:0", "--data", &data].map(str::to_owned).into()
+}
+
+fn start(data: &Path) -> Server {
+    let mut command = latchkey();
+    command.arg("serve").args(arguments(data));
+    Server::spawn(command, tempfile::tempdir().expect("a folder"), 2)
+}
+
+fn client(server: &Server) -> Client {
+    Client::connect(&server.address("resp"))
+}
+
+fn integer(value: u64) -> Reply {
+    Reply::Line(format!(":{value}"))
+}
+
+/// Everything that tells of the contents, in a fixed order.
+fn contents(client: &mut Client) -> Vec<(String, Reply, Reply, Reply)> {
+    let Reply::Array(keys) = client.ask("keys *") else { panic!("an array") };
+    let mut keys: Vec<String> = keys.iter().map(Reply::text).collect();
+    keys.sort();
+    let mut state = Vec::new();
+    for key in keys {
+        let mut ask = |command: &str| {
+            client.send(&[vec![command.to_owned(), key.clone()]]).expect("sent");
+            client.receive().expect("a reply")
+        };
+        let (value, kind, expiry) = (ask("get"), ask("type"), ask("pexpiretime"));
+        state.push((key, value, kind, expiry));
+    }
+    state
+}
+
+#[test]
+fn every_kind_of_change_is_there_after_a_kill() {
+    let data = tempfile::tempdir().expect("a folder");
+    let server = start(data.path());
+    let mut asker = client(&server);
+    for line in [
+        "set gone 1",
+        "flushall",
+        "set a 1",
+        "incr n",
+        "incrby n 41",
+        "append s hello",
+        "append s -world",
+        "setrange r 20000 x",
+        "set t v ex 10000",
+        "set moved 1 px 20000000",
+        "rename moved there",
+        "mset m1 1 m2 2 m3 3",
+        "del m2",
+        "expire m3 5000",
+        "set kept v ex 100",
+        "persist kept",
+        "set brief v px 1",
+        "getdel m1",
+        "multi",
+        "set tx1 x",
+        "set tx2 y",
+        "exec",
+        "copy a c",
+        "setex e 1000 v",
+    ] {
+        assert!(!asker.ask(line).clone_text().starts_with('-'), "{line}");
+    }
+    asker.send(&[vec!["set".into(), String::new(), "empty".into()]]).expect("sent");
+    asker.receive().expect("a reply");
+    let url = format!("http://{}", server.address("xmlrpc"));
+    let call = |method: &str, key: &str, value: &str| {
+        let script = "import sys, json, xmlrpc.client as x; p = x.ServerProxy(sys.argv[1], allow_none=True); \
+                      print(json.dumps(getattr(p, sys.argv[2])(*[json.loads(a) for a in sys.argv[3:] if a])))";
+        succeed(Command::new("python3").args(["-c", script, &url, method, key, value])).trim().to_owned()
+    };
+    call("set", "\"typed\"", "{\"list\": [1, 2.5, null, true]}");
+    asker.ask("get brief");
+    let before = contents(&mut asker);
+    assert_eq!(before.len(), 14);
+    drop(server);
+    let server = start(data.path());
+    assert!(contents(&mut client(&server)) == before);
+    let url = format!("http://{}", server.address("xmlrpc"));
+    let script = "import sys, xmlrpc.client as x; print(x.ServerProxy(sys.argv[1], allow_none=True).get('typed'))";
+    let typed = succeed(Command::new("python3").args(["-c", script, &url]));
+    assert_eq!(typed.trim(), "{'list': [1, 2.5, None, True]}");
+}
+
+impl Reply {
+    fn clone_text(&self) -> String {
+        match self {
+            Self::Line(line) => line.clone(),
+            _ => String::new(),
+        }
+    }
+}
+
+#[test]
+fn a_server_stops_in_order_says_what_it_loads_and_has_its_directory_alone() {
+    let data = tempfile::tempdir().expect("a folder");
+    let mut server = start(data.path());
+    server.logged("sync always");
+    let mut asker = client(&server);
+    for number in 0..1000 {
+        asker.ask(&format!("set key:{number} value"));
+    }
+    let mut second = latchkey();
+    second.arg("serve").args(arguments(data.path())).current_dir(server.dir.path());
+    let told = fail(&mut second, 2);
+    assert!(told.contains("--data: ") && told.contains("in use by another process"), "{told}");
+    let told = fail(latchkey().arg("dump").arg(data.path()), 2);
+    assert!(told.contains("in use"), "{told}");
+    assert_eq!(server.stop(), Some(0));
+    let server = start(data.path());
+    let line = server.logged("loaded in");
+    assert!(line.contains("1000 keys, "), "{line}");
+    assert!(!data.path().join("aside").exists());
+    let info = client(&server).ask("info persistence").text();
+    assert!(info.contains("latchkey_sync:always\r\n") && info.contains("aof_last_write_status:ok\r\n"), "{info}");
+}
+
+#[test]
+fn options_that_need_a_directory_are_refused_without_one() {
+    for option in [["--sync", "none"], ["--max-unsynced", "1m"], ["--storage-timeout", "1s"]] {
+        let told = fail(latchkey().arg("serve").args(option), 2);
+        assert!(told.contains("--data"), "{told}");
+    }
+}
+
+#[test]
+fn a_directory_that_lost_writes_is_refused_with_a_sentence() {
+    let data = tempfile::tempdir().expect("a folder");
+    let server = start(data.path());
+    let mut asker = client(&server);
+    for number in 0..100 {
+        asker.ask(&format!("set key:{number} value"));
+    }
+    drop(server);
+    let journal = data.path().join("journal").join("0.jnl");
+    std::fs::OpenOptions::new().write(true).open(journal).expect("a journal").set_len(2000).expect("cut");
+    let mut command = latchkey();
+    command.arg("serve").args(arguments(data.path())).current_dir(data.path().parent().expect("a folder"));
+    let folder = tempfile::tempdir().expect("a folder");
+    let told = fail(command.current_dir(folder.path()), 2);
+    assert!(told.contains("has lost acknowledged writes: groups ") && told.contains("0.jnl"), "{told}");
+}
+
+#[test]
+fn a_backup_of_a_running_server_and_a_dump_of_a_stopped_one_come_back() {
+    let data = tempfile::tempdir().expect("a folder");
+    let mut server = start(data.path());
+    let mut asker = client(&server);
+    for number in 0..500 {
+        asker.ask(&format!("set key:{number} value:{number} ex 100000"));
+    }
+    assert_eq!(asker.ask("bgsave"), Reply::Line("+Background saving started".into()));
+    let backup = data.path().join("backup").join("dump.latchkey");
+    until(|| backup.exists());
+    let mut polled = client(&server);
+    let mut done = || polled.ask("info persistence").text().contains("rdb_bgsave_in_progress:0\r\n");
+    while !done() {}
+    let Reply::Line(saved) = asker.ask("lastsave") else { panic!("a number") };
+    assert!(saved[1..].parse::<u64>().expect("a number") > 1_700_000_000);
+    let state = contents(&mut asker);
+    asker.ask("set later 1");
+    assert_eq!(server.stop(), Some(0));
+
+    let folder = tempfile::tempdir().expect("a folder");
+    let restored = folder.path().join("restored");
+    succeed(latchkey().arg("restore").arg(&backup).arg(&restored));
+    let server = start(&restored);
+    assert_eq!(contents(&mut client(&server)), state);
+    drop(server);
+
+    let dump = folder.path().join("dump");
+    let file = std::fs::File::create(&dump).expect("a file");
+    let status = latchkey().arg("dump").arg(data.path()).stdout(file).status().expect("runs");
+    assert!(status.success());
+    let again = folder.path().join("again");
+    succeed(latchkey().arg("restore").arg(&dump).arg(&again));
+    let server = start(&again);
+    assert_eq!(client(&server).ask("dbsize"), integer(501));
+    let told = fail(latchkey().arg("restore").arg(&dump).arg(&restored), 1);
+    assert!(told.contains("is not empty"), "{told}");
+}
+
+/// A disk without room: a limit on the size of files does the same to the engine's journal.
+#[test]
+fn without_room_writers_are_told_and_readers_are_served() {
+    let data = tempfile::tempdir().expect("a folder");
+    let mut server = start(data.path());
+    assert_eq!(client(&server).ask("set before 1"), Reply::Line("+OK".into()));
+    assert_eq!(server.stop(), Some(0));
+
+    let mut command = Command::new("sh");
+    command.args(["-c", "trap '' XFSZ; ulimit -f 2048; exec \"$@\"", "sh", env!("CARGO_BIN_EXE_latchkey"), "serve"]);
+    command.args(arguments(data.path()));
+    let mut server = Server::spawn(command, tempfile::tempdir().expect("a folder"), 2);
+    let mut writer = client(&server);
+    let value = "x".repeat(50_000);
+    let mut kept = 0;
+    let error = loop {
+        match writer.ask(&format!("set key:{kept} {value}")) {
+            Reply::Line(line) if line == "+OK" => kept += 1,
+            Reply::Line(line) => break line,
+            other => panic!("{other:?}"),
+        }
+        assert!(kept < 1000, "the limit is never met");
+    };
+    assert!(error.starts_with("-MISCONF ") && kept > 0, "{error}");
+    writer.receive().expect_err("closed, for later replies could be taken for lost ones");
+    server.logged("writes are refused from now on");
+
+    let mut asker = client(&server);
+    for line in ["set a 1", "del before", "flushall", "incr n"] {
+        let Reply::Line(told) = asker.ask(line) else { panic!("an error") };
+        assert!(told.starts_with("-MISCONF "), "{line}: {told}");
+    }
+    assert_eq!(asker.ask("dbsize"), integer(kept + 1), "what was not kept has been taken back");
+    assert_eq!(asker.ask(&format!("exists key:{kept}")), integer(0));
+    assert_eq!(asker.ask("get before").text(), "1");
+    assert!(asker.ask("info persistence").text().contains("aof_last_write_status:err\r\n"));
+    asker.send(&[words("multi"), words("set a 1"), words("exec")]).expect("sent");
+    assert_eq!(asker.receive().expect("a reply"), Reply::Line("+OK".into()));
+    assert!(asker.receive().expect("a reply").text().starts_with("-MISCONF "));
+    assert!(asker.receive().expect("a reply").text().starts_with("-EXECABORT "));
+    let url = format!("http://{}", server.address("xmlrpc"));
+    let script = "import sys, xmlrpc.client as x; p = x.ServerProxy(sys.argv[1])\n\
+                  try: p.set('a', 1)\nexcept x.Fault as f: print(f.faultString)\nprint(p.get('before'))";
+    let told = succeed(Command::new("python3").args(["-c", script, &url]));
+    assert!(told.contains("writes are refused") && told.trim_end().ends_with('1'), "{told}");
+
+    assert_eq!(server.stop(), Some(1), "it could not keep everything it was told");
+    let server = start(data.path());
+    assert_eq!(client(&server).ask("get before").text(), "1");
+    let Reply::Line(keys) = client(&server).ask("dbsize") else { panic!("a number") };
+    // The write that failed was answered by an error: it may be there or not.
+    assert!([kept + 1, kept + 2].contains(&keys[1..].parse().expect("a number")), "{keys} of {kept}");
+}
+
+/// With very little allowed on its way to disk, writers wait instead of filling memory, and nothing is lost or reordered.
+#[test]
+fn a_short_queue_to_the_disk_slows_writers_down_and_no_more() {
+    let data = tempfile::tempdir().expect("a folder");
+    let mut command = latchkey();
+    command.arg("serve").args(arguments(data.path())).args(["--max-unsynced", "100"]);
+    let server = Server::spawn(command, tempfile::tempdir().expect("a folder"), 2);
+    let mut clients: Vec<Client> = (0..4).map(|_| client(&server)).collect();
+    for (index, client) in clients.iter_mut().enumerate() {
+        let commands: Vec<_> = (0..300).map(|n| words(&format!("append log:{index} {n},"))).collect();
+        client.send(&commands).expect("sent");
+    }
+    let expected = (0..300).map(|n| n.to_string() + ",").collect::<String>();
+    for (index, client) in clients.iter_mut().enumerate() {
+        let mut length = 0;
+        for n in 0..300 {
+            length += n.to_string().len() as u64 + 1;
+            assert_eq!(client.receive().expect("a reply"), integer(length));
+        }
+        assert_eq!(client.ask(&format!("get log:{index}")).text(), expected);
+    }
+    drop(server);
+    let server = start(data.path());
+    assert_eq!(client(&server).ask("get log:3").text(), expected);
+}
