@@ -146,7 +146,7 @@ impl Stage {
     /// What `INFO` says of connections' ends.
     pub(crate) fn counted(&mut self, reason: &str) -> usize {
         self.neighbour.write_all(b"info disconnects\r\n").expect("ask");
-        let text = until(&mut self.neighbour, "abandoned:0\r\n\r\n");
+        let text = until(&mut self.neighbour, "\r\n\r\n");
         let value = text.lines().find_map(|line| line.strip_prefix(reason)?.strip_prefix(':'));
         value.unwrap_or_else(|| panic!("no {reason} in {text}")).parse().expect("a number")
     }
