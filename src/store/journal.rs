@@ -135,6 +135,12 @@ impl Journal {
         }
     }
 
+    /// Whether everything handed over is on disk, as far as is known.
+    #[cfg(test)]
+    pub(super) fn is_settled(&self) -> bool {
+        !self.is_open && self.durable + 1 == self.number
+    }
+
     pub(super) fn is_durable_to(&self, group: u64) -> bool {
         self.durable >= group
     }

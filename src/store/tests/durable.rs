@@ -19,12 +19,19 @@ fn durable(disk: &Disk, sync: Sync) -> Store {
     store
 }
 
-/// Hands over what has changed, and waits for word of it.
+/// Hands over what has changed, and waits until all of it is durable, or lost. Whatever is left under way could be on disk
+/// before the store has heard of it.
 fn wait(store: &mut Store, now: Now) -> Settled {
     let mut settled = store.settle(now);
-    while settled == Settled::Unchanged && store.persistence().is_some_and(|state| state.unsynced_bytes > 0) {
+    while !matches!(settled, Settled::Lost(_) | Settled::Fatal(_)) {
+        if store.journal.as_ref().is_none_or(|journal| journal.is_settled()) {
+            break;
+        }
         std::thread::sleep(Duration::from_millis(1));
-        settled = store.settle(now);
+        match store.settle(now) {
+            Settled::Unchanged => {}
+            news => settled = news,
+        }
     }
     settled
 }
