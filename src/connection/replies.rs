@@ -243,7 +243,12 @@ impl Replies {
     /// Heap bytes held.
     #[must_use]
     pub fn memory(&self) -> usize {
-        self.ready.capacity() + self.queued_bytes() - self.unsent().len() + self.slots.capacity() * size_of::<Slot>()
+        let owned = |slot: &Slot| match slot {
+            Slot::Open | Slot::Alone => 0,
+            Slot::Filled(bytes) | Slot::Held(_, bytes) => bytes.capacity(),
+        };
+        let slots = self.slots.iter().map(owned).sum::<usize>() + self.slots.capacity() * size_of::<Slot>();
+        self.ready.capacity() + slots
     }
 }
 
