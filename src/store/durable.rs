@@ -77,6 +77,7 @@ impl Store {
     pub fn settle(&mut self, now: Now) -> Settled {
         let keys = self.table.len() as u64;
         let Some(journal) = &mut self.journal else { return Settled::Unchanged };
+        journal.write_edited(&self.table);
         match journal.settle(keys, now) {
             Step::Settled(settled) => settled,
             Step::TakeBack(undo, failure) => {
@@ -118,7 +119,10 @@ impl Store {
     /// Changes were not kept, now or earlier.
     pub fn close(&mut self) -> Result<(), Failure> {
         let keys = self.table.len() as u64;
-        self.journal.take().map_or(Ok(()), |mut journal| journal.close(keys))
+        self.journal.take().map_or(Ok(()), |mut journal| {
+            journal.write_edited(&self.table);
+            journal.close(keys)
+        })
     }
 
     /// Whether a value of this size may be put under this key.

@@ -5,11 +5,10 @@
 //! request. Keys are noted by their hash: where two share one, a reply waits a little longer than it must.
 
 use std::cell::Cell;
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::time::{Duration, Instant};
 
 use super::arena::{Data, Draft};
-use super::entry::Entry;
 use super::table::Table;
 use crate::disk::{Backup, Change, Failure, Group, NO_EXPIRY, Storage, Sync, Undo};
 use crate::timer::Now;
@@ -68,6 +67,10 @@ pub(super) struct Journal {
     limits: JournalLimits,
     /// The changes of this turn.
     group: Group,
+    /// Keys whose values were changed where they stand in this turn.
+    edited: HashSet<Box<[u8]>>,
+    /// How much will be written down for them, about.
+    edited_bytes: usize,
     /// Whether anybody may have to wait for this turn's group.
     is_open: bool,
     /// The number of this turn's group.
@@ -119,6 +122,8 @@ impl Journal {
             storage,
             limits,
             group: Group::default(),
+            edited: HashSet::new(),
+            edited_bytes: 0,
             is_open: false,
             number: durable + 1,
             durable,
@@ -154,10 +159,30 @@ impl Journal {
         self.push(&change, Some(hash));
     }
 
-    /// A value was changed where it stands.
-    pub(super) fn changed(&mut self, hash: u64, key: &[u8], entry: &Entry<'_>) {
-        let (kind, expires) = (entry.kind as u8, entry.expires_ms.unwrap_or(NO_EXPIRY));
-        self.push(&Change::Put { key, kind, expires, data: entry.data }, Some(hash));
+    /// A value was changed where it stands. It is written down once a turn, however often that happens: many small
+    /// changes of a large value in one transaction would otherwise be as many copies of it.
+    fn changed(&mut self, hash: u64, key: &[u8], length: usize) {
+        if self.stage != Stage::Working {
+            return;
+        }
+        self.is_open = true;
+        self.wait_for(hash);
+        if self.edited.insert(key.into()) {
+            self.edited_bytes += key.len() + length;
+        }
+    }
+
+    /// Writes down the values that were changed where they stand, as they are at the end of the turn. Nobody sees less
+    /// than a whole group, so what they were in between does not matter; what is gone by now has been noted as removed.
+    pub(super) fn write_edited(&mut self, table: &Table) {
+        self.edited_bytes = 0;
+        for key in std::mem::take(&mut self.edited) {
+            let hash = table.hash(&key);
+            if let Some((_, entry)) = table.find(hash, &key).and_then(|found| table.entry(found)) {
+                let (kind, expires) = (entry.kind as u8, entry.expires_ms.unwrap_or(NO_EXPIRY));
+                self.push(&Change::Put { key: &key, kind, expires, data: entry.data }, Some(hash));
+            }
+        }
     }
 
     pub(super) fn removed(&mut self, hash: u64, key: &[u8]) {
@@ -182,10 +207,15 @@ impl Journal {
         self.is_open = true;
         self.group.push(change);
         if let Some(hash) = hash {
-            self.touched.set(self.number);
-            if self.pending.insert(hash, self.number) != Some(self.number) {
-                self.order.push_back((self.number, hash));
-            }
+            self.wait_for(hash);
+        }
+    }
+
+    /// Whoever has changed this key, or looks at it from now on, waits for this turn's group.
+    fn wait_for(&mut self, hash: u64) {
+        self.touched.set(self.number);
+        if self.pending.insert(hash, self.number) != Some(self.number) {
+            self.order.push_back((self.number, hash));
         }
     }
 
@@ -220,7 +250,7 @@ impl Journal {
 
     /// Whether so much is on its way to disk that writes must wait.
     pub(super) fn is_congested(&self) -> bool {
-        self.stage == Stage::Working && self.queued + self.group.len() > self.limits.unsynced_bytes
+        self.stage == Stage::Working && self.queued + self.group.len() + self.edited_bytes > self.limits.unsynced_bytes
     }
 
     /// Hands this turn's changes over, and hears what has become of earlier ones. `keys` is how many keys there are.
@@ -292,7 +322,7 @@ impl Journal {
 
     /// When the disk has taken too long.
     pub(super) fn patience(&self, now: Now) -> Option<Duration> {
-        let since = self.waiting_since.filter(|_| self.stage == Stage::Working)?;
+        let since = self.waiting_since.filter(|_| matches!(self.stage, Stage::Working | Stage::Undoing(_)))?;
         Some((since + self.limits.timeout + Duration::from_millis(1)).saturating_duration_since(now.instant))
     }
 
@@ -329,11 +359,11 @@ impl Journal {
     }
 }
 
-/// Writes down the present state of a key that was changed where it stands.
+/// Notes that the value of a key was changed where it stands.
 pub(super) fn note(journal: Option<&mut Journal>, table: &Table, hash: u64, key: &[u8]) {
     if let Some(journal) = journal
         && let Some((_, entry)) = table.find(hash, key).and_then(|found| table.entry(found))
     {
-        journal.changed(hash, key, &entry);
+        journal.changed(hash, key, entry.data.len());
     }
 }

@@ -258,3 +258,35 @@ fn a_full_queue_is_told_until_there_is_room() {
     wait(&mut store, now);
     assert!(!store.is_congested());
 }
+
+#[test]
+fn a_large_value_that_is_changed_often_in_one_turn_is_written_down_once() {
+    const LENGTH: usize = 1 << 20;
+    let now = clock();
+    let disk = Disk::default();
+    let mut store = durable(&disk, Sync::Always);
+    set(&mut store, b"large", &vec![b'a'; LENGTH], now).unwrap();
+    assert_eq!(wait(&mut store, now), Settled::Durable(1));
+    disk.set_faults(Faults { sync_takes: Duration::from_millis(300), ..Faults::default() });
+    for offset in 0..1000 {
+        assert!(store.patch(b"large", offset * 1000, b"b", now));
+    }
+    store.append(b"large", b"end", now).unwrap();
+    store.set_expiry(b"large", Some(now.unix_ms + 60_000), now);
+    assert_eq!(store.take_touched(), Some(2));
+    assert_eq!(store.settle(now), Settled::Unchanged);
+    let unsynced = store.persistence().unwrap().unsynced_bytes;
+    assert!((LENGTH..LENGTH + 1000).contains(&unsynced), "{unsynced} bytes");
+    assert_eq!(wait(&mut store, now), Settled::Durable(2));
+    drop(store);
+    let mut store = durable(&disk, Sync::Always);
+    let entry = store.get(b"large", now).unwrap();
+    assert_eq!(entry.data.len(), LENGTH + 3);
+    assert_eq!((entry.data[999_000], entry.data[999_001]), (b'b', b'a'));
+    assert!(entry.data.ends_with(b"end") && entry.expires_ms == Some(now.unix_ms + 60_000));
+    // What is removed behind a change stays removed.
+    assert!(store.patch(b"large", 0, b"c", now) && store.remove(b"large", now));
+    assert_eq!(wait(&mut store, now), Settled::Durable(3));
+    drop(store);
+    assert!(!durable(&disk, Sync::Always).contains(b"large", now));
+}
