@@ -68,6 +68,8 @@ pub struct Builtin {
     xmlrpc: XmlRpc,
     resp: Resp,
     admin: Admin,
+    /// It has been said that the store's changes are lost.
+    is_lost: bool,
 }
 
 /// What the framing of one connection remembers, by protocol.
@@ -94,6 +96,7 @@ impl Builtin {
             xmlrpc: XmlRpc::new(options.xmlrpc),
             resp: Resp::new(options.resp, now),
             admin: Admin::new(protocols, now),
+            is_lost: false,
         }
     }
 
@@ -195,13 +198,21 @@ impl Service for Builtin {
         }
         match self.store.settle(now) {
             store::Settled::Unchanged => Settled::Unchanged,
-            store::Settled::Durable(group) => Settled::Durable(group),
+            store::Settled::Durable(group) => {
+                self.resp.kept(&self.store);
+                Settled::Durable(group)
+            }
             store::Settled::Lost(failure) => {
                 tracing::error!(%failure, "writes are refused from now on; reads are served");
+                self.resp.lost();
                 Settled::Lost
             }
             store::Settled::Fatal(failure) => {
-                tracing::error!(%failure, "stopping: it is unknown what is on disk");
+                // It is told again each turn, for those who have looked at what is lost since.
+                if !std::mem::replace(&mut self.is_lost, true) {
+                    tracing::error!(%failure, "stopping: it is unknown what is on disk");
+                }
+                self.resp.lost();
                 Settled::Fatal
             }
         }

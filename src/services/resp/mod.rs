@@ -201,6 +201,16 @@ impl Resp {
         walk::tick(&mut self.core, store, now)
     }
 
+    /// More is durable: goes on with what waited for that.
+    pub fn kept(&mut self, store: &Store) {
+        walk::go_on(&mut self.core, store);
+    }
+
+    /// What was not durable is lost: nothing more may be told of it.
+    pub fn lost(&mut self) {
+        walk::lose(&mut self.core);
+    }
+
     /// Answers the request at the front of `input`, as [`Service::serve`](crate::connection::Service::serve) wants it.
     pub fn serve(
         &mut self,

@@ -1,10 +1,16 @@
 //! The service on its own: what the comparison with a real server does not reach.
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use super::*;
 use crate::access::{Access, Rules};
 use crate::connection::testing::TestPeer;
+use crate::disk::sim::{Disk, Faults};
+use crate::disk::{Keeper, Storage, StorageOptions, Sync};
 use crate::protocol::resp::Reply;
 use crate::store::{Expiry, Kind, StoreOptions};
+use crate::store::{JournalLimits, Settled};
 use crate::value::Value;
 
 /// A service with its store, one peer, and a clock that stands still until it is told otherwise.
@@ -469,4 +475,57 @@ fn a_heavy_command_uses_up_its_clients_share_of_the_turn() {
     assert_eq!(client.0.served, 0);
     bench.ask(&mut client, "copy a b");
     assert!(client.0.served >= client.0.limits.requests_per_turn);
+}
+
+/// Keys whose changes go to a simulated disk, which takes its time, and a client that is waiting for all of them: the
+/// walk is over, but it has seen a key that is not on disk yet.
+fn bench_that_awaits_the_disk() -> (Bench, (TestPeer, RespSession), Disk) {
+    let (mut bench, mut client) = bench_of_small_steps();
+    let disk = Disk::default();
+    let storage = StorageOptions { sync: Sync::Always, backup: None };
+    let storage = Storage::start(Keeper::new(disk.engine()).unwrap(), storage, Arc::new(|| {})).unwrap();
+    bench.store.attach(storage, JournalLimits::default());
+    bench.store.set(b"late", Kind::Bytes, b"1", Expiry::Never, bench.now).expect("room");
+    begin(&mut bench, &mut client, "keys l*\n");
+    while bench.resp.tick(&mut bench.store, bench.now).is_some() {}
+    assert!(client.0.is_alone() && client.0.take_replies().is_empty());
+    (bench, client, disk)
+}
+
+fn word_from_the_disk(bench: &mut Bench) -> Settled {
+    loop {
+        match bench.store.settle(bench.now) {
+            Settled::Unchanged => std::thread::sleep(Duration::from_millis(1)),
+            settled => return settled,
+        }
+    }
+}
+
+#[test]
+fn a_walk_is_told_of_when_what_it_saw_is_durable() {
+    let (mut bench, mut client, _disk) = bench_that_awaits_the_disk();
+    let mut other = bench.connect(1, 1);
+    begin(&mut bench, &mut other, "keys a:*\n");
+    assert_eq!(bench.resp.tick(&mut bench.store, bench.now), None, "the first is not over, and no time helps it");
+    assert_eq!(word_from_the_disk(&mut bench), Settled::Durable(1));
+    bench.resp.kept(&bench.store);
+    assert!(!client.0.is_alone());
+    assert_eq!(client.0.take_replies(), b"*1\r\n$4\r\nlate\r\n");
+    bench.finish(&mut other.0);
+    assert!(other.0.take_replies().starts_with(b"*1000\r\n"));
+}
+
+#[test]
+fn a_walk_that_saw_what_is_lost_says_so_and_holds_up_nobody() {
+    let (mut bench, mut client, disk) = bench_that_awaits_the_disk();
+    let mut under_way = bench.connect(1, 1);
+    begin(&mut bench, &mut under_way, "keys *\n");
+    disk.set_faults(Faults { room: Some(0), ..Faults::default() });
+    assert!(matches!(word_from_the_disk(&mut bench), Settled::Lost(_)));
+    bench.resp.lost();
+    for peer in [&mut client.0, &mut under_way.0] {
+        assert!(!peer.is_alone());
+        assert!(peer.take_replies().starts_with(b"-MISCONF "));
+    }
+    assert_eq!(bench.ask(&mut client, "keys l*"), "*0\r\n", "reads are served, and see what is kept");
 }

@@ -25,9 +25,6 @@ pub(super) const ORDINARY_KEY_BYTES: usize = 64;
 /// Connections that one step describes, half a millisecond's worth.
 const CLIENTS_PER_STEP: usize = 500;
 
-/// How long at most until it is asked again whether something is on disk: its end wakes the loop anyway.
-const DISK_PATIENCE: Duration = Duration::from_millis(100);
-
 /// Something that is looked at step by step, and what has been found so far.
 #[derive(Debug)]
 pub(super) enum Walk {
@@ -220,29 +217,63 @@ fn answer_at_once(call: &mut Call<'_, '_>, mut walk: Walk) -> Result<(), Failure
 pub(super) fn tick(core: &mut Core, store: &mut Store, now: Now) -> Option<Duration> {
     let Core { walks, clients, options, .. } = core;
     let Pending { protocol, longest, walk, awaits, .. } = walks.front_mut()?;
+    if awaits.is_some() {
+        // Word from the disk is what it waits for, and wakes the loop.
+        return None;
+    }
     let keys = options.keys_per_step;
     let how = Step { keys, clients: CLIENTS_PER_STEP, protocol: *protocol, longest: *longest };
-    let outcome = if awaits.is_some() { Ok(true) } else { walk.step(how, store, clients, now) };
-    if matches!(outcome, Ok(true)) {
-        // What it has seen may not be on disk yet. It has seen every key, so that what comes later is not waited for.
-        let group = awaits.take().or_else(|| store.take_touched());
-        if let Some(group) = group.filter(|group| !store.is_durable_to(*group)) {
-            *awaits = Some(group);
-            return Some(DISK_PATIENCE);
+    match walk.step(how, store, clients, now) {
+        Ok(false) => {}
+        Ok(true) => {
+            // What it has seen may not be on disk yet. The last look was the latest, so nothing later is waited for.
+            *awaits = store.take_touched().filter(|group| !store.is_durable_to(*group));
+            if awaits.is_some() {
+                return None;
+            }
+            tell_first(core, None);
+        }
+        Err(failure) => tell_first(core, Some(&failure)),
+    }
+    (!core.walks.is_empty()).then_some(Duration::ZERO)
+}
+
+/// Something has become durable: perhaps what the first walk waits for.
+pub(super) fn go_on(core: &mut Core, store: &Store) {
+    let awaits = core.walks.front().and_then(|first| first.awaits);
+    if awaits.is_some_and(|group| store.is_durable_to(group)) {
+        tell_first(core, None);
+    }
+}
+
+/// What walks have seen of the keys may have been taken back: none of them may tell of it.
+pub(super) fn lose(core: &mut Core) {
+    for _ in 0..core.walks.len() {
+        match core.walks.pop_front() {
+            Some(pending @ Pending { walk: Walk::Clients { .. }, .. }) => core.walks.push_back(pending),
+            Some(pending) => pending.tell(Some(&Failure::NOT_KEPT)),
+            None => {}
         }
     }
-    if !matches!(outcome, Ok(false))
-        && let Some(Pending { deferred, protocol, walk, .. }) = walks.pop_front()
-    {
+}
+
+fn tell_first(core: &mut Core, failure: Option<&Failure>) {
+    if let Some(pending) = core.walks.pop_front() {
+        pending.tell(failure);
+    }
+}
+
+impl Pending {
+    /// Replies with what was found, or why not.
+    fn tell(self, failure: Option<&Failure>) {
         let mut bytes = Vec::new();
-        let mut reply = Encoder::new(&mut bytes, protocol);
-        match outcome {
-            Ok(_) => walk.write(reply),
-            Err(failure) => reply.error(failure.text()),
+        let mut reply = Encoder::new(&mut bytes, self.protocol);
+        match failure {
+            None => self.walk.write(reply),
+            Some(failure) => reply.error(failure.text()),
         }
-        deferred.complete(bytes);
+        self.deferred.complete(bytes);
     }
-    (!walks.is_empty()).then_some(Duration::ZERO)
 }
 
 /// The client is gone: nobody waits for its walk.
