@@ -203,6 +203,8 @@ fn rules_that_could_not_be_enforced_refuse_to_start() {
         ("cn = 'alice'\ngrant = ['reed']", "--client-ca certs/ca.pem", "\"reed\""),
         ("cn = 'alice'\ngrant = ['connect']", "--client-ca certs/ca.pem", "\"connect\""),
         ("name = 'alice'\ngrant = ['read']", "--client-ca certs/ca.pem", "rules.toml"),
+        ("cn = 'alice'\ngrant = ['metrics', 'get']\nprefix = 'a:'", "--client-ca certs/ca.pem", "\"metrics\""),
+        ("cn = 'alice'\ngrant = ['config']\nprefix = 'a:'", "--client-ca certs/ca.pem", "\"config\""),
     ] {
         rule(text);
         let mut command = latchkey();
@@ -210,4 +212,9 @@ fn rules_that_could_not_be_enforced_refuse_to_start() {
             fail(command.arg("serve").args(format!("{named} {more}").split_whitespace()).current_dir(dir.path()), 2);
         assert!(error.contains("--authorize") && error.contains(part), "{text} {more}: {error}");
     }
+    rule("cn = 'alice'\ngrant = ['connect']\nprefix = 'a:'");
+    let mut command = latchkey();
+    let wrap = format!("wrap --listen 127.0.0.1:0 --to 127.0.0.1:1 {named} --client-ca certs/ca.pem");
+    let error = fail(command.args(wrap.split_whitespace()).current_dir(dir.path()), 2);
+    assert!(error.contains("--authorize") && error.contains("a rule with a prefix cannot grant it"), "{error}");
 }

@@ -32,6 +32,15 @@ pub enum Class {
     Server,
 }
 
+/// What a request that a rule grants by name is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reach {
+    /// Keys, so that a prefix can bind it, or nothing that anybody must be kept from.
+    Keys,
+    /// The server as a whole: a rule with a prefix never grants it.
+    Server,
+}
+
 /// What one connection may do.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Access {

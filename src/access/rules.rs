@@ -120,9 +120,12 @@ impl Rules {
         self.rules.is_empty()
     }
 
-    /// The methods and commands granted by name, in lower case, so that whoever knows them can refuse unknown ones.
-    pub fn names(&self) -> impl Iterator<Item = &str> {
-        self.rules.iter().flat_map(|rule| &rule.permission.names).map(String::as_str)
+    /// The methods and commands granted by name, in lower case, so that whoever knows them can refuse unknown ones; and
+    /// whether only for keys under a prefix.
+    pub fn names(&self) -> impl Iterator<Item = (&str, bool)> {
+        let permissions = self.rules.iter().map(|rule| &rule.permission);
+        permissions
+            .flat_map(|permission| permission.names.iter().map(|name| (name.as_str(), permission.prefix.is_some())))
     }
 }
 
@@ -287,7 +290,7 @@ mod tests {
                     [[rule]]\ncn = 'bob'\ngrant = ['write']\n";
         let rules = parse(text, &[]).expect("three rules");
         assert_eq!(rules.len(), 3);
-        assert_eq!(rules.names().collect::<Vec<_>>(), ["shutdown"]);
+        assert_eq!(rules.names().collect::<Vec<_>>(), [("shutdown", true)]);
         let grant = rules.grant(&alice(None)).expect("two rules match");
         assert!(grant.allows(Class::Read, "GET", Some(b"z")));
         assert!(grant.allows(Class::Write, "SET", Some(b"a:z")));

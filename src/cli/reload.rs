@@ -14,6 +14,7 @@ use signal_hook::iterator::Signals;
 use super::Failure;
 use super::development::DevelopmentIdentities;
 use super::tls_options::TlsArgs;
+use crate::access::Reach;
 use crate::server::{Handle, Security};
 use crate::tls::{Certificate, date, hex, self_handshake};
 
@@ -34,8 +35,8 @@ pub(super) struct Recipe {
     pub(super) tls: TlsArgs,
     /// What each listener speaks (RFC 7301); `None` for one without TLS.
     pub(super) listeners: Vec<Option<&'static [&'static str]>>,
-    /// Tells the requests that a rule may grant by name.
-    pub(super) is_request: fn(&str) -> bool,
+    /// What the requests are about that a rule may grant by name.
+    pub(super) reach: fn(&str) -> Option<Reach>,
 }
 
 /// Policies made from the files as they are now.
@@ -64,7 +65,7 @@ impl Recipe {
         }
         let setup = self.tls.load(unix_seconds(), is_shown)?;
         let security = self.listeners.iter().map(|alpn| match alpn {
-            Some(alpn) => setup.gate(alpn, self.is_request).map(Security::Tls),
+            Some(alpn) => setup.gate(alpn, self.reach).map(Security::Tls),
             None if self.tls.has_rules() => Err(Failure::usage(
                 "--authorize",
                 "a plain:// listener cannot know who its clients are: leave it out, or run it in a process of its own",

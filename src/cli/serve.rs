@@ -238,7 +238,7 @@ impl ServeArgs {
     /// How the listeners are protected.
     fn recipe(&self, wanted: &[(Protocol, ListenAddress)]) -> Recipe {
         let alpn = wanted.iter().map(|(protocol, address)| (!address.plain).then(|| protocol.alpn()));
-        Recipe { tls: self.tls.clone(), listeners: alpn.collect(), is_request: Builtin::is_request }
+        Recipe { tls: self.tls.clone(), listeners: alpn.collect(), reach: Builtin::reach }
     }
 
     /// How the services behave, with secrets fresh from the operating system.

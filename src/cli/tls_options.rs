@@ -9,7 +9,7 @@ use clap::{Args, ValueEnum};
 use super::development::{self, DevelopmentIdentities};
 use super::files::{self, ReadableBy};
 use super::{Failure, units};
-use crate::access::{Gate, Rules};
+use crate::access::{Gate, Reach, Rules};
 use crate::tls::{ClientAuth, PolicyOptions, PostQuantum, ServerPolicy, Source, TlsMin};
 
 /// Where development identities are made and found.
@@ -218,28 +218,39 @@ impl TlsSetup {
         keys.chain(certificates).chain(lists)
     }
 
-    /// What stands before a listener that speaks `alpn` (RFC 7301), or leaves that extension out. `is_request` tells the
-    /// requests that a rule may grant by name.
-    pub(super) fn gate(&self, alpn: &[&str], is_request: fn(&str) -> bool) -> Result<Gate, Failure> {
+    /// What stands before a listener that speaks `alpn` (RFC 7301), or leaves that extension out. `reach` tells what the
+    /// requests are about that a rule may grant by name.
+    pub(super) fn gate(&self, alpn: &[&str], reach: fn(&str) -> Option<Reach>) -> Result<Gate, Failure> {
         let alpn = alpn.iter().map(|protocol| protocol.as_bytes().to_vec()).collect();
         let policy = ServerPolicy::new(PolicyOptions { alpn, ..self.options.clone() })
             .map_err(|error| Failure::of_file(&error, self.files()))?;
-        let rules = self.rules.as_ref().map(|rules| parse_rules(rules, &policy, is_request)).transpose()?;
+        let rules = self.rules.as_ref().map(|rules| parse_rules(rules, &policy, reach)).transpose()?;
         Ok(Gate::new(Arc::new(policy), rules.map(Arc::new)))
     }
 }
 
-fn parse_rules(source: &Source, policy: &ServerPolicy, is_request: fn(&str) -> bool) -> Result<Rules, Failure> {
+fn parse_rules(source: &Source, policy: &ServerPolicy, reach: fn(&str) -> Option<Reach>) -> Result<Rules, Failure> {
     let refuse = |problem: String| Failure::usage("--authorize", problem);
     let trust = policy.client_trust().ok_or_else(|| {
         refuse("without --client-ca or --client-pin nobody has a name that a rule could match".to_owned())
     })?;
     let rules = Rules::parse(source, trust.anchors()).map_err(|error| refuse(error.to_string()))?;
-    if let Some(name) = rules.names().find(|name| !is_request(name)) {
-        let file = &source.name;
-        return Err(refuse(format!(
-            "{file}: {name:?} is neither \"read\" nor \"write\" nor anything that can be asked for"
-        )));
+    let file = &source.name;
+    for (name, is_under_prefix) in rules.names() {
+        match reach(name) {
+            Some(Reach::Server) if is_under_prefix => {
+                return Err(refuse(format!(
+                    "{file}: {name:?} is about no key, so that a rule with a prefix cannot grant it: give it a rule of \
+                     its own"
+                )));
+            }
+            Some(_) => {}
+            None => {
+                return Err(refuse(format!(
+                    "{file}: {name:?} is neither \"read\" nor \"write\" nor anything that can be asked for here"
+                )));
+            }
+        }
     }
     Ok(rules)
 }

@@ -1,5 +1,6 @@
 //! `latchkey wrap`: TLS for a server that exists already.
 
+use std::fmt;
 use std::io::{self, Write as _};
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;
@@ -154,6 +155,15 @@ enum Upstream {
     Unix(PathBuf),
 }
 
+impl fmt::Display for Upstream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp { host, port } => write!(f, "{host}:{port}"),
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
+}
+
 impl Upstream {
     fn parse(text: &str) -> Result<Self, String> {
         if let Some(path) = text.strip_prefix("unix:").filter(|path| !path.is_empty()) {
@@ -178,7 +188,7 @@ impl Upstream {
     }
 
     fn target(&self) -> Result<Target, Failure> {
-        let addresses = self.resolve().map_err(|error| Failure::usage("--to", error))?;
+        let addresses = self.resolve().map_err(|error| Failure::usage("--to", format!("{self}: {error}")))?;
         let (target, lookup) = Target::new(addresses);
         if matches!(self, Self::Tcp { .. }) {
             look_up(lookup, self.clone());
@@ -241,8 +251,7 @@ impl WrapArgs {
         match (self.originate.originate, self.listen.plain) {
             (true, _) => Ok(None),
             (false, false) => {
-                let is_request = |name: &str| name == Splice::CONNECT;
-                Ok(Some(Recipe { tls: self.tls.clone(), listeners: vec![Some(&[])], is_request }))
+                Ok(Some(Recipe { tls: self.tls.clone(), listeners: vec![Some(&[])], reach: Splice::reach }))
             }
             (false, true) => Err(Failure::usage(
                 "--listen",

@@ -216,7 +216,7 @@ pub fn restore(file: &Path, path: &Path) -> Result<u64, DumpError> {
     verify(file)?;
     let mut opened = Directory::open(path)?;
     if !opened.is_new() {
-        return Err(OpenError::Damaged { path: path.into(), detail: "it is not empty".into() }.into());
+        return Err(OpenError::NotEmpty { path: path.into() }.into());
     }
     let (mut group, mut written) = (Group::default(), 0);
     let keys = DumpReader::new(BufReader::new(File::open(file)?))?.read(&mut |record| {

@@ -79,6 +79,12 @@ pub enum OpenError {
         /// Where, in words.
         detail: String,
     },
+    /// Something is there already.
+    #[error("{} is not empty: name a directory that is, or that does not exist yet", .path.display())]
+    NotEmpty {
+        /// The directory.
+        path: PathBuf,
+    },
     /// It holds something else, or more or less than was written.
     #[error("{} is damaged: {detail}; restore a backup, or give a new directory", .path.display())]
     Damaged {

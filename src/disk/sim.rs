@@ -34,6 +34,8 @@ struct State {
     faults: Faults,
     syncs: usize,
     broken: bool,
+    /// How often the machine has stopped. What ran on it before writes no more.
+    crashes: u64,
 }
 
 /// The disk itself, which outlives the engines on it. Clones are the same disk.
@@ -51,8 +53,11 @@ impl Disk {
     /// An engine over the disk.
     #[must_use]
     pub fn engine(&self) -> SimEngine {
-        self.lock().broken = false;
-        SimEngine { disk: self.clone(), batch: Batch::new() }
+        let mut state = self.lock();
+        state.broken = false;
+        let crashes = state.crashes;
+        drop(state);
+        SimEngine { disk: self.clone(), batch: Batch::new(), crashes }
     }
 
     /// The machine stops: of the batches that were not synced, the first `kept` had reached the disk by themselves.
@@ -64,6 +69,7 @@ impl Disk {
         }
         state.seen = state.synced.clone();
         state.faults = Faults::default();
+        state.crashes += 1;
     }
 
     /// Syncs so far.
@@ -97,6 +103,16 @@ fn apply(records: &mut Records, batch: &Batch) {
 pub struct SimEngine {
     disk: Disk,
     batch: Batch,
+    /// How often the machine had stopped when this engine was opened.
+    crashes: u64,
+}
+
+impl SimEngine {
+    /// The disk, unless the machine that this engine ran on has stopped.
+    fn running(&self) -> io::Result<MutexGuard<'_, State>> {
+        let state = self.disk.lock();
+        if state.crashes == self.crashes { Ok(state) } else { Err(io::Error::other("the machine has stopped")) }
+    }
 }
 
 impl Engine for SimEngine {
@@ -111,7 +127,7 @@ impl Engine for SimEngine {
     #[expect(clippy::panic, reason = "that is what is simulated")]
     fn commit(&mut self) -> io::Result<()> {
         let batch = std::mem::take(&mut self.batch);
-        let mut state = self.disk.lock();
+        let mut state = self.running()?;
         if state.faults.panics {
             drop(state);
             panic!("the simulated engine has a bug");
@@ -134,7 +150,7 @@ impl Engine for SimEngine {
     fn sync(&mut self) -> io::Result<()> {
         let takes = self.disk.lock().faults.sync_takes;
         std::thread::sleep(takes);
-        let mut state = self.disk.lock();
+        let mut state = self.running()?;
         if let Some(syncs) = state.faults.syncs.as_mut() {
             let Some(left) = syncs.checked_sub(1) else { return Err(io::Error::other("input/output error")) };
             *syncs = left;

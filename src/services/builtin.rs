@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use super::Echo;
 use super::admin::{Admin, AdminSession};
-use super::resp::{COMMANDS, Command, Resp, RespOptions, RespSession};
+use super::resp::{Resp, RespOptions, RespSession};
 use super::xmlrpc::{XmlRpc, XmlRpcOptions, XmlRpcSession};
+use crate::access::Reach;
 use crate::connection::{Exchange, PeerInfo, Service, Settled};
 use crate::disk::Failure;
 use crate::metrics::Disconnect;
@@ -114,11 +115,11 @@ impl Builtin {
         self.store.close()
     }
 
-    /// Whether anything can be asked for by this name, in any case and over any protocol: what a rule may grant.
+    /// What can be asked for by this name, in any case and over any protocol: what a rule may grant.
     #[must_use]
-    pub fn is_request(name: &str) -> bool {
-        let is_named = |command: &Command| command.name.eq_ignore_ascii_case(name);
-        XmlRpc::is_method(name) || Admin::is_request(name) || COMMANDS.iter().any(is_named)
+    pub fn reach(name: &str) -> Option<Reach> {
+        let method = XmlRpc::is_method(name).then_some(Reach::Keys);
+        method.or_else(|| Resp::reach(name)).or_else(|| Admin::reach(name))
     }
 
     fn protocol(&self, listener: usize) -> Protocol {

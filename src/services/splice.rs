@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, HandshakeKind, ProtocolVersion};
 
-use crate::access::Class;
+use crate::access::{Class, Reach};
 use crate::connection::{Dial, Exchange, PeerInfo, Service};
 use crate::metrics::Disconnect;
 use crate::net::{Address, Target};
@@ -69,6 +69,12 @@ pub struct Untried(VecDeque<Address>);
 impl Splice {
     /// What a rule must grant, by name, to a client that is to be let in where there are rules.
     pub const CONNECT: &str = "connect";
+
+    /// What `name`, in any case, is about if a rule may grant it.
+    #[must_use]
+    pub fn reach(name: &str) -> Option<Reach> {
+        name.eq_ignore_ascii_case(Self::CONNECT).then_some(Reach::Server)
+    }
 
     /// Forwards everything to `target`; with `announce`, behind a PROXY protocol header of version 2.
     #[must_use]

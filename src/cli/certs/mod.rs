@@ -63,7 +63,7 @@ struct Issue {
     /// The folder with the CA, to write to
     #[arg(long, default_value = "certs")]
     dir: PathBuf,
-    /// The holder: a host name or address for a server
+    /// The holder: for a server its host name or address, for a client any name
     name: String,
     /// A further name: DNS:.., IP:.., URI:.. or EMAIL:..
     #[arg(long = "san", value_name = "NAME")]

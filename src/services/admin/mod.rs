@@ -5,7 +5,7 @@
 mod exposition;
 mod metrics;
 
-use crate::access::Class;
+use crate::access::{Class, Reach};
 use crate::connection::Exchange;
 use crate::metrics::Disconnect;
 use crate::protocol::http::{
@@ -53,10 +53,10 @@ impl Admin {
         Self { started: now, protocols, date: DateCache::default() }
     }
 
-    /// Whether a rule may grant `name`, in any case.
+    /// What `name`, in any case, is about if a rule may grant it.
     #[must_use]
-    pub fn is_request(name: &str) -> bool {
-        name.eq_ignore_ascii_case(METRICS)
+    pub fn reach(name: &str) -> Option<Reach> {
+        name.eq_ignore_ascii_case(METRICS).then_some(Reach::Server)
     }
 
     /// Answers the request at the front of `input`; see [`Service::serve`](crate::connection::Service::serve).

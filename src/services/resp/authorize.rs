@@ -1,8 +1,9 @@
 //! Whether a client may execute a command on the keys it names.
 
+use super::COMMANDS;
 use super::call::{Call, Failure};
 use super::command::{Command, KeySpec, flag};
-use crate::access::{Access, Class, Scope};
+use crate::access::{Access, Class, Reach, Scope};
 use crate::protocol::resp::Request;
 
 /// Refuses, in Redis's words, what the client's rules do not grant.
@@ -27,6 +28,17 @@ pub(super) fn authorize(call: &mut Call<'_, '_>) -> Result<(), Failure> {
     };
     call.exchange.metrics.denials += 1;
     Err(refusal)
+}
+
+/// What a command is about, by its name in any case.
+pub(super) fn reach(name: &str) -> Option<Reach> {
+    let is_named = |own: &str| own.eq_ignore_ascii_case(name);
+    let named: Vec<&Command> =
+        COMMANDS.iter().filter(|command| is_named(command.name) || command.container().is_some_and(is_named)).collect();
+    let is_about_keys = |command: &&Command| command.keys.iter().flatten().next().is_some() || is_confinable(command);
+    let is_open = |command: &&Command| class_without_keys(command) == Class::Open;
+    let is_bound = named.iter().any(is_about_keys) || named.iter().all(is_open);
+    (!named.is_empty()).then_some(if is_bound { Reach::Keys } else { Reach::Server })
 }
 
 /// The keys that a command over all keys may see.
@@ -104,4 +116,20 @@ fn classes(command: &Command, spec: &KeySpec, request: &Request<'_>) -> impl Ite
     let reads = !writes || tells && is_asked;
     debug_assert!(!writes || command.is(flag::WRITE), "a command that writes says so");
     [reads.then_some(Class::Read), writes.then_some(Class::Write)].into_iter().flatten()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_prefix_can_bind_is_told_from_what_it_cannot() {
+        for name in ["get", "MSET", "keys", "scan", "ping", "object", "multi"] {
+            assert_eq!(reach(name), Some(Reach::Keys), "{name}");
+        }
+        for name in ["config", "config|set", "info", "flushall", "bgsave"] {
+            assert_eq!(reach(name), Some(Reach::Server), "{name}");
+        }
+        assert_eq!(reach("spam"), None);
+    }
 }

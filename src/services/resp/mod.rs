@@ -46,6 +46,7 @@ use self::authorize::authorize;
 use self::call::{Call, Failure, quoted};
 use self::session::Clients;
 use self::walk::Pending;
+use crate::access::Reach;
 use crate::connection::{Exchange, PeerInfo};
 use crate::metrics::Disconnect;
 use crate::protocol::resp::{Arguments, Encoder, Request, RequestLimits};
@@ -194,6 +195,12 @@ impl Resp {
         transaction::forget_watches(&mut session, store);
         walk::forget(&mut self.core.walks, peer.id);
         self.core.clients.remove(peer.id);
+    }
+
+    /// What the command `name`, in any case, is about; that of a container is what its subcommands are about.
+    #[must_use]
+    pub fn reach(name: &str) -> Option<Reach> {
+        authorize::reach(name)
     }
 
     /// Goes on with what takes many turns, for well under a millisecond; returns when it wants to be called again.
