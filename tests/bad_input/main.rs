@@ -92,7 +92,8 @@ fn whoever_leaves_in_the_middle_is_told_apart() {
         stage.play(&case("nothing, then FIN", to, "", "", "peer_closed").then(Then::Fin));
         stage.play(&case("half a hello, then FIN", to, half, "", "cut_off").then(Then::Fin));
         stage.play(&case("half a hello, then RST", to, half, "", "reset").then(Then::Reset));
-        stage.play(&case("a whole hello, then FIN", to, good_hello(), [22, 3, 3], "cut_off").then(Then::Fin));
+        let whole = case("a whole hello, then FIN", to, good_hello(), [22, 3, 3], "cut_off");
+        stage.play(&whole.then(Then::AnswerThenFin));
     }
     for (to, says) in
         [(PLAIN_HTTP, "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n<met"), (PLAIN_HTTP, "POST")]

@@ -26,6 +26,9 @@ pub(crate) enum Then {
     Read,
     /// It sends FIN and reads on.
     Fin,
+    /// It waits for the first bytes of the answer, then sends FIN and reads on: the server owes no answer to a client
+    /// that has left when its bytes are looked at.
+    AnswerThenFin,
     /// It resets the connection.
     Reset,
 }
@@ -96,6 +99,13 @@ impl Stage {
             Then::Fin => {
                 socket.shutdown(Shutdown::Write).expect("FIN");
                 hear(&mut socket)
+            }
+            Then::AnswerThenFin => {
+                let mut heard = vec![0; case.hears.len()];
+                socket.read_exact(&mut heard).expect(case.name);
+                socket.shutdown(Shutdown::Write).expect("FIN");
+                heard.extend(hear(&mut socket));
+                heard
             }
             Then::Read => hear(&mut socket),
         };
