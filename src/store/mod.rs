@@ -19,6 +19,7 @@ mod graveyard;
 mod hit_ratio;
 mod housekeeping;
 mod journal;
+mod prefetch;
 mod segment;
 mod table;
 #[cfg(test)]
@@ -31,6 +32,7 @@ use siphasher::sip::SipHasher13;
 pub use entry::{Entry, Expiry, Kind};
 pub use glob::Glob;
 pub use journal::{JournalLimits, Persistence, Settled};
+pub use prefetch::Prefetch;
 pub use typed::plain_bytes;
 
 use crate::timer::Now;
@@ -39,6 +41,7 @@ use arena::{Data, Draft, NEVER};
 use graveyard::Graveyard;
 use housekeeping::Housekeeping;
 use journal::Journal;
+use prefetch::PREFETCHED;
 use segment::Taken;
 use table::{Found, SEGMENT_RECORDS, Table};
 use watch::Watches;
@@ -105,6 +108,9 @@ pub struct Stats {
     pub misses: u64,
 }
 
+/// What a processor core has in its own caches, roughly.
+const PROCESSOR_CACHE: usize = 1 << 20;
+
 /// The table of keys and values.
 #[derive(Debug)]
 pub struct Store {
@@ -155,6 +161,18 @@ impl Store {
         }
         self.stats.expired += 1;
         (hash, None)
+    }
+
+    /// Whether [`prefetch`](Self::prefetch) is worth its time: a smaller table stays in the processor's caches anyway.
+    #[must_use]
+    pub fn outgrows_caches(&self) -> bool {
+        self.table.held() > PROCESSOR_CACHE
+    }
+
+    /// Begins to name keys that are soon asked for.
+    #[must_use]
+    pub fn prefetch(&self) -> Prefetch<'_> {
+        Prefetch { table: &self.table, hashes: [0; PREFETCHED], count: 0 }
     }
 
     fn discard(&mut self, found: Found, key: &[u8]) {

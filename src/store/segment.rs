@@ -1,5 +1,6 @@
 //! One segment of the table: a few hundred records whose hashes begin with the same bits.
 
+use std::hint::black_box;
 use std::ops::{AddAssign, SubAssign};
 
 use hashbrown::HashTable;
@@ -124,6 +125,21 @@ impl Segment {
 
     pub(super) fn find(&self, hash: u64, key: &[u8]) -> Option<Place> {
         self.table.find(spread(hash), |place| self.arena.key(*place) == Some(key)).copied()
+    }
+
+    /// Reads where a search for `hash` begins, so that it is in the cache when the search comes.
+    pub(super) fn prefetch_bucket(&self, hash: u64) {
+        // Bits beyond the number of buckets are cut off, as the table itself does.
+        let mask = self.table.num_buckets().wrapping_sub(1);
+        let bucket = usize::try_from(spread(hash)).unwrap_or(0) & mask;
+        black_box(self.table.get_bucket(bucket));
+    }
+
+    /// Reads the front of the first record whose tag fits, which nearly always is the one searched for.
+    pub(super) fn prefetch_record(&self, hash: u64) {
+        if let Some(place) = self.table.find(spread(hash), |_| true) {
+            black_box(self.arena.expires(*place));
+        }
     }
 
     pub(super) fn entry(&self, place: Place) -> Option<(&[u8], Entry<'_>)> {

@@ -107,6 +107,18 @@ impl Table {
         Some(Found { hash, segment, place })
     }
 
+    /// Reads what searches for `hashes` will read. Each loop's reads do not depend on one another, so that the processor
+    /// waits for all of them at once.
+    pub(super) fn prefetch(&self, hashes: &[u64]) {
+        let segments = || hashes.iter().filter_map(|hash| Some((*hash, self.segments.get(self.index(*hash))?)));
+        for (hash, segment) in segments() {
+            segment.prefetch_bucket(hash);
+        }
+        for (hash, segment) in segments() {
+            segment.prefetch_record(hash);
+        }
+    }
+
     pub(super) fn entry(&self, found: Found) -> Option<(&[u8], Entry<'_>)> {
         self.segments.get(found.segment)?.entry(found.place)
     }

@@ -28,6 +28,7 @@ mod info;
 mod introspection;
 mod keys;
 mod lcs;
+mod lookahead;
 mod numbers;
 mod persistence;
 mod server;
@@ -44,6 +45,7 @@ mod tests;
 
 use self::authorize::authorize;
 use self::call::{Call, Failure, quoted};
+use self::lookahead::Lookahead;
 use self::session::Clients;
 use self::walk::Pending;
 use crate::access::Reach;
@@ -117,6 +119,7 @@ impl Default for RespOptions {
 pub struct Resp {
     core: Core,
     arguments: Arguments,
+    lookahead: Lookahead,
 }
 
 /// What command handlers see of the service.
@@ -176,7 +179,7 @@ impl Resp {
             walks: VecDeque::new(),
             options,
         };
-        Self { core, arguments: Arguments::default() }
+        Self { core, arguments: Arguments::default(), lookahead: Lookahead::default() }
     }
 
     /// A connection is ready to be served.
@@ -226,7 +229,7 @@ impl Resp {
         input: &[u8],
         exchange: &mut Exchange<'_>,
     ) -> Result<usize, Disconnect> {
-        let Self { core, arguments } = self;
+        let Self { core, arguments, lookahead } = self;
         let limits = RequestLimits { bulk_bytes: core.bulk_bytes, ..RequestLimits::new(exchange.limits.request_bytes) };
         match session.decoder.decode(input, &limits, arguments) {
             Ok(None) => Ok(0),
@@ -237,7 +240,8 @@ impl Resp {
             Ok(Some((request, used))) => {
                 if !request.is_empty() {
                     exchange.metrics.requests += 1;
-                    let raw = input.get(..used).unwrap_or_default();
+                    let (raw, rest) = input.split_at_checked(used).unwrap_or_default();
+                    lookahead.look(session, store, rest, &limits);
                     answer(core, session, store, exchange, request, raw)?;
                 }
                 session.ending.take().map_or(Ok(used), Err)
