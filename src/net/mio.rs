@@ -45,13 +45,12 @@ impl MioNet {
         Ok(Self { poll, events: Events::with_capacity(EVENTS), waker, reserve: reserve(), keepalive: None })
     }
 
-    /// How every TCP stream is set up. It can only fail on a socket that is already dead, which the first read will tell.
-    fn prepare(&self, stream: &TcpStream) {
+    /// How every TCP stream is set up, or the listener that streams inherit this from. On a stream it can only fail when
+    /// that is already dead, which the first read will tell.
+    fn prepare(&self, socket: &SockRef<'_>) -> io::Result<()> {
         // A reply must not wait for the acknowledgement of the one before it (Nagle, RFC 896).
-        let _ = stream.set_nodelay(true);
-        if let Some(keepalive) = &self.keepalive {
-            let _ = SockRef::from(stream).set_tcp_keepalive(keepalive);
-        }
+        socket.set_tcp_nodelay(true)?;
+        self.keepalive.as_ref().map_or(Ok(()), |keepalive| socket.set_tcp_keepalive(keepalive))
     }
 
     fn shed_one(&mut self, listener: &TcpListener) {
@@ -123,6 +122,8 @@ impl Net for MioNet {
         let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
         socket.set_reuse_address(true)?;
         socket.set_nonblocking(true)?;
+        // An accepted stream has its listener's options: set here, they do not cost every connection five calls.
+        self.prepare(&SockRef::from(&socket))?;
         socket.bind(&address.into())?;
         socket.listen(BACKLOG)?;
         let mut listener = TcpListener::from_std(socket.into());
@@ -137,7 +138,6 @@ impl Net for MioNet {
     fn accept(&mut self, listener: &TcpListener) -> Result<(MioSocket, SocketAddr), AcceptError> {
         let error = match listener.accept() {
             Ok((socket, address)) => {
-                self.prepare(&socket);
                 if self.reserve.is_none() {
                     self.reserve = reserve();
                 }
@@ -163,7 +163,7 @@ impl Net for MioNet {
         match address {
             Address::Tcp(address) => {
                 let stream = connect_tcp(*address, from)?;
-                self.prepare(&stream);
+                let _ = self.prepare(&SockRef::from(&stream));
                 Ok(MioSocket::Tcp(stream))
             }
             Address::Unix(path) => UnixStream::connect(path).map(MioSocket::Unix),
@@ -266,6 +266,7 @@ mod tests {
         for socket in [&accepted, &dialed] {
             let MioSocket::Tcp(stream) = socket else { panic!("it is TCP") };
             let socket = SockRef::from(stream);
+            assert!(socket.tcp_nodelay().expect("an option"));
             assert!(socket.keepalive().expect("an option"));
             assert_eq!(socket.tcp_keepalive_time().expect("an option"), Duration::from_secs(77));
         }
