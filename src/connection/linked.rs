@@ -13,10 +13,11 @@ use crate::metrics::Disconnect;
 use crate::tls::Session;
 
 impl<S: Service> Connection<S> {
-    /// A connection that is being made, for the one it is linked to. It sends `preface` first.
+    /// A connection that is being made, for the one it is linked to. It sends `preface` first, in clear, before any
+    /// handshake: that is where a PROXY header belongs, and where balancers and servers look for it.
     pub fn dialed(session: Session, info: PeerInfo, preface: Vec<u8>, now: Instant) -> Self {
         let mut connection = Self::unopened(session, info, None, None, now);
-        connection.framing.replies.append(preface);
+        connection.unsent = preface;
         connection.phase = Phase::Connecting;
         connection.readiness.writable = false;
         connection
