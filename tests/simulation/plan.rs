@@ -117,7 +117,8 @@ impl Plan {
             (false, None) => vec![Tongue::Echo, Tongue::XmlRpc, Tongue::Resp],
             (false, Some(_)) => vec![random.one_of([Tongue::Echo, Tongue::XmlRpc, Tongue::Resp])],
         };
-        let scale = scale(random, faults.window.min(limits.output_bytes));
+        let bottleneck = faults.window.min(limits.output_bytes).min(100 * limits.transmit_bytes_per_turn);
+        let scale = scale(random, bottleneck);
         let clients = random.size(1, if tls { 5 } else { 12 });
         let script = |index| Script::draw(random, format!("k{index}"), &tongues, scale);
         let scripts = (0..clients).map(script).collect();
@@ -144,7 +145,7 @@ fn scale(random: &mut Random, bottleneck: usize) -> Scale {
     match bottleneck {
         0..10 => Scale { requests: 4, bytes: 30 },
         10..1_000 => Scale { requests: 30, bytes: 1_000 },
-        _ if random.chance(0.05) => Scale { requests: 40, bytes: 1_000_000 },
+        _ if random.chance(0.05) => Scale { requests: 40, bytes: 300_000 },
         _ => Scale { requests: 60, bytes: 20_000 },
     }
 }
@@ -177,7 +178,7 @@ fn limits(random: &mut Random, scarcity: Scarcity, tls: bool) -> Limits {
         output_bytes: random.one_of([1, 300, 20_000, 1 << 20]),
         replies: random.one_of([1, 3, 1024]),
         requests_per_turn: random.one_of([1, 4, 128]),
-        transmit_bytes_per_turn: random.one_of([1, 5_000, 256 << 10]),
+        transmit_bytes_per_turn: random.one_of([1, 700, 5_000, 256 << 10]),
         accepts_per_turn: random.one_of([1, 32]),
         peers_per_turn: random.one_of([1, 1024]),
         ..usual
