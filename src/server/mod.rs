@@ -283,6 +283,9 @@ impl<N: Net, S: Service> Server<N, S> {
         let is_late =
             peer.connection.deadline(&self.shared.limits).is_some_and(|deadline| deadline <= self.shared.now.instant);
         let mut turn = self.shared.turn();
+        if peer.connection.phase() == Phase::Connecting {
+            peer.connection.note_connecting(self.net.is_connected(&peer.socket), &mut turn);
+        }
         if peer.connection.phase() == Phase::Handshaking && is_late {
             // Past its deadline: dropped before it costs any more crypto.
             peer.connection.expire(&mut turn);

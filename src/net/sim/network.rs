@@ -186,6 +186,12 @@ impl Net for SimNet {
         Ok(SimSocket { state: Rc::clone(&self.state), id })
     }
 
+    fn is_connected(&self, socket: &SimSocket) -> io::Result<bool> {
+        let mut state = self.state.borrow_mut();
+        let end = state.end(socket.id).ok_or(io::ErrorKind::NotConnected)?;
+        end.report_breakage().map_or(Ok(end.connected), |kind| Err(kind.into()))
+    }
+
     fn register(&mut self, socket: &mut SimSocket, token: usize) -> io::Result<()> {
         let mut state = self.state.borrow_mut();
         let watch = Watch { host: self.host, token, listed: false };
