@@ -15,7 +15,8 @@ pub(crate) struct Client {
     pub(crate) script: Script,
     next_action: usize,
     starts: Instant,
-    session: Session,
+    /// Made anew when it connects.
+    pub(crate) session: Session,
     socket: Option<SimSocket>,
     pub(crate) port: Option<SocketAddr>,
     retained: Vec<u8>,
@@ -52,13 +53,13 @@ pub(crate) enum End {
 }
 
 impl Client {
-    pub(crate) fn new(script: Script, session: Session, welcome: (bool, bool), now: Instant) -> Self {
+    pub(crate) fn new(script: Script, welcome: (bool, bool), now: Instant) -> Self {
         let starts = now + script.start;
         Self {
             script,
             next_action: 0,
             starts,
-            session,
+            session: Session::plain(),
             socket: None,
             port: None,
             retained: Vec::new(),
@@ -111,7 +112,8 @@ impl Client {
         match self.script.actions.get(self.next_action) {
             None => false,
             Some(Action::Await(count)) => self.received.len() >= (*count).min(self.script.talk.expected.len()),
-            Some(Action::Raw(_) | Action::Vanish | Action::Think(_)) => true,
+            Some(Action::Vanish | Action::Think(_)) => true,
+            Some(Action::Raw(_)) if self.script.conduct == Conduct::Noise => true,
             Some(_) => !self.session.is_handshaking(),
         }
     }
@@ -192,7 +194,7 @@ impl Client {
     }
 
     fn decrypt(&mut self, bytes: Vec<u8>) -> Result<(), String> {
-        if self.script.conduct == Conduct::Noise {
+        if self.script.conduct == Conduct::Noise || self.session.has_failed() {
             return Ok(());
         }
         let mut input = std::mem::take(&mut self.retained);
@@ -205,8 +207,15 @@ impl Client {
             let outcome = self.session.receive(rest, &mut output, &mut |plain| received.extend_from_slice(plain));
             consumed += outcome.consumed;
             match outcome.error {
-                Some(rustls::Error::AlertReceived(_)) if self.welcome != (true, true) => {
+                Some(rustls::Error::AlertReceived(_)) if self.may_be_alerted() => {
                     self.end = Some(End::Alerted);
+                    return Ok(());
+                }
+                Some(rustls::Error::InvalidCertificate(_)) if self.script.conduct == Conduct::Distrustful => {
+                    // Says so, and leaves.
+                    self.unsent.extend_from_slice(output.filled());
+                    self.script.actions = vec![Action::Vanish];
+                    self.next_action = 0;
                     return Ok(());
                 }
                 Some(error) => return Err(format!("the server broke TLS: {error}")),
@@ -221,6 +230,10 @@ impl Client {
         self.retained = input.split_off(consumed);
         self.unsent.extend_from_slice(output.filled());
         Ok(())
+    }
+
+    fn may_be_alerted(&self) -> bool {
+        self.welcome != (true, true) || self.script.conduct == Conduct::Corrupting
     }
 
     fn write(&mut self, socket: &mut SimSocket, now: Instant, random: &mut Random) -> Result<(), String> {
@@ -259,7 +272,9 @@ impl Client {
             Some(Action::Send(bytes)) => self.session.send(&bytes, &mut self.retained, &mut output),
             Some(Action::Goodbye) => self.session.send_close_notify(&mut self.retained, &mut output),
             Some(Action::Raw(bytes)) => {
-                self.unsent.extend(bytes);
+                // Without TLS, these would be a request like any other.
+                let is_record = self.script.conduct == Conduct::Noise || self.session.is_tls();
+                self.unsent.extend(bytes.into_iter().filter(|_| is_record));
                 Ok(())
             }
             Some(Action::Think(time)) => {

@@ -119,7 +119,7 @@ impl Plan {
         };
         let bottleneck = faults.window.min(limits.output_bytes).min(100 * limits.transmit_bytes_per_turn);
         let scale = scale(random, bottleneck);
-        let clients = random.size(1, if tls { 5 } else { 12 });
+        let clients = random.size(1, if tls { 7 } else { 12 });
         let script = |index| Script::draw(random, format!("k{index}"), &tongues, scale);
         let scripts = (0..clients).map(script).collect();
         Self {

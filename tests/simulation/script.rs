@@ -53,12 +53,16 @@ pub(crate) enum Conduct {
     Loris,
     /// Drops its socket in the middle.
     Vanishing,
+    /// Sends what is no record behind its requests, over TLS.
+    Corrupting,
+    /// Does not believe the server's certificate, over TLS.
+    Distrustful,
     /// Speaks neither TLS nor the protocol.
     Noise,
 }
 
 impl Conduct {
-    pub(crate) const ALL: [Self; 12] = [
+    pub(crate) const ALL: [Self; 14] = [
         Self::Polite,
         Self::HalfClose,
         Self::NoNotify,
@@ -70,6 +74,8 @@ impl Conduct {
         Self::Silent,
         Self::Loris,
         Self::Vanishing,
+        Self::Corrupting,
+        Self::Distrustful,
         Self::Noise,
     ];
 
@@ -144,11 +150,12 @@ impl Script {
 
     /// Cuts the requests into pieces that are sent with pauses between them.
     fn cut(&mut self, random: &mut Random) {
+        let mut noise = || (0..random.size(1, 2_000)).map(|_| random.bits().to_le_bytes()[0]).collect();
         if self.conduct == Conduct::Noise {
-            let noise = (0..random.size(1, 2_000)).map(|_| random.bits().to_le_bytes()[0]).collect();
-            self.actions = vec![Action::Raw(noise)];
+            self.actions = vec![Action::Raw(noise())];
             return;
         }
+        let corruption = (self.conduct == Conduct::Corrupting).then(noise);
         let mut rest = self.talk.asked.as_slice();
         while !rest.is_empty() {
             let size = random.one_of([1, 5, 100, usize::MAX]);
@@ -159,6 +166,7 @@ impl Script {
                 self.actions.push(Action::Think(random.time(Duration::from_secs(2))));
             }
         }
+        self.actions.extend(corruption.map(Action::Raw));
         let middle = random.size(0, self.actions.len());
         match self.conduct {
             Conduct::SlowReader => self.actions.insert(middle, Action::Deaf(random.time(Duration::from_secs(4)))),

@@ -16,6 +16,8 @@ use rustls::pki_types::UnixTime;
 use rustls::time_provider::TimeProvider;
 use rustls::version::{TLS12, TLS13};
 
+use crate::script::{Conduct, Script};
+
 /// What a server's door asks of clients.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Door {
@@ -109,6 +111,8 @@ struct Trust {
     doors: BTreeMap<(Door, Option<Change>), Security>,
     /// By badge, and whether TLS 1.2 is spoken.
     clients: BTreeMap<(Badge, bool), ClientConfig>,
+    /// Of a client that believes nobody here.
+    distrustful: ClientConfig,
 }
 
 fn trust() -> Result<&'static Trust, String> {
@@ -173,7 +177,8 @@ fn make_trust() -> Result<Trust, Box<dyn Error>> {
             clients.insert((*badge, old), client_config(&ours, issued.as_ref(), old)?);
         }
     }
-    Ok(Trust { doors, clients })
+    let distrustful = client_config(&theirs, None, false)?;
+    Ok(Trust { doors, clients, distrustful })
 }
 
 fn gate(options: PolicyOptions, with_rules: bool) -> Result<Security, Box<dyn Error>> {
@@ -226,8 +231,12 @@ impl Wallet {
         Ok(config)
     }
 
-    pub(crate) fn session(&mut self, badge: Badge, old: bool) -> Result<Session, String> {
+    pub(crate) fn session(&mut self, script: &Script) -> Result<Session, String> {
         let name = "localhost".try_into().map_err(|error| format!("{error}"))?;
-        Session::client(self.config(badge, old)?, name).map_err(|error| error.to_string())
+        let config = match script.conduct {
+            Conduct::Distrustful => Arc::new(trust()?.distrustful.clone()),
+            _ => self.config(script.badge, script.is_old)?,
+        };
+        Session::client(config, name).map_err(|error| error.to_string())
     }
 }

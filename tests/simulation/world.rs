@@ -76,6 +76,7 @@ pub(crate) struct World {
     pub(crate) loops: Vec<Loop>,
     pub(crate) books: Rc<RefCell<Books>>,
     pub(crate) clients: Vec<Client>,
+    wallet: trust::Wallet,
     begun: Instant,
     calm_since: Option<Instant>,
     stop_sent: Option<Instant>,
@@ -116,11 +117,7 @@ impl World {
             let change = plan.reload.map(|(_, change)| change);
             let welcome = |change| plan.door.is_none_or(|door| script.badge.is_welcome(door, change));
             let welcome = (welcome(None), welcome(change));
-            let session = match plan.door {
-                Some(_) => wallet.session(script.badge, script.is_old)?,
-                None => latchkey::tls::Session::plain(),
-            };
-            clients.push(Client::new(script, session, welcome, begun));
+            clients.push(Client::new(script, welcome, begun));
         }
         Ok(Self {
             client_net: network.host(),
@@ -130,6 +127,7 @@ impl World {
             loops,
             books,
             clients,
+            wallet,
             begun,
             calm_since: None,
             stop_sent: None,
@@ -247,6 +245,10 @@ impl World {
         let Some(client) = self.clients.get_mut(index) else { return Ok(()) };
         let address = *addresses.get(client.script.listener).ok_or("no listener")?;
         let is_new = client.port.is_none();
+        if is_new && self.plan.door.is_some() {
+            // No sooner: the hello that is made now takes the ticket that is there now.
+            client.session = self.wallet.session(&client.script)?;
+        }
         client.step(&mut self.client_net, address, now, &mut self.random)?;
         let may_come = if self.reloaded { client.welcome.1 } else { client.welcome.0 };
         if is_new && !may_come {
