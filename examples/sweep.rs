@@ -39,7 +39,8 @@ fn main() -> ExitCode {
         println!("{:>12} {what}", "never");
     }
     failures.iter().for_each(|failure| println!("{failure}"));
-    println!("{count} seeds, {} failed; {} steps, {} turns", failures.len(), report.steps, report.turns);
+    let played = report.seeds + failures.len() as u64;
+    println!("{played} seeds, {} failed; {} steps, {} turns", failures.len(), report.steps, report.turns);
     println!("trace {:016x}", report.trace);
     if failures.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }

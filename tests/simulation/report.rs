@@ -14,6 +14,8 @@ use crate::world::World;
 /// What a simulation found out.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Report {
+    /// Seeds that it is about, beside its own.
+    pub(crate) seeds: u64,
     pub(crate) trace: u64,
     pub(crate) steps: u64,
     pub(crate) turns: u64,
@@ -26,6 +28,7 @@ impl Report {
     pub(crate) fn add(&mut self, other: &Self) {
         // The same for the same seeds, in any process.
         self.trace = (self.trace ^ other.trace).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        self.seeds += 1;
         self.steps += other.steps;
         self.turns += other.turns;
         for (what, count) in &other.met {

@@ -8,18 +8,23 @@ use std::thread;
 use crate::report::Report;
 use crate::world::{self, Failure};
 
+/// So many failures say enough: no further seed is begun.
+const FAILURES: u64 = 10;
+
 /// Plays `seeds`. What they have met is added up in their order.
 #[expect(clippy::disallowed_methods, reason = "simulations know nothing of each other, so they may run side by side")]
 pub(crate) fn sweep(seeds: Range<u64>) -> (Report, Vec<Failure>) {
-    let next = AtomicU64::new(seeds.start);
+    let (next, failed) = (AtomicU64::new(seeds.start), AtomicU64::new(0));
     let play = || {
         let mut results = Vec::new();
         loop {
             let seed = next.fetch_add(1, Ordering::Relaxed);
-            if seed >= seeds.end {
+            if seed >= seeds.end || failed.load(Ordering::Relaxed) >= FAILURES {
                 return results;
             }
-            results.push((seed, world::run(seed)));
+            let result = world::run(seed);
+            failed.fetch_add(u64::from(result.is_err()), Ordering::Relaxed);
+            results.push((seed, result));
         }
     };
     let mut results: Vec<_> = thread::scope(|scope| {
