@@ -6,7 +6,7 @@
 //! | request | reply |
 //! |---|---|
 //! | `now` | `i now` at once |
-//! | `late MS` | `i late`, completed MS milliseconds later: even numbers by the service, odd ones from outside |
+//! | `late MS WHO` | `i late WHO`, completed MS milliseconds later: even numbers by the service, odd ones from outside |
 //! | `big N` | `i ` and N bytes |
 //! | `put N`, then N bytes | `i put S`, their sum |
 //! | `hush` | nothing |
@@ -55,7 +55,7 @@ impl Desk {
 pub(crate) enum Request {
     Incomplete,
     Now,
-    Late(Duration),
+    Late(Duration, String),
     Big(usize),
     Put(u64),
     Hush,
@@ -73,11 +73,12 @@ impl Request {
         let rest = rest.get(1..).unwrap_or_default();
         let text = std::str::from_utf8(line).unwrap_or_default();
         let (verb, number) = text.split_once(' ').unwrap_or((text, "0"));
+        let (number, who) = number.split_once(' ').unwrap_or((number, ""));
         let number: u32 = number.parse().unwrap_or(0);
         let size = number as usize;
         let request = match verb {
             "now" => Self::Now,
-            "late" => Self::Late(Duration::from_millis(number.into())),
+            "late" => Self::Late(Duration::from_millis(number.into()), who.to_owned()),
             "big" => Self::Big(size),
             "put" => match rest.get(..size) {
                 Some(bytes) => {
@@ -97,7 +98,7 @@ impl Request {
     pub(crate) fn reply(&self, index: u64) -> Option<Vec<u8>> {
         let text = match self {
             Self::Now => "now".into(),
-            Self::Late(_) => "late".into(),
+            Self::Late(_, who) => format!("late {who}"),
             Self::Put(sum) => format!("put {sum}"),
             Self::Bye => "bye".into(),
             Self::Unknown => "what?".into(),
@@ -124,7 +125,7 @@ impl Service for Desk {
         *owed += reply.as_ref().map_or(0, Vec::len);
         match (&request, reply) {
             (Request::Incomplete, _) => return Ok(0),
-            (Request::Late(delay), Some(reply)) => {
+            (Request::Late(delay, _), Some(reply)) => {
                 let pending = Pending { due: exchange.now.instant + *delay, deferred: exchange.defer(), reply };
                 if index.is_multiple_of(2) { &mut self.inside } else { &mut books.outside }.push(pending);
             }

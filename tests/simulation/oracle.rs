@@ -86,9 +86,9 @@ impl World {
         let words = self.words.get(client.script.listener).map(Vec::as_slice).unwrap_or_default();
         words.iter().filter(|(reason, _)| self.may_hear(client, *reason)).any(|(reason, words)| {
             let least = if self.is_steady(client) { words.len() } else { 0 };
-            (least..=words.len()).filter_map(|count| received.strip_suffix(words.get(..count)?)).any(|replies| {
-                expected.starts_with(replies) && (replies.is_empty() || !turns_away(*reason))
-            })
+            (least..=words.len())
+                .filter_map(|count| received.strip_suffix(words.get(..count)?))
+                .any(|replies| expected.starts_with(replies) && (replies.is_empty() || !turns_away(*reason)))
         })
     }
 
@@ -143,9 +143,8 @@ impl World {
             .map(|reason| each.server.metrics().disconnects(reason))
             .iter()
             .sum();
-        let may_wait = |client: &&Client| {
-            client.disturbed || !client.script.conduct.is_honest() || client.welcome != (true, true)
-        };
+        let may_wait =
+            |client: &&Client| client.disturbed || !client.script.conduct.is_honest() || client.welcome != (true, true);
         let excused = self.clients.iter().filter(may_wait).count() as u64;
         if timeouts > excused && !self.jumped() && !self.has_trouble_behind() {
             return Err(format!("{timeouts} connections timed out, {excused} might"));

@@ -159,7 +159,8 @@ fn drain_at(random: &mut Random) -> Option<Duration> {
 fn reload(random: &mut Random, door: Option<Door>) -> Option<(Duration, Change)> {
     let latest = Duration::from_millis(random.one_of([50, 5_000]));
     let at = random.time(latest);
-    let change = if door.is_some() { random.one_of(Change::ALL) } else { random.one_of([Change::Same, Change::Refused]) };
+    let change =
+        if door.is_some() { random.one_of(Change::ALL) } else { random.one_of([Change::Same, Change::Refused]) };
     random.chance(if door.is_some() { 0.6 } else { 0.1 }).then_some((at, change))
 }
 

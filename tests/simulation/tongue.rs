@@ -147,7 +147,8 @@ impl Conversation {
             0..4 => self.desk("now\n", b""),
             4..8 => {
                 let longest = random.one_of([1, 30, 3_000]);
-                self.desk(&format!("late {}\n", random.below(longest)), b"");
+                // With its name, lest one client's late reply pass for another's.
+                self.desk(&format!("late {} {}\n", random.below(longest), self.name), b"");
             }
             8 => self.desk(&format!("big {size}\n"), b""),
             9..11 => self.desk(&format!("put {size}\n"), &bytes(size)),
@@ -320,7 +321,8 @@ const DATE_BYTES: usize = 29;
 pub(crate) fn hide_dates(replies: &mut [u8]) {
     const FIELD: &[u8] = b"\r\nDate: ";
     let mut from = 0;
-    while let Some(found) = replies.get(from..).and_then(|rest| rest.windows(FIELD.len()).position(|part| part == FIELD))
+    while let Some(found) =
+        replies.get(from..).and_then(|rest| rest.windows(FIELD.len()).position(|part| part == FIELD))
     {
         let start = from + found + FIELD.len();
         let end = (start + DATE_BYTES).min(replies.len());

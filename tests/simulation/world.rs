@@ -29,6 +29,9 @@ const PATIENCE: Duration = Duration::from_mins(8);
 /// Turns in a row, at one moment, in which nothing moves and the poll does not sleep.
 const BUSY_TURNS: u32 = 200;
 
+/// A deadline is met within so much: what turns cost.
+const PUNCTUAL: Duration = Duration::from_secs(1);
+
 /// Steps of one simulation, at most.
 const STEPS: u64 = 5_000_000;
 
@@ -260,6 +263,10 @@ impl World {
     fn turn(&mut self, index: usize) -> Result<(), String> {
         let before = self.network.progress();
         let Some(each) = self.loops.get_mut(index) else { return Ok(()) };
+        let late = each.server.overdue().filter(|late| *late > PUNCTUAL);
+        if let Some(late) = late.filter(|_| !self.network.injected().contains_key(&Fault::ClockJump)) {
+            return Err(format!("a deadline passed {late:?} ago"));
+        }
         let (open, accepted, refused) = counts(each);
         match each.server.turn() {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
