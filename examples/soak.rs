@@ -1,4 +1,5 @@
-//! The server at full load, with clients that come and go, for as long as it is asked to: does it stay as it was?
+//! The server at full load over all protocols, with mutual TLS and clients that come and go, for as long as it is asked
+//! to: does it stay as it was?
 //!
 //! ```sh
 //! cargo build --release && cargo run --release --example soak -- 30    # minutes
@@ -19,6 +20,9 @@ use std::{env, fs, thread};
 /// How long one round of load is; the percentile is that of a round.
 const ROUND: Duration = Duration::from_secs(10);
 
+/// How long clients live that leave without a word.
+const VISIT: Duration = Duration::from_secs(2);
+
 /// Samples before this share of the run are its beginning, which fills the table and the allocator's pools.
 const WARM: f64 = 0.25;
 
@@ -27,6 +31,9 @@ const GROWTH: f64 = 1.05;
 
 /// The 99th percentile may.
 const SLOWDOWN: f64 = 1.5;
+
+/// The server's certificate is renewed every so many rounds.
+const ROUNDS_PER_CERTIFICATE: usize = 6;
 
 /// Keys, all of which exist soon.
 const KEYS: &str = "20000";
@@ -64,11 +71,20 @@ impl Site {
         program.pop();
         program.pop();
         program.push("latchkey");
+        for args in [&["init"][..], &["server", "localhost", "--san", "IP:127.0.0.1"], &["client", "visitor"]] {
+            let made = Command::new(&program).arg("certs").args(args).current_dir(dir).output();
+            let made = made.map_err(|error| format!("{}: {error}: build it first", program.display()))?;
+            if !made.status.success() {
+                return Err(String::from_utf8_lossy(&made.stderr).into());
+            }
+        }
         let any = "127.0.0.1:0";
         let mut command = Command::new(&program);
         command.args(["serve", "--echo", any, "--xmlrpc", any, "--resp", any, "--log-level", "warn"]).current_dir(dir);
+        command.args(["--cert", "certs/localhost.pem", "--key", "certs/localhost-key.pem"]);
+        command.args(["--client-ca", "certs/ca.pem"]);
         let child = command.stdout(Stdio::piped()).stderr(fs::File::create(dir.join("server.txt"))?).spawn();
-        let mut server = Running(child.map_err(|error| format!("{}: {error}: build it first", program.display()))?);
+        let mut server = Running(child?);
         let output = server.0.stdout.take().ok_or("no stdout")?;
         let mut addresses = Vec::new();
         for line in BufReader::new(output).lines().take(3) {
@@ -81,12 +97,21 @@ impl Site {
         Ok(self.addresses.get(index).ok_or("the server did not start")?)
     }
 
+    /// Puts another certificate where the server's is: it is adopted on the run.
+    fn renew(&self) -> Result<(), Box<dyn Error>> {
+        let mut command = Command::new(&self.program);
+        command.args(["certs", "server", "localhost", "--san", "IP:127.0.0.1", "--force"]).current_dir(&self.dir);
+        let made = command.output()?;
+        if made.status.success() { Ok(()) } else { Err(String::from_utf8_lossy(&made.stderr).into()) }
+    }
+
     /// Begins one kind of load for `seconds`.
     fn load(&self, kind: &str, listener: usize, seconds: u64, options: &[&str]) -> Result<Running, Box<dyn Error>> {
         let mut command = Command::new(&self.program);
-        command.args(["load", kind, self.address(listener)?, "--ca", "certs/ca.pem", "--duration"]);
-        command.arg(format!("{seconds}s")).args(options).current_dir(&self.dir);
-        let errors = fs::File::create(self.dir.join(format!("load-{kind}.txt")))?;
+        command.args(["load", kind, self.address(listener)?, "--ca", "certs/ca.pem"]);
+        command.args(["--cert", "certs/visitor.pem", "--key", "certs/visitor-key.pem"]);
+        command.arg("--duration").arg(format!("{seconds}s")).args(options).current_dir(&self.dir);
+        let errors = fs::File::options().create(true).append(true).open(self.dir.join(format!("load-{kind}.txt")))?;
         Ok(Running(command.stdout(Stdio::null()).stderr(errors).spawn()?))
     }
 
@@ -104,8 +129,15 @@ impl Site {
         let report = self.dir.join("round.json");
         let options = ["--connections", "50", "--pipeline", "4", "--keys", KEYS, "--json", "round.json"];
         let mut load = self.load("resp", 2, ROUND.as_secs(), &options)?;
+        // These are killed on the way: their connections end without a good-bye.
+        let visitors = [
+            self.load("echo", 0, ROUND.as_secs(), &["--connections", "20", "--rate", "200"])?,
+            self.load("xmlrpc", 1, ROUND.as_secs(), &["--connections", "20", "--rate", "200", "--keys", KEYS])?,
+        ];
+        thread::sleep(VISIT);
+        drop(visitors);
         // In the middle of the round, when all its connections are there.
-        thread::sleep(ROUND / 2);
+        thread::sleep((ROUND / 2).saturating_sub(VISIT));
         let (resident, descriptors) = (self.resident()?, self.descriptors()?);
         load.0.wait()?;
         let said = fs::read_to_string(&report).map_err(|error| format!("a round of load left no report: {error}"))?;
@@ -167,13 +199,18 @@ fn soak(minutes: u64) -> Result<bool, Box<dyn Error>> {
     let descriptors = site.descriptors()?;
     println!("server {}, {minutes} minutes, files in {}", site.server.0.id(), dir.display());
     println!("{:>7} {:>9} {:>6} {:>10} {:>9}", "seconds", "RSS MiB", "fds", "requests/s", "p99 us");
-    // Clients that come and go all the time: full handshakes, resumptions, and calls by XML-RPC.
-    let churn = [
-        site.load("handshake", 0, length.as_secs(), &["--rate", "40", "--connections", "4", "--resume", "mix"])?,
-        site.load("xmlrpc", 1, length.as_secs(), &["--rate", "200", "--connections", "8", "--keys", KEYS])?,
+    // Clients that come and go all the time, by full handshakes and resumptions, and some that stay for all of it.
+    let longer = length.as_secs() + 600;
+    let mut churn = [
+        site.load("handshake", 0, longer, &["--rate", "40", "--connections", "4", "--resume", "mix"])?,
+        site.load("xmlrpc", 1, longer, &["--rate", "200", "--connections", "8", "--keys", KEYS])?,
+        site.load("echo", 0, longer, &["--rate", "500", "--connections", "20"])?,
     ];
     let mut samples = Vec::new();
     while begun.elapsed() < length {
+        if samples.len() % ROUNDS_PER_CERTIFICATE == ROUNDS_PER_CERTIFICATE - 1 {
+            site.renew()?;
+        }
         let sample = site.round(begun)?;
         #[expect(clippy::cast_precision_loss, reason = "bytes of memory")]
         let (mebibytes, seconds) = (sample.resident as f64 / f64::from(1 << 20), ROUND.as_secs_f64());
@@ -185,6 +222,11 @@ fn soak(minutes: u64) -> Result<bool, Box<dyn Error>> {
             sample.p99_us
         );
         samples.push(sample);
+        for load in &mut churn {
+            if let Some(status) = load.0.try_wait()? {
+                return Err(format!("a load that was to stay has ended: {status}, see {}", dir.display()).into());
+            }
+        }
     }
     drop(churn);
     // The last connections close.

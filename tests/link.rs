@@ -124,3 +124,41 @@ fn connections_to_the_server_are_not_clients() {
         client.join().expect("client");
     }
 }
+
+#[test]
+fn two_full_directions_do_not_wait_for_each_other() {
+    /// More than all buffers on the way take, in the kernel and here.
+    const BYTES: usize = 32 << 20;
+    let listener = TcpListener::bind("127.0.0.1:0").expect("bind");
+    let to = listener.local_addr().expect("address");
+    let (mut server, _lookup) = splice(&[to], Limits { output_bytes: 10_000, ..Limits::default() });
+    // Like many a server, this one reads nothing before it has got rid of what it has to say.
+    let talking = thread::spawn(move || {
+        let (mut socket, _) = listener.accept().expect("accept");
+        socket.set_write_timeout(Some(PATIENCE)).expect("timeout");
+        socket.set_read_timeout(Some(PATIENCE)).expect("timeout");
+        socket.write_all(&vec![1; BYTES]).expect("the client reads");
+        let mut heard = vec![0; BYTES];
+        socket.read_exact(&mut heard).expect("all that was said meanwhile");
+    });
+    let address = *server.addresses().expect("addresses").first().expect("one");
+    let mut reading = TcpStream::connect(address).expect("connect");
+    reading.set_read_timeout(Some(PATIENCE)).expect("timeout");
+    let mut writing = reading.try_clone().expect("clone");
+    let sending = thread::spawn(move || {
+        writing.set_write_timeout(Some(PATIENCE)).expect("timeout");
+        writing.write_all(&vec![2; BYTES]).expect("the server reads, in the end");
+    });
+    let reading = thread::spawn(move || {
+        // The server is full of what this client says before it hears the first word.
+        thread::sleep(Duration::from_millis(500));
+        let mut heard = vec![0; BYTES];
+        reading.read_exact(&mut heard).expect("all of it");
+        reading
+    });
+    run_until(&mut server, |server| server.metrics().accepted == 1 && server.connections() == 0);
+    for each in [talking, sending] {
+        each.join().expect("no hang");
+    }
+    drop(reading.join().expect("client"));
+}

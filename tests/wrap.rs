@@ -265,6 +265,25 @@ fn the_server_learns_who_its_client_is() {
 }
 
 #[test]
+fn over_tls_too_the_header_comes_before_the_handshake() {
+    let (to, serving) = once(|mut socket| {
+        let mut word = [0; 4];
+        socket.read_exact(&mut word).expect("the client's word");
+        socket.write_all(&word).expect("answer");
+    });
+    let balanced = wrap(&to.to_string(), &["--accept-proxy-from", "127.0.0.0/8"]);
+    let ca = balanced.certificate("ca.pem");
+    let balancer = wrap(&balanced.address("wrap"), &["--originate", "--ca", &ca, "--proxy-protocol"]);
+    let mut client = TcpStream::connect(balancer.address("wrap")).expect("connect");
+    client.set_read_timeout(Some(PATIENCE)).expect("timeout");
+    client.write_all(b"word").expect("ask");
+    let mut answer = Vec::new();
+    client.read_to_end(&mut answer).expect("answer");
+    assert_eq!(answer, b"word");
+    serving.join().expect("served");
+}
+
+#[test]
 fn a_trusted_balancer_says_who_the_client_is_and_others_do_not() {
     let (_upstream, to) = upstream("upstream_proxy_header.py", &[]);
     let known = identities();

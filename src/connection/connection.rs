@@ -133,7 +133,6 @@ impl<S: Service> Connection<S> {
 
     /// The poller has something to say about the socket. Nothing is done here: work is for the phases of a turn.
     pub fn notice(&mut self, readable: bool, writable: bool, read_closed: bool) {
-        // Only a read tells whether a connection has been made.
         self.readiness.readable |= readable || read_closed || writable && self.phase == Phase::Connecting;
         self.readiness.writable |= writable;
         self.readiness.read_closed |= read_closed;
@@ -172,10 +171,9 @@ impl<S: Service> Connection<S> {
 
     fn wants_read(&self) -> bool {
         let wanted = match self.phase {
-            Phase::Connecting => self.readiness.writable,
             Phase::Handshaking | Phase::Lingering => true,
             Phase::Open => !self.framing.is_paused(),
-            Phase::Draining | Phase::Closed => false,
+            Phase::Connecting | Phase::Draining | Phase::Closed => false,
         };
         wanted && self.readiness.readable && !self.readiness.input_ended
     }
@@ -190,9 +188,6 @@ impl<S: Service> Connection<S> {
         front.copy_from_slice(&self.retained);
         let space = space.get_mut(..READ_BYTES).unwrap_or_default();
         let outcome = socket.read(space);
-        if self.phase == Phase::Connecting && is_connected(&outcome) {
-            self.connected(turn);
-        }
         match outcome {
             Ok(0) => self.end_of_stream(turn),
             Ok(count) => {
@@ -423,14 +418,6 @@ impl<S: Service> Connection<S> {
     /// Heap bytes held for this peer outside the TLS library.
     pub fn memory(&self) -> usize {
         self.retained.capacity() + self.unsent.capacity() + self.framing.memory()
-    }
-}
-
-/// Whether the first read of a dialed connection tells that it has been made.
-fn is_connected(outcome: &io::Result<usize>) -> bool {
-    match outcome {
-        Ok(_) => true,
-        Err(error) => matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted),
     }
 }
 

@@ -172,7 +172,7 @@ impl<S: Service> Framing<S> {
         let Some(session) = self.session.as_mut() else { return 0 };
         let mut used = 0;
         while let Some(rest) = input.get(used..).filter(|rest| !rest.is_empty()) {
-            if self.served >= turn.limits.requests_per_turn || is_full(&self.replies, turn.limits) {
+            if self.served >= turn.limits.requests_per_turn || is_full(&self.info, &self.replies, turn.limits) {
                 self.state = State::Paused;
                 break;
             }
@@ -295,7 +295,7 @@ impl<S: Service> Framing<S> {
 
     /// Whether [`resume`](Self::resume) would serve something.
     pub(super) fn can_resume(&self, limits: &Limits) -> bool {
-        self.state == State::Paused && !is_full(&self.replies, limits)
+        self.state == State::Paused && !is_full(&self.info, &self.replies, limits)
     }
 
     /// Whether decoding waits for room or for the next turn; the socket is not read meanwhile.
@@ -324,6 +324,11 @@ impl<S: Service> Framing<S> {
     }
 }
 
-fn is_full(replies: &Replies, limits: &Limits) -> bool {
-    replies.queued_bytes() >= limits.output_bytes || replies.waiting() >= limits.replies || replies.is_alone()
+/// Whether so much is owed to the peer that nothing more is asked on its behalf.
+///
+/// Not so where it is linked: what it sends is forwarded and adds nothing to what it is owed; the room that counts is at
+/// the other end of the link. Two ends that each waited for their own output to shrink would wait for each other.
+fn is_full(peer: &PeerInfo, owed: &Replies, limits: &Limits) -> bool {
+    let is_full = owed.queued_bytes() >= limits.output_bytes || owed.waiting() >= limits.replies || owed.is_alone();
+    is_full && peer.link.is_none()
 }

@@ -1,8 +1,9 @@
 //! What is special about a connection that is linked to another one.
 
+use std::io;
 use std::time::Instant;
 
-use super::connection::Connection;
+use super::connection::{Connection, Readiness};
 use super::effects::Link;
 use super::framing::Turn;
 use super::phase::{Farewell, Phase};
@@ -13,17 +14,27 @@ use crate::metrics::Disconnect;
 use crate::tls::Session;
 
 impl<S: Service> Connection<S> {
-    /// A connection that is being made, for the one it is linked to. It sends `preface` first.
+    /// A connection that is being made, for the one it is linked to. It sends `preface` first, in clear, before any
+    /// handshake: that is where a PROXY header belongs, and where balancers and servers look for it.
     pub fn dialed(session: Session, info: PeerInfo, preface: Vec<u8>, now: Instant) -> Self {
         let mut connection = Self::unopened(session, info, None, None, now);
-        connection.framing.replies.append(preface);
+        connection.unsent = preface;
         connection.phase = Phase::Connecting;
         connection.readiness.writable = false;
         connection
     }
 
-    /// The other server has taken the connection.
-    pub(super) fn connected(&mut self, turn: &mut Turn<'_, S>) {
+    /// Something has happened to a connection that is being made: whether it is made now, or why it never will be. An
+    /// event alone tells neither.
+    pub fn note_connecting(&mut self, is_connected: io::Result<bool>, turn: &mut Turn<'_, S>) {
+        match is_connected {
+            Ok(true) => self.connected(turn),
+            Ok(false) => self.readiness = Readiness::default(),
+            Err(error) => self.socket_failed(&error, turn.scratch),
+        }
+    }
+
+    fn connected(&mut self, turn: &mut Turn<'_, S>) {
         self.enter(Phase::Handshaking, turn.now.instant);
         if self.session.is_handshaking() {
             self.process(&mut [], turn);

@@ -170,6 +170,17 @@ impl Net for MioNet {
         }
     }
 
+    fn is_connected(&self, socket: &MioSocket) -> io::Result<bool> {
+        // A Unix socket connects at once or not at all.
+        let MioSocket::Tcp(stream) = socket else { return Ok(true) };
+        match (stream.take_error()?, stream.peer_addr()) {
+            (Some(error), _) => Err(error),
+            (None, Ok(_)) => Ok(true),
+            (None, Err(error)) if error.kind() == io::ErrorKind::NotConnected => Ok(false),
+            (None, Err(error)) => Err(error),
+        }
+    }
+
     fn register(&mut self, socket: &mut MioSocket, token: usize) -> io::Result<()> {
         let (registry, interest) = (self.poll.registry(), Interest::READABLE | Interest::WRITABLE);
         match socket {

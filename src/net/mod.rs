@@ -53,9 +53,16 @@ pub trait Net {
     /// The local address that the peer of an accepted socket connected to.
     fn local_address_of(&self, socket: &Self::Socket) -> io::Result<SocketAddr>;
 
-    /// Begins to connect to `address`, from the local address `from` if one is given (TCP only). The first writable
-    /// event, or the first error of a read or write, tells how it went.
+    /// Begins to connect to `address`, from the local address `from` if one is given (TCP only). An event says that
+    /// something has happened to it; then [`is_connected`](Self::is_connected) tells what.
     fn connect(&mut self, address: &Address, from: Option<IpAddr>) -> io::Result<Self::Socket>;
+
+    /// Whether a connection that was begun has been made.
+    ///
+    /// # Errors
+    ///
+    /// It never will be, for this reason.
+    fn is_connected(&self, socket: &Self::Socket) -> io::Result<bool>;
 
     /// Reports readiness of `socket`, in both directions, as events for `token` until the socket is dropped.
     fn register(&mut self, socket: &mut Self::Socket, token: usize) -> io::Result<()>;

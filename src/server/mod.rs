@@ -190,6 +190,13 @@ impl<N: Net, S: Service> Server<N, S> {
         self.peers.iter().map(|peer| peer.connection.memory()).max().unwrap_or(0)
     }
 
+    /// How long ago the first deadline passed that nothing was done about yet. It visits every connection.
+    pub fn overdue(&self) -> Option<Duration> {
+        let now = self.net.now().instant;
+        let deadlines = self.peers.iter().filter_map(|peer| peer.connection.deadline(&self.shared.limits));
+        deadlines.min().and_then(|first| now.checked_duration_since(first))
+    }
+
     /// Serves until [`Handle::stop`] has been called and all connections are closed.
     ///
     /// # Errors
@@ -283,6 +290,9 @@ impl<N: Net, S: Service> Server<N, S> {
         let is_late =
             peer.connection.deadline(&self.shared.limits).is_some_and(|deadline| deadline <= self.shared.now.instant);
         let mut turn = self.shared.turn();
+        if peer.connection.phase() == Phase::Connecting {
+            peer.connection.note_connecting(self.net.is_connected(&peer.socket), &mut turn);
+        }
         if peer.connection.phase() == Phase::Handshaking && is_late {
             // Past its deadline: dropped before it costs any more crypto.
             peer.connection.expire(&mut turn);

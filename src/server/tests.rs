@@ -5,7 +5,8 @@ use std::net::SocketAddr;
 
 use super::*;
 use crate::net::sim::{Fault, Faults, Network, SimNet, SimSocket};
-use crate::services::Echo;
+use crate::net::{Address, Target};
+use crate::services::{Echo, Splice, UpstreamSecurity};
 
 mod guard;
 
@@ -111,6 +112,25 @@ fn accepting_resumes_by_itself_when_descriptors_had_run_out() {
     site.network.advance_to(resumes);
     site.settle();
     assert_eq!(site.server.connections(), 1);
+}
+
+#[test]
+fn an_event_that_means_nothing_makes_no_connection() {
+    let [silent, speaking] = [9, 7].map(|host| SocketAddr::from(([10, 0, 0, host], 80)));
+    let target = Target::new(vec![Address::Tcp(silent), Address::Tcp(speaking)]).0;
+    let mut faults = Faults::none();
+    faults.set(Fault::SpuriousEvent, 0.5);
+    let splice = Splice::new(target, UpstreamSecurity::Plain, false);
+    let mut site = Site::serving(splice, faults, Limits::default(), &[]);
+    site.network.swallow(silent);
+    let _listener = site.network.host().listen(speaking, 1).expect("a free address");
+    let _client = site.connect();
+    site.settle();
+    assert!(site.network.injected().contains_key(&Fault::SpuriousEvent));
+    assert_eq!((site.server.metrics().dialed, site.server.metrics().unreachable), (1, 0));
+    site.network.advance_to(site.network.now() + Limits::default().connect_timeout);
+    site.settle();
+    assert_eq!((site.server.metrics().dialed, site.server.metrics().unreachable), (2, 1), "the next one is tried");
 }
 
 #[test]

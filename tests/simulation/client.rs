@@ -1,14 +1,13 @@
 //! A client that plays its script on a simulated socket.
 
 use std::io::{self, Read, Write};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Instant;
 
 use latchkey::net::Net;
 use latchkey::net::sim::{Random, SimNet, SimSocket};
 use latchkey::tls::{Outgoing, Session};
 
-use crate::desk::{LATE, REFUSAL};
 use crate::script::{Action, Conduct, Script};
 
 /// A client, before, during and after its connection.
@@ -16,7 +15,8 @@ pub(crate) struct Client {
     pub(crate) script: Script,
     next_action: usize,
     starts: Instant,
-    session: Session,
+    /// Made anew when it connects.
+    pub(crate) session: Session,
     socket: Option<SimSocket>,
     pub(crate) port: Option<SocketAddr>,
     retained: Vec<u8>,
@@ -31,6 +31,10 @@ pub(crate) struct Client {
     fin_wanted: bool,
     pub(crate) end: Option<End>,
     pub(crate) disturbed: bool,
+    /// Whether it is to be let in, before a reload and after it.
+    pub(crate) welcome: (bool, bool),
+    /// Whether it was let in by a ticket.
+    pub(crate) resumed: bool,
 }
 
 /// How a client's connection ended for it.
@@ -40,6 +44,8 @@ pub(crate) enum End {
     Proper,
     /// The stream ended without close_notify.
     Cut,
+    /// The server refused its certificate.
+    Alerted,
     /// An error of the socket.
     Broken(io::ErrorKind),
     /// It left.
@@ -47,13 +53,13 @@ pub(crate) enum End {
 }
 
 impl Client {
-    pub(crate) fn new(script: Script, session: Session, now: Instant) -> Self {
+    pub(crate) fn new(script: Script, welcome: (bool, bool), now: Instant) -> Self {
         let starts = now + script.start;
         Self {
             script,
             next_action: 0,
             starts,
-            session,
+            session: Session::plain(),
             socket: None,
             port: None,
             retained: Vec::new(),
@@ -67,6 +73,8 @@ impl Client {
             fin_wanted: false,
             end: None,
             disturbed: false,
+            welcome,
+            resumed: false,
         }
     }
 
@@ -74,21 +82,6 @@ impl Client {
     pub(crate) fn note_stop(&mut self) {
         let in_flight = self.socket.as_ref().map_or(0, SimSocket::in_flight);
         self.heard_at_stop = self.written - in_flight;
-    }
-
-    /// Whether it was told that the server is full, as far as trouble let it hear.
-    pub(crate) fn was_refused(&self, jumped: bool) -> bool {
-        self.received == REFUSAL || (jumped || self.disturbed) && REFUSAL.starts_with(&self.received)
-    }
-
-    /// Whether it received a part of what it is owed and nothing else, but for word that its time was up, where that
-    /// could happen to it.
-    pub(crate) fn heard_only_what_it_is_owed(&self, jumped: bool) -> bool {
-        let (received, expected) = (self.received.as_slice(), self.script.expected.as_slice());
-        let may_be_late = jumped || self.disturbed || !self.script.conduct.is_honest();
-        let late = if may_be_late { LATE } else { b"" };
-        let parts = (0..=late.len()).filter_map(|count| received.strip_suffix(late.get(..count)?));
-        parts.into_iter().any(|replies| expected.starts_with(replies))
     }
 
     /// Whether [`step`](Self::step) would do something.
@@ -118,8 +111,9 @@ impl Client {
         }
         match self.script.actions.get(self.next_action) {
             None => false,
-            Some(Action::Await(count)) => self.received.len() >= (*count).min(self.script.expected.len()),
-            Some(Action::Raw(_) | Action::Vanish | Action::Think(_)) => true,
+            Some(Action::Await(count)) => self.received.len() >= (*count).min(self.script.talk.expected.len()),
+            Some(Action::Vanish | Action::Think(_)) => true,
+            Some(Action::Raw(_)) if self.script.conduct == Conduct::Noise => true,
             Some(_) => !self.session.is_handshaking(),
         }
     }
@@ -159,7 +153,13 @@ impl Client {
     }
 
     fn connect(&mut self, net: &mut SimNet, server: SocketAddr) -> Result<(), String> {
-        let socket = net.connect(&server.into(), None).map_err(|error| error.to_string())?;
+        let from = IpAddr::from([10, 0, 1, self.script.host]);
+        let Ok(socket) = net.connect(&server.into(), Some(from)) else {
+            // Its own machine is short of something.
+            self.disturbed = true;
+            self.end = Some(End::Left);
+            return Ok(());
+        };
         self.port = Some(socket.local_address());
         self.socket = Some(socket);
         if self.script.conduct != Conduct::Noise {
@@ -194,7 +194,7 @@ impl Client {
     }
 
     fn decrypt(&mut self, bytes: Vec<u8>) -> Result<(), String> {
-        if self.script.conduct == Conduct::Noise {
+        if self.script.conduct == Conduct::Noise || self.session.has_failed() {
             return Ok(());
         }
         let mut input = std::mem::take(&mut self.retained);
@@ -206,16 +206,34 @@ impl Client {
             let received = &mut self.received;
             let outcome = self.session.receive(rest, &mut output, &mut |plain| received.extend_from_slice(plain));
             consumed += outcome.consumed;
-            if let Some(error) = outcome.error {
-                return Err(format!("the server broke TLS: {error}"));
+            match outcome.error {
+                Some(rustls::Error::AlertReceived(_)) if self.may_be_alerted() => {
+                    self.end = Some(End::Alerted);
+                    return Ok(());
+                }
+                Some(rustls::Error::InvalidCertificate(_)) if self.script.conduct == Conduct::Distrustful => {
+                    // Says so, and leaves.
+                    self.unsent.extend_from_slice(output.filled());
+                    self.script.actions = vec![Action::Vanish];
+                    self.next_action = 0;
+                    return Ok(());
+                }
+                Some(error) => return Err(format!("the server broke TLS: {error}")),
+                None => {}
             }
             if !outcome.opened {
                 break;
             }
+            let agreement = self.session.agreement();
+            self.resumed = agreement.is_some_and(|agreement| agreement.kind == rustls::HandshakeKind::Resumed);
         }
         self.retained = input.split_off(consumed);
         self.unsent.extend_from_slice(output.filled());
         Ok(())
+    }
+
+    fn may_be_alerted(&self) -> bool {
+        self.welcome != (true, true) || self.script.conduct == Conduct::Corrupting
     }
 
     fn write(&mut self, socket: &mut SimSocket, now: Instant, random: &mut Random) -> Result<(), String> {
@@ -226,13 +244,18 @@ impl Client {
                 Ok(())
             });
         }
-        let most = if self.script.drip.is_some() { 1 } else { random.one_of([1, 1_000, usize::MAX]) };
+        let most = match self.script.drip {
+            Some((_, from)) if from <= self.written => 1,
+            Some((_, from)) => from - self.written,
+            None => random.one_of([1, 1_000, usize::MAX]),
+        };
         let size = self.unsent.len().min(most).min(self.script.wire_limit - self.written);
         match socket.write(self.unsent.get(..size).unwrap_or_default()) {
             Ok(count) => {
                 self.unsent.drain(..count);
                 self.written += count;
-                self.drips_at = self.script.drip.map_or(now, |drip| now + drip);
+                let drip = self.script.drip.filter(|(_, from)| *from <= self.written);
+                self.drips_at = drip.map_or(now, |(pause, _)| now + pause);
             }
             // Who cannot write any more may still have something to read.
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => self.script.wire_limit = 0,
@@ -249,7 +272,9 @@ impl Client {
             Some(Action::Send(bytes)) => self.session.send(&bytes, &mut self.retained, &mut output),
             Some(Action::Goodbye) => self.session.send_close_notify(&mut self.retained, &mut output),
             Some(Action::Raw(bytes)) => {
-                self.unsent.extend(bytes);
+                // Without TLS, these would be a request like any other.
+                let is_record = self.script.conduct == Conduct::Noise || self.session.is_tls();
+                self.unsent.extend(bytes.into_iter().filter(|_| is_record));
                 Ok(())
             }
             Some(Action::Think(time)) => {

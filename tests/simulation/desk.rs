@@ -6,7 +6,7 @@
 //! | request | reply |
 //! |---|---|
 //! | `now` | `i now` at once |
-//! | `late MS` | `i late`, completed MS milliseconds later: even numbers by the service, odd ones from outside |
+//! | `late MS WHO` | `i late WHO`, completed MS milliseconds later: even numbers by the service, odd ones from outside |
 //! | `big N` | `i ` and N bytes |
 //! | `put N`, then N bytes | `i put S`, their sum |
 //! | `hush` | nothing |
@@ -15,8 +15,6 @@
 //! | anything else | `i what?`, and the connection ends |
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
-use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
@@ -24,24 +22,15 @@ use latchkey::connection::{Deferred, Exchange, PeerInfo, Service};
 use latchkey::metrics::Disconnect;
 use latchkey::timer::Now;
 
+use crate::house::Books;
+
 /// A line longer than this is no request.
 const LINE_BYTES: usize = 100;
 
 /// What a client reads that is turned away.
-pub(crate) const REFUSAL: &[u8] = b"full\n";
+const REFUSAL: &[u8] = b"full\n";
 /// What a client reads whose request did not end in time.
-pub(crate) const LATE: &[u8] = b"too late\n";
-
-/// What the service does, seen from outside.
-#[derive(Default)]
-pub(crate) struct Books {
-    /// Deferred replies that somebody other than the service completes.
-    pub(crate) outside: Vec<Pending>,
-    /// Bytes of replies owed to each client.
-    pub(crate) owed: BTreeMap<SocketAddr, usize>,
-    /// Connections handed to the service and not yet handed back.
-    pub(crate) open: usize,
-}
+const LATE: &[u8] = b"too late\n";
 
 /// A deferred reply and when it is completed.
 pub(crate) struct Pending {
@@ -54,13 +43,11 @@ pub(crate) struct Pending {
 pub(crate) struct Desk {
     inside: Vec<Pending>,
     books: Rc<RefCell<Books>>,
-    /// Answer bytes with the same bytes instead of lines with lines.
-    echo: bool,
 }
 
 impl Desk {
-    pub(crate) fn new(echo: bool, books: Rc<RefCell<Books>>) -> Self {
-        Self { inside: Vec::new(), books, echo }
+    pub(crate) fn new(books: Rc<RefCell<Books>>) -> Self {
+        Self { inside: Vec::new(), books }
     }
 }
 
@@ -68,7 +55,7 @@ impl Desk {
 pub(crate) enum Request {
     Incomplete,
     Now,
-    Late(Duration),
+    Late(Duration, String),
     Big(usize),
     Put(u64),
     Hush,
@@ -86,11 +73,12 @@ impl Request {
         let rest = rest.get(1..).unwrap_or_default();
         let text = std::str::from_utf8(line).unwrap_or_default();
         let (verb, number) = text.split_once(' ').unwrap_or((text, "0"));
+        let (number, who) = number.split_once(' ').unwrap_or((number, ""));
         let number: u32 = number.parse().unwrap_or(0);
         let size = number as usize;
         let request = match verb {
             "now" => Self::Now,
-            "late" => Self::Late(Duration::from_millis(number.into())),
+            "late" => Self::Late(Duration::from_millis(number.into()), who.to_owned()),
             "big" => Self::Big(size),
             "put" => match rest.get(..size) {
                 Some(bytes) => {
@@ -110,7 +98,7 @@ impl Request {
     pub(crate) fn reply(&self, index: u64) -> Option<Vec<u8>> {
         let text = match self {
             Self::Now => "now".into(),
-            Self::Late(_) => "late".into(),
+            Self::Late(_, who) => format!("late {who}"),
             Self::Put(sum) => format!("put {sum}"),
             Self::Bye => "bye".into(),
             Self::Unknown => "what?".into(),
@@ -126,25 +114,18 @@ impl Service for Desk {
     type Session = u64;
 
     fn open(&mut self, _peer: &PeerInfo, _now: Now) -> u64 {
-        self.books.borrow_mut().open += 1;
         0
     }
 
     fn serve(&mut self, index: &mut u64, input: &[u8], exchange: &mut Exchange<'_>) -> Result<usize, Disconnect> {
         let mut books = self.books.borrow_mut();
         let owed = books.owed.entry(exchange.peer.address).or_default();
-        if self.echo {
-            let piece = input.get(..exchange.room()).unwrap_or(input);
-            exchange.reply().extend_from_slice(piece);
-            *owed += piece.len();
-            return Ok(piece.len());
-        }
         let (request, used) = Request::decode(input);
         let reply = request.reply(*index);
         *owed += reply.as_ref().map_or(0, Vec::len);
         match (&request, reply) {
             (Request::Incomplete, _) => return Ok(0),
-            (Request::Late(delay), Some(reply)) => {
+            (Request::Late(delay, _), Some(reply)) => {
                 let pending = Pending { due: exchange.now.instant + *delay, deferred: exchange.defer(), reply };
                 if index.is_multiple_of(2) { &mut self.inside } else { &mut books.outside }.push(pending);
             }
@@ -163,10 +144,6 @@ impl Service for Desk {
 
     fn refuse(&mut self, _listener: usize, reason: Disconnect, reply: &mut Vec<u8>) {
         reply.extend_from_slice(if reason == Disconnect::RequestTimeout { LATE } else { REFUSAL });
-    }
-
-    fn close(&mut self, _index: u64, _peer: &PeerInfo) {
-        self.books.borrow_mut().open -= 1;
     }
 
     fn tick(&mut self, now: Now) -> Option<Duration> {

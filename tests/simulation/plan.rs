@@ -1,85 +1,177 @@
 //! What a seed stands for.
 
-use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use latchkey::limits::Limits;
 use latchkey::net::sim::{Faults, Random};
-use latchkey::server::Security;
-use latchkey::tls::authority::{Authority, KeyKind, Role, Subject};
-use latchkey::tls::{PolicyOptions, ServerPolicy, ServerTrust, Session, Source};
-use rustls::ClientConfig;
-use rustls::crypto::aws_lc_rs;
-use rustls::pki_types::UnixTime;
-use rustls::time_provider::TimeProvider;
-use rustls::version::{TLS12, TLS13};
 
 use crate::script::{Scale, Script};
+use crate::tongue::Tongue;
+use crate::trust::{Change, Door};
 
 /// One in so many seeds runs over TLS, where a handshake costs more than the rest of a simulation.
-const TLS_SHARE: u64 = 8;
+const TLS_SHARE: u64 = 4;
 
 /// Everything that a seed decides before the first turn.
 pub(crate) struct Plan {
     pub(crate) faults: Faults,
     pub(crate) limits: Limits,
-    pub(crate) tls: bool,
-    pub(crate) echo: bool,
+    /// What is asked of clients over TLS; `None` without.
+    pub(crate) door: Option<Door>,
+    /// Clients keep tickets.
+    pub(crate) resumption: bool,
+    /// What is spoken, each at a listener of its own.
+    pub(crate) tongues: Vec<Tongue>,
+    /// The server stands behind another one, which wraps it.
+    pub(crate) wrap: Option<Wrap>,
     pub(crate) idle_timeout: Duration,
     /// When the server is asked to stop.
     pub(crate) drain_at: Option<Duration>,
-    /// When the server is given another policy, which asks no more and no less than the first.
-    pub(crate) reload_at: Option<Duration>,
-    /// Some clients find the server full.
-    pub(crate) crowded: bool,
+    /// When the server is given another policy.
+    pub(crate) reload: Option<(Duration, Change)>,
+    pub(crate) scarcity: Scarcity,
     /// Bytes of the largest request, and of the largest reply.
     pub(crate) largest: usize,
     pub(crate) scripts: Vec<Script>,
 }
 
+/// What there is too little of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Scarcity {
+    Nothing,
+    /// Places for clients.
+    Places,
+    /// Places for clients of one address, or for their handshakes.
+    PlacesPerAddress,
+    /// Memory for all clients.
+    Memory,
+}
+
+impl Scarcity {
+    pub(crate) const ALL: [Self; 4] = [Self::Nothing, Self::Places, Self::PlacesPerAddress, Self::Memory];
+}
+
+/// How the server is wrapped.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Wrap {
+    /// By a PROXY protocol header, the server is told who its clients are.
+    pub(crate) announce: bool,
+    /// It is spoken to over TLS.
+    pub(crate) tls: bool,
+    pub(crate) outage: Outage,
+}
+
+/// What is wrong with the wrapped server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Outage {
+    None,
+    /// At the first of its addresses, connections are refused.
+    FirstRefuses,
+    /// At the first of its addresses, nobody answers.
+    FirstSilent,
+    /// Nobody listens at any address.
+    Down,
+    /// It dies in the middle.
+    Dies(Duration),
+}
+
+impl Outage {
+    pub(crate) const KINDS: [&str; 5] = ["none", "first refuses", "first silent", "down", "dies"];
+
+    pub(crate) fn kind(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::FirstRefuses => "first refuses",
+            Self::FirstSilent => "first silent",
+            Self::Down => "down",
+            Self::Dies(_) => "dies",
+        }
+    }
+
+    fn draw(random: &mut Random) -> Self {
+        let at = random.time(Duration::from_secs(3));
+        if random.chance(0.6) {
+            return Self::None;
+        }
+        random.one_of([Self::FirstRefuses, Self::FirstSilent, Self::Down, Self::Dies(at)])
+    }
+}
+
 impl Plan {
     pub(crate) fn draw(seed: u64, random: &mut Random) -> Self {
         let faults = Faults::draw(random);
-        let (tls, echo, crowded) = (seed.is_multiple_of(TLS_SHARE), random.chance(0.25), random.chance(0.15));
-        let clients = random.size(1, if tls { 5 } else { 12 });
-        let limits = limits(random, crowded);
-        // What moves a byte at a time is not given much to move, lest one seed take longer than all others.
-        let scale = match faults.window.min(limits.output_bytes) {
-            0..10 => Scale { echo, requests: 4, bytes: 30 },
-            10..1_000 => Scale { echo, requests: 30, bytes: 1_000 },
-            _ if random.chance(0.1) => Scale { echo, requests: 40, bytes: 1_000_000 },
-            _ => Scale { echo, requests: 60, bytes: 20_000 },
+        let tls = seed.is_multiple_of(TLS_SHARE);
+        let wrap = random.chance(0.25).then(|| Wrap {
+            announce: random.chance(0.5),
+            tls: tls && random.chance(0.5),
+            outage: Outage::draw(random),
+        });
+        // A server that is wrapped may be spoken to over TLS by its wrapper alone.
+        let outer_tls = tls && (wrap.is_none_or(|wrap| !wrap.tls) || random.chance(0.5));
+        let door = outer_tls.then(|| random.one_of(Door::ALL));
+        let scarcity = if random.chance(0.75) { Scarcity::Nothing } else { random.one_of(Scarcity::ALL) };
+        let scarcity = if wrap.is_some() && scarcity == Scarcity::Memory { Scarcity::Places } else { scarcity };
+        let limits = limits(random, scarcity, outer_tls);
+        let tongues = match (random.chance(0.5), wrap) {
+            (true, _) => vec![Tongue::Desk],
+            (false, None) => vec![Tongue::Echo, Tongue::XmlRpc, Tongue::Resp],
+            (false, Some(_)) => vec![random.one_of([Tongue::Echo, Tongue::XmlRpc, Tongue::Resp])],
         };
+        let bottleneck = faults.window.min(limits.output_bytes).min(100 * limits.transmit_bytes_per_turn);
+        let scale = scale(random, bottleneck);
+        let clients = random.size(1, if tls { 7 } else { 12 });
+        let script = |index| Script::draw(random, format!("k{index}"), &tongues, scale);
+        let scripts = (0..clients).map(script).collect();
         Self {
             limits,
-            tls,
-            echo,
+            door,
+            resumption: random.chance(0.7),
+            wrap,
             idle_timeout: Duration::from_secs(random.one_of([20, 60])),
             drain_at: drain_at(random),
-            // Nothing is drawn for it, so that a seed stands for what it stood for without.
-            reload_at: seed.is_multiple_of(4).then(|| Duration::from_millis(seed * 37 % 5_000)),
-            crowded,
-            // Echo takes and gives what there is room for.
-            largest: if echo { 0 } else { scale.bytes + 100 },
-            scripts: (0..clients).map(|_| Script::draw(random, scale)).collect(),
+            reload: reload(random, door),
+            scarcity,
+            // A reply may hold two values; XML and HTTP stand around each.
+            largest: 3 * scale.bytes + 2_000,
+            scripts,
+            tongues,
             faults,
         }
     }
 }
 
-/// In one seed of four the server is asked to stop: among the first requests, or when some clients have not come yet.
+/// What moves a byte at a time is not given much to move, lest one seed take longer than all others.
+fn scale(random: &mut Random, bottleneck: usize) -> Scale {
+    match bottleneck {
+        0..10 => Scale { requests: 4, bytes: 30 },
+        10..1_000 => Scale { requests: 30, bytes: 1_000 },
+        _ if random.chance(0.05) => Scale { requests: 40, bytes: 300_000 },
+        _ => Scale { requests: 60, bytes: 20_000 },
+    }
+}
+
+/// In one seed of five the server is asked to stop: among the first requests, or when some clients have not come yet.
 fn drain_at(random: &mut Random) -> Option<Duration> {
     let latest = Duration::from_millis(random.one_of([2, 50, 6_000]));
-    random.chance(0.25).then(|| random.time(latest))
+    random.chance(0.2).then(|| random.time(latest))
+}
+
+fn reload(random: &mut Random, door: Option<Door>) -> Option<(Duration, Change)> {
+    let latest = Duration::from_millis(random.one_of([50, 5_000]));
+    let at = random.time(latest);
+    let change =
+        if door.is_some() { random.one_of(Change::ALL) } else { random.one_of([Change::Same, Change::Refused]) };
+    random.chance(if door.is_some() { 0.6 } else { 0.1 }).then_some((at, change))
 }
 
 /// Small limits are met often. Times are long enough for every honest client in any weather.
-fn limits(random: &mut Random, crowded: bool) -> Limits {
+fn limits(random: &mut Random, scarcity: Scarcity, tls: bool) -> Limits {
     let usual = Limits::default();
-    Limits {
-        connections: if crowded { random.size(1, 4) } else { usual.connections },
-        refusals: if crowded { random.size(0, 2) } else { usual.refusals },
+    let is_scarce = scarcity != Scarcity::Nothing;
+    let mut limits = Limits {
+        refusals: if is_scarce { random.size(0, 2) } else { usual.refusals },
         handshake_timeout: Duration::from_secs(15),
+        header_timeout: Duration::from_secs(random.one_of([15, 30])),
         request_timeout: Duration::from_secs(random.one_of([20, 40])),
         write_timeout: Duration::from_secs(random.one_of([10, 40])),
         drain_timeout: Duration::from_secs(random.one_of([1, 100])),
@@ -87,81 +179,19 @@ fn limits(random: &mut Random, crowded: bool) -> Limits {
         output_bytes: random.one_of([1, 300, 20_000, 1 << 20]),
         replies: random.one_of([1, 3, 1024]),
         requests_per_turn: random.one_of([1, 4, 128]),
-        transmit_bytes_per_turn: random.one_of([1, 5_000, 256 << 10]),
+        transmit_bytes_per_turn: random.one_of([1, 700, 5_000, 256 << 10]),
         accepts_per_turn: random.one_of([1, 32]),
+        peers_per_turn: random.one_of([1, 1024]),
         ..usual
-    }
-}
-
-/// A clock that stands still: certificates are made at its time and judged by it.
-#[derive(Debug)]
-struct Noon;
-
-const NOON: u64 = 1_800_000_000;
-
-impl TimeProvider for Noon {
-    fn current_time(&self) -> Option<UnixTime> {
-        Some(UnixTime::since_unix_epoch(Duration::from_secs(NOON)))
-    }
-}
-
-/// A server's policy and a client that trusts it. Ed25519, for its signatures have one length only.
-struct Trust {
-    server: Arc<ServerPolicy>,
-    renewed: Arc<ServerPolicy>,
-    client: ClientConfig,
-    old_client: ClientConfig,
-}
-
-fn trust() -> Result<&'static Trust, String> {
-    static TRUST: OnceLock<Result<Trust, String>> = OnceLock::new();
-    let trust = TRUST.get_or_init(|| make_trust().map_err(|error| error.to_string()));
-    trust.as_ref().map_err(Clone::clone)
-}
-
-fn make_trust() -> Result<Trust, Box<dyn std::error::Error>> {
-    let authority = Authority::create(KeyKind::Ed25519, "simulated CA", NOON)?;
-    let host = Subject::named("localhost", &[])?.reachable()?;
-    let issued = authority.issue(Role::Server, &host, KeyKind::Ed25519, NOON)?;
-    let source = |text: &str| Source { name: "simulated".into(), bytes: text.as_bytes().to_vec() };
-    let identity = (source(&issued.certificate), source(&issued.key));
-    let options = PolicyOptions { identities: vec![identity], clock: Arc::new(Noon), ..PolicyOptions::default() };
-    let provider = Arc::new(aws_lc_rs::default_provider());
-    let verifier = ServerTrust::new(&[source(&authority.files().certificate)], &provider)?;
-    let client = |version| {
-        let client = ClientConfig::builder_with_details(Arc::clone(&provider), Arc::new(Noon))
-            .with_protocol_versions(&[version])?
-            .dangerous()
-            .with_custom_certificate_verifier(verifier.clone())
-            .with_no_client_auth();
-        Ok::<_, rustls::Error>(client)
     };
-    Ok(Trust {
-        server: Arc::new(ServerPolicy::new(options.clone())?),
-        renewed: Arc::new(ServerPolicy::new(options)?),
-        client: client(&TLS13)?,
-        old_client: client(&TLS12)?,
-    })
-}
-
-pub(crate) fn security(tls: bool) -> Result<Security, String> {
-    Ok(if tls { Security::tls(Arc::clone(&trust()?.server)) } else { Security::Plain })
-}
-
-/// What replaces it.
-pub(crate) fn renewed_security(tls: bool) -> Result<Security, String> {
-    Ok(if tls { Security::tls(Arc::clone(&trust()?.renewed)) } else { Security::Plain })
-}
-
-/// One client in four speaks TLS 1.2.
-pub(crate) fn client_session(tls: bool, random: &mut Random) -> Result<Session, String> {
-    if !tls {
-        return Ok(Session::plain());
+    match scarcity {
+        Scarcity::Nothing => {}
+        Scarcity::Places => limits.connections = random.size(1, 4),
+        Scarcity::PlacesPerAddress => {
+            limits.connections_per_address = Some(random.size(1, 2));
+            limits.handshakes_per_address = tls.then(|| random.size(1, 2));
+        }
+        Scarcity::Memory => limits.client_memory = random.one_of([8_000, 30_000, 100_000]),
     }
-    // Without a store of its own, a client could resume another one's session and make the trace depend on history.
-    let trust = trust()?;
-    let mut config = ClientConfig::clone(if random.chance(0.25) { &trust.old_client } else { &trust.client });
-    config.resumption = rustls::client::Resumption::disabled();
-    let name = "localhost".try_into().map_err(|error| format!("{error}"))?;
-    Session::client(Arc::new(config), name).map_err(|error| error.to_string())
+    limits
 }

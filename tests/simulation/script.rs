@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use latchkey::net::sim::Random;
 
-use crate::desk::Request;
+use crate::tongue::{Conversation, Tongue};
+use crate::trust::Badge;
 
 /// One thing a client does.
 #[derive(Clone, Debug)]
@@ -48,16 +49,20 @@ pub(crate) enum Conduct {
     Deaf,
     /// Never sends a byte, or stops for ever somewhere in the handshake or a request.
     Silent,
-    /// Sends its bytes one at a time, too slowly.
+    /// Sends its bytes one at a time, too slowly, from the first or from some later one on.
     Loris,
     /// Drops its socket in the middle.
     Vanishing,
+    /// Sends what is no record behind its requests, over TLS.
+    Corrupting,
+    /// Does not believe the server's certificate, over TLS.
+    Distrustful,
     /// Speaks neither TLS nor the protocol.
     Noise,
 }
 
 impl Conduct {
-    pub(crate) const ALL: [Self; 12] = [
+    pub(crate) const ALL: [Self; 14] = [
         Self::Polite,
         Self::HalfClose,
         Self::NoNotify,
@@ -69,95 +74,89 @@ impl Conduct {
         Self::Silent,
         Self::Loris,
         Self::Vanishing,
+        Self::Corrupting,
+        Self::Distrustful,
         Self::Noise,
     ];
 
-    /// Whether every reply must arrive, and a proper end of the stream behind them.
+    /// Whether every reply must arrive, and a proper end of the stream behind them. It leaves by itself, or gives the
+    /// server reason to close, without any deadline.
     pub(crate) fn is_honest(self) -> bool {
         use Conduct::{Bye, Garbled, HalfClose, NoNotify, Polite, SlowReader};
         matches!(self, Polite | HalfClose | NoNotify | Bye | Garbled | SlowReader)
-    }
-
-    /// Whether it leaves by itself, or gives the server reason to close, without any deadline.
-    pub(crate) fn leaves(self, echo: bool) -> bool {
-        self.is_honest() && !(echo && matches!(self, Self::Bye | Self::Garbled))
     }
 }
 
 /// One client's part.
 #[derive(Clone, Debug)]
 pub(crate) struct Script {
+    pub(crate) tongue: Tongue,
+    /// The address it comes from, and the listener it goes to.
+    pub(crate) host: u8,
+    pub(crate) listener: usize,
+    pub(crate) badge: Badge,
+    /// It speaks TLS 1.2.
+    pub(crate) is_old: bool,
     pub(crate) conduct: Conduct,
     pub(crate) start: Duration,
     pub(crate) actions: Vec<Action>,
-    /// All its requests.
-    pub(crate) asked: Vec<u8>,
-    /// What the model answers to them.
-    pub(crate) expected: Vec<u8>,
+    /// What it asks, and what the model answers.
+    pub(crate) talk: Conversation,
     /// Bytes it ever writes to its socket.
     pub(crate) wire_limit: usize,
-    /// How long it waits between single bytes.
-    pub(crate) drip: Option<Duration>,
+    /// How long it waits between single bytes, and from which on.
+    pub(crate) drip: Option<(Duration, usize)>,
 }
 
 /// How large a script is: how many requests, and how large the largest.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Scale {
-    pub(crate) echo: bool,
     pub(crate) requests: usize,
     pub(crate) bytes: usize,
 }
 
 impl Script {
-    pub(crate) fn draw(random: &mut Random, scale: Scale) -> Self {
+    /// The part of a client of this name, who speaks one of `tongues`, each at a listener of its own.
+    pub(crate) fn draw(random: &mut Random, name: String, tongues: &[Tongue], scale: Scale) -> Self {
+        let listener = random.size(0, tongues.len().saturating_sub(1));
+        let tongue = tongues.get(listener).copied().unwrap_or(Tongue::Echo);
         let conduct = if random.chance(0.4) { Conduct::Polite } else { random.one_of(Conduct::ALL) };
+        let conduct = tongue.adapt(conduct);
         let latest = Duration::from_secs(random.one_of([0, 1, 5]));
         let mut script = Self {
+            tongue,
+            host: random.one_of([1, 2, 3]),
+            listener,
+            badge: if random.chance(0.5) { Badge::Alice } else { random.one_of(Badge::ALL) },
+            is_old: random.chance(0.25),
             conduct,
             start: random.time(latest),
             actions: Vec::new(),
-            asked: Vec::new(),
-            expected: Vec::new(),
+            talk: Conversation::draw(tongue, conduct, name, random, scale),
             wire_limit: usize::MAX,
             drip: None,
         };
-        let mut asked = Vec::new();
-        for _ in 0..random.size(1, scale.requests) {
-            asked.extend_from_slice(&request(random, scale));
+        match conduct {
+            Conduct::Silent => script.wire_limit = random.size(0, 3_000).saturating_sub(500),
+            Conduct::Loris => {
+                let from = if random.chance(0.5) { 0 } else { random.size(0, 3_000) };
+                script.drip = Some((Duration::from_millis(random.one_of([400, 4_000])), from));
+            }
+            _ => {}
         }
-        script.end(random, scale, &mut asked);
-        script.expected = answer(scale.echo, &asked);
-        script.cut(random, &asked);
-        script.asked = asked;
+        script.cut(random);
         script
     }
 
-    /// What comes behind the requests, and then how the client leaves.
-    fn end(&mut self, random: &mut Random, scale: Scale, asked: &mut Vec<u8>) {
-        let tail: &[u8] = match self.conduct {
-            Conduct::Bye => b"bye\nnow\nnow\n",
-            Conduct::Garbled => b"nonsense\nnow\n",
-            Conduct::Abandoned => b"drop\nnow\n",
-            _ => b"",
-        };
-        if !scale.echo {
-            asked.extend_from_slice(tail);
-        }
-        match self.conduct {
-            Conduct::Silent => self.wire_limit = random.size(0, 3_000).saturating_sub(500),
-            Conduct::Loris => self.drip = Some(Duration::from_millis(random.one_of([400, 4_000]))),
-            _ => {}
-        }
-    }
-
     /// Cuts the requests into pieces that are sent with pauses between them.
-    fn cut(&mut self, random: &mut Random, asked: &[u8]) {
+    fn cut(&mut self, random: &mut Random) {
+        let mut noise = || (0..random.size(1, 2_000)).map(|_| random.bits().to_le_bytes()[0]).collect();
         if self.conduct == Conduct::Noise {
-            let noise = (0..random.size(1, 2_000)).map(|_| random.bits().to_le_bytes()[0]).collect();
-            self.actions = vec![Action::Raw(noise)];
+            self.actions = vec![Action::Raw(noise())];
             return;
         }
-        let mut rest = asked;
+        let corruption = (self.conduct == Conduct::Corrupting).then(noise);
+        let mut rest = self.talk.asked.as_slice();
         while !rest.is_empty() {
             let size = random.one_of([1, 5, 100, usize::MAX]);
             let (piece, behind) = rest.split_at(size.min(rest.len()));
@@ -167,6 +166,7 @@ impl Script {
                 self.actions.push(Action::Think(random.time(Duration::from_secs(2))));
             }
         }
+        self.actions.extend(corruption.map(Action::Raw));
         let middle = random.size(0, self.actions.len());
         match self.conduct {
             Conduct::SlowReader => self.actions.insert(middle, Action::Deaf(random.time(Duration::from_secs(4)))),
@@ -183,43 +183,4 @@ impl Script {
         };
         self.actions.extend_from_slice(leaves);
     }
-}
-
-/// One request, a small one most often.
-fn request(random: &mut Random, scale: Scale) -> Vec<u8> {
-    let size = if random.chance(0.1) { random.size(0, scale.bytes) } else { random.size(0, 20) };
-    if scale.echo {
-        return (0..size).map(|index| b'a' + u8::try_from(index % 26).unwrap_or(0)).collect();
-    }
-    match random.below(12) {
-        0..4 => b"now\n".to_vec(),
-        4..8 => {
-            let longest = random.one_of([1, 30, 3_000]);
-            format!("late {}\n", random.below(longest)).into_bytes()
-        }
-        8 => format!("big {size}\n").into_bytes(),
-        9..11 => {
-            let mut put = format!("put {size}\n").into_bytes();
-            put.extend((0..size).map(|index| u8::try_from(index % 251).unwrap_or(0)));
-            put
-        }
-        _ => b"hush\n".to_vec(),
-    }
-}
-
-/// The model: what a server answers that never meets trouble.
-pub(crate) fn answer(echo: bool, mut asked: &[u8]) -> Vec<u8> {
-    if echo {
-        return asked.to_vec();
-    }
-    let mut answered = Vec::new();
-    for index in 0.. {
-        let (request, used) = Request::decode(asked);
-        answered.extend(request.reply(index).unwrap_or_default());
-        if used == 0 || matches!(request, Request::Bye | Request::Unknown | Request::Drop) {
-            break;
-        }
-        asked = asked.get(used..).unwrap_or_default();
-    }
-    answered
 }

@@ -1,4 +1,4 @@
-//! One simulation: a server, its clients, and who moves next.
+//! One simulation: servers, their clients, and who moves next.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -10,12 +10,15 @@ use std::time::{Duration, Instant};
 
 use latchkey::metrics::Disconnect;
 use latchkey::net::sim::{Fault, Network, Random, SimNet};
-use latchkey::server::{ListenerConfig, Residue, Server, Status};
+use latchkey::server::{Server, Status};
 
-use crate::client::{Client, End};
-use crate::desk::{Books, Desk, complete_due};
-use crate::plan::{self, Plan};
-use crate::script::{Conduct, answer};
+use crate::client::Client;
+use crate::desk::complete_due;
+use crate::house::{Books, House};
+use crate::plan::{Outage, Plan, Scarcity};
+use crate::report::Report;
+use crate::stage;
+use crate::trust::{self, Change};
 
 /// When faults end.
 const CALM: Duration = Duration::from_secs(30);
@@ -26,21 +29,14 @@ const PATIENCE: Duration = Duration::from_mins(8);
 /// Turns in a row, at one moment, in which nothing moves and the poll does not sleep.
 const BUSY_TURNS: u32 = 200;
 
+/// A deadline is met within so much: what turns cost.
+const PUNCTUAL: Duration = Duration::from_secs(1);
+
 /// Steps of one simulation, at most.
 const STEPS: u64 = 5_000_000;
 
-/// What a simulation found out.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Report {
-    pub(crate) trace: u64,
-    pub(crate) steps: u64,
-    pub(crate) turns: u64,
-    pub(crate) faults: BTreeMap<Fault, u64>,
-    pub(crate) conducts: BTreeMap<Conduct, u64>,
-    pub(crate) drained: bool,
-    pub(crate) tls: bool,
-    pub(crate) refused: u64,
-}
+/// Turns after which a reload has reached everybody.
+const REVIEW_TURNS: u32 = 8;
 
 /// A broken promise.
 #[derive(Debug)]
@@ -58,36 +54,54 @@ impl fmt::Display for Failure {
     }
 }
 
-struct World {
-    plan: Plan,
+/// One of the production loops, on a host of its own.
+pub(crate) struct Loop {
+    pub(crate) net: SimNet,
+    pub(crate) server: Server<SimNet, House>,
+    pub(crate) addresses: Vec<SocketAddr>,
+    pub(crate) stopped: bool,
+    busy: u32,
+}
+
+impl Loop {
+    pub(crate) fn new(net: SimNet, server: Server<SimNet, House>) -> io::Result<Self> {
+        let addresses = server.addresses()?;
+        Ok(Self { net, server, addresses, stopped: false, busy: 0 })
+    }
+}
+
+pub(crate) struct World {
+    pub(crate) plan: Plan,
     random: Random,
-    network: Network,
-    server_net: SimNet,
+    pub(crate) network: Network,
     client_net: SimNet,
-    server: Server<SimNet, Desk>,
-    address: SocketAddr,
-    books: Rc<RefCell<Books>>,
-    clients: Vec<Client>,
+    /// The one that clients connect to, and the one behind it, if it wraps one.
+    pub(crate) loops: Vec<Loop>,
+    pub(crate) books: Rc<RefCell<Books>>,
+    pub(crate) clients: Vec<Client>,
+    wallet: trust::Wallet,
     begun: Instant,
     calm_since: Option<Instant>,
     stop_sent: Option<Instant>,
-    reloaded: bool,
-    stopped: bool,
-    busy: u32,
-    report: Report,
+    pub(crate) reloaded: bool,
+    turns_since_reload: u32,
+    /// The wrapped server has died.
+    pub(crate) died: bool,
+    /// What is said to whoever is turned away, by listener and reason.
+    pub(crate) words: Vec<Vec<(Disconnect, Vec<u8>)>>,
+    pub(crate) report: Report,
 }
 
 /// Runs the simulation of `seed` to its end.
 pub(crate) fn run(seed: u64) -> Result<Report, Failure> {
     let mut world = World::new(seed).map_err(|what| Failure { seed, step: 0, time: Duration::ZERO, what })?;
-    let result = world.play();
+    let result = world.play().and_then(|()| world.check_end());
     let time = world.network.now() - world.begun;
     result.map_err(|what| {
         let what = format!("{what}; connections ended by {:?}", world.reasons());
         Failure { seed, step: world.report.steps, time, what }
     })?;
-    world.report.trace = world.network.trace();
-    world.report.faults = world.network.injected();
+    world.complete_report();
     Ok(world.report)
 }
 
@@ -96,42 +110,35 @@ impl World {
         let mut random = Random::new(seed);
         let plan = Plan::draw(seed, &mut random);
         let network = Network::new(random.bits(), plan.faults.clone());
-        let (server_net, client_net) = (network.host(), network.host());
         let books = Rc::new(RefCell::new(Books::default()));
-        let listener = ListenerConfig {
-            address: SocketAddr::from(([10, 0, 0, 2], 0)),
-            security: plan::security(plan.tls)?,
-            idle_timeout: Some(plan.idle_timeout),
-            balancers: [].into(),
-        };
-        let desk = Desk::new(plan.echo, Rc::clone(&books));
-        let server = Server::new(server_net.clone(), desk, vec![listener], plan.limits.clone())
-            .map_err(|(_, error)| error.to_string())?;
-        let address = *server.addresses().map_err(|error| error.to_string())?.first().ok_or("no listener")?;
+        let mut wallet = trust::Wallet::new(plan.resumption);
+        let mut loops = stage::loops(&plan, &network, &books, &mut wallet)?;
+        let words = loops.last_mut().map(stage::words).unwrap_or_default();
         let begun = network.now();
-        let mut report = Report { tls: plan.tls, ..Report::default() };
         let mut clients = Vec::new();
         for script in plan.scripts.clone() {
-            *report.conducts.entry(script.conduct).or_default() += 1;
-            clients.push(Client::new(script, plan::client_session(plan.tls, &mut random)?, begun));
+            let change = plan.reload.map(|(_, change)| change);
+            let welcome = |change| plan.door.is_none_or(|door| script.badge.is_welcome(door, change));
+            let welcome = (welcome(None), welcome(change));
+            clients.push(Client::new(script, welcome, begun));
         }
         Ok(Self {
+            client_net: network.host(),
             plan,
             random,
             network,
-            server_net,
-            client_net,
-            server,
-            address,
+            loops,
             books,
             clients,
+            wallet,
             begun,
             calm_since: None,
             stop_sent: None,
             reloaded: false,
-            stopped: false,
-            busy: 0,
-            report,
+            turns_since_reload: 0,
+            died: false,
+            words,
+            report: Report::default(),
         })
     }
 
@@ -145,9 +152,9 @@ impl World {
             let now = self.network.now();
             match self.next_time(now) {
                 Some(next) => self.network.advance_to(next),
-                None => return self.check_end(),
+                None => return Ok(()),
             }
-            self.busy = 0;
+            self.loops.iter_mut().for_each(|each| each.busy = 0);
         }
         Err(format!("no end after {STEPS} steps"))
     }
@@ -163,21 +170,53 @@ impl World {
                 client.script.drip = None;
             }
         }
-        if !self.reloaded && !self.stopped && self.plan.reload_at.is_some_and(|at| age >= at) {
-            self.reloaded = true;
-            self.server.handle().reload(vec![plan::renewed_security(self.plan.tls)?]);
+        if let Some((at, change)) = self.plan.reload
+            && !self.reloaded
+            && age >= at
+        {
+            self.reload(change)?;
         }
         if self.stop_sent.is_none() && self.plan.drain_at.is_some_and(|at| age >= at) {
             self.stop_sent = Some(now);
-            self.server.handle().stop();
+            self.front().server.handle().stop();
             self.clients.iter_mut().for_each(Client::note_stop);
+        }
+        if self.death().is_some_and(|at| age >= at) {
+            self.died = true;
+            self.loops.truncate(1);
         }
         if self.calm_since.is_some_and(|since| now - since > PATIENCE) {
             let waiting: Vec<_> = self.clients.iter().filter(|client| client.end.is_none()).collect();
             let conducts: Vec<_> = waiting.iter().map(|client| client.script.conduct).collect();
-            return Err(format!("still waiting long after the last fault: {conducts:?}, {:?}", self.server.residue()));
+            let residues: Vec<_> = self.loops.iter().map(|each| each.server.residue()).collect();
+            return Err(format!("still waiting long after the last fault: {conducts:?}, {residues:?}"));
         }
         Ok(())
+    }
+
+    fn front(&self) -> &Loop {
+        self.loops.first().expect("there is one")
+    }
+
+    fn reload(&mut self, change: Change) -> Result<(), String> {
+        self.reloaded = true;
+        self.unban();
+        let handle = self.front().server.handle();
+        if change == Change::Refused {
+            handle.reload_refused();
+            return Ok(());
+        }
+        let security = trust::security(self.plan.door, Some(change))?;
+        handle.reload(vec![security; self.front().addresses.len()]);
+        Ok(())
+    }
+
+    /// When the wrapped server dies, if that is still to come.
+    fn death(&self) -> Option<Duration> {
+        match self.plan.wrap?.outage {
+            Outage::Dies(at) if !self.died => Some(at),
+            _ => None,
+        }
     }
 
     /// Picks one of those who can move; `false` when nobody can.
@@ -186,40 +225,104 @@ impl World {
         let mut able: Vec<usize> = (0..self.clients.len())
             .filter(|index| self.clients.get(*index).is_some_and(|client| client.can_move(now)))
             .collect();
-        let (server, worker) = (self.clients.len(), self.clients.len() + 1);
-        if !self.stopped && self.server_net.is_awake() {
-            able.push(server);
-        }
+        let first_loop = self.clients.len();
+        let worker = first_loop + self.loops.len();
+        let awake = |each: &Loop| !each.stopped && each.net.is_awake();
+        able.extend((first_loop..).zip(&self.loops).filter(|(_, each)| awake(each)).map(|(index, _)| index));
         if self.books.borrow().outside.iter().any(|pending| pending.due <= now) {
             able.push(worker);
         }
         let Some(chosen) = self.random.pick(&able).copied() else { return Ok(false) };
-        if let Some(client) = self.clients.get_mut(chosen) {
-            client.step(&mut self.client_net, self.address, now, &mut self.random)?;
-        } else if chosen == server {
-            self.turn()?;
+        if chosen < first_loop {
+            self.step(chosen, now)?;
+        } else if chosen < worker {
+            self.turn(chosen - first_loop)?;
         } else {
             complete_due(&mut self.books.borrow_mut().outside, now);
         }
         Ok(true)
     }
 
-    fn turn(&mut self) -> Result<(), String> {
+    fn step(&mut self, index: usize, now: Instant) -> Result<(), String> {
+        let addresses = self.loops.first().map(|front| front.addresses.clone()).unwrap_or_default();
+        let Some(client) = self.clients.get_mut(index) else { return Ok(()) };
+        let address = *addresses.get(client.script.listener).ok_or("no listener")?;
+        let is_new = client.port.is_none();
+        if is_new && self.plan.door.is_some() {
+            // No sooner: the hello that is made now takes the ticket that is there now.
+            client.session = self.wallet.session(&client.script)?;
+        }
+        client.step(&mut self.client_net, address, now, &mut self.random)?;
+        let may_come = if self.reloaded { client.welcome.1 } else { client.welcome.0 };
+        if is_new && !may_come {
+            self.books.borrow_mut().banned.extend(client.port);
+        }
+        Ok(())
+    }
+
+    fn turn(&mut self, index: usize) -> Result<(), String> {
         let before = self.network.progress();
-        match self.server.turn() {
+        let Some(each) = self.loops.get_mut(index) else { return Ok(()) };
+        let late = each.server.overdue().filter(|late| *late > PUNCTUAL);
+        if let Some(late) = late.filter(|_| !self.network.injected().contains_key(&Fault::ClockJump)) {
+            return Err(format!("a deadline passed {late:?} ago"));
+        }
+        let (open, accepted, refused) = counts(each);
+        match each.server.turn() {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
             Err(error) => return Err(format!("the loop failed: {error}")),
-            Ok(status) => self.stopped = status == Status::Stopped,
+            Ok(status) => each.stopped = status == Status::Stopped,
         }
-        self.check_drain_time()?;
+        each.busy = if self.network.progress() == before { each.busy + 1 } else { 0 };
+        if each.busy > BUSY_TURNS {
+            return Err(format!("the loop spins: {:?}", each.server.residue()));
+        }
+        let (_, now_accepted, now_refused) = counts(each);
+        let most = open + usize::try_from(now_accepted - accepted).unwrap_or(0);
+        let may_refuse = self.plan.limits.connections < most || self.plan.scarcity == Scarcity::Memory;
+        if index == 0 && now_refused > refused && !may_refuse {
+            return Err(format!("a client was refused beside {most} others"));
+        }
         self.report.turns += 1;
-        self.busy = if self.network.progress() == before { self.busy + 1 } else { 0 };
-        if self.busy > BUSY_TURNS {
-            return Err(format!("the loop spins: {:?}", self.server.residue()));
+        self.check_turn(index)?;
+        if index == 0 && self.reloaded {
+            self.turns_since_reload += 1;
+            if self.turns_since_reload == REVIEW_TURNS {
+                self.ban();
+            }
         }
-        let (memory, bound) = (self.server.largest_connection(), self.memory_bound());
+        Ok(())
+    }
+
+    /// By now, the reload has reached everybody.
+    fn ban(&mut self) {
+        let out = self.clients.iter().filter(|client| !client.welcome.1);
+        self.books.borrow_mut().banned.extend(out.filter_map(|client| client.port));
+    }
+
+    /// Who waits to be accepted may be let in by what comes now.
+    fn unban(&mut self) {
+        let back = self.clients.iter().filter(|client| client.welcome.1);
+        for port in back.filter_map(|client| client.port) {
+            self.books.borrow_mut().banned.remove(&port);
+        }
+    }
+
+    fn check_turn(&self, index: usize) -> Result<(), String> {
+        if let Some(broken) = self.books.borrow_mut().broken.take() {
+            return Err(broken);
+        }
+        if index == 0 {
+            self.check_drain_time()?;
+        }
+        let Some(each) = self.loops.get(index) else { return Ok(()) };
+        let (memory, bound) = (each.server.largest_connection(), self.memory_bound());
         if memory > bound {
             return Err(format!("a connection holds {memory} bytes, {bound} are allowed"));
+        }
+        let (memory, bound) = (each.server.client_memory(), self.plan.limits.client_memory);
+        if memory > bound {
+            return Err(format!("clients hold {memory} bytes, {bound} are allowed"));
         }
         Ok(())
     }
@@ -232,7 +335,7 @@ impl World {
     }
 
     /// Whether the clock has jumped, so that any deadline may have passed.
-    fn jumped(&self) -> bool {
+    pub(crate) fn jumped(&self) -> bool {
         self.network.injected().contains_key(&Fault::ClockJump)
     }
 
@@ -247,102 +350,33 @@ impl World {
     }
 
     /// Why connections have ended, and how many.
-    fn reasons(&self) -> Vec<(&'static str, u64)> {
-        let counted = Disconnect::ALL.map(|reason| (reason.name(), self.server.metrics().disconnects(reason)));
-        counted.into_iter().filter(|(_, count)| *count > 0).collect()
+    pub(crate) fn reasons(&self) -> BTreeMap<&'static str, u64> {
+        let mut reasons = BTreeMap::new();
+        for reason in Disconnect::ALL {
+            let count = self.loops.iter().map(|each| each.server.metrics().disconnects(reason)).sum::<u64>();
+            if count > 0 {
+                reasons.insert(reason.name(), count);
+            }
+        }
+        reasons
     }
 
     /// When the next of those who wait may move.
     fn next_time(&self, now: Instant) -> Option<Instant> {
         let clients = self.clients.iter().filter_map(|client| client.next_time(now));
-        let server = self.server_net.wakes_at().filter(|_| !self.stopped);
+        let loops = self.loops.iter().filter(|each| !each.stopped).filter_map(|each| each.net.wakes_at());
         let books = self.books.borrow();
         let worker = books.outside.iter().map(|pending| pending.due);
-        let stop = self.plan.drain_at.filter(|_| self.stop_sent.is_none()).map(|at| self.begun + at);
-        let reload = self.plan.reload_at.filter(|_| !self.reloaded && !self.stopped).map(|at| self.begun + at);
-        let mut others =
-            clients.chain(worker).chain(server).chain(self.network.next_happening()).chain(stop).chain(reload);
-        let next = others.by_ref().min()?;
+        let stop = self.plan.drain_at.filter(|_| self.stop_sent.is_none());
+        let reload = self.plan.reload.filter(|_| !self.reloaded).map(|(at, _)| at);
+        let set = [stop, reload, self.death()].into_iter().flatten().map(|at| self.begun + at);
+        let next = clients.chain(worker).chain(loops).chain(self.network.next_happening()).chain(set).min()?;
         Some(if self.calm_since.is_some() { next } else { next.min(self.begun + CALM) })
     }
+}
 
-    /// Nobody will ever move again: everything must be done.
-    fn check_end(&mut self) -> Result<(), String> {
-        for client in &self.clients {
-            let Client { script, port, disturbed, .. } = client;
-            let name = |what| format!("{:?} client {port:?}, disturbed {disturbed}: {what}", script.conduct);
-            self.check_client(client).map_err(name)?;
-        }
-        self.check_timeouts()?;
-        let residue = self.server.residue();
-        let stopped = self.stopped || self.plan.drain_at.is_none();
-        if residue != Residue::default() && !self.stopped || residue.connections > 0 {
-            return Err(format!("left behind: {residue:?}"));
-        }
-        if !stopped {
-            return Err("asked to stop, the server has not".into());
-        }
-        if self.reloaded && self.server.metrics().reloads != 1 {
-            return Err("it was not reloaded".into());
-        }
-        let (open, ends) = (self.books.borrow().open, self.network.open_ends());
-        if open > 0 || ends > 0 {
-            return Err(format!("{open} sessions were not given back, {ends} sockets not dropped"));
-        }
-        self.report.drained = self.stopped;
-        self.report.refused = self.server.metrics().refused;
-        Ok(())
-    }
-
-    fn check_client(&self, client: &Client) -> Result<(), String> {
-        let Some(end) = client.end else { return Err("was forgotten".into()) };
-        let (received, expected) = (client.received.as_slice(), client.script.expected.as_slice());
-        if self.plan.crowded && (client.was_refused(self.jumped()) || received.is_empty()) {
-            return Ok(());
-        }
-        if !client.heard_only_what_it_is_owed(self.jumped()) {
-            let same = received.iter().zip(expected).take_while(|(one, other)| one == other).count();
-            return Err(format!("a wrong reply at byte {same} of {}", received.len()));
-        }
-        if !client.script.conduct.is_honest() || client.disturbed || self.jumped() {
-            return Ok(());
-        }
-        if self.plan.drain_at.is_some() {
-            return self.check_drained(client, end);
-        }
-        if received.len() < expected.len() {
-            return Err(format!("{} of {} bytes of replies, then {end:?}", received.len(), expected.len()));
-        }
-        if end == End::Proper { Ok(()) } else { Err(format!("all replies, but then {end:?}")) }
-    }
-
-    /// Only who misbehaves meets a deadline: an event that was lost and made up for by a timeout is lost all the same.
-    fn check_timeouts(&self) -> Result<(), String> {
-        use Disconnect::{HandshakeTimeout, Idle, RequestTimeout, Stalled};
-        let timeouts: u64 = [HandshakeTimeout, Idle, RequestTimeout, Stalled]
-            .map(|reason| self.server.metrics().disconnects(reason))
-            .iter()
-            .sum();
-        let may_wait = |client: &&Client| client.disturbed || !client.script.conduct.leaves(self.plan.echo);
-        let excused = self.clients.iter().filter(may_wait).count() as u64;
-        if timeouts > excused && !self.jumped() {
-            return Err(format!("{timeouts} connections timed out, {excused} might"));
-        }
-        Ok(())
-    }
-
-    /// A server that stops answers what has arrived by then, and all that it has answered must arrive too.
-    fn check_drained(&self, client: &Client, end: End) -> Result<(), String> {
-        let in_time = self.plan.limits.drain_timeout > Duration::from_secs(50);
-        let owed = client.port.and_then(|port| self.books.borrow().owed.get(&port).copied()).unwrap_or(0);
-        let heard = client.script.asked.get(..client.heard_at_stop).unwrap_or(&client.script.asked);
-        let answers = answer(self.plan.echo, heard).len();
-        if in_time && !self.plan.tls && client.received.len() < answers {
-            return Err(format!("{} of {answers} bytes of answers, then {end:?}", client.received.len()));
-        }
-        if in_time && client.received.len() < owed {
-            return Err(format!("{} of {owed} bytes that were owed at the stop, then {end:?}", client.received.len()));
-        }
-        Ok(())
-    }
+/// Clients that are connected, that were accepted, that were refused.
+fn counts(each: &Loop) -> (usize, u64, u64) {
+    let metrics = each.server.metrics();
+    (each.server.connections(), metrics.accepted, metrics.refused)
 }

@@ -9,6 +9,8 @@ use super::Random;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum Fault {
+    /// A read gives fewer bytes than have arrived, as if the rest had come just behind it.
+    ShortRead,
     /// A write takes fewer bytes than there is room for, often none; a writable event follows later.
     ShortWrite,
     /// The bytes of one write arrive in several small pieces.
@@ -25,6 +27,8 @@ pub enum Fault {
     AcceptExhausted,
     /// A connection is lost before it is accepted (ECONNABORTED).
     AcceptLost,
+    /// Connecting fails at once (EMFILE).
+    ConnectFailed,
     /// A connection is reset after some bytes.
     Reset,
     /// The clock jumps ahead: the machine slept.
@@ -35,7 +39,8 @@ pub enum Fault {
 
 impl Fault {
     /// Every kind.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 13] = [
+        Self::ShortRead,
         Self::ShortWrite,
         Self::Dribble,
         Self::Interrupted,
@@ -44,6 +49,7 @@ impl Fault {
         Self::LateEvent,
         Self::AcceptExhausted,
         Self::AcceptLost,
+        Self::ConnectFailed,
         Self::Reset,
         Self::ClockJump,
         Self::WallClockSet,
@@ -55,7 +61,7 @@ impl Fault {
         match self {
             Self::ClockJump => 0.002,
             Self::WallClockSet => 0.05,
-            Self::EmptyPoll | Self::Reset => 0.3,
+            Self::EmptyPoll | Self::Reset | Self::ConnectFailed => 0.3,
             _ => 0.6,
         }
     }

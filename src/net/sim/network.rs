@@ -60,6 +60,11 @@ impl Network {
         self.state.borrow_mut().faults.calm();
     }
 
+    /// From now on, what is sent to `address` is lost on the way: whoever connects to it waits in vain.
+    pub fn swallow(&self, address: SocketAddr) {
+        self.state.borrow_mut().swallowed.insert(address);
+    }
+
     /// How often each fault has happened.
     #[must_use]
     pub fn injected(&self) -> BTreeMap<Fault, u64> {
@@ -170,12 +175,21 @@ impl Net for SimNet {
     fn connect(&mut self, address: &Address, from: Option<IpAddr>) -> io::Result<SimSocket> {
         let Address::Tcp(address) = *address else { return Err(io::ErrorKind::Unsupported.into()) };
         let mut state = self.state.borrow_mut();
+        if state.strikes(Fault::ConnectFailed) {
+            return Err(io::Error::from_raw_os_error(libc::EMFILE));
+        }
         let local = SocketAddr::new(from.unwrap_or(IpAddr::from([10, 0, 0, 1])), state.new_port());
         let id = state.add_end(local);
         let at = state.later();
         state.schedule(at, Happening::Arrival(address, id));
         drop(state);
         Ok(SimSocket { state: Rc::clone(&self.state), id })
+    }
+
+    fn is_connected(&self, socket: &SimSocket) -> io::Result<bool> {
+        let mut state = self.state.borrow_mut();
+        let end = state.end(socket.id).ok_or(io::ErrorKind::NotConnected)?;
+        end.report_breakage().map_or(Ok(end.connected), |kind| Err(kind.into()))
     }
 
     fn register(&mut self, socket: &mut SimSocket, token: usize) -> io::Result<()> {

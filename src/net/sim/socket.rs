@@ -106,9 +106,16 @@ impl State {
             Some(io::ErrorKind::BrokenPipe) => return Ok(0),
             Some(kind) => return Err(kind.into()),
         }
-        let count = end.take(buffer);
-        if count == 0 && !buffer.is_empty() && !end.fin {
+        let arrived = buffer.len().min(end.inbox.len());
+        if arrived == 0 && !buffer.is_empty() && !end.fin {
             return Err(io::ErrorKind::WouldBlock.into());
+        }
+        let is_short = arrived > 1 && self.strikes(Fault::ShortRead);
+        let most = if is_short { self.random.size(1, arrived - 1) } else { arrived };
+        let Some(end) = self.end(id) else { return Err(io::ErrorKind::NotConnected.into()) };
+        let count = end.take(buffer.get_mut(..most).unwrap_or_default());
+        if is_short {
+            self.edge(id);
         }
         self.progress += 1;
         self.trace.note(&[1, id.serial, count as u64]);

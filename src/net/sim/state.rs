@@ -1,7 +1,7 @@
 //! What is under way, and what happens when it arrives.
 
 use std::cmp::Ordering;
-use std::collections::{BTreeMap, BinaryHeap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap, VecDeque};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -34,6 +34,8 @@ pub(super) struct State {
     pub(super) unix_ms: u64,
     pub(super) hosts: Vec<Host>,
     pub(super) listeners: BTreeMap<SocketAddr, Backlog>,
+    /// Addresses from which no answer comes.
+    pub(super) swallowed: BTreeSet<SocketAddr>,
     pub(super) ends: Slab<End>,
     agenda: BinaryHeap<Entry>,
     serial: u64,
@@ -143,6 +145,7 @@ impl State {
             unix_ms: 1_700_000_000_000,
             hosts: Vec::new(),
             listeners: BTreeMap::new(),
+            swallowed: BTreeSet::new(),
             ends: Slab::new(),
             agenda: BinaryHeap::new(),
             serial: 0,
@@ -290,6 +293,9 @@ impl State {
 
     fn arrive(&mut self, address: SocketAddr, client: EndId) {
         let Some(from) = self.end(client).filter(|end| !end.closed).map(|end| end.local) else { return };
+        if self.swallowed.contains(&address) {
+            return;
+        }
         if !self.listeners.contains_key(&address) {
             return self.break_off(client, Breakage::Refused);
         }

@@ -140,6 +140,31 @@ fn nobody_listening_means_refused() {
 }
 
 #[test]
+fn a_swallowed_address_never_answers() {
+    let network = Network::new(1, Faults::none());
+    let mut net = network.host();
+    let listener = net.listen(([10, 0, 0, 2], 0).into(), 1).expect("a free port");
+    network.swallow(listener.address);
+    let mut client = net.connect(&listener.address.into(), None).expect("begun");
+    pass(&network);
+    assert_eq!(client.write(b"x").expect_err("not yet").kind(), ErrorKind::WouldBlock);
+    assert!(matches!(net.accept(&listener), Err(AcceptError::Empty)));
+}
+
+#[test]
+fn a_short_read_by_fault_is_followed_by_an_event() {
+    let mut faults = Faults::none();
+    faults.set(Fault::ShortRead, 1.0);
+    let mut pair = Pair::new(faults);
+    pair.client.write_all(&[1; 20]).expect("room");
+    pass(&pair.network);
+    assert!(pair.events().iter().any(|event| event.readable));
+    let count = pair.server.read(&mut [0; 100]).expect("data");
+    assert!((1..20).contains(&count), "{count}");
+    assert!(pair.events().iter().any(|event| event.readable), "the rest has come");
+}
+
+#[test]
 fn a_listener_that_goes_resets_whom_it_has_not_accepted() {
     let network = Network::new(1, Faults::none());
     let mut net = network.host();
@@ -159,11 +184,14 @@ fn every_fault_can_happen_and_ends_in_calm_weather() {
     let network = Network::new(3, faults);
     let mut net = network.host();
     let listener = net.listen(([10, 0, 0, 2], 80).into(), 1).expect("a free address");
-    let mut clients: Vec<_> = (0..200).map(|_| net.connect(&listener.address.into(), None).expect("begun")).collect();
-    let mut accepted = Vec::new();
+    let mut clients: Vec<_> = (0..400).filter_map(|_| net.connect(&listener.address.into(), None).ok()).collect();
+    let mut accepted: Vec<SimSocket> = Vec::new();
     for _ in 0..400 {
         for client in &mut clients {
             let _ = client.write(&[0; 50]);
+        }
+        for socket in &mut accepted {
+            let _ = socket.read(&mut [0; 10]);
         }
         let _ = net.poll(&mut Vec::new(), Some(Duration::from_secs(1)));
         accepted.extend(net.accept(&listener).ok().map(|(mut socket, _)| {

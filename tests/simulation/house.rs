@@ -1,0 +1,195 @@
+//! Whatever is served in a simulation, with an eye on it: one type for the loop, whichever service a seed has drawn.
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, SocketAddr};
+use std::rc::Rc;
+use std::time::Duration;
+
+use latchkey::connection::{Exchange, PeerInfo, Service, Settled};
+use latchkey::metrics::Disconnect;
+use latchkey::services::{Builtin, Session, Splice, Untried};
+use latchkey::timer::Now;
+
+use crate::desk::{Desk, Pending};
+
+/// What services do, seen from outside.
+#[derive(Default)]
+pub(crate) struct Books {
+    /// Deferred replies that somebody other than the service completes.
+    pub(crate) outside: Vec<Pending>,
+    /// Bytes of replies owed to each client, where the service is a desk.
+    pub(crate) owed: BTreeMap<SocketAddr, usize>,
+    /// Connections handed to a service and not yet handed back.
+    pub(crate) open: usize,
+    /// Clients that nothing may be done for.
+    pub(crate) banned: BTreeSet<SocketAddr>,
+    /// The first promise that was seen broken.
+    pub(crate) broken: Option<String>,
+}
+
+/// A service and its observer.
+pub(crate) struct House {
+    kind: Kind,
+    books: Rc<RefCell<Books>>,
+    /// Clients that are served, by address.
+    guests: BTreeMap<IpAddr, usize>,
+    /// How many may be served at once, of all and from one address.
+    room: (usize, usize),
+    /// Clients connect to it, and not to another server before it.
+    is_front: bool,
+}
+
+pub(crate) enum Kind {
+    Desk(Desk),
+    Builtin(Box<Builtin>),
+    Splice(Splice),
+}
+
+/// One connection's session with whichever service there is.
+pub(crate) enum Visit {
+    Desk(u64),
+    Builtin(Box<Session>),
+    Splice(Untried),
+}
+
+impl House {
+    pub(crate) fn new(kind: Kind, books: Rc<RefCell<Books>>, room: (usize, usize), is_front: bool) -> Self {
+        Self { kind, books, guests: BTreeMap::new(), room, is_front }
+    }
+
+    fn enter(&mut self, peer: &PeerInfo) {
+        self.books.borrow_mut().open += 1;
+        if peer.is_dialed() {
+            return;
+        }
+        *self.guests.entry(peer.address.ip()).or_default() += 1;
+        let (all, most) = (self.guests.values().sum::<usize>(), self.guests.values().max().copied().unwrap_or(0));
+        if all > self.room.0 || most > self.room.1 {
+            self.broken(format!("{all} clients are served, {most} of one address; {:?} are allowed", self.room));
+        }
+    }
+
+    fn leave(&mut self, peer: &PeerInfo) {
+        self.books.borrow_mut().open -= 1;
+        if !peer.is_dialed()
+            && let Some(count) = self.guests.get_mut(&peer.address.ip())
+        {
+            *count -= 1;
+        }
+    }
+
+    fn broken(&self, what: String) {
+        self.books.borrow_mut().broken.get_or_insert(what);
+    }
+}
+
+impl Service for House {
+    type Session = Visit;
+
+    fn admits(&self, client: &PeerInfo) -> bool {
+        match &self.kind {
+            Kind::Desk(desk) => desk.admits(client),
+            Kind::Builtin(builtin) => builtin.admits(client),
+            Kind::Splice(splice) => splice.admits(client),
+        }
+    }
+
+    fn open(&mut self, peer: &PeerInfo, now: Now) -> Visit {
+        self.enter(peer);
+        match &mut self.kind {
+            Kind::Desk(desk) => Visit::Desk(desk.open(peer, now)),
+            Kind::Builtin(builtin) => Visit::Builtin(Box::new(builtin.open(peer, now))),
+            Kind::Splice(splice) => Visit::Splice(splice.open(peer, now)),
+        }
+    }
+
+    fn greet(&mut self, visit: &mut Visit, exchange: &mut Exchange<'_>) {
+        if let (Kind::Splice(splice), Visit::Splice(untried)) = (&mut self.kind, visit) {
+            splice.greet(untried, exchange);
+        }
+    }
+
+    fn serve(&mut self, visit: &mut Visit, input: &[u8], exchange: &mut Exchange<'_>) -> Result<usize, Disconnect> {
+        if self.is_front && self.books.borrow().banned.contains(&exchange.peer.address) {
+            self.broken(format!("{} is served and must not be", exchange.peer.address));
+        }
+        match (&mut self.kind, visit) {
+            (Kind::Desk(desk), Visit::Desk(index)) => desk.serve(index, input, exchange),
+            (Kind::Builtin(builtin), Visit::Builtin(session)) => builtin.serve(session, input, exchange),
+            (Kind::Splice(splice), Visit::Splice(untried)) => splice.serve(untried, input, exchange),
+            _ => Err(Disconnect::Io),
+        }
+    }
+
+    fn end_of_input(&mut self, visit: &mut Visit, rest: &[u8], exchange: &mut Exchange<'_>) -> Option<Disconnect> {
+        match (&mut self.kind, visit) {
+            (Kind::Desk(desk), Visit::Desk(index)) => desk.end_of_input(index, rest, exchange),
+            (Kind::Builtin(builtin), Visit::Builtin(session)) => builtin.end_of_input(session, rest, exchange),
+            (Kind::Splice(splice), Visit::Splice(untried)) => splice.end_of_input(untried, rest, exchange),
+            _ => Some(Disconnect::Io),
+        }
+    }
+
+    fn is_in_head(&self, visit: &Visit) -> bool {
+        match (&self.kind, visit) {
+            (Kind::Builtin(builtin), Visit::Builtin(session)) => builtin.is_in_head(session),
+            _ => false,
+        }
+    }
+
+    fn kept(&self, visit: &Visit) -> usize {
+        match (&self.kind, visit) {
+            (Kind::Builtin(builtin), Visit::Builtin(session)) => builtin.kept(session),
+            _ => 0,
+        }
+    }
+
+    fn clients_hold(&mut self, bytes: usize) {
+        if let Kind::Builtin(builtin) = &mut self.kind {
+            builtin.clients_hold(bytes);
+        }
+    }
+
+    fn unreachable(&mut self, visit: &mut Visit, exchange: &mut Exchange<'_>) -> Option<Disconnect> {
+        match (&mut self.kind, visit) {
+            (Kind::Splice(splice), Visit::Splice(untried)) => splice.unreachable(untried, exchange),
+            _ => Some(Disconnect::Upstream),
+        }
+    }
+
+    fn refuse(&mut self, listener: usize, reason: Disconnect, reply: &mut Vec<u8>) {
+        match &mut self.kind {
+            Kind::Desk(desk) => desk.refuse(listener, reason, reply),
+            Kind::Builtin(builtin) => builtin.refuse(listener, reason, reply),
+            Kind::Splice(splice) => splice.refuse(listener, reason, reply),
+        }
+    }
+
+    fn close(&mut self, visit: Visit, peer: &PeerInfo) {
+        self.leave(peer);
+        match (&mut self.kind, visit) {
+            (Kind::Desk(desk), Visit::Desk(index)) => desk.close(index, peer),
+            (Kind::Builtin(builtin), Visit::Builtin(session)) => {
+                Service::close(&mut **builtin, *session, peer);
+            }
+            (Kind::Splice(splice), Visit::Splice(untried)) => splice.close(untried, peer),
+            _ => {}
+        }
+    }
+
+    fn settle(&mut self, now: Now) -> Settled {
+        match &mut self.kind {
+            Kind::Builtin(builtin) => builtin.settle(now),
+            Kind::Desk(_) | Kind::Splice(_) => Settled::Never,
+        }
+    }
+
+    fn tick(&mut self, now: Now) -> Option<Duration> {
+        match &mut self.kind {
+            Kind::Desk(desk) => desk.tick(now),
+            Kind::Builtin(builtin) => builtin.tick(now),
+            Kind::Splice(splice) => splice.tick(now),
+        }
+    }
+}

@@ -1,0 +1,179 @@
+//! What must be true when nobody will ever move again.
+
+use latchkey::metrics::Disconnect;
+use latchkey::net::sim::Fault;
+use latchkey::server::Residue;
+
+use crate::client::{Client, End};
+use crate::plan::{Outage, Scarcity};
+use crate::tongue::{Tongue, hide_dates};
+use crate::trust::Change;
+use crate::world::{Loop, World};
+
+impl World {
+    /// Nobody will ever move again: everything must be done, and nothing left behind.
+    pub(crate) fn check_end(&self) -> Result<(), String> {
+        for client in &self.clients {
+            let Client { script, port, disturbed, .. } = client;
+            let name = |what| {
+                format!("{:?} client {port:?} ({:?}), disturbed {disturbed}: {what}", script.conduct, script.tongue)
+            };
+            self.check_client(client).map_err(name)?;
+        }
+        for (index, each) in self.loops.iter().enumerate() {
+            self.check_loop(index, each).map_err(|what| format!("loop {index}: {what}"))?;
+        }
+        let (open, ends) = (self.books.borrow().open, self.network.open_ends());
+        if open > 0 && !self.died || ends > 0 {
+            return Err(format!("{open} sessions were not given back, {ends} sockets not dropped"));
+        }
+        Ok(())
+    }
+
+    fn check_loop(&self, index: usize, each: &Loop) -> Result<(), String> {
+        let (residue, metrics) = (each.server.residue(), each.server.metrics());
+        if residue != Residue::default() && !each.stopped || residue.connections > 0 || residue.client_memory > 0 {
+            return Err(format!("left behind: {residue:?}"));
+        }
+        if metrics.open() > 0 {
+            return Err(format!("{} connections were never counted as ended", metrics.open()));
+        }
+        if index == 0 && self.plan.drain_at.is_some() && !each.stopped {
+            return Err("asked to stop, the server has not".into());
+        }
+        if index == 0 && self.reloaded && self.plan.drain_at.is_none() {
+            let change = self.plan.reload.map(|(_, change)| change);
+            let wanted = if change == Some(Change::Refused) { (0, 1) } else { (1, 0) };
+            if (metrics.reloads, metrics.reload_failures) != wanted {
+                return Err("it was not reloaded".into());
+            }
+        }
+        self.check_timeouts(each)
+    }
+
+    fn check_client(&self, client: &Client) -> Result<(), String> {
+        let Some(end) = client.end else { return Err("was forgotten".into()) };
+        let expected = client.script.talk.expected.as_slice();
+        let mut received = client.received.clone();
+        if client.script.tongue == Tongue::XmlRpc {
+            hide_dates(&mut received);
+        }
+        if !self.is_fair(client, &received) {
+            let same = received.iter().zip(expected).take_while(|(one, other)| one == other).count();
+            let wrong = received.get(same..(same + 100).min(received.len())).unwrap_or_default();
+            let wrong = String::from_utf8_lossy(wrong);
+            return Err(format!("a wrong reply at byte {same} of {}: {wrong:?}", received.len()));
+        }
+        if self.may_lose(client) || self.was_turned_away(client, &received) {
+            return Ok(());
+        }
+        if self.plan.drain_at.is_some() {
+            return self.check_drained(client, received.len(), end);
+        }
+        if received.len() < expected.len() {
+            return Err(format!("{} of {} bytes of replies, then {end:?}", received.len(), expected.len()));
+        }
+        if end == End::Proper { Ok(()) } else { Err(format!("all replies, but then {end:?}")) }
+    }
+
+    /// Whether a client received nothing but what it is owed, in order, from the first on, and behind that perhaps word
+    /// of why it is served no longer, where that can happen to it.
+    fn is_fair(&self, client: &Client, received: &[u8]) -> bool {
+        let expected = &client.script.talk.expected;
+        if expected.starts_with(received) {
+            return true;
+        }
+        let words = self.words.get(client.script.listener).map(Vec::as_slice).unwrap_or_default();
+        words.iter().filter(|(reason, _)| self.may_hear(client, *reason)).any(|(reason, words)| {
+            let least = if self.is_steady(client) { words.len() } else { 0 };
+            (least..=words.len())
+                .filter_map(|count| received.strip_suffix(words.get(..count)?))
+                .any(|replies| expected.starts_with(replies) && (replies.is_empty() || !turns_away(*reason)))
+        })
+    }
+
+    /// Whether a client that was answered may be told that its connection ends for `reason`.
+    fn may_hear(&self, client: &Client, reason: Disconnect) -> bool {
+        let (before, after) = client.welcome;
+        match reason {
+            Disconnect::Refused => self.plan.scarcity == Scarcity::Places,
+            Disconnect::AddressLimit => self.plan.scarcity == Scarcity::PlacesPerAddress,
+            Disconnect::Memory => self.plan.scarcity == Scarcity::Memory,
+            Disconnect::RequestTimeout | Disconnect::HeaderTimeout => !self.is_steady(client),
+            Disconnect::Revoked => self.reloaded && before && !after,
+            Disconnect::Denied | Disconnect::Certificate => !before || !after,
+            _ => false,
+        }
+    }
+
+    /// Whether nothing but the server decides on what a client hears.
+    fn is_steady(&self, client: &Client) -> bool {
+        let is_cut = self.plan.drain_at.is_some() || self.has_trouble_behind();
+        client.script.conduct.is_honest() && !client.disturbed && !self.jumped() && !is_cut
+    }
+
+    /// Whether a client may get less than all its replies: through its own fault, the network's, or because it is not, or
+    /// no longer, to be let in.
+    fn may_lose(&self, client: &Client) -> bool {
+        let is_at_odds = !client.script.conduct.is_honest() || client.disturbed || self.jumped();
+        let is_unwelcome = client.welcome != (true, true);
+        is_at_odds || is_unwelcome || self.has_trouble_behind() || self.plan.scarcity == Scarcity::Memory
+    }
+
+    /// Whether a client found no place, as it may.
+    fn was_turned_away(&self, client: &Client, received: &[u8]) -> bool {
+        let is_scarce = matches!(self.plan.scarcity, Scarcity::Places | Scarcity::PlacesPerAddress);
+        let words = self.words.get(client.script.listener).map(Vec::as_slice).unwrap_or_default();
+        let refusals = words.iter().filter(|(reason, _)| turns_away(*reason) && self.may_hear(client, *reason));
+        is_scarce && (received.is_empty() || refusals.into_iter().any(|(_, words)| words == received))
+    }
+
+    /// Whether something was wrong between a wrapper and the server behind it.
+    fn has_trouble_behind(&self) -> bool {
+        let Some(wrap) = self.plan.wrap else { return false };
+        let injected = self.network.injected();
+        let faults = [Fault::Reset, Fault::AcceptLost, Fault::ConnectFailed];
+        faults.iter().any(|fault| injected.contains_key(fault)) || matches!(wrap.outage, Outage::Down | Outage::Dies(_))
+    }
+
+    /// Only who misbehaves meets a deadline: an event that was lost and made up for by a timeout is lost all the same.
+    fn check_timeouts(&self, each: &Loop) -> Result<(), String> {
+        use Disconnect::{HandshakeTimeout, HeaderTimeout, Idle, RequestTimeout, Stalled};
+        let timeouts: u64 = [HandshakeTimeout, HeaderTimeout, Idle, RequestTimeout, Stalled]
+            .map(|reason| each.server.metrics().disconnects(reason))
+            .iter()
+            .sum();
+        let may_wait =
+            |client: &&Client| client.disturbed || !client.script.conduct.is_honest() || client.welcome != (true, true);
+        let excused = self.clients.iter().filter(may_wait).count() as u64;
+        if timeouts > excused && !self.jumped() && !self.has_trouble_behind() {
+            return Err(format!("{timeouts} connections timed out, {excused} might"));
+        }
+        Ok(())
+    }
+
+    /// A server that stops answers what has arrived by then, and all that it has answered must arrive too.
+    fn check_drained(&self, client: &Client, received: usize, end: End) -> Result<(), String> {
+        let in_time = self.plan.limits.drain_timeout.as_secs() > 50;
+        if !in_time || self.plan.wrap.is_some() {
+            return Ok(());
+        }
+        let owed = client.port.and_then(|port| self.books.borrow().owed.get(&port).copied()).unwrap_or(0);
+        let answers = client.script.talk.answers(client.script.tongue, client.heard_at_stop);
+        // What a short read leaves has not arrived before it, in spirit.
+        let has_arrived = !self.network.injected().contains_key(&Fault::ShortRead);
+        if self.plan.door.is_none() && has_arrived && received < answers {
+            return Err(format!("{received} of {answers} bytes of answers, then {end:?}"));
+        }
+        if received < owed {
+            return Err(format!("{received} of {owed} bytes that were owed at the stop, then {end:?}"));
+        }
+        Ok(())
+    }
+}
+
+/// Whether a client that is told this was never served.
+fn turns_away(reason: Disconnect) -> bool {
+    use Disconnect::{AddressLimit, Certificate, Denied, Memory, Refused};
+    matches!(reason, Refused | AddressLimit | Memory | Denied | Certificate)
+}

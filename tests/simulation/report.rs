@@ -1,0 +1,118 @@
+//! What simulations have met, counted by kind.
+
+use std::collections::BTreeMap;
+
+use latchkey::metrics::Disconnect;
+use latchkey::net::sim::Fault;
+
+use crate::plan::{Outage, Scarcity};
+use crate::script::Conduct;
+use crate::tongue::Tongue;
+use crate::trust::{Badge, Change, Door};
+use crate::world::World;
+
+/// What a simulation found out.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Report {
+    /// Seeds that it is about, beside its own.
+    pub(crate) seeds: u64,
+    pub(crate) trace: u64,
+    pub(crate) steps: u64,
+    pub(crate) turns: u64,
+    /// How often each thing that can go wrong did.
+    pub(crate) met: BTreeMap<String, u64>,
+}
+
+impl Report {
+    /// Adds what another seed has met.
+    pub(crate) fn add(&mut self, other: &Self) {
+        // The same for the same seeds, in any process.
+        self.trace = (self.trace ^ other.trace).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        self.seeds += 1;
+        self.steps += other.steps;
+        self.turns += other.turns;
+        for (what, count) in &other.met {
+            *self.met.entry(what.clone()).or_default() += count;
+        }
+    }
+
+    fn note(&mut self, kind: &str, what: impl std::fmt::Debug, count: u64) {
+        if count > 0 {
+            *self.met.entry(format!("{kind}: {what:?}")).or_default() += count;
+        }
+    }
+}
+
+/// Ends that no simulation brings about: each needs a service, a disk or a command that none has.
+const ELSEWHERE: [Disconnect; 6] = [
+    Disconnect::TooLarge,
+    Disconnect::OutputLimit,
+    Disconnect::Killed,
+    Disconnect::NotKept,
+    Disconnect::Handshake,
+    Disconnect::Io,
+];
+
+/// Everything that must have been met when many seeds have been played.
+pub(crate) fn everything() -> Vec<String> {
+    fn names(kind: &str, all: &[impl std::fmt::Debug]) -> Vec<String> {
+        all.iter().map(|each| format!("{kind}: {each:?}")).collect()
+    }
+    let ends = Disconnect::ALL.into_iter().filter(|reason| !ELSEWHERE.contains(reason));
+    [
+        names("fault", &Fault::ALL),
+        names("client", &Conduct::ALL),
+        names("tongue", &Tongue::ALL),
+        names("shows", &Badge::ALL),
+        names("door", &Door::ALL),
+        names("reload", &Change::ALL),
+        names("scarce", &Scarcity::ALL),
+        names("wrapped", &Outage::KINDS),
+        names("tls", &["1.2", "1.3", "resumed"]),
+        names("wrapper", &["announces", "speaks TLS", "dials in vain"]),
+        names("server", &["drained", "refused", "paused accepting"]),
+        names("ended", &ends.map(Disconnect::name).collect::<Vec<_>>()),
+    ]
+    .concat()
+}
+
+impl World {
+    /// Takes down what there was.
+    pub(crate) fn complete_report(&mut self) {
+        let mut report = std::mem::take(&mut self.report);
+        report.trace = self.network.trace();
+        for (fault, count) in self.network.injected() {
+            report.note("fault", fault, count);
+        }
+        for client in self.clients.iter().filter(|client| client.port.is_some()) {
+            report.note("client", client.script.conduct, 1);
+            report.note("tongue", client.script.tongue, 1);
+            if let Some(door) = self.plan.door {
+                report.note("shows", client.script.badge, 1);
+                report.note("door", door, 1);
+                report.note("tls", if client.script.is_old { "1.2" } else { "1.3" }, 1);
+                report.note("tls", "resumed", u64::from(client.resumed));
+            }
+        }
+        if let Some((_, change)) = self.plan.reload.filter(|_| self.reloaded) {
+            report.note("reload", change, 1);
+        }
+        report.note("scarce", self.plan.scarcity, 1);
+        if let Some(wrap) = self.plan.wrap {
+            report.note("wrapped", wrap.outage.kind(), 1);
+            report.note("wrapper", "announces", u64::from(wrap.announce));
+            report.note("wrapper", "speaks TLS", u64::from(wrap.tls));
+        }
+        for (reason, count) in self.reasons() {
+            report.note("ended", reason, count);
+        }
+        for each in &self.loops {
+            let metrics = each.server.metrics();
+            report.note("server", "drained", u64::from(each.stopped));
+            report.note("server", "refused", metrics.refused);
+            report.note("server", "paused accepting", metrics.accept_pauses);
+            report.note("wrapper", "dials in vain", metrics.unreachable);
+        }
+        self.report = report;
+    }
+}

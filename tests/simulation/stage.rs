@@ -1,0 +1,153 @@
+//! The servers of a simulation, as its plan wants them.
+
+use std::cell::RefCell;
+use std::net::SocketAddr;
+use std::rc::Rc;
+
+use latchkey::connection::Service;
+use latchkey::limits::Limits;
+use latchkey::metrics::Disconnect;
+use latchkey::net::sim::Network;
+use latchkey::net::{Address, Net, Subnet, Target};
+use latchkey::server::{ListenerConfig, Security, Server};
+use latchkey::services::resp::RespOptions;
+use latchkey::services::xmlrpc::XmlRpcOptions;
+use latchkey::services::{Builtin, BuiltinOptions, Renewable, Splice, UpstreamSecurity};
+use latchkey::store::StoreOptions;
+
+use crate::desk::Desk;
+use crate::house::{Books, House, Kind};
+use crate::plan::{Outage, Plan, Wrap};
+use crate::tongue::Tongue;
+use crate::trust::{self, Badge, Door, Wallet};
+use crate::world::Loop;
+
+/// Where nobody listens.
+const NOBODY: ([u8; 4], u16) = ([10, 0, 0, 9], 9);
+
+/// Somebody who may have any number of clients.
+const ROOMY: (usize, usize) = (usize::MAX, usize::MAX);
+
+/// What a server says to whoever is turned away, by listener and reason.
+pub(crate) fn words(each: &mut Loop) -> Vec<Vec<(Disconnect, Vec<u8>)>> {
+    let house = each.server.service_mut();
+    let mut of = |listener| {
+        Disconnect::ALL.map(|reason| {
+            let mut words = Vec::new();
+            house.refuse(listener, reason, &mut words);
+            (reason, words)
+        })
+    };
+    (0..each.addresses.len()).map(|listener| of(listener).into()).collect()
+}
+
+type Shelf = Rc<RefCell<Books>>;
+
+/// The server that clients connect to, and the one behind it, if it wraps one.
+pub(crate) fn loops(plan: &Plan, network: &Network, books: &Shelf, wallet: &mut Wallet) -> Result<Vec<Loop>, String> {
+    let Some(wrap) = plan.wrap else {
+        let security = trust::security(plan.door, None)?;
+        return Ok(vec![server(plan, network, books, &security, None, room(&plan.limits))?]);
+    };
+    let door = wrap.tls.then_some(Door::Open);
+    let inner = server(plan, network, books, &trust::security(door, None)?, Some(wrap), ROOMY)?;
+    let target = inner.addresses.first().copied().ok_or("no listener")?;
+    Ok(vec![wrapper(plan, network, books, wrap, target, wallet)?, inner])
+}
+
+fn room(limits: &Limits) -> (usize, usize) {
+    (limits.connections, limits.connections_per_address.unwrap_or(usize::MAX))
+}
+
+fn listener(host: u8, security: &Security, plan: &Plan) -> ListenerConfig {
+    ListenerConfig {
+        address: SocketAddr::from(([10, 0, 0, host], 0)),
+        security: security.clone(),
+        idle_timeout: Some(plan.idle_timeout),
+        balancers: [].into(),
+    }
+}
+
+/// A server that speaks the plan's tongues.
+fn server(
+    plan: &Plan,
+    network: &Network,
+    books: &Shelf,
+    security: &Security,
+    wrap: Option<Wrap>,
+    room: (usize, usize),
+) -> Result<Loop, String> {
+    let net = network.host();
+    let kind = if plan.tongues == [Tongue::Desk] {
+        Kind::Desk(Desk::new(Rc::clone(books)))
+    } else {
+        let options = BuiltinOptions {
+            listeners: plan.tongues.iter().map(|tongue| tongue.protocol()).collect(),
+            store: StoreOptions::default(),
+            xmlrpc: XmlRpcOptions::default(),
+            resp: RespOptions::default(),
+        };
+        Kind::Builtin(Box::new(Builtin::new(options, net.now())))
+    };
+    let mut config = listener(2, security, plan);
+    if wrap.is_some_and(|wrap| wrap.announce) {
+        config.balancers = [subnet()?].into();
+    }
+    let usual = Limits::default();
+    let limits = match wrap {
+        None => plan.limits.clone(),
+        // It is the wrapper that is short of something.
+        Some(_) => Limits {
+            connections: usual.connections,
+            refusals: usual.refusals,
+            connections_per_address: None,
+            handshakes_per_address: None,
+            ..plan.limits.clone()
+        },
+    };
+    start(net, House::new(kind, Rc::clone(books), room, wrap.is_none()), vec![config; plan.tongues.len()], limits)
+}
+
+fn subnet() -> Result<Subnet, String> {
+    "10.0.0.0/24".parse().map_err(|error| format!("{error}"))
+}
+
+fn start(
+    net: latchkey::net::sim::SimNet,
+    house: House,
+    listeners: Vec<ListenerConfig>,
+    limits: Limits,
+) -> Result<Loop, String> {
+    let server = Server::new(net.clone(), house, listeners, limits).map_err(|(_, error)| error.to_string())?;
+    Loop::new(net, server).map_err(|error| error.to_string())
+}
+
+/// A server that forwards everything to the one at `target`.
+fn wrapper(
+    plan: &Plan,
+    network: &Network,
+    books: &Shelf,
+    wrap: Wrap,
+    target: SocketAddr,
+    wallet: &mut Wallet,
+) -> Result<Loop, String> {
+    let nobody = Address::Tcp(SocketAddr::from(NOBODY));
+    if wrap.outage == Outage::FirstSilent {
+        network.swallow(SocketAddr::from(NOBODY));
+    }
+    let addresses = match wrap.outage {
+        Outage::None | Outage::Dies(_) => vec![Address::Tcp(target)],
+        Outage::FirstRefuses | Outage::FirstSilent => vec![nobody, Address::Tcp(target)],
+        Outage::Down => vec![nobody.clone(), nobody],
+    };
+    let security = if wrap.tls {
+        let name = "localhost".try_into().map_err(|error| format!("{error}"))?;
+        UpstreamSecurity::Tls(Renewable::new(wallet.config(Badge::None, false)?), name)
+    } else {
+        UpstreamSecurity::Plain
+    };
+    let splice = Splice::new(Target::new(addresses).0, security, wrap.announce);
+    let house = House::new(Kind::Splice(splice), Rc::clone(books), room(&plan.limits), true);
+    let config = listener(3, &trust::security(plan.door, None)?, plan);
+    start(network.host(), house, vec![config], plan.limits.clone())
+}

@@ -1,0 +1,332 @@
+//! What clients say in each protocol, and what a server answers that never meets trouble: the model.
+
+use std::collections::BTreeMap;
+
+use latchkey::net::sim::Random;
+use latchkey::protocol::xmlrpc::{self, Fault};
+use latchkey::services::Protocol;
+use latchkey::value::Value;
+
+use crate::desk;
+use crate::script::{Conduct, Scale};
+
+/// What a client speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Tongue {
+    /// The language of the [`desk`].
+    Desk,
+    Echo,
+    XmlRpc,
+    Resp,
+}
+
+impl Tongue {
+    pub(crate) const ALL: [Self; 4] = [Self::Desk, Self::Echo, Self::XmlRpc, Self::Resp];
+
+    /// What of the program serves it.
+    pub(crate) fn protocol(self) -> Protocol {
+        match self {
+            Self::Desk | Self::Echo => Protocol::Echo,
+            Self::XmlRpc => Protocol::XmlRpc,
+            Self::Resp => Protocol::Resp,
+        }
+    }
+
+    /// What a client of this tongue does that was to behave so.
+    pub(crate) fn adapt(self, conduct: Conduct) -> Conduct {
+        match (self, conduct) {
+            (Self::Echo, Conduct::Bye | Conduct::Garbled | Conduct::Abandoned) => Conduct::Polite,
+            (Self::XmlRpc | Self::Resp, Conduct::Abandoned) => Conduct::Polite,
+            _ => conduct,
+        }
+    }
+}
+
+/// One client's conversation: what it asks, and the model's answers.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Conversation {
+    pub(crate) asked: Vec<u8>,
+    pub(crate) expected: Vec<u8>,
+    /// Where each request ends in `asked`, and its reply in `expected`.
+    marks: Vec<(usize, usize)>,
+    /// Nothing is answered any more.
+    over: bool,
+    requests: u64,
+    /// The client's own keys: nobody else touches them.
+    keys: BTreeMap<String, Vec<u8>>,
+    name: String,
+}
+
+impl Conversation {
+    pub(crate) fn draw(tongue: Tongue, conduct: Conduct, name: String, random: &mut Random, scale: Scale) -> Self {
+        let mut conversation = Self { name, ..Self::default() };
+        for _ in 0..random.size(1, scale.requests) {
+            let size = if random.chance(0.1) { random.size(0, scale.bytes) } else { random.size(0, 20) };
+            conversation.ask(tongue, random, size);
+        }
+        match conduct {
+            Conduct::Bye => conversation.take_leave(tongue),
+            Conduct::Garbled => conversation.garble(tongue),
+            Conduct::Abandoned => conversation.desk("drop\n", b""),
+            _ => return conversation,
+        }
+        conversation.over = true;
+        conversation.ask(tongue, random, 5);
+        conversation.ask(tongue, random, 5);
+        conversation
+    }
+
+    /// How many bytes of answers there are to the first `heard` bytes.
+    pub(crate) fn answers(&self, tongue: Tongue, heard: usize) -> usize {
+        if tongue == Tongue::Echo {
+            return heard.min(self.asked.len());
+        }
+        self.marks.iter().take_while(|(asked, _)| *asked <= heard).last().map_or(0, |(_, answered)| *answered)
+    }
+
+    fn exchange(&mut self, request: &[u8], reply: &[u8]) {
+        self.asked.extend_from_slice(request);
+        if !self.over {
+            self.expected.extend_from_slice(reply);
+            self.marks.push((self.asked.len(), self.expected.len()));
+        }
+    }
+
+    fn ask(&mut self, tongue: Tongue, random: &mut Random, size: usize) {
+        match tongue {
+            Tongue::Echo => {
+                let bytes = letters(size);
+                self.exchange(&bytes, &bytes);
+            }
+            Tongue::Desk => self.ask_desk(random, size),
+            Tongue::XmlRpc => self.ask_xmlrpc(random, size),
+            Tongue::Resp => self.ask_resp(random, size),
+        }
+    }
+
+    fn take_leave(&mut self, tongue: Tongue) {
+        match tongue {
+            Tongue::Desk | Tongue::Echo => self.desk("bye\n", b""),
+            Tongue::Resp => self.exchange(b"QUIT\r\n", b"+OK\r\n"),
+            Tongue::XmlRpc => {
+                let key = Value::String(format!("{}:none", self.name));
+                let body = call("exists", &[key]);
+                let answer = response(&Value::Boolean(false));
+                self.exchange(&post(&body, "Connection: close\r\n"), &page(&answer, "Connection: close\r\n"));
+            }
+        }
+    }
+
+    fn garble(&mut self, tongue: Tongue) {
+        match tongue {
+            Tongue::Desk | Tongue::Echo => self.desk("nonsense\n", b""),
+            Tongue::Resp => {
+                self.exchange(b"*1\r\n!\r\n", b"-ERR Protocol error: expected '$', got '!'\r\n");
+            }
+            Tongue::XmlRpc => {
+                let text = "a POST needs Content-Length or Transfer-Encoding: chunked\n";
+                let mut reply = head("411 Length Required");
+                reply.extend(format!(
+                    "Content-Type: text/plain; charset=utf-8\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{text}",
+                    text.len()
+                ).bytes());
+                self.exchange(b"POST /RPC2 HTTP/1.1\r\nHost: simulated\r\n\r\n", &reply);
+            }
+        }
+    }
+
+    fn desk(&mut self, line: &str, behind: &[u8]) {
+        let request = [line.as_bytes(), behind].concat();
+        let reply = desk::Request::decode(&request).0.reply(self.requests).unwrap_or_default();
+        self.requests += 1;
+        self.exchange(&request, &reply);
+    }
+
+    fn ask_desk(&mut self, random: &mut Random, size: usize) {
+        match random.below(12) {
+            0..4 => self.desk("now\n", b""),
+            4..8 => {
+                let longest = random.one_of([1, 30, 3_000]);
+                // With its name, lest one client's late reply pass for another's.
+                self.desk(&format!("late {} {}\n", random.below(longest), self.name), b"");
+            }
+            8 => self.desk(&format!("big {size}\n"), b""),
+            9..11 => self.desk(&format!("put {size}\n"), &bytes(size)),
+            _ => self.desk("hush\n", b""),
+        }
+    }
+
+    fn key(&self, random: &mut Random) -> String {
+        format!("{}:{}", self.name, random.below(3))
+    }
+
+    fn value(&self, key: &str) -> Option<&[u8]> {
+        self.keys.get(key).map(Vec::as_slice)
+    }
+
+    fn ask_resp(&mut self, random: &mut Random, size: usize) {
+        let (key, other) = (self.key(random), self.key(random));
+        let value = bytes(size);
+        match random.below(12) {
+            0..3 => {
+                self.exchange(&command(&[b"SET", key.as_bytes(), &value]), b"+OK\r\n");
+                self.keys.insert(key, value);
+            }
+            3..5 => {
+                let reply = bulk(self.value(&key));
+                self.exchange(&command(&[b"GET", key.as_bytes()]), &reply);
+            }
+            5 => {
+                let reply = format!(":{}\r\n", u8::from(self.keys.remove(&key).is_some()));
+                self.exchange(&command(&[b"DEL", key.as_bytes()]), reply.as_bytes());
+            }
+            6 => {
+                let counter = format!("{}:count", self.name);
+                let count = self.value(&counter).map_or(1, |ones| ones.len() + 1);
+                self.exchange(&command(&[b"INCR", counter.as_bytes()]), format!(":{count}\r\n").as_bytes());
+                // Kept in the unary system.
+                self.keys.insert(counter, vec![b'1'; count]);
+            }
+            7 => {
+                let whole = self.keys.entry(key.clone()).or_default();
+                whole.extend_from_slice(&value);
+                let reply = format!(":{}\r\n", whole.len());
+                self.exchange(&command(&[b"APPEND", key.as_bytes(), &value]), reply.as_bytes());
+            }
+            8 => {
+                let reply = [b"*2\r\n", &*bulk(self.value(&key)), &*bulk(self.value(&other))].concat();
+                self.exchange(&command(&[b"MGET", key.as_bytes(), other.as_bytes()]), &reply);
+            }
+            9 => self.exchange(&command(&[b"ECHO", &value]), &bulk(Some(&value))),
+            10 => self.transact(&key, value),
+            _ => {
+                // Answered in steps, in a later turn, and nothing may overtake it.
+                let found = if self.keys.contains_key(&key) { bulk(Some(key.as_bytes())) } else { Vec::new() };
+                let reply = [format!("*{}\r\n", u8::from(!found.is_empty())).as_bytes(), &found].concat();
+                let pattern = key.replace(":0", ":[0]").replace(":1", ":[1]").replace(":2", ":[2]");
+                self.exchange(&command(&[b"KEYS", pattern.as_bytes()]), &reply);
+            }
+        }
+    }
+
+    fn transact(&mut self, key: &str, value: Vec<u8>) {
+        self.exchange(&command(&[b"MULTI"]), b"+OK\r\n");
+        self.exchange(&command(&[b"SET", key.as_bytes(), &value]), b"+QUEUED\r\n");
+        self.exchange(&command(&[b"GET", key.as_bytes()]), b"+QUEUED\r\n");
+        self.exchange(&command(&[b"EXEC"]), &[b"*2\r\n+OK\r\n", &*bulk(Some(&value))].concat());
+        self.keys.insert(key.to_owned(), value);
+    }
+
+    fn ask_xmlrpc(&mut self, random: &mut Random, size: usize) {
+        let key = self.key(random);
+        let name = Value::String(key.clone());
+        let text = |bytes: &[u8]| Value::String(String::from_utf8_lossy(bytes).into_owned());
+        let missing = || Fault { code: 1, text: format!("<class 'KeyError'>:'{key}'") };
+        let (body, answer) = match random.below(6) {
+            0..2 => {
+                let value = letters(size);
+                let body = call("set", &[name, text(&value)]);
+                self.keys.insert(key, value);
+                (body, response(&Value::Nil))
+            }
+            2..4 => {
+                let answer = match self.value(&key) {
+                    Some(value) => response(&text(value)),
+                    None => fault(&missing()),
+                };
+                (call("get", &[name]), answer)
+            }
+            4 => (call("exists", &[name]), response(&Value::Boolean(self.keys.contains_key(&key)))),
+            _ => {
+                let existed = self.keys.remove(&key).is_some();
+                let answer = if existed { response(&Value::Nil) } else { fault(&missing()) };
+                (call("delete", &[name]), answer)
+            }
+        };
+        let request = if random.chance(0.3) { chunked(&body, random) } else { post(&body, "") };
+        self.exchange(&request, &page(&answer, ""));
+    }
+}
+
+fn letters(size: usize) -> Vec<u8> {
+    (b'a'..=b'z').cycle().take(size).collect()
+}
+
+fn bytes(size: usize) -> Vec<u8> {
+    (0..251).cycle().take(size).collect()
+}
+
+fn command(arguments: &[&[u8]]) -> Vec<u8> {
+    let mut request = format!("*{}\r\n", arguments.len()).into_bytes();
+    arguments.iter().for_each(|argument| request.extend(bulk(Some(argument))));
+    request
+}
+
+fn bulk(value: Option<&[u8]>) -> Vec<u8> {
+    match value {
+        None => b"$-1\r\n".to_vec(),
+        Some(value) => [format!("${}\r\n", value.len()).as_bytes(), value, b"\r\n"].concat(),
+    }
+}
+
+fn call(method: &str, params: &[Value]) -> Vec<u8> {
+    let mut body = Vec::new();
+    xmlrpc::append_call(&mut body, method, params);
+    body
+}
+
+fn response(value: &Value) -> Vec<u8> {
+    let mut body = Vec::new();
+    xmlrpc::append_response(&mut body, value);
+    body
+}
+
+fn fault(fault: &Fault) -> Vec<u8> {
+    let mut body = Vec::new();
+    xmlrpc::append_fault(&mut body, fault);
+    body
+}
+
+fn post(body: &[u8], fields: &str) -> Vec<u8> {
+    let head = format!("POST /RPC2 HTTP/1.1\r\nHost: simulated\r\n{fields}Content-Length: {}\r\n\r\n", body.len());
+    [head.as_bytes(), body].concat()
+}
+
+fn chunked(body: &[u8], random: &mut Random) -> Vec<u8> {
+    let mut request = b"POST /RPC2 HTTP/1.1\r\nHost: simulated\r\nTransfer-Encoding: chunked\r\n\r\n".to_vec();
+    let size = random.one_of([10, 100, 10_000]);
+    for chunk in body.chunks(size) {
+        request.extend(format!("{:x}\r\n", chunk.len()).bytes());
+        request.extend_from_slice(chunk);
+        request.extend_from_slice(b"\r\n");
+    }
+    request.extend_from_slice(b"0\r\n\r\n");
+    request
+}
+
+/// The beginning of a reply, with a date that [`hide_dates`] makes of every date.
+fn head(status: &str) -> Vec<u8> {
+    format!("HTTP/1.1 {status}\r\nServer: latchkey\r\nDate: {}\r\n", "?".repeat(DATE_BYTES)).into_bytes()
+}
+
+fn page(body: &[u8], fields: &str) -> Vec<u8> {
+    let rest = format!("Content-Type: text/xml\r\nContent-Length: {}\r\n{fields}\r\n", body.len());
+    [&*head("200 OK"), rest.as_bytes(), body].concat()
+}
+
+/// `Sun, 06 Nov 1994 08:49:37 GMT` (RFC 9110 section 5.6.7).
+const DATE_BYTES: usize = 29;
+
+/// Replaces all dates in replies: the model does not know when they are sent.
+pub(crate) fn hide_dates(replies: &mut [u8]) {
+    const FIELD: &[u8] = b"\r\nDate: ";
+    let mut from = 0;
+    while let Some(found) =
+        replies.get(from..).and_then(|rest| rest.windows(FIELD.len()).position(|part| part == FIELD))
+    {
+        let start = from + found + FIELD.len();
+        let end = (start + DATE_BYTES).min(replies.len());
+        replies.get_mut(start..end).unwrap_or_default().fill(b'?');
+        from = end;
+    }
+}
