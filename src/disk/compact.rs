@@ -11,6 +11,7 @@ use std::thread::{self, JoinHandle};
 
 use super::folder::Folder;
 use super::merge::View;
+use super::names;
 use super::record::FileHead;
 use super::snapshot::{self, Snapshot};
 
@@ -49,14 +50,15 @@ pub(super) enum Outcome {
 }
 
 impl Job {
-    pub(super) fn run(self, folder: &dyn Folder, is_cancelled: &AtomicBool) -> io::Result<Outcome> {
+    fn run(self, folder: &dyn Folder) -> io::Result<Outcome> {
         match self {
             Self::Compact { view, head, index } => {
-                let carry_on = || {
-                    let stop = is_cancelled.load(Ordering::Relaxed);
-                    if stop { Err(io::Error::other("the server is stopping")) } else { Ok(()) }
-                };
-                snapshot::write(folder, &view, head, index, &carry_on).map(Outcome::Compacted)
+                let written = snapshot::write(folder, &view, head, index);
+                if written.is_err() {
+                    // It may be what takes the room that is missing. What cannot be removed goes at the next opening.
+                    let _ = folder.remove(names::UNFINISHED);
+                }
+                written.map(Outcome::Compacted)
             }
             Self::Remove(names) => {
                 for name in names {
@@ -84,6 +86,11 @@ impl Helper {
         self.thread.is_some()
     }
 
+    /// For what is read, so that it can be stopped.
+    pub(super) fn is_cancelled(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.is_cancelled)
+    }
+
     /// Begins a job. `notify` is called when it is over.
     pub(super) fn begin(
         &mut self,
@@ -92,10 +99,9 @@ impl Helper {
         notify: Arc<dyn Fn() + Send + Sync>,
     ) -> io::Result<()> {
         let (outcome, folder) = (Arc::clone(&self.outcome), Arc::clone(folder));
-        let is_cancelled = Arc::clone(&self.is_cancelled);
         let work = move || {
             yield_to_others();
-            let done = catch_unwind(AssertUnwindSafe(|| job.run(&*folder, &is_cancelled)));
+            let done = catch_unwind(AssertUnwindSafe(|| job.run(&*folder)));
             let done = done.unwrap_or_else(|_| Err(io::Error::other("it has a bug")));
             *outcome.lock().unwrap_or_else(PoisonError::into_inner) = Some(done);
             notify();

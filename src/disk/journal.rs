@@ -162,7 +162,6 @@ pub(super) fn survey(folder: &dyn Folder, names: &Names, mark: Option<Mark>) -> 
         }
         let found = survey.add(folder, number, number == newest)?;
         known = known.max(found);
-        next = number + 1;
     }
     if survey.place.group < known {
         let place = survey.where_it_ends();

@@ -243,7 +243,7 @@ impl Keeper {
     fn sealed_view(&self) -> io::Result<View> {
         let snapshot = self.snapshot.map(|snapshot| snapshot.source(&*self.folder)).transpose()?;
         let journals = self.sealed.iter().map(|sealed| sealed.source(&*self.folder)).collect::<io::Result<_>>()?;
-        Ok(View { snapshot, journals })
+        Ok(View { snapshot, journals, is_cancelled: self.helper.is_cancelled() })
     }
 
     /// Begins a compaction if there is enough for one. `notify` is called when there is something to be taken by

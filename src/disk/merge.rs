@@ -7,6 +7,8 @@
 use std::collections::HashMap;
 use std::hash::{BuildHasher, BuildHasherDefault, Hash, Hasher, RandomState};
 use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use siphasher::sip128::{Hasher128, SipHasher13};
 
@@ -14,7 +16,7 @@ use super::folder::Handle;
 use super::group::{Changes, Group, Raw};
 use super::record::Reader;
 
-/// Keys that an index holds: a hundred megabytes.
+/// Keys that an index holds: about a hundred megabytes.
 pub(super) const INDEX: usize = 3_500_000;
 
 /// A file, as far as it counts.
@@ -30,17 +32,25 @@ pub(super) struct View {
     pub(super) snapshot: Option<Source>,
     /// Journals, the oldest first.
     pub(super) journals: Vec<Source>,
+    /// Set by who wants to read no further.
+    pub(super) is_cancelled: Arc<AtomicBool>,
 }
+
+/// Keys, each with the value that stood under it, if one did.
+pub(super) type Before = Vec<(Vec<u8>, Option<Vec<u8>>)>;
 
 /// What is done with a key and its value as it is stored.
 pub(super) type Visit<'a> = &'a mut dyn FnMut(&[u8], &[u8]) -> io::Result<()>;
 
 impl Source {
     /// Visits every change.
-    fn each(&self, visit: &mut dyn FnMut(Raw<'_>) -> io::Result<()>) -> io::Result<()> {
+    fn each(&self, stop: &AtomicBool, visit: &mut dyn FnMut(Raw<'_>) -> io::Result<()>) -> io::Result<()> {
         let damaged = |at: u64| io::Error::other(format!("{} is damaged at byte {at}", self.name));
         let Some((_, mut reader)) = Reader::open(&*self.file)? else { return Err(damaged(0)) };
         while reader.position() < self.end {
+            if stop.load(Ordering::Relaxed) {
+                return Err(io::Error::other("the server is stopping"));
+            }
             let at = reader.position();
             let Some((_, body)) = reader.read()? else { return Err(damaged(at)) };
             let mut changes = Changes::new(body);
@@ -59,7 +69,7 @@ impl View {
     fn each_journaled(&self, visit: &mut dyn FnMut(u64, Raw<'_>) -> io::Result<()>) -> io::Result<()> {
         let mut ordinal = 0;
         for journal in &self.journals {
-            journal.each(&mut |change| {
+            journal.each(&self.is_cancelled, &mut |change| {
                 ordinal += 1;
                 visit(ordinal, change)
             })?;
@@ -114,7 +124,7 @@ impl View {
 
     fn emit(&self, prints: &Prints, part: Part, index: &Index, visit: Visit<'_>) -> io::Result<()> {
         if let Some(snapshot) = self.snapshot.as_ref().filter(|_| !index.is_cleared) {
-            snapshot.each(&mut |change| {
+            snapshot.each(&self.is_cancelled, &mut |change| {
                 let Raw::Put { key, value } = change else {
                     return Err(io::Error::other(format!("{} holds more than values", snapshot.name)));
                 };
@@ -129,7 +139,7 @@ impl View {
     }
 
     /// What stands under the keys that `group` changes, by one pass over all files.
-    pub(super) fn before(&self, group: &Group) -> io::Result<Vec<(Vec<u8>, Option<Vec<u8>>)>> {
+    pub(super) fn before(&self, group: &Group) -> io::Result<Before> {
         let mut before: HashMap<&[u8], Option<Vec<u8>>> = HashMap::new();
         for change in group.raw() {
             if let Raw::Put { key, .. } | Raw::Remove { key } = change {
@@ -153,7 +163,7 @@ impl View {
             Ok(())
         };
         if let Some(snapshot) = &self.snapshot {
-            snapshot.each(&mut note)?;
+            snapshot.each(&self.is_cancelled, &mut note)?;
         }
         self.each_journaled(&mut |_, change| note(change))?;
         Ok(before.into_iter().map(|(key, value)| (key.to_vec(), value)).collect())

@@ -185,13 +185,11 @@ impl Disk {
     fn changing(&self, crashes: u64) -> io::Result<MutexGuard<'_, State>> {
         let mut state = self.running(crashes)?;
         if let Some(calls) = state.faults.stops_after.as_mut() {
-            match calls.checked_sub(1) {
-                Some(left) => *calls = left,
-                None => {
-                    state.has_stopped = true;
-                    return Err(stopped());
-                }
-            }
+            let Some(left) = calls.checked_sub(1) else {
+                state.has_stopped = true;
+                return Err(stopped());
+            };
+            *calls = left;
         }
         Ok(state)
     }

@@ -62,25 +62,14 @@ fn read_exact(file: &dyn Handle, mut bytes: &mut [u8], mut offset: u64) -> io::R
     Ok(())
 }
 
-/// Makes a snapshot of all that `view` holds: under its name when it is whole and on disk, not before.
-///
-/// `head` tells what it must stand for. `carry_on` is asked now and then, and may end it.
-pub(super) fn write(
-    folder: &dyn Folder,
-    view: &View,
-    head: FileHead,
-    index: usize,
-    carry_on: &dyn Fn() -> io::Result<()>,
-) -> io::Result<Snapshot> {
+/// Makes a snapshot of all that `view` holds: under its name when it is whole and on disk, not before. `head`
+/// tells what it must stand for.
+pub(super) fn write(folder: &dyn Folder, view: &View, head: FileHead, index: usize) -> io::Result<Snapshot> {
     let mut writer = Writer::new(folder.create(names::UNFINISHED)?, head)?;
     view.merge(index, &mut |key, value| {
         push_put(&mut writer.body, key, value);
         writer.keys += 1;
-        if writer.body.len() < BLOCK {
-            return Ok(());
-        }
-        writer.flush(false)?;
-        carry_on()
+        if writer.body.len() < BLOCK { Ok(()) } else { writer.flush(false) }
     })?;
     if writer.keys != head.keys {
         return Err(io::Error::other(format!("there are {} keys where {} were written", writer.keys, head.keys)));

@@ -134,10 +134,11 @@ impl Storage {
             group: Group::default(),
             lost: Group::default(),
             sync_at: None,
+            gather: None,
         };
         let watch = DeathWatch { shared: Arc::clone(&shared), wake };
         thread::Builder::new().name("storage".into()).spawn(move || {
-            // The last to go, after the engine and the lock.
+            // The last to go, after the files and the lock.
             let _watch = watch;
             let _lock = lock;
             worker.run();
@@ -242,7 +243,7 @@ impl Drop for DeathWatch {
     fn drop(&mut self) {
         let mut state = self.shared.lock();
         if !state.close || thread::panicking() {
-            let failure = Failure::Sync("the storage engine has stopped".into());
+            let failure = Failure::Sync("the storage thread has stopped".into());
             state.report.failure.get_or_insert(failure);
         }
         state.closed = true;
@@ -275,7 +276,21 @@ struct Worker {
     lost: Group,
     /// When the next delayed sync is due.
     sync_at: Option<Instant>,
+    /// What the next group waits for.
+    gather: Option<Gather>,
 }
+
+/// Clients that have been answered ask again while the next sync runs, and then wait for one of their own: two halves of
+/// them would take turns, for ever. So a group waits for as many changes as were under way last time, for a part of the
+/// time that the disk takes. A client that is alone waits for nobody.
+#[derive(Clone, Copy)]
+struct Gather {
+    changes: usize,
+    until: Instant,
+}
+
+/// Of the time that a sync takes, what a group may wait for others.
+const GATHER: u32 = 4;
 
 impl Worker {
     fn run(mut self) {
@@ -302,7 +317,7 @@ impl Worker {
                 if std::mem::take(&mut state.last_call) {
                     return Job::Undo;
                 }
-            } else if state.last > self.taken {
+            } else if state.last > self.taken && self.has_gathered(&state) {
                 std::mem::swap(&mut state.waiting, &mut self.group);
                 state.in_flight = self.group.len();
                 self.taken = state.last;
@@ -315,9 +330,13 @@ impl Worker {
                 return Job::Close;
             }
             let healthy = state.report.failure.is_none();
-            let wait = self.sync_at.filter(|_| healthy).map(|at| at.saturating_duration_since(Instant::now()));
+            let left = |at: Instant| at.saturating_duration_since(Instant::now());
+            let mut wait = self.sync_at.filter(|_| healthy).map(left);
             if wait == Some(Duration::ZERO) {
                 return Job::Sync;
+            }
+            if let Some(gather) = self.gather.filter(|_| healthy && state.last > self.taken) {
+                wait = Some(wait.map_or(left(gather.until), |wait| wait.min(left(gather.until))));
             }
             if self.keeper.is_to_go_on() {
                 return Job::Compaction;
@@ -329,20 +348,33 @@ impl Worker {
         }
     }
 
+    /// Whether there is nothing more to wait for before the next group is written.
+    #[expect(clippy::disallowed_methods, reason = "this thread waits by the clock, and no loop runs on it")]
+    fn has_gathered(&self, state: &State) -> bool {
+        let wanted = |gather: Gather| state.waiting.count() < gather.changes && Instant::now() < gather.until;
+        state.close || !self.gather.is_some_and(wanted)
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "this thread waits by the clock, and no loop runs on it")]
     fn write(&mut self, last: u64, keys: u64) {
         if let Err(failure) = self.keeper.write(&self.group, last, keys) {
             let mut group = std::mem::take(&mut self.group);
             self.lost.append(&mut group);
             return self.fail(failure);
         }
+        let begun = Instant::now();
         if self.options.sync == Sync::Always
             && let Err(error) = self.keeper.sync()
         {
             return self.fail(Failure::Sync(error.to_string()));
         }
         self.schedule_sync();
-        self.group.reset();
+        let now = Instant::now();
         let mut state = self.shared.lock();
+        let changes = self.group.count() + state.waiting.count();
+        let until = now + (now - begun) / GATHER;
+        self.gather = (self.options.sync == Sync::Always).then_some(Gather { changes, until });
+        self.group.reset();
         state.in_flight = 0;
         state.report.durable = last;
         drop(state);

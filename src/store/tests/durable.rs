@@ -76,7 +76,7 @@ fn after_a_crash_the_store_is_what_it_was_behind_some_group() {
 }
 
 #[test]
-fn the_real_engine_holds_what_the_ordered_map_holds() {
+fn the_real_files_hold_what_the_ordered_map_holds() {
     let folder = tempfile::tempdir().unwrap();
     let mut model = Model::new(11);
     for round in 0..4 {
