@@ -55,9 +55,9 @@ impl DataArgs {
         };
         let opened = Directory::open(path).map_err(refused)?;
         if !opened.was_clean() {
-            eprintln!("data {}: not closed in order; its journals are copied to 'aside' in it", path.display());
+            eprintln!("data {}: not closed in order", path.display());
         }
-        if opened.torn() > 0 {
+        if opened.was_torn() {
             eprintln!("data {}: an unfinished write, acknowledged to nobody, is dropped", path.display());
         }
         load(path, &opened, store).map_err(refused)?;

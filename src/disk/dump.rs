@@ -8,9 +8,8 @@ use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use super::OpenError;
 use super::directory::Directory;
-use super::engine::Snapshot;
 use super::group::{Change, Group};
-use super::keeper::{Loaded, Record, load};
+use super::keeper::{Contents, Loaded, Record};
 
 /// What a dump begins with; the number is the version of the format.
 const MAGIC: &[u8; 16] = b"latchkey dump 1\n";
@@ -167,13 +166,13 @@ fn record(bytes: &[u8]) -> Option<(Record<'_>, &[u8])> {
     Some((Record { key, kind: *head.get(8)?, expires, data }, rest))
 }
 
-/// Writes what a snapshot holds to `path`: whole or not at all, in the place of an earlier one.
-pub(super) fn write_file(snapshot: &dyn Snapshot, generation: u32, path: &Path) -> io::Result<u64> {
+/// Writes what a directory holds to `path`: whole or not at all, in the place of an earlier one.
+pub(super) fn write_file(contents: &Contents, path: &Path) -> io::Result<u64> {
     let folder = path.parent().ok_or_else(|| io::Error::other("it has no folder"))?;
     fs::create_dir_all(folder)?;
     let unfinished = path.with_extension("unfinished");
     let mut writer = DumpWriter::new(BufWriter::new(private(&unfinished)?))?;
-    write_all(snapshot, generation, &mut writer)?;
+    write_all(contents, &mut writer)?;
     let (out, keys) = writer.finish()?;
     out.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()?;
     fs::rename(&unfinished, path)?;
@@ -187,14 +186,10 @@ fn private(path: &Path) -> io::Result<File> {
     fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)
 }
 
-/// Writes every key of a generation.
-pub(super) fn write_all<W: Write>(
-    snapshot: &dyn Snapshot,
-    generation: u32,
-    writer: &mut DumpWriter<W>,
-) -> io::Result<Loaded> {
+/// Writes every key.
+pub(super) fn write_all<W: Write>(contents: &Contents, writer: &mut DumpWriter<W>) -> io::Result<Loaded> {
     let mut written = Ok(());
-    let loaded = load(snapshot, generation, &mut |record| {
+    let loaded = contents.load(&mut |record| {
         if written.is_ok() {
             written = writer.add(&record);
         }

@@ -36,6 +36,7 @@ const CLEAR: u8 = 3;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Group {
     bytes: Vec<u8>,
+    count: usize,
 }
 
 impl Group {
@@ -58,6 +59,7 @@ impl Group {
     }
 
     fn head(&mut self, tag: u8, key: usize, value: usize) {
+        self.count += 1;
         self.bytes.reserve(HEAD + key + value);
         self.bytes.push(tag);
         self.bytes.extend_from_slice(&u32::try_from(key).unwrap_or(u32::MAX).to_le_bytes());
@@ -66,6 +68,7 @@ impl Group {
 
     /// Moves all changes of `other` behind these.
     pub fn append(&mut self, other: &mut Self) {
+        self.count += std::mem::take(&mut other.count);
         if self.bytes.is_empty() {
             std::mem::swap(&mut self.bytes, &mut other.bytes);
         } else {
@@ -76,8 +79,15 @@ impl Group {
     /// Forgets all changes and keeps the memory, unless it is unusually much.
     pub fn reset(&mut self) {
         const KEPT: usize = 1 << 20;
+        self.count = 0;
         self.bytes.clear();
         self.bytes.shrink_to(KEPT);
+    }
+
+    /// How many changes there are.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.count
     }
 
     /// Bytes held by the changes.
@@ -105,30 +115,67 @@ impl Group {
     }
 
     /// The changes in order, values as they are stored.
-    pub(super) fn raw(&self) -> impl Iterator<Item = Raw<'_>> {
-        let mut rest = self.bytes.as_slice();
-        std::iter::from_fn(move || {
-            let (head, behind) = rest.split_at_checked(HEAD)?;
-            let (tag, lengths) = head.split_first()?;
-            let (key, value) = lengths.split_at_checked(4)?;
-            let (key, behind) = behind.split_at_checked(length(key)?)?;
-            let (value, behind) = behind.split_at_checked(length(value)?)?;
-            rest = behind;
-            Some(match *tag {
-                PUT => Raw::Put { key, value },
-                REMOVE => Raw::Remove { key },
-                _ => Raw::Clear,
-            })
-        })
+    pub(super) fn raw(&self) -> Changes<'_> {
+        Changes { rest: &self.bytes }
+    }
+
+    /// The same as bytes.
+    pub(super) fn bytes(&self) -> &[u8] {
+        &self.bytes
     }
 }
 
 /// A change as it is stored.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Raw<'a> {
     Put { key: &'a [u8], value: &'a [u8] },
     Remove { key: &'a [u8] },
     Clear,
+}
+
+/// The changes in some bytes, up to the first that cannot be one.
+pub(super) struct Changes<'a> {
+    rest: &'a [u8],
+}
+
+impl<'a> Changes<'a> {
+    pub(super) fn new(bytes: &'a [u8]) -> Self {
+        Self { rest: bytes }
+    }
+
+    /// What could not be read, when there are no more changes.
+    pub(super) fn rest(&self) -> &'a [u8] {
+        self.rest
+    }
+}
+
+impl<'a> Iterator for Changes<'a> {
+    type Item = Raw<'a>;
+
+    fn next(&mut self) -> Option<Raw<'a>> {
+        let (head, behind) = self.rest.split_at_checked(HEAD)?;
+        let (tag, lengths) = head.split_first()?;
+        let (key, value) = lengths.split_at_checked(4)?;
+        let (key, behind) = behind.split_at_checked(length(key)?)?;
+        let (value, behind) = behind.split_at_checked(length(value)?)?;
+        let raw = match *tag {
+            PUT if value.len() >= VALUE_HEAD => Raw::Put { key, value },
+            REMOVE if value.is_empty() => Raw::Remove { key },
+            CLEAR if key.is_empty() && value.is_empty() => Raw::Clear,
+            _ => return None,
+        };
+        self.rest = behind;
+        Some(raw)
+    }
+}
+
+/// A put as it is stored, from its parts as they are stored.
+pub(super) fn push_put(out: &mut Vec<u8>, key: &[u8], value: &[u8]) {
+    out.push(PUT);
+    out.extend_from_slice(&u32::try_from(key.len()).unwrap_or(u32::MAX).to_le_bytes());
+    out.extend_from_slice(&u32::try_from(value.len()).unwrap_or(u32::MAX).to_le_bytes());
+    out.extend_from_slice(key);
+    out.extend_from_slice(value);
 }
 
 fn length(bytes: &[u8]) -> Option<usize> {

@@ -1,59 +1,39 @@
-//! Groups to records of the engine, and back.
-//!
-//! | key | value |
-//! |---|---|
-//! | `m` | the last group: see [`Meta`] |
-//! | `d`, generation (4 bytes, big-endian), key | kind (1 byte), expiry (8 bytes), data |
-//!
-//! The byte in front makes an engine key of the empty key, which the engine would not take. Removing every key is a new
-//! generation, recorded in the same batch as the changes around it; what the old one left is swept away in small steps.
+//! A directory's files as one thing: groups go in, what they come to can be read.
 
-use std::collections::HashMap;
 use std::io;
+use std::sync::Arc;
 
-use super::engine::{Engine, Snapshot};
+use super::compact::{Compactions, Helper, Job, Outcome};
+use super::folder::Folder;
 use super::group::{Group, Raw, split_value};
+use super::journal::{Broken, Journal, Place, Sealed, Survey, survey};
+use super::mark::{self, MarkFile};
+use super::merge::{self, View};
+use super::names::{self, Names};
+use super::record::{self, FileHead, Head};
+use super::snapshot::Snapshot;
+use super::storage::Failure;
 
 /// The expiry of what never expires.
 pub const NO_EXPIRY: u64 = u64::MAX;
-/// What stands before a key in the engine: one byte, and the generation.
-pub(super) const PREFIX: usize = 5;
-pub(super) const META_KEY: &[u8] = b"m";
-const DATA: u8 = b'd';
-/// Behind every key that begins with [`DATA`].
-const DATA_END: &[u8] = b"e";
-/// Records one step of sweeping removes.
-const SWEEP: usize = 1000;
+/// What each journal counts for at least when it is decided whether there are too many.
+const LEAST: u64 = 1 << 20;
 
-/// What each batch says of itself.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Meta {
-    /// The first group in the batch.
-    pub(super) first: u64,
-    /// The last one.
-    pub(super) last: u64,
-    /// The present generation of keys.
-    pub(super) generation: u32,
-    /// How many keys there are, after the batch.
-    pub(super) keys: u64,
+/// How large things may become.
+#[derive(Clone, Copy, Debug)]
+pub struct Sizes {
+    /// Bytes of a journal before the next one is begun. One batch may be longer.
+    pub journal: u64,
+    /// Bytes of sealed journals before they become part of the snapshot; or its size, if that is more. So what is written
+    /// for it is at most about as much as what clients write, and a start reads at most about three times what it keeps.
+    pub sealed: u64,
+    /// Keys that are indexed at once.
+    pub index: usize,
 }
 
-impl Meta {
-    const VERSION: u8 = 1;
-
-    fn encode(self) -> [u8; 29] {
-        let mut bytes = [0; 29];
-        let parts = [Self::VERSION].into_iter().chain(self.first.to_le_bytes()).chain(self.last.to_le_bytes());
-        let parts = parts.chain(self.generation.to_le_bytes()).chain(self.keys.to_le_bytes());
-        bytes.iter_mut().zip(parts).for_each(|(to, from)| *to = from);
-        bytes
-    }
-
-    pub(super) fn decode(bytes: &[u8]) -> Option<Self> {
-        let long = |at: usize| Some(u64::from_le_bytes(bytes.get(at..at + 8)?.try_into().ok()?));
-        let generation = u32::from_le_bytes(bytes.get(17..21)?.try_into().ok()?);
-        let meta = Self { first: long(1)?, last: long(9)?, generation, keys: long(21)? };
-        (bytes.len() == 29 && *bytes.first()? == Self::VERSION).then_some(meta)
+impl Default for Sizes {
+    fn default() -> Self {
+        Self { journal: 64 << 20, sealed: 64 << 20, index: merge::INDEX }
     }
 }
 
@@ -98,167 +78,267 @@ impl Undo {
     }
 }
 
-/// An engine that holds groups.
-pub struct Keeper<E> {
-    engine: E,
-    meta: Meta,
-    /// Where sweeping goes on; `None` when there is nothing to sweep.
-    swept: Option<Vec<u8>>,
-    /// An engine key in the making.
-    key: Vec<u8>,
+/// The files of a directory, open.
+pub struct Keeper {
+    folder: Arc<dyn Folder>,
+    sizes: Sizes,
+    mark: MarkFile,
+    snapshot: Option<Snapshot>,
+    sealed: Vec<Sealed>,
+    journal: Journal,
+    /// Where the sealed journals end: what a compaction would stand for.
+    base: Place,
+    /// The last group, and keys after it.
+    last: u64,
+    keys: u64,
+    /// The last group known to be on disk.
+    synced: u64,
+    was_clean: bool,
+    was_torn: bool,
+    helper: Helper,
+    compactions: Compactions,
+    /// Sealed bytes before a compaction that failed is tried again.
+    patience: u64,
 }
 
-impl<E: Engine> Keeper<E> {
-    /// Takes over an engine, with what it holds.
+impl Keeper {
+    /// Opens what is in `folder`, or begins there.
     ///
     /// # Errors
     ///
-    /// The engine's, or what it holds was not written by a keeper of this version.
-    pub fn new(engine: E) -> io::Result<Self> {
-        let meta = match engine.get(META_KEY)? {
-            None => Meta::default(),
-            Some(bytes) => Meta::decode(&bytes).ok_or_else(|| io::Error::other("its format is of another version"))?,
+    /// Something is missing or damaged, and then nothing was changed.
+    pub fn new(folder: Arc<dyn Folder>) -> Result<Self, Broken> {
+        Self::with_sizes(folder, Sizes::default())
+    }
+
+    /// As [`new`](Self::new), with other bounds.
+    pub fn with_sizes(folder: Arc<dyn Folder>, sizes: Sizes) -> Result<Self, Broken> {
+        let names = Names::sort(folder.list()?);
+        let recorded = mark::look(&*folder)?;
+        let Survey { snapshot, sealed, last, place, base, is_torn } = survey(&*folder, &names, recorded)?;
+        let is_new = snapshot.is_none() && sealed.is_empty() && last.is_none();
+        // On disk before any journal is, so that a journal with no mark is always a loss.
+        let mut mark = MarkFile::open(&*folder)?;
+        remove_left_over(&*folder, &names, snapshot.map_or(0, |snapshot| snapshot.number))?;
+        let number = sealed.last().map_or(1, |sealed| sealed.number + 1);
+        let mut journal = match last {
+            Some(journal) => journal,
+            None => Journal::create(&*folder, number, place)?,
         };
-        let swept = (meta.generation > 0).then(|| vec![DATA]);
-        Ok(Self { engine, meta, swept, key: Vec::new() })
+        // What was found may be with the system only, if the process before was killed.
+        journal.sync()?;
+        mark.advance(place.group)?;
+        Ok(Self {
+            folder,
+            sizes,
+            mark,
+            snapshot,
+            sealed,
+            journal,
+            base,
+            last: place.group,
+            keys: place.keys,
+            synced: place.group,
+            was_clean: is_new || recorded.is_some_and(|mark| mark.clean),
+            was_torn: is_torn,
+            helper: Helper::default(),
+            compactions: Compactions::default(),
+            patience: 0,
+        })
     }
 
     /// The last group it holds.
     #[must_use]
     pub fn last_group(&self) -> u64 {
-        self.meta.last
+        self.last
     }
 
     /// How many keys it should hold.
     #[must_use]
     pub fn expected_keys(&self) -> u64 {
-        self.meta.keys
+        self.keys
     }
 
-    /// Writes the changes of all groups since the last one written, up to `last`, as one batch. `keys` is how many keys
+    /// Whether it had been closed in order.
+    #[must_use]
+    pub fn was_clean(&self) -> bool {
+        self.was_clean
+    }
+
+    /// Whether there was a record that was never finished.
+    #[must_use]
+    pub fn was_torn(&self) -> bool {
+        self.was_torn
+    }
+
+    /// Writes the changes of all groups since the last one written, up to `last`, as one record. `keys` is how many keys
     /// there are after them.
-    pub fn write(&mut self, group: &Group, last: u64, keys: u64) -> io::Result<()> {
-        let mut generation = self.meta.generation;
-        // Within one batch the engine knows no order: only the last change of a key is written.
-        let mut latest: HashMap<&[u8], Option<&[u8]>> = HashMap::new();
-        for change in group.raw() {
-            match change {
-                Raw::Put { key, value } => drop(latest.insert(key, Some(value))),
-                Raw::Remove { key } => drop(latest.insert(key, None)),
-                Raw::Clear => {
-                    latest.clear();
-                    generation += 1;
-                }
-            }
+    pub fn write(&mut self, group: &Group, last: u64, keys: u64) -> Result<(), Failure> {
+        let failed = |error: io::Error| Failure::Write(error.to_string());
+        if !self.journal.has_room(group.len(), self.sizes.journal) {
+            self.sync().map_err(|error| Failure::Sync(error.to_string()))?;
+            let place = Place { group: self.last, keys: self.keys, previous: self.journal.previous() };
+            let next = Journal::create(&*self.folder, self.journal.number + 1, place).map_err(failed)?;
+            self.sealed.push(self.journal.sealed());
+            (self.journal, self.base) = (next, place);
         }
-        let meta = Meta { first: self.meta.last + 1, last, generation, keys };
-        for (key, value) in latest {
-            engine_key(&mut self.key, generation, key);
-            match value {
-                Some(value) => self.engine.put(&self.key, value),
-                None => self.engine.remove(&self.key),
-            }
-        }
-        self.engine.put(META_KEY, &meta.encode());
-        self.engine.commit()?;
-        if generation != self.meta.generation {
-            self.swept = Some(vec![DATA]);
-        }
-        self.meta = meta;
+        let head = Head { is_end: false, length: 0, first: self.last + 1, last, keys, durable: self.synced };
+        self.journal.append(&head, group).map_err(failed)?;
+        (self.last, self.keys) = (last, keys);
         Ok(())
     }
 
     /// Forces what was written to disk.
     pub fn sync(&mut self) -> io::Result<()> {
-        self.engine.sync()
+        if self.synced == self.last {
+            return Ok(());
+        }
+        self.journal.sync()?;
+        self.synced = self.last;
+        self.mark.advance(self.last)
     }
 
-    /// Removes some records of generations that are over. Whether there may be more.
-    pub fn sweep(&mut self) -> io::Result<bool> {
-        let Some(from) = self.swept.take() else { return Ok(false) };
-        engine_key(&mut self.key, self.meta.generation, b"");
-        let mut old = Vec::new();
-        self.engine.snapshot().visit(&from, &self.key, &mut |key, _| {
-            old.push(key.to_vec());
-            old.len() < SWEEP
-        })?;
-        for key in &old {
-            self.engine.remove(key);
-        }
-        if !old.is_empty() {
-            self.engine.commit()?;
-        }
-        if old.len() == SWEEP {
-            self.swept = old.pop();
-        }
-        Ok(self.swept.is_some())
+    /// Forces to disk what the side file says.
+    pub(super) fn sync_mark(&mut self) -> io::Result<()> {
+        self.mark.sync()
+    }
+
+    /// Notes that the directory is closed in order.
+    pub(super) fn close(&mut self) -> io::Result<()> {
+        self.sync()?;
+        self.mark.set_clean(true)
     }
 
     /// What stood under the keys of `group` before it, in what has been written.
-    pub fn undo(&mut self, group: &Group) -> io::Result<Undo> {
-        if group.raw().any(|change| matches!(change, Raw::Clear)) {
-            let mut records = Vec::new();
-            let (snapshot, generation) = self.snapshot();
-            visit_raw(&*snapshot, generation, &mut |key, value| records.push((key.to_vec(), Some(value.to_vec()))))?;
-            return Ok(Undo { clear: true, records });
+    pub fn undo(&self, group: &Group) -> io::Result<Undo> {
+        let view = self.view()?;
+        if !group.raw().any(|change| matches!(change, Raw::Clear)) {
+            return Ok(Undo { clear: false, records: view.before(group)? });
         }
-        let mut before = HashMap::new();
-        for change in group.raw() {
-            if let Raw::Put { key, .. } | Raw::Remove { key } = change
-                && !before.contains_key(key)
-            {
-                engine_key(&mut self.key, self.meta.generation, key);
-                before.insert(key, self.engine.get(&self.key)?);
-            }
-        }
-        let records = before.into_iter().map(|(key, value)| (key.to_vec(), value)).collect();
-        Ok(Undo { clear: false, records })
-    }
-
-    /// What has been written, to be read from any thread, and its generation for [`visit`].
-    pub(super) fn snapshot(&self) -> (Box<dyn Snapshot>, u32) {
-        (self.engine.snapshot(), self.meta.generation)
+        let mut records = Vec::new();
+        view.merge(self.sizes.index, &mut |key, value| {
+            records.push((key.to_vec(), Some(value.to_vec())));
+            Ok(())
+        })?;
+        Ok(Undo { clear: true, records })
     }
 
     /// Visits every key.
     pub fn load(&self, visit: &mut dyn FnMut(Record<'_>)) -> io::Result<Loaded> {
-        let (snapshot, generation) = self.snapshot();
-        load(&*snapshot, generation, visit)
+        self.contents()?.load(visit)
     }
 
-    #[cfg(test)]
-    pub(super) fn engine(&mut self) -> &mut E {
-        &mut self.engine
+    /// What has been written, to be read from any thread.
+    pub(super) fn contents(&self) -> io::Result<Contents> {
+        Ok(Contents { view: self.view()?, index: self.sizes.index })
     }
-}
 
-/// Visits every key of a generation.
-pub(super) fn load(snapshot: &dyn Snapshot, generation: u32, visit: &mut dyn FnMut(Record<'_>)) -> io::Result<Loaded> {
-    let (mut loaded, mut strange) = (Loaded::default(), false);
-    visit_raw(snapshot, generation, &mut |key, value| {
-        let Some((kind, expires, data)) = split_value(value) else {
-            strange = true;
-            return;
-        };
-        loaded.keys += 1;
-        loaded.bytes += (key.len() + data.len()) as u64;
-        visit(Record { key, kind, expires, data });
-    })?;
-    if strange { Err(io::Error::other("a record is too short")) } else { Ok(loaded) }
-}
+    fn view(&self) -> io::Result<View> {
+        let mut view = self.sealed_view()?;
+        view.journals.push(self.journal.sealed().source(&*self.folder)?);
+        Ok(view)
+    }
 
-fn visit_raw(snapshot: &dyn Snapshot, generation: u32, visit: &mut dyn FnMut(&[u8], &[u8])) -> io::Result<()> {
-    let mut from = Vec::new();
-    engine_key(&mut from, generation, b"");
-    snapshot.visit(&from, DATA_END, &mut |key, value| {
-        visit(key.get(PREFIX..).unwrap_or_default(), value);
+    /// All that is not written to any more.
+    fn sealed_view(&self) -> io::Result<View> {
+        let snapshot = self.snapshot.map(|snapshot| snapshot.source(&*self.folder)).transpose()?;
+        let journals = self.sealed.iter().map(|sealed| sealed.source(&*self.folder)).collect::<io::Result<_>>()?;
+        Ok(View { snapshot, journals, is_cancelled: self.helper.is_cancelled() })
+    }
+
+    /// Begins a compaction if there is enough for one. `notify` is called when there is something to be taken by
+    /// [`go_on`](Self::go_on). Whether what [`compactions`](Self::compactions) tells is another thing than before.
+    pub fn compact_if_due(&mut self, notify: &Arc<dyn Fn() + Send + Sync>) -> bool {
+        let bytes: u64 = self.sealed.iter().map(|sealed| sealed.end.max(LEAST)).sum();
+        let kept = self.snapshot.map_or(0, |snapshot| snapshot.bytes);
+        if self.helper.is_busy() || bytes <= self.sizes.sealed.max(kept).max(self.patience) {
+            return false;
+        }
+        let begun = self.sealed_view().and_then(|view| {
+            let Place { group, keys, previous } = self.base;
+            let (number, salt) = (self.journal.number, record::salt());
+            let head = FileHead { is_snapshot: true, number, group, keys, salt, previous };
+            let job = Job::Compact { view, head, index: self.sizes.index };
+            self.helper.begin(&self.folder, job, Arc::clone(notify))
+        });
+        match begun {
+            Ok(()) => self.compactions.running = true,
+            Err(error) => self.failed(&error, bytes),
+        }
         true
-    })
+    }
+
+    /// Whether there is something for [`go_on`](Self::go_on).
+    pub(super) fn is_to_go_on(&self) -> bool {
+        self.helper.is_over()
+    }
+
+    /// Takes over a snapshot that is done, and has what it replaces removed.
+    pub fn go_on(&mut self, notify: &Arc<dyn Fn() + Send + Sync>) {
+        match self.helper.take() {
+            None => {}
+            Some(Ok(Outcome::Compacted(snapshot))) => {
+                let mut names: Vec<_> = self.snapshot.iter().map(|old| names::snapshot(old.number)).collect();
+                let replaced = self.sealed.iter().filter(|sealed| sealed.number < snapshot.number);
+                names.extend(replaced.map(|sealed| names::journal(sealed.number)));
+                self.sealed.retain(|sealed| sealed.number >= snapshot.number);
+                self.snapshot = Some(snapshot);
+                self.patience = 0;
+                if let Err(error) = self.helper.begin(&self.folder, Job::Remove(names), Arc::clone(notify)) {
+                    self.failed(&error, 0);
+                }
+            }
+            Some(Ok(Outcome::Removed)) => {
+                self.compactions =
+                    Compactions { running: false, done: self.compactions.done + 1, failure: None, ..self.compactions };
+            }
+            Some(Err(error)) => self.failed(&error, self.sealed.iter().map(|sealed| sealed.end.max(LEAST)).sum()),
+        }
+    }
+
+    fn failed(&mut self, error: &io::Error, bytes: u64) {
+        self.compactions.running = false;
+        self.compactions.failed += 1;
+        self.compactions.failure = Some(error.to_string());
+        self.patience = bytes + self.sizes.sealed;
+    }
+
+    /// What has become of compactions.
+    #[must_use]
+    pub fn compactions(&self) -> &Compactions {
+        &self.compactions
+    }
 }
 
-fn engine_key(out: &mut Vec<u8>, generation: u32, key: &[u8]) {
-    out.clear();
-    out.push(DATA);
-    out.extend_from_slice(&generation.to_be_bytes());
-    out.extend_from_slice(key);
+/// What a directory holds at one time.
+pub(super) struct Contents {
+    view: View,
+    index: usize,
+}
+
+impl Contents {
+    /// Visits every key.
+    pub(super) fn load(&self, visit: &mut dyn FnMut(Record<'_>)) -> io::Result<Loaded> {
+        let mut loaded = Loaded::default();
+        self.view.merge(self.index, &mut |key, value| {
+            let Some((kind, expires, data)) = split_value(value) else {
+                return Err(io::Error::other("a value is too short"));
+            };
+            loaded.keys += 1;
+            loaded.bytes += (key.len() + data.len()) as u64;
+            visit(Record { key, kind, expires, data });
+            Ok(())
+        })?;
+        Ok(loaded)
+    }
+}
+
+/// Removes what a snapshot has taken the place of, and what was never finished.
+fn remove_left_over(folder: &dyn Folder, names: &Names, number: u64) -> io::Result<()> {
+    let journals = names.journals.iter().filter(|journal| **journal < number).map(|journal| names::journal(*journal));
+    let snapshots = names.snapshots.iter().filter(|old| **old < number).map(|old| names::snapshot(*old));
+    for name in journals.chain(snapshots).chain(names.unfinished.iter().cloned()) {
+        folder.remove(&name)?;
+    }
+    Ok(())
 }

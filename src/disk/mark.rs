@@ -1,16 +1,15 @@
 //! The side file: how far the journal is known to be on disk, kept apart from it.
 //!
-//! The engine's reader stops in silence at the first thing it cannot read, so only a second witness can tell that the
-//! end of a journal is missing. Two slots are written in turn, each with a checksum: one torn write loses one step. A
+//! A journal whose end is missing looks like one that was never written so far: only a second witness can tell. Two slots are written in turn, each with a checksum: one torn write loses one step. A
 //! slot is written after the journal's sync, so the file is never ahead of the journal; it is not synced each time, so
 //! after a crash of the machine it may be behind.
 
-use std::fs::{File, OpenOptions};
 use std::io;
-use std::os::unix::fs::FileExt;
-use std::path::Path;
 
 use xxhash_rust::xxh3::xxh3_64;
+
+use super::folder::{Folder, Handle};
+use super::names;
 
 const SLOT: usize = 32;
 const MAGIC: [u8; 8] = *b"latchkey";
@@ -25,30 +24,48 @@ pub(super) struct Mark {
 }
 
 /// The side file, open.
-#[derive(Debug)]
 pub(super) struct MarkFile {
-    file: File,
+    file: Box<dyn Handle>,
     mark: Mark,
     /// Which slot is written next.
     next: bool,
 }
 
-impl MarkFile {
-    /// Opens the file at `path`, or makes it. `None` for the mark of a file with no readable slot.
-    pub(super) fn open(path: &Path) -> io::Result<(Self, Option<Mark>)> {
-        let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
-        let mut newest: Option<(Mark, bool)> = None;
-        for second in [false, true] {
-            let mut slot = [0; SLOT];
-            if file.read_exact_at(&mut slot, offset(second)).is_ok()
-                && let Some(mark) = decode(&slot)
-                && newest.is_none_or(|(newest, _)| (mark.group, mark.clean) >= (newest.group, newest.clean))
-            {
-                newest = Some((mark, second));
-            }
+/// What the side file in `folder` says, and in which slot; `None` if it has no readable slot.
+fn read(file: &dyn Handle) -> io::Result<Option<(Mark, bool)>> {
+    let mut newest: Option<(Mark, bool)> = None;
+    for second in [false, true] {
+        let mut slot = [0; SLOT];
+        if file.read_at(&mut slot, offset(second))? == SLOT
+            && let Some(mark) = decode(&slot)
+            && newest.is_none_or(|(newest, _)| (mark.group, mark.clean) >= (newest.group, newest.clean))
+        {
+            newest = Some((mark, second));
         }
-        let (mark, second) = newest.unwrap_or_default();
-        Ok((Self { file, mark, next: !second }, newest.map(|(mark, _)| mark)))
+    }
+    Ok(newest)
+}
+
+/// What the side file says, without touching it.
+pub(super) fn look(folder: &dyn Folder) -> io::Result<Option<Mark>> {
+    match folder.open(names::MARK) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        file => Ok(read(&*file?)?.map(|(mark, _)| mark)),
+    }
+}
+
+impl MarkFile {
+    /// Opens the file, or makes it, and notes on disk that the directory is in use.
+    pub(super) fn open(folder: &dyn Folder) -> io::Result<Self> {
+        let file = match folder.open(names::MARK) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => folder.create(names::MARK)?,
+            file => file?,
+        };
+        let (mark, second) = read(&*file)?.unwrap_or_default();
+        let mut opened = Self { file, mark, next: !second };
+        opened.set_clean(false)?;
+        folder.sync()?;
+        Ok(opened)
     }
 
     /// Writes down that everything up to `group` is on disk.
@@ -66,12 +83,12 @@ impl MarkFile {
     }
 
     /// Forces what was written to disk.
-    pub(super) fn sync(&self) -> io::Result<()> {
-        self.file.sync_data()
+    pub(super) fn sync(&mut self) -> io::Result<()> {
+        self.file.sync()
     }
 
     fn write(&mut self, mark: Mark) -> io::Result<()> {
-        self.file.write_all_at(&encode(mark), offset(self.next))?;
+        self.file.write_at(&encode(mark), offset(self.next))?;
         self.mark = mark;
         self.next = !self.next;
         Ok(())
@@ -104,31 +121,32 @@ fn decode(slot: &[u8; SLOT]) -> Option<Mark> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::folder::RealFolder;
     use super::*;
 
     #[test]
     fn the_newest_readable_slot_counts() {
         let folder = tempfile::tempdir().expect("a folder");
-        let path = folder.path().join("mark");
-        let (mut file, found) = MarkFile::open(&path).expect("made");
-        assert_eq!(found, None);
+        let real = RealFolder::new(folder.path().into());
+        assert_eq!(look(&real).expect("read"), None);
+        let mut file = MarkFile::open(&real).expect("made");
         for group in 1..=5 {
             file.advance(group).expect("written");
         }
-        let reopen = || MarkFile::open(&path).expect("opened").1;
-        assert_eq!(reopen(), Some(Mark { group: 5, clean: false }));
+        let look = || look(&real).expect("read");
+        assert_eq!(look(), Some(Mark { group: 5, clean: false }));
         // The slot that was written last is torn: the other stands.
         let torn = offset(!file.next);
-        file.file.write_all_at(&[0; 16], torn).expect("written");
-        assert_eq!(reopen(), Some(Mark { group: 4, clean: false }));
-        let (mut file, _) = MarkFile::open(&path).expect("opened");
+        file.file.write_at(&[0; 16], torn).expect("written");
+        assert_eq!(look(), Some(Mark { group: 4, clean: false }));
+        let mut file = MarkFile::open(&real).expect("opened");
         file.advance(6).expect("written");
-        assert_eq!(reopen(), Some(Mark { group: 6, clean: false }));
+        assert_eq!(look(), Some(Mark { group: 6, clean: false }));
         file.set_clean(true).expect("written");
-        assert_eq!(reopen(), Some(Mark { group: 6, clean: true }));
+        assert_eq!(look(), Some(Mark { group: 6, clean: true }));
         file.set_clean(false).expect("written");
-        assert_eq!(reopen(), Some(Mark { group: 6, clean: false }));
-        file.file.set_len(10).expect("cut");
-        assert_eq!(reopen(), None);
+        assert_eq!(look(), Some(Mark { group: 6, clean: false }));
+        std::fs::write(folder.path().join(names::MARK), [0; 10]).expect("cut");
+        assert_eq!(look(), None);
     }
 }

@@ -1,21 +1,25 @@
 //! What outlives the process: changes of the store, in groups, on disk.
 //!
 //! ```text
-//! Group (changes of one turn) -> Storage (a thread) -> Keeper (groups to records) -> Engine (fjall, or sim)
+//! Group (changes of one turn) -> Storage (a thread) -> Keeper (journals and a snapshot) -> Folder (real, or sim)
 //! ```
 //!
-//! The keys and values that are served stay in memory; the engine is their journal. A group is written as a whole or not
-//! at all, and numbered without a gap, so that a directory that lost one is recognised: see [`Directory`].
+//! The keys and values that are served stay in memory. A group is written as a whole or not at all, and numbered without
+//! a gap, so that a directory that lost one is recognised: see [`Directory`].
 
+mod compact;
 mod directory;
 mod dump;
-mod engine;
+mod folder;
 mod group;
-mod inspect;
+mod journal;
 mod keeper;
-mod lsm;
 mod mark;
+mod merge;
+mod names;
+mod record;
 pub mod sim;
+mod snapshot;
 mod storage;
 #[cfg(test)]
 mod tests;
@@ -23,15 +27,14 @@ mod tests;
 use std::io;
 use std::path::PathBuf;
 
+pub use compact::Compactions;
 pub use directory::{Directory, Opened};
 pub use dump::{DumpError, DumpReader, DumpWriter, restore, verify};
-pub use engine::{Engine, Snapshot};
+pub use folder::{Folder, Handle};
 pub use group::{Change, Group};
-pub use keeper::{Keeper, Loaded, NO_EXPIRY, Record, Undo};
+pub use journal::Broken;
+pub use keeper::{Keeper, Loaded, NO_EXPIRY, Record, Sizes, Undo};
 pub use storage::{Backup, Durable, Failure, Report, Storage, StorageOptions};
-
-/// The longest key that can be kept: the engine's own limit, less what stands before each key.
-pub const MAX_KEY: usize = 65_535 - keeper::PREFIX;
 
 /// When what was written is forced to disk.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

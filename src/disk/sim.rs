@@ -1,48 +1,78 @@
-//! A simulated disk: the same engine calls over memory, with everything that can go wrong.
+//! A simulated disk: files in memory that lose what was not forced to disk, with everything else that can go wrong.
 
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use super::engine::{Engine, Snapshot};
+use super::folder::{Folder, Handle};
+use super::names::MARK;
 
-type Records = BTreeMap<Vec<u8>, Vec<u8>>;
-type Batch = Vec<(Vec<u8>, Option<Vec<u8>>)>;
+/// What the disk writes at once.
+const PAGE: usize = 4096;
 
-/// What goes wrong, and when.
+/// What goes wrong, and when. The side file's own syncs neither take time nor count.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Faults {
     /// Each sync takes this long.
     pub sync_takes: Duration,
-    /// Batches that can be committed before the disk is full.
+    /// Writes that need room before the disk is full; of the one that it does not take, half is written.
     pub room: Option<usize>,
     /// Syncs that succeed before one fails.
     pub syncs: Option<usize>,
-    /// The next commit never returns: a panic, as of a bug in an engine.
+    /// The next write never returns: a panic, as of a bug.
     pub panics: bool,
+    /// Calls that change something before the machine stops.
+    pub stops_after: Option<usize>,
+}
+
+#[derive(Clone, Debug)]
+enum Rename {
+    Add(String, usize),
+    Remove(String),
+}
+
+#[derive(Debug, Default)]
+struct Inode {
+    /// What survives the machine.
+    synced: Vec<u8>,
+    /// What is read.
+    seen: Vec<u8>,
+    is_mark: bool,
+}
+
+#[derive(Debug)]
+struct Write {
+    inode: usize,
+    offset: usize,
+    bytes: Vec<u8>,
 }
 
 #[derive(Debug, Default)]
 struct State {
-    /// What survives the machine.
-    synced: Records,
-    /// Batches that survive the process only, in order.
-    unsynced: Vec<Batch>,
-    /// Everything committed.
-    seen: Records,
+    inodes: Vec<Inode>,
+    names: BTreeMap<String, usize>,
+    /// Names that survive the machine.
+    synced_names: BTreeMap<String, usize>,
+    /// Changes of names that may not, in order.
+    renames: Vec<Rename>,
+    /// Writes that survive the process only, in order.
+    writes: Vec<Write>,
     faults: Faults,
     syncs: usize,
-    broken: bool,
+    has_stopped: bool,
     /// How often the machine has stopped. What ran on it before writes no more.
     crashes: u64,
 }
 
-/// The disk itself, which outlives the engines on it. Clones are the same disk.
+/// The disk itself, which outlives what runs on it. Clones are the same disk.
 #[derive(Clone, Debug, Default)]
 pub struct Disk {
     state: Arc<Mutex<State>>,
 }
+
+/// What becomes of things that were not forced to disk when the machine stops: a number below the given one.
+pub type Fate<'a> = &'a mut dyn FnMut(u64) -> u64;
 
 impl Disk {
     /// Sets what goes wrong from now on.
@@ -50,26 +80,55 @@ impl Disk {
         self.lock().faults = faults;
     }
 
-    /// An engine over the disk.
+    /// The one folder on the disk.
     #[must_use]
-    pub fn engine(&self) -> SimEngine {
-        let mut state = self.lock();
-        state.broken = false;
-        let crashes = state.crashes;
-        drop(state);
-        SimEngine { disk: self.clone(), batch: Batch::new(), crashes }
+    pub fn folder(&self) -> Arc<dyn Folder> {
+        Arc::new(SimFolder { disk: self.clone(), crashes: self.lock().crashes })
     }
 
-    /// The machine stops: of the batches that were not synced, the first `kept` had reached the disk by themselves.
+    /// The machine stops: of what was not forced to disk, all changes of names and the first `kept` writes had reached it
+    /// by themselves, those of the side file not counted.
     pub fn crash(&self, kept: usize) {
         let mut state = self.lock();
-        let unsynced = std::mem::take(&mut state.unsynced);
-        for batch in unsynced.into_iter().take(kept) {
-            apply(&mut state.synced, &batch);
+        let names = state.renames.len();
+        let writes = std::mem::take(&mut state.writes);
+        let (mark, journal): (Vec<_>, Vec<_>) = writes.into_iter().partition(|write| state.is_mark(write.inode));
+        for write in mark.iter().chain(journal.iter().take(kept)) {
+            state.reach(write.inode, write.offset, &write.bytes);
         }
-        state.seen = state.synced.clone();
-        state.faults = Faults::default();
-        state.crashes += 1;
+        state.stop(names);
+    }
+
+    /// The machine stops: of what was not forced to disk, some had reached it by itself. Changes of names did so in order;
+    /// of writes, any pages. A page that did not, before one that did, is as it was or zero.
+    pub fn crash_torn(&self, fate: Fate<'_>) {
+        let mut state = self.lock();
+        let names = usize::try_from(fate(state.renames.len() as u64 + 1)).unwrap_or(0);
+        // One crash in four tears nothing: all writes up to one of them.
+        let whole = (fate(4) == 0).then(|| fate(state.writes.len() as u64 + 1));
+        for (number, write) in std::mem::take(&mut state.writes).into_iter().enumerate() {
+            if let Some(whole) = whole {
+                if (number as u64) < whole {
+                    state.reach(write.inode, write.offset, &write.bytes);
+                }
+                continue;
+            }
+            let mut offset = write.offset;
+            let mut bytes = write.bytes.as_slice();
+            while !bytes.is_empty() {
+                let (page, rest) = bytes.split_at((PAGE - offset % PAGE).min(bytes.len()));
+                match fate(3) {
+                    0 => {}
+                    1 if !state.is_mark(write.inode) && !state.was_synced(write.inode, offset) => {
+                        state.reach(write.inode, offset, &vec![0; page.len()]);
+                    }
+                    _ => state.reach(write.inode, offset, page),
+                }
+                offset += page.len();
+                bytes = rest;
+            }
+        }
+        state.stop(names);
     }
 
     /// Syncs so far.
@@ -78,106 +137,244 @@ impl Disk {
         self.lock().syncs
     }
 
-    /// Batches that a crash could take.
+    /// Writes that a crash could take, those of the side file not counted.
     #[must_use]
     pub fn unsynced(&self) -> usize {
-        self.lock().unsynced.len()
+        let state = self.lock();
+        state.writes.iter().filter(|write| !state.is_mark(write.inode)).count()
+    }
+
+    /// Whether the machine has stopped, and waits for its crash.
+    #[must_use]
+    pub fn has_stopped(&self) -> bool {
+        self.lock().has_stopped
+    }
+
+    /// The files by name, with what is read in them.
+    #[must_use]
+    pub fn files(&self) -> BTreeMap<String, Vec<u8>> {
+        let state = self.lock();
+        let seen = |inode: &usize| state.inodes.get(*inode).map(|inode| inode.seen.clone()).unwrap_or_default();
+        state.names.iter().map(|(name, inode)| (name.clone(), seen(inode))).collect()
+    }
+
+    /// A disk with these files on it.
+    #[must_use]
+    pub fn with_files(files: &BTreeMap<String, Vec<u8>>) -> Self {
+        let mut state = State::default();
+        for (name, bytes) in files {
+            state.names.insert(name.clone(), state.inodes.len());
+            let is_mark = name == MARK;
+            state.inodes.push(Inode { synced: bytes.clone(), seen: bytes.clone(), is_mark });
+        }
+        state.synced_names.clone_from(&state.names);
+        Self { state: Arc::new(Mutex::new(state)) }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
 
-fn apply(records: &mut Records, batch: &Batch) {
-    for (key, value) in batch {
-        match value {
-            Some(value) => drop(records.insert(key.clone(), value.clone())),
-            None => drop(records.remove(key)),
+    /// The disk, unless the machine that this was opened on has stopped.
+    fn running(&self, crashes: u64) -> io::Result<MutexGuard<'_, State>> {
+        let state = self.lock();
+        if state.crashes == crashes && !state.has_stopped { Ok(state) } else { Err(stopped()) }
+    }
+
+    /// The same, for a call that changes something.
+    fn changing(&self, crashes: u64) -> io::Result<MutexGuard<'_, State>> {
+        let mut state = self.running(crashes)?;
+        if let Some(calls) = state.faults.stops_after.as_mut() {
+            let Some(left) = calls.checked_sub(1) else {
+                state.has_stopped = true;
+                return Err(stopped());
+            };
+            *calls = left;
         }
+        Ok(state)
     }
 }
 
-/// An engine over a simulated disk.
-#[derive(Debug)]
-pub struct SimEngine {
+fn stopped() -> io::Error {
+    io::Error::other("the machine has stopped")
+}
+
+fn put(to: &mut Vec<u8>, offset: usize, bytes: &[u8]) {
+    if to.len() < offset + bytes.len() {
+        to.resize(offset + bytes.len(), 0);
+    }
+    if let Some(there) = to.get_mut(offset..offset + bytes.len()) {
+        there.copy_from_slice(bytes);
+    }
+}
+
+impl State {
+    fn is_mark(&self, inode: usize) -> bool {
+        self.inodes.get(inode).is_some_and(|inode| inode.is_mark)
+    }
+
+    fn was_synced(&self, inode: usize, offset: usize) -> bool {
+        self.inodes.get(inode).is_some_and(|inode| offset < inode.synced.len())
+    }
+
+    /// Bytes reach the disk.
+    fn reach(&mut self, inode: usize, offset: usize, bytes: &[u8]) {
+        if let Some(inode) = self.inodes.get_mut(inode) {
+            put(&mut inode.synced, offset, bytes);
+        }
+    }
+
+    fn stop(&mut self, names: usize) {
+        for rename in std::mem::take(&mut self.renames).into_iter().take(names) {
+            apply(&mut self.synced_names, rename);
+        }
+        self.names.clone_from(&self.synced_names);
+        for inode in &mut self.inodes {
+            inode.seen.clone_from(&inode.synced);
+        }
+        self.writes.clear();
+        self.faults = Faults::default();
+        self.has_stopped = false;
+        self.crashes += 1;
+    }
+
+    fn rename(&mut self, rename: Rename) {
+        apply(&mut self.names, rename.clone());
+        self.renames.push(rename);
+    }
+}
+
+fn apply(names: &mut BTreeMap<String, usize>, rename: Rename) {
+    match rename {
+        Rename::Add(name, inode) => {
+            // A file that is renamed has one name, before and behind.
+            names.retain(|_, other| *other != inode);
+            names.insert(name, inode);
+        }
+        Rename::Remove(name) => drop(names.remove(&name)),
+    }
+}
+
+struct SimFolder {
     disk: Disk,
-    batch: Batch,
-    /// How often the machine had stopped when this engine was opened.
+    /// How often the machine had stopped when this was opened.
     crashes: u64,
 }
 
-impl SimEngine {
-    /// The disk, unless the machine that this engine ran on has stopped.
-    fn running(&self) -> io::Result<MutexGuard<'_, State>> {
-        let state = self.disk.lock();
-        if state.crashes == self.crashes { Ok(state) } else { Err(io::Error::other("the machine has stopped")) }
+impl SimFolder {
+    fn handle(&self, inode: usize) -> Box<dyn Handle> {
+        Box::new(SimHandle { disk: self.disk.clone(), crashes: self.crashes, inode })
     }
 }
 
-impl Engine for SimEngine {
-    fn put(&mut self, key: &[u8], value: &[u8]) {
-        self.batch.push((key.to_vec(), Some(value.to_vec())));
+impl Folder for SimFolder {
+    fn list(&self) -> io::Result<Vec<String>> {
+        Ok(self.disk.running(self.crashes)?.names.keys().cloned().collect())
     }
 
-    fn remove(&mut self, key: &[u8]) {
-        self.batch.push((key.to_vec(), None));
+    fn create(&self, name: &str) -> io::Result<Box<dyn Handle>> {
+        let mut state = self.disk.changing(self.crashes)?;
+        let inode = state.inodes.len();
+        state.inodes.push(Inode { is_mark: name == MARK, ..Inode::default() });
+        state.rename(Rename::Add(name.into(), inode));
+        drop(state);
+        Ok(self.handle(inode))
+    }
+
+    fn open(&self, name: &str) -> io::Result<Box<dyn Handle>> {
+        let inode = self.disk.running(self.crashes)?.names.get(name).copied();
+        inode.map(|inode| self.handle(inode)).ok_or_else(|| io::ErrorKind::NotFound.into())
+    }
+
+    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        let mut state = self.disk.changing(self.crashes)?;
+        let inode = state.names.get(from).copied().ok_or(io::ErrorKind::NotFound)?;
+        state.rename(Rename::Add(to.into(), inode));
+        Ok(())
+    }
+
+    fn remove(&self, name: &str) -> io::Result<()> {
+        let mut state = self.disk.changing(self.crashes)?;
+        if !state.names.contains_key(name) {
+            return Err(io::ErrorKind::NotFound.into());
+        }
+        state.rename(Rename::Remove(name.into()));
+        Ok(())
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        let mut state = self.disk.changing(self.crashes)?;
+        for rename in std::mem::take(&mut state.renames) {
+            apply(&mut state.synced_names, rename);
+        }
+        Ok(())
+    }
+}
+
+struct SimHandle {
+    disk: Disk,
+    crashes: u64,
+    inode: usize,
+}
+
+impl Handle for SimHandle {
+    fn read_at(&self, bytes: &mut [u8], offset: u64) -> io::Result<usize> {
+        let state = self.disk.running(self.crashes)?;
+        let seen = state.inodes.get(self.inode).map(|inode| inode.seen.as_slice()).unwrap_or_default();
+        let there = usize::try_from(offset).ok().and_then(|offset| seen.get(offset..)).unwrap_or_default();
+        let length = there.len().min(bytes.len());
+        bytes.iter_mut().zip(there).for_each(|(to, from)| *to = *from);
+        Ok(length)
     }
 
     #[expect(clippy::panic, reason = "that is what is simulated")]
-    fn commit(&mut self) -> io::Result<()> {
-        let batch = std::mem::take(&mut self.batch);
-        let mut state = self.running()?;
+    fn write_at(&mut self, bytes: &[u8], offset: u64) -> io::Result<()> {
+        let mut state = self.disk.changing(self.crashes)?;
         if state.faults.panics {
             drop(state);
-            panic!("the simulated engine has a bug");
+            panic!("the simulated disk has a bug");
         }
-        if let Some(room) = state.faults.room.as_mut() {
-            let Some(left) = room.checked_sub(1) else {
-                state.broken = true;
-                return Err(io::ErrorKind::StorageFull.into());
-            };
-            *room = left;
+        let offset = usize::try_from(offset).map_err(io::Error::other)?;
+        let mut taken = bytes;
+        let needs_room = state.inodes.get(self.inode).is_some_and(|inode| offset + bytes.len() > inode.seen.len());
+        if let Some(room) = state.faults.room.as_mut().filter(|_| needs_room) {
+            match room.checked_sub(1) {
+                Some(left) => *room = left,
+                None => taken = bytes.get(..bytes.len() / 2).unwrap_or_default(),
+            }
         }
-        if state.broken {
-            return Err(io::Error::other("the engine has met an error before"));
+        if let Some(inode) = state.inodes.get_mut(self.inode) {
+            put(&mut inode.seen, offset, taken);
         }
-        apply(&mut state.seen, &batch);
-        state.unsynced.push(batch);
-        Ok(())
+        state.writes.push(Write { inode: self.inode, offset, bytes: taken.to_vec() });
+        if taken.len() < bytes.len() { Err(io::ErrorKind::StorageFull.into()) } else { Ok(()) }
     }
 
     fn sync(&mut self) -> io::Result<()> {
-        let takes = self.disk.lock().faults.sync_takes;
-        std::thread::sleep(takes);
-        let mut state = self.running()?;
-        if let Some(syncs) = state.faults.syncs.as_mut() {
-            let Some(left) = syncs.checked_sub(1) else { return Err(io::Error::other("input/output error")) };
-            *syncs = left;
+        let is_mark = self.disk.lock().is_mark(self.inode);
+        if !is_mark {
+            let takes = self.disk.lock().faults.sync_takes;
+            std::thread::sleep(takes);
         }
-        state.syncs += 1;
-        for batch in std::mem::take(&mut state.unsynced) {
-            apply(&mut state.synced, &batch);
-        }
-        Ok(())
-    }
-
-    fn get(&self, key: &[u8]) -> io::Result<Option<Vec<u8>>> {
-        Ok(self.disk.lock().seen.get(key).cloned())
-    }
-
-    fn snapshot(&self) -> Box<dyn Snapshot> {
-        Box::new(self.disk.lock().seen.clone())
-    }
-}
-
-impl Snapshot for Records {
-    fn visit(&self, from: &[u8], to: &[u8], visit: &mut dyn FnMut(&[u8], &[u8]) -> bool) -> io::Result<()> {
-        for (key, value) in self.range(from.to_vec()..to.to_vec()) {
-            if !visit(key, value) {
-                break;
+        let mut state = self.disk.changing(self.crashes)?;
+        if !is_mark {
+            if let Some(syncs) = state.faults.syncs.as_mut() {
+                let Some(left) = syncs.checked_sub(1) else { return Err(io::Error::other("input/output error")) };
+                *syncs = left;
             }
+            state.syncs += 1;
+        }
+        let (mine, others): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut state.writes).into_iter().partition(|write| write.inode == self.inode);
+        state.writes = others;
+        for write in mine {
+            state.reach(write.inode, write.offset, &write.bytes);
         }
         Ok(())
+    }
+
+    fn length(&self) -> io::Result<u64> {
+        let state = self.disk.running(self.crashes)?;
+        Ok(state.inodes.get(self.inode).map_or(0, |inode| inode.seen.len() as u64))
     }
 }

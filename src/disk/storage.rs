@@ -8,10 +8,9 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use std::{io, thread};
 
-use super::engine::Engine;
+use super::compact::Compactions;
 use super::group::Group;
 use super::keeper::{Keeper, Undo};
-use super::mark::MarkFile;
 use super::{Sync, dump};
 
 /// From one sync to the next where they are not made at once, and between syncs of the side file.
@@ -86,6 +85,7 @@ struct State {
     close: bool,
     closed: bool,
     report: Report,
+    compactions: Compactions,
 }
 
 #[derive(Default)]
@@ -110,14 +110,14 @@ pub struct Storage {
 
 impl Storage {
     /// Starts a thread over `keeper`. `wake` is called whenever there is something to tell.
-    pub fn start<E: Engine + 'static>(keeper: Keeper<E>, options: StorageOptions, wake: Wake) -> io::Result<Self> {
+    pub fn start(keeper: Keeper, options: StorageOptions, wake: Wake) -> io::Result<Self> {
         Self::start_with(keeper, None, options, wake)
     }
 
-    /// As [`start`](Self::start); `guard` is kept as long as the thread runs.
-    pub(super) fn start_with<E: Engine + 'static>(
-        keeper: Keeper<E>,
-        witness: Option<(MarkFile, std::fs::File)>,
+    /// As [`start`](Self::start); `lock` is kept as long as the thread runs.
+    pub(super) fn start_with(
+        keeper: Keeper,
+        lock: Option<std::fs::File>,
         options: StorageOptions,
         wake: Wake,
     ) -> io::Result<Self> {
@@ -125,22 +125,20 @@ impl Storage {
         let recovered = keeper.last_group();
         shared.lock().last = recovered;
         shared.lock().report.durable = recovered;
-        let (mark, lock) = witness.unzip();
         let worker = Worker {
             keeper,
-            mark,
             options: options.clone(),
             shared: Arc::clone(&shared),
             wake: Wake::clone(&wake),
             taken: recovered,
             group: Group::default(),
             lost: Group::default(),
-            sweeping: true,
             sync_at: None,
+            gather: None,
         };
         let watch = DeathWatch { shared: Arc::clone(&shared), wake };
         thread::Builder::new().name("storage".into()).spawn(move || {
-            // The last to go, after the engine and the lock.
+            // The last to go, after the files and the lock.
             let _watch = watch;
             let _lock = lock;
             worker.run();
@@ -188,6 +186,12 @@ impl Storage {
             undo: report.undo.take(),
             backup: report.backup.take(),
         }
+    }
+
+    /// What has become of compactions.
+    #[must_use]
+    pub fn compactions(&self) -> Compactions {
+        self.shared.lock().compactions.clone()
     }
 
     /// After a failed write: no more groups will come, so what was lost can be told.
@@ -239,7 +243,7 @@ impl Drop for DeathWatch {
     fn drop(&mut self) {
         let mut state = self.shared.lock();
         if !state.close || thread::panicking() {
-            let failure = Failure::Sync("the storage engine has stopped".into());
+            let failure = Failure::Sync("the storage thread has stopped".into());
             state.report.failure.get_or_insert(failure);
         }
         state.closed = true;
@@ -255,13 +259,12 @@ enum Job {
     Undo,
     Backup,
     Sync,
-    Sweep,
+    Compaction,
     Close,
 }
 
-struct Worker<E> {
-    keeper: Keeper<E>,
-    mark: Option<MarkFile>,
+struct Worker {
+    keeper: Keeper,
     options: StorageOptions,
     shared: Arc<Shared>,
     wake: Wake,
@@ -271,20 +274,34 @@ struct Worker<E> {
     group: Group,
     /// What could not be written.
     lost: Group,
-    sweeping: bool,
     /// When the next delayed sync is due.
     sync_at: Option<Instant>,
+    /// What the next group waits for.
+    gather: Option<Gather>,
 }
 
-impl<E: Engine> Worker<E> {
+/// Clients that have been answered ask again while the next sync runs, and then wait for one of their own: two halves of
+/// them would take turns, for ever. So a group waits for as many changes as were under way last time, for a part of the
+/// time that the disk takes. A client that is alone waits for nobody.
+#[derive(Clone, Copy)]
+struct Gather {
+    changes: usize,
+    until: Instant,
+}
+
+/// Of the time that a sync takes, what a group may wait for others.
+const GATHER: u32 = 4;
+
+impl Worker {
     fn run(mut self) {
+        self.compact();
         loop {
             match self.next() {
                 Job::Write { last, keys } => self.write(last, keys),
                 Job::Undo => self.undo(),
                 Job::Backup => self.backup(),
                 Job::Sync => self.delayed_sync(),
-                Job::Sweep => self.sweep(),
+                Job::Compaction => self.compaction(),
                 Job::Close => return self.close(),
             }
         }
@@ -300,7 +317,7 @@ impl<E: Engine> Worker<E> {
                 if std::mem::take(&mut state.last_call) {
                     return Job::Undo;
                 }
-            } else if state.last > self.taken {
+            } else if state.last > self.taken && self.has_gathered(&state) {
                 std::mem::swap(&mut state.waiting, &mut self.group);
                 state.in_flight = self.group.len();
                 self.taken = state.last;
@@ -313,12 +330,16 @@ impl<E: Engine> Worker<E> {
                 return Job::Close;
             }
             let healthy = state.report.failure.is_none();
-            let wait = self.sync_at.filter(|_| healthy).map(|at| at.saturating_duration_since(Instant::now()));
+            let left = |at: Instant| at.saturating_duration_since(Instant::now());
+            let mut wait = self.sync_at.filter(|_| healthy).map(left);
             if wait == Some(Duration::ZERO) {
                 return Job::Sync;
             }
-            if self.sweeping && healthy {
-                return Job::Sweep;
+            if let Some(gather) = self.gather.filter(|_| healthy && state.last > self.taken) {
+                wait = Some(wait.map_or(left(gather.until), |wait| wait.min(left(gather.until))));
+            }
+            if self.keeper.is_to_go_on() {
+                return Job::Compaction;
             }
             state = match wait {
                 Some(wait) => shared.changed.wait_timeout(state, wait).unwrap_or_else(PoisonError::into_inner).0,
@@ -327,28 +348,76 @@ impl<E: Engine> Worker<E> {
         }
     }
 
+    /// Whether there is nothing more to wait for before the next group is written.
+    #[expect(clippy::disallowed_methods, reason = "this thread waits by the clock, and no loop runs on it")]
+    fn has_gathered(&self, state: &State) -> bool {
+        let wanted = |gather: Gather| state.waiting.count() < gather.changes && Instant::now() < gather.until;
+        state.close || !self.gather.is_some_and(wanted)
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "this thread waits by the clock, and no loop runs on it")]
     fn write(&mut self, last: u64, keys: u64) {
-        if let Err(error) = self.keeper.write(&self.group, last, keys) {
+        if let Err(failure) = self.keeper.write(&self.group, last, keys) {
             let mut group = std::mem::take(&mut self.group);
             self.lost.append(&mut group);
-            return self.fail(Failure::Write(error.to_string()));
+            return self.fail(failure);
         }
-        if self.options.sync == Sync::Always {
-            if let Err(error) = self.keeper.sync() {
-                return self.fail(Failure::Sync(error.to_string()));
-            }
-            if let Some(Err(error)) = self.mark.as_mut().map(|mark| mark.advance(last)) {
-                return self.fail(Failure::Sync(error.to_string()));
-            }
+        let begun = Instant::now();
+        if self.options.sync == Sync::Always
+            && let Err(error) = self.keeper.sync()
+        {
+            return self.fail(Failure::Sync(error.to_string()));
         }
         self.schedule_sync();
-        self.sweeping = true;
-        self.group.reset();
+        let now = Instant::now();
         let mut state = self.shared.lock();
+        let changes = self.group.count() + state.waiting.count();
+        let until = now + (now - begun) / GATHER;
+        self.gather = (self.options.sync == Sync::Always).then_some(Gather { changes, until });
+        self.group.reset();
         state.in_flight = 0;
         state.report.durable = last;
         drop(state);
         (self.wake)();
+        self.compact();
+    }
+
+    /// Begins a compaction if one is due.
+    fn compact(&mut self) {
+        let notify = self.notify();
+        if self.keeper.compact_if_due(&notify) {
+            self.tell_of_compactions();
+        }
+    }
+
+    /// Goes on with a compaction. After a failure nothing is written any more; what is left over stays.
+    fn compaction(&mut self) {
+        let notify = self.notify();
+        self.keeper.go_on(&notify);
+        self.tell_of_compactions();
+        self.compact();
+    }
+
+    fn tell_of_compactions(&self) {
+        let compactions = self.keeper.compactions().clone();
+        let mut state = self.shared.lock();
+        let failed = compactions.failed > state.compactions.failed;
+        state.compactions = compactions;
+        let failure = state.compactions.failure.clone().filter(|_| failed);
+        drop(state);
+        if let Some(failure) = failure {
+            tracing::warn!(%failure, "journals could not be compacted; they stay, and it is tried again when there are more");
+        }
+    }
+
+    /// What wakes this thread.
+    fn notify(&self) -> Arc<dyn Fn() + Send + std::marker::Sync> {
+        let shared = Arc::clone(&self.shared);
+        Arc::new(move || {
+            // Not between this thread's look and its sleep.
+            drop(shared.lock());
+            shared.changed.notify_all();
+        })
     }
 
     #[expect(clippy::disallowed_methods, reason = "this thread waits by the clock, and no loop runs on it")]
@@ -367,21 +436,8 @@ impl<E: Engine> Worker<E> {
     }
 
     fn sync_all(&mut self) -> io::Result<()> {
-        if self.options.sync != Sync::Always {
-            self.keeper.sync()?;
-        }
-        if let Some(mark) = self.mark.as_mut() {
-            mark.advance(self.keeper.last_group())?;
-            mark.sync()?;
-        }
-        Ok(())
-    }
-
-    fn sweep(&mut self) {
-        match self.keeper.sweep() {
-            Ok(more) => self.sweeping = more,
-            Err(error) => self.fail(Failure::Write(error.to_string())),
-        }
+        self.keeper.sync()?;
+        self.keeper.sync_mark()
     }
 
     /// Takes no more groups: what is lost stays queued, so that nobody is told that there is room.
@@ -402,7 +458,7 @@ impl<E: Engine> Worker<E> {
     /// The thread goes on with its work while another one reads what there is now.
     fn backup(&mut self) {
         let Some(path) = self.options.backup.clone() else { return };
-        let (snapshot, generation) = self.keeper.snapshot();
+        let contents = self.keeper.contents();
         let (shared, wake) = (Arc::clone(&self.shared), Wake::clone(&self.wake));
         let finish = move |outcome: io::Result<u64>| {
             let mut state = shared.lock();
@@ -413,7 +469,7 @@ impl<E: Engine> Worker<E> {
             wake();
         };
         let failed = finish.clone();
-        let write = move || finish(dump::write_file(&*snapshot, generation, &path));
+        let write = move || finish(contents.and_then(|contents| dump::write_file(&contents, &path)));
         if let Err(error) = thread::Builder::new().name("backup".into()).spawn(write) {
             failed(Err(error));
         }
@@ -421,10 +477,7 @@ impl<E: Engine> Worker<E> {
 
     fn close(mut self) {
         if self.shared.lock().report.failure.is_none() {
-            let mut closed = self.keeper.sync().and_then(|()| self.sync_all());
-            if let (Ok(()), Some(mark)) = (&closed, self.mark.as_mut()) {
-                closed = mark.set_clean(true);
-            }
+            let closed = self.keeper.close();
             if let Err(error) = closed {
                 self.fail(Failure::Sync(error.to_string()));
             }

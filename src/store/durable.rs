@@ -127,11 +127,10 @@ impl Store {
 
     /// Whether a value of this size may be put under this key.
     pub(super) fn check(&self, key: &[u8], value: usize) -> Result<(), StoreError> {
-        let longest = if self.journal.is_some() { MAX_KEY.min(disk::MAX_KEY) } else { MAX_KEY };
         if self.refuses_writes().is_some() {
             return Err(StoreError::ReadOnly);
         }
-        if key.len() > longest {
+        if key.len() > MAX_KEY {
             return Err(StoreError::KeyTooLong);
         }
         if value > MAX_VALUE {

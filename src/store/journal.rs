@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use super::arena::{Data, Draft};
 use super::table::Table;
-use crate::disk::{Backup, Change, Failure, Group, NO_EXPIRY, Storage, Sync, Undo};
+use crate::disk::{Backup, Change, Compactions, Failure, Group, NO_EXPIRY, Storage, Sync, Undo};
 use crate::timer::Now;
 
 /// Bounds on what may be on its way to disk.
@@ -60,6 +60,8 @@ pub struct Persistence {
     pub last_backup: u64,
     /// Why the last backup failed, if it did.
     pub backup_failure: Option<String>,
+    /// What has become of compactions.
+    pub compactions: Compactions,
 }
 
 pub(super) struct Journal {
@@ -341,6 +343,7 @@ impl Journal {
             backing_up: self.backing_up,
             last_backup: self.last_backup,
             backup_failure: self.backup_failure.clone(),
+            compactions: self.storage.compactions(),
         }
     }
 

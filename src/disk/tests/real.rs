@@ -1,12 +1,9 @@
-//! The real engine, in real directories: its known weak points, and everything that may happen to files.
+//! Real directories, and what may happen to their files.
 
 use std::fs;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
-use super::super::directory::Opened;
-use super::super::inspect::inspect;
 use super::{Keys, contents, group};
 use crate::disk::*;
 
@@ -39,7 +36,10 @@ fn copy_tree(from: &Path, to: &Path) {
 }
 
 fn journals(path: &Path) -> Vec<PathBuf> {
-    inspect(&path.join("journal")).expect("readable").files
+    let entries = fs::read_dir(path).expect("a folder").map(|entry| entry.expect("an entry").path());
+    let mut journals: Vec<_> = entries.filter(|path| path.display().to_string().contains("/journal-")).collect();
+    journals.sort();
+    journals
 }
 
 /// Writes `count` groups of one key each, with values of `size` bytes.
@@ -65,21 +65,22 @@ fn everything_comes_back_after_a_close_and_after_a_kill() {
     opened.close().expect("closed");
     for (path, clean) in [(folder.path(), true), (killed.path(), false)] {
         let opened = open(path);
-        assert_eq!((opened.was_clean(), opened.torn(), contents(&opened.keeper) == keys), (clean, 0, true));
-        assert_eq!(path.join("aside").exists(), !clean);
+        assert_eq!((opened.was_clean(), opened.was_torn(), contents(&opened.keeper) == keys), (clean, false, true));
         opened.load(&mut |_| {}).expect("complete");
         opened.close().expect("closed");
-        open(path).close().expect("closed");
-        assert!(!path.join("aside").exists(), "removed at the next clean opening");
+        let opened = open(path);
+        assert!(opened.was_clean());
+        opened.close().expect("closed");
+        assert_eq!(journals(path).len(), 1, "the journal is written on");
     }
 }
 
-/// The engine panics on the empty key, and on one longer than 65,535 bytes.
 #[test]
-fn the_empty_key_and_the_longest_are_kept() {
+fn the_empty_key_and_a_long_one_are_kept() {
+    const LONG: usize = 1 << 20;
     let folder = folder();
     let mut opened = open(folder.path());
-    let longest = vec![b'k'; MAX_KEY];
+    let longest = vec![b'k'; LONG];
     let mut group = Group::default();
     for key in [&b""[..], &longest] {
         group.push(&Change::Put { key, kind: 7, expires: 5, data: b"" });
@@ -88,7 +89,16 @@ fn the_empty_key_and_the_longest_are_kept() {
     let killed = killed_copy(folder.path());
     let mut seen = Vec::new();
     open(killed.path()).load(&mut |record| seen.push((record.key.len(), record.kind, record.expires))).expect("read");
-    assert_eq!(seen, [(0, 7, 5), (MAX_KEY, 7, 5)]);
+    assert_eq!(seen, [(0, 7, 5), (LONG, 7, 5)]);
+}
+
+#[test]
+fn a_directory_of_another_format_is_refused_and_left_alone() {
+    let folder = folder();
+    fs::create_dir_all(folder.path().join("journal/keyspaces")).expect("a folder");
+    let Err(error) = Directory::open(folder.path()) else { panic!("it was opened") };
+    assert!(error.to_string().contains("a format that this version does not read"), "{error}");
+    assert!(!folder.path().join("mark").exists());
 }
 
 #[test]
@@ -100,26 +110,26 @@ fn a_second_process_is_refused() {
     open(folder.path());
 }
 
-/// Pages of the last, unacknowledged batch did not reach the disk. The engine by itself gives up over a hole in a value.
+/// Pages of the last, unacknowledged batch did not reach the disk.
 #[test]
 fn a_torn_end_loses_nothing_acknowledged() {
     const PAGE: u64 = 4096;
     let folder = folder();
     let mut opened = open(folder.path());
     let keys = fill(&mut opened, 1, 20, 16 << 10);
-    let end = whole_length(folder.path());
+    let end = length(folder.path());
     let mut last = Group::default();
     for key in [b"x", b"y"] {
         last.push(&Change::Put { key, kind: 0, expires: NO_EXPIRY, data: &[b'v'; 16 << 10] });
     }
     // Written, and neither synced nor acknowledged.
     opened.keeper.write(&last, 21, 22).expect("written");
-    let length = whole_length(folder.path());
+    let length = length(folder.path());
     assert!(length > end + 7 * PAGE);
     let first = end.next_multiple_of(PAGE);
-    let damages =
-        (first..length).step_by(4096).flat_map(|page| [(page, true), (page, false)]).chain([(end + 5, false)]);
-    for (page, is_hole) in damages {
+    let pages = (first..length).step_by(4096).flat_map(|page| [(page, true), (page, false)]);
+    let odd = [1, 3, 4, 11, 59, 67, 68, 69, 77, 4099, 30_000].map(|odd| (end + odd, false));
+    for (page, is_hole) in pages.chain(odd).chain([(length - 1, false), (length - 1, true)]) {
         let copy = killed_copy(folder.path());
         let journal = fs::OpenOptions::new().write(true).open(&journals(copy.path())[0]).expect("a journal");
         if is_hole {
@@ -130,30 +140,30 @@ fn a_torn_end_loses_nothing_acknowledged() {
         }
         let mut opened = open(copy.path());
         let loaded = opened.load(&mut |_| {}).expect("complete");
-        assert_eq!((loaded.keys, opened.torn()), (20, 1), "page at {page}, hole: {is_hole}");
+        assert_eq!((loaded.keys, opened.was_torn()), (20, true), "page at {page}, hole: {is_hole}");
         assert!(contents(&opened.keeper) == keys);
         fill(&mut opened, 21, 3, 10);
         drop(opened);
-        assert_eq!(open(copy.path()).expected_keys(), 23, "writes go on behind the cut");
+        let opened = open(copy.path());
+        assert_eq!((opened.expected_keys(), opened.was_torn()), (23, false), "writes go on behind it");
+        assert_eq!(opened.load(&mut |_| {}).expect("complete").keys, 23);
     }
 }
 
-/// Where the last whole batch of the newest journal ends.
-fn whole_length(path: &Path) -> u64 {
-    let bytes = fs::read(journals(path).last().expect("a journal")).expect("readable");
-    bytes.iter().rposition(|byte| *byte != 0).expect("written to") as u64 + 1
+/// How long the newest journal is.
+fn length(path: &Path) -> u64 {
+    fs::metadata(journals(path).last().expect("a journal")).expect("readable").len()
 }
 
-/// Damage in the middle: the engine would forget everything behind it in silence.
 #[test]
 fn a_directory_that_lost_acknowledged_groups_is_refused_and_left_alone() {
     let folder = folder();
     let mut opened = open(folder.path());
     fill(&mut opened, 1, 10, 5000);
-    let middle = whole_length(folder.path());
+    let middle = length(folder.path());
     fill(&mut opened, 11, 10, 5000);
-    let end = whole_length(folder.path());
-    for position in [0, middle - 3000, middle + 2, end - 1] {
+    let end = length(folder.path());
+    for position in [64, middle - 3000, middle + 2, end - 1] {
         let copy = killed_copy(folder.path());
         let path = &journals(copy.path())[0];
         let journal = fs::OpenOptions::new().write(true).open(path).expect("a journal");
@@ -169,62 +179,68 @@ fn a_directory_that_lost_acknowledged_groups_is_refused_and_left_alone() {
     fs::remove_file(&journals(copy.path())[0]).expect("removed");
     assert!(matches!(Directory::open(copy.path()), Err(OpenError::Lost { found: 1, recorded: 20, .. })));
     let copy = killed_copy(folder.path());
-    fs::remove_dir_all(copy.path().join("journal")).expect("removed");
-    assert!(matches!(Directory::open(copy.path()), Err(OpenError::Lost { .. })));
+    let journal = fs::OpenOptions::new().write(true).open(&journals(copy.path())[0]).expect("a journal");
+    journal.write_all_at(&[0xff], 3).expect("damaged");
+    assert!(matches!(Directory::open(copy.path()), Err(OpenError::Damaged { .. })));
     let copy = killed_copy(folder.path());
     fs::remove_file(copy.path().join("mark")).expect("removed");
     assert!(matches!(Directory::open(copy.path()), Err(OpenError::Damaged { .. })));
 }
 
-/// With two keyspaces, sealed journals could be kept for ever; and after a kill, writes could hang behind tables that
-/// nobody flushed. Both would show here.
-#[test]
-fn journals_go_when_they_are_flushed_and_writes_go_on_after_a_kill() {
-    let folder = folder();
-    let mut opened = open(folder.path());
-    let mut number = 1;
-    let mut round = |opened: &mut Opened| {
-        // A journal is sealed behind 64 MB, at the next flush.
-        fill(opened, number, 36, 2 << 20);
-        number += 36;
-        opened.keeper.engine().rotate();
-    };
-    for _ in 0..2 {
-        round(&mut opened);
+const SMALL: Sizes = Sizes { journal: 64 << 10, sealed: 128 << 10, index: 50 };
+
+/// Waits until no compaction is at work.
+fn settle(keeper: &mut Keeper) {
+    let (sender, woken) = std::sync::mpsc::channel();
+    let sender = std::sync::Mutex::new(sender);
+    let notify: std::sync::Arc<dyn Fn() + Send + std::marker::Sync> =
+        std::sync::Arc::new(move || sender.lock().expect("sender").send(()).expect("awaited"));
+    keeper.compact_if_due(&notify);
+    while keeper.compactions().running {
+        woken.recv_timeout(std::time::Duration::from_mins(1)).expect("it ends");
+        keeper.go_on(&notify);
     }
-    assert!(opened.keeper.engine().journals() <= 2, "{} journals", opened.keeper.engine().journals());
-    fill(&mut opened, 1000, 10, 2 << 20);
-    opened.keeper.engine().settle();
-    let killed = killed_copy(folder.path());
-    drop(opened);
-    let mut opened = open(killed.path());
-    assert_eq!(opened.keeper.last_group(), 82);
-    let (sender, done) = std::sync::mpsc::channel();
-    std::thread::Builder::new()
-        .spawn(move || {
-            for number in 0..60 {
-                fill(&mut opened, 2000 + number, 1, 2 << 20);
-            }
-            sender.send(opened.keeper.last_group()).expect("awaited");
-        })
-        .expect("a thread");
-    let last = done.recv_timeout(Duration::from_mins(3)).expect("writes go on");
-    assert_eq!(last, 142);
 }
 
 #[test]
-fn a_damaged_table_is_refused_when_it_is_read() {
+fn journals_become_a_snapshot_and_go() {
     let folder = folder();
-    let mut opened = open(folder.path());
-    fill(&mut opened, 1, 50, 1000);
-    opened.keeper.engine().rotate();
-    opened.close().expect("closed");
-    let tables = folder.path().join("journal/keyspaces/1/tables");
-    let table = fs::read_dir(tables).expect("tables").next().expect("a table").expect("an entry").path();
-    let file = fs::OpenOptions::new().write(true).open(table).expect("a table");
-    file.write_all_at(&[0xff; 64], 20_000).expect("damaged");
-    let refused = Directory::open(folder.path()).and_then(|opened| opened.load(&mut |_| {}).map(drop));
-    assert!(matches!(refused, Err(OpenError::Damaged { .. })), "{refused:?}");
+    let mut opened = Directory::open_with(folder.path(), SMALL).expect("opens");
+    let mut keys = Keys::new();
+    for round in 0..20_u64 {
+        // Half of the keys are new each time.
+        for number in round * 20 + 1..=round * 20 + 40 {
+            let (key, data) = (number.to_be_bytes(), vec![1 + u8::try_from(round).expect("small"); 1000]);
+            keys.insert(key.to_vec(), data.clone());
+            let mut group = Group::default();
+            group.push(&Change::Put { key: &key, kind: 0, expires: NO_EXPIRY, data: &data });
+            opened.write(&group, keys.len() as u64).expect("written");
+        }
+        settle(&mut opened.keeper);
+    }
+    let compactions = opened.keeper.compactions().clone();
+    assert!(compactions.done > 2 && compactions.failed == 0, "{compactions:?}");
+    assert!(journals(folder.path()).len() < 15, "{:?}", journals(folder.path()));
+    assert!(contents(&opened.keeper) == keys);
+    let killed = killed_copy(folder.path());
+    drop(opened);
+    let opened = open(killed.path());
+    assert!(contents(&opened.keeper) == keys);
+    // A snapshot is as safe as a journal.
+    drop(opened);
+    let snapshot = fs::read_dir(killed.path()).expect("a folder").map(|entry| entry.expect("an entry").path());
+    let snapshot: Vec<_> = snapshot.filter(|path| path.display().to_string().contains("/snapshot-")).collect();
+    assert_eq!(snapshot.len(), 1);
+    let whole = fs::read(&snapshot[0]).expect("readable");
+    for position in [0, 20, 63, 64, 5000, whole.len() / 2, whole.len() - 69, whole.len() - 68, whole.len() - 1] {
+        let mut damaged = whole.clone();
+        damaged[position] ^= 4;
+        fs::write(&snapshot[0], damaged).expect("written");
+        let refused = Directory::open(killed.path()).and_then(|opened| opened.load(&mut |_| {}).map(drop));
+        assert!(matches!(refused, Err(OpenError::Damaged { .. })), "byte {position}: {refused:?}");
+    }
+    fs::remove_file(&snapshot[0]).expect("removed");
+    assert!(matches!(Directory::open(killed.path()), Err(OpenError::Lost { found: 1, .. })));
 }
 
 #[test]

@@ -45,7 +45,8 @@ pub(super) fn report(call: &Call<'_, '_>, report: &mut Report) {
     report.field("loading", 0);
     report.field("aof_enabled", u8::from(state.is_some()));
     let Some(state) = state else { return };
-    let Persistence { sync, failure, unsynced_bytes, durable_group, backing_up, last_backup, backup_failure } = state;
+    let Persistence { sync, failure, unsynced_bytes, durable_group, compactions, .. } = state;
+    let Persistence { backing_up, last_backup, backup_failure, .. } = state;
     report.field("aof_last_write_status", status(failure.is_some()));
     report.field("rdb_bgsave_in_progress", u8::from(backing_up));
     report.field("rdb_last_save_time", last_backup);
@@ -54,6 +55,12 @@ pub(super) fn report(call: &Call<'_, '_>, report: &mut Report) {
     report.field("latchkey_sync", sync.name());
     report.field("latchkey_unsynced_bytes", unsynced_bytes);
     report.field("latchkey_durable_group", durable_group);
+    report.field("latchkey_compacting", u8::from(compactions.running));
+    report.field("latchkey_compactions", compactions.done);
+    report.field("latchkey_compactions_failed", compactions.failed);
+    if let Some(failure) = compactions.failure {
+        report.field("latchkey_compaction_failure", failure);
+    }
     if let Some(failure) = failure {
         report.field("latchkey_write_failure", failure);
     }

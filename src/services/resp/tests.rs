@@ -483,7 +483,7 @@ fn bench_that_awaits_the_disk() -> (Bench, (TestPeer, RespSession), Disk) {
     let (mut bench, mut client) = bench_of_small_steps();
     let disk = Disk::default();
     let storage = StorageOptions { sync: Sync::Always, backup: None };
-    let storage = Storage::start(Keeper::new(disk.engine()).unwrap(), storage, Arc::new(|| {})).unwrap();
+    let storage = Storage::start(Keeper::new(disk.folder()).unwrap(), storage, Arc::new(|| {})).unwrap();
     bench.store.attach(storage, JournalLimits::default());
     bench.store.set(b"late", Kind::Bytes, b"1", Expiry::Never, bench.now).expect("room");
     begin(&mut bench, &mut client, "keys l*\n");

@@ -7,7 +7,7 @@ use crate::disk::sim::{Disk, Faults};
 use crate::disk::{Directory, Keeper, Storage, StorageOptions, Sync};
 
 fn attach_to(disk: &Disk, sync: Sync, store: &mut Store) {
-    let keeper = Keeper::new(disk.engine()).unwrap();
+    let keeper = Keeper::new(disk.folder()).unwrap();
     keeper.load(&mut |record| assert!(store.load(&record))).unwrap();
     let options = StorageOptions { sync, backup: None };
     store.attach(Storage::start(keeper, options, Arc::new(|| {})).unwrap(), JournalLimits::default());
@@ -76,7 +76,7 @@ fn after_a_crash_the_store_is_what_it_was_behind_some_group() {
 }
 
 #[test]
-fn the_real_engine_holds_what_the_ordered_map_holds() {
+fn the_real_files_hold_what_the_ordered_map_holds() {
     let folder = tempfile::tempdir().unwrap();
     let mut model = Model::new(11);
     for round in 0..4 {
@@ -138,8 +138,8 @@ fn told(store: &mut Store, now: Now) -> Settled {
 fn a_failed_sync_is_fatal_and_so_is_a_disk_that_does_not_answer() {
     let now = clock();
     let disk = Disk::default();
-    disk.set_faults(Faults { syncs: Some(0), ..Faults::default() });
     let mut store = durable(&disk, Sync::Always);
+    disk.set_faults(Faults { syncs: Some(0), ..Faults::default() });
     set(&mut store, b"a", b"1", now).unwrap();
     assert_eq!(store.take_touched(), Some(1));
     assert!(matches!(wait(&mut store, now), Settled::Fatal(_)));
@@ -148,8 +148,8 @@ fn a_failed_sync_is_fatal_and_so_is_a_disk_that_does_not_answer() {
     assert!(matches!(store.settle(now), Settled::Fatal(_)));
 
     let disk = Disk::default();
-    disk.set_faults(Faults { sync_takes: Duration::from_secs(2), ..Faults::default() });
     let mut store = durable(&disk, Sync::Always);
+    disk.set_faults(Faults { sync_takes: Duration::from_secs(2), ..Faults::default() });
     assert_eq!(store.patience(now), None);
     set(&mut store, b"a", b"1", now).unwrap();
     assert_eq!(store.settle(now), Settled::Unchanged);
@@ -232,10 +232,10 @@ fn what_is_evicted_is_gone_from_the_disk() {
 }
 
 #[test]
-fn keys_are_as_long_as_the_disk_can_keep() {
+fn keys_are_as_long_as_they_are_in_memory() {
     let now = clock();
     let mut store = durable(&Disk::default(), Sync::None);
-    let key = vec![b'k'; crate::disk::MAX_KEY + 1];
+    let key = vec![b'k'; MAX_KEY + 1];
     assert_eq!(set(&mut store, &key[1..], b"", now), Ok(()));
     assert_eq!(set(&mut store, &key, b"", now), Err(StoreError::KeyTooLong));
 }
@@ -247,7 +247,7 @@ fn a_full_queue_is_told_until_there_is_room() {
     disk.set_faults(Faults { sync_takes: Duration::from_millis(100), ..Faults::default() });
     let mut store = Store::new(StoreOptions::default());
     let options = StorageOptions { sync: Sync::Always, backup: None };
-    let storage = Storage::start(Keeper::new(disk.engine()).unwrap(), options, Arc::new(|| {})).unwrap();
+    let storage = Storage::start(Keeper::new(disk.folder()).unwrap(), options, Arc::new(|| {})).unwrap();
     store.attach(storage, JournalLimits { unsynced_bytes: 1000, ..JournalLimits::default() });
     set(&mut store, b"k", &[0; 900], now).unwrap();
     assert!(!store.is_congested());

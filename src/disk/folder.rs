@@ -1,0 +1,113 @@
+//! What the journal asks of a file system, and the real one. `sim` is the other: it loses what was not forced to disk.
+
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::path::PathBuf;
+
+/// A folder with files, without folders in it that matter.
+pub trait Folder: Send + Sync {
+    /// The names of its files.
+    fn list(&self) -> io::Result<Vec<String>>;
+
+    /// A new, empty file, in the place of one that has the name.
+    fn create(&self, name: &str) -> io::Result<Box<dyn Handle>>;
+
+    /// A file that is there, to be read and written.
+    fn open(&self, name: &str) -> io::Result<Box<dyn Handle>>;
+
+    /// Gives a file another name, whoever has that now.
+    fn rename(&self, from: &str, to: &str) -> io::Result<()>;
+
+    /// Takes a name away. Who has the file open can still read it.
+    fn remove(&self, name: &str) -> io::Result<()>;
+
+    /// Forces names to disk, but not what stands under them.
+    fn sync(&self) -> io::Result<()>;
+}
+
+/// An open file.
+pub trait Handle: Send {
+    /// Reads what there is, at most as much as there is room for; 0 at the end.
+    fn read_at(&self, bytes: &mut [u8], offset: u64) -> io::Result<usize>;
+
+    /// Hands all bytes to the system: they survive the process, but not yet the machine. After an error, any of them may
+    /// have been written.
+    fn write_at(&mut self, bytes: &[u8], offset: u64) -> io::Result<()>;
+
+    /// Forces what was written to disk. After an error it is unknown what is there, and no call may be repeated.
+    fn sync(&mut self) -> io::Result<()>;
+
+    /// How many bytes there are.
+    fn length(&self) -> io::Result<u64>;
+}
+
+/// A folder of the system.
+#[derive(Debug)]
+pub(super) struct RealFolder {
+    path: PathBuf,
+}
+
+impl RealFolder {
+    pub(super) fn new(path: PathBuf) -> Self {
+        Self { path }
+    }
+}
+
+impl Folder for RealFolder {
+    fn list(&self) -> io::Result<Vec<String>> {
+        let mut names = Vec::new();
+        for entry in fs::read_dir(&self.path)? {
+            let entry = entry?;
+            if entry.file_type()?.is_file() {
+                names.extend(entry.file_name().into_string().ok());
+            }
+        }
+        Ok(names)
+    }
+
+    fn create(&self, name: &str) -> io::Result<Box<dyn Handle>> {
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).create(true).truncate(true).mode(0o600);
+        Ok(Box::new(options.open(self.path.join(name))?))
+    }
+
+    fn open(&self, name: &str) -> io::Result<Box<dyn Handle>> {
+        Ok(Box::new(OpenOptions::new().read(true).write(true).open(self.path.join(name))?))
+    }
+
+    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        fs::rename(self.path.join(from), self.path.join(to))
+    }
+
+    fn remove(&self, name: &str) -> io::Result<()> {
+        fs::remove_file(self.path.join(name))
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        File::open(&self.path)?.sync_all()
+    }
+}
+
+impl Handle for File {
+    fn read_at(&self, bytes: &mut [u8], offset: u64) -> io::Result<usize> {
+        loop {
+            match FileExt::read_at(self, bytes, offset) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                result => return result,
+            }
+        }
+    }
+
+    fn write_at(&mut self, bytes: &[u8], offset: u64) -> io::Result<()> {
+        self.write_all_at(bytes, offset)
+    }
+
+    fn sync(&mut self) -> io::Result<()> {
+        self.sync_data()
+    }
+
+    fn length(&self) -> io::Result<u64> {
+        Ok(self.metadata()?.len())
+    }
+}

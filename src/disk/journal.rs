@@ -1,0 +1,231 @@
+//! Journals: files of records, one for each batch of groups; and whether those in a directory are all there.
+
+use std::io;
+
+use super::folder::{Folder, Handle};
+use super::group::Group;
+use super::mark::Mark;
+use super::merge::Source;
+use super::names::{self, Names};
+use super::record::{self, Chain, FILE_HEAD, FileHead, HEAD, Head, Reader};
+use super::snapshot::Snapshot;
+
+/// How far a chain of journals has come.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Place {
+    /// The last group.
+    pub(super) group: u64,
+    /// Keys after it.
+    pub(super) keys: u64,
+    /// The checksum of the last record.
+    pub(super) previous: u64,
+}
+
+/// A journal that is no longer written to.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Sealed {
+    pub(super) number: u64,
+    /// Where its last record ends. What stands behind was acknowledged to nobody.
+    pub(super) end: u64,
+}
+
+impl Sealed {
+    pub(super) fn source(&self, folder: &dyn Folder) -> io::Result<Source> {
+        let name = names::journal(self.number);
+        Ok(Source { file: folder.open(&name)?, name, end: self.end })
+    }
+}
+
+/// The journal that is written to.
+pub(super) struct Journal {
+    pub(super) number: u64,
+    /// Where the next record goes.
+    pub(super) position: u64,
+    file: Box<dyn Handle>,
+    chain: Chain,
+    /// A record in the making.
+    record: Vec<u8>,
+}
+
+impl Journal {
+    /// Makes a journal that follows `place`. It has its name only when it is whole and on disk, so that one that cannot be
+    /// read is always damage.
+    pub(super) fn create(folder: &dyn Folder, number: u64, place: Place) -> io::Result<Self> {
+        let Place { group, keys, previous } = place;
+        let head = FileHead { is_snapshot: false, number, group, keys, salt: record::salt(), previous };
+        let mut file = folder.create(names::FRESH)?;
+        let (bytes, previous) = head.encode();
+        file.write_at(&bytes, 0)?;
+        file.sync()?;
+        folder.rename(names::FRESH, &names::journal(number))?;
+        folder.sync()?;
+        let chain = Chain { salt: head.salt, previous };
+        Ok(Self { number, position: FILE_HEAD as u64, file, chain, record: Vec::new() })
+    }
+
+    /// Adds a record: one copy of the changes, one checksum, one write. After an error it is as before, whatever of the
+    /// record stands behind its end.
+    pub(super) fn append(&mut self, head: &Head, group: &Group) -> io::Result<()> {
+        const KEPT: usize = 1 << 20;
+        let (bytes, chain) = self.chain.seal(head, group.bytes());
+        self.record.clear();
+        self.record.extend_from_slice(&bytes);
+        self.record.extend_from_slice(group.bytes());
+        self.file.write_at(&self.record, self.position)?;
+        self.position += self.record.len() as u64;
+        self.chain = chain;
+        self.record.shrink_to(KEPT);
+        Ok(())
+    }
+
+    pub(super) fn sync(&mut self) -> io::Result<()> {
+        self.file.sync()
+    }
+
+    /// Whether a record of this size still belongs into a journal of `size` bytes.
+    pub(super) fn has_room(&self, bytes: usize, size: u64) -> bool {
+        self.position == FILE_HEAD as u64 || self.position + (HEAD + bytes) as u64 <= size
+    }
+
+    pub(super) fn sealed(&self) -> Sealed {
+        Sealed { number: self.number, end: self.position }
+    }
+
+    /// The checksum of its last record.
+    pub(super) fn previous(&self) -> u64 {
+        self.chain.previous
+    }
+}
+
+/// Why a directory cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum Broken {
+    /// Acknowledged groups are not there.
+    #[error("groups {found} to {recorded} are missing ({detail})")]
+    Lost {
+        /// The first one that is missing.
+        found: u64,
+        /// The last one that is known to have been there.
+        recorded: u64,
+        /// Where, in words.
+        detail: String,
+    },
+    /// It is not what was written.
+    #[error("{0}")]
+    Damaged(String),
+    /// The system refused.
+    #[error("{0}")]
+    Io(#[from] io::Error),
+}
+
+/// What is in a directory.
+#[derive(Default)]
+pub(super) struct Survey {
+    pub(super) snapshot: Option<Snapshot>,
+    /// All journals but the last.
+    pub(super) sealed: Vec<Sealed>,
+    /// The last one, if it can be written to.
+    pub(super) last: Option<Journal>,
+    pub(super) place: Place,
+    /// Where the journals before the last one end.
+    pub(super) base: Place,
+    /// There is something behind the last record that was never finished.
+    pub(super) is_torn: bool,
+}
+
+/// Looks at all files without changing any: whether what was acknowledged is there.
+///
+/// Only what stands behind the last record of the last journal may be unreadable, and only if nothing tells that it had
+/// been on disk: neither the side file, nor a later record.
+pub(super) fn survey(folder: &dyn Folder, names: &Names, mark: Option<Mark>) -> Result<Survey, Broken> {
+    let is_new = names.journals.is_empty() && names.snapshots.is_empty();
+    let Some(recorded) = mark.or_else(|| is_new.then(Mark::default)).map(|mark| mark.group) else {
+        let detail = "its file 'mark' is missing or unreadable, so it cannot be told whether it is whole";
+        return Err(Broken::Damaged(detail.into()));
+    };
+    let mut survey = Survey::default();
+    let mut next = 1;
+    if let Some(&number) = names.snapshots.last() {
+        let name = names::snapshot(number);
+        let found = Snapshot::inspect(&*folder.open(&name)?, number)?;
+        let snapshot = found.ok_or_else(|| Broken::Damaged(format!("{name} is not whole")))?;
+        survey.place = Place { group: snapshot.group, keys: snapshot.keys, previous: snapshot.previous };
+        survey.snapshot = Some(snapshot);
+        next = number;
+    }
+    let newest = names.journals.last().copied().unwrap_or(0);
+    let mut known = recorded;
+    for number in next..=newest {
+        if names.journals.binary_search(&number).is_err() {
+            let from = survey.place.group + 1;
+            return Err(lost(from, known.max(from), format!("{} is not there", names::journal(number))));
+        }
+        let found = survey.add(folder, number, number == newest)?;
+        known = known.max(found);
+    }
+    if survey.place.group < known {
+        let place = survey.where_it_ends();
+        return Err(lost(survey.place.group + 1, known, place));
+    }
+    if survey.sealed.is_empty() && survey.last.is_none() && !is_new {
+        return Err(Broken::Damaged(format!("{} is not there", names::journal(next))));
+    }
+    Ok(survey)
+}
+
+fn lost(found: u64, recorded: u64, detail: String) -> Broken {
+    Broken::Lost { found, recorded, detail }
+}
+
+impl Survey {
+    fn where_it_ends(&self) -> String {
+        match (&self.last, self.sealed.last()) {
+            (Some(last), _) => format!("from byte {} of {}", last.position, names::journal(last.number)),
+            (None, Some(last)) => format!("from byte {} of {}", last.end, names::journal(last.number)),
+            (None, None) => "there is no journal".into(),
+        }
+    }
+
+    /// Follows the chain through one more journal. The last group that is known to have been on disk by what it holds.
+    fn add(&mut self, folder: &dyn Folder, number: u64, is_last: bool) -> Result<u64, Broken> {
+        let name = names::journal(number);
+        let damaged = |detail: &str| Broken::Damaged(format!("{name} {detail}"));
+        let file = folder.open(&name)?;
+        let Some((head, mut reader)) = Reader::open(&*file)? else { return Err(damaged("does not begin as one does")) };
+        if head.is_snapshot || head.number != number {
+            return Err(damaged("is another file"));
+        }
+        if head.group > self.place.group {
+            return Err(lost(self.place.group + 1, head.group, self.where_it_ends()));
+        }
+        if (head.group, head.keys, head.previous) != (self.place.group, self.place.keys, self.place.previous) {
+            return Err(damaged("does not follow what is before it"));
+        }
+        self.base = self.place;
+        while let Some((head, _)) = reader.read()? {
+            if head.is_end || head.first != self.place.group + 1 || head.last < head.first {
+                return Err(damaged("holds groups in another order"));
+            }
+            (self.place.group, self.place.keys) = (head.last, head.keys);
+        }
+        let (position, chain) = (reader.position(), reader.chain());
+        if position > FILE_HEAD as u64 {
+            self.place.previous = chain.previous;
+        }
+        if !is_last {
+            self.sealed.push(Sealed { number, end: position });
+            return Ok(0);
+        }
+        let rest = reader.rest()?;
+        self.is_torn = !rest.is_empty;
+        let journal = Journal { number, position, file, chain, record: Vec::new() };
+        if self.is_torn {
+            // What is torn stays as it is: the next journal says where this one ends.
+            self.sealed.push(journal.sealed());
+            self.base = self.place;
+        } else {
+            self.last = Some(journal);
+        }
+        Ok(rest.durable)
+    }
+}

@@ -1,0 +1,45 @@
+//! What the files of a directory are called.
+
+/// A snapshot in the making.
+pub(super) const UNFINISHED: &str = "snapshot.unfinished";
+/// A journal in the making.
+pub(super) const FRESH: &str = "journal.unfinished";
+/// The side file.
+pub(super) const MARK: &str = "mark";
+
+pub(super) fn journal(number: u64) -> String {
+    format!("journal-{number:08}")
+}
+
+pub(super) fn snapshot(number: u64) -> String {
+    format!("snapshot-{number:08}")
+}
+
+/// The files of a directory.
+#[derive(Debug, Default)]
+pub(super) struct Names {
+    /// Numbers, in order.
+    pub(super) journals: Vec<u64>,
+    pub(super) snapshots: Vec<u64>,
+    /// Names of what was never finished.
+    pub(super) unfinished: Vec<String>,
+    pub(super) has_mark: bool,
+}
+
+impl Names {
+    pub(super) fn sort(list: Vec<String>) -> Self {
+        let mut names = Self::default();
+        for name in list {
+            let number = |kind: &str| name.strip_prefix(kind).and_then(|digits| digits.parse().ok());
+            match (number("journal-"), number("snapshot-")) {
+                (Some(number), _) if journal(number) == name => names.journals.push(number),
+                (_, Some(number)) if snapshot(number) == name => names.snapshots.push(number),
+                _ if name == UNFINISHED || name == FRESH => names.unfinished.push(name),
+                _ => names.has_mark |= name == MARK,
+            }
+        }
+        names.journals.sort_unstable();
+        names.snapshots.sort_unstable();
+        names
+    }
+}

@@ -1,0 +1,327 @@
+//! The simulated disk loses, tears and zeroes what was not forced to it, at any call; bits flip.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use proptest::prelude::*;
+
+use super::super::compact::Compactions;
+use super::super::group::Changes;
+use super::super::record::{FileHead, Reader, find};
+use super::{Keys, contents};
+use crate::disk::sim::{Disk, Faults};
+use crate::disk::*;
+
+/// Journals of two or three records, compacted when there are three of them.
+const TINY: Sizes = Sizes { journal: 2000, sealed: 2 << 20, index: 5 };
+
+struct Random(u64);
+
+impl Random {
+    /// A number below `bound` (xorshift).
+    fn below(&mut self, bound: u64) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        (self.0 >> 11) % bound.max(1)
+    }
+}
+
+fn open(disk: &Disk) -> Result<Keeper, Broken> {
+    Keeper::with_sizes(disk.folder(), TINY)
+}
+
+/// What was written, and what it came to behind each group.
+struct Model {
+    keys: Keys,
+    states: BTreeMap<u64, Keys>,
+    acknowledged: u64,
+}
+
+impl Model {
+    fn new() -> Self {
+        Self { keys: Keys::new(), states: BTreeMap::from([(0, Keys::new())]), acknowledged: 0 }
+    }
+
+    /// A group of some changes, written and forced to disk; compactions run to their end in between.
+    fn step(&mut self, keeper: &mut Keeper, random: &mut Random, pauses: bool) -> Result<(), Failure> {
+        let mut group = Group::default();
+        for _ in 0..=random.below(4) {
+            let key = format!("key:{}", random.below(20)).into_bytes();
+            match random.below(12) {
+                0..8 => {
+                    let size = if random.below(8) == 0 { 10_000 } else { random.below(600) };
+                    let letter = b'a' + u8::try_from(random.below(26)).expect("small");
+                    let data = vec![letter; usize::try_from(size).expect("small")];
+                    group.push(&Change::Put { key: &key, kind: 0, expires: NO_EXPIRY, data: &data });
+                    self.keys.insert(key, data);
+                }
+                8..11 => {
+                    group.push(&Change::Remove { key: &key });
+                    self.keys.remove(&key);
+                }
+                _ if random.below(10) == 0 => {
+                    group.push(&Change::Clear);
+                    self.keys.clear();
+                }
+                _ => {}
+            }
+        }
+        let last = keeper.last_group() + 1 + random.below(3);
+        self.states.insert(last, self.keys.clone());
+        keeper.write(&group, last, self.keys.len() as u64)?;
+        if random.below(4) > 0 {
+            keeper.sync().map_err(|error| Failure::Sync(error.to_string()))?;
+            self.acknowledged = last;
+        }
+        if pauses {
+            compact(keeper);
+        }
+        Ok(())
+    }
+
+    /// Opens what the crash has left, and compares.
+    fn reopen(&mut self, disk: &Disk, seed: u64) -> Keeper {
+        let keeper = match open(disk) {
+            Ok(keeper) => keeper,
+            Err(broken) => panic!("seed {seed}: {broken}"),
+        };
+        let last = keeper.last_group();
+        assert!(last >= self.acknowledged, "seed {seed}: {last} of {}", self.acknowledged);
+        self.keys = self.states.get(&last).unwrap_or_else(|| panic!("seed {seed}: half a group")).clone();
+        assert!(contents(&keeper) == self.keys, "seed {seed}: group {last}");
+        assert_eq!(keeper.expected_keys(), self.keys.len() as u64);
+        self.states.retain(|group, _| *group <= last);
+        // What was read is on disk now.
+        self.acknowledged = last;
+        keeper
+    }
+}
+
+/// Runs a compaction to its end, or to that of the machine.
+fn compact(keeper: &mut Keeper) -> Compactions {
+    let (sender, woken) = std::sync::mpsc::channel();
+    let sender = std::sync::Mutex::new(sender);
+    let notify: Arc<dyn Fn() + Send + std::marker::Sync> =
+        Arc::new(move || sender.lock().expect("sender").send(()).expect("awaited"));
+    keeper.compact_if_due(&notify);
+    while keeper.compactions().running {
+        woken.recv_timeout(std::time::Duration::from_mins(1)).expect("it ends");
+        keeper.go_on(&notify);
+    }
+    keeper.compactions().clone()
+}
+
+#[test]
+fn nothing_forced_to_disk_is_lost_whenever_the_machine_stops() {
+    let mut compactions = 0;
+    for seed in 1..=150 {
+        let mut random = Random(0x9e37_79b9_7f4a_7c15_u64.wrapping_mul(seed));
+        let (disk, mut model) = (Disk::default(), Model::new());
+        for _ in 0..6 {
+            // A stop while it is being opened, too.
+            let stops_after = Some(usize::try_from(random.below(120)).expect("small"));
+            disk.set_faults(Faults { stops_after, ..Faults::default() });
+            if let Ok(mut keeper) = open(&disk) {
+                while model.step(&mut keeper, &mut random, true).is_ok() && !disk.has_stopped() {}
+                compactions += keeper.compactions().done;
+            }
+            disk.crash_torn(&mut |bound| random.below(bound));
+            drop(model.reopen(&disk, seed));
+            if random.below(2) == 0 {
+                disk.crash_torn(&mut |bound| random.below(bound));
+                drop(model.reopen(&disk, seed));
+            }
+        }
+    }
+    assert!(compactions > 100, "{compactions} compactions");
+}
+
+/// Every call that a compaction makes is once the last one, under each of some fates.
+#[test]
+fn a_crash_at_any_step_of_a_compaction_leaves_what_was_there() {
+    let mut random = Random(77);
+    let (disk, mut model) = (Disk::default(), Model::new());
+    let mut keeper = open(&disk).expect("opens");
+    for round in 0..2 {
+        // The second time, there is a snapshot already.
+        for _ in 0..12 {
+            model.step(&mut keeper, &mut random, false).expect("written");
+        }
+        keeper.sync().expect("synced");
+        model.acknowledged = keeper.last_group();
+        let files = disk.files();
+        let mut steps = 0;
+        loop {
+            let copy = Disk::with_files(&files);
+            let mut keeper = open(&copy).expect("opens");
+            copy.set_faults(Faults { stops_after: Some(steps), ..Faults::default() });
+            let compactions = compact(&mut keeper);
+            drop(keeper);
+            if !copy.has_stopped() {
+                assert_eq!((compactions.done, compactions.failed), (1, 0), "{compactions:?}");
+                break;
+            }
+            assert_eq!((compactions.done, compactions.failed), (0, 1), "{compactions:?}");
+            copy.crash_torn(&mut |bound| random.below(bound));
+            let acknowledged = model.acknowledged;
+            drop(model.reopen(&copy, steps as u64));
+            assert_eq!(acknowledged, model.acknowledged, "step {steps}");
+            steps += 1;
+        }
+        assert!(steps > 8, "round {round}: {steps} steps");
+        compact(&mut keeper);
+    }
+}
+
+#[test]
+fn a_full_disk_stops_a_compaction_and_nothing_else() {
+    let mut random = Random(5);
+    let (disk, mut model) = (Disk::default(), Model::new());
+    let mut keeper = open(&disk).expect("opens");
+    for _ in 0..12 {
+        model.step(&mut keeper, &mut random, false).expect("written");
+    }
+    disk.set_faults(Faults { room: Some(1), ..Faults::default() });
+    let compactions = compact(&mut keeper);
+    assert_eq!((compactions.done, compactions.failed), (0, 1));
+    assert!(compactions.failure.is_some());
+    assert_eq!(compact(&mut keeper).failed, 1, "not at once again");
+    disk.set_faults(Faults::default());
+    while compact(&mut keeper).done == 0 {
+        model.step(&mut keeper, &mut random, false).expect("written");
+    }
+    assert_eq!(keeper.compactions().failure, None);
+    drop(keeper);
+    disk.crash(usize::MAX);
+    model.reopen(&disk, 5);
+}
+
+/// Any bit of any file: refused, when it is opened or when it is read, or all is there.
+#[test]
+fn a_flipped_bit_is_refused_or_harmless() {
+    let mut random = Random(9);
+    let (disk, mut model) = (Disk::default(), Model::new());
+    let mut keeper = open(&disk).expect("opens");
+    for step in 0..26 {
+        model.step(&mut keeper, &mut random, step == 12).expect("written");
+    }
+    keeper.sync().expect("synced");
+    drop(keeper);
+    let files = disk.files();
+    assert!(files.keys().any(|name| name.starts_with("snapshot")) && files.len() > 5, "{:?}", files.keys());
+    let mut refused = 0;
+    for (name, bytes) in &files {
+        for position in (0..bytes.len().min(200)).chain((200..bytes.len()).step_by(61)) {
+            let mut files = files.clone();
+            files.get_mut(name).expect("a file")[position] ^= 1 << (position % 8);
+            let disk = Disk::with_files(&files);
+            let Ok(keeper) = open(&disk) else {
+                assert_eq!(without_mark(&disk.files()), without_mark(&files), "{name}: something was changed");
+                refused += 1;
+                continue;
+            };
+            let mut found = Keys::new();
+            let loaded = keeper.load(&mut |record| drop(found.insert(record.key.to_vec(), record.data.to_vec())));
+            let Ok(loaded) = loaded else {
+                refused += 1;
+                continue;
+            };
+            assert!(loaded.keys == keeper.expected_keys() && found == model.keys, "{name}, byte {position}");
+        }
+    }
+    assert!(refused > 500, "{refused}");
+}
+
+fn without_mark(files: &BTreeMap<String, Vec<u8>>) -> Vec<(&String, &Vec<u8>)> {
+    files.iter().filter(|(name, _)| *name != "mark").collect()
+}
+
+/// The side file may be behind after a crash of the machine. What is missing is told by what comes behind it.
+#[test]
+fn damage_is_told_from_an_unfinished_end_by_what_stands_behind_it() {
+    let disk = Disk::default();
+    let mut keeper = Keeper::new(disk.folder()).expect("opens");
+    let mark = disk.files().remove("mark").expect("the side file");
+    let mut ends = vec![disk.files()["journal-00000001"].len()];
+    for number in 1..=4u64 {
+        let mut group = Group::default();
+        group.push(&Change::Put { key: &number.to_be_bytes(), kind: 0, expires: NO_EXPIRY, data: &[7; 9000] });
+        keeper.write(&group, number, number).expect("written");
+        keeper.sync().expect("synced");
+        ends.push(disk.files()["journal-00000001"].len());
+    }
+    drop(keeper);
+    let mut files = disk.files();
+    files.insert("mark".into(), mark);
+    for (record, positions) in ends.windows(2).enumerate() {
+        for position in [positions[0], positions[0] + 5, positions[0] + 70, positions[1] - 1] {
+            let mut files = files.clone();
+            files.get_mut("journal-00000001").expect("a journal")[position] ^= 1;
+            match (record, Keeper::new(Disk::with_files(&files).folder())) {
+                // The last one might as well never have been finished.
+                (3, Ok(keeper)) => assert_eq!((keeper.last_group(), keeper.was_torn()), (3, true)),
+                (0..3, Err(Broken::Lost { found, recorded: 3, .. })) => assert_eq!(found, record as u64 + 1),
+                (_, other) => panic!("record {record}, byte {position}: {:?}", other.map(|keeper| keeper.last_group())),
+            }
+        }
+    }
+}
+
+#[test]
+fn an_index_is_bounded_and_parts_of_it_come_to_the_same() {
+    let disk = Disk::default();
+    let mut keeper = Keeper::with_sizes(disk.folder(), Sizes { index: 100, ..TINY }).expect("opens");
+    let mut keys = Keys::new();
+    let mut number = 0;
+    while keeper.compactions().done < 2 {
+        let mut group = Group::default();
+        for _ in 0..40 {
+            let key = (number % 3001_u32).to_be_bytes();
+            group.push(&Change::Put { key: &key, kind: 0, expires: NO_EXPIRY, data: &number.to_le_bytes() });
+            keys.insert(key.to_vec(), number.to_le_bytes().to_vec());
+            number += 7;
+        }
+        keeper.write(&group, keeper.last_group() + 1, keys.len() as u64).expect("written");
+        compact(&mut keeper);
+        assert_eq!(keeper.compactions().failed, 0, "{:?}", keeper.compactions());
+    }
+    assert!(contents(&keeper) == keys);
+    let undo = keeper.undo(&super::group(&[("none", Some("x"))])).expect("readable");
+    assert_eq!(undo.records().collect::<Vec<_>>(), [(&b"none"[..], None)]);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(300))]
+
+    /// Nothing in a file makes reading it panic, or ask for more memory than the file is long.
+    #[test]
+    fn any_bytes_can_be_read(bytes in prop::collection::vec(any::<u8>(), 0..600), head in any::<bool>(), salt in any::<u64>()) {
+        let mut file = Vec::new();
+        if head {
+            let head = FileHead { is_snapshot: salt % 2 == 0, number: 1, group: 0, keys: 0, salt, previous: 0 };
+            file.extend_from_slice(&head.encode().0);
+        }
+        file.extend_from_slice(&bytes);
+        let name = if salt % 2 == 0 { "snapshot-00000001" } else { "journal-00000001" };
+        let disk = Disk::with_files(&BTreeMap::from([(name.to_owned(), file.clone()), ("mark".to_owned(), bytes.clone())]));
+        let folder = disk.folder();
+        let handle = folder.open(name).expect("there");
+        if let Some((_, mut reader)) = Reader::open(&*handle).expect("readable") {
+            prop_assert!(head);
+            prop_assert!(reader.read().expect("readable").is_none());
+            reader.rest().expect("readable");
+        }
+        prop_assert!(find(&bytes, salt).is_none());
+        prop_assert!(Keeper::new(folder).is_err());
+    }
+
+    /// Changes are read as far as they can be, and not one byte further.
+    #[test]
+    fn any_bytes_are_some_changes_and_a_rest(bytes in prop::collection::vec(0..5u8, 0..200)) {
+        let mut changes = Changes::new(&bytes);
+        let count = (&mut changes).count();
+        prop_assert!(count * 9 + changes.rest().len() <= bytes.len());
+        prop_assert!(bytes.ends_with(changes.rest()));
+    }
+}
