@@ -156,7 +156,7 @@ impl Service for Builtin {
         match session {
             Session::Echo => self.echo.end_of_input(&mut (), rest, exchange),
             Session::XmlRpc(_) | Session::Admin(_) => self.xmlrpc.end_of_input(rest, exchange),
-            Session::Resp(_) => self.resp.end_of_input(rest),
+            Session::Resp(_) => self.resp.end_of_input(rest, exchange),
         }
     }
 
@@ -204,14 +204,14 @@ impl Service for Builtin {
                 Settled::Durable(group)
             }
             store::Settled::Lost(failure) => {
-                tracing::error!(%failure, "writes are refused from now on; reads are served");
+                tracing::error!("writes are refused from now on; reads are served: {failure}");
                 self.resp.lost();
                 Settled::Lost
             }
             store::Settled::Fatal(failure) => {
                 // It is told again each turn, for those who have looked at what is lost since.
                 if !std::mem::replace(&mut self.is_lost, true) {
-                    tracing::error!(%failure, "stopping: it is unknown what is on disk");
+                    tracing::error!("stopping: it is unknown what is on disk: {failure}");
                 }
                 self.resp.lost();
                 Settled::Fatal

@@ -97,7 +97,13 @@ enum Step {
         used: usize,
         close: bool,
     },
-    Refused(Disconnect),
+    Refused(HttpError),
+}
+
+/// Why a connection ends whose bytes were refused; says the rest for the log.
+pub(super) fn explained(error: HttpError, exchange: &mut Exchange<'_>) -> Disconnect {
+    exchange.explain(error.to_string());
+    if error.is_too_large() { Disconnect::TooLarge } else { Disconnect::Malformed }
 }
 
 impl XmlRpc {
@@ -137,7 +143,7 @@ impl XmlRpc {
                 exchange.metrics.requests += 1;
                 if close { Err(Disconnect::Finished) } else { Ok(used) }
             }
-            Step::Refused(reason) => Err(reason),
+            Step::Refused(error) => Err(explained(error, exchange)),
         }
     }
 
@@ -148,6 +154,7 @@ impl XmlRpc {
         }
         let date = self.date.text(exchange.now.unix_seconds());
         append_error(HttpError::Malformed("the request is cut off"), Some(date), exchange.reply());
+        exchange.explain("in the middle of an HTTP request");
         Some(Disconnect::CutOff)
     }
 
@@ -199,7 +206,7 @@ impl XmlRpc {
             }
             Err(error) => {
                 append_error(error, Some(self.date.text(now.unix_seconds())), out);
-                Step::Refused(if error.is_too_large() { Disconnect::TooLarge } else { Disconnect::Malformed })
+                Step::Refused(error)
             }
         }
     }
