@@ -45,7 +45,11 @@ impl Directory {
     /// Somebody else has it; or what was acknowledged is not all there, and then nothing was changed.
     pub fn open(path: &Path) -> Result<Opened, OpenError> {
         let io = |error| OpenError::Io { path: path.into(), error };
-        DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(io)?;
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(path)
+            .map_err(|error| OpenError::Make { path: path.into(), error })?;
         let lock = lock(path)?;
         let (mut mark, recorded) = MarkFile::open(&path.join("mark")).map_err(io)?;
         let journal = path.join("journal");
