@@ -188,8 +188,10 @@ impl Service for Builtin {
     }
 
     fn close(&mut self, session: Session, peer: &PeerInfo) {
-        if let Session::Resp(session) = session {
-            self.resp.close(session, peer, &mut self.store);
+        match session {
+            Session::Resp(session) => self.resp.close(session, peer, &mut self.store),
+            Session::XmlRpc(_) => self.xmlrpc.close(peer.id),
+            Session::Echo | Session::Admin(_) => {}
         }
     }
 
@@ -201,11 +203,13 @@ impl Service for Builtin {
             store::Settled::Unchanged => Settled::Unchanged,
             store::Settled::Durable(group) => {
                 self.resp.kept(&self.store);
+                self.xmlrpc.kept(&self.store);
                 Settled::Durable(group)
             }
             store::Settled::Lost(failure) => {
                 tracing::error!("writes are refused from now on; reads are served: {failure}");
                 self.resp.lost();
+                self.xmlrpc.lost();
                 Settled::Lost
             }
             store::Settled::Fatal(failure) => {
@@ -214,13 +218,14 @@ impl Service for Builtin {
                     tracing::error!("stopping: it is unknown what is on disk: {failure}");
                 }
                 self.resp.lost();
+                self.xmlrpc.lost();
                 Settled::Fatal
             }
         }
     }
 
     fn tick(&mut self, now: Now) -> Option<Duration> {
-        let answers = self.resp.tick(&mut self.store, now);
-        [answers, self.store.tick(now), self.store.patience(now)].into_iter().flatten().min()
+        let (resp, xmlrpc) = (self.resp.tick(&mut self.store, now), self.xmlrpc.tick(&mut self.store, now));
+        [resp, xmlrpc, self.store.tick(now), self.store.patience(now)].into_iter().flatten().min()
     }
 }
