@@ -219,13 +219,15 @@ fn a_million_arguments_are_refused_in_the_commands_own_words() {
         let head = format!("*{ARGUMENTS}\r\n${}\r\n{name}\r\n", name.len());
         let request = [head.as_bytes(), &b"$1\r\nk\r\n".repeat(ARGUMENTS - 1)].concat();
         let (peer, session) = &mut client;
-        let mut received = 0;
+        let (mut received, mut most) = (0, 0);
         while received < request.len() {
             received = request.len().min(received + (64 << 10));
             let exchange = &mut peer.exchange(bench.now);
             let used = bench.resp.serve(session, &mut bench.store, &request[..received], exchange).expect(name);
             assert_eq!(used, if received == request.len() { received } else { 0 });
+            most = most.max(session.memory());
         }
+        assert!(most > 7 * ARGUMENTS && session.memory() == 0, "what is kept of it counts: {most}");
         let said = String::from_utf8_lossy(&peer.take_replies()).into_owned();
         assert!(said.starts_with(reply) && said.len() < 1000, "{said}");
     }
