@@ -71,14 +71,14 @@ fn files_that_are_no_good_are_named_with_their_flag() {
     let dir = folder();
     for (arguments, parts) in [
         ("--cert nowhere.pem --key certs/localhost-key.pem", &["--cert: ", "nowhere.pem", "No such file"][..]),
-        ("--cert certs --key certs/localhost-key.pem", &["--cert: ", "certs", "Is a directory"]),
+        ("--cert certs --key certs/localhost-key.pem", &["--cert: ", "certs", "it is a folder"]),
         ("--cert empty.pem --key certs/localhost-key.pem", &["--cert: empty.pem is empty"]),
         ("--cert text.pem --key certs/localhost-key.pem", &["--cert: text.pem holds no certificate"]),
         ("--cert no-base64.pem --key certs/localhost-key.pem", &["--cert: no-base64.pem is damaged"]),
         ("--cert cut-off.pem --key certs/localhost-key.pem", &["--cert: cut-off.pem is damaged"]),
         ("--cert no-der.pem --key certs/localhost-key.pem", &["no-der.pem is not usable as --cert"]),
         ("--cert certs/localhost.pem --key nowhere.pem", &["--key: ", "nowhere.pem", "No such file"]),
-        ("--cert certs/localhost.pem --key certs", &["--key: ", "certs", "Is a directory"]),
+        ("--cert certs/localhost.pem --key certs", &["--key: ", "certs", "it is a folder"]),
         ("--cert certs/localhost.pem --key empty.pem", &["--key: empty.pem is empty"]),
         ("--cert certs/localhost.pem --key text.pem", &["--key: text.pem holds no private key"]),
         (
@@ -93,7 +93,7 @@ fn files_that_are_no_good_are_named_with_their_flag() {
         ("--cert certs/localhost.pem", &["--key <FILE>", "--cert <FILE>"]),
         ("--key certs/localhost-key.pem", &["--cert <FILE>", "--key <FILE>"]),
         ("IDENTITY --client-ca nowhere.pem", &["--client-ca: ", "nowhere.pem", "No such file"]),
-        ("IDENTITY --client-ca certs", &["--client-ca: ", "certs", "Is a directory"]),
+        ("IDENTITY --client-ca certs", &["--client-ca: ", "certs", "it is a folder"]),
         ("IDENTITY --client-ca empty.pem", &["--client-ca: empty.pem is empty"]),
         ("IDENTITY --client-ca text.pem", &["--client-ca: text.pem holds no certificate"]),
         ("IDENTITY --client-ca no-der.pem", &["--client-ca: no-der.pem"]),
@@ -123,7 +123,7 @@ fn files_that_are_no_good_are_named_with_their_flag() {
     for (arguments, parts) in [
         ("call https://localhost:1 keys --ca nowhere.pem", &["--ca: ", "nowhere.pem", "No such file"][..]),
         ("call https://localhost:1 keys --ca text.pem", &["--ca: text.pem holds no certificate"]),
-        ("connect localhost:1 --ca certs", &["--ca: ", "certs", "Is a directory"]),
+        ("connect localhost:1 --ca certs", &["--ca: ", "certs", "it is a folder"]),
         (
             "connect localhost:1 --ca certs/ca.pem --cert certs/alice.pem --key certs/localhost-key.pem",
             &["--key: ", "certs/localhost-key.pem"],
@@ -185,7 +185,42 @@ fn an_address_that_cannot_be_had_is_named_with_its_flag() {
             &format!("wrap --listen {address} --to 127.0.0.1:1 {identity}"),
             &["--listen", address, problem],
         );
+        // Nor are development certificates made for a server that cannot start.
+        let empty = tempfile::tempdir().expect("a folder");
+        refuse(empty.path(), &format!("serve --echo {address}"), &["--echo", address, problem]);
+        refuse(empty.path(), &format!("wrap --listen {address} --to 127.0.0.1:1"), &["--listen", address, problem]);
     }
+}
+
+#[test]
+fn what_is_wrong_is_told_in_words_that_help() {
+    let dir = tempfile::tempdir().expect("a folder");
+    for (arguments, said) in [
+        ("serve --bogus", "unexpected argument '--bogus' found; `latchkey serve --help` tells what there is"),
+        ("certs spam", "unrecognized subcommand 'spam'; `latchkey certs --help` tells what there is"),
+        ("serve --idle-timeout -5s", "invalid value '-5s' for '--idle-timeout': it must not be negative"),
+        ("serve --max-request -1", "invalid value '-1' for '--max-request': it must not be negative"),
+        ("serve --tls-min 1.1", "invalid value '1.1' for '--tls-min <VERSION>' [possible values: 1.2, 1.3]"),
+        (
+            "serve --idle-timeout 5x",
+            "invalid value '5x' for '--idle-timeout <TIME>': a time is a number with a unit, ms, s, m, h or d, such as \
+             500ms, 10s or 5m",
+        ),
+        ("certs show .", "cannot read .: it is a folder: name a file in it"),
+    ] {
+        refuse(dir.path(), arguments, &[&format!("latchkey: {said}")]);
+    }
+    certs(dir.path(), "init");
+    certs(dir.path(), "server localhost");
+    let under = "--cert certs/localhost.pem --key certs/localhost-key.pem --client-ca certs/ca.pem --authorize";
+    fs::write(dir.path().join("wrap.toml"), "[[rule]]\ncn = 'a'\ngrant = ['connect']\n").expect("written");
+    fs::write(dir.path().join("serve.toml"), "[[rule]]\ncn = 'a'\ngrant = ['get']\n").expect("written");
+    let wrong = ["--authorize: wrap.toml", "\"connect\" is for wrap"];
+    refuse(dir.path(), &format!("serve --echo 127.0.0.1:0 {under} wrap.toml"), &wrong);
+    let wrong = ["--authorize: serve.toml", "\"get\" means nothing to wrap", "\"connect\""];
+    refuse(dir.path(), &format!("wrap --listen 127.0.0.1:0 --to 127.0.0.1:1 {under} serve.toml"), &wrong);
+    let data = "--cert certs/localhost.pem --key certs/localhost-key.pem --data /proc/spam";
+    refuse(dir.path(), &format!("serve --resp 127.0.0.1:0 {data}"), &["--data: cannot make the directory /proc/spam"]);
 }
 
 #[test]

@@ -193,7 +193,10 @@ fn a_server_that_is_down_is_told_to_the_client_at_once_and_logged() {
     let ragged =
         || succeed(python("ragged.py").args([&server.port("wrap").to_string(), &server.certificate("ca.pem")]));
     assert_eq!(ragged(), "0 proper");
-    server.logged("reason=\"upstream\"");
+    let line = server.logged("WARN cannot connect");
+    assert!(line.contains(&format!("peer={free} ")) && line.contains("refused"), "{line}");
+    let line = server.logged("reason=\"upstream\"");
+    assert!(line.contains("does --to name it?"), "{line}");
 
     let missing = wrap("unix:/nonexistent.sock", &[]);
     assert_eq!(connect(&missing, b""), b"");

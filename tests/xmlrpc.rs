@@ -71,7 +71,7 @@ fn a_client_whose_idle_connection_was_closed_never_notices() {
 #[test]
 fn http_is_spoken_in_all_its_ways() {
     let printed = client(&start(&[]), "xmlrpc_http.py", &[]);
-    assert_eq!(printed.lines().count(), 9, "{printed}");
+    assert_eq!(printed.lines().count(), 10, "{printed}");
 }
 
 /// `curl`, silent but for errors, verifying the server.

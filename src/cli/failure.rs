@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use clap::error::ErrorKind;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 
 use crate::tls::Source;
 
@@ -39,20 +39,30 @@ impl Failure {
         }
     }
 
-    /// Bad arguments: all that clap has to say, in one sentence.
-    pub fn of_arguments(error: &clap::Error) -> Self {
+    /// Bad arguments: all that clap has to say, in one sentence. `arguments` are those of this process.
+    pub fn of_arguments(error: &clap::Error, arguments: impl Iterator<Item = String>) -> Self {
+        if let Some(negative) = negative_value(error, arguments) {
+            return Self::Usage(negative);
+        }
         let rendered = error.render().to_string();
         let joined = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
+        let is_unknown = matches!(error.kind(), ErrorKind::UnknownArgument | ErrorKind::InvalidSubcommand);
         let mut paragraphs = rendered.split("\n\n");
         let mut sentence = joined(paragraphs.next().unwrap_or_default().trim_start_matches("error: "));
         for paragraph in paragraphs {
             let paragraph = joined(paragraph);
             // Only where something is missing does the usage tell what belongs together.
             let is_missing = error.kind() == ErrorKind::MissingRequiredArgument;
-            if let Some(tip) = paragraph.strip_prefix("tip: ") {
+            // What is possible has been listed by then.
+            let is_listed = error.kind() == ErrorKind::InvalidValue;
+            if let Some(tip) = paragraph.strip_prefix("tip: ").filter(|_| !is_listed) {
                 sentence = format!("{sentence}: {tip}");
             } else if let Some(usage) = paragraph.strip_prefix("Usage: ").filter(|_| is_missing) {
                 sentence = format!("{sentence}, as in {usage}");
+            } else if let Some(usage) = paragraph.strip_prefix("Usage: ").filter(|_| is_unknown) {
+                let is_word = |word: &&str| !word.starts_with(['[', '<', '-']);
+                let command: Vec<_> = usage.split(' ').take_while(is_word).collect();
+                sentence = format!("{sentence}; `{} --help` tells what there is", command.join(" "));
             }
         }
         Self::Usage(sentence)
@@ -66,6 +76,19 @@ impl Failure {
             Self::Other(_) => ExitCode::FAILURE,
         }
     }
+}
+
+/// What to say where a flag is given a negative number, which clap takes for an unknown flag.
+fn negative_value(error: &clap::Error, arguments: impl Iterator<Item = String>) -> Option<String> {
+    let Some(ContextValue::String(unknown)) = error.get(ContextKind::InvalidArg) else { return None };
+    let is_number = unknown.strip_prefix('-').is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()));
+    if error.kind() != ErrorKind::UnknownArgument || !is_number {
+        return None;
+    }
+    let arguments: Vec<String> = arguments.collect();
+    let mut pairs = arguments.iter().zip(arguments.iter().skip(1));
+    let (flag, value) = pairs.find(|(flag, value)| flag.starts_with("--") && value.starts_with(unknown.as_str()))?;
+    Some(format!("invalid value '{value}' for '{flag}': it must not be negative"))
 }
 
 impl From<std::io::Error> for Failure {

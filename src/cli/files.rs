@@ -39,7 +39,11 @@ fn at<T>(result: io::Result<T>, doing: &'static str, path: &Path) -> Result<T, F
 
 /// Reads a whole file.
 pub fn read(path: &Path) -> Result<Source, FileError> {
-    let bytes = at(fs::read(path), "read", path)?;
+    let bytes = fs::read(path).map_err(|error| match error.kind() {
+        io::ErrorKind::IsADirectory => io::Error::new(error.kind(), "it is a folder: name a file in it"),
+        _ => error,
+    });
+    let bytes = at(bytes, "read", path)?;
     Ok(Source { name: path.display().to_string(), bytes })
 }
 
@@ -134,5 +138,7 @@ mod tests {
         let error = read(Path::new("/nonexistent/ca.pem")).expect_err("it is not there");
         assert!(error.to_string().contains("/nonexistent/ca.pem"), "{error}");
         assert_eq!(error.kind(), io::ErrorKind::NotFound);
+        let error = read(Path::new("/")).expect_err("it is a folder").to_string();
+        assert_eq!(error, "cannot read /: it is a folder: name a file in it");
     }
 }

@@ -59,7 +59,7 @@ pub fn run() -> ExitCode {
         Ok(cli) => execute(&cli.command),
         // Help and the version are no errors, and go to stdout.
         Err(error) if !error.use_stderr() || error.kind() == HELP => error.exit(),
-        Err(error) => Err(Failure::of_arguments(&error)),
+        Err(error) => Err(Failure::of_arguments(&error, std::env::args().skip(1))),
     };
     match result {
         Ok(code) => code,

@@ -127,7 +127,7 @@ fn at_intervals(mut look: impl FnMut() + Send + 'static) {
 
 fn refuse(handle: &Handle, failure: &Failure) {
     handle.reload_refused();
-    tracing::error!(%failure, "not reloaded: everything stays as it was");
+    tracing::error!("not reloaded: everything stays as it was: {failure}");
 }
 
 /// Files that are looked at.

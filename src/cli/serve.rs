@@ -19,7 +19,7 @@ use super::{Failure, descriptors, signals, units};
 use crate::limits::Limits;
 use crate::net::Net;
 use crate::net::mio::MioNet;
-use crate::server::{ListenerConfig, Security, Server};
+use crate::server::{Bound, ListenerConfig, Security, Server};
 use crate::services::resp::RespOptions;
 use crate::services::xmlrpc::{Faults, XmlRpcOptions};
 use crate::services::{Builtin, BuiltinOptions, Protocol};
@@ -166,7 +166,7 @@ impl LimitArgs {
 /// Runs the server until it is told to stop.
 pub(super) fn run(args: &ServeArgs) -> Result<ExitCode, Failure> {
     let logging = Logging::start(args.log_level);
-    let net = MioNet::new()?;
+    let mut net = MioNet::new()?;
     let wake = net.waker();
     let limits = args.limits.limits()?;
     let wanted = args.listeners();
@@ -175,14 +175,15 @@ pub(super) fn run(args: &ServeArgs) -> Result<ExitCode, Failure> {
     // Before any file is made: what cannot be done leaves nothing behind.
     let bound = wanted.iter().map(|(protocol, address)| args.bound(*protocol, address));
     let bound = bound.collect::<Result<Vec<_>, _>>()?;
+    let sockets =
+        Bound::new(&mut net, bound.iter().copied()).map_err(|(index, error)| cannot_listen(&wanted, index, &error))?;
     let recipe = args.recipe(&wanted);
     let prepared = recipe.prepare()?;
     let configs = protocols.iter().zip(&bound).zip(&prepared.security);
     let configs = configs.map(|((protocol, address), security)| args.configure(*protocol, *address, security.clone()));
     let configs: Vec<ListenerConfig> = configs.collect();
     let service = Builtin::new(args.services(protocols.clone())?, net.now());
-    let mut server = Server::new(net, service, configs.clone(), limits)
-        .map_err(|(index, error)| cannot_listen(&wanted, index, &error))?;
+    let mut server = Server::on(sockets, net, service, configs.clone(), limits);
     let addresses = server.addresses()?;
     signals::stop_on_signal(server.handle())?;
     let development = prepared.development.clone();

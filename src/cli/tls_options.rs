@@ -10,6 +10,7 @@ use super::development::{self, DevelopmentIdentities};
 use super::files::{self, ReadableBy};
 use super::{Failure, units};
 use crate::access::{Gate, Reach, Rules};
+use crate::services::Splice;
 use crate::tls::{ClientAuth, PolicyOptions, PostQuantum, ServerPolicy, Source, TlsMin};
 
 /// Where development identities are made and found.
@@ -245,6 +246,15 @@ fn parse_rules(source: &Source, policy: &ServerPolicy, reach: fn(&str) -> Option
                 )));
             }
             Some(_) => {}
+            None if reach(Splice::CONNECT).is_some() => {
+                return Err(refuse(format!("{file}: {name:?} means nothing to wrap, which only asks for \"connect\"")));
+            }
+            None if name == Splice::CONNECT => {
+                return Err(refuse(format!(
+                    "{file}: \"connect\" is for wrap; here \"read\", \"write\" and names of methods and commands can be \
+                     granted"
+                )));
+            }
             None => {
                 return Err(refuse(format!(
                     "{file}: {name:?} is neither \"read\" nor \"write\" nor anything that can be asked for here"

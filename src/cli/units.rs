@@ -36,7 +36,9 @@ pub(super) fn readable(bytes: u64) -> String {
 
 /// Parses a time that must be more than zero: `500ms`, `10s`, `5m`, `1h`.
 pub(super) fn time(text: &str) -> Result<Duration, String> {
-    let time = humantime::parse_duration(text).map_err(|error| format!("{error} (examples: 500ms, 10s, 5m)"))?;
+    // The parser's own words list units that few would look for, and not these.
+    let time = humantime::parse_duration(text)
+        .map_err(|_| "a time is a number with a unit, ms, s, m, h or d, such as 500ms, 10s or 5m".to_owned())?;
     if time.is_zero() {
         return Err("must be more than zero".into());
     }

@@ -21,7 +21,7 @@ use super::{Failure, client, descriptors, signals, units};
 use crate::limits::Limits;
 use crate::net::mio::MioNet;
 use crate::net::{Address, Lookup, Subnet, Target};
-use crate::server::{ListenerConfig, Security, Server};
+use crate::server::{Bound, ListenerConfig, Security, Server};
 use crate::services::{Renewable, Splice, UpstreamSecurity};
 
 /// A name is looked up again no sooner than this, however many connections fail.
@@ -211,13 +211,16 @@ fn look_up(lookup: Lookup, upstream: Upstream) {
 /// Runs until it is told to stop.
 pub(super) fn run(args: &WrapArgs) -> Result<ExitCode, Failure> {
     let logging = Logging::start(args.log_level);
-    let net = MioNet::new()?;
+    let mut net = MioNet::new()?;
     let recipe = args.recipe()?;
+    let address = args.listen.resolve("--listen")?;
+    args.check_exposure(address)?;
+    // Before any file is made: what cannot be done leaves nothing behind.
+    let sockets = Bound::new(&mut net, [address])
+        .map_err(|(_, error)| Failure::usage("--listen", format!("cannot listen on {}: {error}", args.listen)))?;
     let prepared = recipe.as_ref().map(Recipe::prepare).transpose()?;
     // One listener, so one way of protecting it.
     let security = prepared.as_ref().map_or_else(|| vec![Security::Plain], |prepared| prepared.security.clone());
-    let address = args.listen.resolve("--listen")?;
-    args.check_exposure(address)?;
     let configs = security.iter().map(|security| ListenerConfig {
         address,
         security: security.clone(),
@@ -226,8 +229,7 @@ pub(super) fn run(args: &WrapArgs) -> Result<ExitCode, Failure> {
     });
     let upstream = args.upstream_security()?;
     let service = Splice::new(args.to.target()?, upstream.clone(), args.proxy.proxy_protocol);
-    let mut server = Server::new(net, service, configs.collect(), args.limits.limits()?)
-        .map_err(|(_, error)| Failure::usage("--listen", format!("cannot listen on {}: {error}", args.listen)))?;
+    let mut server = Server::on(sockets, net, service, configs.collect(), args.limits.limits()?);
     signals::stop_on_signal(server.handle())?;
     if let (Some(recipe), Some(prepared)) = (recipe, prepared) {
         reload::keep_current(recipe, prepared, server.handle())?;

@@ -48,7 +48,7 @@ impl<S: Service> Connection<S> {
                 Some(header.size)
             }
             Err(error) => {
-                self.detail = Some(error.to_string().into());
+                self.framing.detail = Some(error.to_string().into());
                 self.close(Disconnect::Malformed, turn.scratch);
                 None
             }

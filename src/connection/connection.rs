@@ -55,7 +55,6 @@ pub struct Connection<S: Service> {
     pub(super) farewell: Farewell,
     /// A balancer's header comes before anything else.
     pub(super) awaits_header: bool,
-    pub(super) detail: Option<Box<str>>,
 }
 
 /// What is known about the socket: events set these bits, work clears them.
@@ -127,7 +126,6 @@ impl<S: Service> Connection<S> {
             answered: false,
             farewell: Farewell::NotDue,
             awaits_header: false,
-            detail: None,
         }
     }
 
@@ -255,7 +253,7 @@ impl<S: Service> Connection<S> {
             return;
         }
         if self.phase == Phase::Handshaking && bytes.len() > turn.limits.handshake_bytes {
-            self.detail = Some("more is sent before the end of the handshake than is kept".into());
+            self.framing.detail = Some("more is sent before the end of the handshake than is kept".into());
             return self.close(Disconnect::TooLarge, turn.scratch);
         }
         if self.retained.capacity() == 0 {
@@ -293,7 +291,7 @@ impl<S: Service> Connection<S> {
     pub(super) fn refuse(&mut self, reason: Disconnect, detail: String, turn: &mut Turn<'_, S>) {
         turn.service.refuse(self.framing.info.listener, reason, self.framing.replies.tail());
         if !detail.is_empty() {
-            self.detail = Some(detail.into());
+            self.framing.detail = Some(detail.into());
         }
         self.framing.end(reason, turn.scratch);
     }
@@ -340,8 +338,8 @@ impl<S: Service> Connection<S> {
     pub(super) fn socket_failed(&mut self, error: &io::Error, scratch: &mut Scratch) {
         use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset};
         let reset = matches!(error.kind(), BrokenPipe | ConnectionAborted | ConnectionReset);
-        if !reset && self.detail.is_none() {
-            self.detail = Some(error.to_string().into());
+        if !reset && self.framing.detail.is_none() {
+            self.framing.detail = Some(error.to_string().into());
         }
         self.close(if reset { Disconnect::Reset } else { Disconnect::Io }, scratch);
     }
@@ -356,7 +354,7 @@ impl<S: Service> Connection<S> {
             output.append(plaintext::hint(input));
         }
         let detail = self.session.refusal().map_or_else(|| error.to_string(), |refusal| refusal.to_string());
-        self.detail = Some(detail.into());
+        self.framing.detail = Some(detail.into());
         self.framing.end(reason, turn.scratch);
         self.enter(Phase::Draining, turn.now.instant);
     }
@@ -373,7 +371,7 @@ impl<S: Service> Connection<S> {
 
     /// What more is known about the reason.
     pub fn detail(&self) -> &str {
-        self.detail.as_deref().unwrap_or_default()
+        self.framing.detail.as_deref().unwrap_or_default()
     }
 
     /// Who is at the other end.

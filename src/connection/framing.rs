@@ -40,9 +40,11 @@ impl<S> Turn<'_, S> {
         peer: &'a PeerInfo,
         replies: &'a mut Replies,
         served: &'a mut usize,
+        detail: &'a mut Option<Box<str>>,
     ) -> (&'a mut S, Exchange<'a>) {
         let Self { service, scratch, metrics, limits, mailbox, effects, security, now, .. } = self;
-        (service, Exchange { peer, now: *now, limits, security, metrics, replies, mailbox, effects, scratch, served })
+        let now = *now;
+        (service, Exchange { peer, now, limits, security, metrics, replies, mailbox, effects, scratch, served, detail })
     }
 }
 
@@ -61,6 +63,8 @@ pub(super) struct Framing<S: Service> {
     in_head: bool,
     /// What the session holds for its peer.
     kept: usize,
+    /// What more is known about why it ends.
+    pub(super) detail: Option<Box<str>>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -90,13 +94,14 @@ impl<S: Service> Framing<S> {
             served: 0,
             in_head: false,
             kept: 0,
+            detail: None,
         }
     }
 
     pub(super) fn open(&mut self, turn: &mut Turn<'_, S>) {
         let session = turn.service.open(&self.info, turn.now);
         let session = self.session.insert(session);
-        let (service, mut exchange) = turn.exchange(&self.info, &mut self.replies, &mut self.served);
+        let (service, mut exchange) = turn.exchange(&self.info, &mut self.replies, &mut self.served, &mut self.detail);
         service.greet(session, &mut exchange);
         self.in_head = service.is_in_head(session);
         self.wait_if_dialing(turn.effects);
@@ -105,7 +110,7 @@ impl<S: Service> Framing<S> {
     /// What was dialed could not be reached.
     pub(super) fn unreachable(&mut self, turn: &mut Turn<'_, S>) {
         let Some(session) = self.session.as_mut() else { return };
-        let (service, mut exchange) = turn.exchange(&self.info, &mut self.replies, &mut self.served);
+        let (service, mut exchange) = turn.exchange(&self.info, &mut self.replies, &mut self.served, &mut self.detail);
         let reason = service.unreachable(session, &mut exchange);
         self.state = reason.map_or(State::Paused, State::Ended);
         self.wait_if_dialing(turn.effects);
@@ -185,7 +190,8 @@ impl<S: Service> Framing<S> {
                 self.replies.lend(|| turn.scratch.take());
             }
             self.replies.mark();
-            let (service, mut exchange) = turn.exchange(&self.info, &mut self.replies, &mut self.served);
+            let (service, mut exchange) =
+                turn.exchange(&self.info, &mut self.replies, &mut self.served, &mut self.detail);
             match service.serve(session, rest, &mut exchange) {
                 Ok(0) if self.replies.take_stalled() => {
                     self.state = State::Stalled;
@@ -219,7 +225,7 @@ impl<S: Service> Framing<S> {
         }
         let rest = std::mem::take(&mut self.input);
         let Some(session) = self.session.as_mut() else { return };
-        let (service, mut exchange) = turn.exchange(&self.info, &mut self.replies, &mut self.served);
+        let (service, mut exchange) = turn.exchange(&self.info, &mut self.replies, &mut self.served, &mut self.detail);
         let reason = service.end_of_input(session, &rest, &mut exchange);
         let usual = if proper { Disconnect::PeerClosed } else { Disconnect::Truncated };
         self.state = match (reason, self.info.link) {

@@ -241,6 +241,7 @@ pub struct Exchange<'a> {
     pub(super) effects: &'a mut Effects,
     pub(super) scratch: &'a mut Scratch,
     pub(super) served: &'a mut usize,
+    pub(super) detail: &'a mut Option<Box<str>>,
 }
 
 impl Exchange<'_> {
@@ -266,6 +267,11 @@ impl Exchange<'_> {
     /// ([`requests_per_turn`](Limits::requests_per_turn)): for one that costs the loop as much as many.
     pub fn spend(&mut self, requests: usize) {
         *self.served = self.served.saturating_add(requests);
+    }
+
+    /// Says for the log what more is known about why this connection ends; no key, no value, nothing its peer has sent.
+    pub fn explain(&mut self, detail: impl Into<Box<str>>) {
+        *self.detail = Some(detail.into());
     }
 
     /// Holds the reply to this request, and all later ones, until [`Service::settle`] says that `group` is durable.

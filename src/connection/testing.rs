@@ -20,6 +20,8 @@ pub(crate) struct TestPeer {
     completions: mpsc::Receiver<Completion>,
     /// What the service has counted of this peer's share of a turn.
     pub(crate) served: usize,
+    /// What the service has said of why the connection ends.
+    pub(crate) detail: Option<Box<str>>,
 }
 
 impl TestPeer {
@@ -42,6 +44,7 @@ impl TestPeer {
             mailbox,
             completions,
             served: 0,
+            detail: None,
         }
     }
 
@@ -57,6 +60,7 @@ impl TestPeer {
             effects: &mut self.effects,
             scratch: &mut self.scratch,
             served: &mut self.served,
+            detail: &mut self.detail,
         }
     }
 

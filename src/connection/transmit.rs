@@ -114,7 +114,7 @@ impl<S: Service> Connection<S> {
             self.farewell = Farewell::Said;
         }
         if let Err(error) = result {
-            self.detail = Some(error.to_string().into());
+            self.framing.detail = Some(error.to_string().into());
             self.close(Disconnect::Tls, turn.scratch);
         }
     }

@@ -46,7 +46,11 @@ impl Directory {
     /// As [`open`](Self::open), with other bounds on its files.
     pub fn open_with(path: &Path, sizes: Sizes) -> Result<Opened, OpenError> {
         let io = |error| OpenError::Io { path: path.into(), error };
-        DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(io)?;
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(path)
+            .map_err(|error| OpenError::Make { path: path.into(), error })?;
         let lock = lock(path)?;
         if path.join("journal").is_dir() {
             let detail = "its folder 'journal' is of a format that this version does not read".into();

@@ -96,6 +96,14 @@ pub enum OpenError {
         /// What is wrong.
         detail: String,
     },
+    /// It is not there, and cannot be made.
+    #[error("cannot make the directory {}: {error}", .path.display())]
+    Make {
+        /// The directory.
+        path: PathBuf,
+        /// What the system said.
+        error: io::Error,
+    },
     /// The system refused.
     #[error("{}: {error}", .path.display())]
     Io {

@@ -32,6 +32,25 @@ pub struct ListenerConfig {
     pub balancers: Arc<[Subnet]>,
 }
 
+/// Sockets that listen. Clients may knock from now on; nobody is accepted before a [`Server`] has its first turn.
+pub struct Bound<N: Net>(Vec<(N::Listener, SocketAddr)>);
+
+impl<N: Net> Bound<N> {
+    /// Binds `addresses`, all or none.
+    ///
+    /// # Errors
+    ///
+    /// The index of the address that cannot be bound, and why.
+    pub fn new(net: &mut N, addresses: impl IntoIterator<Item = SocketAddr>) -> Result<Self, (usize, io::Error)> {
+        let sockets = addresses.into_iter().enumerate().map(|(index, address)| {
+            let socket = net.listen(address, TOKENS + index).map_err(|error| (index, error))?;
+            let bound = net.local_address(&socket).map_err(|error| (index, error))?;
+            Ok((socket, bound))
+        });
+        Ok(Self(sockets.collect::<Result<_, _>>()?))
+    }
+}
+
 /// All listeners of a server.
 pub(super) struct Listeners<N: Net> {
     all: Vec<Listener<N>>,
@@ -53,17 +72,16 @@ struct Listener<N: Net> {
 }
 
 impl<N: Net> Listeners<N> {
-    pub(super) fn bind(net: &mut N, configs: Vec<ListenerConfig>) -> Result<Self, (usize, io::Error)> {
+    /// The sockets in the order of their `configs`.
+    pub(super) fn new(sockets: Bound<N>, configs: Vec<ListenerConfig>) -> Self {
         let mut all = Vec::with_capacity(configs.len());
         let mut labels = Vec::with_capacity(configs.len());
-        for (index, config) in configs.into_iter().enumerate() {
-            let socket = net.listen(config.address, TOKENS + index).map_err(|error| (index, error))?;
-            let bound = net.local_address(&socket).map_err(|error| (index, error))?;
+        for ((socket, bound), config) in sockets.0.into_iter().zip(configs) {
             let ListenerConfig { security, idle_timeout, balancers, .. } = config;
             labels.push(format!("{}://{bound}", security.scheme()));
             all.push(Listener { socket, bound, idle_timeout, balancers, ready: true });
         }
-        Ok(Self { all, labels, paused_until: None, said_so: false })
+        Self { all, labels, paused_until: None, said_so: false }
     }
 
     pub(super) fn addresses(&self) -> Vec<SocketAddr> {

@@ -16,7 +16,7 @@ use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 pub use handle::Handle;
-pub use listener::ListenerConfig;
+pub use listener::{Bound, ListenerConfig};
 
 pub use crate::access::Security;
 use crate::connection::{
@@ -107,9 +107,16 @@ impl<N: Net, S: Service> Server<N, S> {
         listeners: Vec<ListenerConfig>,
         limits: Limits,
     ) -> Result<Self, (usize, io::Error)> {
+        let sockets = Bound::new(&mut net, listeners.iter().map(|listener| listener.address))?;
+        Ok(Self::on(sockets, net, service, listeners, limits))
+    }
+
+    /// A server on sockets that were bound earlier, one for each of `listeners`, in the same order: for whoever wants to
+    /// know that the addresses are free before making what else is needed.
+    pub fn on(sockets: Bound<N>, mut net: N, service: S, listeners: Vec<ListenerConfig>, limits: Limits) -> Self {
         net.set_keepalive(limits.keepalive);
         let security = listeners.iter().map(|listener| listener.security.clone()).collect();
-        let listeners = Listeners::bind(&mut net, listeners)?;
+        let listeners = Listeners::new(sockets, listeners);
         let wake = net.waker();
         let (mailbox, completions) = Mailbox::new(wake.clone());
         let (orders, received) = mpsc::channel();
@@ -124,7 +131,7 @@ impl<N: Net, S: Service> Server<N, S> {
             security,
             now: net.now(),
         };
-        Ok(Self {
+        Self {
             net,
             shared,
             listeners,
@@ -141,7 +148,7 @@ impl<N: Net, S: Service> Server<N, S> {
             handle: Handle::new(wake, orders),
             stage: Stage::Running,
             tick_in: Some(Duration::ZERO),
-        })
+        }
     }
 
     /// The addresses that were really bound, in the order of the listeners.
@@ -454,15 +461,15 @@ fn log_end<K, S: Service>(peer: &Peer<K, S>, listener: &str) -> Disconnect {
     let connection: &Connection<S> = &peer.connection;
     let reason = connection.reason().unwrap_or(Disconnect::PeerClosed);
     let info = connection.info();
-    tracing::info!(
-        peer = %info.address,
-        id = %info.id,
-        listener,
-        dialed = info.is_dialed(),
-        reason = reason.name(),
-        detail = connection.detail(),
-        "connection closed"
-    );
+    let (id, name, detail) = (info.id, reason.name(), connection.detail());
+    // It ended for its own sake, not because whoever had asked for it has left.
+    let is_own = !matches!(reason, Disconnect::Upstream | Disconnect::Shutdown | Disconnect::Memory);
+    if info.is_dialed() && !connection.was_opened() && is_own {
+        tracing::warn!(peer = %info.address, %id, listener, dialed = true, reason = name, detail, "cannot connect");
+    } else {
+        let dialed = info.is_dialed();
+        tracing::info!(peer = %info.address, %id, listener, dialed, reason = name, detail, "connection closed");
+    }
     reason
 }
 

@@ -156,7 +156,7 @@ impl Service for Builtin {
         match session {
             Session::Echo => self.echo.end_of_input(&mut (), rest, exchange),
             Session::XmlRpc(_) | Session::Admin(_) => self.xmlrpc.end_of_input(rest, exchange),
-            Session::Resp(_) => self.resp.end_of_input(rest),
+            Session::Resp(_) => self.resp.end_of_input(rest, exchange),
         }
     }
 
@@ -188,8 +188,10 @@ impl Service for Builtin {
     }
 
     fn close(&mut self, session: Session, peer: &PeerInfo) {
-        if let Session::Resp(session) = session {
-            self.resp.close(session, peer, &mut self.store);
+        match session {
+            Session::Resp(session) => self.resp.close(session, peer, &mut self.store),
+            Session::XmlRpc(_) => self.xmlrpc.close(peer.id),
+            Session::Echo | Session::Admin(_) => {}
         }
     }
 
@@ -201,26 +203,29 @@ impl Service for Builtin {
             store::Settled::Unchanged => Settled::Unchanged,
             store::Settled::Durable(group) => {
                 self.resp.kept(&self.store);
+                self.xmlrpc.kept(&self.store);
                 Settled::Durable(group)
             }
             store::Settled::Lost(failure) => {
-                tracing::error!(%failure, "writes are refused from now on; reads are served");
+                tracing::error!("writes are refused from now on; reads are served: {failure}");
                 self.resp.lost();
+                self.xmlrpc.lost();
                 Settled::Lost
             }
             store::Settled::Fatal(failure) => {
                 // It is told again each turn, for those who have looked at what is lost since.
                 if !std::mem::replace(&mut self.is_lost, true) {
-                    tracing::error!(%failure, "stopping: it is unknown what is on disk");
+                    tracing::error!("stopping: it is unknown what is on disk: {failure}");
                 }
                 self.resp.lost();
+                self.xmlrpc.lost();
                 Settled::Fatal
             }
         }
     }
 
     fn tick(&mut self, now: Now) -> Option<Duration> {
-        let answers = self.resp.tick(&mut self.store, now);
-        [answers, self.store.tick(now), self.store.patience(now)].into_iter().flatten().min()
+        let (resp, xmlrpc) = (self.resp.tick(&mut self.store, now), self.xmlrpc.tick(&mut self.store, now));
+        [resp, xmlrpc, self.store.tick(now), self.store.patience(now)].into_iter().flatten().min()
     }
 }

@@ -86,6 +86,7 @@ impl Splice {
     fn dial(&mut self, untried: &mut Untried, exchange: &mut Exchange<'_>) -> Option<Disconnect> {
         let Some(address) = untried.0.pop_front() else {
             self.target.refresh();
+            exchange.explain("no address of the server answers: is it running, and does --to name it?");
             return Some(Disconnect::Upstream);
         };
         let session = match &self.security {

@@ -114,6 +114,8 @@ pub(super) struct Arena {
     live: usize,
     /// Bytes of dead records in shared pages.
     garbage: usize,
+    /// Bytes of records with pages of their own, whose keys are long.
+    long: usize,
     /// Bytes allocated for pages and blocks.
     held: usize,
 }
@@ -122,6 +124,11 @@ impl Arena {
     /// Bytes of living records in shared pages: what a copy has to move.
     pub(super) fn live(&self) -> usize {
         self.live
+    }
+
+    /// Bytes of keys and what stands with them: what a look at every record has to read.
+    pub(super) fn records(&self) -> usize {
+        self.live + self.long
     }
 
     /// Bytes of dead records in shared pages: what a copy gives back.
@@ -203,10 +210,14 @@ impl Arena {
         }
     }
 
+    /// Whether there are page numbers for one more record: one for its data, one for its page.
+    pub(super) fn has_room(&self) -> bool {
+        u16::try_from(self.pages.len() + 2).is_ok()
+    }
+
     /// Stores a new record.
     pub(super) fn put(&mut self, draft: Draft<'_>) -> Result<Place, Full> {
-        // One number for the data, one for a page.
-        if self.pages.len() + 2 > usize::from(u16::MAX) {
+        if !self.has_room() {
             return Err(Full);
         }
         let mut flags = draft.kind as u8;
@@ -230,9 +241,7 @@ impl Arena {
         let own = length > SHARED;
         flags |= if own { OWN_PAGE } else { 0 };
         let number = if own { self.insert_page(Vec::with_capacity(length)) } else { self.page_for(length) };
-        if !own {
-            self.live += length;
-        }
+        *(if own { &mut self.long } else { &mut self.live }) += length;
         let Some(page) = self.pages.get_mut(usize::from(number)) else { return Place { page: number, offset: 0 } };
         let offset = short(page.len());
         let [k0, k1] = short(key.len()).to_le_bytes();
@@ -269,6 +278,13 @@ impl Arena {
         Some(page)
     }
 
+    /// Takes the page that belongs to one record.
+    fn take_own_page(&mut self, number: usize) -> Option<Vec<u8>> {
+        let page = self.take_page(number)?;
+        self.long -= page.len();
+        Some(page)
+    }
+
     /// Removes a record; its data, if that stood in a block.
     pub(super) fn remove(&mut self, place: Place) -> Option<Vec<u8>> {
         let record = self.record(place)?;
@@ -277,7 +293,7 @@ impl Arena {
             self.live -= length;
             self.garbage += length;
         } else {
-            self.take_page(usize::from(place.page));
+            self.take_own_page(usize::from(place.page));
         }
         self.take_page(block?)
     }
@@ -349,7 +365,7 @@ impl Arena {
             self.live -= length;
             self.garbage += length;
         } else {
-            self.take_page(usize::from(place.page));
+            self.take_own_page(usize::from(place.page));
         }
         Some(self.write(flags, expires, &key, &data))
     }
@@ -393,7 +409,8 @@ impl Arena {
             return Some(self.write(flags, expires, &key, &number));
         }
         if flags & OWN_PAGE != 0 {
-            let page = other.take_page(usize::from(place.page))?;
+            let page = other.take_own_page(usize::from(place.page))?;
+            self.long += page.len();
             return Some(Place { page: self.insert_page(page), offset: 0 });
         }
         Some(self.write(flags, record.expires, record.key, record.data))
@@ -404,13 +421,17 @@ impl Arena {
 impl Arena {
     /// Counts everything again and compares; `places` are all records.
     pub(super) fn check(&self, places: impl Iterator<Item = Place>) {
-        let (mut live, mut blocks) = (0, 0);
+        let (mut live, mut long, mut blocks) = (0, 0, 0);
         for place in places {
             let record = self.record(place).unwrap();
-            live += if record.flags & OWN_PAGE == 0 { record.len() } else { 0 };
+            if record.flags & OWN_PAGE == 0 {
+                live += record.len();
+            } else {
+                long += self.pages[usize::from(place.page)].len();
+            }
             blocks += usize::from(record.flags & OWN_PAGE != 0) + usize::from(record.block().is_some());
         }
-        assert_eq!(live, self.live);
+        assert_eq!((live, long), (self.live, self.long));
         assert_eq!(self.pages.iter().map(|(_, page)| page.capacity()).sum::<usize>(), self.held);
         let shared = self.pages.len() - blocks;
         assert_eq!(shared, self.shared);

@@ -306,23 +306,29 @@ impl Store {
         true
     }
 
-    /// Moves the value and expiry of `from` to `to`, whatever stood there; whether that was done. It is not if `from`
-    /// does not exist or `to` is too long for a key.
-    pub fn rename(&mut self, from: &[u8], to: &[u8], now: Now) -> bool {
-        let (hash, Some(found)) = self.lookup(from, now) else { return false };
+    /// Moves the value and expiry of `from` to `to`, whatever stood there; whether `from` existed.
+    ///
+    /// # Errors
+    ///
+    /// `to` is too long for a key, or there is no room; everything is as it was.
+    pub fn rename(&mut self, from: &[u8], to: &[u8], now: Now) -> Result<bool, StoreError> {
+        self.check(to, 0)?;
+        // Before the value is taken from where it is, for it could not be put back for certain.
+        let target = self.table.hash(to);
+        if !self.table.has_room(target) {
+            return Err(StoreError::OutOfMemory);
+        }
+        let (hash, Some(found)) = self.lookup(from, now) else { return Ok(false) };
         if from == to {
-            return true;
+            return Ok(true);
         }
-        if self.check(to, 0).is_err() {
-            return false;
-        }
-        let Some(Taken { kind, expires, data }) = self.table.take(found) else { return false };
+        let Some(Taken { kind, expires, data }) = self.table.take(found) else { return Ok(false) };
         self.watches.changed(from, false);
         if let Some(journal) = &mut self.journal {
             journal.removed(hash, from);
         }
         let draft = Draft { key: to, kind, used: false, expires, data: Data::Owned(data) };
-        self.put(self.table.hash(to), draft).is_ok()
+        self.put(target, draft).map(|()| true)
     }
 
     /// Sets or takes away the expiry of `key`; whether it exists.

@@ -10,7 +10,7 @@ use super::arena::{Arena, Data, Draft, Full, NEVER, PAGE, Place};
 use super::entry::{Entry, Kind};
 use super::graveyard::Graveyard;
 
-/// The arena's share of a segment: a split or a copy moves no more than about this.
+/// Bytes of records in a segment: a split or a copy moves no more than about this, a look at all of them reads no more.
 const ARENA_BYTES: usize = 64 << 10;
 /// A segment this small is not split for its bytes.
 const FEW: usize = 16;
@@ -111,12 +111,17 @@ impl Segment {
 
     /// Whether one more record is too many.
     pub(super) fn is_crowded(&self, capacity: usize) -> bool {
-        self.len() >= capacity || (self.arena.live() > ARENA_BYTES && self.len() > FEW)
+        self.len() >= capacity || (self.arena.records() > ARENA_BYTES && self.len() > FEW)
+    }
+
+    /// Whether a record can be added.
+    pub(super) fn has_room(&self) -> bool {
+        self.arena.has_room()
     }
 
     /// Whether it may be joined with another as small.
     pub(super) fn is_sparse(&self, capacity: usize) -> bool {
-        self.len() <= capacity / 8 && self.arena.live() <= ARENA_BYTES / 8
+        self.len() <= capacity / 8 && self.arena.records() <= ARENA_BYTES / 8
     }
 
     pub(super) fn into_pages(self) -> Vec<Vec<u8>> {

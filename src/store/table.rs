@@ -148,12 +148,23 @@ impl Table {
 
     /// Stores a record, in the place of the one with the same key if there is one. The block that is no longer needed.
     pub(super) fn put(&mut self, hash: u64, draft: Draft<'_>) -> Result<Option<Vec<u8>>, Full> {
+        self.relieve(hash);
+        self.change(self.index(hash), |segment, hasher| segment.put(hash, draft, hasher)).unwrap_or(Err(Full))
+    }
+
+    /// Whether [`put`](Self::put) would find room for a record with this hash. What was [found](Found) is so no more.
+    pub(super) fn has_room(&mut self, hash: u64) -> bool {
+        self.relieve(hash);
+        self.segments.get(self.index(hash)).is_some_and(|segment| segment.has_room())
+    }
+
+    /// Divides the segment of this hash until it is no longer crowded, or cannot be divided.
+    fn relieve(&mut self, hash: u64) {
         while self.segments.get(self.index(hash)).is_some_and(|segment| segment.is_crowded(self.capacity)) {
             if !self.split(self.index(hash)) {
                 break;
             }
         }
-        self.change(self.index(hash), |segment, hasher| segment.put(hash, draft, hasher)).unwrap_or(Err(Full))
     }
 
     /// Removes a record. Its block, if it had one.

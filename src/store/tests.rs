@@ -158,7 +158,7 @@ impl Model {
     fn rename(&mut self, from: &[u8]) {
         let to = self.key();
         self.expire(&to);
-        let moved = self.store.rename(from, &to, self.now);
+        let moved = self.store.rename(from, &to, self.now).unwrap();
         assert_eq!(moved, self.map.contains_key(from));
         if moved && from != to {
             let plain = self.map.remove(from).unwrap();
@@ -504,12 +504,54 @@ fn sizes_are_limited() {
     assert_eq!(set(&mut store, &long, b"", now), Err(StoreError::KeyTooLong));
     set(&mut store, &long[1..], b"value", now).unwrap();
     assert_eq!(store.get(&long[1..], now).unwrap().data, b"value");
-    assert!(!store.rename(&long[1..], &long, now));
+    assert_eq!(store.rename(&long[1..], &long, now), Err(StoreError::KeyTooLong));
     assert!(store.contains(&long[1..], now));
     store.set(&long[1..], Kind::Bytes, &vec![1; 5000], Expiry::At(u64::MAX - 1), now).unwrap();
-    assert!(store.rename(&long[1..], b"short", now));
+    assert_eq!(store.rename(&long[1..], b"short", now), Ok(true));
     assert_eq!(store.peek(b"short", now).unwrap().data, vec![1; 5000]);
     store.table.check();
+}
+
+#[test]
+fn segments_of_long_keys_are_short() {
+    let now = clock();
+    let mut store = Store::new(StoreOptions::default());
+    for number in 0..1000_u32 {
+        let key = [&number.to_be_bytes()[..], &vec![b'k'; 60_000]].concat();
+        set(&mut store, &key, b"", now).unwrap();
+    }
+    store.table.check();
+    let (mut cursor, mut longest, mut seen) = (0, 0, 0);
+    loop {
+        let before = seen;
+        cursor = store.scan(cursor, 1, now, &mut |_, _| seen += 1);
+        longest = longest.max(seen - before);
+        if cursor == 0 {
+            break;
+        }
+    }
+    assert_eq!(seen, 1000);
+    assert!(longest <= 17, "{longest} keys of 60,000 bytes in one step");
+}
+
+/// Keys whose hashes nobody could know to begin alike, so that they stay in one segment until that has no page number
+/// left.
+#[test]
+fn a_rename_that_finds_no_room_loses_nothing() {
+    let now = clock();
+    let mut store = small_store(StoreOptions::default());
+    let (large, hasher) = ([7; 801], store.table.hasher());
+    let mut alike = (0_u64..).map(u64::to_be_bytes).filter(|key| hasher.hash(key) >> 56 == 0);
+    let target = loop {
+        let key = alike.next().unwrap();
+        if set(&mut store, &key, &large, now).is_err() {
+            break key;
+        }
+    };
+    let other = (0..u64::MAX).map(u64::to_le_bytes).find(|key| hasher.hash(key) >> 56 == 1).unwrap();
+    set(&mut store, &other, b"precious", now).unwrap();
+    assert_eq!(store.rename(&other, &target, now), Err(StoreError::OutOfMemory));
+    assert_eq!(store.get(&other, now).unwrap().data, b"precious");
 }
 
 #[test]

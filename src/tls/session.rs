@@ -451,3 +451,7 @@ fn encode_last_words<C: Drive + ?Sized>(connection: &mut C, output: &mut Outgoin
         }
     }
 }
+
+#[cfg(test)]
+#[path = "session_tests.rs"]
+mod tests;

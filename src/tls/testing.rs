@@ -121,6 +121,16 @@ pub(crate) fn sessions() -> (Session, Session) {
     (Session::accept(Arc::new(policy)), client)
 }
 
+/// As [`sessions`], with certificates on both sides, and a client whose messages are longer than its records.
+pub(crate) fn sessions_in_small_records() -> (Session, Session) {
+    let (world, clock) = (World::new(), Clock::at(NOW));
+    let policy = ServerPolicy::new(world.mutual(&clock)).expect("a policy");
+    let mut config = ClientConfig::clone(&world.client_config(Some(&world.client), &clock));
+    config.max_fragment_size = Some(64);
+    let client = Session::client(Arc::new(config), "localhost".try_into().expect("a name"));
+    (Session::accept(Arc::new(policy)), client.expect("a usable configuration"))
+}
+
 /// Both ends of a finished handshake.
 #[derive(Debug)]
 pub(crate) struct Done {

@@ -318,11 +318,17 @@ fn malformed_resp_is_answered_by_an_error_and_closed() {
             ("a count that is no number", "*x\r\n", "-ERR Protocol error: invalid multibulk length\r\n", "malformed"),
             (
                 "more arguments than allowed",
-                "*99999999\r\n",
+                "*1048577\r\n",
                 "-ERR Protocol error: invalid multibulk length\r\n",
                 "malformed",
             ),
             ("a length that is no number", "*1\r\n$x\r\n", "-ERR Protocol error: invalid bulk length\r\n", "malformed"),
+            (
+                "a length beyond the limit",
+                "*1\r\n$536870913\r\n",
+                "-ERR Protocol error: invalid bulk length\r\n",
+                "malformed",
+            ),
             ("a negative length", "*1\r\n$-5\r\n", "-ERR Protocol error: invalid bulk length\r\n", "malformed"),
             ("no length", "*1\r\nPING\r\n", "-ERR Protocol error: expected '$', got 'P'\r\n", "malformed"),
             ("an argument longer than it says", "*1\r\n$3\r\nPING\r\n", "-ERR Protocol error", "malformed"),

@@ -175,6 +175,8 @@ impl Stage {
             let lines: Vec<_> = log.iter().filter(|line| line.contains(peer)).collect();
             assert_eq!(lines.len(), 1, "{name}: {lines:#?}");
             assert!(lines[0].contains(&format!(" reason=\"{reason}\" ")), "{name}: {}", lines[0]);
+            let is_explained = !lines[0].contains(" detail=\"\"");
+            assert!(is_explained || !matches!(*reason, "malformed" | "too_large"), "{name}: {}", lines[0]);
         }
         assert!(!log.iter().any(|line| line.contains("panicked")), "{log:#?}");
     }

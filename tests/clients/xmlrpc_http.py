@@ -144,9 +144,35 @@ def old_http():
                 assert stream.read() == b''
 
 
+def many_keys():
+    """More than are found at once: the reply comes later, still in its place, and old HTTP's connection waits for it."""
+    connection = connect()
+    for first in range(0, 10_000, 1000):
+        sets = [{'methodName': 'set', 'params': [f'many:{number}', None]} for number in range(first, first + 1000)]
+        connection.request('POST', '/', call('system.multicall', sets))
+        assert result(connection.getresponse()) == [[None]] * 1000
+    wanted = {f'many:{number}' for number in range(10_000)}
+    requests = b''
+    for document in [call('exists', 'many:1'), call('keys'), call('exists', 'nothing')]:
+        requests += f'POST / HTTP/1.1\r\nHost: x\r\nContent-Length: {len(document)}\r\n\r\n'.encode() + document
+    requests += f'POST / HTTP/1.0\r\nContent-Length: {len(call("keys"))}\r\n\r\n'.encode() + call('keys')
+    with raw() as tls:
+        tls.sendall(requests)
+        tls.suppress_ragged_eofs = False
+        stream = tls.makefile('rb')
+        values = []
+        for _ in range(4):
+            assert stream.readline() == b'HTTP/1.1 200 OK\r\n'
+            fields = http.client.parse_headers(stream)
+            values.append(loads(stream.read(int(fields['Content-Length'])))[0][0])
+        assert fields['Connection'] == 'close' and stream.read() == b''
+    assert (values[0], values[2]) == (True, False), values
+    assert wanted <= set(values[1]) and sorted(values[1]) == sorted(values[3]) and len(values[1]) == len(set(values[1]))
+
+
 for scenario in [
     keep_alive, chunked, compressed, methods, absolute_target, pipelined, told_to_continue,
-    told_that_it_is_too_much_before_sending_it, old_http,
+    told_that_it_is_too_much_before_sending_it, old_http, many_keys,
 ]:
     scenario()
     print(scenario.__name__)

@@ -17,7 +17,7 @@ mod tests;
 pub use client::{Response, ResponseDecoder, append_post};
 pub use date::DateCache;
 pub use request::{Method, Persistence, Progress, Request, RequestDecoder};
-pub use response::{CONTINUE, Reply, Status, append_error};
+pub use response::{CONTINUE, LengthField, Reply, Status, append_error};
 
 /// Bounds on one message, in bytes.
 #[derive(Clone, Copy, Debug)]

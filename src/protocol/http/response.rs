@@ -88,6 +88,36 @@ impl<'a> Reply<'a> {
         let compressed = if compressible { gzip(self.body) } else { None };
         let body = compressed.as_deref().unwrap_or(self.body);
         out.reserve(256 + body.len());
+        self.append_start(out);
+        // A 204 has no body and says nothing of its length (RFC 9110 section 8.6).
+        if self.status != Status::NO_CONTENT {
+            out.extend_from_slice(b"Content-Length: ");
+            append_number(out, body.len());
+            out.extend_from_slice(b"\r\n");
+        }
+        if compressed.is_some() {
+            out.extend_from_slice(b"Content-Encoding: gzip\r\nVary: Accept-Encoding\r\n");
+        }
+        self.append_end(out);
+        if !self.head_only {
+            out.extend_from_slice(body);
+        }
+    }
+
+    /// Appends the head of a reply whose body is appended afterwards, piece by piece, and returns where its length is to be
+    /// written then.
+    pub fn append_head(&self, out: &mut Vec<u8>) -> LengthField {
+        self.append_start(out);
+        out.extend_from_slice(b"Content-Length: ");
+        let digits = out.len();
+        out.extend_from_slice(&[b'0'; LengthField::DIGITS]);
+        out.extend_from_slice(b"\r\n");
+        self.append_end(out);
+        LengthField { digits, body: out.len() }
+    }
+
+    /// Everything before what tells of the body's bytes.
+    fn append_start(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(b"HTTP/1.1 ");
         append_number(out, usize::from(self.status.code));
         out.push(b' ');
@@ -98,25 +128,42 @@ impl<'a> Reply<'a> {
             out.extend_from_slice(date);
             out.extend_from_slice(b"\r\n");
         }
-        // A 204 has no body and says nothing of its length (RFC 9110 section 8.6).
         if self.status != Status::NO_CONTENT {
             out.extend_from_slice(b"Content-Type: ");
             out.extend_from_slice(self.content_type.as_bytes());
-            out.extend_from_slice(b"\r\nContent-Length: ");
-            append_number(out, body.len());
             out.extend_from_slice(b"\r\n");
         }
-        if compressed.is_some() {
-            out.extend_from_slice(b"Content-Encoding: gzip\r\nVary: Accept-Encoding\r\n");
-        }
+    }
+
+    /// Everything behind that.
+    fn append_end(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(self.fields.as_bytes());
         out.extend_from_slice(match self.persistence {
             Persistence::Open => b"\r\n",
             Persistence::Announced => b"Connection: keep-alive\r\n\r\n",
             Persistence::Close => b"Connection: close\r\n\r\n",
         });
-        if !self.head_only {
-            out.extend_from_slice(body);
+    }
+}
+
+/// Where the length of a body stands that is not complete yet. Leading zeros are digits like others (RFC 9110 section
+/// 8.6).
+#[derive(Clone, Copy, Debug, Default)]
+pub struct LengthField {
+    digits: usize,
+    body: usize,
+}
+
+impl LengthField {
+    /// Enough for what a reply may be.
+    const DIGITS: usize = 10;
+
+    /// Writes it: `reply` is all of the reply.
+    pub fn fill(self, reply: &mut [u8]) {
+        let length = format!("{:010}", reply.len().saturating_sub(self.body));
+        let field = reply.get_mut(self.digits..self.digits + Self::DIGITS);
+        if let Some(field) = field.filter(|_| length.len() == Self::DIGITS) {
+            field.copy_from_slice(length.as_bytes());
         }
     }
 }

@@ -164,6 +164,14 @@ struct Partial {
 }
 
 impl Decoder {
+    /// Heap bytes held for a request of which some bytes are still to come, beside those bytes.
+    #[must_use]
+    pub fn memory(&self) -> usize {
+        let Some(partial) = &self.partial else { return 0 };
+        let Arguments { spans, words } = &partial.arguments;
+        size_of::<Partial>() + spans.capacity() * size_of::<Span>() + words.capacity()
+    }
+
     /// Decodes the request at the front of `input`, and says how many bytes it takes.
     ///
     /// `None` means that more bytes are needed: call again with the same bytes and more behind them. No byte is looked

@@ -29,6 +29,16 @@ pub fn append_response(out: &mut Vec<u8>, value: &Value) {
     out.extend_from_slice(b"</param></params></methodResponse>");
 }
 
+/// Appends the front of a `<methodResponse>` that carries an array: its values follow, and then [`end_array`].
+pub fn begin_array(out: &mut Vec<u8>) {
+    out.extend_from_slice(b"<?xml version=\"1.0\"?><methodResponse><params><param><value><array><data>");
+}
+
+/// Appends what stands behind the values of such an array.
+pub fn end_array(out: &mut Vec<u8>) {
+    out.extend_from_slice(b"</data></array></value></param></params></methodResponse>");
+}
+
 /// Appends a `<methodResponse>` that carries a fault.
 pub fn append_fault(out: &mut Vec<u8>, fault: &Fault) {
     out.extend_from_slice(b"<?xml version=\"1.0\"?><methodResponse><fault>");
@@ -40,7 +50,7 @@ pub fn append_fault(out: &mut Vec<u8>, fault: &Fault) {
 /// document.
 ///
 /// Recursion is as deep as the value, and values come from a parser with a bound on depth.
-fn append_value(out: &mut Vec<u8>, value: &Value) {
+pub fn append_value(out: &mut Vec<u8>, value: &Value) {
     out.extend_from_slice(b"<value>");
     match value {
         Value::Nil => out.extend_from_slice(b"<nil/>"),

@@ -13,7 +13,7 @@ mod scalar;
 #[cfg(test)]
 mod tests;
 
-pub use encode::{append_call, append_fault, append_response};
+pub use encode::{append_call, append_fault, append_response, append_value, begin_array, end_array};
 pub use parse::{parse_call, parse_response};
 
 use crate::value::Value;

@@ -11,6 +11,7 @@ use crate::metrics::Disconnect;
 use crate::protocol::http::{
     Bounds, CONTINUE, DateCache, Method, Persistence, Progress, Reply, Request, RequestDecoder, Status, append_error,
 };
+use crate::services::xmlrpc::explained;
 use crate::store::Store;
 use crate::timer::Now;
 
@@ -84,7 +85,7 @@ impl Admin {
             }
             Err(error) => {
                 append_error(error, Some(self.date.text(exchange.now.unix_seconds())), exchange.reply());
-                Err(if error.is_too_large() { Disconnect::TooLarge } else { Disconnect::Malformed })
+                Err(explained(error, exchange))
             }
         }
     }

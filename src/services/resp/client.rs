@@ -1,7 +1,7 @@
 //! The connection itself: its protocol, its names, and the others beside it.
 
 use std::fmt::Write as _;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use super::call::{Call, Failure, quoted};
 use super::command::CommandId;
@@ -265,13 +265,17 @@ pub(super) fn describe(client: &Client, now: Now, text: &mut String) {
     );
 }
 
+/// Stands for what is no address.
+const UNKNOWN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
+
 /// Which clients `CLIENT KILL` is about: those that pass every filter given.
 #[derive(Default)]
 struct Filter {
     number: Option<u64>,
-    address: Option<Vec<u8>>,
-    local: Option<Vec<u8>>,
+    address: Option<SocketAddr>,
+    local: Option<SocketAddr>,
     user: Option<Vec<u8>>,
+    /// No client can pass: it would have to be of another type, or have what is no address.
     nobody: bool,
     keep_caller: bool,
 }
@@ -287,8 +291,8 @@ impl Filter {
                     let number = positive(value).ok_or(Failure::new("ERR client-id should be greater than 0"))?;
                     filter.number = Some(number);
                 }
-                b"ADDR" => filter.address = Some(value.to_vec()),
-                b"LADDR" => filter.local = Some(value.to_vec()),
+                b"ADDR" => filter.address = Some(filter.address_of(value)),
+                b"LADDR" => filter.local = Some(filter.address_of(value)),
                 b"USER" => filter.user = Some(value.to_vec()),
                 b"TYPE" => filter.nobody |= !is_normal(value)?,
                 b"SKIPME" if value.eq_ignore_ascii_case(b"yes") => filter.keep_caller = true,
@@ -299,15 +303,22 @@ impl Filter {
         Ok(filter)
     }
 
+    /// The address that a client must have whose address is written so.
+    fn address_of(&mut self, text: &[u8]) -> SocketAddr {
+        let written = std::str::from_utf8(text).unwrap_or_default();
+        let address = written.parse::<SocketAddr>().ok().filter(|address| address.to_string() == written);
+        self.nobody |= address.is_none();
+        address.unwrap_or(UNKNOWN)
+    }
+
     fn passes(&self, client: &Client, caller: PeerId) -> bool {
         let user = client.names.as_ref().map(|names| names.user.as_slice()).filter(|user| !user.is_empty());
         let is_user = |wanted: &Vec<u8>| user.unwrap_or(b"default") == wanted.as_slice();
-        let is = |address: SocketAddr, wanted: &Vec<u8>| address.to_string().as_bytes() == wanted.as_slice();
         let is_spared = self.nobody || (self.keep_caller && client.id == caller);
         !is_spared
             && self.user.as_ref().is_none_or(is_user)
-            && self.address.as_ref().is_none_or(|wanted| is(client.address, wanted))
-            && self.local.as_ref().is_none_or(|wanted| is(client.local, wanted))
+            && self.address.is_none_or(|wanted| client.address == wanted)
+            && self.local.is_none_or(|wanted| client.local == wanted)
     }
 }
 
@@ -315,7 +326,9 @@ pub(super) fn kill(call: &mut Call<'_, '_>) -> Result<(), Failure> {
     // The old form names one address, which may be the caller's own, and answers OK.
     let old_form = call.request.len() == 3;
     let filter = if old_form {
-        Filter { address: Some(call.argument(2).to_vec()), ..Filter::default() }
+        let mut filter = Filter::default();
+        filter.address = Some(filter.address_of(call.argument(2)));
+        filter
     } else {
         Filter::parse(call)?
     };

@@ -2,7 +2,7 @@
 
 use super::authorize::scope;
 use super::call::{Call, Failure, glob, type_name};
-use super::walk::{self, Purpose, Walk};
+use super::walk::{self, ORDINARY_KEY_BYTES, Purpose, Walk};
 use crate::access::Scope;
 use crate::protocol::resp::{Encoder, parse_integer};
 use crate::store::{Expiry, Kind};
@@ -62,9 +62,6 @@ pub(super) fn dbsize(call: &mut Call<'_, '_>) -> Result<(), Failure> {
     walk_keys(call, Purpose::Count)
 }
 
-/// About how many keys `SCAN` looks at before it asks whether to go on: the table goes by whole segments.
-const SCAN_STEP: usize = 64;
-
 struct ScanOptions<'a> {
     pattern: Option<&'a [u8]>,
     count: usize,
@@ -97,12 +94,19 @@ pub(super) fn scan(call: &mut Call<'_, '_>) -> Result<(), Failure> {
     let cursor = std::str::from_utf8(call.argument(1)).ok().and_then(|text| text.parse().ok());
     let cursor = cursor.ok_or(Failure::new("ERR invalid cursor"))?;
     let options = ScanOptions::parse(call)?;
-    let (mut found, mut count, mut next, mut left) = (Vec::new(), 0, cursor, options.count);
+    let (mut found, mut count, mut next) = (Vec::new(), 0, cursor);
+    let (mut seen, mut seen_bytes, most_bytes) =
+        (0, 0, call.core.options.scan_count.saturating_mul(ORDINARY_KEY_BYTES));
     let mut glob = options.pattern.map(glob).transpose()?;
     let scope = scope(call);
     // Long keys end the step early, as fits what SCAN promises: the cursor says where to go on.
-    while left > 0 && found.len() < call.exchange.limits.output_bytes {
-        next = call.store.scan(next, left.min(SCAN_STEP), call.exchange.now, &mut |key, entry| {
+    for _ in 0..walk::segments(options.count) {
+        if seen >= options.count || seen_bytes >= most_bytes || found.len() >= call.exchange.limits.output_bytes {
+            break;
+        }
+        next = call.store.scan(next, 1, call.exchange.now, &mut |key, entry| {
+            seen += 1;
+            seen_bytes += key.len();
             let is_wanted = scope.covers(key)
                 && glob.as_mut().is_none_or(|glob| glob.matches(key))
                 && options.type_name.is_none_or(|name| name.eq_ignore_ascii_case(type_name(entry.kind).as_bytes()));
@@ -114,7 +118,6 @@ pub(super) fn scan(call: &mut Call<'_, '_>) -> Result<(), Failure> {
         if next == 0 {
             break;
         }
-        left = left.saturating_sub(SCAN_STEP);
     }
     let mut reply = call.reply();
     reply.array(2);
@@ -139,7 +142,7 @@ pub(super) fn randomkey(call: &mut Call<'_, '_>) -> Result<(), Failure> {
 
 pub(super) fn rename(call: &mut Call<'_, '_>) -> Result<(), Failure> {
     let (from, to, now) = (call.argument(1), call.argument(2), call.now());
-    let done = if from == to { call.store.contains(from, now) } else { call.store.rename(from, to, now) };
+    let done = if from == to { call.store.contains(from, now) } else { call.store.rename(from, to, now)? };
     if done { call.ok() } else { Err(Failure::NO_SUCH_KEY) }
 }
 
@@ -148,7 +151,7 @@ pub(super) fn renamenx(call: &mut Call<'_, '_>) -> Result<(), Failure> {
     if !call.store.contains(from, now) {
         return Err(Failure::NO_SUCH_KEY);
     }
-    let renamed = !call.store.contains(to, now) && call.store.rename(from, to, now);
+    let renamed = !call.store.contains(to, now) && call.store.rename(from, to, now)?;
     call.answer_integer(i64::from(renamed))
 }
 

@@ -249,14 +249,19 @@ impl Resp {
             Err(error) => {
                 let mut reply = Encoder::new(exchange.reply(), session.protocol);
                 reply.error(format!("ERR {error}").as_bytes());
+                exchange.explain(error.to_string());
                 Err(if error.is_limit() { Disconnect::TooLarge } else { Disconnect::Malformed })
             }
         }
     }
 
     /// The peer will send no more: what it leaves of a request is not answered, as in Redis.
-    pub fn end_of_input(&mut self, rest: &[u8]) -> Option<Disconnect> {
-        (!rest.is_empty()).then_some(Disconnect::CutOff)
+    pub fn end_of_input(&mut self, rest: &[u8], exchange: &mut Exchange<'_>) -> Option<Disconnect> {
+        if rest.is_empty() {
+            return None;
+        }
+        exchange.explain("in the middle of a command");
+        Some(Disconnect::CutOff)
     }
 
     /// What a client reads that is turned away.
@@ -315,6 +320,7 @@ fn answer(
             }
         }
         Err(_) if name.eq_ignore_ascii_case(b"post") || name.eq_ignore_ascii_case(b"host:") => {
+            exchange.explain("an HTTP request, where RESP is spoken");
             return Err(Disconnect::Malformed);
         }
         Err(failure) => failure,

@@ -24,12 +24,12 @@ pub struct RespSession {
 }
 
 impl RespSession {
-    /// Heap bytes held for the client's transaction and for the keys that it watches.
+    /// Heap bytes held for the client's request, its transaction and the keys that it watches.
     #[must_use]
     pub fn memory(&self) -> usize {
         let queued = self.transaction.as_ref().map_or(0, |transaction| transaction.requests.capacity());
         // Each watched key stands in the store's list too.
-        queued + self.watches.capacity() * size_of::<Watch>() + 2 * self.watched_bytes as usize
+        self.decoder.memory() + queued + self.watches.capacity() * size_of::<Watch>() + 2 * self.watched_bytes as usize
     }
 }
 

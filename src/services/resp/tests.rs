@@ -202,6 +202,38 @@ fn work_on_the_loop_is_bounded() {
     assert_eq!(ending, Some(Disconnect::TooLarge), "{}", String::from_utf8_lossy(&reply));
 }
 
+/// The most arguments that are taken, of one byte each, sent in pieces as sockets do. They are read, and then it depends on
+/// the command; the connection goes on.
+#[test]
+fn a_million_arguments_are_refused_in_the_commands_own_words() {
+    const ARGUMENTS: usize = 1 << 20;
+    let (mut bench, mut client) = bench();
+    for (name, reply) in [
+        ("MSET", "-ERR too many keys in one command: at most 16384 are served\r\n"),
+        ("MGET", "-ERR too many keys in one command: at most 16384 are served\r\n"),
+        ("ECHO", "-ERR wrong number of arguments for 'echo' command\r\n"),
+        ("CONFIG", "-ERR unknown subcommand 'k'. Try CONFIG HELP.\r\n"),
+        ("SET", "-ERR too many arguments: at most 128 are served\r\n"),
+        ("quux", "-ERR unknown command 'quux', with args beginning with: 'k' "),
+    ] {
+        let head = format!("*{ARGUMENTS}\r\n${}\r\n{name}\r\n", name.len());
+        let request = [head.as_bytes(), &b"$1\r\nk\r\n".repeat(ARGUMENTS - 1)].concat();
+        let (peer, session) = &mut client;
+        let (mut received, mut most) = (0, 0);
+        while received < request.len() {
+            received = request.len().min(received + (64 << 10));
+            let exchange = &mut peer.exchange(bench.now);
+            let used = bench.resp.serve(session, &mut bench.store, &request[..received], exchange).expect(name);
+            assert_eq!(used, if received == request.len() { received } else { 0 });
+            most = most.max(session.memory());
+        }
+        assert!(most > 7 * ARGUMENTS && session.memory() == 0, "what is kept of it counts: {most}");
+        let said = String::from_utf8_lossy(&peer.take_replies()).into_owned();
+        assert!(said.starts_with(reply) && said.len() < 1000, "{said}");
+    }
+    assert_eq!(bench.ask(&mut client, "ping"), "+PONG\r\n");
+}
+
 #[test]
 fn patterns_and_argument_lists_are_bounded() {
     let (mut bench, mut client) = bench();
@@ -223,6 +255,13 @@ fn patterns_and_argument_lists_are_bounded() {
 #[test]
 fn long_keys_end_a_scan_step_early_and_none_is_lost() {
     let (mut bench, mut client) = bench();
+    let long = "k".repeat(60_000);
+    for index in 0..100 {
+        bench.store.set(format!("{index}{long}").as_bytes(), Kind::Bytes, b"", Expiry::Never, bench.now).expect("room");
+    }
+    let reply = bench.ask(&mut client, "scan 0 match nothing count 10000");
+    assert!(!reply.starts_with("*2\r\n$1\r\n0\r\n"), "long keys that are not wanted take time too: {reply}");
+    bench.ask(&mut client, "flushall");
     client.0.limits.output_bytes = 10_000;
     for index in 0..5000 {
         let key = format!("{index:0200}");
@@ -426,6 +465,27 @@ fn a_long_walk_takes_many_turns_and_meets_every_key_once() {
     let unique: std::collections::HashSet<_> = keys.iter().map(|key| format!("{key:?}")).collect();
     assert_eq!((keys.len(), unique.len()), (1000, 1000));
     assert_eq!(bench.resp.tick(&mut bench.store, bench.now), None, "nothing is left to do");
+}
+
+#[test]
+fn keys_that_have_expired_take_time_too() {
+    let (mut bench, mut client) = bench_of_small_steps();
+    bench.store.clear();
+    for number in 0..50_000_u32 {
+        let (key, expiry) = (number.to_be_bytes(), Expiry::At(bench.now.unix_ms + 1));
+        bench.store.set(&key, Kind::Bytes, b"", expiry, bench.now).expect("room");
+    }
+    bench.now.unix_ms += 10;
+    begin(&mut bench, &mut client, "keys *\n");
+    let mut turns = 0;
+    while client.0.is_alone() {
+        bench.resp.tick(&mut bench.store, bench.now);
+        turns += 1;
+    }
+    assert!(turns > 50, "{turns}");
+    assert_eq!(client.0.take_replies(), b"*0\r\n");
+    let reply = bench.ask(&mut client, "scan 0");
+    assert!(reply.starts_with("*2\r\n") && !reply.starts_with("*2\r\n$1\r\n0\r\n"), "{reply}");
 }
 
 #[test]

@@ -18,8 +18,9 @@ use crate::protocol::resp::{Encoder, Protocol};
 use crate::store::{Glob, Store};
 use crate::timer::Now;
 
-/// About how many keys are looked at before it is asked whether to go on: the table goes by whole segments.
-const SCANNED_AT_ONCE: usize = 64;
+/// Of so many keys that a step looks at, it looks into one segment of the table: most have more, but those whose keys have
+/// expired, or were removed, may have none left that it would meet.
+const KEYS_PER_SEGMENT: usize = 128;
 /// What a walk takes for the usual length of a key when it bounds its work.
 pub(super) const ORDINARY_KEY_BYTES: usize = 64;
 /// Connections that one step describes, half a millisecond's worth.
@@ -71,9 +72,22 @@ pub(super) struct Pending {
 #[derive(Clone, Copy)]
 struct Step {
     keys: usize,
+    segments: usize,
     clients: usize,
     protocol: Protocol,
     longest: usize,
+}
+
+impl Step {
+    /// A step that leaves the turn to others soon.
+    fn of_many(keys: usize, protocol: Protocol, longest: usize) -> Self {
+        Self { keys, segments: segments(keys), clients: CLIENTS_PER_STEP, protocol, longest }
+    }
+}
+
+/// How many segments of the table are looked into for the sake of so many keys.
+pub(super) fn segments(keys: usize) -> usize {
+    keys.div_ceil(KEYS_PER_SEGMENT)
 }
 
 impl Walk {
@@ -131,8 +145,11 @@ impl KeyWalk {
         let Self { name, access, cursor, count, purpose } = self;
         let scope = access.scope(Class::Read, name);
         let (mut keys, mut bytes) = (0, 0);
-        while keys < how.keys && bytes < how.keys.saturating_mul(ORDINARY_KEY_BYTES) {
-            *cursor = store.scan(*cursor, SCANNED_AT_ONCE.min(how.keys), now, &mut |key, _| {
+        for _ in 0..how.segments {
+            if keys >= how.keys || bytes >= how.keys.saturating_mul(ORDINARY_KEY_BYTES) {
+                break;
+            }
+            *cursor = store.scan(*cursor, 1, now, &mut |key, _| {
                 keys += 1;
                 bytes += key.len();
                 if scope.covers(key) && purpose.take(key, *count + 1, how.protocol) {
@@ -183,7 +200,7 @@ pub(super) fn answer(call: &mut Call<'_, '_>, mut walk: Walk) -> Result<(), Fail
     if call.is_atomic {
         return answer_at_once(call, walk);
     }
-    let how = Step { keys: call.core.options.keys_per_step, clients: CLIENTS_PER_STEP, protocol, longest };
+    let how = Step::of_many(call.core.options.keys_per_step, protocol, longest);
     if walk.step(how, call.store, &call.core.clients, now)? {
         walk.write(call.reply());
     } else {
@@ -197,7 +214,9 @@ pub(super) fn answer(call: &mut Call<'_, '_>, mut walk: Walk) -> Result<(), Fail
 fn answer_at_once(call: &mut Call<'_, '_>, mut walk: Walk) -> Result<(), Failure> {
     let (now, protocol, longest) = (call.now(), call.session.protocol, call.exchange.limits.request_bytes);
     let options = &call.core.options;
-    let how = Step { keys: options.keys_searched + 1, clients: options.clients_visited, protocol, longest };
+    let (keys, clients) = (options.keys_searched + 1, options.clients_visited);
+    // However few keys are in each segment, all keys are not too many.
+    let how = Step { keys, segments: usize::MAX, clients, protocol, longest };
     let (is_too_many, limit) = match walk {
         Walk::Keys(_) => {
             let most = options.keys_searched;
@@ -221,8 +240,7 @@ pub(super) fn tick(core: &mut Core, store: &mut Store, now: Now) -> Option<Durat
         // Word from the disk is what it waits for, and wakes the loop.
         return None;
     }
-    let keys = options.keys_per_step;
-    let how = Step { keys, clients: CLIENTS_PER_STEP, protocol: *protocol, longest: *longest };
+    let how = Step::of_many(options.keys_per_step, *protocol, *longest);
     match walk.step(how, store, clients, now) {
         Ok(false) => {}
         Ok(true) => {

@@ -3,6 +3,7 @@
 use super::Faults;
 use super::failure::Failure;
 use super::methods::{Action, METHODS, Method, OnAll, OnKey};
+use super::walk::KEYS_PER_STEP;
 use crate::access::{Access, Class, Scope};
 use crate::store::{Store, StoreError};
 use crate::timer::Now;
@@ -14,7 +15,9 @@ use crate::value::is_xml_text;
 pub(super) struct CallLimits {
     /// Calls in one `system.multicall`. A thousand keep a batch useful and the loop's turn short.
     pub(super) calls: usize,
-    /// Keys that `keys` looks at: some 10 ms of work and 6 MB of XML.
+    /// Keys that `keys` looks at, where it is called by itself, before it is done [in steps](super::walk).
+    pub(super) keys_at_once: usize,
+    /// Keys that all calls of `keys` within one `system.multicall`, which cannot be done in steps, look at: some 10 ms.
     pub(super) keys: usize,
     /// Values in one reply, in bytes of their XML at the least. As large as a request may be by default, and a bound
     /// on what a `system.multicall` of small calls for large values can cost.
@@ -23,7 +26,7 @@ pub(super) struct CallLimits {
 
 impl Default for CallLimits {
     fn default() -> Self {
-        Self { calls: 1000, keys: 100_000, reply_bytes: 64 << 20 }
+        Self { calls: 1000, keys_at_once: KEYS_PER_STEP, keys: 65_536, reply_bytes: 64 << 20 }
     }
 }
 
@@ -43,12 +46,27 @@ pub(super) struct Dispatcher<'a> {
     pub(super) limits: CallLimits,
     /// Bytes of values that the reply holds so far, those included that did not fit.
     spent: usize,
+    /// Keys that were looked at so far.
+    searched: usize,
     in_multicall: bool,
+    /// What is asked for is all keys, which are so many that they must be found in steps; the result is not that yet.
+    pub(super) asks_for_many_keys: bool,
 }
 
 impl<'a> Dispatcher<'a> {
     pub(super) fn new(store: &'a mut Store, now: Now, faults: Faults, access: &'a Access) -> Self {
-        Self { store, now, faults, access, denials: 0, limits: CallLimits::default(), spent: 0, in_multicall: false }
+        Self {
+            store,
+            now,
+            faults,
+            access,
+            denials: 0,
+            limits: CallLimits::default(),
+            spent: 0,
+            searched: 0,
+            in_multicall: false,
+            asks_for_many_keys: false,
+        }
     }
 
     /// Makes one call. Every call passes here, those inside of `system.multicall` too: this is where the method and
@@ -118,17 +136,21 @@ impl<'a> Dispatcher<'a> {
 
     fn keys(&mut self) -> Result<Value, Failure> {
         let scope = self.access.scope(Class::Read, "keys");
-        let (mut keys, mut searched, mut cursor) = (Vec::new(), 0, 0);
+        if !self.in_multicall && self.store.len() > self.limits.keys_at_once {
+            self.asks_for_many_keys = true;
+            return Ok(Value::Nil);
+        }
+        let (mut keys, mut cursor) = (Vec::new(), 0);
         loop {
-            let (first, now) = (keys.len(), self.now);
+            let (first, now, searched) = (keys.len(), self.now, &mut self.searched);
             cursor = self.store.scan(cursor, SCAN_STEP, now, &mut |key, _| {
-                searched += 1;
+                *searched += 1;
                 if scope.covers(key) {
                     keys.push(key_value(key));
                 }
             });
             self.spend(keys.iter().skip(first).map(weight).sum())?;
-            if searched > self.limits.keys {
+            if self.searched > self.limits.keys {
                 return Err(Failure::TooManyKeys(self.limits.keys));
             }
             if cursor == 0 {
@@ -208,7 +230,7 @@ impl Key {
 }
 
 /// A key that XML can carry is a string, any other base64; both name it when they come back.
-fn key_value(key: &[u8]) -> Value {
+pub(super) fn key_value(key: &[u8]) -> Value {
     match std::str::from_utf8(key) {
         Ok(text) if is_xml_text(text) => Value::String(text.to_owned()),
         _ => Value::Base64(key.to_vec()),

@@ -27,7 +27,7 @@ pub(super) enum Failure {
     RecursiveMulticall,
     #[error("one system.multicall makes at most {0} calls")]
     TooManyCalls(usize),
-    #[error("more than {0} keys: page through them with SCAN over RESP")]
+    #[error("more than {0} keys to look through within system.multicall: call keys by itself")]
     TooManyKeys(usize),
     #[error("the reply would be larger than {0} bytes: ask for less at once, or over RESP")]
     ReplyTooLarge(usize),

@@ -120,7 +120,7 @@ pub(super) static METHODS: [Method; 10] = [
         access: Access::Read,
         returns: Types::Array,
         params: &[],
-        help: "All keys, in no particular order; base64 where a key is not text. Refused when they are very many.",
+        help: "All keys, in no particular order; base64 where a key is not text.",
     },
     Method {
         name: "set",

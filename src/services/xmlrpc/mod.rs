@@ -6,6 +6,9 @@ mod methods;
 mod python;
 #[cfg(test)]
 mod tests;
+mod walk;
+
+use std::collections::VecDeque;
 
 use crate::access::Access;
 use crate::connection::Exchange;
@@ -20,6 +23,7 @@ use crate::store::Store;
 use crate::timer::Now;
 use dispatch::Dispatcher;
 use failure::Failure;
+use walk::Pending;
 
 /// The paths at which calls are taken, as in Python's server.
 const PATHS: [&str; 2] = ["/", "/RPC2"];
@@ -63,6 +67,8 @@ pub struct XmlRpc {
     /// The call being answered was not understood, for this reason.
     malformed: Option<&'static str>,
     date: DateCache,
+    /// What is answered in steps, in the order in which it was asked for.
+    walks: VecDeque<Pending>,
 }
 
 /// What one connection remembers between calls.
@@ -97,7 +103,22 @@ enum Step {
         used: usize,
         close: bool,
     },
-    Refused(Disconnect),
+    /// All keys are asked for, which takes many turns.
+    Walk {
+        used: usize,
+        persistence: Persistence,
+    },
+    Refused(HttpError),
+}
+
+/// Why a connection ends whose bytes were refused; says the rest for the log.
+pub(super) fn explained(error: HttpError, exchange: &mut Exchange<'_>) -> Disconnect {
+    exchange.explain(error.to_string());
+    reason(error)
+}
+
+fn reason(error: HttpError) -> Disconnect {
+    if error.is_too_large() { Disconnect::TooLarge } else { Disconnect::Malformed }
 }
 
 impl XmlRpc {
@@ -137,7 +158,12 @@ impl XmlRpc {
                 exchange.metrics.requests += 1;
                 if close { Err(Disconnect::Finished) } else { Ok(used) }
             }
-            Step::Refused(reason) => Err(reason),
+            Step::Walk { used, persistence } => {
+                exchange.metrics.requests += 1;
+                self.walk(persistence, exchange);
+                if persistence == Persistence::Close { Err(Disconnect::Finished) } else { Ok(used) }
+            }
+            Step::Refused(error) => Err(explained(error, exchange)),
         }
     }
 
@@ -148,6 +174,7 @@ impl XmlRpc {
         }
         let date = self.date.text(exchange.now.unix_seconds());
         append_error(HttpError::Malformed("the request is cut off"), Some(date), exchange.reply());
+        exchange.explain("in the middle of an HTTP request");
         Some(Disconnect::CutOff)
     }
 
@@ -194,21 +221,26 @@ impl XmlRpc {
             }
             Ok(Progress::Complete(request)) if request.method == Method::Post && store.is_congested() => Step::Stalled,
             Ok(Progress::Complete(request)) => {
-                self.answer(&request, store, asker, out);
-                Step::Answered { used: request.used, close: request.persistence == Persistence::Close }
+                let (used, persistence) = (request.used, request.persistence);
+                if self.answer(&request, store, asker, out) {
+                    Step::Answered { used, close: persistence == Persistence::Close }
+                } else {
+                    Step::Walk { used, persistence }
+                }
             }
             Err(error) => {
                 append_error(error, Some(self.date.text(now.unix_seconds())), out);
-                Step::Refused(if error.is_too_large() { Disconnect::TooLarge } else { Disconnect::Malformed })
+                Step::Refused(error)
             }
         }
     }
 
-    fn answer(&mut self, request: &Request<'_>, store: &mut Store, asker: Asker<'_>, out: &mut Vec<u8>) {
+    /// Answers a request; `false` if it asks for all keys and these are many.
+    fn answer(&mut self, request: &Request<'_>, store: &mut Store, asker: Asker<'_>, out: &mut Vec<u8>) -> bool {
         let here = PATHS.contains(&request.target);
         let is_call = here && request.method == Method::Post;
-        if is_call {
-            self.call(&request.body, store, asker);
+        if is_call && !self.call(&request.body, store, asker) {
+            return false;
         }
         let date = Some(self.date.text(asker.now.unix_seconds()));
         let reply = match request.method {
@@ -234,20 +266,25 @@ impl XmlRpc {
         if self.body.capacity() > SCRATCH_KEPT {
             self.body = Vec::new();
         }
+        true
     }
 
-    /// Makes the call in `document` and leaves the response in `self.body`.
-    fn call(&mut self, document: &[u8], store: &mut Store, asker: Asker<'_>) {
+    /// Makes the call in `document` and leaves the response in `self.body`; `false` if that is to be made in steps.
+    fn call(&mut self, document: &[u8], store: &mut Store, asker: Asker<'_>) -> bool {
         let faults = self.options.faults;
         let parsed = xmlrpc::parse_call(document, &xmlrpc::Bounds::default());
         self.malformed = parsed.as_ref().err().map(xmlrpc::ParseError::name);
         let mut dispatcher = Dispatcher::new(store, asker.now, faults, asker.access);
         let result = parsed.map_err(Failure::from).and_then(|(method, params)| dispatcher.call(method, params));
         self.denials += dispatcher.denials;
+        if dispatcher.asks_for_many_keys {
+            return false;
+        }
         self.body.clear();
         match result {
             Ok(value) => xmlrpc::append_response(&mut self.body, &value),
             Err(failure) => xmlrpc::append_fault(&mut self.body, &failure.fault(faults)),
         }
+        true
     }
 }

@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use super::*;
 use crate::access::Rules;
+use crate::connection::testing::TestPeer;
 use crate::protocol::http::{ResponseDecoder, append_post};
 use crate::protocol::xmlrpc::{Fault, append_call, parse_response};
 use crate::store::{Expiry, Kind, StoreOptions};
@@ -40,8 +41,8 @@ impl Bench {
                 Step::Incomplete => return (out, None),
                 Step::Answered { close: true, .. } => return (out, Some(Disconnect::Finished)),
                 Step::Answered { used, .. } => input = input.get(used..).unwrap_or_default(),
-                Step::Refused(reason) => return (out, Some(reason)),
-                Step::Stalled => panic!("a store in memory has room"),
+                Step::Refused(error) => return (out, Some(reason(error))),
+                Step::Stalled | Step::Walk { .. } => panic!("a store in memory has room, and few keys"),
             }
         }
     }
@@ -182,6 +183,14 @@ fn methods_describe_themselves() {
     assert_eq!(bench.call("system.methodSignature", &[text("exists")]), exists);
 }
 
+/// The text of a fault among the results of a multicall.
+fn fault(result: &Value) -> Option<Value> {
+    match result {
+        Value::Struct(members) => members.last().map(|(_, text)| text.clone()),
+        _ => None,
+    }
+}
+
 fn inner(method: &str, params: Vec<Value>) -> Value {
     Value::Struct(vec![("methodName".into(), text(method)), ("params".into(), Value::Array(params))])
 }
@@ -198,10 +207,6 @@ fn multicall_answers_each_call() {
         Value::Struct(vec![("methodName".into(), text("get"))]),
     ]);
     let Ok(Value::Array(results)) = bench.call("system.multicall", &[calls]) else { panic!("an array") };
-    let fault = |value: &Value| match value {
-        Value::Struct(members) => members.last().map(|(_, text)| text.clone()),
-        _ => None,
-    };
     assert_eq!(results[0], Value::Array(vec![Value::Nil]));
     assert_eq!(results[1], Value::Array(vec![Value::Int(7)]));
     assert_eq!(fault(&results[2]), Some(text("<class 'KeyError'>:'zz'")));
@@ -231,22 +236,100 @@ fn a_multicall_cannot_multiply_a_large_value() {
 }
 
 #[test]
-fn too_many_keys_are_refused_with_the_way_out() {
+fn too_many_keys_in_a_multicall_are_refused_with_the_way_out() {
     let mut bench = bench(Faults::Python);
     for key in [b"a", b"b", b"c"] {
         bench.store.set(key, Kind::Bytes, b"", Expiry::Never, bench.now).expect("room");
     }
     let mut keys = |limit, bytes| {
+        let calls = vec![inner("keys", vec![]); 2];
         let mut dispatcher = Dispatcher::new(&mut bench.store, bench.now, Faults::Python, &Access::Everything);
         dispatcher.limits.keys = limit;
         dispatcher.limits.reply_bytes = bytes;
-        dispatcher.call("keys".to_owned(), vec![]).map_err(|failure| failure.fault(Faults::Python).text)
+        let results = dispatcher.call("system.multicall".to_owned(), vec![Value::Array(calls)]);
+        let Ok(Value::Array(results)) = results else { panic!("an array") };
+        results
     };
-    assert!(matches!(keys(3, 1000), Ok(Value::Array(keys)) if keys.len() == 3));
-    let told = "<class 'OverflowError'>:more than 2 keys: page through them with SCAN over RESP";
-    assert_eq!(keys(2, 1000), Err(told.to_owned()));
+    let counts = |results: &[Value]| {
+        let count = |result: &Value| match result {
+            Value::Array(keys) => matches!(&keys[0], Value::Array(keys) if keys.len() == 3),
+            _ => false,
+        };
+        results.iter().filter(|result| count(result)).count()
+    };
+    assert_eq!(counts(&keys(6, 1000)), 2);
+    let told = "<class 'OverflowError'>:more than 5 keys to look through within system.multicall: call keys by itself";
+    let results = keys(5, 1000);
+    assert_eq!((counts(&results), fault(&results[1])), (1, Some(text(told))));
     let told = "<class 'OverflowError'>:the reply would be larger than 50 bytes: ask for less at once, or over RESP";
-    assert_eq!(keys(3, 50), Err(told.to_owned()));
+    assert_eq!(fault(&keys(6, 50)[0]), Some(text(told)));
+}
+
+/// What a client is sent that asks for `keys` of `bench`, and in how many turns. Others write meanwhile.
+fn walked(bench: &mut Bench, peer: &mut TestPeer, line: &str) -> (Vec<u8>, usize) {
+    let document = "<methodCall><methodName>keys</methodName></methodCall>";
+    let request = format!("POST / {line}\r\nHost: x\r\nContent-Length: {}\r\n\r\n{document}", document.len());
+    let mut session = XmlRpcSession::default();
+    let served = bench.service.serve(&mut session, &mut bench.store, request.as_bytes(), &mut peer.exchange(bench.now));
+    let expected = if line.ends_with("1.0") { Err(Disconnect::Finished) } else { Ok(request.len()) };
+    assert_eq!(served, expected);
+    let mut turns = 0;
+    while peer.is_alone() {
+        bench.service.tick(&mut bench.store, bench.now);
+        bench.store.set(b"new", Kind::Bytes, &[0; 100], Expiry::Never, bench.now).expect("room");
+        turns += 1;
+    }
+    (peer.take_replies(), turns)
+}
+
+#[test]
+fn very_many_keys_are_found_in_steps_and_each_is_there() {
+    let mut bench = bench(Faults::Python);
+    for number in 0..20_000_u32 {
+        let key = if number % 100 == 0 { number.to_be_bytes().to_vec() } else { format!("<{number}>").into_bytes() };
+        bench.store.set(&key, Kind::Bytes, b"", Expiry::Never, bench.now).expect("room");
+    }
+    let mut peer = TestPeer::new(0, 0);
+    for line in ["HTTP/1.1", "HTTP/1.0"] {
+        let (reply, turns) = walked(&mut bench, &mut peer, line);
+        assert!(turns >= 10, "{turns}");
+        let response = ResponseDecoder::default().decode(&reply, true, &Bounds::default());
+        let response = response.expect("HTTP").expect("complete");
+        assert_eq!((response.status, response.used), (200, reply.len()));
+        let keys = parse_response(&response.body, &xmlrpc::Bounds { values: usize::MAX, ..xmlrpc::Bounds::default() });
+        let Ok(Value::Array(keys)) = keys.expect("XML-RPC") else { panic!("an array") };
+        let distinct: std::collections::HashSet<_> = keys.iter().map(|key| format!("{key:?}")).collect();
+        assert_eq!(distinct.len(), keys.len(), "none twice");
+        assert!((20_000..=20_001).contains(&keys.len()), "{}", keys.len());
+        assert!(keys.contains(&text("<7>")) && keys.contains(&Value::Base64(vec![0, 0, 0, 100])));
+    }
+    peer.info.access = Rules::granted_to_alice("[[rule]]\ncn='alice'\ngrant=['read']\nprefix='<77'");
+    let (reply, _) = walked(&mut bench, &mut peer, "HTTP/1.1");
+    assert_eq!(String::from_utf8_lossy(&reply).matches("<string>&lt;77").count(), 110);
+}
+
+#[test]
+fn a_walk_over_keys_ends_with_its_client_and_is_bounded() {
+    let mut bench = bench(Faults::Python);
+    let long = "k".repeat(1_000);
+    for number in 0..2_100 {
+        bench
+            .store
+            .set(format!("{number}{long}").as_bytes(), Kind::Bytes, b"", Expiry::Never, bench.now)
+            .expect("room");
+    }
+    let (mut gone, mut peer) = (TestPeer::new(0, 0), TestPeer::new(1, 1));
+    bench.service.walk(Persistence::Open, &mut gone.exchange(bench.now));
+    bench.service.tick(&mut bench.store, bench.now);
+    bench.service.close(gone.info.id);
+    peer.limits.request_bytes = 1 << 20;
+    let (reply, turns) = walked(&mut bench, &mut peer, "HTTP/1.1");
+    let reply = String::from_utf8_lossy(&reply);
+    assert!(reply.contains("the reply would be larger than 1048576 bytes") && reply.len() < 1000, "{reply}");
+    assert!(turns > 4, "long keys make short steps: {turns}");
+    assert_eq!(bench.service.tick(&mut bench.store, bench.now), None, "nothing is left to do");
+    let (again, _) = walked(&mut bench, &mut peer, "HTTP/1.1");
+    assert_eq!(String::from_utf8_lossy(&again), reply);
 }
 
 #[test]

@@ -1,10 +1,14 @@
-//! Loads keys of 16 bytes with values of 32 into the store and into std's map: the worst single step, and bytes a key.
+//! Loads keys of 16 bytes with values of 32 into the store, into std's map and into a real redis-server: the worst single
+//! step, the worst turn of 128 writes, and bytes a key.
 //!
 //! `cargo bench --bench table [-- KEYS]`, ten million keys if not said otherwise. Each table is loaded in a process of its
-//! own, so that one's freed memory does not hide the other's growth. Times are the thread's CPU time. That still counts
+//! own, so that one's freed memory does not hide the other's growth. A turn of redis-server's has a parser and a socket in it
+//! beside the table, those of the others have not: what is to be compared is how far the worst turn is from the mean. Times are the thread's CPU time. That still counts
 //! interrupts, which at ten million steps are sure to hit some, so every table lives the same life twice: `worst` counts
 //! each step by its faster time, `seen` is the longest of all. What the allocator does to a step (giving back the top of
 //! its heap, above all) need not fall on the same step twice, and so shows in `seen` alone.
+
+mod redis;
 
 use std::collections::HashMap;
 use std::hint::black_box;
@@ -27,18 +31,31 @@ fn main() {
         Some("only-store") => load_store(keys, Expiry::Never),
         Some("only-store-ttl") => load_store(keys, Expiry::At(now().unix_ms + 3_600_000)),
         Some("only-std") => load_std(keys),
+        Some("only-redis") => redis::load(keys),
         _ => {
             println!("{keys} keys of 16 bytes, values of 32 bytes; CPU time of the thread");
-            for table in ["only-store", "only-store-ttl", "only-std"] {
-                run_alone(table, keys);
+            let tables = ["only-store", "only-store-ttl", "only-std", "only-redis"];
+            let rows: Vec<String> = tables.into_iter().map(|table| run_alone(table, keys)).collect();
+            println!("side by side\n{:<18} {:>11} {:>14} {HEADINGS}", "", "bytes a key", "worst insert");
+            for row in rows {
+                println!("{row}");
             }
         }
     }
 }
 
-fn run_alone(table: &str, keys: u64) {
-    let done = std::env::current_exe().and_then(|own| Command::new(own).arg(table).arg(keys.to_string()).status());
-    assert!(done.is_ok_and(|status| status.success()), "{table} failed");
+const HEADINGS: &str = "  turn of 128:  worst       seen       mean";
+/// What begins the line that says the most important of a table in one row.
+const ROW: &str = "row: ";
+
+/// Shows what a table has to say, and returns its row.
+fn run_alone(table: &str, keys: u64) -> String {
+    let mut own = Command::new(std::env::current_exe().expect("this program"));
+    let done = own.arg(table).arg(keys.to_string()).stderr(std::process::Stdio::inherit()).output().expect("it runs");
+    assert!(done.status.success(), "{table} failed");
+    let said = String::from_utf8(done.stdout).expect("text");
+    said.lines().filter(|line| !line.starts_with(ROW)).for_each(|line| println!("{line}"));
+    said.lines().find_map(|line| line.strip_prefix(ROW)).expect("a row").to_owned()
 }
 
 fn load_store(keys: u64, expiry: Expiry) {
@@ -51,10 +68,11 @@ fn load_store(keys: u64, expiry: Expiry) {
         for number in 0..keys {
             store.set(&key(number), Kind::Bytes, &value(number), expiry, turn).expect("there is no limit");
             clock.lap("insert");
-            if number % TURN == 0 {
+            if number % TURN == TURN - 1 {
                 turn.instant += Duration::from_millis(1);
                 store.tick(turn);
                 clock.lap("tick while loading");
+                clock.turn();
             }
         }
         clock.loaded(store.memory() as u64);
@@ -110,6 +128,9 @@ fn load_std(keys: u64) {
         for number in 0..keys {
             map.insert(key(number).into(), value(number).into());
             clock.lap("insert");
+            if number % TURN == TURN - 1 {
+                clock.turn();
+            }
         }
         clock.loaded(0);
     }
@@ -141,7 +162,12 @@ fn now() -> Now {
 
 /// Resident memory of this process, in bytes.
 fn rss() -> u64 {
-    let status = std::fs::read_to_string("/proc/self/status").expect("Linux");
+    rss_of(std::process::id())
+}
+
+/// Resident memory of a process, in bytes.
+fn rss_of(pid: u32) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("Linux");
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("a size");
     line.split_whitespace().next().and_then(|kib| kib.parse::<u64>().ok()).expect("a number") * 1024
 }
@@ -175,19 +201,29 @@ impl Report {
 
     fn begin(&mut self) -> Clock<'_> {
         self.lives += 1;
-        Clock { rss: rss(), positions: HashMap::new(), last: cpu_time(), report: self }
+        let now = cpu_time();
+        Clock { rss: rss(), positions: HashMap::new(), last: now, turn: Duration::ZERO, report: self }
     }
 
     fn print(&self) {
         println!("{}: {:.1} bytes a key of resident memory", self.name, per_key(self.rss, self.keys));
-        println!("  by its own account {:.1}", per_key(self.own_account, self.keys));
+        if self.own_account > 0 {
+            println!("  by its own account {:.1}", per_key(self.own_account, self.keys));
+        }
+        let (mut insert, mut turn) = ("-".to_owned(), String::new());
         for Steps { name, faster, longest } in &self.steps {
             let taken = || faster.iter().copied().filter(|nanos| *nanos != u32::MAX).map(u64::from);
             let Some(worst) = taken().max() else { continue };
             let mean = taken().sum::<u64>() / taken().count() as u64;
             let [worst, seen, mean] = [worst, u64::from(*longest), mean].map(Duration::from_nanos);
             println!("  {name:<24} worst {worst:>10.1?}   seen {seen:>10.1?}   mean {mean:>10.1?}");
+            match *name {
+                "insert" => insert = format!("{worst:.1?}"),
+                "turn of 128 inserts" => turn = format!("{worst:>10.1?} {seen:>10.1?} {mean:>10.1?}"),
+                _ => {}
+            }
         }
+        println!("{ROW}{:<18} {:>11.1} {insert:>14}              {turn}", self.name, per_key(self.rss, self.keys));
     }
 }
 
@@ -197,12 +233,29 @@ struct Clock<'a> {
     rss: u64,
     positions: HashMap<&'static str, usize>,
     last: Duration,
+    /// What the steps of this turn have taken so far.
+    turn: Duration,
 }
 
 impl Clock<'_> {
     /// Books the time since the last call as one step of this name.
     fn lap(&mut self, name: &'static str) {
-        let nanos = u32::try_from(cpu_time().saturating_sub(self.last).as_nanos()).unwrap_or(u32::MAX - 1);
+        let taken = cpu_time().saturating_sub(self.last);
+        self.turn += taken;
+        self.book(name, u64::try_from(taken.as_nanos()).unwrap_or(u64::MAX));
+        self.last = cpu_time();
+    }
+
+    /// Books the steps since the last call as one turn.
+    fn turn(&mut self) {
+        let taken = std::mem::take(&mut self.turn);
+        self.book("turn of 128 inserts", u64::try_from(taken.as_nanos()).unwrap_or(u64::MAX));
+        self.last = cpu_time();
+    }
+
+    /// Books a step that took so long.
+    fn book(&mut self, name: &'static str, nanos: u64) {
+        let nanos = u32::try_from(nanos).unwrap_or(u32::MAX - 1);
         let all = &mut self.report.steps;
         let index = all.iter().position(|steps| steps.name == name).unwrap_or_else(|| {
             all.push(Steps { name, faster: Vec::new(), longest: 0 });
@@ -216,7 +269,6 @@ impl Clock<'_> {
             None => steps.faster.push(nanos),
         }
         *position += 1;
-        self.last = cpu_time();
     }
 
     /// All keys are in.

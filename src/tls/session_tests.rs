@@ -1,0 +1,81 @@
+//! The rules of rustls's unbuffered API, kept by a session on its own.
+
+use super::*;
+use crate::tls::testing;
+
+/// A server's and a client's session that have shaken hands.
+fn open_sessions() -> (Session, Session) {
+    let (mut server, mut client) = testing::sessions();
+    let (mut forth, mut back) = (Outgoing::default(), Outgoing::default());
+    while server.is_handshaking() || client.is_handshaking() {
+        let mut input = std::mem::take(&mut back).filled().to_vec();
+        let _ = client.receive(&mut input, &mut forth, &mut |_| {});
+        let mut input = std::mem::take(&mut forth).filled().to_vec();
+        let _ = server.receive(&mut input, &mut back, &mut |_| {});
+    }
+    (server, client)
+}
+
+#[test]
+fn a_session_with_a_partial_hello_refuses_to_write_without_panic() {
+    let (mut server, mut client) = testing::sessions();
+    let (mut hello, mut output) = (Outgoing::default(), Outgoing::default());
+    let _ = client.receive(&mut [], &mut hello, &mut |_| {});
+    let mut partial = hello.filled()[..15].to_vec();
+    let received = server.receive(&mut partial, &mut output, &mut |_| {});
+    let mut retained = partial.split_off(received.consumed);
+    assert!(server.send(b"too early", &mut retained, &mut output).is_err());
+    assert_eq!(output.filled(), b"");
+}
+
+/// rustls keeps where the pieces of the message stand in what is retained, and looks there at every call.
+#[test]
+fn a_session_with_a_part_of_a_message_refuses_to_write_without_panic() {
+    let (mut server, mut client) = testing::sessions_in_small_records();
+    let (mut forth, mut back) = (Outgoing::default(), Outgoing::default());
+    let _ = client.receive(&mut [], &mut forth, &mut |_| {});
+    let mut hello = std::mem::take(&mut forth).filled().to_vec();
+    let _ = server.receive(&mut hello, &mut back, &mut |_| {});
+    let mut flight = back.filled().to_vec();
+    let _ = client.receive(&mut flight, &mut forth, &mut |_| {});
+    let mut part = forth.filled()[..forth.filled().len() / 2].to_vec();
+    let received = server.receive(&mut part, &mut back, &mut |_| {});
+    let mut retained = part.split_off(received.consumed);
+    assert!(server.is_handshaking() && retained.len() > 64, "{}", retained.len());
+    assert!(server.send(b"too early", &mut retained, &mut back).is_err());
+}
+
+#[test]
+fn a_session_that_has_failed_is_never_touched_again() {
+    let (mut server, mut client) = open_sessions();
+    let (mut forth, mut back) = (Outgoing::default(), Outgoing::default());
+    client.send(b"to be damaged", &mut [], &mut forth).expect("send");
+    let mut damaged = forth.filled().to_vec();
+    *damaged.last_mut().expect("a record") ^= 1;
+    assert!(server.receive(&mut damaged, &mut back, &mut |_| {}).error.is_some());
+    let alert = back.filled().len();
+    assert!(alert > 0);
+
+    // rustls would take the record that the damaged one stood for, as if nothing had happened.
+    let mut heard = 0;
+    let mut good = forth.filled().to_vec();
+    let received = server.receive(&mut good, &mut back, &mut |bytes| heard += bytes.len());
+    assert_eq!((received.consumed, received.error.is_some(), heard), (good.len(), false, 0));
+    assert!(server.send(b"more", &mut [], &mut back).is_err());
+    assert!(server.send_close_notify(&mut [], &mut back).is_err());
+    assert_eq!(back.filled().len(), alert, "nothing may follow the alert");
+}
+
+#[test]
+fn a_session_drops_all_input_behind_close_notify() {
+    let (mut server, mut client) = open_sessions();
+    let (mut forth, mut back) = (Outgoing::default(), Outgoing::default());
+    client.send_close_notify(&mut [], &mut forth).expect("close_notify");
+    forth.append(&[23, 3, 3, 0, 200, 1, 2, 3]);
+    let mut input = forth.filled().to_vec();
+    let received = server.receive(&mut input, &mut back, &mut |_| {});
+    assert_eq!(received.consumed, input.len(), "a record that never ends must not be kept");
+    assert!(server.peer_closed());
+    assert_eq!(server.receive(&mut [0; 99], &mut back, &mut |_| {}).consumed, 99);
+    server.send(b"still writing", &mut [], &mut back).expect("half-close leaves our direction open");
+}
