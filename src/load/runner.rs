@@ -136,9 +136,11 @@ impl<N: Net> Runner<N> {
                 link: None,
                 generation: 0,
                 is_settled: false,
+                has_been_open: false,
                 is_queued: false,
                 free_since: Duration::ZERO,
                 given: 0,
+                waits_since: None,
             })
             .collect();
         let quota = match plan.schedule.end {
@@ -369,6 +371,7 @@ impl<N: Net> Runner<N> {
             }
             return;
         }
+        self.forget_warmup();
         while let Some(intended) = self.arrivals.as_ref().and_then(Arrivals::next_due) {
             let at = self.at(self.now);
             if intended > at {
@@ -381,12 +384,25 @@ impl<N: Net> Runner<N> {
         }
     }
 
+    /// Once measuring has begun, what the warm-up was too slow to send is no longer sent: behind such a queue, nothing
+    /// of the measured part would ever have its turn.
+    fn forget_warmup(&mut self) {
+        let warmup = self.plan.schedule.warmup;
+        if self.at(self.now) < warmup {
+            return;
+        }
+        while self.arrivals.as_ref().and_then(Arrivals::next_due).is_some_and(|due| due < warmup) {
+            self.arrivals.as_mut().map(Iterator::next);
+        }
+    }
+
     /// In a closed loop, gives a client as many requests as it has room for.
     fn refill(&mut self, index: usize, at: Duration) {
         let may_go_on =
             |runner: &Self| runner.stage == Stage::Running && runner.arrivals.is_none() && !runner.is_over();
         while may_go_on(self) && self.room(index) > 0 {
-            self.give(index, at, at);
+            let waits_since = self.clients.get_mut(index).and_then(|client| client.waits_since.take());
+            self.give(index, waits_since.unwrap_or(at), at);
         }
     }
 
@@ -422,7 +438,7 @@ impl<N: Net> Runner<N> {
     fn room(&self, index: usize) -> usize {
         let Some(client) = self.clients.get(index) else { return 0 };
         let room = match &client.link {
-            Some(link) if self.plan.language != Language::Silent => link.room(&self.plan),
+            Some(link) if self.plan.language != Language::Silent => link.room(&self.plan, self.now),
             None if self.plan.language == Language::Silent => 1,
             _ => 0,
         };

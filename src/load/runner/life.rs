@@ -10,7 +10,7 @@ use crate::connection::PeerId;
 use crate::load::client::{Client, Request, of_socket};
 use crate::load::dialect::Answer;
 use crate::load::outcome::Failure;
-use crate::load::plan::{Language, NewSession};
+use crate::load::plan::{Language, NewSession, Plan};
 use crate::load::tally::Handshakes;
 use crate::net::Net;
 use crate::tls::Session;
@@ -113,6 +113,7 @@ impl<N: Net> Runner<N> {
             // Once both sides mean to part, it does not matter how; but for an alert, by which a server refuses the
             // client's certificate after the client has finished its handshake.
             Err(failure) if link.closing.is_some() && failure != Failure::Alert => self.over(index, *link),
+            Err(Failure::Closed | Failure::Reset) if link.may_end(&self.plan) => self.over(index, *link),
             Err(failure) => self.break_off(index, *link, failure),
         }
     }
@@ -141,11 +142,19 @@ impl<N: Net> Runner<N> {
         }
         self.tally.bytes_sent += link.client.transmit(&mut link.socket, &mut self.lent)? as u64;
         if ended {
-            return if link.closing.is_some() { Ok(Fate::Over) } else { Err(Failure::Closed) };
+            return if link.closing.is_some() || link.may_end(&self.plan) {
+                Ok(Fate::Over)
+            } else {
+                Err(Failure::Closed)
+            };
         }
         let is_done = self.plan.language == Language::Silent && link.opened.is_some() && !link.misses_ticket();
-        if (is_done && link.closing.is_none()) || link.is_spent(&self.plan) {
+        if (is_done && link.closing.is_none()) || link.is_spent(&self.plan, self.now) {
             self.close(link)?;
+            if !link.client.keep_alive() {
+                // The server has announced the end; nobody waits to see it.
+                return Ok(Fate::Over);
+            }
         }
         Ok(Fate::Alive)
     }
@@ -168,6 +177,11 @@ impl<N: Net> Runner<N> {
         link.opened = Some(now);
         self.connecting -= 1;
         self.tally.connections += 1;
+        let is_first = self.clients.get(index).is_none_or(|client| !client.has_been_open);
+        self.tally.reconnections += u64::from(!is_first && self.plan.language != Language::Silent);
+        if let Some(client) = self.clients.get_mut(index) {
+            client.has_been_open = true;
+        }
         self.progress.open.fetch_add(1, Ordering::Relaxed);
         self.settle(index);
         if self.plan.language == Language::Silent {
@@ -217,9 +231,12 @@ impl<N: Net> Runner<N> {
             let at = self.at(opened);
             self.count(attempt, Answer::Good, at);
         }
+        let by_server = !link.client.keep_alive();
         drop(link);
+        let at = self.at(self.now);
         if let Some(client) = self.clients.get_mut(index) {
-            client.free_since = self.now.saturating_duration_since(self.origin);
+            client.waits_since = by_server.then_some(client.free_since).filter(|_| client.given > 0);
+            client.free_since = at;
         }
         if self.plan.language == Language::Silent {
             self.offer(index);
@@ -299,7 +316,7 @@ impl<N: Net> Runner<N> {
             let Some(link) = self
                 .clients
                 .get_mut(index)
-                .and_then(|client| client.link.take_if(|link| is_due(link, self.now, self.origin, self.plan.timeout)))
+                .and_then(|client| client.link.take_if(|link| is_due(link, &self.plan, self.now, self.origin)))
             else {
                 continue;
             };
@@ -311,7 +328,9 @@ impl<N: Net> Runner<N> {
         if link.closing.is_some() {
             return self.over(index, *link);
         }
-        if link.misses_ticket() && self.plan.language == Language::Silent && self.close(&mut link).is_ok() {
+        let is_spent = link.is_spent(&self.plan, self.now);
+        if (is_spent || link.misses_ticket() && self.plan.language == Language::Silent) && self.close(&mut link).is_ok()
+        {
             if let Some(client) = self.clients.get_mut(index) {
                 client.link = Some(link);
             }
@@ -344,12 +363,14 @@ impl<N: Net> Runner<N> {
 }
 
 /// Whether a connection has waited too long for what it waits for.
-fn is_due<K>(link: &Link<K>, now: Instant, origin: Instant, timeout: Duration) -> bool {
+fn is_due<K>(link: &Link<K>, plan: &Plan, now: Instant, origin: Instant) -> bool {
+    let timeout = plan.timeout;
     let since = |instant: Instant| now.saturating_duration_since(instant);
     match (link.opened, link.closing) {
         (None, _) => since(link.began) > timeout,
         (Some(_), Some(closing)) => since(closing) > FAREWELL,
         (Some(opened), None) if link.attempt.is_some() => since(opened) > FAREWELL,
+        (Some(_), None) if link.is_spent(plan, now) => true,
         _ => link.client.awaited().front().is_some_and(|oldest| since(origin + oldest.sent) > timeout),
     }
 }

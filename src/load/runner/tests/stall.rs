@@ -7,7 +7,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 
 use super::super::*;
-use crate::load::schedule::{Gaps, Pace};
+use crate::load::schedule::{Gaps, Pace, Ramp};
 use crate::net::{AcceptError, Address, Wake};
 use crate::timer::Now;
 
@@ -140,7 +140,7 @@ fn a_stall_shows_in_the_corrected_percentiles_and_hides_from_service_time() {
         is_news: false,
     };
     let pace = Pace::Open { rate: 1000.0, gaps: Gaps::Constant };
-    let schedule = Schedule { pace, ramp: Duration::ZERO, warmup: Duration::ZERO, end: End::After(seconds(10)) };
+    let schedule = Schedule { pace, ramp: Ramp::NONE, warmup: Duration::ZERO, end: End::After(seconds(10)) };
     let plan = Plan { pipeline: 1, ..super::plan(Language::Echo, 1, schedule) };
     let net = Shared(Rc::new(RefCell::new(world)));
     let found = Runner::new(net, Arc::new(plan), Arc::default(), Share::WHOLE).run().expect("run");
