@@ -328,9 +328,12 @@ impl<N: Net> Runner<N> {
         if link.closing.is_some() {
             return self.over(index, *link);
         }
-        let is_spent = link.is_spent(&self.plan, self.now);
-        if (is_spent || link.misses_ticket() && self.plan.language == Language::Silent) && self.close(&mut link).is_ok()
-        {
+        let has_no_ticket = link.misses_ticket() && self.plan.language == Language::Silent;
+        if has_no_ticket || link.is_spent(&self.plan, self.now) {
+            if self.close(&mut link).is_err() {
+                // The server is gone already, and owes nothing.
+                return self.over(index, *link);
+            }
             if let Some(client) = self.clients.get_mut(index) {
                 client.link = Some(link);
             }
