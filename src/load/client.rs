@@ -100,6 +100,11 @@ impl Client {
         &self.replies.awaited
     }
 
+    /// The requests that wait for the connection are sent `at` last.
+    pub fn sent_at(&mut self, at: Duration) {
+        self.replies.awaited.iter_mut().for_each(|request| request.sent = at);
+    }
+
     /// Takes the requests without a reply: the connection has failed.
     pub fn abandon(&mut self) -> VecDeque<Request> {
         std::mem::take(&mut self.replies.awaited)

@@ -124,10 +124,9 @@ impl Dialect {
                 Ok(Some(Decoded { used, answer: judge_resp(reply, operation.kind, value), keep_alive: true }))
             }
             Self::XmlRpc(decoder) => {
-                let response = decoder.decode(input, at_end, &http::Bounds::default()).map_err(|_| match at_end {
-                    true => Failure::Closed,
-                    false => Failure::Malformed,
-                })?;
+                // Cut off in the middle, if this is the end; else it is no HTTP.
+                let failure = if at_end { Failure::Closed } else { Failure::Malformed };
+                let response = decoder.decode(input, at_end, &http::Bounds::default()).map_err(|_| failure)?;
                 Ok(response.map(|response| Decoded {
                     used: response.used,
                     answer: match &phrases.call {

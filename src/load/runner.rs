@@ -140,7 +140,8 @@ impl<N: Net> Runner<N> {
                 is_queued: false,
                 free_since: Duration::ZERO,
                 given: 0,
-                waits_since: None,
+                connects_late: false,
+                is_retrying: false,
             })
             .collect();
         let quota = match plan.schedule.end {
@@ -308,7 +309,7 @@ impl<N: Net> Runner<N> {
     /// Moves from stage to stage.
     fn advance(&mut self) {
         match self.stage {
-            Stage::Opening if self.unsettled == 0 => {
+            Stage::Opening if self.unsettled == 0 || self.opens_while_it_asks() => {
                 self.stage = if self.tally.connections == 0 && self.plan.language != Language::Silent {
                     Stage::Done
                 } else {
@@ -322,6 +323,12 @@ impl<N: Net> Runner<N> {
             Stage::Opening | Stage::Holding { .. } if self.progress.is_stopping() => self.stage = Stage::Done,
             _ => {}
         }
+    }
+
+    /// Whether requests begin before all connections are made: a server that takes one connection at a time, as Python's
+    /// does, shakes hands with the second when the first has been served.
+    fn opens_while_it_asks(&self) -> bool {
+        self.plan.language == Language::XmlRpc && !self.plan.once && self.tally.connections > 0
     }
 
     fn start(&mut self) {
@@ -401,8 +408,7 @@ impl<N: Net> Runner<N> {
         let may_go_on =
             |runner: &Self| runner.stage == Stage::Running && runner.arrivals.is_none() && !runner.is_over();
         while may_go_on(self) && self.room(index) > 0 {
-            let waits_since = self.clients.get_mut(index).and_then(|client| client.waits_since.take());
-            self.give(index, waits_since.unwrap_or(at), at);
+            self.give(index, at, at);
         }
     }
 
@@ -430,7 +436,8 @@ impl<N: Net> Runner<N> {
                 link.client.request(request, &self.plan.phrases);
                 self.touched.push(index);
             }
-            None => self.open(index, Some(request)),
+            None if self.plan.language == Language::Silent => self.open(index, Some(request)),
+            None => self.open_for(index, request),
         }
     }
 
@@ -439,7 +446,7 @@ impl<N: Net> Runner<N> {
         let Some(client) = self.clients.get(index) else { return 0 };
         let room = match &client.link {
             Some(link) if self.plan.language != Language::Silent => link.room(&self.plan, self.now),
-            None if self.plan.language == Language::Silent => 1,
+            None if self.plan.language == Language::Silent || client.connects_late && !client.is_retrying => 1,
             _ => 0,
         };
         if self.plan.once { room.min(usize::from(client.given == 0)) } else { room }

@@ -39,7 +39,11 @@ impl<N: Net> Runner<N> {
             self.open(index, None);
         }
         while let Some(index) = self.retries.pop_due(self.now) {
-            if self.plan.language == Language::Silent {
+            let Some(client) = self.clients.get_mut(index) else { continue };
+            client.is_retrying = false;
+            if client.connects_late {
+                self.come_again(index);
+            } else if self.plan.language == Language::Silent {
                 self.offer(index);
             } else if self.makes_requests() {
                 self.open(index, None);
@@ -61,6 +65,32 @@ impl<N: Net> Runner<N> {
                 }
             }
             Err(failure) => self.lost(index, failure, attempt),
+        }
+    }
+
+    /// Begins a connection for a request, which is sent as soon as it can be.
+    pub(super) fn open_for(&mut self, index: usize, request: Request) {
+        self.open(index, None);
+        if let Some(link) = self.clients.get_mut(index).and_then(|client| client.link.as_mut()) {
+            link.given += 1;
+            link.client.request(request, &self.plan.phrases);
+            return;
+        }
+        // Why has been counted already.
+        self.outstanding = self.outstanding.saturating_sub(1);
+        if request.measured {
+            let waited = self.at(self.now).saturating_sub(request.intended);
+            self.tally.recorder.unanswered(waited);
+        }
+    }
+
+    /// A client that connects late may be given its next request.
+    fn come_again(&mut self, index: usize) {
+        if self.arrivals.is_none() {
+            let at = self.at(self.now);
+            self.refill(index, at);
+        } else {
+            self.offer(index);
         }
     }
 
@@ -184,8 +214,12 @@ impl<N: Net> Runner<N> {
         }
         self.progress.open.fetch_add(1, Ordering::Relaxed);
         self.settle(index);
-        if self.plan.language == Language::Silent {
+        let asks_at_once = !link.client.awaited().is_empty();
+        if self.plan.language == Language::Silent || asks_at_once {
             link.asked = Some(now);
+        }
+        if asks_at_once {
+            link.client.sent_at(self.at(now));
         }
         if let Some(sessions) = self.clients.get_mut(index).and_then(|client| client.sessions.as_mut()) {
             sessions.opened(link.wants_ticket);
@@ -235,11 +269,13 @@ impl<N: Net> Runner<N> {
         drop(link);
         let at = self.at(self.now);
         if let Some(client) = self.clients.get_mut(index) {
-            client.waits_since = by_server.then_some(client.free_since).filter(|_| client.given > 0);
+            client.connects_late |= by_server;
             client.free_since = at;
         }
         if self.plan.language == Language::Silent {
             self.offer(index);
+        } else if by_server {
+            self.come_again(index);
         } else if self.makes_requests() {
             self.open(index, None);
         }
@@ -277,6 +313,9 @@ impl<N: Net> Runner<N> {
 
     fn retry(&mut self, index: usize) {
         self.settle(index);
+        if let Some(client) = self.clients.get_mut(index) {
+            client.is_retrying = true;
+        }
         self.retries.insert(self.now + RETRY, index);
     }
 

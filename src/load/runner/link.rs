@@ -6,6 +6,7 @@ use crate::load::client::{Client, Request};
 use crate::load::plan::{Language, Plan, Sessions};
 
 /// One of the clients that a run pretends to be.
+#[expect(clippy::struct_excessive_bools, reason = "facts that are independent of each other")]
 pub(super) struct Virtual<K> {
     /// Its tickets; `None` without TLS.
     pub(super) sessions: Option<Sessions>,
@@ -23,9 +24,11 @@ pub(super) struct Virtual<K> {
     pub(super) free_since: Duration,
     /// Requests it was given.
     pub(super) given: u64,
-    /// Since when, in a closed loop, its next request waits for a connection because the server takes one request, or a
-    /// few, on each: making the next one is then part of what a request takes.
-    pub(super) waits_since: Option<Duration>,
+    /// Whether it connects only when it has something to ask, because the server has closed on it after an answer. One
+    /// that serves a connection at a time would else wait for a silent one.
+    pub(super) connects_late: bool,
+    /// Whether it waits, after a failure, before it connects again.
+    pub(super) is_retrying: bool,
 }
 
 /// One connection.
