@@ -100,8 +100,8 @@ fn load(dir: &Path, protocol: &str, port: u16, arguments: &str) -> Output {
 /// Runs a load and reads its report.
 fn report(server: &Server, protocol: &str, port: u16, arguments: &str) -> (Option<i32>, Value) {
     let output = load(server.dir.path(), protocol, port, &format!("{arguments} --json -"));
-    let report = serde_json::from_slice(&output.stdout);
-    (output.status.code(), report.unwrap_or_else(|_| panic!("{}", String::from_utf8_lossy(&output.stderr))))
+    assert!(!output.stdout.is_empty(), "{}", String::from_utf8_lossy(&output.stderr));
+    (output.status.code(), serde_json::from_slice(&output.stdout).expect("a report"))
 }
 
 #[test]
