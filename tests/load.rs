@@ -118,3 +118,49 @@ fn exit_codes_tell_what_went_wrong() {
     assert_eq!(usage(&["--plain", "--insecure"]), Some(2));
     assert_eq!(usage(&["--connections", "9999999", "--insecure"]), Some(2));
 }
+
+#[test]
+fn what_could_not_be_written_is_refused_before_the_run() {
+    let server = Server::start(&[]);
+    let address = server.address("echo");
+    let refuse = |arguments: &[&str], part: &str| {
+        let output =
+            load(&server, &[&["echo", &address, "--ca", "certs/ca.pem", "--duration", "1h"], arguments].concat());
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(2), "{said}");
+        assert!(said.contains(part), "{said}");
+    };
+    refuse(&["--json", "nowhere/a.json"], "--json");
+    refuse(&["--csv", "certs"], "--csv");
+    refuse(&["--hdr", "a", "--report", "a"], "--report");
+    refuse(&["--bind", "::1"], "--bind");
+    refuse(&["--bind", "127.0.0.1,192.0.2.1"], "192.0.2.1");
+    assert!(!server.dir.path().join("a").exists(), "looking leaves nothing behind");
+}
+
+#[test]
+fn connections_have_a_lifetime_and_come_from_where_they_are_told_to() {
+    let server = Server::start(&[]);
+    let arguments = ["echo", "--requests", "2000", "--connections", "2", "--connection-lifetime", "1ms"];
+    let (code, report) = report(&server, "echo", &[&arguments[..], &["--bind", "127.0.0.2,127.0.0.3"]].concat());
+    assert_eq!((code, &report["requests"]), (Some(0), &2000.into()), "{report}");
+    assert!(report["reconnections"].as_u64().is_some_and(|count| count > 0), "{report}");
+    let from = server.logged("127.0.0.3:");
+    assert!(from.contains("127.0.0.3"), "{from}");
+}
+
+#[test]
+fn a_rate_beyond_what_is_possible_is_reported_with_what_came_of_it() {
+    let server = Server::start(&[]);
+    let arguments = ["handshake", "--rate", "1000000", "--duration", "1s", "--connections", "4", "--timeout", "60s"];
+    let target = server.address("echo").replace("127.0.0.1", "localhost");
+    let usual = ["--ca", "certs/ca.pem", "--warmup", "500ms", "--json", "-"];
+    let output = load(&server, &[&[arguments[0], &target], &arguments[1..], &usual[..]].concat());
+    let report: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    assert_eq!((output.status.code(), &report["asked_per_s"]), (Some(3), &1e6.into()), "{report}");
+    assert!(report["requests"].as_u64().is_some_and(|count| count > 0), "{report}");
+    assert!(report["problems"].as_array().is_some_and(|all| all.contains(&"sent_less".into())), "{report}");
+    // Nearly all of a million wait in vain, evenly from a second down to nothing.
+    let p50 = report["latency_us"]["p50"].as_f64().expect("a number");
+    assert!((450_000.0..550_000.0).contains(&p50), "{p50}");
+}

@@ -79,7 +79,7 @@ pub(super) fn run(args: &CallArgs) -> Result<ExitCode, Failure> {
 }
 
 /// JSON, or else a string: nobody wants to quote `spam` twice.
-fn argument(text: &str) -> Value {
+pub(super) fn argument(text: &str) -> Value {
     serde_json::from_str::<serde_json::Value>(text).map_or_else(|_| Value::String(text.to_owned()), Value::from)
 }
 

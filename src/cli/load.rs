@@ -5,6 +5,7 @@ mod args;
 mod machine;
 mod outputs;
 mod run;
+mod tls;
 
 use std::process::ExitCode;
 
@@ -30,7 +31,7 @@ enum LoadCommand {
     /// GET and SET on a Redis-protocol server; values that are read are verified
     Resp(args::KeyValueArgs),
     /// Call get and set on an XML-RPC server, by POST to /RPC2; values that are read are verified
-    Xmlrpc(args::KeyValueArgs),
+    Xmlrpc(args::XmlRpcArgs),
     /// Make TLS handshakes: connect, shake hands, close
     Handshake(args::HandshakeArgs),
     /// Hold idle connections, then verify that each still answers
@@ -46,7 +47,7 @@ pub(super) fn run(args: &LoadArgs) -> Result<ExitCode, Failure> {
     match &args.command {
         LoadCommand::Echo(args) => run::run(args.job()?),
         LoadCommand::Resp(args) => run::run(args.job("resp")?),
-        LoadCommand::Xmlrpc(args) => run::run(args.job("xmlrpc")?),
+        LoadCommand::Xmlrpc(args) => run::run(args.job()?),
         LoadCommand::Handshake(args) => run::run(args.job()?),
         LoadCommand::Idle(args) => run::run(args.job()?),
         LoadCommand::Compare(args) => analysis::compare(args),

@@ -100,6 +100,11 @@ impl Client {
         &self.replies.awaited
     }
 
+    /// The requests that wait for the connection are sent `at` last.
+    pub fn sent_at(&mut self, at: Duration) {
+        self.replies.awaited.iter_mut().for_each(|request| request.sent = at);
+    }
+
     /// Takes the requests without a reply: the connection has failed.
     pub fn abandon(&mut self) -> VecDeque<Request> {
         std::mem::take(&mut self.replies.awaited)
@@ -134,7 +139,8 @@ impl Client {
             let count = match socket.read(space) {
                 Ok(0) => {
                     heard.ended = true;
-                    return Ok(heard);
+                    self.replies.end(phrases, &mut lent.answers);
+                    return self.replies.failure.map_or(Ok(heard), Err);
                 }
                 Ok(count) => count,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(heard),
@@ -246,6 +252,21 @@ impl Replies {
         }
     }
 
+    /// No more bytes come: a reply may be complete by that alone (RFC 9112, 6.3).
+    fn end(&mut self, phrases: &Phrases, answers: &mut Vec<(Request, Answer)>) {
+        let Some(request) = self.awaited.front().filter(|_| self.failure.is_none()) else { return };
+        if !self.undecoded.is_empty() {
+            match self.dialect.decode(&self.undecoded, request.operation, phrases, true) {
+                Ok(Some(decoded)) => {
+                    self.keep_alive = false;
+                    answers.extend(self.awaited.pop_front().map(|request| (request, decoded.answer)));
+                }
+                Ok(None) => {}
+                Err(failure) => self.failure = Some(failure),
+            }
+        }
+    }
+
     fn decode(&mut self, input: &[u8], phrases: &Phrases, answers: &mut Vec<(Request, Answer)>) -> usize {
         let mut used = 0;
         while let Some(rest) = input.get(used..).filter(|rest| !rest.is_empty()) {
@@ -253,7 +274,7 @@ impl Replies {
                 self.failure = Some(Failure::Malformed);
                 break;
             };
-            match self.dialect.decode(rest, request.operation, phrases) {
+            match self.dialect.decode(rest, request.operation, phrases, false) {
                 Ok(None) => break,
                 Ok(Some(decoded)) => {
                     used += decoded.used;

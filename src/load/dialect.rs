@@ -7,9 +7,6 @@ use crate::protocol::resp::{Digits, ReplyScanner, encode_command};
 use crate::protocol::xmlrpc::{self, append_call, parse_response};
 use crate::value::Value;
 
-/// Where XML-RPC calls go: the path that every server of Python's accepts.
-const XMLRPC_PATH: &str = "/RPC2";
-
 /// One connection's protocol, with what its decoder remembers.
 #[derive(Debug)]
 pub enum Dialect {
@@ -52,7 +49,23 @@ pub struct Phrases {
     pub values: Values,
     /// The Host field of HTTP.
     pub host: String,
+    /// Where XML-RPC calls go.
+    pub path: String,
+    /// One XML-RPC call that is made every time, as a body, in place of `get` and `set`. Any answer to it is good but a
+    /// fault.
+    pub call: Option<Vec<u8>>,
 }
+
+impl Phrases {
+    /// What most servers understand.
+    #[must_use]
+    pub fn new(values: Values, host: String) -> Self {
+        Self { values, host, path: XMLRPC_PATH.to_owned(), call: None }
+    }
+}
+
+/// The path that every server of Python's accepts.
+pub const XMLRPC_PATH: &str = "/RPC2";
 
 impl Dialect {
     /// Appends the request for `operation` to `out`.
@@ -69,6 +82,9 @@ impl Dialect {
                 }
             }
             Self::XmlRpc(_) => {
+                if let Some(call) = &phrases.call {
+                    return append_post(out, &phrases.host, &phrases.path, call);
+                }
                 let text = |bytes: &[u8]| Value::String(String::from_utf8_lossy(bytes).into_owned());
                 let key = phrases.values.key(operation.key);
                 let mut body = Vec::with_capacity(256 + value.len());
@@ -76,13 +92,13 @@ impl Dialect {
                     Kind::Read => append_call(&mut body, "get", &[text(&key)]),
                     Kind::Write => append_call(&mut body, "set", &[text(&key), text(value)]),
                 }
-                append_post(out, &phrases.host, XMLRPC_PATH, &body);
+                append_post(out, &phrases.host, &phrases.path, &body);
             }
         }
     }
 
     /// Looks for the reply to `operation` at the front of `input`. After `None`, call again with the same bytes and more
-    /// behind them.
+    /// behind them; `at_end` says that there will be no more, which ends some replies of HTTP/1.0.
     ///
     /// # Errors
     ///
@@ -92,6 +108,7 @@ impl Dialect {
         input: &[u8],
         operation: Operation,
         phrases: &Phrases,
+        at_end: bool,
     ) -> Result<Option<Decoded>, Failure> {
         let value = phrases.values.value(operation.key);
         match self {
@@ -107,11 +124,16 @@ impl Dialect {
                 Ok(Some(Decoded { used, answer: judge_resp(reply, operation.kind, value), keep_alive: true }))
             }
             Self::XmlRpc(decoder) => {
-                let response =
-                    decoder.decode(input, false, &http::Bounds::default()).map_err(|_| Failure::Malformed)?;
+                // Cut off in the middle, if this is the end; else it is no HTTP.
+                let failure = if at_end { Failure::Closed } else { Failure::Malformed };
+                let response = decoder.decode(input, at_end, &http::Bounds::default()).map_err(|_| failure)?;
                 Ok(response.map(|response| Decoded {
                     used: response.used,
-                    answer: judge_xmlrpc(response.status, &response.body, operation.kind, value),
+                    answer: match &phrases.call {
+                        None => judge_xmlrpc(response.status, &response.body, operation.kind, value),
+                        // Like a write, it is done if there is no fault.
+                        Some(_) => judge_xmlrpc(response.status, &response.body, Kind::Write, value),
+                    },
                     keep_alive: response.keep_alive,
                 }))
             }
@@ -162,18 +184,18 @@ mod tests {
     const WRITE: Operation = Operation { kind: Kind::Write, key: 7 };
 
     fn phrases() -> Phrases {
-        Phrases { values: Values::new(&Sizes::Fixed(40), 1), host: "localhost:1".to_owned() }
+        Phrases::new(Values::new(&Sizes::Fixed(40), 1), "localhost:1".to_owned())
     }
 
     /// Decodes with every split of the bytes in two, as a socket may give them.
     fn decode(new: impl Fn() -> Dialect, reply: &[u8], operation: Operation) -> Result<Answer, Failure> {
         let phrases = phrases();
-        let whole = new().decode(reply, operation, &phrases);
+        let whole = new().decode(reply, operation, &phrases, false);
         for split in 0..reply.len() {
             let mut dialect = new();
-            let first = dialect.decode(&reply[..split], operation, &phrases);
+            let first = dialect.decode(&reply[..split], operation, &phrases, false);
             if let Ok(None) = first {
-                assert_eq!(dialect.decode(reply, operation, &phrases), whole, "split at {split}");
+                assert_eq!(dialect.decode(reply, operation, &phrases, false), whole, "split at {split}");
             } else {
                 assert!(first.is_err() && whole.is_err(), "split at {split}: {first:?}");
             }
@@ -241,5 +263,35 @@ mod tests {
         assert_eq!(decode(new, &fault("denied"), WRITE), bad(Failure::ErrorReply));
         assert_eq!(decode(new, b"HTTP/1.1 503 No\r\nContent-Length: 0\r\n\r\n", READ), bad(Failure::ErrorReply));
         assert_eq!(decode(new, b"+OK\r\n", READ), Err(Failure::Malformed));
+    }
+
+    #[test]
+    fn a_reply_of_http_1_0_without_a_length_ends_with_the_connection() {
+        let text = String::from_utf8(phrases().values.value(7).to_vec()).expect("ASCII");
+        let mut reply = b"HTTP/1.0 200 OK\r\n\r\n".to_vec();
+        append_response(&mut reply, &Value::String(text));
+        let mut dialect = Dialect::XmlRpc(Box::default());
+        assert_eq!(dialect.decode(&reply, READ, &phrases(), false), Ok(None));
+        let decoded = dialect.decode(&reply, READ, &phrases(), true).expect("HTTP").expect("complete");
+        assert_eq!((decoded.answer, decoded.used, decoded.keep_alive), (Answer::Good, reply.len(), false));
+        let mut dialect = Dialect::XmlRpc(Box::default());
+        assert_eq!(dialect.decode(&reply[..15], READ, &phrases(), true), Err(Failure::Closed));
+    }
+
+    #[test]
+    fn any_call_can_be_made_and_is_good_unless_it_faults() {
+        let mut call = Vec::new();
+        append_call(&mut call, "system.listMethods", &[]);
+        let phrases = Phrases { path: "/rpc".to_owned(), call: Some(call), ..phrases() };
+        let mut dialect = Dialect::XmlRpc(Box::default());
+        let mut request = Vec::new();
+        dialect.encode(READ, &phrases, &mut request);
+        let request = String::from_utf8(request).expect("text");
+        assert!(request.starts_with("POST /rpc HTTP/1.1") && request.contains("system.listMethods"), "{request}");
+        let mut body = Vec::new();
+        append_response(&mut body, &Value::Array(vec![Value::String("get".into())]));
+        let reply = [format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", body.len()).into_bytes(), body].concat();
+        let decoded = dialect.decode(&reply, READ, &phrases, false).expect("HTTP").expect("complete");
+        assert_eq!(decoded.answer, Answer::Good);
     }
 }

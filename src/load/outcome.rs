@@ -78,6 +78,54 @@ impl Failure {
             Self::WrongBytes => "wrong_bytes",
         }
     }
+
+    /// The failure of that name.
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|failure| failure.name() == name)
+    }
+
+    /// What it means, and what to do about it.
+    #[must_use]
+    pub fn remedy(self) -> &'static str {
+        match self {
+            Self::Refused => "nobody listens there: is the server running, is the port right?",
+            Self::ConnectTimeout => {
+                "no connection within --timeout: a firewall, or a full listen queue; try --connect-over, fewer --connections"
+            }
+            Self::Unreachable => "the network gave an error while connecting: check the address and the route",
+            Self::Descriptors => "no descriptor left: raise `ulimit -n`, here or in the whole system (fs.file-max)",
+            Self::Ports => "no local port left: give several --bind addresses, or widen net.ipv4.ip_local_port_range",
+            Self::Handshake => {
+                "the handshake failed: is it a TLS port, and do --tls and --pq fit? `latchkey certs check HOST:PORT` looks"
+            }
+            Self::Certificate => {
+                "the server's certificate is not accepted: give its CA with --ca, its name with --server-name; \
+                 `latchkey certs check HOST:PORT` says what is wrong"
+            }
+            Self::Alert => {
+                "the server ended TLS with an alert: does it want a client certificate (--cert, --key), or another --tls?"
+            }
+            Self::NotResumed => {
+                "the server did not resume a session: it gives no tickets, or forgets them (count both with --resume mix \
+                 --allow errors)"
+            }
+            Self::Reset => "the server reset connections: look into its log; it may limit connections or requests",
+            Self::Closed => {
+                "the server closed connections that were owed replies: look into its log, and at its limits"
+            }
+            Self::Timeout => "no answer within --timeout: less --rate or --connections, or a longer --timeout",
+            Self::Malformed => {
+                "the answers are not of this protocol: is it the right port and command, TLS or --plain?"
+            }
+            Self::ErrorReply => {
+                "the server answered with errors: ask it once by hand, with `latchkey call` or redis-cli"
+            }
+            Self::WrongBytes => {
+                "answers had other bytes than were written: do others write these keys? Another --seed names other keys"
+            }
+        }
+    }
 }
 
 /// How often each failure happened.
@@ -118,6 +166,8 @@ impl Failures {
 pub struct Facts {
     /// Requests that fell due in an open loop; `None` in a closed one.
     pub due: Option<u64>,
+    /// Requests a second that the schedule asks for; `None` in a closed loop.
+    pub asked_per_s: Option<f64>,
     /// Requests that had to be made because `--requests` said so; `None` where time ended the run.
     pub promised: Option<u64>,
     /// Requests sent.
@@ -157,13 +207,19 @@ impl Problem {
     #[must_use]
     pub fn explanation(self) -> &'static str {
         match self {
-            Self::Errors => "requests or connections failed (allow with --allow errors)",
-            Self::SentLess => "less was sent than asked for (allow with --allow sent-less)",
+            Self::Errors => "requests or connections failed, see above (allow with --allow errors)",
+            Self::SentLess => {
+                "less was sent than asked for: the connections were busy, missing, or the run was stopped; what was due and \
+                 not sent counts in the latency with the time it waited. Ask for less, or give more --connections (allow \
+                 with --allow sent-less)"
+            }
             Self::ClientBound => {
                 "this client was the bottleneck: the figures describe it, not the server; add --threads or hosts \
                  (allow with --allow client-bound)"
             }
-            Self::Nothing => "nothing was measured",
+            Self::Nothing => {
+                "nothing was measured: was the time too short for a single answer? Give a longer --duration"
+            }
         }
     }
 }
@@ -176,11 +232,12 @@ const SATURATED: f64 = 0.95;
 impl Facts {
     /// Whether the harness, not the server, set the pace.
     ///
-    /// It did if it was late by its own fault, or if it had no time left: behind its schedule, or in a closed loop, where
-    /// it goes as fast as it can.
+    /// It did if it had no time left: behind its schedule, or in a closed loop, where it goes as fast as it can. One that
+    /// is late with time to spare was not woken in time, since its machine was busy with something else: that is in the
+    /// latency, and is told ([`Facts::late`]), but says nothing about who set the pace.
     #[must_use]
     pub fn client_bound(&self) -> bool {
-        self.late || self.busy >= SATURATED && (self.due.is_none() || self.behind)
+        self.busy >= SATURATED && (self.due.is_none() || self.behind)
     }
 
     /// Everything that makes the run something else than what was asked for.
@@ -245,6 +302,7 @@ mod tests {
 
     const GOOD: Facts = Facts {
         due: Some(10_000),
+        asked_per_s: Some(1000.0),
         promised: None,
         sent: 10_000,
         answered: 10_000,
@@ -266,6 +324,7 @@ mod tests {
         failures.merge(&failures.clone());
         assert_eq!(failures.total(), 210);
         assert_eq!(failures.nonzero().next(), Some((Failure::ConnectTimeout, 2)));
+        assert!(Failure::ALL.into_iter().all(|failure| Failure::from_name(failure.name()) == Some(failure)));
         let names: std::collections::HashSet<_> = Failure::ALL.iter().map(|f| f.name()).collect();
         assert_eq!(names.len(), Failure::ALL.len());
     }
@@ -281,7 +340,7 @@ mod tests {
             (Facts { interrupted: true, ..GOOD }, vec![Problem::SentLess]),
             (Facts { failed: 1, ..GOOD }, vec![Problem::Errors]),
             (Facts { busy: 0.99, ..GOOD }, vec![]),
-            (Facts { late: true, ..GOOD }, vec![Problem::ClientBound]),
+            (Facts { late: true, behind: true, busy: 0.04, ..GOOD }, vec![]),
             (Facts { behind: true, ..GOOD }, vec![]),
             (Facts { busy: 0.99, behind: true, ..GOOD }, vec![Problem::ClientBound]),
             (Facts { busy: 0.99, due: None, ..GOOD }, vec![Problem::ClientBound]),

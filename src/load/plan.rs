@@ -35,6 +35,8 @@ pub struct Plan {
     pub pipeline: usize,
     /// Requests after which a connection is replaced by a new one.
     pub requests_per_connection: Option<u64>,
+    /// How long a connection lives before it is replaced by a new one.
+    pub lifetime: Option<Duration>,
     /// Whether each virtual client makes a single request.
     pub once: bool,
     /// When requests (or, with [`Language::Silent`], connections) are due.

@@ -136,9 +136,12 @@ impl<N: Net> Runner<N> {
                 link: None,
                 generation: 0,
                 is_settled: false,
+                has_been_open: false,
                 is_queued: false,
                 free_since: Duration::ZERO,
                 given: 0,
+                connects_late: false,
+                is_retrying: false,
             })
             .collect();
         let quota = match plan.schedule.end {
@@ -306,7 +309,7 @@ impl<N: Net> Runner<N> {
     /// Moves from stage to stage.
     fn advance(&mut self) {
         match self.stage {
-            Stage::Opening if self.unsettled == 0 => {
+            Stage::Opening if self.unsettled == 0 || self.opens_while_it_asks() => {
                 self.stage = if self.tally.connections == 0 && self.plan.language != Language::Silent {
                     Stage::Done
                 } else {
@@ -320,6 +323,12 @@ impl<N: Net> Runner<N> {
             Stage::Opening | Stage::Holding { .. } if self.progress.is_stopping() => self.stage = Stage::Done,
             _ => {}
         }
+    }
+
+    /// Whether requests begin before all connections are made: a server that takes one connection at a time, as Python's
+    /// does, shakes hands with the second when the first has been served.
+    fn opens_while_it_asks(&self) -> bool {
+        self.plan.language == Language::XmlRpc && !self.plan.once && self.tally.connections > 0
     }
 
     fn start(&mut self) {
@@ -369,6 +378,7 @@ impl<N: Net> Runner<N> {
             }
             return;
         }
+        self.forget_warmup();
         while let Some(intended) = self.arrivals.as_ref().and_then(Arrivals::next_due) {
             let at = self.at(self.now);
             if intended > at {
@@ -378,6 +388,18 @@ impl<N: Net> Runner<N> {
             self.arrivals.as_mut().map(Iterator::next);
             self.give(index, intended, at);
             self.offer(index);
+        }
+    }
+
+    /// Once measuring has begun, what the warm-up was too slow to send is no longer sent: behind such a queue, nothing
+    /// of the measured part would ever have its turn.
+    fn forget_warmup(&mut self) {
+        let warmup = self.plan.schedule.warmup;
+        if self.at(self.now) < warmup {
+            return;
+        }
+        while self.arrivals.as_ref().and_then(Arrivals::next_due).is_some_and(|due| due < warmup) {
+            self.arrivals.as_mut().map(Iterator::next);
         }
     }
 
@@ -414,7 +436,8 @@ impl<N: Net> Runner<N> {
                 link.client.request(request, &self.plan.phrases);
                 self.touched.push(index);
             }
-            None => self.open(index, Some(request)),
+            None if self.plan.language == Language::Silent => self.open(index, Some(request)),
+            None => self.open_for(index, request),
         }
     }
 
@@ -422,8 +445,8 @@ impl<N: Net> Runner<N> {
     fn room(&self, index: usize) -> usize {
         let Some(client) = self.clients.get(index) else { return 0 };
         let room = match &client.link {
-            Some(link) if self.plan.language != Language::Silent => link.room(&self.plan),
-            None if self.plan.language == Language::Silent => 1,
+            Some(link) if self.plan.language != Language::Silent => link.room(&self.plan, self.now),
+            None if self.plan.language == Language::Silent || client.connects_late && !client.is_retrying => 1,
             _ => 0,
         };
         if self.plan.once { room.min(usize::from(client.given == 0)) } else { room }

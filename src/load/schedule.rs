@@ -11,12 +11,64 @@ use super::random::Random;
 pub struct Schedule {
     /// What makes the next one due.
     pub pace: Pace,
-    /// The rate of an open loop rises linearly from zero over this time.
-    pub ramp: Duration,
+    /// How the rate of an open loop comes to its height.
+    pub ramp: Ramp,
     /// What is due earlier than this is done but not measured.
     pub warmup: Duration,
     /// When the measured part ends.
     pub end: End,
+}
+
+/// How the rate of an open loop rises from zero.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ramp {
+    /// How long it rises.
+    pub over: Duration,
+    /// In how many equal steps, each of the same length; the last one is at the full rate. Zero is a straight line.
+    pub steps: u32,
+}
+
+impl Ramp {
+    /// The full rate from the beginning.
+    pub const NONE: Self = Self { over: Duration::ZERO, steps: 0 };
+
+    /// How many arrivals are expected in its first `time` seconds, at a full `rate`.
+    fn count_at(self, time: f64, rate: f64) -> f64 {
+        let over = self.over.as_secs_f64();
+        let rising = time.min(over);
+        let during = if over == 0.0 {
+            0.0
+        } else if self.steps == 0 {
+            rate * rising * rising / (2.0 * over)
+        } else {
+            let steps = f64::from(self.steps);
+            let whole = (rising * steps / over).floor().min(steps);
+            let rest = rising - whole * over / steps;
+            rate / steps * (whole * (whole + 1.0) / 2.0 * over / steps + rest * (whole + 1.0))
+        };
+        during + rate * (time - rising)
+    }
+
+    /// When that many are expected: the inverse of [`count_at`](Self::count_at).
+    fn time_of(self, count: f64, rate: f64) -> f64 {
+        let over = self.over.as_secs_f64();
+        if over == 0.0 {
+            return count / rate;
+        }
+        let during = self.count_at(over, rate);
+        if count >= during {
+            return over + (count - during) / rate;
+        }
+        if self.steps == 0 {
+            return (2.0 * count * over / rate).sqrt();
+        }
+        let steps = f64::from(self.steps);
+        // In units of what the first step sends, k whole steps send 1 + 2 + ... + k.
+        let unit = rate * over / (steps * steps);
+        let whole = (((8.0 * count / unit + 1.0).sqrt() - 1.0) / 2.0).floor().clamp(0.0, steps - 1.0);
+        let rest = count - unit * whole * (whole + 1.0) / 2.0;
+        whole * over / steps + rest * steps / (rate * (whole + 1.0))
+    }
 }
 
 /// What makes the next request due.
@@ -81,7 +133,7 @@ impl Schedule {
         } else {
             Pace::Open { rate: count as f64 / over.as_secs_f64(), gaps: Gaps::Constant }
         };
-        Self { pace, ramp: Duration::ZERO, warmup: Duration::ZERO, end: End::Count(count) }
+        Self { pace, ramp: Ramp::NONE, warmup: Duration::ZERO, end: End::Count(count) }
     }
 
     /// Whether something intended at `at` counts.
@@ -124,11 +176,20 @@ impl Schedule {
         Some(arrivals)
     }
 
-    /// When the expected number of arrivals since the start reaches `count`: the inverse of the integral of the rate.
-    fn time_of(&self, count: f64, rate: f64) -> f64 {
-        let ramp = self.ramp.as_secs_f64();
-        let during_ramp = rate * ramp / 2.0;
-        if count < during_ramp { (2.0 * count * ramp / rate).sqrt() } else { ramp + (count - during_ramp) / rate }
+    /// Arrivals a second that the measured part asks for, on average; `None` for a closed loop.
+    #[must_use]
+    pub fn asked_rate(&self) -> Option<f64> {
+        let Pace::Open { rate, .. } = self.pace else { return None };
+        let begin = self.warmup.as_secs_f64();
+        let before = self.ramp.count_at(begin, rate);
+        let (count, end) = match self.end {
+            End::After(duration) => {
+                let end = begin + duration.as_secs_f64();
+                (self.ramp.count_at(end, rate) - before, end)
+            }
+            End::Count(count) => (count as f64, self.ramp.time_of(before + count as f64, rate)),
+        };
+        Some(count / (end - begin).max(f64::MIN_POSITIVE))
     }
 }
 
@@ -153,7 +214,7 @@ impl Arrivals {
     /// When the next one is due; `None` when there are no more.
     #[must_use]
     pub fn next_due(&self) -> Option<Duration> {
-        let at = Duration::try_from_secs_f64(self.schedule.time_of(self.due, self.rate)).ok()?;
+        let at = Duration::try_from_secs_f64(self.schedule.ramp.time_of(self.due, self.rate)).ok()?;
         let over = self.remaining == 0 || self.schedule.over_at().is_some_and(|end| at >= end);
         (!over).then_some(at)
     }
@@ -183,7 +244,7 @@ mod tests {
     const SECOND: Duration = Duration::from_secs(1);
 
     fn open(rate: f64, gaps: Gaps, end: End) -> Schedule {
-        Schedule { pace: Pace::Open { rate, gaps }, ramp: Duration::ZERO, warmup: Duration::ZERO, end }
+        Schedule { pace: Pace::Open { rate, gaps }, ramp: Ramp::NONE, warmup: Duration::ZERO, end }
     }
 
     #[test]
@@ -225,12 +286,42 @@ mod tests {
     #[test]
     fn a_ramp_sends_half_as_much_while_it_lasts() {
         let ramp = Duration::from_secs(10);
-        let schedule = Schedule { ramp, ..open(100.0, Gaps::Constant, End::After(2 * ramp)) };
+        let schedule =
+            Schedule { ramp: Ramp { over: ramp, steps: 0 }, ..open(100.0, Gaps::Constant, End::After(2 * ramp)) };
         let times: Vec<_> = schedule.arrivals(Share::WHOLE, 1).expect("open").collect();
         let early = times.iter().filter(|at| **at < ramp).count();
         assert_eq!((early, times.len()), (500, 1500));
         assert!(times.is_sorted());
         assert_eq!(times.iter().filter(|at| **at < ramp / 2).count(), 125);
+    }
+
+    #[test]
+    fn a_stepped_ramp_sends_a_step_more_in_each_step() {
+        let ramp = Ramp { over: Duration::from_secs(10), steps: 5 };
+        let schedule = Schedule { ramp, ..open(100.0, Gaps::Constant, End::After(Duration::from_secs(12))) };
+        let times: Vec<_> = schedule.arrivals(Share::WHOLE, 1).expect("open").collect();
+        let within = |from: u64| times.iter().filter(|at| (from..from + 2).contains(&at.as_secs())).count();
+        assert_eq!([0, 2, 4, 6, 8, 10].map(within), [40, 80, 120, 160, 200, 200]);
+        assert!(times.is_sorted());
+    }
+
+    #[test]
+    fn what_is_asked_for_is_what_the_measured_part_of_the_ramp_comes_to() {
+        let over = Duration::from_secs(10);
+        let asked = |warmup, steps, end| {
+            Schedule { warmup, ramp: Ramp { over, steps }, ..open(100.0, Gaps::Poisson, end) }.asked_rate()
+        };
+        let cases = [
+            (asked(Duration::ZERO, 0, End::After(2 * over)), 75.0),
+            (asked(over, 0, End::After(over)), 100.0),
+            (asked(over, 0, End::Count(30)), 100.0),
+            (asked(Duration::ZERO, 2, End::After(over)), 75.0),
+            (asked(Duration::ZERO, 2, End::Count(250)), 50.0),
+        ];
+        for (asked, expected) in cases {
+            assert!(asked.is_some_and(|asked| (asked - expected).abs() < 1e-6), "{asked:?} for {expected}");
+        }
+        assert_eq!(Schedule { pace: Pace::Closed, ..open(1.0, Gaps::Poisson, End::Count(1)) }.asked_rate(), None);
     }
 
     #[test]

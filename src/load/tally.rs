@@ -29,6 +29,8 @@ pub struct Tally {
     pub bytes_received: u64,
     /// Connections made, those of the warm-up included.
     pub connections: u64,
+    /// Those of them that replaced an earlier one of the same virtual client.
+    pub reconnections: u64,
     /// Handshakes finished.
     pub handshakes: Handshakes,
 }
@@ -118,6 +120,7 @@ impl Tally {
         self.bytes_sent += other.bytes_sent;
         self.bytes_received += other.bytes_received;
         self.connections += other.connections;
+        self.reconnections += other.reconnections;
         self.handshakes.merge(&other.handshakes);
     }
 }

@@ -2,26 +2,27 @@
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, ToSocketAddrs};
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
-use rustls::client::Resumption;
-use rustls::pki_types::ServerName;
 
+use super::machine;
 use super::outputs::OutputArgs;
-use crate::cli::client::system_cas;
+use super::tls::TlsArgs;
+use crate::cli::call::argument;
 use crate::cli::connect::host_and_port;
-use crate::cli::{Failure, files, units};
-use crate::load::dialect::Phrases;
-use crate::load::plan::{Language, Plan, Resume, TlsPlan};
-use crate::load::schedule::{End, Gaps, Pace, Schedule};
+use crate::cli::{Failure, units};
+use crate::load::dialect::{Phrases, XMLRPC_PATH};
+use crate::load::plan::{Language, Plan};
+use crate::load::schedule::{End, Gaps, Pace, Ramp, Schedule};
 use crate::load::workload::{Distribution, Mix, Ratio, Sizes, Values};
-use crate::tls::{ClientOptions, ClientPolicy, PostQuantum, Source};
+use crate::protocol::xmlrpc::append_call;
 
 /// Connections beyond which the ports of one local address may run out: the system has 28,232 by default.
 const PORTS_OF_ONE_ADDRESS: u64 = 20_000;
+
+/// More than any client can send: each request that is due costs time, sent or not.
+const HIGHEST_RATE: f64 = 1e7;
 
 /// A run, validated.
 pub(super) struct Job {
@@ -69,6 +70,22 @@ pub(super) struct KeyValueArgs {
     outputs: OutputArgs,
 }
 
+/// Calls of methods over HTTP.
+#[derive(Debug, Args)]
+pub(super) struct XmlRpcArgs {
+    #[command(flatten)]
+    keys: KeyValueArgs,
+    /// Call this method every time, in place of get and set; any answer is good but a fault
+    #[arg(long, value_name = "METHOD", conflicts_with_all = ["ratio", "keys", "distribution", "value_size"], help_heading = "Requests")]
+    method: Option<String>,
+    /// An argument of --method, as JSON; what is not JSON is a string [repeatable]
+    #[arg(long, value_name = "JSON", requires = "method", allow_hyphen_values = true, help_heading = "Requests")]
+    argument: Vec<String>,
+    /// Where calls are posted to
+    #[arg(long, value_name = "PATH", default_value = XMLRPC_PATH, value_parser = http_path, help_heading = "Requests")]
+    path: String,
+}
+
 #[derive(Debug, Args)]
 pub(super) struct HandshakeArgs {
     #[command(flatten)]
@@ -112,41 +129,16 @@ struct CommonArgs {
     /// The server, HOST:PORT
     #[arg(value_parser = host_and_port, value_name = "HOST:PORT")]
     server: (String, u16),
-    /// Believe servers with a certificate from this PEM file [default: the system's CAs]
-    #[arg(long, value_name = "FILE", help_heading = "TLS")]
-    ca: Option<PathBuf>,
-    /// Believe every server: anyone can be in between
-    #[arg(long, conflicts_with = "ca", help_heading = "TLS")]
-    insecure: bool,
-    /// No TLS
-    #[arg(long, conflicts_with_all = ["ca", "insecure", "cert", "resume", "tls", "pq", "server_name"], help_heading = "TLS")]
-    plain: bool,
-    /// Certificate chain to show, PEM [repeatable: virtual clients take identities in turn]
-    #[arg(long, value_name = "FILE", requires = "key", help_heading = "TLS")]
-    cert: Vec<PathBuf>,
-    /// Private key of the --cert at the same place, PEM [repeatable]
-    #[arg(long, value_name = "FILE", requires = "cert", help_heading = "TLS")]
-    key: Vec<PathBuf>,
-    /// Name that the server's certificate must have [default: the host]
-    #[arg(long, value_name = "NAME", help_heading = "TLS")]
-    server_name: Option<String>,
-    /// Speak this version of TLS only
-    #[arg(long, value_enum, value_name = "VERSION", help_heading = "TLS")]
-    tls: Option<TlsVersion>,
-    /// Post-quantum key exchange
-    #[arg(long, value_enum, value_name = "WHEN", default_value = "prefer", help_heading = "TLS")]
-    pq: PostQuantumArg,
-    /// Which handshakes are full
-    #[arg(long, value_enum, value_name = "WHICH", default_value = "full", help_heading = "TLS")]
-    resume: ResumeArg,
+    #[command(flatten)]
+    tls: TlsArgs,
     /// Virtual clients, each with one connection
     #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u64).range(1..=10_000_000), help_heading = "Connections")]
     connections: u64,
     /// Spread opening the connections evenly over this time [default: as fast as the server takes them]
     #[arg(long, value_name = "TIME", value_parser = units::time, help_heading = "Connections")]
     connect_over: Option<Duration>,
-    /// Local address to connect from [repeatable: taken in turn]
-    #[arg(long, value_name = "IP", help_heading = "Connections")]
+    /// Local addresses to connect from, in turn, with commas between them [repeatable]
+    #[arg(long, value_name = "IP", value_delimiter = ',', help_heading = "Connections")]
     bind: Vec<IpAddr>,
     /// How long a connection may take to be made, and a reply to come
     #[arg(long, value_name = "TIME", default_value = "5s", value_parser = units::time, help_heading = "Connections")]
@@ -157,44 +149,6 @@ struct CommonArgs {
     /// Everything random follows from it
     #[arg(long, value_name = "N", default_value_t = 1)]
     seed: u64,
-}
-
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum TlsVersion {
-    #[value(name = "1.2")]
-    V12,
-    #[value(name = "1.3")]
-    V13,
-}
-
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum ResumeArg {
-    /// All of them
-    Full,
-    /// Each virtual client's first; a full one after it is an error
-    Tickets,
-    /// Each virtual client's first and every second one after it
-    Mix,
-}
-
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum PostQuantumArg {
-    /// Offer X25519MLKEM768 first, classical groups after it
-    Prefer,
-    /// Offer X25519MLKEM768 alone
-    Require,
-    /// Offer classical groups only
-    Off,
-}
-
-impl From<PostQuantumArg> for PostQuantum {
-    fn from(arg: PostQuantumArg) -> Self {
-        match arg {
-            PostQuantumArg::Prefer => Self::Prefer,
-            PostQuantumArg::Require => Self::Require,
-            PostQuantumArg::Off => Self::Off,
-        }
-    }
 }
 
 /// When something is due.
@@ -211,6 +165,9 @@ struct ScheduleArgs {
     /// Let the --rate rise from zero over this time
     #[arg(long, value_name = "TIME", value_parser = units::time, requires = "rate")]
     ramp: Option<Duration>,
+    /// Let the --ramp rise in so many equal steps [default: steadily]
+    #[arg(long, value_name = "N", requires = "ramp", value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    ramp_steps: Option<u32>,
     /// How long to load the server before measuring begins
     #[arg(long, value_name = "TIME", default_value = "1s", value_parser = time_or_zero)]
     warmup: Duration,
@@ -243,13 +200,21 @@ struct RequestArgs {
     /// Replace a connection by a new one after so many requests
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     requests_per_connection: Option<u64>,
+    /// Replace a connection by a new one when it is this old
+    #[arg(long, value_name = "TIME", value_parser = units::time)]
+    connection_lifetime: Option<Duration>,
 }
 
 fn positive(text: &str) -> Result<f64, String> {
     match text.parse() {
-        Ok(rate) if rate > 0.0 && rate <= 1e9 => Ok(rate),
-        _ => Err("a rate is a number above 0".into()),
+        Ok(rate) if rate > 0.0 && rate <= HIGHEST_RATE => Ok(rate),
+        _ => Err("a rate is a number above 0, up to 10 million".into()),
     }
+}
+
+fn http_path(text: &str) -> Result<String, String> {
+    let is_path = text.starts_with('/') && text.bytes().all(|byte| byte.is_ascii_graphic());
+    if is_path { Ok(text.to_owned()) } else { Err("a path begins with / and has no spaces".into()) }
 }
 
 fn time_or_zero(text: &str) -> Result<Duration, String> {
@@ -264,6 +229,7 @@ struct Kind {
     mix: Mix,
     pipeline: usize,
     requests_per_connection: Option<u64>,
+    lifetime: Option<Duration>,
     hold: Duration,
     pid: Option<u32>,
 }
@@ -305,6 +271,24 @@ impl KeyValueArgs {
     }
 }
 
+impl XmlRpcArgs {
+    pub(super) fn job(&self) -> Result<Job, Failure> {
+        let mut job = self.keys.job("xmlrpc")?;
+        job.plan.phrases.path.clone_from(&self.path);
+        if let Some(method) = &self.method {
+            let arguments: Vec<_> = self.argument.iter().map(|text| argument(text)).collect();
+            let mut call = Vec::new();
+            append_call(&mut call, method, &arguments);
+            job.plan.phrases.call = Some(call);
+            for name in ["ratio", "keys", "distribution", "value-size"] {
+                job.settings.remove(name);
+            }
+            job.settings.insert("method".to_owned(), method.clone());
+        }
+        Ok(job)
+    }
+}
+
 impl HandshakeArgs {
     pub(super) fn job(&self) -> Result<Job, Failure> {
         let kind = Kind {
@@ -314,6 +298,7 @@ impl HandshakeArgs {
             mix: self.common.mix(&Sizes::Fixed(0)),
             pipeline: 1,
             requests_per_connection: None,
+            lifetime: None,
             hold: Duration::ZERO,
             pid: None,
         };
@@ -330,7 +315,7 @@ impl IdleArgs {
         };
         let once = Schedule {
             pace: Pace::Closed,
-            ramp: Duration::ZERO,
+            ramp: Ramp::NONE,
             warmup: Duration::ZERO,
             end: End::Count(self.common.connections),
         };
@@ -342,6 +327,7 @@ impl IdleArgs {
             mix: Mix { ratio: reads, ..self.common.mix(&Sizes::Fixed(32)) },
             pipeline: 1,
             requests_per_connection: None,
+            lifetime: None,
             hold: self.duration,
             pid: self.pid,
         };
@@ -364,6 +350,7 @@ impl RequestArgs {
             mix,
             pipeline: self.pipeline as usize,
             requests_per_connection: self.requests_per_connection,
+            lifetime: self.connection_lifetime,
             hold: Duration::ZERO,
             pid: None,
         }
@@ -374,6 +361,9 @@ impl RequestArgs {
         settings.insert("value-size".to_owned(), self.value_size.to_string());
         if let Some(limit) = self.requests_per_connection {
             settings.insert("requests-per-connection".to_owned(), limit.to_string());
+        }
+        if let Some(lifetime) = self.connection_lifetime {
+            settings.insert("connection-lifetime".to_owned(), show(lifetime));
         }
     }
 }
@@ -386,7 +376,7 @@ impl ScheduleArgs {
         };
         Schedule {
             pace: self.rate.map_or(Pace::Closed, |rate| Pace::Open { rate, gaps }),
-            ramp: self.ramp.unwrap_or_default(),
+            ramp: Ramp { over: self.ramp.unwrap_or_default(), steps: self.ramp_steps.unwrap_or(0) },
             warmup: self.warmup,
             end: self.requests.map_or(End::After(self.duration), End::Count),
         }
@@ -406,6 +396,9 @@ impl ScheduleArgs {
         if let Some(ramp) = self.ramp {
             settings.insert("ramp".to_owned(), show(ramp));
         }
+        if let Some(steps) = self.ramp_steps {
+            settings.insert("ramp-steps".to_owned(), steps.to_string());
+        }
         settings
     }
 }
@@ -423,12 +416,12 @@ impl CommonArgs {
     fn job(&self, kind: Kind, mut settings: BTreeMap<String, String>, outputs: &OutputArgs) -> Result<Job, Failure> {
         let (host, port) = &self.server;
         let address = resolve(host, *port)?;
-        if kind.language == Language::Silent && self.plain {
+        if kind.language == Language::Silent && self.tls.plain {
             return Err(Failure::usage("--plain", "a handshake is TLS"));
         }
-        let tls = if self.plain { None } else { Some(self.tls_plan(host)?) };
+        let tls = if self.tls.plain { None } else { Some(self.tls.plan(host)?) };
         self.add_settings(&mut settings);
-        let security = if self.plain { "plain" } else { "tls" };
+        let security = if self.tls.plain { "plain" } else { "tls" };
         Ok(Job {
             threads: u32::try_from(u64::from(self.threads).min(self.connections)).unwrap_or(1),
             protocol: kind.protocol,
@@ -445,31 +438,34 @@ impl CommonArgs {
                 hold: kind.hold,
                 pipeline: kind.pipeline,
                 requests_per_connection: kind.requests_per_connection,
+                lifetime: kind.lifetime,
                 once: kind.protocol == "idle",
                 schedule: kind.schedule,
-                phrases: Phrases {
-                    values: Values::new(&kind.mix.sizes, kind.mix.seed),
-                    host: format!("{host}:{port}"),
-                },
+                phrases: Phrases::new(Values::new(&kind.mix.sizes, kind.mix.seed), format!("{host}:{port}")),
                 mix: kind.mix,
                 timeout: self.timeout,
-                sources: self.sources(address),
+                sources: self.sources(address)?,
             },
         })
     }
 
     /// On this machine there are as many local addresses as anyone wants, so ports need not run out. They are used only
     /// when they must be: Redis, for one, trusts 127.0.0.1 more than its neighbours.
-    fn sources(&self, target: SocketAddr) -> Vec<IpAddr> {
+    fn sources(&self, target: SocketAddr) -> Result<Vec<IpAddr>, Failure> {
         let is_loopback = matches!(target.ip(), IpAddr::V4(ip) if ip.is_loopback());
         if self.bind.is_empty() && is_loopback && self.connections > PORTS_OF_ONE_ADDRESS {
-            return (1..=u8::MAX).map(|last| Ipv4Addr::new(127, 0, 0, last).into()).collect();
+            return Ok((1..=u8::MAX).map(|last| Ipv4Addr::new(127, 0, 0, last).into()).collect());
         }
-        self.bind.clone()
+        for source in &self.bind {
+            if source.is_ipv4() != target.is_ipv4() {
+                return Err(Failure::usage("--bind", format!("{target} cannot be reached from {source}")));
+            }
+            machine::check_local(*source)?;
+        }
+        Ok(self.bind.clone())
     }
 
     fn add_settings(&self, settings: &mut BTreeMap<String, String>) {
-        let resume = self.resume.to_possible_value().map_or(String::new(), |value| value.get_name().to_owned());
         let common = [
             ("connections", self.connections.to_string()),
             ("threads", self.threads.to_string()),
@@ -477,66 +473,8 @@ impl CommonArgs {
             ("timeout", show(self.timeout)),
         ];
         settings.extend(common.map(|(name, value)| (name.to_owned(), value)));
-        if !self.plain {
-            settings.insert("resume".to_owned(), resume);
-            let pq = self.pq.to_possible_value().map_or(String::new(), |value| value.get_name().to_owned());
-            settings.insert("pq".to_owned(), pq);
-        }
-        if let Some(version) = self.tls.and_then(|version| version.to_possible_value()) {
-            settings.insert("tls".to_owned(), version.get_name().to_owned());
-        }
+        self.tls.add_settings(settings);
     }
-
-    fn tls_plan(&self, host: &str) -> Result<TlsPlan, Failure> {
-        let name = self.server_name.as_deref().unwrap_or(host).trim_start_matches('[').trim_end_matches(']');
-        let server_name = ServerName::try_from(name.to_owned())
-            .map_err(|_| Failure::usage("--server-name", format!("'{name}' is neither a host name nor an address")))?;
-        let ca = match &self.ca {
-            Some(path) => vec![read("--ca", path)?],
-            None if self.insecure => vec![],
-            None => vec![system_cas()?],
-        };
-        if self.cert.len() != self.key.len() {
-            return Err(Failure::usage("--key", "there must be as many as there are --cert"));
-        }
-        let mut identities = Vec::new();
-        for (cert, key) in self.cert.iter().zip(&self.key) {
-            identities.push(Some((read("--cert", cert)?, read("--key", key)?)));
-        }
-        if identities.is_empty() {
-            identities.push(None);
-        }
-        let versions = match self.tls {
-            Some(TlsVersion::V12) => &[&rustls::version::TLS12][..],
-            Some(TlsVersion::V13) => &[&rustls::version::TLS13],
-            None => rustls::ALL_VERSIONS,
-        };
-        let mut configs = Vec::new();
-        for identity in identities {
-            let options = ClientOptions {
-                ca: ca.clone(),
-                insecure: self.insecure,
-                identity,
-                alpn: vec![],
-                post_quantum: self.pq.into(),
-            };
-            let policy =
-                ClientPolicy::with_versions(&options, versions).map_err(|error| Failure::Usage(error.to_string()))?;
-            let mut config = rustls::ClientConfig::clone(&policy.config());
-            config.resumption = Resumption::disabled();
-            configs.push(Arc::new(config));
-        }
-        let resume = match self.resume {
-            ResumeArg::Full => Resume::Full,
-            ResumeArg::Tickets => Resume::Tickets,
-            ResumeArg::Mix => Resume::Mix,
-        };
-        Ok(TlsPlan { configs, server_name, resume })
-    }
-}
-
-fn read(flag: &str, path: &Path) -> Result<Source, Failure> {
-    files::read(path).map_err(|error| Failure::usage(flag, error))
 }
 
 fn resolve(host: &str, port: u16) -> Result<SocketAddr, Failure> {

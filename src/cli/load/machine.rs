@@ -1,6 +1,7 @@
 //! What the operating system says of processes and their limits.
 
 use std::fs;
+use std::net::{IpAddr, UdpSocket};
 use std::time::Duration;
 
 use crate::cli::Failure;
@@ -26,6 +27,12 @@ pub(super) fn reserve_descriptors(connections: u64, threads: u32) -> Result<(), 
     ))
 }
 
+/// Makes sure that connections can be made from `address`.
+pub(super) fn check_local(address: IpAddr) -> Result<(), Failure> {
+    let refuse = |error| Failure::usage("--bind", format!("{address} is not an address of this machine: {error}"));
+    UdpSocket::bind((address, 0)).map(drop).map_err(refuse)
+}
+
 /// The processor time that the calling thread has used, where the system tells.
 pub(super) fn thread_cpu() -> Option<Duration> {
     let text = fs::read_to_string("/proc/thread-self/schedstat").ok()?;
@@ -34,8 +41,17 @@ pub(super) fn thread_cpu() -> Option<Duration> {
 
 /// The resident memory of a process, in bytes.
 pub(super) fn resident_bytes(pid: u32) -> Option<u64> {
+    status(pid, "VmRSS:")
+}
+
+/// The most resident memory that a process has ever had, in bytes.
+pub(super) fn peak_bytes(pid: u32) -> Option<u64> {
+    status(pid, "VmHWM:")
+}
+
+fn status(pid: u32, name: &str) -> Option<u64> {
     let text = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
-    let line = text.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    let line = text.lines().find_map(|line| line.strip_prefix(name))?;
     line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok().map(|kib| kib * 1024)
 }
 
@@ -46,6 +62,7 @@ mod tests {
     #[test]
     fn this_process_has_memory_and_a_thread_that_runs() {
         assert!(resident_bytes(std::process::id()).is_some_and(|bytes| bytes > 1 << 20));
+        assert!(peak_bytes(std::process::id()) >= resident_bytes(std::process::id()).map(|bytes| bytes / 2));
         assert!(thread_cpu().is_some());
     }
 

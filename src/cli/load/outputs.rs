@@ -1,5 +1,7 @@
 //! Where a report goes.
 
+use std::fs::{self, OpenOptions};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
@@ -58,6 +60,23 @@ impl OutputArgs {
         self.allow.iter().map(problem).collect()
     }
 
+    /// Refuses, before the run, what could not be written after it.
+    pub(super) fn check(&self) -> Result<(), Failure> {
+        let outputs = [("--json", &self.json), ("--csv", &self.csv), ("--hdr", &self.hdr), ("--report", &self.report)];
+        let files: Vec<_> = outputs
+            .into_iter()
+            .filter_map(|(flag, path)| path.as_deref().filter(|path| *path != Path::new("-")).map(|path| (flag, path)))
+            .collect();
+        for (index, (flag, path)) in files.iter().enumerate() {
+            if let Some((other, _)) = files.iter().take(index).find(|(_, earlier)| earlier == path) {
+                return Err(Failure::usage(flag, format!("{} is the file of {other}, too", path.display())));
+            }
+            check_writable(path)
+                .map_err(|error| Failure::usage(flag, format!("cannot write {}: {error}", path.display())))?;
+        }
+        Ok(())
+    }
+
     /// Writes every output that was asked for, and the table.
     pub(super) fn write(&self, report: &Report, seconds: &[Second]) -> Result<(), Failure> {
         let to_stdout = self.json.as_deref() == Some(Path::new("-"));
@@ -79,6 +98,24 @@ impl OutputArgs {
             write("--report", path, html::render(report).as_bytes())?;
         }
         Ok(())
+    }
+}
+
+/// Whether a file can be written; it is left as it was.
+fn check_writable(path: &Path) -> io::Result<()> {
+    if let Ok(metadata) = fs::metadata(path)
+        && !metadata.is_file()
+        && !metadata.is_dir()
+    {
+        // Opening a pipe would wait for its reader.
+        return Ok(());
+    }
+    match OpenOptions::new().write(true).create_new(true).open(path) {
+        Ok(_) => fs::remove_file(path),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            OpenOptions::new().write(true).open(path).map(drop)
+        }
+        Err(error) => Err(error),
     }
 }
 

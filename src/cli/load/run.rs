@@ -31,13 +31,19 @@ type Ended = std::io::Result<(Finding, Duration)>;
 #[derive(Clone, Copy, Debug, Default)]
 struct Memory {
     before: Option<u64>,
+    peak_before: Option<u64>,
     with_all_open: Option<u64>,
 }
 
 /// Runs `job`; the exit code is that of its verdict.
 pub(super) fn run(job: Job) -> Result<ExitCode, Failure> {
     machine::reserve_descriptors(job.plan.connections, job.threads)?;
-    let memory = Memory { before: job.pid.and_then(machine::resident_bytes), with_all_open: None };
+    job.outputs.check()?;
+    let memory = Memory {
+        before: job.pid.and_then(machine::resident_bytes),
+        peak_before: job.pid.and_then(machine::peak_bytes),
+        with_all_open: None,
+    };
     if let (Some(pid), None) = (job.pid, memory.before) {
         return Err(Failure::usage("--pid", format!("there is no process {pid} whose memory can be read")));
     }
@@ -144,6 +150,7 @@ fn facts(plan: &Plan, findings: &[Finding], tally: &Tally) -> Facts {
     let sum = |of: fn(&Finding) -> u64| findings.iter().map(of).sum::<u64>();
     Facts {
         due: matches!(plan.schedule.pace, Pace::Open { .. }).then_some(tally.due),
+        asked_per_s: plan.schedule.asked_rate(),
         promised: match plan.schedule.end {
             End::Count(count) => Some(count),
             End::After(_) => None,
@@ -161,12 +168,15 @@ fn facts(plan: &Plan, findings: &[Finding], tally: &Tally) -> Facts {
 
 #[expect(clippy::cast_precision_loss, reason = "memory sizes stay far below 2^53")]
 fn idle(memory: Memory, open: u64, alive: u64) -> Idle {
+    let each = |bytes: u64| bytes as f64 / open.max(1) as f64;
     let grown = memory.before.zip(memory.with_all_open).map(|(before, with)| with.saturating_sub(before));
+    let reused = memory.with_all_open.filter(|with| memory.peak_before.is_some_and(|peak| *with <= peak));
     Idle {
         open,
         alive,
         server_rss_before_bytes: memory.before,
         server_rss_bytes: memory.with_all_open,
-        server_rss_per_connection_bytes: grown.map(|bytes| bytes as f64 / open.max(1) as f64),
+        server_rss_per_connection_bytes: grown.map(each),
+        server_rss_per_connection_at_most_bytes: reused.map(each),
     }
 }

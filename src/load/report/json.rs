@@ -40,7 +40,7 @@ pub struct Report {
     pub errors: BTreeMap<String, u64>,
     /// Reads that found no value.
     pub misses: u64,
-    /// Requests a second that fell due; null in a closed loop.
+    /// Requests a second that the schedule asks for; null in a closed loop.
     pub asked_per_s: Option<f64>,
     /// Requests a second that were sent.
     pub sent_per_s: f64,
@@ -54,6 +54,9 @@ pub struct Report {
     pub service_us: Percentiles,
     /// Handshakes of all connections; with `handshake`, of the measured part only.
     pub handshakes: Handshakes,
+    /// Connections that replaced an earlier one of the same virtual client, over the whole run.
+    #[serde(default)]
+    pub reconnections: u64,
     /// Bytes written to sockets, TLS included.
     pub bytes_sent: u64,
     /// Bytes read from sockets, TLS included.
@@ -67,6 +70,10 @@ pub struct Report {
     pub client_busy: f64,
     /// Processor time of all threads over the whole run.
     pub client_cpu_s: f64,
+    /// Whether more than one request in a hundred was sent over a millisecond late although a connection was free: this
+    /// program was not woken in time. The wait is part of the latency, not of the service time.
+    #[serde(default)]
+    pub client_late: bool,
     /// `pass`, `not_as_asked` or `slo_missed`.
     pub verdict: Verdict,
     /// What makes the run something else than what was asked for, allowed problems included.
@@ -129,6 +136,10 @@ pub struct Idle {
     pub server_rss_bytes: Option<u64>,
     /// Their difference for each open connection.
     pub server_rss_per_connection_bytes: Option<f64>,
+    /// What a connection can take at most, if the difference may be too small: the server had been as large before the
+    /// run, so that connections may have got memory that it had kept.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub server_rss_per_connection_at_most_bytes: Option<f64>,
 }
 
 /// One objective and how it went.
@@ -210,19 +221,21 @@ impl Report {
             sent: tally.sent,
             errors,
             misses: tally.misses,
-            asked_per_s: context.facts.due.map(per_second),
+            asked_per_s: context.facts.asked_per_s,
             sent_per_s: per_second(tally.sent),
             answered_per_s: per_second(tally.answered),
             duration_s: context.duration.as_secs_f64(),
             latency_us: Percentiles::of(recorder.latency()),
             service_us: Percentiles::of(recorder.service()),
             handshakes: Handshakes::of(&tally.handshakes),
+            reconnections: tally.reconnections,
             bytes_sent: tally.bytes_sent,
             bytes_received: tally.bytes_received,
             idle: context.idle,
             client_bound: context.facts.client_bound(),
             client_busy: context.facts.busy,
             client_cpu_s: context.client_cpu.as_secs_f64(),
+            client_late: context.facts.late,
             verdict: Verdict::of(&problems, &context.allowed, slo.iter().all(|slo| slo.met)),
             problems,
             slo,
@@ -319,6 +332,7 @@ pub(in crate::load) mod tests {
         }
         let facts = Facts {
             due: Some(10_000),
+            asked_per_s: Some(1000.0),
             promised: None,
             sent: 10_000,
             answered: 9_998,

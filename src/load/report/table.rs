@@ -2,25 +2,22 @@
 
 use std::fmt::Write;
 
+use super::json::Idle;
 use super::{Report, amount, time};
 use crate::load::histogram::Percentiles;
-use crate::load::outcome::Verdict;
+use crate::load::outcome::{Failure, Verdict};
 
 /// The whole table, ending in the verdict.
 #[must_use]
 pub fn render(report: &Report) -> String {
     let mut text = format!("{} {} for {:.1} s\n\n", report.protocol, report.target, report.duration_s);
     totals(report, &mut text);
-    if report.requests > 0 {
+    if report.latency_us.max > 0.0 {
         times(&[("latency, from due", report.latency_us), ("service, from sent", report.service_us)], &mut text);
     }
     handshakes(report, &mut text);
-    if let Some(idle) = report.idle {
-        let _ = writeln!(text, "idle: {} connections open, {} of them answered", idle.open, idle.alive);
-        if let Some(bytes) = idle.server_rss_per_connection_bytes {
-            let _ = writeln!(text, "idle: {:.2} KiB of the server's resident memory each", bytes / 1024.0);
-        }
-        text.push('\n');
+    if let Some(idle) = &report.idle {
+        memory(idle, &mut text);
     }
     verdict(report, &mut text);
     text
@@ -39,7 +36,11 @@ fn totals(report: &Report, text: &mut String) {
         let _ = writeln!(text, "{} reads found no value", report.misses);
     }
     for (reason, count) in &report.errors {
-        let _ = writeln!(text, "{count} failed: {reason}");
+        let remedy = Failure::from_name(reason).map_or("", Failure::remedy);
+        let _ = writeln!(text, "{count} failed: {reason}: {remedy}");
+    }
+    if report.reconnections > 0 {
+        let _ = writeln!(text, "{} connections replaced an earlier one", report.reconnections);
     }
     let _ = writeln!(
         text,
@@ -90,9 +91,48 @@ fn handshakes(report: &Report, text: &mut String) {
     }
 }
 
+fn memory(idle: &Idle, text: &mut String) {
+    let _ = writeln!(text, "idle: {} connections open, {} of them answered", idle.open, idle.alive);
+    if let Some(((before, with), each)) =
+        idle.server_rss_before_bytes.zip(idle.server_rss_bytes).zip(idle.server_rss_per_connection_bytes)
+    {
+        let [before, with, grown] = [before, with, with.saturating_sub(before)].map(mib);
+        let _ = writeln!(
+            text,
+            "idle: the server's resident memory was {before} MiB before, {with} MiB with all of them open: {grown} MiB more"
+        );
+        let each = each / 1024.0;
+        match idle.server_rss_per_connection_at_most_bytes {
+            None => {
+                let _ = writeln!(text, "idle: {each:.2} KiB each");
+            }
+            Some(most) => {
+                let _ = writeln!(
+                    text,
+                    "idle: between {each:.2} and {:.2} KiB each: the server has been as large before, and what it had kept \
+                     was used\nagain; to know better, measure one that was just started",
+                    most / 1024.0
+                );
+            }
+        }
+    }
+    text.push('\n');
+}
+
+#[expect(clippy::cast_precision_loss, reason = "memory sizes stay far below 2^53")]
+fn mib(bytes: u64) -> String {
+    format!("{:.1}", bytes as f64 / f64::from(1 << 20))
+}
+
 fn verdict(report: &Report, text: &mut String) {
     for slo in &report.slo {
         let _ = writeln!(text, "{} {}: {}", if slo.met { "met   " } else { "missed" }, slo.objective, slo.measured);
+    }
+    if report.client_late {
+        text.push_str(
+            "note: over 1% of the requests were sent more than 1 ms late though a connection was free: this machine was \
+             busy\nwith something else; the latency has that in it, the service time has not\n",
+        );
     }
     for problem in &report.problems {
         let _ = writeln!(text, "warning: {}", problem.explanation());
@@ -118,7 +158,7 @@ mod tests {
         let text = render(&sample().0);
         for part in [
             "9998 answered: 1000/s, 1000/s sent of 1000/s asked",
-            "2 failed: reset",
+            "2 failed: reset: the server reset connections",
             "latency, from due",
             "40 full, 10 resumed",
             "missed p99<5ms",
@@ -128,6 +168,27 @@ mod tests {
         ] {
             assert!(text.contains(part), "{part} is missing in\n{text}");
         }
-        assert!(text.lines().all(|line| line.len() <= 110), "{text}");
+        let table = text.lines().take_while(|line| !line.starts_with("missed"));
+        assert!(table.filter(|line| !line.contains("failed:")).all(|line| line.len() <= 110), "{text}");
+    }
+
+    #[test]
+    fn idle_memory_is_told_with_what_it_rests_on() {
+        let mib = 1 << 20;
+        let idle = Idle {
+            open: 1024,
+            alive: 1024,
+            server_rss_before_bytes: Some(20 * mib),
+            server_rss_bytes: Some(24 * mib),
+            server_rss_per_connection_bytes: Some(4096.0),
+            server_rss_per_connection_at_most_bytes: None,
+        };
+        let mut fresh = String::new();
+        memory(&idle, &mut fresh);
+        assert!(fresh.contains("20.0 MiB before, 24.0 MiB with all of them open: 4.0 MiB more"), "{fresh}");
+        assert!(fresh.contains("4.00 KiB each"), "{fresh}");
+        let mut used = String::new();
+        memory(&Idle { server_rss_per_connection_at_most_bytes: Some(24_576.0), ..idle }, &mut used);
+        assert!(used.contains("between 4.00 and 24.00 KiB each"), "{used}");
     }
 }

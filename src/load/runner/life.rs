@@ -10,7 +10,7 @@ use crate::connection::PeerId;
 use crate::load::client::{Client, Request, of_socket};
 use crate::load::dialect::Answer;
 use crate::load::outcome::Failure;
-use crate::load::plan::{Language, NewSession};
+use crate::load::plan::{Language, NewSession, Plan};
 use crate::load::tally::Handshakes;
 use crate::net::Net;
 use crate::tls::Session;
@@ -39,7 +39,11 @@ impl<N: Net> Runner<N> {
             self.open(index, None);
         }
         while let Some(index) = self.retries.pop_due(self.now) {
-            if self.plan.language == Language::Silent {
+            let Some(client) = self.clients.get_mut(index) else { continue };
+            client.is_retrying = false;
+            if client.connects_late {
+                self.come_again(index);
+            } else if self.plan.language == Language::Silent {
                 self.offer(index);
             } else if self.makes_requests() {
                 self.open(index, None);
@@ -61,6 +65,32 @@ impl<N: Net> Runner<N> {
                 }
             }
             Err(failure) => self.lost(index, failure, attempt),
+        }
+    }
+
+    /// Begins a connection for a request, which is sent as soon as it can be.
+    pub(super) fn open_for(&mut self, index: usize, request: Request) {
+        self.open(index, None);
+        if let Some(link) = self.clients.get_mut(index).and_then(|client| client.link.as_mut()) {
+            link.given += 1;
+            link.client.request(request, &self.plan.phrases);
+            return;
+        }
+        // Why has been counted already.
+        self.outstanding = self.outstanding.saturating_sub(1);
+        if request.measured {
+            let waited = self.at(self.now).saturating_sub(request.intended);
+            self.tally.recorder.unanswered(waited);
+        }
+    }
+
+    /// A client that connects late may be given its next request.
+    fn come_again(&mut self, index: usize) {
+        if self.arrivals.is_none() {
+            let at = self.at(self.now);
+            self.refill(index, at);
+        } else {
+            self.offer(index);
         }
     }
 
@@ -113,6 +143,7 @@ impl<N: Net> Runner<N> {
             // Once both sides mean to part, it does not matter how; but for an alert, by which a server refuses the
             // client's certificate after the client has finished its handshake.
             Err(failure) if link.closing.is_some() && failure != Failure::Alert => self.over(index, *link),
+            Err(Failure::Closed | Failure::Reset) if link.may_end(&self.plan) => self.over(index, *link),
             Err(failure) => self.break_off(index, *link, failure),
         }
     }
@@ -141,11 +172,19 @@ impl<N: Net> Runner<N> {
         }
         self.tally.bytes_sent += link.client.transmit(&mut link.socket, &mut self.lent)? as u64;
         if ended {
-            return if link.closing.is_some() { Ok(Fate::Over) } else { Err(Failure::Closed) };
+            return if link.closing.is_some() || link.may_end(&self.plan) {
+                Ok(Fate::Over)
+            } else {
+                Err(Failure::Closed)
+            };
         }
         let is_done = self.plan.language == Language::Silent && link.opened.is_some() && !link.misses_ticket();
-        if (is_done && link.closing.is_none()) || link.is_spent(&self.plan) {
+        if (is_done && link.closing.is_none()) || link.is_spent(&self.plan, self.now) {
             self.close(link)?;
+            if !link.client.keep_alive() {
+                // The server has announced the end; nobody waits to see it.
+                return Ok(Fate::Over);
+            }
         }
         Ok(Fate::Alive)
     }
@@ -168,10 +207,19 @@ impl<N: Net> Runner<N> {
         link.opened = Some(now);
         self.connecting -= 1;
         self.tally.connections += 1;
+        let is_first = self.clients.get(index).is_none_or(|client| !client.has_been_open);
+        self.tally.reconnections += u64::from(!is_first && self.plan.language != Language::Silent);
+        if let Some(client) = self.clients.get_mut(index) {
+            client.has_been_open = true;
+        }
         self.progress.open.fetch_add(1, Ordering::Relaxed);
         self.settle(index);
-        if self.plan.language == Language::Silent {
+        let asks_at_once = !link.client.awaited().is_empty();
+        if self.plan.language == Language::Silent || asks_at_once {
             link.asked = Some(now);
+        }
+        if asks_at_once {
+            link.client.sent_at(self.at(now));
         }
         if let Some(sessions) = self.clients.get_mut(index).and_then(|client| client.sessions.as_mut()) {
             sessions.opened(link.wants_ticket);
@@ -217,12 +265,17 @@ impl<N: Net> Runner<N> {
             let at = self.at(opened);
             self.count(attempt, Answer::Good, at);
         }
+        let by_server = !link.client.keep_alive();
         drop(link);
+        let at = self.at(self.now);
         if let Some(client) = self.clients.get_mut(index) {
-            client.free_since = self.now.saturating_duration_since(self.origin);
+            client.connects_late |= by_server;
+            client.free_since = at;
         }
         if self.plan.language == Language::Silent {
             self.offer(index);
+        } else if by_server {
+            self.come_again(index);
         } else if self.makes_requests() {
             self.open(index, None);
         }
@@ -260,6 +313,9 @@ impl<N: Net> Runner<N> {
 
     fn retry(&mut self, index: usize) {
         self.settle(index);
+        if let Some(client) = self.clients.get_mut(index) {
+            client.is_retrying = true;
+        }
         self.retries.insert(self.now + RETRY, index);
     }
 
@@ -299,7 +355,7 @@ impl<N: Net> Runner<N> {
             let Some(link) = self
                 .clients
                 .get_mut(index)
-                .and_then(|client| client.link.take_if(|link| is_due(link, self.now, self.origin, self.plan.timeout)))
+                .and_then(|client| client.link.take_if(|link| is_due(link, &self.plan, self.now, self.origin)))
             else {
                 continue;
             };
@@ -311,7 +367,12 @@ impl<N: Net> Runner<N> {
         if link.closing.is_some() {
             return self.over(index, *link);
         }
-        if link.misses_ticket() && self.plan.language == Language::Silent && self.close(&mut link).is_ok() {
+        let has_no_ticket = link.misses_ticket() && self.plan.language == Language::Silent;
+        if has_no_ticket || link.is_spent(&self.plan, self.now) {
+            if self.close(&mut link).is_err() {
+                // The server is gone already, and owes nothing.
+                return self.over(index, *link);
+            }
             if let Some(client) = self.clients.get_mut(index) {
                 client.link = Some(link);
             }
@@ -344,12 +405,14 @@ impl<N: Net> Runner<N> {
 }
 
 /// Whether a connection has waited too long for what it waits for.
-fn is_due<K>(link: &Link<K>, now: Instant, origin: Instant, timeout: Duration) -> bool {
+fn is_due<K>(link: &Link<K>, plan: &Plan, now: Instant, origin: Instant) -> bool {
+    let timeout = plan.timeout;
     let since = |instant: Instant| now.saturating_duration_since(instant);
     match (link.opened, link.closing) {
         (None, _) => since(link.began) > timeout,
         (Some(_), Some(closing)) => since(closing) > FAREWELL,
         (Some(opened), None) if link.attempt.is_some() => since(opened) > FAREWELL,
+        (Some(_), None) if link.is_spent(plan, now) => true,
         _ => link.client.awaited().front().is_some_and(|oldest| since(origin + oldest.sent) > timeout),
     }
 }

@@ -3,9 +3,10 @@
 use std::time::{Duration, Instant};
 
 use crate::load::client::{Client, Request};
-use crate::load::plan::{Plan, Sessions};
+use crate::load::plan::{Language, Plan, Sessions};
 
 /// One of the clients that a run pretends to be.
+#[expect(clippy::struct_excessive_bools, reason = "facts that are independent of each other")]
 pub(super) struct Virtual<K> {
     /// Its tickets; `None` without TLS.
     pub(super) sessions: Option<Sessions>,
@@ -15,12 +16,19 @@ pub(super) struct Virtual<K> {
     pub(super) generation: u32,
     /// Whether its first connection has been made or has failed.
     pub(super) is_settled: bool,
+    /// Whether it has ever had a connection.
+    pub(super) has_been_open: bool,
     /// Whether it stands in the queue of free clients.
     pub(super) is_queued: bool,
     /// Since when it could have taken a request.
     pub(super) free_since: Duration,
     /// Requests it was given.
     pub(super) given: u64,
+    /// Whether it connects only when it has something to ask, because the server has closed on it after an answer. One
+    /// that serves a connection at a time would else wait for a silent one.
+    pub(super) connects_late: bool,
+    /// Whether it waits, after a failure, before it connects again.
+    pub(super) is_retrying: bool,
 }
 
 /// One connection.
@@ -53,8 +61,8 @@ pub(super) struct Link<K> {
 
 impl<K> Link<K> {
     /// How many more requests it can take now.
-    pub(super) fn room(&self, plan: &Plan) -> usize {
-        if self.opened.is_none() || self.closing.is_some() || !self.client.keep_alive() {
+    pub(super) fn room(&self, plan: &Plan, now: Instant) -> usize {
+        if self.opened.is_none() || self.closing.is_some() || !self.client.keep_alive() || self.is_old(plan, now) {
             return 0;
         }
         let left = plan.requests_per_connection.map_or(u64::MAX, |limit| limit.saturating_sub(self.given));
@@ -63,10 +71,23 @@ impl<K> Link<K> {
     }
 
     /// Whether it has served its time and owes no reply.
-    pub(super) fn is_spent(&self, plan: &Plan) -> bool {
+    pub(super) fn is_spent(&self, plan: &Plan, now: Instant) -> bool {
         let used_up = plan.requests_per_connection.is_some_and(|limit| self.given >= limit);
-        let spent = used_up || !self.client.keep_alive();
+        let spent = used_up || !self.client.keep_alive() || self.is_old(plan, now);
         self.opened.is_some() && self.closing.is_none() && spent && self.client.awaited().is_empty()
+    }
+
+    /// Whether its lifetime is over.
+    fn is_old(&self, plan: &Plan, now: Instant) -> bool {
+        let age = self.opened.map(|opened| now.saturating_duration_since(opened));
+        age.zip(plan.lifetime).is_some_and(|(age, lifetime)| age >= lifetime)
+    }
+
+    /// Whether the server may end it now without having failed: it said that it would, or, as HTTP allows between two
+    /// requests (RFC 9112, 9.5), it does so unasked.
+    pub(super) fn may_end(&self, plan: &Plan) -> bool {
+        let is_usual = !self.client.keep_alive() || plan.language == Language::XmlRpc && !plan.once;
+        self.given > 0 && self.client.awaited().is_empty() && is_usual
     }
 
     /// Whether its handshake counts: where handshakes are the requests, those of the warm-up do not.

@@ -9,7 +9,7 @@ use crate::connection::{Exchange, PeerInfo, Service};
 use crate::limits::Limits;
 use crate::load::dialect::Phrases;
 use crate::load::plan::{Resume, TlsPlan};
-use crate::load::schedule::{Gaps, Pace};
+use crate::load::schedule::{Gaps, Pace, Ramp};
 use crate::load::workload::{Distribution, Mix, Ratio, Sizes, Values};
 use crate::metrics::Disconnect;
 use crate::net::mio::MioNet;
@@ -58,9 +58,10 @@ fn plan(language: Language, connections: u64, schedule: Schedule) -> Plan {
         hold: Duration::ZERO,
         pipeline: 3,
         requests_per_connection: None,
+        lifetime: None,
         once: false,
         schedule,
-        phrases: Phrases { values: Values::new(&sizes, 1), host: String::new() },
+        phrases: Phrases::new(Values::new(&sizes, 1), String::new()),
         mix: Mix {
             ratio: Ratio { writes: 1, reads: 1 },
             keys: 1000,
@@ -74,7 +75,7 @@ fn plan(language: Language, connections: u64, schedule: Schedule) -> Plan {
 }
 
 fn count(count: u64) -> Schedule {
-    Schedule { pace: Pace::Closed, ramp: Duration::ZERO, warmup: Duration::ZERO, end: End::Count(count) }
+    Schedule { pace: Pace::Closed, ramp: Ramp::NONE, warmup: Duration::ZERO, end: End::Count(count) }
 }
 
 fn run(plan: Plan) -> Finding {
@@ -128,7 +129,7 @@ fn a_closed_loop_makes_exactly_as_many_requests_as_asked_for() {
 fn an_open_loop_sends_what_is_due() {
     let pace = Pace::Open { rate: 5000.0, gaps: Gaps::Poisson };
     let warmup = Duration::from_millis(50);
-    let schedule = Schedule { pace, ramp: Duration::ZERO, warmup, end: End::Count(500) };
+    let schedule = Schedule { pace, ramp: Ramp::NONE, warmup, end: End::Count(500) };
     let tally = run_against(Echo, None, plan(Language::Echo, 4, schedule)).tally;
     assert_eq!((tally.due, tally.sent, tally.answered, tally.failures.total()), (500, 500, 500, 0));
 }

@@ -7,7 +7,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 
 use super::super::*;
-use crate::load::schedule::{Gaps, Pace};
+use crate::load::schedule::{Gaps, Pace, Ramp};
 use crate::net::{AcceptError, Address, Wake};
 use crate::timer::Now;
 
@@ -130,23 +130,51 @@ impl Net for Shared {
     }
 }
 
-#[test]
+/// A net whose server stands still in the time `stall`.
 #[expect(clippy::disallowed_methods, reason = "virtual time needs some instant to count from")]
-fn a_stall_shows_in_the_corrected_percentiles_and_hides_from_service_time() {
-    let seconds = Duration::from_secs;
+fn net(stall: std::ops::Range<Duration>) -> Shared {
     let world = World {
         start: Instant::now(),
         clock: Duration::ZERO,
-        stall: seconds(5)..seconds(6),
+        stall,
         busy_until: Duration::ZERO,
         replies: VecDeque::new(),
         token: 0,
         is_news: false,
     };
-    let pace = Pace::Open { rate: 1000.0, gaps: Gaps::Constant };
-    let schedule = Schedule { pace, ramp: Duration::ZERO, warmup: Duration::ZERO, end: End::After(seconds(10)) };
+    Shared(Rc::new(RefCell::new(world)))
+}
+
+#[test]
+fn twice_what_a_server_can_do_is_half_sent_and_the_wait_of_the_rest_counts() {
+    let seconds = Duration::from_secs;
+    let pace = Pace::Open { rate: 20_000.0, gaps: Gaps::Constant };
+    // The warm-up alone leaves as much behind as the server can do in a second: it must not stand in the way.
+    let schedule = Schedule { pace, ramp: Ramp::NONE, warmup: seconds(1), end: End::After(seconds(2)) };
     let plan = Plan { pipeline: 1, ..super::plan(Language::Echo, 1, schedule) };
-    let net = Shared(Rc::new(RefCell::new(world)));
+    let net = net(Duration::ZERO..Duration::ZERO);
+    let found = Runner::new(net, Arc::new(plan), Arc::default(), Share::WHOLE).run().expect("run");
+    assert_eq!(found.tally.due, 40_000);
+    assert!(
+        found.tally.sent.abs_diff(20_000) < 400 && found.tally.answered == found.tally.sent,
+        "{}",
+        found.tally.sent
+    );
+    // Request k is due after k * 0.05 ms and done after k * 0.1 ms: those that are sent wait from nothing to a second,
+    // those that are not, from a second to nothing.
+    let latency = found.tally.recorder.latency();
+    assert_eq!(latency.len(), 40_000);
+    assert!(latency.value_at_quantile(0.5).abs_diff(500_000) < 20_000, "{}", latency.value_at_quantile(0.5));
+    assert!(latency.max().abs_diff(1_000_000) < 20_000, "{}", latency.max());
+}
+
+#[test]
+fn a_stall_shows_in_the_corrected_percentiles_and_hides_from_service_time() {
+    let seconds = Duration::from_secs;
+    let pace = Pace::Open { rate: 1000.0, gaps: Gaps::Constant };
+    let schedule = Schedule { pace, ramp: Ramp::NONE, warmup: Duration::ZERO, end: End::After(seconds(10)) };
+    let plan = Plan { pipeline: 1, ..super::plan(Language::Echo, 1, schedule) };
+    let net = net(seconds(5)..seconds(6));
     let found = Runner::new(net, Arc::new(plan), Arc::default(), Share::WHOLE).run().expect("run");
     assert_eq!((found.tally.due, found.tally.answered, found.tally.failures.total()), (10_000, 10_000, 0));
 
