@@ -107,11 +107,10 @@ pub fn render_page(comparison: &Comparison, a: &[Report], b: &[Report]) -> Strin
         let _ = writeln!(body, "<p class=\"bad\">{}</p>", escape(warning.as_str()));
     }
     let _ = writeln!(body, "<p>{}</p>", basis(comparison));
-    body.push_str("<div class=\"grid\">\n");
-    differences(comparison, &mut body);
     body.push_str("<section><h2>Differences</h2>\n");
     stacked(&HEADING, comparison.differences.iter().map(Difference::cells), &mut body);
-    body.push_str("</section>\n");
+    body.push_str("</section>\n<div class=\"grid\">\n");
+    differences(comparison, &mut body);
     courses(a, b, &mut body);
     let _ = writeln!(body, "</div>\n<p class=\"quiet\">{METHOD}</p>");
     page("Load runs, compared", &body)
@@ -133,29 +132,25 @@ fn differences(comparison: &Comparison, body: &mut String) {
 
 /// Every run of both sides.
 fn courses(a: &[Report], b: &[Report], body: &mut String) {
-    let sides = |of: &dyn Fn(&Report) -> Vec<(f64, f64)>| -> Vec<Line> {
-        let side = |name, runs: &[Report], colour| -> Vec<Line> {
-            runs.iter().map(|run| Line::new(name, colour, of(run))).collect()
-        };
-        let [blue, orange] = SIDES;
-        // The first side lies under the second.
-        let mut lines: Vec<_> = side("A", a, blue).into_iter().map(Line::wide).collect();
-        lines.extend(side("B", b, orange));
-        lines
+    let sides = |new: fn(&str, usize, Vec<(f64, f64)>) -> Line, of: &dyn Fn(&Report) -> Vec<(f64, f64)>| {
+        let runs = [("A", a), ("B", b)].into_iter().zip(SIDES);
+        let lines = runs.flat_map(|((name, runs), colour)| runs.iter().map(move |run| new(name, colour, of(run))));
+        lines.collect::<Vec<_>>()
     };
     let seconds = |run: &Report| run.shown_seconds().len();
     let span = a.iter().chain(b).map(seconds).max().unwrap_or(0) as f64;
-    let lines = sides(&|run| by_second(run.shown_seconds(), |row| Some(row.answered as f64)));
+    let lines = sides(Line::course, &|run| by_second(run.shown_seconds(), |row| Some(row.answered as f64)));
     let svg = charts::over_time(&lines, Axis::Amount, span);
     figure("Throughput over time", "Answers a second, each run a line.", &lines, svg, body);
-    let lines =
-        sides(&|run| by_second(run.shown_seconds(), |row| (row.latency_us.max > 0.0).then_some(row.latency_us.p99)));
+    let lines = sides(Line::course, &|run| {
+        by_second(run.shown_seconds(), |row| (row.latency_us.max > 0.0).then_some(row.latency_us.p99))
+    });
     let about = "The 99th percentile from when requests were due, by the second of the answer.";
     figure("Latency p99 over time", about, &lines, charts::over_time(&lines, Axis::Time, span), body);
-    let lines = sides(&|run| run.latency_curve.clone());
+    let lines = sides(Line::new, &|run| run.latency_curve.clone());
     let about = "From when a request was due to its answer.";
     figure("Latency by percentile", about, &lines, charts::over_quantiles(&lines), body);
-    let lines = sides(&|run| run.service_curve.clone());
+    let lines = sides(Line::new, &|run| run.service_curve.clone());
     let about = "From when a request was sent to its answer.";
     figure("Service time by percentile", about, &lines, charts::over_quantiles(&lines), body);
 }

@@ -30,18 +30,26 @@ pub struct Line {
     pub colour: usize,
     /// Its width. A wide line stays visible under a thin one that takes the same way.
     pub width: u32,
+    /// Whether its points are seconds: each is shown where they are few, and a second left out breaks the line.
+    pub is_course: bool,
 }
 
 impl Line {
     /// The usual width.
     pub const THIN: u32 = 2;
     /// What is drawn under another line.
-    pub const WIDE: u32 = 5;
+    pub const WIDE: u32 = 4;
 
     /// A thin line.
     #[must_use]
     pub fn new(name: &str, colour: usize, points: Vec<(f64, f64)>) -> Self {
-        Self { name: name.to_owned(), points, colour, width: Self::THIN }
+        Self { name: name.to_owned(), points, colour, width: Self::THIN, is_course: false }
+    }
+
+    /// A thin line whose points are seconds.
+    #[must_use]
+    pub fn course(name: &str, colour: usize, points: Vec<(f64, f64)>) -> Self {
+        Self { is_course: true, ..Self::new(name, colour, points) }
     }
 
     /// The same line, to be drawn under others.
@@ -195,12 +203,13 @@ fn draw(
         for line in lines {
             let (red, green, blue) = line.rgb();
             let colour = RGBColor(red, green, blue);
-            for run in line.points.chunk_by(|one, next| next.0 - one.0 < 1.5) {
+            let mut has_lonely = line.points.len() == 1;
+            for run in line.points.chunk_by(|one, next| !line.is_course || next.0 - one.0 < 1.5) {
+                has_lonely |= run.len() == 1;
                 area.draw_series(LineSeries::new(run.iter().copied(), colour.stroke_width(line.width))).ok()?;
             }
-            let lonely = line.points.chunk_by(|one, next| next.0 - one.0 < 1.5).any(|run| run.len() == 1);
-            if line.points.len() < FEW || lonely {
-                let radius = line.width + 1;
+            if has_lonely || (line.is_course && line.points.len() < FEW) {
+                let radius = line.width / 2 + 2;
                 let dots = line.points.iter().map(|point| Circle::new(*point, radius, colour.filled()));
                 area.draw_series(dots).ok()?;
             }
@@ -297,7 +306,8 @@ mod tests {
 
     #[test]
     fn seconds_that_are_left_out_break_the_line() {
-        let svg = over_time(&line(&[(0.5, 1.0), (1.5, 2.0), (7.5, 3.0)]), Axis::Amount, 8.0).expect("drawn");
+        let svg = over_time(&[Line::course("line", 0, vec![(0.5, 1.0), (1.5, 2.0), (7.5, 3.0)])], Axis::Amount, 8.0)
+            .expect("drawn");
         let mine: Vec<_> = svg.lines().filter(|line| line.contains("#3B82F6")).collect();
         let count = |name: &str| mine.iter().filter(|line| line.starts_with(name)).count();
         assert_eq!((count("<circle"), count("<polyline")), (3, 2), "{mine:#?}");

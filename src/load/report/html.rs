@@ -64,12 +64,13 @@ fn heading(report: &Report, body: &mut String) {
 const MAX_UNIX_MS: u64 = 253_402_300_799_000;
 
 fn summary(report: &Report, body: &mut String) {
-    let Percentiles { p50, p99, p99_9, .. } = report.latency_us;
+    let Percentiles { p50, p99, p99_9, max, .. } = report.latency_us;
     let mut parts = vec![("answers a second", amount(report.answered_per_s))];
     if report.latency_curve.is_empty() {
         body.push_str("<p class=\"bad\">Nothing was answered, so there is no latency to show.</p>\n");
     } else {
-        parts.extend([("latency p50", time(p50)), ("latency p99", time(p99)), ("latency p99.9", time(p99_9))]);
+        parts.extend([("latency p50", time(p50)), ("latency p99", time(p99))]);
+        parts.extend([("latency p99.9", time(p99_9)), ("latency max", time(max))]);
     }
     parts.push(("failures", report.errors.values().sum::<u64>().to_string()));
     tiles(&parts, body);
@@ -153,10 +154,10 @@ fn over_time(report: &Report, body: &mut String) {
     let seconds = rows.len() as f64;
     let covered = report.duration_s.clamp(f64::MIN_POSITIVE, 1.0);
     let what = if report.protocol == "handshake" { "Handshakes" } else { "Answers" };
-    let mut throughput =
-        vec![Line::new("answered", 0, by_second(rows, |row| Some(row.answered as f64 / covered))).wide()];
+    let answered = by_second(rows, |row| Some(row.answered as f64 / covered));
+    let mut throughput = vec![Line::course("answered", 0, answered)];
     if let Some(asked) = report.asked_per_s {
-        throughput.push(Line::new("asked, on average", 5, vec![(0.0, asked), (seconds, asked)]));
+        throughput.insert(0, Line::new("asked, on average", 5, vec![(0.0, asked), (seconds, asked)]));
     }
     let svg = charts::over_time(&throughput, Axis::Amount, seconds);
     figure("Throughput over time", &format!("{what} a second, second by second."), &throughput, svg, body);
@@ -165,7 +166,7 @@ fn over_time(report: &Report, body: &mut String) {
     figure("Latency over time", about, &latency, charts::over_time(&latency, Axis::Time, seconds), body);
     if report.seconds.iter().any(|row| row.errors > 0) {
         // Those of a last second in part must not be left out.
-        let errors = [Line::new("failed", 3, by_second(&report.seconds, |row| Some(row.errors as f64)))];
+        let errors = [Line::course("failed", 3, by_second(&report.seconds, |row| Some(row.errors as f64)))];
         let svg = charts::over_time(&errors, Axis::Amount, report.seconds.len() as f64);
         figure("Failures over time", "Failures a second, of requests and connections.", &errors, svg, body);
     }
@@ -174,14 +175,14 @@ fn over_time(report: &Report, body: &mut String) {
 /// The percentiles second by second. A second in which nothing was answered or given up has none.
 pub(super) fn latency_lines(rows: &[SecondRow]) -> [Line; 5] {
     let line = |name, colour, of: fn(&SecondRow) -> f64| {
-        Line::new(name, colour, by_second(rows, |row| (row.latency_us.max > 0.0).then(|| of(row))))
+        Line::course(name, colour, by_second(rows, |row| (row.latency_us.max > 0.0).then(|| of(row))))
     };
     [
         line("max", 3, |row| row.latency_us.max),
         line("p99", 2, |row| row.latency_us.p99).wide(),
         line("p90", 1, |row| row.latency_us.p90),
         line("p50", 0, |row| row.latency_us.p50),
-        Line::new("service p99", 4, by_second(rows, |row| (row.answered > 0).then_some(row.service_us.p99))),
+        Line::course("service p99", 4, by_second(rows, |row| (row.answered > 0).then_some(row.service_us.p99))),
     ]
 }
 

@@ -31,6 +31,7 @@ pub fn render(intervals: &Intervals, parts: &[(String, Histogram<u64>)]) -> Stri
         ("latency p99", time(us.p99)),
         ("latency p99.9", time(us.p99_9)),
         ("latency max", time(us.max)),
+        ("logs", parts.len().to_string()),
     ];
     tiles(&summary, &mut body);
     body.push_str("<div class=\"grid\">\n");
@@ -58,7 +59,7 @@ pub fn render(intervals: &Intervals, parts: &[(String, Histogram<u64>)]) -> Stri
 
 fn figures(rows: &[SecondRow], latency: &Histogram<u64>, service: &Histogram<u64>, body: &mut String) {
     let span = rows.iter().map(|row| row.second + 1).max().unwrap_or(0) as f64;
-    let throughput = [Line::new("answered", 0, by_second(rows, |row| Some(row.answered as f64)))];
+    let throughput = [Line::course("answered", 0, by_second(rows, |row| Some(row.answered as f64)))];
     let svg = charts::over_time(&throughput, Axis::Amount, span);
     figure("Throughput over time", "Answers a second of all logs together.", &throughput, svg, body);
     let lines = latency_lines(rows);

@@ -20,9 +20,9 @@ h2 { font-size: 1.05rem; margin: 0; }
 p { margin: .25rem 0; overflow-wrap: anywhere; }
 .quiet { color: var(--quiet); font-size: .85rem; line-height: 1.4; }
 .good { color: var(--good); } .bad { color: var(--bad); }
-.tiles { display: grid; grid-template-columns: repeat(auto-fit, minmax(8.5rem, 1fr)); gap: .5rem; margin: 1rem 0; }
-.tiles > div { background: var(--raised); border: 1px solid var(--rule); border-radius: .4rem; padding: .5rem .75rem; }
-.tiles b { display: block; font-size: 1.3rem; line-height: 1.3; font-variant-numeric: tabular-nums; }
+.tiles { display: grid; grid-template-columns: repeat(auto-fit, minmax(6.5rem, 1fr)); gap: .5rem; margin: 1rem 0; }
+.tiles > div { background: var(--raised); border: 1px solid var(--rule); border-radius: .4rem; padding: .4rem .6rem; }
+.tiles b { display: block; white-space: nowrap; font-size: 1.2rem; line-height: 1.3; font-variant-numeric: tabular-nums; }
 .grid { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 30rem), 1fr)); gap: 1.75rem;
   margin: 1.5rem 0; align-items: start; }
 .scroll { overflow-x: auto; }
