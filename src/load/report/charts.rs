@@ -262,7 +262,7 @@ fn picture(
         let area = SVGBackend::with_string(&mut svg, size).into_drawing_area();
         let mut chart = ChartBuilder::on(&area)
             .margin(10)
-            .margin_right(24)
+            .margin_right(32)
             .x_label_area_size(28)
             .y_label_area_size(left)
             .build_cartesian_2d(across, up)
