@@ -164,10 +164,11 @@ fn over_time(report: &Report, body: &mut String) {
     let latency = latency_lines(rows);
     let about = "By the second of the answer: latency from when a request was due, service time from when it was sent.";
     figure("Latency over time", about, &latency, charts::over_time(&latency, Axis::Time, seconds), body);
-    if report.seconds.iter().any(|row| row.errors > 0) {
+    if let Some(last) = report.seconds.iter().rposition(|row| row.errors > 0) {
         // Those of a last second in part must not be left out.
-        let errors = [Line::course("failed", 3, by_second(&report.seconds, |row| Some(row.errors as f64)))];
-        let svg = charts::over_time(&errors, Axis::Amount, report.seconds.len() as f64);
+        let rows = report.seconds.get(..rows.len().max(last + 1)).unwrap_or_default();
+        let errors = [Line::course("failed", 3, by_second(rows, |row| Some(row.errors as f64)))];
+        let svg = charts::over_time(&errors, Axis::Amount, rows.len() as f64);
         figure("Failures over time", "Failures a second, of requests and connections.", &errors, svg, body);
     }
 }

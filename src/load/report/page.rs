@@ -31,6 +31,7 @@ th, td { text-align: right; padding: .25rem .5rem; border-bottom: 1px solid var(
 th:first-child, td:first-child { text-align: left; white-space: normal; padding-left: 0; }
 th:last-child, td:last-child { padding-right: 0; }
 figure { margin: 0; min-width: 0; }
+body > section { margin: 1.25rem 0; }
 svg { width: 100%; height: auto; display: block; margin-top: .25rem; }
 svg text { fill: var(--ink); }
 svg [stroke='#000000'] { stroke: var(--ink); }
