@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::measure::Lab;
 use super::peers::{Peer, Running};
-use super::process::{CLIENT_CORE, Process, describe, pinned, run, write};
+use super::process::{CLIENT_CORE, Process, cpu_of_the_ended, describe, pinned, run, write};
 
 /// A `latchkey load`, not started yet.
 pub(crate) struct Load {
@@ -99,6 +99,30 @@ pub(crate) fn requests(report: &Value) -> Result<f64, String> {
         Some(errors) if errors.is_empty() => number(report, "/requests"),
         errors => Err(format!("the load met errors: {}", serde_json::json!(errors))),
     }
+}
+
+/// Microseconds of the client's CPU for each of so many requests, half SET and half GET; its start and its handshakes
+/// included. `redis-benchmark` does not look at what it reads, `latchkey load` verifies each value.
+pub(crate) fn client_cpu(lab: &Lab, server: &Running, pipeline: &str, requests: u32) -> Result<f64, String> {
+    let before = cpu_of_the_ended();
+    if server.peer == Peer::RedisBenchmark {
+        let mut command = Command::new("redis-benchmark");
+        command.args(["--tls", "--cacert"]).arg(lab.certs("ca.pem"));
+        command.args(["-p", &server.port("resp")?.to_string(), "-n", &(requests / 2).to_string(), "-P", pipeline]);
+        command.args(["-c", "50", "-d", "32", "-r", "100000", "-t", "set,get", "-q"]);
+        let output = run(&mut pinned(CLIENT_CORE, &command))?;
+        if output.matches("requests per second").count() < 2 {
+            return Err(format!("redis-benchmark said: {output}"));
+        }
+    } else {
+        let count = requests.to_string();
+        let words = ["resp", "--ratio", "1:1", "--pipeline", pipeline, "--requests", &count];
+        let answered = self::requests(&Load::new(lab, server, &words)?.run()?)?;
+        if (answered - f64::from(requests)).abs() > 0.5 {
+            return Err(format!("{answered} of {requests} requests were answered"));
+        }
+    }
+    Ok((cpu_of_the_ended() - before) * 1e6 / f64::from(requests))
 }
 
 /// Requests a second of `wrk` with 50 connections, each of which calls `get` by XML-RPC.

@@ -182,6 +182,7 @@ fn take(lab: &Lab, server: &Running, what: &Take) -> Result<f64, String> {
             Ok((number(report, "/bytes_sent")? + number(report, "/bytes_received")?) / 1e9)
         }),
         Take::PerCpuSecond(words) => Ok(1.0 / cpu_per(lab, server, words, requests)?),
+        Take::ClientCpu { pipeline, requests } => drive::client_cpu(lab, server, pipeline, *requests),
         Take::IdleKib(words) => idle(lab, server, words),
         Take::StormP99 => Ok(storm(lab, server)?.0 / 1e3),
         Take::StormConnections => Ok(storm(lab, server)?.1),

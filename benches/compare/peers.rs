@@ -36,6 +36,10 @@ pub(crate) enum Peer {
     StunnelWrap,
     /// Python's `SimpleXMLRPCServer` with threads and HTTP/1.1.
     Python,
+    /// redis-server over TLS, under `latchkey load`, whose own CPU counts.
+    LoadClient,
+    /// redis-server over TLS, under `redis-benchmark`, whose own CPU counts.
+    RedisBenchmark,
     /// Echo with tokio and tokio-rustls (`benches/peers/tokio-echo`).
     Tokio,
 }
@@ -79,6 +83,8 @@ impl Peer {
             Self::Nginx => "nginx",
             Self::Haproxy | Self::HaproxyEcho | Self::HaproxyWrap => "haproxy",
             Self::StunnelWrap => "stunnel",
+            Self::LoadClient => "latchkey load",
+            Self::RedisBenchmark => "redis-benchmark",
             Self::Python => "python",
             Self::Tokio => "tokio-rustls",
         }
@@ -96,7 +102,7 @@ impl Peer {
             Self::LatchkeyPlain => serve(self, lab, "plain"),
             Self::LatchkeyWrap => wrap(lab),
             Self::InMemory => Ok(in_memory()),
-            Self::Redis | Self::RedisPlain => redis(self, lab),
+            Self::Redis | Self::RedisPlain | Self::LoadClient | Self::RedisBenchmark => redis(self, lab),
             Self::Nginx => nginx(lab),
             Self::Haproxy => haproxy_http(lab),
             Self::HaproxyEcho => haproxy_echo(lab),

@@ -117,9 +117,18 @@ impl Drop for Process {
 }
 
 fn cpu_of(pid: u32) -> f64 {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    cpu_in(&fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default(), 11)
+}
+
+/// User and system time, in seconds, of this process's children that have ended and were waited for.
+pub(crate) fn cpu_of_the_ended() -> f64 {
+    cpu_in(&fs::read_to_string("/proc/self/stat").unwrap_or_default(), 13)
+}
+
+/// The sum of two neighbours in proc(5), stat, in seconds; fields count from behind the name.
+fn cpu_in(stat: &str, field: usize) -> f64 {
     let fields = stat.rsplit_once(") ").map(|(_, fields)| fields).unwrap_or_default();
-    let ticks = fields.split(' ').skip(11).take(2).filter_map(|ticks| ticks.parse::<f64>().ok()).sum::<f64>();
+    let ticks = fields.split(' ').skip(field).take(2).filter_map(|ticks| ticks.parse::<f64>().ok()).sum::<f64>();
     // USER_HZ is 100 on every architecture that Linux runs on today.
     ticks / 100.0
 }

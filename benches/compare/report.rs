@@ -5,11 +5,7 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
-use plotters::prelude::*;
-
 use super::measure::{Figure, Outcome, Verdict};
-
-type Failure = Box<dyn std::error::Error>;
 
 /// What the table's first lines say.
 const PREFACE: &str = "One thread each, server on core 0, clients on core 1, the same ECDSA P-256 certificate, tickets \
@@ -58,8 +54,7 @@ pub(crate) fn save(dir: &Path, rows: &[Outcome]) -> io::Result<()> {
     fs::create_dir_all(dir)?;
     fs::write(dir.join("compare.json"), serde_json::to_string_pretty(rows)? + "\n")?;
     fs::write(dir.join("compare.md"), markdown(rows))?;
-    let page = html(rows).map_err(|error| io::Error::other(error.to_string()))?;
-    fs::write(dir.join("compare.html"), page)
+    fs::write(dir.join("compare.html"), html(rows))
 }
 
 fn markdown(rows: &[Outcome]) -> String {
@@ -87,66 +82,86 @@ fn markdown(rows: &[Outcome]) -> String {
     text
 }
 
-const STYLE: &str = "body{font:15px/1.4 system-ui,sans-serif;max-width:64rem;margin:2rem auto;padding:0 1rem;color:#222}\
-                     section{margin:2rem 0}svg{max-width:100%;height:auto}pre{background:#f4f4f4;padding:.5rem;\
-                     overflow:auto;font-size:12px}.met{color:#176b2c}.missed{color:#a31515}";
+const STYLE: &str = "
+:root { color-scheme: light dark; --ink: #1f2328; --quiet: #59636e; --paper: #ffffff; --rule: #d1d9e0; --good: #1a7f37;
+  --bad: #c62828; --own: #3b82f6; --other: #aab2bd; --raised: #f6f8fa; }
+@media (prefers-color-scheme: dark) { :root { --ink: #e6edf3; --quiet: #9198a1; --paper: #0d1117; --rule: #3d444d;
+  --good: #3fb950; --bad: #ff7b72; --other: #59636e; --raised: #161b22; } }
+* { box-sizing: border-box; }
+body { font: 16px/1.45 system-ui, sans-serif; max-width: 60rem; margin: 0 auto; padding: 1rem; background: var(--paper);
+  color: var(--ink); overflow-wrap: anywhere; }
+h1 { font-size: 1.4rem; margin: 0; } h2 { font-size: 1.1rem; margin: 0; } h3 { font-size: .9rem; margin: .75rem 0 .25rem; }
+p { margin: .25rem 0 .5rem; } p, summary { color: var(--quiet); font-size: .9rem; }
+section { border-top: 1px solid var(--rule); margin-top: 1.25rem; padding-top: 1rem; }
+ul { margin: .5rem 0; padding-left: 1.2rem; font-size: .9rem; }
+pre { background: var(--raised); padding: .5rem; font-size: .75rem; white-space: pre-wrap; }
+.bars { display: grid; grid-template-columns: max-content 1fr max-content; gap: .35rem .75rem; font-size: .9rem;
+  font-variant-numeric: tabular-nums; }
+.bars > div { display: grid; grid-template-columns: subgrid; grid-column: 1 / -1; align-items: center; }
+.bar { position: relative; height: 1.1rem; }
+.bar i { position: absolute; inset: 0 auto 0 0; background: var(--other); border-radius: .15rem; }
+.bar.own i { background: var(--own); }
+.bar b { position: absolute; top: calc(50% - 1px); height: 2px; min-width: 2px; background: var(--ink); }
+.figure small { color: var(--quiet); }
+.met { color: var(--good); } .missed { color: var(--bad); }
+@media (max-width: 40rem) { .bars { grid-template-columns: 1fr max-content; }
+  .bars .bar { grid-column: 1 / -1; order: 1; } }
+";
 
-fn html(rows: &[Outcome]) -> Result<String, Failure> {
+fn html(rows: &[Outcome]) -> String {
     let mut page = format!(
-        "<!doctype html>\n<html lang=\"en\"><meta charset=\"utf-8\"><title>latchkey beside its peers</title>\n\
-         <style>{STYLE}</style>\n<h1>latchkey beside its peers</h1>\n<p>{PREFACE}</p>\n"
+        "<!doctype html>\n<html lang=\"en\">\n<head><meta charset=\"utf-8\">\n\
+         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
+         <title>latchkey beside its peers</title>\n<style>{STYLE}</style></head>\n\
+         <body>\n<h1>latchkey beside its peers</h1>\n<p>{PREFACE} A line across a bar goes from the least to the most.</p>\n"
     );
     for row in rows {
-        write!(page, "<section><h2>{}</h2>\n<p>{}</p>\n{}", row.name, escape(row.what), plot(row)?)?;
+        let _ = write!(page, "<section><h2>{}</h2>\n<p>{}</p>\n", row.name, escape(row.what));
+        plot(row, &mut page);
         page.push_str("<ul>");
         for verdict in &row.verdicts {
             let class = verdict.met.map_or("", |met| if met { "met" } else { "missed" });
-            write!(page, "<li class=\"{class}\">{}</li>", escape(&sentence(verdict)))?;
+            let _ = write!(page, "<li class=\"{class}\">{}</li>", escape(&sentence(verdict)));
         }
         for reason in &row.skipped {
-            write!(page, "<li>skipped: {}</li>", escape(reason))?;
+            let _ = write!(page, "<li>skipped: {}</li>", escape(reason));
         }
         page.push_str("</ul>\n<details><summary>versions and settings</summary>");
         for figure in &row.figures {
             let (peer, version) = (figure.peer, escape(&figure.version));
-            write!(page, "<h4>{peer} ({version})</h4><pre>{}</pre>", escape(&figure.settings))?;
+            let _ = write!(page, "<h3>{peer}: {version}</h3>");
+            if !figure.settings.is_empty() {
+                let _ = write!(page, "<pre>{}</pre>", escape(&figure.settings));
+            }
         }
         page.push_str("</details></section>\n");
     }
-    Ok(page)
+    page + "</body></html>\n"
 }
 
 /// One bar for each peer, with its range.
-fn plot(row: &Outcome) -> Result<String, Failure> {
-    const WIDTH: i32 = 900;
-    const BAR: i32 = 34;
-    const LABEL: i32 = 150;
-    const END: i32 = 220;
-    let height = BAR * i32::try_from(row.figures.len())?;
-    if height == 0 {
-        return Ok(String::new());
-    }
+fn plot(row: &Outcome, page: &mut String) {
     let most = row.figures.iter().map(|figure| figure.range().1).fold(f64::MIN_POSITIVE, f64::max);
-    #[expect(clippy::cast_possible_truncation, reason = "pixels of a page")]
-    let x = |value: f64| LABEL + (f64::from(WIDTH - LABEL - END) * value.max(0.0) / most) as i32;
-    let mut svg = String::new();
-    {
-        let area = SVGBackend::with_string(&mut svg, (WIDTH.unsigned_abs(), height.unsigned_abs())).into_drawing_area();
-        let style = ("sans-serif", 15).into_font().color(&BLACK);
-        for (index, figure) in row.figures.iter().enumerate() {
-            let top = BAR * i32::try_from(index)?;
-            let (least, highest) = figure.range();
-            let color = if index == 0 { RGBColor(31, 119, 180) } else { RGBColor(170, 178, 189) };
-            let bar = [(LABEL, top + 5), (x(figure.median), top + BAR - 7)];
-            area.draw(&Rectangle::new(bar, color.filled()))?;
-            let middle = top + BAR / 2;
-            area.draw(&PathElement::new([(x(least), middle), (x(highest), middle)], BLACK.stroke_width(1)))?;
-            area.draw(&Text::new(figure.peer, (0, middle - 8), style.clone()))?;
-            area.draw(&Text::new(show(figure, row.unit), (x(highest) + 8, middle - 8), style.clone()))?;
-        }
-        area.present()?;
+    let share = |value: f64| 100.0 * value.max(0.0) / most;
+    page.push_str("<div class=\"bars\">\n");
+    for (index, figure) in row.figures.iter().enumerate() {
+        let (least, highest) = figure.range();
+        let _ = writeln!(
+            page,
+            "<div><span>{}</span><span class=\"bar{}\"><i style=\"width: {:.2}%\"></i><b style=\"left: {:.2}%; width: \
+             {:.2}%\"></b></span><span class=\"figure\">{} {} <small>[{}..{}]</small></span></div>",
+            escape(figure.peer),
+            if index == 0 { " own" } else { "" },
+            share(figure.median),
+            share(least),
+            share(highest) - share(least),
+            digits(figure.median),
+            escape(row.unit),
+            digits(least),
+            digits(highest)
+        );
     }
-    Ok(svg)
+    page.push_str("</div>\n");
 }
 
 fn escape(text: &str) -> String {

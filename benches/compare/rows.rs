@@ -1,8 +1,8 @@
 //! The table: each claim is one value.
 
 use super::peers::Peer::{
-    self, Haproxy, HaproxyEcho, HaproxyWrap, InMemory, Latchkey, LatchkeyPlain, LatchkeyWrap, Nginx, Python, Redis,
-    RedisPlain, StunnelWrap, Tokio,
+    self, Haproxy, HaproxyEcho, HaproxyWrap, InMemory, Latchkey, LatchkeyPlain, LatchkeyWrap, LoadClient, Nginx,
+    Python, Redis, RedisBenchmark, RedisPlain, StunnelWrap, Tokio,
 };
 
 /// A row.
@@ -33,6 +33,8 @@ pub(crate) enum Take {
     CpuPerGigabyte(&'static [&'static str]),
     /// Requests for each second of the server's CPU.
     PerCpuSecond(&'static [&'static str]),
+    /// The client's CPU for one request, half GET and half SET of 32 bytes over 50 connections, in microseconds.
+    ClientCpu { pipeline: &'static str, requests: u32 },
     /// The server's resident memory for one idle connection, in KiB.
     IdleKib(&'static [&'static str]),
     /// Milliseconds that connected clients wait (p99) while 300 others handshake.
@@ -234,6 +236,24 @@ pub(crate) const ROWS: &[Row] = &[
         take: Take::IdleKib(&["idle", "--connections", "5000", "--duration", "3s"]),
         goals: &[(Some(Tokio), Goal::AtMost(1.0))],
         rounds: 1,
+    },
+    Row {
+        name: "client-1",
+        what: "redis-server over TLS, GET/SET 1:1, 32 B, 50 connections, pipeline 1: the client's CPU a request",
+        unit: "us",
+        peers: &[LoadClient, RedisBenchmark],
+        take: Take::ClientCpu { pipeline: "1", requests: 200_000 },
+        goals: &[(Some(RedisBenchmark), Goal::AtMost(0.77))],
+        rounds: 3,
+    },
+    Row {
+        name: "client-16",
+        what: "the same, pipeline 16",
+        unit: "us",
+        peers: &[LoadClient, RedisBenchmark],
+        take: Take::ClientCpu { pipeline: "16", requests: 2_000_000 },
+        goals: &[(Some(RedisBenchmark), Goal::AtMost(0.77))],
+        rounds: 3,
     },
     Row {
         name: "wrap-request",

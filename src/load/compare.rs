@@ -1,15 +1,20 @@
 //! Whether two sets of runs differ, and by how much: differences with 95% confidence intervals.
+//!
+//! The interval is Welch's for two means of unequal variance (Biometrika 34, 1947), with the degrees of freedom of
+//! Satterthwaite (Biometrics Bulletin 2, 1946). Its samples are one figure of each run: answers inside a run depend on
+//! each other, and would make any difference look certain.
 
 #![expect(clippy::cast_precision_loss, reason = "counts stay far below 2^53")]
 
+mod render;
+
 use std::collections::BTreeSet;
-use std::fmt::Write;
 
 use super::outcome::Verdict;
-use super::report::charts::{self, Axis, Line};
-use super::report::html::{by_second, figure, page, table};
+use super::report::Report;
+use super::report::charts::Axis;
 use super::report::json::SecondRow;
-use super::report::{Report, amount, time};
+pub use render::{render_page, render_table};
 
 /// Side A and side B, measure by measure.
 #[derive(Clone, Debug)]
@@ -125,11 +130,36 @@ pub fn compare(a: &[Report], b: &[Report]) -> Comparison {
     Comparison { differences: differences.collect(), within_run, warnings: warnings(a, b) }
 }
 
+/// What is asked, as against how: runs that differ in one of these do not measure the same thing.
+const WORKLOAD: [&str; 4] = ["distribution", "keys", "ratio", "value-size"];
+
+/// Why `run` cannot be compared with `first`, in words that go on after the name of its file.
+///
+/// How it is asked (connections, pipeline, rate, TLS) may differ: that may be what is compared, and is pointed out.
+#[must_use]
+pub fn obstacle(first: &Report, run: &Report) -> Option<String> {
+    if run.requests == 0 {
+        return Some("has no answered request".to_owned());
+    }
+    if run.protocol != first.protocol {
+        return Some(format!("is a run of {}, the first is one of {}", run.protocol, first.protocol));
+    }
+    let value = |run: &Report, name: &str| run.settings.get(name).map_or("not given", String::as_str).to_owned();
+    let differs = WORKLOAD.into_iter().find(|name| value(run, name) != value(first, name))?;
+    Some(format!(
+        "has another workload: --{differs} is {}, in the first {}",
+        value(run, differs),
+        value(first, differs)
+    ))
+}
+
 fn warnings(a: &[Report], b: &[Report]) -> Vec<String> {
     let runs = || a.iter().chain(b);
     let names: BTreeSet<_> = runs().flat_map(|run| run.settings.keys()).collect();
     let mut warnings: Vec<_> = names
         .into_iter()
+        // Runs of other seeds are other samples of the same load.
+        .filter(|name| name.as_str() != "seed")
         .filter_map(|name| {
             let values: BTreeSet<_> =
                 runs().map(|run| run.settings.get(name).map_or("not given", String::as_str)).collect();
@@ -137,10 +167,6 @@ fn warnings(a: &[Report], b: &[Report]) -> Vec<String> {
             (values.len() > 1).then(|| format!("the runs differ in --{name}: {}", values.join(", ")))
         })
         .collect();
-    let protocols: BTreeSet<_> = runs().map(|run| run.protocol.as_str()).collect();
-    if protocols.len() > 1 {
-        warnings.push("the runs are of different protocols".to_owned());
-    }
     for (side, runs) in [("A", a), ("B", b)] {
         let invalid = runs.iter().filter(|run| run.verdict == Verdict::NotAsAsked).count();
         if invalid > 0 {
@@ -159,21 +185,6 @@ impl Difference {
             _ => Judgement::NotShown,
         };
         Self { name: measure.name, axis: measure.axis, a: mean(a), b: mean(b), interval, judgement }
-    }
-
-    /// Name, A, B, difference in percent with its interval, and what it means.
-    fn cells(&self) -> Vec<String> {
-        let show = |value| match self.axis {
-            Axis::Time => time(value),
-            Axis::Amount => amount(value),
-        };
-        let percent = |value: f64| format!("{:+.1}%", if self.a == 0.0 { 0.0 } else { 100.0 * value / self.a });
-        let interval = match self.interval {
-            Some((low, high)) => format!("{} .. {}", percent(low), percent(high)),
-            None => "unknown".to_owned(),
-        };
-        let judgement = self.judgement.name().to_owned();
-        vec![self.name.to_owned(), show(self.a), show(self.b), percent(self.b - self.a), interval, judgement]
     }
 }
 
@@ -225,80 +236,12 @@ fn student(freedom: f64) -> f64 {
     }
 }
 
-const HEADING: [&str; 6] = ["", "A", "B", "B - A", "95% interval", "so"];
-
-/// What the samples are, in a sentence.
-fn basis(comparison: &Comparison) -> &'static str {
-    if comparison.within_run {
-        "The interval is within-run only: a side has one run, so the samples are its seconds. They say nothing about \
-         how much runs differ from each other; give several runs a side for that."
-    } else {
-        "The samples are whole runs."
-    }
-}
-
-/// The comparison as people read it on a terminal.
-#[must_use]
-pub fn render_table(comparison: &Comparison) -> String {
-    let mut text = String::new();
-    let mut line = |cells: &[String]| {
-        for (index, cell) in cells.iter().enumerate() {
-            let _ = match index {
-                0 => write!(text, "{cell:18}"),
-                4 => write!(text, "{cell:>22}"),
-                5 => write!(text, "   {cell}"),
-                _ => write!(text, "{cell:>11}"),
-            };
-        }
-        text.push('\n');
-    };
-    line(&HEADING.map(str::to_owned));
-    for difference in &comparison.differences {
-        line(&difference.cells());
-    }
-    let _ = writeln!(text, "\n{}", basis(comparison));
-    for warning in &comparison.warnings {
-        let _ = writeln!(text, "warning: {warning}");
-    }
-    text
-}
-
-/// The comparison as a page.
-#[must_use]
-pub fn render_page(comparison: &Comparison, a: &[Report], b: &[Report]) -> String {
-    let mut body = String::from("<h1>Comparison of load runs</h1>\n");
-    let _ = writeln!(body, "<p>Runs of A: {}. Runs of B: {}. {}</p>", a.len(), b.len(), basis(comparison));
-    for warning in &comparison.warnings {
-        let _ = writeln!(body, "<p class=\"bad\">{}</p>", quick_xml::escape::escape(warning.as_str()));
-    }
-    table(&HEADING, comparison.differences.iter().map(Difference::cells), &mut body);
-    body.push_str("<div class=\"grid\">\n");
-    if let (Some(first_a), Some(first_b)) = (a.first(), b.first()) {
-        figures(first_a, first_b, &mut body);
-    }
-    body.push_str("</div>\n<p class=\"quiet\">The charts show the first run of each side.</p>\n");
-    page("Comparison of load runs", &body)
-}
-
-fn figures(a: &Report, b: &Report, body: &mut String) {
-    let pair = |of: &dyn Fn(&Report) -> Vec<(f64, f64)>| {
-        [("A", a), ("B", b)].map(|(name, run)| Line { name: name.to_owned(), points: of(run) })
-    };
-    let throughput = pair(&|run| by_second(run, &|row| row.answered as f64));
-    figure("Throughput over time", &throughput, charts::over_time(&throughput, Axis::Amount), body);
-    let latency = pair(&|run| by_second(run, &|row| row.latency_us.p99));
-    figure("Latency p99 over time", &latency, charts::over_time(&latency, Axis::Time), body);
-    let curves = pair(&|run| run.latency_curve.clone());
-    figure("Latency by percentile", &curves, charts::over_quantiles(&curves), body);
-    let curves = pair(&|run| run.service_curve.clone());
-    figure("Service time by percentile", &curves, charts::over_quantiles(&curves), body);
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::load::report::html::tests::check_page;
+    use crate::load::random::Random;
     use crate::load::report::json::tests::sample;
+    use crate::load::report::page::tests::check_page;
 
     fn runs(rates: &[f64]) -> Vec<Report> {
         rates.iter().map(|rate| Report { answered_per_s: *rate, ..sample().0 }).collect()
@@ -325,6 +268,61 @@ mod tests {
         assert!((low - (10.0 - margin)).abs() < 0.01 && (high - (10.0 + margin)).abs() < 0.01, "{low} {high}");
         assert_eq!(welch(&[1.0], &[1.0, 2.0]), None);
         assert_eq!(welch(&[1.0, 1.0], &[1.0, 1.0]), Some((0.0, 0.0)));
+    }
+
+    #[test]
+    fn welchs_interval_by_hand() {
+        // Means 21.62 and 29.0667, variances 16.017 and 8.2633, so the standard error is sqrt(16.017 / 5 + 8.2633 / 3) =
+        // 2.44176 with 5.72 degrees of freedom, rounded down to 5, of which the quantile is 2.571.
+        let (low, high) = welch(&[27.5, 21.0, 19.0, 23.6, 17.0], &[31.2, 25.9, 30.1]).expect("samples");
+        let margin = 2.571 * 2.441_757;
+        assert!(
+            (low - (7.446_667 - margin)).abs() < 1e-4 && (high - (7.446_667 + margin)).abs() < 1e-4,
+            "{low} {high}"
+        );
+    }
+
+    /// A sample of the normal distribution (Box and Muller).
+    fn normal(random: &mut Random, mean: f64, deviation: f64) -> f64 {
+        let (one, two) = (1.0 - random.unit(), random.unit());
+        mean + deviation * (-2.0 * one.ln()).sqrt() * (std::f64::consts::TAU * two).cos()
+    }
+
+    #[test]
+    fn nineteen_of_twenty_intervals_hold_the_true_difference() {
+        let mut random = Random::new(7, 0);
+        for (counts, deviations) in [((3, 3), (5.0, 5.0)), ((5, 4), (2.0, 9.0)), ((10, 10), (1.0, 1.0))] {
+            const TRIALS: u32 = 4000;
+            let mut draw = |count, mean, deviation| -> Vec<f64> {
+                (0..count).map(|_| normal(&mut random, mean, deviation)).collect()
+            };
+            let held = (0..TRIALS)
+                .filter(|_| {
+                    let (a, b) = (draw(counts.0, 100.0, deviations.0), draw(counts.1, 110.0, deviations.1));
+                    welch(&a, &b).is_some_and(|(low, high)| low <= 10.0 && 10.0 <= high)
+                })
+                .count();
+            let share = held as f64 / f64::from(TRIALS);
+            // Freedom is rounded down, so with few samples intervals hold the truth a little more often.
+            assert!((0.94..0.98).contains(&share), "{share} with {counts:?} samples");
+        }
+    }
+
+    #[test]
+    fn runs_of_other_workloads_are_not_compared() {
+        let first = &runs(&[1.0])[0];
+        let with = |change: &dyn Fn(&mut Report)| {
+            let mut run = first.clone();
+            change(&mut run);
+            obstacle(first, &run)
+        };
+        assert_eq!(with(&|_| {}), None);
+        assert_eq!(with(&|run| _ = run.settings.insert("pipeline".into(), "16".into())), None);
+        let other = with(&|run| _ = run.settings.insert("value-size".into(), "64".into()));
+        assert_eq!(other.as_deref(), Some("has another workload: --value-size is 64, in the first not given"));
+        let other = with(&|run| run.protocol = "resp".into());
+        assert_eq!(other.as_deref(), Some("is a run of resp, the first is one of echo"));
+        assert_eq!(with(&|run| run.requests = 0).as_deref(), Some("has no answered request"));
     }
 
     #[test]
@@ -355,6 +353,6 @@ mod tests {
         assert!(text.contains("2 of 2 runs of side A are not what was asked for"), "{text}");
         let page = render_page(&comparison, &a, &b);
         check_page(&page);
-        assert_eq!(page.matches("<figure>").count(), 4);
+        assert_eq!(page.matches("<figure>").count(), 5);
     }
 }

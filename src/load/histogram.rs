@@ -61,9 +61,9 @@ pub fn microseconds(duration: Duration) -> u64 {
 /// Its histograms start small and grow with the largest value, since a run has as many of them as seconds.
 #[derive(Clone, Debug)]
 pub struct Second {
-    /// From the intended time.
+    /// From the intended time; of the answered requests, and of those that were given up.
     pub latency: Histogram<u32>,
-    /// From the send.
+    /// From the send; of the answered requests only.
     pub service: Histogram<u32>,
     /// Requests that failed.
     pub errors: u64,
@@ -110,11 +110,15 @@ impl Recorder {
         }
     }
 
-    /// A request was due but has no answer, and never will: it waited at least `latency`.
+    /// A request was due but has no answer at `at`, and never will: it waited at least `latency`.
     ///
     /// Leaving it out would flatter the server exactly when it is slowest, so its wait so far counts as latency.
-    pub fn unanswered(&mut self, latency: Duration) {
-        self.latency.saturating_record(microseconds(latency));
+    pub fn unanswered(&mut self, at: Duration, latency: Duration) {
+        let latency = microseconds(latency);
+        self.latency.saturating_record(latency);
+        if let Some(second) = self.second(at) {
+            let _ = second.latency.record(latency);
+        }
     }
 
     /// A request failed at `at`.
@@ -204,9 +208,9 @@ mod tests {
     #[test]
     fn what_never_came_back_counts_with_the_time_it_waited() {
         let mut recorder = Recorder::new();
-        recorder.unanswered(Duration::from_secs(2));
-        recorder.unanswered(Duration::from_hours(2));
-        assert_eq!(recorder.latency().len(), 2);
+        recorder.unanswered(Duration::from_secs(3), Duration::from_secs(2));
+        recorder.unanswered(Duration::from_secs(3), Duration::from_hours(2));
+        assert_eq!((recorder.latency().len(), recorder.seconds()[3].latency.len()), (2, 2));
         assert!(recorder.latency().max() >= LONGEST_US);
         assert_eq!(recorder.service().len(), 0);
     }

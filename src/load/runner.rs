@@ -358,7 +358,8 @@ impl<N: Net> Runner<N> {
             self.arrivals.as_mut().map(Iterator::next);
             if self.plan.schedule.measures(intended) {
                 self.tally.due += 1;
-                self.tally.recorder.unanswered(at.saturating_sub(intended));
+                let since_measured = at.saturating_sub(self.plan.schedule.warmup);
+                self.tally.recorder.unanswered(since_measured, at.saturating_sub(intended));
             }
         }
         self.stage = Stage::Draining { until: self.now + self.plan.timeout };

@@ -7,9 +7,9 @@ use clap::Args;
 
 use super::outputs::write;
 use crate::cli::{Failure, files};
-use crate::load::compare::{compare as compare_runs, render_page, render_table};
+use crate::load::compare::{compare as compare_runs, obstacle, render_page, render_table};
 use crate::load::histogram::Percentiles;
-use crate::load::report::{Report, hdr, json, table};
+use crate::load::report::{Report, hdr, json, merged, table};
 
 #[derive(Debug, Args)]
 pub(super) struct CompareArgs {
@@ -32,6 +32,9 @@ pub(super) struct MergeArgs {
     /// Write the sum as an HDR log
     #[arg(long, value_name = "FILE")]
     hdr: Option<PathBuf>,
+    /// Write the sum as a page with charts
+    #[arg(long, value_name = "FILE.html")]
+    report: Option<PathBuf>,
 }
 
 pub(super) fn compare(args: &CompareArgs) -> Result<ExitCode, Failure> {
@@ -40,7 +43,13 @@ pub(super) fn compare(args: &CompareArgs) -> Result<ExitCode, Failure> {
         (_, []) => return Err(Failure::Usage("several runs a side are A.json... -- B.json...".into())),
         sides => sides,
     };
+    let paths: Vec<_> = a.iter().chain(b).collect();
     let (a, b) = (reports(a)?, reports(b)?);
+    for (path, run) in paths.into_iter().zip(a.iter().chain(&b)) {
+        if let Some(reason) = a.first().and_then(|first| obstacle(first, run)) {
+            return Err(Failure::Usage(format!("{} {reason}", path.display())));
+        }
+    }
     let comparison = compare_runs(&a, &b);
     print!("{}", render_table(&comparison));
     if let Some(path) = &args.report {
@@ -54,35 +63,47 @@ fn reports(paths: &[PathBuf]) -> Result<Vec<Report>, Failure> {
 }
 
 fn report(path: &Path) -> Result<Report, Failure> {
+    /// What every schema has.
+    #[derive(serde::Deserialize)]
+    struct Versioned {
+        schema: u32,
+    }
     let bytes = files::read(path).map_err(|error| Failure::Usage(error.to_string()))?.bytes;
-    let report: Report = serde_json::from_slice(&bytes)
-        .map_err(|error| Failure::Usage(format!("{} is no report of a run: {error}", path.display())))?;
-    if report.schema == json::SCHEMA {
-        return Ok(report);
+    let unreadable = |error| Failure::Usage(format!("{} is no report of a run: {error}", path.display()));
+    // First the version alone: what another one lacks is no fault of the file.
+    let Versioned { schema } = serde_json::from_slice(&bytes).map_err(unreadable)?;
+    if schema == json::SCHEMA {
+        return serde_json::from_slice(&bytes).map_err(unreadable);
     }
     Err(Failure::Usage(format!(
-        "{} is a report of schema {}; this program reads {}",
+        "{} is a report of schema {schema}; this program reads {}",
         path.display(),
-        report.schema,
         json::SCHEMA
     )))
 }
 
 pub(super) fn merge(args: &MergeArgs) -> Result<ExitCode, Failure> {
     let mut intervals = hdr::Intervals::new();
+    let mut parts = Vec::new();
     let mut started: Option<u64> = None;
     for path in &args.files {
         let bytes = files::read(path).map_err(|error| Failure::Usage(error.to_string()))?.bytes;
-        let begun = hdr::read_into(&bytes, &mut intervals)
+        let mut part = hdr::Intervals::new();
+        let begun = hdr::read_into(&bytes, &mut part)
             .map_err(|error| Failure::Usage(format!("{}: {error}", path.display())))?;
         started = started.into_iter().chain(begun).min();
+        parts.push((path.display().to_string(), hdr::total(&part, "")));
+        hdr::merge(&mut intervals, part);
     }
     let [latency, service] = ["", "service"].map(|tag| hdr::total(&intervals, tag));
     let rows = [("latency, from due", Percentiles::of(&latency)), ("service, from sent", Percentiles::of(&service))];
-    println!("{} answered, from {} files\n", latency.len(), args.files.len());
+    println!("{} answered, from {} files\n", service.len(), args.files.len());
     print!("{}", table::render_times(&rows));
     if let Some(path) = &args.hdr {
         write("--hdr", path, &hdr::render_intervals(started.unwrap_or(0), &intervals))?;
+    }
+    if let Some(path) = &args.report {
+        write("--report", path, merged::render(&intervals, &parts).as_bytes())?;
     }
     Ok(ExitCode::SUCCESS)
 }

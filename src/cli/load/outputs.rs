@@ -92,7 +92,7 @@ impl OutputArgs {
             write("--csv", path, csv::render(report).as_bytes())?;
         }
         if let Some(path) = &self.hdr {
-            write("--hdr", path, &hdr::render(report.started_unix_ms, seconds))?;
+            write("--hdr", path, &hdr::render(report, seconds))?;
         }
         if let Some(path) = &self.report {
             write("--report", path, html::render(report).as_bytes())?;

@@ -14,27 +14,59 @@ use hdrhistogram::serialization::interval_log::{
 };
 use hdrhistogram::serialization::{Deserializer, V2DeflateSerializer};
 
+use super::Report;
 use crate::load::histogram::{Second, histogram};
 
 /// Microseconds in the millisecond that the format's summary column is in.
 const US_PER_MS: f64 = 1000.0;
 
-/// Histograms by second (since the log's own start) and tag; the empty tag is latency.
-pub type Intervals = BTreeMap<(u64, String), Histogram<u64>>;
+/// The longest interval.
+const SECOND: Duration = Duration::from_secs(1);
+
+/// By second (since the log's own start) and tag; the empty tag is latency.
+pub type Intervals = BTreeMap<(u64, String), Interval>;
+
+/// What was measured in one second.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Interval {
+    /// How much of the second was measured.
+    pub length: Duration,
+    /// Microseconds.
+    pub histogram: Histogram<u64>,
+}
+
+impl Default for Interval {
+    fn default() -> Self {
+        Self { length: Duration::ZERO, histogram: histogram() }
+    }
+}
+
+impl Interval {
+    /// Whether the second was measured from its begin to its end.
+    #[must_use]
+    pub fn is_whole(&self) -> bool {
+        // Logs count in milliseconds.
+        self.length >= Duration::from_millis(999)
+    }
+}
 
 /// A file that is no HDR log, or holds a histogram that cannot be read.
 #[derive(Debug, thiserror::Error)]
 #[error("not a readable HDR log: {0}")]
 pub struct Unreadable(String);
 
-/// The log of one run.
+/// The log of one run. The last second is as long as the measured part reaches into it; answers that came after the
+/// end are in a second of no length, which the format takes for a moment.
 #[must_use]
-pub fn render(started_unix_ms: u64, seconds: &[Second]) -> Vec<u8> {
-    write(started_unix_ms, |writer, second_of| {
+pub fn render(report: &Report, seconds: &[Second]) -> Vec<u8> {
+    let measured = Duration::try_from_secs_f64(report.duration_s).unwrap_or_default();
+    write(report.started_unix_ms, |writer| {
         for (second, at) in seconds.iter().zip(0..) {
+            let begin = Duration::from_secs(at);
+            let length = measured.saturating_sub(begin).min(SECOND);
             let [latency, service] = [(&second.latency, None), (&second.service, Tag::new("service"))];
             for (histogram, tag) in [latency, service] {
-                writer.write_histogram(histogram, second_of(at), Duration::from_secs(1), tag).map_err(drop)?;
+                writer.write_histogram(histogram, begin, length, tag).map_err(drop)?;
             }
         }
         Ok(())
@@ -44,10 +76,10 @@ pub fn render(started_unix_ms: u64, seconds: &[Second]) -> Vec<u8> {
 /// The log of several runs together.
 #[must_use]
 pub fn render_intervals(started_unix_ms: u64, intervals: &Intervals) -> Vec<u8> {
-    write(started_unix_ms, |writer, second_of| {
-        for ((at, tag), histogram) in intervals {
+    write(started_unix_ms, |writer| {
+        for ((at, tag), Interval { length, histogram }) in intervals {
             let tag = if tag.is_empty() { None } else { Tag::new(tag) };
-            writer.write_histogram(histogram, second_of(*at), Duration::from_secs(1), tag).map_err(drop)?;
+            writer.write_histogram(histogram, Duration::from_secs(*at), *length, tag).map_err(drop)?;
         }
         Ok(())
     })
@@ -55,10 +87,7 @@ pub fn render_intervals(started_unix_ms: u64, intervals: &Intervals) -> Vec<u8> 
 
 type Writer<'a, 'b> = IntervalLogWriter<'a, 'b, Vec<u8>, V2DeflateSerializer>;
 
-fn write(
-    started_unix_ms: u64,
-    body: impl FnOnce(&mut Writer<'_, '_>, &dyn Fn(u64) -> Duration) -> Result<(), ()>,
-) -> Vec<u8> {
+fn write(started_unix_ms: u64, body: impl FnOnce(&mut Writer<'_, '_>) -> Result<(), ()>) -> Vec<u8> {
     let mut log = Vec::new();
     let mut serializer = V2DeflateSerializer::new();
     let start = SystemTime::UNIX_EPOCH + Duration::from_millis(started_unix_ms);
@@ -70,9 +99,18 @@ fn write(
         .begin_log_with(&mut log, &mut serializer);
     if let Ok(mut writer) = begun {
         // Writing to a vector and serialising a histogram of fixed bounds cannot fail.
-        let _ = body(&mut writer, &Duration::from_secs);
+        let _ = body(&mut writer);
     }
     log
+}
+
+/// Adds the intervals of another log, second by second.
+pub fn merge(sum: &mut Intervals, other: Intervals) {
+    for (at, Interval { length, histogram: other }) in other {
+        let sum = sum.entry(at).or_default();
+        sum.length = sum.length.max(length);
+        add(&mut sum.histogram, &other);
+    }
 }
 
 /// Reads a log, adding its histograms to `intervals` by their second since the log's own start: clocks of several
@@ -96,7 +134,9 @@ pub fn read_into(log: &[u8], intervals: &mut Intervals) -> Result<Option<u64>, U
                 let bytes = STANDARD.decode(interval.encoded_histogram()).map_err(|e| Unreadable(e.to_string()))?;
                 let read: Histogram<u64> =
                     deserializer.deserialize(&mut bytes.as_slice()).map_err(|e| Unreadable(e.to_string()))?;
-                add(intervals.entry((since, tag)).or_insert_with(histogram), &read);
+                let sum = intervals.entry((since, tag)).or_default();
+                sum.length = sum.length.max(interval.duration());
+                add(&mut sum.histogram, &read);
             }
         }
     }
@@ -118,7 +158,7 @@ pub fn total(intervals: &Intervals, tag: &str) -> Histogram<u64> {
     let mut sum = histogram();
     for ((_, of), interval) in intervals {
         if of == tag {
-            add(&mut sum, interval);
+            add(&mut sum, &interval.histogram);
         }
     }
     sum
@@ -132,7 +172,7 @@ mod tests {
     #[test]
     fn what_is_written_is_read_back_second_by_second() {
         let (report, tally) = sample();
-        let log = render(report.started_unix_ms, tally.recorder.seconds());
+        let log = render(&report, tally.recorder.seconds());
         let mut intervals = Intervals::new();
         assert_eq!(read_into(&log, &mut intervals).expect("readable"), Some(report.started_unix_ms));
         assert_eq!(intervals.len(), 20);
@@ -140,15 +180,16 @@ mod tests {
         assert_eq!(latency.len(), 9_998);
         assert_eq!(latency.value_at_quantile(0.99), tally.recorder.latency().value_at_quantile(0.99));
         assert_eq!(total(&intervals, "service").max(), tally.recorder.service().max());
-        assert_eq!(intervals[&(5, String::new())].len(), 1000);
+        assert_eq!(intervals[&(5, String::new())].histogram.len(), 1000);
     }
 
     #[test]
     fn two_hosts_add_up_and_their_clocks_do_not_matter() {
-        let (_, tally) = sample();
+        let (mut report, tally) = sample();
         let mut intervals = Intervals::new();
         for started in [1_700_000_000_000, 1_700_000_900_000] {
-            read_into(&render(started, tally.recorder.seconds()), &mut intervals).expect("readable");
+            report.started_unix_ms = started;
+            read_into(&render(&report, tally.recorder.seconds()), &mut intervals).expect("readable");
         }
         assert_eq!((intervals.len(), total(&intervals, "").len()), (20, 2 * 9_998));
         let mut again = Intervals::new();

@@ -1,69 +1,46 @@
-//! The report as one static page: no script, nothing fetched from elsewhere.
+//! The report of a run as one static page.
+
+#![expect(clippy::cast_precision_loss, reason = "counts and seconds stay far below 2^53")]
 
 use std::fmt::Write;
+use std::time::{Duration, UNIX_EPOCH};
 
 use quick_xml::escape::escape;
 
-use super::charts::{self, Axis, COLOURS, Line};
+use super::charts::{self, Axis, Line};
 use super::json::{Phase, SecondRow};
+use super::page::{figure, page, table, tiles};
 use super::{Report, amount, time};
 use crate::load::histogram::Percentiles;
 use crate::load::outcome::Verdict;
 
-const STYLE: &str = "
-:root { color-scheme: light dark; --ink: #1f2328; --quiet: #59636e; --paper: #ffffff; --rule: #d1d9e0; --good: #1a7f37;
-  --bad: #c62828; }
-@media (prefers-color-scheme: dark) { :root { --ink: #e6edf3; --quiet: #9198a1; --paper: #0d1117; --rule: #3d444d;
-  --good: #3fb950; --bad: #ff7b72; } }
-* { box-sizing: border-box; }
-body { margin: 0 auto; max-width: 72rem; padding: 1rem; background: var(--paper); color: var(--ink);
-  font: 16px/1.5 system-ui, sans-serif; }
-h1 { font-size: 1.4rem; overflow-wrap: anywhere; margin: 0; }
-h2 { font-size: 1.05rem; margin: 0 0 .25rem; }
-p { margin: .25rem 0; }
-.quiet { color: var(--quiet); font-size: .9rem; }
-.good { color: var(--good); } .bad { color: var(--bad); }
-.grid { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 30rem), 1fr)); gap: 1.5rem; margin: 1.5rem 0; }
-.scroll { overflow-x: auto; }
-table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: .9rem; width: 100%; }
-th, td { text-align: right; padding: .25rem .5rem; border-bottom: 1px solid var(--rule); white-space: nowrap; }
-th:first-child, td:first-child { text-align: left; white-space: normal; padding-left: 0; }
-figure { margin: 0; min-width: 0; }
-svg { width: 100%; height: auto; display: block; }
-svg text { fill: var(--ink); }
-svg [stroke='#000000'] { stroke: var(--ink); }
-.legend { display: flex; flex-wrap: wrap; gap: .1rem 1rem; font-size: .85rem; }
-@media (max-width: 30rem) { table { font-size: .75rem; } th, td { padding: .25rem .2rem; } }
-.key { display: inline-block; width: 1rem; height: .2rem; vertical-align: middle; margin-right: .35rem; }
-";
+/// What the latency curve's figure says of its two lines.
+pub(super) const ABOUT_CURVES: &str = "How long the fastest so many percent took: latency from when a request was due, service time from when it was sent.";
 
 /// The whole page.
 #[must_use]
 pub fn render(report: &Report) -> String {
     let mut body = String::new();
     heading(report, &mut body);
+    summary(report, &mut body);
     body.push_str("<div class=\"grid\">\n");
+    over_time(report, &mut body);
+    by_percentile(report, &mut body);
     times_section(report, &mut body);
     counts_section(report, &mut body);
-    figures(report, &mut body);
-    body.push_str("</div>\n");
-    let names = report.settings.iter().map(|(name, value)| format!("--{name} {value}")).collect::<Vec<_>>().join(" ");
-    let _ = writeln!(body, "<p class=\"quiet\">{} {}</p>", escape(&report.tool), escape(&names));
+    body.push_str("</div>\n<p class=\"quiet flags\">");
+    for (name, value) in &report.settings {
+        let _ = write!(body, "<span>--{} {}</span> ", escape(name), escape(value));
+    }
+    body.push_str("</p>\n");
     page(&format!("{} {}", report.protocol, report.target), &body)
-}
-
-/// A page around `body`, which is XHTML.
-pub(in crate::load) fn page(title: &str, body: &str) -> String {
-    format!(
-        "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\"/>\n<meta name=\"viewport\" \
-         content=\"width=device-width, initial-scale=1\"/>\n<title>{}</title>\n<style>{STYLE}</style>\n</head>\n\
-         <body>\n{body}</body>\n</html>\n",
-        escape(title)
-    )
 }
 
 fn heading(report: &Report, body: &mut String) {
     let _ = writeln!(body, "<h1>{} {}</h1>", escape(&report.protocol), escape(&report.target));
+    let began = UNIX_EPOCH + Duration::from_millis(report.started_unix_ms.min(MAX_UNIX_MS));
+    let began = humantime::format_rfc3339_seconds(began);
+    let _ = writeln!(body, "<p class=\"quiet\">{began}, {}</p>", escape(&report.tool));
     let (class, verdict) = match report.verdict {
         Verdict::Pass => ("good", "Pass"),
         Verdict::NotAsAsked => ("bad", "Fail: this run is not what was asked for"),
@@ -83,19 +60,38 @@ fn heading(report: &Report, body: &mut String) {
     }
 }
 
+/// The end of the year 9999, the last that a date can show.
+const MAX_UNIX_MS: u64 = 253_402_300_799_000;
+
+fn summary(report: &Report, body: &mut String) {
+    let Percentiles { p50, p99, p99_9, max, .. } = report.latency_us;
+    let mut parts = vec![("answers a second", amount(report.answered_per_s))];
+    if report.latency_curve.is_empty() {
+        body.push_str("<p class=\"bad\">Nothing was answered, so there is no latency to show.</p>\n");
+    } else {
+        parts.extend([("latency p50", time(p50)), ("latency p99", time(p99))]);
+        parts.extend([("latency p99.9", time(p99_9)), ("latency max", time(max))]);
+    }
+    parts.push(("failures", report.errors.values().sum::<u64>().to_string()));
+    tiles(&parts, body);
+}
+
 fn times_section(report: &Report, body: &mut String) {
-    body.push_str("<section><h2>Times</h2>\n");
     let made = &report.handshakes;
-    let mut rows = vec![("latency, from due", report.latency_us), ("service, from sent", report.service_us)];
+    let whole = [
+        ("latency, from due", report.latency_us, &report.latency_curve),
+        ("service, from sent", report.service_us, &report.service_curve),
+    ];
     let phases = [("TCP connect", &made.tcp), ("TLS handshake", &made.tls), ("first byte", &made.first_byte)];
-    rows.extend(phases.into_iter().filter(|(_, phase)| phase.count > 0).map(|(name, phase)| (name, phase.us)));
-    let rows = rows.into_iter().map(|(name, Percentiles { p50, p90, p99, p99_9, max, .. })| {
-        let mut cells = vec![name.to_owned()];
-        cells.extend([p50, p90, p99, p99_9, max].map(time));
-        cells
-    });
-    table(&["", "p50", "p90", "p99", "p99.9", "max"], rows, body);
-    if report.asked_per_s.is_none() {
+    let phases = phases.map(|(name, phase)| (name, phase.us, &phase.curve));
+    let rows = whole.into_iter().chain(phases).filter(|(.., curve)| !curve.is_empty());
+    let rows: Vec<_> = rows.map(|(name, us, _)| (name, us)).collect();
+    if rows.is_empty() {
+        return;
+    }
+    body.push_str("<section><h2>Times</h2>\n");
+    times_table(&rows, body);
+    if report.asked_per_s.is_none() && report.requests > 0 {
         body.push_str(
             "<p class=\"quiet\">A closed loop asks less of a slow server, so its latency is that of the requests it \
              made, not of users who arrive on their own. Use --rate for those.</p>\n",
@@ -104,17 +100,32 @@ fn times_section(report: &Report, body: &mut String) {
     body.push_str("</section>\n");
 }
 
+/// Percentiles under their names.
+pub(super) fn times_table(rows: &[(&str, Percentiles)], body: &mut String) {
+    let rows = rows.iter().map(|(name, Percentiles { p50, p90, p99, p99_9, max, .. })| {
+        let mut cells = vec![(*name).to_owned()];
+        cells.extend([p50, p90, p99, p99_9, max].map(|us| time(*us)));
+        cells
+    });
+    table(&["", "p50", "p90", "p99", "p99.9", "max"], rows, body);
+}
+
 fn counts_section(report: &Report, body: &mut String) {
     let made = &report.handshakes;
-    let mut rows = vec![
+    let mut rows: Vec<_> =
+        report.errors.iter().map(|(reason, count)| (format!("failed: {reason}"), count.to_string())).collect();
+    rows.extend([
         ("client busy".to_owned(), format!("{:.0}%", report.client_busy * 100.0)),
         ("client processor time".to_owned(), format!("{:.2} s", report.client_cpu_s)),
-        ("handshakes, full".to_owned(), made.full.to_string()),
-        ("handshakes, resumed".to_owned(), made.resumed.to_string()),
-        ("handshakes, retried".to_owned(), made.hrr.to_string()),
-    ];
+    ]);
+    if made.full + made.resumed + made.hrr > 0 {
+        rows.extend([
+            ("handshakes, full".to_owned(), made.full.to_string()),
+            ("handshakes, resumed".to_owned(), made.resumed.to_string()),
+            ("handshakes, retried".to_owned(), made.hrr.to_string()),
+        ]);
+    }
     rows.extend(made.groups.iter().chain(&made.suites).map(|(name, count)| (name.clone(), count.to_string())));
-    rows.extend(report.errors.iter().map(|(reason, count)| (format!("failed: {reason}"), count.to_string())));
     if report.misses > 0 {
         rows.push(("reads that found no value".to_owned(), report.misses.to_string()));
     }
@@ -134,99 +145,76 @@ fn counts_section(report: &Report, body: &mut String) {
     body.push_str("</section>\n");
 }
 
-pub(in crate::load) fn table(heading: &[&str], rows: impl Iterator<Item = Vec<String>>, body: &mut String) {
-    body.push_str("<div class=\"scroll\"><table>\n");
-    if heading.iter().any(|name| !name.is_empty()) {
-        body.push_str("<tr>");
-        for name in heading {
-            let _ = write!(body, "<th scope=\"col\">{}</th>", escape(*name));
-        }
-        body.push_str("</tr>\n");
+fn over_time(report: &Report, body: &mut String) {
+    // Idle connections are all woken at once: that has no course.
+    if report.idle.is_some() {
+        return;
     }
-    for row in rows {
-        body.push_str("<tr>");
-        for cell in row {
-            let _ = write!(body, "<td>{}</td>", escape(&cell));
-        }
-        body.push_str("</tr>\n");
+    let rows = report.shown_seconds();
+    let seconds = rows.len() as f64;
+    let covered = report.duration_s.clamp(f64::MIN_POSITIVE, 1.0);
+    let what = if report.protocol == "handshake" { "Handshakes" } else { "Answers" };
+    let answered = by_second(rows, |row| Some(row.answered as f64 / covered));
+    let mut throughput = vec![Line::course("answered", 0, answered)];
+    if let Some(asked) = report.asked_per_s {
+        throughput.insert(0, Line::new("asked, on average", 5, vec![(0.0, asked), (seconds, asked)]));
     }
-    body.push_str("</table></div>\n");
+    let svg = charts::over_time(&throughput, Axis::Amount, seconds);
+    figure("Throughput over time", &format!("{what} a second, second by second."), &throughput, svg, body);
+    let latency = latency_lines(rows);
+    let about = "By the second of the answer: latency from when a request was due, service time from when it was sent.";
+    figure("Latency over time", about, &latency, charts::over_time(&latency, Axis::Time, seconds), body);
+    if let Some(last) = report.seconds.iter().rposition(|row| row.errors > 0) {
+        // Those of a last second in part must not be left out.
+        let rows = report.seconds.get(..rows.len().max(last + 1)).unwrap_or_default();
+        let errors = [Line::course("failed", 3, by_second(rows, |row| Some(row.errors as f64)))];
+        let svg = charts::over_time(&errors, Axis::Amount, rows.len() as f64);
+        figure("Failures over time", "Failures a second, of requests and connections.", &errors, svg, body);
+    }
 }
 
-fn figures(report: &Report, body: &mut String) {
-    let series =
-        |name: &str, of: &dyn Fn(&SecondRow) -> f64| Line { name: name.to_owned(), points: by_second(report, of) };
-    #[expect(clippy::cast_precision_loss, reason = "counts of one second")]
-    let throughput = [series("answers a second", &|row| row.answered as f64)];
-    figure("Throughput over time", &throughput, charts::over_time(&throughput, Axis::Amount), body);
-    let latency = [
-        series("p50", &|row| row.latency_us.p50),
-        series("p90", &|row| row.latency_us.p90),
-        series("p99", &|row| row.latency_us.p99),
-        series("max", &|row| row.latency_us.max),
-        series("service p99", &|row| row.service_us.p99),
+/// The percentiles second by second. A second in which nothing was answered or given up has none.
+pub(super) fn latency_lines(rows: &[SecondRow]) -> [Line; 5] {
+    let line = |name, colour, of: fn(&SecondRow) -> f64| {
+        Line::course(name, colour, by_second(rows, |row| (row.latency_us.max > 0.0).then(|| of(row))))
+    };
+    [
+        line("max", 3, |row| row.latency_us.max),
+        line("p99", 2, |row| row.latency_us.p99).wide(),
+        line("p90", 1, |row| row.latency_us.p90),
+        line("p50", 0, |row| row.latency_us.p50),
+        Line::course("service p99", 4, by_second(rows, |row| (row.answered > 0).then_some(row.service_us.p99))),
+    ]
+}
+
+fn by_percentile(report: &Report, body: &mut String) {
+    let curves = [
+        Line::new("latency", 0, report.latency_curve.clone()).wide(),
+        Line::new("service time", 1, report.service_curve.clone()),
     ];
-    figure("Latency over time", &latency, charts::over_time(&latency, Axis::Time), body);
-    let curve = |name: &str, points: &[(f64, f64)]| Line { name: name.to_owned(), points: points.to_vec() };
-    let curves = [curve("latency", &report.latency_curve), curve("service time", &report.service_curve)];
-    figure("Latency by percentile", &curves, charts::over_quantiles(&curves), body);
+    figure("Latency by percentile", ABOUT_CURVES, &curves, charts::over_quantiles(&curves), body);
     let made = &report.handshakes;
-    let phase = |name: &str, phase: &Phase| curve(name, &phase.curve);
-    let phases = [phase("TCP", &made.tcp), phase("TLS", &made.tls), phase("first byte", &made.first_byte)];
-    figure("Connecting by percentile", &phases, charts::over_quantiles(&phases), body);
-    if report.seconds.iter().any(|row| row.errors > 0) {
-        #[expect(clippy::cast_precision_loss, reason = "counts of one second")]
-        let errors = [series("failures a second", &|row| row.errors as f64)];
-        figure("Failures over time", &errors, charts::over_time(&errors, Axis::Amount), body);
-    }
+    let phase = |name: &str, colour, phase: &Phase| Line::new(name, colour, phase.curve.clone());
+    let phases = [
+        phase("TCP connect", 0, &made.tcp),
+        phase("TLS handshake", 1, &made.tls),
+        phase("first byte", 2, &made.first_byte),
+    ];
+    let about = "The parts of connecting: to the connected socket, from there to the end of the handshake, and from the \
+                 first request (or the end of the handshake) to the first byte back.";
+    figure("Connecting by percentile", about, &phases, charts::over_quantiles(&phases), body);
 }
 
-pub(in crate::load) fn by_second(report: &Report, of: &dyn Fn(&SecondRow) -> f64) -> Vec<(f64, f64)> {
-    #[expect(clippy::cast_precision_loss, reason = "seconds of a run")]
-    report.whole_seconds().iter().map(|row| (row.second as f64, of(row))).collect()
-}
-
-/// A chart with its legend; nothing where there is nothing to draw.
-pub(in crate::load) fn figure(title: &str, lines: &[Line], svg: Option<String>, body: &mut String) {
-    let Some(svg) = svg else { return };
-    let _ = write!(body, "<figure><h2>{}</h2>\n{svg}<figcaption class=\"legend\">", escape(title));
-    for (line, (red, green, blue)) in lines.iter().zip(COLOURS.iter().cycle()) {
-        let _ = write!(
-            body,
-            "<span><span class=\"key\" style=\"background: rgb({red}, {green}, {blue})\"></span>{}</span>",
-            escape(&line.name)
-        );
-    }
-    body.push_str("</figcaption></figure>\n");
+/// Points in the middle of their seconds, where there is something to show.
+pub(in crate::load) fn by_second(rows: &[SecondRow], of: impl Fn(&SecondRow) -> Option<f64>) -> Vec<(f64, f64)> {
+    rows.iter().filter_map(|row| Some((row.second as f64 + 0.5, of(row)?))).collect()
 }
 
 #[cfg(test)]
-pub(in crate::load) mod tests {
+mod tests {
+    use super::super::page::tests::check_page;
     use super::*;
     use crate::load::report::json::tests::sample;
-
-    /// Every tag closes, and every address in an attribute is a name space, never something to fetch.
-    pub(in crate::load) fn check_page(page: &str) {
-        let mut reader = quick_xml::Reader::from_str(page);
-        let mut elements = 0;
-        loop {
-            match reader.read_event().expect("well-formed") {
-                quick_xml::events::Event::Eof => break,
-                quick_xml::events::Event::Start(tag) | quick_xml::events::Event::Empty(tag) => {
-                    elements += 1;
-                    assert!(!["script", "link", "img", "iframe"].contains(&tag.name().as_ref()));
-                    for attribute in tag.attributes() {
-                        let attribute = attribute.expect("well-formed");
-                        let fetched = !attribute.key.as_ref().starts_with("xmlns");
-                        assert!(!(fetched && attribute.value.contains("//")), "{attribute:?}");
-                    }
-                }
-                _ => {}
-            }
-        }
-        assert!(elements > 50);
-        assert!(!page.contains("@import") && !page.contains("url("));
-    }
 
     #[test]
     fn the_page_is_well_formed_and_stands_alone() {
@@ -234,5 +222,31 @@ pub(in crate::load) mod tests {
         check_page(&page);
         assert_eq!(page.matches("<figure>").count(), 5);
         assert!(page.contains("tls://&lt;localhost&gt;:20000") && !page.contains("<localhost>"));
+        assert!(page.contains("2023-11-14T22:13:20Z"), "when it began");
+    }
+
+    #[test]
+    fn a_run_shorter_than_a_second_shows_its_rate() {
+        let (mut report, _) = sample();
+        report.seconds.truncate(1);
+        report.duration_s = 0.5;
+        assert_eq!(report.shown_seconds().len(), 1);
+        let page = render(&report);
+        check_page(&page);
+        // 1,000 answers in half a second.
+        assert!(page.contains("\n2000\n"), "{page}");
+    }
+
+    #[test]
+    fn a_run_without_an_answer_says_so() {
+        let (mut report, _) = sample();
+        for row in &mut report.seconds {
+            *row = SecondRow { answered: 0, latency_us: Percentiles::default(), service_us: row.latency_us, ..*row };
+        }
+        report.latency_curve.clear();
+        report.service_curve.clear();
+        let page = render(&report);
+        check_page(&page);
+        assert!(page.contains("Nothing was answered") && !page.contains("Latency over time"));
     }
 }

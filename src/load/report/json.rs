@@ -154,7 +154,7 @@ pub struct Slo {
 }
 
 /// One second.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct SecondRow {
     /// Seconds since the measured part began.
     pub second: u64,
@@ -162,7 +162,7 @@ pub struct SecondRow {
     pub answered: u64,
     /// Failures in this second.
     pub errors: u64,
-    /// From when the requests were due.
+    /// From when the requests were due; those that were given up in this second count with the time they waited.
     pub latency_us: Percentiles,
     /// From when they were sent.
     pub service_us: Percentiles,
@@ -255,6 +255,15 @@ impl Report {
         let whole = self.seconds.iter().take_while(|row| (row.second + 1) as f64 <= self.duration_s + 1e-6).count();
         self.seconds.get(..whole).unwrap_or_default()
     }
+
+    /// What charts over time show: the whole seconds or, where there is none, the only one there is.
+    #[must_use]
+    pub fn shown_seconds(&self) -> &[SecondRow] {
+        match self.whole_seconds() {
+            [] => self.seconds.get(..1).unwrap_or_default(),
+            whole => whole,
+        }
+    }
 }
 
 impl Slo {
@@ -268,7 +277,7 @@ impl SecondRow {
     fn of(second: u64, row: &Second) -> Self {
         Self {
             second,
-            answered: row.latency.len(),
+            answered: row.service.len(),
             errors: row.errors,
             latency_us: Percentiles::of(&row.latency),
             service_us: Percentiles::of(&row.service),
@@ -295,7 +304,7 @@ impl Handshakes {
 
 /// Quantiles ever closer to 1, as far as the number of values gives them meaning.
 #[expect(clippy::cast_precision_loss, reason = "an hour in microseconds is below 2^53")]
-fn curve<C: Counter>(histogram: &Histogram<C>) -> Curve {
+pub(super) fn curve<C: Counter>(histogram: &Histogram<C>) -> Curve {
     if histogram.is_empty() {
         return Curve::new();
     }

@@ -5,6 +5,8 @@ pub mod csv;
 pub mod hdr;
 pub mod html;
 pub mod json;
+pub mod merged;
+pub mod page;
 pub mod table;
 
 pub use json::Report;

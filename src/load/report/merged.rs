@@ -1,0 +1,126 @@
+//! What the HDR logs of several hosts come to together, as one static page.
+
+#![expect(clippy::cast_precision_loss, reason = "counts and seconds stay far below 2^53")]
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+
+use hdrhistogram::Histogram;
+use quick_xml::escape::escape;
+
+use super::charts::{self, Axis, Line};
+use super::hdr::{Intervals, total};
+use super::html::{ABOUT_CURVES, by_second, latency_lines, times_table};
+use super::json::{SecondRow, curve};
+use super::page::{figure, page, table, tiles};
+use super::{amount, time};
+use crate::load::histogram::Percentiles;
+
+/// The whole page. `parts` are the names of the logs, each with its own latencies.
+#[must_use]
+pub fn render(intervals: &Intervals, parts: &[(String, Histogram<u64>)]) -> String {
+    let [latency, service] = ["", "service"].map(|tag| total(intervals, tag));
+    let us = Percentiles::of(&latency);
+    let mut body = String::from("<h1>Load runs, merged</h1>\n");
+    let _ = writeln!(body, "<p>{} answered, from {} logs.</p>", service.len(), parts.len());
+    let rows = seconds(intervals);
+    let rate = rows.iter().map(|row| row.answered).sum::<u64>() as f64 / rows.len().max(1) as f64;
+    let summary = [
+        ("answers a second", amount(rate)),
+        ("latency p50", time(us.p50)),
+        ("latency p99", time(us.p99)),
+        ("latency p99.9", time(us.p99_9)),
+        ("latency max", time(us.max)),
+        ("logs", parts.len().to_string()),
+    ];
+    tiles(&summary, &mut body);
+    body.push_str("<div class=\"grid\">\n");
+    figures(&rows, &latency, &service, &mut body);
+    body.push_str("<section><h2>Times</h2>\n");
+    let times = [("latency, from due", &latency), ("service, from sent", &service)];
+    let times: Vec<_> =
+        times.into_iter().filter(|(_, all)| !all.is_empty()).map(|(name, all)| (name, Percentiles::of(all))).collect();
+    times_table(&times, &mut body);
+    body.push_str("</section>\n<section><h2>Logs</h2>\n");
+    let each = parts.iter().map(|(name, latency)| {
+        let Percentiles { p50, p99, max, .. } = Percentiles::of(latency);
+        vec![name.clone(), latency.len().to_string(), time(p50), time(p99), time(max)]
+    });
+    table(&["", "answered", "p50", "p99", "max"], each, &mut body);
+    body.push_str("</section>\n</div>\n");
+    let _ = writeln!(
+        body,
+        "<p class=\"quiet\">{} Seconds count from the start of each log; histograms add up, so these are percentiles \
+         of all answers, not means of percentiles.</p>",
+        escape(concat!("latchkey ", env!("CARGO_PKG_VERSION"), "."))
+    );
+    page("Load runs, merged", &body)
+}
+
+fn figures(rows: &[SecondRow], latency: &Histogram<u64>, service: &Histogram<u64>, body: &mut String) {
+    let span = rows.iter().map(|row| row.second + 1).max().unwrap_or(0) as f64;
+    let throughput = [Line::course("answered", 0, by_second(rows, |row| Some(row.answered as f64)))];
+    let svg = charts::over_time(&throughput, Axis::Amount, span);
+    figure("Throughput over time", "Answers a second of all logs together.", &throughput, svg, body);
+    let lines = latency_lines(rows);
+    let about = "By the second of the answer: latency from when a request was due, service time from when it was sent.";
+    figure("Latency over time", about, &lines, charts::over_time(&lines, Axis::Time, span), body);
+    let curves = [Line::new("latency", 0, curve(latency)).wide(), Line::new("service time", 1, curve(service))];
+    figure("Latency by percentile", ABOUT_CURVES, &curves, charts::over_quantiles(&curves), body);
+}
+
+/// The seconds that were measured wholly or, where there is none, all.
+fn seconds(intervals: &Intervals) -> Vec<SecondRow> {
+    let mut rows = BTreeMap::new();
+    for ((second, tag), interval) in intervals {
+        let (row, is_whole): &mut (SecondRow, bool) =
+            rows.entry(*second).or_insert((SecondRow { second: *second, ..SecondRow::default() }, false));
+        *is_whole |= interval.is_whole();
+        let us = Percentiles::of(&interval.histogram);
+        match tag.as_str() {
+            "" => row.latency_us = us,
+            "service" => (row.answered, row.service_us) = (interval.histogram.len(), us),
+            _ => {}
+        }
+    }
+    let any_whole = rows.values().any(|(_, is_whole)| *is_whole);
+    rows.into_values().filter(|(_, is_whole)| *is_whole || !any_whole).map(|(row, _)| row).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::hdr;
+    use super::super::page::tests::check_page;
+    use super::*;
+    use crate::load::report::json::tests::sample;
+
+    #[test]
+    fn the_page_of_two_logs_shows_their_sum() {
+        let (report, tally) = sample();
+        let mut intervals = Intervals::new();
+        let log = hdr::render(&report, tally.recorder.seconds());
+        for _ in 0..2 {
+            hdr::read_into(&log, &mut intervals).expect("readable");
+        }
+        let parts = ["a.hdr", "b<.hdr"].map(|name| (name.to_owned(), tally.recorder.latency().clone()));
+        let page = render(&intervals, &parts);
+        check_page(&page);
+        assert_eq!(page.matches("<figure>").count(), 3);
+        assert!(page.contains("19996 answered, from 2 logs") && page.contains("b&lt;.hdr"), "{page}");
+    }
+
+    #[test]
+    fn a_second_that_was_measured_in_part_is_left_out_unless_there_is_no_other() {
+        let (mut report, tally) = sample();
+        let shown = |report: &crate::load::report::Report, count| {
+            let mut intervals = Intervals::new();
+            let seconds = tally.recorder.seconds().get(..count).expect("seconds");
+            hdr::read_into(&hdr::render(report, seconds), &mut intervals).expect("readable");
+            super::seconds(&intervals).len()
+        };
+        report.duration_s = 9.25;
+        assert_eq!(shown(&report, 10), 9);
+        report.duration_s = 0.25;
+        assert_eq!(shown(&report, 1), 1);
+    }
+}
