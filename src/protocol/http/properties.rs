@@ -27,10 +27,8 @@ impl Seen {
     }
 }
 
-/// The requests in `input`, which arrives in pieces that end at `cuts`, and the status that ends them.
-///
-/// How an error is worded may depend on how much of the line was there; what the client is told may not.
-fn decode_in_pieces(input: &[u8], cuts: &[usize]) -> (Vec<Seen>, Option<Status>) {
+/// The requests in `input`, which arrives in pieces that end at `cuts`, and the error that ends them.
+fn decode_in_pieces(input: &[u8], cuts: &[usize]) -> (Vec<Seen>, Option<HttpError>) {
     let mut decoder = RequestDecoder::default();
     let (mut seen, mut front, mut asked_to_go_on) = (Vec::new(), 0, false);
     for end in cuts.iter().copied().chain([input.len()]) {
@@ -50,7 +48,7 @@ fn decode_in_pieces(input: &[u8], cuts: &[usize]) -> (Vec<Seen>, Option<Status>)
                     asked_to_go_on = false;
                     seen.push(Seen::of(request));
                 }
-                Err(error) => return (seen, Some(error.status())),
+                Err(error) => return (seen, Some(error)),
             }
         }
     }
@@ -101,8 +99,8 @@ fn reply_and_read(request: &Seen) {
     assert_eq!(read.keep_alive, request.persistence != Persistence::Close);
 }
 
-/// Status, body, whether the connection goes on, and bytes used, of each response.
-type Responses = (Vec<(u16, Vec<u8>, bool)>, Option<Status>);
+/// Status, body and whether the connection goes on, of each response, and the error that ends them.
+type Responses = (Vec<(u16, Vec<u8>, bool)>, Option<HttpError>);
 
 fn respond_in_pieces(input: &[u8], cuts: &[usize]) -> Responses {
     let mut decoder = ResponseDecoder::default();
@@ -117,7 +115,7 @@ fn respond_in_pieces(input: &[u8], cuts: &[usize]) -> Responses {
                     front += response.used;
                     seen.push((response.status, response.body.into_owned(), response.keep_alive));
                 }
-                Err(error) => return (seen, Some(error.status())),
+                Err(error) => return (seen, Some(error)),
             }
         }
     }
@@ -128,7 +126,7 @@ fn respond_in_pieces(input: &[u8], cuts: &[usize]) -> Responses {
             (seen, None)
         }
         Ok(None) => unreachable!("at the end there is a response or an error"),
-        Err(error) => (seen, Some(error.status())),
+        Err(error) => (seen, Some(error)),
     }
 }
 
