@@ -116,7 +116,7 @@ impl Inspection {
 }
 
 /// The whole batch at the front of `bytes`: the group it carries, if it carries one, and what comes behind it.
-fn batch(bytes: &[u8]) -> Option<(Option<Meta>, &[u8])> {
+pub(super) fn batch(bytes: &[u8]) -> Option<(Option<Meta>, &[u8])> {
     let (items, mut rest) = {
         let (start, rest) = bytes.split_at_checked(13)?;
         let (tag, count) = start.split_first()?;

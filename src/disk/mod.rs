@@ -15,6 +15,8 @@ mod inspect;
 mod keeper;
 mod lsm;
 mod mark;
+#[cfg(any(test, fuzzing))]
+pub mod properties;
 pub mod sim;
 mod storage;
 #[cfg(test)]
