@@ -1,5 +1,6 @@
 //! What holds for any bytes taken for a dump or a journal: run over drawn bytes by the tests and over searched ones by the
 //! fuzz targets. Panics where a promise is broken.
+#![allow(clippy::missing_panics_doc, reason = "a panic is how they tell that a promise is broken")]
 
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 

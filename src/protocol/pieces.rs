@@ -9,7 +9,9 @@ pub(crate) fn any_cuts() -> impl Strategy<Value = Vec<usize>> {
 
 /// The places within `length` bytes, in their order.
 pub(crate) fn sort(mut cuts: Vec<usize>, length: usize) -> Vec<usize> {
-    cuts.iter_mut().for_each(|cut| *cut = cut.checked_rem(length).unwrap_or(0));
+    for cut in &mut cuts {
+        *cut = cut.checked_rem(length).unwrap_or(0);
+    }
     cuts.sort_unstable();
     cuts
 }

@@ -235,6 +235,7 @@ fn append_with_length(bytes: &[u8], output: &mut Vec<u8>) {
 
 /// What holds for any bytes taken for a header, for the tests and the fuzz target: no prefix is read as anything else, and
 /// what a header says is read again when it is written anew. Panics where that is broken.
+#[allow(clippy::missing_panics_doc, reason = "a panic is how it tells that a promise is broken")]
 #[cfg(any(test, fuzzing))]
 pub fn property(input: &[u8]) {
     let whole = decode(input);

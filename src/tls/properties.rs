@@ -1,5 +1,6 @@
 //! What holds for any bytes taken for a file of certificates, keys or revocation lists: run over drawn bytes by the tests
 //! and over searched ones by the fuzz targets. Panics where a promise is broken.
+#![allow(clippy::missing_panics_doc, reason = "a panic is how they tell that a promise is broken")]
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;

@@ -26,7 +26,7 @@ use rustls::{ClientConfig, ClientConnection, RootCertStore};
 
 /// How the client's bytes reach the server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Line {
+pub(crate) enum Line {
     /// A plain listener.
     Plain,
     /// Encrypted by a client that does all else right.
@@ -268,7 +268,7 @@ fn converse(protocol: Protocol, line: Line, pieces: &[&[u8]], cuts: &[usize], fi
 
 /// A conversation, of which the first byte says what about and how: the same bytes in pieces that end at `cuts` are
 /// answered as they are in one, end for the same reason, cost no more than is allowed, and leave nothing behind.
-pub fn conversation(line: Line, input: &[u8], cuts: &[usize]) {
+pub(crate) fn conversation(line: Line, input: &[u8], cuts: &[usize]) {
     let Some((&how, said)) = input.split_first() else { return };
     let protocol = *PROTOCOLS.get(usize::from(how & 3)).expect("one of four");
     let fin = how & 4 != 0;

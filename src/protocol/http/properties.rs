@@ -1,5 +1,6 @@
 //! What holds for any bytes, in whatever pieces they arrive: run over drawn bytes by the tests and over searched ones by
 //! the fuzz targets. Each function panics where its promise is broken.
+#![allow(clippy::missing_panics_doc, reason = "a panic is how they tell that a promise is broken")]
 
 use super::{Bounds, HttpError, Method, Persistence, Progress, Reply, Request, RequestDecoder};
 use super::{ResponseDecoder, Status, append_post};
