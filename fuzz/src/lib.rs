@@ -5,9 +5,9 @@
 /// drawn from it, so that the same input is cut the same way again.
 pub fn cuts(input: &[u8]) -> Vec<usize> {
     // FNV-1a, which is enough to spread them.
-    let mut hash = input.iter().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-        (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
-    });
+    let mut hash = input
+        .iter()
+        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3));
     let mut cuts = Vec::new();
     for _ in 0..hash % 6 {
         hash = hash.rotate_left(23).wrapping_mul(0x9e37_79b9_7f4a_7c15);
