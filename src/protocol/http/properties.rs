@@ -167,6 +167,28 @@ mod tests {
         ]
     }
 
+    #[test]
+    fn what_breaks_a_message_behind_its_bound_is_not_looked_at() {
+        let head = "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n";
+        let chunks = "a\r\n0123456789\r\n".repeat(200);
+        for (input, error) in [
+            (format!("{head}{chunks}no size\r\n"), HttpError::BodyTooLarge),
+            (format!("{head}1;{}\n", "x".repeat(256)), HttpError::Malformed("a line of chunked framing is too long")),
+            (format!("GET /{}\n", "x".repeat(300)), HttpError::TargetTooLong),
+            (format!("GET / HTTP/1.1\r\nA: {}\n", "x".repeat(300)), HttpError::HeadTooLarge),
+            ("{}\n".to_owned(), HttpError::Malformed("a request begins with its method")),
+        ] {
+            requests(input.as_bytes(), &[]);
+            assert_eq!(decode_in_pieces(input.as_bytes(), &[]).1, Some(error), "{input}");
+        }
+        // The longest line of chunked framing is taken, in pieces too; a longer one is not.
+        for (length, is_taken) in [(256, true), (257, false)] {
+            let input = format!("{head}1;{}\r\nx\r\n0\r\n\r\n", "x".repeat(length - 2));
+            requests(input.as_bytes(), &[]);
+            assert_eq!(decode_in_pieces(input.as_bytes(), &[]).0.len(), usize::from(is_taken), "{length}");
+        }
+    }
+
     proptest! {
         #[test]
         fn requests_of_any_bytes(pieces in prop::collection::vec(piece(), 0..8), cuts in any_cuts()) {
