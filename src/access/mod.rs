@@ -12,6 +12,8 @@
 //! A rule without `anchor` believes every certificate the listener accepts, so any listed CA can issue its name.
 
 mod gate;
+#[cfg(any(test, fuzzing))]
+pub mod properties;
 mod rules;
 
 use std::sync::Arc;

@@ -347,7 +347,9 @@ impl<S: Service> Connection<S> {
     /// The session is broken: its last words are in `output`, and nothing else will be sent.
     fn session_failed(&mut self, error: &rustls::Error, input: &[u8], output: &mut Outgoing, turn: &mut Turn<'_, S>) {
         let mut reason = blame(error, self.session.is_handshaking());
-        if self.phase == Phase::Handshaking && self.unsent.is_empty() && !plaintext::is_tls(input) {
+        // Whose hello was answered speaks TLS, whatever comes behind it.
+        let is_first = !self.answered || self.framing.info.is_dialed();
+        if self.phase == Phase::Handshaking && is_first && self.unsent.is_empty() && !plaintext::is_tls(input) {
             // Whoever speaks plain text cannot read an alert: tell them in words they can read.
             reason = Disconnect::NotTls;
             output.clear();

@@ -261,6 +261,11 @@ fn only_an_answered_hello_makes_a_handshake_half_done() {
     pair.to_server.bytes.extend(rest);
     pair.turn();
     assert!(pair.connection.is_half_shaken());
+    // Nonsense behind it is no plain text of one who does not know TLS.
+    (pair.to_client.bytes, pair.to_server.bytes) = (Vec::new(), b"PING\r\n".to_vec());
+    pair.turn();
+    let told = (pair.connection.reason(), pair.to_client.bytes.starts_with(b"-ERR"));
+    assert_eq!(told, (Some(Disconnect::Handshake), false));
 }
 
 #[test]

@@ -18,6 +18,8 @@ mod mark;
 mod merge;
 mod names;
 mod record;
+#[cfg(any(test, fuzzing))]
+pub mod properties;
 pub mod sim;
 mod snapshot;
 mod storage;

@@ -31,6 +31,8 @@ use siphasher::sip::SipHasher13;
 
 pub use entry::{Entry, Expiry, Kind};
 pub use glob::Glob;
+#[cfg(any(test, fuzzing))]
+pub use glob::property as glob_property;
 pub use journal::{JournalLimits, Persistence, Settled};
 pub use prefetch::Prefetch;
 pub use typed::plain_bytes;

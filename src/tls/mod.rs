@@ -11,6 +11,8 @@ mod key_exchange;
 mod outgoing;
 mod pem;
 mod policy;
+#[cfg(any(test, fuzzing))]
+pub mod properties;
 mod resolver;
 mod revocation;
 mod self_check;

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use socket2::SockRef;
 
-use crate::common::{Server, fail, latchkey, until};
+use crate::common::{Server, fail, latchkey, tls, until};
 use crate::honest::{Destination, call};
 use crate::siege::{Siege, scale};
 
@@ -180,6 +180,41 @@ fn one_address_takes_no_more_than_its_share() {
     assert_eq!(words, "-ERR max number of clients reached for this address\r\n");
     drop((held, over));
     siege.server.logged("reason=\"address_limit\"");
+    siege.end(0);
+}
+
+#[test]
+fn one_address_begins_no_more_handshakes_than_its_share() {
+    const SHARE: usize = 5;
+    let arguments = ["--max-handshakes-per-address", "5", "--handshake-timeout", "10m"];
+    let siege = Siege::without_newcomers("handshakes", &arguments);
+    // The honest client's are done, so they do not count.
+    let mut held: Vec<_> = (0..SHARE).map(|_| Siege::plain(&siege.destination.resp)).collect();
+    for stream in &mut held {
+        stream.write_all(&[22, 3, 1]).expect("send");
+    }
+    for _ in 0..SHARE {
+        // At the same listener, which takes them in the order in which they came.
+        let mut over = Siege::plain(&siege.destination.resp);
+        assert!(!matches!(over.read(&mut [0; 10]), Ok(1..)), "words for a handshake too many");
+    }
+    siege.server.logged("reason=\"address_limit\"");
+    // Where there are no handshakes, that is no limit.
+    let mut plain = Siege::plain(&siege.resp);
+    plain.write_all(b"PING\r\n").expect("send");
+    plain.read_exact(&mut [0; 7]).expect("an answer");
+    for stream in &held {
+        stream.set_nonblocking(true).expect("nonblocking");
+        let kind = (&mut &*stream).read(&mut [0; 10]).map_err(|error| error.kind());
+        assert_eq!(kind, Err(ErrorKind::WouldBlock), "it has its share, and keeps it");
+    }
+    drop(held);
+    let config = tls::config(&siege.server);
+    until(|| {
+        let mut newcomer = tls::wrap(&config, tls::dial(&siege.destination.resp));
+        newcomer.write_all(b"PING\r\n").and_then(|()| newcomer.read_exact(&mut [0; 7])).is_ok()
+    });
+    drop(plain);
     siege.end(0);
 }
 

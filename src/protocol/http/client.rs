@@ -101,12 +101,9 @@ impl ResponseDecoder {
 
     fn decode_head(&mut self, input: &[u8], bounds: &Bounds) -> Result<bool, HttpError> {
         loop {
-            let line = self.lines.next(input)?;
-            let seen = if line.is_some() { self.lines.position } else { input.len() };
-            if seen > bounds.head {
-                return Err(HttpError::HeadTooLarge);
-            }
-            let Some(line) = line else { return Ok(false) };
+            let Some(line) = self.lines.next(input.get(..bounds.head).unwrap_or(input))? else {
+                return if input.len() > bounds.head { Err(HttpError::HeadTooLarge) } else { Ok(false) };
+            };
             match &self.stage {
                 Stage::StatusLine => self.stage = Stage::Fields(StatusLine::parse(input, line, self.lines.position)?),
                 Stage::Fields(status) if line.is_empty() => {

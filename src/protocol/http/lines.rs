@@ -46,9 +46,4 @@ impl Lines {
             Some(_) => Err(HttpError::Malformed("a CR without LF")),
         }
     }
-
-    /// How long the unfinished line is so far.
-    pub(super) fn pending(&self, input: &[u8]) -> usize {
-        input.len().saturating_sub(self.position)
-    }
 }

@@ -9,6 +9,8 @@ mod client;
 mod date;
 mod fields;
 mod lines;
+#[cfg(any(test, fuzzing))]
+pub mod properties;
 mod request;
 mod response;
 #[cfg(test)]

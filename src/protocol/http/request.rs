@@ -143,13 +143,11 @@ impl RequestDecoder {
             return Err(HttpError::Malformed("these bytes are a TLS handshake, and here plain HTTP is spoken"));
         }
         loop {
-            let Some(line) = self.lines.next(input)? else {
-                self.check_unfinished(input, bounds)?;
-                return Ok(false);
+            self.check_beginning(input)?;
+            // Nothing behind the bound is looked at, so that an error does not depend on how much has arrived.
+            let Some(line) = self.lines.next(input.get(..bounds.head).unwrap_or(input))? else {
+                return if input.len() > bounds.head { Err(self.head_too_large()) } else { Ok(false) };
             };
-            if self.lines.position > bounds.head {
-                return Err(self.head_too_large());
-            }
             match &self.stage {
                 // Empty lines before a request are ignored (RFC 9112 section 2.2).
                 Stage::RequestLine if line.is_empty() => {}
@@ -168,13 +166,11 @@ impl RequestDecoder {
         }
     }
 
-    fn check_unfinished(&self, input: &[u8], bounds: &Bounds) -> Result<(), HttpError> {
-        let begins = input.get(self.lines.position);
-        if matches!(self.stage, Stage::RequestLine) && begins.is_some_and(|byte| *byte != b'\r' && !is_token(*byte)) {
+    /// A peer that speaks something else hears so at its first byte.
+    fn check_beginning(&self, input: &[u8]) -> Result<(), HttpError> {
+        let is_strange = |byte: &u8| !matches!(byte, b'\r' | b'\n') && !is_token(*byte);
+        if matches!(self.stage, Stage::RequestLine) && input.get(self.lines.position).is_some_and(is_strange) {
             return Err(HttpError::Malformed("a request begins with its method"));
-        }
-        if input.len() > bounds.head {
-            return Err(self.head_too_large());
         }
         Ok(())
     }

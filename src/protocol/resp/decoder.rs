@@ -353,31 +353,8 @@ fn announced(line: &[u8]) -> Option<i64> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::properties::{Decoded, SMALL, decode_in_pieces};
     use super::*;
-    use proptest::prelude::*;
-
-    type Decoded = (Vec<Vec<Vec<u8>>>, Option<RequestError>);
-
-    const SMALL: RequestLimits = RequestLimits { request_bytes: 200, bulk_bytes: 100, arguments: 8, line_bytes: 40 };
-
-    /// Decodes `input` arriving in pieces that end at `cuts`, until it ends or an error is found.
-    fn decode_in_pieces(input: &[u8], cuts: &[usize], limits: &RequestLimits) -> Decoded {
-        let (mut decoder, mut arguments) = (Decoder::default(), Arguments::default());
-        let (mut requests, mut front) = (Vec::new(), 0);
-        for end in cuts.iter().copied().chain([input.len()]) {
-            loop {
-                match decoder.decode(&input[front..end.max(front)], limits, &mut arguments) {
-                    Ok(None) => break,
-                    Ok(Some((request, used))) => {
-                        requests.push(request.from(0).map(<[u8]>::to_vec).collect());
-                        front += used;
-                    }
-                    Err(error) => return (requests, Some(error)),
-                }
-            }
-        }
-        (requests, None)
-    }
 
     fn decode(input: &[u8]) -> Decoded {
         decode_in_pieces(input, &[], &RequestLimits::new(64 << 20))
@@ -470,32 +447,5 @@ mod tests {
         assert!(decoder.partial.is_none());
         assert!(decoder.decode(b"", &limits, &mut arguments).unwrap().is_none());
         assert!(decoder.partial.is_none());
-    }
-
-    fn piece() -> impl Strategy<Value = Vec<u8>> {
-        prop_oneof![
-            Just(b"*2\r\n$3\r\nGET\r\n$1\r\nk\r\n".to_vec()),
-            Just(b"*3\r\n$3\r\nSET\r\n$2\r\n\r\n\r\n$0\r\n\r\n".to_vec()),
-            Just(b"set k \"a\\x00b\" 'c'\r\n".to_vec()),
-            Just(b"*0\r\n\r\n*-1\r\n".to_vec()),
-            "[*$]?[0-9]{0,3}(\r\n)?".prop_map(String::into_bytes),
-            prop::collection::vec(any::<u8>(), 0..24),
-        ]
-    }
-
-    proptest! {
-        #[test]
-        fn any_split_gives_the_same_requests(
-            pieces in prop::collection::vec(piece(), 0..8),
-            cuts in prop::collection::vec(0_usize..400, 0..12),
-        ) {
-            let input = pieces.concat();
-            let mut cuts: Vec<usize> = cuts.into_iter().filter(|&cut| cut < input.len()).collect();
-            cuts.sort_unstable();
-            let whole = decode_in_pieces(&input, &[], &SMALL);
-            prop_assert_eq!(&decode_in_pieces(&input, &cuts, &SMALL), &whole);
-            let every: Vec<usize> = (0..input.len()).collect();
-            prop_assert_eq!(&decode_in_pieces(&input, &every, &SMALL), &whole);
-        }
     }
 }

@@ -7,6 +7,8 @@ mod decoder;
 mod encoder;
 mod inline;
 mod number;
+#[cfg(any(test, fuzzing))]
+pub mod properties;
 mod reply;
 
 pub use decoder::{Arguments, Decoder, Request, RequestError, RequestLimits};

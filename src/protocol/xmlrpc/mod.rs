@@ -9,6 +9,8 @@ mod document;
 mod encode;
 mod encoding;
 mod parse;
+#[cfg(any(test, fuzzing))]
+pub mod properties;
 mod scalar;
 #[cfg(test)]
 mod tests;

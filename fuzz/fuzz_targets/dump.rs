@@ -1,0 +1,8 @@
+#![no_main]
+
+use latchkey::disk::properties::{dump, journal};
+
+libfuzzer_sys::fuzz_target!(|input: &[u8]| {
+    dump(input);
+    journal(input);
+});

@@ -1,0 +1,8 @@
+#![no_main]
+
+use latchkey::tls::properties::{certificate, pem};
+
+libfuzzer_sys::fuzz_target!(|input: &[u8]| {
+    pem(input);
+    certificate(input);
+});

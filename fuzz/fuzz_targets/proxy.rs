@@ -1,0 +1,5 @@
+#![no_main]
+
+use latchkey::protocol::proxy::property;
+
+libfuzzer_sys::fuzz_target!(|input: &[u8]| property(input));

@@ -1,0 +1,8 @@
+#![no_main]
+
+use latchkey::protocol::xmlrpc::properties::{call, response};
+
+libfuzzer_sys::fuzz_target!(|input: &[u8]| {
+    call(input);
+    response(input);
+});

@@ -1,0 +1,18 @@
+//! What the fuzz targets share.
+#![forbid(unsafe_code)]
+
+/// Places where the pieces of `input` end, in order: not part of the input, so that seeds stay what was on the wire, but
+/// drawn from it, so that the same input is cut the same way again.
+pub fn cuts(input: &[u8]) -> Vec<usize> {
+    // FNV-1a, which is enough to spread them.
+    let mut hash = input
+        .iter()
+        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3));
+    let mut cuts = Vec::new();
+    for _ in 0..hash % 6 {
+        hash = hash.rotate_left(23).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        cuts.push(usize::try_from(hash >> 33).unwrap_or(0) % (input.len() + 1));
+    }
+    cuts.sort_unstable();
+    cuts
+}

@@ -1,0 +1,87 @@
+//! What holds for any bytes taken for a dump: run over drawn bytes by the tests and over searched ones by the
+//! fuzz targets. Panics where a promise is broken.
+#![allow(clippy::missing_panics_doc, reason = "a panic is how they tell that a promise is broken")]
+
+use xxhash_rust::xxh3::xxh3_64_with_seed;
+
+use super::{DumpReader, DumpWriter, Record};
+
+/// A record, owned.
+type Owned = (Vec<u8>, u8, u64, Vec<u8>);
+
+fn read(dump: &[u8]) -> (Vec<Owned>, bool) {
+    let mut records = Vec::new();
+    let reader = DumpReader::new(dump);
+    let result = reader.and_then(|reader| {
+        reader.read(&mut |record| {
+            records.push((record.key.to_vec(), record.kind, record.expires, record.data.to_vec()));
+            Ok(())
+        })
+    });
+    if let Ok(keys) = &result {
+        assert_eq!(*keys, records.len() as u64, "keys are counted wrong");
+    }
+    (records, result.is_ok())
+}
+
+/// A dump is read to its end or refused: bytes alone, and as the one block of a dump whose sums are right, which no
+/// search would find. What is read and written anew is read as the same, and is refused when any byte is missing.
+pub fn dump(input: &[u8]) {
+    read(input);
+    let mut sealed = b"latchkey dump 1\n".to_vec();
+    let (mut sum, mut length) = (0, 0);
+    if !input.is_empty() {
+        sum = xxh3_64_with_seed(input, sum);
+        length = u32::try_from(input.len()).unwrap_or(u32::MAX);
+        sealed.extend_from_slice(&length.to_le_bytes());
+        sealed.extend_from_slice(&sum.to_le_bytes());
+        sealed.extend_from_slice(input);
+    }
+    let (records, _) = read(&sealed);
+    assert!(records.iter().map(|(key, _, _, data)| key.len() + data.len()).sum::<usize>() <= input.len());
+    let keys = (records.len() as u64).to_le_bytes();
+    sealed.extend_from_slice(&0_u32.to_le_bytes());
+    sealed.extend_from_slice(&xxh3_64_with_seed(&keys, sum).to_le_bytes());
+    sealed.extend_from_slice(&keys);
+    let (again, is_whole) = read(&sealed);
+    assert_eq!(again, records);
+    if !is_whole {
+        return;
+    }
+    let mut writer = DumpWriter::new(Vec::new()).expect("into memory");
+    for (key, kind, expires, data) in &records {
+        writer.add(&Record { key, kind: *kind, expires: *expires, data }).expect("into memory");
+    }
+    let (written, _) = writer.finish().expect("into memory");
+    assert_eq!(written, sealed, "written anew it is another dump");
+    let cut = usize::try_from(sum).unwrap_or(usize::MAX) % written.len();
+    assert!(!read(written.get(..cut).unwrap_or_default()).1, "a dump that ends at {cut} of {length} is taken");
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn dumps_of_any_records(
+            records in prop::collection::vec((any::<[u8; 2]>(), any::<u8>(), any::<u64>(), 0_usize..9), 0..6),
+            tail in prop::collection::vec(any::<u8>(), 0..3),
+        ) {
+            let mut block = Vec::new();
+            for (key, kind, expires, length) in records {
+                block.extend_from_slice(&2_u32.to_le_bytes());
+                block.extend_from_slice(&u32::try_from(length).unwrap_or(0).to_le_bytes());
+                block.push(kind);
+                block.extend_from_slice(&expires.to_le_bytes());
+                block.extend_from_slice(&key);
+                block.resize(block.len() + length, 7);
+            }
+            dump(&block);
+            block.extend_from_slice(&tail);
+            dump(&block);
+        }
+    }
+}

@@ -1,0 +1,116 @@
+//! What holds for any bytes taken for a file of certificates, keys or revocation lists: run over drawn bytes by the tests
+//! and over searched ones by the fuzz targets. Panics where a promise is broken.
+#![allow(clippy::missing_panics_doc, reason = "a panic is how they tell that a promise is broken")]
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+
+use super::{Certificate, Identity, Source, examine, printable, revoked_serials};
+
+/// A file of PEM sections: what is read of it and written anew is read as the same, and what is told of it is fit for a
+/// terminal.
+pub fn pem(input: &[u8]) {
+    let file = Source { name: "it.pem".to_owned(), bytes: input.to_vec() };
+    let written = |label: &str, der: &[u8]| Source {
+        name: String::new(),
+        bytes: format!("-----BEGIN {label}-----\n{}\n-----END {label}-----\n", STANDARD.encode(der)).into_bytes(),
+    };
+    match file.certificates() {
+        Err(error) => assert!(error.to_string().contains("it.pem"), "{error}"),
+        Ok(chain) => {
+            assert!(!chain.is_empty());
+            for der in &chain {
+                assert_eq!(written("CERTIFICATE", der).certificates().as_deref(), Ok(std::slice::from_ref(der)));
+                certificate(der);
+            }
+        }
+    }
+    match file.revocation_lists() {
+        Err(error) => assert!(error.to_string().contains("it.pem"), "{error}"),
+        Ok(lists) => {
+            if let Some(first) =
+                file.certificates().ok().and_then(|chain| chain.first().and_then(|der| Certificate::from_der(der).ok()))
+            {
+                let _ = revoked_serials(&file, &first);
+            }
+            for der in &lists {
+                assert_eq!(written("X509 CRL", der).revocation_lists().as_deref(), Ok(std::slice::from_ref(der)));
+            }
+        }
+    }
+    match file.private_key() {
+        Err(error) => assert!(error.to_string().contains("it.pem"), "{error}"),
+        Ok(key) => assert!(key.secret_der().len() <= input.len()),
+    }
+}
+
+/// One certificate in DER: reading it ends, tells nothing that a terminal could act on, and gives one set of names.
+pub fn certificate(der: &[u8]) {
+    let Ok(read) = Certificate::from_der(der) else { return };
+    assert_eq!(&*read.der, der);
+    assert_eq!(Identity::from_der(der).map(|identity| identity.dns), Ok(read.dns.clone()));
+    for text in [&read.subject, &read.issuer].into_iter().chain(&read.server_names()) {
+        assert_eq!(printable(text), *text, "control characters are told");
+    }
+    assert!(read.not_after == u64::MAX || !read.is_current(read.not_after + 1));
+    let Ok((_, objections)) = examine(der, read.not_before) else { return };
+    for objection in objections {
+        assert!(!objection.by.is_empty());
+        assert_eq!(printable(&objection.why), objection.why, "control characters are told");
+    }
+    assert!(!read.is_issued_by(&read) || read.is_self_issued());
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::tls::authority::{Authority, KeyKind, Role, Subject};
+
+    const NOW: u64 = 1_000_000_000;
+
+    /// A certificate, its key, and a revocation list.
+    fn files() -> [String; 3] {
+        let authority = Authority::create(KeyKind::Ed25519, "a CA", NOW).expect("a CA");
+        let names = ["DNS:b.example".to_owned(), "IP:::1".to_owned(), "URI:spiffe://c".to_owned()];
+        let subject = Subject::named("a leaf", &names).expect("names");
+        let issued = authority.issue(Role::Client, &subject, KeyKind::Ed25519, NOW).expect("a leaf");
+        [issued.certificate, issued.key, authority.revocation_list(&[(vec![1], NOW)], 9, NOW).expect("a list")]
+    }
+
+    #[test]
+    fn files_of_any_bytes() {
+        let files = files();
+        let piece = prop_oneof![
+            prop::sample::select(files.to_vec()).prop_map(String::into_bytes),
+            prop::collection::vec(any::<u8>(), 0..40),
+        ];
+        let input =
+            (prop::collection::vec(piece, 0..4), prop::collection::vec(any::<(prop::sample::Index, u8)>(), 0..3));
+        proptest!(|((pieces, damage) in input)| {
+            let mut input = pieces.concat();
+            for (at, with) in damage {
+                if !input.is_empty() {
+                    let at = at.index(input.len());
+                    input[at] = with;
+                }
+            }
+            pem(&input);
+        });
+    }
+
+    #[test]
+    fn damaged_certificates() {
+        let file = Source { name: String::new(), bytes: files()[0].clone().into_bytes() };
+        let whole = file.certificates().expect("one").swap_remove(0).to_vec();
+        proptest!(|(damage in prop::collection::vec(any::<(prop::sample::Index, u8)>(), 1..4))| {
+            let mut der = whole.clone();
+            for (at, with) in damage {
+                let at = at.index(der.len());
+                der[at] = with;
+            }
+            certificate(&der);
+        });
+    }
+}
