@@ -79,8 +79,9 @@ impl<N: Net> Runner<N> {
         // Why has been counted already.
         self.outstanding = self.outstanding.saturating_sub(1);
         if request.measured {
-            let waited = self.at(self.now).saturating_sub(request.intended);
-            self.tally.recorder.unanswered(waited);
+            let at = self.at(self.now);
+            let since_measured = at.saturating_sub(self.plan.schedule.warmup);
+            self.tally.recorder.unanswered(since_measured, at.saturating_sub(request.intended));
         }
     }
 
