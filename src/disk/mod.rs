@@ -17,9 +17,9 @@ mod keeper;
 mod mark;
 mod merge;
 mod names;
-mod record;
 #[cfg(any(test, fuzzing))]
 pub mod properties;
+mod record;
 pub mod sim;
 mod snapshot;
 mod storage;
