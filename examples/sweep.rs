@@ -38,7 +38,9 @@ fn main() -> ExitCode {
     for what in report::everything().iter().filter(|what| !report.met.contains_key(*what)) {
         println!("{:>12} {what}", "never");
     }
-    failures.iter().for_each(|failure| println!("{failure}"));
+    for failure in &failures {
+        println!("{failure}");
+    }
     let played = report.seeds + failures.len() as u64;
     println!("{played} seeds, {} failed; {} steps, {} turns", failures.len(), report.steps, report.turns);
     println!("trace {:016x}", report.trace);

@@ -274,10 +274,10 @@ fn over_tls_too_the_header_comes_before_the_handshake() {
         socket.read_exact(&mut word).expect("the client's word");
         socket.write_all(&word).expect("answer");
     });
-    let balanced = wrap(&to.to_string(), &["--accept-proxy-from", "127.0.0.0/8"]);
-    let ca = balanced.certificate("ca.pem");
-    let balancer = wrap(&balanced.address("wrap"), &["--originate", "--ca", &ca, "--proxy-protocol"]);
-    let mut client = TcpStream::connect(balancer.address("wrap")).expect("connect");
+    let inner = wrap(&to.to_string(), &["--accept-proxy-from", "127.0.0.0/8"]);
+    let ca = inner.certificate("ca.pem");
+    let outer = wrap(&inner.address("wrap"), &["--originate", "--ca", &ca, "--proxy-protocol"]);
+    let mut client = TcpStream::connect(outer.address("wrap")).expect("connect");
     client.set_read_timeout(Some(PATIENCE)).expect("timeout");
     client.write_all(b"word").expect("ask");
     let mut answer = Vec::new();

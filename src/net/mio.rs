@@ -173,11 +173,13 @@ impl Net for MioNet {
     fn is_connected(&self, socket: &MioSocket) -> io::Result<bool> {
         // A Unix socket connects at once or not at all.
         let MioSocket::Tcp(stream) = socket else { return Ok(true) };
-        match (stream.take_error()?, stream.peer_addr()) {
-            (Some(error), _) => Err(error),
-            (None, Ok(_)) => Ok(true),
-            (None, Err(error)) if error.kind() == io::ErrorKind::NotConnected => Ok(false),
-            (None, Err(error)) => Err(error),
+        if let Some(error) = stream.take_error()? {
+            return Err(error);
+        }
+        match stream.peer_addr() {
+            Ok(_) => Ok(true),
+            Err(error) if error.kind() == io::ErrorKind::NotConnected => Ok(false),
+            Err(error) => Err(error),
         }
     }
 

@@ -174,6 +174,8 @@ fn limits(random: &mut Random, scarcity: Scarcity, tls: bool) -> Limits {
         header_timeout: Duration::from_secs(random.one_of([15, 30])),
         request_timeout: Duration::from_secs(random.one_of([20, 40])),
         write_timeout: Duration::from_secs(random.one_of([10, 40])),
+        // In some weather, nobody could take more.
+        write_rate: 1,
         drain_timeout: Duration::from_secs(random.one_of([1, 100])),
         request_bytes: 1 << 20,
         output_bytes: random.one_of([1, 300, 20_000, 1 << 20]),

@@ -35,8 +35,8 @@ impl Tongue {
     /// What a client of this tongue does that was to behave so.
     pub(crate) fn adapt(self, conduct: Conduct) -> Conduct {
         match (self, conduct) {
-            (Self::Echo, Conduct::Bye | Conduct::Garbled | Conduct::Abandoned) => Conduct::Polite,
-            (Self::XmlRpc | Self::Resp, Conduct::Abandoned) => Conduct::Polite,
+            (Self::Echo, Conduct::Bye | Conduct::Garbled)
+            | (Self::Echo | Self::XmlRpc | Self::Resp, Conduct::Abandoned) => Conduct::Polite,
             _ => conduct,
         }
     }
@@ -258,7 +258,7 @@ fn bytes(size: usize) -> Vec<u8> {
 
 fn command(arguments: &[&[u8]]) -> Vec<u8> {
     let mut request = format!("*{}\r\n", arguments.len()).into_bytes();
-    arguments.iter().for_each(|argument| request.extend(bulk(Some(argument))));
+    request.extend(arguments.iter().flat_map(|argument| bulk(Some(argument))));
     request
 }
 
