@@ -119,7 +119,8 @@ fn every_promise_names_tests_that_exist() {
             let (place, names) = group.trim().split_once(": ").unwrap_or_else(|| panic!("no test is named: {row}"));
             let sources = sources_of(place.trim_matches('`'));
             for name in names.split(", ") {
-                let function = format!("fn {name}()");
+                // A property has arguments.
+                let function = format!("fn {name}(");
                 let is_test = |source: &String| {
                     source
                         .split("#[test]")

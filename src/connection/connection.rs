@@ -52,6 +52,8 @@ pub struct Connection<S: Service> {
     pub(super) stall: Option<Stall>,
     /// The handshake has sent something: the peer's key exchange is paid for.
     answered: bool,
+    /// The session has taken bytes: the peer speaks what it speaks.
+    begun: bool,
     pub(super) farewell: Farewell,
     /// A balancer's header comes before anything else.
     pub(super) awaits_header: bool,
@@ -124,6 +126,7 @@ impl<S: Service> Connection<S> {
             request_since: None,
             stall: None,
             answered: false,
+            begun: false,
             farewell: Farewell::NotDue,
             awaits_header: false,
         }
@@ -238,6 +241,7 @@ impl<S: Service> Connection<S> {
             }
             self.open(turn);
         }
+        self.begun |= consumed > 0;
         self.retain(bytes.get(consumed..).unwrap_or_default(), turn);
         if !output.filled().is_empty() {
             self.answered = true;
@@ -347,9 +351,8 @@ impl<S: Service> Connection<S> {
     /// The session is broken: its last words are in `output`, and nothing else will be sent.
     fn session_failed(&mut self, error: &rustls::Error, input: &[u8], output: &mut Outgoing, turn: &mut Turn<'_, S>) {
         let mut reason = blame(error, self.session.is_handshaking());
-        // Whose hello was answered speaks TLS, whatever comes behind it.
-        let is_first = !self.answered || self.framing.info.is_dialed();
-        if self.phase == Phase::Handshaking && is_first && self.unsent.is_empty() && !plaintext::is_tls(input) {
+        // Who has sent a record speaks TLS, whatever comes behind it.
+        if self.phase == Phase::Handshaking && !self.begun && self.unsent.is_empty() && !plaintext::is_tls(input) {
             // Whoever speaks plain text cannot read an alert: tell them in words they can read.
             reason = Disconnect::NotTls;
             output.clear();

@@ -59,3 +59,12 @@ fn encrypted_any_pieces_are_one_conversation() {
 fn what_is_no_tls_is_answered_alike_in_any_pieces() {
     any_pieces_on(Line::Raw, 300);
 }
+
+#[test]
+fn nonsense_behind_a_record_is_judged_as_tls_in_pieces_too() {
+    // A warning that TLS passes over, and then what is no record.
+    let said = b"\x07\x15\x03\x03\0\x02\x01\xffPING\r\nPING\r\n";
+    for cut in 1..said.len() {
+        conversation(Line::Raw, said, &[cut]);
+    }
+}
