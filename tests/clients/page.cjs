@@ -14,7 +14,7 @@ const { pathToFileURL } = require("node:url");
 const WIDTHS = [390, 1280];
 const SCHEMES = ["light", "dark"];
 // A hang guard for all pages together.
-const PATIENCE_MS = 120_000;
+const PATIENCE_MS = 50_000;
 
 /** The DevTools protocol over the pipes that Chromium has at descriptors 3 and 4: JSON messages that end in NUL. */
 class Browser {
@@ -26,6 +26,8 @@ class Browser {
     this.child.stderr.on("data", (data) => { this.said += data; });
     this.child.on("error", (error) => this.fail(error));
     this.child.on("exit", (code) => this.fail(new Error(`chromium ended with ${code}: ${this.said}`)));
+    // How it ended is told by its exit.
+    this.child.stdio.slice(3).forEach((pipe) => pipe.on("error", () => {}));
     this.waiting = new Map();
     this.listeners = [];
     this.last = 0;
@@ -80,14 +82,14 @@ class Browser {
   }
 }
 
-/** Runs in the page. */
-function look() {
+/** Runs in the page, whose window is `width` wide: a telephone's would grow with what is too wide for it. */
+function look(width) {
   const box = (element) => element.getBoundingClientRect();
   const visible = [...document.body.querySelectorAll("*")].filter((element) => box(element).width > 0);
   // What scrolls inside its own box does not make the page scroll.
   const beyond = visible
     .filter((element) => !element.closest(".scroll"))
-    .filter((element) => box(element).right > innerWidth + 0.5 || box(element).left < -0.5);
+    .filter((element) => box(element).right > width + 0.5 || box(element).left < -0.5);
   const luminance = (colour) => {
     const [red, green, blue] = colour.match(/[\d.]+/g).slice(0, 3).map((part) => {
       const share = Number(part) / 255;
@@ -136,7 +138,7 @@ function look() {
     };
   });
   return {
-    overflow: document.documentElement.scrollWidth - innerWidth,
+    overflow: document.documentElement.scrollWidth - width,
     beyond: beyond.map((element) => `${element.tagName} ${element.textContent.slice(0, 40)}`),
     contrast: contrast(getComputedStyle(document.body).color),
     height: document.documentElement.scrollHeight,
@@ -144,53 +146,64 @@ function look() {
   };
 }
 
-async function visit(browser, file, width, scheme, folder) {
+/** One page, loaded once, seen at every width and in every colour scheme. */
+async function visit(browser, file, folder) {
   const { targetId } = await browser.send("Target.createTarget", { url: "about:blank" });
   const { sessionId } = await browser.send("Target.attachToTarget", { targetId, flatten: true });
   const send = (method, params) => browser.send(method, params, sessionId);
-  const console_ = [];
+  const said = [];
   const fetched = [];
   const listener = ({ method, params, sessionId: of }) => {
     if (of !== sessionId) return;
-    if (method === "Runtime.consoleAPICalled") console_.push(params.args.map((arg) => arg.value).join(" "));
-    if (method === "Runtime.exceptionThrown") console_.push(params.exceptionDetails.text);
-    if (method === "Log.entryAdded") console_.push(params.entry.text);
+    if (method === "Runtime.consoleAPICalled") said.push(params.args.map((arg) => arg.value).join(" "));
+    if (method === "Runtime.exceptionThrown") said.push(params.exceptionDetails.text);
+    if (method === "Log.entryAdded") said.push(params.entry.text);
     if (method === "Network.requestWillBeSent") fetched.push(params.request.url);
   };
   browser.listeners.push(listener);
   for (const domain of ["Page", "Runtime", "Log", "Network"]) await send(`${domain}.enable`);
-  const metrics = { width, height: 844, deviceScaleFactor: width < 600 ? 2 : 1, mobile: width < 600 };
-  await send("Emulation.setDeviceMetricsOverride", metrics);
-  await send("Emulation.setEmulatedMedia", { features: [{ name: "prefers-color-scheme", value: scheme }] });
+  const evaluate = async (expression) => {
+    const { result, exceptionDetails } = await send("Runtime.evaluate", { expression, returnByValue: true });
+    if (exceptionDetails) throw new Error(JSON.stringify(exceptionDetails));
+    return result.value;
+  };
   const loaded = browser.next("Page.loadEventFired", sessionId);
   const { errorText } = await send("Page.navigate", { url: pathToFileURL(file).href });
   if (errorText) throw new Error(`${file}: ${errorText}`);
   await loaded;
-  const { result, exceptionDetails } =
-    await send("Runtime.evaluate", { expression: `(${look})()`, returnByValue: true });
-  if (exceptionDetails) throw new Error(JSON.stringify(exceptionDetails));
-  if (folder !== "-") {
-    const { data } = await send("Page.captureScreenshot", { captureBeyondViewport: true, clip:
-      { x: 0, y: 0, width, height: Math.min(result.value.height, 6000), scale: 1 } });
-    fs.writeFileSync(path.join(folder, `${path.basename(file, ".html")}-${width}-${scheme}.png`), data, "base64");
+  const views = [];
+  for (const width of WIDTHS) {
+    const mobile = width < 600;
+    const [height, deviceScaleFactor] = [844, mobile ? 2 : 1];
+    const screen = { screenWidth: width, screenHeight: height };
+    await send("Emulation.setDeviceMetricsOverride", { width, height, deviceScaleFactor, mobile, ...screen });
+    for (const scheme of SCHEMES) {
+      await send("Emulation.setEmulatedMedia", { features: [{ name: "prefers-color-scheme", value: scheme }] });
+      const shown = `screen.width === ${width} && matchMedia("(prefers-color-scheme: ${scheme})").matches`;
+      while (!await evaluate(shown)) await new Promise((resolve) => setTimeout(resolve, 10));
+      const view = await evaluate(`(${look})(${width})`);
+      views.push({ page: path.basename(file), width, scheme, ...view });
+      if (folder !== "-") {
+        const clip = { x: 0, y: 0, width, height: Math.min(view.height, 6000), scale: 1 };
+        const { data } = await send("Page.captureScreenshot", { captureBeyondViewport: true, clip });
+        fs.writeFileSync(path.join(folder, `${path.basename(file, ".html")}-${width}-${scheme}.png`), data, "base64");
+      }
+    }
   }
   browser.listeners.splice(browser.listeners.indexOf(listener), 1);
   await browser.send("Target.closeTarget", { targetId });
-  return { page: path.basename(file), width, scheme, console: console_, fetched: fetched.slice(1), ...result.value };
+  // The first request is for the page itself.
+  return views.map((view) => ({ ...view, console: said, fetched: fetched.slice(1) }));
 }
 
 async function main() {
   const [folder, ...files] = process.argv.slice(2);
   const profile = fs.mkdtempSync(path.join(os.tmpdir(), "page-"));
   const browser = new Browser(profile);
-  const guard = setTimeout(() => { browser.child.kill("SIGKILL"); }, PATIENCE_MS);
+  const guard = setTimeout(() => browser.child.kill("SIGKILL"), PATIENCE_MS);
   try {
     const seen = [];
-    for (const file of files) {
-      for (const width of WIDTHS) {
-        for (const scheme of SCHEMES) seen.push(await visit(browser, file, width, scheme, folder));
-      }
-    }
+    for (const file of files) seen.push(...await visit(browser, file, folder));
     await browser.close();
     console.log(JSON.stringify(seen));
   } finally {

@@ -252,7 +252,8 @@ impl Report {
     #[must_use]
     #[expect(clippy::cast_precision_loss, reason = "seconds of a run")]
     pub fn whole_seconds(&self) -> &[SecondRow] {
-        let whole = self.seconds.iter().take_while(|row| (row.second + 1) as f64 <= self.duration_s + 1e-6).count();
+        let whole =
+            self.seconds.iter().take_while(|row| row.second.saturating_add(1) as f64 <= self.duration_s + 1e-6).count();
         self.seconds.get(..whole).unwrap_or_default()
     }
 

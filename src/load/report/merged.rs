@@ -58,7 +58,7 @@ pub fn render(intervals: &Intervals, parts: &[(String, Histogram<u64>)]) -> Stri
 }
 
 fn figures(rows: &[SecondRow], latency: &Histogram<u64>, service: &Histogram<u64>, body: &mut String) {
-    let span = rows.iter().map(|row| row.second + 1).max().unwrap_or(0) as f64;
+    let span = rows.iter().map(|row| row.second.saturating_add(1)).max().unwrap_or(0) as f64;
     let throughput = [Line::course("answered", 0, by_second(rows, |row| Some(row.answered as f64)))];
     let svg = charts::over_time(&throughput, Axis::Amount, span);
     figure("Throughput over time", "Answers a second of all logs together.", &throughput, svg, body);
