@@ -110,7 +110,9 @@ fn exit_codes_tell_what_went_wrong() {
     let address = server.address("echo");
     let distrusted = load(&server, &["echo", &address, "--ca", "certs/client.pem", "--requests", "1", "--json", "-"]);
     let distrusted: Value = serde_json::from_slice(&distrusted.stdout).expect("JSON");
-    assert_eq!(distrusted["errors"]["certificate"], 50, "one for each connection");
+    // One for each connection; on a busy machine the first have tried again before the last have failed.
+    let refusals = distrusted["errors"]["certificate"].as_u64();
+    assert!(refusals.is_some_and(|count| count >= 50), "{distrusted}");
 
     let usage = |arguments: &[&str]| load(&server, &[&["echo", &address], arguments].concat()).status.code();
     assert_eq!(usage(&["--rate", "0"]), Some(2));
