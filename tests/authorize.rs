@@ -200,10 +200,14 @@ fn rules_that_could_not_be_enforced_refuse_to_start() {
     for (text, more, part) in [
         ("cn = 'alice'\ngrant = ['read']", "--resp 127.0.0.1:0", "--client-ca"),
         ("cn = 'alice'\ngrant = ['read']", "--client-ca certs/ca.pem --resp plain://127.0.0.1:0", "plain://"),
-        ("cn = 'alice'\ngrant = ['reed']", "--client-ca certs/ca.pem", "\"reed\""),
-        ("cn = 'alice'\ngrant = ['connect']", "--client-ca certs/ca.pem", "\"connect\""),
-        ("name = 'alice'\ngrant = ['read']", "--client-ca certs/ca.pem", "rules.toml"),
-        ("cn = 'alice'\ngrant = ['metrics', 'get']\nprefix = 'a:'", "--client-ca certs/ca.pem", "\"metrics\""),
+        ("cn = 'alice'\ngrant = ['reed']", "--client-ca certs/ca.pem --resp 127.0.0.1:0", "\"reed\""),
+        ("cn = 'alice'\ngrant = ['connect']", "--client-ca certs/ca.pem --resp 127.0.0.1:0", "\"connect\""),
+        ("name = 'alice'\ngrant = ['read']", "--client-ca certs/ca.pem --resp 127.0.0.1:0", "rules.toml"),
+        (
+            "cn = 'alice'\ngrant = ['metrics', 'get']\nprefix = 'a:'",
+            "--client-ca certs/ca.pem --resp 127.0.0.1:0",
+            "\"metrics\"",
+        ),
         ("cn = 'alice'\ngrant = ['config']\nprefix = 'a:'", "--client-ca certs/ca.pem", "\"config\""),
     ] {
         rule(text);

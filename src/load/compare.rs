@@ -131,7 +131,7 @@ pub fn compare(a: &[Report], b: &[Report]) -> Comparison {
 }
 
 /// What is asked, as against how: runs that differ in one of these do not measure the same thing.
-const WORKLOAD: [&str; 4] = ["distribution", "keys", "ratio", "value-size"];
+const WORKLOAD: [&str; 5] = ["distribution", "keys", "method", "ratio", "value-size"];
 
 /// Why `run` cannot be compared with `first`, in words that go on after the name of its file.
 ///

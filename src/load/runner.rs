@@ -350,8 +350,12 @@ impl<N: Net> Runner<N> {
         is_dead || is_done
     }
 
-    /// Makes no more requests. What was due and never sent has waited in vain, and counts so.
+    /// Makes no more requests. What was due and found nobody free has waited in vain, and counts so.
     fn stop(&mut self) {
+        // The last turn may have taken long: what fell due in it is not lost for that.
+        if !self.progress.is_stopping() {
+            self.dispatch();
+        }
         let at = self.at(self.now);
         self.pressure.ended = self.plan.schedule.over_at().map_or(at, |over| over.min(at));
         while let Some(intended) = self.arrivals.as_ref().and_then(Arrivals::next_due).filter(|due| *due <= at) {

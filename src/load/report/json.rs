@@ -137,8 +137,8 @@ pub struct Idle {
     /// Their difference for each open connection.
     pub server_rss_per_connection_bytes: Option<f64>,
     /// What a connection can take at most, if the difference may be too small: the server had been as large before the
-    /// run, so that connections may have got memory that it had kept.
-    #[serde(skip_serializing_if = "Option::is_none", default)]
+    /// run, so that connections may have got memory that it had kept. Null if it is not.
+    #[serde(default)]
     pub server_rss_per_connection_at_most_bytes: Option<f64>,
 }
 
