@@ -152,6 +152,18 @@ fn connections_have_a_lifetime_and_come_from_where_they_are_told_to() {
 }
 
 #[test]
+fn the_suites_that_are_asked_for_are_offered() {
+    let server = Server::start(&[]);
+    let name = "TLS_AES_128_GCM_SHA256";
+    let arguments = ["handshake", "--requests", "5", "--connections", "1", "--suites"];
+    let (code, report) = report(&server, "echo", &[&arguments[..], &[name]].concat());
+    assert_eq!((code, &report["handshakes"]["suites"][name]), (Some(0), &5.into()), "{report}");
+    let refused = load(&server, &[&["handshake", "localhost:1"], &arguments[1..], &["AES128-SHA"]].concat());
+    let told = String::from_utf8_lossy(&refused.stderr);
+    assert!(refused.status.code() == Some(2) && told.contains("--suites") && told.contains(name), "{told}");
+}
+
+#[test]
 fn a_rate_beyond_what_is_possible_is_reported_with_what_came_of_it() {
     let server = Server::start(&[]);
     let arguments = ["handshake", "--rate", "1000000", "--duration", "1s", "--connections", "4", "--timeout", "60s"];

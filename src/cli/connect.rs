@@ -13,6 +13,7 @@ use super::client::{self, ClientTlsArgs};
 use crate::client::{Client, ClientError};
 use crate::net::mio::{MioNet, MioSocket};
 use crate::net::{Net, Wake};
+use crate::tls::suite_name;
 
 /// Connect stdin and stdout to a TLS server that is verified
 ///
@@ -42,7 +43,8 @@ pub(super) fn run(args: &ConnectArgs) -> Result<ExitCode, Failure> {
     let client = client::connect(host, *port, &args.tls, &[])?;
     if let Some(agreed) = client.session().agreement() {
         let group = agreed.group.map_or_else(|| "no key exchange".into(), |group| format!("{:?}", group.name()));
-        eprintln!("connected to {host}:{port}: {:?}, {:?}, {group}; end with Ctrl-D", agreed.version, agreed.suite);
+        let suite = suite_name(agreed.suite);
+        eprintln!("connected to {host}:{port}: {:?}, {suite}, {group}; end with Ctrl-D", agreed.version);
     }
     Relay::new(client)?.run()?;
     Ok(ExitCode::SUCCESS)

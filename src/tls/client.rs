@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use rustls::{ClientConfig, SupportedProtocolVersion};
+use rustls::{ClientConfig, SupportedCipherSuite, SupportedProtocolVersion};
 
 use super::key_exchange::{self, PostQuantum};
 use super::pem::{PemError, Source};
@@ -21,6 +21,8 @@ pub struct ClientOptions {
     pub alpn: Vec<Vec<u8>>,
     /// What is asked of the key exchange.
     pub post_quantum: PostQuantum,
+    /// Cipher suites to offer, most wanted first; none for all, in the library's order.
+    pub suites: Vec<SupportedCipherSuite>,
 }
 
 /// Why a client cannot be set up. Every text names the file.
@@ -65,7 +67,10 @@ impl ClientPolicy {
         options: &ClientOptions,
         versions: &[&'static SupportedProtocolVersion],
     ) -> Result<Self, ClientError> {
-        let provider = key_exchange::provider(options.post_quantum);
+        let mut provider = key_exchange::provider(options.post_quantum);
+        if !options.suites.is_empty() {
+            Arc::make_mut(&mut provider).cipher_suites.clone_from(&options.suites);
+        }
         let trust =
             if options.insecure { ServerTrust::insecure(&provider) } else { ServerTrust::new(&options.ca, &provider)? };
         let builder = ClientConfig::builder_with_provider(provider)

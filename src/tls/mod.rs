@@ -18,6 +18,7 @@ mod revocation;
 mod self_check;
 mod session;
 mod strictness;
+mod suites;
 #[cfg(test)]
 pub(crate) mod testing;
 mod tickets;
@@ -35,4 +36,5 @@ pub use revocation::revoked_serials;
 pub use self_check::self_handshake;
 pub use session::{Agreement, Received, Session};
 pub use strictness::{Objection, Purpose, Verifier, examine};
+pub use suites::{suite_name, suite_named, suite_names};
 pub use trust::{ClientTrust, Refusal, ServerTrust, TrustError, Witness};

@@ -17,7 +17,9 @@ use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 use super::{CertsError, Outcome, days};
 use crate::cli::connect::host_and_port;
 use crate::cli::files;
-use crate::tls::{Certificate, Refusal, ServerTrust, Source, date, examine as objections, is_post_quantum, shown_name};
+use crate::tls::{
+    Certificate, Refusal, ServerTrust, Source, date, examine as objections, is_post_quantum, shown_name, suite_name,
+};
 
 /// For connecting, and for each read and write of a handshake.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -215,7 +217,7 @@ fn protocol(address: &Address, seen: &Seen, out: &mut dyn Write) -> Result<(), C
     };
     writeln!(out, "  version       {}{older}", if is_tls13 { "TLS 1.3" } else { "TLS 1.2" })?;
     if let Some(suite) = seen.connection.negotiated_cipher_suite() {
-        writeln!(out, "  cipher suite  {:?}", suite.suite())?;
+        writeln!(out, "  cipher suite  {}", suite_name(suite.suite()))?;
     }
     if let Some(group) = seen.connection.negotiated_key_exchange_group() {
         let note = if is_post_quantum(group) {

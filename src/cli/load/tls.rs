@@ -5,13 +5,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use clap::{Args, ValueEnum};
+use rustls::SupportedCipherSuite;
 use rustls::client::Resumption;
 use rustls::pki_types::ServerName;
 
 use crate::cli::client::system_cas;
 use crate::cli::{Failure, files};
 use crate::load::plan::{Resume, TlsPlan};
-use crate::tls::{ClientOptions, ClientPolicy, PostQuantum, Source};
+use crate::tls::{ClientOptions, ClientPolicy, PostQuantum, Source, suite_name, suite_named, suite_names};
 
 /// Whom to believe, and as whom to come.
 #[derive(Clone, Debug, Args)]
@@ -24,7 +25,7 @@ pub(super) struct TlsArgs {
     #[arg(long, conflicts_with = "ca")]
     insecure: bool,
     /// No TLS
-    #[arg(long, conflicts_with_all = ["ca", "insecure", "cert", "identities", "resume", "tls", "pq", "server_name"])]
+    #[arg(long, conflicts_with_all = ["ca", "insecure", "cert", "identities", "resume", "tls", "pq", "suites", "server_name"])]
     pub(super) plain: bool,
     /// Certificate chain to show, PEM [repeatable: virtual clients take identities in turn]
     #[arg(long, value_name = "FILE", requires = "key")]
@@ -44,6 +45,9 @@ pub(super) struct TlsArgs {
     /// Post-quantum key exchange
     #[arg(long, value_enum, value_name = "WHEN", default_value = "prefer")]
     pq: PostQuantumArg,
+    /// Cipher suites to offer, the first wanted most, by their standard names [default: TLS_AES_256_GCM_SHA384 and all others]
+    #[arg(long, value_name = "NAME,...", value_delimiter = ',', value_parser = suite)]
+    suites: Vec<SupportedCipherSuite>,
     /// Which handshakes are full
     #[arg(long, value_enum, value_name = "WHICH", default_value = "full")]
     resume: ResumeArg,
@@ -100,6 +104,10 @@ impl TlsArgs {
         ];
         let chosen = named.into_iter().filter_map(|(name, value)| Some((name, value?.get_name().to_owned())));
         settings.extend(chosen.map(|(name, value)| (name.to_owned(), value)));
+        if !self.suites.is_empty() {
+            let suites: Vec<_> = self.suites.iter().map(|suite| suite_name(suite.suite())).collect();
+            settings.insert("suites".to_owned(), suites.join(","));
+        }
     }
 
     /// Who virtual clients are, in turn.
@@ -146,6 +154,7 @@ impl TlsArgs {
                 identity,
                 alpn: vec![],
                 post_quantum: self.pq.into(),
+                suites: self.suites.clone(),
             };
             let policy =
                 ClientPolicy::with_versions(&options, versions).map_err(|error| Failure::Usage(error.to_string()))?;
@@ -160,6 +169,10 @@ impl TlsArgs {
         };
         Ok(TlsPlan { configs, server_name, resume })
     }
+}
+
+fn suite(name: &str) -> Result<SupportedCipherSuite, String> {
+    suite_named(name).ok_or_else(|| format!("offered can be {}", suite_names().collect::<Vec<_>>().join(", ")))
 }
 
 /// The pairs of certificate and key in a folder, by name.

@@ -334,7 +334,7 @@ pub(in crate::load) mod tests {
         tally.handshakes.full = 40;
         tally.handshakes.resumed = 10;
         for i in 0..50 {
-            tally.handshakes.agreed(Some("X25519MLKEM768"), Some("TLS13_AES_256_GCM_SHA384"));
+            tally.handshakes.agreed(Some("X25519MLKEM768"), Some("TLS_AES_256_GCM_SHA384"));
             let base = Duration::from_micros(100 + i * 3);
             tally::Handshakes::record(&mut tally.handshakes.tcp, base);
             tally::Handshakes::record(&mut tally.handshakes.tls, base * 20);

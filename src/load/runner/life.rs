@@ -13,7 +13,7 @@ use crate::load::outcome::Failure;
 use crate::load::plan::{Language, NewSession, Plan};
 use crate::load::tally::Handshakes;
 use crate::net::Net;
-use crate::tls::Session;
+use crate::tls::{Session, suite_name};
 
 /// What a look at a connection came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -235,7 +235,7 @@ impl<N: Net> Runner<N> {
                 HandshakeKind::Resumed => made.resumed += 1,
                 HandshakeKind::FullWithHelloRetryRequest => made.retried += 1,
             }
-            made.agreed(agreement.group.and_then(|group| group.name().as_str()), agreement.suite.as_str());
+            made.agreed(agreement.group.and_then(|group| group.name().as_str()), Some(suite_name(agreement.suite)));
         }
         if link.resumes && agreement.kind != HandshakeKind::Resumed { Err(Failure::NotResumed) } else { Ok(()) }
     }
