@@ -49,6 +49,19 @@ fn prometheus_reads_what_the_server_counts() {
 }
 
 #[test]
+fn prometheus_reads_how_durable_the_keys_are() {
+    let server = Server::start(&["--admin", "127.0.0.1:0", "--data", "data"]);
+    let mut command = latchkey();
+    command.arg("call").arg(format!("https://{}", server.address("xmlrpc"))).args(["set", "spam", "1"]);
+    succeed(command.args(["--ca", "certs/ca.pem"]).current_dir(server.dir.path()));
+    assert_eq!(sample(&server, "latchkey_durable_group{}"), 1, "it was acknowledged");
+    for name in ["writes_refused", "unsynced_bytes", "backup_failed", "compactions_total", "compaction_failures_total"]
+    {
+        assert_eq!(sample(&server, &format!("latchkey_{name}{{}}")), 0, "{name}");
+    }
+}
+
+#[test]
 fn pages_answer_in_http() {
     let server = Server::start(&["--admin", "127.0.0.1:0"]);
     assert_eq!(curl(&server, "client", "/health"), "ok\n200");

@@ -16,6 +16,7 @@ pub(super) fn write(exchange: &Exchange<'_>, store: &Store, started: Now, protoc
     certificates(&mut text, exchange.security, protocols);
     requests(&mut text, exchange.metrics);
     keys(&mut text, store);
+    durability(&mut text, store);
     text.finish()
 }
 
@@ -68,6 +69,26 @@ fn requests(text: &mut Exposition, metrics: &Metrics) {
     text.counter("latchkey_reloads_total", "Times that certificates and rules were replaced.", metrics.reloads);
     let help = "Times that new certificates or rules were no good, so that the old ones stayed.";
     text.counter("latchkey_reload_failures_total", help, metrics.reload_failures);
+}
+
+/// Nothing where nothing outlives the process.
+fn durability(text: &mut Exposition, store: &Store) {
+    let Some(state) = store.persistence() else { return };
+    let help = "1 while writes are refused, since one could not be kept.";
+    text.gauge("latchkey_writes_refused", help, u8::from(state.failure.is_some()));
+    text.gauge("latchkey_unsynced_bytes", "Bytes of changes on their way to disk.", state.unsynced_bytes);
+    text.gauge("latchkey_durable_group", "The last group of changes that is on disk.", state.durable_group);
+    text.gauge(
+        "latchkey_last_backup_timestamp_seconds",
+        "When the last backup was finished; 0: not since the start.",
+        state.last_backup,
+    );
+    let help = "1 if the last backup failed.";
+    text.gauge("latchkey_backup_failed", help, u8::from(state.backup_failure.is_some()));
+    let help = "Journals that became part of the snapshot.";
+    text.counter("latchkey_compactions_total", help, state.compactions.done);
+    let help = "Times that they could not, for which the log tells why.";
+    text.counter("latchkey_compaction_failures_total", help, state.compactions.failed);
 }
 
 fn keys(text: &mut Exposition, store: &Store) {
