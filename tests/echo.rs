@@ -139,3 +139,26 @@ fn an_idle_client_is_dropped_when_asked_for() {
     plain(&server).read_to_end(&mut words).expect("a proper end");
     server.logged("reason=\"idle\"");
 }
+
+/// Whether TCP watches the server's end of this connection: the timer in proc_pid_net_tcp(5) is then that of keepalive.
+fn is_watched(client: &TcpStream) -> bool {
+    let table = std::fs::read_to_string("/proc/net/tcp").expect("a table");
+    let ports = |socket: std::net::SocketAddr| format!(":{:04X}", socket.port());
+    let (local, remote) =
+        (ports(client.peer_addr().expect("an address")), ports(client.local_addr().expect("an address")));
+    let columns = table.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+    let mut ends = columns.filter(|line| line[1].ends_with(&local) && line[2].ends_with(&remote));
+    ends.next().expect("the server's end")[5].starts_with("02:")
+}
+
+#[test]
+fn tcp_watches_clients_unless_that_is_off() {
+    for (flags, wanted) in [(&[][..], true), (&["--tcp-keepalive", "off"], false)] {
+        let server = start_plain(flags);
+        let mut socket = plain(&server);
+        socket.write_all(b"x").expect("send");
+        socket.read_exact(&mut [0]).expect("the echo");
+        // Another timer may run for a moment: that of a byte whose receipt is not confirmed.
+        common::until(|| is_watched(&socket) == wanted);
+    }
+}

@@ -175,8 +175,8 @@ pub(super) fn run(args: &ServeArgs) -> Result<ExitCode, Failure> {
     // Before any file is made: what cannot be done leaves nothing behind.
     let bound = wanted.iter().map(|(protocol, address)| args.bound(*protocol, address));
     let bound = bound.collect::<Result<Vec<_>, _>>()?;
-    let sockets =
-        Bound::new(&mut net, bound.iter().copied()).map_err(|(index, error)| cannot_listen(&wanted, index, &error))?;
+    let sockets = Bound::new(&mut net, &limits, bound.iter().copied())
+        .map_err(|(index, error)| cannot_listen(&wanted, index, &error))?;
     let recipe = args.recipe(&wanted);
     let prepared = recipe.prepare()?;
     let configs = protocols.iter().zip(&bound).zip(&prepared.security);

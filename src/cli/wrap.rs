@@ -212,11 +212,12 @@ fn look_up(lookup: Lookup, upstream: Upstream) {
 pub(super) fn run(args: &WrapArgs) -> Result<ExitCode, Failure> {
     let logging = Logging::start(args.log_level);
     let mut net = MioNet::new()?;
+    let limits = args.limits.limits()?;
     let recipe = args.recipe()?;
     let address = args.listen.resolve("--listen")?;
     args.check_exposure(address)?;
     // Before any file is made: what cannot be done leaves nothing behind.
-    let sockets = Bound::new(&mut net, [address])
+    let sockets = Bound::new(&mut net, &limits, [address])
         .map_err(|(_, error)| Failure::usage("--listen", format!("cannot listen on {}: {error}", args.listen)))?;
     let prepared = recipe.as_ref().map(Recipe::prepare).transpose()?;
     // One listener, so one way of protecting it.
@@ -229,7 +230,7 @@ pub(super) fn run(args: &WrapArgs) -> Result<ExitCode, Failure> {
     });
     let upstream = args.upstream_security()?;
     let service = Splice::new(args.to.target()?, upstream.clone(), args.proxy.proxy_protocol);
-    let mut server = Server::on(sockets, net, service, configs.collect(), args.limits.limits()?);
+    let mut server = Server::on(sockets, net, service, configs.collect(), limits);
     signals::stop_on_signal(server.handle())?;
     if let (Some(recipe), Some(prepared)) = (recipe, prepared) {
         reload::keep_current(recipe, prepared, server.handle())?;

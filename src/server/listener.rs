@@ -10,6 +10,7 @@ use super::peers::Peer;
 use super::{Server, account, touch};
 use crate::access::Security;
 use crate::connection::{Connection, PeerInfo, Service};
+use crate::limits::Limits;
 use crate::metrics::Disconnect;
 use crate::net::{AcceptError, Net, Subnet};
 
@@ -36,12 +37,18 @@ pub struct ListenerConfig {
 pub struct Bound<N: Net>(Vec<(N::Listener, SocketAddr)>);
 
 impl<N: Net> Bound<N> {
-    /// Binds `addresses`, all or none.
+    /// Binds `addresses`, all or none. Accepted streams inherit what listeners are set up with, so the limits are needed
+    /// already here.
     ///
     /// # Errors
     ///
     /// The index of the address that cannot be bound, and why.
-    pub fn new(net: &mut N, addresses: impl IntoIterator<Item = SocketAddr>) -> Result<Self, (usize, io::Error)> {
+    pub fn new(
+        net: &mut N,
+        limits: &Limits,
+        addresses: impl IntoIterator<Item = SocketAddr>,
+    ) -> Result<Self, (usize, io::Error)> {
+        net.set_keepalive(limits.keepalive);
         let sockets = addresses.into_iter().enumerate().map(|(index, address)| {
             let socket = net.listen(address, TOKENS + index).map_err(|error| (index, error))?;
             let bound = net.local_address(&socket).map_err(|error| (index, error))?;

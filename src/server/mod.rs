@@ -107,14 +107,13 @@ impl<N: Net, S: Service> Server<N, S> {
         listeners: Vec<ListenerConfig>,
         limits: Limits,
     ) -> Result<Self, (usize, io::Error)> {
-        let sockets = Bound::new(&mut net, listeners.iter().map(|listener| listener.address))?;
+        let sockets = Bound::new(&mut net, &limits, listeners.iter().map(|listener| listener.address))?;
         Ok(Self::on(sockets, net, service, listeners, limits))
     }
 
     /// A server on sockets that were bound earlier, one for each of `listeners`, in the same order: for whoever wants to
     /// know that the addresses are free before making what else is needed.
-    pub fn on(sockets: Bound<N>, mut net: N, service: S, listeners: Vec<ListenerConfig>, limits: Limits) -> Self {
-        net.set_keepalive(limits.keepalive);
+    pub fn on(sockets: Bound<N>, net: N, service: S, listeners: Vec<ListenerConfig>, limits: Limits) -> Self {
         let security = listeners.iter().map(|listener| listener.security.clone()).collect();
         let listeners = Listeners::new(sockets, listeners);
         let wake = net.waker();
