@@ -1,9 +1,11 @@
-//! What holds for any bytes taken for a dump: run over drawn bytes by the tests and over searched ones by the
+//! What holds for any bytes taken for a dump or a journal: run over drawn bytes by the tests and over searched ones by the
 //! fuzz targets. Panics where a promise is broken.
 #![allow(clippy::missing_panics_doc, reason = "a panic is how they tell that a promise is broken")]
 
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
+use super::group::Changes;
+use super::record::{FileHead, HEAD, find};
 use super::{DumpReader, DumpWriter, Record};
 
 /// A record, owned.
@@ -58,6 +60,20 @@ pub fn dump(input: &[u8]) {
     assert!(!read(written.get(..cut).unwrap_or_default()).1, "a dump that ends at {cut} of {length} is taken");
 }
 
+/// What stands in a journal is read as far as it can be, and not one byte further: the head of a file, that of a record,
+/// and the changes of a record.
+pub fn journal(input: &[u8]) {
+    if let Some((head, sum)) = FileHead::decode(input) {
+        let (bytes, again) = head.encode();
+        assert!(input.starts_with(&bytes) && sum == again, "written anew it is another head");
+    }
+    assert!(find(input, 0).is_none() || input.len() >= HEAD);
+    let mut changes = Changes::new(input);
+    let count = (&mut changes).count();
+    assert!(count * 9 + changes.rest().len() <= input.len(), "changes take less than their heads");
+    assert!(input.ends_with(changes.rest()), "what comes behind the changes is something else");
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -82,6 +98,11 @@ mod tests {
             dump(&block);
             block.extend_from_slice(&tail);
             dump(&block);
+        }
+
+        #[test]
+        fn journals_of_any_bytes(bytes in prop::collection::vec(0_u8..5, 0..200)) {
+            journal(&bytes);
         }
     }
 }

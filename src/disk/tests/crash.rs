@@ -6,7 +6,6 @@ use std::sync::Arc;
 use proptest::prelude::*;
 
 use super::super::compact::Compactions;
-use super::super::group::Changes;
 use super::super::record::{FileHead, Reader, find};
 use super::{Keys, contents};
 use crate::disk::sim::{Disk, Faults};
@@ -314,14 +313,5 @@ proptest! {
         }
         prop_assert!(find(&bytes, salt).is_none());
         prop_assert!(Keeper::new(folder).is_err());
-    }
-
-    /// Changes are read as far as they can be, and not one byte further.
-    #[test]
-    fn any_bytes_are_some_changes_and_a_rest(bytes in prop::collection::vec(0..5u8, 0..200)) {
-        let mut changes = Changes::new(&bytes);
-        let count = (&mut changes).count();
-        prop_assert!(count * 9 + changes.rest().len() <= bytes.len());
-        prop_assert!(bytes.ends_with(changes.rest()));
     }
 }
