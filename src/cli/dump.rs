@@ -38,6 +38,9 @@ pub(super) fn dump(args: &DumpArgs) -> Result<ExitCode, Failure> {
     if !args.dir.is_dir() {
         return Err(Failure::Usage(format!("{} is no directory", args.dir.display())));
     }
+    if !Directory::is_one(&args.dir) {
+        return Err(Failure::Usage(format!("{} is no data directory: it has no file 'mark'", args.dir.display())));
+    }
     let opened = Directory::open(&args.dir).map_err(|error| Failure::Usage(error.to_string()))?;
     let mut out = BufWriter::new(stdout.lock());
     let dumped = opened.dump(&mut out).map_err(|error| Failure::Other(error.to_string()));

@@ -34,6 +34,12 @@ pub struct Opened {
 }
 
 impl Directory {
+    /// Whether there is, or was, a data directory at `path`.
+    #[must_use]
+    pub fn is_one(path: &Path) -> bool {
+        ["mark", "journal"].iter().any(|name| path.join(name).exists())
+    }
+
     /// Opens the directory at `path`, or makes it.
     ///
     /// # Errors

@@ -171,12 +171,20 @@ pub(super) fn write_file(contents: &Contents, path: &Path) -> io::Result<u64> {
     let folder = path.parent().ok_or_else(|| io::Error::other("it has no folder"))?;
     fs::create_dir_all(folder)?;
     let unfinished = path.with_extension("unfinished");
-    let mut writer = DumpWriter::new(BufWriter::new(private(&unfinished)?))?;
+    let keys = write_unfinished(contents, &unfinished).inspect_err(|_| {
+        // The room that it takes is what was missing.
+        let _ = fs::remove_file(&unfinished);
+    })?;
+    fs::rename(&unfinished, path)?;
+    File::open(folder)?.sync_all()?;
+    Ok(keys)
+}
+
+fn write_unfinished(contents: &Contents, path: &Path) -> io::Result<u64> {
+    let mut writer = DumpWriter::new(BufWriter::new(private(path)?))?;
     write_all(contents, &mut writer)?;
     let (out, keys) = writer.finish()?;
     out.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()?;
-    fs::rename(&unfinished, path)?;
-    File::open(folder)?.sync_all()?;
     Ok(keys)
 }
 
@@ -202,17 +210,33 @@ pub fn verify(file: &Path) -> Result<u64, DumpError> {
     DumpReader::new(BufReader::new(File::open(file)?))?.read(&mut |_| Ok(()))
 }
 
-/// Fills the new directory at `path` from the dump in `file`. How many keys there are.
+/// Makes the directory at `path` from the dump in `file`: whole, or under another name that nobody serves. How many keys
+/// there are.
 ///
 /// # Errors
 ///
-/// The dump is damaged, and nothing was made; or the directory holds keys already.
+/// The dump is damaged, and nothing was made; or there is something in the directory already.
 pub fn restore(file: &Path, path: &Path) -> Result<u64, DumpError> {
     verify(file)?;
-    let mut opened = Directory::open(path)?;
-    if !opened.is_new() {
+    if fs::read_dir(path).is_ok_and(|mut entries| entries.next().is_some()) {
         return Err(OpenError::NotEmpty { path: path.into() }.into());
     }
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(".unfinished");
+    let unfinished = path.with_file_name(name);
+    match fs::remove_dir_all(&unfinished) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error.into()),
+        _ => {}
+    }
+    let keys = fill(file, &unfinished)?;
+    fs::rename(&unfinished, path)?;
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    File::open(parent)?.sync_all()?;
+    Ok(keys)
+}
+
+fn fill(file: &Path, path: &Path) -> Result<u64, DumpError> {
+    let mut opened = Directory::open(path)?;
     let (mut group, mut written) = (Group::default(), 0);
     let keys = DumpReader::new(BufReader::new(File::open(file)?))?.read(&mut |record| {
         let Record { key, kind, expires, data } = record;

@@ -30,6 +30,24 @@ pub(super) struct Sealed {
 }
 
 impl Sealed {
+    /// Forces to disk what was found in it, which may be with the system only: the process before may have been killed, or
+    /// a sync of its failed, after which Linux takes what is not on disk for written. So it is written anew, as it is.
+    pub(super) fn settle(&self, folder: &dyn Folder) -> io::Result<()> {
+        const CHUNK: u64 = 1 << 20;
+        let mut file = folder.open(&names::journal(self.number))?;
+        let (mut bytes, mut at) = (Vec::new(), 0);
+        while at < self.end {
+            bytes.resize(usize::try_from(CHUNK.min(self.end - at)).unwrap_or(0), 0);
+            let read = file.read_at(&mut bytes, at)?;
+            if read == 0 {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+            file.write_at(bytes.get(..read).unwrap_or_default(), at)?;
+            at += read as u64;
+        }
+        file.sync()
+    }
+
     pub(super) fn source(&self, folder: &dyn Folder) -> io::Result<Source> {
         let name = names::journal(self.number);
         Ok(Source { file: folder.open(&name)?, name, end: self.end })

@@ -120,13 +120,15 @@ impl Keeper {
         // On disk before any journal is, so that a journal with no mark is always a loss.
         let mut mark = MarkFile::open(&*folder)?;
         remove_left_over(&*folder, &names, snapshot.map_or(0, |snapshot| snapshot.number))?;
+        let was_clean = is_new || recorded.is_some_and(|mark| mark.clean);
+        if let Some(newest) = last.as_ref().map(Journal::sealed).or(sealed.last().copied()).filter(|_| !was_clean) {
+            newest.settle(&*folder)?;
+        }
         let number = sealed.last().map_or(1, |sealed| sealed.number + 1);
-        let mut journal = match last {
+        let journal = match last {
             Some(journal) => journal,
             None => Journal::create(&*folder, number, place)?,
         };
-        // What was found may be with the system only, if the process before was killed.
-        journal.sync()?;
         mark.advance(place.group)?;
         Ok(Self {
             folder,
@@ -139,7 +141,7 @@ impl Keeper {
             last: place.group,
             keys: place.keys,
             synced: place.group,
-            was_clean: is_new || recorded.is_some_and(|mark| mark.clean),
+            was_clean,
             was_torn: is_torn,
             helper: Helper::default(),
             compactions: Compactions::default(),

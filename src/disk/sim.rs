@@ -359,7 +359,13 @@ impl Handle for SimHandle {
         let mut state = self.disk.changing(self.crashes)?;
         if !is_mark {
             if let Some(syncs) = state.faults.syncs.as_mut() {
-                let Some(left) = syncs.checked_sub(1) else { return Err(io::Error::other("input/output error")) };
+                let Some(left) = syncs.checked_sub(1) else {
+                    // As Linux does: what could not be written is taken for written. It can be read, but is not on disk,
+                    // and no later sync brings it there.
+                    let inode = self.inode;
+                    state.writes.retain(|write| write.inode != inode);
+                    return Err(io::Error::other("input/output error"));
+                };
                 *syncs = left;
             }
             state.syncs += 1;

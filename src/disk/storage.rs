@@ -79,7 +79,8 @@ struct State {
     keys: u64,
     /// Bytes on their way to disk.
     in_flight: usize,
-    wants_backup: bool,
+    /// Wanted with this group in it.
+    wants_backup: Option<u64>,
     backing_up: bool,
     last_call: bool,
     close: bool,
@@ -207,7 +208,7 @@ impl Storage {
         if self.options.backup.is_none() || state.backing_up {
             return false;
         }
-        state.wants_backup = true;
+        state.wants_backup = Some(state.last);
         state.backing_up = true;
         drop(state);
         self.shared.changed.notify_one();
@@ -312,7 +313,22 @@ impl Worker {
         let shared = Arc::clone(&self.shared);
         let mut state = shared.lock();
         loop {
-            if state.report.failure.is_some() {
+            let healthy = state.report.failure.is_none();
+            let left = |at: Instant| at.saturating_duration_since(Instant::now());
+            let mut wait = self.sync_at.filter(|_| healthy).map(left);
+            // Before the next group: however fast groups come, a sync is made when it is due.
+            if wait == Some(Duration::ZERO) {
+                return Job::Sync;
+            }
+            if healthy && self.keeper.is_to_go_on() {
+                return Job::Compaction;
+            }
+            // What had been handed over when it was asked for belongs into a backup; what comes behind need not.
+            if state.wants_backup.is_some_and(|group| self.taken >= group || !healthy) {
+                state.wants_backup = None;
+                return Job::Backup;
+            }
+            if !healthy {
                 self.lost.append(&mut state.waiting);
                 if std::mem::take(&mut state.last_call) {
                     return Job::Undo;
@@ -323,23 +339,11 @@ impl Worker {
                 self.taken = state.last;
                 return Job::Write { last: state.last, keys: state.keys };
             }
-            if std::mem::take(&mut state.wants_backup) {
-                return Job::Backup;
-            }
             if state.close {
                 return Job::Close;
             }
-            let healthy = state.report.failure.is_none();
-            let left = |at: Instant| at.saturating_duration_since(Instant::now());
-            let mut wait = self.sync_at.filter(|_| healthy).map(left);
-            if wait == Some(Duration::ZERO) {
-                return Job::Sync;
-            }
             if let Some(gather) = self.gather.filter(|_| healthy && state.last > self.taken) {
                 wait = Some(wait.map_or(left(gather.until), |wait| wait.min(left(gather.until))));
-            }
-            if self.keeper.is_to_go_on() {
-                return Job::Compaction;
             }
             state = match wait {
                 Some(wait) => shared.changed.wait_timeout(state, wait).unwrap_or_else(PoisonError::into_inner).0,
@@ -441,7 +445,14 @@ impl Worker {
     }
 
     /// Takes no more groups: what is lost stays queued, so that nobody is told that there is room.
-    fn fail(&mut self, failure: Failure) {
+    fn fail(&mut self, mut failure: Failure) {
+        if matches!(failure, Failure::Write(_)) {
+            // Nothing will be written behind it, so what was acknowledged before is forced to disk now or never.
+            self.sync_at = None;
+            if let Err(error) = self.sync_all() {
+                failure = Failure::Sync(error.to_string());
+            }
+        }
         self.shared.lock().report.failure.get_or_insert(failure);
         (self.wake)();
     }

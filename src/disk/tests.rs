@@ -166,6 +166,18 @@ fn a_full_disk_loses_what_was_not_reported_and_can_be_undone() {
 }
 
 #[test]
+fn what_was_acknowledged_before_a_write_that_failed_is_forced_to_disk() {
+    let bench = Bench::new(&Disk::default(), Sync::Interval);
+    bench.submit(&[("a", Some("1"))], 1);
+    bench.until(|report| report.durable == 1);
+    bench.disk.set_faults(Faults { room: Some(0), ..Faults::default() });
+    bench.submit(&[("b", Some("2"))], 2);
+    let report = bench.until(|report| report.failure.is_some());
+    assert!(matches!(report.failure, Some(Failure::Write(_))), "reads go on");
+    assert_eq!(bench.after_crash(0), map(&[("a", "1")]));
+}
+
+#[test]
 fn a_failed_sync_is_never_tried_again() {
     let disk = Disk::default();
     let bench = Bench::new(&disk, Sync::Always);

@@ -199,6 +199,14 @@ fn a_backup_of_a_running_server_and_a_dump_of_a_stopped_one_come_back() {
     succeed(latchkey().arg("restore").arg(&dump).arg(&again));
     let server = start(&again);
     assert_eq!(client(&server).ask("dbsize"), integer(501));
+    // A folder with anything in it is not taken, and one that is no data directory is not made one.
+    let other = tempfile::tempdir().expect("a folder");
+    let told = fail(latchkey().arg("dump").arg(other.path()), 2);
+    assert!(told.contains("no data directory"), "{told}");
+    std::fs::write(other.path().join("notes"), "mine").expect("a file");
+    let told = fail(latchkey().arg("restore").arg(&dump).arg(other.path()), 1);
+    assert!(told.contains("not empty"), "{told}");
+    assert_eq!(std::fs::read_dir(other.path()).expect("a folder").count(), 1);
     let told = fail(latchkey().arg("restore").arg(&dump).arg(&restored), 1);
     assert!(told.contains("is not empty"), "{told}");
 }

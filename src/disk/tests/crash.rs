@@ -290,6 +290,44 @@ fn an_index_is_bounded_and_parts_of_it_come_to_the_same() {
     assert_eq!(undo.records().collect::<Vec<_>>(), [(&b"none"[..], None)]);
 }
 
+/// What is on disk after `trouble`, a new start, one more group and a stop of the machine.
+fn after_a_new_start(trouble: impl FnOnce(&Disk, &mut Keeper)) -> Keys {
+    let disk = Disk::default();
+    let mut keeper = open(&disk).expect("opens");
+    keeper.write(&super::group(&[("a", Some("1"))]), 1, 1).expect("written");
+    keeper.sync().expect("synced");
+    keeper.write(&super::group(&[("b", Some("2"))]), 2, 2).expect("written");
+    trouble(&disk, &mut keeper);
+    disk.set_faults(Faults::default());
+    drop(keeper);
+    let mut keeper = open(&disk).expect("opens");
+    assert_eq!(keeper.last_group(), 2);
+    keeper.write(&super::group(&[("d", Some("4"))]), 3, 3).expect("written");
+    keeper.sync().expect("synced");
+    drop(keeper);
+    disk.crash(0);
+    contents(&open(&disk).expect("nothing acknowledged is missing"))
+}
+
+#[test]
+fn what_stands_before_a_torn_record_is_forced_to_disk_at_the_next_start() {
+    let keys = after_a_new_start(|disk, keeper| {
+        disk.set_faults(Faults { room: Some(0), ..Faults::default() });
+        assert!(keeper.write(&super::group(&[("c", Some("3"))]), 3, 3).is_err());
+    });
+    assert_eq!(keys.len(), 3);
+}
+
+#[test]
+fn what_a_failed_sync_left_in_memory_is_written_anew_at_the_next_start() {
+    let keys = after_a_new_start(|disk, keeper| {
+        disk.set_faults(Faults { syncs: Some(0), ..Faults::default() });
+        assert!(keeper.sync().is_err());
+        assert_eq!(disk.unsynced(), 0, "the system takes it for written");
+    });
+    assert_eq!(keys.len(), 3);
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(300))]
 
