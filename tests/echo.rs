@@ -146,9 +146,12 @@ fn is_watched(client: &TcpStream) -> bool {
     let ports = |socket: std::net::SocketAddr| format!(":{:04X}", socket.port());
     let (local, remote) =
         (ports(client.peer_addr().expect("an address")), ports(client.local_addr().expect("an address")));
-    let columns = table.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
-    let mut ends = columns.filter(|line| line[1].ends_with(&local) && line[2].ends_with(&remote));
-    ends.next().expect("the server's end")[5].starts_with("02:")
+    let timer = table.lines().find_map(|line| {
+        let mut columns = line.split_whitespace().skip(1);
+        let is_it = columns.next()?.ends_with(&local) && columns.next()?.ends_with(&remote);
+        is_it.then(|| columns.nth(2).map(str::to_owned))?
+    });
+    timer.expect("the server's end").starts_with("02:")
 }
 
 #[test]
