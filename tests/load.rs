@@ -42,7 +42,11 @@ fn echo_is_verified_and_every_output_is_written() {
     for name in ["a.json", "a.csv", "a.hdr", "a.html"] {
         assert!(size_of(&dir.join(name)) > 100, "{name}");
     }
-    let merged = load(&server, &["merge", "a.hdr", "a.hdr", "--hdr", "sum.hdr"]);
+    std::fs::copy(dir.join("a.hdr"), dir.join("b.hdr")).expect("copied");
+    for refused in [&["merge", "a.hdr", "./a.hdr"][..], &["merge", "a.hdr", "b.hdr", "--hdr", "b.hdr"]] {
+        assert_eq!(load(&server, refused).status.code(), Some(2), "{refused:?}");
+    }
+    let merged = load(&server, &["merge", "a.hdr", "b.hdr", "--hdr", "sum.hdr"]);
     assert!(String::from_utf8_lossy(&merged.stdout).starts_with("1000 answered, from 2 files"));
     let compared = load(&server, &["compare", "a.json", "a.json", "--", "a.json", "a.json", "--report", "c.html"]);
     assert_eq!(compared.status.code(), Some(2), "what follows -- is a file");

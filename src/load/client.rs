@@ -47,6 +47,8 @@ impl Default for Lent {
 pub struct Heard {
     /// Bytes read.
     pub bytes: usize,
+    /// Bytes of them that the server's program said: not TLS's own, such as a ticket that comes before any answer.
+    pub plaintext: usize,
     /// The handshake has just finished.
     pub opened: bool,
     /// The server will send no more.
@@ -163,7 +165,10 @@ impl Client {
         let mut rest = input.get_mut(..length).unwrap_or_default();
         loop {
             let replies = &mut self.replies;
-            let received = self.session.receive(rest, output, &mut |plain| replies.deliver(plain, phrases, answers));
+            let received = self.session.receive(rest, output, &mut |plain| {
+                heard.plaintext += plain.len();
+                replies.deliver(plain, phrases, answers);
+            });
             rest = rest.get_mut(received.consumed..).unwrap_or_default();
             if let Some(error) = received.error {
                 return Err(of_tls(&error));
@@ -201,6 +206,13 @@ impl Client {
         let result = self.write(socket, lent);
         lent.output.clear();
         result
+    }
+
+    /// The connection has failed or is given up: what was to be sent, such as an alert, goes if it can. Nothing of it may
+    /// stay in what is lent to the next connection.
+    pub fn last_words(&mut self, socket: &mut impl Write, lent: &mut Lent) {
+        let _ = self.write(socket, lent);
+        lent.output.clear();
     }
 
     fn write(&mut self, socket: &mut impl Write, lent: &mut Lent) -> Result<usize, Failure> {

@@ -72,7 +72,8 @@ struct Measure {
     name: &'static str,
     axis: Axis,
     of_run: fn(&Report) -> f64,
-    of_second: fn(&SecondRow) -> f64,
+    /// `None` for a second that has none: nothing was answered in it.
+    of_second: fn(&SecondRow) -> Option<f64>,
 }
 
 const MEASURES: [Measure; 6] = [
@@ -80,37 +81,37 @@ const MEASURES: [Measure; 6] = [
         name: "answers a second",
         axis: Axis::Amount,
         of_run: |run| run.answered_per_s,
-        of_second: |row| row.answered as f64,
+        of_second: |row| Some(row.answered as f64),
     },
     Measure {
         name: "latency p50",
         axis: Axis::Time,
         of_run: |run| run.latency_us.p50,
-        of_second: |row| row.latency_us.p50,
+        of_second: |row| (row.latency_us.max > 0.0).then_some(row.latency_us.p50),
     },
     Measure {
         name: "latency p99",
         axis: Axis::Time,
         of_run: |run| run.latency_us.p99,
-        of_second: |row| row.latency_us.p99,
+        of_second: |row| (row.latency_us.max > 0.0).then_some(row.latency_us.p99),
     },
     Measure {
         name: "latency p99.9",
         axis: Axis::Time,
         of_run: |run| run.latency_us.p99_9,
-        of_second: |row| row.latency_us.p99_9,
+        of_second: |row| (row.latency_us.max > 0.0).then_some(row.latency_us.p99_9),
     },
     Measure {
         name: "service p50",
         axis: Axis::Time,
         of_run: |run| run.service_us.p50,
-        of_second: |row| row.service_us.p50,
+        of_second: |row| (row.answered > 0).then_some(row.service_us.p50),
     },
     Measure {
         name: "service p99",
         axis: Axis::Time,
         of_run: |run| run.service_us.p99,
-        of_second: |row| row.service_us.p99,
+        of_second: |row| (row.answered > 0).then_some(row.service_us.p99),
     },
 ];
 
@@ -119,19 +120,28 @@ const MEASURES: [Measure; 6] = [
 pub fn compare(a: &[Report], b: &[Report]) -> Comparison {
     let within_run = a.len() < 2 || b.len() < 2;
     let samples = |side: &[Report], measure: &Measure| -> Vec<f64> {
-        if within_run {
-            side.iter().flat_map(|run| run.whole_seconds().iter().map(measure.of_second)).collect()
-        } else {
-            side.iter().map(measure.of_run).collect()
-        }
+        let seconds = || side.iter().flat_map(Report::whole_seconds).filter_map(measure.of_second).collect();
+        let samples: Vec<f64> = if within_run { seconds() } else { Vec::new() };
+        // A run may be over within a second.
+        if samples.is_empty() { side.iter().map(measure.of_run).collect() } else { samples }
     };
     let differences =
         MEASURES.iter().map(|measure| Difference::of(measure, &samples(a, measure), &samples(b, measure)));
-    Comparison { differences: differences.collect(), within_run, warnings: warnings(a, b) }
+    let mut warnings = warnings(a, b);
+    for (side, runs) in [("A", a), ("B", b)].into_iter().filter(|_| within_run) {
+        let seconds = || runs.iter().flat_map(Report::whole_seconds);
+        let silent = seconds().filter(|row| row.answered == 0).count();
+        if silent > 0 {
+            let all = seconds().count();
+            warnings
+                .push(format!("side {side} had no answer in {silent} of {all} seconds, whose service time is unknown"));
+        }
+    }
+    Comparison { differences: differences.collect(), within_run, warnings }
 }
 
 /// What is asked, as against how: runs that differ in one of these do not measure the same thing.
-const WORKLOAD: [&str; 5] = ["distribution", "keys", "method", "ratio", "value-size"];
+const WORKLOAD: [&str; 6] = ["argument", "distribution", "keys", "method", "ratio", "value-size"];
 
 /// Why `run` cannot be compared with `first`, in words that go on after the name of its file.
 ///
@@ -161,9 +171,13 @@ fn warnings(a: &[Report], b: &[Report]) -> Vec<String> {
         // Runs of other seeds are other samples of the same load.
         .filter(|name| name.as_str() != "seed")
         .filter_map(|name| {
-            let values: BTreeSet<_> =
-                runs().map(|run| run.settings.get(name).map_or("not given", String::as_str)).collect();
-            let values: Vec<_> = values.into_iter().collect();
+            let mut values: Vec<&str> = Vec::new();
+            for run in runs() {
+                let value = run.settings.get(name).map_or("not given", String::as_str);
+                if !values.contains(&value) {
+                    values.push(value);
+                }
+            }
             (values.len() > 1).then(|| format!("the runs differ in --{name}: {}", values.join(", ")))
         })
         .collect();
@@ -210,6 +224,10 @@ fn welch(a: &[f64], b: &[f64]) -> Option<(f64, f64)> {
     let ((error_a, share_a), (error_b, share_b)) = (error(a), error(b));
     let difference = mean(b) - mean(a);
     let error = error_a + error_b;
+    if error == 0.0 && difference != 0.0 {
+        // Figures are rounded: that they are all alike does not mean that they are certain.
+        return None;
+    }
     let freedom = if error > 0.0 { error * error / (share_a + share_b) } else { 1.0 };
     let margin = student(freedom) * error.sqrt();
     Some((difference - margin, difference + margin))
@@ -268,6 +286,7 @@ mod tests {
         assert!((low - (10.0 - margin)).abs() < 0.01 && (high - (10.0 + margin)).abs() < 0.01, "{low} {high}");
         assert_eq!(welch(&[1.0], &[1.0, 2.0]), None);
         assert_eq!(welch(&[1.0, 1.0], &[1.0, 1.0]), Some((0.0, 0.0)));
+        assert_eq!(welch(&[40.0, 40.0], &[41.0, 41.0]), None, "times are whole microseconds");
     }
 
     #[test]
@@ -323,6 +342,31 @@ mod tests {
         let other = with(&|run| run.protocol = "resp".into());
         assert_eq!(other.as_deref(), Some("is a run of resp, the first is one of echo"));
         assert_eq!(with(&|run| run.requests = 0).as_deref(), Some("has no answered request"));
+    }
+
+    #[test]
+    fn seconds_without_an_answer_make_no_side_look_faster() {
+        let run = |answered: &[u64]| {
+            let (mut run, _) = sample();
+            let row = *run.seconds.first().expect("a second");
+            let of_second = |(second, &answered): (u64, &u64)| {
+                let mut row = SecondRow { second, answered, ..row };
+                if answered == 0 {
+                    (row.latency_us, row.service_us) = Default::default();
+                }
+                row
+            };
+            run.seconds = (0..).zip(answered).map(of_second).collect();
+            run.duration_s = answered.len() as f64;
+            run
+        };
+        let frozen = compare(&[run(&[100; 10])], &[run(&[100, 100, 100, 0, 0, 0, 0, 100, 100, 100])]);
+        for name in ["latency p50", "service p50", "service p99"] {
+            assert_eq!(judgement(&frozen, name), Judgement::NotShown, "{name}");
+        }
+        assert!(frozen.warnings.iter().any(|warning| warning.contains("no answer in 4 of 10 seconds")));
+        let short = compare(&[run(&[])], &[run(&[])]);
+        assert!(short.differences.iter().all(|difference| difference.a > 0.0 && difference.interval.is_none()));
     }
 
     #[test]

@@ -28,6 +28,7 @@ use link::{Link, Virtual};
 const OPENING_AT_ONCE: usize = 256;
 /// How often timeouts are looked for.
 const PATROL: Duration = Duration::from_millis(100);
+const CHURNING_PATROL: Duration = Duration::from_millis(10);
 /// How long a virtual client waits after its connection has failed.
 const RETRY: Duration = Duration::from_millis(100);
 /// How long a ticket, or the server's own end of a connection, is waited for.
@@ -139,6 +140,7 @@ impl<N: Net> Runner<N> {
                 has_been_open: false,
                 is_queued: false,
                 free_since: Duration::ZERO,
+                waits_since: None,
                 given: 0,
                 connects_late: false,
                 is_retrying: false,
@@ -218,13 +220,19 @@ impl<N: Net> Runner<N> {
         let shows_nothing = self.plan.once || duration.is_zero();
         let many = |count: u64| count * 100 > self.tally.sent;
         let wanted = u64::try_from(self.clients.len()).unwrap_or(0);
+        let made = if self.plan.language == Language::Silent {
+            self.tally.connections.min(wanted)
+        } else {
+            // Connections that replaced others do not stand for clients that never had one.
+            self.clients.iter().filter(|client| client.has_been_open).count().try_into().unwrap_or(wanted)
+        };
         Finding {
             busy: if shows_nothing { 0.0 } else { (1.0 - idle).clamp(0.0, 1.0) },
             late: many(self.pressure.late),
             behind: many(self.pressure.behind),
             duration,
             began_after: self.origin.saturating_duration_since(self.began) + warmup,
-            connections: (wanted, self.tally.connections.min(wanted)),
+            connections: (wanted, made),
             tally: self.tally,
         }
     }
@@ -258,12 +266,18 @@ impl<N: Net> Runner<N> {
         Ok(())
     }
 
+    /// From one look for connections that have waited too long to the next.
+    fn patrol_period(&self) -> Duration {
+        // One that is replaced late is one too few for the requests that are due.
+        if self.plan.lifetime.is_some() { CHURNING_PATROL } else { PATROL }
+    }
+
     /// How long nothing is due.
     ///
     /// Pollers count in whole milliseconds, so an open loop spins through the last one before a request is due.
     fn patience(&self) -> Duration {
         let until = |instant: Instant| instant.saturating_duration_since(self.now);
-        let mut patience = until(self.next_patrol).min(PATROL);
+        let mut patience = until(self.next_patrol).min(self.patrol_period());
         match self.stage {
             Stage::Opening => {
                 let due = self.openings.as_ref().and_then(Arrivals::next_due).map(|due| until(self.began + due));
@@ -328,7 +342,8 @@ impl<N: Net> Runner<N> {
     /// Whether requests begin before all connections are made: a server that takes one connection at a time, as Python's
     /// does, shakes hands with the second when the first has been served.
     fn opens_while_it_asks(&self) -> bool {
-        self.plan.language == Language::XmlRpc && !self.plan.once && self.tally.connections > 0
+        let all_begun = self.next_to_open == self.clients.len();
+        self.plan.language == Language::XmlRpc && !self.plan.once && all_begun && self.tally.connections > 0
     }
 
     fn start(&mut self) {
@@ -365,6 +380,10 @@ impl<N: Net> Runner<N> {
                 let since_measured = at.saturating_sub(self.plan.schedule.warmup);
                 self.tally.recorder.unanswered(since_measured, at.saturating_sub(intended));
             }
+        }
+        for since in self.clients.iter_mut().filter_map(|client| client.waits_since.take()) {
+            let since_measured = at.saturating_sub(self.plan.schedule.warmup);
+            self.tally.recorder.unanswered(since_measured, at.saturating_sub(since).min(since_measured));
         }
         self.stage = Stage::Draining { until: self.now + self.plan.timeout };
         self.advance();
@@ -413,7 +432,10 @@ impl<N: Net> Runner<N> {
         let may_go_on =
             |runner: &Self| runner.stage == Stage::Running && runner.arrivals.is_none() && !runner.is_over();
         while may_go_on(self) && self.room(index) > 0 {
-            self.give(index, at, at);
+            let waited = self.clients.get_mut(index).and_then(|client| client.waits_since.take());
+            // Of a wait that began in the warm-up, the measured part counts.
+            let warmup = self.plan.schedule.warmup.min(at);
+            self.give(index, waited.map_or(at, |since| since.max(warmup)), at);
         }
     }
 
@@ -474,6 +496,11 @@ impl<N: Net> Runner<N> {
             }
             if self.room(index) > 0 {
                 return Some(index);
+            }
+            // Its connection may have become too old while it stood here.
+            let spent = |link: &mut Box<Link<N::Socket>>| link.is_spent(&self.plan, self.now);
+            if let Some(link) = self.clients.get_mut(index).and_then(|client| client.link.take_if(spent)) {
+                self.overdue(index, link);
             }
         }
         None

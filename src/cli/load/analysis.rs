@@ -82,9 +82,26 @@ fn report(path: &Path) -> Result<Report, Failure> {
     )))
 }
 
+/// Whether two names are of one file.
+fn is_same(one: &Path, other: &Path) -> bool {
+    let real = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
+    real(one) == real(other)
+}
+
 pub(super) fn merge(args: &MergeArgs) -> Result<ExitCode, Failure> {
     let mut intervals = hdr::Intervals::new();
     let mut parts = Vec::new();
+    let outputs = [("--hdr", &args.hdr), ("--report", &args.report)];
+    for (flag, path) in outputs.into_iter().filter_map(|(flag, path)| Some((flag, path.as_ref()?))) {
+        if args.files.iter().any(|file| is_same(file, path)) {
+            return Err(Failure::usage(flag, format!("{} is one of the logs that are merged", path.display())));
+        }
+    }
+    for (index, file) in args.files.iter().enumerate() {
+        if args.files.iter().take(index).any(|earlier| is_same(earlier, file)) {
+            return Err(Failure::Usage(format!("{} is named twice and would count twice", file.display())));
+        }
+    }
     let mut started: Option<u64> = None;
     for path in &args.files {
         let bytes = files::read(path).map_err(|error| Failure::Usage(error.to_string()))?.bytes;
@@ -92,7 +109,8 @@ pub(super) fn merge(args: &MergeArgs) -> Result<ExitCode, Failure> {
         let begun = hdr::read_into(&bytes, &mut part)
             .map_err(|error| Failure::Usage(format!("{}: {error}", path.display())))?;
         started = started.into_iter().chain(begun).min();
-        parts.push((path.display().to_string(), hdr::total(&part, "")));
+        let answered = hdr::total(&part, "service").len();
+        parts.push(merged::Part { name: path.display().to_string(), answered, latency: hdr::total(&part, "") });
         hdr::merge(&mut intervals, part);
     }
     let [latency, service] = ["", "service"].map(|tag| hdr::total(&intervals, tag));

@@ -284,7 +284,9 @@ impl XmlRpcArgs {
                 job.settings.remove(name);
             }
             job.settings.insert("method".to_owned(), method.clone());
+            job.settings.insert("argument".to_owned(), self.argument.join(" "));
         }
+        job.settings.insert("path".to_owned(), self.path.clone());
         Ok(job)
     }
 }

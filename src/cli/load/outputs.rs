@@ -77,27 +77,26 @@ impl OutputArgs {
         Ok(())
     }
 
-    /// Writes every output that was asked for, and the table.
+    /// Writes every output that was asked for, and the table. One that fails costs none of the others: the run cannot be
+    /// had again. The first failure is returned.
     pub(super) fn write(&self, report: &Report, seconds: &[Second]) -> Result<(), Failure> {
+        let json = json(report)?;
         let to_stdout = self.json.as_deref() == Some(Path::new("-"));
         if to_stdout {
-            println!("{}", json(report)?);
+            println!("{json}");
         } else {
             print!("{}", table::render(report));
-            if let Some(path) = &self.json {
-                write("--json", path, json(report)?.as_bytes())?;
-            }
         }
-        if let Some(path) = &self.csv {
-            write("--csv", path, csv::render(report).as_bytes())?;
-        }
-        if let Some(path) = &self.hdr {
-            write("--hdr", path, &hdr::render(report, seconds))?;
-        }
-        if let Some(path) = &self.report {
-            write("--report", path, html::render(report).as_bytes())?;
-        }
-        Ok(())
+        let into = |flag, path: &Option<PathBuf>, bytes: &dyn Fn() -> Vec<u8>| {
+            path.as_deref().map_or(Ok(()), |path| write(flag, path, &bytes()))
+        };
+        let written = [
+            if to_stdout { Ok(()) } else { into("--json", &self.json, &|| json.clone().into()) },
+            into("--csv", &self.csv, &|| csv::render(report).into()),
+            into("--hdr", &self.hdr, &|| hdr::render(report, seconds)),
+            into("--report", &self.report, &|| html::render(report).into()),
+        ];
+        written.into_iter().collect()
     }
 }
 

@@ -16,15 +16,29 @@ use super::page::{figure, page, table, tiles};
 use super::{amount, time};
 use crate::load::histogram::Percentiles;
 
-/// The whole page. `parts` are the names of the logs, each with its own latencies.
+/// One of the logs.
+#[derive(Debug)]
+pub struct Part {
+    /// Its name.
+    pub name: String,
+    /// Requests that were answered in it; its latencies have those that were given up, too.
+    pub answered: u64,
+    /// Its latencies.
+    pub latency: Histogram<u64>,
+}
+
+/// The whole page.
 #[must_use]
-pub fn render(intervals: &Intervals, parts: &[(String, Histogram<u64>)]) -> String {
+pub fn render(intervals: &Intervals, parts: &[Part]) -> String {
     let [latency, service] = ["", "service"].map(|tag| total(intervals, tag));
     let us = Percentiles::of(&latency);
     let mut body = String::from("<h1>Load runs, merged</h1>\n");
     let _ = writeln!(body, "<p>{} answered, from {} logs.</p>", service.len(), parts.len());
     let rows = seconds(intervals);
-    let rate = rows.iter().map(|row| row.answered).sum::<u64>() as f64 / rows.len().max(1) as f64;
+    // A log may be of less than a second, or, from another program, of longer intervals.
+    let lengths = rows.iter().filter_map(|row| intervals.get(&(row.second, "service".to_owned())));
+    let span: f64 = lengths.map(|interval| interval.length.as_secs_f64()).sum();
+    let rate = rows.iter().map(|row| row.answered).sum::<u64>() as f64 / span.max(1e-3);
     let summary = [
         ("answers a second", amount(rate)),
         ("latency p50", time(us.p50)),
@@ -42,9 +56,9 @@ pub fn render(intervals: &Intervals, parts: &[(String, Histogram<u64>)]) -> Stri
         times.into_iter().filter(|(_, all)| !all.is_empty()).map(|(name, all)| (name, Percentiles::of(all))).collect();
     times_table(&times, &mut body);
     body.push_str("</section>\n<section><h2>Logs</h2>\n");
-    let each = parts.iter().map(|(name, latency)| {
+    let each = parts.iter().map(|Part { name, answered, latency }| {
         let Percentiles { p50, p99, max, .. } = Percentiles::of(latency);
-        vec![name.clone(), latency.len().to_string(), time(p50), time(p99), time(max)]
+        vec![name.clone(), answered.to_string(), time(p50), time(p99), time(max)]
     });
     table(&["", "answered", "p50", "p99", "max"], each, &mut body);
     body.push_str("</section>\n</div>\n");
@@ -102,7 +116,9 @@ mod tests {
         for _ in 0..2 {
             hdr::read_into(&log, &mut intervals).expect("readable");
         }
-        let parts = ["a.hdr", "b<.hdr"].map(|name| (name.to_owned(), tally.recorder.latency().clone()));
+        let latency = tally.recorder.latency();
+        let parts =
+            ["a.hdr", "b<.hdr"].map(|name| Part { name: name.to_owned(), answered: 9998, latency: latency.clone() });
         let page = render(&intervals, &parts);
         check_page(&page);
         assert_eq!(page.matches("<figure>").count(), 3);

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use rustls::HandshakeKind;
 
-use super::{FAREWELL, Link, OPENING_AT_ONCE, PATROL, RETRY, Runner, Stage};
+use super::{FAREWELL, Link, OPENING_AT_ONCE, RETRY, Runner, Stage};
 use crate::connection::PeerId;
 use crate::load::client::{Client, Request, of_socket};
 use crate::load::dialect::Answer;
@@ -161,7 +161,8 @@ impl<N: Net> Runner<N> {
             self.count_answers(index, self.now);
             let heard = heard?;
             self.tally.bytes_received += heard.bytes as u64;
-            if heard.bytes > 0
+            let answered = if self.plan.language == Language::Silent { heard.bytes } else { heard.plaintext };
+            if answered > 0
                 && let Some(asked) = link.asked.take()
             {
                 Handshakes::record(&mut self.tally.handshakes.first_byte, self.now.saturating_duration_since(asked));
@@ -237,7 +238,13 @@ impl<N: Net> Runner<N> {
             }
             made.agreed(agreement.group.and_then(|group| group.name().as_str()), Some(suite_name(agreement.suite)));
         }
-        if link.resumes && agreement.kind != HandshakeKind::Resumed { Err(Failure::NotResumed) } else { Ok(()) }
+        if !link.resumes || agreement.kind == HandshakeKind::Resumed {
+            return Ok(());
+        }
+        if let Some(sessions) = self.clients.get_mut(index).and_then(|client| client.sessions.as_mut()) {
+            sessions.forgotten();
+        }
+        Err(Failure::NotResumed)
     }
 
     /// The first connection of a client is made or has failed.
@@ -260,7 +267,8 @@ impl<N: Net> Runner<N> {
     }
 
     /// A connection has ended as it should.
-    fn over(&mut self, index: usize, link: Link<N::Socket>) {
+    fn over(&mut self, index: usize, mut link: Link<N::Socket>) {
+        link.client.last_words(&mut link.socket, &mut self.lent);
         self.progress.open.fetch_sub(1, Ordering::Relaxed);
         if let (Some(attempt), Some(opened)) = (link.attempt, link.opened) {
             let at = self.at(opened);
@@ -284,6 +292,7 @@ impl<N: Net> Runner<N> {
 
     /// A connection has ended as it should not: what it carried has failed with it.
     fn break_off(&mut self, index: usize, mut link: Link<N::Socket>, failure: Failure) {
+        link.client.last_words(&mut link.socket, &mut self.lent);
         match link.opened {
             Some(_) => {
                 self.progress.open.fetch_sub(1, Ordering::Relaxed);
@@ -291,6 +300,7 @@ impl<N: Net> Runner<N> {
             None => self.connecting -= 1,
         }
         let at = self.at(self.now);
+        self.note_wait(index, at);
         let carried = link.client.abandon();
         for request in &carried {
             self.unanswered(*request, failure, at);
@@ -299,6 +309,18 @@ impl<N: Net> Runner<N> {
             self.lost(index, failure, link.attempt);
         } else {
             self.retry(index);
+        }
+    }
+
+    /// In a closed loop, whose next request comes as soon as it can, a client that has lost its connection waits from now
+    /// on: an outage is not to be seen only in what fails.
+    fn note_wait(&mut self, index: usize, at: Duration) {
+        let is_closed = self.stage == Stage::Running && self.arrivals.is_none() && !self.plan.once;
+        if is_closed
+            && self.plan.language != Language::Silent
+            && let Some(client) = self.clients.get_mut(index)
+        {
+            client.waits_since.get_or_insert(at);
         }
     }
 
@@ -352,7 +374,7 @@ impl<N: Net> Runner<N> {
         if self.now < self.next_patrol {
             return;
         }
-        self.next_patrol = self.now + PATROL;
+        self.next_patrol = self.now + self.patrol_period();
         for index in 0..self.clients.len() {
             let Some(link) = self
                 .clients
@@ -365,7 +387,7 @@ impl<N: Net> Runner<N> {
         }
     }
 
-    fn overdue(&mut self, index: usize, mut link: Box<Link<N::Socket>>) {
+    pub(super) fn overdue(&mut self, index: usize, mut link: Box<Link<N::Socket>>) {
         if link.closing.is_some() {
             return self.over(index, *link);
         }

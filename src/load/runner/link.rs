@@ -22,6 +22,8 @@ pub(super) struct Virtual<K> {
     pub(super) is_queued: bool,
     /// Since when it could have taken a request.
     pub(super) free_since: Duration,
+    /// Since when it would have asked in a closed loop, had its connection not failed.
+    pub(super) waits_since: Option<Duration>,
     /// Requests it was given.
     pub(super) given: u64,
     /// Whether it connects only when it has something to ask, because the server has closed on it after an answer. One

@@ -172,14 +172,16 @@ fn a_mix_of_handshakes_is_half_resumed() {
 #[test]
 fn a_server_that_does_not_resume_is_found_out() {
     let (world, clock_of_client) = (World::new(), Clock::at(testing::NOW));
-    let (_, mut plan) = with_tls(plan(Language::Silent, 1, count(2)), Resume::Tickets);
+    let (_, mut plan) = with_tls(plan(Language::Silent, 1, count(4)), Resume::Tickets);
     let config = world.client_config(Some(&world.client), &clock_of_client);
     plan.tls.as_mut().expect("TLS").configs = vec![config];
     let clock = Arc::new(Hasty(testing::NOW.into()));
     let forgetful = PolicyOptions { reauthenticate_after: Duration::ZERO, clock, ..world.mutual(&clock_of_client) };
     let policy = ServerPolicy::new(forgetful).expect("policy");
     let tally = run_against(Echo, Some(policy), plan).tally;
-    assert_eq!(tally.failures.nonzero().collect::<Vec<_>>(), [(Failure::NotResumed, 1)]);
+    // After each, the client begins anew with a full one, and nothing of the connection before gets into it.
+    assert_eq!(tally.failures.nonzero().collect::<Vec<_>>(), [(Failure::NotResumed, 2)]);
+    assert_eq!((tally.answered, tally.handshakes.full), (2, 4));
 }
 
 #[test]
