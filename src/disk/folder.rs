@@ -22,6 +22,9 @@ pub trait Folder: Send + Sync {
     /// Takes a name away. Who has the file open can still read it.
     fn remove(&self, name: &str) -> io::Result<()>;
 
+    /// How many bytes may still be written.
+    fn room(&self) -> io::Result<u64>;
+
     /// Forces names to disk, but not what stands under them.
     fn sync(&self) -> io::Result<()>;
 }
@@ -82,6 +85,11 @@ impl Folder for RealFolder {
 
     fn remove(&self, name: &str) -> io::Result<()> {
         fs::remove_file(self.path.join(name))
+    }
+
+    fn room(&self) -> io::Result<u64> {
+        let system = rustix::fs::statvfs(&self.path)?;
+        Ok(system.f_bavail.saturating_mul(system.f_frsize))
     }
 
     fn sync(&self) -> io::Result<()> {

@@ -256,7 +256,7 @@ impl Keeper {
         if self.helper.is_busy() || bytes <= self.sizes.sealed.max(kept).max(self.patience) {
             return false;
         }
-        let begun = self.sealed_view().and_then(|view| {
+        let begun = self.check_room(bytes + kept).and_then(|()| self.sealed_view()).and_then(|view| {
             let Place { group, keys, previous } = self.base;
             let (number, salt) = (self.journal.number, record::salt());
             let head = FileHead { is_snapshot: true, number, group, keys, salt, previous };
@@ -268,6 +268,15 @@ impl Keeper {
             Err(error) => self.failed(&error, bytes),
         }
         true
+    }
+
+    /// A compaction must not take the room that the journal needs: writes would be refused for want of it.
+    fn check_room(&self, snapshot: u64) -> io::Result<()> {
+        let (needed, room) = (snapshot + self.sizes.journal, self.folder.room()?);
+        if room >= needed {
+            return Ok(());
+        }
+        Err(io::Error::other(format!("{needed} bytes may be needed, and the disk has {room}")))
     }
 
     /// Whether there is something for [`go_on`](Self::go_on).

@@ -16,6 +16,8 @@ const PAGE: usize = 4096;
 pub struct Faults {
     /// Each sync takes this long.
     pub sync_takes: Duration,
+    /// What is told of the room that there is, in bytes.
+    pub free: Option<u64>,
     /// Writes that need room before the disk is full; of the one that it does not take, half is written.
     pub room: Option<usize>,
     /// Syncs that succeed before one fails.
@@ -300,6 +302,10 @@ impl Folder for SimFolder {
         }
         state.rename(Rename::Remove(name.into()));
         Ok(())
+    }
+
+    fn room(&self) -> io::Result<u64> {
+        Ok(self.disk.running(self.crashes)?.faults.free.unwrap_or(u64::MAX))
     }
 
     fn sync(&self) -> io::Result<()> {

@@ -104,7 +104,7 @@ impl Failure {
                  `latchkey certs check HOST:PORT` says what is wrong"
             }
             Self::Alert => {
-                "the server ended TLS with an alert: does it want a client certificate (--cert, --key), or another --tls?"
+                "the server ended TLS with an alert: does it want a client certificate (--cert, --key), another --tls, another --pq?"
             }
             Self::NotResumed => {
                 "the server did not resume a session: it gives no tickets, or forgets them (count both with --resume mix \
@@ -114,7 +114,10 @@ impl Failure {
             Self::Closed => {
                 "the server closed connections that were owed replies: look into its log, and at its limits"
             }
-            Self::Timeout => "no answer within --timeout: less --rate or --connections, or a longer --timeout",
+            Self::Timeout => {
+                "no answer within --timeout: less --rate or --connections, or a longer --timeout; --plain if the server speaks no \
+                 TLS"
+            }
             Self::Malformed => {
                 "the answers are not of this protocol: is it the right port and command, TLS or --plain?"
             }
@@ -196,6 +199,8 @@ pub enum Problem {
     Errors,
     /// Less was sent than asked for.
     SentLess,
+    /// The run was stopped before its end.
+    Stopped,
     /// The harness, not the server, set the pace.
     ClientBound,
     /// Nothing was measured.
@@ -209,9 +214,12 @@ impl Problem {
         match self {
             Self::Errors => "requests or connections failed, see above (allow with --allow errors)",
             Self::SentLess => {
-                "less was sent than asked for: the connections were busy, missing, or the run was stopped; what was due and \
-                 not sent counts in the latency with the time it waited. Ask for less, or give more --connections (allow \
-                 with --allow sent-less)"
+                "less was sent than asked for: connections were busy or missing. What was due and not sent counts in the \
+                 latency with the time it waited. Cure what failed, ask for less, or give more --connections (allow with \
+                 --allow sent-less)"
+            }
+            Self::Stopped => {
+                "the run was stopped before its end: the figures are of what came before (allow with --allow stopped)"
             }
             Self::ClientBound => {
                 "this client was the bottleneck: the figures describe it, not the server; add --threads or hosts \
@@ -248,12 +256,12 @@ impl Facts {
         let (wanted, made) = self.connections;
         let sent_less = self.due.is_some_and(|due| short(self.sent, due))
             || self.promised.is_some_and(|promised| self.sent < promised)
-            || made < wanted
-            || self.interrupted;
+            || made < wanted;
         let found = [
-            (Problem::Nothing, self.answered == 0 && self.failed == 0),
+            (Problem::Nothing, self.answered == 0 && self.failed == 0 && !self.interrupted),
             (Problem::Errors, self.failed > 0),
-            (Problem::SentLess, sent_less),
+            (Problem::SentLess, sent_less && !self.interrupted),
+            (Problem::Stopped, self.interrupted),
             (Problem::ClientBound, self.client_bound()),
         ];
         found.into_iter().filter_map(|(problem, is_so)| is_so.then_some(problem)).collect()
@@ -337,7 +345,7 @@ mod tests {
             (Facts { sent: 9_980, ..GOOD }, vec![Problem::SentLess]),
             (Facts { promised: Some(10_001), ..GOOD }, vec![Problem::SentLess]),
             (Facts { connections: (50, 49), ..GOOD }, vec![Problem::SentLess]),
-            (Facts { interrupted: true, ..GOOD }, vec![Problem::SentLess]),
+            (Facts { interrupted: true, ..GOOD }, vec![Problem::Stopped]),
             (Facts { failed: 1, ..GOOD }, vec![Problem::Errors]),
             (Facts { busy: 0.99, ..GOOD }, vec![]),
             (Facts { late: true, behind: true, busy: 0.04, ..GOOD }, vec![]),

@@ -42,6 +42,8 @@ enum Allow {
     Errors,
     /// Less sent than asked for
     SentLess,
+    /// The run being stopped before its end
+    Stopped,
     /// This client being the bottleneck
     ClientBound,
 }
@@ -55,6 +57,7 @@ impl OutputArgs {
         let problem = |allow: &Allow| match allow {
             Allow::Errors => Problem::Errors,
             Allow::SentLess => Problem::SentLess,
+            Allow::Stopped => Problem::Stopped,
             Allow::ClientBound => Problem::ClientBound,
         };
         self.allow.iter().map(problem).collect()

@@ -196,6 +196,20 @@ fn a_full_disk_stops_a_compaction_and_nothing_else() {
     model.reopen(&disk, 5);
 }
 
+#[test]
+fn a_compaction_leaves_room_for_the_journal_or_is_not_begun() {
+    let mut random = Random(6);
+    let (disk, mut model) = (Disk::default(), Model::new());
+    let mut keeper = open(&disk).expect("opens");
+    for _ in 0..12 {
+        model.step(&mut keeper, &mut random, false).expect("written");
+    }
+    disk.set_faults(Faults { free: Some(3 << 10), ..Faults::default() });
+    let compactions = compact(&mut keeper);
+    assert_eq!((compactions.done, compactions.failed), (0, 1));
+    assert!(compactions.failure.is_some_and(|failure| failure.contains("the disk has 3072")));
+}
+
 /// Any bit of any file: refused, when it is opened or when it is read, or all is there.
 #[test]
 fn a_flipped_bit_is_refused_or_harmless() {

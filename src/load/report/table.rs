@@ -33,7 +33,11 @@ fn totals(report: &Report, text: &mut String) {
         amount(report.sent_per_s)
     );
     if report.misses > 0 {
-        let _ = writeln!(text, "{} reads found no value", report.misses);
+        let _ = writeln!(
+            text,
+            "{} reads found no value: nobody has written their keys yet (--ratio 1:0 --distribution sequential fills them)",
+            report.misses
+        );
     }
     for (reason, count) in &report.errors {
         let remedy = Failure::from_name(reason).map_or("", Failure::remedy);

@@ -150,8 +150,13 @@ impl<N: Net> Runner<N> {
     }
 
     fn look(&mut self, index: usize, link: &mut Link<N::Socket>) -> Result<Fate, Failure> {
-        if link.connected.is_none() && link.writable && !link.read_closed {
-            self.connected(index, link)?;
+        if link.connected.is_none() && (link.writable || link.read_closed) {
+            // An event says that something has happened; the socket, what.
+            match self.net.is_connected(&link.socket) {
+                Ok(true) => self.connected(index, link)?,
+                Ok(false) => return Ok(Fate::Alive),
+                Err(error) => return Err(of_socket(&error)),
+            }
         }
         let mut ended = false;
         if link.readable || link.read_closed {
