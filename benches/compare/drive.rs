@@ -39,11 +39,12 @@ impl Load {
     }
 
     /// At a higher priority than other clients, so that what is measured is the server's delay, not the wait for the
-    /// clients' core. That needs the right to raise priorities.
+    /// clients' core: a real-time one, since a mere niceness lets others end their slice first. That needs the right to
+    /// raise priorities.
     pub(crate) fn preferred(mut self) -> Self {
-        let mut nice = Command::new("nice");
-        nice.args(["-n", "-15"]).arg(self.command.get_program()).args(self.command.get_args());
-        self.command = nice;
+        let mut real_time = Command::new("chrt");
+        real_time.args(["--rr", "1"]).arg(self.command.get_program()).args(self.command.get_args());
+        self.command = real_time;
         self
     }
 

@@ -31,6 +31,10 @@ const PATROL: Duration = Duration::from_millis(100);
 const CHURNING_PATROL: Duration = Duration::from_millis(10);
 /// How long a virtual client waits after its connection has failed.
 const RETRY: Duration = Duration::from_millis(100);
+/// So long before a request is due the thread is awake, since a kernel takes tens of microseconds to wake one.
+const LEAD: Duration = Duration::from_micros(60);
+/// Waits from this on are cut to whole milliseconds.
+const COARSE: Duration = Duration::from_millis(2);
 /// How long a ticket, or the server's own end of a connection, is waited for.
 const FAREWELL: Duration = Duration::from_secs(1);
 /// A request that is sent later than this after it was due is late.
@@ -272,9 +276,8 @@ impl<N: Net> Runner<N> {
         if self.plan.lifetime.is_some() { CHURNING_PATROL } else { PATROL }
     }
 
-    /// How long nothing is due.
-    ///
-    /// Pollers count in whole milliseconds, so an open loop spins through the last one before a request is due.
+    /// How long nothing is due, in whole milliseconds but for the last: a wait of those costs a system call less, and
+    /// nobody needs it to end to the microsecond.
     fn patience(&self) -> Duration {
         let until = |instant: Instant| instant.saturating_duration_since(self.now);
         let mut patience = until(self.next_patrol).min(self.patrol_period());
@@ -288,7 +291,7 @@ impl<N: Net> Runner<N> {
             Stage::Running => {
                 let due = self.arrivals.as_ref().and_then(Arrivals::next_due).map(|due| until(self.origin + due));
                 let over = self.plan.schedule.over_at().map(|over| until(self.origin + over));
-                let due = due.filter(|_| !self.free.is_empty());
+                let due = due.filter(|_| !self.free.is_empty()).map(|due| due.saturating_sub(LEAD));
                 patience = [due, over].into_iter().flatten().fold(patience, Duration::min);
                 if self.arrivals.is_none() && !self.free.is_empty() {
                     patience = Duration::ZERO;
@@ -297,6 +300,9 @@ impl<N: Net> Runner<N> {
             Stage::Draining { .. } | Stage::Done => {}
         }
         let patience = self.retries.until_next(self.now).map_or(patience, |retry| retry.min(patience));
+        if patience < COARSE {
+            return patience;
+        }
         Duration::from_millis(u64::try_from(patience.as_millis()).unwrap_or(u64::MAX))
     }
 

@@ -3,11 +3,16 @@
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::net::{IpAddr, SocketAddr};
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use mio::net::{TcpListener, TcpStream, UnixStream};
+use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token, Waker};
+use rustix::time::{
+    Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, timerfd_create, timerfd_settime,
+};
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 
 use super::{AcceptError, Address, Event, Net, Wake};
@@ -15,6 +20,9 @@ use crate::timer::Now;
 
 /// The token of the waker's own events; no peer and no listener has it.
 const WAKE: Token = Token(usize::MAX);
+
+/// The token of the timer's events. What is below is of sockets.
+const TIMER: Token = Token(usize::MAX - 1);
 
 /// Events taken from the kernel in one poll. More wait for the next.
 const EVENTS: usize = 1024;
@@ -31,6 +39,8 @@ pub struct MioNet {
     /// so that its client hears at once instead of hanging in the backlog.
     reserve: Option<File>,
     keepalive: Option<TcpKeepalive>,
+    /// Ends waits where whole milliseconds are too coarse.
+    timer: Option<OwnedFd>,
 }
 
 /// Between two questions whether the other end is there, and how many of them may stay unanswered.
@@ -42,7 +52,37 @@ impl MioNet {
     pub fn new() -> io::Result<Self> {
         let poll = Poll::new()?;
         let waker = Arc::new(Waker::new(poll.registry(), WAKE)?);
-        Ok(Self { poll, events: Events::with_capacity(EVENTS), waker, reserve: reserve(), keepalive: None })
+        Ok(Self {
+            poll,
+            events: Events::with_capacity(EVENTS),
+            waker,
+            reserve: reserve(),
+            keepalive: None,
+            timer: None,
+        })
+    }
+
+    /// One whose waits end when they should, not at the next whole millisecond (epoll_wait(2) counts in those), for
+    /// whoever has to send at a given moment. A wait that is not of whole milliseconds costs it one more system call.
+    pub fn exact() -> io::Result<Self> {
+        let timer = timerfd_create(TimerfdClockId::Monotonic, TimerfdFlags::NONBLOCK | TimerfdFlags::CLOEXEC)?;
+        let net = Self::new()?;
+        net.poll.registry().register(&mut SourceFd(&timer.as_raw_fd()), TIMER, Interest::READABLE)?;
+        Ok(Self { timer: Some(timer), ..net })
+    }
+
+    /// What the poller is to wait for, after the timer has been set to the rest.
+    fn time(&self, timeout: Option<Duration>) -> io::Result<Option<Duration>> {
+        match (&self.timer, timeout) {
+            (Some(timer), Some(wait)) if wait.subsec_nanos() % 1_000_000 != 0 => {
+                let it_value = Timespec::try_from(wait).map_err(|_| io::ErrorKind::InvalidInput)?;
+                let once = Itimerspec { it_interval: Timespec::default(), it_value };
+                // An event for each expiry, since the registration is edge-triggered: nothing needs to be read.
+                timerfd_settime(timer, TimerfdTimerFlags::empty(), &once)?;
+                Ok(None)
+            }
+            _ => Ok(timeout),
+        }
     }
 
     /// How every TCP stream is set up, or the listener that streams inherit this from. On a stream it can only fail when
@@ -199,11 +239,12 @@ impl Net for MioNet {
     }
 
     fn poll(&mut self, events: &mut Vec<Event>, timeout: Option<Duration>) -> io::Result<()> {
+        let timeout = self.time(timeout)?;
         match self.poll.poll(&mut self.events, timeout) {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(()),
             result => result?,
         }
-        events.extend(self.events.iter().filter(|event| event.token() != WAKE).map(|event| Event {
+        events.extend(self.events.iter().filter(|event| event.token() < TIMER).map(|event| Event {
             token: event.token().0,
             readable: event.is_readable() || event.is_error(),
             writable: event.is_writable() || event.is_error(),
@@ -283,6 +324,19 @@ mod tests {
             assert!(socket.keepalive().expect("an option"));
             assert_eq!(socket.tcp_keepalive_time().expect("an option"), Duration::from_secs(77));
         }
+    }
+
+    #[test]
+    fn an_exact_wait_ends_and_is_no_event() {
+        let mut net = MioNet::exact().expect("poller");
+        let mut events = Vec::new();
+        // Each must end by itself, the second after a first that something else might have ended.
+        for wait in [Duration::from_micros(1500), Duration::from_nanos(1), Duration::from_micros(300)] {
+            let before = net.now().instant;
+            net.poll(&mut events, Some(wait)).expect("poll");
+            assert!(net.now().instant.duration_since(before) >= wait, "{wait:?}");
+        }
+        assert!(events.is_empty());
     }
 
     #[test]

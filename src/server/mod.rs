@@ -218,10 +218,12 @@ impl<N: Net, S: Service> Server<N, S> {
     /// - *wait*: events set readiness bits, nothing more, so that all that follows can be bounded and ordered;
     /// - *reload* before everything else: a turn's handshakes are judged by one policy;
     /// - *accept* before *receive*: what waits longest is the backlog, and taking a socket costs next to nothing;
-    /// - *receive*: everything ready is executed before anything is sent, established clients before handshakes;
+    /// - *receive*: everything that established clients ask for is executed before anything is sent;
     /// - *settle* before *transmit*: what was changed is handed to the disk as one group; deferred replies that are
     ///   complete, and held ones that are true by now, leave in the same write as the others;
     /// - *transmit*: each touched socket is written once, whatever number of replies it is owed;
+    /// - *shake* behind that: no answer waits for somebody else's key exchange. Flights, and what a client asks for right
+    ///   behind its last one, leave in the next turn, settled like all else;
     /// - *expire* last: a slot that was freed is not reused while an event of this turn may still name it.
     pub fn turn(&mut self) -> io::Result<Status> {
         self.wait()?;
@@ -230,6 +232,7 @@ impl<N: Net, S: Service> Server<N, S> {
         self.receive();
         self.settle();
         self.transmit();
+        self.shake();
         self.expire();
         Ok(self.status())
     }
@@ -280,7 +283,13 @@ impl<N: Net, S: Service> Server<N, S> {
                 break;
             }
         }
-        let slice_end = self.shared.now.instant + self.shared.limits.handshake_slice;
+    }
+
+    fn shake(&mut self) {
+        if self.admission.is_empty() {
+            return;
+        }
+        let slice_end = self.net.now().instant + self.shared.limits.handshake_slice;
         while let Some(id) = self.admission.pop() {
             self.receive_from(id);
             if self.net.now().instant >= slice_end {
