@@ -42,7 +42,7 @@ pub(super) fn run(args: &ConnectArgs) -> Result<ExitCode, Failure> {
     let (host, port) = &args.server;
     let client = client::connect(host, *port, &args.tls, &[])?;
     if let Some(agreed) = client.session().agreement() {
-        let group = agreed.group.map_or_else(|| "no key exchange".into(), |group| format!("{:?}", group.name()));
+        let group = agreed.group.map_or_else(|| "no key exchange".into(), |group| format!("{group:?}"));
         let suite = suite_name(agreed.suite);
         eprintln!("connected to {host}:{port}: {:?}, {suite}, {group}; end with Ctrl-D", agreed.version);
     }

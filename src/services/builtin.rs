@@ -170,7 +170,9 @@ impl Service for Builtin {
 
     fn kept(&self, session: &Session) -> usize {
         match session {
-            Session::Echo | Session::XmlRpc(_) | Session::Admin(_) => 0,
+            Session::Echo => 0,
+            Session::XmlRpc(session) => session.memory(),
+            Session::Admin(session) => session.memory(),
             Session::Resp(session) => session.memory(),
         }
     }
@@ -227,5 +229,17 @@ impl Service for Builtin {
     fn tick(&mut self, now: Now) -> Option<Duration> {
         let (resp, xmlrpc) = (self.resp.tick(&mut self.store, now), self.xmlrpc.tick(&mut self.store, now));
         [resp, xmlrpc, self.store.tick(now), self.store.patience(now)].into_iter().flatten().min()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::connection::Connection;
+
+    #[test]
+    fn a_connection_costs_little_beside_the_librarys_session() {
+        let own = size_of::<Connection<Builtin>>() - size_of::<crate::tls::Session>();
+        assert!(own <= 512, "{own}");
     }
 }

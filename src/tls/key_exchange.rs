@@ -63,8 +63,8 @@ pub(crate) fn provider(wanted: PostQuantum) -> Arc<CryptoProvider> {
     let mut provider = aws_lc_rs::default_provider();
     match wanted {
         PostQuantum::Prefer => {}
-        PostQuantum::Require => provider.kx_groups.retain(|group| is_post_quantum(*group)),
-        PostQuantum::Off => provider.kx_groups.retain(|group| !is_post_quantum(*group)),
+        PostQuantum::Require => provider.kx_groups.retain(|group| is_post_quantum(group.name())),
+        PostQuantum::Off => provider.kx_groups.retain(|group| !is_post_quantum(group.name())),
     }
     Arc::new(provider)
 }
@@ -80,9 +80,9 @@ pub(crate) fn post_quantum_provider() -> Arc<CryptoProvider> {
 
 /// Whether a finished handshake's group protects against a recording that is decrypted by a quantum computer later.
 #[must_use]
-pub fn is_post_quantum(group: &dyn SupportedKxGroup) -> bool {
+pub fn is_post_quantum(group: NamedGroup) -> bool {
     matches!(
-        group.name(),
+        group,
         NamedGroup::X25519MLKEM768 | NamedGroup::secp256r1MLKEM768 | NamedGroup::MLKEM768 | NamedGroup::MLKEM1024
     )
 }

@@ -78,7 +78,7 @@ pub struct Agreement {
     /// The cipher suite.
     pub suite: rustls::CipherSuite,
     /// The key-exchange group; `None` for a TLS 1.2 resumption, which exchanges no keys.
-    pub group: Option<&'static dyn SupportedKxGroup>,
+    pub group: Option<rustls::NamedGroup>,
 }
 
 impl Agreement {
@@ -232,7 +232,7 @@ impl Session {
             kind: common.handshake_kind()?,
             version: common.protocol_version()?,
             suite: common.negotiated_cipher_suite()?.suite(),
-            group: common.negotiated_key_exchange_group(),
+            group: common.negotiated_key_exchange_group().map(SupportedKxGroup::name),
         })
     }
 

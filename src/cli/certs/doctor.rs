@@ -181,7 +181,7 @@ fn linger(connection: &mut ClientConnection, socket: &mut TcpStream) -> bool {
 
 fn without_post_quantum() -> CryptoProvider {
     let mut provider = aws_lc_rs::default_provider();
-    provider.kx_groups.retain(|group| !is_post_quantum(*group));
+    provider.kx_groups.retain(|group| !is_post_quantum(group.name()));
     provider
 }
 
@@ -220,7 +220,7 @@ fn protocol(address: &Address, seen: &Seen, out: &mut dyn Write) -> Result<(), C
         writeln!(out, "  cipher suite  {}", suite_name(suite.suite()))?;
     }
     if let Some(group) = seen.connection.negotiated_key_exchange_group() {
-        let note = if is_post_quantum(group) {
+        let note = if is_post_quantum(group.name()) {
             let classical = Approach::new(without_post_quantum(), rustls::ALL_VERSIONS)?;
             let accepted = classical.probe(address).is_ok();
             if accepted { "post-quantum; classical also accepted" } else { "post-quantum, required" }

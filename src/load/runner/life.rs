@@ -241,7 +241,7 @@ impl<N: Net> Runner<N> {
                 HandshakeKind::Resumed => made.resumed += 1,
                 HandshakeKind::FullWithHelloRetryRequest => made.retried += 1,
             }
-            made.agreed(agreement.group.and_then(|group| group.name().as_str()), Some(suite_name(agreement.suite)));
+            made.agreed(agreement.group.and_then(|group| group.as_str()), Some(suite_name(agreement.suite)));
         }
         if !link.resumes || agreement.kind == HandshakeKind::Resumed {
             return Ok(());

@@ -64,10 +64,16 @@ pub enum Progress<'a> {
 
 /// Decodes requests from the front of a connection's bytes.
 ///
-/// Between calls it keeps positions only, so an idle connection costs a few words, and no byte of a head or of chunked
-/// framing is scanned twice however the bytes arrive.
+/// Between calls it keeps positions only, and those only of a request that has begun to arrive: an idle connection costs
+/// one word, and no byte of a head or of chunked framing is scanned twice however the bytes arrive.
 #[derive(Debug, Default)]
 pub struct RequestDecoder {
+    begun: Option<Box<Decoding>>,
+}
+
+/// How far one request is decoded.
+#[derive(Debug, Default)]
+struct Decoding {
     lines: Lines,
     stage: Stage,
 }
@@ -106,34 +112,51 @@ impl RequestDecoder {
     /// request; after any other answer the next call gets the same bytes with more behind them. After an error the
     /// connection cannot be used further, since where the next request begins is unknown.
     pub fn decode<'a>(&mut self, input: &'a [u8], bounds: &Bounds) -> Result<Progress<'a>, HttpError> {
-        if !matches!(self.stage, Stage::Body(_)) && !self.decode_head(input, bounds)? {
-            return Ok(Progress::Incomplete);
-        }
-        let Stage::Body(head) = &mut self.stage else { return Ok(Progress::Incomplete) };
-        match head.body.end(input, false, bounds)? {
-            Some(end) => {
-                let request = head.complete(input, end, bounds)?;
-                *self = Self::default();
-                Ok(Progress::Complete(request))
+        let mut fresh = Decoding::default();
+        let progress = self.begun.as_deref_mut().unwrap_or(&mut fresh).decode(input, bounds)?;
+        match progress {
+            Progress::Complete(_) => self.begun = None,
+            Progress::Incomplete | Progress::Continue if self.begun.is_none() && !input.is_empty() => {
+                self.begun = Some(Box::new(fresh));
             }
-            // A client whose first body bytes are here is not waiting (RFC 9110 section 10.1.1).
-            None if std::mem::take(&mut head.expects_continue) && input.len() <= head.body.start => {
-                Ok(Progress::Continue)
-            }
-            None => Ok(Progress::Incomplete),
+            Progress::Incomplete | Progress::Continue => {}
         }
+        Ok(progress)
     }
 
     /// Whether the head of a request is what comes next, or its rest.
     #[must_use]
     pub fn is_in_head(&self) -> bool {
-        !matches!(self.stage, Stage::Body(_))
+        !self.begun.as_ref().is_some_and(|begun| matches!(begun.stage, Stage::Body(_)))
+    }
+
+    /// Heap bytes, in use while a request arrives in parts.
+    #[must_use]
+    pub fn memory(&self) -> usize {
+        self.begun.as_ref().map_or(0, |_| size_of::<Decoding>())
     }
 
     /// Whether nothing of a request has been seen in `rest`, the bytes that will never be completed.
     #[must_use]
     pub fn is_between_requests(rest: &[u8]) -> bool {
         rest.iter().all(|byte| matches!(byte, b'\r' | b'\n'))
+    }
+}
+
+impl Decoding {
+    fn decode<'a>(&mut self, input: &'a [u8], bounds: &Bounds) -> Result<Progress<'a>, HttpError> {
+        if !matches!(self.stage, Stage::Body(_)) && !self.decode_head(input, bounds)? {
+            return Ok(Progress::Incomplete);
+        }
+        let Stage::Body(head) = &mut self.stage else { return Ok(Progress::Incomplete) };
+        match head.body.end(input, false, bounds)? {
+            Some(end) => Ok(Progress::Complete(head.complete(input, end, bounds)?)),
+            // A client whose first body bytes are here is not waiting (RFC 9110 section 10.1.1).
+            None if std::mem::take(&mut head.expects_continue) && input.len() <= head.body.start => {
+                Ok(Progress::Continue)
+            }
+            None => Ok(Progress::Incomplete),
+        }
     }
 
     /// Takes lines until the body begins; false when the head is not complete.

@@ -45,6 +45,12 @@ impl AdminSession {
     pub fn is_in_head(&self) -> bool {
         self.decoder.is_in_head()
     }
+
+    /// Heap bytes; see [`Service::kept`](crate::connection::Service::kept).
+    #[must_use]
+    pub fn memory(&self) -> usize {
+        self.decoder.memory()
+    }
 }
 
 impl Admin {

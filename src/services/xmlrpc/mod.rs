@@ -83,6 +83,12 @@ impl XmlRpcSession {
     pub fn is_in_head(&self) -> bool {
         self.decoder.is_in_head()
     }
+
+    /// Heap bytes; see [`Service::kept`](crate::connection::Service::kept).
+    #[must_use]
+    pub fn memory(&self) -> usize {
+        self.decoder.memory()
+    }
 }
 
 /// What is known of a request besides its bytes.
