@@ -61,6 +61,13 @@ pub(super) enum Breakage {
     Reported,
 }
 
+/// An idle connection holds no memory, be it one of a million.
+pub(super) fn release(bytes: &mut VecDeque<u8>) {
+    if bytes.is_empty() {
+        *bytes = VecDeque::new();
+    }
+}
+
 impl End {
     pub(super) fn new(serial: u64, local: SocketAddr) -> Self {
         Self {
@@ -122,6 +129,7 @@ impl End {
         for (place, byte) in buffer.iter_mut().zip(self.inbox.drain(..count)) {
             *place = byte;
         }
+        release(&mut self.inbox);
         count
     }
 }

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use slab::Slab;
 
-use super::end::{Breakage, End, EndId, Watch};
+use super::end::{Breakage, End, EndId, Watch, release};
 use super::{Fault, Faults, Random};
 
 /// Pieces that a dribbling write is cut into, besides its rest.
@@ -264,6 +264,7 @@ impl State {
             return;
         }
         end.inbox.extend(bytes);
+        release(&mut end.in_flight);
         let left = end.reset_after.map(|left| left.saturating_sub(count));
         end.reset_after = left;
         if left == Some(0) {
