@@ -138,10 +138,42 @@ fn what_could_not_be_written_is_refused_before_the_run() {
     };
     refuse(&["--json", "nowhere/a.json"], "--json");
     refuse(&["--csv", "certs"], "--csv");
-    refuse(&["--hdr", "a", "--report", "a"], "--report");
+    refuse(&["--hdr", "a", "--report", "./a"], "--report");
+    refuse(&["--json", "-", "--csv", "-"], "--csv: stdout is taken by --json");
     refuse(&["--bind", "::1"], "--bind");
     refuse(&["--bind", "127.0.0.1,192.0.2.1"], "192.0.2.1");
     assert!(!server.dir.path().join("a").exists(), "looking leaves nothing behind");
+}
+
+#[test]
+fn any_one_output_may_go_to_stdout() {
+    let server = Server::start(&[]);
+    let address = server.address("echo");
+    let few = ["--ca", "certs/ca.pem", "--requests", "20", "--warmup", "0s", "--allow", "client-bound"];
+    for (flag, start) in [("--json", "{"), ("--csv", "second,"), ("--hdr", "#["), ("--report", "<!DOCTYPE html>")] {
+        let output = load(&server, &[&["echo", &address, flag, "-"], &few[..]].concat());
+        let said = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success() && said.starts_with(start) && !said.contains("\npass\n"), "{flag}: {said}");
+    }
+    let output = load(&server, &[&["echo", &address, "--hdr", "a.hdr"], &few[..]].concat());
+    assert!(output.status.success());
+    let merged = load(&server, &["merge", "a.hdr", "--hdr", "-"]);
+    assert!(merged.status.success() && merged.stdout.starts_with(b"#["), "{merged:?}");
+    assert!(!server.dir.path().join("-").exists());
+}
+
+#[test]
+fn a_reader_who_has_gone_costs_no_other_output() {
+    let server = Server::start(&[]);
+    let mut command = latchkey();
+    command.args(["load", "echo", &server.address("echo"), "--ca", "certs/ca.pem", "--requests", "20"]);
+    command.args(["--warmup", "0s", "--allow", "client-bound", "--csv", "a.csv"]).current_dir(server.dir.path());
+    let (reader, writer) = std::io::pipe().expect("a pipe");
+    drop(reader);
+    let output = command.stdout(writer).output().expect("it runs");
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    assert!(String::from_utf8_lossy(&output.stderr).contains("cannot write to stdout"), "{output:?}");
+    assert!(size_of(&server.dir.path().join("a.csv")) > 100);
 }
 
 #[test]
