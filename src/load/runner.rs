@@ -220,12 +220,10 @@ impl<N: Net> Runner<N> {
         let shows_nothing = self.plan.once || duration.is_zero();
         let many = |count: u64| count * 100 > self.tally.sent;
         let wanted = u64::try_from(self.clients.len()).unwrap_or(0);
-        let made = if self.plan.language == Language::Silent {
-            self.tally.connections.min(wanted)
-        } else {
-            // Connections that replaced others do not stand for clients that never had one.
-            self.clients.iter().filter(|client| client.has_been_open).count().try_into().unwrap_or(wanted)
-        };
+        // Connections that replaced others do not stand for clients that never had one.
+        let made = self.clients.iter().filter(|client| client.has_been_open).count().try_into().unwrap_or(wanted);
+        // Where handshakes are the requests, as many clients connect as are needed for them.
+        let wanted = if self.plan.language == Language::Silent { made } else { wanted };
         Finding {
             busy: if shows_nothing { 0.0 } else { (1.0 - idle).clamp(0.0, 1.0) },
             late: many(self.pressure.late),

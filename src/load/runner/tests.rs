@@ -162,11 +162,13 @@ fn handshakes_resume_with_tickets_but_the_first_of_each_client() {
 }
 
 #[test]
-fn a_mix_of_handshakes_is_half_resumed() {
-    let (server, plan) = with_tls(plan(Language::Silent, 1, count(21)), Resume::Mix);
-    let tally = run_against(Echo, Some(server), plan).tally;
-    assert_eq!(tally.failures.total(), 0);
-    assert_eq!((tally.handshakes.full, tally.handshakes.resumed), (11, 10));
+fn a_mix_of_handshakes_is_resumed_in_the_share_that_was_asked_for() {
+    for (resume, expected) in [(Resume::HALF, (11, 10)), (Resume::Mix(900_000), (3, 18))] {
+        let (server, plan) = with_tls(plan(Language::Silent, 1, count(21)), resume);
+        let tally = run_against(Echo, Some(server), plan).tally;
+        assert_eq!(tally.failures.total(), 0);
+        assert_eq!((tally.handshakes.full, tally.handshakes.resumed), expected);
+    }
 }
 
 #[test]
