@@ -121,9 +121,7 @@ impl Failure {
             Self::Malformed => {
                 "the answers are not of this protocol: is it the right port and command, TLS or --plain?"
             }
-            Self::ErrorReply => {
-                "the server answered with errors: ask it once by hand, with `latchkey call` or redis-cli"
-            }
+            Self::ErrorReply => "the server answered with errors, the first different ones of them being",
             Self::WrongBytes => {
                 "answers had other bytes than were written: do others write these keys? Another --seed names other keys"
             }

@@ -251,21 +251,17 @@ mod tests {
 
     #[test]
     fn a_mix_resumes_its_share_of_each_client_and_not_of_all_at_once() {
-        for percent in [0.1, 25.0, 50.0, 90.0, 99.9] {
+        for (percent, of_thousand) in [(0.1, 1u64), (25.0, 250), (50.0, 500), (90.0, 900), (99.9, 999)] {
             let resume = Resume::mix(percent).expect("a share");
-            let mut together = vec![0u64; 1001];
+            let numbers = |index: u64| (1..=1000).filter(move |number| resume.remembers(index, *number));
             for index in 0..100 {
-                let resumed: Vec<_> = (1..=1000).filter(|number| resume.remembers(index, *number)).collect();
-                assert!(
-                    resume.remembers(index, 0) && (resumed.len() as f64 - percent * 10.0).abs() <= 1.0,
-                    "{percent}"
-                );
-                resumed.iter().for_each(|number| together[usize::try_from(*number).expect("small")] += 1);
+                let count = numbers(index).count() as u64;
+                assert!(resume.remembers(index, 0) && count.abs_diff(of_thousand) <= 1, "{percent}: {count}");
             }
-            assert!(
-                together[1..].iter().all(|count| (*count as f64 - percent).abs() <= 3.0),
-                "{percent}: {together:?}"
-            );
+            for number in [1, 2, 3, 500, 999] {
+                let together = (0..1000).filter(|index| resume.remembers(*index, number)).count() as u64;
+                assert!(together.abs_diff(of_thousand) <= 30, "{percent}: {together} at {number}");
+            }
         }
         assert_eq!([0.0, 0.00001, 100.0, 101.0, -1.0, f64::NAN].map(Resume::mix), [None; 6]);
         assert_eq!(Resume::mix(99.5).expect("a share").to_string(), "mix:99.5%");

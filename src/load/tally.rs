@@ -7,6 +7,7 @@ use hdrhistogram::Histogram;
 
 use super::histogram::{self, Recorder, microseconds};
 use super::outcome::Failures;
+use super::wording::Wordings;
 
 /// What one thread, or all of them together, did.
 #[derive(Clone, Debug, Default)]
@@ -15,6 +16,8 @@ pub struct Tally {
     pub recorder: Recorder,
     /// What failed, by reason.
     pub failures: Failures,
+    /// The words of those that were answers: errors of the server.
+    pub wordings: Wordings,
     /// Requests that fell due in an open loop.
     pub due: u64,
     /// Requests sent.
@@ -113,6 +116,7 @@ impl Tally {
     pub fn merge(&mut self, other: &Self) {
         self.recorder.merge(&other.recorder);
         self.failures.merge(&other.failures);
+        self.wordings.merge(&other.wordings);
         self.due += other.due;
         self.sent += other.sent;
         self.answered += other.answered;

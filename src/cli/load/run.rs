@@ -73,7 +73,7 @@ pub(super) fn run(job: Job) -> Result<ExitCode, Failure> {
         protocol,
         target,
         settings,
-        duration: plan.hold + findings.iter().map(|finding| finding.duration).max().unwrap_or_default(),
+        duration: findings.iter().map(|finding| finding.held + finding.duration).max().unwrap_or_default(),
         client_cpu,
         idle: plan.once.then(|| idle(memory, facts.connections.1, tally.answered)),
         facts,

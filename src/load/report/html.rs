@@ -114,6 +114,7 @@ fn counts_section(report: &Report, body: &mut String) {
     let made = &report.handshakes;
     let mut rows: Vec<_> =
         report.errors.iter().map(|(reason, count)| (format!("failed: {reason}"), count.to_string())).collect();
+    rows.extend(report.error_replies.iter().map(|reply| (format!("error: {}", reply.text), reply.count.to_string())));
     rows.extend([
         ("client busy".to_owned(), format!("{:.0}%", report.client_busy * 100.0)),
         ("client processor time".to_owned(), format!("{:.2} s", report.client_cpu_s)),
@@ -222,6 +223,7 @@ mod tests {
         check_page(&page);
         assert_eq!(page.matches("<figure>").count(), 5);
         assert!(page.contains("tls://&lt;localhost&gt;:20000") && !page.contains("<localhost>"));
+        assert!(page.contains("error: ERR &lt;b&gt;no&lt;/b&gt;"), "{page}");
         assert!(page.contains("2023-11-14T22:13:20Z"), "when it began");
     }
 

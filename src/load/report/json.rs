@@ -38,6 +38,9 @@ pub struct Report {
     pub sent: u64,
     /// Failures of requests and connections, by reason. Reasons that did not occur are left out.
     pub errors: BTreeMap<String, u64>,
+    /// The first few different errors that the server answered with (`error_reply`).
+    #[serde(default)]
+    pub error_replies: Vec<ErrorReply>,
     /// Reads that found no value.
     pub misses: u64,
     /// Requests a second that the schedule asks for; null in a closed loop.
@@ -86,6 +89,15 @@ pub struct Report {
     pub latency_curve: Curve,
     /// Service time over quantiles.
     pub service_curve: Curve,
+}
+
+/// An error that the server answered with.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ErrorReply {
+    /// Its words, cut where they are long; control characters are replaced.
+    pub text: String,
+    /// How often it came.
+    pub count: u64,
 }
 
 /// Pairs of a quantile (0 to 1) and the microseconds at it.
@@ -220,6 +232,11 @@ impl Report {
             requests: tally.answered,
             sent: tally.sent,
             errors,
+            error_replies: tally
+                .wordings
+                .iter()
+                .map(|(words, count)| ErrorReply { text: words.to_owned(), count })
+                .collect(),
             misses: tally.misses,
             asked_per_s: context.facts.asked_per_s,
             sent_per_s: per_second(tally.sent),
@@ -329,6 +346,7 @@ pub(in crate::load) mod tests {
             tally.recorder.answered(Duration::from_millis(i), service + wait, service);
         }
         tally.failures.add(Failure::Reset, 2);
+        tally.wordings.add("ERR <b>no</b>", 1);
         tally.recorder.failed(Duration::from_millis(5500));
         tally.recorder.failed(Duration::from_millis(5600));
         tally.handshakes.full = 40;

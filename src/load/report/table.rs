@@ -42,6 +42,9 @@ fn totals(report: &Report, text: &mut String) {
     for (reason, count) in &report.errors {
         let remedy = Failure::from_name(reason).map_or("", Failure::remedy);
         let _ = writeln!(text, "{count} failed: {reason}: {remedy}");
+        if reason == Failure::ErrorReply.name() {
+            report.error_replies.iter().for_each(|reply| _ = writeln!(text, "  {} times: {}", reply.count, reply.text));
+        }
     }
     if report.reconnections > 0 {
         let _ = writeln!(text, "{} connections replaced an earlier one", report.reconnections);

@@ -120,6 +120,7 @@ impl<N: Net> Runner<N> {
             closing: None,
             attempt,
             given: 0,
+            is_well: true,
             resumes,
             wants_ticket,
         })
@@ -163,7 +164,7 @@ impl<N: Net> Runner<N> {
             link.readable = false;
             let heard = link.client.receive(&mut link.socket, link.read_closed, &mut self.lent, &self.plan.phrases);
             self.now = self.net.now().instant;
-            self.count_answers(index, self.now);
+            link.is_well = self.count_answers(index, self.now).unwrap_or(link.is_well);
             let heard = heard?;
             self.tally.bytes_received += heard.bytes as u64;
             let answered = if self.plan.language == Language::Silent { heard.bytes } else { heard.plaintext };
@@ -277,7 +278,7 @@ impl<N: Net> Runner<N> {
         self.progress.open.fetch_sub(1, Ordering::Relaxed);
         if let (Some(attempt), Some(opened)) = (link.attempt, link.opened) {
             let at = self.at(opened);
-            self.count(attempt, Answer::Good, at);
+            self.count(attempt, &Answer::Good, at);
         }
         let by_server = !link.client.keep_alive();
         drop(link);
@@ -310,7 +311,9 @@ impl<N: Net> Runner<N> {
         for request in &carried {
             self.unanswered(*request, failure, at);
         }
-        if carried.is_empty() || link.attempt.is_some() {
+        // After a wrong answer a server may close, or what follows make no sense: that is no second failure.
+        let is_counted = !carried.is_empty() || !link.is_well;
+        if link.attempt.is_some() || !is_counted {
             self.lost(index, failure, link.attempt);
         } else {
             self.retry(index);
@@ -341,6 +344,10 @@ impl<N: Net> Runner<N> {
 
     fn retry(&mut self, index: usize) {
         self.settle(index);
+        if self.plan.once {
+            // A connection that was to be held and was lost has failed, once and for all.
+            return;
+        }
         if let Some(client) = self.clients.get_mut(index) {
             client.is_retrying = true;
         }
