@@ -76,6 +76,7 @@ pub(super) fn run(job: Job) -> Result<ExitCode, Failure> {
         duration: findings.iter().map(|finding| finding.held + finding.duration).max().unwrap_or_default(),
         client_cpu,
         idle: plan.once.then(|| idle(memory, facts.connections.1, tally.answered)),
+        schedule: plan.schedule,
         facts,
         allowed: outputs.allowed(),
         objectives: outputs.objectives(),
@@ -93,7 +94,7 @@ fn start(plan: &Arc<Plan>, progress: &Arc<Progress>, threads: u32) -> mpsc::Rece
         #[expect(clippy::disallowed_methods, reason = "one loop a thread")]
         std::thread::spawn(move || {
             let run = || {
-                let net = MioNet::new()?;
+                let net = MioNet::precise()?;
                 let finding = Runner::new(net, plan, progress, Share { index, of: threads }).run()?;
                 Ok((finding, machine::thread_cpu().unwrap_or_default()))
             };
