@@ -207,6 +207,23 @@ fn an_option_that_would_have_no_effect_is_refused() {
 }
 
 #[test]
+fn a_servers_own_words_say_why_it_refuses() {
+    let server = Server::start_in(tempfile::tempdir().expect("a folder"), &["--xmlrpc", "127.0.0.1:0"]);
+    let few = ["--ca", "certs/ca.pem", "--requests", "20", "--connections", "2", "--warmup", "0s"];
+    let arguments =
+        [&["xmlrpc", &server.address("xmlrpc"), "--method", "nosuch", "--json", "a.json"], &few[..]].concat();
+    let output = load(&server, &arguments);
+    let table = String::from_utf8_lossy(&output.stdout);
+    assert_eq!(output.status.code(), Some(3), "{table}");
+    let report = std::fs::read(server.dir.path().join("a.json")).expect("written");
+    let report: Value = serde_json::from_slice(&report).expect("JSON");
+    let reply = &report["error_replies"][0];
+    let text = reply["text"].as_str().expect("a text");
+    assert!(text.contains("nosuch") && table.contains(&format!("  20 times: {text}")), "{table}{report}");
+    assert_eq!((&reply["count"], &report["errors"]["error_reply"]), (&20.into(), &20.into()), "{report}");
+}
+
+#[test]
 fn any_one_output_may_go_to_stdout() {
     let server = Server::start(&[]);
     let address = server.address("echo");

@@ -34,8 +34,11 @@ const PATROL: Duration = Duration::from_millis(100);
 const CHURNING_PATROL: Duration = Duration::from_millis(10);
 /// How long a virtual client waits after its connection has failed.
 const RETRY: Duration = Duration::from_millis(100);
-/// How long a ticket, or the server's own end of a connection, is waited for.
+/// How long a ticket, or the server's own end of a connection, is waited for. A server that is told of the end sends what
+/// it still has, so a ticket that is missing then is waited for as long as an answer.
 const FAREWELL: Duration = Duration::from_secs(1);
+/// A sleeper is woken a little late: for so long before something is due, the loop does not sleep.
+const SPIN: Duration = Duration::from_micros(50);
 /// A request that is sent later than this after it was due is late.
 const LATE: Duration = Duration::from_millis(1);
 
@@ -196,11 +199,12 @@ impl<N: Net> Runner<N> {
         if events.is_empty() && self.ready.is_empty() {
             // Only a wait that begins with nothing to do is idle time; a busy loop never comes here.
             let before = self.net.now().instant;
-            if !patience.is_zero() {
-                self.net.poll(&mut events, Some(patience))?;
+            let sleep = patience.saturating_sub(SPIN);
+            if !sleep.is_zero() {
+                self.net.poll(&mut events, Some(sleep))?;
             }
             let after = self.net.now().instant;
-            let spun = if patience.is_zero() { before.saturating_duration_since(self.now) } else { Duration::ZERO };
+            let spun = if sleep.is_zero() { before.saturating_duration_since(self.now) } else { Duration::ZERO };
             if self.stage == Stage::Running && self.plan.schedule.measures(self.at(after)) {
                 self.pressure.idle += after.saturating_duration_since(before) + spun;
             }
@@ -220,8 +224,6 @@ impl<N: Net> Runner<N> {
     }
 
     /// How long nothing is due.
-    ///
-    /// Pollers count in whole milliseconds, so an open loop spins through the last one before a request is due.
     fn patience(&self) -> Duration {
         let until = |instant: Instant| instant.saturating_duration_since(self.now);
         let mut patience = until(self.next_patrol).min(self.patrol_period());
@@ -243,8 +245,7 @@ impl<N: Net> Runner<N> {
             }
             Stage::Draining { .. } | Stage::Done => {}
         }
-        let patience = self.retries.until_next(self.now).map_or(patience, |retry| retry.min(patience));
-        Duration::from_millis(u64::try_from(patience.as_millis()).unwrap_or(u64::MAX))
+        self.retries.until_next(self.now).map_or(patience, |retry| retry.min(patience))
     }
 
     fn notice(&mut self, event: Event) {
@@ -305,6 +306,10 @@ impl<N: Net> Runner<N> {
 
     fn start(&mut self) {
         self.end_hold();
+        if self.plan.once {
+            // Those that were lost are not waited for.
+            self.quota = self.held.open;
+        }
         self.stage = Stage::Running;
         self.origin = self.now;
         self.alive_at = self.now;

@@ -157,8 +157,9 @@ fn over_time(report: &Report, body: &mut String) {
     let what = if report.protocol == "handshake" { "Handshakes" } else { "Answers" };
     let answered = by_second(rows, |row| Some(row.answered as f64 / covered));
     let mut throughput = vec![Line::course("answered", 0, answered)];
-    if let Some(asked) = report.asked_per_s {
-        throughput.insert(0, Line::new("asked, on average", 5, vec![(0.0, asked), (seconds, asked)]));
+    let asked = by_second(rows, |row| Some(row.asked? / covered));
+    if !asked.is_empty() {
+        throughput.insert(0, Line::course("asked", 5, asked));
     }
     let svg = charts::over_time(&throughput, Axis::Amount, seconds);
     figure("Throughput over time", &format!("{what} a second, second by second."), &throughput, svg, body);
@@ -237,6 +238,22 @@ mod tests {
         check_page(&page);
         // 1,000 answers in half a second.
         assert!(page.contains("\n2000\n"), "{page}");
+    }
+
+    #[test]
+    fn a_ramp_is_drawn_as_it_was_asked_for() {
+        let (mut report, _) = sample();
+        let legend = |page: &str| page.contains("</span>asked</span>");
+        assert!(legend(&render(&report)));
+        for row in &mut report.seconds {
+            row.asked = Some(200.0 * row.second as f64);
+        }
+        let page = render(&report);
+        check_page(&page);
+        // From the bottom up: no average over the run, and more than what was answered.
+        assert!(legend(&page) && page.contains("\n2000\n"), "{page}");
+        report.seconds.iter_mut().for_each(|row| row.asked = None);
+        assert!(!legend(&render(&report)), "a closed loop asks for no rate");
     }
 
     #[test]

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::load::histogram::{Percentiles, Second};
 use crate::load::outcome::{Facts, Problem, Verdict};
+use crate::load::schedule::Schedule;
 use crate::load::slo::{Measured, Objective};
 use crate::load::tally::{self, Tally};
 
@@ -174,6 +175,9 @@ pub struct SecondRow {
     pub answered: u64,
     /// Failures in this second.
     pub errors: u64,
+    /// Requests that the schedule makes due in this second, on average; null in a closed loop.
+    #[serde(default)]
+    pub asked: Option<f64>,
     /// From when the requests were due; those that were given up in this second count with the time they waited.
     pub latency_us: Percentiles,
     /// From when they were sent.
@@ -197,6 +201,8 @@ pub struct Context {
     pub client_cpu: Duration,
     /// See [`Report::idle`].
     pub idle: Option<Idle>,
+    /// When something was due.
+    pub schedule: Schedule,
     /// What the verdict rests on.
     pub facts: Facts,
     /// Problems that do not spoil the verdict.
@@ -221,6 +227,8 @@ impl Report {
         };
         let slo: Vec<_> = context.objectives.iter().map(|objective| Slo::judge(objective, &measured)).collect();
         let problems = context.facts.problems();
+        let schedule = context.schedule;
+        let asked = |second| schedule.expected(Duration::from_secs(second), Duration::from_secs(second + 1));
         let errors = tally.failures.nonzero().map(|(failure, count)| (failure.name().to_owned(), count)).collect();
         Self {
             schema: SCHEMA,
@@ -256,7 +264,12 @@ impl Report {
             verdict: Verdict::of(&problems, &context.allowed, slo.iter().all(|slo| slo.met)),
             problems,
             slo,
-            seconds: recorder.seconds().iter().zip(0..).map(|(second, at)| SecondRow::of(at, second)).collect(),
+            seconds: recorder
+                .seconds()
+                .iter()
+                .zip(0..)
+                .map(|(second, at)| SecondRow { asked: asked(at), ..SecondRow::of(at, second) })
+                .collect(),
             latency_curve: curve(recorder.latency()),
             service_curve: curve(recorder.service()),
         }
@@ -297,6 +310,7 @@ impl SecondRow {
             second,
             answered: row.service.len(),
             errors: row.errors,
+            asked: None,
             latency_us: Percentiles::of(&row.latency),
             service_us: Percentiles::of(&row.service),
         }
@@ -336,6 +350,7 @@ pub(super) fn curve<C: Counter>(histogram: &Histogram<C>) -> Curve {
 pub(in crate::load) mod tests {
     use super::*;
     use crate::load::outcome::Failure;
+    use crate::load::schedule::{End, Gaps, Pace, Ramp};
 
     /// A run of ten seconds with a little of everything, as other tests of outputs need it.
     pub(in crate::load) fn sample() -> (Report, Tally) {
@@ -381,6 +396,12 @@ pub(in crate::load) mod tests {
             duration: Duration::from_secs(10),
             client_cpu: Duration::from_secs(4),
             idle: None,
+            schedule: Schedule {
+                pace: Pace::Open { rate: 1000.0, gaps: Gaps::Poisson },
+                ramp: Ramp::NONE,
+                warmup: Duration::from_secs(1),
+                end: End::After(Duration::from_secs(10)),
+            },
             facts,
             allowed: vec![],
             objectives: vec!["p99<5ms".parse().expect("objective"), "errors<1%".parse().expect("objective")],

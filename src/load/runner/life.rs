@@ -446,7 +446,7 @@ fn is_due<K>(link: &Link<K>, plan: &Plan, now: Instant, origin: Instant) -> bool
     let since = |instant: Instant| now.saturating_duration_since(instant);
     match (link.opened, link.closing) {
         (None, _) => since(link.began) > timeout,
-        (Some(_), Some(closing)) => since(closing) > FAREWELL,
+        (Some(_), Some(closing)) => since(closing) > if link.misses_ticket() { timeout } else { FAREWELL },
         (Some(opened), None) if link.attempt.is_some() => since(opened) > FAREWELL,
         (Some(_), None) if link.is_spent(plan, now) => true,
         _ => link.client.awaited().front().is_some_and(|oldest| since(origin + oldest.sent) > timeout),
