@@ -209,10 +209,9 @@ fn an_option_that_would_have_no_effect_is_refused() {
 #[test]
 fn a_servers_own_words_say_why_it_refuses() {
     let server = Server::start_in(tempfile::tempdir().expect("a folder"), &["--xmlrpc", "127.0.0.1:0"]);
-    let few = ["--ca", "certs/ca.pem", "--requests", "20", "--connections", "2", "--warmup", "0s"];
-    let arguments =
-        [&["xmlrpc", &server.address("xmlrpc"), "--method", "nosuch", "--json", "a.json"], &few[..]].concat();
-    let output = load(&server, &arguments);
+    let line = "--method nosuch --json a.json --ca certs/ca.pem --requests 20 --connections 2 --warmup 0s";
+    let target = server.address("xmlrpc");
+    let output = load(&server, &["xmlrpc", &target].into_iter().chain(line.split(' ')).collect::<Vec<_>>());
     let table = String::from_utf8_lossy(&output.stdout);
     assert_eq!(output.status.code(), Some(3), "{table}");
     let report = std::fs::read(server.dir.path().join("a.json")).expect("written");
