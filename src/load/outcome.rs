@@ -123,7 +123,8 @@ impl Failure {
             }
             Self::ErrorReply => "the server answered with errors, the first different ones of them being",
             Self::WrongBytes => {
-                "answers had other bytes than were written: do others write these keys? Another --seed names other keys"
+                "answers had other bytes than were written: is it the right port and command, TLS or --plain? Do others \
+                 write these keys (another --seed names other ones)?"
             }
         }
     }

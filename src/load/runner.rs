@@ -411,7 +411,8 @@ impl<N: Net> Runner<N> {
             self.quota = self.quota.saturating_sub(1);
             self.tally.sent += 1;
             self.tally.due += u64::from(self.arrivals.is_some());
-            let is_late = at.saturating_sub(intended) > LATE;
+            // In a closed loop only an outage makes a request late.
+            let is_late = self.arrivals.is_some() && at.saturating_sub(intended) > LATE;
             self.pressure.behind += u64::from(is_late);
             self.pressure.late += u64::from(is_late && client.free_since <= intended);
         }
@@ -490,7 +491,7 @@ impl<N: Net> Runner<N> {
         match answer {
             Answer::Bad(failure) => return self.fail(*failure, Some(request), at),
             Answer::Refused(words) => {
-                if request.measured {
+                if self.counts(request, at) {
                     self.tally.wordings.add(words, 1);
                 }
                 return self.fail(Failure::ErrorReply, Some(request), at);
@@ -499,13 +500,24 @@ impl<N: Net> Runner<N> {
         }
         self.alive_at = self.now;
         self.progress.answered.fetch_add(1, Ordering::Relaxed);
+        let since_measured = at.saturating_sub(self.plan.schedule.warmup);
+        let latency = at.saturating_sub(request.intended);
         if request.measured {
-            let since_measured = at.saturating_sub(self.plan.schedule.warmup);
-            let latency = at.saturating_sub(request.intended);
             self.tally.recorder.answered(since_measured, latency, at.saturating_sub(request.sent));
             self.tally.answered += 1;
             self.tally.misses += u64::from(*answer == Answer::Missing);
+        } else if self.arrivals.is_none() && self.counts(request, at) {
+            // In a closed loop nothing else was due meanwhile, and a server that stood still would look fast.
+            self.tally.recorder.unanswered(since_measured, latency);
         }
+    }
+
+    /// Whether what became of a request at `at` belongs to the measured part: it was due there, or it is of the warm-up
+    /// and has kept its client waiting for longer since than before.
+    fn counts(&self, request: Request, at: Duration) -> bool {
+        let warmup = self.plan.schedule.warmup;
+        let (before, since) = (warmup.saturating_sub(request.intended), at.saturating_sub(warmup));
+        request.measured || request.intended < warmup && since > before
     }
 
     /// Counts a failure: of `request`, or of a connection that carried none.
@@ -513,7 +525,7 @@ impl<N: Net> Runner<N> {
         self.progress.failed.fetch_add(1, Ordering::Relaxed);
         let warmup = self.plan.schedule.warmup;
         let counts = match request {
-            Some(request) => request.measured,
+            Some(request) => self.counts(request, at),
             // A connection that cannot be made spoils the run whenever it happens.
             None => self.stage != Stage::Running || at >= warmup,
         };

@@ -12,8 +12,10 @@ use crate::load::outcome::{Failure, Verdict};
 pub fn render(report: &Report) -> String {
     let mut text = format!("{} {} for {:.1} s\n\n", report.protocol, report.target, report.duration_s);
     totals(report, &mut text);
-    if report.latency_us.max > 0.0 {
-        times(&[("latency, from due", report.latency_us), ("service, from sent", report.service_us)], &mut text);
+    let rows = [("latency, from due", report.latency_us), ("service, from sent", report.service_us)];
+    let rows: Vec<_> = rows.into_iter().filter(|(_, us)| us.max > 0.0).collect();
+    if !rows.is_empty() {
+        times(&rows, &mut text);
     }
     handshakes(report, &mut text);
     if let Some(idle) = &report.idle {

@@ -356,7 +356,7 @@ impl<N: Net> Runner<N> {
 
     fn unanswered(&mut self, request: Request, failure: Failure, at: Duration) {
         self.outstanding = self.outstanding.saturating_sub(1);
-        if request.measured {
+        if self.counts(request, at) {
             let since_measured = at.saturating_sub(self.plan.schedule.warmup);
             self.tally.recorder.unanswered(since_measured, at.saturating_sub(request.intended));
         }

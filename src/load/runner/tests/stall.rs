@@ -169,6 +169,29 @@ fn twice_what_a_server_can_do_is_half_sent_and_the_wait_of_the_rest_counts() {
 }
 
 #[test]
+fn a_stall_that_begins_in_the_warmup_of_a_closed_loop_is_not_lost() {
+    let run = |stall| {
+        let [warmup, end] = [1, 2].map(Duration::from_secs);
+        let schedule = Schedule { pace: Pace::Closed, ramp: Ramp::NONE, warmup, end: End::After(end) };
+        let plan = Plan { pipeline: 1, ..super::plan(Language::Echo, 1, schedule) };
+        Runner::new(net(stall), Arc::new(plan), Arc::default(), Share::WHOLE).run().expect("run")
+    };
+    let millis = Duration::from_millis;
+    // The one request in flight was sent at 0.9 s and is answered at 2.5 s; those after it until 3 s.
+    let tally = run(millis(900)..millis(2500)).tally;
+    let latency = tally.recorder.latency();
+    assert!(latency.max().abs_diff(1_600_000) < 2_000, "{}", latency.max());
+    assert_eq!((latency.len(), tally.failures.total()), (tally.answered + 1, 0));
+    // One that is never answered has failed, though it was sent before anything was measured.
+    let tally = run(millis(900)..millis(100_000)).tally;
+    assert_eq!(tally.failures.nonzero().collect::<Vec<_>>(), [(Failure::Timeout, 1)]);
+    assert!(tally.recorder.latency().max() > 2_000_000 && tally.answered == 0);
+    // One that is over soon after is of the warm-up.
+    let tally = run(millis(500)..millis(1100)).tally;
+    assert!(tally.recorder.latency().max() < 1_000, "{}", tally.recorder.latency().max());
+}
+
+#[test]
 fn a_stall_shows_in_the_corrected_percentiles_and_hides_from_service_time() {
     let seconds = Duration::from_secs;
     let pace = Pace::Open { rate: 1000.0, gaps: Gaps::Constant };
