@@ -205,7 +205,13 @@ impl<N: Net> Runner<N> {
             }
             let after = self.net.now().instant;
             let spun = if sleep.is_zero() { before.saturating_duration_since(self.now) } else { Duration::ZERO };
-            if self.stage == Stage::Running && self.plan.schedule.measures(self.at(after)) {
+            let is_asking = match self.stage {
+                Stage::Running => true,
+                // The last of a number of requests are waited for.
+                Stage::Draining { .. } => matches!(self.plan.schedule.end, End::Count(_)),
+                _ => false,
+            };
+            if is_asking && self.plan.schedule.measures(self.at(after)) {
                 self.pressure.idle += after.saturating_duration_since(before) + spun;
             }
         }
@@ -502,6 +508,13 @@ impl<N: Net> Runner<N> {
         self.progress.answered.fetch_add(1, Ordering::Relaxed);
         let since_measured = at.saturating_sub(self.plan.schedule.warmup);
         let latency = at.saturating_sub(request.intended);
+        let is_in_time = match self.plan.schedule.end {
+            End::Count(_) => request.measured,
+            End::After(_) => {
+                self.plan.schedule.measures(at) && (self.stage == Stage::Running || at <= self.pressure.ended)
+            }
+        };
+        self.tally.in_time += u64::from(is_in_time);
         if request.measured {
             self.tally.recorder.answered(since_measured, latency, at.saturating_sub(request.sent));
             self.tally.answered += 1;

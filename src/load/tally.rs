@@ -24,6 +24,9 @@ pub struct Tally {
     pub sent: u64,
     /// Requests answered as they should be.
     pub answered: u64,
+    /// Good answers that came before the measured part was over, whenever they were due; where a number of requests ends
+    /// it, those to them. What is answered after the end says nothing of the rate.
+    pub in_time: u64,
     /// Answers that said that a key has no value; no failure, since nobody may have written it yet.
     pub misses: u64,
     /// Bytes written to sockets, TLS included.
@@ -120,6 +123,7 @@ impl Tally {
         self.due += other.due;
         self.sent += other.sent;
         self.answered += other.answered;
+        self.in_time += other.in_time;
         self.misses += other.misses;
         self.bytes_sent += other.bytes_sent;
         self.bytes_received += other.bytes_received;

@@ -74,6 +74,7 @@ pub(super) fn run(job: Job) -> Result<ExitCode, Failure> {
         target,
         settings,
         duration: findings.iter().map(|finding| finding.held + finding.duration).max().unwrap_or_default(),
+        sending: findings.iter().map(|finding| finding.held + finding.sending).max().unwrap_or_default(),
         client_cpu,
         idle: plan.once.then(|| idle(memory, facts.connections.1, tally.answered)),
         schedule: plan.schedule,

@@ -46,11 +46,11 @@ pub struct Report {
     pub misses: u64,
     /// Requests a second that the schedule asks for; null in a closed loop.
     pub asked_per_s: Option<f64>,
-    /// Requests a second that were sent.
+    /// Requests a second that were sent, while any were due.
     pub sent_per_s: f64,
-    /// Requests a second that were answered as they should be.
+    /// Good answers a second that came within the measured part; those after it do not count.
     pub answered_per_s: f64,
-    /// Length of the measured part.
+    /// Length of the measured part; where a number of requests ends it, to the answer to the last.
     pub duration_s: f64,
     /// From when a request was due to its answer. What was due and never answered counts with the time it waited.
     pub latency_us: Percentiles,
@@ -197,6 +197,8 @@ pub struct Context {
     pub settings: BTreeMap<String, String>,
     /// Length of the measured part.
     pub duration: Duration,
+    /// The part of it in which requests were made.
+    pub sending: Duration,
     /// See [`Report::client_cpu_s`].
     pub client_cpu: Duration,
     /// See [`Report::idle`].
@@ -218,12 +220,13 @@ impl Report {
     pub fn new(context: Context, tally: &Tally) -> Self {
         let seconds = context.duration.as_secs_f64().max(1e-9);
         let per_second = |count: u64| count as f64 / seconds;
+        let sending = context.sending.as_secs_f64().max(1e-9);
         let recorder = &tally.recorder;
         let failed = tally.failures.total();
         let measured = Measured {
             latency: recorder.latency(),
             errors: failed as f64 / (failed + tally.answered).max(1) as f64,
-            rate: per_second(tally.answered),
+            rate: per_second(tally.in_time),
         };
         let slo: Vec<_> = context.objectives.iter().map(|objective| Slo::judge(objective, &measured)).collect();
         let problems = context.facts.problems();
@@ -247,8 +250,8 @@ impl Report {
                 .collect(),
             misses: tally.misses,
             asked_per_s: context.facts.asked_per_s,
-            sent_per_s: per_second(tally.sent),
-            answered_per_s: per_second(tally.answered),
+            sent_per_s: tally.sent as f64 / sending,
+            answered_per_s: per_second(tally.in_time),
             duration_s: context.duration.as_secs_f64(),
             latency_us: Percentiles::of(recorder.latency()),
             service_us: Percentiles::of(recorder.service()),
@@ -354,7 +357,8 @@ pub(in crate::load) mod tests {
 
     /// A run of ten seconds with a little of everything, as other tests of outputs need it.
     pub(in crate::load) fn sample() -> (Report, Tally) {
-        let mut tally = Tally { due: 10_000, sent: 10_000, answered: 9_998, misses: 3, ..Tally::default() };
+        let mut tally =
+            Tally { due: 10_000, sent: 10_000, answered: 9_998, in_time: 9_998, misses: 3, ..Tally::default() };
         for i in 0..9_998u64 {
             let service = Duration::from_micros(80 + i % 97 + if i % 1000 < 5 { 4000 } else { 0 });
             let wait = Duration::from_micros(if i / 1000 == 5 { 900 * (i % 1000) } else { i % 13 });
@@ -394,6 +398,7 @@ pub(in crate::load) mod tests {
                 .map(|(name, value)| (name.to_owned(), value.to_owned()))
                 .into(),
             duration: Duration::from_secs(10),
+            sending: Duration::from_secs(10),
             client_cpu: Duration::from_secs(4),
             idle: None,
             schedule: Schedule {

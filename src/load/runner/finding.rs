@@ -16,8 +16,10 @@ pub(super) struct Pressure {
     pub(super) behind: u64,
     /// Those of them for which a connection was free in time.
     pub(super) late: u64,
-    /// When the measured part ended, since the origin.
+    /// When the last request of the measured part was made, since the origin, or could have been.
     pub(super) ended: Duration,
+    /// When the measured part was over: then, too, or where a number of requests ends it, with the answer to the last.
+    pub(super) over: Duration,
 }
 
 /// What was seen of connections that were held in silence.
@@ -44,6 +46,8 @@ pub struct Finding {
     pub behind: bool,
     /// Length of the measured part.
     pub duration: Duration,
+    /// The part of it in which requests were made; all of it in a closed loop.
+    pub sending: Duration,
     /// How long the connections were held before it.
     pub held: Duration,
     /// When the measured part began, after the runner was made.
@@ -56,7 +60,7 @@ impl<N: Net> Runner<N> {
     /// What was found; the run should be over.
     pub fn finding(self) -> Finding {
         let warmup = self.plan.schedule.warmup;
-        let duration = self.pressure.ended.saturating_sub(warmup);
+        let duration = self.pressure.over.saturating_sub(warmup);
         let idle = self.pressure.idle.as_secs_f64() / duration.as_secs_f64().max(f64::MIN_POSITIVE);
         // Waking everyone up at once is no load, and a run of no length shows nothing.
         let shows_nothing = self.plan.once || duration.is_zero();
@@ -73,6 +77,7 @@ impl<N: Net> Runner<N> {
             late: many(self.pressure.late),
             behind: many(self.pressure.behind),
             duration,
+            sending: if self.arrivals.is_some() { self.pressure.ended.saturating_sub(warmup) } else { duration },
             held: self.held.time,
             began_after: self.origin.saturating_duration_since(self.began) + warmup,
             connections: (wanted, made),

@@ -420,6 +420,7 @@ impl<N: Net> Runner<N> {
 
     /// Ends everything: what is still in flight has waited in vain.
     pub(super) fn finish(&mut self) {
+        self.pressure.over = self.plan.schedule.over_at().map_or_else(|| self.at(self.now), |_| self.pressure.ended);
         self.stage = Stage::Done;
         for index in 0..self.clients.len() {
             let Some(mut link) = self.clients.get_mut(index).and_then(|client| client.link.take()) else { continue };
