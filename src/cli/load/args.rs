@@ -296,10 +296,10 @@ impl KeyValueArgs {
 
 impl XmlRpcArgs {
     pub(super) fn job(&self) -> Result<Job, Failure> {
-        if self.method.is_some() {
-            self.keys.common.check_seed(&self.keys.schedule)?;
-        }
         let mut job = self.keys.job("xmlrpc")?;
+        if self.method.is_some() {
+            job = self.keys.common.without_seed(&self.keys.schedule, job)?;
+        }
         job.plan.phrases.path.clone_from(&self.path);
         if let Some(method) = &self.method {
             let arguments: Vec<_> = self.argument.iter().map(|text| argument(text)).collect();
@@ -332,8 +332,8 @@ impl HandshakeArgs {
             hold: Duration::ZERO,
             pid: None,
         };
-        self.common.check_seed(&self.schedule)?;
-        self.common.job(kind, self.schedule.settings(), &self.outputs)
+        let job = self.common.job(kind, self.schedule.settings(), &self.outputs)?;
+        self.common.without_seed(&self.schedule, job)
     }
 }
 
@@ -462,13 +462,16 @@ impl CommonArgs {
         self.seed.unwrap_or(1)
     }
 
-    /// Where requests are all the same, only their times can follow from a seed.
-    fn check_seed(&self, schedule: &ScheduleArgs) -> Result<(), Failure> {
+    /// A job whose requests are all the same: only their times can follow from a seed.
+    fn without_seed(&self, schedule: &ScheduleArgs, mut job: Job) -> Result<Job, Failure> {
         let is_random = schedule.rate.is_some() && matches!(schedule.gaps(), ArrivalsArg::Poisson);
-        match self.seed {
-            Some(_) if !is_random => Err(Failure::usage("--seed", "nothing is random here but the times of a --rate")),
-            _ => Ok(()),
+        if !is_random && self.seed.is_some() {
+            return Err(Failure::usage("--seed", "nothing is random here but the times of a --rate"));
         }
+        if !is_random {
+            job.settings.remove("seed");
+        }
+        Ok(job)
     }
 
     fn mix(&self, sizes: &Sizes) -> Mix {
@@ -494,7 +497,9 @@ impl CommonArgs {
         self.add_settings(&mut settings);
         if !is_plain {
             self.tls.add_settings(&mut settings);
-            settings.insert("resume".to_owned(), kind.resume.to_string());
+            if kind.language == Language::Silent || kind.resume != Resume::Full {
+                settings.insert("resume".to_owned(), kind.resume.to_string());
+            }
         }
         let security = if is_plain { "plain" } else { "tls" };
         Ok(Job {

@@ -159,7 +159,7 @@ fn over_time(report: &Report, body: &mut String) {
     let mut throughput = vec![Line::course("answered", 0, answered)];
     let asked = by_second(rows, |row| Some(row.asked? / covered));
     if !asked.is_empty() {
-        throughput.insert(0, Line::course("asked", 5, asked));
+        throughput.insert(0, Line::course("asked", 5, asked).wide());
     }
     let svg = charts::over_time(&throughput, Axis::Amount, seconds);
     figure("Throughput over time", &format!("{what} a second, second by second."), &throughput, svg, body);
