@@ -34,11 +34,13 @@ const PATROL: Duration = Duration::from_millis(100);
 const CHURNING_PATROL: Duration = Duration::from_millis(10);
 /// How long a virtual client waits after its connection has failed.
 const RETRY: Duration = Duration::from_millis(100);
+/// So long before a request is due the thread is awake, since a kernel takes tens of microseconds to wake one.
+const LEAD: Duration = Duration::from_micros(60);
+/// Waits from this on are cut to whole milliseconds.
+const COARSE: Duration = Duration::from_millis(2);
 /// How long a ticket, or the server's own end of a connection, is waited for. A server that is told of the end sends what
 /// it still has, so a ticket that is missing then is waited for as long as an answer.
 const FAREWELL: Duration = Duration::from_secs(1);
-/// A sleeper is woken a little late: for so long before something is due, the loop does not sleep.
-const SPIN: Duration = Duration::from_micros(50);
 /// A request that is sent later than this after it was due is late.
 const LATE: Duration = Duration::from_millis(1);
 
@@ -199,12 +201,11 @@ impl<N: Net> Runner<N> {
         if events.is_empty() && self.ready.is_empty() {
             // Only a wait that begins with nothing to do is idle time; a busy loop never comes here.
             let before = self.net.now().instant;
-            let sleep = patience.saturating_sub(SPIN);
-            if !sleep.is_zero() {
-                self.net.poll(&mut events, Some(sleep))?;
+            if !patience.is_zero() {
+                self.net.poll(&mut events, Some(patience))?;
             }
             let after = self.net.now().instant;
-            let spun = if sleep.is_zero() { before.saturating_duration_since(self.now) } else { Duration::ZERO };
+            let spun = if patience.is_zero() { before.saturating_duration_since(self.now) } else { Duration::ZERO };
             let is_asking = match self.stage {
                 Stage::Running => true,
                 // The last of a number of requests are waited for.
@@ -229,7 +230,8 @@ impl<N: Net> Runner<N> {
         if self.plan.lifetime.is_some() { CHURNING_PATROL } else { PATROL }
     }
 
-    /// How long nothing is due.
+    /// How long nothing is due, in whole milliseconds but for the last: a wait of those costs a system call less, and
+    /// nobody needs it to end to the microsecond.
     fn patience(&self) -> Duration {
         let until = |instant: Instant| instant.saturating_duration_since(self.now);
         let mut patience = until(self.next_patrol).min(self.patrol_period());
@@ -243,7 +245,7 @@ impl<N: Net> Runner<N> {
             Stage::Running => {
                 let due = self.arrivals.as_ref().and_then(Arrivals::next_due).map(|due| until(self.origin + due));
                 let over = self.plan.schedule.over_at().map(|over| until(self.origin + over));
-                let due = due.filter(|_| !self.free.is_empty());
+                let due = due.filter(|_| !self.free.is_empty()).map(|due| due.saturating_sub(LEAD));
                 patience = [due, over].into_iter().flatten().fold(patience, Duration::min);
                 if self.arrivals.is_none() && !self.free.is_empty() {
                     patience = Duration::ZERO;
@@ -251,7 +253,11 @@ impl<N: Net> Runner<N> {
             }
             Stage::Draining { .. } | Stage::Done => {}
         }
-        self.retries.until_next(self.now).map_or(patience, |retry| retry.min(patience))
+        let patience = self.retries.until_next(self.now).map_or(patience, |retry| retry.min(patience));
+        if patience < COARSE {
+            return patience;
+        }
+        Duration::from_millis(u64::try_from(patience.as_millis()).unwrap_or(u64::MAX))
     }
 
     fn notice(&mut self, event: Event) {

@@ -18,11 +18,11 @@ use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 use super::{AcceptError, Address, Event, Net, Wake};
 use crate::timer::Now;
 
-/// The tokens of the waker's and the alarm's own events; no peer and no listener has them.
+/// The token of the waker's own events; no peer and no listener has it.
 const WAKE: Token = Token(usize::MAX);
-const RING: Token = Token(usize::MAX - 1);
 
-const MILLISECOND: Duration = Duration::from_millis(1);
+/// The token of the timer's events. What is below is of sockets.
+const TIMER: Token = Token(usize::MAX - 1);
 
 /// Events taken from the kernel in one poll. More wait for the next.
 const EVENTS: usize = 1024;
@@ -35,11 +35,12 @@ pub struct MioNet {
     poll: Poll,
     events: Events,
     waker: Arc<Waker>,
-    alarm: Option<Alarm>,
     /// When the process is out of descriptors, closing this one lets the waiting connection be accepted and closed,
     /// so that its client hears at once instead of hanging in the backlog.
     reserve: Option<File>,
     keepalive: Option<TcpKeepalive>,
+    /// Ends waits where whole milliseconds are too coarse.
+    timer: Option<OwnedFd>,
 }
 
 /// Between two questions whether the other end is there, and how many of them may stay unanswered.
@@ -55,19 +56,33 @@ impl MioNet {
             poll,
             events: Events::with_capacity(EVENTS),
             waker,
-            alarm: None,
             reserve: reserve(),
             keepalive: None,
+            timer: None,
         })
     }
 
-    /// A poller of its own whose timeouts are kept to the microsecond, not to the millisecond as epoll has them. A poll
-    /// may end early, with nothing to report: the last of a long timeout is then for another one.
-    pub fn precise() -> io::Result<Self> {
+    /// One whose waits end when they should, not at the next whole millisecond (epoll_wait(2) counts in those), for
+    /// whoever has to send at a given moment. A wait that is not of whole milliseconds costs it one more system call.
+    pub fn exact() -> io::Result<Self> {
+        let timer = timerfd_create(TimerfdClockId::Monotonic, TimerfdFlags::NONBLOCK | TimerfdFlags::CLOEXEC)?;
         let net = Self::new()?;
-        let alarm = Alarm::new()?;
-        net.poll.registry().register(&mut SourceFd(&alarm.0.as_raw_fd()), RING, Interest::READABLE)?;
-        Ok(Self { alarm: Some(alarm), ..net })
+        net.poll.registry().register(&mut SourceFd(&timer.as_raw_fd()), TIMER, Interest::READABLE)?;
+        Ok(Self { timer: Some(timer), ..net })
+    }
+
+    /// What the poller is to wait for, after the timer has been set to the rest.
+    fn time(&self, timeout: Option<Duration>) -> io::Result<Option<Duration>> {
+        match (&self.timer, timeout) {
+            (Some(timer), Some(wait)) if wait.subsec_nanos() % 1_000_000 != 0 => {
+                let it_value = Timespec::try_from(wait).map_err(|_| io::ErrorKind::InvalidInput)?;
+                let once = Itimerspec { it_interval: Timespec::default(), it_value };
+                // An event for each expiry, since the registration is edge-triggered: nothing needs to be read.
+                timerfd_settime(timer, TimerfdTimerFlags::empty(), &once)?;
+                Ok(None)
+            }
+            _ => Ok(timeout),
+        }
     }
 
     /// How every TCP stream is set up, or the listener that streams inherit this from. On a stream it can only fail when
@@ -83,23 +98,6 @@ impl MioNet {
             drop(listener.accept());
             self.reserve = reserve();
         }
-    }
-}
-
-/// A timer of the kernel, which ends a poll as a socket does. It is never read: to set it anew makes it silent.
-struct Alarm(OwnedFd);
-
-impl Alarm {
-    fn new() -> io::Result<Self> {
-        let flags = TimerfdFlags::NONBLOCK | TimerfdFlags::CLOEXEC;
-        Ok(Self(timerfd_create(TimerfdClockId::Monotonic, flags)?))
-    }
-
-    fn set(&self, after: Duration) -> io::Result<()> {
-        let it_value = after.try_into().map_err(|_| io::ErrorKind::InvalidInput)?;
-        let once = Itimerspec { it_interval: Timespec::default(), it_value };
-        timerfd_settime(&self.0, TimerfdTimerFlags::empty(), &once)?;
-        Ok(())
     }
 }
 
@@ -241,23 +239,12 @@ impl Net for MioNet {
     }
 
     fn poll(&mut self, events: &mut Vec<Event>, timeout: Option<Duration>) -> io::Result<()> {
-        let timeout = match (&self.alarm, timeout) {
-            (Some(_), Some(after)) if after >= 2 * MILLISECOND => {
-                // Most polls end by an event: only near the end is the alarm worth its call.
-                let whole = u64::try_from(after.as_millis()).unwrap_or(u64::MAX);
-                Some(Duration::from_millis(whole - 1))
-            }
-            (Some(alarm), Some(after)) if !after.is_zero() => {
-                alarm.set(after)?;
-                None
-            }
-            (_, timeout) => timeout,
-        };
+        let timeout = self.time(timeout)?;
         match self.poll.poll(&mut self.events, timeout) {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(()),
             result => result?,
         }
-        events.extend(self.events.iter().filter(|event| ![WAKE, RING].contains(&event.token())).map(|event| Event {
+        events.extend(self.events.iter().filter(|event| event.token() < TIMER).map(|event| Event {
             token: event.token().0,
             readable: event.is_readable() || event.is_error(),
             writable: event.is_writable() || event.is_error(),
@@ -340,24 +327,16 @@ mod tests {
     }
 
     #[test]
-    fn an_alarm_ends_a_poll_in_time_and_is_no_event() {
-        let mut net = MioNet::precise().expect("poller");
+    fn an_exact_wait_ends_and_is_no_event() {
+        let mut net = MioNet::exact().expect("poller");
         let mut events = Vec::new();
-        for after in [300, 1, 1999, 2000, 7300].map(Duration::from_micros) {
-            // One that was set before does not end the next poll.
-            net.poll(&mut events, Some(Duration::ZERO)).expect("poll");
-            let end = net.now().instant + after;
-            let left = |net: &MioNet| end.saturating_duration_since(net.now().instant);
-            net.poll(&mut events, Some(after)).expect("poll");
-            assert!(after < 2 * MILLISECOND || left(&net) <= 2 * MILLISECOND);
-            assert!(after >= 2 * MILLISECOND || left(&net).is_zero());
-            assert_eq!(events, []);
+        // Each must end by itself, the second after a first that something else might have ended.
+        for wait in [Duration::from_micros(1500), Duration::from_nanos(1), Duration::from_micros(300)] {
+            let before = net.now().instant;
+            net.poll(&mut events, Some(wait)).expect("poll");
+            assert!(net.now().instant.duration_since(before) >= wait, "{wait:?}");
         }
-        let wake = net.waker();
-        wake();
-        net.poll(&mut events, Some(Duration::from_mins(1))).expect("poll");
-        net.poll(&mut events, Some(Duration::from_micros(300))).expect("poll");
-        assert_eq!(events, []);
+        assert!(events.is_empty());
     }
 
     #[test]

@@ -95,7 +95,7 @@ fn start(plan: &Arc<Plan>, progress: &Arc<Progress>, threads: u32) -> mpsc::Rece
         #[expect(clippy::disallowed_methods, reason = "one loop a thread")]
         std::thread::spawn(move || {
             let run = || {
-                let net = MioNet::precise()?;
+                let net = MioNet::exact()?;
                 let finding = Runner::new(net, plan, progress, Share { index, of: threads }).run()?;
                 Ok((finding, machine::thread_cpu().unwrap_or_default()))
             };

@@ -126,7 +126,7 @@ fn run_watched<S: Service<Session = ()> + Send>(
         let progress = Arc::new(Progress::default());
         let watched = Arc::clone(&progress);
         scope.spawn(move || watch(&watched));
-        let net = MioNet::precise().expect("poller");
+        let net = MioNet::exact().expect("poller");
         let finding = Runner::new(net, Arc::new(plan), progress, Share::WHOLE).run().expect("run");
         handle.stop();
         finding
