@@ -38,8 +38,7 @@ const RETRY: Duration = Duration::from_millis(100);
 const LEAD: Duration = Duration::from_micros(60);
 /// Waits from this on are cut to whole milliseconds.
 const COARSE: Duration = Duration::from_millis(2);
-/// How long a ticket, or the server's own end of a connection, is waited for. A server that is told of the end sends what
-/// it still has, so a ticket that is missing then is waited for as long as an answer.
+/// How long a ticket, or the server's own end of a connection, is waited for.
 const FAREWELL: Duration = Duration::from_secs(1);
 /// A request that is sent later than this after it was due is late.
 const LATE: Duration = Duration::from_millis(1);

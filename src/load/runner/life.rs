@@ -447,6 +447,8 @@ fn is_due<K>(link: &Link<K>, plan: &Plan, now: Instant, origin: Instant) -> bool
     let since = |instant: Instant| now.saturating_duration_since(instant);
     match (link.opened, link.closing) {
         (None, _) => since(link.began) > timeout,
+        // A server that is told of the end sends what it still has: a ticket that is missing then is waited for as long as
+        // an answer, or a slow server would seem to give none.
         (Some(_), Some(closing)) => since(closing) > if link.misses_ticket() { timeout } else { FAREWELL },
         (Some(opened), None) if link.attempt.is_some() => since(opened) > FAREWELL,
         (Some(_), None) if link.is_spent(plan, now) => true,
