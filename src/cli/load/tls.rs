@@ -75,14 +75,15 @@ fn resume(text: &str) -> Result<Resume, String> {
 impl ResumeArgs {
     /// What was chosen, which has no effect if no connection is ever replaced.
     pub(super) fn resume(self, connects_again: bool) -> Result<Resume, Failure> {
-        if self.resume.is_some() && !connects_again {
+        let resume = self.resume.unwrap_or(Resume::Full);
+        if resume != Resume::Full && !connects_again {
             return Err(Failure::usage(
                 "--resume",
                 "each client connects once here, and nothing is resumed: add --requests-per-connection or \
                  --connection-lifetime, or use `load handshake`",
             ));
         }
-        Ok(self.resume.unwrap_or(Resume::Full))
+        Ok(resume)
     }
 }
 

@@ -37,7 +37,8 @@ fn totals(report: &Report, text: &mut String) {
     if report.misses > 0 {
         let _ = writeln!(
             text,
-            "{} reads found no value: nobody has written their keys yet (--ratio 1:0 --distribution sequential fills them)",
+            "{} reads found no value: nobody has written their keys (--ratio 1:0 --distribution sequential does), or they \
+             are lost",
             report.misses
         );
     }
