@@ -37,8 +37,7 @@ fn totals(report: &Report, text: &mut String) {
     if report.misses > 0 {
         let _ = writeln!(
             text,
-            "{} reads found no value: nobody has written their keys (--ratio 1:0 --distribution sequential does), or they \
-             are lost",
+            "{} reads found no value: keys not written (--ratio 1:0 --distribution sequential does that), or lost",
             report.misses
         );
     }
