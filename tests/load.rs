@@ -78,8 +78,11 @@ fn handshakes_are_counted_by_kind() {
     let made = &report["handshakes"];
     assert_eq!((&made["full"], &made["resumed"], &made["hrr"]), (&4.into(), &16.into(), &0.into()));
     assert_eq!(made["groups"]["X25519MLKEM768"], 20);
-    let (_, classical) = self::report(&server, "echo", &["handshake", "--requests", "5", "--pq", "off"]);
-    assert_eq!(classical["handshakes"]["groups"]["X25519"], 5, "{classical}");
+    let (code, classical) = self::report(&server, "echo", &["handshake", "--requests", "5", "--pq", "off"]);
+    assert_eq!((code, &classical["handshakes"]["groups"]["X25519"]), (Some(0), &5.into()), "{classical}");
+    let arguments = ["handshake", "--requests", "20", "--connections", "1", "--resume", "mix:90%"];
+    let (_, mixed) = self::report(&server, "echo", &arguments);
+    assert_eq!((&mixed["handshakes"]["full"], &mixed["handshakes"]["resumed"]), (&3.into(), &17.into()), "{mixed}");
 }
 
 #[test]
@@ -138,10 +141,116 @@ fn what_could_not_be_written_is_refused_before_the_run() {
     };
     refuse(&["--json", "nowhere/a.json"], "--json");
     refuse(&["--csv", "certs"], "--csv");
-    refuse(&["--hdr", "a", "--report", "a"], "--report");
+    refuse(&["--hdr", "a", "--report", "./a"], "--report");
+    refuse(&["--json", "-", "--csv", "-"], "--csv: stdout is taken by --json");
     refuse(&["--bind", "::1"], "--bind");
     refuse(&["--bind", "127.0.0.1,192.0.2.1"], "192.0.2.1");
     assert!(!server.dir.path().join("a").exists(), "looking leaves nothing behind");
+}
+
+#[test]
+fn an_option_that_would_have_no_effect_is_refused() {
+    let server = Server::start(&[]);
+    let dir = server.dir.path();
+    std::fs::create_dir(dir.join("many")).expect("a folder");
+    for name in ["a", "b", "c"] {
+        std::fs::copy(dir.join("certs/client.pem"), dir.join(format!("many/{name}.pem"))).expect("copied");
+        std::fs::copy(dir.join("certs/client-key.pem"), dir.join(format!("many/{name}-key.pem"))).expect("copied");
+    }
+    let address = server.address("echo");
+    let port = address.rsplit_once(':').expect("a port").1;
+    for (line, part) in [
+        ("echo ADDRESS --arrivals constant", "--rate"),
+        ("echo ADDRESS --ramp 1s", "--rate"),
+        ("echo ADDRESS --rate 10 --ramp-steps 2", "--ramp"),
+        ("echo ADDRESS --resume tickets", "--resume"),
+        ("resp ADDRESS --resume mix", "--resume"),
+        ("resp ADDRESS --resume mix:100%", "--resume"),
+        ("echo ADDRESS --plain --resume tickets --connection-lifetime 1s", "--resume"),
+        ("echo plain://ADDRESS --resume tickets --connection-lifetime 1s", "--resume"),
+        ("echo ADDRESS --threads 3 --connections 2", "--threads"),
+        ("echo ADDRESS --identities many --connections 2", "--identities"),
+        ("echo ADDRESS --tls 1.2 --pq require", "--pq: TLS 1.2 has no post-quantum key exchange"),
+        ("echo ADDRESS --tls 1.2 --pq prefer", "--pq"),
+        ("echo ADDRESS --tls 1.2 --suites TLS_AES_128_GCM_SHA256", "--suites"),
+        ("echo ADDRESS --pq require --suites TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256", "--suites"),
+        ("handshake ADDRESS --connect-over 1s", "--connect-over"),
+        ("handshake ADDRESS --pipeline 2", "--pipeline"),
+        ("handshake ADDRESS --seed 7", "--seed"),
+        ("handshake ADDRESS --rate 10 --arrivals constant --seed 7", "--seed"),
+        ("handshake plain://ADDRESS", "--plain"),
+        ("idle ADDRESS --resume tickets", "--resume"),
+        ("idle ADDRESS --rate 10", "--rate"),
+        ("idle ADDRESS --warmup 1s", "--warmup"),
+        ("xmlrpc ADDRESS --method m --keys 3", "--keys"),
+        ("xmlrpc ADDRESS --method m --seed 3", "--seed"),
+        ("xmlrpc ADDRESS --argument 3", "--method"),
+        ("resp plain://ADDRESS --ca certs/ca.pem", "--ca: plain:// means no TLS"),
+        ("resp tls://ADDRESS --plain", "--plain: tls:// means TLS"),
+        ("echo rediss://ADDRESS", "`load resp`"),
+        ("idle redis://ADDRESS", "--speak resp"),
+        ("echo 127.0.0.1:99999", "from 1 to 65535, not 99999"),
+        ("echo 127.0.0.1", "HOST:PORT"),
+    ] {
+        let line = line.replace("ADDRESS", &address);
+        let output = load(&server, &line.split_whitespace().collect::<Vec<_>>());
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.code() == Some(2) && said.contains(part), "{line}: {output:?}");
+    }
+    let few = ["--ca", "certs/ca.pem", "--requests", "5", "--warmup", "0s", "--allow", "client-bound"];
+    for (command, target) in
+        [("echo", format!("tls://localhost:{port}/")), ("handshake", format!("https://localhost:{port}"))]
+    {
+        let output = load(&server, &[&[command, &target], &few[..]].concat());
+        assert!(output.status.success(), "{output:?}");
+    }
+}
+
+#[test]
+fn a_servers_own_words_say_why_it_refuses() {
+    let server = Server::start_in(tempfile::tempdir().expect("a folder"), &["--xmlrpc", "127.0.0.1:0"]);
+    let line = "--method nosuch --json a.json --ca certs/ca.pem --requests 20 --connections 2 --warmup 0s";
+    let target = server.address("xmlrpc");
+    let output = load(&server, &["xmlrpc", &target].into_iter().chain(line.split(' ')).collect::<Vec<_>>());
+    let table = String::from_utf8_lossy(&output.stdout);
+    assert_eq!(output.status.code(), Some(3), "{table}");
+    let report = std::fs::read(server.dir.path().join("a.json")).expect("written");
+    let report: Value = serde_json::from_slice(&report).expect("JSON");
+    let reply = &report["error_replies"][0];
+    let text = reply["text"].as_str().expect("a text");
+    assert!(text.contains("nosuch") && table.contains(&format!("  20 times: {text}")), "{table}{report}");
+    assert_eq!((&reply["count"], &report["errors"]["error_reply"]), (&20.into(), &20.into()), "{report}");
+}
+
+#[test]
+fn any_one_output_may_go_to_stdout() {
+    let server = Server::start(&[]);
+    let address = server.address("echo");
+    let few = ["--ca", "certs/ca.pem", "--requests", "20", "--warmup", "0s", "--allow", "client-bound"];
+    for (flag, start) in [("--json", "{"), ("--csv", "second,"), ("--hdr", "#["), ("--report", "<!DOCTYPE html>")] {
+        let output = load(&server, &[&["echo", &address, flag, "-"], &few[..]].concat());
+        let said = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success() && said.starts_with(start) && !said.contains("\npass\n"), "{flag}: {said}");
+    }
+    let output = load(&server, &[&["echo", &address, "--hdr", "a.hdr"], &few[..]].concat());
+    assert!(output.status.success());
+    let merged = load(&server, &["merge", "a.hdr", "--hdr", "-"]);
+    assert!(merged.status.success() && merged.stdout.starts_with(b"#["), "{merged:?}");
+    assert!(!server.dir.path().join("-").exists());
+}
+
+#[test]
+fn a_reader_who_has_gone_costs_no_other_output() {
+    let server = Server::start(&[]);
+    let mut command = latchkey();
+    command.args(["load", "echo", &server.address("echo"), "--ca", "certs/ca.pem", "--requests", "20"]);
+    command.args(["--warmup", "0s", "--allow", "client-bound", "--csv", "a.csv"]).current_dir(server.dir.path());
+    let (reader, writer) = std::io::pipe().expect("a pipe");
+    drop(reader);
+    let output = command.stdout(writer).output().expect("it runs");
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    assert!(String::from_utf8_lossy(&output.stderr).contains("cannot write to stdout"), "{output:?}");
+    assert!(size_of(&server.dir.path().join("a.csv")) > 100);
 }
 
 #[test]

@@ -73,8 +73,9 @@ fn every_field_of_the_json_is_documented_and_the_other_way_round() {
     let mut found = BTreeSet::new();
     let pid = server.pid().to_string();
     let runs = [
-        load(&server, "echo", "echo", "echo", "--duration 300ms --warmup 0s --connections 2 --slo p99<1us"),
+        load(&server, "echo", "echo", "echo", "--rate 100 --duration 300ms --warmup 0s --connections 2 --slo p99<1us"),
         load(&server, "idle", "echo", "idle", &format!("--connections 5 --duration 100ms --pid {pid}")),
+        load(&server, "xmlrpc", "xmlrpc", "refused", "--requests 10 --warmup 0s --connections 2 --method nosuch"),
         // An echo is no answer of Redis's, so there are errors, and problems with them.
         load(&server, "resp", "echo", "errors", "--requests 10 --warmup 0s --connections 2"),
     ];

@@ -30,10 +30,16 @@ pub(super) struct ConnectArgs {
 
 /// Parses `HOST:PORT`.
 pub(super) fn host_and_port(text: &str) -> Result<(String, u16), String> {
-    let parsed = text.rsplit_once(':').and_then(|(host, port)| Some((host, port.parse().ok()?)));
-    match parsed {
-        Some((host, port)) if !host.is_empty() => Ok((host.to_owned(), port)),
-        _ => Err("a server is HOST:PORT".into()),
+    let (host, port) = text.rsplit_once(':').unwrap_or_default();
+    if host.is_empty() || port.is_empty() || !port.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Err("a server is HOST:PORT".into());
+    }
+    if host.contains(':') && !host.starts_with('[') {
+        return Err(format!("an address of IPv6 stands in brackets: [{host}]:{port}"));
+    }
+    match port.parse() {
+        Ok(port) if port > 0 => Ok((host.to_owned(), port)),
+        _ => Err(format!("a port is a number from 1 to 65535, not {port}")),
     }
 }
 

@@ -5,6 +5,7 @@ mod args;
 mod machine;
 mod outputs;
 mod run;
+mod target;
 mod tls;
 
 use std::process::ExitCode;

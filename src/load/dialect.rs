@@ -1,6 +1,7 @@
 //! What a client says and what it expects to hear, protocol by protocol.
 
 use super::outcome::Failure;
+use super::wording::words;
 use super::workload::{Kind, Operation, Values};
 use crate::protocol::http::{self, ResponseDecoder, append_post};
 use crate::protocol::resp::{Digits, ReplyScanner, encode_command};
@@ -21,18 +22,20 @@ pub enum Dialect {
 }
 
 /// What a complete reply says.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Answer {
     /// What was expected, to the byte.
     Good,
     /// The key has no value.
     Missing,
+    /// An error, in these words.
+    Refused(String),
     /// Something else.
     Bad(Failure),
 }
 
 /// A reply at the front of the input.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Decoded {
     /// How many bytes it took.
     pub used: usize,
@@ -130,9 +133,9 @@ impl Dialect {
                 Ok(response.map(|response| Decoded {
                     used: response.used,
                     answer: match &phrases.call {
-                        None => judge_xmlrpc(response.status, &response.body, operation.kind, value),
+                        None => judge_xmlrpc(&response, operation.kind, value),
                         // Like a write, it is done if there is no fault.
-                        Some(_) => judge_xmlrpc(response.status, &response.body, Kind::Write, value),
+                        Some(_) => judge_xmlrpc(&response, Kind::Write, value),
                     },
                     keep_alive: response.keep_alive,
                 }))
@@ -143,7 +146,9 @@ impl Dialect {
 
 fn judge_resp(reply: &[u8], kind: Kind, value: &[u8]) -> Answer {
     match (reply.first(), kind) {
-        (Some(b'-' | b'!'), _) => Answer::Bad(Failure::ErrorReply),
+        (Some(b'-'), _) => Answer::Refused(words(reply.get(1..).unwrap_or_default())),
+        // Behind the line with its length (RESP3).
+        (Some(b'!'), _) => Answer::Refused(words(reply.splitn(2, |byte| *byte == b'\n').nth(1).unwrap_or_default())),
         (_, Kind::Write) if reply == b"+OK\r\n" => Answer::Good,
         (_, Kind::Read) if reply == b"$-1\r\n" || reply == b"_\r\n" => Answer::Missing,
         (Some(b'$'), Kind::Read) => {
@@ -159,15 +164,15 @@ fn judge_resp(reply: &[u8], kind: Kind, value: &[u8]) -> Answer {
     }
 }
 
-fn judge_xmlrpc(status: u16, body: &[u8], kind: Kind, value: &[u8]) -> Answer {
-    if status != 200 {
-        return Answer::Bad(Failure::ErrorReply);
+fn judge_xmlrpc(response: &http::Response<'_>, kind: Kind, value: &[u8]) -> Answer {
+    if response.status != 200 {
+        return Answer::Refused(words(format!("HTTP {} {}", response.status, response.reason).as_bytes()));
     }
-    match (parse_response(body, &xmlrpc::Bounds::default()), kind) {
+    match (parse_response(&response.body, &xmlrpc::Bounds::default()), kind) {
         (Err(_), _) => Answer::Bad(Failure::Malformed),
         // A dictionary behind XML-RPC answers so in Python, and servers made to replace one do too.
         (Ok(Err(fault)), Kind::Read) if fault.text.contains("KeyError") => Answer::Missing,
-        (Ok(Err(_)), _) => Answer::Bad(Failure::ErrorReply),
+        (Ok(Err(fault)), _) => Answer::Refused(words(format!("fault {}: {}", fault.code, fault.text).as_bytes())),
         (Ok(Ok(_)), Kind::Write) => Answer::Good,
         (Ok(Ok(Value::String(text))), Kind::Read) if text.as_bytes() == value => Answer::Good,
         (Ok(Ok(_)), Kind::Read) => Answer::Bad(Failure::WrongBytes),
@@ -229,7 +234,8 @@ mod tests {
         assert_eq!(decode(new, b"$-1\r\n", READ), Ok(Answer::Missing));
         assert_eq!(decode(new, b"+OK\r\n", WRITE), Ok(Answer::Good));
         assert_eq!(decode(new, b"+OK\r\n", READ), bad(Failure::WrongBytes));
-        assert_eq!(decode(new, b"-ERR no\r\n", WRITE), bad(Failure::ErrorReply));
+        assert_eq!(decode(new, b"-ERR no\r\n", WRITE), Ok(Answer::Refused("ERR no".to_owned())));
+        assert_eq!(decode(new, b"!6\r\nERR no\r\n", READ), Ok(Answer::Refused("ERR no".to_owned())));
         assert_eq!(decode(new, b"?\r\n", WRITE), Err(Failure::Malformed));
         let mut request = Vec::new();
         new().encode(WRITE, &phrases, &mut request);
@@ -260,8 +266,9 @@ mod tests {
         assert_eq!(decode(new, &response(&Value::String("x".into())), READ), bad(Failure::WrongBytes));
         assert_eq!(decode(new, &response(&Value::Nil), WRITE), Ok(Answer::Good));
         assert_eq!(decode(new, &fault("<class 'KeyError'>:'k'"), READ), Ok(Answer::Missing));
-        assert_eq!(decode(new, &fault("denied"), WRITE), bad(Failure::ErrorReply));
-        assert_eq!(decode(new, b"HTTP/1.1 503 No\r\nContent-Length: 0\r\n\r\n", READ), bad(Failure::ErrorReply));
+        let refused = |words: &str| Ok(Answer::Refused(words.to_owned()));
+        assert_eq!(decode(new, &fault("denied"), WRITE), refused("fault 1: denied"));
+        assert_eq!(decode(new, b"HTTP/1.1 503 No\r\nContent-Length: 0\r\n\r\n", READ), refused("HTTP 503 No"));
         assert_eq!(decode(new, b"+OK\r\n", READ), Err(Failure::Malformed));
     }
 

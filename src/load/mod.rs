@@ -15,4 +15,5 @@ pub mod runner;
 pub mod schedule;
 pub mod slo;
 pub mod tally;
+pub mod wording;
 pub mod workload;

@@ -121,11 +121,10 @@ impl Failure {
             Self::Malformed => {
                 "the answers are not of this protocol: is it the right port and command, TLS or --plain?"
             }
-            Self::ErrorReply => {
-                "the server answered with errors: ask it once by hand, with `latchkey call` or redis-cli"
-            }
+            Self::ErrorReply => "the server answered with errors, the first different ones of them being",
             Self::WrongBytes => {
-                "answers had other bytes than were written: do others write these keys? Another --seed names other keys"
+                "answers had other bytes than were written: is it the right port and command, TLS or --plain? Do others \
+                 write these keys (another --seed names other ones)?"
             }
         }
     }

@@ -95,8 +95,56 @@ pub enum Resume {
     Full,
     /// Each virtual client's first.
     Tickets,
-    /// Each virtual client's first and every second one after it.
-    Mix,
+    /// Each virtual client's first, and all but so many in [`MIX`] after it.
+    Mix(u64),
+}
+
+/// The whole that the share of resumed handshakes is a part of.
+pub const MIX: u64 = 1_000_000;
+
+impl Resume {
+    /// Every second one is resumed.
+    pub const HALF: Self = Self::Mix(MIX / 2);
+
+    /// A mix with so many percent resumed; `None` if that would be none or all.
+    #[must_use]
+    #[expect(
+        clippy::cast_precision_loss,
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "0 to a million"
+    )]
+    pub fn mix(percent: f64) -> Option<Self> {
+        let share = (percent / 100.0 * MIX as f64).round();
+        (share >= 1.0 && share < MIX as f64).then_some(Self::Mix(share as u64))
+    }
+
+    /// Whether handshake `number` of virtual client `index`, the first being number 0, is one that resumes or, as the
+    /// first, makes it possible. Of a mix, each client resumes its share as evenly as possible, but not all clients at the
+    /// same time.
+    fn remembers(self, index: u64, number: u64) -> bool {
+        match self {
+            Self::Full => false,
+            Self::Tickets => true,
+            Self::Mix(share) => {
+                // Steps of the golden ratio never fall into step with a share.
+                let phase = index.wrapping_mul(618_034) % MIX;
+                let before = |number: u64| number.wrapping_mul(share).wrapping_add(phase) / MIX;
+                number.checked_sub(1).is_none_or(|previous| before(number) > before(previous))
+            }
+        }
+    }
+}
+
+impl std::fmt::Display for Resume {
+    #[expect(clippy::cast_precision_loss, reason = "0 to a million")]
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Full => f.write_str("full"),
+            Self::Tickets => f.write_str("tickets"),
+            Self::Mix(share) => write!(f, "mix:{}%", *share as f64 * 100.0 / MIX as f64),
+        }
+    }
 }
 
 /// One virtual client's sessions: its own memory of tickets, as if it were alone on its machine.
@@ -106,6 +154,8 @@ pub struct Sessions {
     remembering: Option<Arc<ClientConfig>>,
     server_name: ServerName<'static>,
     resume: Resume,
+    /// Which of the virtual clients it is.
+    index: u64,
     made: u64,
     /// Whether one of them has been made that remembers.
     has_remembered: bool,
@@ -140,6 +190,7 @@ impl TlsPlan {
             remembering,
             server_name: self.server_name.clone(),
             resume: self.resume,
+            index,
             made: 0,
             has_remembered: false,
         })
@@ -151,11 +202,7 @@ impl Sessions {
     pub fn next_session(&mut self) -> Result<NewSession, rustls::Error> {
         let number = self.made;
         self.made += 1;
-        let remembering = match self.resume {
-            Resume::Full => None,
-            Resume::Tickets => self.remembering.as_ref(),
-            Resume::Mix => self.remembering.as_ref().filter(|_| number.is_multiple_of(2)),
-        };
+        let remembering = self.remembering.as_ref().filter(|_| self.resume.remembers(self.index, number));
         let config = remembering.unwrap_or(&self.forgetful);
         Ok(NewSession {
             session: Session::client(Arc::clone(config), self.server_name.clone())?,
@@ -195,5 +242,29 @@ impl Progress {
     #[must_use]
     pub fn is_stopping(&self) -> bool {
         self.stop.load(Ordering::Relaxed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mix_resumes_its_share_of_each_client_and_not_of_all_at_once() {
+        for (percent, of_thousand) in [(0.1, 1u64), (25.0, 250), (50.0, 500), (90.0, 900), (99.9, 999)] {
+            let resume = Resume::mix(percent).expect("a share");
+            let numbers = |index: u64| (1..=1000).filter(move |number| resume.remembers(index, *number));
+            for index in 0..100 {
+                let count = numbers(index).count() as u64;
+                assert!(resume.remembers(index, 0) && count.abs_diff(of_thousand) <= 1, "{percent}: {count}");
+            }
+            for number in [1, 2, 3, 500, 999] {
+                let together = (0..1000).filter(|index| resume.remembers(*index, number)).count() as u64;
+                assert!(together.abs_diff(of_thousand) <= 30, "{percent}: {together} at {number}");
+            }
+        }
+        assert_eq!([0.0, 0.00001, 100.0, 101.0, -1.0, f64::NAN].map(Resume::mix), [None; 6]);
+        assert_eq!(Resume::mix(99.5).expect("a share").to_string(), "mix:99.5%");
+        assert_eq!(Resume::mix(50.0), Some(Resume::HALF));
     }
 }

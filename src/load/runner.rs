@@ -1,5 +1,6 @@
 //! The loop of one thread of a run: opens connections, sends what is due, takes the answers, keeps the time.
 
+mod finding;
 mod life;
 mod link;
 #[cfg(test)]
@@ -21,6 +22,8 @@ use super::workload::Workload;
 use crate::connection::PeerId;
 use crate::net::{Event, Net};
 use crate::timer::Deadlines;
+pub use finding::Finding;
+use finding::{Held, Pressure};
 use link::{Link, Virtual};
 
 /// Handshakes that one thread has in progress while it opens its connections: enough to keep any server busy, and few
@@ -72,6 +75,7 @@ pub struct Runner<N: Net> {
     workload: Workload,
     tally: Tally,
     pressure: Pressure,
+    held: Held,
     lent: Lent,
     events: Vec<Event>,
     next_patrol: Instant,
@@ -93,38 +97,6 @@ enum Stage {
     Draining { until: Instant },
     /// All is over.
     Done,
-}
-
-/// Whether this side keeps up.
-#[derive(Clone, Copy, Debug, Default)]
-struct Pressure {
-    /// Time spent with nothing to do, in the measured part.
-    idle: Duration,
-    /// Measured requests that were sent late, for whatever reason.
-    behind: u64,
-    /// Those of them for which a connection was free in time.
-    late: u64,
-    /// When the measured part ended, since the origin.
-    ended: Duration,
-}
-
-/// What one thread has found.
-#[derive(Debug)]
-pub struct Finding {
-    /// All it counted.
-    pub tally: Tally,
-    /// The part of the measured time that it had something to do, 0 to 1.
-    pub busy: f64,
-    /// Whether more than one request in a hundred was sent late although a connection was free for it.
-    pub late: bool,
-    /// Whether more than one request in a hundred was sent late for whatever reason.
-    pub behind: bool,
-    /// Length of the measured part.
-    pub duration: Duration,
-    /// When the measured part began, after the runner was made.
-    pub began_after: Duration,
-    /// Virtual clients, and those of them that had a connection.
-    pub connections: (u64, u64),
 }
 
 impl<N: Net> Runner<N> {
@@ -178,6 +150,7 @@ impl<N: Net> Runner<N> {
             workload,
             tally: Tally::default(),
             pressure: Pressure::default(),
+            held: Held::default(),
             lent: Lent::default(),
             events: Vec::new(),
             next_patrol: now + PATROL,
@@ -215,32 +188,6 @@ impl<N: Net> Runner<N> {
         Ok(self.stage != Stage::Done)
     }
 
-    /// What was found; the run should be over.
-    pub fn finding(self) -> Finding {
-        let warmup = self.plan.schedule.warmup;
-        let duration = self.pressure.ended.saturating_sub(warmup);
-        let idle = self.pressure.idle.as_secs_f64() / duration.as_secs_f64().max(f64::MIN_POSITIVE);
-        // Waking everyone up at once is no load, and a run of no length shows nothing.
-        let shows_nothing = self.plan.once || duration.is_zero();
-        let many = |count: u64| count * 100 > self.tally.sent;
-        let wanted = u64::try_from(self.clients.len()).unwrap_or(0);
-        let made = if self.plan.language == Language::Silent {
-            self.tally.connections.min(wanted)
-        } else {
-            // Connections that replaced others do not stand for clients that never had one.
-            self.clients.iter().filter(|client| client.has_been_open).count().try_into().unwrap_or(wanted)
-        };
-        Finding {
-            busy: if shows_nothing { 0.0 } else { (1.0 - idle).clamp(0.0, 1.0) },
-            late: many(self.pressure.late),
-            behind: many(self.pressure.behind),
-            duration,
-            began_after: self.origin.saturating_duration_since(self.began) + warmup,
-            connections: (wanted, made),
-            tally: self.tally,
-        }
-    }
-
     /// Time since the schedule began.
     fn at(&self, instant: Instant) -> Duration {
         instant.saturating_duration_since(self.origin)
@@ -258,7 +205,13 @@ impl<N: Net> Runner<N> {
             }
             let after = self.net.now().instant;
             let spun = if patience.is_zero() { before.saturating_duration_since(self.now) } else { Duration::ZERO };
-            if self.stage == Stage::Running && self.plan.schedule.measures(self.at(after)) {
+            let is_asking = match self.stage {
+                Stage::Running => true,
+                // The last of a number of requests are waited for.
+                Stage::Draining { .. } => matches!(self.plan.schedule.end, End::Count(_)),
+                _ => false,
+            };
+            if is_asking && self.plan.schedule.measures(self.at(after)) {
                 self.pressure.idle += after.saturating_duration_since(before) + spun;
             }
         }
@@ -330,6 +283,7 @@ impl<N: Net> Runner<N> {
     fn advance(&mut self) {
         match self.stage {
             Stage::Opening if self.unsettled == 0 || self.opens_while_it_asks() => {
+                self.held.since = Some(self.now);
                 self.stage = if self.tally.connections == 0 && self.plan.language != Language::Silent {
                     Stage::Done
                 } else {
@@ -340,7 +294,10 @@ impl<N: Net> Runner<N> {
             Stage::Holding { until } if until <= self.now => self.start(),
             Stage::Running if self.progress.is_stopping() || self.is_over() => self.stop(),
             Stage::Draining { until } if self.outstanding == 0 || until <= self.now => self.finish(),
-            Stage::Opening | Stage::Holding { .. } if self.progress.is_stopping() => self.stage = Stage::Done,
+            Stage::Opening | Stage::Holding { .. } if self.progress.is_stopping() => {
+                self.end_hold();
+                self.stage = Stage::Done;
+            }
             _ => {}
         }
     }
@@ -352,7 +309,18 @@ impl<N: Net> Runner<N> {
         self.plan.language == Language::XmlRpc && !self.plan.once && all_begun && self.tally.connections > 0
     }
 
+    fn end_hold(&mut self) {
+        let is_open = |client: &&Virtual<N::Socket>| client.link.as_ref().is_some_and(|link| link.opened.is_some());
+        self.held.time = self.held.since.map_or(Duration::ZERO, |since| self.now.saturating_duration_since(since));
+        self.held.open = self.clients.iter().filter(is_open).count().try_into().unwrap_or(u64::MAX);
+    }
+
     fn start(&mut self) {
+        self.end_hold();
+        if self.plan.once {
+            // Those that were lost are not waited for.
+            self.quota = self.held.open;
+        }
         self.stage = Stage::Running;
         self.origin = self.now;
         self.alive_at = self.now;
@@ -454,7 +422,8 @@ impl<N: Net> Runner<N> {
             self.quota = self.quota.saturating_sub(1);
             self.tally.sent += 1;
             self.tally.due += u64::from(self.arrivals.is_some());
-            let is_late = at.saturating_sub(intended) > LATE;
+            // In a closed loop only an outage makes a request late.
+            let is_late = self.arrivals.is_some() && at.saturating_sub(intended) > LATE;
             self.pressure.behind += u64::from(is_late);
             self.pressure.late += u64::from(is_late && client.free_since <= intended);
         }
@@ -512,33 +481,61 @@ impl<N: Net> Runner<N> {
         None
     }
 
-    /// Counts what was just decoded.
-    fn count_answers(&mut self, index: usize, now: Instant) {
+    /// Counts what was just decoded; whether the last of it was as it should be, if there was any.
+    fn count_answers(&mut self, index: usize, now: Instant) -> Option<bool> {
         let at = self.at(now);
         let mut answers = std::mem::take(&mut self.lent.answers);
+        let mut is_well = None;
         for (request, answer) in answers.drain(..) {
-            self.count(request, answer, at);
+            is_well = Some(matches!(answer, Answer::Good | Answer::Missing));
+            self.count(request, &answer, at);
         }
         self.lent.answers = answers;
         if let Some(client) = self.clients.get_mut(index) {
             client.free_since = at;
         }
+        is_well
     }
 
-    fn count(&mut self, request: Request, answer: Answer, at: Duration) {
+    fn count(&mut self, request: Request, answer: &Answer, at: Duration) {
         self.outstanding = self.outstanding.saturating_sub(1);
-        if let Answer::Bad(failure) = answer {
-            return self.fail(failure, Some(request), at);
+        match answer {
+            Answer::Bad(failure) => return self.fail(*failure, Some(request), at),
+            Answer::Refused(words) => {
+                if self.counts(request, at) {
+                    self.tally.wordings.add(words, 1);
+                }
+                return self.fail(Failure::ErrorReply, Some(request), at);
+            }
+            Answer::Good | Answer::Missing => {}
         }
         self.alive_at = self.now;
         self.progress.answered.fetch_add(1, Ordering::Relaxed);
+        let since_measured = at.saturating_sub(self.plan.schedule.warmup);
+        let latency = at.saturating_sub(request.intended);
+        let is_in_time = match self.plan.schedule.end {
+            End::Count(_) => request.measured,
+            End::After(_) => {
+                self.plan.schedule.measures(at) && (self.stage == Stage::Running || at <= self.pressure.ended)
+            }
+        };
+        self.tally.in_time += u64::from(is_in_time);
         if request.measured {
-            let since_measured = at.saturating_sub(self.plan.schedule.warmup);
-            let latency = at.saturating_sub(request.intended);
             self.tally.recorder.answered(since_measured, latency, at.saturating_sub(request.sent));
             self.tally.answered += 1;
-            self.tally.misses += u64::from(answer == Answer::Missing);
+            self.tally.misses += u64::from(*answer == Answer::Missing);
+        } else if self.arrivals.is_none() && self.counts(request, at) {
+            // In a closed loop nothing else was due meanwhile, and a server that stood still would look fast.
+            self.tally.recorder.unanswered(since_measured, latency);
         }
+    }
+
+    /// Whether what became of a request at `at` belongs to the measured part: it was due there, or it is of the warm-up
+    /// and has kept its client waiting for longer since than before.
+    fn counts(&self, request: Request, at: Duration) -> bool {
+        let warmup = self.plan.schedule.warmup;
+        let (before, since) = (warmup.saturating_sub(request.intended), at.saturating_sub(warmup));
+        request.measured || request.intended < warmup && since > before
     }
 
     /// Counts a failure: of `request`, or of a connection that carried none.
@@ -546,7 +543,7 @@ impl<N: Net> Runner<N> {
         self.progress.failed.fetch_add(1, Ordering::Relaxed);
         let warmup = self.plan.schedule.warmup;
         let counts = match request {
-            Some(request) => request.measured,
+            Some(request) => self.counts(request, at),
             // A connection that cannot be made spoils the run whenever it happens.
             None => self.stage != Stage::Running || at >= warmup,
         };

@@ -151,6 +151,23 @@ impl Schedule {
         }
     }
 
+    /// How many arrivals are expected between two times after the warm-up; `None` for a closed loop.
+    #[must_use]
+    pub fn expected(&self, from: Duration, to: Duration) -> Option<f64> {
+        let Pace::Open { rate, .. } = self.pace else { return None };
+        let before = |time: Duration| {
+            let at = self.warmup + time;
+            let at = self.over_at().map_or(at, |over| at.min(over));
+            let count =
+                self.ramp.count_at(at.as_secs_f64(), rate) - self.ramp.count_at(self.warmup.as_secs_f64(), rate);
+            match self.end {
+                End::After(_) => count,
+                End::Count(most) => count.min(most as f64),
+            }
+        };
+        Some(before(to) - before(from))
+    }
+
     /// The intended times of `share`, in order. A closed loop has none: there, the end of one request is the beginning
     /// of the next.
     #[must_use]
@@ -322,6 +339,20 @@ mod tests {
             assert!(asked.is_some_and(|asked| (asked - expected).abs() < 1e-6), "{asked:?} for {expected}");
         }
         assert_eq!(Schedule { pace: Pace::Closed, ..open(1.0, Gaps::Poisson, End::Count(1)) }.asked_rate(), None);
+    }
+
+    #[test]
+    fn what_is_expected_of_each_second_follows_the_ramp_and_the_end() {
+        let ramp = Ramp { over: 4 * SECOND, steps: 2 };
+        let expected = |end, from: u32| {
+            let schedule = Schedule { warmup: SECOND, ramp, ..open(100.0, Gaps::Constant, end) };
+            format!("{:.0}", schedule.expected(from * SECOND, (from + 1) * SECOND).expect("open"))
+        };
+        let time = End::After(Duration::from_millis(4500));
+        assert_eq!([0, 1, 2, 3, 4, 5].map(|from| expected(time, from)), ["50", "100", "100", "100", "50", "0"]);
+        assert_eq!([0, 1, 2].map(|from| expected(End::Count(80), from)), ["50", "30", "0"]);
+        let closed = Schedule { pace: Pace::Closed, ..open(1.0, Gaps::Constant, time) };
+        assert_eq!(closed.expected(SECOND, 2 * SECOND), None);
     }
 
     #[test]

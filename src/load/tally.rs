@@ -7,6 +7,7 @@ use hdrhistogram::Histogram;
 
 use super::histogram::{self, Recorder, microseconds};
 use super::outcome::Failures;
+use super::wording::Wordings;
 
 /// What one thread, or all of them together, did.
 #[derive(Clone, Debug, Default)]
@@ -15,12 +16,17 @@ pub struct Tally {
     pub recorder: Recorder,
     /// What failed, by reason.
     pub failures: Failures,
+    /// The words of those that were answers: errors of the server.
+    pub wordings: Wordings,
     /// Requests that fell due in an open loop.
     pub due: u64,
     /// Requests sent.
     pub sent: u64,
     /// Requests answered as they should be.
     pub answered: u64,
+    /// Good answers that came before the measured part was over, whenever they were due; where a number of requests ends
+    /// it, those to them. What is answered after the end says nothing of the rate.
+    pub in_time: u64,
     /// Answers that said that a key has no value; no failure, since nobody may have written it yet.
     pub misses: u64,
     /// Bytes written to sockets, TLS included.
@@ -113,9 +119,11 @@ impl Tally {
     pub fn merge(&mut self, other: &Self) {
         self.recorder.merge(&other.recorder);
         self.failures.merge(&other.failures);
+        self.wordings.merge(&other.wordings);
         self.due += other.due;
         self.sent += other.sent;
         self.answered += other.answered;
+        self.in_time += other.in_time;
         self.misses += other.misses;
         self.bytes_sent += other.bytes_sent;
         self.bytes_received += other.bytes_received;

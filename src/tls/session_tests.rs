@@ -67,6 +67,22 @@ fn a_session_that_has_failed_is_never_touched_again() {
 }
 
 #[test]
+fn a_session_takes_tickets_that_come_after_its_own_close_notify() {
+    let (mut server, mut client) = testing::sessions();
+    let (mut forth, mut back) = (Outgoing::default(), Outgoing::default());
+    while server.is_handshaking() || client.is_handshaking() {
+        let mut input = std::mem::take(&mut back).filled().to_vec();
+        let _ = client.receive(&mut input, &mut forth, &mut |_| {});
+        let mut input = std::mem::take(&mut forth).filled().to_vec();
+        let _ = server.receive(&mut input, &mut back, &mut |_| {});
+    }
+    client.send_close_notify(&mut [], &mut forth).expect("close_notify");
+    assert_eq!(client.tickets_received(), 0);
+    let received = client.receive(&mut back.filled().to_vec(), &mut forth, &mut |_| {});
+    assert!(received.error.is_none() && client.tickets_received() > 0);
+}
+
+#[test]
 fn a_session_drops_all_input_behind_close_notify() {
     let (mut server, mut client) = open_sessions();
     let (mut forth, mut back) = (Outgoing::default(), Outgoing::default());

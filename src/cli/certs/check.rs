@@ -7,7 +7,7 @@ use std::time::Duration;
 use rustls::crypto::aws_lc_rs;
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 
-use super::{CertsError, Check, Outcome, days, doctor, unreadable};
+use super::{CertsError, Check, DEFAULT_DIR, Outcome, days, doctor, unreadable};
 use crate::cli::files::{self, ReadableBy};
 use crate::tls::authority::Role;
 use crate::tls::{
@@ -62,7 +62,7 @@ fn file(
             writeln!(out, "  {verifier:<22}REJECTS it: {}", reason.why)?;
         }
     }
-    let fix = (!objections.is_empty()).then(|| remake(purpose, &certificate));
+    let fix = (!objections.is_empty()).then(|| remake(path, purpose, &certificate));
     let key_fault = key.map(|key| key_fault(key, &certificate)).transpose()?.flatten();
     for (fault, fix) in key_fault.iter().map(|(fault, fix)| (fault.as_str(), fix.as_str())) {
         writeln!(out, "  the key: {fault}\n  fix: {fix}")?;
@@ -77,15 +77,18 @@ fn file(
     if let Some(fix) = &fix {
         writeln!(out, "  fix: {fix}")?;
     } else if certificate.not_after < now.saturating_add(SOON) {
-        writeln!(out, "  it ends soon; renew it with: {}", remake(purpose, &certificate))?;
+        writeln!(out, "  it ends soon; renew it with: {}", remake(path, purpose, &certificate))?;
     }
     Ok(if fix.is_some() || key_fault.is_some() { Outcome::Faulty } else { Outcome::Fine })
 }
 
-/// The one command that makes a certificate nobody objects to.
-fn remake(purpose: Purpose, certificate: &Certificate) -> String {
+/// The one command that makes a certificate nobody objects to, in the folder where the one at `path` is.
+fn remake(path: &Path, purpose: Purpose, certificate: &Certificate) -> String {
+    let folder = path.parent().map(|folder| if folder == Path::new("") { Path::new(".") } else { folder });
+    let elsewhere = folder.filter(|folder| *folder != Path::new(DEFAULT_DIR));
+    let dir = elsewhere.map_or(String::new(), |dir| format!(" --dir {}", quoted(&dir.to_string_lossy())));
     let role = match purpose {
-        Purpose::Authority => return "latchkey certs init --force".to_owned(),
+        Purpose::Authority => return format!("latchkey certs init{dir} --force"),
         Purpose::EndEntity(Role::Server) => "server",
         Purpose::EndEntity(Role::Client) => "client",
     };
@@ -97,7 +100,7 @@ fn remake(purpose: Purpose, certificate: &Certificate) -> String {
     };
     let addresses: Vec<String> = certificate.addresses.iter().map(ToString::to_string).collect();
     format!(
-        "latchkey certs {role} {}{}{}{}{} --force",
+        "latchkey certs {role}{dir} {}{}{}{}{} --force",
         quoted(&name),
         further("DNS", &certificate.dns),
         further("IP", &addresses),

@@ -17,6 +17,9 @@ use super::files::FileError;
 use crate::tls::authority::{AuthorityError, KeyKind};
 use crate::tls::{PemError, TrustError, Unreadable};
 
+/// Where certificates are, unless said otherwise.
+const DEFAULT_DIR: &str = "certs";
+
 /// Make and examine certificates
 ///
 /// A private CA, what it issues and revokes, and what verifiers make of any certificate or live server.
@@ -45,7 +48,7 @@ enum Command {
 #[derive(Args, Clone, Debug)]
 struct Init {
     /// The folder to write to
-    #[arg(long, default_value = "certs")]
+    #[arg(long, default_value = DEFAULT_DIR)]
     dir: PathBuf,
     /// The CA's common name
     #[arg(long, default_value = "latchkey CA")]
@@ -61,7 +64,7 @@ struct Init {
 #[derive(Args, Clone, Debug)]
 struct Issue {
     /// The folder with the CA, to write to
-    #[arg(long, default_value = "certs")]
+    #[arg(long, default_value = DEFAULT_DIR)]
     dir: PathBuf,
     /// The holder: for a server its host name or address, for a client any name
     name: String,
@@ -79,7 +82,7 @@ struct Issue {
 #[derive(Args, Clone, Debug)]
 struct Revoke {
     /// The folder with the CA, to write to
-    #[arg(long, default_value = "certs")]
+    #[arg(long, default_value = DEFAULT_DIR)]
     dir: PathBuf,
     /// Days until the list must be renewed; verifiers then refuse everything of this CA
     #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..=3650))]

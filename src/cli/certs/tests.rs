@@ -93,7 +93,8 @@ fn every_fault_is_named_with_the_command_that_fixes_it() {
     let (outcome, text) = certs_at(now() + 398 * 86_400, dir.path(), "check {}/localhost.pem").expect("it runs");
     assert_eq!(outcome, Outcome::Faulty);
     assert_eq!(text.matches("REJECTS it: it expired on").count(), 3, "{text}");
-    assert!(text.contains("fix: latchkey certs server localhost --san IP:127.0.0.1 --force"), "{text}");
+    let fix = format!("fix: latchkey certs server --dir {} localhost --san IP:127.0.0.1 --force", dir.path().display());
+    assert!(text.contains(&fix), "{text}");
     let (outcome, text) = certs_at(now() + 380 * 86_400, dir.path(), "check {}/localhost.pem").expect("it runs");
     assert!(outcome == Outcome::Fine && text.contains("it ends soon"), "{text}");
 

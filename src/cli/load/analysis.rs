@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 
-use super::outputs::write;
+use super::outputs::{check, is_same, is_stdout, say, write};
 use crate::cli::{Failure, files};
 use crate::load::compare::{compare as compare_runs, obstacle, render_page, render_table};
 use crate::load::histogram::Percentiles;
@@ -19,7 +19,7 @@ pub(super) struct CompareArgs {
     /// Reports of side B
     #[arg(last = true, value_name = "B.json")]
     b: Vec<PathBuf>,
-    /// Write the comparison as a page with charts
+    /// Write the comparison as a page with charts; '-' is stdout, which then gets no table
     #[arg(long, value_name = "FILE.html")]
     report: Option<PathBuf>,
 }
@@ -29,10 +29,10 @@ pub(super) struct MergeArgs {
     /// HDR logs, as --hdr writes them; their seconds are counted from each log's own start
     #[arg(required = true, value_name = "FILE.hdr")]
     files: Vec<PathBuf>,
-    /// Write the sum as an HDR log
+    /// Write the sum as an HDR log; '-' is stdout, which then gets no table
     #[arg(long, value_name = "FILE")]
     hdr: Option<PathBuf>,
-    /// Write the sum as a page with charts
+    /// Write the sum as a page with charts; '-' likewise
     #[arg(long, value_name = "FILE.html")]
     report: Option<PathBuf>,
 }
@@ -51,11 +51,12 @@ pub(super) fn compare(args: &CompareArgs) -> Result<ExitCode, Failure> {
         }
     }
     let comparison = compare_runs(&a, &b);
-    print!("{}", render_table(&comparison));
-    if let Some(path) = &args.report {
-        write("--report", path, render_page(&comparison, &a, &b).as_bytes())?;
+    let page = args.report.as_deref();
+    let written = page.map_or(Ok(()), |path| write("--report", path, render_page(&comparison, &a, &b).as_bytes()));
+    if !page.is_some_and(is_stdout) {
+        say(&render_table(&comparison))?;
     }
-    Ok(ExitCode::SUCCESS)
+    written.map(|()| ExitCode::SUCCESS)
 }
 
 fn reports(paths: &[PathBuf]) -> Result<Vec<Report>, Failure> {
@@ -82,21 +83,17 @@ fn report(path: &Path) -> Result<Report, Failure> {
     )))
 }
 
-/// Whether two names are of one file.
-fn is_same(one: &Path, other: &Path) -> bool {
-    let real = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
-    real(one) == real(other)
-}
-
 pub(super) fn merge(args: &MergeArgs) -> Result<ExitCode, Failure> {
     let mut intervals = hdr::Intervals::new();
     let mut parts = Vec::new();
     let outputs = [("--hdr", &args.hdr), ("--report", &args.report)];
-    for (flag, path) in outputs.into_iter().filter_map(|(flag, path)| Some((flag, path.as_ref()?))) {
+    let outputs: Vec<_> = outputs.into_iter().filter_map(|(flag, path)| Some((flag, path.as_deref()?))).collect();
+    for (flag, path) in &outputs {
         if args.files.iter().any(|file| is_same(file, path)) {
             return Err(Failure::usage(flag, format!("{} is one of the logs that are merged", path.display())));
         }
     }
+    check(&outputs)?;
     for (index, file) in args.files.iter().enumerate() {
         if args.files.iter().take(index).any(|earlier| is_same(earlier, file)) {
             return Err(Failure::Usage(format!("{} is named twice and would count twice", file.display())));
@@ -115,13 +112,17 @@ pub(super) fn merge(args: &MergeArgs) -> Result<ExitCode, Failure> {
     }
     let [latency, service] = ["", "service"].map(|tag| hdr::total(&intervals, tag));
     let rows = [("latency, from due", Percentiles::of(&latency)), ("service, from sent", Percentiles::of(&service))];
-    println!("{} answered, from {} files\n", service.len(), args.files.len());
-    print!("{}", table::render_times(&rows));
-    if let Some(path) = &args.hdr {
-        write("--hdr", path, &hdr::render_intervals(started.unwrap_or(0), &intervals))?;
+    let mut written = Ok(());
+    for (flag, path) in &outputs {
+        let bytes = match *flag {
+            "--hdr" => hdr::render_intervals(started.unwrap_or(0), &intervals),
+            _ => merged::render(&intervals, &parts).into(),
+        };
+        written = written.and(write(flag, path, &bytes));
     }
-    if let Some(path) = &args.report {
-        write("--report", path, merged::render(&intervals, &parts).as_bytes())?;
+    if outputs.iter().all(|(_, path)| !is_stdout(path)) {
+        say(&format!("{} answered, from {} files\n\n", service.len(), args.files.len()))?;
+        say(&table::render_times(&rows))?;
     }
-    Ok(ExitCode::SUCCESS)
+    written.map(|()| ExitCode::SUCCESS)
 }

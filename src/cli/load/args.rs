@@ -8,12 +8,12 @@ use clap::{Args, ValueEnum};
 
 use super::machine;
 use super::outputs::OutputArgs;
-use super::tls::TlsArgs;
+use super::target::Target;
+use super::tls::{ResumeArgs, TlsArgs};
 use crate::cli::call::argument;
-use crate::cli::connect::host_and_port;
 use crate::cli::{Failure, units};
 use crate::load::dialect::{Phrases, XMLRPC_PATH};
-use crate::load::plan::{Language, Plan};
+use crate::load::plan::{Language, Plan, Resume};
 use crate::load::schedule::{End, Gaps, Pace, Ramp, Schedule};
 use crate::load::workload::{Distribution, Mix, Ratio, Sizes, Values};
 use crate::protocol::xmlrpc::append_call;
@@ -42,6 +42,10 @@ pub(super) struct EchoArgs {
     #[command(flatten)]
     common: CommonArgs,
     #[command(flatten)]
+    opening: OpeningArgs,
+    #[command(flatten)]
+    resume: ResumeArgs,
+    #[command(flatten)]
     schedule: ScheduleArgs,
     #[command(flatten)]
     requests: RequestArgs,
@@ -53,6 +57,10 @@ pub(super) struct EchoArgs {
 pub(super) struct KeyValueArgs {
     #[command(flatten)]
     common: CommonArgs,
+    #[command(flatten)]
+    opening: OpeningArgs,
+    #[command(flatten)]
+    resume: ResumeArgs,
     #[command(flatten)]
     schedule: ScheduleArgs,
     #[command(flatten)]
@@ -91,6 +99,8 @@ pub(super) struct HandshakeArgs {
     #[command(flatten)]
     common: CommonArgs,
     #[command(flatten)]
+    resume: ResumeArgs,
+    #[command(flatten)]
     schedule: ScheduleArgs,
     #[command(flatten)]
     outputs: OutputArgs,
@@ -100,6 +110,8 @@ pub(super) struct HandshakeArgs {
 pub(super) struct IdleArgs {
     #[command(flatten)]
     common: CommonArgs,
+    #[command(flatten)]
+    opening: OpeningArgs,
     /// How long to hold the connections before they are asked to answer
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = units::time)]
     duration: Duration,
@@ -126,17 +138,15 @@ enum Speak {
 /// Whom to connect to, and as whom.
 #[derive(Clone, Debug, Args)]
 struct CommonArgs {
-    /// The server, HOST:PORT
-    #[arg(value_parser = host_and_port, value_name = "HOST:PORT")]
-    server: (String, u16),
+    /// The server, HOST:PORT, or that behind tls://, rediss://, https:// (all TLS), plain://, tcp://, redis:// or
+    /// http:// (as --plain)
+    #[arg(value_parser = Target::parse, value_name = "HOST:PORT")]
+    server: Target,
     #[command(flatten)]
     tls: TlsArgs,
     /// Virtual clients, each with one connection
     #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u64).range(1..=10_000_000), help_heading = "Connections")]
     connections: u64,
-    /// Spread opening the connections evenly over this time [default: as fast as the server takes them]
-    #[arg(long, value_name = "TIME", value_parser = units::time, help_heading = "Connections")]
-    connect_over: Option<Duration>,
     /// Local addresses to connect from, in turn, with commas between them [repeatable]
     #[arg(long, value_name = "IP", value_delimiter = ',', help_heading = "Connections")]
     bind: Vec<IpAddr>,
@@ -146,9 +156,17 @@ struct CommonArgs {
     /// Threads, each with its own loop
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1024), help_heading = "Connections")]
     threads: u32,
-    /// Everything random follows from it
-    #[arg(long, value_name = "N", default_value_t = 1)]
-    seed: u64,
+    /// Everything random follows from it [default: 1]
+    #[arg(long, value_name = "N", help_heading = "Requests")]
+    seed: Option<u64>,
+}
+
+/// How connections come to be open before anything is asked.
+#[derive(Clone, Copy, Debug, Args)]
+struct OpeningArgs {
+    /// Spread opening the connections evenly over this time [default: as fast as the server takes them]
+    #[arg(long, value_name = "TIME", value_parser = units::time, help_heading = "Connections")]
+    connect_over: Option<Duration>,
 }
 
 /// When something is due.
@@ -159,9 +177,9 @@ struct ScheduleArgs {
     /// next request]
     #[arg(long, value_name = "R", value_parser = positive)]
     rate: Option<f64>,
-    /// Gaps between requests that are due at a --rate
-    #[arg(long, value_enum, value_name = "GAPS", default_value = "poisson")]
-    arrivals: ArrivalsArg,
+    /// Gaps between requests that are due at a --rate [default: poisson]
+    #[arg(long, value_enum, value_name = "GAPS", requires = "rate")]
+    arrivals: Option<ArrivalsArg>,
     /// Let the --rate rise from zero over this time
     #[arg(long, value_name = "TIME", value_parser = units::time, requires = "rate")]
     ramp: Option<Duration>,
@@ -230,6 +248,8 @@ struct Kind {
     pipeline: usize,
     requests_per_connection: Option<u64>,
     lifetime: Option<Duration>,
+    connect_over: Duration,
+    resume: Resume,
     hold: Duration,
     pid: Option<u32>,
 }
@@ -243,7 +263,8 @@ impl EchoArgs {
         let mut settings = self.schedule.settings();
         self.requests.add_settings(&mut settings);
         let kind = self.requests.kind("echo", self.schedule.schedule(), mix);
-        self.common.job(kind, settings, &self.outputs)
+        let resume = self.resume.resume(self.requests.replaces())?;
+        self.common.job(Kind { resume, ..self.opening.of(kind) }, settings, &self.outputs)
     }
 }
 
@@ -267,13 +288,18 @@ impl KeyValueArgs {
                 "few XML-RPC servers take more than one request at a time: use 1",
             ));
         }
-        self.common.job(kind, settings, &self.outputs)
+        // A server of XML-RPC may close after each answer, and is then connected to again.
+        let resume = self.resume.resume(self.requests.replaces() || kind.language == Language::XmlRpc)?;
+        self.common.job(Kind { resume, ..self.opening.of(kind) }, settings, &self.outputs)
     }
 }
 
 impl XmlRpcArgs {
     pub(super) fn job(&self) -> Result<Job, Failure> {
         let mut job = self.keys.job("xmlrpc")?;
+        if self.method.is_some() {
+            job = self.keys.common.without_seed(&self.keys.schedule, job)?;
+        }
         job.plan.phrases.path.clone_from(&self.path);
         if let Some(method) = &self.method {
             let arguments: Vec<_> = self.argument.iter().map(|text| argument(text)).collect();
@@ -301,10 +327,13 @@ impl HandshakeArgs {
             pipeline: 1,
             requests_per_connection: None,
             lifetime: None,
+            connect_over: Duration::ZERO,
+            resume: self.resume.resume(true)?,
             hold: Duration::ZERO,
             pid: None,
         };
-        self.common.job(kind, self.schedule.settings(), &self.outputs)
+        let job = self.common.job(kind, self.schedule.settings(), &self.outputs)?;
+        self.common.without_seed(&self.schedule, job)
     }
 }
 
@@ -330,15 +359,28 @@ impl IdleArgs {
             pipeline: 1,
             requests_per_connection: None,
             lifetime: None,
+            connect_over: Duration::ZERO,
+            resume: Resume::Full,
             hold: self.duration,
             pid: self.pid,
         };
         let settings = [("duration".to_owned(), show(self.duration))].into();
-        self.common.job(kind, settings, &self.outputs)
+        self.common.job(self.opening.of(kind), settings, &self.outputs)
+    }
+}
+
+impl OpeningArgs {
+    fn of(self, kind: Kind) -> Kind {
+        Kind { connect_over: self.connect_over.unwrap_or_default(), ..kind }
     }
 }
 
 impl RequestArgs {
+    /// Whether connections are replaced by new ones.
+    fn replaces(&self) -> bool {
+        self.requests_per_connection.is_some() || self.connection_lifetime.is_some()
+    }
+
     fn kind(&self, protocol: &'static str, schedule: Schedule, mix: Mix) -> Kind {
         let language = match protocol {
             "resp" => Language::Resp,
@@ -353,6 +395,8 @@ impl RequestArgs {
             pipeline: self.pipeline as usize,
             requests_per_connection: self.requests_per_connection,
             lifetime: self.connection_lifetime,
+            connect_over: Duration::ZERO,
+            resume: Resume::Full,
             hold: Duration::ZERO,
             pid: None,
         }
@@ -371,8 +415,12 @@ impl RequestArgs {
 }
 
 impl ScheduleArgs {
+    fn gaps(&self) -> ArrivalsArg {
+        self.arrivals.unwrap_or(ArrivalsArg::Poisson)
+    }
+
     fn schedule(&self) -> Schedule {
-        let gaps = match self.arrivals {
+        let gaps = match self.gaps() {
             ArrivalsArg::Constant => Gaps::Constant,
             ArrivalsArg::Poisson => Gaps::Poisson,
         };
@@ -391,7 +439,7 @@ impl ScheduleArgs {
             None => settings.insert("duration".to_owned(), show(self.duration)),
         };
         if let Some(rate) = self.rate {
-            let gaps = self.arrivals.to_possible_value().map_or(String::new(), |value| value.get_name().to_owned());
+            let gaps = self.gaps().to_possible_value().map_or(String::new(), |value| value.get_name().to_owned());
             settings.insert("rate".to_owned(), rate.to_string());
             settings.insert("arrivals".to_owned(), gaps);
         }
@@ -410,22 +458,52 @@ fn show(time: Duration) -> String {
 }
 
 impl CommonArgs {
+    fn seed(&self) -> u64 {
+        self.seed.unwrap_or(1)
+    }
+
+    /// A job whose requests are all the same: only their times can follow from a seed.
+    fn without_seed(&self, schedule: &ScheduleArgs, mut job: Job) -> Result<Job, Failure> {
+        let is_random = schedule.rate.is_some() && matches!(schedule.gaps(), ArrivalsArg::Poisson);
+        if !is_random && self.seed.is_some() {
+            return Err(Failure::usage("--seed", "nothing is random here but the times of a --rate"));
+        }
+        if !is_random {
+            job.settings.remove("seed");
+        }
+        Ok(job)
+    }
+
     fn mix(&self, sizes: &Sizes) -> Mix {
         let ratio = Ratio { writes: 1, reads: 1 };
-        Mix { ratio, keys: 1 << 20, distribution: Distribution::Uniform, sizes: sizes.clone(), seed: self.seed }
+        Mix { ratio, keys: 1 << 20, distribution: Distribution::Uniform, sizes: sizes.clone(), seed: self.seed() }
     }
 
     fn job(&self, kind: Kind, mut settings: BTreeMap<String, String>, outputs: &OutputArgs) -> Result<Job, Failure> {
-        let (host, port) = &self.server;
-        let address = resolve(host, *port)?;
-        if kind.language == Language::Silent && self.tls.plain {
+        let Target { host, port, .. } = &self.server;
+        let is_plain = self.server.is_plain(kind.language, &self.tls)?;
+        if kind.language == Language::Silent && is_plain {
             return Err(Failure::usage("--plain", "a handshake is TLS"));
         }
-        let tls = if self.tls.plain { None } else { Some(self.tls.plan(host)?) };
+        if is_plain && kind.resume != Resume::Full {
+            return Err(Failure::usage("--resume", "without TLS there is nothing to resume"));
+        }
+        if u64::from(self.threads) > self.connections {
+            let problem = format!("{} have nothing to do with {} connections", self.threads, self.connections);
+            return Err(Failure::usage("--threads", problem));
+        }
+        let address = resolve(host, *port)?;
+        let tls = if is_plain { None } else { Some(self.tls.plan(host, self.connections, kind.resume)?) };
         self.add_settings(&mut settings);
-        let security = if self.tls.plain { "plain" } else { "tls" };
+        if !is_plain {
+            self.tls.add_settings(&mut settings);
+            if kind.language == Language::Silent || kind.resume != Resume::Full {
+                settings.insert("resume".to_owned(), kind.resume.to_string());
+            }
+        }
+        let security = if is_plain { "plain" } else { "tls" };
         Ok(Job {
-            threads: u32::try_from(u64::from(self.threads).min(self.connections)).unwrap_or(1),
+            threads: self.threads,
             protocol: kind.protocol,
             target: format!("{security}://{host}:{port}"),
             settings,
@@ -436,7 +514,7 @@ impl CommonArgs {
                 target: address.into(),
                 tls,
                 connections: self.connections,
-                connect_over: self.connect_over.unwrap_or_default(),
+                connect_over: kind.connect_over,
                 hold: kind.hold,
                 pipeline: kind.pipeline,
                 requests_per_connection: kind.requests_per_connection,
@@ -471,11 +549,10 @@ impl CommonArgs {
         let common = [
             ("connections", self.connections.to_string()),
             ("threads", self.threads.to_string()),
-            ("seed", self.seed.to_string()),
+            ("seed", self.seed().to_string()),
             ("timeout", show(self.timeout)),
         ];
         settings.extend(common.map(|(name, value)| (name.to_owned(), value)));
-        self.tls.add_settings(settings);
     }
 }
 

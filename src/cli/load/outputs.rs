@@ -1,7 +1,7 @@
 //! Where a report goes.
 
 use std::fs::{self, OpenOptions};
-use std::io;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
@@ -22,7 +22,7 @@ pub(super) struct OutputArgs {
     /// Do not fail because of this [repeatable]
     #[arg(long, value_enum, value_name = "PROBLEM")]
     allow: Vec<Allow>,
-    /// Write the report as JSON; '-' is stdout, which then gets no table
+    /// Write the report as JSON; as for all of these, '-' is stdout, which then gets no table
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
     /// Write one line a second as comma-separated values
@@ -63,44 +63,65 @@ impl OutputArgs {
         self.allow.iter().map(problem).collect()
     }
 
+    /// The files that are asked for, with their flags.
+    fn files(&self) -> impl Iterator<Item = (&'static str, &Path)> {
+        let all = [("--json", &self.json), ("--csv", &self.csv), ("--hdr", &self.hdr), ("--report", &self.report)];
+        all.into_iter().filter_map(|(flag, path)| Some((flag, path.as_deref()?)))
+    }
+
     /// Refuses, before the run, what could not be written after it.
     pub(super) fn check(&self) -> Result<(), Failure> {
-        let outputs = [("--json", &self.json), ("--csv", &self.csv), ("--hdr", &self.hdr), ("--report", &self.report)];
-        let files: Vec<_> = outputs
-            .into_iter()
-            .filter_map(|(flag, path)| path.as_deref().filter(|path| *path != Path::new("-")).map(|path| (flag, path)))
-            .collect();
-        for (index, (flag, path)) in files.iter().enumerate() {
-            if let Some((other, _)) = files.iter().take(index).find(|(_, earlier)| earlier == path) {
-                return Err(Failure::usage(flag, format!("{} is the file of {other}, too", path.display())));
-            }
-            check_writable(path)
-                .map_err(|error| Failure::usage(flag, format!("cannot write {}: {error}", path.display())))?;
-        }
-        Ok(())
+        check(&self.files().collect::<Vec<_>>())
     }
 
     /// Writes every output that was asked for, and the table. One that fails costs none of the others: the run cannot be
     /// had again. The first failure is returned.
     pub(super) fn write(&self, report: &Report, seconds: &[Second]) -> Result<(), Failure> {
-        let json = json(report)?;
-        let to_stdout = self.json.as_deref() == Some(Path::new("-"));
-        if to_stdout {
-            println!("{json}");
-        } else {
-            print!("{}", table::render(report));
+        let mut written = Ok(());
+        for (flag, path) in self.files() {
+            let bytes = match flag {
+                "--json" => json(report),
+                "--csv" => Ok(csv::render(report).into()),
+                "--hdr" => Ok(hdr::render(report, seconds)),
+                _ => Ok(html::render(report).into()),
+            };
+            written = written.and(bytes.and_then(|bytes| write(flag, path, &bytes)));
         }
-        let into = |flag, path: &Option<PathBuf>, bytes: &dyn Fn() -> Vec<u8>| {
-            path.as_deref().map_or(Ok(()), |path| write(flag, path, &bytes()))
-        };
-        let written = [
-            if to_stdout { Ok(()) } else { into("--json", &self.json, &|| json.clone().into()) },
-            into("--csv", &self.csv, &|| csv::render(report).into()),
-            into("--hdr", &self.hdr, &|| hdr::render(report, seconds)),
-            into("--report", &self.report, &|| html::render(report).into()),
-        ];
-        written.into_iter().collect()
+        if self.files().all(|(_, path)| !is_stdout(path)) {
+            written = written.and(say(&table::render(report)));
+        }
+        written
     }
+}
+
+/// Whether a file's name stands for stdout.
+pub(super) fn is_stdout(path: &Path) -> bool {
+    path == Path::new("-")
+}
+
+/// Whether two names are of one file, which need not be there yet.
+pub(super) fn is_same(one: &Path, other: &Path) -> bool {
+    let real = |path: &Path| {
+        let folder = path.parent().map(|folder| if folder == Path::new("") { Path::new(".") } else { folder });
+        let in_folder = || Some(folder?.canonicalize().ok()?.join(path.file_name()?));
+        path.canonicalize().ok().or_else(in_folder).unwrap_or_else(|| path.to_owned())
+    };
+    real(one) == real(other)
+}
+
+/// Refuses outputs that go to the same place, or to one that cannot be written.
+pub(super) fn check(files: &[(&'static str, &Path)]) -> Result<(), Failure> {
+    for (index, (flag, path)) in files.iter().enumerate() {
+        if let Some((other, _)) = files.iter().take(index).find(|(_, earlier)| is_same(earlier, path)) {
+            let place = if is_stdout(path) { "stdout".to_owned() } else { path.display().to_string() };
+            return Err(Failure::usage(flag, format!("{place} is taken by {other}")));
+        }
+        if !is_stdout(path) {
+            check_writable(path)
+                .map_err(|error| Failure::usage(flag, format!("cannot write {}: {error}", path.display())))?;
+        }
+    }
+    Ok(())
 }
 
 /// Whether a file can be written; it is left as it was.
@@ -121,12 +142,26 @@ fn check_writable(path: &Path) -> io::Result<()> {
     }
 }
 
-fn json(report: &Report) -> Result<String, Failure> {
-    serde_json::to_string_pretty(report).map_err(|error| Failure::Other(error.to_string()))
+fn json(report: &Report) -> Result<Vec<u8>, Failure> {
+    let mut json = serde_json::to_vec_pretty(report).map_err(|error| Failure::Other(error.to_string()))?;
+    json.push(b'\n');
+    Ok(json)
 }
 
-/// Writes a whole file; the error names the flag.
+/// Writes a whole file, or stdout; the error names the flag.
 pub(super) fn write(flag: &str, path: &Path, bytes: &[u8]) -> Result<(), Failure> {
-    std::fs::write(path, bytes)
-        .map_err(|error| Failure::Other(format!("{flag}: cannot write {}: {error}", path.display())))
+    let written = if is_stdout(path) { to_stdout(bytes) } else { fs::write(path, bytes) };
+    written.map_err(|error| Failure::Other(format!("{flag}: cannot write {}: {error}", path.display())))
+}
+
+/// Prints what people read.
+pub(super) fn say(text: &str) -> Result<(), Failure> {
+    to_stdout(text.as_bytes()).map_err(|error| Failure::Other(format!("cannot write to stdout: {error}")))
+}
+
+/// Whoever reads may have gone, which is no reason to panic.
+fn to_stdout(bytes: &[u8]) -> io::Result<()> {
+    let mut stdout = io::stdout().lock();
+    stdout.write_all(bytes)?;
+    stdout.flush()
 }

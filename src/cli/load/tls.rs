@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use clap::{Args, ValueEnum};
-use rustls::SupportedCipherSuite;
 use rustls::client::Resumption;
 use rustls::pki_types::ServerName;
+use rustls::{SupportedCipherSuite, SupportedProtocolVersion};
 
 use crate::cli::client::system_cas;
 use crate::cli::{Failure, files};
@@ -25,7 +25,7 @@ pub(super) struct TlsArgs {
     #[arg(long, conflicts_with = "ca")]
     insecure: bool,
     /// No TLS
-    #[arg(long, conflicts_with_all = ["ca", "insecure", "cert", "identities", "resume", "tls", "pq", "suites", "server_name"])]
+    #[arg(long, conflicts_with_all = ["ca", "insecure", "cert", "identities", "tls", "pq", "suites", "server_name"])]
     pub(super) plain: bool,
     /// Certificate chain to show, PEM [repeatable: virtual clients take identities in turn]
     #[arg(long, value_name = "FILE", requires = "key")]
@@ -42,33 +42,57 @@ pub(super) struct TlsArgs {
     /// Speak this version of TLS only
     #[arg(long, value_enum, value_name = "VERSION")]
     tls: Option<TlsVersion>,
-    /// Post-quantum key exchange
-    #[arg(long, value_enum, value_name = "WHEN", default_value = "prefer")]
-    pq: PostQuantumArg,
+    /// Post-quantum key exchange, which needs TLS 1.3 [default: prefer]
+    #[arg(long, value_enum, value_name = "WHEN")]
+    pq: Option<PostQuantumArg>,
     /// Cipher suites to offer, the first wanted most, by their standard names [default: TLS_AES_256_GCM_SHA384 and all others]
     #[arg(long, value_name = "NAME,...", value_delimiter = ',', value_parser = suite)]
     suites: Vec<SupportedCipherSuite>,
-    /// Which handshakes are full
-    #[arg(long, value_enum, value_name = "WHICH", default_value = "full")]
-    resume: ResumeArg,
 }
 
-#[derive(Clone, Copy, Debug, ValueEnum)]
+/// Which handshakes are full; for runs that connect more than once.
+#[derive(Clone, Copy, Debug, Args)]
+#[command(next_help_heading = "TLS")]
+pub(super) struct ResumeArgs {
+    /// Which handshakes are full: all of them (full), each virtual client's first, a full one after it being an error
+    /// (tickets), or its first and half of the others (mix; mix:90% resumes nine tenths of them) [default: full]
+    #[arg(long, value_name = "full|tickets|mix|mix:SHARE%", value_parser = resume, conflicts_with = "plain")]
+    resume: Option<Resume>,
+}
+
+fn resume(text: &str) -> Result<Resume, String> {
+    match (text, text.strip_prefix("mix:").and_then(|share| share.strip_suffix('%'))) {
+        ("full", _) => Ok(Resume::Full),
+        ("tickets", _) => Ok(Resume::Tickets),
+        ("mix", _) => Ok(Resume::HALF),
+        (_, Some(share)) => share.parse().ok().and_then(Resume::mix).ok_or_else(|| {
+            "the share of resumed handshakes is more than 0% and less than 100%, such as mix:90%".to_owned()
+        }),
+        _ => Err("expected full, tickets, mix or mix:SHARE%, such as mix:90%".to_owned()),
+    }
+}
+
+impl ResumeArgs {
+    /// What was chosen, which has no effect if no connection is ever replaced.
+    pub(super) fn resume(self, connects_again: bool) -> Result<Resume, Failure> {
+        let resume = self.resume.unwrap_or(Resume::Full);
+        if resume != Resume::Full && !connects_again {
+            return Err(Failure::usage(
+                "--resume",
+                "each client connects once here, and nothing is resumed: add --requests-per-connection or \
+                 --connection-lifetime, or use `load handshake`",
+            ));
+        }
+        Ok(resume)
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum TlsVersion {
     #[value(name = "1.2")]
     V12,
     #[value(name = "1.3")]
     V13,
-}
-
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum ResumeArg {
-    /// All of them
-    Full,
-    /// Each virtual client's first; a full one after it is an error
-    Tickets,
-    /// Each virtual client's first and every second one after it
-    Mix,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -94,12 +118,9 @@ impl From<PostQuantumArg> for PostQuantum {
 impl TlsArgs {
     /// Adds the settings as the report names them.
     pub(super) fn add_settings(&self, settings: &mut BTreeMap<String, String>) {
-        if self.plain {
-            return;
-        }
+        let pq = self.pq.or((self.tls != Some(TlsVersion::V12)).then_some(PostQuantumArg::Prefer));
         let named = [
-            ("resume", self.resume.to_possible_value()),
-            ("pq", self.pq.to_possible_value()),
+            ("pq", pq.and_then(|pq| pq.to_possible_value())),
             ("tls", self.tls.and_then(|version| version.to_possible_value())),
         ];
         let chosen = named.into_iter().filter_map(|(name, value)| Some((name, value?.get_name().to_owned())));
@@ -110,8 +131,48 @@ impl TlsArgs {
         }
     }
 
+    /// A flag that was given and has no meaning without TLS.
+    pub(super) fn given(&self) -> Option<&'static str> {
+        let flags = [
+            ("--ca", self.ca.is_some()),
+            ("--insecure", self.insecure),
+            ("--cert", !self.cert.is_empty()),
+            ("--identities", self.identities.is_some()),
+            ("--server-name", self.server_name.is_some()),
+            ("--tls", self.tls.is_some()),
+            ("--pq", self.pq.is_some()),
+            ("--suites", !self.suites.is_empty()),
+        ];
+        flags.into_iter().find_map(|(flag, is_given)| is_given.then_some(flag))
+    }
+
+    /// The versions that are offered. Every flag must be able to have its effect with them.
+    fn versions(&self) -> Result<Vec<&'static SupportedProtocolVersion>, Failure> {
+        let versions = match (self.tls, self.pq) {
+            (Some(TlsVersion::V12), Some(PostQuantumArg::Prefer | PostQuantumArg::Require)) => {
+                return Err(Failure::usage(
+                    "--pq",
+                    "TLS 1.2 has no post-quantum key exchange: leave out one of --tls and --pq",
+                ));
+            }
+            (Some(TlsVersion::V12), _) => vec![&rustls::version::TLS12],
+            (Some(TlsVersion::V13), _) | (None, Some(PostQuantumArg::Require)) => vec![&rustls::version::TLS13],
+            (None, _) => rustls::ALL_VERSIONS.to_vec(),
+        };
+        for suite in &self.suites {
+            if !versions.iter().any(|version| version.version == suite.version().version) {
+                let name = suite_name(suite.suite());
+                return Err(Failure::usage(
+                    "--suites",
+                    format!("{name} is not of a version of TLS that is offered here"),
+                ));
+            }
+        }
+        Ok(versions)
+    }
+
     /// Who virtual clients are, in turn.
-    fn identities(&self) -> Result<Vec<Option<(Source, Source)>>, Failure> {
+    fn identities(&self, connections: u64) -> Result<Vec<Option<(Source, Source)>>, Failure> {
         if self.cert.len() != self.key.len() {
             return Err(Failure::usage("--key", "there must be as many as there are --cert"));
         }
@@ -124,28 +185,34 @@ impl TlsArgs {
                 identities.push(Some((read("--identities", &cert)?, read("--identities", &key)?)));
             }
         }
+        let count = identities.len();
+        if u64::try_from(count).is_ok_and(|count| count > connections) {
+            let flag = if self.identities.is_some() { "--identities" } else { "--cert" };
+            return Err(Failure::usage(
+                flag,
+                format!(
+                    "{count} identities are more than {connections} clients can have: give --connections {count} or more"
+                ),
+            ));
+        }
         if identities.is_empty() {
             identities.push(None);
         }
         Ok(identities)
     }
 
-    /// How connections are encrypted.
-    pub(super) fn plan(&self, host: &str) -> Result<TlsPlan, Failure> {
+    /// How the `connections` to `host` are encrypted.
+    pub(super) fn plan(&self, host: &str, connections: u64, resume: Resume) -> Result<TlsPlan, Failure> {
         let name = self.server_name.as_deref().unwrap_or(host).trim_start_matches('[').trim_end_matches(']');
         let server_name = ServerName::try_from(name.to_owned())
             .map_err(|_| Failure::usage("--server-name", format!("'{name}' is neither a host name nor an address")))?;
+        let versions = self.versions()?;
         let ca = match &self.ca {
             Some(path) => vec![read("--ca", path)?],
             None if self.insecure => vec![],
             None => vec![system_cas()?],
         };
-        let identities = self.identities()?;
-        let versions = match self.tls {
-            Some(TlsVersion::V12) => &[&rustls::version::TLS12][..],
-            Some(TlsVersion::V13) => &[&rustls::version::TLS13],
-            None => rustls::ALL_VERSIONS,
-        };
+        let identities = self.identities(connections)?;
         let mut configs = Vec::new();
         for identity in identities {
             let options = ClientOptions {
@@ -153,20 +220,15 @@ impl TlsArgs {
                 insecure: self.insecure,
                 identity,
                 alpn: vec![],
-                post_quantum: self.pq.into(),
+                post_quantum: self.pq.unwrap_or(PostQuantumArg::Prefer).into(),
                 suites: self.suites.clone(),
             };
             let policy =
-                ClientPolicy::with_versions(&options, versions).map_err(|error| Failure::Usage(error.to_string()))?;
+                ClientPolicy::with_versions(&options, &versions).map_err(|error| Failure::Usage(error.to_string()))?;
             let mut config = rustls::ClientConfig::clone(&policy.config());
             config.resumption = Resumption::disabled();
             configs.push(Arc::new(config));
         }
-        let resume = match self.resume {
-            ResumeArg::Full => Resume::Full,
-            ResumeArg::Tickets => Resume::Tickets,
-            ResumeArg::Mix => Resume::Mix,
-        };
         Ok(TlsPlan { configs, server_name, resume })
     }
 }

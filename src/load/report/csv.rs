@@ -5,7 +5,7 @@ use std::fmt::Write;
 use super::Report;
 use crate::load::histogram::Percentiles;
 
-/// The whole file. Columns are seconds since the measured part began, counts, and microseconds.
+/// The whole file. Columns are seconds since the measured part began, counts, microseconds, and what was asked for.
 #[must_use]
 pub fn render(report: &Report) -> String {
     let mut text = String::from("second,answered,errors");
@@ -14,13 +14,13 @@ pub fn render(report: &Report) -> String {
             let _ = write!(text, ",{times}_{name}_us");
         }
     }
-    text.push('\n');
+    text.push_str(",asked\n");
     for row in &report.seconds {
         let _ = write!(text, "{},{},{}", row.second, row.answered, row.errors);
         for Percentiles { p50, p90, p99, p99_9, max, mean } in [row.latency_us, row.service_us] {
             let _ = write!(text, ",{p50},{p90},{p99},{p99_9},{max},{mean:.1}");
         }
-        text.push('\n');
+        let _ = writeln!(text, ",{}", row.asked.map_or(String::new(), |asked| format!("{asked:.1}")));
     }
     text
 }
@@ -33,7 +33,8 @@ mod tests {
     fn every_line_has_as_many_fields_as_the_heading() {
         let text = render(&super::super::json::tests::sample().0);
         let fields: Vec<_> = text.lines().map(|line| line.split(',').count()).collect();
-        assert_eq!(fields, [15; 11]);
-        assert!(text.lines().nth(6).expect("second 5").starts_with("5,1000,2,"));
+        assert_eq!(fields, [16; 11]);
+        let line = text.lines().nth(6).expect("second 5");
+        assert!(line.starts_with("5,1000,2,") && line.ends_with(",1000.0"), "{line}");
     }
 }

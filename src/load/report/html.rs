@@ -114,6 +114,7 @@ fn counts_section(report: &Report, body: &mut String) {
     let made = &report.handshakes;
     let mut rows: Vec<_> =
         report.errors.iter().map(|(reason, count)| (format!("failed: {reason}"), count.to_string())).collect();
+    rows.extend(report.error_replies.iter().map(|reply| (format!("error: {}", reply.text), reply.count.to_string())));
     rows.extend([
         ("client busy".to_owned(), format!("{:.0}%", report.client_busy * 100.0)),
         ("client processor time".to_owned(), format!("{:.2} s", report.client_cpu_s)),
@@ -156,8 +157,9 @@ fn over_time(report: &Report, body: &mut String) {
     let what = if report.protocol == "handshake" { "Handshakes" } else { "Answers" };
     let answered = by_second(rows, |row| Some(row.answered as f64 / covered));
     let mut throughput = vec![Line::course("answered", 0, answered)];
-    if let Some(asked) = report.asked_per_s {
-        throughput.insert(0, Line::new("asked, on average", 5, vec![(0.0, asked), (seconds, asked)]));
+    let asked = by_second(rows, |row| Some(row.asked? / covered));
+    if !asked.is_empty() {
+        throughput.insert(0, Line::course("asked", 5, asked).wide());
     }
     let svg = charts::over_time(&throughput, Axis::Amount, seconds);
     figure("Throughput over time", &format!("{what} a second, second by second."), &throughput, svg, body);
@@ -222,6 +224,7 @@ mod tests {
         check_page(&page);
         assert_eq!(page.matches("<figure>").count(), 5);
         assert!(page.contains("tls://&lt;localhost&gt;:20000") && !page.contains("<localhost>"));
+        assert!(page.contains("error: ERR &lt;b&gt;no&lt;/b&gt;"), "{page}");
         assert!(page.contains("2023-11-14T22:13:20Z"), "when it began");
     }
 
@@ -235,6 +238,22 @@ mod tests {
         check_page(&page);
         // 1,000 answers in half a second.
         assert!(page.contains("\n2000\n"), "{page}");
+    }
+
+    #[test]
+    fn a_ramp_is_drawn_as_it_was_asked_for() {
+        let (mut report, _) = sample();
+        let legend = |page: &str| page.contains("</span>asked</span>");
+        assert!(legend(&render(&report)));
+        for row in &mut report.seconds {
+            row.asked = Some(200.0 * row.second as f64);
+        }
+        let page = render(&report);
+        check_page(&page);
+        // From the bottom up: no average over the run, and more than what was answered.
+        assert!(legend(&page) && page.contains("\n2000\n"), "{page}");
+        report.seconds.iter_mut().for_each(|row| row.asked = None);
+        assert!(!legend(&render(&report)), "a closed loop asks for no rate");
     }
 
     #[test]

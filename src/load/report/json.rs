@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::load::histogram::{Percentiles, Second};
 use crate::load::outcome::{Facts, Problem, Verdict};
+use crate::load::schedule::Schedule;
 use crate::load::slo::{Measured, Objective};
 use crate::load::tally::{self, Tally};
 
@@ -38,15 +39,18 @@ pub struct Report {
     pub sent: u64,
     /// Failures of requests and connections, by reason. Reasons that did not occur are left out.
     pub errors: BTreeMap<String, u64>,
+    /// The first few different errors that the server answered with (`error_reply`).
+    #[serde(default)]
+    pub error_replies: Vec<ErrorReply>,
     /// Reads that found no value.
     pub misses: u64,
     /// Requests a second that the schedule asks for; null in a closed loop.
     pub asked_per_s: Option<f64>,
-    /// Requests a second that were sent.
+    /// Requests a second that were sent, while any were due.
     pub sent_per_s: f64,
-    /// Requests a second that were answered as they should be.
+    /// Good answers a second that came within the measured part; those after it do not count.
     pub answered_per_s: f64,
-    /// Length of the measured part.
+    /// Length of the measured part; where a number of requests ends it, to the answer to the last.
     pub duration_s: f64,
     /// From when a request was due to its answer. What was due and never answered counts with the time it waited.
     pub latency_us: Percentiles,
@@ -86,6 +90,15 @@ pub struct Report {
     pub latency_curve: Curve,
     /// Service time over quantiles.
     pub service_curve: Curve,
+}
+
+/// An error that the server answered with.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ErrorReply {
+    /// Its words, cut where they are long; control characters are replaced.
+    pub text: String,
+    /// How often it came.
+    pub count: u64,
 }
 
 /// Pairs of a quantile (0 to 1) and the microseconds at it.
@@ -162,6 +175,9 @@ pub struct SecondRow {
     pub answered: u64,
     /// Failures in this second.
     pub errors: u64,
+    /// Requests that the schedule makes due in this second, on average; null in a closed loop.
+    #[serde(default)]
+    pub asked: Option<f64>,
     /// From when the requests were due; those that were given up in this second count with the time they waited.
     pub latency_us: Percentiles,
     /// From when they were sent.
@@ -181,10 +197,14 @@ pub struct Context {
     pub settings: BTreeMap<String, String>,
     /// Length of the measured part.
     pub duration: Duration,
+    /// The part of it in which requests were made.
+    pub sending: Duration,
     /// See [`Report::client_cpu_s`].
     pub client_cpu: Duration,
     /// See [`Report::idle`].
     pub idle: Option<Idle>,
+    /// When something was due.
+    pub schedule: Schedule,
     /// What the verdict rests on.
     pub facts: Facts,
     /// Problems that do not spoil the verdict.
@@ -200,15 +220,18 @@ impl Report {
     pub fn new(context: Context, tally: &Tally) -> Self {
         let seconds = context.duration.as_secs_f64().max(1e-9);
         let per_second = |count: u64| count as f64 / seconds;
+        let sending = context.sending.as_secs_f64().max(1e-9);
         let recorder = &tally.recorder;
         let failed = tally.failures.total();
         let measured = Measured {
             latency: recorder.latency(),
             errors: failed as f64 / (failed + tally.answered).max(1) as f64,
-            rate: per_second(tally.answered),
+            rate: per_second(tally.in_time),
         };
         let slo: Vec<_> = context.objectives.iter().map(|objective| Slo::judge(objective, &measured)).collect();
         let problems = context.facts.problems();
+        let schedule = context.schedule;
+        let asked = |second| schedule.expected(Duration::from_secs(second), Duration::from_secs(second + 1));
         let errors = tally.failures.nonzero().map(|(failure, count)| (failure.name().to_owned(), count)).collect();
         Self {
             schema: SCHEMA,
@@ -220,10 +243,15 @@ impl Report {
             requests: tally.answered,
             sent: tally.sent,
             errors,
+            error_replies: tally
+                .wordings
+                .iter()
+                .map(|(words, count)| ErrorReply { text: words.to_owned(), count })
+                .collect(),
             misses: tally.misses,
             asked_per_s: context.facts.asked_per_s,
-            sent_per_s: per_second(tally.sent),
-            answered_per_s: per_second(tally.answered),
+            sent_per_s: tally.sent as f64 / sending,
+            answered_per_s: per_second(tally.in_time),
             duration_s: context.duration.as_secs_f64(),
             latency_us: Percentiles::of(recorder.latency()),
             service_us: Percentiles::of(recorder.service()),
@@ -239,7 +267,12 @@ impl Report {
             verdict: Verdict::of(&problems, &context.allowed, slo.iter().all(|slo| slo.met)),
             problems,
             slo,
-            seconds: recorder.seconds().iter().zip(0..).map(|(second, at)| SecondRow::of(at, second)).collect(),
+            seconds: recorder
+                .seconds()
+                .iter()
+                .zip(0..)
+                .map(|(second, at)| SecondRow { asked: asked(at), ..SecondRow::of(at, second) })
+                .collect(),
             latency_curve: curve(recorder.latency()),
             service_curve: curve(recorder.service()),
         }
@@ -280,6 +313,7 @@ impl SecondRow {
             second,
             answered: row.service.len(),
             errors: row.errors,
+            asked: None,
             latency_us: Percentiles::of(&row.latency),
             service_us: Percentiles::of(&row.service),
         }
@@ -319,16 +353,19 @@ pub(super) fn curve<C: Counter>(histogram: &Histogram<C>) -> Curve {
 pub(in crate::load) mod tests {
     use super::*;
     use crate::load::outcome::Failure;
+    use crate::load::schedule::{End, Gaps, Pace, Ramp};
 
     /// A run of ten seconds with a little of everything, as other tests of outputs need it.
     pub(in crate::load) fn sample() -> (Report, Tally) {
-        let mut tally = Tally { due: 10_000, sent: 10_000, answered: 9_998, misses: 3, ..Tally::default() };
+        let mut tally =
+            Tally { due: 10_000, sent: 10_000, answered: 9_998, in_time: 9_998, misses: 3, ..Tally::default() };
         for i in 0..9_998u64 {
             let service = Duration::from_micros(80 + i % 97 + if i % 1000 < 5 { 4000 } else { 0 });
             let wait = Duration::from_micros(if i / 1000 == 5 { 900 * (i % 1000) } else { i % 13 });
             tally.recorder.answered(Duration::from_millis(i), service + wait, service);
         }
         tally.failures.add(Failure::Reset, 2);
+        tally.wordings.add("ERR <b>no</b>", 1);
         tally.recorder.failed(Duration::from_millis(5500));
         tally.recorder.failed(Duration::from_millis(5600));
         tally.handshakes.full = 40;
@@ -361,8 +398,15 @@ pub(in crate::load) mod tests {
                 .map(|(name, value)| (name.to_owned(), value.to_owned()))
                 .into(),
             duration: Duration::from_secs(10),
+            sending: Duration::from_secs(10),
             client_cpu: Duration::from_secs(4),
             idle: None,
+            schedule: Schedule {
+                pace: Pace::Open { rate: 1000.0, gaps: Gaps::Poisson },
+                ramp: Ramp::NONE,
+                warmup: Duration::from_secs(1),
+                end: End::After(Duration::from_secs(10)),
+            },
             facts,
             allowed: vec![],
             objectives: vec!["p99<5ms".parse().expect("objective"), "errors<1%".parse().expect("objective")],

@@ -12,8 +12,10 @@ use crate::load::outcome::{Failure, Verdict};
 pub fn render(report: &Report) -> String {
     let mut text = format!("{} {} for {:.1} s\n\n", report.protocol, report.target, report.duration_s);
     totals(report, &mut text);
-    if report.latency_us.max > 0.0 {
-        times(&[("latency, from due", report.latency_us), ("service, from sent", report.service_us)], &mut text);
+    let rows = [("latency, from due", report.latency_us), ("service, from sent", report.service_us)];
+    let rows: Vec<_> = rows.into_iter().filter(|(_, us)| us.max > 0.0).collect();
+    if !rows.is_empty() {
+        times(&rows, &mut text);
     }
     handshakes(report, &mut text);
     if let Some(idle) = &report.idle {
@@ -35,13 +37,16 @@ fn totals(report: &Report, text: &mut String) {
     if report.misses > 0 {
         let _ = writeln!(
             text,
-            "{} reads found no value: nobody has written their keys yet (--ratio 1:0 --distribution sequential fills them)",
+            "{} reads found no value: keys not written (--ratio 1:0 --distribution sequential does that), or lost",
             report.misses
         );
     }
     for (reason, count) in &report.errors {
         let remedy = Failure::from_name(reason).map_or("", Failure::remedy);
         let _ = writeln!(text, "{count} failed: {reason}: {remedy}");
+        if reason == Failure::ErrorReply.name() {
+            report.error_replies.iter().for_each(|reply| _ = writeln!(text, "  {} times: {}", reply.count, reply.text));
+        }
     }
     if report.reconnections > 0 {
         let _ = writeln!(text, "{} connections replaced an earlier one", report.reconnections);

@@ -120,6 +120,7 @@ impl<N: Net> Runner<N> {
             closing: None,
             attempt,
             given: 0,
+            is_well: true,
             resumes,
             wants_ticket,
         })
@@ -163,7 +164,7 @@ impl<N: Net> Runner<N> {
             link.readable = false;
             let heard = link.client.receive(&mut link.socket, link.read_closed, &mut self.lent, &self.plan.phrases);
             self.now = self.net.now().instant;
-            self.count_answers(index, self.now);
+            link.is_well = self.count_answers(index, self.now).unwrap_or(link.is_well);
             let heard = heard?;
             self.tally.bytes_received += heard.bytes as u64;
             let answered = if self.plan.language == Language::Silent { heard.bytes } else { heard.plaintext };
@@ -277,7 +278,7 @@ impl<N: Net> Runner<N> {
         self.progress.open.fetch_sub(1, Ordering::Relaxed);
         if let (Some(attempt), Some(opened)) = (link.attempt, link.opened) {
             let at = self.at(opened);
-            self.count(attempt, Answer::Good, at);
+            self.count(attempt, &Answer::Good, at);
         }
         let by_server = !link.client.keep_alive();
         drop(link);
@@ -310,7 +311,9 @@ impl<N: Net> Runner<N> {
         for request in &carried {
             self.unanswered(*request, failure, at);
         }
-        if carried.is_empty() || link.attempt.is_some() {
+        // After a wrong answer a server may close, or what follows make no sense: that is no second failure.
+        let is_counted = !carried.is_empty() || !link.is_well;
+        if link.attempt.is_some() || !is_counted {
             self.lost(index, failure, link.attempt);
         } else {
             self.retry(index);
@@ -341,6 +344,10 @@ impl<N: Net> Runner<N> {
 
     fn retry(&mut self, index: usize) {
         self.settle(index);
+        if self.plan.once {
+            // A connection that was to be held and was lost has failed, once and for all.
+            return;
+        }
         if let Some(client) = self.clients.get_mut(index) {
             client.is_retrying = true;
         }
@@ -349,7 +356,7 @@ impl<N: Net> Runner<N> {
 
     fn unanswered(&mut self, request: Request, failure: Failure, at: Duration) {
         self.outstanding = self.outstanding.saturating_sub(1);
-        if request.measured {
+        if self.counts(request, at) {
             let since_measured = at.saturating_sub(self.plan.schedule.warmup);
             self.tally.recorder.unanswered(since_measured, at.saturating_sub(request.intended));
         }
@@ -413,6 +420,7 @@ impl<N: Net> Runner<N> {
 
     /// Ends everything: what is still in flight has waited in vain.
     pub(super) fn finish(&mut self) {
+        self.pressure.over = self.plan.schedule.over_at().map_or_else(|| self.at(self.now), |_| self.pressure.ended);
         self.stage = Stage::Done;
         for index in 0..self.clients.len() {
             let Some(mut link) = self.clients.get_mut(index).and_then(|client| client.link.take()) else { continue };
@@ -439,7 +447,9 @@ fn is_due<K>(link: &Link<K>, plan: &Plan, now: Instant, origin: Instant) -> bool
     let since = |instant: Instant| now.saturating_duration_since(instant);
     match (link.opened, link.closing) {
         (None, _) => since(link.began) > timeout,
-        (Some(_), Some(closing)) => since(closing) > FAREWELL,
+        // A server that is told of the end sends what it still has: a ticket that is missing then is waited for as long as
+        // an answer, or a slow server would seem to give none.
+        (Some(_), Some(closing)) => since(closing) > if link.misses_ticket() { timeout } else { FAREWELL },
         (Some(opened), None) if link.attempt.is_some() => since(opened) > FAREWELL,
         (Some(_), None) if link.is_spent(plan, now) => true,
         _ => link.client.awaited().front().is_some_and(|oldest| since(origin + oldest.sent) > timeout),

@@ -34,7 +34,10 @@ pub(super) struct Virtual<K> {
 }
 
 /// One connection.
-#[expect(clippy::struct_excessive_bools, reason = "three hints of readiness and two wishes, all independent")]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "three hints of readiness, two wishes and a finding, all independent"
+)]
 pub(super) struct Link<K> {
     pub(super) socket: K,
     pub(super) client: Client,
@@ -55,6 +58,8 @@ pub(super) struct Link<K> {
     pub(super) attempt: Option<Request>,
     /// Requests given to it.
     pub(super) given: u64,
+    /// Whether the last answer, if there was any, was as it should be.
+    pub(super) is_well: bool,
     /// Whether the handshake must be a resumed one.
     pub(super) resumes: bool,
     /// Whether it stays until a ticket has come.

@@ -36,6 +36,21 @@ impl Service for Liar {
     }
 }
 
+/// Answers with a byte too many, and none of them right.
+struct Babbler;
+
+impl Service for Babbler {
+    type Session = ();
+
+    fn open(&mut self, _peer: &PeerInfo, _now: Now) {}
+
+    fn serve(&mut self, _session: &mut (), input: &[u8], exchange: &mut Exchange<'_>) -> Result<usize, Disconnect> {
+        exchange.reply().extend(input.iter().map(|byte| byte ^ 1));
+        exchange.reply().push(0);
+        Ok(input.len())
+    }
+}
+
 /// A clock on which a minute passes whenever it is looked at: every ticket is old.
 #[derive(Debug)]
 struct Hasty(std::sync::atomic::AtomicU64);
@@ -84,11 +99,22 @@ fn run(plan: Plan) -> Finding {
 }
 
 /// Runs `plan` against `service` on a port of its own.
-fn run_against<S: Service<Session = ()> + Send>(service: S, config: Option<ServerPolicy>, mut plan: Plan) -> Finding {
+fn run_against<S: Service<Session = ()> + Send>(service: S, config: Option<ServerPolicy>, plan: Plan) -> Finding {
+    run_watched(service, config, None, plan, |_| {})
+}
+
+/// As [`run_against`], with a server that closes idle connections, and with somebody who watches the run.
+fn run_watched<S: Service<Session = ()> + Send>(
+    service: S,
+    config: Option<ServerPolicy>,
+    idle_timeout: Option<Duration>,
+    mut plan: Plan,
+    watch: impl FnOnce(&Progress) + Send,
+) -> Finding {
     let listener = ListenerConfig {
         address: ([127, 0, 0, 1], 0).into(),
         security: config.map_or(Security::Plain, |policy| Security::tls(Arc::new(policy))),
-        idle_timeout: None,
+        idle_timeout,
         balancers: Arc::default(),
     };
     let net = MioNet::new().expect("poller");
@@ -97,7 +123,11 @@ fn run_against<S: Service<Session = ()> + Send>(service: S, config: Option<Serve
     let handle = server.handle();
     std::thread::scope(|scope| {
         scope.spawn(move || server.run().expect("served"));
-        let finding = run(plan);
+        let progress = Arc::new(Progress::default());
+        let watched = Arc::clone(&progress);
+        scope.spawn(move || watch(&watched));
+        let net = MioNet::exact().expect("poller");
+        let finding = Runner::new(net, Arc::new(plan), progress, Share::WHOLE).run().expect("run");
         handle.stop();
         finding
     })
@@ -162,11 +192,13 @@ fn handshakes_resume_with_tickets_but_the_first_of_each_client() {
 }
 
 #[test]
-fn a_mix_of_handshakes_is_half_resumed() {
-    let (server, plan) = with_tls(plan(Language::Silent, 1, count(21)), Resume::Mix);
-    let tally = run_against(Echo, Some(server), plan).tally;
-    assert_eq!(tally.failures.total(), 0);
-    assert_eq!((tally.handshakes.full, tally.handshakes.resumed), (11, 10));
+fn a_mix_of_handshakes_is_resumed_in_the_share_that_was_asked_for() {
+    for (resume, expected) in [(Resume::HALF, (11, 10)), (Resume::Mix(900_000), (3, 18))] {
+        let (server, plan) = with_tls(plan(Language::Silent, 1, count(21)), resume);
+        let tally = run_against(Echo, Some(server), plan).tally;
+        assert_eq!(tally.failures.total(), 0);
+        assert_eq!((tally.handshakes.full, tally.handshakes.resumed), expected);
+    }
 }
 
 #[test]
@@ -189,6 +221,40 @@ fn idle_connections_answer_once_each() {
     let hold = Duration::from_millis(20);
     let found = run_against(Echo, None, Plan { once: true, hold, ..plan(Language::Echo, 20, count(20)) });
     assert_eq!((found.tally.answered, found.connections), (20, (20, 20)));
+}
+
+#[test]
+fn idle_connections_that_are_lost_have_failed_once_and_are_not_open() {
+    // Time enough for a server on a busy machine to notice that nobody speaks.
+    let plan = Plan { once: true, hold: Duration::from_secs(3), ..plan(Language::Echo, 20, count(20)) };
+    let found = run_watched(Echo, None, Some(Duration::from_millis(50)), plan, |_| {});
+    assert_eq!(found.tally.failures.nonzero().collect::<Vec<_>>(), [(Failure::Closed, 20)]);
+    assert_eq!((found.tally.answered, found.tally.sent, found.connections), (0, 0, (20, 0)));
+}
+
+#[test]
+fn idle_connections_are_held_for_as_long_as_is_said() {
+    let hour = Duration::from_hours(1);
+    let plan = Plan { once: true, hold: hour, ..plan(Language::Echo, 20, count(20)) };
+    let stop = |progress: &Progress| {
+        while progress.open.load(Ordering::Relaxed) < 20 {
+            std::thread::yield_now();
+        }
+        progress.stop.store(true, Ordering::Relaxed);
+    };
+    let found = run_watched(Echo, None, None, plan, stop);
+    assert!(found.held < hour && found.duration.is_zero(), "{found:?}");
+    assert_eq!((found.tally.answered, found.tally.failures.total(), found.connections), (0, 0, (20, 20)));
+}
+
+#[test]
+fn what_follows_from_a_wrong_answer_is_no_second_failure() {
+    let plan = Plan { pipeline: 1, ..plan(Language::Echo, 2, count(10)) };
+    let tally = run_against(Babbler, None, plan).tally;
+    assert_eq!(tally.failures.nonzero().collect::<Vec<_>>(), [(Failure::WrongBytes, 10)]);
+    let idle = Plan { once: true, ..self::plan(Language::Echo, 10, count(10)) };
+    let tally = run_against(Babbler, None, idle).tally;
+    assert_eq!(tally.failures.nonzero().collect::<Vec<_>>(), [(Failure::WrongBytes, 10)]);
 }
 
 #[test]

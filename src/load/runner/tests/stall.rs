@@ -7,7 +7,9 @@ use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 
 use super::super::*;
+use crate::load::dialect::Phrases;
 use crate::load::schedule::{Gaps, Pace, Ramp};
+use crate::load::workload::{Mix, Sizes, Values};
 use crate::net::{AcceptError, Address, Wake};
 use crate::timer::Now;
 
@@ -19,6 +21,8 @@ struct World {
     start: Instant,
     clock: Duration,
     stall: std::ops::Range<Duration>,
+    /// Bytes of a request; without it, each write is one.
+    request: usize,
     /// Until when the server has work.
     busy_until: Duration,
     replies: VecDeque<(Duration, Vec<u8>)>,
@@ -46,13 +50,15 @@ impl Read for Shared {
 impl Write for Shared {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let mut world = self.0.borrow_mut();
-        let mut begin = world.busy_until.max(world.clock);
-        if world.stall.contains(&begin) {
-            begin = world.stall.end;
+        for request in bytes.chunks(world.request) {
+            let mut begin = world.busy_until.max(world.clock);
+            if world.stall.contains(&begin) {
+                begin = world.stall.end;
+            }
+            world.busy_until = begin + SERVICE;
+            let at = world.busy_until;
+            world.replies.push_back((at, request.to_vec()));
         }
-        world.busy_until = begin + SERVICE;
-        let at = world.busy_until;
-        world.replies.push_back((at, bytes.to_vec()));
         Ok(bytes.len())
     }
 
@@ -137,6 +143,7 @@ fn net(stall: std::ops::Range<Duration>) -> Shared {
         start: Instant::now(),
         clock: Duration::ZERO,
         stall,
+        request: usize::MAX,
         busy_until: Duration::ZERO,
         replies: VecDeque::new(),
         token: 0,
@@ -166,6 +173,51 @@ fn twice_what_a_server_can_do_is_half_sent_and_the_wait_of_the_rest_counts() {
     assert_eq!(latency.len(), 40_000);
     assert!(latency.value_at_quantile(0.5).abs_diff(500_000) < 20_000, "{}", latency.value_at_quantile(0.5));
     assert!(latency.max().abs_diff(1_000_000) < 20_000, "{}", latency.max());
+}
+
+#[test]
+fn a_stall_that_begins_in_the_warmup_of_a_closed_loop_is_not_lost() {
+    let run = |stall| {
+        let [warmup, end] = [1, 2].map(Duration::from_secs);
+        let schedule = Schedule { pace: Pace::Closed, ramp: Ramp::NONE, warmup, end: End::After(end) };
+        let plan = Plan { pipeline: 1, ..super::plan(Language::Echo, 1, schedule) };
+        Runner::new(net(stall), Arc::new(plan), Arc::default(), Share::WHOLE).run().expect("run")
+    };
+    let millis = Duration::from_millis;
+    // The one request in flight was sent at 0.9 s and is answered at 2.5 s; those after it until 3 s.
+    let tally = run(millis(900)..millis(2500)).tally;
+    let latency = tally.recorder.latency();
+    assert!(latency.max().abs_diff(1_600_000) < 2_000, "{}", latency.max());
+    assert_eq!((latency.len(), tally.failures.total()), (tally.answered + 1, 0));
+    // One that is never answered has failed, though it was sent before anything was measured.
+    let tally = run(millis(900)..millis(100_000)).tally;
+    assert_eq!(tally.failures.nonzero().collect::<Vec<_>>(), [(Failure::Timeout, 1)]);
+    assert!(tally.recorder.latency().max() > 2_000_000 && tally.answered == 0);
+    // One that is over soon after is of the warm-up.
+    let tally = run(millis(500)..millis(1100)).tally;
+    assert!(tally.recorder.latency().max() < 1_000, "{}", tally.recorder.latency().max());
+}
+
+#[test]
+fn what_is_answered_after_the_end_makes_no_rate() {
+    // A thousand requests are in flight, and the server does 10,000 a second: half of them are answered within 50 ms.
+    let run = |end| {
+        let schedule = Schedule { pace: Pace::Closed, ramp: Ramp::NONE, warmup: Duration::ZERO, end };
+        let sizes = Sizes::Fixed(8);
+        let phrases = Phrases::new(Values::new(&sizes, 1), String::new());
+        let plan = super::plan(Language::Echo, 1, schedule);
+        let plan = Plan { pipeline: 1000, phrases, mix: Mix { sizes, ..plan.mix.clone() }, ..plan };
+        let net = net(Duration::ZERO..Duration::ZERO);
+        net.0.borrow_mut().request = 8;
+        Runner::new(net, Arc::new(plan), Arc::default(), Share::WHOLE).run().expect("run")
+    };
+    let found = run(End::After(Duration::from_millis(50)));
+    assert_eq!(found.duration, Duration::from_millis(50));
+    let [answered, in_time] = [found.tally.answered, found.tally.in_time];
+    assert!(in_time < 600 && answered >= 1000, "{in_time} of {answered}");
+    let found = run(End::Count(1000));
+    assert_eq!((found.tally.answered, found.tally.in_time), (1000, 1000));
+    assert!(found.duration >= Duration::from_millis(90) && found.busy < 0.9, "{found:?}");
 }
 
 #[test]
