@@ -77,8 +77,11 @@ impl Redis {
                 return self.received.drain(..length).collect();
             }
             let mut buffer = [0; 4096];
-            let count = self.stream.read(&mut buffer).expect("redis-server answers");
-            assert_ne!(count, 0, "redis-server closed the connection on {}", String::from_utf8_lossy(request));
+            let count = self.stream.read(&mut buffer);
+            let count = count.unwrap_or_else(|error| {
+                panic!("no answer to {} but {}: {error}", request.escape_ascii(), self.received.escape_ascii())
+            });
+            assert_ne!(count, 0, "redis-server closed the connection on {}", request.escape_ascii());
             self.received.extend_from_slice(&buffer[..count]);
         }
     }
