@@ -181,6 +181,32 @@ fn the_opening_of_java_clients_is_answered() {
 }
 
 #[test]
+fn what_memtier_benchmark_sends_is_answered() {
+    let server = over_tls();
+    let command = |words: &[&str]| {
+        let arguments = words.iter().map(|word| format!("${}\r\n{word}\r\n", word.len()));
+        arguments.fold(format!("*{}\r\n", words.len()), |request, argument| request + &argument)
+    };
+    let requests = [
+        &["HELLO", "2"][..],
+        &["AUTH", "default", "secret"],
+        &["SELECT", "0"],
+        &["SET", "memtier-1", "0123456789abcdef"],
+        &["SETEX", "memtier-2", "100", "xyz"],
+        &["SETRANGE", "memtier-1", "4", "----"],
+        &["GET", "memtier-1"],
+        &["GETRANGE", "memtier-1", "2", "5"],
+        &["MGET", "memtier-2", "memtier-3"],
+        &["QUIT"],
+    ];
+    let requests: String = requests.into_iter().map(command).collect();
+    let replies = exchange(&server, requests.as_bytes());
+    let expected = "+OK\r\n+OK\r\n+OK\r\n+OK\r\n:16\r\n$16\r\n0123----89abcdef\r\n$4\r\n23--\r\n\
+                    *2\r\n$3\r\nxyz\r\n$-1\r\n+OK\r\n";
+    assert!(replies.starts_with("*14\r\n") && replies.ends_with(expected), "{replies}");
+}
+
+#[test]
 fn a_long_keys_is_not_overtaken_by_what_its_client_asks_next() {
     let server = over_tls();
     let mut requests = lines(60_000, |number| format!("set key:{number} x\r\n"));

@@ -96,7 +96,8 @@ impl Store {
             self.graveyard.step();
         }
         let steps = match self.options.eviction {
-            _ if need > max => 0,
+            // It would not fit if all keys were gone.
+            _ if need.saturating_add(self.client_memory) > max => 0,
             Eviction::NoEviction => 0,
             Eviction::AllKeys | Eviction::Volatile => EVICT_STEPS + need / EVICT_BYTES,
         };

@@ -241,14 +241,39 @@ impl Store {
             Data::Owned(data) => data.capacity(),
         };
         self.check(key, length)?;
-        self.make_room(key.len() + length)?;
-        let (hash, found) = self.lookup(key, now);
         let expires = match expiry {
-            Expiry::Keep => found.map_or(NEVER, |found| self.table.expires(found)),
+            // Asked before there is room: the key itself may be what has to go.
+            Expiry::Keep => self.lookup(key, now).1.map_or(NEVER, |found| self.table.expires(found)),
             Expiry::Never => NEVER,
             Expiry::At(at) => at,
         };
+        self.make_room(key.len() + length)?;
+        let (hash, _) = self.lookup(key, now);
         self.put(hash, Draft { key, kind, used: false, expires, data })
+    }
+
+    /// Puts all of these bytes under their keys, none of which expires any longer, or none of them.
+    ///
+    /// # Errors
+    ///
+    /// One of them may not be, or there is no room for all of them.
+    pub fn set_all<'a>(
+        &mut self,
+        pairs: impl Iterator<Item = (&'a [u8], &'a [u8])> + Clone,
+        now: Now,
+    ) -> Result<(), StoreError> {
+        let mut bytes: usize = 0;
+        for (key, data) in pairs.clone() {
+            self.check(key, data.len())?;
+            bytes = bytes.saturating_add(key.len() + data.len());
+        }
+        self.make_room(bytes)?;
+        for (key, data) in pairs {
+            let (hash, _) = self.lookup(key, now);
+            let data = Data::Borrowed(data);
+            self.put(hash, Draft { key, kind: Kind::Bytes, used: false, expires: NEVER, data })?;
+        }
+        Ok(())
     }
 
     fn put(&mut self, hash: u64, draft: Draft<'_>) -> Result<(), StoreError> {

@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 use super::*;
 
 mod durable;
+mod limits;
 
 /// Few records a segment, so that small tests divide and merge many.
 const RECORDS: usize = 16;

@@ -49,9 +49,9 @@ impl<'a> Encoder<'a> {
         self.output.extend_from_slice(b"\r\n");
     }
 
-    /// Elements of an array that were encoded elsewhere.
-    pub fn encoded(&mut self, elements: &[u8]) {
-        self.output.extend_from_slice(elements);
+    /// Replies, or elements of an array, that were encoded elsewhere.
+    pub fn encoded(&mut self, replies: &[u8]) {
+        self.output.extend_from_slice(replies);
     }
 
     /// `+OK`.
@@ -152,13 +152,18 @@ impl<'a> Encoder<'a> {
 
     /// Text meant for people.
     pub fn verbatim(&mut self, text: &[u8]) {
+        self.verbatim_head(text.len());
+        self.output.extend_from_slice(text);
+        self.output.extend_from_slice(b"\r\n");
+    }
+
+    /// What comes before so many bytes of such text; behind them a line ends.
+    pub fn verbatim_head(&mut self, bytes: usize) {
         match self.protocol {
-            Protocol::Resp2 => self.bulk(text),
+            Protocol::Resp2 => self.head(b'$', length(bytes)),
             Protocol::Resp3 => {
-                self.head(b'=', length(text.len().saturating_add(4)));
+                self.head(b'=', length(bytes.saturating_add(4)));
                 self.output.extend_from_slice(b"txt:");
-                self.output.extend_from_slice(text);
-                self.output.extend_from_slice(b"\r\n");
             }
         }
     }

@@ -68,6 +68,8 @@ pub mod flag {
     pub const NO_ASYNC_LOADING: u32 = 1 << 11;
     /// Has subcommands and does nothing itself.
     pub const CONTAINER: u32 = 1 << 13;
+    /// Refused by its handler before it would be queued in a transaction.
+    pub const PROTECTED: u32 = 1 << 14;
     /// Access category: the set of keys as a whole.
     pub const KEYSPACE: u32 = 1 << 16;
     /// Access category: strings.

@@ -51,7 +51,7 @@ pub(super) fn set(call: &mut Call<'_, '_>) -> Result<(), Failure> {
         return Err(Failure::SYNTAX);
     }
     let current = parameters(call);
-    let mut bulk_bytes = None;
+    let mut named: Vec<(&str, &[u8])> = Vec::new();
     let mut arguments = call.request.from(2);
     while let (Some(name), Some(value)) = (arguments.next(), arguments.next()) {
         let parameter = current.iter().find(|(own, _)| own.as_bytes().eq_ignore_ascii_case(name));
@@ -59,22 +59,27 @@ pub(super) fn set(call: &mut Call<'_, '_>) -> Result<(), Failure> {
             let text = [b"ERR Unknown option or number of arguments for CONFIG SET - '", quoted(name, 128), b"'"];
             return Err(Failure::from(text.concat()));
         };
-        let refused =
-            |why: &str| Failure::from(format!("ERR CONFIG SET failed (possibly related to argument '{name}') - {why}"));
-        if *name == BULK_BYTES {
-            let bytes = memory(value).ok_or_else(|| refused("argument must be a memory value"))?;
-            if bytes < LEAST_BULK_BYTES {
-                return Err(refused("argument must be at least 1048576"));
-            }
-            bulk_bytes = Some(bytes);
-        } else if !value.eq_ignore_ascii_case(old.as_bytes()) {
-            return Err(refused("can't set immutable config"));
+        if named.iter().any(|(other, _)| other == name) {
+            return Err(refused(name, "duplicate parameter"));
+        }
+        if *name != BULK_BYTES && !value.eq_ignore_ascii_case(old.as_bytes()) {
+            return Err(refused(name, "can't set immutable config"));
+        }
+        named.push((name, value));
+    }
+    let mut bulk_bytes = call.core.bulk_bytes;
+    if let Some((name, value)) = named.into_iter().find(|(name, _)| *name == BULK_BYTES) {
+        bulk_bytes = memory(value).ok_or_else(|| refused(name, "argument must be a memory value"))?;
+        if bulk_bytes < LEAST_BULK_BYTES {
+            return Err(refused(name, "argument must be between 1048576 and 9223372036854775807 inclusive"));
         }
     }
-    if let Some(bytes) = bulk_bytes {
-        call.core.bulk_bytes = bytes;
-    }
+    call.core.bulk_bytes = bulk_bytes;
     call.ok()
+}
+
+fn refused(name: &str, why: &str) -> Failure {
+    Failure::from(format!("ERR CONFIG SET failed (possibly related to argument '{name}') - {why}"))
 }
 
 /// An amount of memory as Redis writes it: `1048576`, `1024k` (of 1000), `1024kb` (of 1024), `1mb`, `1gb`.

@@ -6,9 +6,10 @@
 //! - what has no order (`KEYS`, `SCAN`: compared as sets) or is random (`RANDOMKEY`: asked only for its presence);
 //! - `INCRBYFLOAT` where 80-bit rounding shows: equal as numbers;
 //! - transactions have no bound here, as in Redis;
-//! - what Redis 7.2 has and 7.0 lacks: `CLIENT SETINFO`, `CLIENT NO-TOUCH`, and `COMMAND GETKEYS` of a bare command.
+//! - where Redis 7.2 and 7.0 differ: [`DIFFERENCES`].
 
 mod commands;
+mod versions;
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -16,6 +17,7 @@ use std::process::{Child, Command as Process, Stdio};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use self::commands::{CHOSEN, Dice, ODD_KEYS, RAW, TEMPLATES};
+use self::versions::DIFFERENCES;
 use super::command::find;
 use super::tests::Bench;
 use super::*;
@@ -75,8 +77,11 @@ impl Redis {
                 return self.received.drain(..length).collect();
             }
             let mut buffer = [0; 4096];
-            let count = self.stream.read(&mut buffer).expect("redis-server answers");
-            assert_ne!(count, 0, "redis-server closed the connection on {}", String::from_utf8_lossy(request));
+            let count = self.stream.read(&mut buffer);
+            let count = count.unwrap_or_else(|error| {
+                panic!("no answer to {} but {}: {error}", request.escape_ascii(), self.received.escape_ascii())
+            });
+            assert_ne!(count, 0, "redis-server closed the connection on {}", request.escape_ascii());
             self.received.extend_from_slice(&buffer[..count]);
         }
     }
@@ -207,10 +212,9 @@ impl Compare {
     }
 }
 
-/// What is compared in another way, or whose reply changes with time, stays out of transactions; so does `DEBUG`, which
-/// Redis refuses before it would be queued.
+/// What is compared in another way, or whose reply changes with time, stays out of transactions.
 fn may_be_queued(name: &str) -> bool {
-    Compare::of(name) == Compare::Exactly && !matches!(name, "debug" | "dbsize")
+    Compare::of(name) == Compare::Exactly && name != "dbsize"
 }
 
 fn compare_random_commands(protocol: &str, seed: u64, count: usize) {
@@ -405,26 +409,27 @@ fn without_greeting(reply: &[u8]) -> String {
 #[test]
 fn the_table_of_commands_is_that_of_redis() {
     let mut pair = Pair::start();
-    let later_than_7_0 = ["client|setinfo", "client|no-touch", "command|getkeys"];
+    let differs = |name| DIFFERENCES.iter().any(|difference| difference.described == Some(name));
     for protocol in ["2", "3"] {
         pair.ask(&["HELLO", protocol]);
-        for command in COMMANDS.iter().filter(|command| !later_than_7_0.contains(&command.name)) {
+        for command in COMMANDS.iter().filter(|command| !differs(command.name)) {
             let (theirs, ours) = pair.ask(&["COMMAND", "INFO", command.name]);
+            assert!(described(&ours).is_some(), "{}", command.name);
             assert_eq!(described(&ours), described(&theirs), "{} in version {protocol}", command.name);
         }
     }
 }
 
-/// What is compared of one command in a reply to `COMMAND INFO`.
-fn described(reply: &[u8]) -> (Vec<Reply>, Vec<Reply>) {
+/// What is compared of one command in a reply to `COMMAND INFO`; `None` where the command is unknown.
+fn described(reply: &[u8]) -> Option<(Vec<Reply>, Vec<Reply>)> {
     let Some((Reply::Array(mut commands), _)) = Reply::decode(reply).unwrap() else { panic!("no array") };
-    let Some(Reply::Array(mut fields)) = commands.pop() else { panic!("no command") };
+    let Some(Reply::Array(mut fields)) = commands.pop() else { return None };
     let specs = match fields.swap_remove(8) {
         Reply::Array(specs) | Reply::Set(specs) => specs.into_iter().map(without_notes).collect(),
         other => panic!("{other:?}"),
     };
     fields.truncate(7);
-    (fields, specs)
+    Some((fields, specs))
 }
 
 /// A key specification without the remark that Redis puts before some.

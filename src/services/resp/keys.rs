@@ -90,9 +90,17 @@ impl<'a> ScanOptions<'a> {
     }
 }
 
+/// Reads a cursor as Redis does, by C's `strtoul`: nothing is zero, and a negative number counts down from 2^64.
+fn cursor(text: &[u8]) -> Option<u64> {
+    match text {
+        [] => Some(0),
+        [b'-', digits @ ..] if digits.first().is_some_and(u8::is_ascii_digit) => cursor(digits).map(u64::wrapping_neg),
+        _ => std::str::from_utf8(text).ok()?.parse().ok(),
+    }
+}
+
 pub(super) fn scan(call: &mut Call<'_, '_>) -> Result<(), Failure> {
-    let cursor = std::str::from_utf8(call.argument(1)).ok().and_then(|text| text.parse().ok());
-    let cursor = cursor.ok_or(Failure::new("ERR invalid cursor"))?;
+    let cursor = cursor(call.argument(1)).ok_or(Failure::new("ERR invalid cursor"))?;
     let options = ScanOptions::parse(call)?;
     let (mut found, mut count, mut next) = (Vec::new(), 0, cursor);
     let (mut seen, mut seen_bytes, most_bytes) =

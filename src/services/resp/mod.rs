@@ -358,6 +358,9 @@ fn admit(call: &mut Call<'_, '_>) -> Result<(), Failure> {
     if !call.command.takes(call.request.len()) {
         return Err(Failure::arity(call.command));
     }
+    if call.command.is(flag::PROTECTED) {
+        return (call.command.handler)(call);
+    }
     let most = call.core.options.keys_per_command;
     if call.command.key_count(&call.request) > most {
         return Err(Failure::from(format!("ERR too many keys in one command: at most {most} are served")));

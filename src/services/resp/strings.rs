@@ -218,10 +218,9 @@ fn check_pairs(call: &Call<'_, '_>) -> Result<(), Failure> {
 
 fn set_pairs(call: &mut Call<'_, '_>) -> Result<(), Failure> {
     check_pairs(call)?;
-    let mut arguments = call.request.from(1);
-    while let (Some(key), Some(value)) = (arguments.next(), arguments.next()) {
-        store(call, key, value, Expiry::Never)?;
-    }
+    let keys = call.request.from(1).step_by(2);
+    let pairs = keys.zip(call.request.from(2).step_by(2));
+    call.store.set_all(pairs, call.exchange.now)?;
     Ok(())
 }
 
@@ -320,7 +319,9 @@ pub(super) fn setrange(call: &mut Call<'_, '_>) -> Result<(), Failure> {
     let whole = patched(call.store.peek(key, now).map_or(&[], |entry| entry.data), offset, patch);
     // As for APPEND: what is patched into a text need not be text.
     let kind = if kind == Kind::String { Kind::Bytes } else { kind };
-    call.exchange.spend(cost(old));
+    // What is to be kept on disk is copied there, the zeros with it.
+    let copied = if call.store.is_durable() { length } else { old };
+    call.exchange.spend(cost(copied));
     call.store.set_owned(key, kind, whole, Expiry::Keep, now)?;
     call.answer_count(length)
 }

@@ -3,7 +3,7 @@
 use super::call::Handler;
 use super::command::flag::{
     ADMIN, ADMIN_CATEGORY, ALLOW_BUSY, ALWAYS, CONNECTION, CONTAINER, DANGEROUS, DENY_OOM, FAST, HEAVY, IN_MULTI,
-    KEYSPACE, NO_ASYNC_LOADING, NO_AUTH, NO_SCRIPT, READ, SKIP_SLOWLOG, STRING, TRANSACTION, WRITE,
+    KEYSPACE, NO_ASYNC_LOADING, NO_AUTH, NO_SCRIPT, PROTECTED, READ, SKIP_SLOWLOG, STRING, TRANSACTION, WRITE,
 };
 use super::command::{Command, KeySpec};
 use super::{
@@ -71,166 +71,169 @@ impl Command {
 pub static COMMANDS: &[Command] = &[
     string("append", 3, "2.0.0", WRITE | DENY_OOM | FAST, strings::append)
         .key("RW insert")
-        .about("Append a value to a key"),
+        .about("Appends a string to the value of a key. Creates the key if it doesn't exist"),
     string("decr", 2, "1.0.0", WRITE | DENY_OOM | FAST, numbers::decr)
         .key("RW access update")
-        .about("Decrement the integer value of a key by one"),
+        .about("Decrements the integer value of a key by one. Uses 0 as initial value if the key doesn't exist"),
     string("decrby", 3, "1.0.0", WRITE | DENY_OOM | FAST, numbers::decrby)
         .key("RW access update")
-        .about("Decrement the integer value of a key by the given number"),
-    string("get", 2, "1.0.0", READ | FAST, strings::get).key("RO access").about("Get the value of a key"),
+        .about("Decrements a number from the integer value of a key. Uses 0 as initial value if the key doesn't exist"),
+    string("get", 2, "1.0.0", READ | FAST, strings::get).key("RO access").about("Returns the string value of a key"),
     string("getdel", 2, "6.2.0", WRITE | FAST, strings::getdel)
         .key("RW access delete")
-        .about("Get the value of a key and delete the key"),
+        .about("Returns the string value of a key after deleting the key"),
     string("getex", -2, "6.2.0", WRITE | FAST, strings::getex)
         .key("RW access update")
-        .about("Get the value of a key and optionally set its expiration"),
+        .about("Returns the string value of a key after setting its expiration time"),
     string("getrange", 4, "2.4.0", READ, strings::getrange)
         .key("RO access")
-        .about("Get a substring of the string stored at a key"),
+        .about("Returns a substring of the string stored at a key"),
     string("getset", 3, "1.0.0", WRITE | DENY_OOM | FAST, strings::getset)
         .key("RW access update")
-        .about("Set the string value of a key and return its old value"),
+        .about("Returns the previous string value of a key after setting it to a new value"),
     string("incr", 2, "1.0.0", WRITE | DENY_OOM | FAST, numbers::incr)
         .key("RW access update")
-        .about("Increment the integer value of a key by one"),
+        .about("Increments the integer value of a key by one. Uses 0 as initial value if the key doesn't exist"),
     string("incrby", 3, "1.0.0", WRITE | DENY_OOM | FAST, numbers::incrby)
         .key("RW access update")
-        .about("Increment the integer value of a key by the given amount"),
-    string("incrbyfloat", 3, "2.6.0", WRITE | DENY_OOM | FAST, numbers::incrbyfloat)
-        .key("RW access update")
-        .about("Increment the float value of a key by the given amount"),
+        .about("Increments the integer value of a key by a number. Uses 0 as initial value if the key doesn't exist"),
+    string("incrbyfloat", 3, "2.6.0", WRITE | DENY_OOM | FAST, numbers::incrbyfloat).key("RW access update").about(
+        "Increment the floating point value of a key by a number. Uses 0 as initial value if the key doesn't exist",
+    ),
     string("lcs", -3, "7.0.0", READ | HEAVY, lcs::lcs)
         .keys(1, 1, 1, "RO access")
-        .about("Find longest common substring"),
+        .about("Finds the longest common substring"),
     string("mget", -2, "1.0.0", READ | FAST, strings::mget)
         .all_keys("RO access")
-        .about("Get the values of all the given keys"),
+        .about("Atomically returns the string values of one or more keys"),
     string("mset", -3, "1.0.1", WRITE | DENY_OOM, strings::mset)
         .keys(1, -1, 2, "OW update")
-        .about("Set multiple keys to multiple values"),
+        .about("Atomically creates or modifies the string values of one or more keys"),
     string("msetnx", -3, "1.0.1", WRITE | DENY_OOM, strings::msetnx)
         .keys(1, -1, 2, "OW insert")
-        .about("Set multiple keys to multiple values, only if none of the keys exist"),
-    string("psetex", 4, "2.6.0", WRITE | DENY_OOM, strings::psetex)
-        .key("OW update")
-        .about("Set the value and expiration in milliseconds of a key"),
+        .about("Atomically modifies the string values of one or more keys only when all keys don't exist"),
+    string("psetex", 4, "2.6.0", WRITE | DENY_OOM, strings::psetex).key("OW update").about(
+        "Sets both string value and expiration time in milliseconds of a key. The key is created if it doesn't exist",
+    ),
     string("set", -3, "1.0.0", WRITE | DENY_OOM, strings::set)
         .key("RW access update variable_flags")
-        .about("Set the string value of a key"),
+        .about("Sets the string value of a key, ignoring its type. The key is created if it doesn't exist"),
     string("setex", 4, "2.0.0", WRITE | DENY_OOM, strings::setex)
         .key("OW update")
-        .about("Set the value and expiration of a key"),
+        .about("Sets the string value and expiration time of a key. Creates the key if it doesn't exist"),
     string("setnx", 3, "1.0.0", WRITE | DENY_OOM | FAST, strings::setnx)
         .key("OW insert")
-        .about("Set the value of a key, only if the key does not exist"),
+        .about("Set the string value of a key only when the key doesn't exist"),
     string("setrange", 4, "2.2.0", WRITE | DENY_OOM, strings::setrange)
         .key("RW update")
-        .about("Overwrite part of a string at key starting at the specified offset"),
-    string("strlen", 2, "2.2.0", READ | FAST, strings::strlen)
-        .key("RO")
-        .about("Get the length of the value stored in a key"),
+        .about("Overwrites a part of a string value with another by an offset. Creates the key if it doesn't exist"),
+    string("strlen", 2, "2.2.0", READ | FAST, strings::strlen).key("RO").about("Returns the length of a string value"),
     string("substr", 4, "1.0.0", READ, strings::getrange)
         .key("RO access")
-        .about("Get a substring of the string stored at a key"),
+        .about("Returns a substring from a string value"),
     generic("copy", -3, "6.2.0", WRITE | DENY_OOM | HEAVY, keys::copy)
         .key("RO access")
         .keys(2, 0, 1, "OW update")
-        .about("Copy a key"),
-    generic("del", -2, "1.0.0", WRITE, keys::del).all_keys("RM delete").about("Delete a key"),
-    generic("exists", -2, "1.0.0", READ | FAST, keys::exists).all_keys("RO").about("Determine if a key exists"),
+        .about("Copies the value of a key to a new key"),
+    generic("del", -2, "1.0.0", WRITE, keys::del).all_keys("RM delete").about("Deletes one or more keys"),
+    generic("exists", -2, "1.0.0", READ | FAST, keys::exists)
+        .all_keys("RO")
+        .about("Determines whether one or more keys exist"),
     generic("expire", -3, "1.0.0", WRITE | FAST, expiry::expire)
         .key("RW update")
-        .about("Set a key's time to live in seconds"),
+        .about("Sets the expiration time of a key in seconds"),
     generic("expireat", -3, "1.2.0", WRITE | FAST, expiry::expireat)
         .key("RW update")
-        .about("Set the expiration for a key as a UNIX timestamp"),
+        .about("Sets the expiration time of a key to a Unix timestamp"),
     generic("expiretime", 2, "7.0.0", READ | FAST, expiry::expiretime)
         .key("RO access")
-        .about("Get the expiration Unix timestamp for a key"),
-    generic("keys", 2, "1.0.0", READ | DANGEROUS | HEAVY, keys::keys).about("Find all keys matching the given pattern"),
+        .about("Returns the expiration time of a key as a Unix timestamp"),
+    generic("keys", 2, "1.0.0", READ | DANGEROUS | HEAVY, keys::keys)
+        .about("Returns all key names that match a pattern"),
     command("object", -2, "2.2.3", "generic", CONTAINER, server::container)
         .about("A container for object introspection commands"),
     generic("object|encoding", 3, "2.2.3", READ, keys::object_encoding)
         .keys(2, 0, 1, "RO")
-        .about("Inspect the internal encoding of a Redis object"),
+        .about("Returns the internal encoding of a Redis object"),
     generic("object|freq", 3, "4.0.0", READ, keys::object_freq)
         .keys(2, 0, 1, "RO")
-        .about("Get the logarithmic access frequency counter of a Redis object"),
+        .about("Returns the logarithmic access frequency counter of a Redis object"),
     generic("object|help", 2, "6.2.0", ALWAYS, introspection::help)
-        .about("Show helpful text about the different subcommands"),
+        .about("Returns helpful text about the different subcommands"),
     generic("object|idletime", 3, "2.2.3", READ, keys::object_idletime)
         .keys(2, 0, 1, "RO")
-        .about("Get the time since a Redis object was last accessed"),
+        .about("Returns the time since the last access to a Redis object"),
     generic("object|refcount", 3, "2.2.3", READ, keys::object_refcount)
         .keys(2, 0, 1, "RO")
-        .about("Get the number of references to the value of the key"),
+        .about("Returns the reference count of a value of a key"),
     generic("persist", 2, "2.2.0", WRITE | FAST, expiry::persist)
         .key("RW update")
-        .about("Remove the expiration from a key"),
+        .about("Removes the expiration time of a key"),
     generic("pexpire", -3, "2.6.0", WRITE | FAST, expiry::pexpire)
         .key("RW update")
-        .about("Set a key's time to live in milliseconds"),
+        .about("Sets the expiration time of a key in milliseconds"),
     generic("pexpireat", -3, "2.6.0", WRITE | FAST, expiry::pexpireat)
         .key("RW update")
-        .about("Set the expiration for a key as a UNIX timestamp specified in milliseconds"),
+        .about("Sets the expiration time of a key to a Unix milliseconds timestamp"),
     generic("pexpiretime", 2, "7.0.0", READ | FAST, expiry::pexpiretime)
         .key("RO access")
-        .about("Get the expiration Unix timestamp for a key in milliseconds"),
+        .about("Returns the expiration time of a key as a Unix milliseconds timestamp"),
     generic("pttl", 2, "2.6.0", READ | FAST, expiry::pttl)
         .key("RO access")
-        .about("Get the time to live for a key in milliseconds"),
-    generic("randomkey", 1, "1.0.0", READ, keys::randomkey).about("Return a random key from the keyspace"),
+        .about("Returns the expiration time in milliseconds of a key"),
+    generic("randomkey", 1, "1.0.0", READ, keys::randomkey).about("Returns a random key name from the database"),
     generic("rename", 3, "1.0.0", WRITE, keys::rename)
         .key("RW access delete")
         .keys(2, 0, 1, "OW update")
-        .about("Rename a key"),
+        .about("Renames a key and overwrites the destination"),
     generic("renamenx", 3, "1.0.0", WRITE | FAST, keys::renamenx)
         .key("RW access delete")
         .keys(2, 0, 1, "OW insert")
-        .about("Rename a key, only if the new key does not exist"),
-    generic("scan", -2, "2.8.0", READ, keys::scan).about("Incrementally iterate the keys space"),
-    generic("touch", -2, "3.2.1", READ | FAST, keys::exists)
-        .all_keys("RO")
-        .about("Alters the last access time of a key(s). Returns the number of existing keys specified."),
+        .about("Renames a key only when the target key name doesn't exist"),
+    generic("scan", -2, "2.8.0", READ, keys::scan).about("Iterates over the key names in the database"),
+    generic("touch", -2, "3.2.1", READ | FAST, keys::exists).all_keys("RO").about(
+        "Returns the number of existing keys out of those specified after updating the time they were last accessed",
+    ),
     generic("ttl", 2, "1.0.0", READ | FAST, expiry::ttl)
         .key("RO access")
-        .about("Get the time to live for a key in seconds"),
-    generic("type", 2, "1.0.0", READ | FAST, keys::type_of).key("RO").about("Determine the type stored at key"),
+        .about("Returns the expiration time in seconds of a key"),
+    generic("type", 2, "1.0.0", READ | FAST, keys::type_of)
+        .key("RO")
+        .about("Determines the type of value stored at a key"),
     generic("unlink", -2, "4.0.0", WRITE | FAST, keys::del)
         .all_keys("RM delete")
-        .about("Delete a key asynchronously in another thread. Otherwise it is just as DEL, but non blocking."),
+        .about("Asynchronously deletes one or more keys"),
     connection("auth", -2, "1.0.0", NO_SCRIPT | ALWAYS | CONNECTION | FAST | NO_AUTH | ALLOW_BUSY, client::auth)
-        .about("Authenticate to the server"),
+        .about("Authenticates the connection"),
     connection("client", -2, "2.4.0", CONTAINER, server::container).about("A container for client connection commands"),
     connection("client|getname", 2, "2.6.9", NO_SCRIPT | ALWAYS | CONNECTION, client::getname)
-        .about("Get the current connection name"),
+        .about("Returns the name of the connection"),
     connection("client|help", 2, "5.0.0", ALWAYS | CONNECTION, introspection::help)
-        .about("Show helpful text about the different subcommands"),
+        .about("Returns helpful text about the different subcommands"),
     connection("client|id", 2, "5.0.0", NO_SCRIPT | ALWAYS | CONNECTION, client::id)
-        .about("Returns the client ID for the current connection"),
+        .about("Returns the unique client ID of the connection"),
     connection("client|info", 2, "6.2.0", NO_SCRIPT | ALWAYS | CONNECTION, client::info)
-        .about("Returns information about the current client connection."),
+        .about("Returns information about the connection"),
     connection("client|kill", -3, "2.4.0", ADMIN | NO_SCRIPT | ALWAYS | DANGEROUS | CONNECTION | HEAVY, client::kill)
-        .about("Kill the connection of a client"),
+        .about("Terminates open connections"),
     connection("client|list", -2, "2.4.0", ADMIN | NO_SCRIPT | ALWAYS | DANGEROUS | CONNECTION | HEAVY, client::list)
-        .about("Get the list of client connections"),
+        .about("Lists open connections"),
     connection("client|no-evict", 3, "7.0.0", ADMIN | NO_SCRIPT | ALWAYS | DANGEROUS | CONNECTION, client::switch)
-        .about("Set client eviction mode for the current connection"),
+        .about("Sets the client eviction mode of the connection"),
     connection("client|no-touch", 3, "7.2.0", NO_SCRIPT | ALWAYS | CONNECTION, client::switch)
-        .about("Controls whether commands sent by the client affect the LRU/LFU of accessed keys."),
-    connection("client|pause", -3, "2.9.50", ADMIN | NO_SCRIPT | ALWAYS | DANGEROUS | CONNECTION, client::pause)
-        .about("Stop processing commands from clients for some time"),
+        .about("Controls whether commands sent by the client affect the LRU/LFU of accessed keys"),
+    connection("client|pause", -3, "3.0.0", ADMIN | NO_SCRIPT | ALWAYS | DANGEROUS | CONNECTION, client::pause)
+        .about("Suspends commands processing"),
     connection("client|setinfo", 4, "7.2.0", NO_SCRIPT | ALWAYS | CONNECTION, client::setinfo)
-        .about("Sets information specific to the client or connection."),
+        .about("Sets information specific to the client or connection"),
     connection("client|setname", 3, "2.6.9", NO_SCRIPT | ALWAYS | CONNECTION, client::setname)
-        .about("Set the current connection name"),
+        .about("Sets the connection name"),
     connection("client|unpause", 2, "6.2.0", ADMIN | NO_SCRIPT | ALWAYS | DANGEROUS | CONNECTION, client::unpause)
-        .about("Resume processing of clients that were paused"),
-    connection("echo", 2, "1.0.0", ALWAYS | FAST | CONNECTION, server::echo).about("Echo the given string"),
+        .about("Resumes processing commands from paused clients"),
+    connection("echo", 2, "1.0.0", ALWAYS | FAST | CONNECTION, server::echo).about("Returns the given string"),
     connection("hello", -1, "6.0.0", NO_SCRIPT | ALWAYS | CONNECTION | FAST | NO_AUTH | ALLOW_BUSY, client::hello)
-        .about("Handshake with Redis"),
-    connection("ping", -1, "1.0.0", FAST | CONNECTION, server::ping).about("Ping the server"),
+        .about("Handshakes with the Redis server"),
+    connection("ping", -1, "1.0.0", FAST | CONNECTION, server::ping).about("Returns the server's liveliness response"),
     connection(
         "quit",
         -1,
@@ -238,7 +241,7 @@ pub static COMMANDS: &[Command] = &[
         NO_SCRIPT | ALWAYS | CONNECTION | FAST | NO_AUTH | ALLOW_BUSY | IN_MULTI,
         client::quit,
     )
-    .about("Close the connection"),
+    .about("Closes the connection"),
     connection(
         "reset",
         1,
@@ -246,63 +249,62 @@ pub static COMMANDS: &[Command] = &[
         NO_SCRIPT | ALWAYS | CONNECTION | FAST | NO_AUTH | ALLOW_BUSY | IN_MULTI,
         client::reset,
     )
-    .about("Reset the connection"),
-    connection("select", 2, "1.0.0", ALWAYS | FAST | CONNECTION, server::select)
-        .about("Change the selected database for the current connection"),
+    .about("Resets the connection"),
+    connection("select", 2, "1.0.0", ALWAYS | FAST | CONNECTION, server::select).about("Changes the selected database"),
     server("bgsave", -1, "1.0.0", ADMIN | DANGEROUS | NO_SCRIPT | NO_ASYNC_LOADING, persistence::bgsave)
-        .about("Asynchronously saves the database(s) to disk."),
+        .about("Asynchronously saves the database(s) to disk"),
     server("command", -1, "2.8.13", ALWAYS | CONNECTION | CONTAINER, introspection::command)
-        .about("Get array of Redis command details"),
+        .about("Returns detailed information about all commands"),
     server("command|count", 2, "2.8.13", ALWAYS | CONNECTION, introspection::count)
-        .about("Get total number of Redis commands"),
+        .about("Returns a count of commands"),
     server("command|docs", -2, "7.0.0", ALWAYS | CONNECTION, introspection::docs)
-        .about("Get array of specific Redis command documentation"),
+        .about("Returns documentary information about one, multiple or all commands"),
     server("command|getkeys", -3, "2.8.13", ALWAYS | CONNECTION, introspection::getkeys)
-        .about("Extract keys given a full Redis command"),
+        .about("Extracts the key names from an arbitrary command"),
     server("command|help", 2, "5.0.0", ALWAYS | CONNECTION, introspection::help)
-        .about("Show helpful text about the different subcommands"),
+        .about("Returns helpful text about the different subcommands"),
     server("command|info", -2, "2.8.13", ALWAYS | CONNECTION, introspection::info)
-        .about("Get array of specific Redis command details, or all when no argument is given."),
+        .about("Returns information about one, multiple or all commands"),
     server("command|list", -2, "7.0.0", ALWAYS | CONNECTION, introspection::list)
-        .about("Get an array of Redis command names"),
+        .about("Returns a list of command names"),
     server("config", -2, "2.0.0", CONTAINER, server::container).about("A container for server configuration commands"),
     server("config|get", -3, "2.0.0", ADMIN | NO_SCRIPT | ALWAYS | DANGEROUS, config::get)
-        .about("Get the values of configuration parameters"),
+        .about("Returns the effective values of configuration parameters"),
     server("config|help", 2, "5.0.0", ALWAYS, introspection::help)
-        .about("Show helpful text about the different subcommands"),
+        .about("Returns helpful text about the different subcommands"),
     server("config|resetstat", 2, "2.0.0", ADMIN | NO_SCRIPT | ALWAYS | DANGEROUS, config::resetstat)
-        .about("Reset the stats returned by INFO"),
+        .about("Resets the server's statistics"),
     server("config|rewrite", 2, "2.8.0", ADMIN | NO_SCRIPT | ALWAYS | DANGEROUS, config::rewrite)
-        .about("Rewrite the configuration file with the in memory configuration"),
+        .about("Persists the effective configuration to file"),
     server("config|set", -4, "2.0.0", ADMIN | NO_SCRIPT | ALWAYS | DANGEROUS, config::set)
-        .about("Set configuration parameters to the given values"),
+        .about("Sets configuration parameters in-flight"),
     server("dbsize", 1, "1.0.0", READ | KEYSPACE | FAST, keys::dbsize)
-        .about("Return the number of keys in the selected database"),
-    server("debug", -2, "1.0.0", ADMIN | NO_SCRIPT | ALWAYS | DANGEROUS, server::debug)
+        .about("Returns the number of keys in the database"),
+    server("debug", -2, "1.0.0", ADMIN | NO_SCRIPT | ALWAYS | DANGEROUS | PROTECTED, server::debug)
         .about("A container for debugging commands"),
     server("flushall", -1, "1.0.0", WRITE | KEYSPACE | DANGEROUS, server::flush)
-        .about("Remove all keys from all databases"),
+        .about("Removes all keys from all databases"),
     server("flushdb", -1, "1.0.0", WRITE | KEYSPACE | DANGEROUS, server::flush)
         .about("Remove all keys from the current database"),
     server("info", -1, "1.0.0", ALWAYS | DANGEROUS, info::info)
-        .about("Get information and statistics about the server"),
+        .about("Returns information and statistics about the server"),
     server("lastsave", 1, "1.0.0", ADMIN_CATEGORY | DANGEROUS | ALWAYS | FAST, persistence::lastsave)
-        .about("Return the UNIX timestamp of the last successful save to disk"),
+        .about("Returns the Unix timestamp of the last successful save to disk"),
     server("memory", -2, "4.0.0", CONTAINER, server::container).about("A container for memory diagnostics commands"),
     server("memory|help", 2, "4.0.0", ALWAYS, introspection::help)
-        .about("Show helpful text about the different subcommands"),
+        .about("Returns helpful text about the different subcommands"),
     server("memory|usage", -3, "4.0.0", READ, keys::memory_usage)
         .keys(2, 0, 1, "RO")
-        .about("Estimate the memory usage of a key"),
-    server("time", 1, "2.6.0", ALWAYS | FAST, server::time).about("Return the current server time"),
+        .about("Estimates the memory usage of a key"),
+    server("time", 1, "2.6.0", ALWAYS | FAST, server::time).about("Returns the server time"),
     transactions("discard", 1, "2.0.0", FAST | ALLOW_BUSY | IN_MULTI, transaction::discard)
-        .about("Discard all commands issued after MULTI"),
+        .about("Discards a transaction"),
     transactions("exec", 1, "1.2.0", SKIP_SLOWLOG | IN_MULTI, transaction::exec)
-        .about("Execute all commands issued after MULTI"),
-    transactions("multi", 1, "1.2.0", FAST | ALLOW_BUSY | IN_MULTI, transaction::multi)
-        .about("Mark the start of a transaction block"),
-    transactions("unwatch", 1, "2.2.0", FAST | ALLOW_BUSY, transaction::unwatch).about("Forget about all watched keys"),
+        .about("Executes all commands in a transaction"),
+    transactions("multi", 1, "1.2.0", FAST | ALLOW_BUSY | IN_MULTI, transaction::multi).about("Starts a transaction"),
+    transactions("unwatch", 1, "2.2.0", FAST | ALLOW_BUSY, transaction::unwatch)
+        .about("Forgets about watched keys of a transaction"),
     transactions("watch", -2, "2.2.0", FAST | ALLOW_BUSY | IN_MULTI, transaction::watch)
         .all_keys("RO")
-        .about("Watch the given keys to determine execution of the MULTI/EXEC block"),
+        .about("Monitors changes to keys to determine the execution of a transaction"),
 ];

@@ -120,23 +120,41 @@ impl Walk {
         Ok(done)
     }
 
-    /// Writes what was found.
-    fn write(self, mut reply: Encoder<'_>) {
-        match self {
-            Self::Clients { text, .. } => reply.verbatim(text.as_bytes()),
+    /// The reply that tells what was found. This may be megabytes, so it stays in the memory that it has.
+    fn into_reply(self, protocol: Protocol) -> Vec<u8> {
+        let mut head = Vec::new();
+        let mut reply = Encoder::new(&mut head, protocol);
+        let (mut found, end) = match self {
+            Self::Clients { text, .. } => {
+                reply.verbatim_head(text.len());
+                (text.into_bytes(), &b"\r\n"[..])
+            }
             Self::Keys(KeyWalk { count, purpose, .. }) => {
                 let count = usize::try_from(count).unwrap_or(usize::MAX);
                 match purpose {
                     Purpose::List { found, .. } => {
                         reply.array(count);
-                        reply.encoded(&found);
+                        (found, &[][..])
                     }
-                    Purpose::Count => reply.count(count),
-                    Purpose::Pick { chosen: Some(key), .. } => reply.bulk(&key),
-                    Purpose::Pick { chosen: None, .. } => reply.null(),
+                    Purpose::Count => {
+                        reply.count(count);
+                        return head;
+                    }
+                    Purpose::Pick { chosen: Some(key), .. } => {
+                        reply.bulk(&key);
+                        return head;
+                    }
+                    Purpose::Pick { chosen: None, .. } => {
+                        reply.null();
+                        return head;
+                    }
                 }
             }
-        }
+        };
+        found.reserve_exact(head.len() + end.len());
+        found.extend_from_slice(end);
+        found.splice(..0, head);
+        found
     }
 }
 
@@ -202,7 +220,7 @@ pub(super) fn answer(call: &mut Call<'_, '_>, mut walk: Walk) -> Result<(), Fail
     }
     let how = Step::of_many(call.core.options.keys_per_step, protocol, longest);
     if walk.step(how, call.store, &call.core.clients, now)? {
-        walk.write(call.reply());
+        call.reply().encoded(&walk.into_reply(protocol));
     } else {
         let (peer, deferred) = (call.exchange.peer.id, call.exchange.defer_alone());
         call.core.walks.push_back(Pending { peer, deferred, protocol, longest, walk, awaits: None });
@@ -228,7 +246,7 @@ fn answer_at_once(call: &mut Call<'_, '_>, mut walk: Walk) -> Result<(), Failure
         let name = call.command.name.to_uppercase();
         return Err(Failure::from(format!("ERR {name} within a transaction is refused beyond {limit}")));
     }
-    walk.write(call.reply());
+    call.reply().encoded(&walk.into_reply(protocol));
     Ok(())
 }
 
@@ -284,13 +302,15 @@ fn tell_first(core: &mut Core, failure: Option<&Failure>) {
 impl Pending {
     /// Replies with what was found, or why not.
     fn tell(self, failure: Option<&Failure>) {
-        let mut bytes = Vec::new();
-        let mut reply = Encoder::new(&mut bytes, self.protocol);
-        match failure {
-            None => self.walk.write(reply),
-            Some(failure) => reply.error(failure.text()),
-        }
-        self.deferred.complete(bytes);
+        let reply = match failure {
+            None => self.walk.into_reply(self.protocol),
+            Some(failure) => {
+                let mut reply = Vec::new();
+                Encoder::new(&mut reply, self.protocol).error(failure.text());
+                reply
+            }
+        };
+        self.deferred.complete(reply);
     }
 }
 
