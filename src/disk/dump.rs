@@ -8,6 +8,7 @@ use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use super::OpenError;
 use super::directory::Directory;
+use super::folder::{make, sync_parent};
 use super::group::{Change, Group};
 use super::keeper::{Contents, Loaded, Record};
 
@@ -169,14 +170,14 @@ fn record(bytes: &[u8]) -> Option<(Record<'_>, &[u8])> {
 /// Writes what a directory holds to `path`: whole or not at all, in the place of an earlier one.
 pub(super) fn write_file(contents: &Contents, path: &Path) -> io::Result<u64> {
     let folder = path.parent().ok_or_else(|| io::Error::other("it has no folder"))?;
-    fs::create_dir_all(folder)?;
+    make(folder, 0o700)?;
     let unfinished = path.with_extension("unfinished");
     let keys = write_unfinished(contents, &unfinished).inspect_err(|_| {
         // The room that it takes is what was missing.
         let _ = fs::remove_file(&unfinished);
     })?;
     fs::rename(&unfinished, path)?;
-    File::open(folder)?.sync_all()?;
+    sync_parent(path)?;
     Ok(keys)
 }
 
@@ -230,8 +231,7 @@ pub fn restore(file: &Path, path: &Path) -> Result<u64, DumpError> {
     }
     let keys = fill(file, &unfinished)?;
     fs::rename(&unfinished, path)?;
-    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    File::open(parent)?.sync_all()?;
+    sync_parent(path)?;
     Ok(keys)
 }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::compact::{Compactions, Helper, Job, Outcome};
 use super::folder::Folder;
 use super::group::{Group, Raw, split_value};
-use super::journal::{Broken, Journal, Place, Sealed, Survey, survey};
+use super::journal::{Broken, Fresh, Journal, Place, Sealed, Survey, survey};
 use super::mark::{self, MarkFile};
 use super::merge::{self, View};
 use super::names::{self, Names};
@@ -22,7 +22,8 @@ const LEAST: u64 = 1 << 20;
 /// How large things may become.
 #[derive(Clone, Copy, Debug)]
 pub struct Sizes {
-    /// Bytes of a journal before the next one is begun. One batch may be longer.
+    /// Bytes of a journal before the next one is begun, or a sixteenth of the snapshot, if that is more: so there are never
+    /// so many files that descriptors run out. One batch may be longer.
     pub journal: u64,
     /// Bytes of sealed journals before they become part of the snapshot; or its size, if that is more. So what is written
     /// for it is at most about as much as what clients write, and a start reads at most about three times what it keeps.
@@ -99,6 +100,10 @@ pub struct Keeper {
     compactions: Compactions,
     /// Sealed bytes before a compaction that failed is tried again.
     patience: u64,
+    /// It has been said that the next journal could not be begun.
+    is_overlong: bool,
+    /// Why nothing more may be written behind what is on disk.
+    refusal: Option<Failure>,
 }
 
 impl Keeper {
@@ -117,9 +122,16 @@ impl Keeper {
         let recorded = mark::look(&*folder)?;
         let Survey { snapshot, sealed, last, place, base, is_torn } = survey(&*folder, &names, recorded)?;
         let is_new = snapshot.is_none() && sealed.is_empty() && last.is_none();
+        let left_over = names.left_over(snapshot.map_or(0, |snapshot| snapshot.number));
+        if let Some(snapshot) = snapshot.filter(|_| !left_over.is_empty()) {
+            // What it took the place of may be the only good copy.
+            snapshot.verify(&*folder)?;
+        }
         // On disk before any journal is, so that a journal with no mark is always a loss.
         let mut mark = MarkFile::open(&*folder)?;
-        remove_left_over(&*folder, &names, snapshot.map_or(0, |snapshot| snapshot.number))?;
+        for name in left_over.iter().chain(&names.unfinished) {
+            folder.remove(name)?;
+        }
         let was_clean = is_new || recorded.is_some_and(|mark| mark.clean);
         if let Some(newest) = last.as_ref().map(Journal::sealed).or(sealed.last().copied()).filter(|_| !was_clean) {
             newest.settle(&*folder)?;
@@ -127,7 +139,7 @@ impl Keeper {
         let number = sealed.last().map_or(1, |sealed| sealed.number + 1);
         let journal = match last {
             Some(journal) => journal,
-            None => Journal::create(&*folder, number, place)?,
+            None => Fresh::begin(&*folder, number, place)?.finish(&*folder).map_err(io::Error::other)?,
         };
         mark.advance(place.group)?;
         Ok(Self {
@@ -146,6 +158,8 @@ impl Keeper {
             helper: Helper::default(),
             compactions: Compactions::default(),
             patience: 0,
+            is_overlong: false,
+            refusal: None,
         })
     }
 
@@ -176,37 +190,61 @@ impl Keeper {
     /// Writes the changes of all groups since the last one written, up to `last`, as one record. `keys` is how many keys
     /// there are after them.
     pub fn write(&mut self, group: &Group, last: u64, keys: u64) -> Result<(), Failure> {
-        let failed = |error: io::Error| Failure::Write(error.to_string());
-        if !self.journal.has_room(group.len(), self.sizes.journal) {
-            self.sync().map_err(|error| Failure::Sync(error.to_string()))?;
-            let place = Place { group: self.last, keys: self.keys, previous: self.journal.previous() };
-            let next = Journal::create(&*self.folder, self.journal.number + 1, place).map_err(failed)?;
-            self.sealed.push(self.journal.sealed());
-            (self.journal, self.base) = (next, place);
+        if let Some(refusal) = &self.refusal {
+            return Err(refusal.clone());
+        }
+        let kept = self.snapshot.map_or(0, |snapshot| snapshot.bytes);
+        if !self.journal.has_room(group.len(), self.sizes.journal.max(kept / 16)) {
+            self.next_journal()?;
         }
         let head = Head { is_end: false, length: 0, first: self.last + 1, last, keys, durable: self.synced };
-        self.journal.append(&head, group).map_err(failed)?;
+        self.journal.append(&head, group).map_err(|error| Failure::write(&error))?;
         (self.last, self.keys) = (last, keys);
         Ok(())
     }
 
+    /// Seals the journal and goes on in another one. If that cannot be begun, for want of a descriptor or of room, this one
+    /// becomes longer instead.
+    fn next_journal(&mut self) -> Result<(), Failure> {
+        let place = Place { group: self.last, keys: self.keys, previous: self.journal.previous() };
+        let fresh = match Fresh::begin(&*self.folder, self.journal.number + 1, place) {
+            Ok(fresh) => fresh,
+            Err(error) => {
+                if !std::mem::replace(&mut self.is_overlong, true) {
+                    tracing::warn!(%error, "the next journal cannot be begun, so the present one becomes longer");
+                }
+                return Ok(());
+            }
+        };
+        self.is_overlong = false;
+        self.sync()?;
+        let next = fresh.finish(&*self.folder)?;
+        self.sealed.push(self.journal.sealed());
+        (self.journal, self.base) = (next, place);
+        Ok(())
+    }
+
     /// Forces what was written to disk.
-    pub fn sync(&mut self) -> io::Result<()> {
+    pub fn sync(&mut self) -> Result<(), Failure> {
         if self.synced == self.last {
             return Ok(());
         }
-        self.journal.sync()?;
+        self.journal.sync().map_err(|error| Failure::sync(&error))?;
         self.synced = self.last;
-        self.mark.advance(self.last)
+        if let Err(error) = self.mark.advance(self.last) {
+            // The group is on disk all the same. It is the next one that cannot be kept as it should.
+            self.refusal = Some(Failure::write(&error));
+        }
+        Ok(())
     }
 
     /// Forces to disk what the side file says.
-    pub(super) fn sync_mark(&mut self) -> io::Result<()> {
-        self.mark.sync()
+    pub(super) fn sync_mark(&mut self) -> Result<(), Failure> {
+        self.mark.sync().map_err(|error| Failure::sync(&error))
     }
 
     /// Notes that the directory is closed in order.
-    pub(super) fn close(&mut self) -> io::Result<()> {
+    pub(super) fn close(&mut self) -> Result<(), Failure> {
         self.sync()?;
         self.mark.set_clean(true)
     }
@@ -342,14 +380,4 @@ impl Contents {
         })?;
         Ok(loaded)
     }
-}
-
-/// Removes what a snapshot has taken the place of, and what was never finished.
-fn remove_left_over(folder: &dyn Folder, names: &Names, number: u64) -> io::Result<()> {
-    let journals = names.journals.iter().filter(|journal| **journal < number).map(|journal| names::journal(*journal));
-    let snapshots = names.snapshots.iter().filter(|old| **old < number).map(|old| names::snapshot(*old));
-    for name in journals.chain(snapshots).chain(names.unfinished.iter().cloned()) {
-        folder.remove(&name)?;
-    }
-    Ok(())
 }

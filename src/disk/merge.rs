@@ -44,7 +44,7 @@ pub(super) type Visit<'a> = &'a mut dyn FnMut(&[u8], &[u8]) -> io::Result<()>;
 
 impl Source {
     /// Visits every change.
-    fn each(&self, stop: &AtomicBool, visit: &mut dyn FnMut(Raw<'_>) -> io::Result<()>) -> io::Result<()> {
+    pub(super) fn each(&self, stop: &AtomicBool, visit: &mut dyn FnMut(Raw<'_>) -> io::Result<()>) -> io::Result<()> {
         let damaged = |at: u64| io::Error::other(format!("{} is damaged at byte {at}", self.name));
         let Some((_, mut reader)) = Reader::open(&*self.file)? else { return Err(damaged(0)) };
         while reader.position() < self.end {

@@ -42,4 +42,11 @@ impl Names {
         names.snapshots.sort_unstable();
         names
     }
+
+    /// What the snapshot with this number has taken the place of.
+    pub(super) fn left_over(&self, number: u64) -> Vec<String> {
+        let snapshots = self.snapshots.iter().filter(|old| **old < number).map(|old| snapshot(*old));
+        let journals = self.journals.iter().filter(|old| **old < number).map(|old| journal(*old));
+        snapshots.chain(journals).collect()
+    }
 }

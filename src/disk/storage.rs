@@ -39,6 +39,31 @@ pub enum Failure {
     /// It is unknown what is on disk: the process must end.
     #[error("cannot force writes to disk: {0}")]
     Sync(String),
+    /// What a failed write left in memory could not be taken back: the process must end.
+    #[error("cannot take back what could not be written: {0}")]
+    Undo(String),
+    /// It does not answer: the process must end.
+    #[error("the disk has not answered for {0:?}")]
+    TimedOut(Duration),
+    /// The storage thread has ended before its time: the process must end.
+    #[error("the storage thread has stopped")]
+    Stopped,
+}
+
+impl Failure {
+    pub(super) fn write(error: &io::Error) -> Self {
+        Self::Write(error.to_string())
+    }
+
+    pub(super) fn sync(error: &io::Error) -> Self {
+        Self::Sync(error.to_string())
+    }
+
+    /// Whether what is kept can still be served.
+    #[must_use]
+    pub fn is_fatal(&self) -> bool {
+        !matches!(self, Self::Write(_))
+    }
 }
 
 /// A finished backup.
@@ -228,7 +253,7 @@ impl Storage {
         state = waited.unwrap_or_else(PoisonError::into_inner).0;
         match &state.report.failure {
             Some(failure) => Err(failure.clone()),
-            None if !state.closed => Err(Failure::Sync("the disk does not answer".into())),
+            None if !state.closed => Err(Failure::TimedOut(CLOSE_TIMEOUT)),
             None => Ok(()),
         }
     }
@@ -244,8 +269,9 @@ impl Drop for DeathWatch {
     fn drop(&mut self) {
         let mut state = self.shared.lock();
         if !state.close || thread::panicking() {
-            let failure = Failure::Sync("the storage thread has stopped".into());
-            state.report.failure.get_or_insert(failure);
+            // A write that failed can no longer be taken back.
+            let failed = state.report.failure.take().filter(Failure::is_fatal);
+            state.report.failure = Some(failed.unwrap_or(Failure::Stopped));
         }
         state.closed = true;
         drop(state);
@@ -368,9 +394,9 @@ impl Worker {
         }
         let begun = Instant::now();
         if self.options.sync == Sync::Always
-            && let Err(error) = self.keeper.sync()
+            && let Err(failure) = self.keeper.sync()
         {
-            return self.fail(Failure::Sync(error.to_string()));
+            return self.fail(failure);
         }
         self.schedule_sync();
         let now = Instant::now();
@@ -434,12 +460,12 @@ impl Worker {
     /// What was left for later: the journal, where it is not synced at once, and the side file.
     fn delayed_sync(&mut self) {
         self.sync_at = None;
-        if let Err(error) = self.sync_all() {
-            self.fail(Failure::Sync(error.to_string()));
+        if let Err(failure) = self.sync_all() {
+            self.fail(failure);
         }
     }
 
-    fn sync_all(&mut self) -> io::Result<()> {
+    fn sync_all(&mut self) -> Result<(), Failure> {
         self.keeper.sync()?;
         self.keeper.sync_mark()
     }
@@ -449,8 +475,8 @@ impl Worker {
         if matches!(failure, Failure::Write(_)) {
             // Nothing will be written behind it, so what was acknowledged before is forced to disk now or never.
             self.sync_at = None;
-            if let Err(error) = self.sync_all() {
-                failure = Failure::Sync(error.to_string());
+            if let Err(worse) = self.sync_all() {
+                failure = worse;
             }
         }
         self.shared.lock().report.failure.get_or_insert(failure);
@@ -461,7 +487,7 @@ impl Worker {
         let lost = std::mem::take(&mut self.lost);
         match self.keeper.undo(&lost) {
             Ok(undo) => self.shared.lock().report.undo = Some(undo),
-            Err(error) => self.shared.lock().report.failure = Some(Failure::Sync(error.to_string())),
+            Err(error) => self.shared.lock().report.failure = Some(Failure::Undo(error.to_string())),
         }
         (self.wake)();
     }
@@ -489,8 +515,8 @@ impl Worker {
     fn close(mut self) {
         if self.shared.lock().report.failure.is_none() {
             let closed = self.keeper.close();
-            if let Err(error) = closed {
-                self.fail(Failure::Sync(error.to_string()));
+            if let Err(failure) = closed {
+                self.fail(failure);
             }
         }
     }

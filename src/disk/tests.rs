@@ -10,6 +10,7 @@ use super::*;
 
 mod crash;
 mod real;
+mod trouble;
 
 pub(super) type Keys = BTreeMap<Vec<u8>, Vec<u8>>;
 
@@ -202,7 +203,7 @@ fn a_bug_under_the_thread_is_a_failure_not_a_silence() {
     disk.set_faults(Faults { panics: true, ..Faults::default() });
     bench.submit(&[("a", Some("1"))], 1);
     let report = bench.until(|report| report.failure.is_some());
-    assert!(matches!(report.failure, Some(Failure::Sync(_))) && report.durable == 0, "{report:?}");
+    assert!(matches!(report.failure, Some(Failure::Stopped)) && report.durable == 0, "{report:?}");
     assert!(bench.storage.close().is_err());
 }
 

@@ -277,7 +277,7 @@ impl Journal {
         }
         self.queued = self.storage.durable().queued;
         let stuck = self.waiting_since.is_some_and(|since| now.instant - since > self.limits.timeout);
-        let failure = report.failure.or_else(|| stuck.then(|| Failure::Sync("the disk does not answer".into())));
+        let failure = report.failure.or_else(|| stuck.then(|| Failure::TimedOut(self.limits.timeout)));
         match (&self.stage, failure) {
             (Stage::Fatal(failure), _) => Step::Settled(Settled::Fatal(failure.clone())),
             (Stage::Undoing(failure), _) if report.undo.is_some() => {
@@ -286,7 +286,7 @@ impl Journal {
                 self.stage = Stage::Refusing(failure.clone());
                 Step::TakeBack(report.undo.unwrap_or_default(), failure)
             }
-            (Stage::Working | Stage::Undoing(_), Some(failure @ Failure::Sync(_))) => {
+            (Stage::Working | Stage::Undoing(_), Some(failure)) if failure.is_fatal() => {
                 self.stage = Stage::Fatal(failure.clone());
                 Step::Settled(Settled::Fatal(failure))
             }
