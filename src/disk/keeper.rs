@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::compact::{Compactions, Helper, Job, Outcome};
 use super::folder::Folder;
-use super::group::{Group, Raw, split_value};
+use super::group::{Group, split_value};
 use super::journal::{Broken, Fresh, Journal, Place, Sealed, Survey, survey};
 use super::mark::{self, MarkFile};
 use super::merge::{self, View};
@@ -60,22 +60,19 @@ pub struct Loaded {
     pub bytes: u64,
 }
 
-/// How to take changes back that could not be kept: what stood under each key before them.
+/// How to take changes back that could not be kept: what stood under each key before them. Changes behind the removal of
+/// all keys are not in it, for whoever keeps what was removed takes them back with it.
 #[derive(Debug, Default)]
 pub struct Undo {
-    /// Every key goes first.
-    pub clear: bool,
-    /// Then these are put back; a key with no record is removed.
-    pub records: Vec<(Vec<u8>, Option<Vec<u8>>)>,
+    records: Vec<(Vec<u8>, Option<Vec<u8>>)>,
 }
 
 impl Undo {
-    /// Each key with the record that it had, if it had one.
-    pub fn records(&self) -> impl Iterator<Item = (&[u8], Option<Record<'_>>)> {
-        self.records.iter().map(|(key, value)| {
-            let record = value.as_ref().and_then(|value| split_value(value));
-            (key.as_slice(), record.map(|(kind, expires, data)| Record { key, kind, expires, data }))
-        })
+    /// Takes one key, with the record that it had, if it had one, to `visit`. `None` when there are no more.
+    pub fn pop<R>(&mut self, visit: impl FnOnce(&[u8], Option<Record<'_>>) -> R) -> Option<R> {
+        let (key, value) = self.records.pop()?;
+        let record = value.as_ref().and_then(|value| split_value(value));
+        Some(visit(&key, record.map(|(kind, expires, data)| Record { key: &key, kind, expires, data })))
     }
 }
 
@@ -249,18 +246,10 @@ impl Keeper {
         self.mark.set_clean(true)
     }
 
-    /// What stood under the keys of `group` before it, in what has been written.
+    /// What stood under the keys of `group` before it, in what has been written: of those that it changes before it removes
+    /// all, if it does.
     pub fn undo(&self, group: &Group) -> io::Result<Undo> {
-        let view = self.view()?;
-        if !group.raw().any(|change| matches!(change, Raw::Clear)) {
-            return Ok(Undo { clear: false, records: view.before(group)? });
-        }
-        let mut records = Vec::new();
-        view.merge(self.sizes.index, &mut |key, value| {
-            records.push((key.to_vec(), Some(value.to_vec())));
-            Ok(())
-        })?;
-        Ok(Undo { clear: true, records })
+        Ok(Undo { records: self.view()?.before(group)? })
     }
 
     /// Visits every key.

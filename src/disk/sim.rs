@@ -16,6 +16,8 @@ const PAGE: usize = 4096;
 pub struct Faults {
     /// Each sync takes this long.
     pub sync_takes: Duration,
+    /// Each read takes this long.
+    pub read_takes: Duration,
     /// What is told of the room that there is, in bytes.
     pub free: Option<u64>,
     /// Writes that need room before the disk is full; of the one that it does not take, half is written.
@@ -367,6 +369,10 @@ struct SimHandle {
 
 impl Handle for SimHandle {
     fn read_at(&self, bytes: &mut [u8], offset: u64) -> io::Result<usize> {
+        let takes = self.disk.lock().faults.read_takes;
+        if !takes.is_zero() {
+            std::thread::sleep(takes);
+        }
         let state = self.disk.running(self.crashes)?;
         let seen = state.inodes.get(self.inode).map(|inode| inode.seen.as_slice()).unwrap_or_default();
         let there = usize::try_from(offset).ok().and_then(|offset| seen.get(offset..)).unwrap_or_default();

@@ -246,16 +246,23 @@ impl Storage {
     ///
     /// It could not, or did not in time.
     pub fn close(&self) -> Result<(), Failure> {
-        let mut state = self.shared.lock();
-        state.close = true;
-        self.shared.changed.notify_one();
+        self.abandon();
+        let state = self.shared.lock();
         let waited = self.shared.changed.wait_timeout_while(state, CLOSE_TIMEOUT, |state| !state.closed);
-        state = waited.unwrap_or_else(PoisonError::into_inner).0;
+        let state = waited.unwrap_or_else(PoisonError::into_inner).0;
         match &state.report.failure {
             Some(failure) => Err(failure.clone()),
             None if !state.closed => Err(Failure::TimedOut(CLOSE_TIMEOUT)),
             None => Ok(()),
         }
+    }
+}
+
+impl Storage {
+    /// Ends the thread when it has done what it is at, and waits for nothing.
+    pub fn abandon(&self) {
+        self.shared.lock().close = true;
+        self.shared.changed.notify_one();
     }
 }
 

@@ -301,7 +301,7 @@ fn an_index_is_bounded_and_parts_of_it_come_to_the_same() {
     }
     assert!(contents(&keeper) == keys);
     let undo = keeper.undo(&super::group(&[("none", Some("x"))])).expect("readable");
-    assert_eq!(undo.records().collect::<Vec<_>>(), [(&b"none"[..], None)]);
+    assert_eq!(super::records(undo), [(b"none".to_vec(), None)]);
 }
 
 /// What is on disk after `trouble`, a new start, one more group and a stop of the machine.
