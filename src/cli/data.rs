@@ -44,6 +44,11 @@ enum SyncArg {
 }
 
 impl DataArgs {
+    /// Whether there is a data directory.
+    pub(super) fn is_given(&self) -> bool {
+        self.data.is_some()
+    }
+
     /// Loads what the directory holds, if there is one, and keeps what changes from now on.
     pub(super) fn load(&self, store: &mut Store, wake: Wake) -> Result<(), Failure> {
         let Some(path) = &self.data else { return Ok(()) };
