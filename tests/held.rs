@@ -222,18 +222,16 @@ fn after_a_failed_write_a_call_over_http_has_a_fault_and_the_client_stays() {
 #[test]
 fn a_disk_that_does_not_answer_is_given_up_and_not_waited_for() {
     let limits = JournalLimits { timeout: Duration::from_millis(200), ..JournalLimits::default() };
-    let (slow_sync, slow_undo) = (Disk::default(), Disk::default());
-    for disk in [&slow_sync, &slow_undo] {
-        let site = Site::start_with(disk, limits);
+    let long = Duration::from_mins(5);
+    let slow_sync = Faults { sync_takes: long, ..Faults::default() };
+    let slow_undo = Faults { room: Some(0), read_takes: long, ..Faults::default() };
+    for faults in [slow_sync, slow_undo] {
+        let disk = Disk::default();
+        let site = Site::start_with(&disk, limits);
         let mut writer = site.connect();
         writer.write_all(b"set a 1\r\n").expect("sent");
         expect(&mut writer, "+OK\r\n");
-        let long = Duration::from_mins(5);
-        disk.set_faults(if std::ptr::eq(disk, &slow_sync) {
-            Faults { sync_takes: long, ..Faults::default() }
-        } else {
-            Faults { room: Some(0), read_takes: long, ..Faults::default() }
-        });
+        disk.set_faults(faults);
         writer.write_all(b"set a 2\r\n").expect("sent");
         expect(&mut writer, NOT_KEPT);
         assert!(!site.ended.recv_timeout(PATIENCE).expect("it stops by itself"), "and does not wait for the disk");

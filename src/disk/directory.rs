@@ -8,7 +8,7 @@
 //! | `snapshot-N` | what the journals before `journal-N` came to |
 //! | `backup/` | backups of the running server |
 
-use std::fs::{File, OpenOptions, TryLockError};
+use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -19,6 +19,7 @@ use super::folder::{RealFolder, make};
 use super::group::Group;
 use super::journal::Broken;
 use super::keeper::{Keeper, Loaded, Record, Sizes};
+use super::names::{self, LOCK};
 use super::storage::{Storage, StorageOptions};
 
 /// A place for a server's data.
@@ -46,6 +47,22 @@ impl Directory {
     /// Somebody else has it; or what was acknowledged is not all there, and then nothing was changed.
     pub fn open(path: &Path) -> Result<Opened, OpenError> {
         Self::open_with(path, Sizes::default())
+    }
+
+    /// Removes what a restore that came to no end has left at `path`; nothing else, and nothing that is at work.
+    pub(super) fn remove_unfinished(path: &Path) -> Result<(), OpenError> {
+        let io = |error| OpenError::Io { path: path.into(), error };
+        let entries = match fs::read_dir(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            entries => entries.map_err(io)?,
+        };
+        for entry in entries {
+            if !names::is_ours(&entry.map_err(io)?.file_name().to_string_lossy()) {
+                return Err(OpenError::NotEmpty { path: path.into() });
+            }
+        }
+        let _lock = lock(path)?;
+        fs::remove_dir_all(path).map_err(io)
     }
 
     /// As [`open`](Self::open), with other bounds on its files.
@@ -143,7 +160,7 @@ impl Opened {
 
 fn lock(path: &Path) -> Result<File, OpenError> {
     let io = |error| OpenError::Io { path: path.into(), error };
-    let options = OpenOptions::new().write(true).create(true).truncate(false).open(path.join("lock"));
+    let options = OpenOptions::new().write(true).create(true).truncate(false).open(path.join(LOCK));
     let file = options.map_err(io)?;
     match file.try_lock() {
         Ok(()) => Ok(file),

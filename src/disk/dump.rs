@@ -225,10 +225,7 @@ pub fn restore(file: &Path, path: &Path) -> Result<u64, DumpError> {
     let mut name = path.file_name().unwrap_or_default().to_owned();
     name.push(".unfinished");
     let unfinished = path.with_file_name(name);
-    match fs::remove_dir_all(&unfinished) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error.into()),
-        _ => {}
-    }
+    Directory::remove_unfinished(&unfinished)?;
     let keys = fill(file, &unfinished)?;
     fs::rename(&unfinished, path)?;
     sync_parent(path)?;

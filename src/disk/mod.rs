@@ -11,6 +11,7 @@ mod compact;
 mod directory;
 mod dump;
 mod folder;
+mod gather;
 mod group;
 mod journal;
 mod keeper;

@@ -4,6 +4,8 @@
 pub(super) const UNFINISHED: &str = "snapshot.unfinished";
 /// A journal in the making.
 pub(super) const FRESH: &str = "journal.unfinished";
+/// What is locked by whoever has the directory.
+pub(super) const LOCK: &str = "lock";
 /// The side file.
 pub(super) const MARK: &str = "mark";
 
@@ -13,6 +15,12 @@ pub(super) fn journal(number: u64) -> String {
 
 pub(super) fn snapshot(number: u64) -> String {
     format!("snapshot-{number:08}")
+}
+
+/// Whether a file of this name is one of a directory that nobody serves.
+pub(super) fn is_ours(name: &str) -> bool {
+    let Names { journals, snapshots, unfinished, has_mark } = Names::sort(vec![name.to_owned()]);
+    name == LOCK || has_mark || !(journals.is_empty() && snapshots.is_empty() && unfinished.is_empty())
 }
 
 /// The files of a directory.

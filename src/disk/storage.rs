@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use std::{io, thread};
 
 use super::compact::Compactions;
+use super::gather::Gather;
 use super::group::Group;
 use super::keeper::{Keeper, Undo};
 use super::{Sync, dump};
@@ -110,6 +111,9 @@ struct State {
     last_call: bool,
     close: bool,
     closed: bool,
+    /// So many changes must wait before the thread is woken for them: to wake one that is at work, or waits for others to
+    /// come, costs the loop as much as a request does.
+    wakes_at: Option<usize>,
     report: Report,
     compactions: Compactions,
 }
@@ -160,7 +164,7 @@ impl Storage {
             group: Group::default(),
             lost: Group::default(),
             sync_at: None,
-            gather: None,
+            gather: Gather::default(),
         };
         let watch = DeathWatch { shared: Arc::clone(&shared), wake };
         thread::Builder::new().name("storage".into()).spawn(move || {
@@ -190,8 +194,11 @@ impl Storage {
         state.waiting.append(group);
         state.last = last;
         state.keys = keys;
+        let wakes = state.wakes_at.is_some_and(|count| state.waiting.count() >= count);
         drop(state);
-        self.shared.changed.notify_one();
+        if wakes {
+            self.shared.changed.notify_one();
+        }
     }
 
     /// How far it is, and how much it still has to do.
@@ -311,20 +318,8 @@ struct Worker {
     /// When the next delayed sync is due.
     sync_at: Option<Instant>,
     /// What the next group waits for.
-    gather: Option<Gather>,
+    gather: Gather,
 }
-
-/// Clients that have been answered ask again while the next sync runs, and then wait for one of their own: two halves of
-/// them would take turns, for ever. So a group waits for as many changes as were under way last time, for a part of the
-/// time that the disk takes. A client that is alone waits for nobody.
-#[derive(Clone, Copy)]
-struct Gather {
-    changes: usize,
-    until: Instant,
-}
-
-/// Of the time that a sync takes, what a group may wait for others.
-const GATHER: u32 = 4;
 
 impl Worker {
     fn run(mut self) {
@@ -366,7 +361,9 @@ impl Worker {
                 if std::mem::take(&mut state.last_call) {
                     return Job::Undo;
                 }
-            } else if state.last > self.taken && self.has_gathered(&state) {
+            } else if state.last > self.taken
+                && (state.close || self.gather.is_over(state.waiting.count(), Instant::now()))
+            {
                 std::mem::swap(&mut state.waiting, &mut self.group);
                 state.in_flight = self.group.len();
                 self.taken = state.last;
@@ -375,21 +372,18 @@ impl Worker {
             if state.close {
                 return Job::Close;
             }
-            if let Some(gather) = self.gather.filter(|_| healthy && state.last > self.taken) {
-                wait = Some(wait.map_or(left(gather.until), |wait| wait.min(left(gather.until))));
+            // What comes first begins the wait for others.
+            state.wakes_at = Some(0);
+            if let Some((changes, until)) = self.gather.wanted().filter(|_| healthy && state.last > self.taken) {
+                wait = Some(wait.map_or(left(until), |wait| wait.min(left(until))));
+                state.wakes_at = Some(changes);
             }
             state = match wait {
                 Some(wait) => shared.changed.wait_timeout(state, wait).unwrap_or_else(PoisonError::into_inner).0,
                 None => shared.changed.wait(state).unwrap_or_else(PoisonError::into_inner),
             };
+            state.wakes_at = None;
         }
-    }
-
-    /// Whether there is nothing more to wait for before the next group is written.
-    #[expect(clippy::disallowed_methods, reason = "this thread waits by the clock, and no loop runs on it")]
-    fn has_gathered(&self, state: &State) -> bool {
-        let wanted = |gather: Gather| state.waiting.count() < gather.changes && Instant::now() < gather.until;
-        state.close || !self.gather.is_some_and(wanted)
     }
 
     #[expect(clippy::disallowed_methods, reason = "this thread waits by the clock, and no loop runs on it")]
@@ -408,9 +402,9 @@ impl Worker {
         self.schedule_sync();
         let now = Instant::now();
         let mut state = self.shared.lock();
-        let changes = self.group.count() + state.waiting.count();
-        let until = now + (now - begun) / GATHER;
-        self.gather = (self.options.sync == Sync::Always).then_some(Gather { changes, until });
+        if self.options.sync == Sync::Always {
+            self.gather.begin(self.group.count() + state.waiting.count(), now, now - begun);
+        }
         self.group.reset();
         state.in_flight = 0;
         state.report.durable = last;

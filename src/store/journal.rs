@@ -317,7 +317,6 @@ impl Journal {
         }
         self.queued = self.storage.durable().queued;
         let stuck = self.waiting_since.is_some_and(|since| now.instant - since > self.limits.timeout);
-        let timed_out = || stuck.then(|| Failure::TimedOut(self.limits.timeout));
         let unchanged = if advanced { Settled::Durable(self.durable) } else { Settled::Unchanged };
         match (&self.stage, report.failure) {
             (Stage::Fatal(failure), _) => Step::Settled(Settled::Fatal(failure.clone())),
@@ -336,10 +335,8 @@ impl Journal {
                 self.storage.last_call();
                 Step::Settled(unchanged)
             }
-            (Stage::Working | Stage::Undoing(_), _) => match timed_out() {
-                Some(failure) => self.give_up(failure),
-                None => Step::Settled(unchanged),
-            },
+            (Stage::Working | Stage::Undoing(_), _) if stuck => self.give_up(Failure::TimedOut(self.limits.timeout)),
+            (Stage::Working | Stage::Undoing(_), _) => Step::Settled(unchanged),
         }
     }
 

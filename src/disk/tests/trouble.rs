@@ -44,7 +44,7 @@ fn without_descriptors_a_journal_becomes_longer_and_nothing_fails() {
 #[test]
 fn whatever_call_fails_nothing_acknowledged_is_lost() {
     let mut kinds = [0; 2];
-    for seed in 1..=12 {
+    for seed in 1..=4 {
         for call in 0.. {
             let mut random = Random(seed * 7919 + 1);
             let (disk, mut model) = (Disk::default(), Model::new());
@@ -71,7 +71,7 @@ fn whatever_call_fails_nothing_acknowledged_is_lost() {
             }
         }
     }
-    assert!(kinds.iter().all(|count| *count > 50), "{kinds:?} writes and syncs failed");
+    assert!(kinds.iter().all(|count| *count > 15), "{kinds:?} writes and syncs failed");
 }
 
 /// The same while a compaction is at work, which must not take the journals with it.
