@@ -365,6 +365,24 @@ fn a_full_queue_is_told_until_there_is_room() {
 }
 
 #[test]
+fn removing_all_keys_again_and_again_is_bounded_too() {
+    let now = clock();
+    let disk = Disk::default();
+    let mut store = durable(&disk, Sync::Always);
+    let mut clears = 0;
+    disk.set_faults(Faults { sync_takes: Duration::from_secs(1), ..Faults::default() });
+    while !store.is_congested() {
+        store.clear();
+        let _ = store.settle(now);
+        clears += 1;
+        assert!(clears < 1000, "each keeps a table until its group is durable");
+    }
+    assert!(store.memory() < JournalLimits::default().unsynced_bytes, "{} bytes", store.memory());
+    wait(&mut store, now);
+    assert!(!store.is_congested());
+}
+
+#[test]
 fn a_large_value_that_is_changed_often_in_one_turn_is_written_down_once() {
     const LENGTH: usize = 1 << 20;
     let now = clock();
