@@ -202,7 +202,7 @@ fn taking_back_has_an_end_too() {
     let mut store = durable(&disk, Sync::Always);
     set(&mut store, b"a", b"1", now).unwrap();
     wait(&mut store, now);
-    disk.set_faults(Faults { room: Some(0), read_takes: Duration::from_secs(2), ..Faults::default() });
+    disk.set_faults(Faults { room: Some(0), read_takes: Duration::from_mins(5), ..Faults::default() });
     set(&mut store, b"a", b"2", now).unwrap();
     while store.refuses_writes().is_none() {
         assert_eq!(store.settle(later(now, 50_000)), Settled::Unchanged);
@@ -254,7 +254,7 @@ fn a_failed_sync_is_fatal_and_so_is_a_disk_that_does_not_answer() {
 
     let disk = Disk::default();
     let mut store = durable(&disk, Sync::Always);
-    disk.set_faults(Faults { sync_takes: Duration::from_secs(2), ..Faults::default() });
+    disk.set_faults(Faults { sync_takes: Duration::from_mins(5), ..Faults::default() });
     assert_eq!(store.patience(now), None);
     set(&mut store, b"a", b"1", now).unwrap();
     assert_eq!(store.settle(now), Settled::Unchanged);
