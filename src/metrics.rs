@@ -60,13 +60,11 @@ pub enum Disconnect {
     Upstream,
     /// The service dropped a deferred reply, so no later reply could be sent in order.
     Abandoned,
-    /// What replies told of could not be kept, so they were not sent.
-    NotKept,
 }
 
 impl Disconnect {
     /// Every reason, in the order of the counters.
-    pub const ALL: [Self; 29] = [
+    pub const ALL: [Self; 28] = [
         Self::PeerClosed,
         Self::Finished,
         Self::Truncated,
@@ -95,7 +93,6 @@ impl Disconnect {
         Self::Io,
         Self::Upstream,
         Self::Abandoned,
-        Self::NotKept,
     ];
 
     /// The reason as it stands in the log and in counters.
@@ -130,7 +127,6 @@ impl Disconnect {
             Self::Io => "io",
             Self::Upstream => "upstream",
             Self::Abandoned => "abandoned",
-            Self::NotKept => "not_kept",
         }
     }
 }

@@ -22,6 +22,7 @@ const PATIENCE: Duration = Duration::from_mins(1);
 
 struct Site {
     address: SocketAddr,
+    xmlrpc: SocketAddr,
     handle: Handle,
     /// Whether everything was kept, at the end.
     ended: mpsc::Receiver<bool>,
@@ -29,23 +30,25 @@ struct Site {
 
 impl Site {
     fn start(disk: &Disk) -> Self {
+        Self::start_with(disk, JournalLimits::default())
+    }
+
+    fn start_with(disk: &Disk, limits: JournalLimits) -> Self {
         let (sender, started) = mpsc::channel();
         let (done, ended) = mpsc::channel();
         let disk = disk.clone();
         std::thread::spawn(move || {
-            let mut server = serve(&disk);
-            sender.send((server.addresses().expect("bound")[0], server.handle())).expect("awaited");
+            let mut server = serve(&disk, limits);
+            sender.send((server.addresses().expect("bound"), server.handle())).expect("awaited");
             server.run().expect("runs");
             done.send(server.service_mut().close().is_ok()).expect("awaited");
         });
-        let (address, handle) = started.recv_timeout(PATIENCE).expect("starts");
-        Self { address, handle, ended }
+        let (addresses, handle) = started.recv_timeout(PATIENCE).expect("starts");
+        Self { address: addresses[0], xmlrpc: addresses[1], handle, ended }
     }
 
     fn connect(&self) -> TcpStream {
-        let stream = TcpStream::connect(self.address).expect("connects");
-        stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
-        stream
+        connect(self.address)
     }
 
     fn end(self) -> bool {
@@ -54,11 +57,11 @@ impl Site {
     }
 }
 
-fn serve(disk: &Disk) -> Server<MioNet, Builtin> {
+fn serve(disk: &Disk, limits: JournalLimits) -> Server<MioNet, Builtin> {
     let net = MioNet::new().expect("a poller");
     let wake = net.waker();
     let options = BuiltinOptions {
-        listeners: vec![Protocol::Resp],
+        listeners: vec![Protocol::Resp, Protocol::XmlRpc],
         store: StoreOptions::default(),
         xmlrpc: XmlRpcOptions::default(),
         resp: RespOptions::default(),
@@ -66,12 +69,20 @@ fn serve(disk: &Disk) -> Server<MioNet, Builtin> {
     let service = Builtin::new(options, net.now());
     let address = ([127, 0, 0, 1], 0).into();
     let listener = ListenerConfig { address, security: Security::Plain, idle_timeout: None, balancers: [].into() };
-    let mut server = Server::new(net, service, vec![listener], Limits::default()).map_err(|(_, e)| e).expect("binds");
+    let mut server = Server::new(net, service, vec![listener.clone(), listener], Limits::default())
+        .map_err(|(_, e)| e)
+        .expect("binds");
     let keeper = Keeper::new(disk.folder()).expect("opens");
     let storage = StorageOptions { sync: Sync::Always, backup: None };
     let storage = Storage::start(keeper, storage, wake).expect("a thread");
-    server.service_mut().store_mut().attach(storage, JournalLimits::default());
+    server.service_mut().store_mut().attach(storage, limits);
     server
+}
+
+fn connect(address: SocketAddr) -> TcpStream {
+    let stream = TcpStream::connect(address).expect("connects");
+    stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+    stream
 }
 
 fn expect(stream: &mut TcpStream, reply: &str) {
@@ -146,9 +157,83 @@ fn after_a_failed_sync_writers_are_told_and_the_server_stops() {
     writer.write_all(b"ping\r\nset b 1\r\nget b\r\nset c 1\r\n").expect("sent");
     let mut replies = String::new();
     writer.read_to_string(&mut replies).expect("closed in order");
-    assert!(replies.starts_with("+PONG\r\n-MISCONF ") && replies.matches("\r\n").count() == 2, "{replies}");
+    assert!(replies.starts_with("+PONG\r\n-MISCONF ") && replies.matches("-MISCONF ").count() == 3, "{replies}");
     assert!(!site.ended.recv_timeout(PATIENCE).expect("it stops by itself"));
     let mut rest = String::new();
     idle.read_to_string(&mut rest).expect("closed in order");
     assert_eq!((rest.as_str(), disk.syncs()), ("", before), "it is not tried again");
+}
+
+const NOT_KEPT: &str = "-MISCONF Errors writing to the data directory: this command may not be kept\r\n";
+
+#[test]
+fn after_a_failed_write_each_lost_command_has_its_error_and_the_client_stays() {
+    let disk = Disk::default();
+    let site = Site::start(&disk);
+    let mut writer = site.connect();
+    writer.write_all(b"set old 1\r\nset gone 1\r\n").expect("sent");
+    expect(&mut writer, "+OK\r\n+OK\r\n");
+    disk.set_faults(Faults { room: Some(0), ..Faults::default() });
+    // One pipeline: what it tells of the lost changes is an error, and what it tells of others is true.
+    let pipeline = "set a 1\r\nget old\r\nget a\r\nping\r\nflushall\r\nget old\r\nset b 1\r\nkeys *\r\necho last\r\n";
+    writer.write_all(pipeline.as_bytes()).expect("sent");
+    let replies = ["!", "$1\r\n1\r\n", "!", "+PONG\r\n", "!", "!", "!", "!", "$4\r\nlast\r\n"].concat();
+    expect(&mut writer, &replies.replace('!', NOT_KEPT));
+    writer.write_all(b"get old\r\nget a\r\ndbsize\r\nget gone\r\n").expect("sent");
+    expect(&mut writer, "$1\r\n1\r\n$-1\r\n:2\r\n$1\r\n1\r\n");
+    writer.write_all(b"set a 1\r\n").expect("sent");
+    let mut refused = [0; 9];
+    writer.read_exact(&mut refused).expect("a reply");
+    assert_eq!(&refused, b"-MISCONF ");
+    assert!(!site.end(), "it could not keep everything");
+}
+
+#[test]
+fn after_a_failed_write_a_call_over_http_has_a_fault_and_the_client_stays() {
+    let disk = Disk::default();
+    let site = Site::start(&disk);
+    let mut caller = connect(site.xmlrpc);
+    let mut call = |method: &str, params: &str| {
+        let body = format!("<methodCall><methodName>{method}</methodName><params>{params}</params></methodCall>");
+        let head = format!("POST /RPC2 HTTP/1.1\r\nHost: x\r\nContent-Length: {}\r\n\r\n", body.len());
+        caller.write_all((head + &body).as_bytes()).expect("sent");
+        let mut reply = Vec::new();
+        while !reply.ends_with(b"</methodResponse>") && !reply.ends_with(b"</methodResponse>\n") {
+            let mut piece = [0; 4096];
+            let count = caller.read(&mut piece).expect("a reply");
+            assert_ne!(count, 0, "closed after {}", String::from_utf8_lossy(&reply));
+            reply.extend_from_slice(&piece[..count]);
+        }
+        String::from_utf8(reply).expect("text")
+    };
+    let key = "<param><value>k</value></param>";
+    let pair = format!("{key}<param><value>v</value></param>");
+    assert!(!call("set", &pair).contains("<fault>"));
+    disk.set_faults(Faults { room: Some(0), ..Faults::default() });
+    let told = call("delete", key);
+    assert!(told.contains("<fault>") && told.contains("may not be kept"), "{told}");
+    let told = call("get", key);
+    assert!(told.starts_with("HTTP/1.1 200 OK") && told.contains("<string>v</string>"), "{told}");
+    assert!(call("set", &pair).contains("writes are refused"));
+    assert!(!site.end());
+}
+
+/// Nothing happens on the loop meanwhile: it must wake up by itself.
+#[test]
+fn a_disk_that_does_not_answer_is_given_up_and_not_waited_for() {
+    let limits = JournalLimits { timeout: Duration::from_secs(5), ..JournalLimits::default() };
+    let long = Duration::from_mins(5);
+    let slow_sync = Faults { sync_takes: long, ..Faults::default() };
+    let slow_undo = Faults { room: Some(0), read_takes: long, ..Faults::default() };
+    for faults in [slow_sync, slow_undo] {
+        let disk = Disk::default();
+        let site = Site::start_with(&disk, limits);
+        let mut writer = site.connect();
+        writer.write_all(b"set a 1\r\n").expect("sent");
+        expect(&mut writer, "+OK\r\n");
+        disk.set_faults(faults);
+        writer.write_all(b"set a 2\r\n").expect("sent");
+        expect(&mut writer, NOT_KEPT);
+        assert!(!site.ended.recv_timeout(PATIENCE).expect("it stops by itself"), "and does not wait for the disk");
+    }
 }

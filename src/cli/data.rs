@@ -44,6 +44,11 @@ enum SyncArg {
 }
 
 impl DataArgs {
+    /// Whether there is a data directory.
+    pub(super) fn is_given(&self) -> bool {
+        self.data.is_some()
+    }
+
     /// Loads what the directory holds, if there is one, and keeps what changes from now on.
     pub(super) fn load(&self, store: &mut Store, wake: Wake) -> Result<(), Failure> {
         let Some(path) = &self.data else { return Ok(()) };
@@ -73,18 +78,20 @@ impl DataArgs {
 fn load(path: &Path, opened: &Opened, store: &mut Store) -> Result<(), OpenError> {
     let (begun, expected) = (Instant::now(), opened.expected_keys());
     let mut progress = Progress::new(path, expected, begun);
-    let (mut keys, mut strange) = (0u64, 0u64);
+    let (mut keys, mut unfit, mut why) = (0u64, 0u64, None);
     let loaded = opened.load(&mut |record| {
-        strange += u64::from(!store.load(&record));
+        if let Err(reason) = store.load(&record) {
+            unfit += 1;
+            why.get_or_insert(reason);
+        }
         keys += 1;
         if keys.is_multiple_of(STEP) {
             progress.show(keys);
         }
     })?;
     progress.bar.finish_and_clear();
-    if strange > 0 {
-        let detail = format!("{strange} values are of kinds that this version does not know");
-        return Err(OpenError::Damaged { path: path.into(), detail });
+    if let Some(why) = why {
+        return Err(OpenError::Unfit { path: path.into(), count: unfit, why: why.to_string() });
     }
     let (keys, bytes) = (loaded.keys, units::readable(loaded.bytes));
     eprintln!("data {}: {keys} keys, {bytes}, loaded in {:.2} s", path.display(), begun.elapsed().as_secs_f64());

@@ -134,8 +134,8 @@ struct LimitArgs {
 }
 
 impl LimitArgs {
-    /// The limits, fitted to the machine.
-    fn limits(&self) -> Result<Limits, Failure> {
+    /// The limits, fitted to the machine; `data` says whether there is a data directory.
+    fn limits(&self, data: bool) -> Result<Limits, Failure> {
         if self.max_output_hard < self.max_output {
             return Err(Failure::usage("--max-output-hard", "must not be less than --max-output"));
         }
@@ -152,7 +152,7 @@ impl LimitArgs {
             handshake_slice: self.handshake_slice,
             ..Limits::default()
         };
-        self.guard.complete(&descriptors::fit(&limits, self.max_connections, 1)?)
+        self.guard.complete(&descriptors::fit(&limits, self.max_connections, descriptors::Use { client: 1, data })?)
     }
 
     fn idle_timeout(&self, protocol: Protocol) -> Option<Duration> {
@@ -168,7 +168,7 @@ pub(super) fn run(args: &ServeArgs) -> Result<ExitCode, Failure> {
     let logging = Logging::start(args.log_level);
     let mut net = MioNet::new()?;
     let wake = net.waker();
-    let limits = args.limits.limits()?;
+    let limits = args.limits.limits(args.data.is_given())?;
     let wanted = args.listeners();
     let protocols: Vec<Protocol> = wanted.iter().map(|(protocol, _)| *protocol).collect();
     args.check_use(&protocols)?;

@@ -144,7 +144,11 @@ impl LimitArgs {
             ..Limits::default()
         };
         // A client takes its own connection and one to the server.
-        self.guard.complete(&descriptors::fit(&limits, self.max_connections, 2)?)
+        self.guard.complete(&descriptors::fit(
+            &limits,
+            self.max_connections,
+            descriptors::Use { client: 2, data: false },
+        )?)
     }
 }
 

@@ -2,9 +2,7 @@
 
 use super::connection::Connection;
 use super::framing::Turn;
-use super::phase::Phase;
 use super::service::Service;
-use crate::metrics::Disconnect;
 
 impl<S: Service> Connection<S> {
     /// Whether anything here waits for [`Service::settle`].
@@ -18,13 +16,10 @@ impl<S: Service> Connection<S> {
         self.framing.unstall();
     }
 
-    /// What is held will never be true. Its client is told so once, in the place of the first reply that is lost, and
-    /// closed: it cannot take any later reply for one that it waits for.
+    /// What is held will never be true: its client is told so in the place of each reply.
     pub fn lose(&mut self, turn: &mut Turn<'_, S>) {
         self.framing.unstall();
-        if self.framing.replies.lose() && matches!(self.phase, Phase::Open | Phase::Draining) {
-            turn.service.refuse(self.framing.info.listener, Disconnect::NotKept, self.framing.replies.tail());
-            self.end(Disconnect::NotKept, turn.now.instant, turn.scratch);
-        }
+        let listener = self.framing.info.listener;
+        self.framing.replies.lose(&mut |reply, out| turn.service.retract(listener, reply, out));
     }
 }

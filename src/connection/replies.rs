@@ -36,7 +36,35 @@ enum Slot {
     Alone,
     Filled(Vec<u8>),
     /// Ready, but not to be sent before this group is durable, nor anything behind it.
-    Held(u64, Vec<u8>),
+    Held(u64, Held),
+}
+
+/// Replies that are held: the first tells of what is not durable, and so may later ones.
+#[derive(Debug)]
+struct Held {
+    bytes: Vec<u8>,
+    /// Where the first reply ends.
+    first: usize,
+    /// Where other replies that tell of what is not durable begin and end.
+    others: Vec<(usize, usize)>,
+}
+
+impl Held {
+    fn new(bytes: Vec<u8>) -> Self {
+        Self { first: bytes.len(), bytes, others: Vec::new() }
+    }
+
+    /// What is left when none of it is true: each reply that tells of it gives place to what `retract` writes for it.
+    fn retracted(&self, retract: &mut dyn FnMut(&[u8], &mut Vec<u8>)) -> Vec<u8> {
+        let (mut left, mut at) = (Vec::new(), 0);
+        for (start, end) in std::iter::once((0, self.first)).chain(self.others.iter().copied()) {
+            left.extend_from_slice(self.bytes.get(at..start).unwrap_or_default());
+            retract(self.bytes.get(start..end).unwrap_or_default(), &mut left);
+            at = end;
+        }
+        left.extend_from_slice(self.bytes.get(at..).unwrap_or_default());
+        left
+    }
 }
 
 impl Replies {
@@ -49,7 +77,7 @@ impl Replies {
             self.slots.push_back(Slot::Filled(Vec::new()));
         }
         match self.slots.back_mut() {
-            Some(Slot::Filled(bytes) | Slot::Held(_, bytes)) => bytes,
+            Some(Slot::Filled(bytes) | Slot::Held(_, Held { bytes, .. })) => bytes,
             _ => &mut self.ready,
         }
     }
@@ -59,13 +87,13 @@ impl Replies {
         let end = match self.slots.back() {
             None => self.ready.len(),
             Some(Slot::Open | Slot::Alone) => 0,
-            Some(Slot::Filled(bytes) | Slot::Held(_, bytes)) => bytes.len(),
+            Some(Slot::Filled(bytes) | Slot::Held(_, Held { bytes, .. })) => bytes.len(),
         };
         self.mark = (self.slots.len(), end);
     }
 
     /// Holds the reply to the present request, and all that comes behind it, until `group` is durable. Groups never go
-    /// back, so a reply behind one that waits as long or longer need not be held itself. A reply that is deferred is not
+    /// back, so a reply behind one that waits as long or longer needs no slot of its own. A reply that is deferred is not
     /// held.
     pub fn hold(&mut self, group: u64, spare: impl FnOnce() -> Vec<u8>) {
         let (slots, start) = self.mark;
@@ -73,34 +101,43 @@ impl Replies {
         let start = if slots == self.slots.len() { start } else { 0 };
         let tail = match self.slots.back_mut() {
             None => &mut self.ready,
-            Some(Slot::Held(held, _)) if *held >= group => return,
-            Some(Slot::Filled(bytes) | Slot::Held(_, bytes)) => bytes,
+            Some(Slot::Held(slot, held)) if *slot >= group => {
+                if held.bytes.len() > start {
+                    held.others.push((start, held.bytes.len()));
+                }
+                return;
+            }
+            Some(Slot::Filled(bytes) | Slot::Held(_, Held { bytes, .. })) => bytes,
             Some(Slot::Open | Slot::Alone) => return,
         };
         let Some(reply) = tail.get(start..).filter(|reply| !reply.is_empty()) else { return };
         let mut held = spare();
         held.extend_from_slice(reply);
         tail.truncate(start);
-        self.slots.push_back(Slot::Held(group, held));
+        self.slots.push_back(Slot::Held(group, Held::new(held)));
     }
 
     /// Everything up to `group` is durable.
     pub(super) fn release(&mut self, group: u64) {
         for slot in &mut self.slots {
-            if let Slot::Held(held, bytes) = slot
-                && *held <= group
+            if let Slot::Held(waits_for, held) = slot
+                && *waits_for <= group
             {
-                *slot = Slot::Filled(std::mem::take(bytes));
+                *slot = Slot::Filled(std::mem::take(&mut held.bytes));
             }
         }
         self.advance();
     }
 
-    /// What is held will not come true: forgets it, with all that is behind it. Whether there was anything.
-    pub(super) fn lose(&mut self) -> bool {
-        let Some(index) = self.slots.iter().position(|slot| matches!(slot, Slot::Held(..))) else { return false };
-        self.slots.truncate(index);
-        true
+    /// What is held will not come true: each reply that tells of it gives place to what `retract` writes for it, and those
+    /// that tell of something else stay.
+    pub(super) fn lose(&mut self, retract: &mut dyn FnMut(&[u8], &mut Vec<u8>)) {
+        for slot in &mut self.slots {
+            if let Slot::Held(_, held) = slot {
+                *slot = Slot::Filled(held.retracted(retract));
+            }
+        }
+        self.advance();
     }
 
     /// Whether something is held.
@@ -223,7 +260,7 @@ impl Replies {
     pub fn queued_bytes(&self) -> usize {
         let filled = |slot: &Slot| match slot {
             Slot::Open | Slot::Alone => 0,
-            Slot::Filled(bytes) | Slot::Held(_, bytes) => bytes.len(),
+            Slot::Filled(bytes) | Slot::Held(_, Held { bytes, .. }) => bytes.len(),
         };
         self.unsent().len() + self.slots.iter().map(filled).sum::<usize>()
     }
@@ -245,7 +282,8 @@ impl Replies {
     pub fn memory(&self) -> usize {
         let owned = |slot: &Slot| match slot {
             Slot::Open | Slot::Alone => 0,
-            Slot::Filled(bytes) | Slot::Held(_, bytes) => bytes.capacity(),
+            Slot::Filled(bytes) => bytes.capacity(),
+            Slot::Held(_, held) => held.bytes.capacity() + held.others.capacity() * size_of::<(usize, usize)>(),
         };
         let slots = self.slots.iter().map(owned).sum::<usize>() + self.slots.capacity() * size_of::<Slot>();
         self.ready.capacity() + slots
@@ -444,18 +482,24 @@ mod tests {
     }
 
     #[test]
-    fn what_is_lost_takes_all_behind_it_along() {
+    fn what_is_lost_gives_place_reply_by_reply_and_the_others_stay() {
         let mut replies = Replies::default();
+        let retract = &mut |reply: &[u8], out: &mut Vec<u8>| out.extend([b"<", reply, b">"].concat());
         answer(&mut replies, b"a", None);
-        assert!(!replies.lose());
-        answer(&mut replies, b"b", Some(1));
+        replies.lose(retract);
+        for (reply, group) in [(b"b", Some(1)), (b"c", None), (b"d", Some(1)), (b"e", Some(1)), (b"f", Some(2))] {
+            answer(&mut replies, reply, group);
+        }
+        answer(&mut replies, b"g", Some(1));
+        answer(&mut replies, b"", Some(2));
         let open = replies.defer();
-        answer(&mut replies, b"c", None);
-        assert!(replies.lose());
-        assert_eq!((replies.unsent(), replies.waiting()), (&b"a"[..], 0));
+        answer(&mut replies, b"h", None);
+        answer(&mut replies, b"ij", Some(3));
+        answer(&mut replies, b"k", None);
+        replies.lose(retract);
+        assert_eq!((replies.unsent(), replies.is_held()), (&b"a<b>c<d><e><f><g>"[..], false));
         replies.complete(open, Bytes::from_static(b"late"));
-        replies.tail().extend_from_slice(b"error");
-        assert_eq!(replies.unsent(), b"aerror");
+        assert_eq!((replies.unsent(), replies.waiting()), (&b"a<b>c<d><e><f><g>lateh<ij>k"[..], 0));
     }
 
     /// Whatever comes when: what is sent is what was asked for, in order, and never before it is durable.

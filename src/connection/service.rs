@@ -152,6 +152,12 @@ pub trait Service {
         let _ = (listener, reason, reply);
     }
 
+    /// Writes what a client of `listener` should read in the place of `reply`, which was [held](Exchange::hold) and will
+    /// never be true. A service that holds replies must say so here.
+    fn retract(&mut self, listener: usize, reply: &[u8], out: &mut Vec<u8>) {
+        let _ = (listener, reply, out);
+    }
+
     /// The connection is over; its session is returned for good-byes (subscriptions, watches).
     fn close(&mut self, session: Self::Session, peer: &PeerInfo) {
         let _ = (session, peer);
@@ -162,6 +168,13 @@ pub trait Service {
     fn settle(&mut self, now: Now) -> Settled {
         let _ = now;
         Settled::Never
+    }
+
+    /// How soon [`settle`](Self::settle) has something to say although nothing happens; `None` if it has not. Asked right
+    /// behind it.
+    fn patience(&self, now: Now) -> Option<std::time::Duration> {
+        let _ = now;
+        None
     }
 
     /// A small piece of housekeeping (expiry, compaction), bounded to well under a millisecond. Called once a turn.
@@ -182,7 +195,7 @@ pub enum Settled {
     Unchanged,
     /// Those that wait for this group, or an earlier one, may leave; there may be room for what was stalled.
     Durable(u64),
-    /// None of them will ever be true. Their clients are told by [`Service::refuse`], and closed.
+    /// None of them will ever be true: [`Service::retract`] says so in their place.
     Lost,
     /// The same, and the server must stop.
     Fatal,

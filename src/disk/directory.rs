@@ -8,19 +8,19 @@
 //! | `snapshot-N` | what the journals before `journal-N` came to |
 //! | `backup/` | backups of the running server |
 
-use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
+use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Write};
-use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::OpenError;
 use super::dump::{DumpWriter, write_all};
-use super::folder::RealFolder;
+use super::folder::{RealFolder, make};
 use super::group::Group;
 use super::journal::Broken;
 use super::keeper::{Keeper, Loaded, Record, Sizes};
-use super::storage::{Failure, Storage, StorageOptions};
+use super::names::{self, LOCK};
+use super::storage::{Storage, StorageOptions};
 
 /// A place for a server's data.
 #[derive(Debug)]
@@ -49,20 +49,32 @@ impl Directory {
         Self::open_with(path, Sizes::default())
     }
 
+    /// Removes what a restore that came to no end has left at `path`; nothing else, and nothing that is at work.
+    pub(super) fn remove_unfinished(path: &Path) -> Result<(), OpenError> {
+        let io = |error| OpenError::Io { path: path.into(), error };
+        let entries = match fs::read_dir(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            entries => entries.map_err(io)?,
+        };
+        for entry in entries {
+            if !names::is_ours(&entry.map_err(io)?.file_name().to_string_lossy()) {
+                return Err(OpenError::NotEmpty { path: path.into() });
+            }
+        }
+        let _lock = lock(path)?;
+        fs::remove_dir_all(path).map_err(io)
+    }
+
     /// As [`open`](Self::open), with other bounds on its files.
     pub fn open_with(path: &Path, sizes: Sizes) -> Result<Opened, OpenError> {
         let io = |error| OpenError::Io { path: path.into(), error };
-        DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(path)
-            .map_err(|error| OpenError::Make { path: path.into(), error })?;
+        make(path, 0o700).map_err(|error| OpenError::Make { path: path.into(), error })?;
         let lock = lock(path)?;
         if path.join("journal").is_dir() {
             let detail = "its folder 'journal' is of a format that this version does not read".into();
             return Err(OpenError::Damaged { path: path.into(), detail });
         }
-        let folder = Arc::new(RealFolder::new(path.into()));
+        let folder = Arc::new(RealFolder::new(path.into()).map_err(io)?);
         let keeper = Keeper::with_sizes(folder, sizes).map_err(|broken| match broken {
             Broken::Io(error) => io(error),
             Broken::Damaged(detail) => OpenError::Damaged { path: path.into(), detail },
@@ -130,13 +142,13 @@ impl Opened {
     pub(super) fn write(&mut self, group: &Group, keys: u64) -> Result<(), OpenError> {
         let failed = |error| OpenError::Io { path: self.path.clone(), error };
         let written = self.keeper.write(group, self.keeper.last_group() + 1, keys);
-        written.map_err(|failure: Failure| failed(io::Error::other(failure.to_string())))?;
-        self.keeper.sync().map_err(failed)
+        written.and_then(|()| self.keeper.sync()).map_err(|failure| failed(io::Error::other(failure)))
     }
 
     /// Closes it in order.
     pub fn close(mut self) -> Result<(), OpenError> {
-        self.keeper.close().map_err(|error| OpenError::Io { path: self.path, error })
+        let failed = |failure| OpenError::Io { path: self.path, error: io::Error::other(failure) };
+        self.keeper.close().map_err(failed)
     }
 
     /// Starts a storage thread on it; `wake` is called whenever that has something to tell.
@@ -148,7 +160,7 @@ impl Opened {
 
 fn lock(path: &Path) -> Result<File, OpenError> {
     let io = |error| OpenError::Io { path: path.into(), error };
-    let options = OpenOptions::new().write(true).create(true).truncate(false).open(path.join("lock"));
+    let options = OpenOptions::new().write(true).create(true).truncate(false).open(path.join(LOCK));
     let file = options.map_err(io)?;
     match file.try_lock() {
         Ok(()) => Ok(file),

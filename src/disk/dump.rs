@@ -8,6 +8,7 @@ use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use super::OpenError;
 use super::directory::Directory;
+use super::folder::{make, sync_parent};
 use super::group::{Change, Group};
 use super::keeper::{Contents, Loaded, Record};
 
@@ -169,14 +170,14 @@ fn record(bytes: &[u8]) -> Option<(Record<'_>, &[u8])> {
 /// Writes what a directory holds to `path`: whole or not at all, in the place of an earlier one.
 pub(super) fn write_file(contents: &Contents, path: &Path) -> io::Result<u64> {
     let folder = path.parent().ok_or_else(|| io::Error::other("it has no folder"))?;
-    fs::create_dir_all(folder)?;
+    make(folder, 0o700)?;
     let unfinished = path.with_extension("unfinished");
     let keys = write_unfinished(contents, &unfinished).inspect_err(|_| {
         // The room that it takes is what was missing.
         let _ = fs::remove_file(&unfinished);
     })?;
     fs::rename(&unfinished, path)?;
-    File::open(folder)?.sync_all()?;
+    sync_parent(path)?;
     Ok(keys)
 }
 
@@ -224,14 +225,10 @@ pub fn restore(file: &Path, path: &Path) -> Result<u64, DumpError> {
     let mut name = path.file_name().unwrap_or_default().to_owned();
     name.push(".unfinished");
     let unfinished = path.with_file_name(name);
-    match fs::remove_dir_all(&unfinished) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error.into()),
-        _ => {}
-    }
+    Directory::remove_unfinished(&unfinished)?;
     let keys = fill(file, &unfinished)?;
     fs::rename(&unfinished, path)?;
-    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    File::open(parent)?.sync_all()?;
+    sync_parent(path)?;
     Ok(keys)
 }
 

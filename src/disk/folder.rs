@@ -1,9 +1,9 @@
 //! What the journal asks of a file system, and the real one. `sim` is the other: it loses what was not forced to disk.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io;
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
-use std::path::PathBuf;
+use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
 
 /// A folder with files, without folders in it that matter.
 pub trait Folder: Send + Sync {
@@ -49,12 +49,47 @@ pub trait Handle: Send {
 #[derive(Debug)]
 pub(super) struct RealFolder {
     path: PathBuf,
+    /// Open all the time, for names must be forced to disk when descriptors have run out too.
+    itself: File,
 }
 
 impl RealFolder {
-    pub(super) fn new(path: PathBuf) -> Self {
-        Self { path }
+    pub(super) fn new(path: PathBuf) -> io::Result<Self> {
+        let itself = File::open(&path)?;
+        Ok(Self { path, itself })
     }
+}
+
+/// Makes a folder, with those that it stands in, and forces the names of all that it made to disk: what is kept in it would
+/// be lost with any of them.
+pub(super) fn make(path: &Path, mode: u32) -> io::Result<()> {
+    match DirBuilder::new().mode(mode).create(path) {
+        Ok(()) => sync_parent(path),
+        Err(_) if path.is_dir() => {
+            // Whoever has made it may not have done so. Not everybody may look at the folder that it stands in.
+            let _ = sync_parent(path);
+            Ok(())
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let parent = parent(path);
+            if parent == path {
+                return Err(error);
+            }
+            make(parent, mode)?;
+            DirBuilder::new().mode(mode).create(path)?;
+            sync_parent(path)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// Forces a name to disk.
+pub(super) fn sync_parent(path: &Path) -> io::Result<()> {
+    File::open(parent(path))?.sync_all()
+}
+
+fn parent(path: &Path) -> &Path {
+    path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
 impl Folder for RealFolder {
@@ -93,7 +128,7 @@ impl Folder for RealFolder {
     }
 
     fn sync(&self) -> io::Result<()> {
-        File::open(&self.path)?.sync_all()
+        self.itself.sync_all()
     }
 }
 

@@ -9,6 +9,7 @@ use super::merge::Source;
 use super::names::{self, Names};
 use super::record::{self, Chain, FILE_HEAD, FileHead, HEAD, Head, Reader};
 use super::snapshot::Snapshot;
+use super::storage::Failure;
 
 /// How far a chain of journals has come.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -65,22 +66,32 @@ pub(super) struct Journal {
     record: Vec<u8>,
 }
 
-impl Journal {
-    /// Makes a journal that follows `place`. It has its name only when it is whole and on disk, so that one that cannot be
-    /// read is always damage.
-    pub(super) fn create(folder: &dyn Folder, number: u64, place: Place) -> io::Result<Self> {
+/// A journal in the making. It has its name only when it is whole and on disk, so that one that cannot be read is always
+/// damage.
+pub(super) struct Fresh(Journal);
+
+impl Fresh {
+    /// Begins a journal that follows `place`. If that fails, nothing has happened.
+    pub(super) fn begin(folder: &dyn Folder, number: u64, place: Place) -> io::Result<Self> {
         let Place { group, keys, previous } = place;
         let head = FileHead { is_snapshot: false, number, group, keys, salt: record::salt(), previous };
         let mut file = folder.create(names::FRESH)?;
         let (bytes, previous) = head.encode();
         file.write_at(&bytes, 0)?;
-        file.sync()?;
-        folder.rename(names::FRESH, &names::journal(number))?;
-        folder.sync()?;
         let chain = Chain { salt: head.salt, previous };
-        Ok(Self { number, position: FILE_HEAD as u64, file, chain, record: Vec::new() })
+        Ok(Self(Journal { number, position: FILE_HEAD as u64, file, chain, record: Vec::new() }))
     }
 
+    /// Gives it its name. If that fails, nothing may be written to the journal before it either.
+    pub(super) fn finish(mut self, folder: &dyn Folder) -> Result<Journal, Failure> {
+        self.0.file.sync().map_err(|error| Failure::sync(&error))?;
+        folder.rename(names::FRESH, &names::journal(self.0.number)).map_err(|error| Failure::write(&error))?;
+        folder.sync().map_err(|error| Failure::sync(&error))?;
+        Ok(self.0)
+    }
+}
+
+impl Journal {
     /// Adds a record: one copy of the changes, one checksum, one write. After an error it is as before, whatever of the
     /// record stands behind its end.
     pub(super) fn append(&mut self, head: &Head, group: &Group) -> io::Result<()> {

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use super::compact::{Compactions, Helper, Job, Outcome};
 use super::folder::Folder;
-use super::group::{Group, Raw, split_value};
-use super::journal::{Broken, Journal, Place, Sealed, Survey, survey};
+use super::group::{Group, split_value};
+use super::journal::{Broken, Fresh, Journal, Place, Sealed, Survey, survey};
 use super::mark::{self, MarkFile};
 use super::merge::{self, View};
 use super::names::{self, Names};
@@ -22,7 +22,8 @@ const LEAST: u64 = 1 << 20;
 /// How large things may become.
 #[derive(Clone, Copy, Debug)]
 pub struct Sizes {
-    /// Bytes of a journal before the next one is begun. One batch may be longer.
+    /// Bytes of a journal before the next one is begun, or a sixteenth of the snapshot, if that is more: so there are never
+    /// so many files that descriptors run out. One batch may be longer.
     pub journal: u64,
     /// Bytes of sealed journals before they become part of the snapshot; or its size, if that is more. So what is written
     /// for it is at most about as much as what clients write, and a start reads at most about three times what it keeps.
@@ -59,22 +60,19 @@ pub struct Loaded {
     pub bytes: u64,
 }
 
-/// How to take changes back that could not be kept: what stood under each key before them.
+/// How to take changes back that could not be kept: what stood under each key before them. Changes behind the removal of
+/// all keys are not in it, for whoever keeps what was removed takes them back with it.
 #[derive(Debug, Default)]
 pub struct Undo {
-    /// Every key goes first.
-    pub clear: bool,
-    /// Then these are put back; a key with no record is removed.
-    pub records: Vec<(Vec<u8>, Option<Vec<u8>>)>,
+    records: Vec<(Vec<u8>, Option<Vec<u8>>)>,
 }
 
 impl Undo {
-    /// Each key with the record that it had, if it had one.
-    pub fn records(&self) -> impl Iterator<Item = (&[u8], Option<Record<'_>>)> {
-        self.records.iter().map(|(key, value)| {
-            let record = value.as_ref().and_then(|value| split_value(value));
-            (key.as_slice(), record.map(|(kind, expires, data)| Record { key, kind, expires, data }))
-        })
+    /// Takes one key, with the record that it had, if it had one, to `visit`. `None` when there are no more.
+    pub fn pop<R>(&mut self, visit: impl FnOnce(&[u8], Option<Record<'_>>) -> R) -> Option<R> {
+        let (key, value) = self.records.pop()?;
+        let record = value.as_ref().and_then(|value| split_value(value));
+        Some(visit(&key, record.map(|(kind, expires, data)| Record { key: &key, kind, expires, data })))
     }
 }
 
@@ -99,6 +97,10 @@ pub struct Keeper {
     compactions: Compactions,
     /// Sealed bytes before a compaction that failed is tried again.
     patience: u64,
+    /// It has been said that the next journal could not be begun.
+    is_overlong: bool,
+    /// Why nothing more may be written behind what is on disk.
+    refusal: Option<Failure>,
 }
 
 impl Keeper {
@@ -117,9 +119,16 @@ impl Keeper {
         let recorded = mark::look(&*folder)?;
         let Survey { snapshot, sealed, last, place, base, is_torn } = survey(&*folder, &names, recorded)?;
         let is_new = snapshot.is_none() && sealed.is_empty() && last.is_none();
+        let left_over = names.left_over(snapshot.map_or(0, |snapshot| snapshot.number));
+        if let Some(snapshot) = snapshot.filter(|_| !left_over.is_empty()) {
+            // What it took the place of may be the only good copy.
+            snapshot.verify(&*folder)?;
+        }
         // On disk before any journal is, so that a journal with no mark is always a loss.
         let mut mark = MarkFile::open(&*folder)?;
-        remove_left_over(&*folder, &names, snapshot.map_or(0, |snapshot| snapshot.number))?;
+        for name in left_over.iter().chain(&names.unfinished) {
+            folder.remove(name)?;
+        }
         let was_clean = is_new || recorded.is_some_and(|mark| mark.clean);
         if let Some(newest) = last.as_ref().map(Journal::sealed).or(sealed.last().copied()).filter(|_| !was_clean) {
             newest.settle(&*folder)?;
@@ -127,7 +136,7 @@ impl Keeper {
         let number = sealed.last().map_or(1, |sealed| sealed.number + 1);
         let journal = match last {
             Some(journal) => journal,
-            None => Journal::create(&*folder, number, place)?,
+            None => Fresh::begin(&*folder, number, place)?.finish(&*folder).map_err(io::Error::other)?,
         };
         mark.advance(place.group)?;
         Ok(Self {
@@ -146,6 +155,8 @@ impl Keeper {
             helper: Helper::default(),
             compactions: Compactions::default(),
             patience: 0,
+            is_overlong: false,
+            refusal: None,
         })
     }
 
@@ -176,53 +187,69 @@ impl Keeper {
     /// Writes the changes of all groups since the last one written, up to `last`, as one record. `keys` is how many keys
     /// there are after them.
     pub fn write(&mut self, group: &Group, last: u64, keys: u64) -> Result<(), Failure> {
-        let failed = |error: io::Error| Failure::Write(error.to_string());
-        if !self.journal.has_room(group.len(), self.sizes.journal) {
-            self.sync().map_err(|error| Failure::Sync(error.to_string()))?;
-            let place = Place { group: self.last, keys: self.keys, previous: self.journal.previous() };
-            let next = Journal::create(&*self.folder, self.journal.number + 1, place).map_err(failed)?;
-            self.sealed.push(self.journal.sealed());
-            (self.journal, self.base) = (next, place);
+        if let Some(refusal) = &self.refusal {
+            return Err(refusal.clone());
+        }
+        let kept = self.snapshot.map_or(0, |snapshot| snapshot.bytes);
+        if !self.journal.has_room(group.len(), self.sizes.journal.max(kept / 16)) {
+            self.next_journal()?;
         }
         let head = Head { is_end: false, length: 0, first: self.last + 1, last, keys, durable: self.synced };
-        self.journal.append(&head, group).map_err(failed)?;
+        self.journal.append(&head, group).map_err(|error| Failure::write(&error))?;
         (self.last, self.keys) = (last, keys);
         Ok(())
     }
 
+    /// Seals the journal and goes on in another one. If that cannot be begun, for want of a descriptor or of room, this one
+    /// becomes longer instead.
+    fn next_journal(&mut self) -> Result<(), Failure> {
+        let place = Place { group: self.last, keys: self.keys, previous: self.journal.previous() };
+        let fresh = match Fresh::begin(&*self.folder, self.journal.number + 1, place) {
+            Ok(fresh) => fresh,
+            Err(error) => {
+                if !std::mem::replace(&mut self.is_overlong, true) {
+                    tracing::warn!(%error, "the next journal cannot be begun, so the present one becomes longer");
+                }
+                return Ok(());
+            }
+        };
+        self.is_overlong = false;
+        self.sync()?;
+        let next = fresh.finish(&*self.folder)?;
+        self.sealed.push(self.journal.sealed());
+        (self.journal, self.base) = (next, place);
+        Ok(())
+    }
+
     /// Forces what was written to disk.
-    pub fn sync(&mut self) -> io::Result<()> {
+    pub fn sync(&mut self) -> Result<(), Failure> {
         if self.synced == self.last {
             return Ok(());
         }
-        self.journal.sync()?;
+        self.journal.sync().map_err(|error| Failure::sync(&error))?;
         self.synced = self.last;
-        self.mark.advance(self.last)
+        if let Err(error) = self.mark.advance(self.last) {
+            // The group is on disk all the same. It is the next one that cannot be kept as it should.
+            self.refusal = Some(Failure::write(&error));
+        }
+        Ok(())
     }
 
     /// Forces to disk what the side file says.
-    pub(super) fn sync_mark(&mut self) -> io::Result<()> {
-        self.mark.sync()
+    pub(super) fn sync_mark(&mut self) -> Result<(), Failure> {
+        self.mark.sync().map_err(|error| Failure::sync(&error))
     }
 
     /// Notes that the directory is closed in order.
-    pub(super) fn close(&mut self) -> io::Result<()> {
+    pub(super) fn close(&mut self) -> Result<(), Failure> {
         self.sync()?;
         self.mark.set_clean(true)
     }
 
-    /// What stood under the keys of `group` before it, in what has been written.
+    /// What stood under the keys of `group` before it, in what has been written: of those that it changes before it removes
+    /// all, if it does.
     pub fn undo(&self, group: &Group) -> io::Result<Undo> {
-        let view = self.view()?;
-        if !group.raw().any(|change| matches!(change, Raw::Clear)) {
-            return Ok(Undo { clear: false, records: view.before(group)? });
-        }
-        let mut records = Vec::new();
-        view.merge(self.sizes.index, &mut |key, value| {
-            records.push((key.to_vec(), Some(value.to_vec())));
-            Ok(())
-        })?;
-        Ok(Undo { clear: true, records })
+        Ok(Undo { records: self.view()?.before(group)? })
     }
 
     /// Visits every key.
@@ -342,14 +369,4 @@ impl Contents {
         })?;
         Ok(loaded)
     }
-}
-
-/// Removes what a snapshot has taken the place of, and what was never finished.
-fn remove_left_over(folder: &dyn Folder, names: &Names, number: u64) -> io::Result<()> {
-    let journals = names.journals.iter().filter(|journal| **journal < number).map(|journal| names::journal(*journal));
-    let snapshots = names.snapshots.iter().filter(|old| **old < number).map(|old| names::snapshot(*old));
-    for name in journals.chain(snapshots).chain(names.unfinished.iter().cloned()) {
-        folder.remove(&name)?;
-    }
-    Ok(())
 }

@@ -1,8 +1,8 @@
 //! The side file: how far the journal is known to be on disk, kept apart from it.
 //!
-//! A journal whose end is missing looks like one that was never written so far: only a second witness can tell. Two slots are written in turn, each with a checksum: one torn write loses one step. A
-//! slot is written after the journal's sync, so the file is never ahead of the journal; it is not synced each time, so
-//! after a crash of the machine it may be behind.
+//! A journal whose end is missing looks like one that was never written so far: only a second witness can tell. Two slots
+//! are written in turn, each with a checksum: one torn write loses one step. A slot is written after the journal's sync,
+//! so the file is never ahead of the journal; it is not synced each time, so after a crash of the machine it may be behind.
 
 use std::io;
 
@@ -10,6 +10,7 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use super::folder::{Folder, Handle};
 use super::names;
+use super::storage::Failure;
 
 const SLOT: usize = 32;
 const MAGIC: [u8; 8] = *b"latchkey";
@@ -63,7 +64,7 @@ impl MarkFile {
         };
         let (mark, second) = read(&*file)?.unwrap_or_default();
         let mut opened = Self { file, mark, next: !second };
-        opened.set_clean(false)?;
+        opened.set_clean(false).map_err(io::Error::other)?;
         folder.sync()?;
         Ok(opened)
     }
@@ -74,12 +75,13 @@ impl MarkFile {
     }
 
     /// Writes down whether the directory is closed, and forces that to disk.
-    pub(super) fn set_clean(&mut self, clean: bool) -> io::Result<()> {
+    pub(super) fn set_clean(&mut self, clean: bool) -> Result<(), Failure> {
         let mark = Mark { clean, ..self.mark };
         // Both slots, so that no older one can say otherwise.
-        self.write(mark)?;
-        self.write(mark)?;
-        self.sync()
+        for _ in 0..2 {
+            self.write(mark).map_err(|error| Failure::write(&error))?;
+        }
+        self.sync().map_err(|error| Failure::sync(&error))
     }
 
     /// Forces what was written to disk.
@@ -127,7 +129,7 @@ mod tests {
     #[test]
     fn the_newest_readable_slot_counts() {
         let folder = tempfile::tempdir().expect("a folder");
-        let real = RealFolder::new(folder.path().into());
+        let real = RealFolder::new(folder.path().into()).expect("a folder");
         assert_eq!(look(&real).expect("read"), None);
         let mut file = MarkFile::open(&real).expect("made");
         for group in 1..=5 {

@@ -44,7 +44,7 @@ pub(super) type Visit<'a> = &'a mut dyn FnMut(&[u8], &[u8]) -> io::Result<()>;
 
 impl Source {
     /// Visits every change.
-    fn each(&self, stop: &AtomicBool, visit: &mut dyn FnMut(Raw<'_>) -> io::Result<()>) -> io::Result<()> {
+    pub(super) fn each(&self, stop: &AtomicBool, visit: &mut dyn FnMut(Raw<'_>) -> io::Result<()>) -> io::Result<()> {
         let damaged = |at: u64| io::Error::other(format!("{} is damaged at byte {at}", self.name));
         let Some((_, mut reader)) = Reader::open(&*self.file)? else { return Err(damaged(0)) };
         while reader.position() < self.end {
@@ -138,13 +138,17 @@ impl View {
         })
     }
 
-    /// What stands under the keys that `group` changes, by one pass over all files.
+    /// What stands under the keys that `group` changes before it removes all, by one pass over all files.
     pub(super) fn before(&self, group: &Group) -> io::Result<Before> {
         let mut before: HashMap<&[u8], Option<Vec<u8>>> = HashMap::new();
         for change in group.raw() {
-            if let Raw::Put { key, .. } | Raw::Remove { key } = change {
-                before.insert(key, None);
+            match change {
+                Raw::Put { key, .. } | Raw::Remove { key } => drop(before.insert(key, None)),
+                Raw::Clear => break,
             }
+        }
+        if before.is_empty() {
+            return Ok(Before::new());
         }
         let mut note = |change: Raw<'_>| {
             match change {

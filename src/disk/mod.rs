@@ -11,6 +11,7 @@ mod compact;
 mod directory;
 mod dump;
 mod folder;
+mod gather;
 mod group;
 mod journal;
 mod keeper;
@@ -97,6 +98,16 @@ pub enum OpenError {
         path: PathBuf,
         /// What is wrong.
         detail: String,
+    },
+    /// It is whole, but not all of it can be served.
+    #[error("{} holds {count} records that cannot be served: {why}", .path.display())]
+    Unfit {
+        /// The directory.
+        path: PathBuf,
+        /// How many.
+        count: u64,
+        /// What is wrong with the first one.
+        why: String,
     },
     /// It is not there, and cannot be made.
     #[error("cannot make the directory {}: {error}", .path.display())]

@@ -4,6 +4,8 @@
 pub(super) const UNFINISHED: &str = "snapshot.unfinished";
 /// A journal in the making.
 pub(super) const FRESH: &str = "journal.unfinished";
+/// What is locked by whoever has the directory.
+pub(super) const LOCK: &str = "lock";
 /// The side file.
 pub(super) const MARK: &str = "mark";
 
@@ -13,6 +15,12 @@ pub(super) fn journal(number: u64) -> String {
 
 pub(super) fn snapshot(number: u64) -> String {
     format!("snapshot-{number:08}")
+}
+
+/// Whether a file of this name is one of a directory that nobody serves.
+pub(super) fn is_ours(name: &str) -> bool {
+    let Names { journals, snapshots, unfinished, has_mark } = Names::sort(vec![name.to_owned()]);
+    name == LOCK || has_mark || !(journals.is_empty() && snapshots.is_empty() && unfinished.is_empty())
 }
 
 /// The files of a directory.
@@ -41,5 +49,12 @@ impl Names {
         names.journals.sort_unstable();
         names.snapshots.sort_unstable();
         names
+    }
+
+    /// What the snapshot with this number has taken the place of.
+    pub(super) fn left_over(&self, number: u64) -> Vec<String> {
+        let snapshots = self.snapshots.iter().filter(|old| **old < number).map(|old| snapshot(*old));
+        let journals = self.journals.iter().filter(|old| **old < number).map(|old| journal(*old));
+        snapshots.chain(journals).collect()
     }
 }

@@ -16,6 +16,8 @@ const PAGE: usize = 4096;
 pub struct Faults {
     /// Each sync takes this long.
     pub sync_takes: Duration,
+    /// Each read takes this long.
+    pub read_takes: Duration,
     /// What is told of the room that there is, in bytes.
     pub free: Option<u64>,
     /// Writes that need room before the disk is full; of the one that it does not take, half is written.
@@ -26,6 +28,10 @@ pub struct Faults {
     pub panics: bool,
     /// Calls that change something before the machine stops.
     pub stops_after: Option<usize>,
+    /// Calls that change something before one of them fails, once, and has done nothing.
+    pub fails_after: Option<usize>,
+    /// There are no descriptors: no file can be opened.
+    pub no_descriptors: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -201,6 +207,10 @@ fn stopped() -> io::Error {
     io::Error::other("the machine has stopped")
 }
 
+fn input_output_error() -> io::Error {
+    io::Error::other("input/output error")
+}
+
 fn put(to: &mut Vec<u8>, offset: usize, bytes: &[u8]) {
     if to.len() < offset + bytes.len() {
         to.resize(offset + bytes.len(), 0);
@@ -211,6 +221,32 @@ fn put(to: &mut Vec<u8>, offset: usize, bytes: &[u8]) {
 }
 
 impl State {
+    /// A call that changes something fails if it is its turn to.
+    fn may_fail(&mut self) -> io::Result<()> {
+        match self.faults.fails_after {
+            Some(0) => {
+                self.faults.fails_after = None;
+                Err(input_output_error())
+            }
+            left => {
+                self.faults.fails_after = left.map(|left| left - 1);
+                Ok(())
+            }
+        }
+    }
+
+    fn count_sync(&mut self) -> io::Result<()> {
+        if let Some(syncs) = self.faults.syncs.as_mut() {
+            *syncs = syncs.checked_sub(1).ok_or_else(input_output_error)?;
+        }
+        self.syncs += 1;
+        Ok(())
+    }
+
+    fn has_descriptors(&self) -> io::Result<()> {
+        if self.faults.no_descriptors { Err(io::Error::other("too many open files")) } else { Ok(()) }
+    }
+
     fn is_mark(&self, inode: usize) -> bool {
         self.inodes.get(inode).is_some_and(|inode| inode.is_mark)
     }
@@ -276,6 +312,8 @@ impl Folder for SimFolder {
 
     fn create(&self, name: &str) -> io::Result<Box<dyn Handle>> {
         let mut state = self.disk.changing(self.crashes)?;
+        state.has_descriptors()?;
+        state.may_fail()?;
         let inode = state.inodes.len();
         state.inodes.push(Inode { is_mark: name == MARK, ..Inode::default() });
         state.rename(Rename::Add(name.into(), inode));
@@ -284,12 +322,16 @@ impl Folder for SimFolder {
     }
 
     fn open(&self, name: &str) -> io::Result<Box<dyn Handle>> {
-        let inode = self.disk.running(self.crashes)?.names.get(name).copied();
+        let state = self.disk.running(self.crashes)?;
+        state.has_descriptors()?;
+        let inode = state.names.get(name).copied();
+        drop(state);
         inode.map(|inode| self.handle(inode)).ok_or_else(|| io::ErrorKind::NotFound.into())
     }
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
         let mut state = self.disk.changing(self.crashes)?;
+        state.may_fail()?;
         let inode = state.names.get(from).copied().ok_or(io::ErrorKind::NotFound)?;
         state.rename(Rename::Add(to.into(), inode));
         Ok(())
@@ -297,6 +339,7 @@ impl Folder for SimFolder {
 
     fn remove(&self, name: &str) -> io::Result<()> {
         let mut state = self.disk.changing(self.crashes)?;
+        state.may_fail()?;
         if !state.names.contains_key(name) {
             return Err(io::ErrorKind::NotFound.into());
         }
@@ -310,6 +353,7 @@ impl Folder for SimFolder {
 
     fn sync(&self) -> io::Result<()> {
         let mut state = self.disk.changing(self.crashes)?;
+        state.may_fail()?;
         for rename in std::mem::take(&mut state.renames) {
             apply(&mut state.synced_names, rename);
         }
@@ -325,6 +369,10 @@ struct SimHandle {
 
 impl Handle for SimHandle {
     fn read_at(&self, bytes: &mut [u8], offset: u64) -> io::Result<usize> {
+        let takes = self.disk.lock().faults.read_takes;
+        if !takes.is_zero() {
+            std::thread::sleep(takes);
+        }
         let state = self.disk.running(self.crashes)?;
         let seen = state.inodes.get(self.inode).map(|inode| inode.seen.as_slice()).unwrap_or_default();
         let there = usize::try_from(offset).ok().and_then(|offset| seen.get(offset..)).unwrap_or_default();
@@ -340,6 +388,7 @@ impl Handle for SimHandle {
             drop(state);
             panic!("the simulated disk has a bug");
         }
+        state.may_fail()?;
         let offset = usize::try_from(offset).map_err(io::Error::other)?;
         let mut taken = bytes;
         let needs_room = state.inodes.get(self.inode).is_some_and(|inode| offset + bytes.len() > inode.seen.len());
@@ -363,18 +412,13 @@ impl Handle for SimHandle {
             std::thread::sleep(takes);
         }
         let mut state = self.disk.changing(self.crashes)?;
-        if !is_mark {
-            if let Some(syncs) = state.faults.syncs.as_mut() {
-                let Some(left) = syncs.checked_sub(1) else {
-                    // As Linux does: what could not be written is taken for written. It can be read, but is not on disk,
-                    // and no later sync brings it there.
-                    let inode = self.inode;
-                    state.writes.retain(|write| write.inode != inode);
-                    return Err(io::Error::other("input/output error"));
-                };
-                *syncs = left;
-            }
-            state.syncs += 1;
+        let may_sync = state.may_fail().and_then(|()| if is_mark { Ok(()) } else { state.count_sync() });
+        if may_sync.is_err() {
+            // As Linux does: what could not be written is taken for written. It can be read, but is not on disk, and no later
+            // sync brings it there.
+            let inode = self.inode;
+            state.writes.retain(|write| write.inode != inode);
+            return may_sync;
         }
         let (mine, others): (Vec<_>, Vec<_>) =
             std::mem::take(&mut state.writes).into_iter().partition(|write| write.inode == self.inode);

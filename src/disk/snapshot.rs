@@ -1,9 +1,11 @@
 //! Snapshots: a file with every key once, which takes the place of the journals before it.
 
 use std::io;
+use std::sync::atomic::AtomicBool;
 
 use super::folder::{Folder, Handle};
-use super::group::push_put;
+use super::group::{Raw, push_put};
+use super::journal::Broken;
 use super::merge::{Source, View};
 use super::names;
 use super::record::{Chain, FILE_HEAD, FileHead, HEAD, Head, find};
@@ -42,6 +44,23 @@ impl Snapshot {
             agree.then_some(Self { number, group: head.group, keys: head.keys, bytes, previous: head.previous })
         });
         Ok(whole)
+    }
+
+    /// Reads it from its beginning to its end.
+    pub(super) fn verify(&self, folder: &dyn Folder) -> Result<(), Broken> {
+        let source = self.source(folder)?;
+        let mut keys = 0;
+        let read = source.each(&AtomicBool::new(false), &mut |change| {
+            keys += u64::from(matches!(change, Raw::Put { .. }));
+            Ok(())
+        });
+        let damaged = |detail: String| Err(Broken::Damaged(detail));
+        match read {
+            Err(error) if error.raw_os_error().is_some() => Err(error.into()),
+            Err(error) => damaged(error.to_string()),
+            Ok(()) if keys != self.keys => damaged(format!("{} holds {keys} keys, not {}", source.name, self.keys)),
+            Ok(()) => Ok(()),
+        }
     }
 
     pub(super) fn source(&self, folder: &dyn Folder) -> io::Result<Source> {

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use std::{io, thread};
 
 use super::compact::Compactions;
+use super::gather::Gather;
 use super::group::Group;
 use super::keeper::{Keeper, Undo};
 use super::{Sync, dump};
@@ -39,6 +40,31 @@ pub enum Failure {
     /// It is unknown what is on disk: the process must end.
     #[error("cannot force writes to disk: {0}")]
     Sync(String),
+    /// What a failed write left in memory could not be taken back: the process must end.
+    #[error("cannot take back what could not be written: {0}")]
+    Undo(String),
+    /// It does not answer: the process must end.
+    #[error("the disk has not answered for {0:?}")]
+    TimedOut(Duration),
+    /// The storage thread has ended before its time: the process must end.
+    #[error("the storage thread has stopped")]
+    Stopped,
+}
+
+impl Failure {
+    pub(super) fn write(error: &io::Error) -> Self {
+        Self::Write(error.to_string())
+    }
+
+    pub(super) fn sync(error: &io::Error) -> Self {
+        Self::Sync(error.to_string())
+    }
+
+    /// Whether what is kept can still be served.
+    #[must_use]
+    pub fn is_fatal(&self) -> bool {
+        !matches!(self, Self::Write(_))
+    }
 }
 
 /// A finished backup.
@@ -85,6 +111,9 @@ struct State {
     last_call: bool,
     close: bool,
     closed: bool,
+    /// So many changes must wait before the thread is woken for them: to wake one that is at work, or waits for others to
+    /// come, costs the loop as much as a request does.
+    wakes_at: Option<usize>,
     report: Report,
     compactions: Compactions,
 }
@@ -135,7 +164,7 @@ impl Storage {
             group: Group::default(),
             lost: Group::default(),
             sync_at: None,
-            gather: None,
+            gather: Gather::default(),
         };
         let watch = DeathWatch { shared: Arc::clone(&shared), wake };
         thread::Builder::new().name("storage".into()).spawn(move || {
@@ -165,8 +194,11 @@ impl Storage {
         state.waiting.append(group);
         state.last = last;
         state.keys = keys;
+        let wakes = state.wakes_at.is_some_and(|count| state.waiting.count() >= count);
         drop(state);
-        self.shared.changed.notify_one();
+        if wakes {
+            self.shared.changed.notify_one();
+        }
     }
 
     /// How far it is, and how much it still has to do.
@@ -221,16 +253,23 @@ impl Storage {
     ///
     /// It could not, or did not in time.
     pub fn close(&self) -> Result<(), Failure> {
-        let mut state = self.shared.lock();
-        state.close = true;
-        self.shared.changed.notify_one();
+        self.abandon();
+        let state = self.shared.lock();
         let waited = self.shared.changed.wait_timeout_while(state, CLOSE_TIMEOUT, |state| !state.closed);
-        state = waited.unwrap_or_else(PoisonError::into_inner).0;
+        let state = waited.unwrap_or_else(PoisonError::into_inner).0;
         match &state.report.failure {
             Some(failure) => Err(failure.clone()),
-            None if !state.closed => Err(Failure::Sync("the disk does not answer".into())),
+            None if !state.closed => Err(Failure::TimedOut(CLOSE_TIMEOUT)),
             None => Ok(()),
         }
+    }
+}
+
+impl Storage {
+    /// Ends the thread when it has done what it is at, and waits for nothing.
+    pub fn abandon(&self) {
+        self.shared.lock().close = true;
+        self.shared.changed.notify_one();
     }
 }
 
@@ -244,8 +283,9 @@ impl Drop for DeathWatch {
     fn drop(&mut self) {
         let mut state = self.shared.lock();
         if !state.close || thread::panicking() {
-            let failure = Failure::Sync("the storage thread has stopped".into());
-            state.report.failure.get_or_insert(failure);
+            // A write that failed can no longer be taken back.
+            let failed = state.report.failure.take().filter(Failure::is_fatal);
+            state.report.failure = Some(failed.unwrap_or(Failure::Stopped));
         }
         state.closed = true;
         drop(state);
@@ -278,20 +318,8 @@ struct Worker {
     /// When the next delayed sync is due.
     sync_at: Option<Instant>,
     /// What the next group waits for.
-    gather: Option<Gather>,
+    gather: Gather,
 }
-
-/// Clients that have been answered ask again while the next sync runs, and then wait for one of their own: two halves of
-/// them would take turns, for ever. So a group waits for as many changes as were under way last time, for a part of the
-/// time that the disk takes. A client that is alone waits for nobody.
-#[derive(Clone, Copy)]
-struct Gather {
-    changes: usize,
-    until: Instant,
-}
-
-/// Of the time that a sync takes, what a group may wait for others.
-const GATHER: u32 = 4;
 
 impl Worker {
     fn run(mut self) {
@@ -333,7 +361,9 @@ impl Worker {
                 if std::mem::take(&mut state.last_call) {
                     return Job::Undo;
                 }
-            } else if state.last > self.taken && self.has_gathered(&state) {
+            } else if state.last > self.taken
+                && (state.close || self.gather.is_over(state.waiting.count(), Instant::now()))
+            {
                 std::mem::swap(&mut state.waiting, &mut self.group);
                 state.in_flight = self.group.len();
                 self.taken = state.last;
@@ -342,21 +372,18 @@ impl Worker {
             if state.close {
                 return Job::Close;
             }
-            if let Some(gather) = self.gather.filter(|_| healthy && state.last > self.taken) {
-                wait = Some(wait.map_or(left(gather.until), |wait| wait.min(left(gather.until))));
+            // What comes first begins the wait for others.
+            state.wakes_at = Some(0);
+            if let Some((changes, until)) = self.gather.wanted().filter(|_| healthy && state.last > self.taken) {
+                wait = Some(wait.map_or(left(until), |wait| wait.min(left(until))));
+                state.wakes_at = Some(changes);
             }
             state = match wait {
                 Some(wait) => shared.changed.wait_timeout(state, wait).unwrap_or_else(PoisonError::into_inner).0,
                 None => shared.changed.wait(state).unwrap_or_else(PoisonError::into_inner),
             };
+            state.wakes_at = None;
         }
-    }
-
-    /// Whether there is nothing more to wait for before the next group is written.
-    #[expect(clippy::disallowed_methods, reason = "this thread waits by the clock, and no loop runs on it")]
-    fn has_gathered(&self, state: &State) -> bool {
-        let wanted = |gather: Gather| state.waiting.count() < gather.changes && Instant::now() < gather.until;
-        state.close || !self.gather.is_some_and(wanted)
     }
 
     #[expect(clippy::disallowed_methods, reason = "this thread waits by the clock, and no loop runs on it")]
@@ -368,16 +395,16 @@ impl Worker {
         }
         let begun = Instant::now();
         if self.options.sync == Sync::Always
-            && let Err(error) = self.keeper.sync()
+            && let Err(failure) = self.keeper.sync()
         {
-            return self.fail(Failure::Sync(error.to_string()));
+            return self.fail(failure);
         }
         self.schedule_sync();
         let now = Instant::now();
         let mut state = self.shared.lock();
-        let changes = self.group.count() + state.waiting.count();
-        let until = now + (now - begun) / GATHER;
-        self.gather = (self.options.sync == Sync::Always).then_some(Gather { changes, until });
+        if self.options.sync == Sync::Always {
+            self.gather.begin(self.group.count() + state.waiting.count(), now, now - begun);
+        }
         self.group.reset();
         state.in_flight = 0;
         state.report.durable = last;
@@ -434,12 +461,12 @@ impl Worker {
     /// What was left for later: the journal, where it is not synced at once, and the side file.
     fn delayed_sync(&mut self) {
         self.sync_at = None;
-        if let Err(error) = self.sync_all() {
-            self.fail(Failure::Sync(error.to_string()));
+        if let Err(failure) = self.sync_all() {
+            self.fail(failure);
         }
     }
 
-    fn sync_all(&mut self) -> io::Result<()> {
+    fn sync_all(&mut self) -> Result<(), Failure> {
         self.keeper.sync()?;
         self.keeper.sync_mark()
     }
@@ -449,8 +476,8 @@ impl Worker {
         if matches!(failure, Failure::Write(_)) {
             // Nothing will be written behind it, so what was acknowledged before is forced to disk now or never.
             self.sync_at = None;
-            if let Err(error) = self.sync_all() {
-                failure = Failure::Sync(error.to_string());
+            if let Err(worse) = self.sync_all() {
+                failure = worse;
             }
         }
         self.shared.lock().report.failure.get_or_insert(failure);
@@ -461,7 +488,7 @@ impl Worker {
         let lost = std::mem::take(&mut self.lost);
         match self.keeper.undo(&lost) {
             Ok(undo) => self.shared.lock().report.undo = Some(undo),
-            Err(error) => self.shared.lock().report.failure = Some(Failure::Sync(error.to_string())),
+            Err(error) => self.shared.lock().report.failure = Some(Failure::Undo(error.to_string())),
         }
         (self.wake)();
     }
@@ -489,8 +516,8 @@ impl Worker {
     fn close(mut self) {
         if self.shared.lock().report.failure.is_none() {
             let closed = self.keeper.close();
-            if let Err(error) = closed {
-                self.fail(Failure::Sync(error.to_string()));
+            if let Err(failure) = closed {
+                self.fail(failure);
             }
         }
     }

@@ -8,6 +8,8 @@ impl<N: Net, S: Service> Server<N, S> {
     /// Hears what has become of what the service changed, and lets go of the replies that tell of it.
     pub(super) fn settle_held(&mut self) {
         let settled = self.shared.service.settle(self.shared.now);
+        let patience = self.shared.service.patience(self.shared.now);
+        self.tick_in = [self.tick_in, patience].into_iter().flatten().min();
         if settled == Settled::Never {
             return;
         }

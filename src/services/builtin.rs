@@ -189,6 +189,14 @@ impl Service for Builtin {
         }
     }
 
+    fn retract(&mut self, listener: usize, reply: &[u8], out: &mut Vec<u8>) {
+        match self.protocol(listener) {
+            Protocol::Echo | Protocol::Admin => {}
+            Protocol::XmlRpc => self.xmlrpc.retract(reply, out),
+            Protocol::Resp => Resp::retract(out),
+        }
+    }
+
     fn close(&mut self, session: Session, peer: &PeerInfo) {
         match session {
             Session::Resp(session) => self.resp.close(session, peer, &mut self.store),
@@ -228,7 +236,11 @@ impl Service for Builtin {
 
     fn tick(&mut self, now: Now) -> Option<Duration> {
         let (resp, xmlrpc) = (self.resp.tick(&mut self.store, now), self.xmlrpc.tick(&mut self.store, now));
-        [resp, xmlrpc, self.store.tick(now), self.store.patience(now)].into_iter().flatten().min()
+        [resp, xmlrpc, self.store.tick(now)].into_iter().flatten().min()
+    }
+
+    fn patience(&self, now: Now) -> Option<Duration> {
+        self.store.patience(now)
     }
 }
 

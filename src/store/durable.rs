@@ -9,16 +9,46 @@ use super::{MAX_KEY, MAX_VALUE, Store, StoreError};
 use crate::disk::{self, Failure, Record, Storage, Undo};
 use crate::timer::Now;
 
+/// Records that are taken back in one turn, and bytes of them: well under a millisecond's worth.
+const TAKEN_BACK_RECORDS: usize = 512;
+const TAKEN_BACK_BYTES: usize = 1 << 20;
+
+/// Why a record that was kept cannot be served.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Unfit {
+    /// It is none of [`Kind`]'s.
+    #[error("a value's kind is not known here")]
+    Kind,
+    /// It is longer than [`MAX_KEY`].
+    #[error("a key is longer than {MAX_KEY} bytes")]
+    Key,
+    /// It is larger than [`MAX_VALUE`].
+    #[error("a value is larger than {MAX_VALUE} bytes")]
+    Value,
+    /// The table cannot grow any more.
+    #[error("there are more keys than a table holds")]
+    Room,
+}
+
 impl Store {
-    /// Puts a record under its key as it was kept: nothing is checked, and nothing is noted. `false` if its kind is
-    /// unknown.
-    pub fn load(&mut self, record: &Record<'_>) -> bool {
-        let Some(kind) = Kind::from_byte(record.kind) else { return false };
+    /// Puts a record under its key as it was kept; nothing is noted.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be served, and was not put.
+    pub fn load(&mut self, record: &Record<'_>) -> Result<(), Unfit> {
+        let kind = Kind::from_byte(record.kind).ok_or(Unfit::Kind)?;
+        if record.key.len() > MAX_KEY {
+            return Err(Unfit::Key);
+        }
+        if record.data.len() > MAX_VALUE {
+            return Err(Unfit::Value);
+        }
         let data = Data::Borrowed(record.data);
         let draft = Draft { key: record.key, kind, used: false, expires: record.expires, data };
-        let put = self.table.put(self.table.hash(record.key), draft);
-        self.graveyard.bury(put.ok().flatten());
-        true
+        let block = self.table.put(self.table.hash(record.key), draft).map_err(|_full| Unfit::Room)?;
+        self.graveyard.bury(block);
+        Ok(())
     }
 
     /// From now on every change is handed to `storage`.
@@ -78,35 +108,49 @@ impl Store {
         let keys = self.table.len() as u64;
         let Some(journal) = &mut self.journal else { return Settled::Unchanged };
         journal.write_edited(&self.table);
-        match journal.settle(keys, now) {
+        match journal.settle(keys, now, &mut self.graveyard) {
             Step::Settled(settled) => settled,
-            Step::TakeBack(undo, failure) => {
-                self.take_back(&undo);
-                Settled::Lost(failure)
+            Step::TakeBack(mut undo) => {
+                let is_over = self.take_back(&mut undo);
+                let Some(journal) = &mut self.journal else { return Settled::Unchanged };
+                journal.took_back(undo, is_over)
             }
         }
     }
 
-    fn take_back(&mut self, undo: &Undo) {
-        if undo.clear {
-            self.table.clear(&mut self.graveyard);
-            self.watches.cleared();
+    /// Takes some of what was lost back. Whether that was all of it; meanwhile, whoever looks at any of it waits.
+    fn take_back(&mut self, undo: &mut Undo) -> Result<bool, Unfit> {
+        if let Some(table) = self.journal.as_mut().and_then(|journal| journal.take_cleared(&mut self.graveyard)) {
+            std::mem::replace(&mut self.table, table).bury(&mut self.graveyard);
+            self.watches.restored();
         }
-        for (key, record) in undo.records() {
-            match record {
-                Some(record) => drop(self.load(&record)),
-                None => {
-                    if let Some(found) = self.table.find(self.table.hash(key), key) {
-                        let block = self.table.remove(found);
-                        self.graveyard.bury(block);
-                    }
+        let mut bytes = 0;
+        for _ in 0..TAKEN_BACK_RECORDS {
+            if bytes > TAKEN_BACK_BYTES {
+                return Ok(false);
+            }
+            let step = undo.pop(|key, record| {
+                self.watches.changed(key, record.is_some());
+                if let Some(record) = record {
+                    bytes += record.data.len();
+                    return self.load(&record);
                 }
+                if let Some(found) = self.table.find(self.table.hash(key), key) {
+                    let block = self.table.remove(found);
+                    self.graveyard.bury(block);
+                }
+                Ok(())
+            });
+            match step {
+                Some(done) => done?,
+                None => return Ok(true),
             }
-            self.watches.changed(key, record.is_some());
         }
+        Ok(false)
     }
 
-    /// How long until the disk has taken too long, if it has something to do.
+    /// How soon [`settle`](Self::settle) has something to do although nothing happens: the disk has taken too long by then,
+    /// or there is more to be taken back.
     #[must_use]
     pub fn patience(&self, now: Now) -> Option<Duration> {
         self.journal.as_ref().and_then(|journal| journal.patience(now))

@@ -9,6 +9,8 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use std::time::{Duration, Instant};
 
 use super::arena::{Data, Draft};
+use super::durable::Unfit;
+use super::graveyard::Graveyard;
 use super::table::Table;
 use crate::disk::{Backup, Change, Compactions, Failure, Group, NO_EXPIRY, Storage, Sync, Undo};
 use crate::timer::Now;
@@ -64,6 +66,9 @@ pub struct Persistence {
     pub compactions: Compactions,
 }
 
+/// What each table that is kept until its removal is durable counts for: an empty one takes less.
+const CLEARED: usize = 64 << 10;
+
 pub(super) struct Journal {
     storage: Storage,
     limits: JournalLimits,
@@ -84,12 +89,16 @@ pub(super) struct Journal {
     order: VecDeque<(u64, u64)>,
     /// The group that last removed every key.
     cleared: u64,
+    /// What was removed as a whole by groups that are not durable, the oldest first: all that is needed to take that back.
+    cleared_tables: VecDeque<(u64, Table)>,
     touched: Cell<u64>,
     /// Bytes handed over that are not durable.
     queued: usize,
     /// When the group that is not durable yet became the oldest.
     waiting_since: Option<Instant>,
     stage: Stage,
+    /// What is left to be taken back.
+    undo: Undo,
     backing_up: bool,
     last_backup: u64,
     backup_failure: Option<String>,
@@ -100,6 +109,8 @@ enum Stage {
     Working,
     /// A write has failed, and what to take back is being worked out.
     Undoing(Failure),
+    /// It is being taken back.
+    TakingBack(Failure),
     /// Only reads are served.
     Refusing(Failure),
     Fatal(Failure),
@@ -108,7 +119,8 @@ enum Stage {
 /// What the table must do.
 pub(super) enum Step {
     Settled(Settled),
-    TakeBack(Undo, Failure),
+    /// Take some of this back, and say so by [`Journal::took_back`].
+    TakeBack(Undo),
 }
 
 impl std::fmt::Debug for Journal {
@@ -132,10 +144,12 @@ impl Journal {
             pending: HashMap::new(),
             order: VecDeque::new(),
             cleared: 0,
+            cleared_tables: VecDeque::new(),
             touched: Cell::new(0),
             queued: 0,
             waiting_since: None,
             stage: Stage::Working,
+            undo: Undo::default(),
             backing_up: false,
             last_backup: 0,
             backup_failure: None,
@@ -196,10 +210,37 @@ impl Journal {
         self.push(&Change::Remove { key }, None);
     }
 
-    pub(super) fn cleared(&mut self) {
+    /// All keys were removed: what `table` holds.
+    pub(super) fn cleared(&mut self, table: Table, graveyard: &mut Graveyard) {
+        if self.stage != Stage::Working {
+            return table.bury(graveyard);
+        }
+        // What was changed where it stood will not be written down any more, but would have to be taken back.
+        self.edited_bytes = 0;
+        for key in std::mem::take(&mut self.edited) {
+            self.group.push(&Change::Remove { key: &key });
+        }
         self.push(&Change::Clear, None);
         self.cleared = self.number;
+        // The first of a group is what there was before it.
+        if self.cleared_tables.back().is_some_and(|(group, _)| *group == self.number) {
+            table.bury(graveyard);
+        } else {
+            self.cleared_tables.push_back((self.number, table));
+        }
         self.touch_all();
+    }
+
+    /// Bytes of what was removed and may come back.
+    pub(super) fn cleared_bytes(&self) -> usize {
+        self.cleared_tables.iter().map(|(_, table)| table.held()).sum()
+    }
+
+    /// What there was before all keys were removed, if a group that is lost did so.
+    pub(super) fn take_cleared(&mut self, graveyard: &mut Graveyard) -> Option<Table> {
+        let (_, first) = self.cleared_tables.pop_front()?;
+        self.cleared_tables.drain(..).for_each(|(_, table)| table.bury(graveyard));
+        Some(first)
     }
 
     fn push(&mut self, change: &Change<'_>, hash: Option<u64>) {
@@ -246,17 +287,21 @@ impl Journal {
     pub(super) fn refusal(&self) -> Option<&Failure> {
         match &self.stage {
             Stage::Working => None,
-            Stage::Undoing(failure) | Stage::Refusing(failure) | Stage::Fatal(failure) => Some(failure),
+            Stage::Undoing(failure) | Stage::TakingBack(failure) | Stage::Refusing(failure) | Stage::Fatal(failure) => {
+                Some(failure)
+            }
         }
     }
 
     /// Whether so much is on its way to disk that writes must wait.
     pub(super) fn is_congested(&self) -> bool {
-        self.stage == Stage::Working && self.queued + self.group.len() + self.edited_bytes > self.limits.unsynced_bytes
+        let cleared = self.cleared_tables.len() * CLEARED;
+        let unsynced = self.queued + self.group.len() + self.edited_bytes + cleared;
+        self.stage == Stage::Working && unsynced > self.limits.unsynced_bytes
     }
 
     /// Hands this turn's changes over, and hears what has become of earlier ones. `keys` is how many keys there are.
-    pub(super) fn settle(&mut self, keys: u64, now: Now) -> Step {
+    pub(super) fn settle(&mut self, keys: u64, now: Now, graveyard: &mut Graveyard) -> Step {
         if self.is_open {
             self.storage.submit(&mut self.group, self.number, keys);
             self.number += 1;
@@ -273,34 +318,67 @@ impl Journal {
         }
         let advanced = report.durable > self.durable;
         if advanced {
-            self.advance(report.durable, now.instant);
+            self.advance(report.durable, now.instant, graveyard);
         }
         self.queued = self.storage.durable().queued;
         let stuck = self.waiting_since.is_some_and(|since| now.instant - since > self.limits.timeout);
-        let failure = report.failure.or_else(|| stuck.then(|| Failure::Sync("the disk does not answer".into())));
-        match (&self.stage, failure) {
+        let unchanged = if advanced { Settled::Durable(self.durable) } else { Settled::Unchanged };
+        match (&self.stage, report.failure) {
             (Stage::Fatal(failure), _) => Step::Settled(Settled::Fatal(failure.clone())),
+            (Stage::Refusing(_), _) => Step::Settled(unchanged),
+            (Stage::TakingBack(_), _) => Step::TakeBack(std::mem::take(&mut self.undo)),
             (Stage::Undoing(failure), _) if report.undo.is_some() => {
-                let failure = failure.clone();
-                self.forget_all();
-                self.stage = Stage::Refusing(failure.clone());
-                Step::TakeBack(report.undo.unwrap_or_default(), failure)
+                self.stage = Stage::TakingBack(failure.clone());
+                self.waiting_since = None;
+                Step::TakeBack(report.undo.unwrap_or_default())
             }
-            (Stage::Working | Stage::Undoing(_), Some(failure @ Failure::Sync(_))) => {
-                self.stage = Stage::Fatal(failure.clone());
-                Step::Settled(Settled::Fatal(failure))
-            }
+            (_, Some(failure)) if failure.is_fatal() => self.give_up(failure),
             (Stage::Working, Some(failure)) => {
                 self.stage = Stage::Undoing(failure);
+                // Working that out has its own time.
+                self.waiting_since = Some(now.instant);
                 self.storage.last_call();
-                Step::Settled(if advanced { Settled::Durable(self.durable) } else { Settled::Unchanged })
+                Step::Settled(unchanged)
             }
-            _ => Step::Settled(if advanced { Settled::Durable(self.durable) } else { Settled::Unchanged }),
+            (Stage::Working | Stage::Undoing(_), _) if stuck => self.give_up(Failure::TimedOut(self.limits.timeout)),
+            (Stage::Working | Stage::Undoing(_), _) => Step::Settled(unchanged),
         }
     }
 
-    fn advance(&mut self, durable: u64, now: Instant) {
+    fn give_up(&mut self, failure: Failure) -> Step {
+        self.stage = Stage::Fatal(failure.clone());
+        Step::Settled(Settled::Fatal(failure))
+    }
+
+    /// Some of what was lost has been taken back, and `undo` is left; or all of it; or it cannot be.
+    pub(super) fn took_back(&mut self, undo: Undo, is_over: Result<bool, Unfit>) -> Settled {
+        let Stage::TakingBack(failure) = &self.stage else { return Settled::Unchanged };
+        let failure = failure.clone();
+        match is_over {
+            Ok(false) => {
+                self.undo = undo;
+                Settled::Unchanged
+            }
+            Ok(true) => {
+                self.forget_all();
+                self.stage = Stage::Refusing(failure.clone());
+                Settled::Lost(failure)
+            }
+            Err(unfit) => {
+                let failure = Failure::Undo(unfit.to_string());
+                self.stage = Stage::Fatal(failure.clone());
+                Settled::Fatal(failure)
+            }
+        }
+    }
+
+    fn advance(&mut self, durable: u64, now: Instant, graveyard: &mut Graveyard) {
         self.durable = durable;
+        while self.cleared_tables.front().is_some_and(|(group, _)| *group <= durable) {
+            if let Some((_, table)) = self.cleared_tables.pop_front() {
+                table.bury(graveyard);
+            }
+        }
         while let Some((group, hash)) = self.order.front().copied().filter(|(group, _)| *group <= durable) {
             self.order.pop_front();
             if self.pending.get(&hash) == Some(&group) {
@@ -322,8 +400,11 @@ impl Journal {
         self.waiting_since = None;
     }
 
-    /// When the disk has taken too long.
+    /// How soon there is something to do although nothing happens.
     pub(super) fn patience(&self, now: Now) -> Option<Duration> {
+        if matches!(self.stage, Stage::TakingBack(_)) {
+            return Some(Duration::ZERO);
+        }
         let since = self.waiting_since.filter(|_| matches!(self.stage, Stage::Working | Stage::Undoing(_)))?;
         Some((since + self.limits.timeout + Duration::from_millis(1)).saturating_duration_since(now.instant))
     }
@@ -352,7 +433,12 @@ impl Journal {
         if let Some(failure) = self.refusal() {
             // What could be said about it has been said; the thread is told to end in any case.
             let failure = failure.clone();
-            let _ = self.storage.close();
+            if let Failure::TimedOut(_) = failure {
+                // It has been waited for long enough.
+                self.storage.abandon();
+            } else {
+                let _ = self.storage.close();
+            }
             return Err(failure);
         }
         if self.is_open {

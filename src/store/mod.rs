@@ -29,6 +29,7 @@ mod watch;
 
 use siphasher::sip::SipHasher13;
 
+pub use durable::Unfit;
 pub use entry::{Entry, Expiry, Kind};
 pub use glob::Glob;
 #[cfg(any(test, fuzzing))]
@@ -414,17 +415,19 @@ impl Store {
 
     /// Removes every key, in constant time; [`Store::tick`] frees what they held.
     pub fn clear(&mut self) {
-        self.table.clear(&mut self.graveyard);
-        self.watches.cleared();
-        if let Some(journal) = &mut self.journal {
-            journal.cleared();
+        let table = self.table.take_all();
+        match &mut self.journal {
+            Some(journal) => journal.cleared(table, &mut self.graveyard),
+            None => table.bury(&mut self.graveyard),
         }
+        self.watches.cleared();
     }
 
     /// Bytes held by keys, values and tables, garbage that is still allocated included.
     #[must_use]
     pub fn memory(&self) -> usize {
-        self.table.held() + self.graveyard.held()
+        let cleared = self.journal.as_ref().map_or(0, |journal| journal.cleared_bytes());
+        self.table.held() + self.graveyard.held() + cleared
     }
 
     /// Bytes held by clients, which count against the memory limit too.

@@ -90,10 +90,19 @@ impl Table {
 
     /// Empties the table in constant time: what it held is left to the graveyard.
     pub(super) fn clear(&mut self, graveyard: &mut Graveyard) {
-        let held = self.held();
+        self.take_all().bury(graveyard);
+    }
+
+    /// Empties the table in constant time. What it held.
+    pub(super) fn take_all(&mut self) -> Self {
         let fresh = Self::new(self.hasher, self.capacity);
-        let old = std::mem::replace(self, fresh);
-        graveyard.bury_table(old.segments, held);
+        std::mem::replace(self, fresh)
+    }
+
+    /// Leaves what it holds to the graveyard.
+    pub(super) fn bury(self, graveyard: &mut Graveyard) {
+        let held = self.held();
+        graveyard.bury_table(self.segments, held);
     }
 
     fn index(&self, hash: u64) -> usize {

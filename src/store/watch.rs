@@ -10,6 +10,8 @@ pub(super) struct Watches {
     changes: u64,
     /// The change that removed every key at once.
     cleared: u64,
+    /// The change that put all keys back that had been removed.
+    restored: u64,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -22,8 +24,8 @@ struct Watch {
 }
 
 impl Watch {
-    fn version_after(&self, cleared: u64) -> u64 {
-        if self.present { self.version.max(cleared) } else { self.version }
+    fn version_after(&self, cleared: u64, restored: u64) -> u64 {
+        self.version.max(restored).max(if self.present { cleared } else { 0 })
     }
 }
 
@@ -32,7 +34,7 @@ impl Watches {
     pub(super) fn watch(&mut self, key: &[u8], present: bool) -> u64 {
         if let Some(watch) = self.keys.get_mut(key) {
             watch.watchers += 1;
-            return watch.version_after(self.cleared);
+            return watch.version_after(self.cleared, self.restored);
         }
         self.changes += 1;
         self.keys.insert(key.into(), Watch { watchers: 1, version: self.changes, present });
@@ -51,7 +53,7 @@ impl Watches {
 
     /// The version of a watched key; 0 for one that nobody watches.
     pub(super) fn version(&self, key: &[u8]) -> u64 {
-        self.keys.get(key).map_or(0, |watch| watch.version_after(self.cleared))
+        self.keys.get(key).map_or(0, |watch| watch.version_after(self.cleared, self.restored))
     }
 
     /// `key` has changed, and is `present` afterwards.
@@ -64,6 +66,12 @@ impl Watches {
             watch.version = self.changes;
             watch.present = present;
         }
+    }
+
+    /// All keys that were gone are back, which may have changed any.
+    pub(super) fn restored(&mut self) {
+        self.changes += 1;
+        self.restored = self.changes;
     }
 
     /// All keys are gone.
@@ -100,6 +108,16 @@ mod tests {
         watches.cleared();
         assert!(watches.version(b"absent") > absent);
         assert!(watches.version(b"there") >= again);
+    }
+
+    #[test]
+    fn what_comes_back_has_changed_whether_it_was_there_or_not() {
+        let mut watches = Watches::default();
+        watches.cleared();
+        let (there, absent) = (watches.watch(b"there", true), watches.watch(b"absent", false));
+        watches.restored();
+        assert!(watches.version(b"there") > there && watches.version(b"absent") > absent);
+        assert_eq!(watches.version(b"nobody's"), 0);
     }
 
     #[test]

@@ -235,7 +235,13 @@ fn without_room_writers_are_told_and_readers_are_served() {
         assert!(kept < 1000, "the limit is never met");
     };
     assert!(error.starts_with("-MISCONF ") && kept > 0, "{error}");
-    writer.receive().expect_err("closed, for later replies could be taken for lost ones");
+    // The client stays, and is told of each command that came too late; what it reads meanwhile is true.
+    writer.send(&[words("set late 1"), words("get before"), words("incr n"), words("ping")]).expect("sent");
+    let mut told = || writer.receive().expect("a reply");
+    assert!(told().text().starts_with("-MISCONF "));
+    assert_eq!(told().text(), "1");
+    assert!(told().text().starts_with("-MISCONF "));
+    assert_eq!(told(), Reply::Line("+PONG".into()));
     server.logged("writes are refused from now on");
 
     let mut asker = client(&server);
@@ -263,6 +269,51 @@ fn without_room_writers_are_told_and_readers_are_served() {
     let Reply::Line(keys) = client(&server).ask("dbsize") else { panic!("a number") };
     // The write that failed was answered by an error: it may be there or not.
     assert!([kept + 1, kept + 2].contains(&keys[1..].parse().expect("a number")), "{keys} of {kept}");
+}
+
+/// A flood of clients takes all descriptors that clients may have: those of the data directory are not among them.
+#[test]
+fn a_flood_of_clients_leaves_the_journal_its_descriptors() {
+    const LIMIT: usize = 256;
+    let data = tempfile::tempdir().expect("a folder");
+    let mut command = Command::new("sh");
+    command.args(["-c", "ulimit -n 256; exec \"$@\"", "sh", env!("CARGO_BIN_EXE_latchkey"), "serve"]);
+    command.args(arguments(data.path())).args(["--sync", "none"]);
+    let mut server = Server::spawn(command, tempfile::tempdir().expect("a folder"), 2);
+    let mut writer = client(&server);
+    let address = server.address("resp");
+    let flood: Vec<_> = (0..2 * LIMIT).filter_map(|_| std::net::TcpStream::connect(&address).ok()).collect();
+    server.logged("reason=\"refused\"");
+    let value = "x".repeat(8 << 20);
+    // One journal and a bit, and a backup of it.
+    for number in 0..9 {
+        assert_eq!(writer.ask(&format!("set key:{number} {value}")), Reply::Line("+OK".into()));
+    }
+    let journal = data.path().join("journal-00000002");
+    assert!(journal.exists(), "there are descriptors for the next one");
+    assert_eq!(writer.ask("bgsave"), Reply::Line("+Background saving started".into()));
+    let mut state = || writer.ask("info persistence").text();
+    until(|| state().contains("rdb_bgsave_in_progress:0\r\n"));
+    let told = state();
+    assert!(told.contains("rdb_last_bgsave_status:ok\r\n") && told.contains("aof_last_write_status:ok\r\n"), "{told}");
+    drop(flood);
+    assert_eq!(server.stop(), Some(0));
+}
+
+#[test]
+fn records_that_cannot_be_served_are_refused_with_a_sentence() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut dump = latchkey::disk::DumpWriter::new(Vec::new()).expect("begun");
+    let record = latchkey::disk::Record { key: b"k", kind: 0, expires: latchkey::disk::NO_EXPIRY, data: b"v" };
+    dump.add(&record).expect("added");
+    dump.add(&latchkey::disk::Record { key: &vec![b'k'; 70_000], ..record }).expect("added");
+    let (file, data) = (folder.path().join("dump"), folder.path().join("data"));
+    std::fs::write(&file, dump.finish().expect("finished").0).expect("a file");
+    succeed(latchkey().arg("restore").arg(&file).arg(&data));
+    let mut command = latchkey();
+    command.arg("serve").args(arguments(&data)).current_dir(folder.path());
+    let told = fail(&mut command, 2);
+    assert!(told.contains("holds 1 records that cannot be served: a key is longer than 65534 bytes"), "{told}");
 }
 
 /// With very little allowed on its way to disk, writers wait instead of filling memory, and nothing is lost or reordered.

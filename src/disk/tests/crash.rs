@@ -12,13 +12,13 @@ use crate::disk::sim::{Disk, Faults};
 use crate::disk::*;
 
 /// Journals of two or three records, compacted when there are three of them.
-const TINY: Sizes = Sizes { journal: 2000, sealed: 2 << 20, index: 5 };
+pub(super) const TINY: Sizes = Sizes { journal: 2000, sealed: 2 << 20, index: 5 };
 
-struct Random(u64);
+pub(super) struct Random(pub(super) u64);
 
 impl Random {
     /// A number below `bound` (xorshift).
-    fn below(&mut self, bound: u64) -> u64 {
+    pub(super) fn below(&mut self, bound: u64) -> u64 {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
         self.0 ^= self.0 << 17;
@@ -26,24 +26,24 @@ impl Random {
     }
 }
 
-fn open(disk: &Disk) -> Result<Keeper, Broken> {
+pub(super) fn open(disk: &Disk) -> Result<Keeper, Broken> {
     Keeper::with_sizes(disk.folder(), TINY)
 }
 
 /// What was written, and what it came to behind each group.
-struct Model {
-    keys: Keys,
+pub(super) struct Model {
+    pub(super) keys: Keys,
     states: BTreeMap<u64, Keys>,
-    acknowledged: u64,
+    pub(super) acknowledged: u64,
 }
 
 impl Model {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self { keys: Keys::new(), states: BTreeMap::from([(0, Keys::new())]), acknowledged: 0 }
     }
 
     /// A group of some changes, written and forced to disk; compactions run to their end in between.
-    fn step(&mut self, keeper: &mut Keeper, random: &mut Random, pauses: bool) -> Result<(), Failure> {
+    pub(super) fn step(&mut self, keeper: &mut Keeper, random: &mut Random, pauses: bool) -> Result<(), Failure> {
         let mut group = Group::default();
         for _ in 0..=random.below(4) {
             let key = format!("key:{}", random.below(20)).into_bytes();
@@ -70,7 +70,7 @@ impl Model {
         self.states.insert(last, self.keys.clone());
         keeper.write(&group, last, self.keys.len() as u64)?;
         if random.below(4) > 0 {
-            keeper.sync().map_err(|error| Failure::Sync(error.to_string()))?;
+            keeper.sync()?;
             self.acknowledged = last;
         }
         if pauses {
@@ -80,7 +80,7 @@ impl Model {
     }
 
     /// Opens what the crash has left, and compares.
-    fn reopen(&mut self, disk: &Disk, seed: u64) -> Keeper {
+    pub(super) fn reopen(&mut self, disk: &Disk, seed: u64) -> Keeper {
         let keeper = match open(disk) {
             Ok(keeper) => keeper,
             Err(broken) => panic!("seed {seed}: {broken}"),
@@ -98,7 +98,7 @@ impl Model {
 }
 
 /// Runs a compaction to its end, or to that of the machine.
-fn compact(keeper: &mut Keeper) -> Compactions {
+pub(super) fn compact(keeper: &mut Keeper) -> Compactions {
     let (sender, woken) = std::sync::mpsc::channel();
     let sender = std::sync::Mutex::new(sender);
     let notify: Arc<dyn Fn() + Send + std::marker::Sync> =
@@ -301,7 +301,7 @@ fn an_index_is_bounded_and_parts_of_it_come_to_the_same() {
     }
     assert!(contents(&keeper) == keys);
     let undo = keeper.undo(&super::group(&[("none", Some("x"))])).expect("readable");
-    assert_eq!(undo.records().collect::<Vec<_>>(), [(&b"none"[..], None)]);
+    assert_eq!(super::records(undo), [(b"none".to_vec(), None)]);
 }
 
 /// What is on disk after `trouble`, a new start, one more group and a stop of the machine.

@@ -278,3 +278,23 @@ fn a_dump_comes_back_and_a_damaged_one_does_not() {
     assert!(verify(&path).is_err(), "something stands behind it");
     assert!(!to.path().join("cut").exists());
 }
+
+/// A folder beside the one that is restored may be somebody's, or another restore's.
+#[test]
+fn a_restore_removes_nothing_but_what_an_earlier_one_left() {
+    let folder = folder();
+    let (path, unfinished) = (folder.path().join("new"), folder.path().join("new.unfinished"));
+    let file = folder.path().join("dump");
+    fs::write(&file, DumpWriter::new(Vec::new()).and_then(DumpWriter::finish).expect("made").0).expect("written");
+    let mut opened = open(&unfinished);
+    fill(&mut opened, 1, 3, 10);
+    assert!(matches!(restore(&file, &path), Err(DumpError::Directory(OpenError::InUse(_)))));
+    drop(opened);
+    fs::write(unfinished.join("notes"), "mine").expect("written");
+    assert!(matches!(restore(&file, &path), Err(DumpError::Directory(OpenError::NotEmpty { .. }))));
+    assert!(unfinished.join("notes").exists() && journals(&unfinished).len() == 1);
+    fs::remove_file(unfinished.join("notes")).expect("removed");
+    assert_eq!(restore(&file, &path).expect("restored"), 0);
+    assert!(!unfinished.exists());
+    assert_eq!(open(&path).load(&mut |_| {}).expect("read").keys, 0);
+}

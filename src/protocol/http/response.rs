@@ -146,6 +146,23 @@ impl<'a> Reply<'a> {
     }
 }
 
+impl Persistence {
+    /// What a reply, as [`Reply::append`] wrote it, says of the connection.
+    #[must_use]
+    pub fn of(reply: &[u8]) -> Self {
+        let end = reply.windows(4).position(|bytes| bytes == b"\r\n\r\n").unwrap_or(reply.len());
+        let head = reply.get(..end).unwrap_or_default();
+        let says = |field: &[u8]| head.ends_with(field);
+        if says(b"\r\nConnection: close") {
+            Self::Close
+        } else if says(b"\r\nConnection: keep-alive") {
+            Self::Announced
+        } else {
+            Self::Open
+        }
+    }
+}
+
 /// Where the length of a body stands that is not complete yet. Leading zeros are digits like others (RFC 9110 section
 /// 8.6).
 #[derive(Clone, Copy, Debug, Default)]

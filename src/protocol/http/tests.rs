@@ -207,6 +207,17 @@ fn the_client_is_told_to_continue_once_and_only_when_it_waits() {
 }
 
 #[test]
+fn a_reply_says_what_becomes_of_its_connection() {
+    for persistence in [Persistence::Open, Persistence::Announced, Persistence::Close] {
+        let mut bytes = Vec::new();
+        let body = b"\r\nConnection: close\r\n\r\n";
+        Reply { persistence, ..Reply::text(body, Some(b"Thu, 01 Jan 1970 00:00:00 GMT")) }.append(&mut bytes);
+        assert_eq!(Persistence::of(&bytes), persistence);
+    }
+    assert_eq!(Persistence::of(b""), Persistence::Open);
+}
+
+#[test]
 fn replies_say_what_the_client_needs() {
     let reply = Reply {
         status: Status::OK,

@@ -264,6 +264,11 @@ impl Resp {
         Some(Disconnect::CutOff)
     }
 
+    /// Appends what stands in the place of a reply that tells of what was not kept.
+    pub fn retract(out: &mut Vec<u8>) {
+        out.extend_from_slice(b"-MISCONF Errors writing to the data directory: this command may not be kept\r\n");
+    }
+
     /// What a client reads that is turned away.
     pub fn refuse(&self, reason: Disconnect, reply: &mut Vec<u8>) {
         let text: &[u8] = match reason {
@@ -274,9 +279,6 @@ impl Resp {
             Disconnect::Revoked => b"-NOPERM this certificate's access has been withdrawn\r\n",
             Disconnect::RequestTimeout | Disconnect::HeaderTimeout => b"-ERR the request did not arrive in time\r\n",
             Disconnect::Shutdown => b"-ERR the server is shutting down\r\n",
-            Disconnect::NotKept => {
-                b"-MISCONF Errors writing to the data directory: this command and those behind it may not be kept\r\n"
-            }
             _ => return,
         };
         reply.extend_from_slice(text);

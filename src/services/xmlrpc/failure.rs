@@ -35,6 +35,8 @@ pub(super) enum Failure {
     Denied(&'static str),
     #[error("{0}")]
     Store(#[from] StoreError),
+    #[error("the call was made, and may not be kept: the data directory cannot be written to")]
+    NotKept,
 }
 
 impl Failure {
@@ -69,7 +71,7 @@ impl Failure {
             Self::Denied(_) => "PermissionError",
             Self::TooManyCalls(_) | Self::TooManyKeys(_) | Self::ReplyTooLarge(_) => "OverflowError",
             Self::Store(StoreError::OutOfMemory) => "MemoryError",
-            Self::Store(StoreError::ReadOnly) => "OSError",
+            Self::Store(StoreError::ReadOnly) | Self::NotKept => "OSError",
         }
     }
 
@@ -89,7 +91,7 @@ impl Failure {
             | Self::TooManyCalls(_)
             | Self::Store(StoreError::KeyTooLong | StoreError::ValueTooLarge) => -32602,
             Self::Denied(_) | Self::MissingKey(_) | Self::TooManyKeys(_) | Self::ReplyTooLarge(_) => -32500,
-            Self::Store(StoreError::OutOfMemory | StoreError::ReadOnly) => -32400,
+            Self::Store(StoreError::OutOfMemory | StoreError::ReadOnly) | Self::NotKept => -32400,
         }
     }
 }

@@ -23,7 +23,7 @@ use crate::store::Store;
 use crate::timer::Now;
 use dispatch::Dispatcher;
 use failure::Failure;
-use walk::Pending;
+use walk::{Pending, fail};
 
 /// The paths at which calls are taken, as in Python's server.
 const PATHS: [&str; 2] = ["/", "/RPC2"];
@@ -190,6 +190,11 @@ impl XmlRpc {
         methods::METHODS.iter().any(|method| method.name.eq_ignore_ascii_case(name))
     }
 
+    /// Appends what stands in the place of a reply that tells of what was not kept.
+    pub fn retract(&self, reply: &[u8], out: &mut Vec<u8>) {
+        fail(&Failure::NotKept, self.options.faults, Persistence::of(reply), out);
+    }
+
     /// Appends what a client reads that is turned away for `reason` without being served.
     pub fn refuse(reason: Disconnect, out: &mut Vec<u8>) {
         let (status, fields, body) = match reason {
@@ -198,7 +203,6 @@ impl XmlRpc {
             Disconnect::RequestTimeout | Disconnect::HeaderTimeout => {
                 (Status::REQUEST_TIMEOUT, "", "The request did not arrive in time.\n")
             }
-            Disconnect::NotKept => (Status::SERVICE_UNAVAILABLE, "", "The call was made, and may not be kept.\n"),
             Disconnect::Refused => (Status::SERVICE_UNAVAILABLE, RETRY, "The server has too many connections.\n"),
             Disconnect::AddressLimit => {
                 (Status::SERVICE_UNAVAILABLE, RETRY, "Your address has too many connections to this server.\n")

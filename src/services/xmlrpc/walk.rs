@@ -12,7 +12,7 @@ use crate::access::{Access, Class};
 use crate::connection::{Deferred, Exchange, PeerId};
 use crate::protocol::http::{LengthField, Persistence, Reply};
 use crate::protocol::xmlrpc;
-use crate::store::{Store, StoreError};
+use crate::store::Store;
 use crate::timer::Now;
 
 /// Keys that one step looks at, half a millisecond's worth.
@@ -95,7 +95,7 @@ impl XmlRpc {
     /// What walks have seen may have been taken back: none of them may tell of it.
     pub fn lost(&mut self) {
         while !self.walks.is_empty() {
-            self.fail_first(&Failure::Store(StoreError::ReadOnly));
+            self.fail_first(&Failure::NotKept);
         }
     }
 
@@ -114,11 +114,17 @@ impl XmlRpc {
 
     fn fail_first(&mut self, failure: &Failure) {
         let Some(Pending { deferred, faults, persistence, .. }) = self.walks.pop_front() else { return };
-        let (mut body, mut reply) = (Vec::new(), Vec::new());
-        xmlrpc::append_fault(&mut body, &failure.fault(faults));
-        Reply { content_type: "text/xml", persistence, ..Reply::text(&body, None) }.append(&mut reply);
+        let mut reply = Vec::new();
+        fail(failure, faults, persistence, &mut reply);
         deferred.complete(reply);
     }
+}
+
+/// Appends the reply to a call that has failed.
+pub(super) fn fail(failure: &Failure, faults: Faults, persistence: Persistence, reply: &mut Vec<u8>) {
+    let mut body = Vec::new();
+    xmlrpc::append_fault(&mut body, &failure.fault(faults));
+    Reply { content_type: "text/xml", persistence, ..Reply::text(&body, None) }.append(reply);
 }
 
 impl Pending {

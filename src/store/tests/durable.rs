@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use super::*;
 use crate::disk::sim::{Disk, Faults};
-use crate::disk::{Directory, Keeper, Storage, StorageOptions, Sync};
+use crate::disk::{Directory, Failure, Keeper, NO_EXPIRY, Record, Storage, StorageOptions, Sync};
 
 fn attach_to(disk: &Disk, sync: Sync, store: &mut Store) {
     let keeper = Keeper::new(disk.folder()).unwrap();
-    keeper.load(&mut |record| assert!(store.load(&record))).unwrap();
+    keeper.load(&mut |record| store.load(&record).unwrap()).unwrap();
     let options = StorageOptions { sync, backup: None };
     store.attach(Storage::start(keeper, options, Arc::new(|| {})).unwrap(), JournalLimits::default());
 }
@@ -82,7 +82,7 @@ fn the_real_files_hold_what_the_ordered_map_holds() {
     for round in 0..4 {
         model.store = small_store(StoreOptions::default());
         let opened = Directory::open(folder.path()).unwrap();
-        opened.load(&mut |record| assert!(model.store.load(&record))).unwrap();
+        opened.load(&mut |record| model.store.load(&record).unwrap()).unwrap();
         model.store.attach(opened.serve(Sync::Always, Arc::new(|| {})).unwrap(), JournalLimits::default());
         model.compare();
         for _ in 0..60 {
@@ -124,6 +124,111 @@ fn what_a_full_disk_did_not_take_is_taken_back() {
     }
 }
 
+#[test]
+fn all_keys_come_back_at_once_when_their_removal_is_lost() {
+    for seed in 0..8 {
+        let disk = Disk::default();
+        let mut model = Model { store: durable(&disk, Sync::Always), ..Model::new(seed) };
+        for _ in 0..10 {
+            let _ = group(&mut model);
+        }
+        let watched = model.map.keys().next().cloned().unwrap_or_default();
+        let (was, absent) = (model.store.watch(&watched), model.store.watch(b"absent"));
+        let kept = model.map.clone();
+        disk.set_faults(Faults { room: Some(0), ..Faults::default() });
+        // Changes before, between and behind two removals of all keys, one of them of a value where it stands.
+        for round in 0..3 {
+            for _ in 0..10 {
+                model.step();
+            }
+            set(&mut model.store, b"there", b"1", model.now).unwrap();
+            model.store.append(b"there", b"2", model.now).unwrap();
+            if round < 2 {
+                model.store.clear();
+                model.map.clear();
+            }
+        }
+        let seen = model.store.watch(b"fresh");
+        let held = model.store.memory();
+        assert!(matches!(told(&mut model.store, model.now), Settled::Lost(_)));
+        assert!(held > 0 && model.store.version(&watched) > was && model.store.version(b"fresh") > seen);
+        assert!(model.store.version(b"absent") > absent, "who watches is told once too often rather than never");
+        model.map = kept;
+        model.compare();
+        model.store.table.check();
+    }
+}
+
+#[test]
+fn much_that_is_lost_is_taken_back_in_steps_and_seen_by_nobody_meanwhile() {
+    let now = clock();
+    let disk = Disk::default();
+    let mut store = durable(&disk, Sync::Always);
+    for number in 0..3000_u32 {
+        set(&mut store, &number.to_be_bytes(), b"old", now).unwrap();
+    }
+    assert_eq!(wait(&mut store, now), Settled::Durable(1));
+    disk.set_faults(Faults { room: Some(0), ..Faults::default() });
+    for number in 0..3000_u32 {
+        set(&mut store, &number.to_be_bytes(), b"new", now).unwrap();
+    }
+    store.take_touched();
+    let mut steps = 0;
+    loop {
+        let settled = store.settle(now);
+        if matches!(settled, Settled::Lost(_)) {
+            break;
+        }
+        assert_eq!(settled, Settled::Unchanged);
+        let old = (0..3000_u32).filter(|number| store.peek(&number.to_be_bytes(), now).unwrap().data == b"old").count();
+        assert_eq!(store.take_touched(), Some(2), "nobody is told what is not sure");
+        if old > 0 {
+            steps += 1;
+            assert_eq!(store.patience(now), Some(Duration::ZERO), "and it goes on by itself");
+        } else {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+    assert!(steps > 3, "{steps} steps");
+    assert_eq!(store.patience(now), None);
+    assert!((0..3000_u32).all(|number| store.peek(&number.to_be_bytes(), now).unwrap().data == b"old"));
+    assert_eq!(store.take_touched(), None);
+}
+
+#[test]
+fn taking_back_has_an_end_too() {
+    let now = clock();
+    let disk = Disk::default();
+    let mut store = durable(&disk, Sync::Always);
+    set(&mut store, b"a", b"1", now).unwrap();
+    wait(&mut store, now);
+    disk.set_faults(Faults { room: Some(0), read_takes: Duration::from_mins(5), ..Faults::default() });
+    set(&mut store, b"a", b"2", now).unwrap();
+    while store.refuses_writes().is_none() {
+        assert_eq!(store.settle(later(now, 50_000)), Settled::Unchanged);
+    }
+    // Since the write has failed, another minute.
+    assert!(store.patience(later(now, 50_000)).is_some_and(|wait| wait > Duration::from_secs(59)));
+    assert_eq!(store.settle(later(now, 109_999)), Settled::Unchanged);
+    let settled = store.settle(later(now, 110_001));
+    assert_eq!(settled, Settled::Fatal(Failure::TimedOut(Duration::from_mins(1))));
+    assert_eq!(store.patience(later(now, 110_001)), None, "nothing more is waited for");
+    assert_eq!(store.close(), Err(Failure::TimedOut(Duration::from_mins(1))));
+}
+
+#[test]
+fn what_cannot_be_served_is_said_and_not_dropped() {
+    let mut store = small_store(StoreOptions::default());
+    let record = Record { key: b"k", kind: 0, expires: NO_EXPIRY, data: b"v" };
+    assert_eq!(store.load(&record), Ok(()));
+    assert_eq!(store.load(&Record { kind: 200, ..record }), Err(Unfit::Kind));
+    for length in [MAX_KEY + 1, 65_536 + 5] {
+        assert_eq!(store.load(&Record { key: &vec![b'k'; length], ..record }), Err(Unfit::Key));
+    }
+    assert_eq!(store.load(&Record { key: &vec![b'k'; MAX_KEY], ..record }), Ok(()));
+    assert_eq!(store.len(), 2);
+}
+
 /// Waits for word of a failure.
 fn told(store: &mut Store, now: Now) -> Settled {
     loop {
@@ -149,7 +254,7 @@ fn a_failed_sync_is_fatal_and_so_is_a_disk_that_does_not_answer() {
 
     let disk = Disk::default();
     let mut store = durable(&disk, Sync::Always);
-    disk.set_faults(Faults { sync_takes: Duration::from_secs(2), ..Faults::default() });
+    disk.set_faults(Faults { sync_takes: Duration::from_mins(5), ..Faults::default() });
     assert_eq!(store.patience(now), None);
     set(&mut store, b"a", b"1", now).unwrap();
     assert_eq!(store.settle(now), Settled::Unchanged);
@@ -255,6 +360,24 @@ fn a_full_queue_is_told_until_there_is_room() {
     assert!(store.is_congested());
     store.settle(now);
     assert!(store.is_congested());
+    wait(&mut store, now);
+    assert!(!store.is_congested());
+}
+
+#[test]
+fn removing_all_keys_again_and_again_is_bounded_too() {
+    let now = clock();
+    let disk = Disk::default();
+    let mut store = durable(&disk, Sync::Always);
+    let mut clears = 0;
+    disk.set_faults(Faults { sync_takes: Duration::from_secs(1), ..Faults::default() });
+    while !store.is_congested() {
+        store.clear();
+        let _ = store.settle(now);
+        clears += 1;
+        assert!(clears < 1000, "each keeps a table until its group is durable");
+    }
+    assert!(store.memory() < JournalLimits::default().unsynced_bytes, "{} bytes", store.memory());
     wait(&mut store, now);
     assert!(!store.is_congested());
 }

@@ -1,0 +1,164 @@
+//! Calls that fail: what becomes of the directory, and of what is told.
+
+use super::crash::{Model, Random, TINY, compact, open};
+use super::group;
+use crate::disk::sim::{Disk, Faults};
+use crate::disk::*;
+
+/// Groups of one large value each, so that nearly each is a journal of its own.
+fn fill(keeper: &mut Keeper, count: u64) -> Result<(), Failure> {
+    let value = "x".repeat(4000);
+    for _ in 0..count {
+        let number = keeper.last_group() + 1;
+        keeper.write(&group(&[(&format!("key:{number}"), Some(&value))]), number, number)?;
+        keeper.sync()?;
+    }
+    Ok(())
+}
+
+fn journals(disk: &Disk) -> usize {
+    disk.files().keys().filter(|name| name.starts_with("journal-")).count()
+}
+
+#[test]
+fn without_descriptors_a_journal_becomes_longer_and_nothing_fails() {
+    let disk = Disk::default();
+    let mut keeper = open(&disk).expect("opens");
+    fill(&mut keeper, 6).expect("written");
+    let before = journals(&disk);
+    assert!(before > 1, "{before} journals");
+    disk.set_faults(Faults { no_descriptors: true, ..Faults::default() });
+    fill(&mut keeper, 20).expect("a client flood that takes all descriptors stops no write");
+    assert_eq!(journals(&disk), before);
+    disk.set_faults(Faults::default());
+    fill(&mut keeper, 6).expect("written");
+    assert!(journals(&disk) > before + 1, "and goes on as before when there are some");
+    drop(keeper);
+    disk.crash(0);
+    let keeper = open(&disk).expect("opens");
+    assert_eq!((keeper.last_group(), super::contents(&keeper).len()), (32, 32));
+}
+
+/// Each call that changes something fails once. What was acknowledged is there after a stop of the machine, in which all
+/// that was not forced to disk is lost; and a failed sync is never taken for less.
+#[test]
+fn whatever_call_fails_nothing_acknowledged_is_lost() {
+    let mut kinds = [0; 2];
+    for seed in 1..=4 {
+        for call in 0.. {
+            let mut random = Random(seed * 7919 + 1);
+            let (disk, mut model) = (Disk::default(), Model::new());
+            let mut keeper = open(&disk).expect("opens");
+            disk.set_faults(Faults { fails_after: Some(call), ..Faults::default() });
+            let mut failure = None;
+            for _ in 0..14 {
+                if let Err(error) = model.step(&mut keeper, &mut random, false) {
+                    failure = Some(error);
+                    break;
+                }
+            }
+            match failure {
+                Some(Failure::Write(_)) => kinds[0] += 1,
+                Some(Failure::Sync(_)) => kinds[1] += 1,
+                Some(other) => panic!("{other:?}"),
+                None => {}
+            }
+            drop(keeper);
+            disk.crash(0);
+            drop(model.reopen(&disk, seed));
+            if failure.is_none() && call > 60 {
+                break;
+            }
+        }
+    }
+    assert!(kinds.iter().all(|count| *count > 15), "{kinds:?} writes and syncs failed");
+}
+
+/// The same while a compaction is at work, which must not take the journals with it.
+#[test]
+fn whatever_call_of_a_compaction_fails_it_can_be_made_again() {
+    for call in 0.. {
+        let mut random = Random(31);
+        let (disk, mut model) = (Disk::default(), Model::new());
+        let mut keeper = open(&disk).expect("opens");
+        for _ in 0..12 {
+            model.step(&mut keeper, &mut random, false).expect("written");
+        }
+        keeper.sync().expect("synced");
+        model.acknowledged = keeper.last_group();
+        disk.set_faults(Faults { fails_after: Some(call), ..Faults::default() });
+        let compactions = compact(&mut keeper);
+        assert_eq!(compactions.done + compactions.failed, 1, "call {call}: {compactions:?}");
+        disk.set_faults(Faults::default());
+        for _ in 0..12 {
+            model.step(&mut keeper, &mut random, true).expect("written");
+        }
+        drop(keeper);
+        disk.crash(0);
+        drop(model.reopen(&disk, call as u64));
+        if compactions.failed == 0 {
+            assert!(call > 8, "{call} calls");
+            break;
+        }
+    }
+}
+
+#[test]
+fn a_sync_that_fails_while_a_journal_is_begun_is_no_failed_write() {
+    let mut seen = 0;
+    for syncs in 0..4 {
+        let disk = Disk::default();
+        let mut keeper = open(&disk).expect("opens");
+        fill(&mut keeper, 3).expect("written");
+        disk.set_faults(Faults { syncs: Some(syncs), ..Faults::default() });
+        let failure = fill(&mut keeper, 9).expect_err("it fails");
+        assert!(matches!(failure, Failure::Sync(_)), "{failure:?}");
+        seen += usize::from(disk.files().contains_key("journal.unfinished"));
+    }
+    assert!(seen > 0, "one of them was that of a new journal");
+}
+
+/// What a crash in the middle of a compaction leaves: the new snapshot, and all that it stands for.
+#[test]
+fn what_a_damaged_snapshot_took_the_place_of_stays() {
+    let mut random = Random(3);
+    let (disk, mut model) = (Disk::default(), Model::new());
+    let mut keeper = open(&disk).expect("opens");
+    for _ in 0..12 {
+        model.step(&mut keeper, &mut random, false).expect("written");
+    }
+    keeper.sync().expect("synced");
+    let before = disk.files();
+    compact(&mut keeper);
+    drop(keeper);
+    let mut files = disk.files();
+    let name = files.keys().find(|name| name.starts_with("snapshot-")).expect("a snapshot").clone();
+    files.extend(before);
+    let whole = Disk::with_files(&files);
+    let keeper = open(&whole).expect("opens");
+    assert!(super::contents(&keeper) == model.keys);
+    assert!(whole.files().len() < files.len(), "what is left over is gone");
+    let bytes = files.get_mut(&name).expect("a snapshot");
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    let damaged = Disk::with_files(&files);
+    let Err(Broken::Damaged(told)) = Keeper::with_sizes(damaged.folder(), TINY) else { panic!("it is not noticed") };
+    assert!(told.contains(&name), "{told}");
+    assert!(damaged.files() == files, "nothing was changed");
+}
+
+/// Where the side file cannot be written to, as on a full disk that copies on write, what is on disk counts all the same.
+#[test]
+fn a_side_file_that_cannot_be_written_to_refuses_the_next_group_only() {
+    let disk = Disk::default();
+    let mut keeper = open(&disk).expect("opens");
+    keeper.write(&group(&[("a", Some("1"))]), 1, 1).expect("written");
+    // The write before, the sync, and then the side file.
+    disk.set_faults(Faults { fails_after: Some(1), ..Faults::default() });
+    keeper.sync().expect("it is on disk");
+    let refused = keeper.write(&group(&[("b", Some("2"))]), 2, 2);
+    assert!(matches!(refused, Err(Failure::Write(_))), "{refused:?}");
+    drop(keeper);
+    disk.crash(0);
+    assert_eq!(open(&disk).expect("opens").last_group(), 1);
+}
