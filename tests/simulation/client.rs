@@ -11,6 +11,7 @@ use latchkey::tls::{Outgoing, Session};
 use crate::script::{Action, Conduct, Script};
 
 /// A client, before, during and after its connection.
+#[expect(clippy::struct_excessive_bools, reason = "independent facts")]
 pub(crate) struct Client {
     pub(crate) script: Script,
     next_action: usize,
@@ -31,6 +32,12 @@ pub(crate) struct Client {
     fin_wanted: bool,
     pub(crate) end: Option<End>,
     pub(crate) disturbed: bool,
+    /// The server has died under it.
+    pub(crate) interrupted: bool,
+    /// Behind how many of its requests the server came back, if it did.
+    pub(crate) kept: Option<usize>,
+    /// Another one goes on in its place.
+    pub(crate) has_heir: bool,
     /// Whether it is to be let in, before a reload and after it.
     pub(crate) welcome: (bool, bool),
     /// Whether it was let in by a ticket.
@@ -73,6 +80,9 @@ impl Client {
             fin_wanted: false,
             end: None,
             disturbed: false,
+            interrupted: false,
+            kept: None,
+            has_heir: false,
             welcome,
             resumed: false,
         }
@@ -82,6 +92,11 @@ impl Client {
     pub(crate) fn note_stop(&mut self) {
         let in_flight = self.socket.as_ref().map_or(0, SimSocket::in_flight);
         self.heard_at_stop = self.written - in_flight;
+    }
+
+    /// Whether the server knows of it, or has known.
+    pub(crate) fn has_arrived(&self) -> bool {
+        self.port.is_some() && self.socket.as_ref().is_none_or(SimSocket::has_arrived)
     }
 
     /// Whether [`step`](Self::step) would do something.
@@ -225,6 +240,10 @@ impl Client {
                 break;
             }
             let agreement = self.session.agreement();
+            // Its hello offers a group with a post-quantum part, however it is cut.
+            if !self.script.is_old && agreement.is_some_and(|agreement| agreement.is_classical()) {
+                return Err("a classical group was agreed on".into());
+            }
             self.resumed = agreement.is_some_and(|agreement| agreement.kind == rustls::HandshakeKind::Resumed);
         }
         self.retained = input.split_off(consumed);
