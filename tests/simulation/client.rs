@@ -2,13 +2,14 @@
 
 use std::io::{self, Read, Write};
 use std::net::{IpAddr, SocketAddr};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use latchkey::net::Net;
 use latchkey::net::sim::{Random, SimNet, SimSocket};
 use latchkey::tls::{Outgoing, Session};
 
 use crate::script::{Action, Conduct, Script};
+use crate::tongue::Tongue;
 
 /// A client, before, during and after its connection.
 #[expect(clippy::struct_excessive_bools, reason = "independent facts")]
@@ -23,6 +24,8 @@ pub(crate) struct Client {
     retained: Vec<u8>,
     unsent: Vec<u8>,
     written: usize,
+    /// Since when it is at a request that it sends a byte at a time, and which.
+    trickling: Option<(Instant, usize)>,
     pub(crate) received: Vec<u8>,
     /// Bytes that had arrived at the server when it was asked to stop.
     pub(crate) heard_at_stop: usize,
@@ -72,6 +75,7 @@ impl Client {
             retained: Vec::new(),
             unsent: Vec::new(),
             written: 0,
+            trickling: None,
             received: Vec::new(),
             heard_at_stop: 0,
             thinks_until: starts,
@@ -273,6 +277,7 @@ impl Client {
             Ok(count) => {
                 self.unsent.drain(..count);
                 self.written += count;
+                self.note_trickle(now);
                 let drip = self.script.drip.filter(|(_, from)| *from <= self.written);
                 self.drips_at = drip.map_or(now, |(pause, _)| now + pause);
             }
@@ -281,6 +286,22 @@ impl Client {
             Err(error) => self.note(error.kind()),
         }
         Ok(())
+    }
+
+    fn note_trickle(&mut self, now: Instant) {
+        let request = self.script.talk.request_at(self.written).filter(|_| self.script.drip.is_some());
+        match (request, self.trickling) {
+            (Some(request), Some((_, before))) if request == before => {}
+            (request, _) => self.trickling = request.map(|request| (now, request)),
+        }
+    }
+
+    /// For how long it has been at a request that it sends a byte at a time.
+    pub(crate) fn request_age(&self, now: Instant) -> Option<Duration> {
+        // An echo has no requests.
+        let is_asking = self.script.drip.is_some() && self.script.tongue != Tongue::Echo;
+        let is_heard = self.end.is_none() && !self.disturbed && is_asking;
+        self.trickling.filter(|_| is_heard).map(|(since, _)| now - since)
     }
 
     fn act(&mut self, now: Instant) -> Result<(), String> {

@@ -104,6 +104,13 @@ impl Conversation {
         self.marks.iter().take_while(|(asked, _)| *asked <= heard).last().map_or(0, |(_, answered)| *answered)
     }
 
+    /// Which request is not whole when so many bytes have been sent; of these the server knows when they begin.
+    pub(crate) fn request_at(&self, sent: usize) -> Option<usize> {
+        let whole = self.marks.iter().take_while(|(asked, _)| *asked <= sent).count();
+        let begins = whole.checked_sub(1).and_then(|last| self.marks.get(last)).map_or(0, |(asked, _)| *asked);
+        (begins < sent && whole < self.marks.len()).then_some(whole)
+    }
+
     fn exchange(&mut self, request: &[u8], reply: &[u8], deed: Deed) {
         self.asked.extend_from_slice(request);
         if !self.over {
