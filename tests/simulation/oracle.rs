@@ -6,6 +6,7 @@ use latchkey::server::Residue;
 
 use crate::client::{Client, End};
 use crate::plan::{Outage, Scarcity};
+use crate::script::Conduct;
 use crate::tongue::{Tongue, hide_dates};
 use crate::trust::Change;
 use crate::world::{Loop, World};
@@ -49,6 +50,7 @@ impl World {
                 return Err("it was not reloaded".into());
             }
         }
+        self.check_truncations(each)?;
         self.check_timeouts(each)
     }
 
@@ -173,6 +175,22 @@ impl World {
             return Err(format!("{timeouts} connections timed out, {excused} might"));
         }
         Ok(())
+    }
+
+    /// An end of stream without close_notify may be an attacker's, and is told apart.
+    fn check_truncations(&self, each: &Loop) -> Result<(), String> {
+        let has_begun_anew = self.vault.as_ref().is_some_and(|vault| !vault.restarts.is_empty());
+        let is_simple = self.plan.wrap.is_none() && self.plan.scarcity == Scarcity::Nothing && !has_begun_anew;
+        if self.plan.door.is_none() || !is_simple || self.has_lost() {
+            return Ok(());
+        }
+        let is_cut = |client: &&Client| {
+            let is_served = self.is_steady(client) && client.welcome == (true, true);
+            is_served && client.script.conduct == Conduct::NoNotify
+        };
+        let (cut, seen) = (self.clients.iter().filter(is_cut).count() as u64, each.server.metrics());
+        let seen = seen.disconnects(Disconnect::Truncated);
+        if seen < cut { Err(format!("{cut} clients were cut off, {seen} were taken for it")) } else { Ok(()) }
     }
 
     /// A server that stops answers what has arrived by then, and all that it has answered must arrive too.

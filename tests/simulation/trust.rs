@@ -177,10 +177,12 @@ fn make_trust() -> Result<Trust, Box<dyn Error>> {
     let mut clients = BTreeMap::new();
     for (badge, issued) in &badges {
         for old in [false, true] {
-            clients.insert((*badge, old), client_config(&ours, issued.as_ref(), old)?);
+            // All but Alice would rather have a classical group, and are made to do without.
+            let config = client_config(&ours, issued.as_ref(), old, *badge != Badge::Alice)?;
+            clients.insert((*badge, old), config);
         }
     }
-    let distrustful = client_config(&theirs, None, false)?;
+    let distrustful = client_config(&theirs, None, false, false)?;
     Ok(Trust { doors, clients, distrustful })
 }
 
@@ -190,8 +192,17 @@ fn gate(options: PolicyOptions, with_rules: bool) -> Result<Security, Box<dyn Er
     Ok(Security::Tls(Gate::new(Arc::new(ServerPolicy::new(options)?), rules.map(Arc::new))))
 }
 
-fn client_config(authority: &Authority, badge: Option<&Issued>, old: bool) -> Result<ClientConfig, Box<dyn Error>> {
-    let provider = Arc::new(aws_lc_rs::default_provider());
+fn client_config(
+    authority: &Authority,
+    badge: Option<&Issued>,
+    old: bool,
+    is_conservative: bool,
+) -> Result<ClientConfig, Box<dyn Error>> {
+    let mut provider = aws_lc_rs::default_provider();
+    if is_conservative {
+        provider.kx_groups = vec![aws_lc_rs::kx_group::X25519, aws_lc_rs::kx_group::X25519MLKEM768];
+    }
+    let provider = Arc::new(provider);
     let verifier = ServerTrust::new(&[source(&authority.files().certificate)], &provider)?;
     let version = if old { &TLS12 } else { &TLS13 };
     let builder = ClientConfig::builder_with_details(provider, Arc::new(Noon))
