@@ -195,7 +195,6 @@ impl Script {
         }
         // Whom the server leaves needs no last word: it reads to the end.
         let leaves: &[Action] = match self.conduct {
-            Conduct::HalfClose => &[Action::Goodbye, Action::Fin],
             Conduct::NoNotify => &[Action::Fin],
             Conduct::Bye | Conduct::Garbled | Conduct::Abandoned => &[],
             _ => &[Action::Goodbye, Action::Fin],

@@ -345,9 +345,8 @@ impl World {
     /// Nobody is waited for without end: neither who takes nothing, nor who never comes to an end.
     fn check_stalls(&self) -> Result<(), String> {
         let limit = 2 * self.plan.limits.write_timeout + PUNCTUAL;
-        match self.network.longest_stall().filter(|stall| *stall > limit && !self.jumped()) {
-            Some(stall) => return Err(format!("a client takes nothing, and is waited for since {stall:?}")),
-            None => {}
+        if let Some(stall) = self.network.longest_stall().filter(|stall| *stall > limit && !self.jumped()) {
+            return Err(format!("a client takes nothing, and is waited for since {stall:?}"));
         }
         // Behind a wrapper or a slow disk, a request may be late for another reason; within TLS, nobody sees where it begins.
         if self.plan.wrap.is_some() || self.vault.is_some() || self.plan.door.is_some() || self.jumped() {
