@@ -289,7 +289,11 @@ impl Client {
     }
 
     fn note_trickle(&mut self, now: Instant) {
-        let request = self.script.talk.request_at(self.written).filter(|_| self.script.drip.is_some());
+        let is_dripping = self.script.drip.is_some_and(|(_, from)| from < self.written);
+        let request = self.script.talk.request_at(self.written).filter(|_| is_dripping);
+        // As long as it is at earlier ones, the server has not begun to wait for this one.
+        let is_at_it = |request: &usize| self.script.talk.ledger.end_of(*request) <= self.received.len();
+        let request = request.filter(is_at_it);
         match (request, self.trickling) {
             (Some(request), Some((_, before))) if request == before => {}
             (request, _) => self.trickling = request.map(|request| (now, request)),

@@ -245,7 +245,7 @@ impl Vault {
             worker.finish(now);
         }
         (self.due, self.compaction_due) = (None, None);
-        if how == Death::PowerLost {
+        if how == Death::PowerLost || self.disk.has_stopped() {
             self.disk.crash_torn(&mut |bound| random.below(bound));
         }
         self.disk.set_faults(Faults::default());
@@ -254,12 +254,14 @@ impl Vault {
 
     /// Closes it in order behind the last turn of `service`, and tells what is on disk then, even if the machine stops.
     pub(crate) fn close(&mut self, service: &mut Builtin, now: Now) -> Result<Contents, String> {
-        let is_lost = service.store_mut().refuses_writes().is_some();
+        let was_lost = service.store_mut().refuses_writes().is_some();
         let _ = service.store_mut().settle(now);
         if let Some(worker) = self.worker.take() {
             worker.close(now.instant);
         }
         let closed = service.close();
+        // The machine may stop before it is closed.
+        let is_lost = was_lost || self.disk.has_stopped();
         if let Err(failure) = closed
             && !is_lost
         {

@@ -24,8 +24,8 @@ use crate::vault::Vault;
 /// When faults end.
 const CALM: Duration = Duration::from_secs(30);
 
-/// How long after that everything may take to end: the longest deafness and the longest timeouts.
-const PATIENCE: Duration = Duration::from_mins(8);
+/// How long after that everything may take to end: the longest deafness, a disk that hangs, and the longest timeouts.
+const PATIENCE: Duration = Duration::from_mins(15);
 
 /// Turns in a row, at one moment, in which nothing moves and the poll does not sleep.
 const BUSY_TURNS: u32 = 200;
