@@ -29,6 +29,9 @@ const WARM: f64 = 0.25;
 /// Resident memory may end so much higher than it was after the beginning.
 const GROWTH: f64 = 1.05;
 
+/// The memory of those who make the load may: it is not what is judged, but tells whether their latencies can be believed.
+const CLIENT_GROWTH: f64 = 1.25;
+
 /// The 99th percentile may.
 const SLOWDOWN: f64 = 1.5;
 
@@ -42,6 +45,8 @@ const KEYS: &str = "20000";
 struct Sample {
     seconds: u64,
     resident: u64,
+    /// What the programs that make the load take, together.
+    clients: u64,
     descriptors: u64,
     requests: f64,
     p99_us: f64,
@@ -49,6 +54,14 @@ struct Sample {
 
 /// A child that is killed when it is dropped.
 struct Running(Child);
+
+impl Running {
+    /// Resident memory, in bytes.
+    fn resident(&self) -> Result<u64, Box<dyn Error>> {
+        let statm = fs::read_to_string(format!("/proc/{}/statm", self.0.id()))?;
+        Ok(statm.split_whitespace().nth(1).ok_or("statm")?.parse::<u64>()? * 4096)
+    }
+}
 
 impl Drop for Running {
     fn drop(&mut self) {
@@ -115,17 +128,12 @@ impl Site {
         Ok(Running(command.stdout(Stdio::null()).stderr(errors).spawn()?))
     }
 
-    fn resident(&self) -> Result<u64, Box<dyn Error>> {
-        let statm = fs::read_to_string(format!("/proc/{}/statm", self.server.0.id()))?;
-        Ok(statm.split_whitespace().nth(1).ok_or("statm")?.parse::<u64>()? * 4096)
-    }
-
     fn descriptors(&self) -> Result<u64, Box<dyn Error>> {
         Ok(fs::read_dir(format!("/proc/{}/fd", self.server.0.id()))?.count() as u64)
     }
 
-    /// One round: full load by RESP, a new set of connections each time, beside whatever else runs.
-    fn round(&self, begun: Instant) -> Result<Sample, Box<dyn Error>> {
+    /// One round, beside `others`: full load by RESP, a new set of connections each time.
+    fn round(&self, begun: Instant, others: &[Running]) -> Result<Sample, Box<dyn Error>> {
         let report = self.dir.join("round.json");
         let options = ["--connections", "50", "--pipeline", "4", "--keys", KEYS, "--json", "round.json"];
         let mut load = self.load("resp", 2, ROUND.as_secs(), &options)?;
@@ -138,7 +146,8 @@ impl Site {
         drop(visitors);
         // In the middle of the round, when all its connections are there.
         thread::sleep((ROUND / 2).saturating_sub(VISIT));
-        let (resident, descriptors) = (self.resident()?, self.descriptors()?);
+        let (resident, descriptors) = (self.server.resident()?, self.descriptors()?);
+        let clients = others.iter().map(Running::resident).sum::<Result<u64, _>>()? + load.resident()?;
         load.0.wait()?;
         let said = fs::read_to_string(&report).map_err(|error| format!("a round of load left no report: {error}"))?;
         let report: serde_json::Value = serde_json::from_str(&said)?;
@@ -153,6 +162,7 @@ impl Site {
         Ok(Sample {
             seconds,
             resident,
+            clients,
             descriptors,
             requests: number("/requests")?,
             p99_us: number("/latency_us/p99")?,
@@ -185,6 +195,8 @@ fn judge(samples: &[Sample], descriptors_before: u64, descriptors_after: u64) ->
     };
     #[expect(clippy::cast_precision_loss, reason = "bytes of memory")]
     compare("resident MiB", |sample| sample.resident as f64, f64::from(1 << 20), GROWTH);
+    #[expect(clippy::cast_precision_loss, reason = "bytes of memory")]
+    compare("resident MiB of the load", |sample| sample.clients as f64, f64::from(1 << 20), CLIENT_GROWTH);
     compare("p99 us", |sample| sample.p99_us, 1.0, SLOWDOWN);
     let fine = descriptors_after <= descriptors_before;
     println!("{}: descriptors {descriptors_before} -> {descriptors_after}", if fine { "ok" } else { "BAD" });
@@ -198,7 +210,7 @@ fn soak(minutes: u64) -> Result<bool, Box<dyn Error>> {
     let (begun, length) = (Instant::now(), Duration::from_secs(60 * minutes));
     let descriptors = site.descriptors()?;
     println!("server {}, {minutes} minutes, files in {}", site.server.0.id(), dir.display());
-    println!("{:>7} {:>9} {:>6} {:>10} {:>9}", "seconds", "RSS MiB", "fds", "requests/s", "p99 us");
+    println!("{:>7} {:>9} {:>9} {:>6} {:>10} {:>9}", "seconds", "RSS MiB", "load MiB", "fds", "requests/s", "p99 us");
     // Clients that come and go all the time, by full handshakes and resumptions, and some that stay for all of it.
     let longer = length.as_secs() + 600;
     let mut churn = [
@@ -211,14 +223,14 @@ fn soak(minutes: u64) -> Result<bool, Box<dyn Error>> {
         if samples.len() % ROUNDS_PER_CERTIFICATE == ROUNDS_PER_CERTIFICATE - 1 {
             site.renew()?;
         }
-        let sample = site.round(begun)?;
+        let sample = site.round(begun, &churn)?;
         #[expect(clippy::cast_precision_loss, reason = "bytes of memory")]
-        let (mebibytes, seconds) = (sample.resident as f64 / f64::from(1 << 20), ROUND.as_secs_f64());
+        let [mebibytes, clients] = [sample.resident, sample.clients].map(|bytes| bytes as f64 / f64::from(1 << 20));
         println!(
-            "{:>7} {mebibytes:>9.1} {:>6} {:>10.0} {:>9.0}",
+            "{:>7} {mebibytes:>9.1} {clients:>9.1} {:>6} {:>10.0} {:>9.0}",
             sample.seconds,
             sample.descriptors,
-            sample.requests / seconds,
+            sample.requests / ROUND.as_secs_f64(),
             sample.p99_us
         );
         samples.push(sample);

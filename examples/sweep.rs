@@ -9,12 +9,16 @@ mod client;
 mod desk;
 #[path = "../tests/simulation/house.rs"]
 mod house;
+#[path = "../tests/simulation/ledger.rs"]
+mod ledger;
 #[path = "../tests/simulation/oracle.rs"]
 mod oracle;
 #[path = "../tests/simulation/plan.rs"]
 mod plan;
 #[path = "../tests/simulation/report.rs"]
 mod report;
+#[path = "../tests/simulation/restart.rs"]
+mod restart;
 #[path = "../tests/simulation/script.rs"]
 mod script;
 #[path = "../tests/simulation/stage.rs"]
@@ -25,6 +29,8 @@ mod sweep;
 mod tongue;
 #[path = "../tests/simulation/trust.rs"]
 mod trust;
+#[path = "../tests/simulation/vault.rs"]
+mod vault;
 #[path = "../tests/simulation/world.rs"]
 mod world;
 

@@ -1,4 +1,8 @@
-//! Every bound the server keeps, in one place: each has a flag, a default with a reason, and a counter.
+//! Every bound the server keeps, in one place, each with a reason for its default.
+//!
+//! What an operator may have to decide has a flag, and whatever ends a connection has a name of its own among the counters.
+//! What has no flag is about fairness between peers within a turn, or about the last words to one: no setting of these would
+//! be better anywhere.
 
 use std::time::Duration;
 
@@ -67,9 +71,11 @@ impl Default for Limits {
         Self {
             // The usual hard limit on descriptors; lowered at start to what the process really has.
             connections: 1_000_000,
+            // Enough that whoever looks hears why, too few to be a crowd of their own.
             refusals: 64,
             // Off: behind one address may be a household or a country, and only the operator knows which.
             connections_per_address: None,
+            // Off, for the same reason.
             handshakes_per_address: None,
             // Room for eight of the largest requests at once; the program asks the machine instead.
             client_memory: 1 << 30,
@@ -81,7 +87,9 @@ impl Default for Limits {
             connect_timeout: Duration::from_secs(5),
             // A head is a packet or two.
             header_timeout: Duration::from_secs(10),
+            // The largest request at 18 Mbit/s.
             request_timeout: Duration::from_secs(30),
+            // A tunnel, an elevator, a laptop's lid; not a night.
             write_timeout: Duration::from_mins(1),
             // Slower than any modem since 1990; the usual buffer is held for a quarter of an hour at most.
             write_rate: 1 << 10,
@@ -89,19 +97,27 @@ impl Default for Limits {
             half_close_timeout: Duration::from_mins(5),
             // As in Redis. A question costs two packets, and the place of a lost client is free in six minutes.
             keepalive: Some(Duration::from_mins(5)),
+            // A round trip and a lost packet: what comes later would be thrown away anyhow.
             linger_timeout: Duration::from_secs(2),
+            // Kubernetes gives thirty seconds, systemd ninety: most of them is left for closing the store.
             drain_timeout: Duration::from_secs(10),
             // Twice the largest value a key/value client should send in one piece.
             request_bytes: 64 << 20,
+            // What a fast line carries while the loop looks at everybody else.
             output_bytes: 1 << 20,
             // Four of the largest requests: as XML, a value may take that much more room than it was sent in.
             output_hard_bytes: 256 << 20,
+            // More than any client pipelines for speed; each costs a slot of 32 bytes.
             replies: 1024,
             // As many as one poll tells of.
             peers_per_turn: 1024,
+            // Well under a millisecond of small commands.
             requests_per_turn: 128,
+            // As much of encryption.
             transmit_bytes_per_turn: 256 << 10,
+            // As much of system calls.
             accepts_per_turn: 32,
+            // A handshake or two: what an established peer waits for at most.
             handshake_slice: Duration::from_millis(1),
         }
     }

@@ -249,3 +249,43 @@ fn help_and_the_version_are_no_errors() {
         assert!(!succeed(latchkey().args(arguments.split_whitespace())).is_empty(), "{arguments}");
     }
 }
+
+/// Bounds of fairness within a turn, and of last words: no flag.
+const WITHOUT_FLAG: [&str; 7] = [
+    "refusals",
+    "linger_timeout",
+    "replies",
+    "peers_per_turn",
+    "requests_per_turn",
+    "transmit_bytes_per_turn",
+    "accepts_per_turn",
+];
+
+#[test]
+fn every_limit_has_its_flag_and_a_reason_for_its_default() {
+    let text = std::fs::read_to_string("src/limits.rs").expect("the limits");
+    let (fields, defaults) = text.split_once("impl Default").expect("defaults");
+    let help = ["serve", "wrap"].map(|command| latchkey().args([command, "--help"]).output().expect("run").stdout);
+    let help = help.map(|help| String::from_utf8(help).expect("text"));
+    let (mut doc, mut found) = (String::new(), 0);
+    for line in fields.lines().map(str::trim) {
+        let Some(field) = line.strip_prefix("pub ").and_then(|line| line.split_once(": ")).map(|(name, _)| name) else {
+            doc = if line.starts_with("///") { doc + line } else { String::new() };
+            continue;
+        };
+        found += 1;
+        let flag = doc.split_once("(`--").and_then(|(_, rest)| rest.split_once("`)")).map(|(flag, _)| flag);
+        match flag {
+            Some(flag) => {
+                let is_known = |help: &String| help.contains(&format!(" --{flag} <"));
+                assert!(help.iter().any(is_known), "{field}: no command has --{flag}");
+            }
+            None => assert!(WITHOUT_FLAG.contains(&field), "{field} has no flag"),
+        }
+        let (before, _) = defaults.split_once(&format!("            {field}: ")).expect(field);
+        let above = before.trim_end().lines().last().unwrap_or_default().trim();
+        assert!(above.starts_with("//"), "{field} has no reason for its default: {above}");
+        doc = String::new();
+    }
+    assert!(found > 20, "the limits are lost");
+}

@@ -84,6 +84,12 @@ impl Addresses {
         }
     }
 
+    /// Handshakes under way, where they are counted.
+    #[must_use]
+    pub fn handshakes(&self) -> usize {
+        self.counts.values().map(|count| count.handshakes).sum()
+    }
+
     /// Addresses that have connections, where they are counted.
     #[must_use]
     pub fn len(&self) -> usize {

@@ -452,6 +452,19 @@ fn idleness_begins_when_the_last_byte_of_a_reply_is_sent() {
 }
 
 #[test]
+fn whose_requests_wait_for_the_server_is_not_idle() {
+    let mut pair = Pair::open();
+    pair.limits.output_bytes = 4;
+    pair.client_sends(b"served bit by bit");
+    pair.turn();
+    assert!(pair.connection.wants_turn(&pair.limits));
+    pair.after(IDLE);
+    assert_eq!(pair.connection.reason(), None);
+    pair.settle();
+    assert_eq!(pair.received, b"served bit by bit");
+}
+
+#[test]
 fn a_record_that_never_ends_is_a_request_that_never_ends() {
     let mut pair = Pair::open();
     pair.client_sends(b"cut in the middle");

@@ -73,17 +73,38 @@ impl Job {
     }
 }
 
+/// Work for a thread.
+type Postponed = Box<dyn FnOnce() + Send>;
+
 /// The thread, when there is something for it to do.
 #[derive(Default)]
 pub(super) struct Helper {
     thread: Option<JoinHandle<()>>,
+    /// In lock step there is no thread: what it would do, until it is told to.
+    postponed: Option<Postponed>,
+    is_in_lock_step: bool,
     outcome: Arc<Mutex<Option<io::Result<Outcome>>>>,
     is_cancelled: Arc<AtomicBool>,
 }
 
 impl Helper {
     pub(super) fn is_busy(&self) -> bool {
-        self.thread.is_some()
+        self.thread.is_some() || self.is_in_lock_step && (self.postponed.is_some() || self.is_over())
+    }
+
+    /// From now on no thread is started.
+    pub(super) fn enter_lock_step(&mut self) {
+        self.is_in_lock_step = true;
+    }
+
+    /// In lock step: does what the thread would do. `false` if there is nothing.
+    pub(super) fn step(&mut self) -> bool {
+        self.postponed.take().map(|work| work()).is_some()
+    }
+
+    /// In lock step: whether there is something to do.
+    pub(super) fn can_step(&self) -> bool {
+        self.postponed.is_some()
     }
 
     /// For what is read, so that it can be stopped.
@@ -100,11 +121,18 @@ impl Helper {
     ) -> io::Result<()> {
         let (outcome, folder) = (Arc::clone(&self.outcome), Arc::clone(folder));
         let work = move || {
-            yield_to_others();
             let done = catch_unwind(AssertUnwindSafe(|| job.run(&*folder)));
             let done = done.unwrap_or_else(|_| Err(io::Error::other("it has a bug")));
             *outcome.lock().unwrap_or_else(PoisonError::into_inner) = Some(done);
             notify();
+        };
+        if self.is_in_lock_step {
+            self.postponed = Some(Box::new(work));
+            return Ok(());
+        }
+        let work = move || {
+            yield_to_others();
+            work();
         };
         self.thread = Some(thread::Builder::new().name("compaction".into()).spawn(work)?);
         Ok(())

@@ -93,7 +93,7 @@ pub struct Keeper {
     synced: u64,
     was_clean: bool,
     was_torn: bool,
-    helper: Helper,
+    pub(super) helper: Helper,
     compactions: Compactions,
     /// Sealed bytes before a compaction that failed is tried again.
     patience: u64,

@@ -15,6 +15,7 @@ mod gather;
 mod group;
 mod journal;
 mod keeper;
+mod lockstep;
 mod mark;
 mod merge;
 mod names;
@@ -37,6 +38,7 @@ pub use folder::{Folder, Handle};
 pub use group::{Change, Group};
 pub use journal::Broken;
 pub use keeper::{Keeper, Loaded, NO_EXPIRY, Record, Sizes, Undo};
+pub use lockstep::LockStep;
 pub use storage::{Backup, Durable, Failure, Report, Storage, StorageOptions};
 
 /// When what was written is forced to disk.

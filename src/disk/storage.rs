@@ -151,6 +151,18 @@ impl Storage {
         options: StorageOptions,
         wake: Wake,
     ) -> io::Result<Self> {
+        let (storage, worker, watch) = Self::prepare(keeper, options, wake);
+        thread::Builder::new().name("storage".into()).spawn(move || {
+            // The last to go, after the files and the lock.
+            let _watch = watch;
+            let _lock = lock;
+            worker.run();
+        })?;
+        Ok(storage)
+    }
+
+    /// Both ends, and what tells the loop when the worker is gone.
+    pub(super) fn prepare(keeper: Keeper, options: StorageOptions, wake: Wake) -> (Self, Worker, DeathWatch) {
         let shared = Arc::new(Shared::default());
         let recovered = keeper.last_group();
         shared.lock().last = recovered;
@@ -160,6 +172,7 @@ impl Storage {
             options: options.clone(),
             shared: Arc::clone(&shared),
             wake: Wake::clone(&wake),
+            clock: Clock::System,
             taken: recovered,
             group: Group::default(),
             lost: Group::default(),
@@ -167,13 +180,7 @@ impl Storage {
             gather: Gather::default(),
         };
         let watch = DeathWatch { shared: Arc::clone(&shared), wake };
-        thread::Builder::new().name("storage".into()).spawn(move || {
-            // The last to go, after the files and the lock.
-            let _watch = watch;
-            let _lock = lock;
-            worker.run();
-        })?;
-        Ok(Self { shared, options, recovered })
+        (Self { shared, options, recovered }, worker, watch)
     }
 
     /// When it syncs.
@@ -274,7 +281,7 @@ impl Storage {
 }
 
 /// Tells the loop when the thread is gone, however that came about.
-struct DeathWatch {
+pub(super) struct DeathWatch {
     shared: Arc<Shared>,
     wake: Wake,
 }
@@ -295,7 +302,8 @@ impl Drop for DeathWatch {
 }
 
 /// What the thread does next.
-enum Job {
+#[derive(Clone, Copy)]
+pub(super) enum Job {
     Write { last: u64, keys: u64 },
     Undo,
     Backup,
@@ -304,11 +312,45 @@ enum Job {
     Close,
 }
 
-struct Worker {
-    keeper: Keeper,
+/// What the thread does next, if there is something for it; or until when it waits for that, at most.
+pub(super) enum Next {
+    Do(Job),
+    Wait(Option<Instant>),
+}
+
+/// The time.
+#[derive(Clone, Copy)]
+pub(super) enum Clock {
+    System,
+    /// In lock step, it is told: when a job was begun, and when the sync in it is over.
+    Told {
+        now: Instant,
+        synced: Instant,
+    },
+}
+
+impl Clock {
+    #[expect(clippy::disallowed_methods, reason = "the thread waits by the clock, and no loop runs on it")]
+    fn now(self) -> Instant {
+        match self {
+            Self::System => Instant::now(),
+            Self::Told { now, .. } => now,
+        }
+    }
+
+    fn pass_sync(&mut self) {
+        if let Self::Told { now, synced } = self {
+            *now = *synced;
+        }
+    }
+}
+
+pub(super) struct Worker {
+    pub(super) keeper: Keeper,
     options: StorageOptions,
     shared: Arc<Shared>,
     wake: Wake,
+    pub(super) clock: Clock,
     /// The last group taken.
     taken: u64,
     /// What is being written; its memory is used again.
@@ -324,83 +366,106 @@ struct Worker {
 impl Worker {
     fn run(mut self) {
         self.compact();
-        loop {
-            match self.next() {
-                Job::Write { last, keys } => self.write(last, keys),
-                Job::Undo => self.undo(),
-                Job::Backup => self.backup(),
-                Job::Sync => self.delayed_sync(),
-                Job::Compaction => self.compaction(),
-                Job::Close => return self.close(),
-            }
+        while let Some(job) = self.next() {
+            self.perform(job);
+        }
+        self.close();
+    }
+
+    /// Does anything but closing.
+    pub(super) fn perform(&mut self, job: Job) {
+        match job {
+            Job::Write { last, keys } => self.write(last, keys),
+            Job::Undo => self.undo(),
+            Job::Backup => self.backup(),
+            Job::Sync => self.delayed_sync(),
+            Job::Compaction => self.compaction(),
+            Job::Close => {}
         }
     }
 
-    #[expect(clippy::disallowed_methods, reason = "this thread waits by the clock, and no loop runs on it")]
-    fn next(&mut self) -> Job {
+    /// The last order: it ends when it has done everything that it was given.
+    pub(super) fn order_close(&self) {
+        self.shared.lock().close = true;
+    }
+
+    /// Waits for the next job; `None` when it is the last one, to close.
+    fn next(&mut self) -> Option<Job> {
         let shared = Arc::clone(&self.shared);
         let mut state = shared.lock();
         loop {
-            let healthy = state.report.failure.is_none();
-            let left = |at: Instant| at.saturating_duration_since(Instant::now());
-            let mut wait = self.sync_at.filter(|_| healthy).map(left);
-            // Before the next group: however fast groups come, a sync is made when it is due.
-            if wait == Some(Duration::ZERO) {
-                return Job::Sync;
-            }
-            if healthy && self.keeper.is_to_go_on() {
-                return Job::Compaction;
-            }
-            // What had been handed over when it was asked for belongs into a backup; what comes behind need not.
-            if state.wants_backup.is_some_and(|group| self.taken >= group || !healthy) {
-                state.wants_backup = None;
-                return Job::Backup;
-            }
-            if !healthy {
-                self.lost.append(&mut state.waiting);
-                if std::mem::take(&mut state.last_call) {
-                    return Job::Undo;
+            state = match self.look(&mut state) {
+                Next::Do(Job::Close) => return None,
+                Next::Do(job) => return Some(job),
+                Next::Wait(Some(until)) => {
+                    let wait = until.saturating_duration_since(self.clock.now());
+                    shared.changed.wait_timeout(state, wait).unwrap_or_else(PoisonError::into_inner).0
                 }
-            } else if state.last > self.taken
-                && (state.close || self.gather.is_over(state.waiting.count(), Instant::now()))
-            {
-                std::mem::swap(&mut state.waiting, &mut self.group);
-                state.in_flight = self.group.len();
-                self.taken = state.last;
-                return Job::Write { last: state.last, keys: state.keys };
-            }
-            if state.close {
-                return Job::Close;
-            }
-            // What comes first begins the wait for others.
-            state.wakes_at = Some(0);
-            if let Some((changes, until)) = self.gather.wanted().filter(|_| healthy && state.last > self.taken) {
-                wait = Some(wait.map_or(left(until), |wait| wait.min(left(until))));
-                state.wakes_at = Some(changes);
-            }
-            state = match wait {
-                Some(wait) => shared.changed.wait_timeout(state, wait).unwrap_or_else(PoisonError::into_inner).0,
-                None => shared.changed.wait(state).unwrap_or_else(PoisonError::into_inner),
+                Next::Wait(None) => shared.changed.wait(state).unwrap_or_else(PoisonError::into_inner),
             };
             state.wakes_at = None;
         }
     }
 
-    #[expect(clippy::disallowed_methods, reason = "this thread waits by the clock, and no loop runs on it")]
+    /// The same without waiting.
+    pub(super) fn try_next(&mut self) -> Next {
+        let shared = Arc::clone(&self.shared);
+        let mut state = shared.lock();
+        self.look(&mut state)
+    }
+
+    fn look(&mut self, state: &mut State) -> Next {
+        let healthy = state.report.failure.is_none();
+        let sync_at = self.sync_at.filter(|_| healthy);
+        // Before the next group: however fast groups come, a sync is made when it is due.
+        if sync_at.is_some_and(|at| at <= self.clock.now()) {
+            return Next::Do(Job::Sync);
+        }
+        if healthy && self.keeper.is_to_go_on() {
+            return Next::Do(Job::Compaction);
+        }
+        // What had been handed over when it was asked for belongs into a backup; what comes behind need not.
+        if state.wants_backup.is_some_and(|group| self.taken >= group || !healthy) {
+            state.wants_backup = None;
+            return Next::Do(Job::Backup);
+        }
+        if !healthy {
+            self.lost.append(&mut state.waiting);
+            if std::mem::take(&mut state.last_call) {
+                return Next::Do(Job::Undo);
+            }
+        } else if state.last > self.taken
+            && (state.close || self.gather.is_over(state.waiting.count(), self.clock.now()))
+        {
+            std::mem::swap(&mut state.waiting, &mut self.group);
+            state.in_flight = self.group.len();
+            self.taken = state.last;
+            return Next::Do(Job::Write { last: state.last, keys: state.keys });
+        }
+        if state.close {
+            return Next::Do(Job::Close);
+        }
+        let gather = self.gather.wanted().filter(|_| healthy && state.last > self.taken);
+        // What comes first begins the wait for others.
+        state.wakes_at = Some(gather.map_or(0, |(changes, _)| changes));
+        Next::Wait([sync_at, gather.map(|(_, until)| until)].into_iter().flatten().min())
+    }
+
     fn write(&mut self, last: u64, keys: u64) {
         if let Err(failure) = self.keeper.write(&self.group, last, keys) {
             let mut group = std::mem::take(&mut self.group);
             self.lost.append(&mut group);
             return self.fail(failure);
         }
-        let begun = Instant::now();
+        let begun = self.clock.now();
         if self.options.sync == Sync::Always
             && let Err(failure) = self.keeper.sync()
         {
             return self.fail(failure);
         }
+        self.clock.pass_sync();
         self.schedule_sync();
-        let now = Instant::now();
+        let now = self.clock.now();
         let mut state = self.shared.lock();
         if self.options.sync == Sync::Always {
             self.gather.begin(self.group.count() + state.waiting.count(), now, now - begun);
@@ -414,7 +479,7 @@ impl Worker {
     }
 
     /// Begins a compaction if one is due.
-    fn compact(&mut self) {
+    pub(super) fn compact(&mut self) {
         let notify = self.notify();
         if self.keeper.compact_if_due(&notify) {
             self.tell_of_compactions();
@@ -451,10 +516,10 @@ impl Worker {
         })
     }
 
-    #[expect(clippy::disallowed_methods, reason = "this thread waits by the clock, and no loop runs on it")]
     fn schedule_sync(&mut self) {
         if self.options.sync != Sync::None {
-            self.sync_at.get_or_insert_with(|| Instant::now() + INTERVAL);
+            let now = self.clock.now();
+            self.sync_at.get_or_insert(now + INTERVAL);
         }
     }
 
@@ -513,7 +578,7 @@ impl Worker {
         }
     }
 
-    fn close(mut self) {
+    pub(super) fn close(mut self) {
         if self.shared.lock().report.failure.is_none() {
             let closed = self.keeper.close();
             if let Err(failure) = closed {

@@ -196,6 +196,14 @@ impl<N: Net, S: Service> Server<N, S> {
         self.peers.iter().map(|peer| peer.connection.memory()).max().unwrap_or(0)
     }
 
+    /// Handshakes that count at some address, and connections that have not come to the end of theirs. It visits every
+    /// connection.
+    pub fn handshakes(&self) -> (usize, usize) {
+        let is_shaking =
+            |peer: &&Peer<N::Socket, S>| peer.connection.is_tls() && peer.connection.info().agreement.is_none();
+        (self.shared.addresses.handshakes(), self.peers.iter().filter(is_shaking).count())
+    }
+
     /// How long ago the first deadline passed that nothing was done about yet. It visits every connection.
     pub fn overdue(&self) -> Option<Duration> {
         let now = self.net.now().instant;

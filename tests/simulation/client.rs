@@ -2,15 +2,17 @@
 
 use std::io::{self, Read, Write};
 use std::net::{IpAddr, SocketAddr};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use latchkey::net::Net;
 use latchkey::net::sim::{Random, SimNet, SimSocket};
 use latchkey::tls::{Outgoing, Session};
 
 use crate::script::{Action, Conduct, Script};
+use crate::tongue::Tongue;
 
 /// A client, before, during and after its connection.
+#[expect(clippy::struct_excessive_bools, reason = "independent facts")]
 pub(crate) struct Client {
     pub(crate) script: Script,
     next_action: usize,
@@ -22,6 +24,8 @@ pub(crate) struct Client {
     retained: Vec<u8>,
     unsent: Vec<u8>,
     written: usize,
+    /// Since when it is at a request that it sends a byte at a time, and which.
+    trickling: Option<(Instant, usize)>,
     pub(crate) received: Vec<u8>,
     /// Bytes that had arrived at the server when it was asked to stop.
     pub(crate) heard_at_stop: usize,
@@ -31,6 +35,12 @@ pub(crate) struct Client {
     fin_wanted: bool,
     pub(crate) end: Option<End>,
     pub(crate) disturbed: bool,
+    /// The server has died under it.
+    pub(crate) interrupted: bool,
+    /// Behind how many of its requests the server came back, if it did.
+    pub(crate) kept: Option<usize>,
+    /// Another one goes on in its place.
+    pub(crate) has_heir: bool,
     /// Whether it is to be let in, before a reload and after it.
     pub(crate) welcome: (bool, bool),
     /// Whether it was let in by a ticket.
@@ -65,6 +75,7 @@ impl Client {
             retained: Vec::new(),
             unsent: Vec::new(),
             written: 0,
+            trickling: None,
             received: Vec::new(),
             heard_at_stop: 0,
             thinks_until: starts,
@@ -73,6 +84,9 @@ impl Client {
             fin_wanted: false,
             end: None,
             disturbed: false,
+            interrupted: false,
+            kept: None,
+            has_heir: false,
             welcome,
             resumed: false,
         }
@@ -82,6 +96,11 @@ impl Client {
     pub(crate) fn note_stop(&mut self) {
         let in_flight = self.socket.as_ref().map_or(0, SimSocket::in_flight);
         self.heard_at_stop = self.written - in_flight;
+    }
+
+    /// Whether the server knows of it, or has known.
+    pub(crate) fn has_arrived(&self) -> bool {
+        self.port.is_some() && self.socket.as_ref().is_none_or(SimSocket::has_arrived)
     }
 
     /// Whether [`step`](Self::step) would do something.
@@ -225,6 +244,10 @@ impl Client {
                 break;
             }
             let agreement = self.session.agreement();
+            // Its hello offers a group with a post-quantum part, however it is cut.
+            if !self.script.is_old && agreement.is_some_and(|agreement| agreement.is_classical()) {
+                return Err("a classical group was agreed on".into());
+            }
             self.resumed = agreement.is_some_and(|agreement| agreement.kind == rustls::HandshakeKind::Resumed);
         }
         self.retained = input.split_off(consumed);
@@ -254,6 +277,7 @@ impl Client {
             Ok(count) => {
                 self.unsent.drain(..count);
                 self.written += count;
+                self.note_trickle(now);
                 let drip = self.script.drip.filter(|(_, from)| *from <= self.written);
                 self.drips_at = drip.map_or(now, |(pause, _)| now + pause);
             }
@@ -262,6 +286,26 @@ impl Client {
             Err(error) => self.note(error.kind()),
         }
         Ok(())
+    }
+
+    fn note_trickle(&mut self, now: Instant) {
+        let is_dripping = self.script.drip.is_some_and(|(_, from)| from < self.written);
+        let request = self.script.talk.request_at(self.written).filter(|_| is_dripping);
+        // As long as it is at earlier ones, the server has not begun to wait for this one.
+        let is_at_it = |request: &usize| self.script.talk.ledger.end_of(*request) <= self.received.len();
+        let request = request.filter(is_at_it);
+        match (request, self.trickling) {
+            (Some(request), Some((_, before))) if request == before => {}
+            (request, _) => self.trickling = request.map(|request| (now, request)),
+        }
+    }
+
+    /// For how long it has been at a request that it sends a byte at a time.
+    pub(crate) fn request_age(&self, now: Instant) -> Option<Duration> {
+        // An echo has no requests.
+        let is_asking = self.script.drip.is_some() && self.script.tongue != Tongue::Echo;
+        let is_heard = self.end.is_none() && !self.disturbed && is_asking;
+        self.trickling.filter(|_| is_heard).map(|(since, _)| now - since)
     }
 
     fn act(&mut self, now: Instant) -> Result<(), String> {

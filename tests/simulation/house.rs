@@ -24,6 +24,10 @@ pub(crate) struct Books {
     pub(crate) open: usize,
     /// Clients that nothing may be done for.
     pub(crate) banned: BTreeSet<SocketAddr>,
+    /// The store could not keep everything, and said so.
+    pub(crate) lost: bool,
+    /// Requests that had to wait for room on their way to disk.
+    pub(crate) congested: u64,
     /// The first promise that was seen broken.
     pub(crate) broken: Option<String>,
 }
@@ -56,6 +60,14 @@ pub(crate) enum Visit {
 impl House {
     pub(crate) fn new(kind: Kind, books: Rc<RefCell<Books>>, room: (usize, usize), is_front: bool) -> Self {
         Self { kind, books, guests: BTreeMap::new(), room, is_front }
+    }
+
+    /// The built-in services, if that is what is served.
+    pub(crate) fn builtin(&mut self) -> Option<&mut Builtin> {
+        match &mut self.kind {
+            Kind::Builtin(builtin) => Some(builtin),
+            Kind::Desk(_) | Kind::Splice(_) => None,
+        }
     }
 
     fn enter(&mut self, peer: &PeerInfo) {
@@ -180,7 +192,13 @@ impl Service for House {
 
     fn settle(&mut self, now: Now) -> Settled {
         match &mut self.kind {
-            Kind::Builtin(builtin) => builtin.settle(now),
+            Kind::Builtin(builtin) => {
+                let settled = builtin.settle(now);
+                let mut books = self.books.borrow_mut();
+                books.lost |= matches!(settled, Settled::Lost | Settled::Fatal);
+                books.congested += u64::from(builtin.store_mut().is_congested());
+                settled
+            }
             Kind::Desk(_) | Kind::Splice(_) => Settled::Never,
         }
     }

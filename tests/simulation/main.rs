@@ -6,14 +6,17 @@
 mod client;
 mod desk;
 mod house;
+mod ledger;
 mod oracle;
 mod plan;
 mod report;
+mod restart;
 mod script;
 mod stage;
 mod sweep;
 mod tongue;
 mod trust;
+mod vault;
 mod world;
 
 /// Seeds in a usual run.

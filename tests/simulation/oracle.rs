@@ -6,6 +6,7 @@ use latchkey::server::Residue;
 
 use crate::client::{Client, End};
 use crate::plan::{Outage, Scarcity};
+use crate::script::Conduct;
 use crate::tongue::{Tongue, hide_dates};
 use crate::trust::Change;
 use crate::world::{Loop, World};
@@ -41,13 +42,15 @@ impl World {
         if index == 0 && self.plan.drain_at.is_some() && !each.stopped {
             return Err("asked to stop, the server has not".into());
         }
-        if index == 0 && self.reloaded && self.plan.drain_at.is_none() {
+        let has_begun_anew = self.vault.as_ref().is_some_and(|vault| !vault.restarts.is_empty());
+        if index == 0 && self.reloaded && self.plan.drain_at.is_none() && !has_begun_anew {
             let change = self.plan.reload.map(|(_, change)| change);
             let wanted = if change == Some(Change::Refused) { (0, 1) } else { (1, 0) };
             if (metrics.reloads, metrics.reload_failures) != wanted {
                 return Err("it was not reloaded".into());
             }
         }
+        self.check_truncations(each)?;
         self.check_timeouts(each)
     }
 
@@ -79,7 +82,18 @@ impl World {
     /// Whether a client received nothing but what it is owed, in order, from the first on, and behind that perhaps word
     /// of why it is served no longer, where that can happen to it.
     fn is_fair(&self, client: &Client, received: &[u8]) -> bool {
-        let expected = &client.script.talk.expected;
+        let talk = &client.script.talk;
+        if self.is_fair_by(&talk.expected, client, received) {
+            return true;
+        }
+        // From some request on, nothing more could be kept.
+        let told = client.acknowledged();
+        let before = talk.expected.get(..talk.ledger.end_of(told)).unwrap_or_default();
+        self.has_lost()
+            && self.is_fair_by(&[before, &*talk.ledger.refused(told, &talk.expected)].concat(), client, received)
+    }
+
+    fn is_fair_by(&self, expected: &[u8], client: &Client, received: &[u8]) -> bool {
         if expected.starts_with(received) {
             return true;
         }
@@ -106,16 +120,22 @@ impl World {
         }
     }
 
+    /// Whether the store has said that it could not keep everything.
+    fn has_lost(&self) -> bool {
+        self.books.borrow().lost
+    }
+
     /// Whether nothing but the server decides on what a client hears.
     fn is_steady(&self, client: &Client) -> bool {
         let is_cut = self.plan.drain_at.is_some() || self.has_trouble_behind();
-        client.script.conduct.is_honest() && !client.disturbed && !self.jumped() && !is_cut
+        client.script.conduct.is_honest() && !client.disturbed && !client.interrupted && !self.jumped() && !is_cut
     }
 
     /// Whether a client may get less than all its replies: through its own fault, the network's, or because it is not, or
     /// no longer, to be let in.
     fn may_lose(&self, client: &Client) -> bool {
         let is_at_odds = !client.script.conduct.is_honest() || client.disturbed || self.jumped();
+        let is_at_odds = is_at_odds || client.interrupted || self.has_lost();
         let is_unwelcome = client.welcome != (true, true);
         is_at_odds || is_unwelcome || self.has_trouble_behind() || self.plan.scarcity == Scarcity::Memory
     }
@@ -143,13 +163,33 @@ impl World {
             .map(|reason| each.server.metrics().disconnects(reason))
             .iter()
             .sum();
-        let may_wait =
-            |client: &&Client| client.disturbed || !client.script.conduct.is_honest() || client.welcome != (true, true);
+        let may_wait = |client: &&Client| {
+            client.disturbed
+                || client.interrupted
+                || !client.script.conduct.is_honest()
+                || client.welcome != (true, true)
+        };
         let excused = self.clients.iter().filter(may_wait).count() as u64;
         if timeouts > excused && !self.jumped() && !self.has_trouble_behind() {
             return Err(format!("{timeouts} connections timed out, {excused} might"));
         }
         Ok(())
+    }
+
+    /// An end of stream without close_notify may be an attacker's, and is told apart.
+    fn check_truncations(&self, each: &Loop) -> Result<(), String> {
+        let has_begun_anew = self.vault.as_ref().is_some_and(|vault| !vault.restarts.is_empty());
+        let is_simple = self.plan.wrap.is_none() && self.plan.scarcity == Scarcity::Nothing && !has_begun_anew;
+        if self.plan.door.is_none() || !is_simple || self.has_lost() {
+            return Ok(());
+        }
+        let is_cut = |client: &&Client| {
+            let is_served = self.is_steady(client) && client.welcome == (true, true);
+            is_served && client.script.conduct == Conduct::NoNotify
+        };
+        let (cut, seen) = (self.clients.iter().filter(is_cut).count() as u64, each.server.metrics());
+        let seen = seen.disconnects(Disconnect::Truncated);
+        if seen < cut { Err(format!("{cut} clients were cut off, {seen} were taken for it")) } else { Ok(()) }
     }
 
     /// A server that stops answers what has arrived by then, and all that it has answered must arrive too.

@@ -7,10 +7,14 @@ use latchkey::net::sim::{Faults, Random};
 
 use crate::script::{Scale, Script};
 use crate::tongue::Tongue;
-use crate::trust::{Change, Door};
+use crate::trust::{Badge, Change, Door};
+use crate::vault::Durability;
 
 /// One in so many seeds runs over TLS, where a handshake costs more than the rest of a simulation.
 const TLS_SHARE: u64 = 4;
+
+/// In one seed of so many, keys outlive the server.
+const DURABLE_SHARE: u64 = 5;
 
 /// Everything that a seed decides before the first turn.
 pub(crate) struct Plan {
@@ -24,6 +28,8 @@ pub(crate) struct Plan {
     pub(crate) tongues: Vec<Tongue>,
     /// The server stands behind another one, which wraps it.
     pub(crate) wrap: Option<Wrap>,
+    /// What is under the store, if keys outlive the server.
+    pub(crate) durability: Option<Durability>,
     pub(crate) idle_timeout: Duration,
     /// When the server is asked to stop.
     pub(crate) drain_at: Option<Duration>,
@@ -32,6 +38,7 @@ pub(crate) struct Plan {
     pub(crate) scarcity: Scarcity,
     /// Bytes of the largest request, and of the largest reply.
     pub(crate) largest: usize,
+    pub(crate) scale: Scale,
     pub(crate) scripts: Vec<Script>,
 }
 
@@ -101,7 +108,8 @@ impl Plan {
     pub(crate) fn draw(seed: u64, random: &mut Random) -> Self {
         let faults = Faults::draw(random);
         let tls = seed.is_multiple_of(TLS_SHARE);
-        let wrap = random.chance(0.25).then(|| Wrap {
+        let is_durable = seed % DURABLE_SHARE == 3;
+        let wrap = (random.chance(0.25) && !is_durable).then(|| Wrap {
             announce: random.chance(0.5),
             tls: tls && random.chance(0.5),
             outage: Outage::draw(random),
@@ -109,13 +117,13 @@ impl Plan {
         // A server that is wrapped may be spoken to over TLS by its wrapper alone.
         let outer_tls = tls && (wrap.is_none_or(|wrap| !wrap.tls) || random.chance(0.5));
         let door = outer_tls.then(|| random.one_of(Door::ALL));
-        let scarcity = if random.chance(0.75) { Scarcity::Nothing } else { random.one_of(Scarcity::ALL) };
+        let scarcity = if random.chance(0.75) || is_durable { Scarcity::Nothing } else { random.one_of(Scarcity::ALL) };
         let scarcity = if wrap.is_some() && scarcity == Scarcity::Memory { Scarcity::Places } else { scarcity };
         let limits = limits(random, scarcity, outer_tls);
         let tongues = match (random.chance(0.5), wrap) {
-            (true, _) => vec![Tongue::Desk],
-            (false, None) => vec![Tongue::Echo, Tongue::XmlRpc, Tongue::Resp],
-            (false, Some(_)) => vec![random.one_of([Tongue::Echo, Tongue::XmlRpc, Tongue::Resp])],
+            (true, _) if !is_durable => vec![Tongue::Desk],
+            (_, None) => vec![Tongue::Echo, Tongue::XmlRpc, Tongue::Resp],
+            (_, Some(_)) => vec![random.one_of([Tongue::Echo, Tongue::XmlRpc, Tongue::Resp])],
         };
         let bottleneck = faults.window.min(limits.output_bytes).min(100 * limits.transmit_bytes_per_turn);
         let scale = scale(random, bottleneck);
@@ -133,10 +141,20 @@ impl Plan {
             scarcity,
             // A reply may hold two values; XML and HTTP stand around each.
             largest: 3 * scale.bytes + 2_000,
+            durability: is_durable.then(|| Durability::draw(random)),
+            scale,
             scripts,
             tongues,
             faults,
         }
+    }
+}
+
+impl Plan {
+    /// Whether who shows this is let in, before the reload and behind it.
+    pub(crate) fn welcome(&self, badge: Badge) -> (bool, bool) {
+        let welcome = |change| self.door.is_none_or(|door| badge.is_welcome(door, change));
+        (welcome(None), welcome(self.reload.map(|(_, change)| change)))
     }
 }
 

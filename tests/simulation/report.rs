@@ -9,6 +9,7 @@ use crate::plan::{Outage, Scarcity};
 use crate::script::Conduct;
 use crate::tongue::Tongue;
 use crate::trust::{Badge, Change, Door};
+use crate::vault::{Death, Trouble};
 use crate::world::World;
 
 /// What a simulation found out.
@@ -62,8 +63,11 @@ pub(crate) fn everything() -> Vec<String> {
         names("reload", &Change::ALL),
         names("scarce", &Scarcity::ALL),
         names("wrapped", &Outage::KINDS),
-        names("tls", &["1.2", "1.3", "resumed"]),
+        names("tls", &["1.2", "1.3", "resumed", "small records"]),
         names("wrapper", &["announces", "speaks TLS", "dials in vain"]),
+        names("disk", &Trouble::KINDS),
+        names("server dies", &Death::ALL),
+        names("store", &["compacted", "congested", "lost"]),
         names("server", &["drained", "refused", "paused accepting"]),
         names("ended", &ends.map(Disconnect::name).collect::<Vec<_>>()),
     ]
@@ -71,6 +75,13 @@ pub(crate) fn everything() -> Vec<String> {
 }
 
 impl World {
+    /// Takes down how connections have ended, with the server that is about to die.
+    pub(crate) fn note_ends(&mut self) {
+        for (reason, count) in self.reasons() {
+            self.report.note("ended", reason, count);
+        }
+    }
+
     /// Takes down what there was.
     pub(crate) fn complete_report(&mut self) {
         let mut report = std::mem::take(&mut self.report);
@@ -86,6 +97,7 @@ impl World {
                 report.note("door", door, 1);
                 report.note("tls", if client.script.is_old { "1.2" } else { "1.3" }, 1);
                 report.note("tls", "resumed", u64::from(client.resumed));
+                report.note("tls", "small records", u64::from(client.script.has_small_records));
             }
         }
         if let Some((_, change)) = self.plan.reload.filter(|_| self.reloaded) {
@@ -96,6 +108,16 @@ impl World {
             report.note("wrapped", wrap.outage.kind(), 1);
             report.note("wrapper", "announces", u64::from(wrap.announce));
             report.note("wrapper", "speaks TLS", u64::from(wrap.tls));
+        }
+        if let Some(vault) = &self.vault {
+            report.note("disk", vault.plan.trouble.kind(), 1);
+            for death in &vault.restarts {
+                report.note("server dies", death, 1);
+            }
+            let books = self.books.borrow();
+            report.note("store", "compacted", vault.compactions);
+            report.note("store", "congested", books.congested);
+            report.note("store", "lost", u64::from(books.lost));
         }
         for (reason, count) in self.reasons() {
             report.note("ended", reason, count);

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use latchkey::net::sim::Random;
 
+use crate::ledger::Keys;
 use crate::tongue::{Conversation, Tongue};
 use crate::trust::Badge;
 
@@ -97,6 +98,8 @@ pub(crate) struct Script {
     pub(crate) badge: Badge,
     /// It speaks TLS 1.2.
     pub(crate) is_old: bool,
+    /// It cuts its handshake messages, the hello among them, into many records.
+    pub(crate) has_small_records: bool,
     pub(crate) conduct: Conduct,
     pub(crate) start: Duration,
     pub(crate) actions: Vec<Action>,
@@ -129,6 +132,7 @@ impl Script {
             listener,
             badge: if random.chance(0.5) { Badge::Alice } else { random.one_of(Badge::ALL) },
             is_old: random.chance(0.25),
+            has_small_records: random.chance(0.25),
             conduct,
             start: random.time(latest),
             actions: Vec::new(),
@@ -144,6 +148,21 @@ impl Script {
             }
             _ => {}
         }
+        script.cut(random);
+        script
+    }
+
+    /// The part of a client that comes back, without any fault of its own, when the server does; it finds `keys`.
+    pub(crate) fn resume(&self, keys: Keys, random: &mut Random, scale: Scale) -> Self {
+        let mut script = Self {
+            conduct: Conduct::Polite,
+            start: random.time(Duration::from_secs(1)),
+            actions: Vec::new(),
+            talk: Conversation::resume(self.tongue, self.talk.name.clone(), keys, random, scale),
+            wire_limit: usize::MAX,
+            drip: None,
+            ..*self
+        };
         script.cut(random);
         script
     }
@@ -176,11 +195,15 @@ impl Script {
         }
         // Whom the server leaves needs no last word: it reads to the end.
         let leaves: &[Action] = match self.conduct {
-            Conduct::HalfClose => &[Action::Goodbye, Action::Fin],
             Conduct::NoNotify => &[Action::Fin],
             Conduct::Bye | Conduct::Garbled | Conduct::Abandoned => &[],
-            _ => &[Action::Await(usize::MAX), Action::Goodbye, Action::Fin],
+            _ => &[Action::Goodbye, Action::Fin],
         };
+        // Some stay for longer than anything is waited for that they owe.
+        let stays = random.chance(0.2).then_some(Action::Think(Duration::from_secs(15)));
+        if matches!(leaves, [Action::Goodbye, Action::Fin]) && self.conduct != Conduct::HalfClose {
+            self.actions.extend([Action::Await(usize::MAX)].into_iter().chain(stays));
+        }
         self.actions.extend_from_slice(leaves);
     }
 }

@@ -14,12 +14,14 @@ use latchkey::services::resp::RespOptions;
 use latchkey::services::xmlrpc::XmlRpcOptions;
 use latchkey::services::{Builtin, BuiltinOptions, Renewable, Splice, UpstreamSecurity};
 use latchkey::store::StoreOptions;
+use latchkey::timer::Now;
 
 use crate::desk::Desk;
 use crate::house::{Books, House, Kind};
 use crate::plan::{Outage, Plan, Wrap};
 use crate::tongue::Tongue;
 use crate::trust::{self, Badge, Door, Wallet};
+use crate::vault::{Contents, Vault};
 use crate::world::Loop;
 
 /// Where nobody listens.
@@ -44,15 +46,61 @@ pub(crate) fn words(each: &mut Loop) -> Vec<Vec<(Disconnect, Vec<u8>)>> {
 type Shelf = Rc<RefCell<Books>>;
 
 /// The server that clients connect to, and the one behind it, if it wraps one.
-pub(crate) fn loops(plan: &Plan, network: &Network, books: &Shelf, wallet: &mut Wallet) -> Result<Vec<Loop>, String> {
+pub(crate) fn loops(
+    plan: &Plan,
+    network: &Network,
+    books: &Shelf,
+    wallet: &mut Wallet,
+    vault: Option<&mut Vault>,
+) -> Result<Vec<Loop>, String> {
     let Some(wrap) = plan.wrap else {
         let security = trust::security(plan.door, None)?;
-        return Ok(vec![server(plan, network, books, &security, None, room(&plan.limits))?]);
+        return Ok(vec![alone(plan, network, books, &security, vault)?.0]);
     };
-    let door = wrap.tls.then_some(Door::Open);
-    let inner = server(plan, network, books, &trust::security(door, None)?, Some(wrap), ROOMY)?;
+    let security = trust::security(wrap.tls.then_some(Door::Open), None)?;
+    let net = network.host();
+    let house = House::new(kind(plan, books, net.now()), Rc::clone(books), ROOMY, false);
+    let mut config = listener(2, &security, plan);
+    if wrap.announce {
+        config.balancers = [subnet()?].into();
+    }
+    let usual = Limits::default();
+    // It is the wrapper that is short of something.
+    let limits = Limits {
+        connections: usual.connections,
+        refusals: usual.refusals,
+        connections_per_address: None,
+        handshakes_per_address: None,
+        ..plan.limits.clone()
+    };
+    let inner = start(net, house, vec![config; plan.tongues.len()], limits)?;
     let target = inner.addresses.first().copied().ok_or("no listener")?;
     Ok(vec![wrapper(plan, network, books, wrap, target, wallet)?, inner])
+}
+
+/// A server that wraps none, and what it has found in its vault: where it has been before, it listens again.
+pub(crate) fn alone(
+    plan: &Plan,
+    network: &Network,
+    books: &Shelf,
+    security: &Security,
+    vault: Option<&mut Vault>,
+) -> Result<(Loop, Contents), String> {
+    let net = network.host();
+    let mut kind = kind(plan, books, net.now());
+    let mut listeners = vec![listener(2, security, plan); plan.tongues.len()];
+    let (Some(vault), Kind::Builtin(builtin)) = (vault, &mut kind) else {
+        let house = House::new(kind, Rc::clone(books), room(&plan.limits), true);
+        return Ok((start(net, house, listeners, plan.limits.clone())?, Contents::new()));
+    };
+    let contents = vault.open(builtin, net.now(), net.waker())?;
+    for (listener, address) in listeners.iter_mut().zip(&vault.addresses) {
+        listener.address = *address;
+    }
+    let house = House::new(kind, Rc::clone(books), room(&plan.limits), true);
+    let each = start(net, house, listeners, plan.limits.clone())?;
+    vault.addresses.clone_from(&each.addresses);
+    Ok((each, contents))
 }
 
 fn room(limits: &Limits) -> (usize, usize) {
@@ -68,44 +116,18 @@ fn listener(host: u8, security: &Security, plan: &Plan) -> ListenerConfig {
     }
 }
 
-/// A server that speaks the plan's tongues.
-fn server(
-    plan: &Plan,
-    network: &Network,
-    books: &Shelf,
-    security: &Security,
-    wrap: Option<Wrap>,
-    room: (usize, usize),
-) -> Result<Loop, String> {
-    let net = network.host();
-    let kind = if plan.tongues == [Tongue::Desk] {
-        Kind::Desk(Desk::new(Rc::clone(books)))
-    } else {
-        let options = BuiltinOptions {
-            listeners: plan.tongues.iter().map(|tongue| tongue.protocol()).collect(),
-            store: StoreOptions::default(),
-            xmlrpc: XmlRpcOptions::default(),
-            resp: RespOptions::default(),
-        };
-        Kind::Builtin(Box::new(Builtin::new(options, net.now())))
-    };
-    let mut config = listener(2, security, plan);
-    if wrap.is_some_and(|wrap| wrap.announce) {
-        config.balancers = [subnet()?].into();
+/// What speaks the plan's tongues.
+fn kind(plan: &Plan, books: &Shelf, now: Now) -> Kind {
+    if plan.tongues == [Tongue::Desk] {
+        return Kind::Desk(Desk::new(Rc::clone(books)));
     }
-    let usual = Limits::default();
-    let limits = match wrap {
-        None => plan.limits.clone(),
-        // It is the wrapper that is short of something.
-        Some(_) => Limits {
-            connections: usual.connections,
-            refusals: usual.refusals,
-            connections_per_address: None,
-            handshakes_per_address: None,
-            ..plan.limits.clone()
-        },
+    let options = BuiltinOptions {
+        listeners: plan.tongues.iter().map(|tongue| tongue.protocol()).collect(),
+        store: StoreOptions::default(),
+        xmlrpc: XmlRpcOptions::default(),
+        resp: RespOptions::default(),
     };
-    start(net, House::new(kind, Rc::clone(books), room, wrap.is_none()), vec![config; plan.tongues.len()], limits)
+    Kind::Builtin(Box::new(Builtin::new(options, now)))
 }
 
 fn subnet() -> Result<Subnet, String> {
@@ -142,7 +164,7 @@ fn wrapper(
     };
     let security = if wrap.tls {
         let name = "localhost".try_into().map_err(|error| format!("{error}"))?;
-        UpstreamSecurity::Tls(Renewable::new(wallet.config(Badge::None, false)?), name)
+        UpstreamSecurity::Tls(Renewable::new(wallet.config(Badge::None, false, false)?), name)
     } else {
         UpstreamSecurity::Plain
     };

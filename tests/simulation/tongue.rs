@@ -1,13 +1,12 @@
 //! What clients say in each protocol, and what a server answers that never meets trouble: the model.
 
-use std::collections::BTreeMap;
-
 use latchkey::net::sim::Random;
 use latchkey::protocol::xmlrpc::{self, Fault};
 use latchkey::services::Protocol;
 use latchkey::value::Value;
 
 use crate::desk;
+use crate::ledger::{Deed, Keys, Ledger, found, got, missing};
 use crate::script::{Conduct, Scale};
 
 /// What a client speaks.
@@ -49,21 +48,20 @@ pub(crate) struct Conversation {
     pub(crate) expected: Vec<u8>,
     /// Where each request ends in `asked`, and its reply in `expected`.
     marks: Vec<(usize, usize)>,
+    /// What they do to the store.
+    pub(crate) ledger: Ledger,
     /// Nothing is answered any more.
     over: bool,
     requests: u64,
     /// The client's own keys: nobody else touches them.
-    keys: BTreeMap<String, Vec<u8>>,
-    name: String,
+    keys: Keys,
+    pub(crate) name: String,
 }
 
 impl Conversation {
     pub(crate) fn draw(tongue: Tongue, conduct: Conduct, name: String, random: &mut Random, scale: Scale) -> Self {
         let mut conversation = Self { name, ..Self::default() };
-        for _ in 0..random.size(1, scale.requests) {
-            let size = if random.chance(0.1) { random.size(0, scale.bytes) } else { random.size(0, 20) };
-            conversation.ask(tongue, random, size);
-        }
+        conversation.go_on(tongue, random, scale);
         match conduct {
             Conduct::Bye => conversation.take_leave(tongue),
             Conduct::Garbled => conversation.garble(tongue),
@@ -76,6 +74,28 @@ impl Conversation {
         conversation
     }
 
+    /// The conversation of a client of this name who has come back: first it looks at all of its keys, which are `keys`.
+    pub(crate) fn resume(tongue: Tongue, name: String, keys: Keys, random: &mut Random, scale: Scale) -> Self {
+        let mut conversation = Self { ledger: Ledger::behind(keys.clone()), keys, name, ..Self::default() };
+        for number in ["0", "1", "2", COUNT] {
+            let key = format!("{}:{number}", conversation.name);
+            match tongue {
+                Tongue::Resp => conversation.get(key),
+                Tongue::XmlRpc => conversation.call_get(key, random),
+                Tongue::Desk | Tongue::Echo => {}
+            }
+        }
+        conversation.go_on(tongue, random, scale);
+        conversation
+    }
+
+    fn go_on(&mut self, tongue: Tongue, random: &mut Random, scale: Scale) {
+        for _ in 0..random.size(1, scale.requests) {
+            let size = if random.chance(0.1) { random.size(0, scale.bytes) } else { random.size(0, 20) };
+            self.ask(tongue, random, size);
+        }
+    }
+
     /// How many bytes of answers there are to the first `heard` bytes.
     pub(crate) fn answers(&self, tongue: Tongue, heard: usize) -> usize {
         if tongue == Tongue::Echo {
@@ -84,19 +104,39 @@ impl Conversation {
         self.marks.iter().take_while(|(asked, _)| *asked <= heard).last().map_or(0, |(_, answered)| *answered)
     }
 
-    fn exchange(&mut self, request: &[u8], reply: &[u8]) {
+    /// Which request is not whole when so many bytes have been sent; of these the server knows when they begin.
+    pub(crate) fn request_at(&self, sent: usize) -> Option<usize> {
+        let whole = self.marks.iter().take_while(|(asked, _)| *asked <= sent).count();
+        let begins = whole.checked_sub(1).and_then(|last| self.marks.get(last)).map_or(0, |(asked, _)| *asked);
+        (begins < sent && whole < self.marks.len()).then_some(whole)
+    }
+
+    fn exchange(&mut self, request: &[u8], reply: &[u8], deed: Deed) {
         self.asked.extend_from_slice(request);
         if !self.over {
             self.expected.extend_from_slice(reply);
             self.marks.push((self.asked.len(), self.expected.len()));
+            self.ledger.enter(deed, self.expected.len());
         }
+    }
+
+    /// The last request has changed a key.
+    fn change(&mut self, key: String, value: Option<Vec<u8>>) {
+        if self.over {
+            return;
+        }
+        match &value {
+            Some(value) => drop(self.keys.insert(key.clone(), value.clone())),
+            None => drop(self.keys.remove(&key)),
+        }
+        self.ledger.change(key, value);
     }
 
     fn ask(&mut self, tongue: Tongue, random: &mut Random, size: usize) {
         match tongue {
             Tongue::Echo => {
                 let bytes = letters(size);
-                self.exchange(&bytes, &bytes);
+                self.exchange(&bytes, &bytes, Deed::Nothing);
             }
             Tongue::Desk => self.ask_desk(random, size),
             Tongue::XmlRpc => self.ask_xmlrpc(random, size),
@@ -107,12 +147,13 @@ impl Conversation {
     fn take_leave(&mut self, tongue: Tongue) {
         match tongue {
             Tongue::Desk | Tongue::Echo => self.desk("bye\n", b""),
-            Tongue::Resp => self.exchange(b"QUIT\r\n", b"+OK\r\n"),
+            Tongue::Resp => self.exchange(b"QUIT\r\n", b"+OK\r\n", Deed::Nothing),
             Tongue::XmlRpc => {
                 let key = Value::String(format!("{}:none", self.name));
                 let body = call("exists", &[key]);
                 let answer = response(&Value::Boolean(false));
-                self.exchange(&post(&body, "Connection: close\r\n"), &page(&answer, "Connection: close\r\n"));
+                let (request, reply) = (post(&body, CLOSE), page(&answer, CLOSE));
+                self.exchange(&request, &reply, Deed::Nothing);
             }
         }
     }
@@ -121,7 +162,8 @@ impl Conversation {
         match tongue {
             Tongue::Desk | Tongue::Echo => self.desk("nonsense\n", b""),
             Tongue::Resp => {
-                self.exchange(b"*1\r\n!\r\n", b"-ERR Protocol error: expected '$', got '!'\r\n");
+                let reply = b"-ERR Protocol error: expected '$', got '!'\r\n";
+                self.exchange(b"*1\r\n!\r\n", reply, Deed::Nothing);
             }
             Tongue::XmlRpc => {
                 let text = "a POST needs Content-Length or Transfer-Encoding: chunked\n";
@@ -130,7 +172,7 @@ impl Conversation {
                     "Content-Type: text/plain; charset=utf-8\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{text}",
                     text.len()
                 ).bytes());
-                self.exchange(b"POST /RPC2 HTTP/1.1\r\nHost: simulated\r\n\r\n", &reply);
+                self.exchange(b"POST /RPC2 HTTP/1.1\r\nHost: simulated\r\n\r\n", &reply, Deed::Nothing);
             }
         }
     }
@@ -139,7 +181,7 @@ impl Conversation {
         let request = [line.as_bytes(), behind].concat();
         let reply = desk::Request::decode(&request).0.reply(self.requests).unwrap_or_default();
         self.requests += 1;
-        self.exchange(&request, &reply);
+        self.exchange(&request, &reply, Deed::Nothing);
     }
 
     fn ask_desk(&mut self, random: &mut Random, size: usize) {
@@ -164,89 +206,102 @@ impl Conversation {
         self.keys.get(key).map(Vec::as_slice)
     }
 
+    fn get(&mut self, key: String) {
+        let reply = bulk(self.value(&key));
+        self.exchange(&command(&[b"GET", key.as_bytes()]), &reply, Deed::Read(vec![key]));
+    }
+
     fn ask_resp(&mut self, random: &mut Random, size: usize) {
         let (key, other) = (self.key(random), self.key(random));
         let value = bytes(size);
         match random.below(12) {
             0..3 => {
-                self.exchange(&command(&[b"SET", key.as_bytes(), &value]), b"+OK\r\n");
-                self.keys.insert(key, value);
+                self.exchange(&command(&[b"SET", key.as_bytes(), &value]), b"+OK\r\n", Deed::Write);
+                self.change(key, Some(value));
             }
-            3..5 => {
-                let reply = bulk(self.value(&key));
-                self.exchange(&command(&[b"GET", key.as_bytes()]), &reply);
-            }
+            3..5 => self.get(key),
             5 => {
-                let reply = format!(":{}\r\n", u8::from(self.keys.remove(&key).is_some()));
-                self.exchange(&command(&[b"DEL", key.as_bytes()]), reply.as_bytes());
+                let reply = format!(":{}\r\n", u8::from(self.keys.contains_key(&key)));
+                self.exchange(&command(&[b"DEL", key.as_bytes()]), reply.as_bytes(), Deed::Write);
+                self.change(key, None);
             }
             6 => {
-                let counter = format!("{}:count", self.name);
-                let count = self.value(&counter).map_or(1, |ones| ones.len() + 1);
-                self.exchange(&command(&[b"INCR", counter.as_bytes()]), format!(":{count}\r\n").as_bytes());
-                // Kept in the unary system.
-                self.keys.insert(counter, vec![b'1'; count]);
+                let counter = format!("{}:{COUNT}", self.name);
+                let count = self.value(&counter).and_then(|text| std::str::from_utf8(text).ok()?.parse().ok());
+                let count = (count.unwrap_or(0) + 1).to_string();
+                let request = command(&[b"INCR", counter.as_bytes()]);
+                self.exchange(&request, format!(":{count}\r\n").as_bytes(), Deed::Write);
+                self.change(counter, Some(count.into_bytes()));
             }
             7 => {
-                let whole = self.keys.entry(key.clone()).or_default();
-                whole.extend_from_slice(&value);
+                let whole = [self.value(&key).unwrap_or_default(), &value].concat();
                 let reply = format!(":{}\r\n", whole.len());
-                self.exchange(&command(&[b"APPEND", key.as_bytes(), &value]), reply.as_bytes());
+                self.exchange(&command(&[b"APPEND", key.as_bytes(), &value]), reply.as_bytes(), Deed::Write);
+                self.change(key, Some(whole));
             }
             8 => {
                 let reply = [b"*2\r\n", &*bulk(self.value(&key)), &*bulk(self.value(&other))].concat();
-                self.exchange(&command(&[b"MGET", key.as_bytes(), other.as_bytes()]), &reply);
+                let request = command(&[b"MGET", key.as_bytes(), other.as_bytes()]);
+                self.exchange(&request, &reply, Deed::Read(vec![key, other]));
             }
-            9 => self.exchange(&command(&[b"ECHO", &value]), &bulk(Some(&value))),
+            9 => self.exchange(&command(&[b"ECHO", &value]), &bulk(Some(&value)), Deed::Nothing),
             10 => self.transact(&key, value),
             _ => {
                 // Answered in steps, in a later turn, and nothing may overtake it.
-                let found = if self.keys.contains_key(&key) { bulk(Some(key.as_bytes())) } else { Vec::new() };
-                let reply = [format!("*{}\r\n", u8::from(!found.is_empty())).as_bytes(), &found].concat();
+                let reply = found(self.value(&key).map(|_| key.as_str()));
                 let pattern = key.replace(":0", ":[0]").replace(":1", ":[1]").replace(":2", ":[2]");
-                self.exchange(&command(&[b"KEYS", pattern.as_bytes()]), &reply);
+                self.exchange(&command(&[b"KEYS", pattern.as_bytes()]), &reply, Deed::Search(key));
             }
         }
     }
 
     fn transact(&mut self, key: &str, value: Vec<u8>) {
-        self.exchange(&command(&[b"MULTI"]), b"+OK\r\n");
-        self.exchange(&command(&[b"SET", key.as_bytes(), &value]), b"+QUEUED\r\n");
-        self.exchange(&command(&[b"GET", key.as_bytes()]), b"+QUEUED\r\n");
-        self.exchange(&command(&[b"EXEC"]), &[b"*2\r\n+OK\r\n", &*bulk(Some(&value))].concat());
-        self.keys.insert(key.to_owned(), value);
+        self.exchange(&command(&[b"MULTI"]), b"+OK\r\n", Deed::Multi);
+        self.exchange(&command(&[b"SET", key.as_bytes(), &value]), b"+QUEUED\r\n", Deed::Queued(true));
+        self.exchange(&command(&[b"GET", key.as_bytes()]), b"+QUEUED\r\n", Deed::Queued(false));
+        let reply = [b"*2\r\n+OK\r\n", &*bulk(Some(&value))].concat();
+        self.exchange(&command(&[b"EXEC"]), &reply, Deed::Exec(key.to_owned()));
+        self.change(key.to_owned(), Some(value));
+    }
+
+    fn call_get(&mut self, key: String, random: &mut Random) {
+        let (body, answer) = (call("get", &[Value::String(key.clone())]), got(&key, self.value(&key)));
+        self.post(&body, &answer, Deed::Get(key), random);
     }
 
     fn ask_xmlrpc(&mut self, random: &mut Random, size: usize) {
         let key = self.key(random);
         let name = Value::String(key.clone());
-        let text = |bytes: &[u8]| Value::String(String::from_utf8_lossy(bytes).into_owned());
-        let missing = || Fault { code: 1, text: format!("<class 'KeyError'>:'{key}'") };
-        let (body, answer) = match random.below(6) {
+        match random.below(6) {
             0..2 => {
                 let value = letters(size);
-                let body = call("set", &[name, text(&value)]);
-                self.keys.insert(key, value);
-                (body, response(&Value::Nil))
+                self.post(&call("set", &[name, text(&value)]), &response(&Value::Nil), Deed::Call, random);
+                self.change(key, Some(value));
             }
-            2..4 => {
-                let answer = match self.value(&key) {
-                    Some(value) => response(&text(value)),
-                    None => fault(&missing()),
-                };
-                (call("get", &[name]), answer)
+            2..4 => self.call_get(key, random),
+            4 => {
+                let answer = response(&Value::Boolean(self.keys.contains_key(&key)));
+                self.post(&call("exists", &[name]), &answer, Deed::Exists(key), random);
             }
-            4 => (call("exists", &[name]), response(&Value::Boolean(self.keys.contains_key(&key)))),
             _ => {
-                let existed = self.keys.remove(&key).is_some();
-                let answer = if existed { response(&Value::Nil) } else { fault(&missing()) };
-                (call("delete", &[name]), answer)
+                let existed = self.keys.contains_key(&key);
+                let answer = if existed { response(&Value::Nil) } else { fault(&missing(&key)) };
+                self.post(&call("delete", &[name]), &answer, Deed::Call, random);
+                self.change(key, None);
             }
-        };
-        let request = if random.chance(0.3) { chunked(&body, random) } else { post(&body, "") };
-        self.exchange(&request, &page(&answer, ""));
+        }
+    }
+
+    fn post(&mut self, body: &[u8], answer: &[u8], deed: Deed, random: &mut Random) {
+        let request = if random.chance(0.3) { chunked(body, random) } else { post(body, "") };
+        self.exchange(&request, &page(answer, ""), deed);
     }
 }
+
+/// The number of a client's counter among its keys.
+const COUNT: &str = "count";
+
+const CLOSE: &str = "Connection: close\r\n";
 
 fn letters(size: usize) -> Vec<u8> {
     (b'a'..=b'z').cycle().take(size).collect()
@@ -262,11 +317,15 @@ fn command(arguments: &[&[u8]]) -> Vec<u8> {
     request
 }
 
-fn bulk(value: Option<&[u8]>) -> Vec<u8> {
+pub(crate) fn bulk(value: Option<&[u8]>) -> Vec<u8> {
     match value {
         None => b"$-1\r\n".to_vec(),
         Some(value) => [format!("${}\r\n", value.len()).as_bytes(), value, b"\r\n"].concat(),
     }
+}
+
+pub(crate) fn text(bytes: &[u8]) -> Value {
+    Value::String(String::from_utf8_lossy(bytes).into_owned())
 }
 
 fn call(method: &str, params: &[Value]) -> Vec<u8> {
@@ -275,13 +334,13 @@ fn call(method: &str, params: &[Value]) -> Vec<u8> {
     body
 }
 
-fn response(value: &Value) -> Vec<u8> {
+pub(crate) fn response(value: &Value) -> Vec<u8> {
     let mut body = Vec::new();
     xmlrpc::append_response(&mut body, value);
     body
 }
 
-fn fault(fault: &Fault) -> Vec<u8> {
+pub(crate) fn fault(fault: &Fault) -> Vec<u8> {
     let mut body = Vec::new();
     xmlrpc::append_fault(&mut body, fault);
     body
@@ -309,7 +368,7 @@ fn head(status: &str) -> Vec<u8> {
     format!("HTTP/1.1 {status}\r\nServer: latchkey\r\nDate: {}\r\n", "?".repeat(DATE_BYTES)).into_bytes()
 }
 
-fn page(body: &[u8], fields: &str) -> Vec<u8> {
+pub(crate) fn page(body: &[u8], fields: &str) -> Vec<u8> {
     let rest = format!("Content-Type: text/xml\r\nContent-Length: {}\r\n{fields}\r\n", body.len());
     [&*head("200 OK"), rest.as_bytes(), body].concat()
 }

@@ -98,6 +98,9 @@ impl Badge {
 struct Noon;
 
 const NOON: u64 = 1_800_000_000;
+/// Bytes of the records of a client that has small ones.
+const SMALL_RECORD: usize = 100;
+
 const YEARS: u64 = 5 * 365 * 86_400;
 
 impl TimeProvider for Noon {
@@ -174,10 +177,12 @@ fn make_trust() -> Result<Trust, Box<dyn Error>> {
     let mut clients = BTreeMap::new();
     for (badge, issued) in &badges {
         for old in [false, true] {
-            clients.insert((*badge, old), client_config(&ours, issued.as_ref(), old)?);
+            // All but Alice would rather have a classical group, and are made to do without.
+            let config = client_config(&ours, issued.as_ref(), old, *badge != Badge::Alice)?;
+            clients.insert((*badge, old), config);
         }
     }
-    let distrustful = client_config(&theirs, None, false)?;
+    let distrustful = client_config(&theirs, None, false, false)?;
     Ok(Trust { doors, clients, distrustful })
 }
 
@@ -187,8 +192,17 @@ fn gate(options: PolicyOptions, with_rules: bool) -> Result<Security, Box<dyn Er
     Ok(Security::Tls(Gate::new(Arc::new(ServerPolicy::new(options)?), rules.map(Arc::new))))
 }
 
-fn client_config(authority: &Authority, badge: Option<&Issued>, old: bool) -> Result<ClientConfig, Box<dyn Error>> {
-    let provider = Arc::new(aws_lc_rs::default_provider());
+fn client_config(
+    authority: &Authority,
+    badge: Option<&Issued>,
+    old: bool,
+    is_conservative: bool,
+) -> Result<ClientConfig, Box<dyn Error>> {
+    let mut provider = aws_lc_rs::default_provider();
+    if is_conservative {
+        provider.kx_groups = vec![aws_lc_rs::kx_group::X25519, aws_lc_rs::kx_group::X25519MLKEM768];
+    }
+    let provider = Arc::new(provider);
     let verifier = ServerTrust::new(&[source(&authority.files().certificate)], &provider)?;
     let version = if old { &TLS12 } else { &TLS13 };
     let builder = ClientConfig::builder_with_details(provider, Arc::new(Noon))
@@ -211,7 +225,7 @@ pub(crate) fn security(door: Option<Door>, change: Option<Change>) -> Result<Sec
 /// another simulation, a trace would depend on history.
 pub(crate) struct Wallet {
     resumption: bool,
-    configs: BTreeMap<(Badge, bool), Arc<ClientConfig>>,
+    configs: BTreeMap<(Badge, bool, bool), Arc<ClientConfig>>,
 }
 
 impl Wallet {
@@ -220,14 +234,20 @@ impl Wallet {
     }
 
     /// What a client with that badge speaks with.
-    pub(crate) fn config(&mut self, badge: Badge, old: bool) -> Result<Arc<ClientConfig>, String> {
-        if let Some(config) = self.configs.get(&(badge, old)) {
+    pub(crate) fn config(
+        &mut self,
+        badge: Badge,
+        old: bool,
+        has_small_records: bool,
+    ) -> Result<Arc<ClientConfig>, String> {
+        if let Some(config) = self.configs.get(&(badge, old, has_small_records)) {
             return Ok(Arc::clone(config));
         }
         let mut config = trust()?.clients.get(&(badge, old)).cloned().ok_or("no such client")?;
         config.resumption = if self.resumption { Resumption::in_memory_sessions(8) } else { Resumption::disabled() };
+        config.max_fragment_size = has_small_records.then_some(SMALL_RECORD);
         let config = Arc::new(config);
-        self.configs.insert((badge, old), Arc::clone(&config));
+        self.configs.insert((badge, old, has_small_records), Arc::clone(&config));
         Ok(config)
     }
 
@@ -235,7 +255,7 @@ impl Wallet {
         let name = "localhost".try_into().map_err(|error| format!("{error}"))?;
         let config = match script.conduct {
             Conduct::Distrustful => Arc::new(trust()?.distrustful.clone()),
-            _ => self.config(script.badge, script.is_old)?,
+            _ => self.config(script.badge, script.is_old, script.has_small_records)?,
         };
         Session::client(config, name).map_err(|error| error.to_string())
     }

@@ -19,12 +19,13 @@ use crate::plan::{Outage, Plan, Scarcity};
 use crate::report::Report;
 use crate::stage;
 use crate::trust::{self, Change};
+use crate::vault::Vault;
 
 /// When faults end.
 const CALM: Duration = Duration::from_secs(30);
 
-/// How long after that everything may take to end: the longest deafness and the longest timeouts.
-const PATIENCE: Duration = Duration::from_mins(8);
+/// How long after that everything may take to end: the longest deafness, a disk that hangs, and the longest timeouts.
+const PATIENCE: Duration = Duration::from_mins(15);
 
 /// Turns in a row, at one moment, in which nothing moves and the poll does not sleep.
 const BUSY_TURNS: u32 = 200;
@@ -72,17 +73,18 @@ impl Loop {
 
 pub(crate) struct World {
     pub(crate) plan: Plan,
-    random: Random,
+    pub(crate) random: Random,
     pub(crate) network: Network,
     client_net: SimNet,
     /// The one that clients connect to, and the one behind it, if it wraps one.
     pub(crate) loops: Vec<Loop>,
     pub(crate) books: Rc<RefCell<Books>>,
+    pub(crate) vault: Option<Vault>,
     pub(crate) clients: Vec<Client>,
     wallet: trust::Wallet,
-    begun: Instant,
-    calm_since: Option<Instant>,
-    stop_sent: Option<Instant>,
+    pub(crate) begun: Instant,
+    pub(crate) calm_since: Option<Instant>,
+    pub(crate) stop_sent: Option<Instant>,
     pub(crate) reloaded: bool,
     turns_since_reload: u32,
     /// The wrapped server has died.
@@ -95,7 +97,7 @@ pub(crate) struct World {
 /// Runs the simulation of `seed` to its end.
 pub(crate) fn run(seed: u64) -> Result<Report, Failure> {
     let mut world = World::new(seed).map_err(|what| Failure { seed, step: 0, time: Duration::ZERO, what })?;
-    let result = world.play().and_then(|()| world.check_end());
+    let result = world.play().and_then(|()| world.check_end()).and_then(|()| world.check_vault());
     let time = world.network.now() - world.begun;
     result.map_err(|what| {
         let what = format!("{what}; connections ended by {:?}", world.reasons());
@@ -112,14 +114,13 @@ impl World {
         let network = Network::new(random.bits(), plan.faults.clone());
         let books = Rc::new(RefCell::new(Books::default()));
         let mut wallet = trust::Wallet::new(plan.resumption);
-        let mut loops = stage::loops(&plan, &network, &books, &mut wallet)?;
+        let mut vault = plan.durability.clone().map(Vault::new);
+        let mut loops = stage::loops(&plan, &network, &books, &mut wallet, vault.as_mut())?;
         let words = loops.last_mut().map(stage::words).unwrap_or_default();
         let begun = network.now();
         let mut clients = Vec::new();
         for script in plan.scripts.clone() {
-            let change = plan.reload.map(|(_, change)| change);
-            let welcome = |change| plan.door.is_none_or(|door| script.badge.is_welcome(door, change));
-            let welcome = (welcome(None), welcome(change));
+            let welcome = plan.welcome(script.badge);
             clients.push(Client::new(script, welcome, begun));
         }
         Ok(Self {
@@ -129,6 +130,7 @@ impl World {
             network,
             loops,
             books,
+            vault,
             clients,
             wallet,
             begun,
@@ -155,6 +157,7 @@ impl World {
                 None => return Ok(()),
             }
             self.loops.iter_mut().for_each(|each| each.busy = 0);
+            self.check_stalls()?;
         }
         Err(format!("no end after {STEPS} steps"))
     }
@@ -166,6 +169,7 @@ impl World {
         if self.calm_since.is_none() && age >= CALM {
             self.calm_since = Some(now);
             self.network.calm();
+            self.vault.iter_mut().for_each(Vault::calm);
             for client in &mut self.clients {
                 client.script.drip = None;
             }
@@ -181,6 +185,7 @@ impl World {
             self.front().server.handle().stop();
             self.clients.iter_mut().for_each(Client::note_stop);
         }
+        self.keep_vault(now)?;
         if self.death().is_some_and(|at| age >= at) {
             self.died = true;
             self.loops.truncate(1);
@@ -232,11 +237,17 @@ impl World {
         if self.books.borrow().outside.iter().any(|pending| pending.due <= now) {
             able.push(worker);
         }
+        let storage = worker + 1;
+        if self.vault.as_ref().is_some_and(|vault| vault.is_due(now)) {
+            able.push(storage);
+        }
         let Some(chosen) = self.random.pick(&able).copied() else { return Ok(false) };
         if chosen < first_loop {
             self.step(chosen, now)?;
         } else if chosen < worker {
             self.turn(chosen - first_loop)?;
+        } else if chosen == storage {
+            self.vault.iter_mut().for_each(|vault| vault.step(now));
         } else {
             complete_due(&mut self.books.borrow_mut().outside, now);
         }
@@ -320,11 +331,30 @@ impl World {
         if memory > bound {
             return Err(format!("a connection holds {memory} bytes, {bound} are allowed"));
         }
+        let (counted, under_way) = each.server.handshakes();
+        if counted > under_way {
+            return Err(format!("{counted} handshakes count at their addresses, {under_way} are under way"));
+        }
         let (memory, bound) = (each.server.client_memory(), self.plan.limits.client_memory);
         if memory > bound {
             return Err(format!("clients hold {memory} bytes, {bound} are allowed"));
         }
         Ok(())
+    }
+
+    /// Nobody is waited for without end: neither who takes nothing, nor who never comes to an end.
+    fn check_stalls(&self) -> Result<(), String> {
+        let limit = 2 * self.plan.limits.write_timeout + PUNCTUAL;
+        if let Some(stall) = self.network.longest_stall().filter(|stall| *stall > limit && !self.jumped()) {
+            return Err(format!("a client takes nothing, and is waited for since {stall:?}"));
+        }
+        // Behind a wrapper or a slow disk, a request may be late for another reason; within TLS, nobody sees where it begins.
+        if self.plan.wrap.is_some() || self.vault.is_some() || self.plan.door.is_some() || self.jumped() {
+            return Ok(());
+        }
+        let (now, limit) = (self.network.now(), self.plan.limits.request_timeout + Duration::from_secs(5));
+        let late = self.clients.iter().filter_map(|client| client.request_age(now)).find(|age| *age > limit);
+        late.map_or(Ok(()), |age| Err(format!("a request trickles in since {age:?}")))
     }
 
     /// A server that is asked to stop has no more time than its drain timeout.
@@ -369,8 +399,10 @@ impl World {
         let worker = books.outside.iter().map(|pending| pending.due);
         let stop = self.plan.drain_at.filter(|_| self.stop_sent.is_none());
         let reload = self.plan.reload.filter(|_| !self.reloaded).map(|(at, _)| at);
-        let set = [stop, reload, self.death()].into_iter().flatten().map(|at| self.begun + at);
-        let next = clients.chain(worker).chain(loops).chain(self.network.next_happening()).chain(set).min()?;
+        let set = [stop, reload, self.death(), self.next_death()].into_iter().flatten().map(|at| self.begun + at);
+        let storage = self.vault.as_ref().and_then(|vault| vault.next_time(now));
+        let next =
+            clients.chain(worker).chain(storage).chain(loops).chain(self.network.next_happening()).chain(set).min()?;
         Some(if self.calm_since.is_some() { next } else { next.min(self.begun + CALM) })
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::io;
 use std::net::SocketAddr;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Names an end: its slot, and a serial number, for slots are reused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -45,6 +45,8 @@ pub(super) struct End {
     pub(super) broken: Option<Breakage>,
     /// A write met a full window: an event is due when there is room.
     pub(super) starved: bool,
+    /// The last write fell short, and since then nothing was written or taken.
+    pub(super) stuck_since: Option<Instant>,
     /// The socket was dropped.
     pub(super) closed: bool,
     /// The network, not the peer, has broken this connection.
@@ -83,6 +85,7 @@ impl End {
             write_shut: false,
             broken: None,
             starved: false,
+            stuck_since: None,
             closed: false,
             disturbed: false,
             reset_after: None,

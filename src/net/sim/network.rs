@@ -65,6 +65,14 @@ impl Network {
         self.state.borrow_mut().swallowed.insert(address);
     }
 
+    /// For how long, at most, a socket of some loop could not be written to, since its peer takes nothing.
+    #[must_use]
+    pub fn longest_stall(&self) -> Option<Duration> {
+        let state = self.state.borrow();
+        let stuck = state.ends.iter().filter_map(|(_, end)| end.stuck_since.filter(|_| end.watch.is_some()));
+        stuck.min().map(|since| state.now() - since)
+    }
+
     /// How often each fault has happened.
     #[must_use]
     pub fn injected(&self) -> BTreeMap<Fault, u64> {

@@ -41,6 +41,12 @@ impl SimSocket {
         self.state.borrow_mut().end(self.id).is_some_and(|end| end.disturbed)
     }
 
+    /// Whether its connection has reached the other end, and was taken or refused there.
+    #[must_use]
+    pub fn has_arrived(&self) -> bool {
+        self.state.borrow_mut().end(self.id).is_none_or(|end| end.connected || end.broken.is_some())
+    }
+
     /// How many of the bytes written here have not arrived at the other end.
     #[must_use]
     pub fn in_flight(&self) -> usize {
@@ -144,10 +150,12 @@ impl State {
             let at = self.later();
             self.schedule(at, Happening::Edge(id));
         }
-        if count < bytes.len()
-            && let Some(end) = self.end(id)
-        {
-            end.starved = true;
+        let now = self.now();
+        if let Some(end) = self.end(id) {
+            let fell_short = count < bytes.len();
+            end.starved |= fell_short;
+            let since = end.stuck_since.filter(|_| count == 0).unwrap_or(now);
+            end.stuck_since = fell_short.then_some(since);
         }
         self.trace.note(&[2, id.serial, count as u64]);
         let Some(peer) = peer.filter(|_| count > 0) else { return Err(io::ErrorKind::WouldBlock.into()) };

@@ -377,7 +377,12 @@ impl State {
 
     /// Bytes were taken from the inbox of `reader`: its peer may write again.
     pub(super) fn make_room(&mut self, reader: EndId) {
-        let window = self.faults.window;
+        let (window, now) = (self.faults.window, self.now());
+        let Some(end) = self.end(reader) else { return };
+        let writer = end.peer;
+        if let Some(since) = writer.and_then(|writer| self.end(writer)?.stuck_since.as_mut()) {
+            *since = now;
+        }
         let Some(end) = self.end(reader) else { return };
         // Like Linux, which does not wake a writer for less than a third of its buffer.
         let roomy = end.pending() <= window - window.div_ceil(3);

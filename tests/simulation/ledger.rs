@@ -1,0 +1,159 @@
+//! What a client's requests do to the store, one after the other: what a server must still know when it comes back, and
+//! what it answers when it can keep nothing more.
+
+use std::collections::BTreeMap;
+
+use latchkey::protocol::xmlrpc::Fault;
+use latchkey::value::Value;
+
+use crate::tongue::{bulk, fault, page, response, text};
+
+/// One client's keys and their values.
+pub(crate) type Keys = BTreeMap<String, Vec<u8>>;
+
+/// What a request is to the store.
+#[derive(Clone, Debug)]
+pub(crate) enum Deed {
+    /// Its reply depends on nothing.
+    Nothing,
+    /// `GET`, of one key or several.
+    Read(Vec<String>),
+    /// `KEYS`, by a pattern that only this key fits.
+    Search(String),
+    Write,
+    Multi,
+    /// A command that `EXEC` executes; whether it writes.
+    Queued(bool),
+    /// It executes a `SET` and a `GET` of this key.
+    Exec(String),
+    /// `get` and `exists` over XML-RPC.
+    Get(String),
+    Exists(String),
+    /// `set` and `delete` over XML-RPC.
+    Call,
+}
+
+#[derive(Clone, Debug)]
+struct Entry {
+    deed: Deed,
+    /// Where its reply ends among those expected.
+    answered: usize,
+}
+
+/// A client's requests in order, as far as they are answered.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Ledger {
+    before: Keys,
+    entries: Vec<Entry>,
+    /// Behind how many requests a key has changed, and to what.
+    changes: Vec<(usize, String, Option<Vec<u8>>)>,
+}
+
+const MISCONF: &[u8] =
+    b"-MISCONF Errors writing to the data directory: writes are refused until the server is restarted\r\n";
+const EXECABORT: &[u8] = b"-EXECABORT Transaction discarded because of previous errors.\r\n";
+
+impl Ledger {
+    /// A ledger that goes on where another one ended.
+    pub(crate) fn behind(before: Keys) -> Self {
+        Self { before, ..Self::default() }
+    }
+
+    pub(crate) fn enter(&mut self, deed: Deed, answered: usize) {
+        self.entries.push(Entry { deed, answered });
+    }
+
+    /// The last request has changed a key.
+    pub(crate) fn change(&mut self, key: String, value: Option<Vec<u8>>) {
+        self.changes.push((self.entries.len(), key, value));
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// How many requests are answered by the first `bytes` of the replies.
+    pub(crate) fn answered_by(&self, bytes: usize) -> usize {
+        self.entries.iter().take_while(|entry| entry.answered <= bytes).count()
+    }
+
+    /// Where the reply to request `count` ends.
+    pub(crate) fn end_of(&self, count: usize) -> usize {
+        count.checked_sub(1).and_then(|index| self.entries.get(index)).map_or(0, |entry| entry.answered)
+    }
+
+    /// The client's keys behind `count` requests.
+    pub(crate) fn keys(&self, count: usize) -> Keys {
+        let mut keys = self.before.clone();
+        for (_, key, value) in self.changes.iter().take_while(|(behind, ..)| *behind <= count) {
+            match value {
+                Some(value) => drop(keys.insert(key.clone(), value.clone())),
+                None => drop(keys.remove(key)),
+            }
+        }
+        keys
+    }
+
+    /// Behind how many requests, at least `least`, the client's keys are these; the most if there are several.
+    pub(crate) fn behind_how_many(&self, least: usize, keys: &Keys) -> Option<usize> {
+        (least..=self.len()).rev().find(|count| self.keys(*count) == *keys)
+    }
+
+    /// What is answered to the requests behind the first `from` when no more writes are taken. `expected` are the usual
+    /// replies.
+    pub(crate) fn refused(&self, from: usize, expected: &[u8]) -> Vec<u8> {
+        let keys = self.keys(from);
+        let value = |key: &String| keys.get(key).map(Vec::as_slice);
+        let (mut replies, mut is_spoiled) = (Vec::new(), false);
+        for (index, entry) in self.entries.iter().enumerate().skip(from) {
+            let reply = match &entry.deed {
+                Deed::Nothing => expected.get(self.end_of(index)..entry.answered).unwrap_or_default().to_vec(),
+                Deed::Read(names) if names.len() == 1 => bulk(names.first().and_then(value)),
+                Deed::Read(names) => {
+                    let values = names.iter().flat_map(|name| bulk(value(name)));
+                    format!("*{}\r\n", names.len()).into_bytes().into_iter().chain(values).collect()
+                }
+                Deed::Search(key) => found(value(key).map(|_| key.as_str())),
+                Deed::Write => MISCONF.to_vec(),
+                Deed::Multi => {
+                    is_spoiled = false;
+                    b"+OK\r\n".to_vec()
+                }
+                Deed::Queued(true) => {
+                    is_spoiled = true;
+                    MISCONF.to_vec()
+                }
+                Deed::Queued(false) => b"+QUEUED\r\n".to_vec(),
+                Deed::Exec(_) if is_spoiled => EXECABORT.to_vec(),
+                Deed::Exec(key) => [b"*2\r\n", MISCONF, &*bulk(value(key))].concat(),
+                Deed::Get(key) => page(&got(key, value(key)), ""),
+                Deed::Exists(key) => page(&response(&Value::Boolean(value(key).is_some())), ""),
+                Deed::Call => page(&fault(&not_kept()), ""),
+            };
+            replies.extend(reply);
+        }
+        replies
+    }
+}
+
+/// The reply to a search that could find one key.
+pub(crate) fn found(key: Option<&str>) -> Vec<u8> {
+    match key {
+        None => b"*0\r\n".to_vec(),
+        Some(key) => [b"*1\r\n", &*bulk(Some(key.as_bytes()))].concat(),
+    }
+}
+
+/// The answer to a `get`.
+pub(crate) fn got(key: &str, value: Option<&[u8]>) -> Vec<u8> {
+    value.map_or_else(|| fault(&missing(key)), |value| response(&text(value)))
+}
+
+pub(crate) fn missing(key: &str) -> Fault {
+    Fault { code: 1, text: format!("<class 'KeyError'>:'{key}'") }
+}
+
+fn not_kept() -> Fault {
+    let text = "<class 'OSError'>:writes are refused: the data directory cannot be written to";
+    Fault { code: 1, text: text.into() }
+}

@@ -1,0 +1,139 @@
+//! A server that dies and comes back, and what it must know then.
+
+use std::time::{Duration, Instant};
+
+use crate::client::Client;
+use crate::ledger::Keys;
+use crate::stage;
+use crate::tongue::{Tongue, hide_dates};
+use crate::trust::{self, Change};
+use crate::vault::{Contents, Death};
+use crate::world::World;
+
+impl World {
+    /// The storage thread takes its next job; and the server dies, if it is time.
+    pub(crate) fn keep_vault(&mut self, now: Instant) -> Result<(), String> {
+        let Some(vault) = &mut self.vault else { return Ok(()) };
+        vault.look(now, &mut self.random);
+        if vault.has_stopped() {
+            return self.restart(Death::PowerLost);
+        }
+        if self.stop_sent.is_some() {
+            return Ok(());
+        }
+        if self.loops.first().is_some_and(|each| each.stopped) {
+            return self.restart(Death::GaveUp);
+        }
+        let age = now - self.begun;
+        let due = self.plan.durability.as_mut().and_then(|plan| {
+            let is_due = plan.deaths.first().is_some_and(|(at, _)| *at <= age);
+            is_due.then(|| plan.deaths.remove(0).1)
+        });
+        due.map_or(Ok(()), |how| self.restart(how))
+    }
+
+    /// When the server dies next.
+    pub(crate) fn next_death(&self) -> Option<Duration> {
+        let deaths = &self.plan.durability.as_ref().filter(|_| self.stop_sent.is_none())?.deaths;
+        deaths.first().map(|(at, _)| *at)
+    }
+
+    fn restart(&mut self, how: Death) -> Result<(), String> {
+        let now = self.network.now();
+        self.note_ends();
+        self.loops.clear();
+        let Some(vault) = &mut self.vault else { return Ok(()) };
+        vault.die(how, now, &mut self.random);
+        self.books.borrow_mut().open = 0;
+        for client in self.clients.iter_mut().filter(|client| client.has_arrived() && client.end.is_none()) {
+            client.interrupted = true;
+        }
+        let change = self.plan.reload.map(|(_, change)| change);
+        let security =
+            trust::security(self.plan.door, change.filter(|_| self.reloaded && change != Some(Change::Refused)))?;
+        let (each, contents) = stage::alone(&self.plan, &self.network, &self.books, &security, self.vault.as_mut())?;
+        if self.stop_sent.is_some() {
+            each.server.handle().stop();
+        }
+        self.loops.push(each);
+        self.check_contents(contents)?;
+        self.call_back(now);
+        Ok(())
+    }
+
+    /// Whether everything on disk is what some client has left there, behind all that it was told of.
+    fn check_contents(&mut self, mut contents: Contents) -> Result<(), String> {
+        for client in self.clients.iter_mut().filter(|client| client.kept.is_none() && client.is_keeper()) {
+            let name = client.script.talk.name.clone();
+            let mine = |key: &str| key.strip_prefix(&name).is_some_and(|rest| rest.starts_with(':'));
+            let keys: Keys = contents.extract_if(.., |key, _| mine(key)).collect();
+            let told = client.acknowledged();
+            let ledger = &client.script.talk.ledger;
+            let most = if client.has_arrived() { ledger.len() } else { 0 };
+            let kept = ledger.behind_how_many(told, &keys).filter(|kept| *kept <= most || ledger.keys(0) == keys);
+            let Some(kept) = kept else {
+                let (found, left) = (sizes(&keys), ledger.keys(told));
+                let left = sizes(&left);
+                return Err(format!("{name} was told of {told} of {most} requests, {left:?}, and finds {found:?}"));
+            };
+            client.kept = Some(kept);
+        }
+        if contents.is_empty() { Ok(()) } else { Err(format!("nobody has left {:?} on disk", sizes(&contents))) }
+    }
+
+    /// Who had connected before comes back.
+    fn call_back(&mut self, now: Instant) {
+        let mut heirs = Vec::new();
+        for client in &mut self.clients {
+            let Some(kept) = client.kept.filter(|_| !client.has_heir) else { continue };
+            if !client.has_arrived() {
+                // It has yet to come.
+                client.kept = None;
+                continue;
+            }
+            client.has_heir = true;
+            let keys = client.script.talk.ledger.keys(kept);
+            let script = client.script.resume(keys, &mut self.random, self.plan.scale);
+            heirs.push(Client::new(script, self.plan.welcome(client.script.badge), now));
+        }
+        self.clients.extend(heirs);
+    }
+
+    /// At the end the server closes its vault; that too may not lose anything.
+    pub(crate) fn check_vault(&mut self) -> Result<(), String> {
+        for client in &self.clients {
+            if let Some(kept) = client.kept.filter(|kept| *kept < client.acknowledged()) {
+                let (name, told) = (&client.script.talk.name, client.acknowledged());
+                return Err(format!("{name} was told of {told} requests, and only {kept} were kept"));
+            }
+        }
+        let (Some(vault), Some(each)) = (&mut self.vault, self.loops.first_mut()) else { return Ok(()) };
+        let now = latchkey::net::Net::now(&each.net);
+        let Some(builtin) = each.server.service_mut().builtin() else { return Ok(()) };
+        let contents = vault.close(builtin, now)?;
+        self.check_contents(contents)
+    }
+}
+
+/// Keys, with the lengths of their values.
+fn sizes(keys: &Keys) -> Vec<(&str, usize)> {
+    keys.iter().map(|(key, value)| (key.as_str(), value.len())).collect()
+}
+
+impl Client {
+    /// Whether it keeps something in the store.
+    fn is_keeper(&self) -> bool {
+        matches!(self.script.tongue, Tongue::Resp | Tongue::XmlRpc)
+    }
+
+    /// How many requests it has the right replies to.
+    pub(crate) fn acknowledged(&self) -> usize {
+        let mut received = self.received.clone();
+        if self.script.tongue == Tongue::XmlRpc {
+            hide_dates(&mut received);
+        }
+        let talk = &self.script.talk;
+        let right = received.iter().zip(&talk.expected).take_while(|(one, other)| one == other).count();
+        talk.ledger.answered_by(right)
+    }
+}

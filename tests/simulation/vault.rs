@@ -1,0 +1,282 @@
+//! The disk under a server whose keys outlive it, what goes wrong with it, and how the server dies.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use latchkey::disk::sim::{Disk, Faults};
+use latchkey::disk::{Keeper, LockStep, Sizes, StorageOptions, Sync};
+use latchkey::net::Wake;
+use latchkey::net::sim::Random;
+use latchkey::services::Builtin;
+use latchkey::store::JournalLimits;
+use latchkey::timer::Now;
+
+/// Everything that a seed decides about durability.
+#[derive(Clone, Debug)]
+pub(crate) struct Durability {
+    sync: Sync,
+    /// How long the storage thread takes over one job, at most.
+    pub(crate) delay: Duration,
+    limits: JournalLimits,
+    sizes: Sizes,
+    pub(crate) trouble: Trouble,
+    /// When the server dies, and how.
+    pub(crate) deaths: Vec<(Duration, Death)>,
+}
+
+/// What is wrong with the disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Trouble {
+    None,
+    /// It takes so many writes and is full.
+    Full(usize),
+    /// It forces writes to disk so often, and then fails.
+    SyncFails(usize),
+    /// The machine stops in the middle of a job, after so many calls.
+    Stops(usize),
+    /// From some job on, it does not answer.
+    Hangs(usize),
+}
+
+impl Trouble {
+    pub(crate) const KINDS: [&str; 5] = ["fine", "full", "sync fails", "machine stops", "hangs"];
+
+    pub(crate) fn kind(self) -> &'static str {
+        match self {
+            Self::None => "fine",
+            Self::Full(_) => "full",
+            Self::SyncFails(_) => "sync fails",
+            Self::Stops(_) => "machine stops",
+            Self::Hangs(_) => "hangs",
+        }
+    }
+}
+
+/// How a server dies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Death {
+    /// The process is killed; what it has written stays.
+    Killed,
+    /// The machine stops: what was not forced to disk may be there, may be torn, or not.
+    PowerLost,
+    /// It stops by itself, since it does not know what is on disk.
+    GaveUp,
+}
+
+impl Death {
+    pub(crate) const ALL: [Self; 3] = [Self::Killed, Self::PowerLost, Self::GaveUp];
+}
+
+impl Durability {
+    pub(crate) fn draw(random: &mut Random) -> Self {
+        let count = random.size(0, 40);
+        let trouble = random.one_of([
+            Trouble::None,
+            Trouble::None,
+            Trouble::Full(count),
+            Trouble::SyncFails(count / 2),
+            Trouble::Stops(count),
+            Trouble::Hangs(count / 2),
+        ]);
+        // What is not forced to disk is promised to outlive the process only.
+        let sync = if matches!(trouble, Trouble::None | Trouble::Full(_)) && random.chance(0.3) {
+            random.one_of([Sync::Interval, Sync::None])
+        } else {
+            Sync::Always
+        };
+        let latest = Duration::from_millis(random.one_of([20, 2_000, 8_000]));
+        let mut death = || {
+            let how =
+                if sync == Sync::Always { random.one_of([Death::Killed, Death::PowerLost]) } else { Death::Killed };
+            (random.time(latest), how)
+        };
+        let mut deaths = vec![death(), death()];
+        deaths.sort();
+        deaths.truncate(random.size(0, 2));
+        Self {
+            sync,
+            delay: Duration::from_micros(random.one_of([0, 200, 30_000, 2_000_000])),
+            limits: JournalLimits {
+                unsynced_bytes: random.one_of([1, 3_000, 16 << 20]),
+                timeout: Duration::from_mins(1),
+            },
+            sizes: Sizes {
+                journal: random.one_of([300, 5_000, 64 << 20]),
+                sealed: random.one_of([1 << 20, 64 << 20]),
+                index: random.one_of([1, 1_000]),
+            },
+            trouble,
+            deaths,
+        }
+    }
+}
+
+/// What is on disk, by key.
+pub(crate) type Contents = BTreeMap<String, Vec<u8>>;
+
+/// A disk, and the storage thread that works on it.
+pub(crate) struct Vault {
+    pub(crate) plan: Durability,
+    disk: Disk,
+    worker: Option<LockStep>,
+    /// When the worker's job is done, and the compaction's.
+    due: Option<Instant>,
+    compaction_due: Option<Instant>,
+    jobs: usize,
+    is_calm: bool,
+    /// Where the server listens.
+    pub(crate) addresses: Vec<SocketAddr>,
+    pub(crate) restarts: Vec<Death>,
+    pub(crate) compactions: u64,
+}
+
+impl Vault {
+    pub(crate) fn new(plan: Durability) -> Self {
+        Self {
+            plan,
+            disk: Disk::default(),
+            worker: None,
+            due: None,
+            compaction_due: None,
+            jobs: 0,
+            is_calm: false,
+            addresses: Vec::new(),
+            restarts: Vec::new(),
+            compactions: 0,
+        }
+    }
+
+    /// Opens it for `service`, as `serve --data` does.
+    pub(crate) fn open(&mut self, service: &mut Builtin, now: Now, wake: Wake) -> Result<Contents, String> {
+        let (keeper, contents) = self.look_inside()?;
+        let mut fit = Ok(());
+        let loaded = keeper.load(&mut |record| {
+            if fit.is_ok() {
+                fit = service.store_mut().load(&record);
+            }
+        });
+        loaded.map_err(|error| error.to_string())?;
+        fit.map_err(|unfit| format!("what is on disk does not fit: {unfit:?}"))?;
+        let options = StorageOptions { sync: self.plan.sync, backup: None };
+        let (storage, worker) = LockStep::start(keeper, options, wake, now.instant);
+        service.store_mut().attach(storage, self.plan.limits);
+        self.worker = Some(worker);
+        if self.restarts.is_empty() {
+            self.disk.set_faults(match self.plan.trouble {
+                Trouble::None | Trouble::Hangs(_) => Faults::default(),
+                Trouble::Full(writes) => Faults { room: Some(writes), ..Faults::default() },
+                Trouble::SyncFails(syncs) => Faults { syncs: Some(syncs), ..Faults::default() },
+                Trouble::Stops(calls) => Faults { stops_after: Some(calls), ..Faults::default() },
+            });
+        }
+        Ok(contents)
+    }
+
+    fn look_inside(&self) -> Result<(Keeper, Contents), String> {
+        let refused = |error: &dyn std::fmt::Display| format!("the directory is not opened: {error}");
+        let keeper = Keeper::with_sizes(self.disk.folder(), self.plan.sizes).map_err(|error| refused(&error))?;
+        let mut contents = Contents::new();
+        let visited = keeper.load(&mut |record| {
+            let key = String::from_utf8_lossy(record.key).into_owned();
+            contents.insert(key, record.data.to_vec());
+        });
+        let keys = visited.map_err(|error| refused(&error))?.keys;
+        if keys != keeper.expected_keys() {
+            return Err(format!("{keys} keys are on disk, and {} were written", keeper.expected_keys()));
+        }
+        Ok((keeper, contents))
+    }
+
+    /// The storage thread takes what there is for it.
+    pub(crate) fn look(&mut self, now: Instant, random: &mut Random) {
+        let Some(worker) = &mut self.worker else { return };
+        let delay = self.plan.delay;
+        let delay = if self.is_calm { Duration::ZERO } else { delay };
+        if self.due.is_none() && worker.look(now) {
+            self.jobs += 1;
+            let hangs =
+                matches!(self.plan.trouble, Trouble::Hangs(jobs) if self.restarts.is_empty() && self.jobs > jobs);
+            let takes = if hangs { self.plan.limits.timeout * 2 } else { random.time(delay) };
+            self.due = Some(now + takes);
+        }
+        if self.compaction_due.is_none() && worker.can_compact() {
+            self.compaction_due = Some(now + random.time(delay * 10));
+        }
+    }
+
+    pub(crate) fn is_due(&self, now: Instant) -> bool {
+        self.due.is_some_and(|due| due <= now) || self.compaction_due.is_some_and(|due| due <= now)
+    }
+
+    /// When it has something to do though nobody moves.
+    pub(crate) fn next_time(&self, now: Instant) -> Option<Instant> {
+        let wakes = self.worker.as_ref().filter(|_| self.due.is_none()).and_then(LockStep::wakes_at);
+        [self.due, self.compaction_due, wakes].into_iter().flatten().filter(|at| *at > now).min()
+    }
+
+    /// Does what is due.
+    pub(crate) fn step(&mut self, now: Instant) {
+        let Some(worker) = &mut self.worker else { return };
+        if self.due.is_some_and(|due| due <= now) {
+            self.due = None;
+            worker.finish(now);
+        } else {
+            self.compaction_due = None;
+            self.compactions += 1;
+            worker.compact();
+        }
+    }
+
+    /// Nothing is slow any more.
+    pub(crate) fn calm(&mut self) {
+        self.is_calm = true;
+    }
+
+    /// Whether the machine has stopped.
+    pub(crate) fn has_stopped(&self) -> bool {
+        self.disk.has_stopped()
+    }
+
+    /// The server on it has died: what it was at is done or not.
+    pub(crate) fn die(&mut self, how: Death, now: Instant, random: &mut Random) {
+        if let Some(mut worker) = self.worker.take()
+            && how != Death::PowerLost
+            && random.chance(0.5)
+        {
+            worker.finish(now);
+        }
+        (self.due, self.compaction_due) = (None, None);
+        if how == Death::PowerLost || self.disk.has_stopped() {
+            self.disk.crash_torn(&mut |bound| random.below(bound));
+        }
+        self.disk.set_faults(Faults::default());
+        self.restarts.push(how);
+    }
+
+    /// Closes it in order behind the last turn of `service`, and tells what is on disk then, even if the machine stops.
+    pub(crate) fn close(&mut self, service: &mut Builtin, now: Now) -> Result<Contents, String> {
+        let was_lost = service.store_mut().refuses_writes().is_some();
+        let _ = service.store_mut().settle(now);
+        if let Some(worker) = self.worker.take() {
+            worker.close(now.instant);
+        }
+        let closed = service.close();
+        // The machine may stop before it is closed.
+        let is_lost = was_lost || self.disk.has_stopped();
+        if let Err(failure) = closed
+            && !is_lost
+        {
+            return Err(format!("not closed in order: {failure}"));
+        }
+        if self.plan.sync == Sync::Always || !is_lost {
+            self.disk.crash(0);
+        }
+        self.disk.set_faults(Faults::default());
+        let (keeper, contents) = self.look_inside()?;
+        if !is_lost && !keeper.was_clean() {
+            return Err("closed in order, it is not found so".into());
+        }
+        Ok(contents)
+    }
+}
