@@ -157,6 +157,7 @@ impl World {
     }
 
     /// Only who misbehaves meets a deadline: an event that was lost and made up for by a timeout is lost all the same.
+    /// Whoever is refused, where nothing more can be kept, may wait for what never comes.
     fn check_timeouts(&self, each: &Loop) -> Result<(), String> {
         use Disconnect::{HandshakeTimeout, HeaderTimeout, Idle, RequestTimeout, Stalled};
         let timeouts: u64 = [HandshakeTimeout, HeaderTimeout, Idle, RequestTimeout, Stalled]
@@ -170,7 +171,7 @@ impl World {
                 || client.welcome != (true, true)
         };
         let excused = self.clients.iter().filter(may_wait).count() as u64;
-        if timeouts > excused && !self.jumped() && !self.has_trouble_behind() {
+        if timeouts > excused && !self.jumped() && !self.has_trouble_behind() && !self.has_lost() {
             return Err(format!("{timeouts} connections timed out, {excused} might"));
         }
         Ok(())
