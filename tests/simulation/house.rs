@@ -178,6 +178,19 @@ impl Service for House {
         }
     }
 
+    fn retract(&mut self, listener: usize, reply: &[u8], out: &mut Vec<u8>) {
+        if let Kind::Builtin(builtin) = &mut self.kind {
+            builtin.retract(listener, reply, out);
+        }
+    }
+
+    fn patience(&self, now: Now) -> Option<Duration> {
+        match &self.kind {
+            Kind::Builtin(builtin) => builtin.patience(now),
+            Kind::Desk(_) | Kind::Splice(_) => None,
+        }
+    }
+
     fn close(&mut self, visit: Visit, peer: &PeerInfo) {
         self.leave(peer);
         match (&mut self.kind, visit) {

@@ -51,6 +51,7 @@ pub(crate) struct Ledger {
 
 const MISCONF: &[u8] =
     b"-MISCONF Errors writing to the data directory: writes are refused until the server is restarted\r\n";
+const LOST: &[u8] = b"-MISCONF Errors writing to the data directory: this command may not be kept\r\n";
 const EXECABORT: &[u8] = b"-EXECABORT Transaction discarded because of previous errors.\r\n";
 
 impl Ledger {
@@ -99,10 +100,27 @@ impl Ledger {
         (least..=self.len()).rev().find(|count| self.keys(*count) == *keys)
     }
 
+    /// What is answered to the requests from `from` up to `until` when what they have changed was lost: that it was, to each
+    /// that has changed something or may have seen what was changed; `received` tells of which others that is said.
+    pub(crate) fn retracted(&self, from: usize, until: usize, expected: &[u8], received: &[u8]) -> Vec<u8> {
+        let mut replies = Vec::new();
+        for (index, entry) in self.entries.iter().enumerate().take(until).skip(from) {
+            let usual = expected.get(self.end_of(index)..entry.answered).unwrap_or_default();
+            let word = match entry.deed {
+                Deed::Get(_) | Deed::Exists(_) | Deed::Call => page(&fault(&lost()), ""),
+                _ => LOST.to_vec(),
+            };
+            let has_changed = self.changes.iter().any(|(behind, ..)| *behind == index + 1);
+            let rest = received.get(replies.len()..).unwrap_or_default();
+            replies.extend(if has_changed || !rest.starts_with(usual) { &*word } else { usual });
+        }
+        replies
+    }
+
     /// What is answered to the requests behind the first `from` when no more writes are taken. `expected` are the usual
-    /// replies.
-    pub(crate) fn refused(&self, from: usize, expected: &[u8]) -> Vec<u8> {
-        let keys = self.keys(from);
+    /// replies, and the client's keys are those behind its first `kept` requests.
+    pub(crate) fn refused(&self, kept: usize, from: usize, expected: &[u8]) -> Vec<u8> {
+        let keys = self.keys(kept);
         let value = |key: &String| keys.get(key).map(Vec::as_slice);
         let (mut replies, mut is_spoiled) = (Vec::new(), false);
         for (index, entry) in self.entries.iter().enumerate().skip(from) {
@@ -151,6 +169,11 @@ pub(crate) fn got(key: &str, value: Option<&[u8]>) -> Vec<u8> {
 
 pub(crate) fn missing(key: &str) -> Fault {
     Fault { code: 1, text: format!("<class 'KeyError'>:'{key}'") }
+}
+
+fn lost() -> Fault {
+    let text = "<class 'OSError'>:the call was made, and may not be kept: the data directory cannot be written to";
+    Fault { code: 1, text: text.into() }
 }
 
 fn not_kept() -> Fault {

@@ -86,11 +86,15 @@ impl World {
         if self.is_fair_by(&talk.expected, client, received) {
             return true;
         }
-        // From some request on, nothing more could be kept.
-        let told = client.acknowledged();
-        let before = talk.expected.get(..talk.ledger.end_of(told)).unwrap_or_default();
+        // From some request on, nothing more was kept, and from a later one on, no writes were taken.
+        let (told, ledger) = (client.acknowledged(), &talk.ledger);
+        let (before, behind) = received.split_at_checked(ledger.end_of(told)).unwrap_or((received, b""));
         self.has_lost()
-            && self.is_fair_by(&[before, &*talk.ledger.refused(told, &talk.expected)].concat(), client, received)
+            && (told..=ledger.len()).any(|refused| {
+                let lost = ledger.retracted(told, refused, &talk.expected, behind);
+                let owed = [before, &*lost, &*ledger.refused(told, refused, &talk.expected)].concat();
+                self.is_fair_by(&owed, client, received)
+            })
     }
 
     fn is_fair_by(&self, expected: &[u8], client: &Client, received: &[u8]) -> bool {
