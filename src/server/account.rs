@@ -119,6 +119,15 @@ impl<N: Net, S: Service> Server<N, S> {
 
     /// Closes whoever holds most until all together hold no more than they may.
     pub(super) fn keep_memory_limit(&mut self) {
+        if !self.is_over_memory() {
+            return;
+        }
+        // Peers that were worked on since the last transmission have no place yet.
+        for id in &self.touched {
+            if let Some(peer) = self.peers.get_mut(*id) {
+                self.account.place(*id, &mut peer.share);
+            }
+        }
         while self.is_over_memory()
             && let Some(id) = self.account.biggest()
             && let Some(peer) = self.peers.get_mut(id)

@@ -33,6 +33,16 @@ pub(crate) enum Deed {
     Call,
 }
 
+impl Deed {
+    /// What stands in the place of a reply that tells of what was lost.
+    fn lost(&self) -> Vec<u8> {
+        match self {
+            Self::Get(_) | Self::Exists(_) | Self::Call => page(&fault(&lost()), ""),
+            _ => LOST.to_vec(),
+        }
+    }
+}
+
 #[derive(Clone, Debug)]
 struct Entry {
     deed: Deed,
@@ -100,32 +110,19 @@ impl Ledger {
         (least..=self.len()).rev().find(|count| self.keys(*count) == *keys)
     }
 
-    /// What is answered to the requests from `from` up to `until` when what they have changed was lost: that it was, to each
-    /// that has changed something or may have seen what was changed; `received` tells of which others that is said.
-    pub(crate) fn retracted(&self, from: usize, until: usize, expected: &[u8], received: &[u8]) -> Vec<u8> {
-        let mut replies = Vec::new();
-        for (index, entry) in self.entries.iter().enumerate().take(until).skip(from) {
-            let usual = expected.get(self.end_of(index)..entry.answered).unwrap_or_default();
-            let word = match entry.deed {
-                Deed::Get(_) | Deed::Exists(_) | Deed::Call => page(&fault(&lost()), ""),
-                _ => LOST.to_vec(),
-            };
-            let has_changed = self.changes.iter().any(|(behind, ..)| *behind == index + 1);
-            let rest = received.get(replies.len()..).unwrap_or_default();
-            replies.extend(if has_changed || !rest.starts_with(usual) { &*word } else { usual });
-        }
-        replies
-    }
-
-    /// What is answered to the requests behind the first `from` when no more writes are taken. `expected` are the usual
-    /// replies, and the client's keys are those behind its first `kept` requests.
-    pub(crate) fn refused(&self, kept: usize, from: usize, expected: &[u8]) -> Vec<u8> {
+    /// What is answered to the requests behind the first `kept`, when what those up to `refused` have changed was lost, and
+    /// no writes were taken behind them: an error to each that writes, and to others where `received` has it, for these may
+    /// have seen what was lost. `expected` are the usual replies.
+    pub(crate) fn without(&self, kept: usize, refused: usize, expected: &[u8], received: &[u8]) -> Vec<u8> {
         let keys = self.keys(kept);
         let value = |key: &String| keys.get(key).map(Vec::as_slice);
         let (mut replies, mut is_spoiled) = (Vec::new(), false);
-        for (index, entry) in self.entries.iter().enumerate().skip(from) {
+        for (index, entry) in self.entries.iter().enumerate().skip(kept) {
+            let usual = expected.get(self.end_of(index)..entry.answered).unwrap_or_default();
+            let has_changed = self.changes.iter().any(|(behind, ..)| *behind == index + 1);
             let reply = match &entry.deed {
-                Deed::Nothing => expected.get(self.end_of(index)..entry.answered).unwrap_or_default().to_vec(),
+                Deed::Nothing => usual.to_vec(),
+                _ if index < refused && !has_changed => usual.to_vec(),
                 Deed::Read(names) if names.len() == 1 => bulk(names.first().and_then(value)),
                 Deed::Read(names) => {
                     let values = names.iter().flat_map(|name| bulk(value(name)));
@@ -148,7 +145,10 @@ impl Ledger {
                 Deed::Exists(key) => page(&response(&Value::Boolean(value(key).is_some())), ""),
                 Deed::Call => page(&fault(&not_kept()), ""),
             };
-            replies.extend(reply);
+            let word = entry.deed.lost();
+            let rest = received.get(replies.len()..).unwrap_or_default();
+            let is_lost = index < refused && has_changed || !rest.starts_with(&reply) && rest.starts_with(&word);
+            replies.extend(if is_lost { word } else { reply });
         }
         replies
     }

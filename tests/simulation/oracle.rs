@@ -91,8 +91,7 @@ impl World {
         let (before, behind) = received.split_at_checked(ledger.end_of(told)).unwrap_or((received, b""));
         self.has_lost()
             && (told..=ledger.len()).any(|refused| {
-                let lost = ledger.retracted(told, refused, &talk.expected, behind);
-                let owed = [before, &*lost, &*ledger.refused(told, refused, &talk.expected)].concat();
+                let owed = [before, &*ledger.without(told, refused, &talk.expected, behind)].concat();
                 self.is_fair_by(&owed, client, received)
             })
     }

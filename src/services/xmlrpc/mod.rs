@@ -192,7 +192,7 @@ impl XmlRpc {
 
     /// Appends what stands in the place of a reply that tells of what was not kept.
     pub fn retract(&self, reply: &[u8], out: &mut Vec<u8>) {
-        fail(&Failure::NotKept, self.options.faults, Persistence::of(reply), out);
+        fail(&Failure::NotKept, self.options.faults, Persistence::of(reply), self.date.last(), out);
     }
 
     /// Appends what a client reads that is turned away for `reason` without being served.

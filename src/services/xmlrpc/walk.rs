@@ -115,16 +115,16 @@ impl XmlRpc {
     fn fail_first(&mut self, failure: &Failure) {
         let Some(Pending { deferred, faults, persistence, .. }) = self.walks.pop_front() else { return };
         let mut reply = Vec::new();
-        fail(failure, faults, persistence, &mut reply);
+        fail(failure, faults, persistence, self.date.last(), &mut reply);
         deferred.complete(reply);
     }
 }
 
 /// Appends the reply to a call that has failed.
-pub(super) fn fail(failure: &Failure, faults: Faults, persistence: Persistence, reply: &mut Vec<u8>) {
+pub(super) fn fail(failure: &Failure, faults: Faults, persistence: Persistence, date: &[u8], reply: &mut Vec<u8>) {
     let mut body = Vec::new();
     xmlrpc::append_fault(&mut body, &failure.fault(faults));
-    Reply { content_type: "text/xml", persistence, ..Reply::text(&body, None) }.append(reply);
+    Reply { content_type: "text/xml", persistence, ..Reply::text(&body, Some(date)) }.append(reply);
 }
 
 impl Pending {
