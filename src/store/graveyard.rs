@@ -171,7 +171,7 @@ mod tests {
         }
         // The step that dropped the table has taken the first.
         let stakes = graveyard.stakes.len();
-        assert!((1..200).contains(&stakes), "{stakes} stakes");
+        assert!((1..PAGES / 2).contains(&stakes), "{stakes} stakes");
         for left in (0..stakes).rev() {
             let last = graveyard.stakes.last_key_value().map(|(stretch, _)| *stretch);
             assert!(!graveyard.is_empty() && graveyard.held() > 0);
