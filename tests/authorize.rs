@@ -208,7 +208,11 @@ fn rules_that_could_not_be_enforced_refuse_to_start() {
             "--client-ca certs/ca.pem --resp 127.0.0.1:0",
             "\"metrics\"",
         ),
-        ("cn = 'alice'\ngrant = ['config']\nprefix = 'a:'", "--client-ca certs/ca.pem", "\"config\""),
+        (
+            "cn = 'alice'\ngrant = ['config']\nprefix = 'a:'",
+            "--client-ca certs/ca.pem --resp 127.0.0.1:0",
+            "\"config\"",
+        ),
     ] {
         rule(text);
         let mut command = latchkey();

@@ -33,6 +33,8 @@ pub(crate) enum Trouble {
     Full(usize),
     /// It forces writes to disk so often, and then fails.
     SyncFails(usize),
+    /// One call fails, after so many, and those behind it do not.
+    CallFails(usize),
     /// The machine stops in the middle of a job, after so many calls.
     Stops(usize),
     /// From some job on, it does not answer.
@@ -40,13 +42,14 @@ pub(crate) enum Trouble {
 }
 
 impl Trouble {
-    pub(crate) const KINDS: [&str; 5] = ["fine", "full", "sync fails", "machine stops", "hangs"];
+    pub(crate) const KINDS: [&str; 6] = ["fine", "full", "sync fails", "call fails", "machine stops", "hangs"];
 
     pub(crate) fn kind(self) -> &'static str {
         match self {
             Self::None => "fine",
             Self::Full(_) => "full",
             Self::SyncFails(_) => "sync fails",
+            Self::CallFails(_) => "call fails",
             Self::Stops(_) => "machine stops",
             Self::Hangs(_) => "hangs",
         }
@@ -76,6 +79,7 @@ impl Durability {
             Trouble::None,
             Trouble::Full(count),
             Trouble::SyncFails(count / 2),
+            Trouble::CallFails(count),
             Trouble::Stops(count),
             Trouble::Hangs(count / 2),
         ]);
@@ -167,6 +171,7 @@ impl Vault {
                 Trouble::None | Trouble::Hangs(_) => Faults::default(),
                 Trouble::Full(writes) => Faults { room: Some(writes), ..Faults::default() },
                 Trouble::SyncFails(syncs) => Faults { syncs: Some(syncs), ..Faults::default() },
+                Trouble::CallFails(calls) => Faults { fails_after: Some(calls), ..Faults::default() },
                 Trouble::Stops(calls) => Faults { stops_after: Some(calls), ..Faults::default() },
             });
         }
