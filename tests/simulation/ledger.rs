@@ -110,14 +110,20 @@ impl Ledger {
         (least..=self.len()).rev().find(|count| self.keys(*count) == *keys)
     }
 
-    /// What is answered to the requests behind the first `kept`, when what those up to `refused` have changed was lost, and
+    /// What is answered to the requests behind the first `told`, when what those up to `refused` have changed may be lost, and
     /// no writes were taken behind them: an error to each that writes, and to others where `received` has it, for these may
-    /// have seen what was lost. `expected` are the usual replies.
-    pub(crate) fn without(&self, kept: usize, refused: usize, expected: &[u8], received: &[u8]) -> Vec<u8> {
+    /// have seen what was lost. `expected` are the usual replies. What is on disk is what there was behind `kept` requests.
+    pub(crate) fn without(
+        &self,
+        told: usize,
+        kept: usize,
+        refused: usize,
+        (expected, received): (&[u8], &[u8]),
+    ) -> Vec<u8> {
         let keys = self.keys(kept);
         let value = |key: &String| keys.get(key).map(Vec::as_slice);
         let (mut replies, mut is_spoiled) = (Vec::new(), false);
-        for (index, entry) in self.entries.iter().enumerate().skip(kept) {
+        for (index, entry) in self.entries.iter().enumerate().skip(told) {
             let usual = expected.get(self.end_of(index)..entry.answered).unwrap_or_default();
             let has_changed = self.changes.iter().any(|(behind, ..)| *behind == index + 1);
             let reply = match &entry.deed {

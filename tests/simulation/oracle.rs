@@ -89,11 +89,11 @@ impl World {
         // From some request on, nothing more was kept, and from a later one on, no writes were taken.
         let (told, ledger) = (client.acknowledged(), &talk.ledger);
         let (before, behind) = received.split_at_checked(ledger.end_of(told)).unwrap_or((received, b""));
-        self.has_lost()
-            && (told..=ledger.len()).any(|refused| {
-                let owed = [before, &*ledger.without(told, refused, &talk.expected, behind)].concat();
-                self.is_fair_by(&owed, client, received)
-            })
+        let is_owed = |kept, refused| {
+            let lost = ledger.without(told, kept, refused, (&talk.expected, behind));
+            self.is_fair_by(&[before, &*lost].concat(), client, received)
+        };
+        self.has_lost() && (told..=ledger.len()).any(|refused| (told..=refused).any(|kept| is_owed(kept, refused)))
     }
 
     fn is_fair_by(&self, expected: &[u8], client: &Client, received: &[u8]) -> bool {
