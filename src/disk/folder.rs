@@ -76,8 +76,11 @@ pub(super) fn make(path: &Path, mode: u32) -> io::Result<()> {
                 return Err(error);
             }
             make(parent, mode)?;
-            DirBuilder::new().mode(mode).create(path)?;
-            sync_parent(path)
+            match DirBuilder::new().mode(mode).create(path) {
+                // It is there by now: made by somebody else, or the one above it by another name (`new/..`).
+                Err(error) if !path.is_dir() => Err(error),
+                _ => sync_parent(path),
+            }
         }
         Err(error) => Err(error),
     }
@@ -152,5 +155,23 @@ impl Handle for File {
 
     fn length(&self) -> io::Result<u64> {
         Ok(self.metadata()?.len())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_folder_is_made_with_those_it_stands_in_however_it_is_named() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("one/../two/./three/");
+        for _ in 0..2 {
+            make(&path, 0o700).expect("made");
+        }
+        assert!(folder.path().join("two/three").is_dir());
+        std::fs::write(folder.path().join("file"), "").expect("written");
+        assert!(make(&folder.path().join("file"), 0o700).is_err());
+        assert!(make(&folder.path().join("file/below"), 0o700).is_err());
     }
 }

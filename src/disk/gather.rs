@@ -10,6 +10,8 @@ use std::time::{Duration, Instant};
 
 /// Of the time that a sync takes, what a group may wait for others.
 const SHARE: u32 = 4;
+/// And at most this long: a disk that stood still once must not hold up whoever comes next, who may be alone.
+const MOST: Duration = Duration::from_millis(20);
 
 /// What the next group waits for.
 #[derive(Debug, Default)]
@@ -20,7 +22,7 @@ pub(super) struct Gather {
 impl Gather {
     /// A group is on disk after a sync that `took` some time; `changes` were in it and behind it.
     pub(super) fn begin(&mut self, changes: usize, now: Instant, took: Duration) {
-        self.wanted = Some((changes, now + took / SHARE));
+        self.wanted = Some((changes, now + (took / SHARE).min(MOST)));
     }
 
     /// How many changes are waited for, and until when.
@@ -52,5 +54,7 @@ mod tests {
         gather.begin(50, now, SYNC);
         assert!(!gather.is_over(25, now));
         assert!(gather.is_over(25, now + SYNC / 4));
+        gather.begin(50, now, Duration::from_secs(40));
+        assert!(!gather.is_over(1, now) && gather.is_over(1, now + MOST));
     }
 }

@@ -215,6 +215,9 @@ impl Keeper {
         };
         self.is_overlong = false;
         self.sync()?;
+        if let Some(refusal) = &self.refusal {
+            return Err(refusal.clone());
+        }
         let next = fresh.finish(&*self.folder)?;
         self.sealed.push(self.journal.sealed());
         (self.journal, self.base) = (next, place);

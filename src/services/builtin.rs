@@ -236,7 +236,10 @@ impl Service for Builtin {
 
     fn tick(&mut self, now: Now) -> Option<Duration> {
         let (resp, xmlrpc) = (self.resp.tick(&mut self.store, now), self.xmlrpc.tick(&mut self.store, now));
-        [resp, xmlrpc, self.store.tick(now)].into_iter().flatten().min()
+        let store = self.store.tick(now);
+        // What housekeeping has done and seen is told by no reply, and must not be taken for what the next one tells.
+        let _ = self.store.take_touched();
+        [resp, xmlrpc, store].into_iter().flatten().min()
     }
 
     fn patience(&self, now: Now) -> Option<Duration> {
@@ -248,10 +251,38 @@ impl Service for Builtin {
 mod tests {
     use super::*;
     use crate::connection::Connection;
+    use crate::disk::sim::Disk;
+    use crate::disk::{Keeper, LockStep, StorageOptions};
+    use crate::store::{Eviction, Expiry, JournalLimits, Kind};
 
     #[test]
     fn a_connection_costs_little_beside_the_librarys_session() {
         let own = size_of::<Connection<Builtin>>() - size_of::<crate::tls::Session>();
         assert!(own <= 512, "{own}");
+    }
+
+    #[test]
+    fn no_reply_tells_of_what_housekeeping_did() {
+        #[expect(clippy::disallowed_methods, reason = "a test needs some instant to count from")]
+        let now = Now { instant: std::time::Instant::now(), unix_ms: 5 };
+        let options = BuiltinOptions {
+            listeners: vec![Protocol::Resp],
+            store: StoreOptions { max_memory: Some(2 << 20), eviction: Eviction::AllKeys, ..StoreOptions::default() },
+            xmlrpc: XmlRpcOptions::default(),
+            resp: RespOptions::default(),
+        };
+        let mut service = Builtin::new(options, now);
+        let keeper = Keeper::new(Disk::default().folder()).unwrap();
+        let (storage, _thread) =
+            LockStep::start(keeper, StorageOptions::default(), std::sync::Arc::new(|| {}), now.instant);
+        service.store.attach(storage, JournalLimits::default());
+        for key in 0..1000 {
+            service.store.set(format!("key:{key}").as_bytes(), Kind::Bytes, &[0; 500], Expiry::Never, now).unwrap();
+        }
+        assert!(service.store.take_touched().is_some());
+        service.clients_hold(1_900_000);
+        let _ = service.tick(now);
+        assert!(service.store.len() < 1000, "some had to go");
+        assert_eq!(service.store.take_touched(), None);
     }
 }

@@ -196,7 +196,8 @@ impl Journal {
             let hash = table.hash(&key);
             if let Some((_, entry)) = table.find(hash, &key).and_then(|found| table.entry(found)) {
                 let (kind, expires) = (entry.kind as u8, entry.expires_ms.unwrap_or(NO_EXPIRY));
-                self.push(&Change::Put { key: &key, kind, expires, data: entry.data }, Some(hash));
+                // Whoever has changed it waits already, and nobody who comes behind.
+                self.push(&Change::Put { key: &key, kind, expires, data: entry.data }, None);
             }
         }
     }

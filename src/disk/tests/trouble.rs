@@ -162,3 +162,27 @@ fn a_side_file_that_cannot_be_written_to_refuses_the_next_group_only() {
     disk.crash(0);
     assert_eq!(open(&disk).expect("opens").last_group(), 1);
 }
+
+/// The same where what was written before is forced to disk only now, because the next journal is begun.
+#[test]
+fn a_side_file_that_cannot_be_written_to_refuses_the_group_that_begins_a_journal() {
+    let value = "x".repeat(4000);
+    let write = |keeper: &mut Keeper, number: u64| {
+        keeper.write(&group(&[(&format!("key:{number}"), Some(&value))]), number, number)
+    };
+    let mut refused = 0;
+    for call in 0..12 {
+        let disk = Disk::default();
+        let mut keeper = open(&disk).expect("opens");
+        write(&mut keeper, 1).expect("written");
+        disk.set_faults(Faults { fails_after: Some(call), ..Faults::default() });
+        let outcome = write(&mut keeper, 2);
+        disk.set_faults(Faults::default());
+        match outcome {
+            Ok(()) => write(&mut keeper, 3).expect("whatever has failed, the group before this one was taken"),
+            Err(Failure::Write(_)) => refused += 1,
+            Err(_) => {}
+        }
+    }
+    assert!(refused > 2, "{refused} refused: for the side file, the name and the group itself");
+}

@@ -93,6 +93,25 @@ fn the_real_files_hold_what_the_ordered_map_holds() {
 }
 
 #[test]
+fn only_who_changes_a_value_or_looks_at_it_waits_for_it() {
+    let (disk, now) = (Disk::default(), clock());
+    let mut store = durable(&disk, Sync::Always);
+    set(&mut store, b"key", b"1", now).unwrap();
+    let _ = wait(&mut store, now);
+    store.append(b"key", b"2", now).unwrap();
+    let group = store.take_touched();
+    assert!(group.is_some());
+    // It is written down behind all replies of the turn.
+    disk.set_faults(Faults { sync_takes: Duration::from_millis(200), ..Faults::default() });
+    let _ = store.settle(now);
+    assert_eq!(store.take_touched(), None);
+    assert!(store.contains(b"key", now));
+    assert!(store.take_touched() == group || store.is_durable_to(group.unwrap()));
+    assert!(!store.contains(b"other", now));
+    assert_eq!(store.take_touched(), None);
+}
+
+#[test]
 fn what_a_full_disk_did_not_take_is_taken_back() {
     for seed in 0..8 {
         let disk = Disk::default();
