@@ -208,7 +208,8 @@ impl Service for House {
             Kind::Builtin(builtin) => {
                 let settled = builtin.settle(now);
                 let mut books = self.books.borrow_mut();
-                books.lost |= matches!(settled, Settled::Lost | Settled::Fatal);
+                // Writes are refused before it is known what is lost, and perhaps the server dies in between.
+                books.lost |= builtin.store_mut().refuses_writes().is_some();
                 books.congested += u64::from(builtin.store_mut().is_congested());
                 settled
             }

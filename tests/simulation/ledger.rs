@@ -125,7 +125,7 @@ impl Ledger {
         let (mut replies, mut is_spoiled) = (Vec::new(), false);
         for (index, entry) in self.entries.iter().enumerate().skip(told) {
             let usual = expected.get(self.end_of(index)..entry.answered).unwrap_or_default();
-            let has_changed = self.changes.iter().any(|(behind, ..)| *behind == index + 1);
+            let has_changed = self.keys(index) != self.keys(index + 1);
             let reply = match &entry.deed {
                 Deed::Nothing => usual.to_vec(),
                 _ if index < refused && !has_changed => usual.to_vec(),

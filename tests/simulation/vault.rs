@@ -268,7 +268,8 @@ impl Vault {
         }
         let closed = service.close();
         // The machine may stop before it is closed.
-        let is_lost = was_lost || self.disk.has_stopped();
+        let may_fail = self.restarts.is_empty() && !matches!(self.plan.trouble, Trouble::None | Trouble::Hangs(_));
+        let is_lost = was_lost || self.disk.has_stopped() || closed.is_err() && may_fail;
         if let Err(failure) = closed
             && !is_lost
         {
