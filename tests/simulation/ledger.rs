@@ -153,7 +153,9 @@ impl Ledger {
             };
             let word = entry.deed.lost();
             let rest = received.get(replies.len()..).unwrap_or_default();
-            let is_lost = index < refused && has_changed || !rest.starts_with(&reply) && rest.starts_with(&word);
+            // What was received may end anywhere.
+            let is_heard = |reply: &[u8]| rest.starts_with(reply) || reply.starts_with(rest);
+            let is_lost = index < refused && has_changed || !is_heard(&reply) && is_heard(&word);
             replies.extend(if is_lost { word } else { reply });
         }
         replies
