@@ -99,8 +99,8 @@ const PROTOCOL: &str = "[Protocol: ";
 /// The protocol of the run that a log is of. Logs of other programs do not say.
 #[must_use]
 pub fn protocol(log: &[u8]) -> Option<&str> {
-    let comments = log.split(|byte| *byte == b'\n').map_while(|line| line.strip_prefix(b"#"));
-    let named = comments.filter_map(|line| line.strip_prefix(PROTOCOL.as_bytes())?.strip_suffix(b"]")).next()?;
+    let mut comments = log.split(|byte| *byte == b'\n').map_while(|line| line.strip_prefix(b"#"));
+    let named = comments.find_map(|line| line.strip_prefix(PROTOCOL.as_bytes())?.strip_suffix(b"]"))?;
     std::str::from_utf8(named).ok().filter(|name| name.chars().all(|char| char.is_ascii_alphanumeric() || char == '-'))
 }
 

@@ -264,18 +264,21 @@ fn a_refusal_that_nothing_was_asked_for_is_the_servers_error_in_its_words() {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("bound");
     let idle = Plan { once: true, ..plan(Language::Resp, 5, count(5)) };
     let idle = Plan { target: listener.local_addr().expect("address").into(), ..idle };
-    let server = std::thread::spawn(move || {
-        let accept = || {
-            let mut socket = listener.accept().expect("a client").0;
-            socket.write_all(b"-ERR max number of clients reached\r\n").expect("written");
-            socket
-        };
-        let sockets: Vec<_> = (0..5).map(|_| accept()).collect();
-        // Nothing is closed before the client has: a reset could overtake the words.
-        sockets.into_iter().for_each(|mut socket| _ = socket.read_to_end(&mut Vec::new()));
+    let accept = || {
+        let mut socket = listener.accept().expect("a client").0;
+        socket.write_all(b"-ERR max number of clients reached\r\n").expect("written");
+        socket
+    };
+    let tally = std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let sockets: Vec<_> = (0..5).map(|_| accept()).collect();
+            // Nothing is closed before the client has: a reset could overtake the words.
+            for mut socket in sockets {
+                let _ = socket.read_to_end(&mut Vec::new());
+            }
+        });
+        run(idle).tally
     });
-    let tally = run(idle).tally;
-    server.join().expect("served");
     assert_eq!(tally.failures.nonzero().collect::<Vec<_>>(), [(Failure::ErrorReply, 5)]);
     assert_eq!(tally.wordings.iter().collect::<Vec<_>>(), [("ERR max number of clients reached", 5)]);
 }
