@@ -7,12 +7,13 @@ use std::process::ExitCode;
 use clap::Args;
 
 use super::Failure;
+use super::data::is_full;
 use crate::disk::{Directory, OpenError, restore};
 
 /// Write a stopped server's keys and values to stdout
 ///
-/// The stream is checksummed and says its version. Nothing in the directory is changed, so its disk may be full. Of a running server, BGSAVE writes the same into its data directory,
-/// as backup/dump.latchkey.
+/// The stream is checksummed and says its version. Nothing in the directory is changed, so its disk may be full. Of a
+/// running server, BGSAVE writes the same into its data directory, as backup/dump.latchkey.
 #[derive(Debug, Args)]
 pub(super) struct DumpArgs {
     /// The data directory
@@ -43,6 +44,8 @@ pub(super) fn dump(args: &DumpArgs) -> Result<ExitCode, Failure> {
     }
     let mut out = BufWriter::new(stdout.lock());
     let keys = Directory::dump(&args.dir, &mut out).map_err(|error| match error {
+        // The directory is only read.
+        OpenError::Io { error, .. } if is_full(&error) => Failure::Other(format!("stdout: {error}")),
         error @ OpenError::Io { .. } => Failure::Other(error.to_string()),
         error => Failure::Usage(error.to_string()),
     })?;

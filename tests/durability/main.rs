@@ -287,6 +287,9 @@ fn a_full_disk_is_named_with_what_to_do_and_can_be_dumped() {
     server.logged("a new, empty data directory is made");
     assert_eq!(client(&server).ask("set a 1"), Reply::Line("+OK".into()));
     drop(server);
+    let full = std::fs::OpenOptions::new().write(true).open("/dev/full").expect("a device");
+    let told = latchkey().arg("dump").arg(&data).stdout(full).output().expect("runs");
+    assert!(String::from_utf8_lossy(&told.stderr).contains("stdout: No space left"), "{told:?}");
     // Killed; and no file may grow, of which what goes into a pipe is none.
     let mut limited = Command::new("sh");
     limited.args(["-c", "trap '' XFSZ; ulimit -f 0; \"$@\" | wc -c", "sh", env!("CARGO_BIN_EXE_latchkey"), "dump"]);
