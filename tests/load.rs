@@ -207,6 +207,17 @@ fn an_option_that_would_have_no_effect_is_refused() {
 }
 
 #[test]
+fn a_command_at_the_port_of_another_protocol_is_told_so() {
+    let server = Server::start_in(tempfile::tempdir().expect("a folder"), &["--resp", "127.0.0.1:0"]);
+    let target = server.address("resp");
+    let line = "--ca certs/ca.pem --requests 2 --connections 2 --warmup 0s --timeout 1s --value-size 8";
+    let output = load(&server, &["echo", &target].into_iter().chain(line.split(' ')).collect::<Vec<_>>());
+    let table = String::from_utf8_lossy(&output.stdout);
+    assert_eq!(output.status.code(), Some(3), "{table}");
+    assert!(table.contains("is it the right port and command, TLS or --plain?"), "{table}");
+}
+
+#[test]
 fn a_servers_own_words_say_why_it_refuses() {
     let server = Server::start_in(tempfile::tempdir().expect("a folder"), &["--xmlrpc", "127.0.0.1:0"]);
     let line = "--method nosuch --json a.json --ca certs/ca.pem --requests 20 --connections 2 --warmup 0s";

@@ -211,9 +211,9 @@ fn pages_are_readable_in_a_real_browser_on_a_telephone_and_on_a_desk() {
 #[test]
 fn files_that_do_not_fit_are_refused_in_one_sentence_that_names_them() {
     let server = server();
-    load(&server, "echo", "echo", "echo", "--requests 20 --warmup 0s --connections 2");
+    load(&server, "echo", "echo", "echo", "--requests 20 --warmup 0s --connections 2 --hdr echo.hdr");
     load(&server, "echo", "echo", "longer", "--requests 20 --warmup 0s --connections 2 --value-size 64");
-    load(&server, "resp", "resp", "resp", "--requests 20 --warmup 0s --connections 2");
+    load(&server, "resp", "resp", "resp", "--requests 20 --warmup 0s --connections 2 --hdr resp.hdr");
     load(&server, "resp", "echo", "failed", "--requests 20 --warmup 0s --connections 2");
     let write = |name: &str, text: &str| std::fs::write(server.dir.path().join(name), text).expect("written");
     write("words.json", "no JSON");
@@ -233,6 +233,8 @@ fn files_that_do_not_fit_are_refused_in_one_sentence_that_names_them() {
     refused("compare echo.json future.json", &["future.json", "schema 99"]);
     refused("compare echo.json missing.json", &["missing.json"]);
     refused("compare echo.json", &["A.json... -- B.json..."]);
+    refused("merge echo.hdr resp.hdr", &["resp.hdr is a run of resp, the first is one of echo"]);
+    refused("merge echo.json", &["echo.json: not a readable HDR log, as --hdr writes it: line 1 is of another format"]);
     refused("merge words.hdr", &["words.hdr"]);
     refused("merge missing.hdr", &["missing.hdr"]);
 }

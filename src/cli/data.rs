@@ -1,6 +1,6 @@
 //! The data directory of `serve`: opening it, and loading what it holds.
 
-use std::io::IsTerminal;
+use std::io::{self, IsTerminal};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -14,6 +14,10 @@ use crate::store::{JournalLimits, Store};
 
 /// Keys loaded between two looks at the clock.
 const STEP: u64 = 4096;
+
+/// What to do about a full disk.
+const CURE: &str = "make room (64 KiB are enough to start, writes need theirs besides), or copy the directory to a larger \
+                    disk and name it there; `latchkey dump` reads it as it is";
 
 /// What outlives the process.
 #[derive(Debug, Args)]
@@ -52,13 +56,23 @@ impl DataArgs {
     /// Loads what the directory holds, if there is one, and keeps what changes from now on.
     pub(super) fn load(&self, store: &mut Store, wake: Wake) -> Result<(), Failure> {
         let Some(path) = &self.data else { return Ok(()) };
-        let refused = |error: OpenError| Failure::usage("--data", error);
+        let refused = |error: OpenError| match &error {
+            OpenError::Io { error: system, .. } | OpenError::Make { error: system, .. } if is_full(system) => {
+                Failure::usage("--data", format!("{error}: {CURE}"))
+            }
+            _ => Failure::usage("--data", error),
+        };
         let sync = match self.sync {
             SyncArg::Always => Sync::Always,
             SyncArg::Interval => Sync::Interval,
             SyncArg::None => Sync::None,
         };
+        let is_new = !Directory::is_one(path);
         let opened = Directory::open(path).map_err(refused)?;
+        if is_new {
+            // So that a name that was mistyped shows.
+            eprintln!("data {}: there was no data; a new, empty data directory is made", path.display());
+        }
         if !opened.was_clean() {
             eprintln!("data {}: not closed in order", path.display());
         }
@@ -72,6 +86,11 @@ impl DataArgs {
         store.attach(storage, limits);
         Ok(())
     }
+}
+
+/// Whether there was no room for what was to be written.
+pub(super) fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
 
 #[expect(clippy::disallowed_methods, reason = "how long it takes is shown")]

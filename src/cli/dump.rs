@@ -7,12 +7,13 @@ use std::process::ExitCode;
 use clap::Args;
 
 use super::Failure;
-use crate::disk::{Directory, restore};
+use super::data::is_full;
+use crate::disk::{Directory, OpenError, restore};
 
 /// Write a stopped server's keys and values to stdout
 ///
-/// The stream is checksummed and says its version. Of a running server, BGSAVE writes the same into its data directory,
-/// as backup/dump.latchkey.
+/// The stream is checksummed and says its version. Nothing in the directory is changed, so its disk may be full. Of a
+/// running server, BGSAVE writes the same into its data directory, as backup/dump.latchkey.
 #[derive(Debug, Args)]
 pub(super) struct DumpArgs {
     /// The data directory
@@ -41,12 +42,13 @@ pub(super) fn dump(args: &DumpArgs) -> Result<ExitCode, Failure> {
     if !Directory::is_one(&args.dir) {
         return Err(Failure::Usage(format!("{} is no data directory: it has no file 'mark'", args.dir.display())));
     }
-    let opened = Directory::open(&args.dir).map_err(|error| Failure::Usage(error.to_string()))?;
     let mut out = BufWriter::new(stdout.lock());
-    let dumped = opened.dump(&mut out).map_err(|error| Failure::Other(error.to_string()));
-    let closed = opened.close().map_err(|error| Failure::Other(error.to_string()));
-    let keys = dumped?;
-    closed?;
+    let keys = Directory::dump(&args.dir, &mut out).map_err(|error| match error {
+        // The directory is only read.
+        OpenError::Io { error, .. } if is_full(&error) => Failure::Other(format!("stdout: {error}")),
+        error @ OpenError::Io { .. } => Failure::Other(error.to_string()),
+        error => Failure::Usage(error.to_string()),
+    })?;
     out.flush()?;
     eprintln!("{keys} keys");
     Ok(ExitCode::SUCCESS)

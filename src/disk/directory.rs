@@ -18,7 +18,7 @@ use super::dump::{DumpWriter, write_all};
 use super::folder::{RealFolder, make};
 use super::group::Group;
 use super::journal::Broken;
-use super::keeper::{Keeper, Loaded, Record, Sizes};
+use super::keeper::{Contents, Keeper, Loaded, Record, Sizes};
 use super::names::{self, LOCK};
 use super::storage::{Storage, StorageOptions};
 
@@ -44,9 +44,30 @@ impl Directory {
     ///
     /// # Errors
     ///
-    /// Somebody else has it; or what was acknowledged is not all there, and then nothing was changed.
+    /// Somebody else has it; it holds other files, and no data; or what was acknowledged is not all there. Then nothing
+    /// was changed.
     pub fn open(path: &Path) -> Result<Opened, OpenError> {
         Self::open_with(path, Sizes::default())
+    }
+
+    /// Writes every key of the directory at `path` to a dump. How many there are. Nothing in it is made or changed: it may be
+    /// on a disk that is full, or that takes no writes.
+    ///
+    /// # Errors
+    ///
+    /// As [`open`](Self::open), or it cannot be read, or `out` takes no more.
+    pub fn dump<W: Write>(path: &Path, out: W) -> Result<u64, OpenError> {
+        let io = |error| OpenError::Io { path: path.into(), error };
+        let _lock = lock_to_read(path)?;
+        refuse_other_format(path)?;
+        let folder = RealFolder::to_read(path.into()).map_err(io)?;
+        let (contents, expected) =
+            Contents::look(&folder, Sizes::default()).map_err(|broken| of_broken(path, broken))?;
+        let mut writer = DumpWriter::new(out).map_err(io)?;
+        let loaded = write_all(&contents, &mut writer).map_err(io)?;
+        check_keys(path, loaded, expected)?;
+        writer.finish().map_err(io)?;
+        Ok(loaded.keys)
     }
 
     /// Removes what a restore that came to no end has left at `path`; nothing else, and nothing that is at work.
@@ -68,18 +89,12 @@ impl Directory {
     /// As [`open`](Self::open), with other bounds on its files.
     pub fn open_with(path: &Path, sizes: Sizes) -> Result<Opened, OpenError> {
         let io = |error| OpenError::Io { path: path.into(), error };
+        refuse_strange(path)?;
         make(path, 0o700).map_err(|error| OpenError::Make { path: path.into(), error })?;
         let lock = lock(path)?;
-        if path.join("journal").is_dir() {
-            let detail = "its folder 'journal' is of a format that this version does not read".into();
-            return Err(OpenError::Damaged { path: path.into(), detail });
-        }
+        refuse_other_format(path)?;
         let folder = Arc::new(RealFolder::new(path.into()).map_err(io)?);
-        let keeper = Keeper::with_sizes(folder, sizes).map_err(|broken| match broken {
-            Broken::Io(error) => io(error),
-            Broken::Damaged(detail) => OpenError::Damaged { path: path.into(), detail },
-            Broken::Lost { found, recorded, detail } => OpenError::Lost { path: path.into(), found, recorded, detail },
-        })?;
+        let keeper = Keeper::with_sizes(folder, sizes).map_err(|broken| of_broken(path, broken))?;
         Ok(Opened { path: path.into(), keeper, lock })
     }
 }
@@ -116,26 +131,7 @@ impl Opened {
     /// It cannot be read, or there are more or fewer keys than were written.
     pub fn load(&self, visit: &mut dyn FnMut(Record<'_>)) -> Result<Loaded, OpenError> {
         let loaded = self.keeper.load(visit).map_err(|error| strange(&self.path, &error))?;
-        self.check_keys(loaded)
-    }
-
-    /// Writes every key to a dump. How many there are.
-    pub fn dump<W: Write>(&self, out: W) -> Result<u64, OpenError> {
-        let io = |error| OpenError::Io { path: self.path.clone(), error };
-        let mut writer = DumpWriter::new(out).map_err(io)?;
-        let loaded = self.keeper.contents().and_then(|contents| write_all(&contents, &mut writer)).map_err(io)?;
-        self.check_keys(loaded)?;
-        writer.finish().map_err(io)?;
-        Ok(loaded.keys)
-    }
-
-    fn check_keys(&self, loaded: Loaded) -> Result<Loaded, OpenError> {
-        let (found, expected) = (loaded.keys, self.keeper.expected_keys());
-        if found == expected {
-            return Ok(loaded);
-        }
-        let detail = format!("it holds {found} keys where {expected} were written");
-        Err(OpenError::Damaged { path: self.path.clone(), detail })
+        check_keys(&self.path, loaded, self.keeper.expected_keys())
     }
 
     /// Writes one group and forces it to disk; `keys` is how many keys there are after it.
@@ -158,15 +154,69 @@ impl Opened {
     }
 }
 
+/// Refuses a folder with files in it none of which is of a data directory: somebody's own, named by mistake.
+fn refuse_strange(path: &Path) -> Result<(), OpenError> {
+    // A folder that cannot be looked at is refused by those who must write to it.
+    let Ok(entries) = fs::read_dir(path) else { return Ok(()) };
+    let names: Vec<_> = entries.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
+    let is_data = names.iter().any(|name| name == "journal" || (name != LOCK && names::is_ours(name)));
+    // A file system of its own may have the one, and a start that was cut short leaves the other.
+    if is_data || names.iter().all(|name| name == "lost+found" || name == LOCK) {
+        return Ok(());
+    }
+    Err(OpenError::Strange { path: path.into() })
+}
+
+fn refuse_other_format(path: &Path) -> Result<(), OpenError> {
+    if path.join("journal").is_dir() {
+        let detail = "its folder 'journal' is of a format that this version does not read".into();
+        return Err(OpenError::Damaged { path: path.into(), detail });
+    }
+    Ok(())
+}
+
+fn of_broken(path: &Path, broken: Broken) -> OpenError {
+    let path = path.into();
+    match broken {
+        Broken::Io(error) => OpenError::Io { path, error },
+        Broken::Damaged(detail) => OpenError::Damaged { path, detail },
+        Broken::Lost { found, recorded, detail } => OpenError::Lost { path, found, recorded, detail },
+    }
+}
+
+fn check_keys(path: &Path, loaded: Loaded, expected: u64) -> Result<Loaded, OpenError> {
+    if loaded.keys == expected {
+        return Ok(loaded);
+    }
+    let detail = format!("it holds {} keys where {expected} were written", loaded.keys);
+    Err(OpenError::Damaged { path: path.into(), detail })
+}
+
 fn lock(path: &Path) -> Result<File, OpenError> {
     let io = |error| OpenError::Io { path: path.into(), error };
     let options = OpenOptions::new().write(true).create(true).truncate(false).open(path.join(LOCK));
     let file = options.map_err(io)?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(OpenError::InUse(path.into())),
-        Err(TryLockError::Error(error)) => Err(io(error)),
+    let locked = file.try_lock();
+    held(path, locked).map(|()| file)
+}
+
+/// Keeps servers away, but no other readers. `None` where no server has ever been, for it would have made the file.
+fn lock_to_read(path: &Path) -> Result<Option<File>, OpenError> {
+    match File::open(path.join(LOCK)) {
+        Ok(file) => {
+            let locked = file.try_lock_shared();
+            held(path, locked).map(|()| Some(file))
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(OpenError::Io { path: path.into(), error }),
     }
+}
+
+fn held(path: &Path, locked: Result<(), TryLockError>) -> Result<(), OpenError> {
+    locked.map_err(|error| match error {
+        TryLockError::WouldBlock => OpenError::InUse(path.into()),
+        TryLockError::Error(error) => OpenError::Io { path: path.into(), error },
+    })
 }
 
 fn strange(path: &Path, error: &io::Error) -> OpenError {

@@ -51,12 +51,19 @@ pub(super) struct RealFolder {
     path: PathBuf,
     /// Open all the time, for names must be forced to disk when descriptors have run out too.
     itself: File,
+    /// Files are opened to be written, too.
+    is_writable: bool,
 }
 
 impl RealFolder {
     pub(super) fn new(path: PathBuf) -> io::Result<Self> {
         let itself = File::open(&path)?;
-        Ok(Self { path, itself })
+        Ok(Self { path, itself, is_writable: true })
+    }
+
+    /// One of which files are only read: it may be of somebody else, or on a disk that takes no writes.
+    pub(super) fn to_read(path: PathBuf) -> io::Result<Self> {
+        Ok(Self { is_writable: false, ..Self::new(path)? })
     }
 }
 
@@ -114,7 +121,7 @@ impl Folder for RealFolder {
     }
 
     fn open(&self, name: &str) -> io::Result<Box<dyn Handle>> {
-        Ok(Box::new(OpenOptions::new().read(true).write(true).open(self.path.join(name))?))
+        Ok(Box::new(OpenOptions::new().read(true).write(self.is_writable).open(self.path.join(name))?))
     }
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {

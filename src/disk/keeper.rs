@@ -358,6 +358,17 @@ pub(super) struct Contents {
 }
 
 impl Contents {
+    /// What is in `folder`, and how many keys that should be. Nothing is made or changed, so the disk may be full.
+    pub(super) fn look(folder: &dyn Folder, sizes: Sizes) -> Result<(Self, u64), Broken> {
+        let names = Names::sort(folder.list()?);
+        let Survey { snapshot, sealed, last, place, .. } = survey(folder, &names, mark::look(folder)?)?;
+        let snapshot = snapshot.map(|snapshot| snapshot.source(folder)).transpose()?;
+        let journals = sealed.into_iter().chain(last.as_ref().map(Journal::sealed));
+        let journals = journals.map(|journal| journal.source(folder)).collect::<io::Result<_>>()?;
+        let view = View { snapshot, journals, is_cancelled: Arc::default() };
+        Ok((Self { view, index: sizes.index }, place.keys))
+    }
+
     /// Visits every key.
     pub(super) fn load(&self, visit: &mut dyn FnMut(Record<'_>)) -> io::Result<Loaded> {
         let mut loaded = Loaded::default();

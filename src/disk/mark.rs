@@ -64,7 +64,9 @@ impl MarkFile {
         };
         let (mark, second) = read(&*file)?.unwrap_or_default();
         let mut opened = Self { file, mark, next: !second };
-        opened.set_clean(false).map_err(io::Error::other)?;
+        // As the system says it: whoever starts must be told of a full disk.
+        opened.write_both(Mark { clean: false, ..mark })?;
+        opened.sync()?;
         folder.sync()?;
         Ok(opened)
     }
@@ -76,12 +78,14 @@ impl MarkFile {
 
     /// Writes down whether the directory is closed, and forces that to disk.
     pub(super) fn set_clean(&mut self, clean: bool) -> Result<(), Failure> {
-        let mark = Mark { clean, ..self.mark };
-        // Both slots, so that no older one can say otherwise.
-        for _ in 0..2 {
-            self.write(mark).map_err(|error| Failure::write(&error))?;
-        }
+        self.write_both(Mark { clean, ..self.mark }).map_err(|error| Failure::write(&error))?;
         self.sync().map_err(|error| Failure::sync(&error))
+    }
+
+    /// Both slots, so that no older one can say otherwise.
+    fn write_both(&mut self, mark: Mark) -> io::Result<()> {
+        self.write(mark)?;
+        self.write(mark)
     }
 
     /// Forces what was written to disk.

@@ -93,6 +93,15 @@ pub enum OpenError {
         /// The directory.
         path: PathBuf,
     },
+    /// There are files in it, and none of a data directory.
+    #[error(
+        "{} is not empty and no data directory (it has no file 'mark'): name one that is, or an empty or a new directory",
+        .path.display()
+    )]
+    Strange {
+        /// The directory.
+        path: PathBuf,
+    },
     /// It holds something else, or more or less than was written.
     #[error("{} is damaged: {detail}; restore a backup, or give a new directory", .path.display())]
     Damaged {

@@ -79,14 +79,22 @@ struct Replies {
     awaited: VecDeque<Request>,
     keep_alive: bool,
     failure: Option<Failure>,
+    /// The words of an error that came although nothing was asked.
+    refusal: Option<String>,
 }
 
 impl Client {
     /// A new connection, speaking `dialect` through `session`.
     #[must_use]
     pub fn new(session: Session, dialect: Dialect) -> Self {
-        let replies =
-            Replies { dialect, undecoded: Vec::new(), awaited: VecDeque::new(), keep_alive: true, failure: None };
+        let replies = Replies {
+            dialect,
+            undecoded: Vec::new(),
+            awaited: VecDeque::new(),
+            keep_alive: true,
+            failure: None,
+            refusal: None,
+        };
         Self { session, retained: Vec::new(), replies, requests: Vec::new(), unsent: Vec::new() }
     }
 
@@ -110,6 +118,12 @@ impl Client {
     /// Takes the requests without a reply: the connection has failed.
     pub fn abandon(&mut self) -> VecDeque<Request> {
         std::mem::take(&mut self.replies.awaited)
+    }
+
+    /// In what words the server has turned the connection away, asked for nothing.
+    #[must_use]
+    pub fn refusal(&self) -> Option<&str> {
+        self.replies.refusal.as_deref()
     }
 
     /// Whether the server lets further requests follow on this connection.
@@ -283,7 +297,11 @@ impl Replies {
         let mut used = 0;
         while let Some(rest) = input.get(used..).filter(|rest| !rest.is_empty()) {
             let Some(request) = self.awaited.front() else {
-                self.failure = Some(Failure::Malformed);
+                match self.dialect.decode_refusal(rest) {
+                    Ok(None) => {}
+                    Ok(refusal) => (self.refusal, self.failure) = (refusal, Some(Failure::ErrorReply)),
+                    Err(failure) => self.failure = Some(failure),
+                }
                 break;
             };
             match self.dialect.decode(rest, request.operation, phrases, false) {
@@ -322,5 +340,34 @@ fn of_tls(error: &Error) -> Failure {
         Error::InvalidCertificate(_) | Error::NoCertificatesPresented => Failure::Certificate,
         Error::AlertReceived(_) => Failure::Alert,
         _ => Failure::Handshake,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::load::workload::{Sizes, Values};
+    use crate::protocol::resp::ReplyScanner;
+
+    /// What comes of `pieces`, each as much as one read gives, where nothing was asked.
+    fn unasked(dialect: Dialect, pieces: &[&[u8]]) -> (Option<Failure>, Option<String>) {
+        let phrases = Phrases::new(Values::new(&Sizes::Fixed(8), 1), String::new());
+        let (mut client, mut lent) = (Client::new(Session::plain(), dialect), Lent::default());
+        client.begin(&mut lent).expect("begun");
+        let hear = |mut piece: &[u8]| client.receive(&mut piece, false, &mut lent, &phrases).err();
+        let failure = pieces.iter().copied().find_map(hear);
+        (failure, client.refusal().map(str::to_owned))
+    }
+
+    #[test]
+    fn an_error_that_nothing_was_asked_for_is_told_in_its_words() {
+        let resp = || Dialect::Resp(ReplyScanner::default());
+        let refused = (Some(Failure::ErrorReply), Some("NOPERM no rule".to_owned()));
+        assert_eq!(unasked(resp(), &[b"-NOPERM no rule\r\n"]), refused);
+        assert_eq!(unasked(resp(), &[b"-NOP", b"ERM no rule\r", b"\n"]), refused);
+        assert_eq!(unasked(resp(), &[b"!14\r\nNOPERM no rule\r\n"]), refused);
+        assert_eq!(unasked(resp(), &[b"-NOPERM"]), (None, None), "there may be more");
+        assert_eq!(unasked(resp(), &[b"+OK\r\n"]), (Some(Failure::Malformed), None));
+        assert_eq!(unasked(Dialect::Echo, &[b"-ERR\r\n"]), (Some(Failure::Malformed), None));
     }
 }

@@ -53,6 +53,10 @@ pub enum Judgement {
     Worse,
     /// The interval holds zero: the samples show no difference.
     NotShown,
+    /// There is no interval, for a side has a single sample.
+    TooFew,
+    /// There is no interval, for the samples of each side are all alike, which rounding may have made them.
+    AllAlike,
 }
 
 impl Judgement {
@@ -63,6 +67,8 @@ impl Judgement {
             Self::Better => "B is better",
             Self::Worse => "B is worse",
             Self::NotShown => "no difference shown",
+            Self::TooFew => "cannot tell: too few samples",
+            Self::AllAlike => "cannot tell: samples all alike",
         }
     }
 }
@@ -151,8 +157,8 @@ pub fn obstacle(first: &Report, run: &Report) -> Option<String> {
     if run.requests == 0 {
         return Some("has no answered request".to_owned());
     }
-    if run.protocol != first.protocol {
-        return Some(format!("is a run of {}, the first is one of {}", run.protocol, first.protocol));
+    if let Some(other) = other_protocol(&first.protocol, &run.protocol) {
+        return Some(other);
     }
     let value = |run: &Report, name: &str| run.settings.get(name).map_or("not given", String::as_str).to_owned();
     let differs = WORKLOAD.into_iter().find(|name| value(run, name) != value(first, name))?;
@@ -161,6 +167,12 @@ pub fn obstacle(first: &Report, run: &Report) -> Option<String> {
         value(run, differs),
         value(first, differs)
     ))
+}
+
+/// Why runs of these two protocols do not belong together, if they do not.
+#[must_use]
+pub fn other_protocol(first: &str, run: &str) -> Option<String> {
+    (run != first).then(|| format!("is a run of {run}, the first is one of {first}"))
 }
 
 fn warnings(a: &[Report], b: &[Report]) -> Vec<String> {
@@ -196,7 +208,9 @@ impl Difference {
         let judgement = match interval {
             Some((low, _)) if low > 0.0 => better_if(measure.axis == Axis::Amount),
             Some((_, high)) if high < 0.0 => better_if(measure.axis == Axis::Time),
-            _ => Judgement::NotShown,
+            Some(_) => Judgement::NotShown,
+            None if a.len() < 2 || b.len() < 2 => Judgement::TooFew,
+            None => Judgement::AllAlike,
         };
         Self { name: measure.name, axis: measure.axis, a: mean(a), b: mean(b), interval, judgement }
     }
@@ -367,6 +381,11 @@ mod tests {
         assert!(frozen.warnings.iter().any(|warning| warning.contains("no answer in 4 of 10 seconds")));
         let short = compare(&[run(&[])], &[run(&[])]);
         assert!(short.differences.iter().all(|difference| difference.a > 0.0 && difference.interval.is_none()));
+        assert!(short.differences.iter().all(|difference| difference.judgement == Judgement::TooFew));
+        let text = render_table(&short);
+        assert!(text.contains("cannot tell: too few samples") && !text.contains("no difference shown"), "{text}");
+        let alike = compare(&runs(&[40.0, 40.0]), &runs(&[41.0, 41.0]));
+        assert_eq!(judgement(&alike, "answers a second"), Judgement::AllAlike);
     }
 
     #[test]

@@ -144,11 +144,33 @@ impl Dialect {
     }
 }
 
+impl Dialect {
+    /// Looks at bytes for which nothing was asked. A server that turns a connection away says so at once: the words of an
+    /// error of RESP, or `None` while there may be more of them.
+    ///
+    /// # Errors
+    ///
+    /// They are no error.
+    pub fn decode_refusal(&mut self, input: &[u8]) -> Result<Option<String>, Failure> {
+        let (Self::Resp(scanner), Some(b'-' | b'!')) = (self, input.first()) else { return Err(Failure::Malformed) };
+        let Some(used) = scanner.advance(input).map_err(|_| Failure::Malformed)? else { return Ok(None) };
+        Ok(Some(error_words(input.get(..used).unwrap_or_default())))
+    }
+}
+
+/// The words of an error of RESP.
+fn error_words(reply: &[u8]) -> String {
+    match reply.split_first() {
+        // Behind the line with its length (RESP3).
+        Some((b'!', rest)) => words(rest.splitn(2, |byte| *byte == b'\n').nth(1).unwrap_or_default()),
+        Some((_, rest)) => words(rest),
+        None => String::new(),
+    }
+}
+
 fn judge_resp(reply: &[u8], kind: Kind, value: &[u8]) -> Answer {
     match (reply.first(), kind) {
-        (Some(b'-'), _) => Answer::Refused(words(reply.get(1..).unwrap_or_default())),
-        // Behind the line with its length (RESP3).
-        (Some(b'!'), _) => Answer::Refused(words(reply.splitn(2, |byte| *byte == b'\n').nth(1).unwrap_or_default())),
+        (Some(b'-' | b'!'), _) => Answer::Refused(error_words(reply)),
         (_, Kind::Write) if reply == b"+OK\r\n" => Answer::Good,
         (_, Kind::Read) if reply == b"$-1\r\n" || reply == b"_\r\n" => Answer::Missing,
         (Some(b'$'), Kind::Read) => {

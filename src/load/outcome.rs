@@ -115,8 +115,8 @@ impl Failure {
                 "the server closed connections that were owed replies: look into its log, and at its limits"
             }
             Self::Timeout => {
-                "no answer within --timeout: less --rate or --connections, or a longer --timeout; --plain if the server speaks no \
-                 TLS"
+                "no answer within --timeout: less --rate or --connections, or a longer --timeout; or the port speaks another \
+                 protocol: is it the right port and command, TLS or --plain?"
             }
             Self::Malformed => {
                 "the answers are not of this protocol: is it the right port and command, TLS or --plain?"

@@ -538,14 +538,18 @@ impl<N: Net> Runner<N> {
         request.measured || request.intended < warmup && since > before
     }
 
+    /// Whether a failure of a connection without a request counts. One that cannot be made spoils the run whenever it happens.
+    fn counts_lost(&self, at: Duration) -> bool {
+        self.stage != Stage::Running || at >= self.plan.schedule.warmup
+    }
+
     /// Counts a failure: of `request`, or of a connection that carried none.
     fn fail(&mut self, failure: Failure, request: Option<Request>, at: Duration) {
         self.progress.failed.fetch_add(1, Ordering::Relaxed);
         let warmup = self.plan.schedule.warmup;
         let counts = match request {
             Some(request) => self.counts(request, at),
-            // A connection that cannot be made spoils the run whenever it happens.
-            None => self.stage != Stage::Running || at >= warmup,
+            None => self.counts_lost(at),
         };
         if counts {
             self.tally.failures.add(failure, 1);

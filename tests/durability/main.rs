@@ -271,6 +271,42 @@ fn without_room_writers_are_told_and_readers_are_served() {
     assert!([kept + 1, kept + 2].contains(&keys[1..].parse().expect("a number")), "{keys} of {kept}");
 }
 
+/// `/dev/full` in the place of a file is a disk that takes not one byte more.
+#[test]
+fn a_full_disk_is_named_with_what_to_do_and_can_be_dumped() {
+    let data = tempfile::tempdir().expect("a folder");
+    std::os::unix::fs::symlink("/dev/full", data.path().join("mark")).expect("a link");
+    let folder = tempfile::tempdir().expect("a folder");
+    let told = fail(latchkey().arg("serve").args(arguments(data.path())).current_dir(folder.path()), 2);
+    for part in ["--data: ", "No space left", "make room", "copy the directory to a larger disk", "latchkey dump"] {
+        assert!(told.contains(part), "{told}");
+    }
+
+    let data = folder.path().join("data");
+    let server = start(&data);
+    server.logged("a new, empty data directory is made");
+    assert_eq!(client(&server).ask("set a 1"), Reply::Line("+OK".into()));
+    drop(server);
+    let full = std::fs::OpenOptions::new().write(true).open("/dev/full").expect("a device");
+    let told = latchkey().arg("dump").arg(&data).stdout(full).output().expect("runs");
+    assert!(String::from_utf8_lossy(&told.stderr).contains("stdout: No space left"), "{told:?}");
+    // Killed; and no file may grow, of which what goes into a pipe is none.
+    let mut limited = Command::new("sh");
+    limited.args(["-c", "trap '' XFSZ; ulimit -f 0; \"$@\" | wc -c", "sh", env!("CARGO_BIN_EXE_latchkey"), "dump"]);
+    let bytes: usize = succeed(limited.arg(&data)).trim().parse().expect("a number");
+    assert!(bytes > 16 + 20, "{bytes} bytes");
+}
+
+#[test]
+fn a_folder_of_somebody_elses_files_is_not_taken_for_data() {
+    let other = tempfile::tempdir().expect("a folder");
+    std::fs::write(other.path().join("ca.pem"), "mine").expect("a file");
+    let folder = tempfile::tempdir().expect("a folder");
+    let told = fail(latchkey().arg("serve").args(arguments(other.path())).current_dir(folder.path()), 2);
+    assert!(told.contains("--data: ") && told.contains("is not empty and no data directory"), "{told}");
+    assert_eq!(std::fs::read_dir(other.path()).expect("a folder").count(), 1);
+}
+
 /// A flood of clients takes all descriptors that clients may have: those of the data directory are not among them.
 #[test]
 fn a_flood_of_clients_leaves_the_journal_its_descriptors() {

@@ -7,7 +7,7 @@ use clap::Args;
 
 use super::outputs::{check, is_same, is_stdout, say, write};
 use crate::cli::{Failure, files};
-use crate::load::compare::{compare as compare_runs, obstacle, render_page, render_table};
+use crate::load::compare::{compare as compare_runs, obstacle, other_protocol, render_page, render_table};
 use crate::load::histogram::Percentiles;
 use crate::load::report::{Report, hdr, json, merged, table};
 
@@ -99,12 +99,18 @@ pub(super) fn merge(args: &MergeArgs) -> Result<ExitCode, Failure> {
             return Err(Failure::Usage(format!("{} is named twice and would count twice", file.display())));
         }
     }
-    let mut started: Option<u64> = None;
+    let (mut started, mut protocol): (Option<u64>, Option<String>) = (None, None);
     for path in &args.files {
         let bytes = files::read(path).map_err(|error| Failure::Usage(error.to_string()))?.bytes;
         let mut part = hdr::Intervals::new();
         let begun = hdr::read_into(&bytes, &mut part)
             .map_err(|error| Failure::Usage(format!("{}: {error}", path.display())))?;
+        if let Some(named) = hdr::protocol(&bytes) {
+            let first = protocol.get_or_insert_with(|| named.to_owned());
+            if let Some(reason) = other_protocol(first, named) {
+                return Err(Failure::Usage(format!("{} {reason}", path.display())));
+            }
+        }
         started = started.into_iter().chain(begun).min();
         let answered = hdr::total(&part, "service").len();
         parts.push(merged::Part { name: path.display().to_string(), answered, latency: hdr::total(&part, "") });
@@ -115,7 +121,7 @@ pub(super) fn merge(args: &MergeArgs) -> Result<ExitCode, Failure> {
     let mut written = Ok(());
     for (flag, path) in &outputs {
         let bytes = match *flag {
-            "--hdr" => hdr::render_intervals(started.unwrap_or(0), &intervals),
+            "--hdr" => hdr::render_intervals(started.unwrap_or(0), protocol.as_deref(), &intervals),
             _ => merged::render(&intervals, &parts).into(),
         };
         written = written.and(write(flag, path, &bytes));

@@ -1,6 +1,7 @@
 //! Real directories, and what may happen to their files.
 
 use std::fs;
+use std::io::Write;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
@@ -253,7 +254,9 @@ fn a_dump_comes_back_and_a_damaged_one_does_not() {
     typed.push(&Change::Put { key: b"large", kind: 9, expires: 77, data: &large });
     opened.write(&typed, 3).expect("written");
     let mut dump = Vec::new();
-    assert_eq!(opened.dump(&mut dump).expect("dumped"), 3);
+    assert!(matches!(Directory::dump(from.path(), &mut dump), Err(OpenError::InUse(_))));
+    drop(opened);
+    assert_eq!(Directory::dump(from.path(), &mut dump).expect("dumped"), 3);
     let path = to.path().join("dump");
     fs::write(&path, &dump).expect("written");
     assert_eq!(restore(&path, &to.path().join("new")).expect("restored"), 3);
@@ -297,4 +300,57 @@ fn a_restore_removes_nothing_but_what_an_earlier_one_left() {
     assert_eq!(restore(&file, &path).expect("restored"), 0);
     assert!(!unfinished.exists());
     assert_eq!(open(&path).load(&mut |_| {}).expect("read").keys, 0);
+}
+
+fn files(path: &Path) -> std::collections::BTreeMap<PathBuf, Vec<u8>> {
+    let entries = fs::read_dir(path).expect("a folder").map(|entry| entry.expect("an entry").path());
+    entries.map(|path| (path.clone(), fs::read(&path).expect("a file"))).collect()
+}
+
+/// A full disk leaves a write that was not finished, and takes no other.
+#[test]
+fn a_dump_changes_nothing_in_what_a_kill_has_left() {
+    let folder = folder();
+    let mut opened = open(folder.path());
+    fill(&mut opened, 1, 3, 10);
+    drop(opened);
+    let journal = journals(folder.path()).pop().expect("a journal");
+    fs::OpenOptions::new().append(true).open(&journal).and_then(|mut file| file.write_all(b"torn")).expect("written");
+    // As it would be in a copy that somebody has made of the data alone.
+    fs::remove_file(folder.path().join("lock")).expect("removed");
+    let before = files(folder.path());
+    let mut dump = Vec::new();
+    assert_eq!(Directory::dump(folder.path(), &mut dump).expect("dumped"), 3);
+    assert_eq!(files(folder.path()), before);
+    let mut keys = 0;
+    let read = DumpReader::new(dump.as_slice()).and_then(|dump| {
+        dump.read(&mut |_| {
+            keys += 1;
+            Ok(())
+        })
+    });
+    assert_eq!((read.expect("whole"), keys), (3, 3));
+    // What was acknowledged and is not there is no dump either.
+    fs::OpenOptions::new().write(true).open(&journal).and_then(|file| file.set_len(100)).expect("cut");
+    assert!(matches!(Directory::dump(folder.path(), &mut dump), Err(OpenError::Lost { .. })));
+}
+
+#[test]
+fn a_folder_of_other_files_is_not_made_a_data_directory() {
+    let folder = folder();
+    fs::create_dir(folder.path().join("lost+found")).expect("made");
+    drop(open(folder.path()));
+    for name in ["mark", "journal-00000001"] {
+        fs::remove_file(folder.path().join(name)).expect("removed");
+    }
+    fs::write(folder.path().join("ca.pem"), "mine").expect("written");
+    fs::remove_dir(folder.path().join("lost+found")).expect("removed");
+    let before = files(folder.path());
+    assert!(matches!(Directory::open(folder.path()), Err(OpenError::Strange { .. })));
+    assert_eq!(files(folder.path()), before);
+    fs::remove_file(folder.path().join("ca.pem")).expect("removed");
+    drop(open(folder.path()));
+    // Beside data, anything may lie.
+    fs::write(folder.path().join("notes"), "mine").expect("written");
+    drop(open(folder.path()));
 }

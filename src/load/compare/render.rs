@@ -49,7 +49,7 @@ impl Difference {
         let colour = match self.judgement {
             Judgement::Better => BETTER,
             Judgement::Worse => WORSE,
-            Judgement::NotShown => NOT_SHOWN,
+            Judgement::NotShown | Judgement::TooFew | Judgement::AllAlike => NOT_SHOWN,
         };
         Some((self.name, self.percent(low), self.percent(self.b - self.a), self.percent(high), colour))
     }

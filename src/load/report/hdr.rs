@@ -10,7 +10,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use hdrhistogram::Histogram;
 use hdrhistogram::serialization::interval_log::{
-    IntervalLogIterator, IntervalLogWriter, IntervalLogWriterBuilder, LogEntry, Tag,
+    IntervalLogIterator, IntervalLogWriter, IntervalLogWriterBuilder, LogEntry, LogIteratorError, Tag,
 };
 use hdrhistogram::serialization::{Deserializer, V2DeflateSerializer};
 
@@ -52,15 +52,21 @@ impl Interval {
 
 /// A file that is no HDR log, or holds a histogram that cannot be read.
 #[derive(Debug, thiserror::Error)]
-#[error("not a readable HDR log: {0}")]
+#[error("not a readable HDR log, as --hdr writes it: {0}")]
 pub struct Unreadable(String);
+
+/// There is no line of a log at `offset`.
+fn no_line(log: &[u8], offset: usize) -> Unreadable {
+    let before = log.get(..offset).unwrap_or_default();
+    Unreadable(format!("line {} is of another format", before.split(|byte| *byte == b'\n').count()))
+}
 
 /// The log of one run. The last second is as long as the measured part reaches into it; answers that came after the
 /// end are in a second of no length, which the format takes for a moment.
 #[must_use]
 pub fn render(report: &Report, seconds: &[Second]) -> Vec<u8> {
     let measured = Duration::try_from_secs_f64(report.duration_s).unwrap_or_default();
-    write(report.started_unix_ms, |writer| {
+    write(report.started_unix_ms, Some(&report.protocol), |writer| {
         for (second, at) in seconds.iter().zip(0..) {
             let begin = Duration::from_secs(at);
             let length = measured.saturating_sub(begin).min(SECOND);
@@ -73,10 +79,10 @@ pub fn render(report: &Report, seconds: &[Second]) -> Vec<u8> {
     })
 }
 
-/// The log of several runs together.
+/// The log of several runs together, of one protocol as far as that is known.
 #[must_use]
-pub fn render_intervals(started_unix_ms: u64, intervals: &Intervals) -> Vec<u8> {
-    write(started_unix_ms, |writer| {
+pub fn render_intervals(started_unix_ms: u64, protocol: Option<&str>, intervals: &Intervals) -> Vec<u8> {
+    write(started_unix_ms, protocol, |writer| {
         for ((at, tag), Interval { length, histogram }) in intervals {
             let tag = if tag.is_empty() { None } else { Tag::new(tag) };
             writer.write_histogram(histogram, Duration::from_secs(*at), *length, tag).map_err(drop)?;
@@ -87,12 +93,31 @@ pub fn render_intervals(started_unix_ms: u64, intervals: &Intervals) -> Vec<u8> 
 
 type Writer<'a, 'b> = IntervalLogWriter<'a, 'b, Vec<u8>, V2DeflateSerializer>;
 
-fn write(started_unix_ms: u64, body: impl FnOnce(&mut Writer<'_, '_>) -> Result<(), ()>) -> Vec<u8> {
+/// What a comment begins with that names the protocol of the run, for which the format has no place.
+const PROTOCOL: &str = "[Protocol: ";
+
+/// The protocol of the run that a log is of. Logs of other programs do not say.
+#[must_use]
+pub fn protocol(log: &[u8]) -> Option<&str> {
+    let mut comments = log.split(|byte| *byte == b'\n').map_while(|line| line.strip_prefix(b"#"));
+    let named = comments.find_map(|line| line.strip_prefix(PROTOCOL.as_bytes())?.strip_suffix(b"]"))?;
+    std::str::from_utf8(named).ok().filter(|name| name.chars().all(|char| char.is_ascii_alphanumeric() || char == '-'))
+}
+
+fn write(
+    started_unix_ms: u64,
+    protocol: Option<&str>,
+    body: impl FnOnce(&mut Writer<'_, '_>) -> Result<(), ()>,
+) -> Vec<u8> {
     let mut log = Vec::new();
     let mut serializer = V2DeflateSerializer::new();
     let start = SystemTime::UNIX_EPOCH + Duration::from_millis(started_unix_ms);
-    let begun = IntervalLogWriterBuilder::new()
-        .add_comment(concat!("[latchkey ", env!("CARGO_PKG_VERSION"), ": microseconds from the intended time]"))
+    let mut builder = IntervalLogWriterBuilder::new();
+    builder.add_comment(concat!("[latchkey ", env!("CARGO_PKG_VERSION"), ": microseconds from the intended time]"));
+    if let Some(protocol) = protocol {
+        builder.add_comment(&format!("{PROTOCOL}{protocol}]"));
+    }
+    let begun = builder
         .with_start_time(start)
         .with_base_time(start)
         .with_max_value_divisor(US_PER_MS)
@@ -124,7 +149,7 @@ pub fn read_into(log: &[u8], intervals: &mut Intervals) -> Result<Option<u64>, U
     let mut started = None;
     let mut first = None;
     for entry in IntervalLogIterator::new(log) {
-        match entry.map_err(|error| Unreadable(format!("{error:?}")))? {
+        match entry.map_err(|LogIteratorError::ParseError { offset }| no_line(log, offset))? {
             LogEntry::StartTime(since_epoch) => started = u64::try_from(since_epoch.as_millis()).ok(),
             LogEntry::BaseTime(_) => {}
             LogEntry::Interval(interval) => {
@@ -193,8 +218,17 @@ mod tests {
         }
         assert_eq!((intervals.len(), total(&intervals, "").len()), (20, 2 * 9_998));
         let mut again = Intervals::new();
-        read_into(&render_intervals(1_700_000_000_000, &intervals), &mut again).expect("readable");
+        read_into(&render_intervals(1_700_000_000_000, None, &intervals), &mut again).expect("readable");
         assert_eq!(again, intervals);
+    }
+
+    #[test]
+    fn a_log_names_the_protocol_of_its_run() {
+        let (report, tally) = sample();
+        assert_eq!(protocol(&render(&report, tally.recorder.seconds())), Some("echo"));
+        assert_eq!(protocol(&render_intervals(0, Some("resp"), &Intervals::new())), Some("resp"));
+        assert_eq!(protocol(&render_intervals(0, None, &Intervals::new())), None);
+        assert_eq!(protocol(b"#[Protocol: \x1b[2J]\n"), None);
     }
 
     #[test]
@@ -203,5 +237,7 @@ mod tests {
         for log in ["", "hello\n", "#[comment]\n", "0.0,1.0,2.0,!!!\n", "0.0,1.0,2.0,AAAA\n"] {
             assert!(read_into(log.as_bytes(), &mut intervals).is_err(), "{log:?}");
         }
+        let told = read_into(b"#[comment]\n{}\n", &mut intervals).expect_err("JSON").to_string();
+        assert_eq!(told, "not a readable HDR log, as --hdr writes it: line 2 is of another format");
     }
 }

@@ -314,6 +314,9 @@ impl<N: Net> Runner<N> {
         // After a wrong answer a server may close, or what follows make no sense: that is no second failure.
         let is_counted = !carried.is_empty() || !link.is_well;
         if link.attempt.is_some() || !is_counted {
+            if let Some(words) = link.client.refusal().filter(|_| self.counts_lost(at)) {
+                self.tally.wordings.add(words, 1);
+            }
             self.lost(index, failure, link.attempt);
         } else {
             self.retry(index);

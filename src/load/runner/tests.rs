@@ -257,6 +257,32 @@ fn what_follows_from_a_wrong_answer_is_no_second_failure() {
     assert_eq!(tally.failures.nonzero().collect::<Vec<_>>(), [(Failure::WrongBytes, 10)]);
 }
 
+/// The refusal may be there before the first request, or come as if it were the answer to it.
+#[test]
+fn a_refusal_that_nothing_was_asked_for_is_the_servers_error_in_its_words() {
+    use std::io::{Read, Write};
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("bound");
+    let idle = Plan { once: true, ..plan(Language::Resp, 5, count(5)) };
+    let idle = Plan { target: listener.local_addr().expect("address").into(), ..idle };
+    let accept = || {
+        let mut socket = listener.accept().expect("a client").0;
+        socket.write_all(b"-ERR max number of clients reached\r\n").expect("written");
+        socket
+    };
+    let tally = std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let sockets: Vec<_> = (0..5).map(|_| accept()).collect();
+            // Nothing is closed before the client has: a reset could overtake the words.
+            for mut socket in sockets {
+                let _ = socket.read_to_end(&mut Vec::new());
+            }
+        });
+        run(idle).tally
+    });
+    assert_eq!(tally.failures.nonzero().collect::<Vec<_>>(), [(Failure::ErrorReply, 5)]);
+    assert_eq!(tally.wordings.iter().collect::<Vec<_>>(), [("ERR max number of clients reached", 5)]);
+}
+
 #[test]
 fn nobody_at_home_ends_the_run_at_once() {
     let port = std::net::TcpListener::bind("127.0.0.1:0").expect("bound").local_addr().expect("address");
