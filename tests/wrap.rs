@@ -97,9 +97,13 @@ fn half_close_is_carried_across_both_ways() {
         all.reverse();
         socket.write_all(&all).expect("answer");
     });
-    let server = wrap(&to.to_string(), &[]);
+    let mut server = wrap(&to.to_string(), &[]);
     assert_eq!(connect(&server, b"stressed"), b"desserts");
     serving.join().expect("served");
+    assert_eq!(server.stop(), Some(0));
+    let log = server.log();
+    assert!(log.iter().any(|line| line.contains("connection closed") && line.contains("dialed=true")), "{log:#?}");
+    assert!(!log.iter().any(|line| line.contains("cannot connect")), "a good connection is warned of: {log:#?}");
 
     // The server finishes first; what the client still says must arrive.
     let (to, serving) = once(|mut socket| {
