@@ -336,11 +336,20 @@ fn the_other_end_is_verified_and_shown_our_certificate() {
     let deceived = to_tls(&["--ca", &stranger.certificate("ca.pem")]);
     assert_eq!(read(&deceived), "");
     deceived.logged("reason=\"certificate\"");
+    let said = deceived.logged("reason=\"upstream\"");
+    // Both development CAs have the same name, so that only the signature tells them apart.
+    assert!(said.contains("a signature does not verify") && said.contains("--ca FILE"), "{said}");
     let misnamed = to_tls(&["--ca", &ca, "--server-name", "elsewhere.example"]);
     assert_eq!(read(&misnamed), "");
+    misnamed.logged("verified as elsewhere.example by ");
     misnamed.logged("reason=\"certificate\"");
+    let said = misnamed.logged("reason=\"upstream\"");
+    assert!(said.contains("not for elsewhere.example") && said.contains("--server-name"), "{said}");
     let nameless = to_tls(&["--ca", &ca]);
+    nameless.logged("no certificate is shown to it");
     assert_eq!(read(&nameless), "");
+    let said = nameless.logged("reason=\"upstream\"");
+    assert!(said.contains("demands a client certificate") && said.contains("--cert FILE --key FILE"), "{said}");
     tls.logged("reason=\"certificate\"");
     let (cert, key) = (file("client.pem"), file("client-key.pem"));
     assert_eq!(read(&to_tls(&["--ca", &ca, "--cert", &cert, "--key", &key])), "in");

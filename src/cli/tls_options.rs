@@ -183,6 +183,11 @@ impl TlsArgs {
         self.authorize.is_some()
     }
 
+    /// Whether a certificate was named.
+    pub(super) fn has_identity(&self) -> bool {
+        !self.cert.is_empty()
+    }
+
     /// The named certificates, each with its key.
     fn identities(&self) -> Result<Vec<(Source, Source)>, Failure> {
         if self.cert.len() != self.key.len() {

@@ -20,7 +20,7 @@ pub use listener::{Bound, ListenerConfig};
 
 pub use crate::access::Security;
 use crate::connection::{
-    Addresses, Completion, Connection, Effects, Mailbox, PeerId, Phase, Scratch, Service, Transmitted,
+    Addresses, Completion, Connection, Effects, Loss, Mailbox, PeerId, Phase, Scratch, Service, Transmitted,
 };
 use crate::limits::Limits;
 use crate::metrics::{Disconnect, Metrics};
@@ -407,7 +407,8 @@ impl<N: Net, S: Service> Server<N, S> {
                 self.shared.metrics.disconnected(reason);
             }
             if let Some(link) = peer.connection.info().link {
-                self.unlink(link, was_opened);
+                let loss = Loss { reason, detail: peer.connection.detail().into() };
+                self.unlink(link, was_opened, &loss);
             }
             self.apply_effects();
         }
