@@ -375,6 +375,10 @@ fn rules_say_whose_certificates_are_let_in() {
     for others in ["", "[[rule]]\ncn = 'bob'\ngrant = ['connect']", "[[rule]]\ncn = 'client'\ngrant = ['read']"] {
         let (heard, server) = ask(others);
         assert_eq!(heard, "", "{others}");
+        if others.is_empty() {
+            server.logged("has no [[rule]], so nobody is let in");
+            server.logged("no rules: nobody is let in");
+        }
         server.logged("reason=\"denied\"");
     }
     assert_eq!(ask("[[rule]]\ncn = 'client'\ngrant = ['connect']").0, "welcome");

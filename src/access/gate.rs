@@ -121,6 +121,7 @@ impl Gate {
         let policy = self.policy.describe();
         match self.rules.as_ref().map(|rules| rules.len()) {
             None => policy,
+            Some(0) => format!("{policy}, no rules: nobody is let in"),
             Some(1) => format!("{policy}, 1 rule"),
             Some(count) => format!("{policy}, {count} rules"),
         }
