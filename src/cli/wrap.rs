@@ -242,14 +242,14 @@ pub(super) fn run(args: &WrapArgs) -> Result<ExitCode, Failure> {
     if let (Some(recipe), Some(prepared)) = (recipe, prepared) {
         reload::keep_current(recipe, prepared, server.handle())?;
     }
-    let served = args.describe(&upstream);
+    let behind = args.describe(&upstream);
     if let UpstreamSecurity::Tls(config, _) = upstream {
         let flags = args.clone();
         let renew = move || flags.upstream_config().map(|fresh| config.renew(fresh));
         reload::keep_renewed(args.upstream_files(), server.handle(), renew)?;
     }
     for (security, address) in security.iter().zip(server.addresses()?) {
-        announce(security, address, &served)?;
+        announce(security, address, &behind)?;
     }
     server.run()?;
     drop(logging);
@@ -324,13 +324,13 @@ impl WrapArgs {
 }
 
 /// Says on stdout where clients may connect, for scripts, and on stderr what is demanded of them, for people.
-fn announce(security: &Security, address: SocketAddr, served: &str) -> Result<(), Failure> {
+fn announce(security: &Security, address: SocketAddr, behind: &str) -> Result<(), Failure> {
     let scheme = security.scheme();
     let mut stdout = io::stdout().lock();
     writeln!(stdout, "listening wrap {scheme}://{address}")?;
     stdout.flush()?;
     eprintln!("wrap {scheme}://{address}: {}", security.describe());
-    eprintln!("to {served}");
+    eprintln!("to {behind}");
     Ok(())
 }
 
