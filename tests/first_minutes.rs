@@ -112,31 +112,43 @@ fn demanding_client_certificates_works_as_printed() {
         .map(str::to_owned);
     let flags = flags.expect("flags");
     let identity = server.logged("--cert certs/client.pem").trim().to_owned();
+    let [call, ..] = &commands(&server.seen())[2..] else { panic!("no command for XML-RPC") };
+    let (call, port) = (call.clone(), server.port("xmlrpc").to_string());
     assert_eq!(server.stop(), Some(0));
     let dir = std::mem::replace(&mut server.dir, tempfile::tempdir().expect("a folder"));
 
     let arguments = ["--echo", "127.0.0.1:0", "--xmlrpc", "127.0.0.1:0", "--resp", "127.0.0.1:0"];
-    let guarded = Server::start_in(dir, &[&arguments[..], &flags.split(' ').collect::<Vec<_>>()].concat());
-    guarded.logged("clients then add");
+    let demanding = [&arguments[..], &flags.split(' ').collect::<Vec<_>>()].concat();
+    let mut guarded = Server::start_in(dir, &demanding);
+    let call = call.replace(&port, &guarded.port("xmlrpc").to_string());
+    let refused = run(Command::new("sh").args(["-c", &call]).current_dir(guarded.dir.path()));
+    let told = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(!refused.status.success() && told.contains("pass yours with --cert FILE --key FILE"), "{call}: {told}");
+    assert_eq!(paste(&format!("{call} {identity}"), guarded.dir.path()), "null");
+
+    guarded.logged("redis-cli");
     let printed = commands(&guarded.seen());
-    for line in printed.iter().filter(|line| line.contains(" connect ") || line.contains(" call ")) {
-        let refused = run(Command::new("sh").args(["-c", line]).current_dir(guarded.dir.path()));
-        let told = String::from_utf8_lossy(&refused.stderr).into_owned();
-        assert!(!refused.status.success() && told.contains("pass yours with --cert FILE --key FILE"), "{line}: {told}");
-    }
-    for (line, answer) in printed.iter().zip(["hello", "hello", "null", "[1,2,3]", "['spam']", "[1,2,3]"]) {
-        // In Python and OpenSSL, the same is said otherwise.
-        let line = match line.split_once("cafile='certs/ca.pem'") {
-            Some(_) => continue,
-            None if line.starts_with("openssl") => format!("{line} -cert certs/client.pem -key certs/client-key.pem"),
-            None => match line.split_once(" get spam") {
-                Some((before, after)) if line.starts_with("redis-cli") => {
-                    format!("{before} {identity} get spam{after}")
-                }
-                _ => format!("{line} {identity}"),
-            },
-        };
-        assert_eq!(paste(&line, guarded.dir.path()), answer, "{line}");
+    let answers: Vec<_> = printed.iter().map(|line| paste(line, guarded.dir.path())).collect();
+    assert_eq!(answers, ["hello", "hello", "null", "[1,2,3]", "['spam']", "[1,2,3]"], "{printed:#?}");
+    assert_eq!(guarded.stop(), Some(0));
+    let log = guarded.log();
+    assert!(!log.iter().any(|line| line.contains("To demand client certificates")), "they are: {log:#?}");
+
+    // With rules, only what they grant to the development client is printed.
+    for (rules, expected) in [
+        ("[[rule]]\ncn = 'client'\ngrant = ['read']\n", &["hello", "hello", "null", "[]", ""][..]),
+        ("[[rule]]\ncn = 'alice'\ngrant = ['read']\n", &[]),
+    ] {
+        let dir = std::mem::replace(&mut guarded.dir, tempfile::tempdir().expect("a folder"));
+        fs::write(dir.path().join("rules.toml"), rules).expect("rules");
+        guarded = Server::start_in(dir, &[&demanding[..], &["--authorize", "rules.toml"]].concat());
+        guarded.logged(if expected.is_empty() { "is let in nowhere" } else { "redis-cli" });
+        let printed = commands(&guarded.seen());
+        assert_eq!(printed.len(), expected.len(), "{printed:#?}");
+        for (line, answer) in printed.iter().zip(expected).filter(|(line, _)| !line.contains(" get spam --ca")) {
+            assert_eq!(paste(line, guarded.dir.path()), *answer, "{line}");
+        }
+        assert_eq!(guarded.stop(), Some(0));
     }
 }
 

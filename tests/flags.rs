@@ -240,6 +240,8 @@ fn options_that_nothing_would_heed_are_refused() {
     }
     refuse(dir.path(), "serve --max-memory-policy allkeys", &["--max-memory"]);
     refuse(dir.path(), &format!("{plain} --max-memory 1g"), &["--max-memory", "--resp"]);
+    let echo = "serve --echo 127.0.0.1:0 --data data";
+    refuse(dir.path(), echo, &["--data", "no keys are served", "--resp"]);
     refuse(dir.path(), "serve --resp 127.0.0.1:0 --faults standard", &["--faults", "--xmlrpc"]);
 }
 

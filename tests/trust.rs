@@ -141,6 +141,31 @@ fn naming_a_client_ca_means_that_certificates_are_required() {
 }
 
 #[test]
+fn development_keys_that_others_can_read_need_the_same_word() {
+    let mut server = Server::start(&["--echo", "127.0.0.1:0"]);
+    assert_eq!(server.stop(), Some(0));
+    for name in ["ca-key.pem", "server-key.pem", "client-key.pem"] {
+        let permit = |dir: &Path, mode| {
+            std::fs::set_permissions(dir.join("certs").join(name), Permissions::from_mode(mode)).expect("changed");
+        };
+        permit(server.dir.path(), 0o644);
+        let arguments = ["serve", "--echo", "127.0.0.1:0"];
+        let error = fail(latchkey().args(arguments).current_dir(server.dir.path()), 2);
+        assert!(
+            error.contains("readable by everyone") && error.contains(&format!("chmod 600 certs/{name}")),
+            "{error}"
+        );
+        let mut allowed = latchkey();
+        allowed.args(arguments).arg("--allow-readable-key");
+        let dir = std::mem::replace(&mut server.dir, tempfile::tempdir().expect("a folder"));
+        let mut allowed = Server::spawn(allowed, dir, 1);
+        assert_eq!(allowed.stop(), Some(0));
+        server.dir = std::mem::replace(&mut allowed.dir, tempfile::tempdir().expect("a folder"));
+        permit(server.dir.path(), 0o600);
+    }
+}
+
+#[test]
 fn a_pinned_client_is_let_in_and_nobody_else() {
     let server = start(folder(), "--client-pin certs/alice.pem");
     server.logged("client certificate required (1 pin)");

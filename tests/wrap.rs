@@ -97,9 +97,13 @@ fn half_close_is_carried_across_both_ways() {
         all.reverse();
         socket.write_all(&all).expect("answer");
     });
-    let server = wrap(&to.to_string(), &[]);
+    let mut server = wrap(&to.to_string(), &[]);
     assert_eq!(connect(&server, b"stressed"), b"desserts");
     serving.join().expect("served");
+    assert_eq!(server.stop(), Some(0));
+    let log = server.log();
+    assert!(log.iter().any(|line| line.contains("connection closed") && line.contains("dialed=true")), "{log:#?}");
+    assert!(!log.iter().any(|line| line.contains("cannot connect")), "a good connection is warned of: {log:#?}");
 
     // The server finishes first; what the client still says must arrive.
     let (to, serving) = once(|mut socket| {
@@ -332,11 +336,20 @@ fn the_other_end_is_verified_and_shown_our_certificate() {
     let deceived = to_tls(&["--ca", &stranger.certificate("ca.pem")]);
     assert_eq!(read(&deceived), "");
     deceived.logged("reason=\"certificate\"");
+    let said = deceived.logged("reason=\"upstream\"");
+    // Both development CAs have the same name, so that only the signature tells them apart.
+    assert!(said.contains("a signature does not verify") && said.contains("--ca FILE"), "{said}");
     let misnamed = to_tls(&["--ca", &ca, "--server-name", "elsewhere.example"]);
     assert_eq!(read(&misnamed), "");
+    misnamed.logged("verified as elsewhere.example by ");
     misnamed.logged("reason=\"certificate\"");
+    let said = misnamed.logged("reason=\"upstream\"");
+    assert!(said.contains("not for elsewhere.example") && said.contains("--server-name"), "{said}");
     let nameless = to_tls(&["--ca", &ca]);
+    nameless.logged("no certificate is shown to it");
     assert_eq!(read(&nameless), "");
+    let said = nameless.logged("reason=\"upstream\"");
+    assert!(said.contains("demands a client certificate") && said.contains("--cert FILE --key FILE"), "{said}");
     tls.logged("reason=\"certificate\"");
     let (cert, key) = (file("client.pem"), file("client-key.pem"));
     assert_eq!(read(&to_tls(&["--ca", &ca, "--cert", &cert, "--key", &key])), "in");
@@ -362,6 +375,10 @@ fn rules_say_whose_certificates_are_let_in() {
     for others in ["", "[[rule]]\ncn = 'bob'\ngrant = ['connect']", "[[rule]]\ncn = 'client'\ngrant = ['read']"] {
         let (heard, server) = ask(others);
         assert_eq!(heard, "", "{others}");
+        if others.is_empty() {
+            server.logged("has no [[rule]], so nobody is let in");
+            server.logged("no rules: nobody is let in");
+        }
         server.logged("reason=\"denied\"");
     }
     assert_eq!(ask("[[rule]]\ncn = 'client'\ngrant = ['connect']").0, "welcome");

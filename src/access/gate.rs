@@ -97,6 +97,12 @@ impl Gate {
         Self { policy, rules }
     }
 
+    /// The TLS policy.
+    #[must_use]
+    pub fn policy(&self) -> &Arc<ServerPolicy> {
+        &self.policy
+    }
+
     /// Decides on a connection by its certificate chain, which is empty when none was shown. `identity` is what is known
     /// of its holder; when `begun` is not the policy of this gate, the chain is verified again and the anchor in
     /// `identity` brought up to date.
@@ -121,6 +127,7 @@ impl Gate {
         let policy = self.policy.describe();
         match self.rules.as_ref().map(|rules| rules.len()) {
             None => policy,
+            Some(0) => format!("{policy}, no rules: nobody is let in"),
             Some(1) => format!("{policy}, 1 rule"),
             Some(count) => format!("{policy}, {count} rules"),
         }

@@ -6,12 +6,11 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::Args;
-use rustls::AlertDescription;
 use rustls::pki_types::ServerName;
 
 use super::{Failure, files, units};
 use crate::client::{Client, ClientError};
-use crate::tls::{ClientOptions, ClientPolicy, Source};
+use crate::tls::{ClientOptions, ClientPolicy, Source, alert_cure};
 
 /// Where systems keep the CA certificates that they trust, unless `SSL_CERT_FILE` names another file.
 const SYSTEM_CAS: [&str; 2] = ["/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt"];
@@ -111,7 +110,7 @@ impl From<ClientError> for Failure {
     fn from(error: ClientError) -> Self {
         let cure = match &error {
             ClientError::Refused(refusal) => refusal.cure(),
-            ClientError::Alert(alert) => cure_for(*alert),
+            ClientError::Alert(alert) => alert_cure(*alert),
             ClientError::NotTls => "use the server's TLS port",
             _ => "",
         };
@@ -124,21 +123,6 @@ pub(super) fn broken(error: io::Error) -> Failure {
     match error.downcast::<ClientError>() {
         Ok(error) => error.into(),
         Err(error) => ClientError::Stream(error).into(),
-    }
-}
-
-fn cure_for(alert: AlertDescription) -> &'static str {
-    match alert {
-        AlertDescription::CertificateRequired => {
-            "it demands a client certificate: pass yours with --cert FILE --key FILE"
-        }
-        AlertDescription::UnknownCA | AlertDescription::BadCertificate | AlertDescription::DecryptError => {
-            "it does not accept the client certificate: pass one from a CA that it trusts with --cert FILE --key FILE"
-        }
-        AlertDescription::CertificateExpired => "the client certificate has expired: pass a new one with --cert FILE",
-        AlertDescription::CertificateRevoked => "the client certificate was revoked: pass another with --cert FILE",
-        AlertDescription::ProtocolVersion => "it speaks none of TLS 1.2 and 1.3",
-        _ => "its log says why",
     }
 }
 

@@ -32,6 +32,13 @@ pub struct DevelopmentIdentities {
     pub made: bool,
 }
 
+impl DevelopmentIdentities {
+    /// The files of the private keys.
+    pub fn keys(&self) -> [PathBuf; 3] {
+        ["ca-key.pem", "server-key.pem", "client-key.pem"].map(|name| self.dir.join(name))
+    }
+}
+
 /// Why there are no development identities.
 #[derive(Debug, thiserror::Error)]
 pub enum DevelopmentError {

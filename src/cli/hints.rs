@@ -1,9 +1,12 @@
 //! What to try next: commands that work when pasted.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
 
 use super::development::DevelopmentIdentities;
+use crate::access::{Access, Class, Gate};
 use crate::services::Protocol;
+use crate::tls::Identity;
 
 /// One listener that can be tried.
 pub(super) struct Reachable {
@@ -11,43 +14,111 @@ pub(super) struct Reachable {
     pub(super) address: SocketAddr,
 }
 
-/// How to connect to servers that use the development certificates, one command a line.
-pub(super) fn how_to_connect(development: &DevelopmentIdentities, listeners: &[Reachable]) -> String {
+/// What a development client is, to the listeners.
+pub(super) enum Standing {
+    /// Nobody that they ask about: no certificate is demanded.
+    Unasked {
+        /// One that is shown is looked at.
+        is_optional: bool,
+    },
+    /// Somebody whom they let in by its certificate.
+    Known(Access),
+    /// Somebody whom they do not let in.
+    Stranger,
+}
+
+impl Standing {
+    /// What the development client is to `gate`.
+    pub(super) fn before(gate: &Gate, development: &DevelopmentIdentities) -> Self {
+        if gate.admit(&[], None, &mut None).is_ok() {
+            return Self::Unasked { is_optional: gate.policy().client_trust().is_some() };
+        }
+        let chain = development.client.0.certificates().unwrap_or_default();
+        let mut identity = chain.first().and_then(|leaf| Identity::from_der(leaf).ok()).map(Arc::new);
+        gate.admit(&chain, None, &mut identity).map_or(Self::Stranger, Self::Known)
+    }
+
+    /// Whether it may do this.
+    fn allows(&self, class: Class, name: &str, key: Option<&[u8]>) -> bool {
+        match self {
+            Self::Unasked { .. } => true,
+            Self::Known(access) => access.allows(class, name, key),
+            Self::Stranger => false,
+        }
+    }
+}
+
+/// How to connect to servers that use the development certificates, one command a line; only commands that will do.
+pub(super) fn how_to_connect(
+    development: &DevelopmentIdentities,
+    listeners: &[Reachable],
+    standing: &Standing,
+) -> String {
     let dir = development.dir.display().to_string();
     let made = if development.made { "made" } else { "found" };
-    let mut lines = vec![
-        String::new(),
-        format!("{made} development certificates in {dir}/ (CA, server, client). Try in another terminal:"),
-        String::new(),
-    ];
-    lines.extend(listeners.iter().flat_map(|listener| commands(listener, &dir)));
+    let found = format!("{made} development certificates in {dir}/ (CA, server, client).");
+    let commands: Vec<_> = listeners.iter().flat_map(|listener| commands(listener, &dir, standing)).collect();
+    if commands.is_empty() {
+        let only = "Only clients that --client-ca, --client-pin and --authorize let in are served; the development \
+                    client is let in nowhere, or may do nothing.";
+        return format!("\n{found} {only}\n\n");
+    }
+    let mut lines = vec![String::new(), format!("{found} Try in another terminal:"), String::new()];
+    lines.extend(commands);
     lines.push(String::new());
-    lines.push(format!("To demand client certificates, start with --client-ca {dir}/ca.pem; clients then add"));
-    lines.push(format!("  --cert {dir}/client.pem --key {dir}/client-key.pem"));
-    lines.push("\n".into());
+    if matches!(standing, Standing::Unasked { is_optional: false }) {
+        lines.push(format!("To demand client certificates, start with --client-ca {dir}/ca.pem; clients then add"));
+        lines.push(format!("  --cert {dir}/client.pem --key {dir}/client-key.pem"));
+        lines.push(String::new());
+    }
+    lines.push(String::new());
     lines.join("\n")
 }
 
-fn commands(listener: &Reachable, dir: &str) -> Vec<String> {
+fn commands(listener: &Reachable, dir: &str, standing: &Standing) -> Vec<String> {
+    const KEY: Option<&[u8]> = Some(b"spam");
     let (program, address) = (program(), from_here(listener.address));
-    match listener.protocol {
+    let (certificate, key) = (format!("{dir}/client.pem"), format!("{dir}/client-key.pem"));
+    let is_shown = matches!(standing, Standing::Known(_));
+    let shown = |certificate_flag: &str, key_flag: &str| {
+        if is_shown { format!(" {certificate_flag} {certificate} {key_flag} {key}") } else { String::new() }
+    };
+    let identity = shown("--cert", "--key");
+    let all = match listener.protocol {
         Protocol::Echo => vec![
-            format!("  {program} connect {address} --ca {dir}/ca.pem"),
-            format!("  openssl s_client -quiet -connect {address} -CAfile {dir}/ca.pem"),
-        ],
-        Protocol::Resp => {
-            vec![format!("  redis-cli --tls --cacert {dir}/ca.pem -h {} -p {} get spam", address.ip(), address.port())]
-        }
-        Protocol::Admin => vec![format!("  curl --cacert {dir}/ca.pem https://{address}/metrics")],
-        Protocol::XmlRpc => vec![
-            format!("  {program} call https://{address} set spam '[1, 2, 3]' --ca {dir}/ca.pem"),
-            format!("  {program} call https://{address} get spam --ca {dir}/ca.pem"),
-            format!(
-                "  python3 -c \"import ssl, xmlrpc.client as x; print(x.ServerProxy('https://{address}', \
-                 context=ssl.create_default_context(cafile='{dir}/ca.pem')).keys())\""
+            (Class::Open, "", None, format!("{program} connect {address} --ca {dir}/ca.pem{identity}")),
+            (
+                Class::Open,
+                "",
+                None,
+                format!("openssl s_client -quiet -connect {address} -CAfile {dir}/ca.pem{}", shown("-cert", "-key")),
             ),
         ],
-    }
+        Protocol::Resp => {
+            let (host, port) = (address.ip(), address.port());
+            let line = format!("redis-cli --tls --cacert {dir}/ca.pem{identity} -h {host} -p {port} get spam");
+            vec![(Class::Read, "get", KEY, line)]
+        }
+        Protocol::Admin => {
+            let line = format!("curl --cacert {dir}/ca.pem{identity} https://{address}/metrics");
+            vec![(Class::Server, "metrics", None, line)]
+        }
+        Protocol::XmlRpc => {
+            let call = format!("{program} call https://{address}");
+            let show = if is_shown { format!("c.load_cert_chain('{certificate}', '{key}'); ") } else { String::new() };
+            let python = format!(
+                "python3 -c \"import ssl, xmlrpc.client as x; c = ssl.create_default_context(cafile='{dir}/ca.pem'); \
+                 {show}print(x.ServerProxy('https://{address}', context=c).keys())\""
+            );
+            vec![
+                (Class::Write, "set", KEY, format!("{call} set spam '[1, 2, 3]' --ca {dir}/ca.pem{identity}")),
+                (Class::Read, "get", KEY, format!("{call} get spam --ca {dir}/ca.pem{identity}")),
+                (Class::Read, "keys", None, python),
+            ]
+        }
+    };
+    let may = |(class, name, key, _): &(Class, &str, Option<&[u8]>, String)| standing.allows(*class, name, *key);
+    all.into_iter().filter(may).map(|(.., line)| format!("  {line}")).collect()
 }
 
 /// How this program was called.

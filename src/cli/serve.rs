@@ -10,8 +10,9 @@ use tracing::level_filters::LevelFilter;
 
 use super::address::ListenAddress;
 use super::data::DataArgs;
+use super::development::DevelopmentIdentities;
 use super::guard::GuardArgs;
-use super::hints::{self, Reachable};
+use super::hints::{self, Reachable, Standing};
 use super::logging::Logging;
 use super::reload::{self, Recipe};
 use super::tls_options::TlsArgs;
@@ -191,11 +192,7 @@ pub(super) fn run(args: &ServeArgs) -> Result<ExitCode, Failure> {
     args.data.load(server.service_mut().store_mut(), wake)?;
     announce(&protocols, &configs, &addresses)?;
     if let Some(development) = &development {
-        let with_tls =
-            protocols.iter().zip(&configs).zip(&addresses).filter(|((_, config), _)| config.security.is_tls());
-        let reachable: Vec<_> =
-            with_tls.map(|((protocol, _), address)| Reachable { protocol: *protocol, address: *address }).collect();
-        eprint!("{}", hints::how_to_connect(development, &reachable));
+        suggest(development, &protocols, &configs, &addresses);
     }
     let ran = server.run();
     let closed = server.service_mut().close().map_err(|failure| Failure::Other(failure.to_string()));
@@ -228,6 +225,9 @@ impl ServeArgs {
         let is_served = |wanted: &[Protocol]| protocols.iter().any(|protocol| wanted.contains(protocol));
         if self.faults.is_some() && !is_served(&[Protocol::XmlRpc]) {
             return Err(Failure::usage("--faults", "there is no XML-RPC listener: add --xmlrpc ADDR, or leave it out"));
+        }
+        if self.data.is_given() && !is_served(&[Protocol::XmlRpc, Protocol::Resp]) {
+            return Err(Failure::usage("--data", "no keys are served: add --resp or --xmlrpc ADDR, or leave it out"));
         }
         if self.limits.max_memory.is_some() && !is_served(&[Protocol::XmlRpc, Protocol::Resp]) {
             let problem = "no keys are served: add --resp or --xmlrpc ADDR, or leave it out";
@@ -305,4 +305,23 @@ fn announce(protocols: &[Protocol], configs: &[ListenerConfig], addresses: &[Soc
         eprintln!("{name} {scheme}://{address}: {}", config.security.describe());
     }
     Ok(stdout.flush()?)
+}
+
+/// Says on stderr how to try what is served.
+fn suggest(
+    development: &DevelopmentIdentities,
+    protocols: &[Protocol],
+    configs: &[ListenerConfig],
+    addresses: &[SocketAddr],
+) {
+    let gates = configs.iter().map(|config| match &config.security {
+        Security::Tls(gate) => Some(gate),
+        Security::Plain => None,
+    });
+    // Clients are judged in the same way everywhere.
+    let Some(gate) = gates.clone().flatten().next() else { return };
+    let with_tls = protocols.iter().zip(addresses).zip(gates).filter(|(_, gate)| gate.is_some());
+    let reachable: Vec<_> =
+        with_tls.map(|((protocol, address), _)| Reachable { protocol: *protocol, address: *address }).collect();
+    eprint!("{}", hints::how_to_connect(development, &reachable, &Standing::before(gate, development)));
 }

@@ -125,6 +125,9 @@ impl TlsArgs {
         let (identities, development) = if self.cert.is_empty() && is_shown {
             let made = development::development_identities(Path::new(DEVELOPMENT_FOLDER), now);
             let made = made.map_err(|error| Failure::usage("--cert", error))?;
+            for key in made.keys() {
+                self.check_readers("a development key", &key)?;
+            }
             (vec![made.server.clone()], Some(made))
         } else {
             (self.identities()?, None)
@@ -183,6 +186,11 @@ impl TlsArgs {
         self.authorize.is_some()
     }
 
+    /// Whether a certificate was named.
+    pub(super) fn has_identity(&self) -> bool {
+        !self.cert.is_empty()
+    }
+
     /// The named certificates, each with its key.
     fn identities(&self) -> Result<Vec<(Source, Source)>, Failure> {
         if self.cert.len() != self.key.len() {
@@ -195,15 +203,21 @@ impl TlsArgs {
 
     fn private_key(&self, path: &Path) -> Result<Source, Failure> {
         let source = read("--key", path)?;
-        let readers = files::readers(path).map_err(|error| Failure::usage("--key", error))?;
+        self.check_readers("--key", path)?;
+        Ok(source)
+    }
+
+    /// Refuses a private key that others than its owner can read, unless that was allowed.
+    fn check_readers(&self, what: &str, path: &Path) -> Result<(), Failure> {
+        let readers = files::readers(path).map_err(|error| Failure::usage(what, error))?;
         if readers != ReadableBy::Owner && !self.allow_readable_key {
             let file = path.display();
             return Err(Failure::usage(
-                "--key",
+                what,
                 format!("{file} is readable by {readers}: `chmod 600 {file}`, or give --allow-readable-key"),
             ));
         }
-        Ok(source)
+        Ok(())
     }
 }
 
@@ -237,6 +251,10 @@ fn parse_rules(source: &Source, policy: &ServerPolicy, reach: fn(&str) -> Option
     })?;
     let rules = Rules::parse(source, trust.anchors()).map_err(|error| refuse(error.to_string()))?;
     let file = &source.name;
+    if rules.is_empty() {
+        // A file that is being emptied may mean just that, so it is no mistake; but it must not go unseen.
+        tracing::warn!("--authorize: {file} has no [[rule]], so nobody is let in");
+    }
     for (name, is_under_prefix) in rules.names() {
         match reach(name) {
             Some(Reach::Server) if is_under_prefix => {

@@ -173,6 +173,9 @@ impl Upstream {
         if let Some(path) = text.strip_prefix("unix:").filter(|path| !path.is_empty()) {
             return Ok(Self::Unix(path.into()));
         }
+        if text.contains('/') {
+            return Err("a server is HOST:PORT or unix:PATH, with no scheme before it and no path behind it".into());
+        }
         let parsed = text.rsplit_once(':').and_then(|(host, port)| Some((host, port.parse().ok()?)));
         match parsed {
             Some((host, port)) if !host.is_empty() && port != 0 => {
@@ -239,13 +242,14 @@ pub(super) fn run(args: &WrapArgs) -> Result<ExitCode, Failure> {
     if let (Some(recipe), Some(prepared)) = (recipe, prepared) {
         reload::keep_current(recipe, prepared, server.handle())?;
     }
+    let behind = args.describe(&upstream);
     if let UpstreamSecurity::Tls(config, _) = upstream {
         let flags = args.clone();
         let renew = move || flags.upstream_config().map(|fresh| config.renew(fresh));
         reload::keep_renewed(args.upstream_files(), server.handle(), renew)?;
     }
     for (security, address) in security.iter().zip(server.addresses()?) {
-        announce(security, address)?;
+        announce(security, address, &behind)?;
     }
     server.run()?;
     drop(logging);
@@ -289,6 +293,19 @@ impl WrapArgs {
         Ok(client::policy(self.originate.ca.as_deref(), self.tls.client_identity()?, &[])?.config())
     }
 
+    /// The server and how it is spoken to, for people.
+    fn describe(&self, security: &UpstreamSecurity) -> String {
+        match security {
+            UpstreamSecurity::Plain => format!("{}: no encryption, no authentication", self.to),
+            UpstreamSecurity::Tls(_, name) => {
+                let ca = self.originate.ca.as_ref().map(|path| path.display().to_string());
+                let ca = ca.unwrap_or_else(|| "the system's CAs".to_owned());
+                let shown = if self.tls.has_identity() { "--cert is shown" } else { "no certificate is shown" };
+                format!("{}: TLS, verified as {} by {ca}, {shown} to it", self.to, name.to_str())
+            }
+        }
+    }
+
     /// How we speak to the server.
     fn upstream_security(&self) -> Result<UpstreamSecurity, Failure> {
         if !self.originate.originate {
@@ -307,12 +324,13 @@ impl WrapArgs {
 }
 
 /// Says on stdout where clients may connect, for scripts, and on stderr what is demanded of them, for people.
-fn announce(security: &Security, address: SocketAddr) -> Result<(), Failure> {
+fn announce(security: &Security, address: SocketAddr, behind: &str) -> Result<(), Failure> {
     let scheme = security.scheme();
     let mut stdout = io::stdout().lock();
     writeln!(stdout, "listening wrap {scheme}://{address}")?;
     stdout.flush()?;
     eprintln!("wrap {scheme}://{address}: {}", security.describe());
+    eprintln!("to {behind}");
     Ok(())
 }
 
@@ -326,7 +344,9 @@ mod tests {
         assert_eq!(Upstream::parse("localhost:6379"), tcp("localhost", 6379));
         assert_eq!(Upstream::parse("[::1]:80"), tcp("::1", 80));
         assert_eq!(Upstream::parse("unix:/run/redis.sock"), Ok(Upstream::Unix("/run/redis.sock".into())));
-        for bad in ["", "localhost", ":80", "localhost:0", "localhost:99999", "unix:"] {
+        for bad in
+            ["", "localhost", "http://localhost:80", "localhost:80/", ":80", "localhost:0", "localhost:99999", "unix:"]
+        {
             assert!(Upstream::parse(bad).is_err(), "{bad}");
         }
     }

@@ -17,7 +17,7 @@ use super::{PeerId, plaintext};
 use crate::access::Denial;
 use crate::limits::Limits;
 use crate::metrics::{Disconnect, Metrics};
-use crate::tls::{Agreement, Outgoing, Session};
+use crate::tls::{Agreement, Outgoing, Refusal, Session};
 
 /// One client's connection: session, framing, replies in order, phase and deadlines; but no socket and no clock.
 ///
@@ -358,7 +358,14 @@ impl<S: Service> Connection<S> {
             output.clear();
             output.append(plaintext::hint(input));
         }
-        let detail = self.session.refusal().map_or_else(|| error.to_string(), |refusal| refusal.to_string());
+        let detail = match self.session.refusal() {
+            _ if self.framing.info.is_dialed() && reason == Disconnect::NotTls => {
+                "the server does not speak TLS".into()
+            }
+            _ if self.framing.info.is_dialed() => Refusal::of_server(error),
+            Some(refusal) => refusal.to_string(),
+            None => error.to_string(),
+        };
         self.framing.detail = Some(detail.into());
         self.framing.end(reason, turn.scratch);
         self.enter(Phase::Draining, turn.now.instant);

@@ -40,6 +40,24 @@ impl Link {
     }
 }
 
+/// Why a connection that was dialed is over.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Loss {
+    /// In the words of the counters.
+    pub reason: Disconnect,
+    /// What more is known, for the log; may be empty.
+    pub detail: Box<str>,
+}
+
+impl Loss {
+    /// Whether the server was there, and TLS with it failed.
+    #[must_use]
+    pub fn is_of_tls(&self) -> bool {
+        use Disconnect::{Alert, Certificate, Handshake, NotTls, Tls};
+        matches!(self.reason, Alert | Certificate | Handshake | NotTls | Tls) && !self.detail.is_empty()
+    }
+}
+
 /// One thing to be done to another connection. Names of connections that are gone by then are harmless.
 #[derive(Debug)]
 pub enum Effect {

@@ -2,7 +2,7 @@
 
 use super::Scratch;
 use super::addresses::Addresses;
-use super::effects::{Effect, Effects};
+use super::effects::{Effect, Effects, Loss};
 use super::replies::{Mailbox, Replies};
 use super::scratch::shrink;
 use super::service::{Exchange, PeerInfo, Service};
@@ -108,10 +108,10 @@ impl<S: Service> Framing<S> {
     }
 
     /// What was dialed could not be reached.
-    pub(super) fn unreachable(&mut self, turn: &mut Turn<'_, S>) {
+    pub(super) fn unreachable(&mut self, loss: &Loss, turn: &mut Turn<'_, S>) {
         let Some(session) = self.session.as_mut() else { return };
         let (service, mut exchange) = turn.exchange(&self.info, &mut self.replies, &mut self.served, &mut self.detail);
-        let reason = service.unreachable(session, &mut exchange);
+        let reason = service.unreachable(session, loss, &mut exchange);
         self.state = reason.map_or(State::Paused, State::Ended);
         self.wait_if_dialing(turn.effects);
     }

@@ -4,7 +4,7 @@ use std::io;
 use std::time::Instant;
 
 use super::connection::{Connection, Readiness};
-use super::effects::Link;
+use super::effects::{Link, Loss};
 use super::framing::Turn;
 use super::phase::{Farewell, Phase};
 use super::scratch::Scratch;
@@ -49,10 +49,10 @@ impl<S: Service> Connection<S> {
     }
 
     /// The connection that was to be made for it could not be: the service says what becomes of it.
-    pub fn unreachable(&mut self, turn: &mut Turn<'_, S>) {
+    pub fn unreachable(&mut self, loss: &Loss, turn: &mut Turn<'_, S>) {
         self.framing.info.link = None;
         if self.phase == Phase::Open {
-            self.framing.unreachable(turn);
+            self.framing.unreachable(loss, turn);
             self.drain_if_ended(turn.now.instant);
         }
     }
@@ -95,6 +95,13 @@ impl<S: Service> Connection<S> {
             self.farewell = self.farewell.max(Farewell::Said);
         }
         self.end(reason, now, scratch);
+    }
+
+    /// Says for the log why the server that it is linked to was lost.
+    pub fn explain(&mut self, loss: &Loss) {
+        if self.framing.detail.is_none() && loss.is_of_tls() {
+            self.framing.detail = Some(loss.detail.clone());
+        }
     }
 
     /// Whether the service has known it.

@@ -22,7 +22,7 @@ mod transmit;
 
 pub use addresses::Addresses;
 pub use connection::Connection;
-pub use effects::{Dial, Effect, Effects, Link};
+pub use effects::{Dial, Effect, Effects, Link, Loss};
 pub use framing::Turn;
 pub use id::PeerId;
 pub use phase::{Phase, Transmitted};

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use super::effects::{Dial, Effect, Effects, Link};
+use super::effects::{Dial, Effect, Effects, Link, Loss};
 use super::id::PeerId;
 use super::replies::{Deferred, Mailbox, Replies};
 use super::scratch::Scratch;
@@ -138,11 +138,16 @@ pub trait Service {
         let _ = bytes;
     }
 
-    /// The connection that this one dialed could not be made. Another may be dialed, or a last reply written.
+    /// The connection that this one dialed could not be made, for the reason in `loss`. Another may be dialed, or a last reply written.
     ///
     /// Returns why the connection ends; `None` when it goes on.
-    fn unreachable(&mut self, session: &mut Self::Session, exchange: &mut Exchange<'_>) -> Option<Disconnect> {
-        let _ = (session, exchange);
+    fn unreachable(
+        &mut self,
+        session: &mut Self::Session,
+        loss: &Loss,
+        exchange: &mut Exchange<'_>,
+    ) -> Option<Disconnect> {
+        let _ = (session, loss, exchange);
         Some(Disconnect::Upstream)
     }
 

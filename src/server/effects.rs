@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use super::peers::Peer;
 use super::{Server, enqueue, touch};
-use crate::connection::{Connection, Dial, Effect, Link, PeerId, PeerInfo, Phase, Scratch, Service};
+use crate::connection::{Connection, Dial, Effect, Link, Loss, PeerId, PeerInfo, Phase, Scratch, Service};
 use crate::metrics::Disconnect;
 use crate::net::{Address, Net};
 
@@ -54,7 +54,8 @@ impl<N: Net, S: Service> Server<N, S> {
             Ok(connected) => connected,
             Err(error) => {
                 tracing::warn!(address = %dial.address, %error, "cannot connect");
-                return self.unreachable(dialer);
+                let detail = error.to_string().into();
+                return self.unreachable(dialer, &Loss { reason: Disconnect::Io, detail });
             }
         };
         let address = match dial.address {
@@ -78,11 +79,11 @@ impl<N: Net, S: Service> Server<N, S> {
     }
 
     /// What `dialer` dialed came to nothing.
-    fn unreachable(&mut self, dialer: PeerId) {
+    fn unreachable(&mut self, dialer: PeerId, loss: &Loss) {
         self.shared.metrics.unreachable += 1;
         let Some(peer) = self.peers.get_mut(dialer) else { return };
         let mut turn = self.shared.turn();
-        peer.connection.unreachable(&mut turn);
+        peer.connection.unreachable(loss, &mut turn);
         touch(peer, &mut self.touched);
     }
 
@@ -102,11 +103,17 @@ impl<N: Net, S: Service> Server<N, S> {
     }
 
     /// A linked connection is over: the other end must not outlive it.
-    pub(super) fn unlink(&mut self, link: Link, was_opened: bool) {
+    pub(super) fn unlink(&mut self, link: Link, was_opened: bool, loss: &Loss) {
         let partner = link.peer();
-        if matches!(link, Link::Client(_)) && !was_opened {
-            return self.unreachable(partner);
+        let is_server = matches!(link, Link::Client(_));
+        if is_server && !was_opened {
+            return self.unreachable(partner, loss);
         }
-        self.alter(partner, |connection, now, scratch| connection.cut(Disconnect::Upstream, now, scratch));
+        self.alter(partner, |connection, now, scratch| {
+            if is_server {
+                connection.explain(loss);
+            }
+            connection.cut(Disconnect::Upstream, now, scratch);
+        });
     }
 }

@@ -20,7 +20,7 @@ pub use listener::{Bound, ListenerConfig};
 
 pub use crate::access::Security;
 use crate::connection::{
-    Addresses, Completion, Connection, Effects, Mailbox, PeerId, Phase, Scratch, Service, Transmitted,
+    Addresses, Completion, Connection, Effects, Loss, Mailbox, PeerId, Phase, Scratch, Service, Transmitted,
 };
 use crate::limits::Limits;
 use crate::metrics::{Disconnect, Metrics};
@@ -402,12 +402,13 @@ impl<N: Net, S: Service> Server<N, S> {
             self.account.leave(peer.connection.id(), &mut peer.share, account::presence::<S>(peer.connection.is_tls()));
             let was_opened = peer.connection.was_opened();
             peer.connection.retire(&mut self.shared.turn());
-            let reason = log_end(&peer, self.listeners.label(peer.connection.info().listener));
+            let reason = log_end(&peer, was_opened, self.listeners.label(peer.connection.info().listener));
             if !peer.connection.info().is_dialed() {
                 self.shared.metrics.disconnected(reason);
             }
             if let Some(link) = peer.connection.info().link {
-                self.unlink(link, was_opened);
+                let loss = Loss { reason, detail: peer.connection.detail().into() };
+                self.unlink(link, was_opened, &loss);
             }
             self.apply_effects();
         }
@@ -472,15 +473,15 @@ fn touch<K, S: Service>(peer: &mut Peer<K, S>, touched: &mut Vec<PeerId>) {
     }
 }
 
-/// The one line that a connection's end is worth.
-fn log_end<K, S: Service>(peer: &Peer<K, S>, listener: &str) -> Disconnect {
+/// The one line that a connection's end is worth. `was_opened` is from before it was retired, which forgets it.
+fn log_end<K, S: Service>(peer: &Peer<K, S>, was_opened: bool, listener: &str) -> Disconnect {
     let connection: &Connection<S> = &peer.connection;
     let reason = connection.reason().unwrap_or(Disconnect::PeerClosed);
     let info = connection.info();
     let (id, name, detail) = (info.id, reason.name(), connection.detail());
     // It ended for its own sake, not because whoever had asked for it has left.
     let is_own = !matches!(reason, Disconnect::Upstream | Disconnect::Shutdown | Disconnect::Memory);
-    if info.is_dialed() && !connection.was_opened() && is_own {
+    if info.is_dialed() && !was_opened && is_own {
         tracing::warn!(peer = %info.address, %id, listener, dialed = true, reason = name, detail, "cannot connect");
     } else {
         let dialed = info.is_dialed();

@@ -7,7 +7,7 @@ use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, HandshakeKind, ProtocolVersion};
 
 use crate::access::{Class, Reach};
-use crate::connection::{Dial, Exchange, PeerInfo, Service};
+use crate::connection::{Dial, Exchange, Loss, PeerInfo, Service};
 use crate::metrics::Disconnect;
 use crate::net::{Address, Target};
 use crate::protocol::proxy::{self, ClientCertificate, Endpoints};
@@ -125,8 +125,13 @@ impl Service for Splice {
         Ok(exchange.forward(input))
     }
 
-    fn unreachable(&mut self, untried: &mut Untried, exchange: &mut Exchange<'_>) -> Option<Disconnect> {
-        self.dial(untried, exchange)
+    fn unreachable(&mut self, untried: &mut Untried, loss: &Loss, exchange: &mut Exchange<'_>) -> Option<Disconnect> {
+        let reason = self.dial(untried, exchange)?;
+        // It answers, and what it answers is the trouble.
+        if loss.is_of_tls() {
+            exchange.explain(loss.detail.clone());
+        }
+        Some(reason)
     }
 }
 

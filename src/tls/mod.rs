@@ -37,4 +37,4 @@ pub use self_check::self_handshake;
 pub use session::{Agreement, Received, Session};
 pub use strictness::{Objection, Purpose, Verifier, examine};
 pub use suites::{suite_name, suite_named, suite_names};
-pub use trust::{ClientTrust, Refusal, ServerTrust, TrustError, Witness};
+pub use trust::{ClientTrust, Refusal, ServerTrust, TrustError, Witness, alert_cure};

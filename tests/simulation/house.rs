@@ -6,7 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::time::Duration;
 
-use latchkey::connection::{Exchange, PeerInfo, Service, Settled};
+use latchkey::connection::{Exchange, Loss, PeerInfo, Service, Settled};
 use latchkey::metrics::Disconnect;
 use latchkey::services::{Builtin, Session, Splice, Untried};
 use latchkey::timer::Now;
@@ -163,9 +163,9 @@ impl Service for House {
         }
     }
 
-    fn unreachable(&mut self, visit: &mut Visit, exchange: &mut Exchange<'_>) -> Option<Disconnect> {
+    fn unreachable(&mut self, visit: &mut Visit, loss: &Loss, exchange: &mut Exchange<'_>) -> Option<Disconnect> {
         match (&mut self.kind, visit) {
-            (Kind::Splice(splice), Visit::Splice(untried)) => splice.unreachable(untried, exchange),
+            (Kind::Splice(splice), Visit::Splice(untried)) => splice.unreachable(untried, loss, exchange),
             _ => Some(Disconnect::Upstream),
         }
     }

@@ -14,7 +14,7 @@ mod signature;
 pub use anchors::TrustError;
 pub(crate) use client::{Admission, HandshakeVerifier};
 pub use client::{ClientTrust, Witness};
-pub use refusal::Refusal;
+pub use refusal::{Refusal, alert_cure};
 pub use server::ServerTrust;
 
 #[cfg(test)]

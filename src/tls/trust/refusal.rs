@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use rustls::{CertificateError, OtherError};
-use rustls_pki_types::UnixTime;
+use rustls::{AlertDescription, CertificateError, OtherError};
+use rustls_pki_types::{ServerName, UnixTime};
 
 /// Why a peer's certificate was not accepted.
 ///
@@ -93,21 +93,38 @@ impl Refusal {
                 "pass that certificate itself with --ca FILE, or give the server a leaf: `latchkey certs server NAME`"
             }
             Self::NameMismatch { .. } => {
-                "connect under one of those names, or issue a certificate with this one: `latchkey certs server NAME`"
+                "connect under one of those names, say with --server-name, or issue a certificate with this one: `latchkey certs server NAME`"
             }
             Self::NoAltName { .. } => {
                 "issue one with subjectAltName (`latchkey certs server NAME`), or pass a self-signed certificate itself with --ca FILE"
             }
             Self::Expired { .. } => "the server needs a new certificate: `latchkey certs server NAME --force`",
             Self::NotYetValid { .. } => "compare the clocks of both machines",
+            Self::Signature => {
+                "--ca may hold another CA of the same name: pass the certificate of the right one with --ca FILE"
+            }
             Self::Purpose => "the server needs a certificate for servers: `latchkey certs server NAME`",
             Self::NoCertificate
             | Self::Revoked
             | Self::RevocationListExpired { .. }
-            | Self::Signature
             | Self::Unreadable(_)
             | Self::Rule(_) => "",
         }
+    }
+
+    /// What broke a session with a server, and what the user of the client can do about it.
+    #[must_use]
+    pub fn of_server(error: &rustls::Error) -> String {
+        let (text, cure) = match error {
+            rustls::Error::AlertReceived(alert) => {
+                (format!("the server refused the connection (alert {alert:?})"), alert_cure(*alert))
+            }
+            _ => match Self::of(error) {
+                Some(refusal) => (format!("the server is not believed: {refusal}"), refusal.cure()),
+                None => (error.to_string(), ""),
+            },
+        };
+        if cure.is_empty() { text } else { format!("{text}: {cure}") }
     }
 
     /// What a failed handshake's error says about the peer's certificate; `None` when that was not the cause.
@@ -163,7 +180,11 @@ impl Refusal {
             }
             Self::NotYetValid { not_before: None } => CertificateError::NotValidYet,
             Self::UnknownIssuer { .. } | Self::SelfSigned { .. } => CertificateError::UnknownIssuer,
-            Self::NameMismatch { .. } | Self::NoAltName { .. } => CertificateError::NotValidForName,
+            Self::NameMismatch { expected, presented } => match ServerName::try_from(expected) {
+                Ok(expected) => CertificateError::NotValidForNameContext { expected, presented },
+                Err(_) => CertificateError::NotValidForName,
+            },
+            Self::NoAltName { .. } => CertificateError::NotValidForName,
             Self::Revoked => CertificateError::Revoked,
             Self::RevocationListExpired { next_update: Some(end) } => {
                 CertificateError::ExpiredRevocationListContext { time: now, next_update: at(end) }
@@ -199,6 +220,23 @@ impl Refusal {
             E::BadDer | E::BadDerTime | E::TrailingData(_) => Self::Unreadable(error.to_string()),
             other => Self::Rule(other.to_string()),
         }
+    }
+}
+
+/// What the user of a client can do about a server's alert.
+#[must_use]
+pub fn alert_cure(alert: AlertDescription) -> &'static str {
+    match alert {
+        AlertDescription::CertificateRequired => {
+            "it demands a client certificate: pass yours with --cert FILE --key FILE"
+        }
+        AlertDescription::UnknownCA | AlertDescription::BadCertificate | AlertDescription::DecryptError => {
+            "it does not accept the client certificate: pass one from a CA that it trusts with --cert FILE --key FILE"
+        }
+        AlertDescription::CertificateExpired => "the client certificate has expired: pass a new one with --cert FILE",
+        AlertDescription::CertificateRevoked => "the client certificate was revoked: pass another with --cert FILE",
+        AlertDescription::ProtocolVersion => "it speaks none of TLS 1.2 and 1.3",
+        _ => "its log says why",
     }
 }
 
