@@ -187,9 +187,7 @@ impl Keeper {
     /// Writes the changes of all groups since the last one written, up to `last`, as one record. `keys` is how many keys
     /// there are after them.
     pub fn write(&mut self, group: &Group, last: u64, keys: u64) -> Result<(), Failure> {
-        if let Some(refusal) = &self.refusal {
-            return Err(refusal.clone());
-        }
+        self.check_refusal()?;
         let kept = self.snapshot.map_or(0, |snapshot| snapshot.bytes);
         if !self.journal.has_room(group.len(), self.sizes.journal.max(kept / 16)) {
             self.next_journal()?;
@@ -198,6 +196,10 @@ impl Keeper {
         self.journal.append(&head, group).map_err(|error| Failure::write(&error))?;
         (self.last, self.keys) = (last, keys);
         Ok(())
+    }
+
+    fn check_refusal(&self) -> Result<(), Failure> {
+        self.refusal.clone().map_or(Ok(()), Err)
     }
 
     /// Seals the journal and goes on in another one. If that cannot be begun, for want of a descriptor or of room, this one
@@ -215,9 +217,7 @@ impl Keeper {
         };
         self.is_overlong = false;
         self.sync()?;
-        if let Some(refusal) = &self.refusal {
-            return Err(refusal.clone());
-        }
+        self.check_refusal()?;
         let next = fresh.finish(&*self.folder)?;
         self.sealed.push(self.journal.sealed());
         (self.journal, self.base) = (next, place);
@@ -273,9 +273,8 @@ impl Keeper {
 
     /// All that is not written to any more.
     fn sealed_view(&self) -> io::Result<View> {
-        let snapshot = self.snapshot.map(|snapshot| snapshot.source(&*self.folder)).transpose()?;
-        let journals = self.sealed.iter().map(|sealed| sealed.source(&*self.folder)).collect::<io::Result<_>>()?;
-        Ok(View { snapshot, journals, is_cancelled: self.helper.is_cancelled() })
+        let view = view_of(&*self.folder, self.snapshot, &self.sealed)?;
+        Ok(View { is_cancelled: self.helper.is_cancelled(), ..view })
     }
 
     /// Begins a compaction if there is enough for one. `notify` is called when there is something to be taken by
@@ -361,12 +360,9 @@ impl Contents {
     /// What is in `folder`, and how many keys that should be. Nothing is made or changed, so the disk may be full.
     pub(super) fn look(folder: &dyn Folder, sizes: Sizes) -> Result<(Self, u64), Broken> {
         let names = Names::sort(folder.list()?);
-        let Survey { snapshot, sealed, last, place, .. } = survey(folder, &names, mark::look(folder)?)?;
-        let snapshot = snapshot.map(|snapshot| snapshot.source(folder)).transpose()?;
-        let journals = sealed.into_iter().chain(last.as_ref().map(Journal::sealed));
-        let journals = journals.map(|journal| journal.source(folder)).collect::<io::Result<_>>()?;
-        let view = View { snapshot, journals, is_cancelled: Arc::default() };
-        Ok((Self { view, index: sizes.index }, place.keys))
+        let Survey { snapshot, mut sealed, last, place, .. } = survey(folder, &names, mark::look(folder)?)?;
+        sealed.extend(last.as_ref().map(Journal::sealed));
+        Ok((Self { view: view_of(folder, snapshot, &sealed)?, index: sizes.index }, place.keys))
     }
 
     /// Visits every key.
@@ -383,4 +379,11 @@ impl Contents {
         })?;
         Ok(loaded)
     }
+}
+
+/// What stands in these files, which nobody cancels.
+fn view_of(folder: &dyn Folder, snapshot: Option<Snapshot>, journals: &[Sealed]) -> io::Result<View> {
+    let snapshot = snapshot.map(|snapshot| snapshot.source(folder)).transpose()?;
+    let journals = journals.iter().map(|journal| journal.source(folder)).collect::<io::Result<_>>()?;
+    Ok(View { snapshot, journals, is_cancelled: Arc::default() })
 }

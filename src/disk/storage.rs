@@ -270,9 +270,7 @@ impl Storage {
             None => Ok(()),
         }
     }
-}
 
-impl Storage {
     /// Ends the thread when it has done what it is at, and waits for nothing.
     pub fn abandon(&self) {
         self.shared.lock().close = true;
