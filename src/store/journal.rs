@@ -333,7 +333,7 @@ impl Journal {
                 self.waiting_since = None;
                 Step::TakeBack(report.undo.unwrap_or_default())
             }
-            (_, Some(failure)) if failure.is_fatal() => self.give_up(failure),
+            (_, Some(failure)) if failure.is_fatal() => Step::Settled(self.give_up(failure)),
             (Stage::Working, Some(failure)) => {
                 self.stage = Stage::Undoing(failure);
                 // Working that out has its own time.
@@ -341,14 +341,16 @@ impl Journal {
                 self.storage.last_call();
                 Step::Settled(unchanged)
             }
-            (Stage::Working | Stage::Undoing(_), _) if stuck => self.give_up(Failure::TimedOut(self.limits.timeout)),
+            (Stage::Working | Stage::Undoing(_), _) if stuck => {
+                Step::Settled(self.give_up(Failure::TimedOut(self.limits.timeout)))
+            }
             (Stage::Working | Stage::Undoing(_), _) => Step::Settled(unchanged),
         }
     }
 
-    fn give_up(&mut self, failure: Failure) -> Step {
+    fn give_up(&mut self, failure: Failure) -> Settled {
         self.stage = Stage::Fatal(failure.clone());
-        Step::Settled(Settled::Fatal(failure))
+        Settled::Fatal(failure)
     }
 
     /// Some of what was lost has been taken back, and `undo` is left; or all of it; or it cannot be.
@@ -365,11 +367,7 @@ impl Journal {
                 self.stage = Stage::Refusing(failure.clone());
                 Settled::Lost(failure)
             }
-            Err(unfit) => {
-                let failure = Failure::Undo(unfit.to_string());
-                self.stage = Stage::Fatal(failure.clone());
-                Settled::Fatal(failure)
-            }
+            Err(unfit) => self.give_up(Failure::Undo(unfit.to_string())),
         }
     }
 
