@@ -162,8 +162,7 @@ impl Service for Builtin {
 
     fn is_in_head(&self, session: &Session) -> bool {
         match session {
-            Session::XmlRpc(session) => session.is_in_head(),
-            Session::Admin(session) => session.is_in_head(),
+            Session::XmlRpc(session) | Session::Admin(session) => session.is_in_head(),
             Session::Echo | Session::Resp(_) => false,
         }
     }
@@ -171,8 +170,7 @@ impl Service for Builtin {
     fn kept(&self, session: &Session) -> usize {
         match session {
             Session::Echo => 0,
-            Session::XmlRpc(session) => session.memory(),
-            Session::Admin(session) => session.memory(),
+            Session::XmlRpc(session) | Session::Admin(session) => session.memory(),
             Session::Resp(session) => session.memory(),
         }
     }

@@ -34,24 +34,7 @@ pub struct Admin {
 }
 
 /// What one connection remembers between requests.
-#[derive(Debug, Default)]
-pub struct AdminSession {
-    decoder: RequestDecoder,
-}
-
-impl AdminSession {
-    /// Whether the head of a request is what comes next, or its rest.
-    #[must_use]
-    pub fn is_in_head(&self) -> bool {
-        self.decoder.is_in_head()
-    }
-
-    /// Heap bytes; see [`Service::kept`](crate::connection::Service::kept).
-    #[must_use]
-    pub fn memory(&self) -> usize {
-        self.decoder.memory()
-    }
-}
+pub type AdminSession = RequestDecoder;
 
 impl Admin {
     /// A service that began `now`, beside listeners that speak `protocols`.
@@ -78,7 +61,7 @@ impl Admin {
         input: &[u8],
         exchange: &mut Exchange<'_>,
     ) -> Result<usize, Disconnect> {
-        match session.decoder.decode(input, &BOUNDS) {
+        match session.decode(input, &BOUNDS) {
             Ok(Progress::Incomplete) => Ok(0),
             Ok(Progress::Continue) => {
                 exchange.reply().extend_from_slice(CONTINUE);

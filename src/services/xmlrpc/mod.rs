@@ -72,24 +72,7 @@ pub struct XmlRpc {
 }
 
 /// What one connection remembers between calls.
-#[derive(Debug, Default)]
-pub struct XmlRpcSession {
-    decoder: RequestDecoder,
-}
-
-impl XmlRpcSession {
-    /// Whether the head of a request is what comes next, or its rest.
-    #[must_use]
-    pub fn is_in_head(&self) -> bool {
-        self.decoder.is_in_head()
-    }
-
-    /// Heap bytes; see [`Service::kept`](crate::connection::Service::kept).
-    #[must_use]
-    pub fn memory(&self) -> usize {
-        self.decoder.memory()
-    }
-}
+pub type XmlRpcSession = RequestDecoder;
 
 /// What is known of a request besides its bytes.
 #[derive(Clone, Copy)]
@@ -223,7 +206,7 @@ impl XmlRpc {
     ) -> Step {
         let Asker { limits, now, .. } = asker;
         let bounds = Bounds { message: limits.request_bytes, ..Bounds::default() };
-        match session.decoder.decode(input, &bounds) {
+        match session.decode(input, &bounds) {
             Ok(Progress::Incomplete) => Step::Incomplete,
             Ok(Progress::Continue) => {
                 out.extend_from_slice(CONTINUE);
