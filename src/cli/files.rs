@@ -37,6 +37,11 @@ fn at<T>(result: io::Result<T>, doing: &'static str, path: &Path) -> Result<T, F
     result.map_err(|source| FileError { doing, path: path.to_owned(), source })
 }
 
+/// The folder that a file is in, however the file is named.
+pub(super) fn folder(path: &Path) -> &Path {
+    path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
 /// Reads a whole file.
 pub fn read(path: &Path) -> Result<Source, FileError> {
     let bytes = fs::read(path).map_err(|error| match error.kind() {

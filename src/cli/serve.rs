@@ -226,12 +226,11 @@ impl ServeArgs {
         if self.faults.is_some() && !is_served(&[Protocol::XmlRpc]) {
             return Err(Failure::usage("--faults", "there is no XML-RPC listener: add --xmlrpc ADDR, or leave it out"));
         }
-        if self.data.is_given() && !is_served(&[Protocol::XmlRpc, Protocol::Resp]) {
-            return Err(Failure::usage("--data", "no keys are served: add --resp or --xmlrpc ADDR, or leave it out"));
-        }
-        if self.limits.max_memory.is_some() && !is_served(&[Protocol::XmlRpc, Protocol::Resp]) {
-            let problem = "no keys are served: add --resp or --xmlrpc ADDR, or leave it out";
-            return Err(Failure::usage("--max-memory", problem));
+        let of_keys = [("--data", self.data.is_given()), ("--max-memory", self.limits.max_memory.is_some())];
+        if let Some((flag, _)) = of_keys.into_iter().find(|(_, is_given)| *is_given)
+            && !is_served(&[Protocol::XmlRpc, Protocol::Resp])
+        {
+            return Err(Failure::usage(flag, "no keys are served: add --resp or --xmlrpc ADDR, or leave it out"));
         }
         Ok(())
     }

@@ -142,9 +142,7 @@ impl Dialect {
             }
         }
     }
-}
 
-impl Dialect {
     /// Looks at bytes for which nothing was asked. A server that turns a connection away says so at once: the words of an
     /// error of RESP, or `None` while there may be more of them.
     ///

@@ -84,8 +84,7 @@ fn file(
 
 /// The one command that makes a certificate nobody objects to, in the folder where the one at `path` is.
 fn remake(path: &Path, purpose: Purpose, certificate: &Certificate) -> String {
-    let folder = path.parent().map(|folder| if folder == Path::new("") { Path::new(".") } else { folder });
-    let elsewhere = folder.filter(|folder| *folder != Path::new(DEFAULT_DIR));
+    let elsewhere = Some(files::folder(path)).filter(|folder| *folder != Path::new(DEFAULT_DIR));
     let dir = elsewhere.map_or(String::new(), |dir| format!(" --dir {}", quoted(&dir.to_string_lossy())));
     let role = match purpose {
         Purpose::Authority => return format!("latchkey certs init{dir} --force"),

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
 
-use crate::cli::Failure;
+use crate::cli::{Failure, files};
 use crate::load::histogram::Second;
 use crate::load::outcome::Problem;
 use crate::load::report::{Report, csv, hdr, html, table};
@@ -102,8 +102,7 @@ pub(super) fn is_stdout(path: &Path) -> bool {
 /// Whether two names are of one file, which need not be there yet.
 pub(super) fn is_same(one: &Path, other: &Path) -> bool {
     let real = |path: &Path| {
-        let folder = path.parent().map(|folder| if folder == Path::new("") { Path::new(".") } else { folder });
-        let in_folder = || Some(folder?.canonicalize().ok()?.join(path.file_name()?));
+        let in_folder = || Some(files::folder(path).canonicalize().ok()?.join(path.file_name()?));
         path.canonicalize().ok().or_else(in_folder).unwrap_or_else(|| path.to_owned())
     };
     real(one) == real(other)
