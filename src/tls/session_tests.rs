@@ -5,6 +5,12 @@ use crate::tls::testing;
 
 /// A server's and a client's session that have shaken hands.
 fn open_sessions() -> (Session, Session) {
+    let (server, client, _) = with_tickets_on_the_way();
+    (server, client)
+}
+
+/// The same, and what the client has not read yet: its tickets.
+fn with_tickets_on_the_way() -> (Session, Session, Outgoing) {
     let (mut server, mut client) = testing::sessions();
     let (mut forth, mut back) = (Outgoing::default(), Outgoing::default());
     while server.is_handshaking() || client.is_handshaking() {
@@ -13,7 +19,7 @@ fn open_sessions() -> (Session, Session) {
         let mut input = std::mem::take(&mut forth).filled().to_vec();
         let _ = server.receive(&mut input, &mut back, &mut |_| {});
     }
-    (server, client)
+    (server, client, back)
 }
 
 #[test]
@@ -68,14 +74,8 @@ fn a_session_that_has_failed_is_never_touched_again() {
 
 #[test]
 fn a_session_takes_tickets_that_come_after_its_own_close_notify() {
-    let (mut server, mut client) = testing::sessions();
-    let (mut forth, mut back) = (Outgoing::default(), Outgoing::default());
-    while server.is_handshaking() || client.is_handshaking() {
-        let mut input = std::mem::take(&mut back).filled().to_vec();
-        let _ = client.receive(&mut input, &mut forth, &mut |_| {});
-        let mut input = std::mem::take(&mut forth).filled().to_vec();
-        let _ = server.receive(&mut input, &mut back, &mut |_| {});
-    }
+    let (_server, mut client, back) = with_tickets_on_the_way();
+    let mut forth = Outgoing::default();
     client.send_close_notify(&mut [], &mut forth).expect("close_notify");
     assert_eq!(client.tickets_received(), 0);
     let received = client.receive(&mut back.filled().to_vec(), &mut forth, &mut |_| {});

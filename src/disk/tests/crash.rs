@@ -42,6 +42,22 @@ impl Model {
         Self { keys: Keys::new(), states: BTreeMap::from([(0, Keys::new())]), acknowledged: 0 }
     }
 
+    /// A directory on `disk` with groups enough for a compaction, all of them acknowledged.
+    pub(super) fn filled(disk: &Disk, random: &mut Random) -> (Self, Keeper) {
+        let (mut model, mut keeper) = (Self::new(), open(disk).expect("opens"));
+        model.fill(&mut keeper, random);
+        (model, keeper)
+    }
+
+    /// Adds so many groups, and forces them to disk.
+    pub(super) fn fill(&mut self, keeper: &mut Keeper, random: &mut Random) {
+        for _ in 0..12 {
+            self.step(keeper, random, false).expect("written");
+        }
+        keeper.sync().expect("synced");
+        self.acknowledged = keeper.last_group();
+    }
+
     /// A group of some changes, written and forced to disk; compactions run to their end in between.
     pub(super) fn step(&mut self, keeper: &mut Keeper, random: &mut Random, pauses: bool) -> Result<(), Failure> {
         let mut group = Group::default();
@@ -144,11 +160,7 @@ fn a_crash_at_any_step_of_a_compaction_leaves_what_was_there() {
     let mut keeper = open(&disk).expect("opens");
     for round in 0..2 {
         // The second time, there is a snapshot already.
-        for _ in 0..12 {
-            model.step(&mut keeper, &mut random, false).expect("written");
-        }
-        keeper.sync().expect("synced");
-        model.acknowledged = keeper.last_group();
+        model.fill(&mut keeper, &mut random);
         let files = disk.files();
         let mut steps = 0;
         loop {

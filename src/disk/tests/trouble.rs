@@ -79,13 +79,8 @@ fn whatever_call_fails_nothing_acknowledged_is_lost() {
 fn whatever_call_of_a_compaction_fails_it_can_be_made_again() {
     for call in 0.. {
         let mut random = Random(31);
-        let (disk, mut model) = (Disk::default(), Model::new());
-        let mut keeper = open(&disk).expect("opens");
-        for _ in 0..12 {
-            model.step(&mut keeper, &mut random, false).expect("written");
-        }
-        keeper.sync().expect("synced");
-        model.acknowledged = keeper.last_group();
+        let disk = Disk::default();
+        let (mut model, mut keeper) = Model::filled(&disk, &mut random);
         disk.set_faults(Faults { fails_after: Some(call), ..Faults::default() });
         let compactions = compact(&mut keeper);
         assert_eq!(compactions.done + compactions.failed, 1, "call {call}: {compactions:?}");
@@ -122,12 +117,8 @@ fn a_sync_that_fails_while_a_journal_is_begun_is_no_failed_write() {
 #[test]
 fn what_a_damaged_snapshot_took_the_place_of_stays() {
     let mut random = Random(3);
-    let (disk, mut model) = (Disk::default(), Model::new());
-    let mut keeper = open(&disk).expect("opens");
-    for _ in 0..12 {
-        model.step(&mut keeper, &mut random, false).expect("written");
-    }
-    keeper.sync().expect("synced");
+    let disk = Disk::default();
+    let (model, mut keeper) = Model::filled(&disk, &mut random);
     let before = disk.files();
     compact(&mut keeper);
     drop(keeper);

@@ -48,6 +48,17 @@ fn group(model: &mut Model) -> Settled {
     wait(&mut model.store, model.now)
 }
 
+/// A model with ten groups on a disk that takes no more.
+fn on_a_full_disk(seed: u64) -> Model {
+    let disk = Disk::default();
+    let mut model = Model { store: durable(&disk, Sync::Always), ..Model::new(seed) };
+    for _ in 0..10 {
+        let _ = group(&mut model);
+    }
+    disk.set_faults(Faults { room: Some(0), ..Faults::default() });
+    model
+}
+
 fn group_number(store: &Store) -> u64 {
     store.persistence().unwrap().durable_group
 }
@@ -114,13 +125,8 @@ fn only_who_changes_a_value_or_looks_at_it_waits_for_it() {
 #[test]
 fn what_a_full_disk_did_not_take_is_taken_back() {
     for seed in 0..8 {
-        let disk = Disk::default();
-        let mut model = Model { store: durable(&disk, Sync::Always), ..Model::new(seed) };
-        for _ in 0..10 {
-            let _ = group(&mut model);
-        }
+        let mut model = on_a_full_disk(seed);
         let kept = model.map.clone();
-        disk.set_faults(Faults { room: Some(0), ..Faults::default() });
         let lost = loop {
             match group(&mut model) {
                 // No step changed anything.
@@ -146,15 +152,10 @@ fn what_a_full_disk_did_not_take_is_taken_back() {
 #[test]
 fn all_keys_come_back_at_once_when_their_removal_is_lost() {
     for seed in 0..8 {
-        let disk = Disk::default();
-        let mut model = Model { store: durable(&disk, Sync::Always), ..Model::new(seed) };
-        for _ in 0..10 {
-            let _ = group(&mut model);
-        }
+        let mut model = on_a_full_disk(seed);
         let watched = model.map.keys().next().cloned().unwrap_or_default();
         let (was, absent) = (model.store.watch(&watched), model.store.watch(b"absent"));
         let kept = model.map.clone();
-        disk.set_faults(Faults { room: Some(0), ..Faults::default() });
         // Changes before, between and behind two removals of all keys, one of them of a value where it stands.
         for round in 0..3 {
             for _ in 0..10 {
