@@ -88,9 +88,11 @@ const KEPT: usize = 1024;
 impl Arguments {
     fn clear(&mut self) {
         self.spans.clear();
-        self.spans.shrink_to(KEPT);
         self.words.clear();
-        self.words.shrink_to(KEPT);
+        if self.spans.capacity().max(self.words.capacity()) > KEPT {
+            self.spans.shrink_to(KEPT);
+            self.words.shrink_to(KEPT);
+        }
     }
 }
 
@@ -245,60 +247,81 @@ impl Cursor {
         limits: &RequestLimits,
         arguments: &mut Arguments,
     ) -> Result<Option<usize>, RequestError> {
-        loop {
-            match self.expect {
-                Expect::Start => match input.first() {
-                    None => return Ok(None),
-                    Some(b'*') => self.expect = Expect::ArgumentCount,
-                    Some(22) => return Err(RequestError::TlsHandshake),
-                    Some(_) => self.expect = Expect::Inline,
-                },
-                Expect::Inline => {
-                    let Some(line) = self.line(input, limits, RequestError::InlineTooLong)? else { return Ok(None) };
-                    let Arguments { spans, words } = arguments;
-                    inline::split(line, words, |start, end| spans.push(Span::new(start, end)))
-                        .ok_or(RequestError::UnbalancedQuotes)?;
-                    return Ok(Some(self.position));
-                }
-                Expect::ArgumentCount => {
-                    let errors = (RequestError::ArgumentCountLine, RequestError::ArgumentCount);
-                    let Some(count) = self.number(input, limits, errors)? else { return Ok(None) };
-                    // Redis takes a request of no or of fewer arguments for none at all.
-                    self.missing = usize::try_from(count).unwrap_or(0);
-                    if self.missing > limits.arguments {
-                        return Err(RequestError::ArgumentCount);
-                    }
-                    if self.missing == 0 {
-                        return Ok(Some(self.position));
-                    }
-                    self.expect = Expect::BulkLength;
-                }
-                Expect::BulkLength => {
-                    let Some(length) = self.bulk_length(input, limits)? else { return Ok(None) };
-                    self.expect = Expect::Bulk(length);
-                }
-                Expect::Bulk(length) => {
-                    let end = self.position.saturating_add(length);
-                    match input.get(end..end.saturating_add(2)) {
-                        None => return Ok(None),
-                        Some(b"\r\n") => {}
-                        Some(_) => return Err(RequestError::BulkEnd),
-                    }
-                    arguments.spans.push(Span::new(self.position, end));
-                    self.position = end + 2;
-                    self.searched = self.position;
-                    self.missing -= 1;
-                    if self.missing == 0 {
-                        return Ok(Some(self.position));
-                    }
-                    self.expect = Expect::BulkLength;
-                }
-            }
+        if matches!(self.expect, Expect::Start) {
+            self.expect = match input.first() {
+                None => return Ok(None),
+                Some(b'*') => Expect::ArgumentCount,
+                Some(22) => return Err(RequestError::TlsHandshake),
+                Some(_) => Expect::Inline,
+            };
         }
+        if matches!(self.expect, Expect::Inline) {
+            return self.inline(input, limits, arguments);
+        }
+        if matches!(self.expect, Expect::ArgumentCount) {
+            let Some(count) = self.argument_count(input, limits)? else { return Ok(None) };
+            self.missing = count;
+            self.expect = Expect::BulkLength;
+        }
+        while self.missing > 0 {
+            let length = match self.expect {
+                Expect::Bulk(length) => length,
+                _ => match self.bulk_length(input, limits)? {
+                    None => return Ok(None),
+                    Some(length) => length,
+                },
+            };
+            let end = self.position.saturating_add(length);
+            match input.get(end..end.saturating_add(2)) {
+                None => {
+                    self.expect = Expect::Bulk(length);
+                    return Ok(None);
+                }
+                Some(b"\r\n") => {}
+                Some(_) => return Err(RequestError::BulkEnd),
+            }
+            arguments.spans.push(Span::new(self.position, end));
+            self.go_to(end + 2);
+            self.missing -= 1;
+            self.expect = Expect::BulkLength;
+        }
+        Ok(Some(self.position))
+    }
+
+    fn inline(
+        &mut self,
+        input: &[u8],
+        limits: &RequestLimits,
+        arguments: &mut Arguments,
+    ) -> Result<Option<usize>, RequestError> {
+        let Some(line) = self.line(input, limits, RequestError::InlineTooLong)? else { return Ok(None) };
+        let Arguments { spans, words } = arguments;
+        inline::split(line, words, |start, end| spans.push(Span::new(start, end)))
+            .ok_or(RequestError::UnbalancedQuotes)?;
+        Ok(Some(self.position))
+    }
+
+    /// What stands before `position` is done with.
+    fn go_to(&mut self, position: usize) {
+        self.position = position;
+        self.searched = position;
     }
 
     /// The length in the line `$length`, once it is there.
+    #[inline]
     fn bulk_length(&mut self, input: &[u8], limits: &RequestLimits) -> Result<Option<usize>, RequestError> {
+        let line = input.get(self.position..).unwrap_or_default();
+        if let Some((length, used)) = short_number(b'$', line, limits)
+            && length <= limits.bulk_bytes
+            && self.position.saturating_add(used + length + 2) <= limits.request_bytes
+        {
+            self.go_to(self.position + used);
+            return Ok(Some(length));
+        }
+        self.long_bulk_length(input, limits)
+    }
+
+    fn long_bulk_length(&mut self, input: &[u8], limits: &RequestLimits) -> Result<Option<usize>, RequestError> {
         match input.get(self.position) {
             None => return Ok(None),
             Some(b'$') => {}
@@ -306,10 +329,9 @@ impl Cursor {
             Some(b'\r' | b'\n') => return Err(RequestError::ExpectedBulk(' ')),
             Some(&byte) => return Err(RequestError::ExpectedBulk(char::from(byte))),
         }
-        let errors = (RequestError::BulkLengthLine, RequestError::BulkLength);
-        let Some(length) = self.number(input, limits, errors)? else { return Ok(None) };
-        let length = usize::try_from(length)
-            .ok()
+        let Some(line) = self.line(input, limits, RequestError::BulkLengthLine)? else { return Ok(None) };
+        let length = announced(line)
+            .and_then(|length| usize::try_from(length).ok())
             .filter(|&length| length <= limits.bulk_bytes.min(limits.request_bytes))
             .ok_or(RequestError::BulkLength)?;
         if self.position.saturating_add(length).saturating_add(2) > limits.request_bytes {
@@ -318,24 +340,19 @@ impl Cursor {
         Ok(Some(length))
     }
 
-    /// The number in the line `*number` or `$number` at the current position, once it is there. `errors` are for a line too
-    /// long and for one that has no number.
-    fn number(
-        &mut self,
-        input: &[u8],
-        limits: &RequestLimits,
-        (too_long, malformed): (RequestError, RequestError),
-    ) -> Result<Option<i64>, RequestError> {
-        if let Some((number, length)) = short_number(input.get(self.position..).unwrap_or_default())
-            && length <= limits.line_bytes
-            && self.position.saturating_add(length) < limits.request_bytes
+    /// The number of arguments in the line `*number`, once it is there. Redis takes a request of no or of fewer arguments
+    /// for none at all.
+    #[inline]
+    fn argument_count(&mut self, input: &[u8], limits: &RequestLimits) -> Result<Option<usize>, RequestError> {
+        if let Some((count, used)) = short_number(b'*', input, limits)
+            && count <= limits.arguments
         {
-            self.position += length + 1;
-            self.searched = self.position;
-            return Ok(Some(number));
+            self.go_to(used);
+            return Ok(Some(count));
         }
-        let Some(line) = self.line(input, limits, too_long)? else { return Ok(None) };
-        announced(line).ok_or(malformed).map(Some)
+        let Some(line) = self.line(input, limits, RequestError::ArgumentCountLine)? else { return Ok(None) };
+        let count = usize::try_from(announced(line).ok_or(RequestError::ArgumentCount)?).unwrap_or(0);
+        if count > limits.arguments { Err(RequestError::ArgumentCount) } else { Ok(Some(count)) }
     }
 
     /// Takes the line at the current position, without its `\n`. A line too long is `error`.
@@ -370,16 +387,19 @@ fn announced(line: &[u8]) -> Option<i64> {
     parse_integer(line.get(1..)?.strip_suffix(b"\r")?)
 }
 
-/// The same where it is of one or two digits, which nearly all are, and the length of that line without its `\n`. To look
-/// for line ends three bytes away was a twentieth of what a short request costs outside the kernel.
-fn short_number(line: &[u8]) -> Option<(i64, usize)> {
-    match *line {
-        [_, ones @ b'0'..=b'9', b'\r', b'\n', ..] => Some((i64::from(ones - b'0'), 3)),
-        [_, tens @ b'1'..=b'9', ones @ b'0'..=b'9', b'\r', b'\n', ..] => {
-            Some((i64::from(tens - b'0') * 10 + i64::from(ones - b'0'), 4))
+/// The number in the line `*number\r\n` or `$number\r\n` where it is of one or two digits, which nearly all are, and the
+/// length of that line. To look for line ends three bytes away was a twentieth of what a short request costs outside the
+/// kernel.
+#[inline]
+fn short_number(sign: u8, line: &[u8], limits: &RequestLimits) -> Option<(usize, usize)> {
+    let (number, length) = match *line {
+        [first, ones @ b'0'..=b'9', b'\r', b'\n', ..] if first == sign => (usize::from(ones - b'0'), 4),
+        [first, tens @ b'1'..=b'9', ones @ b'0'..=b'9', b'\r', b'\n', ..] if first == sign => {
+            (usize::from(tens - b'0') * 10 + usize::from(ones - b'0'), 5)
         }
-        _ => None,
-    }
+        _ => return None,
+    };
+    (length <= limits.line_bytes.min(limits.request_bytes)).then_some((number, length))
 }
 
 #[cfg(test)]
