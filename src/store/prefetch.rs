@@ -24,9 +24,8 @@ impl Prefetch<'_> {
         self.count < PREFETCHED
     }
 
-    /// Fetches them. How many they are.
-    pub fn fetch(self) -> usize {
+    /// Fetches them.
+    pub fn fetch(self) {
         self.table.prefetch(self.hashes.get(..self.count).unwrap_or_default());
-        self.count
     }
 }

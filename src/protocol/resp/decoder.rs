@@ -96,8 +96,9 @@ impl Arguments {
     }
 }
 
+/// Where one argument stands, counted from the first byte of its request.
 #[derive(Clone, Copy, Debug)]
-struct Span {
+pub(crate) struct Span {
     start: u32,
     end: u32,
 }
@@ -117,6 +118,16 @@ pub struct Request<'a> {
 }
 
 impl<'a> Request<'a> {
+    /// A request that was decoded from `bytes` before, with its arguments at these [`spans`](Self::spans).
+    pub(crate) fn new(bytes: &'a [u8], spans: &'a [Span]) -> Self {
+        Self { bytes, spans }
+    }
+
+    /// Where its arguments stand. For an inline command that is in a copy, not in its bytes.
+    pub(crate) fn spans(&self) -> &'a [Span] {
+        self.spans
+    }
+
     /// The number of arguments, the command's name included. An empty request (a blank line, `*0`) asks for nothing.
     #[must_use]
     pub fn len(&self) -> usize {

@@ -11,6 +11,7 @@ mod number;
 pub mod properties;
 mod reply;
 
+pub(crate) use decoder::Span;
 pub use decoder::{Arguments, Decoder, Request, RequestError, RequestLimits};
 pub use encoder::{Encoder, Protocol};
 pub use number::{Digits, parse_integer};

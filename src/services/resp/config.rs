@@ -8,7 +8,7 @@ use crate::store::Glob;
 /// The one parameter that `CONFIG SET` changes.
 const BULK_BYTES: &str = "proto-max-bulk-len";
 /// Redis accepts no less for it.
-const LEAST_BULK_BYTES: usize = 1 << 20;
+pub(super) const LEAST_BULK_BYTES: usize = 1 << 20;
 
 /// Every parameter and its value.
 fn parameters(call: &Call<'_, '_>) -> [(&'static str, String); 12] {

@@ -1,52 +1,89 @@
-//! Looking at the requests behind the next one, so that their records are in the processor's caches when they come.
+//! Looking at the requests behind the one that is served, so that their records are in the processor's caches when they
+//! come.
 //!
 //! In a table of many megabytes nearly every search waits for memory, and the searches of a pipeline wait one after the
-//! other. Looked at together they wait together. Nothing is decided here: whatever is seen is decoded again in its turn.
+//! other. Looked at together they wait together. Nothing is decided here: a request is kept as it was decoded, until its
+//! turn comes or somebody else's requests are looked at.
 
-use super::session::RespSession;
-use crate::protocol::resp::{Arguments, Decoder, RequestLimits};
+use super::config::LEAST_BULK_BYTES;
+use crate::connection::PeerId;
+use crate::protocol::resp::{Arguments, Decoder, Request, RequestLimits, Span};
 use crate::store::Store;
 
 /// No further ahead than this: a longer request spends its time on its own bytes.
 const SIGHT: usize = 8192;
+// What was within sight stays a request, whatever one before it sets.
+const _: () = assert!(SIGHT <= LEAST_BULK_BYTES);
 
-/// What looking ahead works with.
+/// The requests of one client that are decoded already.
 #[derive(Debug, Default)]
 pub(super) struct Lookahead {
     decoder: Decoder,
     arguments: Arguments,
+    /// Whose they are.
+    peer: Option<PeerId>,
+    requests: Vec<Foreseen>,
+    /// Where the arguments of each stand, counted from its own first byte.
+    spans: Vec<Span>,
+    /// How many of `requests` have been served.
+    served: usize,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Foreseen {
+    /// Where its arguments begin and end among the spans.
+    spans: (usize, usize),
+    bytes: usize,
 }
 
 impl Lookahead {
-    /// Looks at what stands in `rest`, behind the request that is about to be served.
-    pub(super) fn look(&mut self, session: &mut RespSession, store: &Store, rest: &[u8], limits: &RequestLimits) {
-        if session.foreseen > 0 {
-            session.foreseen -= 1;
-        } else if !rest.is_empty() && store.outgrows_caches() {
-            session.foreseen = u8::try_from(self.prefetch(store, rest, limits)).unwrap_or(0);
-        }
+    /// The request at the front of `input`, and how many bytes it takes, if it has been looked at. `input` must go on
+    /// behind what this client was last served.
+    pub(super) fn next<'a>(&'a self, peer: PeerId, input: &'a [u8]) -> Option<(Request<'a>, usize)> {
+        let foreseen = self.requests.get(self.served).filter(|_| self.peer == Some(peer));
+        let Foreseen { spans: (first, end), bytes } = *foreseen?;
+        Some((Request::new(input.get(..bytes)?, self.spans.get(first..end)?), bytes))
     }
 
-    /// Prefetches the first key of each request in `rest`, for as many as are whole. How many.
-    fn prefetch(&mut self, store: &Store, rest: &[u8], limits: &RequestLimits) -> usize {
+    /// What [`next`](Self::next) gave has been served.
+    pub(super) fn advance(&mut self) {
+        self.served += 1;
+    }
+
+    /// Looks at what stands in `rest`, behind the request that was served.
+    pub(super) fn look(&mut self, peer: PeerId, store: &Store, rest: &[u8], limits: &RequestLimits) {
+        if rest.is_empty() || !store.outgrows_caches() {
+            return;
+        }
+        self.peer = Some(peer);
+        self.served = 0;
+        self.requests.clear();
+        self.spans.clear();
         let mut rest = rest.get(..SIGHT).unwrap_or(rest);
         let mut prefetch = store.prefetch();
-        while let Ok(Some((request, used))) = self.decoder.decode(rest, limits, &mut self.arguments) {
-            rest = rest.get(used..).unwrap_or_default();
+        // The words of an inline command would have to be kept too.
+        while rest.first() == Some(&b'*')
+            && let Ok(Some((request, bytes))) = self.decoder.decode(rest, limits, &mut self.arguments)
+        {
+            let first = self.spans.len();
+            self.spans.extend_from_slice(request.spans());
+            self.requests.push(Foreseen { spans: (first, self.spans.len()), bytes });
+            rest = rest.get(bytes..).unwrap_or_default();
             if !prefetch.add(request.get(1).unwrap_or_default()) {
                 break;
             }
         }
         // It may have kept what it saw of a part.
         self.decoder = Decoder::default();
-        prefetch.fetch()
+        prefetch.fetch();
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use crate::services::resp::RespOptions;
+    use crate::connection::testing::TestPeer;
     use crate::services::resp::tests::Bench;
+    use crate::services::resp::{RespOptions, RespSession};
     use crate::store::{Expiry, Kind};
 
     fn commands() -> Vec<Vec<u8>> {
@@ -57,46 +94,115 @@ mod tests {
             3 => format!("GET k{}", number - 3),
             _ => format!("GET k{}", 9 * number),
         };
-        (0..100).map(|number| (words(number) + "\r\n").into_bytes()).collect()
+        (0..100).map(|number| array(&words(number))).collect()
     }
 
-    /// What comes back when `commands` arrive in pieces of so many, and how far was looked ahead at most.
-    fn replies(pieces: usize, value: &[u8]) -> (Vec<u8>, u8) {
+    /// A command as clients write it.
+    fn array(line: &str) -> Vec<u8> {
+        let words: Vec<&str> = line.split(' ').collect();
+        let bulks = words.iter().map(|word| format!("${}\r\n{word}\r\n", word.len()));
+        format!("*{}\r\n{}", words.len(), bulks.collect::<String>()).into_bytes()
+    }
+
+    /// A store too large for the caches, and its keys.
+    fn bench(value: &[u8]) -> Bench {
         let mut bench = Bench::new(RespOptions::default());
         for number in 0..2000 {
             let key = format!("k{number}");
             bench.store.set(key.as_bytes(), Kind::Bytes, value, Expiry::Never, bench.now).expect("room");
         }
+        bench
+    }
+
+    /// Serves the request at the front of `input`, and takes it away.
+    fn serve(bench: &mut Bench, (peer, session): &mut (TestPeer, RespSession), input: &mut &[u8]) -> bool {
+        let used =
+            bench.resp.serve(session, &mut bench.store, input, &mut peer.exchange(bench.now)).expect("well-formed");
+        *input = &input[used..];
+        used > 0
+    }
+
+    /// What comes back when `commands` arrive in pieces of so many, and how far was looked ahead at most.
+    fn replies(commands: &[Vec<u8>], pieces: usize, value: &[u8]) -> (Vec<u8>, usize) {
+        let mut bench = bench(value);
         let mut client = bench.connect(0, 0);
         let (mut replies, mut furthest) = (Vec::new(), 0);
-        for piece in commands().chunks(pieces) {
+        for piece in commands.chunks(pieces) {
             let whole = piece.concat();
             let mut input = whole.as_slice();
             while !input.is_empty() {
-                let (peer, session) = &mut client;
-                let used = bench.resp.serve(session, &mut bench.store, input, &mut peer.exchange(bench.now));
-                input = &input[used.expect("well-formed")..];
-                furthest = furthest.max(session.foreseen);
+                assert!(serve(&mut bench, &mut client, &mut input), "{}", String::from_utf8_lossy(input));
+                furthest = furthest.max(bench.resp.lookahead.requests.len());
             }
             replies.extend(client.0.take_replies());
         }
         (replies, furthest)
     }
 
+    const LARGE: [u8; 1000] = [b'v'; 1000];
+
     #[test]
     fn a_pipeline_over_a_large_table_is_answered_as_its_commands_are_alone() {
-        let large = [b'v'; 1000];
-        let (alone, none) = replies(1, &large);
+        let commands = commands();
+        let (alone, none) = replies(&commands, 1, &LARGE);
         assert_eq!(none, 0, "there is nothing behind a lone request");
         for pieces in [2, 16, 17, 18, 50, 100] {
-            let (together, ahead) = replies(pieces, &large);
+            let (together, ahead) = replies(&commands, pieces, &LARGE);
             assert_eq!(together, alone, "{pieces}");
-            assert_eq!(usize::from(ahead), (pieces - 1).min(16));
+            assert_eq!(ahead, (pieces - 1).min(16));
+        }
+    }
+
+    #[test]
+    fn inline_commands_and_empty_requests_stand_between_others() {
+        let mut commands = commands();
+        for (number, text) in [(3, "GET k3\r\n"), (4, "GET \"k4\"\r\n"), (9, "*0\r\n"), (20, "\r\n"), (21, "*-1\r\n")] {
+            commands[number] = text.into();
+        }
+        assert_eq!(replies(&commands, 100, &LARGE).0, replies(&commands, 1, &LARGE).0);
+    }
+
+    #[test]
+    fn two_who_take_turns_are_each_answered_their_own() {
+        let mut bench = bench(&LARGE);
+        let (mut one, mut other) = (bench.connect(0, 0), bench.connect(0, 1));
+        let of =
+            |client: &str| (0..40).flat_map(|n| array(&format!("SET {client}:{n} {client}{n}"))).collect::<Vec<u8>>();
+        let (ones, others) = (of("one"), of("other"));
+        let (mut left, mut right) = (ones.as_slice(), others.as_slice());
+        while !left.is_empty() || !right.is_empty() {
+            let turns = 1 + left.len() % 5;
+            for _ in 0..turns {
+                serve(&mut bench, &mut one, &mut left);
+            }
+            serve(&mut bench, &mut other, &mut right);
+        }
+        for client in ["one", "other"] {
+            for number in 0..40 {
+                let key = format!("{client}:{number}");
+                let entry = bench.store.get(key.as_bytes(), bench.now).expect("it was set");
+                assert_eq!(entry.data, format!("{client}{number}").into_bytes());
+            }
+        }
+    }
+
+    #[test]
+    fn what_has_not_arrived_whole_is_decoded_when_it_has() {
+        let mut bench = bench(&LARGE);
+        let mut client = bench.connect(0, 0);
+        let whole = commands().concat();
+        for cut in (0..whole.len()).step_by(7) {
+            let mut input = &whole[..cut];
+            while !input.is_empty() && serve(&mut bench, &mut client, &mut input) {}
+            let mut input = &whole[cut - input.len()..];
+            while !input.is_empty() {
+                assert!(serve(&mut bench, &mut client, &mut input));
+            }
         }
     }
 
     #[test]
     fn a_small_table_is_not_worth_it() {
-        assert_eq!(replies(50, b"v").1, 0);
+        assert_eq!(replies(&commands(), 50, b"v").1, 0);
     }
 }

@@ -231,18 +231,28 @@ impl Resp {
     ) -> Result<usize, Disconnect> {
         let Self { core, arguments, lookahead } = self;
         let limits = RequestLimits { bulk_bytes: core.bulk_bytes, ..RequestLimits::new(exchange.limits.request_bytes) };
-        match session.decoder.decode(input, &limits, arguments) {
+        let foreseen = lookahead.next(exchange.peer.id, input);
+        let is_foreseen = foreseen.is_some();
+        let decoded = match foreseen {
+            Some(decoded) => Ok(Some(decoded)),
+            None => session.decoder.decode(input, &limits, arguments),
+        };
+        match decoded {
             Ok(None) => Ok(0),
             Ok(Some((request, _))) if store.is_congested() && may_write(&request) => {
                 exchange.stall();
                 Ok(0)
             }
             Ok(Some((request, used))) => {
+                let (raw, rest) = input.split_at_checked(used).unwrap_or_default();
                 if !request.is_empty() {
                     exchange.metrics.requests += 1;
-                    let (raw, rest) = input.split_at_checked(used).unwrap_or_default();
-                    lookahead.look(session, store, rest, &limits);
                     answer(core, session, store, exchange, request, raw)?;
+                }
+                if is_foreseen {
+                    lookahead.advance();
+                } else {
+                    lookahead.look(exchange.peer.id, store, rest, &limits);
                 }
                 session.ending.take().map_or(Ok(used), Err)
             }

@@ -19,8 +19,6 @@ pub struct RespSession {
     pub(super) protocol: Protocol,
     /// Set by a command after whose reply the connection closes.
     pub(super) ending: Option<Disconnect>,
-    /// Requests to come whose records have been looked at by [`Lookahead`](super::lookahead::Lookahead).
-    pub(super) foreseen: u8,
 }
 
 impl RespSession {
