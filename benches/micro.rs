@@ -70,11 +70,15 @@ fn now() -> Now {
 
 fn full_store() -> Store {
     let mut store = Store::new(StoreOptions { hash_key: *b"a secret of test", ..StoreOptions::default() });
-    for number in 0..KEYS {
+    fill(&mut store, KEYS);
+    store
+}
+
+fn fill(store: &mut Store, keys: u32) {
+    for number in 0..keys {
         let key = format!("key:{number:012}");
         store.set(key.as_bytes(), Kind::Bytes, VALUE, Expiry::Never, now()).expect("there is no limit");
     }
-    store
 }
 
 #[library_benchmark]
@@ -102,14 +106,16 @@ fn warm<S: latchkey::connection::Service>(service: S, message: &[u8], again: &[u
     (world, pair)
 }
 
-fn resp_session(requests: usize) -> (World<Builtin>, Pair<Builtin>) {
+fn resp_session(requests: usize, keys: u32) -> (World<Builtin>, Pair<Builtin>) {
     let options = BuiltinOptions {
         listeners: vec![latchkey::services::Protocol::Resp],
         store: StoreOptions::default(),
         xmlrpc: XmlRpcOptions::default(),
         resp: RespOptions::default(),
     };
-    warm(Builtin::new(options, now()), GET, &GET.repeat(requests))
+    let mut service = Builtin::new(options, now());
+    fill(service.store_mut(), keys);
+    warm(service, GET, &GET.repeat(requests))
 }
 
 fn echo_session(bytes: usize) -> (World<Echo>, Pair<Echo>) {
@@ -117,8 +123,9 @@ fn echo_session(bytes: usize) -> (World<Echo>, Pair<Echo>) {
 }
 
 #[library_benchmark]
-#[bench::one(resp_session(1))]
-#[bench::pipeline(resp_session(16))]
+#[bench::one(resp_session(1, KEYS))]
+#[bench::pipeline(resp_session(16, KEYS))]
+#[bench::looked_ahead(resp_session(16, 10 * KEYS))]
 fn resp_over_tls((mut world, mut pair): (World<Builtin>, Pair<Builtin>)) -> (World<Builtin>, Pair<Builtin>) {
     world.serve(&mut pair);
     (world, pair)
