@@ -357,6 +357,34 @@ fn the_other_end_is_verified_and_shown_our_certificate() {
 }
 
 #[test]
+fn a_server_without_tls_is_named_as_such_and_told_nothing_but_hello() {
+    let (to, serving) = once(|mut socket| {
+        let mut told = vec![0; 5];
+        socket.read_exact(&mut told).expect("hello");
+        socket.write_all(b"220 a plain server\r\n").expect("write");
+        // A reset ends it as well as a close.
+        let _ = socket.read_to_end(&mut told);
+        told
+    });
+    let known = identities();
+    let server = wrap(&to.to_string(), &["--originate", "--ca", &known.certificate("ca.pem")]);
+    let mut client = TcpStream::connect(server.address("wrap")).expect("connect");
+    client.set_read_timeout(Some(PATIENCE)).expect("timeout");
+    let mut answer = Vec::new();
+    let _ = client.read_to_end(&mut answer);
+    assert!(answer.is_empty(), "{}", answer.escape_ascii());
+    server.logged("the server does not speak TLS");
+    let told = serving.join().expect("served");
+    // One handshake record (RFC 8446, 5.1) of the length that it tells, and nothing behind it.
+    assert_eq!(
+        (told[0], usize::from(told[3]) << 8 | usize::from(told[4])),
+        (22, told.len() - 5),
+        "{}",
+        told.escape_ascii()
+    );
+}
+
+#[test]
 fn rules_say_whose_certificates_are_let_in() {
     let (to, serving) = once(|mut socket| socket.write_all(b"welcome").expect("write"));
     let known = identities();

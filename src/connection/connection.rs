@@ -356,7 +356,10 @@ impl<S: Service> Connection<S> {
             // Whoever speaks plain text cannot read an alert: tell them in words they can read.
             reason = Disconnect::NotTls;
             output.clear();
-            output.append(plaintext::hint(input));
+            // Not so a server that was dialed: it has asked nothing.
+            if !self.framing.info.is_dialed() {
+                output.append(plaintext::hint(input));
+            }
         }
         let detail = match self.session.refusal() {
             _ if self.framing.info.is_dialed() && reason == Disconnect::NotTls => {
