@@ -47,6 +47,26 @@ impl std::fmt::Display for ListenAddress {
     }
 }
 
+/// Parses `HOST:PORT`, where an address of IPv6 stands in brackets and keeps them: see [`bare`].
+pub(super) fn host_and_port(text: &str) -> Result<(String, u16), String> {
+    let (host, port) = text.rsplit_once(':').unwrap_or_default();
+    if host.is_empty() || port.is_empty() || !port.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Err("a server is HOST:PORT".into());
+    }
+    if host.contains(':') && !host.starts_with('[') {
+        return Err(format!("an address of IPv6 stands in brackets: [{host}]:{port}"));
+    }
+    match port.parse() {
+        Ok(port) if port > 0 => Ok((host.to_owned(), port)),
+        _ => Err(format!("a port is a number from 1 to 65535, not {port}")),
+    }
+}
+
+/// A host without the brackets that tell an address of IPv6 from its port (RFC 3986, 3.2.2).
+pub(super) fn bare(host: &str) -> &str {
+    host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -60,5 +80,15 @@ mod tests {
         for bad in ["localhost", "localhost:99999", "http://localhost:1", ":x", ""] {
             assert!(parse(bad).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn servers_have_a_host_and_a_port() {
+        assert_eq!(host_and_port("localhost:1"), Ok(("localhost".into(), 1)));
+        assert_eq!(host_and_port("[::1]:65535"), Ok(("[::1]".into(), 65535)));
+        for bad in ["", ":1", "localhost", "localhost:", "localhost:+1", "localhost:0", "localhost:65536", "::1:80"] {
+            assert!(host_and_port(bad).is_err(), "{bad}");
+        }
+        assert_eq!(["[::1]", "::1", "[half"].map(bare), ["::1", "::1", "[half"]);
     }
 }

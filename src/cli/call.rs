@@ -7,8 +7,8 @@ use std::process::ExitCode;
 use clap::Args;
 
 use super::Failure;
+use super::address::host_and_port;
 use super::client::{self, ClientTlsArgs, broken};
-use super::connect::host_and_port;
 use crate::client::Client;
 use crate::protocol::http::{self, ResponseDecoder};
 use crate::protocol::xmlrpc;

@@ -8,6 +8,7 @@ use std::time::Duration;
 use clap::Args;
 use rustls::pki_types::ServerName;
 
+use super::address::bare;
 use super::{Failure, files, units};
 use crate::client::{Client, ClientError};
 use crate::tls::{ClientOptions, ClientPolicy, Source, alert_cure};
@@ -96,7 +97,7 @@ pub(super) fn connect(
     alpn: &[&str],
 ) -> Result<Client<TcpStream>, Failure> {
     let policy = args.policy(alpn)?;
-    let bare = host.trim_start_matches('[').trim_end_matches(']');
+    let bare = bare(host);
     let name = server_name(args.server_name.as_deref().unwrap_or(bare))?;
     let socket = connect_tcp(bare, port, args.connect_timeout)?;
     socket.set_nodelay(true)?;

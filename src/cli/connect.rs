@@ -9,6 +9,7 @@ use std::time::Duration;
 use clap::Args;
 
 use super::Failure;
+use super::address::host_and_port;
 use super::client::{self, ClientTlsArgs};
 use crate::client::{Client, ClientError};
 use crate::net::mio::{MioNet, MioSocket};
@@ -26,21 +27,6 @@ pub(super) struct ConnectArgs {
     server: (String, u16),
     #[command(flatten)]
     tls: ClientTlsArgs,
-}
-
-/// Parses `HOST:PORT`.
-pub(super) fn host_and_port(text: &str) -> Result<(String, u16), String> {
-    let (host, port) = text.rsplit_once(':').unwrap_or_default();
-    if host.is_empty() || port.is_empty() || !port.bytes().all(|byte| byte.is_ascii_digit()) {
-        return Err("a server is HOST:PORT".into());
-    }
-    if host.contains(':') && !host.starts_with('[') {
-        return Err(format!("an address of IPv6 stands in brackets: [{host}]:{port}"));
-    }
-    match port.parse() {
-        Ok(port) if port > 0 => Ok((host.to_owned(), port)),
-        _ => Err(format!("a port is a number from 1 to 65535, not {port}")),
-    }
 }
 
 /// Runs until the server closes.

@@ -12,7 +12,7 @@ use clap::Args;
 use rustls::ClientConfig;
 use tracing::level_filters::LevelFilter;
 
-use super::address::ListenAddress;
+use super::address::{ListenAddress, bare, host_and_port};
 use super::guard::GuardArgs;
 use super::logging::Logging;
 use super::reload::{self, Recipe};
@@ -176,14 +176,8 @@ impl Upstream {
         if text.contains('/') {
             return Err("a server is HOST:PORT or unix:PATH, with no scheme before it and no path behind it".into());
         }
-        let parsed = text.rsplit_once(':').and_then(|(host, port)| Some((host, port.parse().ok()?)));
-        match parsed {
-            Some((host, port)) if !host.is_empty() && port != 0 => {
-                let host = host.trim_start_matches('[').trim_end_matches(']');
-                Ok(Self::Tcp { host: host.to_owned(), port })
-            }
-            _ => Err("a server is HOST:PORT or unix:PATH".into()),
-        }
+        let (host, port) = host_and_port(text).map_err(|error| format!("{error}; or unix:PATH"))?;
+        Ok(Self::Tcp { host: bare(&host).to_owned(), port })
     }
 
     /// Looks the name up, which may take long.

@@ -15,7 +15,7 @@ use rustls::{
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 
 use super::{CertsError, Outcome, days};
-use crate::cli::connect::host_and_port;
+use crate::cli::address::host_and_port;
 use crate::cli::files;
 use crate::tls::{
     Certificate, Refusal, ServerTrust, Source, date, examine as objections, is_post_quantum, shown_name, suite_name,

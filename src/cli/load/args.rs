@@ -10,6 +10,7 @@ use super::machine;
 use super::outputs::OutputArgs;
 use super::target::Target;
 use super::tls::{ResumeArgs, TlsArgs};
+use crate::cli::address::bare;
 use crate::cli::call::argument;
 use crate::cli::{Failure, units};
 use crate::load::dialect::{Phrases, XMLRPC_PATH};
@@ -557,8 +558,7 @@ impl CommonArgs {
 }
 
 fn resolve(host: &str, port: u16) -> Result<SocketAddr, Failure> {
-    let bare = host.trim_start_matches('[').trim_end_matches(']');
-    let mut found = (bare, port)
+    let mut found = (bare(host), port)
         .to_socket_addrs()
         .map_err(|error| Failure::Usage(format!("{host}:{port} cannot be resolved: {error}")))?;
     found.next().ok_or_else(|| Failure::Usage(format!("{host} has no address")))

@@ -2,7 +2,7 @@
 
 use super::tls::TlsArgs;
 use crate::cli::Failure;
-use crate::cli::connect::host_and_port;
+use crate::cli::address::host_and_port;
 use crate::load::plan::Language;
 
 /// What may stand before HOST:PORT.

@@ -9,6 +9,7 @@ use rustls::client::Resumption;
 use rustls::pki_types::ServerName;
 use rustls::{SupportedCipherSuite, SupportedProtocolVersion};
 
+use crate::cli::address::bare;
 use crate::cli::client::system_cas;
 use crate::cli::{Failure, files};
 use crate::load::plan::{Resume, TlsPlan};
@@ -203,7 +204,7 @@ impl TlsArgs {
 
     /// How the `connections` to `host` are encrypted.
     pub(super) fn plan(&self, host: &str, connections: u64, resume: Resume) -> Result<TlsPlan, Failure> {
-        let name = self.server_name.as_deref().unwrap_or(host).trim_start_matches('[').trim_end_matches(']');
+        let name = bare(self.server_name.as_deref().unwrap_or(host));
         let server_name = ServerName::try_from(name.to_owned())
             .map_err(|_| Failure::usage("--server-name", format!("'{name}' is neither a host name nor an address")))?;
         let versions = self.versions()?;
