@@ -1,5 +1,6 @@
 //! `certs init`, `server`, `client` and `revoke`: what the private CA makes.
 
+use std::fs::File;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
@@ -33,7 +34,7 @@ pub(super) fn client(args: &Issue, now: u64, out: &mut dyn Write) -> Result<(), 
 
 fn leaf(args: &Issue, role: Role, subject: &Subject, now: u64, out: &mut dyn Write) -> Result<(), CertsError> {
     let name = file_name(&args.name)?;
-    let _guard = files::lock(&args.dir)?;
+    let _guard = lock(&args.dir)?;
     let (certificate, key) = paths(&args.dir, &name);
     refuse_existing(&[&certificate, &key], args.force, "")?;
     let issued = authority(&args.dir, now)?.issue(role, subject, args.key_type.into(), now)?;
@@ -67,13 +68,18 @@ fn refuse_existing(paths: &[&PathBuf], force: bool, consequence: &str) -> Result
     }
 }
 
-fn authority(dir: &Path, now: u64) -> Result<Authority, CertsError> {
-    let (certificate, key) = paths(dir, "ca");
-    if !certificate.exists() {
+/// Keeps others out of a folder that has a CA. One that has none is left as it is.
+fn lock(dir: &Path) -> Result<File, CertsError> {
+    if !paths(dir, "ca").0.exists() {
         let text =
             format!("there is no CA in {dir}; make one with `latchkey certs init --dir {dir}`", dir = dir.display());
         return Err(CertsError::Usage(text));
     }
+    Ok(files::lock(dir)?)
+}
+
+fn authority(dir: &Path, now: u64) -> Result<Authority, CertsError> {
+    let (certificate, key) = paths(dir, "ca");
     Ok(Authority::load(&files::read(&certificate)?, &files::read(&key)?, now)?)
 }
 
@@ -86,7 +92,7 @@ fn save(issued: &Issued, certificate: &Path, key: &Path, out: &mut dyn Write) ->
 }
 
 pub(super) fn revoke(args: &Revoke, now: u64, out: &mut dyn Write) -> Result<(), CertsError> {
-    let _guard = files::lock(&args.dir)?;
+    let _guard = lock(&args.dir)?;
     let authority = authority(&args.dir, now)?;
     let path = args.dir.join("crl.pem");
     let mut revoked = if path.exists() {
