@@ -340,6 +340,12 @@ fn malformed_resp_is_answered_by_an_error_and_closed() {
             ),
             ("a line without end", &long, "-ERR Protocol error: too big inline request\r\n", "too_large"),
             (
+                "an argument longer than a request may be",
+                "*1\r\n$2000000\r\n",
+                "-ERR Protocol error: too big request\r\n",
+                "too_large",
+            ),
+            (
                 "arguments beyond the limit",
                 &format!("*3\r\n$3\r\nSET\r\n$600000\r\n{}\r\n$600000\r\n", "x".repeat(600_000)),
                 "-ERR Protocol error: too big request\r\n",

@@ -343,7 +343,7 @@ impl Cursor {
         let Some(line) = self.line(input, limits, RequestError::BulkLengthLine)? else { return Ok(None) };
         let length = announced(line)
             .and_then(|length| usize::try_from(length).ok())
-            .filter(|&length| length <= limits.bulk_bytes.min(limits.request_bytes))
+            .filter(|&length| length <= limits.bulk_bytes)
             .ok_or(RequestError::BulkLength)?;
         if self.position.saturating_add(length).saturating_add(2) > limits.request_bytes {
             return Err(RequestError::TooLong);
@@ -494,7 +494,7 @@ mod tests {
 
     #[test]
     fn an_announced_length_is_refused_before_it_arrives() {
-        assert_eq!(decode(b"*2\r\n$67108865\r\n").1, Some(RequestError::BulkLength));
+        assert_eq!(decode(b"*2\r\n$67108865\r\n").1, Some(RequestError::TooLong));
         assert_eq!(decode(b"*2\r\n$1\r\nx\r\n$67108850\r\n").1, Some(RequestError::TooLong));
     }
 
