@@ -163,6 +163,7 @@ fn an_option_that_would_have_no_effect_is_refused() {
         ("echo ADDRESS --arrivals constant", "--rate"),
         ("echo ADDRESS --ramp 1s", "--rate"),
         ("echo ADDRESS --rate 10 --ramp-steps 2", "--ramp"),
+        ("echo ADDRESS --rate 10 --ramp 5s --warmup 1s --duration 1s", "--ramp: the run ends after 2s"),
         ("echo ADDRESS --resume tickets", "--resume"),
         ("resp ADDRESS --resume mix", "--resume"),
         ("resp ADDRESS --resume mix:100%", "--resume"),

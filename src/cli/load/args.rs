@@ -263,7 +263,7 @@ impl EchoArgs {
         let mix = self.common.mix(&self.requests.value_size);
         let mut settings = self.schedule.settings();
         self.requests.add_settings(&mut settings);
-        let kind = self.requests.kind("echo", self.schedule.schedule(), mix);
+        let kind = self.requests.kind("echo", self.schedule.schedule()?, mix);
         let resume = self.resume.resume(self.requests.replaces())?;
         self.common.job(Kind { resume, ..self.opening.of(kind) }, settings, &self.outputs)
     }
@@ -282,7 +282,7 @@ impl KeyValueArgs {
         settings.insert("ratio".to_owned(), format!("{}:{}", self.ratio.writes, self.ratio.reads));
         settings.insert("keys".to_owned(), self.keys.to_string());
         settings.insert("distribution".to_owned(), self.distribution.to_string());
-        let kind = self.requests.kind(protocol, self.schedule.schedule(), mix);
+        let kind = self.requests.kind(protocol, self.schedule.schedule()?, mix);
         if kind.language == Language::XmlRpc && kind.pipeline > 1 {
             return Err(Failure::usage(
                 "--pipeline",
@@ -323,7 +323,7 @@ impl HandshakeArgs {
         let kind = Kind {
             protocol: "handshake",
             language: Language::Silent,
-            schedule: self.schedule.schedule(),
+            schedule: self.schedule.schedule()?,
             mix: self.common.mix(&Sizes::Fixed(0)),
             pipeline: 1,
             requests_per_connection: None,
@@ -420,17 +420,24 @@ impl ScheduleArgs {
         self.arrivals.unwrap_or(ArrivalsArg::Poisson)
     }
 
-    fn schedule(&self) -> Schedule {
+    fn schedule(&self) -> Result<Schedule, Failure> {
+        let run = self.warmup.saturating_add(self.duration);
+        if let (Some(rate), None) = (self.rate, self.requests)
+            && self.ramp.unwrap_or_default() > run
+        {
+            let problem = format!("the run ends after {}, before it has come to {rate}/s: see --duration", show(run));
+            return Err(Failure::usage("--ramp", problem));
+        }
         let gaps = match self.gaps() {
             ArrivalsArg::Constant => Gaps::Constant,
             ArrivalsArg::Poisson => Gaps::Poisson,
         };
-        Schedule {
+        Ok(Schedule {
             pace: self.rate.map_or(Pace::Closed, |rate| Pace::Open { rate, gaps }),
             ramp: Ramp { over: self.ramp.unwrap_or_default(), steps: self.ramp_steps.unwrap_or(0) },
             warmup: self.warmup,
             end: self.requests.map_or(End::After(self.duration), End::Count),
-        }
+        })
     }
 
     fn settings(&self) -> BTreeMap<String, String> {
