@@ -2,13 +2,13 @@
 //!
 //! | name | what |
 //! |---|---|
-//! | `lock` | locked by the process that has the directory |
+//! | `lock` | locked by the process that has the directory, and so is the directory itself |
 //! | `mark` | how far the journal is known to be on disk, and whether it was closed in order |
 //! | `journal-N` | changes, in order |
 //! | `snapshot-N` | what the journals before `journal-N` came to |
 //! | `backup/` | backups of the running server |
 
-use std::fs::{self, File, OpenOptions, TryLockError};
+use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -19,6 +19,7 @@ use super::folder::{RealFolder, make};
 use super::group::Group;
 use super::journal::Broken;
 use super::keeper::{Contents, Keeper, Loaded, Record, Sizes};
+use super::lock::Lock;
 use super::names::{self, LOCK};
 use super::storage::{Storage, StorageOptions};
 
@@ -30,7 +31,7 @@ pub struct Directory;
 pub struct Opened {
     path: PathBuf,
     pub(super) keeper: Keeper,
-    lock: File,
+    lock: Lock,
 }
 
 impl Directory {
@@ -58,7 +59,7 @@ impl Directory {
     /// As [`open`](Self::open), or it cannot be read, or `out` takes no more.
     pub fn dump<W: Write>(path: &Path, out: W) -> Result<u64, OpenError> {
         let io = |error| OpenError::Io { path: path.into(), error };
-        let _lock = lock_to_read(path)?;
+        let _lock = Lock::to_read(path)?;
         refuse_other_format(path)?;
         let folder = RealFolder::to_read(path.into()).map_err(io)?;
         let (contents, expected) =
@@ -82,7 +83,7 @@ impl Directory {
                 return Err(OpenError::NotEmpty { path: path.into() });
             }
         }
-        let _lock = lock(path)?;
+        let _lock = Lock::take(path)?;
         fs::remove_dir_all(path).map_err(io)
     }
 
@@ -91,7 +92,7 @@ impl Directory {
         let io = |error| OpenError::Io { path: path.into(), error };
         refuse_strange(path)?;
         make(path, 0o700).map_err(|error| OpenError::Make { path: path.into(), error })?;
-        let lock = lock(path)?;
+        let lock = Lock::take(path)?;
         refuse_other_format(path)?;
         let folder = Arc::new(RealFolder::new(path.into()).map_err(io)?);
         let keeper = Keeper::with_sizes(folder, sizes).map_err(|broken| of_broken(path, broken))?;
@@ -190,33 +191,6 @@ fn check_keys(path: &Path, loaded: Loaded, expected: u64) -> Result<Loaded, Open
     }
     let detail = format!("it holds {} keys where {expected} were written", loaded.keys);
     Err(OpenError::Damaged { path: path.into(), detail })
-}
-
-fn lock(path: &Path) -> Result<File, OpenError> {
-    let io = |error| OpenError::Io { path: path.into(), error };
-    let options = OpenOptions::new().write(true).create(true).truncate(false).open(path.join(LOCK));
-    let file = options.map_err(io)?;
-    let locked = file.try_lock();
-    held(path, locked).map(|()| file)
-}
-
-/// Keeps servers away, but no other readers. `None` where no server has ever been, for it would have made the file.
-fn lock_to_read(path: &Path) -> Result<Option<File>, OpenError> {
-    match File::open(path.join(LOCK)) {
-        Ok(file) => {
-            let locked = file.try_lock_shared();
-            held(path, locked).map(|()| Some(file))
-        }
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(OpenError::Io { path: path.into(), error }),
-    }
-}
-
-fn held(path: &Path, locked: Result<(), TryLockError>) -> Result<(), OpenError> {
-    locked.map_err(|error| match error {
-        TryLockError::WouldBlock => OpenError::InUse(path.into()),
-        TryLockError::Error(error) => OpenError::Io { path: path.into(), error },
-    })
 }
 
 fn strange(path: &Path, error: &io::Error) -> OpenError {

@@ -15,6 +15,7 @@ mod gather;
 mod group;
 mod journal;
 mod keeper;
+mod lock;
 mod lockstep;
 mod mark;
 mod merge;

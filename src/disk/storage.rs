@@ -12,6 +12,7 @@ use super::compact::Compactions;
 use super::gather::Gather;
 use super::group::Group;
 use super::keeper::{Keeper, Undo};
+use super::lock::Lock;
 use super::{Sync, dump};
 
 /// From one sync to the next where they are not made at once, and between syncs of the side file.
@@ -147,7 +148,7 @@ impl Storage {
     /// As [`start`](Self::start); `lock` is kept as long as the thread runs.
     pub(super) fn start_with(
         keeper: Keeper,
-        lock: Option<std::fs::File>,
+        lock: Option<Lock>,
         options: StorageOptions,
         wake: Wake,
     ) -> io::Result<Self> {

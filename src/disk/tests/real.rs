@@ -307,6 +307,28 @@ fn files(path: &Path) -> std::collections::BTreeMap<PathBuf, Vec<u8>> {
     entries.map(|path| (path.clone(), fs::read(&path).expect("a file"))).collect()
 }
 
+/// The file may be removed, by hand or by a cleaner of old files, while a server runs.
+#[test]
+fn a_directory_is_one_processs_without_its_lock_file_too() {
+    let folder = folder();
+    let mut opened = open(folder.path());
+    fill(&mut opened, 1, 3, 10);
+    fs::remove_file(folder.path().join("lock")).expect("removed");
+    assert!(matches!(Directory::open(folder.path()), Err(OpenError::InUse(_))));
+    assert!(!folder.path().join("lock").exists(), "nothing is made in what somebody else has");
+    assert!(matches!(Directory::dump(folder.path(), Vec::new()), Err(OpenError::InUse(_))));
+    drop(opened);
+    // The file alone keeps others away, too: of a process that knows nothing of the other lock.
+    let opened = open(folder.path());
+    drop(opened);
+    let file = fs::File::open(folder.path().join("lock")).expect("a file");
+    file.try_lock().expect("free");
+    assert!(matches!(Directory::open(folder.path()), Err(OpenError::InUse(_))));
+    assert!(matches!(Directory::dump(folder.path(), Vec::new()), Err(OpenError::InUse(_))));
+    drop(file);
+    assert_eq!(open(folder.path()).load(&mut |_| {}).expect("complete").keys, 3);
+}
+
 /// A full disk leaves a write that was not finished, and takes no other.
 #[test]
 fn a_dump_changes_nothing_in_what_a_kill_has_left() {
