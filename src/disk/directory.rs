@@ -6,6 +6,7 @@
 //! | `mark` | how far the journal is known to be on disk, and whether it was closed in order |
 //! | `journal-N` | changes, in order |
 //! | `snapshot-N` | what the journals before `journal-N` came to |
+//! | `restore.unfinished` | is there as long as a restore has not filled the directory: nobody serves it |
 //! | `backup/` | backups of the running server |
 
 use std::fs;
@@ -16,12 +17,14 @@ use std::sync::Arc;
 use super::OpenError;
 use super::dump::{DumpWriter, write_all};
 use super::folder::{RealFolder, make};
-use super::group::Group;
 use super::journal::Broken;
 use super::keeper::{Contents, Keeper, Loaded, Record, Sizes};
 use super::lock::Lock;
-use super::names::{self, LOCK};
+use super::names::{self, LOCK, MARK, RESTORING};
 use super::storage::{Storage, StorageOptions};
+
+/// A directory of this version has the one, one of another format the other.
+const SIGNS: [&str; 2] = [MARK, "journal"];
 
 /// A place for a server's data.
 #[derive(Debug)]
@@ -38,7 +41,7 @@ impl Directory {
     /// Whether there is, or was, a data directory at `path`.
     #[must_use]
     pub fn is_one(path: &Path) -> bool {
-        ["mark", "journal"].iter().any(|name| path.join(name).exists())
+        SIGNS.iter().any(|name| path.join(name).exists())
     }
 
     /// Opens the directory at `path`, or makes it.
@@ -59,7 +62,9 @@ impl Directory {
     /// As [`open`](Self::open), or it cannot be read, or `out` takes no more.
     pub fn dump<W: Write>(path: &Path, out: W) -> Result<u64, OpenError> {
         let io = |error| OpenError::Io { path: path.into(), error };
+        refuse_no_data(path)?;
         let _lock = Lock::to_read(path)?;
+        refuse_half_restored(path)?;
         refuse_other_format(path)?;
         let folder = RealFolder::to_read(path.into()).map_err(io)?;
         let (contents, expected) =
@@ -71,28 +76,13 @@ impl Directory {
         Ok(loaded.keys)
     }
 
-    /// Removes what a restore that came to no end has left at `path`; nothing else, and nothing that is at work.
-    pub(super) fn remove_unfinished(path: &Path) -> Result<(), OpenError> {
-        let io = |error| OpenError::Io { path: path.into(), error };
-        let entries = match fs::read_dir(path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-            entries => entries.map_err(io)?,
-        };
-        for entry in entries {
-            if !names::is_ours(&entry.map_err(io)?.file_name().to_string_lossy()) {
-                return Err(OpenError::NotEmpty { path: path.into() });
-            }
-        }
-        let _lock = Lock::take(path)?;
-        fs::remove_dir_all(path).map_err(io)
-    }
-
     /// As [`open`](Self::open), with other bounds on its files.
     pub fn open_with(path: &Path, sizes: Sizes) -> Result<Opened, OpenError> {
         let io = |error| OpenError::Io { path: path.into(), error };
         refuse_strange(path)?;
         make(path, 0o700).map_err(|error| OpenError::Make { path: path.into(), error })?;
         let lock = Lock::take(path)?;
+        refuse_half_restored(path)?;
         refuse_other_format(path)?;
         let folder = Arc::new(RealFolder::new(path.into()).map_err(io)?);
         let keeper = Keeper::with_sizes(folder, sizes).map_err(|broken| of_broken(path, broken))?;
@@ -136,7 +126,8 @@ impl Opened {
     }
 
     /// Writes one group and forces it to disk; `keys` is how many keys there are after it.
-    pub(super) fn write(&mut self, group: &Group, keys: u64) -> Result<(), OpenError> {
+    #[cfg(test)]
+    pub(super) fn write(&mut self, group: &super::Group, keys: u64) -> Result<(), OpenError> {
         let failed = |error| OpenError::Io { path: self.path.clone(), error };
         let written = self.keeper.write(group, self.keeper.last_group() + 1, keys);
         written.and_then(|()| self.keeper.sync()).map_err(|failure| failed(io::Error::other(failure)))
@@ -168,6 +159,26 @@ fn refuse_strange(path: &Path) -> Result<(), OpenError> {
     Err(OpenError::Strange { path: path.into() })
 }
 
+/// Refuses what cannot be looked at, and what nobody has ever kept data in.
+fn refuse_no_data(path: &Path) -> Result<(), OpenError> {
+    let io = |error| OpenError::Io { path: path.into(), error };
+    for entry in fs::read_dir(path).map_err(io)? {
+        let name = entry.map_err(io)?.file_name();
+        if SIGNS.iter().chain(&[RESTORING]).any(|sign| name == *sign) {
+            return Ok(());
+        }
+    }
+    Err(OpenError::NoData { path: path.into() })
+}
+
+fn refuse_half_restored(path: &Path) -> Result<(), OpenError> {
+    match path.join(RESTORING).try_exists() {
+        Ok(false) => Ok(()),
+        Ok(true) => Err(OpenError::HalfRestored { path: path.into() }),
+        Err(error) => Err(OpenError::Io { path: path.into(), error }),
+    }
+}
+
 fn refuse_other_format(path: &Path) -> Result<(), OpenError> {
     if path.join("journal").is_dir() {
         let detail = "its folder 'journal' is of a format that this version does not read".into();
@@ -176,7 +187,7 @@ fn refuse_other_format(path: &Path) -> Result<(), OpenError> {
     Ok(())
 }
 
-fn of_broken(path: &Path, broken: Broken) -> OpenError {
+pub(super) fn of_broken(path: &Path, broken: Broken) -> OpenError {
     let path = path.into();
     match broken {
         Broken::Io(error) => OpenError::Io { path, error },
@@ -185,7 +196,7 @@ fn of_broken(path: &Path, broken: Broken) -> OpenError {
     }
 }
 
-fn check_keys(path: &Path, loaded: Loaded, expected: u64) -> Result<Loaded, OpenError> {
+pub(super) fn check_keys(path: &Path, loaded: Loaded, expected: u64) -> Result<Loaded, OpenError> {
     if loaded.keys == expected {
         return Ok(loaded);
     }
