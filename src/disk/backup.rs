@@ -7,7 +7,7 @@ use std::thread;
 use std::time::Instant;
 
 use super::dump::{DumpWriter, write_all};
-use super::folder::{make, sync_parent};
+use super::folder::{GONE, make, sync_parent};
 use super::keeper::Contents;
 
 /// Begins to write `contents` to `path`, and logs what becomes of it. `tell` is called once, with the number of keys in it
@@ -36,6 +36,10 @@ fn log(path: &Path, written: io::Result<(u64, u64)>, begun: Instant) -> Result<u
             Ok(keys)
         }
         Err(error) => {
+            if error.kind() == io::ErrorKind::NotFound && path.ancestors().nth(2).is_some_and(|data| !data.exists()) {
+                tracing::error!("{GONE}");
+                return Err(GONE.into());
+            }
             tracing::error!(
                 %file,
                 %error,

@@ -186,3 +186,23 @@ fn a_backup_that_fails_is_logged_with_what_to_do() {
         assert!(line.contains(part), "{part} in {line}");
     }
 }
+
+#[test]
+fn a_directory_that_is_removed_under_the_server_is_noticed() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let data = folder.path().join("data");
+    let server = start(&data);
+    let mut asker = client(&server);
+    assert_eq!(asker.ask("set a 1"), Reply::Line("+OK".into()));
+    std::fs::remove_dir_all(&data).expect("removed");
+    assert_eq!(asker.ask("bgsave"), Reply::Line("+Background saving started".into()));
+    let line = server.logged("the data directory is gone");
+    assert!(line.contains("ERROR") && line.contains("copy the keys to another server"), "{line}");
+    let value = "x".repeat(8 << 20);
+    // One journal and a bit.
+    for number in 0..9 {
+        assert_eq!(asker.ask(&format!("set key:{number} {value}")), Reply::Line("+OK".into()));
+    }
+    server.logged("the data directory is gone");
+    assert_eq!(asker.ask("get a").text(), "1");
+}
