@@ -84,8 +84,8 @@ pub fn restore<R: Read>(input: R, path: &Path) -> Result<u64, RestoreError> {
 /// A directory that is this restore's.
 struct Claim<'a> {
     path: &'a Path,
-    /// It was not there before.
-    is_made: bool,
+    /// It and the folders that it stands in, as far as they were not there before: the innermost first.
+    made: Vec<&'a Path>,
     folder: Arc<dyn Folder>,
     lock: Lock,
 }
@@ -94,18 +94,14 @@ impl<'a> Claim<'a> {
     fn new(path: &'a Path) -> Result<Self, OpenError> {
         let io = |error| OpenError::Io { path: path.into(), error };
         refuse_content(path)?;
-        let is_made = !path.is_dir();
+        let is_missing = |folder: &&Path| !folder.as_os_str().is_empty() && !folder.is_dir();
+        let made: Vec<_> = path.ancestors().take_while(is_missing).collect();
         make(path, 0o700).map_err(|error| OpenError::Make { path: path.into(), error })?;
-        let lock = Lock::take(path).inspect_err(|_| {
-            if is_made {
-                // Only if it is empty, and nobody else's.
-                let _ = fs::remove_dir(path);
-            }
-        })?;
+        let lock = Lock::take(path).inspect_err(|_| remove_empty(&made))?;
         // From here on nobody else changes it.
         refuse_content(path)?;
         let folder = Arc::new(RealFolder::new(path.into()).map_err(io)?);
-        Ok(Self { path, is_made, folder, lock })
+        Ok(Self { path, made, folder, lock })
     }
 
     /// Leaves it as it was found, or empty.
@@ -114,11 +110,14 @@ impl<'a> Claim<'a> {
         // An empty file that is left, or a folder, is taken by whoever comes.
         let _ = fs::remove_file(self.path.join(LOCK));
         drop(self.lock);
-        if self.is_made {
-            let _ = fs::remove_dir(self.path);
-        }
+        remove_empty(&self.made);
         Ok(())
     }
+}
+
+/// Removes folders, unless somebody else has put something there.
+fn remove_empty(folders: &[&Path]) {
+    let _ = folders.iter().try_for_each(fs::remove_dir);
 }
 
 /// Refuses a directory with anything in it but what an earlier restore has left there, and what a file system has.

@@ -265,13 +265,16 @@ fn a_dump_comes_back_and_a_damaged_one_does_not() {
     assert_eq!(seen, expected);
     drop(restored);
     assert!(is_refused(&dump, &to.path().join("new")), "it is not empty");
-    let (cut, empty) = (to.path().join("cut"), folder());
+    let (cut, empty) = (to.path().join("deep/er/cut"), folder());
     fs::create_dir(empty.path().join("lost+found")).expect("made");
     let refused = |dump: &[u8]| {
         for path in [&*cut, empty.path()] {
             assert!(restore(dump, path).is_err());
         }
-        assert!(!cut.exists() && fs::read_dir(empty.path()).expect("a folder").count() == 1, "something is left");
+        assert!(
+            !to.path().join("deep").exists() && fs::read_dir(empty.path()).expect("a folder").count() == 1,
+            "something is left"
+        );
     };
     for length in [0, 10, 17, 100, dump.len() - 1] {
         refused(&dump[..length]);
