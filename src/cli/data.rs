@@ -19,6 +19,10 @@ const STEP: u64 = 4096;
 const CURE: &str = "make room (64 KiB are enough to start, writes need theirs besides), or copy the directory to a larger \
                     disk and name it there; `latchkey dump` reads it as it is";
 
+/// What to do about one that takes no writes.
+const READ_ONLY: &str = "a server must write there, so mount it for writing, or copy the directory and name the copy; \
+                         `latchkey dump` reads it as it is";
+
 /// What outlives the process.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Data")]
@@ -56,12 +60,7 @@ impl DataArgs {
     /// Loads what the directory holds, if there is one, and keeps what changes from now on.
     pub(super) fn load(&self, store: &mut Store, wake: Wake) -> Result<(), Failure> {
         let Some(path) = &self.data else { return Ok(()) };
-        let refused = |error: OpenError| match &error {
-            OpenError::Io { error: system, .. } | OpenError::Make { error: system, .. } if is_full(system) => {
-                Failure::usage("--data", format!("{error}: {CURE}"))
-            }
-            _ => Failure::usage("--data", error),
-        };
+        let refused = |error| refused(path, &error);
         let sync = match self.sync {
             SyncArg::Always => Sync::Always,
             SyncArg::Interval => Sync::Interval,
@@ -88,9 +87,17 @@ impl DataArgs {
     }
 }
 
-/// Whether there was no room for what was to be written.
-pub(super) fn is_full(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+/// Why the directory at `path` is not served, and what to do.
+fn refused(path: &Path, error: &OpenError) -> Failure {
+    use io::ErrorKind::{QuotaExceeded, ReadOnlyFilesystem, StorageFull};
+    let (OpenError::Io { error: system, .. } | OpenError::Make { error: system, .. }) = error else {
+        return Failure::usage("--data", error);
+    };
+    match system.kind() {
+        StorageFull | QuotaExceeded => Failure::usage("--data", format!("{error}: {CURE}")),
+        ReadOnlyFilesystem if Directory::is_one(path) => Failure::usage("--data", format!("{error}: {READ_ONLY}")),
+        _ => Failure::usage("--data", error),
+    }
 }
 
 #[expect(clippy::disallowed_methods, reason = "how long it takes is shown")]
@@ -143,5 +150,22 @@ impl<'a> Progress<'a> {
             self.told = Instant::now();
             eprintln!("data {}: {keys} of {} keys loaded", self.path.display(), self.expected);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_read_only_file_system_is_named_with_what_reads_it() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path();
+        let error = || io::Error::from(io::ErrorKind::ReadOnlyFilesystem);
+        let told = || refused(path, &OpenError::Io { path: path.into(), error: error() }).to_string();
+        // There is nothing to be read.
+        assert!(told().starts_with("--data: ") && !told().contains("latchkey dump"), "{}", told());
+        std::fs::write(path.join("mark"), "").expect("written");
+        assert!(told().contains("read-only") && told().contains("`latchkey dump` reads it"), "{}", told());
     }
 }

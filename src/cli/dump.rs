@@ -1,14 +1,14 @@
 //! `latchkey dump` and `latchkey restore`: a data directory as one stream, and back.
 
-use std::io::{BufWriter, IsTerminal, Write};
+use std::fs::File;
+use std::io::{self, BufReader, BufWriter, IsTerminal, Read, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Args;
 
 use super::Failure;
-use super::data::is_full;
-use crate::disk::{Directory, OpenError, restore};
+use crate::disk::{Directory, DumpError, OpenError, RestoreError, restore};
 
 /// Write a stopped server's keys and values to stdout
 ///
@@ -22,41 +22,94 @@ pub(super) struct DumpArgs {
 
 /// Make a data directory from a dump
 ///
-/// The dump is checked as a whole before anything is made.
+/// The dump is read once and checked on the way, so it may come from a pipe. Until the directory is whole, nobody serves it.
+/// A restore that fails removes what it has written; one that was killed is run again, and begins anew.
 #[derive(Debug, Args)]
 pub(super) struct RestoreArgs {
-    /// A dump or a backup
+    /// A dump or a backup; - is stdin
     file: PathBuf,
-    /// The data directory to make
+    /// The data directory to make: new, empty, or left by a restore that was killed
     dir: PathBuf,
 }
 
 pub(super) fn dump(args: &DumpArgs) -> Result<ExitCode, Failure> {
-    let stdout = std::io::stdout();
+    let stdout = io::stdout();
     if stdout.is_terminal() {
         return Err(Failure::Usage("dump writes bytes to stdout: send them to a file".into()));
     }
-    if !args.dir.is_dir() {
-        return Err(Failure::Usage(format!("{} is no directory", args.dir.display())));
-    }
-    if !Directory::is_one(&args.dir) {
-        return Err(Failure::Usage(format!("{} is no data directory: it has no file 'mark'", args.dir.display())));
-    }
-    let mut out = BufWriter::new(stdout.lock());
-    let keys = Directory::dump(&args.dir, &mut out).map_err(|error| match error {
-        // The directory is only read.
-        OpenError::Io { error, .. } if is_full(&error) => Failure::Other(format!("stdout: {error}")),
-        error @ OpenError::Io { .. } => Failure::Other(error.to_string()),
-        error => Failure::Usage(error.to_string()),
+    let mut out = Watched { out: BufWriter::new(stdout.lock()), has_failed: false };
+    let dumped = Directory::dump(&args.dir, &mut out);
+    let keys = dumped.map_err(|error| match error {
+        OpenError::Io { error, .. } if out.has_failed => Failure::Other(format!("stdout: {error}")),
+        error => of_directory(&error),
     })?;
-    out.flush()?;
     eprintln!("{keys} keys");
     Ok(ExitCode::SUCCESS)
 }
 
 pub(super) fn run_restore(args: &RestoreArgs) -> Result<ExitCode, Failure> {
-    let failed = |error| Failure::Other(format!("{} into {}: {error}", args.file.display(), args.dir.display()));
-    let keys = restore(&args.file, &args.dir).map_err(failed)?;
+    if args.file.as_os_str() != "-" {
+        let name = args.file.display().to_string();
+        let file = File::open(&args.file).map_err(|error| Failure::Usage(format!("{name}: {error}")))?;
+        return restore_from(file, &name, args);
+    }
+    let stdin = io::stdin();
+    if stdin.is_terminal() {
+        return Err(Failure::Usage("restore - reads a dump from stdin: send one there".into()));
+    }
+    restore_from(stdin.lock(), "stdin", args)
+}
+
+fn restore_from(input: impl Read, name: &str, args: &RestoreArgs) -> Result<ExitCode, Failure> {
+    let keys = restore(BufReader::new(input), &args.dir).map_err(|RestoreError { why, left }| match why {
+        DumpError::Directory(error) => match of_directory(&error) {
+            Failure::Usage(told) => Failure::Usage(format!("{told}{left}")),
+            Failure::Other(told) => Failure::Other(format!("{told}{left}")),
+        },
+        DumpError::Io(error) if !is_misnamed(&error) => Failure::Other(format!("{name}: {error}{left}")),
+        why => Failure::Usage(format!("{name}: {why}{left}")),
+    })?;
     eprintln!("{keys} keys");
     Ok(ExitCode::SUCCESS)
+}
+
+/// Another directory must be named, or the system has refused.
+fn of_directory(error: &OpenError) -> Failure {
+    match error {
+        OpenError::Io { error: system, .. } | OpenError::Make { error: system, .. } if !is_misnamed(system) => {
+            Failure::Other(error.to_string())
+        }
+        _ => Failure::Usage(error.to_string()),
+    }
+}
+
+/// Whether something else, or somebody else, would have to be named.
+fn is_misnamed(error: &io::Error) -> bool {
+    use io::ErrorKind::{AlreadyExists, IsADirectory, NotADirectory, NotFound, PermissionDenied};
+    matches!(error.kind(), NotFound | NotADirectory | IsADirectory | AlreadyExists | PermissionDenied)
+}
+
+/// Knows whether an error is one of writing.
+struct Watched<W> {
+    out: W,
+    has_failed: bool,
+}
+
+impl<W> Watched<W> {
+    fn note<T>(&mut self, result: io::Result<T>) -> io::Result<T> {
+        self.has_failed |= result.is_err();
+        result
+    }
+}
+
+impl<W: Write> Write for Watched<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let written = self.out.write(bytes);
+        self.note(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        let flushed = self.out.flush();
+        self.note(flushed)
+    }
 }

@@ -2,13 +2,14 @@
 //!
 //! | name | what |
 //! |---|---|
-//! | `lock` | locked by the process that has the directory |
+//! | `lock` | locked by the process that has the directory, and so is the directory itself |
 //! | `mark` | how far the journal is known to be on disk, and whether it was closed in order |
 //! | `journal-N` | changes, in order |
 //! | `snapshot-N` | what the journals before `journal-N` came to |
+//! | `restore.unfinished` | is there as long as a restore has not filled the directory: nobody serves it |
 //! | `backup/` | backups of the running server |
 
-use std::fs::{self, File, OpenOptions, TryLockError};
+use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -16,11 +17,14 @@ use std::sync::Arc;
 use super::OpenError;
 use super::dump::{DumpWriter, write_all};
 use super::folder::{RealFolder, make};
-use super::group::Group;
 use super::journal::Broken;
 use super::keeper::{Contents, Keeper, Loaded, Record, Sizes};
-use super::names::{self, LOCK};
+use super::lock::Lock;
+use super::names::{self, LOCK, MARK, RESTORING};
 use super::storage::{Storage, StorageOptions};
+
+/// A directory of this version has the one, one of another format the other.
+const SIGNS: [&str; 2] = [MARK, "journal"];
 
 /// A place for a server's data.
 #[derive(Debug)]
@@ -30,14 +34,14 @@ pub struct Directory;
 pub struct Opened {
     path: PathBuf,
     pub(super) keeper: Keeper,
-    lock: File,
+    lock: Lock,
 }
 
 impl Directory {
     /// Whether there is, or was, a data directory at `path`.
     #[must_use]
     pub fn is_one(path: &Path) -> bool {
-        ["mark", "journal"].iter().any(|name| path.join(name).exists())
+        SIGNS.iter().any(|name| path.join(name).exists())
     }
 
     /// Opens the directory at `path`, or makes it.
@@ -58,7 +62,9 @@ impl Directory {
     /// As [`open`](Self::open), or it cannot be read, or `out` takes no more.
     pub fn dump<W: Write>(path: &Path, out: W) -> Result<u64, OpenError> {
         let io = |error| OpenError::Io { path: path.into(), error };
-        let _lock = lock_to_read(path)?;
+        refuse_no_data(path)?;
+        let _lock = Lock::to_read(path)?;
+        refuse_half_restored(path)?;
         refuse_other_format(path)?;
         let folder = RealFolder::to_read(path.into()).map_err(io)?;
         let (contents, expected) =
@@ -70,28 +76,13 @@ impl Directory {
         Ok(loaded.keys)
     }
 
-    /// Removes what a restore that came to no end has left at `path`; nothing else, and nothing that is at work.
-    pub(super) fn remove_unfinished(path: &Path) -> Result<(), OpenError> {
-        let io = |error| OpenError::Io { path: path.into(), error };
-        let entries = match fs::read_dir(path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-            entries => entries.map_err(io)?,
-        };
-        for entry in entries {
-            if !names::is_ours(&entry.map_err(io)?.file_name().to_string_lossy()) {
-                return Err(OpenError::NotEmpty { path: path.into() });
-            }
-        }
-        let _lock = lock(path)?;
-        fs::remove_dir_all(path).map_err(io)
-    }
-
     /// As [`open`](Self::open), with other bounds on its files.
     pub fn open_with(path: &Path, sizes: Sizes) -> Result<Opened, OpenError> {
         let io = |error| OpenError::Io { path: path.into(), error };
         refuse_strange(path)?;
         make(path, 0o700).map_err(|error| OpenError::Make { path: path.into(), error })?;
-        let lock = lock(path)?;
+        let lock = Lock::take(path)?;
+        refuse_half_restored(path)?;
         refuse_other_format(path)?;
         let folder = Arc::new(RealFolder::new(path.into()).map_err(io)?);
         let keeper = Keeper::with_sizes(folder, sizes).map_err(|broken| of_broken(path, broken))?;
@@ -135,7 +126,8 @@ impl Opened {
     }
 
     /// Writes one group and forces it to disk; `keys` is how many keys there are after it.
-    pub(super) fn write(&mut self, group: &Group, keys: u64) -> Result<(), OpenError> {
+    #[cfg(test)]
+    pub(super) fn write(&mut self, group: &super::Group, keys: u64) -> Result<(), OpenError> {
         let failed = |error| OpenError::Io { path: self.path.clone(), error };
         let written = self.keeper.write(group, self.keeper.last_group() + 1, keys);
         written.and_then(|()| self.keeper.sync()).map_err(|failure| failed(io::Error::other(failure)))
@@ -167,6 +159,26 @@ fn refuse_strange(path: &Path) -> Result<(), OpenError> {
     Err(OpenError::Strange { path: path.into() })
 }
 
+/// Refuses what cannot be looked at, and what nobody has ever kept data in.
+fn refuse_no_data(path: &Path) -> Result<(), OpenError> {
+    let io = |error| OpenError::Io { path: path.into(), error };
+    for entry in fs::read_dir(path).map_err(io)? {
+        let name = entry.map_err(io)?.file_name();
+        if SIGNS.iter().chain(&[RESTORING]).any(|sign| name == *sign) {
+            return Ok(());
+        }
+    }
+    Err(OpenError::NoData { path: path.into() })
+}
+
+fn refuse_half_restored(path: &Path) -> Result<(), OpenError> {
+    match path.join(RESTORING).try_exists() {
+        Ok(false) => Ok(()),
+        Ok(true) => Err(OpenError::HalfRestored { path: path.into() }),
+        Err(error) => Err(OpenError::Io { path: path.into(), error }),
+    }
+}
+
 fn refuse_other_format(path: &Path) -> Result<(), OpenError> {
     if path.join("journal").is_dir() {
         let detail = "its folder 'journal' is of a format that this version does not read".into();
@@ -175,7 +187,7 @@ fn refuse_other_format(path: &Path) -> Result<(), OpenError> {
     Ok(())
 }
 
-fn of_broken(path: &Path, broken: Broken) -> OpenError {
+pub(super) fn of_broken(path: &Path, broken: Broken) -> OpenError {
     let path = path.into();
     match broken {
         Broken::Io(error) => OpenError::Io { path, error },
@@ -184,39 +196,12 @@ fn of_broken(path: &Path, broken: Broken) -> OpenError {
     }
 }
 
-fn check_keys(path: &Path, loaded: Loaded, expected: u64) -> Result<Loaded, OpenError> {
+pub(super) fn check_keys(path: &Path, loaded: Loaded, expected: u64) -> Result<Loaded, OpenError> {
     if loaded.keys == expected {
         return Ok(loaded);
     }
     let detail = format!("it holds {} keys where {expected} were written", loaded.keys);
     Err(OpenError::Damaged { path: path.into(), detail })
-}
-
-fn lock(path: &Path) -> Result<File, OpenError> {
-    let io = |error| OpenError::Io { path: path.into(), error };
-    let options = OpenOptions::new().write(true).create(true).truncate(false).open(path.join(LOCK));
-    let file = options.map_err(io)?;
-    let locked = file.try_lock();
-    held(path, locked).map(|()| file)
-}
-
-/// Keeps servers away, but no other readers. `None` where no server has ever been, for it would have made the file.
-fn lock_to_read(path: &Path) -> Result<Option<File>, OpenError> {
-    match File::open(path.join(LOCK)) {
-        Ok(file) => {
-            let locked = file.try_lock_shared();
-            held(path, locked).map(|()| Some(file))
-        }
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(OpenError::Io { path: path.into(), error }),
-    }
-}
-
-fn held(path: &Path, locked: Result<(), TryLockError>) -> Result<(), OpenError> {
-    locked.map_err(|error| match error {
-        TryLockError::WouldBlock => OpenError::InUse(path.into()),
-        TryLockError::Error(error) => OpenError::Io { path: path.into(), error },
-    })
 }
 
 fn strange(path: &Path, error: &io::Error) -> OpenError {

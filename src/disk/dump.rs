@@ -1,15 +1,10 @@
 //! Keys and values as one stream, for backups and for moving to another machine. `docs/durability.md` describes it.
 
-use std::fs::{self, File};
-use std::io::{self, BufReader, BufWriter, Read, Write};
-use std::path::Path;
+use std::io::{self, Read, Write};
 
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use super::OpenError;
-use super::directory::Directory;
-use super::folder::{make, sync_parent};
-use super::group::{Change, Group};
 use super::keeper::{Contents, Loaded, Record};
 
 /// What a dump begins with; the number is the version of the format.
@@ -20,8 +15,6 @@ const BLOCK: usize = 256 << 10;
 const MAX_BLOCK: u32 = 1 << 30;
 /// What stands before the key of a record: lengths of key and value, kind, expiry.
 const HEAD: usize = 17;
-/// What is restored in one batch.
-const BATCH: usize = 8 << 20;
 
 /// Why a dump cannot be read.
 #[derive(Debug, thiserror::Error)]
@@ -167,34 +160,6 @@ fn record(bytes: &[u8]) -> Option<(Record<'_>, &[u8])> {
     Some((Record { key, kind: *head.get(8)?, expires, data }, rest))
 }
 
-/// Writes what a directory holds to `path`: whole or not at all, in the place of an earlier one.
-pub(super) fn write_file(contents: &Contents, path: &Path) -> io::Result<u64> {
-    let folder = path.parent().ok_or_else(|| io::Error::other("it has no folder"))?;
-    make(folder, 0o700)?;
-    let unfinished = path.with_extension("unfinished");
-    let keys = write_unfinished(contents, &unfinished).inspect_err(|_| {
-        // The room that it takes is what was missing.
-        let _ = fs::remove_file(&unfinished);
-    })?;
-    fs::rename(&unfinished, path)?;
-    sync_parent(path)?;
-    Ok(keys)
-}
-
-fn write_unfinished(contents: &Contents, path: &Path) -> io::Result<u64> {
-    let mut writer = DumpWriter::new(BufWriter::new(private(path)?))?;
-    write_all(contents, &mut writer)?;
-    let (out, keys) = writer.finish()?;
-    out.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()?;
-    Ok(keys)
-}
-
-/// A new file that only its owner reads.
-fn private(path: &Path) -> io::Result<File> {
-    use std::os::unix::fs::OpenOptionsExt;
-    fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)
-}
-
 /// Writes every key.
 pub(super) fn write_all<W: Write>(contents: &Contents, writer: &mut DumpWriter<W>) -> io::Result<Loaded> {
     let mut written = Ok(());
@@ -204,49 +169,4 @@ pub(super) fn write_all<W: Write>(contents: &Contents, writer: &mut DumpWriter<W
         }
     })?;
     written.map(|()| loaded)
-}
-
-/// Reads the dump in `file` to its end. How many keys are in it.
-pub fn verify(file: &Path) -> Result<u64, DumpError> {
-    DumpReader::new(BufReader::new(File::open(file)?))?.read(&mut |_| Ok(()))
-}
-
-/// Makes the directory at `path` from the dump in `file`: whole, or under another name that nobody serves. How many keys
-/// there are.
-///
-/// # Errors
-///
-/// The dump is damaged, and nothing was made; or there is something in the directory already.
-pub fn restore(file: &Path, path: &Path) -> Result<u64, DumpError> {
-    verify(file)?;
-    if fs::read_dir(path).is_ok_and(|mut entries| entries.next().is_some()) {
-        return Err(OpenError::NotEmpty { path: path.into() }.into());
-    }
-    let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(".unfinished");
-    let unfinished = path.with_file_name(name);
-    Directory::remove_unfinished(&unfinished)?;
-    let keys = fill(file, &unfinished)?;
-    fs::rename(&unfinished, path)?;
-    sync_parent(path)?;
-    Ok(keys)
-}
-
-fn fill(file: &Path, path: &Path) -> Result<u64, DumpError> {
-    let mut opened = Directory::open(path)?;
-    let (mut group, mut written) = (Group::default(), 0);
-    let keys = DumpReader::new(BufReader::new(File::open(file)?))?.read(&mut |record| {
-        let Record { key, kind, expires, data } = record;
-        group.push(&Change::Put { key, kind, expires, data });
-        written += 1;
-        if group.len() >= BATCH {
-            opened.write(&group, written)?;
-            group.reset();
-        }
-        Ok(())
-    })?;
-    opened.write(&group, written)?;
-    opened.load(&mut |_| {})?;
-    opened.close()?;
-    Ok(keys)
 }

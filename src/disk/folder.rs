@@ -5,6 +5,10 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
+/// What to say when the folder of a running server is no longer there.
+pub(super) const GONE: &str = "the data directory is gone: what is acknowledged lives in memory alone and ends with this \
+                               process; copy the keys to another server through a client before it is stopped";
+
 /// A folder with files, without folders in it that matter.
 pub trait Folder: Send + Sync {
     /// The names of its files.

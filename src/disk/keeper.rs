@@ -4,7 +4,7 @@ use std::io;
 use std::sync::Arc;
 
 use super::compact::{Compactions, Helper, Job, Outcome};
-use super::folder::Folder;
+use super::folder::{Folder, GONE};
 use super::group::{Group, split_value};
 use super::journal::{Broken, Fresh, Journal, Place, Sealed, Survey, survey};
 use super::mark::{self, MarkFile};
@@ -209,7 +209,11 @@ impl Keeper {
         let fresh = match Fresh::begin(&*self.folder, self.journal.number + 1, place) {
             Ok(fresh) => fresh,
             Err(error) => {
-                if !std::mem::replace(&mut self.is_overlong, true) {
+                if std::mem::replace(&mut self.is_overlong, true) {
+                    // It has been said.
+                } else if error.kind() == io::ErrorKind::NotFound {
+                    tracing::error!("{GONE}");
+                } else {
                     tracing::warn!(%error, "the next journal cannot be begun, so the present one becomes longer");
                 }
                 return Ok(());

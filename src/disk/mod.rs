@@ -7,6 +7,7 @@
 //! The keys and values that are served stay in memory. A group is written as a whole or not at all, and numbered without
 //! a gap, so that a directory that lost one is recognised: see [`Directory`].
 
+mod backup;
 mod compact;
 mod directory;
 mod dump;
@@ -15,6 +16,7 @@ mod gather;
 mod group;
 mod journal;
 mod keeper;
+mod lock;
 mod lockstep;
 mod mark;
 mod merge;
@@ -22,6 +24,7 @@ mod names;
 #[cfg(any(test, fuzzing))]
 pub mod properties;
 mod record;
+mod restore;
 pub mod sim;
 mod snapshot;
 mod storage;
@@ -33,12 +36,13 @@ use std::path::PathBuf;
 
 pub use compact::Compactions;
 pub use directory::{Directory, Opened};
-pub use dump::{DumpError, DumpReader, DumpWriter, restore, verify};
+pub use dump::{DumpError, DumpReader, DumpWriter};
 pub use folder::{Folder, Handle};
 pub use group::{Change, Group};
 pub use journal::Broken;
 pub use keeper::{Keeper, Loaded, NO_EXPIRY, Record, Sizes, Undo};
 pub use lockstep::LockStep;
+pub use restore::{Left, RestoreError, restore};
 pub use storage::{Backup, Durable, Failure, Report, Storage, StorageOptions};
 
 /// When what was written is forced to disk.
@@ -99,6 +103,21 @@ pub enum OpenError {
         .path.display()
     )]
     Strange {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// There is no data in it.
+    #[error("{} is no data directory: it has no file 'mark'", .path.display())]
+    NoData {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// A restore has begun to fill it, and was killed.
+    #[error(
+        "{} is half-restored: `latchkey restore` was stopped before its end; run it again, or remove the directory",
+        .path.display()
+    )]
+    HalfRestored {
         /// The directory.
         path: PathBuf,
     },

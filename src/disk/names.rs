@@ -4,6 +4,8 @@
 pub(super) const UNFINISHED: &str = "snapshot.unfinished";
 /// A journal in the making.
 pub(super) const FRESH: &str = "journal.unfinished";
+/// Stands in a directory that a restore has not filled yet.
+pub(super) const RESTORING: &str = "restore.unfinished";
 /// What is locked by whoever has the directory.
 pub(super) const LOCK: &str = "lock";
 /// The side file.
@@ -20,7 +22,9 @@ pub(super) fn snapshot(number: u64) -> String {
 /// Whether a file of this name is one of a directory that nobody serves.
 pub(super) fn is_ours(name: &str) -> bool {
     let Names { journals, snapshots, unfinished, has_mark } = Names::sort(vec![name.to_owned()]);
-    name == LOCK || has_mark || !(journals.is_empty() && snapshots.is_empty() && unfinished.is_empty())
+    [LOCK, RESTORING].contains(&name)
+        || has_mark
+        || !(journals.is_empty() && snapshots.is_empty() && unfinished.is_empty())
 }
 
 /// The files of a directory.

@@ -12,7 +12,8 @@ use super::compact::Compactions;
 use super::gather::Gather;
 use super::group::Group;
 use super::keeper::{Keeper, Undo};
-use super::{Sync, dump};
+use super::lock::Lock;
+use super::{Sync, backup};
 
 /// From one sync to the next where they are not made at once, and between syncs of the side file.
 const INTERVAL: Duration = Duration::from_secs(1);
@@ -147,7 +148,7 @@ impl Storage {
     /// As [`start`](Self::start); `lock` is kept as long as the thread runs.
     pub(super) fn start_with(
         keeper: Keeper,
-        lock: Option<std::fs::File>,
+        lock: Option<Lock>,
         options: StorageOptions,
         wake: Wake,
     ) -> io::Result<Self> {
@@ -561,19 +562,14 @@ impl Worker {
         let Some(path) = self.options.backup.clone() else { return };
         let contents = self.keeper.contents();
         let (shared, wake) = (Arc::clone(&self.shared), Wake::clone(&self.wake));
-        let finish = move |outcome: io::Result<u64>| {
+        backup::begin(contents, path, move |outcome| {
             let mut state = shared.lock();
             state.backing_up = false;
-            state.report.backup = Some(Backup { outcome: outcome.map_err(|error| error.to_string()) });
+            state.report.backup = Some(Backup { outcome });
             drop(state);
             shared.changed.notify_all();
             wake();
-        };
-        let failed = finish.clone();
-        let write = move || finish(contents.and_then(|contents| dump::write_file(&contents, &path)));
-        if let Err(error) = thread::Builder::new().name("backup".into()).spawn(write) {
-            failed(Err(error));
-        }
+        });
     }
 
     pub(super) fn close(mut self) {

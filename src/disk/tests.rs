@@ -10,6 +10,7 @@ use super::*;
 
 mod crash;
 mod real;
+mod restoring;
 mod trouble;
 
 pub(super) type Keys = BTreeMap<Vec<u8>, Vec<u8>>;

@@ -52,7 +52,7 @@ pub struct Persistence {
     pub sync: Sync,
     /// Why writes are refused, if they are.
     pub failure: Option<Failure>,
-    /// Bytes of changes that are not durable.
+    /// Bytes of changes on their way to disk: none while writes are refused.
     pub unsynced_bytes: usize,
     /// The last durable group.
     pub durable_group: u64,
@@ -418,7 +418,8 @@ impl Journal {
         Persistence {
             sync: self.storage.sync(),
             failure: self.refusal().cloned(),
-            unsynced_bytes: self.queued + self.group.len(),
+            // What will never be written is on its way to nowhere.
+            unsynced_bytes: if self.refusal().is_some() { 0 } else { self.queued + self.group.len() },
             durable_group: self.durable,
             backing_up: self.backing_up,
             last_backup: self.last_backup,

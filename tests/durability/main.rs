@@ -4,6 +4,7 @@
 #![allow(clippy::disallowed_methods, reason = "tests drive real servers in real time")]
 #![allow(clippy::similar_names, unreachable_pub, reason = "not a library")]
 
+mod backups;
 #[path = "../common/mod.rs"]
 mod common;
 mod kill;
@@ -162,53 +163,6 @@ fn a_directory_that_lost_writes_is_refused_with_a_sentence() {
     let folder = tempfile::tempdir().expect("a folder");
     let told = fail(command.current_dir(folder.path()), 2);
     assert!(told.contains("has lost acknowledged writes: groups ") && told.contains("journal-00000001"), "{told}");
-}
-
-#[test]
-fn a_backup_of_a_running_server_and_a_dump_of_a_stopped_one_come_back() {
-    let data = tempfile::tempdir().expect("a folder");
-    let mut server = start(data.path());
-    let mut asker = client(&server);
-    for number in 0..500 {
-        asker.ask(&format!("set key:{number} value:{number} ex 100000"));
-    }
-    assert_eq!(asker.ask("bgsave"), Reply::Line("+Background saving started".into()));
-    let backup = data.path().join("backup").join("dump.latchkey");
-    until(|| backup.exists());
-    let mut polled = client(&server);
-    let mut done = || polled.ask("info persistence").text().contains("rdb_bgsave_in_progress:0\r\n");
-    while !done() {}
-    let Reply::Line(saved) = asker.ask("lastsave") else { panic!("a number") };
-    assert!(saved[1..].parse::<u64>().expect("a number") > 1_700_000_000);
-    let state = contents(&mut asker);
-    asker.ask("set later 1");
-    assert_eq!(server.stop(), Some(0));
-
-    let folder = tempfile::tempdir().expect("a folder");
-    let restored = folder.path().join("restored");
-    succeed(latchkey().arg("restore").arg(&backup).arg(&restored));
-    let server = start(&restored);
-    assert_eq!(contents(&mut client(&server)), state);
-    drop(server);
-
-    let dump = folder.path().join("dump");
-    let file = std::fs::File::create(&dump).expect("a file");
-    let status = latchkey().arg("dump").arg(data.path()).stdout(file).status().expect("runs");
-    assert!(status.success());
-    let again = folder.path().join("again");
-    succeed(latchkey().arg("restore").arg(&dump).arg(&again));
-    let server = start(&again);
-    assert_eq!(client(&server).ask("dbsize"), integer(501));
-    // A folder with anything in it is not taken, and one that is no data directory is not made one.
-    let other = tempfile::tempdir().expect("a folder");
-    let told = fail(latchkey().arg("dump").arg(other.path()), 2);
-    assert!(told.contains("no data directory"), "{told}");
-    std::fs::write(other.path().join("notes"), "mine").expect("a file");
-    let told = fail(latchkey().arg("restore").arg(&dump).arg(other.path()), 1);
-    assert!(told.contains("not empty"), "{told}");
-    assert_eq!(std::fs::read_dir(other.path()).expect("a folder").count(), 1);
-    let told = fail(latchkey().arg("restore").arg(&dump).arg(&restored), 1);
-    assert!(told.contains("is not empty"), "{told}");
 }
 
 /// A disk without room: a limit on the size of files does the same to the journal.

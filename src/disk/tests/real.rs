@@ -257,54 +257,133 @@ fn a_dump_comes_back_and_a_damaged_one_does_not() {
     assert!(matches!(Directory::dump(from.path(), &mut dump), Err(OpenError::InUse(_))));
     drop(opened);
     assert_eq!(Directory::dump(from.path(), &mut dump).expect("dumped"), 3);
-    let path = to.path().join("dump");
-    fs::write(&path, &dump).expect("written");
-    assert_eq!(restore(&path, &to.path().join("new")).expect("restored"), 3);
+    assert_eq!(restore(&*dump, &to.path().join("new")).expect("restored"), 3);
     let mut seen = Vec::new();
     let restored = open(&to.path().join("new"));
     restored.load(&mut |r| seen.push((r.key.to_vec(), r.kind, r.expires, r.data.len()))).expect("read");
     let expected = [(vec![], 0, NO_EXPIRY, 0), (b"a".to_vec(), 0, NO_EXPIRY, 1), (b"large".to_vec(), 9, 77, 700_000)];
     assert_eq!(seen, expected);
     drop(restored);
-    assert!(matches!(restore(&path, &to.path().join("new")), Err(DumpError::Directory(_))), "it is not empty");
+    assert!(is_refused(&dump, &to.path().join("new")), "it is not empty");
+    let (cut, empty) = (to.path().join("deep/er/cut"), folder());
+    fs::create_dir(empty.path().join("lost+found")).expect("made");
+    let refused = |dump: &[u8]| {
+        for path in [&*cut, empty.path()] {
+            assert!(restore(dump, path).is_err());
+        }
+        assert!(
+            !to.path().join("deep").exists() && fs::read_dir(empty.path()).expect("a folder").count() == 1,
+            "something is left"
+        );
+    };
     for length in [0, 10, 17, 100, dump.len() - 1] {
-        fs::write(&path, &dump[..length]).expect("written");
-        assert!(restore(&path, &to.path().join("cut")).is_err(), "{length} bytes");
+        refused(&dump[..length]);
     }
     for position in (0..dump.len()).step_by(dump.len() / 50).chain(dump.len() - 20..dump.len()) {
         let mut damaged = dump.clone();
         damaged[position] ^= 1;
-        fs::write(&path, &damaged).expect("written");
-        assert!(restore(&path, &to.path().join("cut")).is_err(), "byte {position}");
+        refused(&damaged);
     }
-    fs::write(&path, [&dump[..], b"x"].concat()).expect("written");
-    assert!(verify(&path).is_err(), "something stands behind it");
-    assert!(!to.path().join("cut").exists());
+    // Something stands behind it.
+    refused(&[&dump[..], b"x"].concat());
 }
 
-/// A folder beside the one that is restored may be somebody's, or another restore's.
+fn is_refused(dump: &[u8], path: &Path) -> bool {
+    let Err(RestoreError { why, left: Left::Untouched }) = restore(dump, path) else { return false };
+    matches!(why, DumpError::Directory(OpenError::NotEmpty { .. } | OpenError::InUse(_)))
+}
+
+/// A dump of so many keys, each of 1000 bytes.
+fn dump_of(keys: u64) -> Vec<u8> {
+    let mut writer = DumpWriter::new(Vec::new()).expect("begun");
+    for number in 0..keys {
+        let record = Record { key: &number.to_be_bytes(), kind: 0, expires: NO_EXPIRY, data: &[7; 1000] };
+        writer.add(&record).expect("added");
+    }
+    writer.finish().expect("ended").0
+}
+
+/// The directory may be a mount point, the working directory, or another name of one: it stays the one it is, and nothing
+/// is made beside it.
 #[test]
-fn a_restore_removes_nothing_but_what_an_earlier_one_left() {
+fn a_restore_fills_the_directory_itself() {
+    use std::os::unix::fs::{MetadataExt, symlink};
     let folder = folder();
-    let (path, unfinished) = (folder.path().join("new"), folder.path().join("new.unfinished"));
-    let file = folder.path().join("dump");
-    fs::write(&file, DumpWriter::new(Vec::new()).and_then(DumpWriter::finish).expect("made").0).expect("written");
-    let mut opened = open(&unfinished);
-    fill(&mut opened, 1, 3, 10);
-    assert!(matches!(restore(&file, &path), Err(DumpError::Directory(OpenError::InUse(_)))));
-    drop(opened);
-    fs::write(unfinished.join("notes"), "mine").expect("written");
-    assert!(matches!(restore(&file, &path), Err(DumpError::Directory(OpenError::NotEmpty { .. }))));
-    assert!(unfinished.join("notes").exists() && journals(&unfinished).len() == 1);
-    fs::remove_file(unfinished.join("notes")).expect("removed");
-    assert_eq!(restore(&file, &path).expect("restored"), 0);
-    assert!(!unfinished.exists());
-    assert_eq!(open(&path).load(&mut |_| {}).expect("read").keys, 0);
+    let (path, link) = (folder.path().join("data"), folder.path().join("link"));
+    fs::create_dir(&path).expect("made");
+    fs::create_dir(path.join("lost+found")).expect("made");
+    symlink("data", &link).expect("made");
+    let inode = fs::metadata(&path).expect("there").ino();
+    assert_eq!(restore(&*dump_of(5), &link).expect("restored"), 5);
+    assert_eq!(fs::metadata(&path).expect("there").ino(), inode);
+    assert_eq!(fs::read_dir(folder.path()).expect("a folder").count(), 2);
+    assert!(path.join("lost+found").exists() && !path.join("restore.unfinished").exists());
+    assert_eq!(open(&path).load(&mut |_| {}).expect("whole").keys, 5);
+}
+
+/// What a restore that was killed has left, without the last byte of the dump.
+#[test]
+fn what_is_half_restored_is_refused_until_a_restore_fills_it() {
+    struct Killed<'a>(&'a [u8], &'a Path, tempfile::TempDir);
+    impl std::io::Read for Killed<'_> {
+        fn read(&mut self, bytes: &mut [u8]) -> std::io::Result<usize> {
+            let Self(rest, path, copy) = self;
+            if rest.is_empty() {
+                copy_tree(path, copy.path());
+            }
+            rest.read(bytes)
+        }
+    }
+    let (folder, dump) = (folder(), dump_of(20_000));
+    let path = folder.path().join("data");
+    let mut killed = Killed(&dump[..dump.len() - 1], &path, killed_copy(folder.path()));
+    let Err(error) = restore(&mut killed, &path) else { panic!("it is cut short") };
+    assert!(matches!(error, RestoreError { why: DumpError::Damaged(20_000), left: Left::Cleared }), "{error}");
+    assert!(!path.exists(), "it was not there");
+    let path = killed.2.path();
+    assert!(journals(path).len() == 1 && path.join("restore.unfinished").exists());
+    let before = files(path);
+    assert!(matches!(Directory::open(path), Err(OpenError::HalfRestored { .. })));
+    assert!(matches!(Directory::dump(path, Vec::new()), Err(OpenError::HalfRestored { .. })));
+    assert_eq!(files(path), before);
+    // A file of somebody else's is not removed, and nothing beside it.
+    fs::write(path.join("notes"), "mine").expect("written");
+    assert!(is_refused(&dump, path));
+    assert_eq!(journals(path).len(), 1);
+    fs::remove_file(path.join("notes")).expect("removed");
+    let file = fs::File::open(path.join("lock")).expect("a file");
+    file.try_lock().expect("free");
+    assert!(is_refused(&dump, path), "another restore is at work");
+    drop(file);
+    assert_eq!(restore(&*dump_of(3), path).expect("restored"), 3);
+    assert_eq!(open(path).load(&mut |_| {}).expect("whole").keys, 3);
 }
 
 fn files(path: &Path) -> std::collections::BTreeMap<PathBuf, Vec<u8>> {
     let entries = fs::read_dir(path).expect("a folder").map(|entry| entry.expect("an entry").path());
     entries.map(|path| (path.clone(), fs::read(&path).expect("a file"))).collect()
+}
+
+/// The file may be removed, by hand or by a cleaner of old files, while a server runs.
+#[test]
+fn a_directory_is_one_processs_without_its_lock_file_too() {
+    let folder = folder();
+    let mut opened = open(folder.path());
+    fill(&mut opened, 1, 3, 10);
+    fs::remove_file(folder.path().join("lock")).expect("removed");
+    assert!(matches!(Directory::open(folder.path()), Err(OpenError::InUse(_))));
+    assert!(!folder.path().join("lock").exists(), "nothing is made in what somebody else has");
+    assert!(matches!(Directory::dump(folder.path(), Vec::new()), Err(OpenError::InUse(_))));
+    drop(opened);
+    // The file alone keeps others away, too: of a process that knows nothing of the other lock.
+    let opened = open(folder.path());
+    drop(opened);
+    let file = fs::File::open(folder.path().join("lock")).expect("a file");
+    file.try_lock().expect("free");
+    assert!(matches!(Directory::open(folder.path()), Err(OpenError::InUse(_))));
+    assert!(matches!(Directory::dump(folder.path(), Vec::new()), Err(OpenError::InUse(_))));
+    drop(file);
+    assert_eq!(open(folder.path()).load(&mut |_| {}).expect("complete").keys, 3);
 }
 
 /// A full disk leaves a write that was not finished, and takes no other.

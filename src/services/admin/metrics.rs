@@ -76,7 +76,8 @@ fn durability(text: &mut Exposition, store: &Store) {
     let Some(state) = store.persistence() else { return };
     let help = "1 while writes are refused, since one could not be kept.";
     text.gauge("latchkey_writes_refused", help, u8::from(state.failure.is_some()));
-    text.gauge("latchkey_unsynced_bytes", "Bytes of changes on their way to disk.", state.unsynced_bytes);
+    let help = "Bytes of changes on their way to disk; 0 while writes are refused, for then none get there.";
+    text.gauge("latchkey_unsynced_bytes", help, state.unsynced_bytes);
     text.gauge("latchkey_durable_group", "The last group of changes that is on disk.", state.durable_group);
     text.gauge(
         "latchkey_last_backup_timestamp_seconds",

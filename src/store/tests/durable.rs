@@ -137,6 +137,7 @@ fn what_a_full_disk_did_not_take_is_taken_back() {
         };
         let lost = if matches!(lost, Settled::Lost(_)) { lost } else { told(&mut model.store, model.now) };
         assert!(matches!(lost, Settled::Lost(_)), "{lost:?}");
+        assert_eq!(model.store.persistence().unwrap().unsynced_bytes, 0, "nothing is on its way");
         model.map = kept;
         model.compare();
         assert_eq!(model.store.take_touched(), None, "what is there is durable");

@@ -1,0 +1,194 @@
+//! A directory made from a dump, in place: a mark in it, the first thing to come and the last to go, tells everybody else
+//! that it is not whole.
+
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::{fmt, fs};
+
+use super::OpenError;
+use super::directory::{check_keys, of_broken};
+use super::dump::{DumpError, DumpReader};
+use super::folder::{Folder, RealFolder, make};
+use super::group::{Change, Group};
+use super::keeper::{Keeper, Record, Sizes};
+use super::lock::Lock;
+use super::names::{self, LOCK, MARK, RESTORING};
+
+/// What is written in one batch.
+const BATCH: usize = 8 << 20;
+
+/// Why there is no directory made from a dump, and what is left of the attempt.
+#[derive(Debug, thiserror::Error)]
+#[error("{why}{left}")]
+pub struct RestoreError {
+    /// Why.
+    pub why: DumpError,
+    /// What is left.
+    pub left: Left,
+}
+
+/// What a restore that failed has left.
+#[derive(Debug)]
+pub enum Left {
+    /// Everything is as it was: nothing had been written.
+    Untouched,
+    /// What had been written is removed again.
+    Cleared,
+    /// It could not be removed.
+    HalfRestored {
+        /// The directory.
+        path: PathBuf,
+        /// What the system said.
+        error: io::Error,
+    },
+}
+
+impl fmt::Display for Left {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Untouched => Ok(()),
+            Self::Cleared => f.write_str("; what had been written is removed again"),
+            Self::HalfRestored { path, error } => {
+                write!(f, "; {} is left half-restored ({error}): remove it", path.display())
+            }
+        }
+    }
+}
+
+/// Makes the directory at `path` from the dump that `input` gives, which is read once. How many keys there are.
+///
+/// The directory is made, or it is empty, or what an earlier restore has left: that is removed. Killed at any moment, it
+/// leaves a directory that is whole, or one that is refused.
+///
+/// # Errors
+///
+/// It is no dump, or a damaged one; there is something in the directory; or it cannot be written.
+pub fn restore<R: Read>(input: R, path: &Path) -> Result<u64, RestoreError> {
+    let untouched = |why| RestoreError { why, left: Left::Untouched };
+    // What is no dump at all changes nothing.
+    let dump = DumpReader::new(input).map_err(untouched)?;
+    let claim = Claim::new(path).map_err(|error| untouched(error.into()))?;
+    match fill(dump, &claim.folder, path, BATCH) {
+        Ok(keys) => Ok(keys),
+        Err(why) => {
+            let left = match claim.clear() {
+                Ok(()) => Left::Cleared,
+                Err(error) => Left::HalfRestored { path: path.into(), error },
+            };
+            Err(RestoreError { why, left })
+        }
+    }
+}
+
+/// A directory that is this restore's.
+struct Claim<'a> {
+    path: &'a Path,
+    /// It and the folders that it stands in, as far as they were not there before: the innermost first.
+    made: Vec<&'a Path>,
+    folder: Arc<dyn Folder>,
+    lock: Lock,
+}
+
+impl<'a> Claim<'a> {
+    fn new(path: &'a Path) -> Result<Self, OpenError> {
+        let io = |error| OpenError::Io { path: path.into(), error };
+        refuse_content(path)?;
+        let is_missing = |folder: &&Path| !folder.as_os_str().is_empty() && !folder.is_dir();
+        let made: Vec<_> = path.ancestors().take_while(is_missing).collect();
+        make(path, 0o700).map_err(|error| OpenError::Make { path: path.into(), error })?;
+        let lock = Lock::take(path).inspect_err(|_| remove_empty(&made))?;
+        // From here on nobody else changes it.
+        refuse_content(path)?;
+        let folder = Arc::new(RealFolder::new(path.into()).map_err(io)?);
+        Ok(Self { path, made, folder, lock })
+    }
+
+    /// Leaves it as it was found, or empty.
+    fn clear(self) -> io::Result<()> {
+        undo(&*self.folder)?;
+        // An empty file that is left, or a folder, is taken by whoever comes.
+        let _ = fs::remove_file(self.path.join(LOCK));
+        drop(self.lock);
+        remove_empty(&self.made);
+        Ok(())
+    }
+}
+
+/// Removes folders, unless somebody else has put something there.
+fn remove_empty(folders: &[&Path]) {
+    let _ = folders.iter().try_for_each(fs::remove_dir);
+}
+
+/// Refuses a directory with anything in it but what an earlier restore has left there, and what a file system has.
+fn refuse_content(path: &Path) -> Result<(), OpenError> {
+    let io = |error| OpenError::Io { path: path.into(), error };
+    let entries = match fs::read_dir(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        entries => entries.map_err(io)?,
+    };
+    let names = entries.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()));
+    let names = names.collect::<io::Result<Vec<_>>>().map_err(io)?;
+    let is_half_restored = names.iter().any(|name| name == RESTORING);
+    let may_stay = |name: &str| name == "lost+found" || name == LOCK || is_half_restored && names::is_ours(name);
+    if names.iter().all(|name| may_stay(name)) { Ok(()) } else { Err(OpenError::NotEmpty { path: path.into() }) }
+}
+
+/// Fills a folder in which there is nothing but what an earlier restore has left; `path` is what it is called, and
+/// `batch` how many bytes are written at once.
+pub(super) fn fill<R: Read>(
+    dump: DumpReader<R>,
+    folder: &Arc<dyn Folder>,
+    path: &Path,
+    batch: usize,
+) -> Result<u64, DumpError> {
+    let io = |error| OpenError::Io { path: path.into(), error };
+    let begun = folder.create(RESTORING).and_then(|mut mark| mark.sync()).and_then(|()| folder.sync());
+    begun.and_then(|()| clear(&**folder)).map_err(io)?;
+    let mut keeper =
+        Keeper::with_sizes(Arc::clone(folder), Sizes::default()).map_err(|broken| of_broken(path, broken))?;
+    let (mut group, mut keys) = (Group::default(), 0);
+    let mut write = |group: &Group, keys| {
+        let written = keeper.write(group, keeper.last_group() + 1, keys).and_then(|()| keeper.sync());
+        written.map_err(|failure| io(io::Error::other(failure)))
+    };
+    dump.read(&mut |record| {
+        let Record { key, kind, expires, data } = record;
+        group.push(&Change::Put { key, kind, expires, data });
+        keys += 1;
+        if group.len() >= batch {
+            write(&group, keys)?;
+            group.reset();
+        }
+        Ok(())
+    })?;
+    write(&group, keys)?;
+    let loaded = keeper.load(&mut |_| {}).map_err(io)?;
+    check_keys(path, loaded, keys)?;
+    keeper.close().map_err(|failure| io(io::Error::other(failure)))?;
+    folder.remove(RESTORING).and_then(|()| folder.sync()).map_err(io)?;
+    Ok(keys)
+}
+
+/// Removes what was written, and then the mark.
+pub(super) fn undo(folder: &dyn Folder) -> io::Result<()> {
+    clear(folder)?;
+    match folder.remove(RESTORING) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => folder.sync(),
+    }
+}
+
+/// Removes what was written, all that can be, and forces that to disk. The side file goes first: journals without it are
+/// refused, whatever has become of the mark.
+fn clear(folder: &dyn Folder) -> io::Result<()> {
+    let mut names = folder.list()?;
+    names.retain(|name| names::is_ours(name) && name != LOCK && name != RESTORING);
+    names.sort_by_key(|name| name != MARK);
+    let mut result = Ok(());
+    for name in names {
+        let removed = folder.remove(&name);
+        result = result.and(removed.map_err(|error| io::Error::new(error.kind(), format!("{name}: {error}"))));
+    }
+    result.and_then(|()| folder.sync())
+}
