@@ -30,11 +30,15 @@ pub struct Sizes {
     pub sealed: u64,
     /// Keys that are indexed at once.
     pub index: usize,
+    /// Bytes of zeros that a journal is filled with at a time, ahead of its records. To force bytes to disk that the file
+    /// has already takes three fifths of the time (measured on ext4): neither where the file ends nor which blocks it has
+    /// needs to be written down.
+    pub ahead: usize,
 }
 
 impl Default for Sizes {
     fn default() -> Self {
-        Self { journal: 64 << 20, sealed: 64 << 20, index: merge::INDEX }
+        Self { journal: 64 << 20, sealed: 64 << 20, index: merge::INDEX, ahead: 512 << 10 }
     }
 }
 
@@ -104,16 +108,16 @@ pub struct Keeper {
 }
 
 impl Keeper {
+    /// As [`with_sizes`](Self::with_sizes), for a simulated disk: journals are not filled ahead, which would save nothing.
+    pub fn new(folder: Arc<dyn Folder>) -> Result<Self, Broken> {
+        Self::with_sizes(folder, Sizes { ahead: 0, ..Sizes::default() })
+    }
+
     /// Opens what is in `folder`, or begins there.
     ///
     /// # Errors
     ///
     /// Something is missing or damaged, and then nothing was changed.
-    pub fn new(folder: Arc<dyn Folder>) -> Result<Self, Broken> {
-        Self::with_sizes(folder, Sizes::default())
-    }
-
-    /// As [`new`](Self::new), with other bounds.
     pub fn with_sizes(folder: Arc<dyn Folder>, sizes: Sizes) -> Result<Self, Broken> {
         let names = Names::sort(folder.list()?);
         let recorded = mark::look(&*folder)?;
@@ -193,7 +197,7 @@ impl Keeper {
             self.next_journal()?;
         }
         let head = Head { is_end: false, length: 0, first: self.last + 1, last, keys, durable: self.synced };
-        self.journal.append(&head, group).map_err(|error| Failure::write(&error))?;
+        self.journal.append(&head, group, self.sizes.ahead).map_err(|error| Failure::write(&error))?;
         (self.last, self.keys) = (last, keys);
         Ok(())
     }
