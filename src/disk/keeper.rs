@@ -2,6 +2,7 @@
 
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 use super::compact::{Compactions, Helper, Job, Outcome};
 use super::folder::Folder;
@@ -105,6 +106,8 @@ pub struct Keeper {
     is_overlong: bool,
     /// Why nothing more may be written behind what is on disk.
     refusal: Option<Failure>,
+    /// Changes that [`undo`](Self::undo) has seen.
+    seen: Arc<AtomicU64>,
 }
 
 impl Keeper {
@@ -161,6 +164,7 @@ impl Keeper {
             patience: 0,
             is_overlong: false,
             refusal: None,
+            seen: Arc::default(),
         })
     }
 
@@ -256,7 +260,13 @@ impl Keeper {
     /// What stood under the keys of `group` before it, in what has been written: of those that it changes before it removes
     /// all, if it does.
     pub fn undo(&self, group: &Group) -> io::Result<Undo> {
-        Ok(Undo { records: self.view()?.before(group)? })
+        let view = View { seen: Arc::clone(&self.seen), ..self.view()? };
+        Ok(Undo { records: view.before(group)? })
+    }
+
+    /// Grows while [`undo`](Self::undo) gets on: a disk that holds much is told from one that does not answer.
+    pub(super) fn seen(&self) -> Arc<AtomicU64> {
+        Arc::clone(&self.seen)
     }
 
     /// Visits every key.
@@ -389,5 +399,5 @@ impl Contents {
 fn view_of(folder: &dyn Folder, snapshot: Option<Snapshot>, journals: &[Sealed]) -> io::Result<View> {
     let snapshot = snapshot.map(|snapshot| snapshot.source(folder)).transpose()?;
     let journals = journals.iter().map(|journal| journal.source(folder)).collect::<io::Result<_>>()?;
-    Ok(View { snapshot, journals, is_cancelled: Arc::default() })
+    Ok(View { snapshot, journals, is_cancelled: Arc::default(), seen: Arc::default() })
 }
