@@ -58,7 +58,8 @@ pub enum Disconnect {
     Io,
     /// The server that this connection is linked to could not be reached, or was lost.
     Upstream,
-    /// The service dropped a deferred reply, so no later reply could be sent in order.
+    /// The service dropped a deferred reply, or wrote nothing for one that it took back, so no later reply could be sent in
+    /// order.
     Abandoned,
 }
 

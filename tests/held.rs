@@ -237,3 +237,25 @@ fn a_disk_that_does_not_answer_is_given_up_and_not_waited_for() {
         assert!(!site.ended.recv_timeout(PATIENCE).expect("it stops by itself"), "and does not wait for the disk");
     }
 }
+
+#[test]
+fn a_disk_that_takes_long_to_read_but_gets_on_is_waited_for() {
+    let limits = JournalLimits { timeout: Duration::from_secs(3), ..JournalLimits::default() };
+    let disk = Disk::default();
+    let site = Site::start_with(&disk, limits);
+    let mut writer = site.connect();
+    let value = "x".repeat(250_000);
+    for key in 0..10 {
+        writer.write_all(format!("*3\r\n$3\r\nset\r\n$1\r\n{key}\r\n$250000\r\n{value}\r\n").as_bytes()).expect("sent");
+        expect(&mut writer, "+OK\r\n");
+    }
+    disk.set_faults(Faults { room: Some(0), read_takes: Duration::from_millis(500), ..Faults::default() });
+    let begun = Instant::now();
+    writer.write_all(b"set 1 changed\r\nstrlen 1\r\n").expect("sent");
+    expect(&mut writer, NOT_KEPT);
+    expect(&mut writer, NOT_KEPT);
+    assert!(begun.elapsed() > limits.timeout, "it took {:?}", begun.elapsed());
+    writer.write_all(b"strlen 1\r\n").expect("sent");
+    expect(&mut writer, ":250000\r\n");
+    site.end();
+}

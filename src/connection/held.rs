@@ -3,6 +3,7 @@
 use super::connection::Connection;
 use super::framing::Turn;
 use super::service::Service;
+use crate::metrics::Disconnect;
 
 impl<S: Service> Connection<S> {
     /// Whether anything here waits for [`Service::settle`].
@@ -16,10 +17,19 @@ impl<S: Service> Connection<S> {
         self.framing.unstall();
     }
 
-    /// What is held will never be true: its client is told so in the place of each reply.
+    /// What is held will never be true: its client is told so in the place of each reply. Where there is nothing in the
+    /// place of one, the connection is closed: its client would wait for ever, or take the next reply for this one.
     pub fn lose(&mut self, turn: &mut Turn<'_, S>) {
         self.framing.unstall();
         let listener = self.framing.info.listener;
-        self.framing.replies.lose(&mut |reply, out| turn.service.retract(listener, reply, out));
+        let mut is_answered = true;
+        self.framing.replies.lose(&mut |reply, out| {
+            let before = out.len();
+            turn.service.retract(listener, reply, out);
+            is_answered &= out.len() > before;
+        });
+        if !is_answered {
+            self.close(Disconnect::Abandoned, turn.scratch);
+        }
     }
 }

@@ -158,7 +158,7 @@ pub trait Service {
     }
 
     /// Writes what a client of `listener` should read in the place of `reply`, which was [held](Exchange::hold) and will
-    /// never be true. A service that holds replies must say so here.
+    /// never be true. A service that holds replies must say so here; a client for which nothing is written is closed.
     fn retract(&mut self, listener: usize, reply: &[u8], out: &mut Vec<u8>) {
         let _ = (listener, reply, out);
     }

@@ -550,3 +550,25 @@ fn a_handshake_that_never_comes_to_its_end_may_not_be_long() {
     pair.turn();
     assert_eq!((pair.connection.phase(), pair.connection.reason()), (Phase::Closed, Some(Disconnect::TooLarge)));
 }
+
+#[test]
+fn who_is_told_nothing_in_the_place_of_a_lost_reply_is_closed() {
+    let mut pair = Pair::open();
+    let replies = &mut pair.connection.framing.replies;
+    replies.mark();
+    replies.tail().extend_from_slice(b"kept");
+    replies.hold(1, Vec::new);
+    let mut turn = Turn {
+        service: &mut pair.echo,
+        scratch: &mut pair.scratch,
+        metrics: &mut pair.metrics,
+        limits: &pair.limits,
+        mailbox: &pair.mailbox,
+        effects: &mut pair.effects,
+        addresses: &mut pair.addresses,
+        security: &[],
+        now: pair.now,
+    };
+    pair.connection.lose(&mut turn);
+    assert_eq!((pair.connection.phase(), pair.connection.reason()), (Phase::Closed, Some(Disconnect::Abandoned)));
+}

@@ -11,6 +11,9 @@ use super::record::{self, Chain, FILE_HEAD, FileHead, HEAD, Head, Reader};
 use super::snapshot::Snapshot;
 use super::storage::Failure;
 
+/// Of what is filled ahead at a time, how much a record may be: to write a larger one takes longer than what would be saved.
+const SHARE: usize = 8;
+
 /// How far a chain of journals has come.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Place {
@@ -60,6 +63,10 @@ pub(super) struct Journal {
     pub(super) number: u64,
     /// Where the next record goes.
     pub(super) position: u64,
+    /// Where the file ends; from the last record on it holds zeros.
+    filled: u64,
+    /// There was no room for zeros, so there will be none.
+    is_cramped: bool,
     file: Box<dyn Handle>,
     chain: Chain,
     /// A record in the making.
@@ -79,7 +86,7 @@ impl Fresh {
         let (bytes, previous) = head.encode();
         file.write_at(&bytes, 0)?;
         let chain = Chain { salt: head.salt, previous };
-        Ok(Self(Journal { number, position: FILE_HEAD as u64, file, chain, record: Vec::new() }))
+        Ok(Self(Journal::new(number, (FILE_HEAD as u64, FILE_HEAD as u64), file, chain)))
     }
 
     /// Gives it its name. If that fails, nothing may be written to the journal before it either.
@@ -92,19 +99,42 @@ impl Fresh {
 }
 
 impl Journal {
+    /// One whose records end at `position`, in a file that ends at `filled`.
+    fn new(number: u64, (position, filled): (u64, u64), file: Box<dyn Handle>, chain: Chain) -> Self {
+        Self { number, position, filled, is_cramped: false, file, chain, record: Vec::new() }
+    }
+
     /// Adds a record: one copy of the changes, one checksum, one write. After an error it is as before, whatever of the
     /// record stands behind its end.
-    pub(super) fn append(&mut self, head: &Head, group: &Group) -> io::Result<()> {
+    /// Where the file must become longer, it becomes `ahead` bytes longer than the record needs.
+    pub(super) fn append(&mut self, head: &Head, group: &Group, ahead: usize) -> io::Result<()> {
         const KEPT: usize = 1 << 20;
         let (bytes, chain) = self.chain.seal(head, group.bytes());
         self.record.clear();
         self.record.extend_from_slice(&bytes);
         self.record.extend_from_slice(group.bytes());
-        self.file.write_at(&self.record, self.position)?;
-        self.position += self.record.len() as u64;
-        self.chain = chain;
+        let size = self.record.len();
+        let end = self.position + size as u64;
+        if end > self.filled && size <= ahead / SHARE && !self.is_cramped {
+            self.record.resize(size + ahead, 0);
+        }
+        let written = self.write(size)?;
+        self.filled = self.filled.max(self.position + written as u64);
+        (self.position, self.chain) = (end, chain);
         self.record.shrink_to(KEPT);
         Ok(())
+    }
+
+    /// Writes the record of `size` bytes, and the zeros behind it if there is room for them. How much was written.
+    fn write(&mut self, size: usize) -> io::Result<usize> {
+        match self.file.write_at(&self.record, self.position) {
+            Ok(()) => return Ok(self.record.len()),
+            Err(error) if self.record.len() == size || !is_for_want_of_room(&error) => return Err(error),
+            Err(_) => self.is_cramped = true,
+        }
+        self.record.truncate(size);
+        self.file.write_at(&self.record, self.position)?;
+        Ok(size)
     }
 
     pub(super) fn sync(&mut self) -> io::Result<()> {
@@ -124,6 +154,10 @@ impl Journal {
     pub(super) fn previous(&self) -> u64 {
         self.chain.previous
     }
+}
+
+fn is_for_want_of_room(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge)
 }
 
 /// Why a directory cannot be used.
@@ -247,7 +281,8 @@ impl Survey {
         }
         let rest = reader.rest()?;
         self.is_torn = !rest.is_empty;
-        let journal = Journal { number, position, file, chain, record: Vec::new() };
+        let filled = file.length()?;
+        let journal = Journal::new(number, (position, filled), file, chain);
         if self.is_torn {
             // What is torn stays as it is: the next journal says where this one ends.
             self.sealed.push(journal.sealed());

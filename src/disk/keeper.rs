@@ -2,6 +2,7 @@
 
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 use super::compact::{Compactions, Helper, Job, Outcome};
 use super::folder::{Folder, GONE};
@@ -30,11 +31,15 @@ pub struct Sizes {
     pub sealed: u64,
     /// Keys that are indexed at once.
     pub index: usize,
+    /// Bytes of zeros that a journal is filled with at a time, ahead of its records. To force bytes to disk that the file
+    /// has already takes three fifths of the time (measured on ext4): neither where the file ends nor which blocks it has
+    /// needs to be written down.
+    pub ahead: usize,
 }
 
 impl Default for Sizes {
     fn default() -> Self {
-        Self { journal: 64 << 20, sealed: 64 << 20, index: merge::INDEX }
+        Self { journal: 64 << 20, sealed: 64 << 20, index: merge::INDEX, ahead: 512 << 10 }
     }
 }
 
@@ -101,19 +106,21 @@ pub struct Keeper {
     is_overlong: bool,
     /// Why nothing more may be written behind what is on disk.
     refusal: Option<Failure>,
+    /// Changes that [`undo`](Self::undo) has seen.
+    seen: Arc<AtomicU64>,
 }
 
 impl Keeper {
+    /// As [`with_sizes`](Self::with_sizes), for a simulated disk: journals are not filled ahead, which would save nothing.
+    pub fn new(folder: Arc<dyn Folder>) -> Result<Self, Broken> {
+        Self::with_sizes(folder, Sizes { ahead: 0, ..Sizes::default() })
+    }
+
     /// Opens what is in `folder`, or begins there.
     ///
     /// # Errors
     ///
     /// Something is missing or damaged, and then nothing was changed.
-    pub fn new(folder: Arc<dyn Folder>) -> Result<Self, Broken> {
-        Self::with_sizes(folder, Sizes::default())
-    }
-
-    /// As [`new`](Self::new), with other bounds.
     pub fn with_sizes(folder: Arc<dyn Folder>, sizes: Sizes) -> Result<Self, Broken> {
         let names = Names::sort(folder.list()?);
         let recorded = mark::look(&*folder)?;
@@ -157,6 +164,7 @@ impl Keeper {
             patience: 0,
             is_overlong: false,
             refusal: None,
+            seen: Arc::default(),
         })
     }
 
@@ -193,7 +201,7 @@ impl Keeper {
             self.next_journal()?;
         }
         let head = Head { is_end: false, length: 0, first: self.last + 1, last, keys, durable: self.synced };
-        self.journal.append(&head, group).map_err(|error| Failure::write(&error))?;
+        self.journal.append(&head, group, self.sizes.ahead).map_err(|error| Failure::write(&error))?;
         (self.last, self.keys) = (last, keys);
         Ok(())
     }
@@ -256,7 +264,13 @@ impl Keeper {
     /// What stood under the keys of `group` before it, in what has been written: of those that it changes before it removes
     /// all, if it does.
     pub fn undo(&self, group: &Group) -> io::Result<Undo> {
-        Ok(Undo { records: self.view()?.before(group)? })
+        let view = View { seen: Arc::clone(&self.seen), ..self.view()? };
+        Ok(Undo { records: view.before(group)? })
+    }
+
+    /// Grows while [`undo`](Self::undo) gets on: a disk that holds much is told from one that does not answer.
+    pub(super) fn seen(&self) -> Arc<AtomicU64> {
+        Arc::clone(&self.seen)
     }
 
     /// Visits every key.
@@ -389,5 +403,5 @@ impl Contents {
 fn view_of(folder: &dyn Folder, snapshot: Option<Snapshot>, journals: &[Sealed]) -> io::Result<View> {
     let snapshot = snapshot.map(|snapshot| snapshot.source(folder)).transpose()?;
     let journals = journals.iter().map(|journal| journal.source(folder)).collect::<io::Result<_>>()?;
-    Ok(View { snapshot, journals, is_cancelled: Arc::default() })
+    Ok(View { snapshot, journals, is_cancelled: Arc::default(), seen: Arc::default() })
 }

@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::hash::{BuildHasher, BuildHasherDefault, Hash, Hasher, RandomState};
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use siphasher::sip128::{Hasher128, SipHasher13};
 
@@ -34,6 +34,8 @@ pub(super) struct View {
     pub(super) journals: Vec<Source>,
     /// Set by who wants to read no further.
     pub(super) is_cancelled: Arc<AtomicBool>,
+    /// Changes that [`before`](Self::before) has seen.
+    pub(super) seen: Arc<AtomicU64>,
 }
 
 /// Keys, each with the value that stood under it, if one did.
@@ -151,6 +153,7 @@ impl View {
             return Ok(Before::new());
         }
         let mut note = |change: Raw<'_>| {
+            self.seen.fetch_add(1, Ordering::Relaxed);
             match change {
                 Raw::Put { key, value } => {
                     if let Some(known) = before.get_mut(key) {

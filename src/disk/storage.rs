@@ -4,6 +4,7 @@
 //! one sync covers everything that settled while the last one ran.
 
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use std::{io, thread};
@@ -82,6 +83,8 @@ pub struct Report {
     pub durable: u64,
     /// Something failed; told again each time.
     pub failure: Option<Failure>,
+    /// Grows while that is worked out, for which all that is kept is read.
+    pub seen: u64,
     /// After [`Storage::last_call`]: how to take back what was not kept.
     pub undo: Option<Undo>,
     /// A backup that has finished since the last report.
@@ -137,6 +140,7 @@ pub struct Storage {
     options: StorageOptions,
     /// The last group found when it was opened.
     recovered: u64,
+    seen: Arc<AtomicU64>,
 }
 
 impl Storage {
@@ -165,7 +169,7 @@ impl Storage {
     /// Both ends, and what tells the loop when the worker is gone.
     pub(super) fn prepare(keeper: Keeper, options: StorageOptions, wake: Wake) -> (Self, Worker, DeathWatch) {
         let shared = Arc::new(Shared::default());
-        let recovered = keeper.last_group();
+        let (recovered, seen) = (keeper.last_group(), keeper.seen());
         shared.lock().last = recovered;
         shared.lock().report.durable = recovered;
         let worker = Worker {
@@ -181,7 +185,7 @@ impl Storage {
             gather: Gather::default(),
         };
         let watch = DeathWatch { shared: Arc::clone(&shared), wake };
-        (Self { shared, options, recovered }, worker, watch)
+        (Self { shared, options, recovered, seen }, worker, watch)
     }
 
     /// When it syncs.
@@ -224,6 +228,7 @@ impl Storage {
         Report {
             durable: report.durable,
             failure: report.failure.clone(),
+            seen: self.seen.load(Ordering::Relaxed),
             undo: report.undo.take(),
             backup: report.backup.take(),
         }

@@ -21,8 +21,8 @@ pub struct JournalLimits {
     /// Bytes of changes that are not durable, before no more writes are taken (`--max-unsynced`). A disk that writes
     /// 100 MB/s catches up with the default in a sixth of a second.
     pub unsynced_bytes: usize,
-    /// How long the disk may take over one group (`--storage-timeout`). A minute: a disk that is slower than that is
-    /// gone.
+    /// How long the disk may take over one group, and stand still while it is read to take back what was not kept
+    /// (`--storage-timeout`). A minute: a disk that is slower than that is gone.
     pub timeout: Duration,
 }
 
@@ -97,6 +97,8 @@ pub(super) struct Journal {
     /// When the group that is not durable yet became the oldest.
     waiting_since: Option<Instant>,
     stage: Stage,
+    /// How far the disk is with working out what to take back.
+    seen: u64,
     /// What is left to be taken back.
     undo: Undo,
     backing_up: bool,
@@ -149,6 +151,7 @@ impl Journal {
             queued: 0,
             waiting_since: None,
             stage: Stage::Working,
+            seen: 0,
             undo: Undo::default(),
             backing_up: false,
             last_backup: 0,
@@ -322,6 +325,10 @@ impl Journal {
             self.advance(report.durable, now.instant, graveyard);
         }
         self.queued = self.storage.durable().queued;
+        if std::mem::replace(&mut self.seen, report.seen) != report.seen {
+            // To read much takes long; not to get on is what is too long.
+            self.waiting_since = self.waiting_since.map(|_| now.instant);
+        }
         let stuck = self.waiting_since.is_some_and(|since| now.instant - since > self.limits.timeout);
         let unchanged = if advanced { Settled::Durable(self.durable) } else { Settled::Unchanged };
         match (&self.stage, report.failure) {

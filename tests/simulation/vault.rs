@@ -109,6 +109,7 @@ impl Durability {
                 journal: random.one_of([300, 5_000, 64 << 20]),
                 sealed: random.one_of([1 << 20, 64 << 20]),
                 index: random.one_of([1, 1_000]),
+                ahead: random.one_of([0, 2_000, 100_000]),
             },
             trouble,
             deaths,

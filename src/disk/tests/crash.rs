@@ -12,7 +12,7 @@ use crate::disk::sim::{Disk, Faults};
 use crate::disk::*;
 
 /// Journals of two or three records, compacted when there are three of them.
-pub(super) const TINY: Sizes = Sizes { journal: 2000, sealed: 2 << 20, index: 5 };
+pub(super) const TINY: Sizes = Sizes { journal: 2000, sealed: 2 << 20, index: 5, ahead: 4 << 10 };
 
 pub(super) struct Random(pub(super) u64);
 
@@ -319,6 +319,7 @@ fn an_index_is_bounded_and_parts_of_it_come_to_the_same() {
 /// What is on disk after `trouble`, a new start, one more group and a stop of the machine.
 fn after_a_new_start(trouble: impl FnOnce(&Disk, &mut Keeper)) -> Keys {
     let disk = Disk::default();
+    let open = |disk: &Disk| Keeper::with_sizes(disk.folder(), Sizes { ahead: 0, ..TINY });
     let mut keeper = open(&disk).expect("opens");
     keeper.write(&super::group(&[("a", Some("1"))]), 1, 1).expect("written");
     keeper.sync().expect("synced");
@@ -352,6 +353,62 @@ fn what_a_failed_sync_left_in_memory_is_written_anew_at_the_next_start() {
         assert_eq!(disk.unsynced(), 0, "the system takes it for written");
     });
     assert_eq!(keys.len(), 3);
+}
+
+/// Writes `count` groups behind those that are there, and forces each to disk.
+fn go_on(keeper: &mut Keeper, count: u64) -> Result<(), Failure> {
+    for number in keeper.last_group() + 1..=keeper.last_group() + count {
+        let key = number.to_string();
+        keeper.write(&super::group(&[(&key, Some("value"))]), number, number)?;
+        keeper.sync()?;
+    }
+    Ok(())
+}
+
+#[test]
+fn a_journal_is_filled_ahead_and_written_on_after_a_stop() {
+    let disk = Disk::default();
+    let open =
+        |disk: &Disk| Keeper::with_sizes(disk.folder(), Sizes { ahead: 4096, ..Sizes::default() }).expect("opens");
+    let lengths = |disk: &Disk| disk.files().iter().filter(|file| file.0 != "mark").map(|file| file.1.len()).collect();
+    let mut keeper = open(&disk);
+    go_on(&mut keeper, 1).expect("written");
+    let filled: Vec<usize> = lengths(&disk);
+    assert!(filled.len() == 1 && filled[0] > 4096, "{filled:?}");
+    go_on(&mut keeper, 20).expect("written");
+    disk.crash(0);
+    let mut keeper = open(&disk);
+    assert_eq!((keeper.last_group(), keeper.was_torn()), (21, false));
+    go_on(&mut keeper, 20).expect("written");
+    assert_eq!(lengths(&disk), filled, "it has become longer");
+    go_on(&mut keeper, 20).expect("written");
+    assert!(lengths(&disk) > filled);
+    disk.crash(0);
+    assert_eq!(contents(&open(&disk)).len(), 61);
+    // A record that is large for that is written as it is.
+    let mut keeper = open(&disk);
+    let before: Vec<usize> = lengths(&disk);
+    let large = "x".repeat(5_000);
+    keeper.write(&super::group(&[("large", Some(&large))]), 62, 62).expect("written");
+    assert!(lengths(&disk)[0] < before[0] + 5_200);
+}
+
+#[test]
+fn where_there_is_no_room_to_fill_a_journal_records_are_written_until_there_is_none_for_them() {
+    let disk = Disk::default();
+    let sizes = Sizes { ahead: 4096, ..Sizes::default() };
+    let mut keeper = Keeper::with_sizes(disk.folder(), sizes).expect("opens");
+    disk.set_faults(Faults { room: Some(0), ..Faults::default() });
+    // Half of the zeros found room.
+    go_on(&mut keeper, 18).expect("written");
+    let failure = go_on(&mut keeper, 10).expect_err("there is no room for this");
+    assert!(matches!(failure, Failure::Write(_)), "{failure:?}");
+    let kept = keeper.last_group();
+    assert!((18..28).contains(&kept), "{kept}");
+    disk.crash(0);
+    let mut keeper = Keeper::with_sizes(disk.folder(), sizes).expect("opens");
+    assert_eq!((contents(&keeper).len() as u64, keeper.last_group()), (kept, kept));
+    go_on(&mut keeper, 10).expect("there is room again");
 }
 
 proptest! {
