@@ -16,6 +16,11 @@ use crate::disk::{Directory, DumpError, OpenError, RestoreError, restore};
 /// running server, BGSAVE writes the same into its data directory, as backup/dump.latchkey.
 #[derive(Debug, Args)]
 pub(super) struct DumpArgs {
+    /// Write what stands before the first thing that is missing or damaged, and say what that is
+    ///
+    /// For a directory that no server opens any more: what is written is all that there was at one earlier moment.
+    #[arg(long)]
+    salvage: bool,
     /// The data directory
     dir: PathBuf,
 }
@@ -38,12 +43,19 @@ pub(super) fn dump(args: &DumpArgs) -> Result<ExitCode, Failure> {
         return Err(Failure::Usage("dump writes bytes to stdout: send them to a file".into()));
     }
     let mut out = Watched { out: BufWriter::new(stdout.lock()), has_failed: false };
-    let dumped = Directory::dump(&args.dir, &mut out);
-    let keys = dumped.map_err(|error| match error {
+    let dumped = if args.salvage {
+        Directory::salvage(&args.dir, &mut out)
+    } else {
+        Directory::dump(&args.dir, &mut out).map(|keys| (keys, Ok(())))
+    };
+    let (keys, outcome) = dumped.map_err(|error| match error {
         OpenError::Io { error, .. } if out.has_failed => Failure::Other(format!("stdout: {error}")),
         error => of_directory(&error),
     })?;
-    eprintln!("{keys} keys");
+    match outcome {
+        Ok(()) => eprintln!("{keys} keys"),
+        Err(broken) => eprintln!("{keys} keys, of which later changes are lost: {broken}"),
+    }
     Ok(ExitCode::SUCCESS)
 }
 

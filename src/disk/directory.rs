@@ -61,19 +61,20 @@ impl Directory {
     ///
     /// As [`open`](Self::open), or it cannot be read, or `out` takes no more.
     pub fn dump<W: Write>(path: &Path, out: W) -> Result<u64, OpenError> {
-        let io = |error| OpenError::Io { path: path.into(), error };
-        refuse_no_data(path)?;
-        let _lock = Lock::to_read(path)?;
-        refuse_half_restored(path)?;
-        refuse_other_format(path)?;
-        let folder = RealFolder::to_read(path.into()).map_err(io)?;
-        let (contents, expected) =
-            Contents::look(&folder, Sizes::default()).map_err(|broken| of_broken(path, broken))?;
-        let mut writer = DumpWriter::new(out).map_err(io)?;
-        let loaded = write_all(&contents, &mut writer).map_err(io)?;
-        check_keys(path, loaded, expected)?;
-        writer.finish().map_err(io)?;
-        Ok(loaded.keys)
+        let (kept, outcome) = Kept::look(path)?;
+        outcome.map_err(|broken| of_broken(path, broken))?;
+        kept.write(out)
+    }
+
+    /// As [`dump`](Self::dump), for a directory that is not opened because something is missing or damaged: writes what
+    /// stands before that, the state behind one group that was acknowledged. How many keys that are, and what is wrong.
+    ///
+    /// # Errors
+    ///
+    /// Somebody else has it, it is none, it cannot be read at all, or `out` takes no more.
+    pub fn salvage<W: Write>(path: &Path, out: W) -> Result<(u64, Result<(), Broken>), OpenError> {
+        let (kept, outcome) = Kept::look(path)?;
+        Ok((kept.write(out)?, outcome))
     }
 
     /// As [`open`](Self::open), with other bounds on its files.
@@ -87,6 +88,37 @@ impl Directory {
         let folder = Arc::new(RealFolder::new(path.into()).map_err(io)?);
         let keeper = Keeper::with_sizes(folder, sizes).map_err(|broken| of_broken(path, broken))?;
         Ok(Opened { path: path.into(), keeper, lock })
+    }
+}
+
+/// What a directory that nobody else has holds.
+struct Kept<'a> {
+    path: &'a Path,
+    contents: Contents,
+    keys: u64,
+    _lock: Lock,
+}
+
+impl<'a> Kept<'a> {
+    /// What stands before the first thing that is wrong, and what that is.
+    fn look(path: &'a Path) -> Result<(Self, Result<(), Broken>), OpenError> {
+        let io = |error| OpenError::Io { path: path.into(), error };
+        refuse_no_data(path)?;
+        let lock = Lock::to_read(path)?;
+        refuse_half_restored(path)?;
+        refuse_other_format(path)?;
+        let folder = RealFolder::to_read(path.into()).map_err(io)?;
+        let (contents, keys, outcome) = Contents::look(&folder, Sizes::default()).map_err(io)?;
+        Ok((Self { path, contents, keys, _lock: lock }, outcome))
+    }
+
+    fn write<W: Write>(&self, out: W) -> Result<u64, OpenError> {
+        let io = |error| OpenError::Io { path: self.path.into(), error };
+        let mut writer = DumpWriter::new(out).map_err(io)?;
+        let loaded = write_all(&self.contents, &mut writer).map_err(io)?;
+        check_keys(self.path, loaded, self.keys)?;
+        writer.finish().map_err(io)?;
+        Ok(loaded.keys)
     }
 }
 
@@ -164,7 +196,8 @@ fn refuse_no_data(path: &Path) -> Result<(), OpenError> {
     let io = |error| OpenError::Io { path: path.into(), error };
     for entry in fs::read_dir(path).map_err(io)? {
         let name = entry.map_err(io)?.file_name();
-        if SIGNS.iter().chain(&[RESTORING]).any(|sign| name == *sign) {
+        let name = name.to_string_lossy();
+        if SIGNS.contains(&&*name) || names::is_ours(&name) && name != LOCK {
             return Ok(());
         }
     }

@@ -201,39 +201,15 @@ pub(super) struct Survey {
 /// Only what stands behind the last record of the last journal may be unreadable, and only if nothing tells that it had
 /// been on disk: neither the side file, nor a later record.
 pub(super) fn survey(folder: &dyn Folder, names: &Names, mark: Option<Mark>) -> Result<Survey, Broken> {
-    let is_new = names.journals.is_empty() && names.snapshots.is_empty();
-    let Some(recorded) = mark.or_else(|| is_new.then(Mark::default)).map(|mark| mark.group) else {
-        let detail = "its file 'mark' is missing or unreadable, so it cannot be told whether it is whole";
-        return Err(Broken::Damaged(detail.into()));
-    };
+    let (survey, outcome) = salvage(folder, names, mark);
+    outcome.map(|()| survey)
+}
+
+/// As [`survey`], with what stands before the first thing that is wrong.
+pub(super) fn salvage(folder: &dyn Folder, names: &Names, mark: Option<Mark>) -> (Survey, Result<(), Broken>) {
     let mut survey = Survey::default();
-    let mut next = 1;
-    if let Some(&number) = names.snapshots.last() {
-        let name = names::snapshot(number);
-        let found = Snapshot::inspect(&*folder.open(&name)?, number)?;
-        let snapshot = found.ok_or_else(|| Broken::Damaged(format!("{name} is not whole")))?;
-        survey.place = Place { group: snapshot.group, keys: snapshot.keys, previous: snapshot.previous };
-        survey.snapshot = Some(snapshot);
-        next = number;
-    }
-    let newest = names.journals.last().copied().unwrap_or(0);
-    let mut known = recorded;
-    for number in next..=newest {
-        if names.journals.binary_search(&number).is_err() {
-            let from = survey.place.group + 1;
-            return Err(lost(from, known.max(from), format!("{} is not there", names::journal(number))));
-        }
-        let found = survey.add(folder, number, number == newest)?;
-        known = known.max(found);
-    }
-    if survey.place.group < known {
-        let place = survey.where_it_ends();
-        return Err(lost(survey.place.group + 1, known, place));
-    }
-    if survey.sealed.is_empty() && survey.last.is_none() && !is_new {
-        return Err(Broken::Damaged(format!("{} is not there", names::journal(next))));
-    }
-    Ok(survey)
+    let outcome = survey.follow(folder, names, mark);
+    (survey, outcome)
 }
 
 fn lost(found: u64, recorded: u64, detail: String) -> Broken {
@@ -241,6 +217,41 @@ fn lost(found: u64, recorded: u64, detail: String) -> Broken {
 }
 
 impl Survey {
+    /// Follows the chain through all files.
+    fn follow(&mut self, folder: &dyn Folder, names: &Names, mark: Option<Mark>) -> Result<(), Broken> {
+        let is_new = names.journals.is_empty() && names.snapshots.is_empty();
+        let mut next = 1;
+        if let Some(&number) = names.snapshots.last() {
+            let name = names::snapshot(number);
+            let found = Snapshot::inspect(&*folder.open(&name)?, number)?;
+            let snapshot = found.ok_or_else(|| Broken::Damaged(format!("{name} is not whole")))?;
+            self.place = Place { group: snapshot.group, keys: snapshot.keys, previous: snapshot.previous };
+            self.snapshot = Some(snapshot);
+            next = number;
+        }
+        let newest = names.journals.last().copied().unwrap_or(0);
+        let mut known = mark.unwrap_or_default().group;
+        for number in next..=newest {
+            if names.journals.binary_search(&number).is_err() {
+                let from = self.place.group + 1;
+                return Err(lost(from, known.max(from), format!("{} is not there", names::journal(number))));
+            }
+            let found = self.add(folder, number, number == newest)?;
+            known = known.max(found);
+        }
+        if self.place.group < known {
+            return Err(lost(self.place.group + 1, known, self.where_it_ends()));
+        }
+        if self.sealed.is_empty() && self.last.is_none() && !is_new {
+            return Err(Broken::Damaged(format!("{} is not there", names::journal(next))));
+        }
+        if mark.is_none() && !is_new {
+            let detail = "its file 'mark' is missing or unreadable, so it cannot be told whether it is whole";
+            return Err(Broken::Damaged(detail.into()));
+        }
+        Ok(())
+    }
+
     fn where_it_ends(&self) -> String {
         match (&self.last, self.sealed.last()) {
             (Some(last), _) => format!("from byte {} of {}", last.position, names::journal(last.number)),
@@ -265,11 +276,9 @@ impl Survey {
             return Err(damaged("does not follow what is before it"));
         }
         self.base = self.place;
-        while let Some((head, _)) = reader.read()? {
-            if head.is_end || head.first != self.place.group + 1 || head.last < head.first {
-                return Err(damaged("holds groups in another order"));
-            }
-            (self.place.group, self.place.keys) = (head.last, head.keys);
+        if let Err(broken) = self.read(&mut reader, &name) {
+            self.sealed.push(Sealed { number, end: reader.position() });
+            return Err(broken);
         }
         let (position, chain) = (reader.position(), reader.chain());
         if position > FILE_HEAD as u64 {
@@ -291,5 +300,16 @@ impl Survey {
             self.last = Some(journal);
         }
         Ok(rest.durable)
+    }
+
+    /// Reads records up to the last that is whole.
+    fn read(&mut self, reader: &mut Reader<'_>, name: &str) -> Result<(), Broken> {
+        while let Some((head, _)) = reader.read()? {
+            if head.is_end || head.first != self.place.group + 1 || head.last < head.first {
+                return Err(Broken::Damaged(format!("{name} holds groups in another order")));
+            }
+            (self.place.group, self.place.keys) = (head.last, head.keys);
+        }
+        Ok(())
     }
 }

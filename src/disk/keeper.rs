@@ -7,7 +7,7 @@ use std::sync::atomic::AtomicU64;
 use super::compact::{Compactions, Helper, Job, Outcome};
 use super::folder::{Folder, GONE};
 use super::group::{Group, split_value};
-use super::journal::{Broken, Fresh, Journal, Place, Sealed, Survey, survey};
+use super::journal::{Broken, Fresh, Journal, Place, Sealed, Survey, salvage, survey};
 use super::mark::{self, MarkFile};
 use super::merge::{self, View};
 use super::names::{self, Names};
@@ -375,12 +375,14 @@ pub(super) struct Contents {
 }
 
 impl Contents {
-    /// What is in `folder`, and how many keys that should be. Nothing is made or changed, so the disk may be full.
-    pub(super) fn look(folder: &dyn Folder, sizes: Sizes) -> Result<(Self, u64), Broken> {
+    /// What is in `folder` before the first thing that is wrong there, how many keys that should be, and what is wrong.
+    /// Nothing is made or changed, so the disk may be full.
+    pub(super) fn look(folder: &dyn Folder, sizes: Sizes) -> io::Result<(Self, u64, Result<(), Broken>)> {
         let names = Names::sort(folder.list()?);
-        let Survey { snapshot, mut sealed, last, place, .. } = survey(folder, &names, mark::look(folder)?)?;
+        let (found, outcome) = salvage(folder, &names, mark::look(folder)?);
+        let Survey { snapshot, mut sealed, last, place, .. } = found;
         sealed.extend(last.as_ref().map(Journal::sealed));
-        Ok((Self { view: view_of(folder, snapshot, &sealed)?, index: sizes.index }, place.keys))
+        Ok((Self { view: view_of(folder, snapshot, &sealed)?, index: sizes.index }, place.keys, outcome))
     }
 
     /// Visits every key.

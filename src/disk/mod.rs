@@ -78,7 +78,7 @@ pub enum OpenError {
     /// Groups that were acknowledged are not there.
     #[error(
         "{} has lost acknowledged writes: groups {found} to {recorded} are missing ({detail}); restore a backup, or give \
-         a new directory",
+         a new directory; `latchkey dump --salvage` takes out what stands before that",
         .path.display()
     )]
     Lost {
@@ -122,7 +122,8 @@ pub enum OpenError {
         path: PathBuf,
     },
     /// It holds something else, or more or less than was written.
-    #[error("{} is damaged: {detail}; restore a backup, or give a new directory", .path.display())]
+    #[error("{} is damaged: {detail}; restore a backup, or give a new directory; `latchkey dump --salvage` takes out what \
+         stands before that", .path.display())]
     Damaged {
         /// The directory or file.
         path: PathBuf,

@@ -163,6 +163,16 @@ fn a_directory_that_lost_writes_is_refused_with_a_sentence() {
     let folder = tempfile::tempdir().expect("a folder");
     let told = fail(command.current_dir(folder.path()), 2);
     assert!(told.contains("has lost acknowledged writes: groups ") && told.contains("journal-00000001"), "{told}");
+    // What stands before that is taken out all the same, if that is asked for.
+    let taken = folder.path().join("taken");
+    fail(latchkey().arg("dump").arg(data.path()), 2);
+    let dump = latchkey().args(["dump", "--salvage"]).arg(data.path()).output().expect("runs");
+    let told = String::from_utf8_lossy(&dump.stderr);
+    assert!(dump.status.success() && told.contains("later changes are lost: groups "), "{told}");
+    std::fs::write(folder.path().join("dump"), dump.stdout).expect("written");
+    succeed(latchkey().arg("restore").arg(folder.path().join("dump")).arg(&taken));
+    let server = start(&taken);
+    assert_eq!(client(&server).ask("get key:0"), Reply::Bulk(Some(b"value".into())));
 }
 
 /// A disk without room: a limit on the size of files does the same to the journal.

@@ -171,8 +171,7 @@ fn a_directory_that_lost_acknowledged_groups_is_refused_and_left_alone() {
     for position in [64, middle - 3000, middle + 2, end - 1] {
         let copy = killed_copy(folder.path());
         let path = &journals(copy.path())[0];
-        let journal = fs::OpenOptions::new().write(true).open(path).expect("a journal");
-        journal.write_all_at(&[0xff], position).expect("damaged");
+        damage(path, position);
         let before = fs::read(path).expect("readable");
         let Err(error) = Directory::open(copy.path()) else { panic!("damage at {position} was not noticed") };
         let sentence = error.to_string();
@@ -184,12 +183,56 @@ fn a_directory_that_lost_acknowledged_groups_is_refused_and_left_alone() {
     fs::remove_file(&journals(copy.path())[0]).expect("removed");
     assert!(matches!(Directory::open(copy.path()), Err(OpenError::Lost { found: 1, recorded: 20, .. })));
     let copy = killed_copy(folder.path());
-    let journal = fs::OpenOptions::new().write(true).open(&journals(copy.path())[0]).expect("a journal");
-    journal.write_all_at(&[0xff], 3).expect("damaged");
+    damage(&journals(copy.path())[0], 3);
     assert!(matches!(Directory::open(copy.path()), Err(OpenError::Damaged { .. })));
     let copy = killed_copy(folder.path());
     fs::remove_file(copy.path().join("mark")).expect("removed");
     assert!(matches!(Directory::open(copy.path()), Err(OpenError::Damaged { .. })));
+}
+
+/// The keys that a salvage gives, and what it says is wrong.
+fn salvaged(path: &Path) -> (Keys, Option<Broken>) {
+    let mut dump = Vec::new();
+    let (count, outcome) = Directory::salvage(path, &mut dump).expect("readable");
+    let target = folder();
+    assert_eq!(restore(dump.as_slice(), target.path()).expect("a dump"), count);
+    (contents(&open(target.path()).keeper), outcome.err())
+}
+
+fn damage(path: &Path, position: u64) {
+    let journal = fs::OpenOptions::new().write(true).open(path).expect("a journal");
+    journal.write_all_at(&[0xff], position).expect("damaged");
+}
+
+#[test]
+fn what_stands_before_the_damage_is_salvaged() {
+    let folder = folder();
+    let mut opened = Directory::open_with(folder.path(), SMALL).expect("opens");
+    let keys = fill(&mut opened, 1, 40, 5000);
+    let until =
+        |last: u64| keys.range(..=last.to_be_bytes().to_vec()).map(|(key, data)| (key.clone(), data.clone())).collect();
+    let count = journals(folder.path()).len();
+    assert!(count >= 3, "{count}");
+    for (journal, position) in [(0, 64), (0, 30_000), (1, 30_000), (1, 64), (count - 1, 70)] {
+        let copy = killed_copy(folder.path());
+        damage(&journals(copy.path())[journal], position);
+        assert!(Directory::open(copy.path()).is_err());
+        let (found, broken) = salvaged(copy.path());
+        let Some(Broken::Lost { found: first, .. }) = broken else { panic!("{broken:?}") };
+        assert_eq!(found, until(first - 1), "journal {journal}, byte {position}");
+        assert_eq!(first == 1, (journal, position) == (0, 64));
+    }
+    let copy = killed_copy(folder.path());
+    fs::remove_file(&journals(copy.path())[1]).expect("removed");
+    let (found, broken) = salvaged(copy.path());
+    let Some(Broken::Lost { found: first, .. }) = broken else { panic!("{broken:?}") };
+    assert!(first > 5 && found == until(first - 1));
+    let copy = killed_copy(folder.path());
+    fs::remove_file(copy.path().join("mark")).expect("removed");
+    let (found, broken) = salvaged(copy.path());
+    assert!(found == keys && matches!(broken, Some(Broken::Damaged(_))), "{broken:?}");
+    let (found, broken) = salvaged(killed_copy(folder.path()).path());
+    assert!(found == keys && broken.is_none(), "{broken:?}");
 }
 
 const SMALL: Sizes = Sizes { journal: 64 << 10, sealed: 128 << 10, index: 50, ahead: 4 << 10 };
