@@ -5,7 +5,7 @@ use latchkey::net::sim::Fault;
 use latchkey::server::Residue;
 
 use crate::client::{Client, End};
-use crate::plan::{Outage, Scarcity};
+use crate::plan::{Outage, Scarcity, Wrap};
 use crate::script::Conduct;
 use crate::tongue::{Tongue, hide_dates};
 use crate::trust::Change;
@@ -66,6 +66,11 @@ impl World {
             let wrong = received.get(same..(same + 100).min(received.len())).unwrap_or_default();
             let wrong = String::from_utf8_lossy(wrong);
             return Err(format!("a wrong reply at byte {same} of {}: {wrong:?}", received.len()));
+        }
+        let is_whole = received.len() >= expected.len();
+        if end == End::Proper && !is_whole && self.is_told_of_losses(client) && !self.was_turned_away(client, &received)
+        {
+            return Err(format!("{} of {} bytes of replies look whole", received.len(), expected.len()));
         }
         if self.may_lose(client) || self.was_turned_away(client, &received) {
             return Ok(());
@@ -141,6 +146,14 @@ impl World {
         let is_at_odds = is_at_odds || client.interrupted || self.has_lost();
         let is_unwelcome = client.welcome != (true, true);
         is_at_odds || is_unwelcome || self.has_trouble_behind() || self.plan.scarcity == Scarcity::Memory
+    }
+
+    /// Whether a client that gets less than all its replies must be able to see that: behind a wrapper, whatever is lost.
+    fn is_told_of_losses(&self, client: &Client) -> bool {
+        let is_served = client.script.conduct.is_honest() && client.welcome == (true, true);
+        // The machine of a server without TLS that dies says for it that it has finished.
+        let can_tell = |wrap: Wrap| wrap.tls || !matches!(wrap.outage, Outage::Dies(_));
+        self.plan.wrap.is_some_and(can_tell) && is_served && self.plan.drain_at.is_none() && !self.jumped()
     }
 
     /// Whether a client found no place, as it may.
