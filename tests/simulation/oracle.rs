@@ -50,7 +50,7 @@ impl World {
                 return Err("it was not reloaded".into());
             }
         }
-        self.check_truncations(each)?;
+        self.check_truncations(index, each)?;
         self.check_timeouts(each)
     }
 
@@ -194,9 +194,11 @@ impl World {
     }
 
     /// An end of stream without close_notify may be an attacker's, and is told apart.
-    fn check_truncations(&self, each: &Loop) -> Result<(), String> {
+    fn check_truncations(&self, index: usize, each: &Loop) -> Result<(), String> {
         let has_begun_anew = self.vault.as_ref().is_some_and(|vault| !vault.restarts.is_empty());
-        let is_simple = self.plan.wrap.is_none() && self.plan.scarcity == Scarcity::Nothing && !has_begun_anew;
+        // A wrapper hands it on, to whoever has TLS.
+        let sees_it = index == 0 || self.plan.wrap.is_some_and(|wrap| wrap.tls);
+        let is_simple = sees_it && self.plan.scarcity == Scarcity::Nothing && !has_begun_anew;
         if self.plan.door.is_none() || !is_simple || self.has_lost() {
             return Ok(());
         }
