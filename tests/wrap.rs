@@ -196,7 +196,7 @@ fn a_server_that_is_down_is_told_to_the_client_at_once_and_logged() {
     let server = wrap(&free.to_string(), &[]);
     let ragged =
         || succeed(python("ragged.py").args([&server.port("wrap").to_string(), &server.certificate("ca.pem")]));
-    assert_eq!(ragged(), "0 proper");
+    assert_eq!(ragged(), "0 cut");
     let line = server.logged("WARN cannot connect");
     assert!(line.contains(&format!("peer={free} ")) && line.contains("refused"), "{line}");
     let line = server.logged("reason=\"upstream\"");
@@ -235,6 +235,26 @@ fn a_server_that_is_lost_leaves_no_answer_that_looks_whole() {
     assert!(printed.ends_with(" cut"), "{printed}");
     serving.join().expect("served");
     server.logged("reason=\"upstream\"");
+}
+
+#[test]
+fn nor_does_it_for_a_client_without_tls_whose_wrapper_has_it() {
+    let (to, serving) = once(|mut socket| {
+        socket.read_exact(&mut [0]).expect("a question");
+        socket.write_all(&[7; 1000]).expect("half an answer");
+        let reset = socket2::SockRef::from(&socket).set_linger(Some(Duration::ZERO));
+        reset.expect("the close is a reset");
+    });
+    // The first one can only leave close_notify away, and that must count as a loss for the second.
+    let tls = wrap(&to.to_string(), &[]);
+    let plain = originate(&tls, &[]);
+    let mut client = TcpStream::connect(plain.address("wrap")).expect("connect");
+    client.set_read_timeout(Some(PATIENCE)).expect("timeout");
+    client.write_all(b"?").expect("write");
+    let end = client.read_to_end(&mut Vec::new()).expect_err("not the end of the answer");
+    assert_eq!(end.kind(), std::io::ErrorKind::ConnectionReset);
+    serving.join().expect("served");
+    plain.logged("reason=\"truncated\"");
 }
 
 /// The header that a version 2 receiver must get, up to the client's port, in hexadecimal.

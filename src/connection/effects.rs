@@ -79,6 +79,8 @@ pub enum Effect {
     Finish {
         /// Whose output is finished.
         peer: PeerId,
+        /// Whether what it was sent is known to be all.
+        proper: bool,
     },
     /// Serve no more, send what is owed, say good-bye.
     Disconnect {

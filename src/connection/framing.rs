@@ -2,7 +2,7 @@
 
 use super::Scratch;
 use super::addresses::Addresses;
-use super::effects::{Effect, Effects, Loss};
+use super::effects::{Effect, Effects, Link, Loss};
 use super::replies::{Mailbox, Replies};
 use super::scratch::shrink;
 use super::service::{Exchange, PeerInfo, Service};
@@ -229,8 +229,10 @@ impl<S: Service> Framing<S> {
         let reason = service.end_of_input(session, &rest, &mut exchange);
         let usual = if proper { Disconnect::PeerClosed } else { Disconnect::Truncated };
         self.state = match (reason, self.info.link) {
-            (None, Some(link)) => {
-                turn.effects.push(Effect::Finish { peer: link.peer() });
+            // A client may leave without close_notify: many do. Whatever a server had to say is not known to be all then, and
+            // it counts as lost.
+            (None, Some(link)) if proper || matches!(link, Link::Upstream(_)) => {
+                turn.effects.push(Effect::Finish { peer: link.peer(), proper });
                 State::HalfClosed(usual)
             }
             (reason, _) => State::Ended(reason.unwrap_or(usual)),

@@ -51,9 +51,18 @@ impl<S: Service> Connection<S> {
     /// The connection that was to be made for it could not be: the service says what becomes of it.
     pub fn unreachable(&mut self, loss: &Loss, turn: &mut Turn<'_, S>) {
         self.framing.info.link = None;
-        if self.phase == Phase::Open {
-            self.framing.unreachable(loss, turn);
-            self.drain_if_ended(turn.now.instant);
+        if self.phase != Phase::Open {
+            return;
+        }
+        self.framing.unreachable(loss, turn);
+        self.drain_if_ended(turn.now.instant);
+        // Where the service has no words for it, an empty answer must not pass for the server's.
+        if self.framing.ended() == Some(Disconnect::Upstream) && self.framing.replies.is_empty() {
+            self.farewell = Farewell::Withheld;
+            if !self.is_tls() {
+                // Nothing was forwarded yet that a reset could destroy.
+                self.phase = Phase::Closed;
+            }
         }
     }
 
@@ -79,9 +88,12 @@ impl<S: Service> Connection<S> {
     }
 
     /// Nothing more will be forwarded to it: says so to the peer after what is owed. The other direction goes on.
-    pub fn finish_output(&mut self, now: Instant) {
+    ///
+    /// Where that is not known to be all, since a client's stream ended without close_notify, a server with TLS is not told
+    /// that it is. One without gets FIN all the same: too many clients end every stream like that.
+    pub fn finish_output(&mut self, proper: bool, now: Instant) {
         if self.phase == Phase::Open {
-            self.farewell = self.farewell.max(Farewell::Due);
+            self.farewell = self.farewell.max(if proper { Farewell::Due } else { Farewell::Said });
             self.since = now;
             self.framing.conclude();
             self.drain_if_ended(now);
@@ -89,12 +101,23 @@ impl<S: Service> Connection<S> {
     }
 
     /// The connection it is linked to was lost: sends what is owed and then ends without a good-bye, for the peer must
-    /// not take what it got for the whole.
+    /// not take what it got for the whole. Unless it is: when the end had been carried across before.
     pub fn cut(&mut self, reason: Disconnect, now: Instant, scratch: &mut Scratch) {
-        if self.phase == Phase::Open {
-            self.farewell = self.farewell.max(Farewell::Said);
+        if self.phase == Phase::Open && self.farewell == Farewell::NotDue {
+            self.farewell = Farewell::Withheld;
         }
         self.end(reason, now, scratch);
+    }
+
+    /// Whether its socket is to be closed with a reset: what it was sent may not be all, and its peer has no close_notify
+    /// to miss. For whoever has TLS, FIN without one says the same and destroys nothing.
+    ///
+    /// Stunnel does so by default ("reset"), and so did the server, if it was one. The reset waits for the end of
+    /// [`Phase::Lingering`], for it can destroy what the peer has not read.
+    pub fn must_reset(&self) -> bool {
+        let is_unfinished = self.farewell < Farewell::Said || self.output() > 0;
+        let is_lost = self.framing.info.link.is_some() && is_unfinished;
+        !self.session.is_tls() && (self.farewell == Farewell::Withheld || is_lost)
     }
 
     /// Says for the log why the server that it is linked to was lost.

@@ -26,6 +26,8 @@ pub(super) enum Farewell {
     Due,
     /// close_notify has been encrypted, or is withheld: it is the last thing the session sends.
     Said,
+    /// There is none: what was sent may not be all.
+    Withheld,
     /// So has FIN been sent.
     Shut,
 }

@@ -37,7 +37,7 @@ impl<S: Service> Connection<S> {
             self.finish(turn);
         }
         // Closing the socket sends FIN too.
-        if all_said && self.phase != Phase::Closed && self.farewell != Farewell::Shut {
+        if all_said && self.phase != Phase::Closed && self.farewell != Farewell::Shut && !self.must_reset() {
             self.farewell = Farewell::Shut;
             return Transmitted::ShutdownWrite;
         }

@@ -238,6 +238,14 @@ impl Net for MioNet {
         }
     }
 
+    fn reset_when_dropped(&mut self, socket: &MioSocket) -> io::Result<()> {
+        match socket {
+            MioSocket::Tcp(stream) => SockRef::from(stream).set_linger(Some(Duration::ZERO)),
+            // It knows no reset. Whoever sends to a closed one is told by an error.
+            MioSocket::Unix(_) => Ok(()),
+        }
+    }
+
     fn poll(&mut self, events: &mut Vec<Event>, timeout: Option<Duration>) -> io::Result<()> {
         let timeout = self.time(timeout)?;
         match self.poll.poll(&mut self.events, timeout) {

@@ -71,6 +71,10 @@ pub trait Net {
     /// records still on their way.
     fn shutdown_write(&mut self, socket: &Self::Socket) -> io::Result<()>;
 
+    /// When `socket` is dropped, its peer is sent a reset, and never FIN: for whoever has no TLS, that alone tells an end that
+    /// is none from a proper one.
+    fn reset_when_dropped(&mut self, socket: &Self::Socket) -> io::Result<()>;
+
     /// Waits for events, at most `timeout` (rounded up to what the poller counts in, never down: a deadline must have
     /// come when the wait for it ends), and appends them to `events`. An interrupted wait is an empty one.
     fn poll(&mut self, events: &mut Vec<Event>, timeout: Option<Duration>) -> io::Result<()>;

@@ -167,6 +167,7 @@ mod tests {
             account.leave(id(u32::try_from(key).expect("small")), share, 10);
         }
         assert_eq!((account.total(), account.biggest()), (0, None));
+        assert_eq!(account.crowding(0, 0), 0, "who has gone takes no place");
     }
 
     #[test]

@@ -27,7 +27,9 @@ impl<N: Net, S: Service> Server<N, S> {
             match effect {
                 Effect::Dial { dialer, dial } => self.dial(dialer, *dial),
                 Effect::Forward { to, bytes } => self.alter(to, |connection, now, _| connection.forward(bytes, now)),
-                Effect::Finish { peer } => self.alter(peer, |connection, now, _| connection.finish_output(now)),
+                Effect::Finish { peer, proper } => {
+                    self.alter(peer, |connection, now, _| connection.finish_output(proper, now));
+                }
                 Effect::Disconnect { peer, reason } => {
                     self.alter(peer, |connection, now, scratch| connection.end(reason, now, scratch));
                 }

@@ -401,6 +401,10 @@ impl<N: Net, S: Service> Server<N, S> {
             self.listeners.resume();
             self.account.leave(peer.connection.id(), &mut peer.share, account::presence::<S>(peer.connection.is_tls()));
             let was_opened = peer.connection.was_opened();
+            if peer.connection.must_reset() {
+                // Fails only when the peer is gone.
+                let _ = self.net.reset_when_dropped(&peer.socket);
+            }
             peer.connection.retire(&mut self.shared.turn());
             let reason = log_end(&peer, was_opened, self.listeners.label(peer.connection.info().listener));
             if !peer.connection.info().is_dialed() {

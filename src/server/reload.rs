@@ -35,6 +35,11 @@ impl Reload {
         self.review.is_some()
     }
 
+    /// There is a new policy: whoever was judged by an earlier one is judged again, however far that had come.
+    fn begin_review(&mut self) {
+        self.review = Some(0);
+    }
+
     /// The slots to look at in this turn.
     fn next_slots(&mut self, slots: usize) -> std::ops::Range<usize> {
         let Some(start) = self.review else { return 0..0 };
@@ -55,7 +60,7 @@ impl<N: Net, S: Service> Server<N, S> {
                 Order::Adopt(security) if security.len() == self.shared.security.len() => {
                     self.shared.metrics.reloads += 1;
                     self.shared.security = security;
-                    self.reload.review = Some(0);
+                    self.reload.begin_review();
                 }
                 Order::Adopt(_) | Order::Refused => self.shared.metrics.reload_failures += 1,
             }
@@ -80,7 +85,7 @@ mod tests {
     fn every_slot_is_looked_at_once_a_bounded_number_at_a_time() {
         let mut reload = Reload::new(mpsc::channel().1);
         assert_eq!(reload.next_slots(100), 0..0);
-        reload.review = Some(0);
+        reload.begin_review();
         let mut seen = Vec::new();
         while reload.is_under_way() {
             let slots = reload.next_slots(SLOTS_PER_TURN * 2 + 1);
@@ -88,6 +93,10 @@ mod tests {
             seen.extend(slots);
         }
         assert_eq!(seen, (0..=SLOTS_PER_TURN * 2).collect::<Vec<_>>());
+        reload.begin_review();
+        assert_eq!(reload.next_slots(100), 0..SLOTS_PER_TURN);
+        reload.begin_review();
+        assert_eq!(reload.next_slots(100), 0..SLOTS_PER_TURN, "a policy in the middle of it begins it anew");
         reload.review = Some(40);
         assert!(reload.next_slots(3).is_empty() && !reload.is_under_way(), "most connections have gone meanwhile");
     }

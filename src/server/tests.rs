@@ -9,6 +9,7 @@ use crate::net::{Address, Target};
 use crate::services::{Echo, Splice, UpstreamSecurity};
 
 mod guard;
+mod linked;
 
 struct Site<S: Service = Echo> {
     network: Network,

@@ -12,6 +12,12 @@ fn open_sessions() -> (Session, Session) {
 /// The same, and what the client has not read yet: its tickets.
 fn with_tickets_on_the_way() -> (Session, Session, Outgoing) {
     let (mut server, mut client) = testing::sessions();
+    let tickets = shake(&mut server, &mut client);
+    (server, client, tickets)
+}
+
+/// Has two sessions shake hands. What the client has not read then.
+fn shake(server: &mut Session, client: &mut Session) -> Outgoing {
     let (mut forth, mut back) = (Outgoing::default(), Outgoing::default());
     while server.is_handshaking() || client.is_handshaking() {
         let mut input = std::mem::take(&mut back).filled().to_vec();
@@ -19,7 +25,7 @@ fn with_tickets_on_the_way() -> (Session, Session, Outgoing) {
         let mut input = std::mem::take(&mut forth).filled().to_vec();
         let _ = server.receive(&mut input, &mut back, &mut |_| {});
     }
-    (server, client, back)
+    back
 }
 
 #[test]
@@ -49,6 +55,36 @@ fn a_session_with_a_part_of_a_message_refuses_to_write_without_panic() {
     let mut retained = part.split_off(received.consumed);
     assert!(server.is_handshaking() && retained.len() > 64, "{}", retained.len());
     assert!(server.send(b"too early", &mut retained, &mut back).is_err());
+}
+
+/// The same behind the handshake, where writing is allowed. Of a ticket, which is such a message, the rest must find its
+/// beginning.
+#[test]
+fn a_session_writes_between_the_pieces_of_a_ticket() {
+    const RECORD: usize = 64;
+    let (server, mut client) = testing::sessions();
+    let Kind::Hello(policy) = &server.kind else { panic!("it has not begun") };
+    let mut config = rustls::ServerConfig::clone(&policy.begin().config);
+    config.max_fragment_size = Some(RECORD);
+    let connection = UnbufferedServerConnection::new(Arc::new(config)).expect("a usable configuration");
+    let mut server = Session::new(Kind::Server(connection), true);
+    let tickets = shake(&mut server, &mut client);
+
+    let (first, rest) = tickets.filled().split_at(3 * RECORD);
+    let (mut first, mut forth, mut heard) = (first.to_vec(), Outgoing::default(), Vec::new());
+    let received = client.receive(&mut first, &mut forth, &mut |_| {});
+    assert_eq!((received.error.is_none(), client.tickets_received()), (true, 0));
+    let mut retained = first.split_off(received.consumed);
+    assert!(!retained.is_empty(), "the beginning of a ticket");
+    for word in [&b"in "[..], b"between"] {
+        client.send(word, &mut retained, &mut forth).expect("it is open");
+    }
+    retained.extend_from_slice(rest);
+    let received = client.receive(&mut retained, &mut forth, &mut |_| {});
+    assert!(received.error.is_none() && client.tickets_received() > 0, "{received:?}");
+    let mut input = forth.filled().to_vec();
+    let received = server.receive(&mut input, &mut Outgoing::default(), &mut |bytes| heard.extend_from_slice(bytes));
+    assert!(received.error.is_none() && heard == b"in between", "{received:?}");
 }
 
 #[test]

@@ -5,7 +5,7 @@ use latchkey::net::sim::Fault;
 use latchkey::server::Residue;
 
 use crate::client::{Client, End};
-use crate::plan::{Outage, Scarcity};
+use crate::plan::{Outage, Scarcity, Wrap};
 use crate::script::Conduct;
 use crate::tongue::{Tongue, hide_dates};
 use crate::trust::Change;
@@ -50,7 +50,7 @@ impl World {
                 return Err("it was not reloaded".into());
             }
         }
-        self.check_truncations(each)?;
+        self.check_truncations(index, each)?;
         self.check_timeouts(each)
     }
 
@@ -66,6 +66,11 @@ impl World {
             let wrong = received.get(same..(same + 100).min(received.len())).unwrap_or_default();
             let wrong = String::from_utf8_lossy(wrong);
             return Err(format!("a wrong reply at byte {same} of {}: {wrong:?}", received.len()));
+        }
+        let is_whole = received.len() >= expected.len();
+        if end == End::Proper && !is_whole && self.is_told_of_losses(client) && !self.was_turned_away(client, &received)
+        {
+            return Err(format!("{} of {} bytes of replies look whole", received.len(), expected.len()));
         }
         if self.may_lose(client) || self.was_turned_away(client, &received) {
             return Ok(());
@@ -143,6 +148,14 @@ impl World {
         is_at_odds || is_unwelcome || self.has_trouble_behind() || self.plan.scarcity == Scarcity::Memory
     }
 
+    /// Whether a client that gets less than all its replies must be able to see that: behind a wrapper, whatever is lost.
+    fn is_told_of_losses(&self, client: &Client) -> bool {
+        let is_served = client.script.conduct.is_honest() && client.welcome == (true, true);
+        // The machine of a server without TLS that dies says for it that it has finished.
+        let can_tell = |wrap: Wrap| wrap.tls || !matches!(wrap.outage, Outage::Dies(_));
+        self.plan.wrap.is_some_and(can_tell) && is_served && self.plan.drain_at.is_none() && !self.jumped()
+    }
+
     /// Whether a client found no place, as it may.
     fn was_turned_away(&self, client: &Client, received: &[u8]) -> bool {
         let is_scarce = matches!(self.plan.scarcity, Scarcity::Places | Scarcity::PlacesPerAddress);
@@ -181,9 +194,11 @@ impl World {
     }
 
     /// An end of stream without close_notify may be an attacker's, and is told apart.
-    fn check_truncations(&self, each: &Loop) -> Result<(), String> {
+    fn check_truncations(&self, index: usize, each: &Loop) -> Result<(), String> {
         let has_begun_anew = self.vault.as_ref().is_some_and(|vault| !vault.restarts.is_empty());
-        let is_simple = self.plan.wrap.is_none() && self.plan.scarcity == Scarcity::Nothing && !has_begun_anew;
+        // A wrapper hands it on, to whoever has TLS.
+        let sees_it = index == 0 || self.plan.wrap.is_some_and(|wrap| wrap.tls);
+        let is_simple = sees_it && self.plan.scarcity == Scarcity::Nothing && !has_begun_anew;
         if self.plan.door.is_none() || !is_simple || self.has_lost() {
             return Ok(());
         }

@@ -195,6 +195,8 @@ fn limits(random: &mut Random, scarcity: Scarcity, tls: bool) -> Limits {
         // In some weather, nobody could take more.
         write_rate: 1,
         drain_timeout: Duration::from_secs(random.one_of([1, 100])),
+        // Whoever takes a byte a turn for its client needs long for what has arrived when the server behind it ends.
+        linger_timeout: Duration::from_mins(1),
         request_bytes: 1 << 20,
         output_bytes: random.one_of([1, 300, 20_000, 1 << 20]),
         replies: random.one_of([1, 3, 1024]),

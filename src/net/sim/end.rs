@@ -47,6 +47,8 @@ pub(super) struct End {
     pub(super) starved: bool,
     /// The last write fell short, and since then nothing was written or taken.
     pub(super) stuck_since: Option<Instant>,
+    /// Dropping the socket resets the connection.
+    pub(super) resets: bool,
     /// The socket was dropped.
     pub(super) closed: bool,
     /// The network, not the peer, has broken this connection.
@@ -86,6 +88,7 @@ impl End {
             broken: None,
             starved: false,
             stuck_since: None,
+            resets: false,
             closed: false,
             disturbed: false,
             reset_after: None,

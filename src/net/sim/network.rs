@@ -212,6 +212,12 @@ impl Net for SimNet {
         socket.shutdown_write()
     }
 
+    fn reset_when_dropped(&mut self, socket: &SimSocket) -> io::Result<()> {
+        let mut state = self.state.borrow_mut();
+        state.end(socket.id).ok_or(io::ErrorKind::NotConnected)?.resets = true;
+        Ok(())
+    }
+
     /// Never sleeps.
     ///
     /// # Errors

@@ -395,7 +395,8 @@ impl State {
     /// The socket of an end was dropped.
     pub(super) fn close(&mut self, id: EndId) {
         let Some(end) = self.end(id) else { return };
-        let (peer, unread, silent) = (end.peer, !end.inbox.is_empty(), end.broken.is_some() || end.write_shut);
+        let (peer, silent) = (end.peer, end.broken.is_some() || end.write_shut);
+        let resets = !end.inbox.is_empty() || end.resets;
         let watch = end.watch.take();
         end.closed = true;
         end.inbox.clear();
@@ -409,7 +410,7 @@ impl State {
         }
         match peer {
             // Unread bytes make the kernel send a reset, which overtakes and destroys what is still under way.
-            Some(peer) if unread => {
+            Some(peer) if resets => {
                 let at = self.later();
                 self.schedule(at, Happening::Reset(peer));
             }

@@ -195,3 +195,66 @@ fn a_crowd_that_comes_and_goes_at_once_is_dealt_with_in_pieces() {
     site.settle();
     assert_eq!(site.server.residue(), Residue::default());
 }
+
+/// Holds 5,000 bytes for each byte that it was sent, and answers each with 100,000.
+#[derive(Default)]
+struct Generous {
+    most: usize,
+}
+
+impl Service for Generous {
+    type Session = usize;
+
+    fn open(&mut self, _: &PeerInfo, _: crate::timer::Now) -> usize {
+        0
+    }
+
+    fn serve(&mut self, heard: &mut usize, _: &[u8], exchange: &mut Exchange<'_>) -> Result<usize, Disconnect> {
+        *heard += 1;
+        exchange.reply().extend_from_slice(&[7; 100_000]);
+        Ok(1)
+    }
+
+    fn kept(&self, heard: &usize) -> usize {
+        5_000 * heard
+    }
+
+    fn clients_hold(&mut self, bytes: usize) {
+        self.most = self.most.max(bytes);
+    }
+}
+
+#[test]
+fn what_a_service_keeps_for_its_clients_counts_as_held_by_them() {
+    let mut site = Site::serving(Generous::default(), Faults::none(), Limits::default(), &[]);
+    let mut client = site.connect();
+    site.settle();
+    let before = site.server.client_memory();
+    client.write_all(b"?").expect("room");
+    pass(&site.network);
+    site.settle();
+    assert_eq!(drain(&mut client).0.len(), 100_000);
+    assert_eq!(site.server.client_memory(), before + 5_000);
+    drop(client);
+    pass(&site.network);
+    site.settle();
+    assert_eq!(site.server.client_memory(), 0);
+}
+
+#[test]
+fn no_turn_owes_everybody_more_than_may_be_held() {
+    let limits = Limits { client_memory: 300_000, ..Limits::default() };
+    let mut site = Site::serving(Generous::default(), Faults::none(), limits.clone(), &[]);
+    let mut clients: Vec<_> = (0..20).map(|_| site.connect()).collect();
+    site.settle();
+    for client in &mut clients {
+        client.write_all(b"?").expect("room");
+    }
+    pass(&site.network);
+    site.settle();
+    for client in &mut clients {
+        assert_eq!(drain(client).0.len(), 100_000, "everybody is served, some a turn later");
+    }
+    let most = site.server.service().most;
+    assert!(most < limits.client_memory + 250_000, "{most} bytes were owed at once");
+}

@@ -102,6 +102,10 @@ impl Net for Shared {
         Ok(())
     }
 
+    fn reset_when_dropped(&mut self, _socket: &Self) -> io::Result<()> {
+        Ok(())
+    }
+
     fn shutdown_write(&mut self, _socket: &Self) -> io::Result<()> {
         Ok(())
     }

@@ -1,0 +1,124 @@
+//! What the two ends of a link hear of each other's end, where neither has TLS.
+
+use super::*;
+use crate::net::sim::SimListener;
+
+/// A wrapper, the net of the server behind it, and where that listens.
+fn wrapping() -> (Site<Splice>, SimNet, SimListener) {
+    let behind = SocketAddr::from(([10, 0, 0, 7], 80));
+    let target = Target::new(vec![Address::Tcp(behind)]).0;
+    let splice = Splice::new(target, UpstreamSecurity::Plain, false);
+    let site = Site::serving(splice, Faults::none(), Limits::default(), &[]);
+    let mut net = site.network.host();
+    let listener = net.listen(behind, 1).expect("a free address");
+    (site, net, listener)
+}
+
+/// A client and a server that have each other's first words.
+fn talking(site: &mut Site<Splice>, net: &mut SimNet, listener: &SimListener) -> (SimSocket, SimSocket) {
+    let mut client = site.connect();
+    client.write_all(b"half").expect("room");
+    site.settle();
+    let (mut server, _) = net.accept(listener).expect("the wrapper has dialed");
+    pass(&site.network);
+    site.settle();
+    assert_eq!(drain(&mut server), (b"half".to_vec(), false));
+    server.write_all(b"an answer").expect("room");
+    pass(&site.network);
+    site.settle();
+    assert_eq!(drain(&mut client), (b"an answer".to_vec(), false));
+    (client, server)
+}
+
+/// How the stream ends, when the loop has done all that it will do.
+fn end(site: &mut Site<Splice>, socket: &mut SimSocket) -> Result<usize, ErrorKind> {
+    pass(&site.network);
+    site.settle();
+    if let Some(lingers) = site.net.wakes_at() {
+        site.network.advance_to(lingers);
+        site.settle();
+    }
+    let result = socket.read(&mut [0]).map_err(|error| error.kind());
+    assert_eq!(site.server.residue().client_memory == 0, result.is_err(), "who was reset is gone");
+    result
+}
+
+fn lose(net: &mut SimNet, socket: SimSocket) {
+    net.reset_when_dropped(&socket).expect("open");
+    drop(socket);
+}
+
+#[test]
+fn a_server_that_is_lost_leaves_no_answer_that_looks_whole() {
+    let (mut site, mut net, listener) = wrapping();
+    let (mut client, server) = talking(&mut site, &mut net, &listener);
+    lose(&mut net, server);
+    assert_eq!(end(&mut site, &mut client), Err(ErrorKind::ConnectionReset));
+}
+
+#[test]
+fn a_client_that_is_lost_leaves_no_request_that_looks_whole() {
+    let (mut site, mut net, listener) = wrapping();
+    let (client, mut server) = talking(&mut site, &mut net, &listener);
+    lose(&mut net, client);
+    assert_eq!(end(&mut site, &mut server), Err(ErrorKind::ConnectionReset));
+}
+
+#[test]
+fn a_client_that_takes_nothing_is_closed_by_a_reset_and_so_is_its_server() {
+    let (mut site, mut net, listener) = wrapping();
+    let (mut client, mut server) = talking(&mut site, &mut net, &listener);
+    while server.write(&[7; 10_000]).is_ok() {
+        pass(&site.network);
+        site.settle();
+    }
+    while site.server.metrics().disconnects(Disconnect::Stalled) == 0 {
+        let deadline = site.net.wakes_at().expect("nobody is waited for without end");
+        site.network.advance_to(deadline);
+        site.settle();
+    }
+    pass(&site.network);
+    assert_eq!(client.read(&mut [0]).map_err(|error| error.kind()), Err(ErrorKind::ConnectionReset));
+    assert_eq!(end(&mut site, &mut server), Err(ErrorKind::ConnectionReset));
+}
+
+#[test]
+fn an_answer_that_was_finished_stays_whole_whatever_happens_behind_it() {
+    let (mut site, mut net, listener) = wrapping();
+    let (mut client, mut server) = talking(&mut site, &mut net, &listener);
+    // More than the client's socket takes: the end is still to be told when the server is lost.
+    const MUCH: usize = 300_000;
+    let mut sent = 0;
+    while sent < MUCH {
+        sent += server.write(&vec![7; MUCH - sent]).expect("room");
+        pass(&site.network);
+        site.settle();
+    }
+    server.shutdown_write().expect("open");
+    pass(&site.network);
+    site.settle();
+    lose(&mut net, server);
+    pass(&site.network);
+    site.settle();
+    let mut received = 0;
+    loop {
+        let (bytes, is_end) = drain(&mut client);
+        received += bytes.len();
+        if is_end || bytes.is_empty() {
+            break assert_eq!((received, is_end), (MUCH, true));
+        }
+        pass(&site.network);
+        site.settle();
+    }
+}
+
+#[test]
+fn a_server_that_is_not_there_has_not_answered_with_nothing() {
+    let (mut site, _, listener) = wrapping();
+    drop(listener);
+    let mut client = site.connect();
+    client.write_all(b"?").expect("room");
+    pass(&site.network);
+    site.settle();
+    assert_eq!(client.read(&mut [0]).map_err(|error| error.kind()), Err(ErrorKind::ConnectionReset), "and at once");
+}
