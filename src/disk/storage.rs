@@ -83,10 +83,10 @@ pub struct Report {
     pub durable: u64,
     /// Something failed; told again each time.
     pub failure: Option<Failure>,
-    /// Grows while that is worked out, for which all that is kept is read.
-    pub seen: u64,
     /// After [`Storage::last_call`]: how to take back what was not kept.
     pub undo: Option<Undo>,
+    /// Grows while that is worked out, for which all that is kept is read.
+    pub seen: u64,
     /// A backup that has finished since the last report.
     pub backup: Option<Backup>,
 }
