@@ -98,6 +98,8 @@ fn an_answer_that_was_finished_stays_whole_whatever_happens_behind_it() {
     pass(&site.network);
     site.settle();
     lose(&mut net, server);
+    // Nobody reads from it any more: only who sends to it learns that.
+    client.write_all(b"more").expect("room");
     pass(&site.network);
     site.settle();
     let mut received = 0;
