@@ -211,7 +211,7 @@ impl Service for Generous {
 
     fn serve(&mut self, heard: &mut usize, _: &[u8], exchange: &mut Exchange<'_>) -> Result<usize, Disconnect> {
         *heard += 1;
-        exchange.reply().extend_from_slice(&[7; 100_000]);
+        exchange.reply().extend_from_slice(&vec![7; 100_000]);
         Ok(1)
     }
 
