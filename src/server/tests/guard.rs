@@ -1,7 +1,7 @@
 //! What clients may cost, together and each.
 
 use super::*;
-use crate::connection::{Deferred, Exchange, PeerInfo};
+use crate::connection::{Deferred, Exchange, PeerInfo, Settled};
 
 /// Answers every byte later: when it is told to, with a reply of that size, or never.
 #[derive(Default)]
@@ -211,7 +211,7 @@ impl Service for Generous {
 
     fn serve(&mut self, heard: &mut usize, _: &[u8], exchange: &mut Exchange<'_>) -> Result<usize, Disconnect> {
         *heard += 1;
-        exchange.reply().extend_from_slice(&[7; 100_000]);
+        exchange.reply().extend_from_slice(&vec![7; 100_000]);
         Ok(1)
     }
 
@@ -257,4 +257,43 @@ fn no_turn_owes_everybody_more_than_may_be_held() {
     }
     let most = site.server.service().most;
     assert!(most < limits.client_memory + 250_000, "{most} bytes were owed at once");
+}
+
+/// Has no room for what is asked, and then never will have.
+#[derive(Default)]
+struct Narrow {
+    looks: u32,
+    is_lost: bool,
+}
+
+impl Service for Narrow {
+    type Session = ();
+
+    fn open(&mut self, _: &PeerInfo, _: crate::timer::Now) {}
+
+    fn serve(&mut self, (): &mut (), _: &[u8], exchange: &mut Exchange<'_>) -> Result<usize, Disconnect> {
+        if self.is_lost {
+            exchange.reply().extend_from_slice(b"no");
+            return Ok(1);
+        }
+        exchange.stall();
+        Ok(0)
+    }
+
+    fn settle(&mut self, _: crate::timer::Now) -> Settled {
+        self.looks += 1;
+        self.is_lost = self.looks > 3;
+        if self.looks == 4 { Settled::Lost } else { Settled::Unchanged }
+    }
+}
+
+#[test]
+fn who_waits_for_room_that_never_comes_is_asked_again() {
+    let mut site = Site::serving(Narrow::default(), Faults::none(), Limits::default(), &[]);
+    let mut client = site.connect();
+    client.write_all(b"?").expect("room");
+    // Other clients make the loop look again.
+    let _others: Vec<_> = (0..8).map(|_| (site.connect(), site.settle())).collect();
+    assert!(site.server.service().is_lost);
+    assert_eq!(drain(&mut client), (b"no".to_vec(), false));
 }

@@ -3,6 +3,9 @@
 use super::*;
 use crate::net::sim::SimListener;
 
+/// More than a socket takes.
+const MUCH: usize = 300_000;
+
 /// A wrapper, the net of the server behind it, and where that listens.
 fn wrapping() -> (Site<Splice>, SimNet, SimListener) {
     let behind = SocketAddr::from(([10, 0, 0, 7], 80));
@@ -86,8 +89,7 @@ fn a_client_that_takes_nothing_is_closed_by_a_reset_and_so_is_its_server() {
 fn an_answer_that_was_finished_stays_whole_whatever_happens_behind_it() {
     let (mut site, mut net, listener) = wrapping();
     let (mut client, mut server) = talking(&mut site, &mut net, &listener);
-    // More than the client's socket takes: the end is still to be told when the server is lost.
-    const MUCH: usize = 300_000;
+    // The end is still to be told when the server is lost.
     let mut sent = 0;
     while sent < MUCH {
         sent += server.write(&vec![7; MUCH - sent]).expect("room");
@@ -98,6 +100,8 @@ fn an_answer_that_was_finished_stays_whole_whatever_happens_behind_it() {
     pass(&site.network);
     site.settle();
     lose(&mut net, server);
+    // Nobody reads from it any more: only who sends to it learns that.
+    client.write_all(b"more").expect("room");
     pass(&site.network);
     site.settle();
     let mut received = 0;
