@@ -6,8 +6,8 @@ use std::process::ExitCode;
 
 use clap::Args;
 
-use super::Failure;
 use super::data::is_full;
+use super::{Failure, units};
 use crate::disk::{Directory, OpenError, restore};
 
 /// Write a stopped server's keys and values to stdout
@@ -50,13 +50,13 @@ pub(super) fn dump(args: &DumpArgs) -> Result<ExitCode, Failure> {
         error => Failure::Usage(error.to_string()),
     })?;
     out.flush()?;
-    eprintln!("{keys} keys");
+    eprintln!("{}", units::count(keys, "key"));
     Ok(ExitCode::SUCCESS)
 }
 
 pub(super) fn run_restore(args: &RestoreArgs) -> Result<ExitCode, Failure> {
     let failed = |error| Failure::Other(format!("{} into {}: {error}", args.file.display(), args.dir.display()));
     let keys = restore(&args.file, &args.dir).map_err(failed)?;
-    eprintln!("{keys} keys");
+    eprintln!("{}", units::count(keys, "key"));
     Ok(ExitCode::SUCCESS)
 }
