@@ -83,6 +83,7 @@ impl Crowd {
             security: Security::tls(policy),
             idle_timeout: None,
             balancers: [].into(),
+            for_operators: false,
         };
         // A million sessions are more than a server takes unless it is told to.
         let limits = Limits { connections, client_memory: usize::MAX, ..Limits::default() };

@@ -11,7 +11,10 @@ use std::time::Duration;
 pub struct Limits {
     /// Open connections over all listeners (`--max-connections`).
     pub connections: usize,
-    /// Connections past `connections` that are still handshaken so that the refusal can be read. As many past
+    /// Open connections to listeners for operators (`--admin-connections`): places of their own, so that who watches a
+    /// full server sees that it is full.
+    pub admin_connections: usize,
+    /// Connections past `connections` or `admin_connections` that are still handshaken so that the refusal can be read. As many past
     /// `connections_per_address`, for each address.
     pub refusals: usize,
     /// Open connections from one address (`--max-connections-per-address`); for IPv6, from one /64. Where a balancer
@@ -71,6 +74,8 @@ impl Default for Limits {
         Self {
             // The usual hard limit on descriptors; lowered at start to what the process really has.
             connections: 1_000_000,
+            // Two collectors of counters, the probes of an orchestrator and a person, each twice for want of a good-bye.
+            admin_connections: 16,
             // Enough that whoever looks hears why, too few to be a crowd of their own.
             refusals: 64,
             // Off: behind one address may be a household or a country, and only the operator knows which.

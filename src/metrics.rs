@@ -137,7 +137,7 @@ impl Disconnect {
 pub struct Metrics {
     /// Connections taken from a listener.
     pub accepted: u64,
-    /// Connections closed unserved because `Limits::connections` was reached.
+    /// Connections turned away at a limit: on all, on those of an address, on what clients hold together.
     pub refused: u64,
     /// Connections begun to other servers.
     pub dialed: u64,

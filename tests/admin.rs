@@ -2,9 +2,10 @@
 
 mod common;
 
+use std::net::TcpStream;
 use std::process::Command;
 
-use common::{Server, certs, debian_python, fail, latchkey, run, succeed};
+use common::{Server, certs, debian_python, fail, latchkey, run, succeed, until};
 
 fn curl(server: &Server, identity: &str, page: &str) -> String {
     let (cert, key) = (format!("certs/{identity}.pem"), format!("certs/{identity}-key.pem"));
@@ -98,4 +99,34 @@ fn counters_are_not_shown_to_the_network_without_tls() {
     let mut command = latchkey();
     let text = fail(command.args(["serve", "--admin", "plain://0.0.0.0:0"]), 2);
     assert!(text.contains("--admin") && text.contains("--allow-plain"), "{text}");
+}
+
+/// Silent clients take every place there is; the operator is answered all the same.
+fn watch_when_full(server: &Server, crowd: usize) {
+    let resp = server.address("resp");
+    let crowd: Vec<_> = (0..crowd).map(|_| TcpStream::connect(&resp).expect("the backlog takes it")).collect();
+    until(|| sample(server, "latchkey_connections_refused_total{}") > 0);
+    assert_eq!(curl(server, "client", "/health"), "ok\n200");
+    drop(crowd);
+}
+
+#[test]
+fn a_full_server_still_tells_how_it_is() {
+    const LISTENERS: [&str; 4] = ["--resp", "plain://127.0.0.1:0", "--admin", "127.0.0.1:0"];
+    for limit in [["--max-connections", "3"], ["--max-connections-per-address", "3"], ["--max-client-memory", "1m"]] {
+        let server = Server::start_in(tempfile::tempdir().expect("a folder"), &[&LISTENERS, &limit[..]].concat());
+        // A megabyte is full of a thousand silent clients or so.
+        watch_when_full(&server, if limit[0] == "--max-client-memory" { 2000 } else { 10 });
+    }
+}
+
+#[test]
+fn a_server_without_descriptors_still_tells_how_it_is() {
+    let mut command = Command::new("sh");
+    command.args(["-c", "ulimit -n 64 && exec \"$0\" \"$@\"", env!("CARGO_BIN_EXE_latchkey"), "serve"]);
+    command.args(["--resp", "plain://127.0.0.1:0", "--admin", "127.0.0.1:0"]);
+    let server = Server::spawn(command, tempfile::tempdir().expect("a folder"), 2);
+    watch_when_full(&server, 100);
+    let said = server.logged("descriptors");
+    assert!(said.contains("64 descriptors leave places for 21 clients") && said.contains("ulimit -n"), "{said}");
 }

@@ -180,6 +180,8 @@ fn a_prefix_binds_every_call_over_xmlrpc() {
     for arguments in [&["get", "x:1"][..], &["set", "x:1", "new"], &["delete", "x:1"], &["exists", "x:1"]] {
         denied(&server, "tenant", arguments);
     }
+    let said = fail(&mut call(&server, "tenant", &["get", "x:1"]), 1);
+    assert!(said.contains("no permission for get on this key"), "{said}");
     let mut keys: Vec<String> = serde_json::from_str(&called(&server, "tenant", &["keys"])).expect("a list");
     keys.sort();
     assert_eq!(keys, ["t:1", "t:2"]);

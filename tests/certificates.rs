@@ -341,3 +341,15 @@ fn what_is_said_of_webpki_is_what_it_does() {
         assert_eq!(by_webpki, !expected, "{name}: {objections:?}");
     }
 }
+
+#[test]
+fn a_ca_does_not_revoke_itself() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let program = env!("CARGO_BIN_EXE_latchkey");
+    succeed(dir.path(), program, &["certs", "init"]);
+    let refused = run(dir.path(), program, &["certs", "revoke", "certs/ca.pem"]);
+    let said = String::from_utf8_lossy(&refused.stderr);
+    assert_eq!(refused.status.code(), Some(2), "{said}");
+    assert!(said.contains("certs/ca.pem is the CA itself") && said.contains("--client-ca"), "{said}");
+    assert!(!dir.path().join("certs/crl.pem").exists());
+}

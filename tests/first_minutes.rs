@@ -186,13 +186,16 @@ fn no_key_is_readable_by_others_for_an_instant_and_none_can_be_committed() {
     assert!(watched.values().all(|others| *others == 0), "{watched:?}");
 
     let repository = server.dir.path();
+    let git = |arguments: &str| succeed(Command::new("git").args(arguments.split(' ')).current_dir(repository));
+    git("init -q");
+    git("add -A");
+    assert_eq!(git("ls-files"), "", "the folder that was made says that nothing in it is to be kept");
+    // Nor where the folder is a part of the repository, as in this one.
     let kept = [".gitignore", "README.md"];
     for name in kept {
         let ours = Path::new(env!("CARGO_MANIFEST_DIR")).join("certs").join(name);
         fs::copy(ours, repository.join("certs").join(name)).expect("copied");
     }
-    let git = |arguments: &str| succeed(Command::new("git").args(arguments.split(' ')).current_dir(repository));
-    git("init -q");
     git("add -A");
     assert_eq!(git("ls-files certs").lines().collect::<Vec<_>>(), ["certs/.gitignore", "certs/README.md"]);
 }

@@ -206,9 +206,15 @@ fn what_is_wrong_is_told_in_words_that_help() {
             "invalid value '5x' for '--idle-timeout <TIME>': a time is a number with a unit, ms, s, m, h or d, such as \
              500ms, 10s or 5m",
         ),
+        ("connect https://127.0.0.1:15000", "leave out https://, as in 127.0.0.1:15000"),
+        (
+            "certs check foo.pem host:443",
+            "host:443 is no file: a live server is checked alone, by `latchkey certs check host:443`",
+        ),
         ("certs show .", "cannot read .: it is a folder: name a file in it"),
     ] {
-        refuse(dir.path(), arguments, &[&format!("latchkey: {said}")]);
+        let said = if said.starts_with("leave out") { said.to_owned() } else { format!("latchkey: {said}") };
+        refuse(dir.path(), arguments, &[&said]);
     }
     certs(dir.path(), "init");
     certs(dir.path(), "server localhost");
@@ -219,6 +225,9 @@ fn what_is_wrong_is_told_in_words_that_help() {
     refuse(dir.path(), &format!("serve --echo 127.0.0.1:0 {under} wrap.toml"), &wrong);
     let wrong = ["--authorize: serve.toml", "\"get\" means nothing to wrap", "\"connect\""];
     refuse(dir.path(), &format!("wrap --listen 127.0.0.1:0 --to 127.0.0.1:1 {under} serve.toml"), &wrong);
+    fs::write(dir.path().join("wrap.toml"), "[[rule]]\ncn = 'a'\ngrant = ['read', 'write']\n").expect("written");
+    let wrong = ["--authorize: no rule grants", "nobody is let in", "grant = [\"connect\"]"];
+    refuse(dir.path(), &format!("wrap --listen 127.0.0.1:0 --to 127.0.0.1:1 {under} wrap.toml"), &wrong);
     let data = "--cert certs/localhost.pem --key certs/localhost-key.pem --data /proc/spam";
     refuse(dir.path(), &format!("serve --resp 127.0.0.1:0 {data}"), &["--data: cannot make the directory /proc/spam"]);
 }
@@ -231,7 +240,6 @@ fn options_that_nothing_would_heed_are_refused() {
         "--cert certs/localhost.pem --key certs/localhost-key.pem",
         "--client-ca certs/ca.pem",
         "--client-auth none",
-        "--reauth-after 1h",
         "--tls-min 1.3",
         "--pq off",
     ] {
@@ -243,6 +251,15 @@ fn options_that_nothing_would_heed_are_refused() {
     let echo = "serve --echo 127.0.0.1:0 --data data";
     refuse(dir.path(), echo, &["--data", "no keys are served", "--resp"]);
     refuse(dir.path(), "serve --resp 127.0.0.1:0 --faults standard", &["--faults", "--xmlrpc"]);
+    refuse(dir.path(), "serve --resp 127.0.0.1:0 --admin-connections 5", &["--admin-connections", "--admin ADDR"]);
+    refuse(dir.path(), "serve --resp 127.0.0.1:0 --header-timeout 5s", &["--header-timeout", "--xmlrpc"]);
+    refuse(dir.path(), "serve --resp 127.0.0.1:0 --reauth-after 1h", &["--reauth-after", "--client-ca"]);
+    refuse(dir.path(), "wrap --listen 127.0.0.1:0 --to 127.0.0.1:1 --reauth-after 1h", &["--reauth-after"]);
+    for listener in ["--resp 127.0.0.1:0", "--resp plain://127.0.0.1:0", "--echo plain://0.0.0.0:0"] {
+        refuse(dir.path(), &format!("serve {listener} --allow-plain"), &["--allow-plain", "beyond"]);
+    }
+    let wrap = "wrap --originate --listen 127.0.0.1:0 --to 127.0.0.1:1 --allow-plain";
+    refuse(dir.path(), wrap, &["--allow-plain", "beyond"]);
 }
 
 #[test]

@@ -8,9 +8,11 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use common::{Server, certs, fail, latchkey, python, run, succeed};
 use latchkey::tls::ServerTrust;
+use latchkey::tls::authority::{Authority, KeyKind, Role, Subject};
 use rustls::crypto::aws_lc_rs::{self, kx_group};
 use rustls::crypto::{CryptoProvider, SupportedKxGroup};
 use rustls::{ClientConfig, ClientConnection, NamedGroup};
@@ -228,4 +230,31 @@ fn a_private_key_that_others_can_read_needs_a_word() {
     assert!(error.contains("readable by its group") && error.contains("chmod 600"), "{error}");
     let server = start(dir, "--allow-readable-key");
     assert_eq!(probe(&server, ""), "TLSv1.3 localhost full");
+}
+
+#[test]
+#[expect(clippy::disallowed_methods, reason = "what has ended, the real clock tells")]
+fn trust_that_has_ended_and_a_certificate_that_soon_does_are_said_at_start() {
+    const DAY: u64 = 24 * 60 * 60;
+    let dir = folder();
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_secs();
+    let authority = |name, made| Authority::create(KeyKind::default(), name, made).expect("a CA");
+    let write = |name: &str, content: &str| {
+        let path = dir.path().join(name);
+        std::fs::write(&path, content).expect("written");
+        std::fs::set_permissions(path, Permissions::from_mode(0o600)).expect("changed");
+    };
+    write("old-ca.pem", &authority("old CA", now - 20 * 365 * DAY).files().certificate);
+    let host = Subject::named("localhost", &[]).and_then(Subject::reachable).expect("a name");
+    // A leaf is issued for 397 days.
+    let made = now - 390 * DAY;
+    let ending = authority("CA", made).issue(Role::Server, &host, KeyKind::default(), made).expect("issued");
+    write("ending.pem", &ending.certificate);
+    write("ending-key.pem", &ending.key);
+    let line = "--echo 127.0.0.1:0 --cert ending.pem --key ending-key.pem --client-ca old-ca.pem";
+    let server = Server::start_in(dir, &line.split_whitespace().collect::<Vec<_>>());
+    let said = server.logged("ends in");
+    assert!(said.contains("localhost ends in 6 days") || said.contains("localhost ends in 7 days"), "{said}");
+    let said = server.logged("nobody is let in");
+    assert!(said.contains("old CA expired on"), "{said}");
 }

@@ -406,6 +406,7 @@ fn a_server_without_tls_is_named_as_such_and_told_nothing_but_hello() {
 
 #[test]
 fn rules_say_whose_certificates_are_let_in() {
+    const NAMED: &str = "[[rule]]\ncn = 'client'\ngrant = ['read']\n[[rule]]\ncn = 'bob'\ngrant = ['connect']";
     let (to, serving) = once(|mut socket| socket.write_all(b"welcome").expect("write"));
     let known = identities();
     let file = |name: &str| known.certificate(name);
@@ -420,14 +421,16 @@ fn rules_say_whose_certificates_are_let_in() {
         connect.args(["connect", &server.address("wrap"), "--ca", &ca, "--cert", &client, "--key", &client_key]);
         (succeed(&mut connect), server)
     };
-    for others in ["", "[[rule]]\ncn = 'bob'\ngrant = ['connect']", "[[rule]]\ncn = 'client'\ngrant = ['read']"] {
+    for others in ["", "[[rule]]\ncn = 'bob'\ngrant = ['connect']", NAMED] {
         let (heard, server) = ask(others);
         assert_eq!(heard, "", "{others}");
         if others.is_empty() {
             server.logged("has no [[rule]], so nobody is let in");
             server.logged("no rules: nobody is let in");
         }
-        server.logged("reason=\"denied\"");
+        let line = server.logged("reason=\"denied\"");
+        let why = if others == NAMED { "but none of them grants" } else { "no rule lets in client" };
+        assert!(line.contains(why), "{others}: {line}");
     }
     assert_eq!(ask("[[rule]]\ncn = 'client'\ngrant = ['connect']").0, "welcome");
     serving.join().expect("served");

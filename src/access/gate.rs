@@ -33,14 +33,27 @@ pub enum Denial {
     /// No rule names this identity.
     #[error("no rule lets in {0}")]
     NoRule(String),
+    /// A rule names this identity, and grants it something else.
+    #[error("rules name {0}, but none of them grants \"connect\"")]
+    NotGranted(String),
 }
 
 impl Denial {
     /// No rule lets in a client of this identity.
     #[must_use]
     pub fn no_rule(identity: Option<&Identity>) -> Self {
-        Self::NoRule(identity.map_or_else(|| "a client without a certificate".to_owned(), ToString::to_string))
+        Self::NoRule(shown(identity))
     }
+
+    /// Rules let in a client of this identity, but not to this service.
+    #[must_use]
+    pub fn not_granted(identity: Option<&Identity>) -> Self {
+        Self::NotGranted(shown(identity))
+    }
+}
+
+fn shown(identity: Option<&Identity>) -> String {
+    identity.map_or_else(|| "a client without a certificate".to_owned(), ToString::to_string)
 }
 
 impl Security {
@@ -121,6 +134,12 @@ impl Gate {
         let Some(rules) = &self.rules else { return Ok(Access::Everything) };
         let grant = identity.as_ref().and_then(|identity| rules.grant(identity));
         grant.map(|grant| Access::Granted(Arc::new(grant))).ok_or_else(|| Denial::no_rule(identity.as_deref()))
+    }
+
+    /// Whether there are rules, and none of them grants anybody `name` by name.
+    #[must_use]
+    pub fn grants_nobody(&self, name: &str) -> bool {
+        self.rules.as_ref().is_some_and(|rules| !rules.is_empty() && rules.names().all(|(granted, _)| granted != name))
     }
 
     fn describe(&self) -> String {

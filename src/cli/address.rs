@@ -49,6 +49,10 @@ impl std::fmt::Display for ListenAddress {
 
 /// Parses `HOST:PORT`, where an address of IPv6 stands in brackets and keeps them: see [`bare`].
 pub(super) fn host_and_port(text: &str) -> Result<(String, u16), String> {
+    if let Some((scheme, rest)) = text.split_once("://") {
+        let rest = rest.split('/').next().unwrap_or_default();
+        return Err(format!("a server is HOST:PORT: leave out {scheme}://, as in {rest}"));
+    }
     let (host, port) = text.rsplit_once(':').unwrap_or_default();
     if host.is_empty() || port.is_empty() || !port.bytes().all(|byte| byte.is_ascii_digit()) {
         return Err("a server is HOST:PORT".into());
@@ -89,6 +93,8 @@ mod tests {
         for bad in ["", ":1", "localhost", "localhost:", "localhost:+1", "localhost:0", "localhost:65536", "::1:80"] {
             assert!(host_and_port(bad).is_err(), "{bad}");
         }
+        let told = host_and_port("https://127.0.0.1:15000/").expect_err("a scheme");
+        assert_eq!(told, "a server is HOST:PORT: leave out https://, as in 127.0.0.1:15000");
         assert_eq!(["[::1]", "::1", "[half"].map(bare), ["::1", "::1", "[half"]);
     }
 }

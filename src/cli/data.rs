@@ -120,7 +120,12 @@ fn load(path: &Path, opened: &Opened, store: &mut Store) -> Result<(), OpenError
         return Err(OpenError::Unfit { path: path.into(), count: unfit, why: why.to_string() });
     }
     let (keys, bytes) = (loaded.keys, units::readable(loaded.bytes));
-    eprintln!("data {}: {keys} keys, {bytes}, loaded in {:.2} s", path.display(), begun.elapsed().as_secs_f64());
+    eprintln!(
+        "data {}: {}, {bytes}, loaded in {:.2} s",
+        path.display(),
+        units::count(keys, "key"),
+        begun.elapsed().as_secs_f64()
+    );
     Ok(())
 }
 

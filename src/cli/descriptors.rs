@@ -9,9 +9,15 @@ const OWN_DESCRIPTORS: u64 = 32;
 /// At most one in so many connections is there to be refused.
 const REFUSALS_SHARE: usize = 8;
 
+/// Where descriptors are few, operators get one in so many, unless they were promised more.
+const OPERATORS_SHARE: usize = 4;
+
 /// Descriptors that are left for a data directory: its journals and its snapshot, read by a compaction and by a backup at
 /// the same time. Where there are very few, half of them.
 const DATA_DESCRIPTORS: u64 = 64;
+
+/// Fewer places than this are soon taken, and seldom meant.
+const FEW: usize = 1000;
 
 /// What takes descriptors.
 #[derive(Clone, Copy, Debug)]
@@ -20,29 +26,94 @@ pub(super) struct Use {
     pub(super) client: usize,
     /// Whether there is a data directory.
     pub(super) data: bool,
+    /// Connections of operators.
+    pub(super) operators: Operators,
+}
+
+/// How many connections operators may have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Operators {
+    /// There is no listener for them.
+    None,
+    /// As many as usual.
+    Usual,
+    /// As many as were asked for.
+    Wanted(u32),
 }
 
 /// `limits`, with the number of clients fitted to the descriptors: as many as were asked for, or as many as the descriptor
 /// limit allows, which is raised as far as it goes.
-pub(super) fn fit(limits: &Limits, wanted: Option<u32>, used: Use) -> Result<Limits, Failure> {
+pub(super) fn fit(limits: &Limits, wanted: Option<u32>, used: Use) -> Result<(Limits, Option<Shortage>), Failure> {
     let descriptors = rlimit::increase_nofile_limit(u64::MAX)
         .map_err(|error| Failure::Other(format!("the descriptor limit cannot be read: {error}")))?;
+    let limits = fit_to(descriptors, limits, wanted, used)?;
+    let is_short = wanted.is_none() && limits.connections < Limits::default().connections;
+    let shortage = is_short.then_some(Shortage { descriptors, places: limits.connections });
+    Ok((limits, shortage))
+}
+
+/// It is the descriptors that decide how many clients fit.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Shortage {
+    descriptors: u64,
+    places: usize,
+}
+
+impl Shortage {
+    /// Says so, once the server starts.
+    pub(super) fn say(self) {
+        let Self { descriptors, places } = self;
+        let cure = "for more, raise `ulimit -n` (systemd: LimitNOFILE=)";
+        if places < FEW {
+            tracing::warn!("{descriptors} descriptors leave places for {places} clients: {cure}");
+        } else {
+            tracing::info!("{descriptors} descriptors leave places for {places} clients: {cure}");
+        }
+    }
+}
+
+fn fit_to(descriptors: u64, limits: &Limits, wanted: Option<u32>, used: Use) -> Result<Limits, Failure> {
     let spare = descriptors.saturating_sub(OWN_DESCRIPTORS);
     let data = if used.data { DATA_DESCRIPTORS.min(spare / 2) } else { 0 };
     let spare = usize::try_from(spare - data).unwrap_or(usize::MAX);
+    let too_few = |flag: &str, wanted: u32| {
+        let need = "need more descriptors than the";
+        Failure::usage(flag, format!("{wanted} {need} {descriptors} this process may have: raise `ulimit -n`"))
+    };
+    let admin_connections = match used.operators {
+        Operators::None => 0,
+        Operators::Usual => limits.admin_connections.min(spare / OPERATORS_SHARE).max(1),
+        Operators::Wanted(wanted) if (wanted as usize) < spare => wanted as usize,
+        Operators::Wanted(wanted) => return Err(too_few("--admin-connections", wanted)),
+    };
+    let spare = spare.saturating_sub(admin_connections);
     let refusals = limits.refusals.min(spare / REFUSALS_SHARE);
     let possible = ((spare - refusals) / used.client).max(1);
     let connections = match wanted {
         None => possible.min(limits.connections),
         Some(wanted) if wanted as usize <= possible => wanted as usize,
-        Some(wanted) => {
-            return Err(Failure::usage(
-                "--max-connections",
-                format!(
-                    "{wanted} need more descriptors than the {descriptors} this process may have: raise `ulimit -n`"
-                ),
-            ));
-        }
+        Some(wanted) => return Err(too_few("--max-connections", wanted)),
     };
-    Ok(Limits { connections, refusals, ..limits.clone() })
+    Ok(Limits { connections, admin_connections, refusals, ..limits.clone() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn places(descriptors: u64, wanted: Option<u32>, data: bool, operators: Operators) -> Option<[usize; 3]> {
+        let fitted = fit_to(descriptors, &Limits::default(), wanted, Use { client: 1, data, operators });
+        fitted.ok().map(|limits| [limits.connections, limits.admin_connections, limits.refusals])
+    }
+
+    #[test]
+    fn operators_have_their_descriptors_before_clients_do() {
+        assert_eq!(places(64, None, false, Operators::None), Some([28, 0, 4]));
+        assert_eq!(places(64, None, false, Operators::Usual), Some([21, 8, 3]));
+        assert_eq!(places(64, None, true, Operators::Usual), Some([11, 4, 1]));
+        assert_eq!(places(64, None, false, Operators::Wanted(20)), Some([11, 20, 1]));
+        assert_eq!(places(64, None, false, Operators::Wanted(32)), None, "nothing is left for clients");
+        assert_eq!(places(64, Some(22), false, Operators::Usual), None);
+        assert_eq!(places(4096, None, false, Operators::Usual), Some([4096 - 32 - 16 - 64, 16, 64]));
+    }
 }

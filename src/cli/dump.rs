@@ -7,7 +7,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 
-use super::Failure;
+use super::{Failure, units};
 use crate::disk::{Directory, DumpError, OpenError, RestoreError, restore};
 
 /// Write a stopped server's keys and values to stdout
@@ -53,8 +53,8 @@ pub(super) fn dump(args: &DumpArgs) -> Result<ExitCode, Failure> {
         error => of_directory(&error),
     })?;
     match outcome {
-        Ok(()) => eprintln!("{keys} keys"),
-        Err(broken) => eprintln!("{keys} keys, of which later changes are lost: {broken}"),
+        Ok(()) => eprintln!("{}", units::count(keys, "key")),
+        Err(broken) => eprintln!("{}, of which later changes are lost: {broken}", units::count(keys, "key")),
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -81,7 +81,7 @@ fn restore_from(input: impl Read, name: &str, args: &RestoreArgs) -> Result<Exit
         DumpError::Io(error) if !is_misnamed(&error) => Failure::Other(format!("{name}: {error}{left}")),
         why => Failure::Usage(format!("{name}: {why}{left}")),
     })?;
-    eprintln!("{keys} keys");
+    eprintln!("{}", units::count(keys, "key"));
     Ok(ExitCode::SUCCESS)
 }
 

@@ -111,10 +111,13 @@ pub fn remove(path: &Path) -> Result<(), FileError> {
     at(fs::remove_file(path), "remove", path)
 }
 
-/// Makes a folder, unless it is there, and keeps other processes of this program out of it until the result is
+/// Makes a folder for keys, unless it is there, and one that git takes nothing from; and keeps other processes of this program out of it until the result is
 /// dropped.
 pub fn lock(dir: &Path) -> Result<File, FileError> {
-    at(fs::create_dir_all(dir), "make the folder", dir)?;
+    if !dir.exists() {
+        at(fs::create_dir_all(dir), "make the folder", dir)?;
+        write(&dir.join(".gitignore"), "*\n", Readers::Everyone)?;
+    }
     let path = dir.join(".lock");
     let file = at(OpenOptions::new().create(true).truncate(false).write(true).open(&path), "open", &path)?;
     at(file.lock(), "lock", &path)?;

@@ -11,9 +11,9 @@ use aws_lc_rs::digest;
 use signal_hook::consts::SIGHUP;
 use signal_hook::iterator::Signals;
 
-use super::Failure;
 use super::development::DevelopmentIdentities;
 use super::tls_options::TlsArgs;
+use super::{Failure, units};
 use crate::access::Reach;
 use crate::server::{Handle, Security};
 use crate::tls::{Certificate, date, hex, self_handshake};
@@ -27,6 +27,9 @@ const INTERVAL: Duration = Duration::from_millis(500);
 
 /// How often it is said that a certificate or a revocation list is out of date.
 const REMINDER: Duration = Duration::from_mins(1);
+
+/// At start, whoever has less than this left is told so.
+const SOON: u64 = 14 * SECONDS_PER_DAY;
 
 const SECONDS_PER_DAY: u64 = 24 * 60 * 60;
 
@@ -83,7 +86,10 @@ impl Recipe {
 /// Looks after the policies of a running server, on a thread of its own: makes them again at SIGHUP and when the content
 /// of a file changes, and reminds of revocation lists that are out of date.
 pub(super) fn keep_current(recipe: Recipe, prepared: Prepared, handle: Handle) -> io::Result<()> {
-    let Prepared { security, contents, .. } = prepared;
+    let Prepared { security, contents, development } = prepared;
+    if development.is_none() {
+        warn_of_ends(&security, unix_seconds());
+    }
     let watch = Watch::new(recipe.paths(), contents)?;
     let mut keeper = Keeper { recipe, handle, watch, security, reminded: None };
     at_intervals(move || keeper.look());
@@ -203,11 +209,16 @@ impl Keeper {
         let leaves = policies().flat_map(|policy| policy.leaves());
         let spoiled: BTreeSet<String> =
             leaves.filter(|leaf| !leaf.is_current(now)).map(|leaf| validity(leaf, now)).collect();
-        if outdated.is_empty() && spoiled.is_empty() {
+        let expired = policies().flat_map(|policy| policy.expired_trust(now));
+        let expired: BTreeSet<String> = expired.map(|listed| validity(listed, now)).collect();
+        if outdated.is_empty() && spoiled.is_empty() && expired.is_empty() {
             return;
         }
         for validity in spoiled {
             tracing::warn!("clients will refuse this server's certificate: {validity}");
+        }
+        for validity in expired {
+            tracing::warn!("nobody is let in by what --client-ca or --client-pin lists: {validity}");
         }
         for authority in outdated {
             tracing::warn!(
@@ -218,6 +229,19 @@ impl Keeper {
         #[expect(clippy::disallowed_methods, reason = "on its own thread")]
         let now = Instant::now();
         self.reminded = Some(now);
+    }
+}
+
+/// Says which of the certificates that clients are shown end soon.
+fn warn_of_ends(security: &[Security], now: u64) {
+    let leaves = security.iter().filter_map(Security::policy).flat_map(|policy| policy.leaves());
+    let ends_soon = |leaf: &&Certificate| leaf.is_current(now) && leaf.not_after < now + SOON;
+    let ending: BTreeSet<(&str, u64)> =
+        leaves.filter(ends_soon).map(|leaf| (leaf.subject.as_str(), leaf.not_after)).collect();
+    for (subject, not_after) in ending {
+        let days = units::count((not_after - now) / SECONDS_PER_DAY, "day");
+        let cure = "`latchkey certs check FILE` names the command that renews it";
+        tracing::warn!("the certificate of {subject} ends in {days}: {cure}");
     }
 }
 

@@ -10,6 +10,7 @@ use tracing::level_filters::LevelFilter;
 
 use super::address::ListenAddress;
 use super::data::DataArgs;
+use super::descriptors::{Operators, Shortage};
 use super::development::DevelopmentIdentities;
 use super::guard::GuardArgs;
 use super::hints::{self, Reachable, Standing};
@@ -94,15 +95,19 @@ struct LimitArgs {
     /// Open connections over all listeners [default: what the descriptor limit allows]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     max_connections: Option<u32>,
+    /// Open connections to --admin listeners, which have places of their own and do not compete with clients
+    /// [default: 16, or fewer where the descriptor limit is low]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    admin_connections: Option<u32>,
     /// From accept to a finished TLS handshake
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = units::time)]
     handshake_timeout: Duration,
     /// From the first byte of a request to its last
     #[arg(long, value_name = "TIME", default_value = "30s", value_parser = units::time)]
     request_timeout: Duration,
-    /// From the first byte of an HTTP request's head to its last
-    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = units::time)]
-    header_timeout: Duration,
+    /// From the first byte of an HTTP request's head to its last [default: 10s]
+    #[arg(long, value_name = "TIME", value_parser = units::time)]
+    header_timeout: Option<Duration>,
     /// A client that takes none of the bytes waiting for it, or fewer than --min-write-rate
     #[arg(long, value_name = "TIME", default_value = "1m", value_parser = units::time)]
     write_timeout: Duration,
@@ -135,14 +140,16 @@ struct LimitArgs {
 }
 
 impl LimitArgs {
-    /// The limits, fitted to the machine; `data` says whether there is a data directory.
-    fn limits(&self, data: bool) -> Result<Limits, Failure> {
+    /// The limits, fitted to the machine; `data` says whether there is a data directory, `admin` whether there are
+    /// listeners for operators.
+    fn limits(&self, data: bool, admin: bool) -> Result<(Limits, Option<Shortage>), Failure> {
         if self.max_output_hard < self.max_output {
             return Err(Failure::usage("--max-output-hard", "must not be less than --max-output"));
         }
+        let usual = Limits::default();
         let limits = Limits {
             handshake_timeout: self.handshake_timeout,
-            header_timeout: self.header_timeout,
+            header_timeout: self.header_timeout.unwrap_or(usual.header_timeout),
             request_timeout: self.request_timeout,
             write_timeout: self.write_timeout,
             half_close_timeout: self.half_close_timeout,
@@ -151,9 +158,16 @@ impl LimitArgs {
             output_bytes: self.max_output,
             output_hard_bytes: self.max_output_hard,
             handshake_slice: self.handshake_slice,
-            ..Limits::default()
+            ..usual
         };
-        self.guard.complete(&descriptors::fit(&limits, self.max_connections, descriptors::Use { client: 1, data })?)
+        let operators = match self.admin_connections {
+            Some(wanted) if admin => Operators::Wanted(wanted),
+            None if admin => Operators::Usual,
+            _ => Operators::None,
+        };
+        let used = descriptors::Use { client: 1, data, operators };
+        let (limits, shortage) = descriptors::fit(&limits, self.max_connections, used)?;
+        Ok((self.guard.complete(&limits)?, shortage))
     }
 
     fn idle_timeout(&self, protocol: Protocol) -> Option<Duration> {
@@ -169,15 +183,21 @@ pub(super) fn run(args: &ServeArgs) -> Result<ExitCode, Failure> {
     let logging = Logging::start(args.log_level);
     let mut net = MioNet::new()?;
     let wake = net.waker();
-    let limits = args.limits.limits(args.data.is_given())?;
     let wanted = args.listeners();
     let protocols: Vec<Protocol> = wanted.iter().map(|(protocol, _)| *protocol).collect();
     args.check_use(&protocols)?;
+    let (limits, shortage) = args.limits.limits(args.data.is_given(), !args.admin.is_empty())?;
     // Before any file is made: what cannot be done leaves nothing behind.
     let bound = wanted.iter().map(|(protocol, address)| args.bound(*protocol, address));
     let bound = bound.collect::<Result<Vec<_>, _>>()?;
+    let mut exposed =
+        wanted.iter().zip(&bound).filter(|((protocol, address), bound)| is_exposed(*protocol, address, **bound));
+    if args.allow_plain && exposed.next().is_none() {
+        let problem = "no key/value or counters are served by plain:// beyond this machine: leave it out";
+        return Err(Failure::usage("--allow-plain", problem));
+    }
     let sockets = Bound::new(&mut net, &limits, bound.iter().copied())
-        .map_err(|(index, error)| cannot_listen(&wanted, index, &error))?;
+        .map_err(|(index, error)| args.cannot_listen(&wanted, index, &error))?;
     let recipe = args.recipe(&wanted);
     let prepared = recipe.prepare()?;
     let configs = protocols.iter().zip(&bound).zip(&prepared.security);
@@ -190,6 +210,7 @@ pub(super) fn run(args: &ServeArgs) -> Result<ExitCode, Failure> {
     let development = prepared.development.clone();
     reload::keep_current(recipe, prepared, server.handle())?;
     args.data.load(server.service_mut().store_mut(), wake)?;
+    shortage.into_iter().for_each(Shortage::say);
     announce(&protocols, &configs, &addresses)?;
     if let Some(development) = &development {
         suggest(development, &protocols, &configs, &addresses);
@@ -232,7 +253,28 @@ impl ServeArgs {
         {
             return Err(Failure::usage(flag, "no keys are served: add --resp or --xmlrpc ADDR, or leave it out"));
         }
-        Ok(())
+        if self.limits.admin_connections.is_some() && !is_served(&[Protocol::Admin]) {
+            let problem = "there is no listener for operators: add --admin ADDR, or leave it out";
+            return Err(Failure::usage("--admin-connections", problem));
+        }
+        if self.limits.header_timeout.is_some() && !is_served(&[Protocol::XmlRpc, Protocol::Admin]) {
+            let problem = "nothing is served over HTTP: add --xmlrpc or --admin ADDR, or leave it out";
+            return Err(Failure::usage("--header-timeout", problem));
+        }
+        self.tls.check_use()
+    }
+
+    fn cannot_listen(&self, wanted: &[(Protocol, ListenAddress)], index: usize, error: &std::io::Error) -> Failure {
+        let Some((protocol, address)) = wanted.get(index) else { return Failure::Other(error.to_string()) };
+        let name = protocol.name();
+        let is_named = !self.echo.is_empty() || !self.xmlrpc.is_empty() || !self.resp.is_empty();
+        if is_named || *protocol == Protocol::Admin {
+            return Failure::usage(&format!("--{name}"), format!("cannot listen on {address}: {error}"));
+        }
+        Failure::Usage(format!(
+            "cannot listen on {address}, where {name} is served unless a listener is named: {error}; name those that you \
+             want, with other ports: --echo, --xmlrpc or --resp ADDR"
+        ))
     }
 
     /// How the listeners are protected.
@@ -275,7 +317,7 @@ impl ServeArgs {
     fn bound(&self, protocol: Protocol, address: &ListenAddress) -> Result<SocketAddr, Failure> {
         let flag = format!("--{}", protocol.name());
         let bound = address.resolve(&flag)?;
-        if address.plain && protocol != Protocol::Echo && !bound.ip().is_loopback() && !self.allow_plain {
+        if is_exposed(protocol, address, bound) && !self.allow_plain {
             return Err(Failure::usage(
                 &flag,
                 format!("plain://{bound} would show what it holds to the network: use TLS, or give --allow-plain"),
@@ -285,13 +327,19 @@ impl ServeArgs {
     }
 
     fn configure(&self, protocol: Protocol, address: SocketAddr, security: Security) -> ListenerConfig {
-        ListenerConfig { address, security, idle_timeout: self.limits.idle_timeout(protocol), balancers: [].into() }
+        ListenerConfig {
+            address,
+            security,
+            idle_timeout: self.limits.idle_timeout(protocol),
+            balancers: [].into(),
+            for_operators: protocol == Protocol::Admin,
+        }
     }
 }
 
-fn cannot_listen(wanted: &[(Protocol, ListenAddress)], index: usize, error: &std::io::Error) -> Failure {
-    let Some((protocol, address)) = wanted.get(index) else { return Failure::Other(error.to_string()) };
-    Failure::usage(&format!("--{}", protocol.name()), format!("cannot listen on {address}: {error}"))
+/// Whether what is served there could be read on the network.
+fn is_exposed(protocol: Protocol, address: &ListenAddress, bound: SocketAddr) -> bool {
+    address.plain && protocol != Protocol::Echo && !bound.ip().is_loopback()
 }
 
 /// Says on stdout where the listeners are, for scripts, and on stderr what each demands, for people.
@@ -323,4 +371,29 @@ fn suggest(
     let reachable: Vec<_> =
         with_tls.map(|((protocol, address), _)| Reachable { protocol: *protocol, address: *address }).collect();
     eprint!("{}", hints::how_to_connect(development, &reachable, &Standing::before(gate, development)));
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        serve: ServeArgs,
+    }
+
+    #[test]
+    fn a_default_port_that_is_taken_is_no_flag_of_the_users() {
+        let refusal = |line: &[&str], index| {
+            let args = Line::parse_from([&["serve"], line].concat()).serve;
+            args.cannot_listen(&args.listeners(), index, &std::io::ErrorKind::AddrInUse.into()).to_string()
+        };
+        let said = refusal(&["--admin", "127.0.0.1:9180"], 0);
+        assert!(said.starts_with("cannot listen on 127.0.0.1:20000, where echo is served unless a listener"), "{said}");
+        assert!(refusal(&["--admin", "127.0.0.1:9180"], 3).starts_with("--admin: cannot listen on 127.0.0.1:9180"));
+        assert!(refusal(&["--echo", "127.0.0.1:1"], 0).starts_with("--echo: cannot listen on 127.0.0.1:1: "));
+    }
 }

@@ -164,6 +164,16 @@ impl TlsArgs {
         lists.into_iter().flatten().chain(&self.authorize)
     }
 
+    /// Refuses what would have no effect.
+    pub(super) fn check_use(&self) -> Result<(), Failure> {
+        let asks = !self.client_ca.is_empty() || !self.client_pin.is_empty();
+        if self.reauth_after.is_some() && !asks {
+            let problem = "no certificate is asked for: name --client-ca or --client-pin, or leave it out";
+            return Err(Failure::usage("--reauth-after", problem));
+        }
+        Ok(())
+    }
+
     /// The first of these flags that was given.
     pub(super) fn given(&self) -> Option<&'static str> {
         let given = [

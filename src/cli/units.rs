@@ -24,6 +24,11 @@ pub(super) fn bytes(text: &str) -> Result<usize, String> {
     }
 }
 
+/// So many things: `1 key`, `2 keys`.
+pub(super) fn count(number: u64, thing: &str) -> String {
+    if number == 1 { format!("1 {thing}") } else { format!("{number} {thing}s") }
+}
+
 /// An amount of bytes with one decimal in the largest unit that fits.
 #[expect(clippy::cast_precision_loss, reason = "one decimal is shown")]
 pub(super) fn readable(bytes: u64) -> String {
@@ -82,6 +87,11 @@ mod tests {
         for bad in ["", "0", "0k", "k", "1x", "-1", "99999999999999999999", "99999999999999g"] {
             assert!(bytes(bad).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn one_is_singular() {
+        assert_eq!([0, 1, 2].map(|number| count(number, "key")), ["0 keys", "1 key", "2 keys"]);
     }
 
     #[test]

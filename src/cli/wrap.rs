@@ -13,6 +13,7 @@ use rustls::ClientConfig;
 use tracing::level_filters::LevelFilter;
 
 use super::address::{ListenAddress, bare, host_and_port};
+use super::descriptors::{Operators, Shortage};
 use super::guard::GuardArgs;
 use super::logging::Logging;
 use super::reload::{self, Recipe};
@@ -127,7 +128,7 @@ struct LimitArgs {
 }
 
 impl LimitArgs {
-    fn limits(&self) -> Result<Limits, Failure> {
+    fn limits(&self) -> Result<(Limits, Option<Shortage>), Failure> {
         if self.max_output == 0 {
             return Err(Failure::usage("--max-output", "must be more than zero"));
         }
@@ -144,11 +145,9 @@ impl LimitArgs {
             ..Limits::default()
         };
         // A client takes its own connection and one to the server.
-        self.guard.complete(&descriptors::fit(
-            &limits,
-            self.max_connections,
-            descriptors::Use { client: 2, data: false },
-        )?)
+        let used = descriptors::Use { client: 2, data: false, operators: Operators::None };
+        let (limits, shortage) = descriptors::fit(&limits, self.max_connections, used)?;
+        Ok((self.guard.complete(&limits)?, shortage))
     }
 }
 
@@ -213,7 +212,8 @@ fn look_up(lookup: Lookup, upstream: Upstream) {
 pub(super) fn run(args: &WrapArgs) -> Result<ExitCode, Failure> {
     let logging = Logging::start(args.log_level);
     let mut net = MioNet::new()?;
-    let limits = args.limits.limits()?;
+    args.tls.check_use()?;
+    let (limits, shortage) = args.limits.limits()?;
     let recipe = args.recipe()?;
     let address = args.listen.resolve("--listen")?;
     args.check_exposure(address)?;
@@ -221,6 +221,9 @@ pub(super) fn run(args: &WrapArgs) -> Result<ExitCode, Failure> {
     let sockets = Bound::new(&mut net, &limits, [address])
         .map_err(|(_, error)| Failure::usage("--listen", format!("cannot listen on {}: {error}", args.listen)))?;
     let prepared = recipe.as_ref().map(Recipe::prepare).transpose()?;
+    if let Some(prepared) = &prepared {
+        check_rules(&prepared.security)?;
+    }
     // One listener, so one way of protecting it.
     let security = prepared.as_ref().map_or_else(|| vec![Security::Plain], |prepared| prepared.security.clone());
     let configs = security.iter().map(|security| ListenerConfig {
@@ -228,6 +231,7 @@ pub(super) fn run(args: &WrapArgs) -> Result<ExitCode, Failure> {
         security: security.clone(),
         idle_timeout: args.limits.idle_timeout.0,
         balancers: args.proxy.accept_proxy_from.clone().into(),
+        for_operators: false,
     });
     let upstream = args.upstream_security()?;
     let service = Splice::new(args.to.target()?, upstream.clone(), args.proxy.proxy_protocol);
@@ -242,6 +246,7 @@ pub(super) fn run(args: &WrapArgs) -> Result<ExitCode, Failure> {
         let renew = move || flags.upstream_config().map(|fresh| config.renew(fresh));
         reload::keep_renewed(args.upstream_files(), server.handle(), renew)?;
     }
+    shortage.into_iter().for_each(Shortage::say);
     for (security, address) in security.iter().zip(server.addresses()?) {
         announce(security, address, &behind)?;
     }
@@ -267,6 +272,10 @@ impl WrapArgs {
 
     fn check_exposure(&self, address: SocketAddr) -> Result<(), Failure> {
         let originate = &self.originate;
+        if originate.allow_plain && address.ip().is_loopback() {
+            let problem = "--listen is not beyond this machine: leave it out";
+            return Err(Failure::usage("--allow-plain", problem));
+        }
         if originate.originate && !originate.allow_plain && !address.ip().is_loopback() {
             let problem = format!(
                 "everybody who can reach {address} would speak to the server with our identity: listen on a loopback \
@@ -315,6 +324,18 @@ impl WrapArgs {
         let name = client::server_name(name)?;
         Ok(UpstreamSecurity::Tls(Renewable::new(self.upstream_config()?), name))
     }
+}
+
+/// Refuses to start where nobody could ever be let in. A reload that does that is taken as it is: somebody may be meant
+/// to be cut off.
+fn check_rules(security: &[Security]) -> Result<(), Failure> {
+    let grants_nobody =
+        |security: &Security| matches!(security, Security::Tls(gate) if gate.grants_nobody(Splice::CONNECT));
+    if security.iter().any(grants_nobody) {
+        let problem = "no rule grants \"connect\", so that nobody is let in: write grant = [\"connect\"]";
+        return Err(Failure::usage("--authorize", problem));
+    }
+    Ok(())
 }
 
 /// Says on stdout where clients may connect, for scripts, and on stderr what is demanded of them, for people.

@@ -19,6 +19,10 @@ struct Count {
     handshakes: usize,
 }
 
+/// What there is too much of, in the log.
+pub(super) const TOO_MANY_CONNECTIONS: &str = "too many connections from its address";
+const TOO_MANY_HANDSHAKES: &str = "too many handshakes under way with its address";
+
 /// What one connection counts for.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Counted {
@@ -35,8 +39,8 @@ pub(super) enum Reception {
     Welcome(Counted),
     /// It is one too many, but may hear so.
     TurnedAway(Counted),
-    /// It is too many even for that.
-    Unheard,
+    /// It is too many even for that; of what.
+    Unheard(&'static str),
 }
 
 impl Addresses {
@@ -54,7 +58,7 @@ impl Addresses {
             if count.connections == 0 {
                 self.counts.remove(&address);
             }
-            return Reception::Unheard;
+            return Reception::Unheard(if too_many_handshakes { TOO_MANY_HANDSHAKES } else { TOO_MANY_CONNECTIONS });
         }
         let counted = Counted { address, handshaking };
         let reception =
@@ -135,7 +139,7 @@ mod tests {
         assert!(matches!(enter("192.0.2.1"), Reception::Welcome(_)));
         let second = enter("::ffff:192.0.2.1");
         assert!(matches!(enter("192.0.2.1"), Reception::TurnedAway(_)));
-        assert!(matches!(enter("192.0.2.1"), Reception::Unheard));
+        assert!(matches!(enter("192.0.2.1"), Reception::Unheard(TOO_MANY_CONNECTIONS)));
         assert!(matches!(enter("192.0.2.2"), Reception::Welcome(_)), "another address is another matter");
         assert!(matches!(enter("2001:db8::1"), Reception::Welcome(_)));
         assert!(matches!(enter("2001:db8::2"), Reception::Welcome(_)));
@@ -150,7 +154,7 @@ mod tests {
     fn handshakes_count_until_they_are_done_and_nothing_is_left_behind() {
         let (mut addresses, limits) = (Addresses::default(), limits(None, Some(1)));
         let Reception::Welcome(mut first) = addresses.enter(address("::1"), true, &limits) else { panic!("welcome") };
-        assert!(matches!(addresses.enter(address("::1"), true, &limits), Reception::Unheard));
+        assert!(matches!(addresses.enter(address("::1"), true, &limits), Reception::Unheard(TOO_MANY_HANDSHAKES)));
         assert!(matches!(addresses.enter(address("::1"), false, &limits), Reception::Welcome(_)), "no handshake");
         addresses.shaken(&mut first);
         addresses.shaken(&mut first);
@@ -159,7 +163,7 @@ mod tests {
             addresses.leave(counted);
         }
         assert!(addresses.is_empty());
-        assert!(matches!(addresses.enter(address("::1"), true, &self::limits(None, Some(0))), Reception::Unheard));
+        assert!(matches!(addresses.enter(address("::1"), true, &self::limits(None, Some(0))), Reception::Unheard(_)));
         assert!(addresses.is_empty());
     }
 }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use rustls::HandshakeKind;
 
-use super::addresses::{Counted, Reception};
+use super::addresses::{Counted, Reception, TOO_MANY_CONNECTIONS};
 use super::framing::{Framing, Turn};
 use super::patience::Stall;
 use super::phase::{Farewell, Phase};
@@ -92,15 +92,28 @@ impl<S: Service> Connection<S> {
 
     /// Counts it at the address that it comes from, as far as is known by now.
     pub(super) fn enter_address(&mut self, turn: &mut Turn<'_, S>) {
+        if self.framing.info.is_operator {
+            return;
+        }
         let (address, handshaking) = (self.framing.info.address.ip(), self.session.is_handshaking());
+        // One that is turned away for another reason has been counted.
+        let is_first = self.refusal.is_none();
         match turn.addresses.enter(address, handshaking, turn.limits) {
             Reception::Uncounted => {}
             Reception::Welcome(counted) => self.counted = Some(counted),
             Reception::TurnedAway(counted) => {
                 self.counted = Some(counted);
-                self.refusal.get_or_insert(Disconnect::AddressLimit);
+                if is_first {
+                    self.refusal = Some(Disconnect::AddressLimit);
+                    self.framing.detail = Some(TOO_MANY_CONNECTIONS.into());
+                    turn.metrics.refused += 1;
+                }
             }
-            Reception::Unheard => self.close(Disconnect::AddressLimit, turn.scratch),
+            Reception::Unheard(detail) => {
+                self.framing.detail = Some(detail.into());
+                turn.metrics.refused += u64::from(is_first);
+                self.close(Disconnect::AddressLimit, turn.scratch);
+            }
         }
     }
 
@@ -284,7 +297,9 @@ impl<S: Service> Connection<S> {
         match self.admit(turn) {
             Ok(()) => {}
             Err(Denial::Untrusted(refusal)) => return self.refuse(Disconnect::Certificate, refusal.to_string(), turn),
-            Err(denial @ Denial::NoRule(_)) => return self.refuse(Disconnect::Denied, denial.to_string(), turn),
+            Err(denial @ (Denial::NoRule(_) | Denial::NotGranted(_))) => {
+                return self.refuse(Disconnect::Denied, denial.to_string(), turn);
+            }
         }
         match self.refusal {
             Some(reason) => self.refuse(reason, String::new(), turn),

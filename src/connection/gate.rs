@@ -39,6 +39,6 @@ impl<S: Service> Connection<S> {
             Some(Security::Tls(gate)) => gate.admit(self.session.peer_certificates(), begun, &mut info.identity)?,
             Some(Security::Plain) | None => Access::Everything,
         };
-        if turn.service.admits(info) { Ok(()) } else { Err(Denial::no_rule(info.identity.as_deref())) }
+        if turn.service.admits(info) { Ok(()) } else { Err(Denial::not_granted(info.identity.as_deref())) }
     }
 }

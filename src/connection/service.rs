@@ -51,7 +51,7 @@ use crate::tls::{Agreement, Identity};
 ///
 /// let address = ([127, 0, 0, 1], 0).into();
 /// let listener =
-///     ListenerConfig { address, security: Security::Plain, idle_timeout: None, balancers: [].into() };
+///     ListenerConfig { address, security: Security::Plain, idle_timeout: None, balancers: [].into(), for_operators: false };
 /// let mut server = Server::new(MioNet::new()?, Adder { sum: 0 }, vec![listener], Limits::default())
 ///     .map_err(|(_, error)| error)?;
 /// let (address, handle) = (server.addresses()?[0], server.handle());
@@ -226,13 +226,25 @@ pub struct PeerInfo {
     pub agreement: Option<Agreement>,
     /// The connection at the other end of the link, if there is one.
     pub link: Option<Link>,
+    /// Whether it came to a listener for operators, whose connections do not compete with clients.
+    pub is_operator: bool,
 }
 
 impl PeerInfo {
     /// A peer of `listener` that has just connected from `address` to `local`.
     #[must_use]
     pub fn new(id: PeerId, listener: usize, address: SocketAddr, local: SocketAddr) -> Self {
-        Self { id, listener, address, local, identity: None, access: Access::Everything, agreement: None, link: None }
+        Self {
+            id,
+            listener,
+            address,
+            local,
+            identity: None,
+            access: Access::Everything,
+            agreement: None,
+            link: None,
+            is_operator: false,
+        }
     }
 
     /// Whether this server made the connection, on behalf of another one.

@@ -92,7 +92,8 @@ impl Account {
 }
 
 impl<N: Net, S: Service> Server<N, S> {
-    /// What clients hold together, in bytes: their buffers, and what each costs by being there.
+    /// What clients hold together, in bytes: their buffers, and what each costs by being there. Operators are few, bounded
+    /// each, and not in the account: they take nothing from clients, and nobody's memory is a reason to end them.
     pub fn client_memory(&self) -> usize {
         self.account.total()
     }
@@ -104,8 +105,18 @@ impl<N: Net, S: Service> Server<N, S> {
 
     /// Takes a new peer into the house.
     pub(super) fn add(&mut self, peer: Peer<N::Socket, S>) {
-        self.account.enter(presence::<S>(peer.connection.is_tls()));
+        if !peer.connection.info().is_operator {
+            self.account.enter(presence::<S>(peer.connection.is_tls()));
+        }
         self.peers.insert(peer);
+    }
+
+    /// A peer goes.
+    pub(super) fn leave_account(&mut self, peer: &mut Peer<N::Socket, S>) {
+        if !peer.connection.info().is_operator {
+            let presence = presence::<S>(peer.connection.is_tls());
+            self.account.leave(peer.connection.id(), &mut peer.share, presence);
+        }
     }
 
     /// After work on a peer: how much it holds now. One that is owed too much is closed.
@@ -114,7 +125,9 @@ impl<N: Net, S: Service> Server<N, S> {
         if peer.connection.output() > self.shared.limits.output_hard_bytes {
             peer.connection.close(Disconnect::OutputLimit, &mut self.shared.scratch);
         }
-        self.account.weigh(&mut peer.share, peer.connection.memory());
+        if !peer.connection.info().is_operator {
+            self.account.weigh(&mut peer.share, peer.connection.memory());
+        }
     }
 
     /// Closes whoever holds most until all together hold no more than they may.

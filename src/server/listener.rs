@@ -31,6 +31,9 @@ pub struct ListenerConfig {
     pub idle_timeout: Option<Duration>,
     /// Balancers whose connections begin with a PROXY protocol header.
     pub balancers: Arc<[Subnet]>,
+    /// Whether it is for those who watch the server: they have places of their own
+    /// ([`Limits::admin_connections`]), and no limit that clients reach together or by address turns them away.
+    pub for_operators: bool,
 }
 
 /// Sockets that listen. Clients may knock from now on; nobody is accepted before a [`Server`] has its first turn.
@@ -63,10 +66,6 @@ pub(super) struct Listeners<N: Net> {
     all: Vec<Listener<N>>,
     /// What they are called in the log, by their index, also when they are closed.
     labels: Vec<String>,
-    /// No accepting before this instant.
-    pub(super) paused_until: Option<Instant>,
-    /// That it pauses has been said, and nothing was accepted since.
-    said_so: bool,
 }
 
 struct Listener<N: Net> {
@@ -74,8 +73,21 @@ struct Listener<N: Net> {
     bound: SocketAddr,
     idle_timeout: Option<Duration>,
     balancers: Arc<[Subnet]>,
+    for_operators: bool,
     /// Connections may be waiting: accepting has not met the end of the backlog since the last event.
     ready: bool,
+    /// No accepting before this instant. Each pauses alone, so that clients who find no descriptor do not keep operators
+    /// out, for whom some are left.
+    paused_until: Option<Instant>,
+    /// That it pauses has been said, and nothing was accepted since.
+    said_so: bool,
+}
+
+impl<N: Net> Listener<N> {
+    /// How long accepting is still paused.
+    fn until_resumed(&self, now: Instant) -> Option<Duration> {
+        self.paused_until.filter(|until| *until > now).map(|until| until - now)
+    }
 }
 
 impl<N: Net> Listeners<N> {
@@ -84,11 +96,20 @@ impl<N: Net> Listeners<N> {
         let mut all = Vec::with_capacity(configs.len());
         let mut labels = Vec::with_capacity(configs.len());
         for ((socket, bound), config) in sockets.0.into_iter().zip(configs) {
-            let ListenerConfig { security, idle_timeout, balancers, .. } = config;
+            let ListenerConfig { security, idle_timeout, balancers, for_operators, .. } = config;
             labels.push(format!("{}://{bound}", security.scheme()));
-            all.push(Listener { socket, bound, idle_timeout, balancers, ready: true });
+            all.push(Listener {
+                socket,
+                bound,
+                idle_timeout,
+                balancers,
+                for_operators,
+                ready: true,
+                paused_until: None,
+                said_so: false,
+            });
         }
-        Self { all, labels, paused_until: None, said_so: false }
+        Self { all, labels }
     }
 
     pub(super) fn addresses(&self) -> Vec<SocketAddr> {
@@ -110,21 +131,30 @@ impl<N: Net> Listeners<N> {
     }
 
     pub(super) fn are_ready(&self, now: Instant) -> bool {
-        self.until_resumed(now).is_none() && self.all.iter().any(|listener| listener.ready)
+        self.all.iter().any(|listener| listener.ready && listener.until_resumed(now).is_none())
     }
 
-    /// How long accepting is still paused.
+    /// When the first that pauses goes on.
     pub(super) fn until_resumed(&self, now: Instant) -> Option<Duration> {
-        self.paused_until.filter(|until| *until > now).map(|until| until - now)
+        self.all.iter().filter_map(|listener| listener.until_resumed(now)).min()
+    }
+
+    /// Accepting pauses, but for operators.
+    #[cfg(test)]
+    pub(super) fn pause_clients(&mut self, until: Instant) {
+        for listener in self.all.iter_mut().filter(|listener| !listener.for_operators) {
+            listener.paused_until = Some(until);
+        }
     }
 
     /// A descriptor is free again: no need to wait any longer.
     pub(super) fn resume(&mut self) {
-        self.paused_until = None;
+        for listener in &mut self.all {
+            listener.paused_until = None;
+        }
     }
 
     pub(super) fn close(&mut self) {
-        self.paused_until = None;
         self.all.clear();
     }
 }
@@ -132,9 +162,6 @@ impl<N: Net> Listeners<N> {
 impl<N: Net, S: Service> Server<N, S> {
     /// Takes waiting connections, a bounded number from each listener.
     pub(super) fn accept(&mut self) {
-        if self.listeners.until_resumed(self.shared.now.instant).is_some() {
-            return;
-        }
         for index in 0..self.listeners.all.len() {
             for _ in 0..self.shared.limits.accepts_per_turn {
                 if !self.accept_one(index) {
@@ -146,14 +173,15 @@ impl<N: Net, S: Service> Server<N, S> {
 
     /// Takes one connection; `false` when this listener has no more for now.
     fn accept_one(&mut self, index: usize) -> bool {
-        let Some(listener) = self.listeners.all.get_mut(index).filter(|listener| listener.ready) else { return false };
+        let now = self.shared.now.instant;
+        let listener = self.listeners.all.get_mut(index);
+        let listener = listener.filter(|listener| listener.ready && listener.until_resumed(now).is_none());
+        let Some(listener) = listener else { return false };
         match self.net.accept(&listener.socket) {
             Ok((socket, address)) => {
                 self.shared.metrics.accepted += 1;
-                let is_announced = listener.balancers.iter().any(|balancer| balancer.contains(address.ip()));
-                let idle_timeout = listener.idle_timeout;
-                self.listeners.said_so = false;
-                self.welcome(index, socket, address, idle_timeout, is_announced);
+                listener.said_so = false;
+                self.welcome(index, socket, address);
                 true
             }
             Err(AcceptError::Lost) => true,
@@ -163,8 +191,8 @@ impl<N: Net, S: Service> Server<N, S> {
             }
             Err(error @ (AcceptError::Exhausted(_) | AcceptError::Failed(_))) => {
                 self.shared.metrics.accept_pauses += 1;
-                self.listeners.paused_until = Some(self.shared.now.instant + PAUSE);
-                if !std::mem::replace(&mut self.listeners.said_so, true) {
+                listener.paused_until = Some(now + PAUSE);
+                if !std::mem::replace(&mut listener.said_so, true) {
                     let listener = self.listeners.label(index);
                     tracing::warn!(listener, %error, "accepting pauses until connections close");
                 }
@@ -174,16 +202,14 @@ impl<N: Net, S: Service> Server<N, S> {
     }
 
     /// Opens a connection on a new socket, or turns it away.
-    fn welcome(
-        &mut self,
-        listener: usize,
-        mut socket: N::Socket,
-        address: SocketAddr,
-        idle_timeout: Option<Duration>,
-        is_announced: bool,
-    ) {
+    fn welcome(&mut self, listener: usize, mut socket: N::Socket, address: SocketAddr) {
         let Some(session) = self.shared.security.get(listener).map(Security::session) else { return };
-        let refusal = match self.reception(session.is_tls()) {
+        let Some(Listener { idle_timeout, balancers, for_operators, .. }) = self.listeners.all.get(listener) else {
+            return;
+        };
+        let (idle_timeout, is_operator) = (*idle_timeout, *for_operators);
+        let is_announced = balancers.iter().any(|balancer| balancer.contains(address.ip()));
+        let refusal = match self.reception(session.is_tls(), is_operator) {
             Ok(refusal) => refusal,
             Err(reason) => return self.shared.metrics.disconnected(reason),
         };
@@ -193,7 +219,7 @@ impl<N: Net, S: Service> Server<N, S> {
             return self.shared.metrics.disconnected(Disconnect::Io);
         }
         let local = self.local_address(listener, &socket);
-        let info = PeerInfo::new(id, listener, address, local);
+        let info = PeerInfo { is_operator, ..PeerInfo::new(id, listener, address, local) };
         let connection = if is_announced {
             Connection::announced(session, info, idle_timeout, refusal, self.shared.now.instant)
         } else {
@@ -212,12 +238,20 @@ impl<N: Net, S: Service> Server<N, S> {
     /// # Errors
     ///
     /// Not even a refusal can be afforded: dropping the socket is all that is left.
-    fn reception(&mut self, tls: bool) -> Result<Option<Disconnect>, Disconnect> {
+    fn reception(&mut self, tls: bool, is_operator: bool) -> Result<Option<Disconnect>, Disconnect> {
         let limits = &self.shared.limits;
-        let (open, presence) = (self.peers.accepted(), account::presence::<S>(tls));
+        let operators = self.peers.operators();
+        let clients = self.peers.accepted() - operators;
+        let presence = account::presence::<S>(tls);
         let crowding = self.account.crowding(presence, limits.client_memory);
-        let (reason, is_hopeless) = if open >= limits.connections {
-            (Disconnect::Refused, open >= limits.connections + limits.refusals)
+        let (open, places) =
+            if is_operator { (operators, limits.admin_connections) } else { (clients, limits.connections) };
+        let (reason, is_hopeless) = if open >= places {
+            // Last words are a common good: there are descriptors for so many, whoever they are said to.
+            let told = clients.saturating_sub(limits.connections) + operators.saturating_sub(limits.admin_connections);
+            (Disconnect::Refused, told >= limits.refusals)
+        } else if is_operator {
+            return Ok(None);
         } else if crowding > 0 || self.is_over_memory() {
             // They too must leave room.
             let most = (limits.refusals * presence).min(limits.client_memory / 8);

@@ -175,7 +175,7 @@ impl<N: Net, S: Service> Server<N, S> {
         &mut self.shared.service
     }
 
-    /// Open connections from clients, those still shaking hands included.
+    /// Open connections from clients and operators, those still shaking hands included.
     pub fn connections(&self) -> usize {
         self.peers.accepted()
     }
@@ -399,7 +399,7 @@ impl<N: Net, S: Service> Server<N, S> {
         for _ in 0..self.shared.limits.peers_per_turn {
             let Some(mut peer) = self.peers.bury() else { break };
             self.listeners.resume();
-            self.account.leave(peer.connection.id(), &mut peer.share, account::presence::<S>(peer.connection.is_tls()));
+            self.leave_account(&mut peer);
             let was_opened = peer.connection.was_opened();
             if peer.connection.must_reset() {
                 // Fails only when the peer is gone.

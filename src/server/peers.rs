@@ -68,12 +68,14 @@ pub(super) struct Peers<K, S: Service> {
     doomed: Vec<PeerId>,
     /// How many were dialed, not accepted.
     dialed: usize,
+    /// How many came to listeners for operators.
+    operators: usize,
     generation: u32,
 }
 
 impl<K, S: Service> Default for Peers<K, S> {
     fn default() -> Self {
-        Self { slab: Slab::new(), doomed: Vec::new(), dialed: 0, generation: 0 }
+        Self { slab: Slab::new(), doomed: Vec::new(), dialed: 0, operators: 0, generation: 0 }
     }
 }
 
@@ -91,6 +93,7 @@ impl<K, S: Service> Peers<K, S> {
     pub(super) fn insert(&mut self, peer: Peer<K, S>) {
         let id = peer.connection.id();
         self.dialed += usize::from(peer.connection.info().is_dialed());
+        self.operators += usize::from(peer.connection.info().is_operator);
         let key = self.slab.insert(Box::new(peer));
         debug_assert_eq!(key, id.key as usize, "the slot changed between naming and inserting");
     }
@@ -132,8 +135,10 @@ impl<K, S: Service> Peers<K, S> {
         loop {
             let id = self.doomed.pop()?;
             if let Some(peer) = self.get_mut(id) {
-                let was_dialed = peer.connection.info().is_dialed();
+                let info = peer.connection.info();
+                let (was_dialed, was_operator) = (info.is_dialed(), info.is_operator);
                 self.dialed -= usize::from(was_dialed);
+                self.operators -= usize::from(was_operator);
                 return self.slab.try_remove(id.key as usize);
             }
         }
@@ -146,6 +151,11 @@ impl<K, S: Service> Peers<K, S> {
     /// How many came in through a listener.
     pub(super) fn accepted(&self) -> usize {
         self.slab.len() - self.dialed
+    }
+
+    /// Of those, how many came to listeners for operators.
+    pub(super) fn operators(&self) -> usize {
+        self.operators
     }
 
     /// All peers.

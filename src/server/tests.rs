@@ -16,6 +16,8 @@ struct Site<S: Service = Echo> {
     net: SimNet,
     server: Server<SimNet, S>,
     address: SocketAddr,
+    /// Where operators connect.
+    operators: SocketAddr,
 }
 
 impl Site {
@@ -30,11 +32,13 @@ impl<S: Service> Site<S> {
         let net = network.host();
         let address = ([10, 0, 0, 2], 0).into();
         let balancers = balancers.iter().map(|range| range.parse().expect("a range")).collect();
-        let listener = ListenerConfig { address, security: Security::Plain, idle_timeout: None, balancers };
-        let server = Server::new(net.clone(), service, vec![listener], limits).map_err(|(_, error)| error);
+        let listener =
+            ListenerConfig { address, security: Security::Plain, idle_timeout: None, balancers, for_operators: false };
+        let watched = ListenerConfig { for_operators: true, ..listener.clone() };
+        let server = Server::new(net.clone(), service, vec![listener, watched], limits).map_err(|(_, error)| error);
         let server = server.expect("a free port");
-        let address = server.addresses().expect("bound")[0];
-        Self { network, net, server, address }
+        let addresses = server.addresses().expect("bound");
+        Self { network, net, server, address: addresses[0], operators: addresses[1] }
     }
 
     fn connect(&mut self) -> SimSocket {

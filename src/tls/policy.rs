@@ -322,6 +322,12 @@ impl ServerPolicy {
         self.client.iter().flat_map(move |client| client.trust.revocation().outdated(now))
     }
 
+    /// What of `--client-ca` and `--client-pin` has expired at `now`: nobody is let in by it.
+    pub fn expired_trust(&self, now: u64) -> impl Iterator<Item = &Certificate> {
+        let listed = self.client.iter().flat_map(|client| client.trust.listed());
+        listed.filter(move |certificate| certificate.not_after < now)
+    }
+
     /// The policy in one line, for the start of the server: what is enforced and, as plainly, what is not.
     #[must_use]
     pub fn describe(&self) -> String {

@@ -130,6 +130,7 @@ impl Stage {
             security,
             idle_timeout: Some(Duration::from_mins(5)),
             balancers: [].into(),
+            for_operators: false,
         };
         let service = Builtin::new(options, net.now());
         let server = Server::new(net.clone(), service, vec![listener], limits()).map_err(|(_, error)| error);

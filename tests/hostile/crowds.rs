@@ -179,7 +179,8 @@ fn one_address_takes_no_more_than_its_share() {
     over.read_to_string(&mut words).expect("words");
     assert_eq!(words, "-ERR max number of clients reached for this address\r\n");
     drop((held, over));
-    siege.server.logged("reason=\"address_limit\"");
+    let line = siege.server.logged("reason=\"address_limit\"");
+    assert!(line.contains("too many connections from its address"), "{line}");
     siege.end(0);
 }
 
@@ -207,7 +208,8 @@ fn one_address_begins_no_more_handshakes_than_its_share() {
         let mut over = Siege::plain(&siege.destination.resp);
         assert!(!matches!(over.read(&mut [0; 10]), Ok(1..)), "words for a handshake too many");
     }
-    siege.server.logged("reason=\"address_limit\"");
+    let line = siege.server.logged("reason=\"address_limit\"");
+    assert!(line.contains("too many handshakes under way with its address"), "{line}");
     assert_eq!(says(b"PING\r\n"), "+PONG\r\n");
     for stream in &held {
         stream.set_nonblocking(true).expect("nonblocking");

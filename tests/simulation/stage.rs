@@ -113,6 +113,7 @@ fn listener(host: u8, security: &Security, plan: &Plan) -> ListenerConfig {
         security: security.clone(),
         idle_timeout: Some(plan.idle_timeout),
         balancers: [].into(),
+        for_operators: false,
     }
 }
 

@@ -290,7 +290,8 @@ impl World {
         }
         let (_, now_accepted, now_refused) = counts(each);
         let most = open + usize::try_from(now_accepted - accepted).unwrap_or(0);
-        let may_refuse = self.plan.limits.connections < most || self.plan.scarcity == Scarcity::Memory;
+        let is_scarce = matches!(self.plan.scarcity, Scarcity::Memory | Scarcity::PlacesPerAddress);
+        let may_refuse = self.plan.limits.connections < most || is_scarce;
         if index == 0 && now_refused > refused && !may_refuse {
             return Err(format!("a client was refused beside {most} others"));
         }

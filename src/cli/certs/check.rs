@@ -24,6 +24,11 @@ pub(super) fn check(args: &Check, now: u64, out: &mut dyn Write) -> Result<Outco
     {
         return doctor::examine(&address, args.ca.as_deref(), now, out);
     }
+    let is_server = |target: &&String| !Path::new(target).exists() && doctor::Address::parse(target).is_some();
+    if let Some(server) = args.targets.iter().find(is_server) {
+        let text = format!("{server} is no file: a live server is checked alone, by `latchkey certs check {server}`");
+        return Err(CertsError::Usage(text));
+    }
     let ca = args.ca.as_deref().map(files::read).transpose()?;
     let mut outcome = Outcome::Fine;
     let mut key = args.key.as_deref();

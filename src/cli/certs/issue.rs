@@ -104,6 +104,14 @@ pub(super) fn revoke(args: &Revoke, now: u64, out: &mut dyn Write) -> Result<(),
     for file in &args.files {
         let der = files::read(file)?.certificates()?.swap_remove(0);
         let certificate = Certificate::from_der(&der).map_err(unreadable(file))?;
+        if certificate.der == authority.certificate().der {
+            let text = format!(
+                "{} is the CA itself, and nobody would heed a CA's own word against it: take it out of every --ca and \
+                 --client-ca instead, and make another with `latchkey certs init --force`",
+                file.display()
+            );
+            return Err(CertsError::Usage(text));
+        }
         if !certificate.is_issued_by(authority.certificate()) {
             let text = format!("{} was not issued by the CA in {}", file.display(), args.dir.display());
             return Err(CertsError::Usage(text));

@@ -116,6 +116,7 @@ fn run_watched<S: Service<Session = ()> + Send>(
         security: config.map_or(Security::Plain, |policy| Security::tls(Arc::new(policy))),
         idle_timeout,
         balancers: Arc::default(),
+        for_operators: false,
     };
     let net = MioNet::new().expect("poller");
     let mut server = Server::new(net, service, vec![listener], Limits::default()).map_err(|(_, e)| e).expect("server");

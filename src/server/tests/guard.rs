@@ -1,7 +1,11 @@
 //! What clients may cost, together and each.
 
+use std::sync::Arc;
+
 use super::*;
 use crate::connection::{Deferred, Exchange, PeerInfo, Settled};
+use crate::tls::ServerPolicy;
+use crate::tls::testing::{Clock, NOW, World};
 
 /// Answers every byte later: when it is told to, with a reply of that size, or never.
 #[derive(Default)]
@@ -137,7 +141,7 @@ fn one_address_has_its_limit_and_others_are_served() {
     pass(&site.network);
     site.settle();
     assert_eq!(site.server.residue().addresses, 0);
-    assert_eq!(ended(&site, Disconnect::AddressLimit), 2);
+    assert_eq!((ended(&site, Disconnect::AddressLimit), site.server.metrics().refused), (2, 2));
 }
 
 #[test]
@@ -166,7 +170,7 @@ fn a_connection_that_closes_ends_the_pause_of_accepting() {
     let mut site = Site::new(Faults::none(), Limits::default());
     let leaves = site.connect();
     site.settle();
-    site.server.listeners.paused_until = Some(site.network.now() + Duration::from_hours(1));
+    site.server.listeners.pause_clients(site.network.now() + Duration::from_hours(1));
     let _waits = site.connect();
     site.settle();
     assert_eq!(site.server.metrics().accepted, 1);
@@ -296,4 +300,80 @@ fn who_waits_for_room_that_never_comes_is_asked_again() {
     let _others: Vec<_> = (0..8).map(|_| (site.connect(), site.settle())).collect();
     assert!(site.server.service().is_lost);
     assert_eq!(drain(&mut client), (b"no".to_vec(), false));
+}
+
+/// Connects to the operators' listener and sends `words`; whatever has come back, and whether it is the end.
+fn operate(site: &mut Site, words: &[u8]) -> (SimSocket, (Vec<u8>, bool)) {
+    let mut operator = site.net.connect(&site.operators.into(), None).expect("begun");
+    pass(&site.network);
+    let _ = operator.write_all(words);
+    pass(&site.network);
+    site.settle();
+    let heard = drain(&mut operator);
+    (operator, heard)
+}
+
+#[test]
+fn operators_are_served_whatever_clients_have_filled() {
+    let presence = account::presence::<Echo>(false);
+    for limits in [
+        Limits { connections: 2, refusals: 1, ..Limits::default() },
+        Limits { connections_per_address: Some(2), refusals: 1, ..Limits::default() },
+        Limits { client_memory: 4 * presence, refusals: 1, ..Limits::default() },
+    ] {
+        let mut site = Site::new(Faults::none(), limits.clone());
+        let crowd: Vec<_> = (0..10).map(|_| site.connect()).collect();
+        site.settle();
+        let (refused, held) = (site.server.metrics().refused, site.server.client_memory());
+        assert!(refused > 0, "{limits:?}");
+        let (operator, heard) = operate(&mut site, b"is all well?");
+        assert_eq!(heard, (b"is all well?".to_vec(), false), "{limits:?}");
+        assert_eq!((site.server.metrics().refused, site.server.client_memory()), (refused, held), "{limits:?}");
+        drop((crowd, operator));
+        pass(&site.network);
+        site.settle();
+        assert_eq!((site.server.client_memory(), site.server.connections()), (0, 0), "{limits:?}");
+    }
+}
+
+#[test]
+fn operators_have_so_many_places_and_take_none_from_clients() {
+    let limits = Limits { connections: 1, admin_connections: 2, refusals: 1, ..Limits::default() };
+    let mut site = Site::new(Faults::none(), limits);
+    let served = [operate(&mut site, b"1"), operate(&mut site, b"2")];
+    assert_eq!(served.each_ref().map(|(_, heard)| heard.clone()), [(b"1".to_vec(), false), (b"2".to_vec(), false)]);
+    let (told, heard) = operate(&mut site, b"");
+    assert_eq!(heard, (b"connection refused: refused\n".to_vec(), true));
+    let mut client = site.connect();
+    client.write_all(b"mine").expect("room");
+    pass(&site.network);
+    site.settle();
+    assert_eq!(drain(&mut client), (b"mine".to_vec(), false), "a client has its own place");
+    assert_eq!((site.server.metrics().refused, site.server.connections()), (1, 4));
+    drop((served, told, client));
+    pass(&site.network);
+    site.settle();
+    assert_eq!(operate(&mut site, b"again").1, (b"again".to_vec(), false));
+}
+
+#[test]
+fn operators_are_let_in_while_accepting_clients_pauses() {
+    let mut site = Site::new(Faults::none(), Limits::default());
+    site.server.listeners.pause_clients(site.network.now() + Duration::from_hours(1));
+    let _waits = site.connect();
+    assert_eq!(operate(&mut site, b"well?").1, (b"well?".to_vec(), false));
+    assert_eq!(site.server.connections(), 1, "the client still waits");
+}
+
+#[test]
+fn who_has_too_many_handshakes_is_counted_as_turned_away() {
+    let limits = Limits { handshakes_per_address: Some(1), ..Limits::default() };
+    let mut site = Site::new(Faults::none(), limits);
+    let clock = Clock::at(NOW);
+    let policy = ServerPolicy::new(World::new().options(&clock)).expect("a policy");
+    site.server.shared.security[0] = Security::tls(Arc::new(policy));
+    let crowd: Vec<_> = (0..3).map(|_| site.connect()).collect();
+    site.settle();
+    assert_eq!((ended(&site, Disconnect::AddressLimit), site.server.metrics().refused), (2, 2));
+    drop(crowd);
 }

@@ -99,7 +99,7 @@ fn statistics(call: &Call<'_, '_>, report: &mut Report) {
     report.field("total_commands_processed", call.core.calls.iter().map(|calls| calls.total).sum::<u64>());
     report.field("total_net_input_bytes", metrics.bytes_received);
     report.field("total_net_output_bytes", metrics.bytes_sent);
-    report.field("rejected_connections", metrics.refused + metrics.disconnects(Disconnect::Refused));
+    report.field("rejected_connections", metrics.refused);
     report.field("expired_keys", store.expired);
     report.field("evicted_keys", store.evicted);
     report.field("keyspace_hits", store.hits);

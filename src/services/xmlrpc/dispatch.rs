@@ -100,7 +100,9 @@ impl<'a> Dispatcher<'a> {
             return Ok(());
         }
         self.denials += 1;
-        Err(Failure::Denied(method.name))
+        // Where other keys may be asked for, it is the key that is refused.
+        let is_granted = self.access.scope(method.class(), method.name) != Scope::Nothing;
+        Err(if is_granted { Failure::DeniedKey(method.name) } else { Failure::Denied(method.name) })
     }
 
     fn call_on_key(&mut self, action: OnKey, key: &Key, value: &Value) -> Result<Value, Failure> {

@@ -33,6 +33,8 @@ pub(super) enum Failure {
     ReplyTooLarge(usize),
     #[error("this certificate's identity has no permission for {0}")]
     Denied(&'static str),
+    #[error("this certificate's identity has no permission for {0} on this key")]
+    DeniedKey(&'static str),
     #[error("{0}")]
     Store(#[from] StoreError),
     #[error("the call was made, and may not be kept: the data directory cannot be written to")]
@@ -68,7 +70,7 @@ impl Failure {
             Self::UnknownMethod(_) | Self::RecursiveMulticall => "Exception",
             Self::Arity { .. } | Self::KeyType(_) | Self::Argument(_) => "TypeError",
             Self::MissingKey(_) => "KeyError",
-            Self::Denied(_) => "PermissionError",
+            Self::Denied(_) | Self::DeniedKey(_) => "PermissionError",
             Self::TooManyCalls(_) | Self::TooManyKeys(_) | Self::ReplyTooLarge(_) => "OverflowError",
             Self::Store(StoreError::OutOfMemory) => "MemoryError",
             Self::Store(StoreError::ReadOnly) | Self::NotKept => "OSError",
@@ -90,7 +92,11 @@ impl Failure {
             | Self::RecursiveMulticall
             | Self::TooManyCalls(_)
             | Self::Store(StoreError::KeyTooLong | StoreError::ValueTooLarge) => -32602,
-            Self::Denied(_) | Self::MissingKey(_) | Self::TooManyKeys(_) | Self::ReplyTooLarge(_) => -32500,
+            Self::Denied(_)
+            | Self::DeniedKey(_)
+            | Self::MissingKey(_)
+            | Self::TooManyKeys(_)
+            | Self::ReplyTooLarge(_) => -32500,
             Self::Store(StoreError::OutOfMemory | StoreError::ReadOnly) | Self::NotKept => -32400,
         }
     }

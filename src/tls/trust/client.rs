@@ -66,6 +66,11 @@ impl ClientTrust {
         self.anchors.all()
     }
 
+    /// The listed certificates.
+    pub(crate) fn listed(&self) -> &[Certificate] {
+        self.anchors.certificates()
+    }
+
     /// Revocation lists and what they cover.
     pub(crate) fn revocation(&self) -> &RevocationLists {
         &self.revocation
