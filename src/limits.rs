@@ -11,10 +11,10 @@ use std::time::Duration;
 pub struct Limits {
     /// Open connections over all listeners (`--max-connections`).
     pub connections: usize,
-    /// Open connections to listeners for operators (`--admin-connections`): places of their own, so that who watches a
-    /// full server sees that it is full.
+    /// Open connections to listeners for operators that are no client's (`--admin-connections`), so that who watches a full
+    /// server sees that it is full. Whoever comes there beyond them takes a client's place.
     pub admin_connections: usize,
-    /// Connections past `connections` or `admin_connections` that are still handshaken so that the refusal can be read. As many past
+    /// Connections past `connections` that are still handshaken so that the refusal can be read. As many past
     /// `connections_per_address`, for each address.
     pub refusals: usize,
     /// Open connections from one address (`--max-connections-per-address`); for IPv6, from one /64. Where a balancer

@@ -218,7 +218,7 @@ impl Keeper {
             tracing::warn!("clients will refuse this server's certificate: {validity}");
         }
         for validity in expired {
-            tracing::warn!("nobody is let in by what --client-ca or --client-pin lists: {validity}");
+            tracing::warn!("--client-ca or --client-pin lists a certificate that is not valid any more: {validity}");
         }
         for authority in outdated {
             tracing::warn!(

@@ -95,7 +95,7 @@ struct LimitArgs {
     /// Open connections over all listeners [default: what the descriptor limit allows]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     max_connections: Option<u32>,
-    /// Open connections to --admin listeners, which have places of their own and do not compete with clients
+    /// Connections to --admin listeners that do not compete with clients; whoever comes beyond them takes a client's place
     /// [default: 16, or fewer where the descriptor limit is low]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     admin_connections: Option<u32>,

@@ -226,7 +226,7 @@ pub struct PeerInfo {
     pub agreement: Option<Agreement>,
     /// The connection at the other end of the link, if there is one.
     pub link: Option<Link>,
-    /// Whether it came to a listener for operators, whose connections do not compete with clients.
+    /// Whether it has one of the operators' own places, and does not compete with clients.
     pub is_operator: bool,
 }
 

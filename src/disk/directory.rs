@@ -61,9 +61,9 @@ impl Directory {
     ///
     /// As [`open`](Self::open), or it cannot be read, or `out` takes no more.
     pub fn dump<W: Write>(path: &Path, out: W) -> Result<u64, OpenError> {
-        let (kept, outcome) = Kept::look(path)?;
-        outcome.map_err(|broken| of_broken(path, broken))?;
-        kept.write(out)
+        let (_lock, folder) = to_read(path)?;
+        let (contents, keys) = Contents::look(&folder).map_err(|broken| of_broken(path, broken))?;
+        write(path, &contents, keys, out)
     }
 
     /// As [`dump`](Self::dump), for a directory that is not opened because something is missing or damaged: writes what
@@ -71,10 +71,17 @@ impl Directory {
     ///
     /// # Errors
     ///
-    /// Somebody else has it, it is none, it cannot be read at all, or `out` takes no more.
+    /// Somebody else has it, it is none, no key stands before what is wrong, it cannot be read, or `out` takes no more.
     pub fn salvage<W: Write>(path: &Path, out: W) -> Result<(u64, Result<(), Broken>), OpenError> {
-        let (kept, outcome) = Kept::look(path)?;
-        Ok((kept.write(out)?, outcome))
+        let (_lock, folder) = to_read(path)?;
+        let found = Contents::salvage(&folder).map_err(|error| OpenError::Io { path: path.into(), error })?;
+        match found {
+            (_, 0, Err(broken)) => {
+                let detail = format!("{broken}, and no key stands before that");
+                Err(OpenError::Damaged { path: path.into(), detail })
+            }
+            (contents, keys, outcome) => Ok((write(path, &contents, keys, out)?, outcome)),
+        }
     }
 
     /// As [`open`](Self::open), with other bounds on its files.
@@ -91,35 +98,24 @@ impl Directory {
     }
 }
 
-/// What a directory that nobody else has holds.
-struct Kept<'a> {
-    path: &'a Path,
-    contents: Contents,
-    keys: u64,
-    _lock: Lock,
+/// A directory in which there is data, and nobody who changes it.
+fn to_read(path: &Path) -> Result<(Lock, RealFolder), OpenError> {
+    refuse_no_data(path)?;
+    let lock = Lock::to_read(path)?;
+    refuse_half_restored(path)?;
+    refuse_other_format(path)?;
+    let folder = RealFolder::to_read(path.into()).map_err(|error| OpenError::Io { path: path.into(), error })?;
+    Ok((lock, folder))
 }
 
-impl<'a> Kept<'a> {
-    /// What stands before the first thing that is wrong, and what that is.
-    fn look(path: &'a Path) -> Result<(Self, Result<(), Broken>), OpenError> {
-        let io = |error| OpenError::Io { path: path.into(), error };
-        refuse_no_data(path)?;
-        let lock = Lock::to_read(path)?;
-        refuse_half_restored(path)?;
-        refuse_other_format(path)?;
-        let folder = RealFolder::to_read(path.into()).map_err(io)?;
-        let (contents, keys, outcome) = Contents::look(&folder, Sizes::default()).map_err(io)?;
-        Ok((Self { path, contents, keys, _lock: lock }, outcome))
-    }
-
-    fn write<W: Write>(&self, out: W) -> Result<u64, OpenError> {
-        let io = |error| OpenError::Io { path: self.path.into(), error };
-        let mut writer = DumpWriter::new(out).map_err(io)?;
-        let loaded = write_all(&self.contents, &mut writer).map_err(io)?;
-        check_keys(self.path, loaded, self.keys)?;
-        writer.finish().map_err(io)?;
-        Ok(loaded.keys)
-    }
+/// Writes a dump of what is in the directory at `path`.
+fn write<W: Write>(path: &Path, contents: &Contents, keys: u64, out: W) -> Result<u64, OpenError> {
+    let io = |error| OpenError::Io { path: path.into(), error };
+    let mut writer = DumpWriter::new(out).map_err(io)?;
+    let loaded = write_all(contents, &mut writer).map_err(io)?;
+    check_keys(path, loaded, keys)?;
+    writer.finish().map_err(io)?;
+    Ok(loaded.keys)
 }
 
 impl Opened {

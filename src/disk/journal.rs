@@ -66,7 +66,7 @@ pub(super) struct Journal {
     pub(super) position: u64,
     /// Where the file ends; from the last record on it holds zeros.
     filled: u64,
-    /// There was no room for zeros, so there will be none.
+    /// Zeros could not be written, mostly for want of room, so there will be none.
     is_cramped: bool,
     file: Box<dyn Handle>,
     chain: Chain,
@@ -114,28 +114,25 @@ impl Journal {
         self.record.clear();
         self.record.extend_from_slice(&bytes);
         self.record.extend_from_slice(group.bytes());
-        let size = self.record.len();
-        let end = self.position + size as u64;
-        if end > self.filled && size <= ahead / SHARE && !self.is_cramped {
-            self.record.resize(size + ahead, 0);
+        let end = self.position + self.record.len() as u64;
+        if end > self.filled && self.record.len() <= ahead / SHARE && !self.is_cramped {
+            self.fill(end + ahead as u64);
         }
-        let written = self.write(size)?;
-        self.filled = self.filled.max(self.position + written as u64);
+        self.file.write_at(&self.record, self.position)?;
+        self.filled = self.filled.max(end);
         (self.position, self.chain) = (end, chain);
         self.record.shrink_to(KEPT);
         Ok(())
     }
 
-    /// Writes the record of `size` bytes, and the zeros behind it if there is room for them. How much was written.
-    fn write(&mut self, size: usize) -> io::Result<usize> {
-        match self.file.write_at(&self.record, self.position) {
-            Ok(()) => return Ok(self.record.len()),
-            Err(error) if self.record.len() == size || !is_for_want_of_room(&error) => return Err(error),
+    /// Fills the file with zeros up to `end`. They are written by themselves, before the record: what goes wrong with them
+    /// is none of its, and a record of which the write has failed is never whole.
+    fn fill(&mut self, end: u64) {
+        let zeros = vec![0; usize::try_from(end.saturating_sub(self.filled)).unwrap_or(0)];
+        match self.file.write_at(&zeros, self.filled) {
+            Ok(()) => self.filled = end,
             Err(_) => self.is_cramped = true,
         }
-        self.record.truncate(size);
-        self.file.write_at(&self.record, self.position)?;
-        Ok(size)
     }
 
     pub(super) fn sync(&mut self) -> io::Result<()> {
@@ -155,10 +152,6 @@ impl Journal {
     pub(super) fn previous(&self) -> u64 {
         self.chain.previous
     }
-}
-
-fn is_for_want_of_room(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge)
 }
 
 /// Why a directory cannot be used.
@@ -202,15 +195,25 @@ pub(super) struct Survey {
 /// Only what stands behind the last record of the last journal may be unreadable, and only if nothing tells that it had
 /// been on disk: neither the side file, nor a later record.
 pub(super) fn survey(folder: &dyn Folder, names: &Names, mark: Option<Mark>) -> Result<Survey, Broken> {
-    let (survey, outcome) = salvage(folder, names, mark);
-    outcome.map(|()| survey)
+    let mut survey = Survey::default();
+    survey.follow(folder, names, mark).map(|()| survey)
 }
 
-/// As [`survey`], with what stands before the first thing that is wrong.
-pub(super) fn salvage(folder: &dyn Folder, names: &Names, mark: Option<Mark>) -> (Survey, Result<(), Broken>) {
-    let mut survey = Survey::default();
-    let outcome = survey.follow(folder, names, mark);
-    (survey, outcome)
+/// Looks for what stands before the first thing that is wrong, from the newest snapshot on that is whole, or from the first
+/// journal; and what is wrong.
+pub(super) fn salvage(folder: &dyn Folder, mut names: Names, mark: Option<Mark>) -> (Survey, Result<(), Broken>) {
+    let mut wrong = Ok(());
+    loop {
+        let mut survey = Survey::default();
+        let outcome = survey.follow(folder, &names, mark);
+        let verified = survey.snapshot.map(|snapshot| snapshot.verify(folder));
+        if matches!(verified, Some(Ok(()))) || names.snapshots.is_empty() {
+            return (survey, wrong.and(outcome));
+        }
+        // A snapshot that was not found whole is the first thing that was looked at.
+        wrong = wrong.and(verified.unwrap_or(outcome));
+        names.snapshots.pop();
+    }
 }
 
 fn lost(found: u64, recorded: u64, detail: String) -> Broken {
@@ -277,9 +280,10 @@ impl Survey {
             return Err(damaged("does not follow what is before it"));
         }
         self.base = self.place;
-        if let Err(broken) = self.read(&mut reader, &name) {
-            self.sealed.push(Sealed { number, end: reader.position() });
-            return Err(broken);
+        let (end, outcome) = self.read(&mut reader, &name);
+        if outcome.is_err() {
+            self.sealed.push(Sealed { number, end });
+            return outcome.map(|()| 0);
         }
         let (position, chain) = (reader.position(), reader.chain());
         if position > FILE_HEAD as u64 {
@@ -303,14 +307,18 @@ impl Survey {
         Ok(rest.durable)
     }
 
-    /// Reads records up to the last that is whole.
-    fn read(&mut self, reader: &mut Reader<'_>, name: &str) -> Result<(), Broken> {
-        while let Some((head, _)) = reader.read()? {
-            if head.is_end || head.first != self.place.group + 1 || head.last < head.first {
-                return Err(Broken::Damaged(format!("{name} holds groups in another order")));
+    /// Reads records up to the last that is whole and in its place. Where that ends, and what is wrong behind it.
+    fn read(&mut self, reader: &mut Reader<'_>, name: &str) -> (u64, Result<(), Broken>) {
+        loop {
+            let end = reader.position();
+            match reader.read() {
+                Err(error) => return (end, Err(error.into())),
+                Ok(None) => return (end, Ok(())),
+                Ok(Some((head, _))) if head.is_end || head.first != self.place.group + 1 || head.last < head.first => {
+                    return (end, Err(Broken::Damaged(format!("{name} holds groups in another order"))));
+                }
+                Ok(Some((head, _))) => (self.place.group, self.place.keys) = (head.last, head.keys),
             }
-            (self.place.group, self.place.keys) = (head.last, head.keys);
         }
-        Ok(())
     }
 }

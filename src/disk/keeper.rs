@@ -375,14 +375,23 @@ pub(super) struct Contents {
 }
 
 impl Contents {
-    /// What is in `folder` before the first thing that is wrong there, how many keys that should be, and what is wrong.
-    /// Nothing is made or changed, so the disk may be full.
-    pub(super) fn look(folder: &dyn Folder, sizes: Sizes) -> io::Result<(Self, u64, Result<(), Broken>)> {
+    /// What is in `folder`, and how many keys that should be. Nothing is made or changed, so the disk may be full.
+    pub(super) fn look(folder: &dyn Folder) -> Result<(Self, u64), Broken> {
         let names = Names::sort(folder.list()?);
-        let (found, outcome) = salvage(folder, &names, mark::look(folder)?);
+        Ok(Self::of(folder, survey(folder, &names, mark::look(folder)?)?)?)
+    }
+
+    /// As [`look`](Self::look), before the first thing that is wrong there, and what is wrong.
+    pub(super) fn salvage(folder: &dyn Folder) -> io::Result<(Self, u64, Result<(), Broken>)> {
+        let (found, outcome) = salvage(folder, Names::sort(folder.list()?), mark::look(folder)?);
+        let (contents, keys) = Self::of(folder, found)?;
+        Ok((contents, keys, outcome))
+    }
+
+    fn of(folder: &dyn Folder, found: Survey) -> io::Result<(Self, u64)> {
         let Survey { snapshot, mut sealed, last, place, .. } = found;
         sealed.extend(last.as_ref().map(Journal::sealed));
-        Ok((Self { view: view_of(folder, snapshot, &sealed)?, index: sizes.index }, place.keys, outcome))
+        Ok((Self { view: view_of(folder, snapshot, &sealed)?, index: Sizes::default().index }, place.keys))
     }
 
     /// Visits every key.

@@ -122,8 +122,7 @@ pub enum OpenError {
         path: PathBuf,
     },
     /// It holds something else, or more or less than was written.
-    #[error("{} is damaged: {detail}; restore a backup, or give a new directory; `latchkey dump --salvage` takes out what \
-         stands before that", .path.display())]
+    #[error("{} is damaged: {detail}; restore a backup, or give a new directory", .path.display())]
     Damaged {
         /// The directory or file.
         path: PathBuf,

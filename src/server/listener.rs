@@ -31,8 +31,9 @@ pub struct ListenerConfig {
     pub idle_timeout: Option<Duration>,
     /// Balancers whose connections begin with a PROXY protocol header.
     pub balancers: Arc<[Subnet]>,
-    /// Whether it is for those who watch the server: they have places of their own
-    /// ([`Limits::admin_connections`]), and no limit that clients reach together or by address turns them away.
+    /// Whether it is for those who watch the server: they have some places of their own
+    /// ([`Limits::admin_connections`]), for which no limit counts that clients reach together or by address. What each
+    /// may hold by itself is bounded as for a client, and is not part of [`Limits::client_memory`].
     pub for_operators: bool,
 }
 
@@ -207,7 +208,9 @@ impl<N: Net, S: Service> Server<N, S> {
         let Some(Listener { idle_timeout, balancers, for_operators, .. }) = self.listeners.all.get(listener) else {
             return;
         };
-        let (idle_timeout, is_operator) = (*idle_timeout, *for_operators);
+        // Whoever finds no place among the operators' own is a client like others.
+        let is_operator = *for_operators && self.peers.operators() < self.shared.limits.admin_connections;
+        let idle_timeout = *idle_timeout;
         let is_announced = balancers.iter().any(|balancer| balancer.contains(address.ip()));
         let refusal = match self.reception(session.is_tls(), is_operator) {
             Ok(refusal) => refusal,
@@ -240,18 +243,13 @@ impl<N: Net, S: Service> Server<N, S> {
     /// Not even a refusal can be afforded: dropping the socket is all that is left.
     fn reception(&mut self, tls: bool, is_operator: bool) -> Result<Option<Disconnect>, Disconnect> {
         let limits = &self.shared.limits;
-        let operators = self.peers.operators();
-        let clients = self.peers.accepted() - operators;
+        let clients = self.peers.accepted() - self.peers.operators();
         let presence = account::presence::<S>(tls);
         let crowding = self.account.crowding(presence, limits.client_memory);
-        let (open, places) =
-            if is_operator { (operators, limits.admin_connections) } else { (clients, limits.connections) };
-        let (reason, is_hopeless) = if open >= places {
-            // Last words are a common good: there are descriptors for so many, whoever they are said to.
-            let told = clients.saturating_sub(limits.connections) + operators.saturating_sub(limits.admin_connections);
-            (Disconnect::Refused, told >= limits.refusals)
-        } else if is_operator {
+        let (reason, is_hopeless) = if is_operator {
             return Ok(None);
+        } else if clients >= limits.connections {
+            (Disconnect::Refused, clients - limits.connections >= limits.refusals)
         } else if crowding > 0 || self.is_over_memory() {
             // They too must leave room.
             let most = (limits.refusals * presence).min(limits.client_memory / 8);

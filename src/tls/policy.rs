@@ -322,7 +322,8 @@ impl ServerPolicy {
         self.client.iter().flat_map(move |client| client.trust.revocation().outdated(now))
     }
 
-    /// What of `--client-ca` and `--client-pin` has expired at `now`: nobody is let in by it.
+    /// What of `--client-ca` and `--client-pin` has expired at `now`. Whoever shows such a certificate is not let in; whom
+    /// a CA has issued a valid one to still is, for a trust anchor is a name and a key without dates (RFC 5280, 6.1.1).
     pub fn expired_trust(&self, now: u64) -> impl Iterator<Item = &Certificate> {
         let listed = self.client.iter().flat_map(|client| client.trust.listed());
         listed.filter(move |certificate| certificate.not_after < now)

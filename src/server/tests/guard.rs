@@ -337,23 +337,31 @@ fn operators_are_served_whatever_clients_have_filled() {
 }
 
 #[test]
-fn operators_have_so_many_places_and_take_none_from_clients() {
+fn operators_have_so_many_places_before_they_take_any_of_clients() {
     let limits = Limits { connections: 1, admin_connections: 2, refusals: 1, ..Limits::default() };
     let mut site = Site::new(Faults::none(), limits);
     let served = [operate(&mut site, b"1"), operate(&mut site, b"2")];
     assert_eq!(served.each_ref().map(|(_, heard)| heard.clone()), [(b"1".to_vec(), false), (b"2".to_vec(), false)]);
-    let (told, heard) = operate(&mut site, b"");
-    assert_eq!(heard, (b"connection refused: refused\n".to_vec(), true));
     let mut client = site.connect();
     client.write_all(b"mine").expect("room");
     pass(&site.network);
     site.settle();
     assert_eq!(drain(&mut client), (b"mine".to_vec(), false), "a client has its own place");
+    let (told, heard) = operate(&mut site, b"");
+    assert_eq!(heard, (b"connection refused: refused\n".to_vec(), true), "there is no place of either kind");
     assert_eq!((site.server.metrics().refused, site.server.connections()), (1, 4));
-    drop((served, told, client));
+    drop((told, client));
     pass(&site.network);
     site.settle();
-    assert_eq!(operate(&mut site, b"again").1, (b"again".to_vec(), false));
+    let (third, heard) = operate(&mut site, b"again");
+    assert_eq!(heard, (b"again".to_vec(), false), "an operator may take a client's place");
+    let mut client = site.connect();
+    site.settle();
+    assert_eq!(drain(&mut client), (b"connection refused: refused\n".to_vec(), true));
+    drop((served, third));
+    pass(&site.network);
+    site.settle();
+    assert_eq!(site.server.connections(), 0);
 }
 
 #[test]

@@ -92,6 +92,8 @@ impl Admin {
                 (Status::FORBIDDEN, "", "No rule grants \"metrics\" to this identity.\n".into())
             }
             "/metrics" => {
+                // It costs as much as many requests of other kinds.
+                exchange.spend(exchange.limits.requests_per_turn / 4);
                 let text = metrics::write(exchange, store, self.started, &self.protocols);
                 (Status::OK, exposition::CONTENT_TYPE, text.into_bytes())
             }
