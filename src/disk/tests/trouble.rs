@@ -1,7 +1,8 @@
 //! Calls that fail: what becomes of the directory, and of what is told.
 
 use super::crash::{Model, Random, TINY, compact, open};
-use super::group;
+use super::{Keys, group};
+use crate::disk::keeper::Contents;
 use crate::disk::sim::{Disk, Faults};
 use crate::disk::*;
 
@@ -135,6 +136,16 @@ fn what_a_damaged_snapshot_took_the_place_of_stays() {
     let damaged = Disk::with_files(&files);
     let Err(Broken::Damaged(told)) = Keeper::with_sizes(damaged.folder(), TINY) else { panic!("it is not noticed") };
     assert!(told.contains(&name), "{told}");
+    let (contents, keys, outcome) = Contents::salvage(&*damaged.folder()).expect("readable");
+    let mut salvaged = Keys::new();
+    contents
+        .load(&mut |record| {
+            salvaged.insert(record.key.to_vec(), record.data.to_vec());
+            Ok(())
+        })
+        .expect("readable");
+    assert!(salvaged == model.keys && keys == salvaged.len() as u64, "it is in the journals too");
+    assert!(outcome.is_err_and(|broken| broken.to_string() == told));
     assert!(damaged.files() == files, "nothing was changed");
 }
 

@@ -358,7 +358,7 @@ fn operators_have_so_many_places_before_they_take_any_of_clients() {
     let mut client = site.connect();
     site.settle();
     assert_eq!(drain(&mut client), (b"connection refused: refused\n".to_vec(), true));
-    drop((served, third));
+    drop((served, third, client));
     pass(&site.network);
     site.settle();
     assert_eq!(site.server.connections(), 0);
