@@ -42,6 +42,7 @@ pub(super) fn dump(args: &DumpArgs) -> Result<ExitCode, Failure> {
     if stdout.is_terminal() {
         return Err(Failure::Usage("dump writes bytes to stdout: send them to a file".into()));
     }
+    increase_descriptors();
     let mut out = Watched { out: BufWriter::new(stdout.lock()), has_failed: false };
     let dumped = if args.salvage {
         Directory::salvage(&args.dir, &mut out)
@@ -60,6 +61,7 @@ pub(super) fn dump(args: &DumpArgs) -> Result<ExitCode, Failure> {
 }
 
 pub(super) fn run_restore(args: &RestoreArgs) -> Result<ExitCode, Failure> {
+    increase_descriptors();
     if args.file.as_os_str() != "-" {
         let name = args.file.display().to_string();
         let file = File::open(&args.file).map_err(|error| Failure::Usage(format!("{name}: {error}")))?;
@@ -70,6 +72,12 @@ pub(super) fn run_restore(args: &RestoreArgs) -> Result<ExitCode, Failure> {
         return Err(Failure::Usage("restore - reads a dump from stdin: send one there".into()));
     }
     restore_from(stdin.lock(), "stdin", args)
+}
+
+/// Every journal is opened at once, each 64 MiB or less: at the usual limit of 1024, 60 GB would be too much. Where that is
+/// all there is, opening says so.
+fn increase_descriptors() {
+    let _ = rlimit::increase_nofile_limit(u64::MAX);
 }
 
 fn restore_from(input: impl Read, name: &str, args: &RestoreArgs) -> Result<ExitCode, Failure> {

@@ -15,6 +15,8 @@ use super::keeper::{Keeper, Record, Sizes};
 use super::lock::Lock;
 use super::names::{self, LOCK, MARK, RESTORING};
 
+/// What some file systems have in each root.
+const LOST_AND_FOUND: &str = "lost+found";
 /// What is written in one batch.
 const BATCH: usize = 8 << 20;
 
@@ -127,10 +129,16 @@ fn refuse_content(path: &Path) -> Result<(), OpenError> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         entries => entries.map_err(io)?,
     };
-    let names = entries.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()));
+    // A link, or a folder, is somebody else's, whatever its name.
+    let names = entries.map(|entry| {
+        let entry = entry?;
+        let is_own = entry.file_type()?.is_file() || entry.file_name() == LOST_AND_FOUND;
+        let name = entry.file_name().to_string_lossy().into_owned();
+        Ok(if is_own { name } else { format!("{name}/") })
+    });
     let names = names.collect::<io::Result<Vec<_>>>().map_err(io)?;
     let is_half_restored = names.iter().any(|name| name == RESTORING);
-    let may_stay = |name: &str| name == "lost+found" || name == LOCK || is_half_restored && names::is_ours(name);
+    let may_stay = |name: &str| name == LOST_AND_FOUND || name == LOCK || is_half_restored && names::is_ours(name);
     if names.iter().all(|name| may_stay(name)) { Ok(()) } else { Err(OpenError::NotEmpty { path: path.into() }) }
 }
 

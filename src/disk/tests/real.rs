@@ -371,6 +371,24 @@ fn a_restore_fills_the_directory_itself() {
     assert_eq!(open(&path).load(&mut |_| {}).expect("whole").keys, 5);
 }
 
+#[test]
+fn a_restore_does_not_write_through_links() {
+    let (folder, elsewhere) = (folder(), folder());
+    let other = elsewhere.path().join("other");
+    fs::write(&other, "mine").expect("written");
+    for name in ["lock", "restore.unfinished", "mark"] {
+        let link = folder.path().join(name);
+        std::os::unix::fs::symlink(&other, &link).expect("made");
+        let refused = restore(&*dump_of(5), folder.path());
+        assert!(
+            refused.is_err_and(|error| matches!(error.why, DumpError::Directory(OpenError::NotEmpty { .. }))),
+            "{name}"
+        );
+        assert_eq!(fs::read(&other).expect("there"), b"mine");
+        fs::remove_file(&link).expect("removed");
+    }
+}
+
 /// What a restore that was killed has left, without the last byte of the dump.
 #[test]
 fn what_is_half_restored_is_refused_until_a_restore_fills_it() {

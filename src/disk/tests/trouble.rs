@@ -141,7 +141,6 @@ fn what_a_damaged_snapshot_took_the_place_of_stays() {
     contents
         .load(&mut |record| {
             salvaged.insert(record.key.to_vec(), record.data.to_vec());
-            Ok(())
         })
         .expect("readable");
     assert!(salvaged == model.keys && keys == salvaged.len() as u64, "it is in the journals too");
