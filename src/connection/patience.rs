@@ -49,7 +49,12 @@ impl<S: Service> Connection<S> {
                 Disconnect::RequestTimeout | Disconnect::HeaderTimeout | Disconnect::Idle
                     if self.phase == Phase::Open =>
                 {
-                    self.end(reason, now, turn.scratch);
+                    if self.framing.info.link.is_some() {
+                        // Only the other end knows whether that was all.
+                        self.cut(reason, now, turn.scratch);
+                    } else {
+                        self.end(reason, now, turn.scratch);
+                    }
                 }
                 Disconnect::Stalled if self.stall.is_some_and(|stall| !stall.is_too_slow(turn.limits)) => {
                     self.stall = Some(Stall::begin(now));

@@ -161,3 +161,19 @@ fn who_has_sent_what_its_server_has_not_taken_is_not_idle() {
     wait(&mut site, Limits::default().linger_timeout);
     assert_eq!(site.server.metrics().disconnects(Disconnect::Idle), 1);
 }
+
+#[test]
+fn who_is_given_up_while_its_server_has_not_finished_is_told_so() {
+    const IDLE: Duration = Duration::from_secs(10);
+    let (mut site, mut net, listener) = wrapping_for(Some(IDLE));
+    let (mut client, mut server) = talking(&mut site, &mut net, &listener);
+    for wait in [IDLE, Limits::default().linger_timeout] {
+        site.network.advance_to(site.network.now() + wait);
+        site.settle();
+    }
+    pass(&site.network);
+    assert_eq!(client.read(&mut [0]).map_err(|error| error.kind()), Err(ErrorKind::ConnectionReset));
+    assert_eq!(site.server.metrics().disconnects(Disconnect::Idle), 1);
+    // Nor has the client.
+    assert_eq!(end(&mut site, &mut server), Err(ErrorKind::ConnectionReset));
+}
