@@ -31,6 +31,7 @@ use crate::tls::{Agreement, Outgoing, Refusal, Session};
 ///   [`memory`](Self::memory).
 ///
 /// After any of the first three kinds, call `transmit`, then look at the getters.
+#[expect(clippy::struct_excessive_bools, reason = "independent facts")]
 pub struct Connection<S: Service> {
     pub(super) session: Session,
     pub(super) framing: Framing<S>,
@@ -55,6 +56,8 @@ pub struct Connection<S: Service> {
     /// The session has taken bytes: the peer speaks what it speaks.
     begun: bool,
     pub(super) farewell: Farewell,
+    /// Some of what it has forwarded has not left for the socket at the other end of the link.
+    pub(super) is_carried: bool,
     /// A balancer's header comes before anything else.
     pub(super) awaits_header: bool,
 }
@@ -141,6 +144,7 @@ impl<S: Service> Connection<S> {
             answered: false,
             begun: false,
             farewell: Farewell::NotDue,
+            is_carried: false,
             awaits_header: false,
         }
     }

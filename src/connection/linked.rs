@@ -46,11 +46,13 @@ impl<S: Service> Connection<S> {
     /// Links it to the connection that was made for it.
     pub fn link(&mut self, link: Link) {
         self.framing.info.link = Some(link);
+        self.is_carried = false;
     }
 
     /// The connection that was to be made for it could not be: the service says what becomes of it.
     pub fn unreachable(&mut self, loss: &Loss, turn: &mut Turn<'_, S>) {
         self.framing.info.link = None;
+        self.is_carried = false;
         if self.phase != Phase::Open {
             return;
         }
@@ -87,6 +89,16 @@ impl<S: Service> Connection<S> {
         self.framing.unthrottle()
     }
 
+    /// Whether some of what it has forwarded still waits for the socket at the other end of the link. Until all of it has
+    /// left, nothing can come back, so the peer is not idle. Returns whether that has just ended: time counts from now on.
+    pub fn note_carried(&mut self, is_carried: bool, now: Instant) -> bool {
+        let has_left = std::mem::replace(&mut self.is_carried, is_carried) && !is_carried && self.phase == Phase::Open;
+        if has_left {
+            self.since = now;
+        }
+        has_left
+    }
+
     /// Nothing more will be forwarded to it: says so to the peer after what is owed. The other direction goes on.
     ///
     /// Where that is not known to be all, since a client's stream ended without close_notify, a server with TLS is not told
@@ -100,8 +112,9 @@ impl<S: Service> Connection<S> {
         }
     }
 
-    /// The connection it is linked to was lost: sends what is owed and then ends without a good-bye, for the peer must
-    /// not take what it got for the whole. Unless it is: when the end had been carried across before.
+    /// The connection it is linked to was lost, or is not waited for any longer: sends what is owed and then ends without
+    /// a good-bye, for the peer must not take what it got for the whole. Unless it is: when the end had been carried across
+    /// before.
     pub fn cut(&mut self, reason: Disconnect, now: Instant, scratch: &mut Scratch) {
         if self.phase == Phase::Open && self.farewell == Farewell::NotDue {
             self.farewell = Farewell::Withheld;

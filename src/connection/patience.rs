@@ -49,7 +49,12 @@ impl<S: Service> Connection<S> {
                 Disconnect::RequestTimeout | Disconnect::HeaderTimeout | Disconnect::Idle
                     if self.phase == Phase::Open =>
                 {
-                    self.end(reason, now, turn.scratch);
+                    if self.framing.info.link.is_some() {
+                        // Only the other end knows whether that was all.
+                        self.cut(reason, now, turn.scratch);
+                    } else {
+                        self.end(reason, now, turn.scratch);
+                    }
                 }
                 Disconnect::Stalled if self.stall.is_some_and(|stall| !stall.is_too_slow(turn.limits)) => {
                     self.stall = Some(Stall::begin(now));
@@ -73,11 +78,14 @@ impl<S: Service> Connection<S> {
             Phase::Handshaking => since(limits.handshake_timeout, Disconnect::HandshakeTimeout),
             Phase::Open => {
                 let request = self.request_since.map(|begun| self.request_deadline(begun, limits));
-                // Whose requests wait for us is not idle: for room on the way to disk, perhaps, whose deadline is another.
-                let is_owed = !self.framing.replies.is_empty() || !self.unsent.is_empty() || self.framing.is_paused();
+                // Whose requests wait for us is not idle: for room on the way to disk, perhaps, or for a server that we wrap
+                // to take them. Those have other deadlines.
+                let is_owed = !self.framing.replies.is_empty() || !self.unsent.is_empty();
+                let is_owed = is_owed || self.framing.is_paused() || self.is_carried;
                 let at_rest = request.is_none() && !is_owed;
                 let idle = self.idle_timeout.filter(|_| at_rest).and_then(|idle| since(idle, Disconnect::Idle));
                 let half = self.farewell > Farewell::NotDue || self.framing.is_half_closed();
+                let half = half && !self.is_carried;
                 let half = half.then(|| (self.since + limits.half_close_timeout, Disconnect::Idle));
                 [stalled, request, idle, half].into_iter().flatten().min_by_key(|(deadline, _)| *deadline)
             }

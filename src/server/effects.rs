@@ -90,17 +90,21 @@ impl<N: Net, S: Service> Server<N, S> {
     }
 
     /// After `id` was written to: if there is room in it again, the connection that waits for that goes on. No event
-    /// will say so. Half of the room, so that two connections do not take turns over every few bytes.
+    /// will say so. Half of the room, so that two connections do not take turns over every few bytes. And who has
+    /// forwarded what still waits in `id` is not idle.
     pub(super) fn relieve(&mut self, id: PeerId) {
         let Some(peer) = self.peers.get_mut(id) else { return };
         let Some(link) = peer.connection.info().link else { return };
-        if peer.connection.room(&self.shared.limits) <= self.shared.limits.output_bytes / 2 {
-            return;
-        }
-        if let Some(partner) = self.peers.get_mut(link.peer())
-            && partner.connection.unthrottle()
-        {
+        let has_room = peer.connection.room(&self.shared.limits) > self.shared.limits.output_bytes / 2;
+        let has_output = peer.connection.output() > 0;
+        let Some(partner) = self.peers.get_mut(link.peer()) else { return };
+        let has_left = partner.connection.note_carried(has_output, self.shared.now.instant);
+        if has_room && partner.connection.unthrottle() {
             enqueue(partner, &mut self.ready, &mut self.admission);
+        }
+        if has_left {
+            // Its deadline counts again.
+            self.file(link.peer());
         }
     }
 

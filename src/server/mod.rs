@@ -384,6 +384,8 @@ impl<N: Net, S: Service> Server<N, S> {
             let Some(peer) = self.peers.get_mut(id) else { continue };
             if peer.alarm.fire(self.shared.now.instant) {
                 peer.connection.expire(&mut self.shared.turn());
+                // It may be at its end with nothing left to write, which no event will tell.
+                touch(peer, &mut self.touched);
                 self.file(id);
             }
         }

@@ -28,12 +28,17 @@ impl Site {
 
 impl<S: Service> Site<S> {
     fn serving(service: S, faults: Faults, limits: Limits, balancers: &[&str]) -> Self {
+        Self::waiting(None, service, faults, limits, balancers)
+    }
+
+    /// One that ends idle connections.
+    fn waiting(idle_timeout: Option<Duration>, service: S, faults: Faults, limits: Limits, balancers: &[&str]) -> Self {
         let network = Network::new(1, faults);
         let net = network.host();
         let address = ([10, 0, 0, 2], 0).into();
         let balancers = balancers.iter().map(|range| range.parse().expect("a range")).collect();
         let listener =
-            ListenerConfig { address, security: Security::Plain, idle_timeout: None, balancers, for_operators: false };
+            ListenerConfig { address, security: Security::Plain, idle_timeout, balancers, for_operators: false };
         let watched = ListenerConfig { for_operators: true, ..listener.clone() };
         let server = Server::new(net.clone(), service, vec![listener, watched], limits).map_err(|(_, error)| error);
         let server = server.expect("a free port");

@@ -51,7 +51,7 @@ impl World {
             }
         }
         self.check_truncations(index, each)?;
-        self.check_timeouts(each)
+        self.check_timeouts(index, each)
     }
 
     fn check_client(&self, client: &Client) -> Result<(), String> {
@@ -174,12 +174,14 @@ impl World {
 
     /// Only who misbehaves meets a deadline: an event that was lost and made up for by a timeout is lost all the same.
     /// Whoever is refused, where nothing more can be kept, may wait for what never comes.
-    fn check_timeouts(&self, each: &Loop) -> Result<(), String> {
+    fn check_timeouts(&self, index: usize, each: &Loop) -> Result<(), String> {
         use Disconnect::{HandshakeTimeout, HeaderTimeout, Idle, RequestTimeout, Stalled};
-        let timeouts: u64 = [HandshakeTimeout, HeaderTimeout, Idle, RequestTimeout, Stalled]
-            .map(|reason| each.server.metrics().disconnects(reason))
-            .iter()
-            .sum();
+        let count = |reason| each.server.metrics().disconnects(reason);
+        // Whoever stays when it has everything seems to stay for longer to a server whose wrapper still had some of it.
+        let stays = |client: &&Client| index > 0 && client.script.stays();
+        let staying = self.clients.iter().filter(stays).count() as u64;
+        let others: u64 = [HandshakeTimeout, HeaderTimeout, RequestTimeout, Stalled].map(count).iter().sum();
+        let timeouts = others + count(Idle).saturating_sub(staying);
         let may_wait = |client: &&Client| {
             client.disturbed
                 || client.interrupted

@@ -16,6 +16,12 @@ const TLS_SHARE: u64 = 4;
 /// In one seed of so many, keys outlive the server.
 const DURABLE_SHARE: u64 = 5;
 
+/// A turn with all clients, at so much a call, takes tens of milliseconds.
+const DEAR: Duration = Duration::from_micros(700);
+
+/// Long enough for any request, where each of its bytes takes such a turn.
+const LONG: Duration = Duration::from_mins(3);
+
 /// Everything that a seed decides before the first turn.
 pub(crate) struct Plan {
     pub(crate) faults: Faults,
@@ -119,7 +125,13 @@ impl Plan {
         let door = outer_tls.then(|| random.one_of(Door::ALL));
         let scarcity = if random.chance(0.75) || is_durable { Scarcity::Nothing } else { random.one_of(Scarcity::ALL) };
         let scarcity = if wrap.is_some() && scarcity == Scarcity::Memory { Scarcity::Places } else { scarcity };
-        let limits = limits(random, scarcity, outer_tls);
+        let mut limits = limits(random, scarcity, outer_tls);
+        if wrap.is_some() && limits.transmit_bytes_per_turn == 1 && faults.call_cost >= DEAR {
+            // A client sends a request at once, and the wrapper passes it on a byte a turn: the server behind it would take
+            // that for the client's fault.
+            limits.header_timeout = LONG;
+            limits.request_timeout = LONG;
+        }
         let tongues = match (random.chance(0.5), wrap) {
             (true, _) if !is_durable => vec![Tongue::Desk],
             (_, None) => vec![Tongue::Echo, Tongue::XmlRpc, Tongue::Resp],

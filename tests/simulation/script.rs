@@ -8,6 +8,9 @@ use crate::ledger::Keys;
 use crate::tongue::{Conversation, Tongue};
 use crate::trust::Badge;
 
+/// How long some clients stay when they have everything.
+const STAY: Duration = Duration::from_secs(15);
+
 /// One thing a client does.
 #[derive(Clone, Debug)]
 pub(crate) enum Action {
@@ -167,6 +170,11 @@ impl Script {
         script
     }
 
+    /// Whether it stays for a while when it has everything.
+    pub(crate) fn stays(&self) -> bool {
+        self.actions.iter().any(|action| matches!(action, Action::Think(time) if *time == STAY))
+    }
+
     /// Cuts the requests into pieces that are sent with pauses between them.
     fn cut(&mut self, random: &mut Random) {
         let mut noise = || (0..random.size(1, 2_000)).map(|_| random.bits().to_le_bytes()[0]).collect();
@@ -200,7 +208,7 @@ impl Script {
             _ => &[Action::Goodbye, Action::Fin],
         };
         // Some stay for longer than anything is waited for that they owe.
-        let stays = random.chance(0.2).then_some(Action::Think(Duration::from_secs(15)));
+        let stays = random.chance(0.2).then_some(Action::Think(STAY));
         if matches!(leaves, [Action::Goodbye, Action::Fin]) && self.conduct != Conduct::HalfClose {
             self.actions.extend([Action::Await(usize::MAX)].into_iter().chain(stays));
         }

@@ -8,10 +8,15 @@ const MUCH: usize = 300_000;
 
 /// A wrapper, the net of the server behind it, and where that listens.
 fn wrapping() -> (Site<Splice>, SimNet, SimListener) {
+    wrapping_for(None)
+}
+
+/// The same, where idle clients are waited for no longer than this.
+fn wrapping_for(idle_timeout: Option<Duration>) -> (Site<Splice>, SimNet, SimListener) {
     let behind = SocketAddr::from(([10, 0, 0, 7], 80));
     let target = Target::new(vec![Address::Tcp(behind)]).0;
     let splice = Splice::new(target, UpstreamSecurity::Plain, false);
-    let site = Site::serving(splice, Faults::none(), Limits::default(), &[]);
+    let site = Site::waiting(idle_timeout, splice, Faults::none(), Limits::default(), &[]);
     let mut net = site.network.host();
     let listener = net.listen(behind, 1).expect("a free address");
     (site, net, listener)
@@ -125,4 +130,50 @@ fn a_server_that_is_not_there_has_not_answered_with_nothing() {
     pass(&site.network);
     site.settle();
     assert_eq!(client.read(&mut [0]).map_err(|error| error.kind()), Err(ErrorKind::ConnectionReset), "and at once");
+}
+
+#[test]
+fn who_has_sent_what_its_server_has_not_taken_is_not_idle() {
+    const IDLE: Duration = Duration::from_secs(10);
+    let (mut site, mut net, listener) = wrapping_for(Some(IDLE));
+    let (mut client, mut server) = talking(&mut site, &mut net, &listener);
+    let mut sent = 0;
+    while sent < MUCH {
+        sent += client.write(&vec![7; MUCH - sent]).expect("room");
+        pass(&site.network);
+        site.settle();
+    }
+    let wait = |site: &mut Site<Splice>, time| {
+        site.network.advance_to(site.network.now() + time);
+        site.settle();
+    };
+    let all = site.server.metrics().bytes_received;
+    while site.server.metrics().bytes_sent < all {
+        wait(&mut site, IDLE.mul_f32(0.8));
+        assert_eq!(server.read(&mut [0; 10_000]).expect("the client is not given up"), 10_000);
+        pass(&site.network);
+        site.settle();
+    }
+    // Time counts from here on: for an answer, there is as much of it as ever, and no more.
+    wait(&mut site, IDLE.mul_f32(0.8));
+    assert_eq!(client.read(&mut [0]).map_err(|error| error.kind()), Err(ErrorKind::WouldBlock));
+    wait(&mut site, IDLE.mul_f32(0.2));
+    wait(&mut site, Limits::default().linger_timeout);
+    assert_eq!(site.server.metrics().disconnects(Disconnect::Idle), 1);
+}
+
+#[test]
+fn who_is_given_up_while_its_server_has_not_finished_is_told_so() {
+    const IDLE: Duration = Duration::from_secs(10);
+    let (mut site, mut net, listener) = wrapping_for(Some(IDLE));
+    let (mut client, mut server) = talking(&mut site, &mut net, &listener);
+    for wait in [IDLE, Limits::default().linger_timeout] {
+        site.network.advance_to(site.network.now() + wait);
+        site.settle();
+    }
+    pass(&site.network);
+    assert_eq!(client.read(&mut [0]).map_err(|error| error.kind()), Err(ErrorKind::ConnectionReset));
+    assert_eq!(site.server.metrics().disconnects(Disconnect::Idle), 1);
+    // Nor has the client.
+    assert_eq!(end(&mut site, &mut server), Err(ErrorKind::ConnectionReset));
 }
