@@ -182,9 +182,15 @@ impl<S: Service> Connection<S> {
     }
 
     pub(super) fn drain_if_ended(&mut self, now: Instant) {
-        if self.framing.ended().is_some() {
-            self.enter(Phase::Draining, now);
+        let Some(reason) = self.framing.ended() else { return };
+        // Only the other end of a link knows whether that was all; and where there is none, an empty answer must not pass
+        // for the server's.
+        let is_no_end =
+            self.framing.info.link.is_some() || reason == Disconnect::Upstream && self.framing.replies.is_empty();
+        if is_no_end && self.farewell == Farewell::NotDue {
+            self.farewell = Farewell::Withheld;
         }
+        self.enter(Phase::Draining, now);
     }
 
     fn wants_read(&self) -> bool {

@@ -58,13 +58,9 @@ impl<S: Service> Connection<S> {
         }
         self.framing.unreachable(loss, turn);
         self.drain_if_ended(turn.now.instant);
-        // Where the service has no words for it, an empty answer must not pass for the server's.
-        if self.framing.ended() == Some(Disconnect::Upstream) && self.framing.replies.is_empty() {
-            self.farewell = Farewell::Withheld;
-            if !self.is_tls() {
-                // Nothing was forwarded yet that a reset could destroy.
-                self.phase = Phase::Closed;
-            }
+        if self.farewell == Farewell::Withheld && !self.is_tls() {
+            // Nothing was forwarded yet that a reset could destroy.
+            self.phase = Phase::Closed;
         }
     }
 

@@ -166,7 +166,7 @@ impl<S: Service> Connection<S> {
 
     /// Everything owed has been sent.
     fn finish(&mut self, turn: &Turn<'_, S>) {
-        if self.readiness.input_ended {
+        if self.readiness.input_ended && !self.must_reset() {
             self.phase = Phase::Closed;
         } else {
             self.enter(Phase::Lingering, turn.now.instant);

@@ -65,6 +65,24 @@ fn a_server_that_is_lost_leaves_no_answer_that_looks_whole() {
 }
 
 #[test]
+fn a_half_closed_client_has_time_to_read_before_it_is_reset() {
+    let (mut site, mut net, listener) = wrapping();
+    let (mut client, mut server) = talking(&mut site, &mut net, &listener);
+    client.shutdown_write().expect("open");
+    pass(&site.network);
+    site.settle();
+    server.write_all(b"nearly all").expect("room");
+    pass(&site.network);
+    site.settle();
+    lose(&mut net, server);
+    pass(&site.network);
+    site.settle();
+    pass(&site.network);
+    assert_eq!(drain(&mut client), (b"nearly all".to_vec(), false));
+    assert_eq!(end(&mut site, &mut client), Err(ErrorKind::ConnectionReset));
+}
+
+#[test]
 fn a_client_that_is_lost_leaves_no_request_that_looks_whole() {
     let (mut site, mut net, listener) = wrapping();
     let (client, mut server) = talking(&mut site, &mut net, &listener);
