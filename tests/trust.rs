@@ -255,6 +255,6 @@ fn trust_that_has_ended_and_a_certificate_that_soon_does_are_said_at_start() {
     let server = Server::start_in(dir, &line.split_whitespace().collect::<Vec<_>>());
     let said = server.logged("ends in");
     assert!(said.contains("localhost ends in 6 days") || said.contains("localhost ends in 7 days"), "{said}");
-    let said = server.logged("nobody is let in");
+    let said = server.logged("lists a certificate that is not valid any more");
     assert!(said.contains("old CA expired on"), "{said}");
 }
