@@ -19,6 +19,9 @@ const DATA_DESCRIPTORS: u64 = 64;
 /// Fewer places than this are soon taken, and seldom meant.
 const FEW: usize = 1000;
 
+/// So many are enough for nearly everybody.
+const PLENTY: usize = 10_000;
+
 /// What takes descriptors.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Use {
@@ -66,7 +69,7 @@ impl Shortage {
         let cure = "for more, raise `ulimit -n` (systemd: LimitNOFILE=)";
         if places < FEW {
             tracing::warn!("{descriptors} descriptors leave places for {places} clients: {cure}");
-        } else {
+        } else if places < PLENTY {
             tracing::info!("{descriptors} descriptors leave places for {places} clients: {cure}");
         }
     }
