@@ -4,10 +4,12 @@ use std::time::Duration;
 
 use hdrhistogram::Histogram;
 
+use super::second::{Second, Seconds};
+
 /// Longest time that is told apart, in microseconds: one hour. Longer ones count as one hour.
 const LONGEST_US: u64 = 3_600_000_000;
 /// Significant decimal digits that a histogram keeps.
-const DIGITS: u8 = 3;
+pub(super) const DIGITS: u8 = 3;
 
 /// The percentiles everywhere reported.
 #[derive(Clone, Copy, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize)]
@@ -56,32 +58,12 @@ pub fn microseconds(duration: Duration) -> u64 {
     u64::try_from(duration.as_micros()).unwrap_or(LONGEST_US).clamp(1, LONGEST_US)
 }
 
-/// What happened in one second of the measured part.
-///
-/// Its histograms start small and grow with the largest value, since a run has as many of them as seconds.
-#[derive(Clone, Debug)]
-pub struct Second {
-    /// From the intended time; of the answered requests, and of those that were given up.
-    pub latency: Histogram<u32>,
-    /// From the send; of the answered requests only.
-    pub service: Histogram<u32>,
-    /// Requests that failed.
-    pub errors: u64,
-}
-
-impl Default for Second {
-    fn default() -> Self {
-        let growing = || Histogram::new(DIGITS).expect("the number of digits is one the crate accepts");
-        Self { latency: growing(), service: growing(), errors: 0 }
-    }
-}
-
 /// Collects the measurements of one thread; those of several threads add up.
 #[derive(Clone, Debug)]
 pub struct Recorder {
     latency: Histogram<u64>,
     service: Histogram<u64>,
-    seconds: Vec<Second>,
+    seconds: Seconds,
 }
 
 impl Default for Recorder {
@@ -94,7 +76,7 @@ impl Recorder {
     /// An empty recorder.
     #[must_use]
     pub fn new() -> Self {
-        Self { latency: histogram(), service: histogram(), seconds: Vec::new() }
+        Self { latency: histogram(), service: histogram(), seconds: Seconds::default() }
     }
 
     /// A request was answered at `at` (since the measured part began), `latency` after it was due and `service` after it
@@ -103,11 +85,10 @@ impl Recorder {
         let (latency, service) = (microseconds(latency), microseconds(service));
         self.latency.saturating_record(latency);
         self.service.saturating_record(service);
-        if let Some(second) = self.second(at) {
-            // Unlike `saturating_record`, this grows the histogram; and an hour is within what it can grow to.
-            let _ = second.latency.record(latency);
-            let _ = second.service.record(service);
-        }
+        let second = self.seconds.at(at);
+        // Unlike `saturating_record`, this grows the histogram; and an hour is within what it can grow to.
+        let _ = second.latency.record(latency);
+        let _ = second.service.record(service);
     }
 
     /// A request was due but has no answer at `at`, and never will: it waited at least `latency`.
@@ -116,16 +97,12 @@ impl Recorder {
     pub fn unanswered(&mut self, at: Duration, latency: Duration) {
         let latency = microseconds(latency);
         self.latency.saturating_record(latency);
-        if let Some(second) = self.second(at) {
-            let _ = second.latency.record(latency);
-        }
+        let _ = self.seconds.at(at).latency.record(latency);
     }
 
     /// A request failed at `at`.
     pub fn failed(&mut self, at: Duration) {
-        if let Some(second) = self.second(at) {
-            second.errors += 1;
-        }
+        self.seconds.at(at).errors += 1;
     }
 
     /// Adds another thread's measurements.
@@ -133,14 +110,7 @@ impl Recorder {
         // All have the same bounds, or grow: adding cannot fail.
         let _ = self.latency.add(&other.latency);
         let _ = self.service.add(&other.service);
-        if self.seconds.len() < other.seconds.len() {
-            self.seconds.resize_with(other.seconds.len(), Second::default);
-        }
-        for (mine, theirs) in self.seconds.iter_mut().zip(&other.seconds) {
-            let _ = mine.latency.add(&theirs.latency);
-            let _ = mine.service.add(&theirs.service);
-            mine.errors += theirs.errors;
-        }
+        self.seconds.merge(&other.seconds);
     }
 
     /// Time from when requests were due to their answers, in microseconds.
@@ -156,19 +126,8 @@ impl Recorder {
     }
 
     /// Second by second since the measured part began, by the time of the answer.
-    #[must_use]
-    pub fn seconds(&self) -> &[Second] {
-        &self.seconds
-    }
-
-    fn second(&mut self, at: Duration) -> Option<&mut Second> {
-        /// A day. A later second joins the last one, so that no clock can make the list long.
-        const MOST: usize = 86_400;
-        let index = usize::try_from(at.as_secs()).unwrap_or(MOST).min(MOST);
-        if self.seconds.len() <= index {
-            self.seconds.resize_with(index + 1, Second::default);
-        }
-        self.seconds.get_mut(index)
+    pub fn seconds(&self) -> impl Iterator<Item = Second> + '_ {
+        self.seconds.iter()
     }
 }
 
@@ -200,9 +159,9 @@ mod tests {
         two.failed(ms(2600));
         one.merge(&two);
         assert_eq!((one.latency().len(), one.latency().max() / 1000), (3, 900));
-        let seconds: Vec<_> = one.seconds().iter().map(|s| (s.latency.len(), s.errors)).collect();
+        let seconds: Vec<_> = one.seconds().map(|s| (s.latency.len(), s.errors)).collect();
         assert_eq!(seconds, [(2, 0), (0, 0), (1, 1)]);
-        assert_eq!(one.seconds()[2].latency.max() / 1000, 900);
+        assert_eq!(one.seconds().nth(2).expect("the third").latency.max() / 1000, 900);
     }
 
     #[test]
@@ -210,7 +169,7 @@ mod tests {
         let mut recorder = Recorder::new();
         recorder.unanswered(Duration::from_secs(3), Duration::from_secs(2));
         recorder.unanswered(Duration::from_secs(3), Duration::from_hours(2));
-        assert_eq!((recorder.latency().len(), recorder.seconds()[3].latency.len()), (2, 2));
+        assert_eq!((recorder.latency().len(), recorder.seconds().nth(3).expect("the fourth").latency.len()), (2, 2));
         assert!(recorder.latency().max() >= LONGEST_US);
         assert_eq!(recorder.service().len(), 0);
     }

@@ -13,6 +13,7 @@ pub mod random;
 pub mod report;
 pub mod runner;
 pub mod schedule;
+pub mod second;
 pub mod slo;
 pub mod tally;
 pub mod wording;

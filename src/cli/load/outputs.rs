@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use clap::{Args, ValueEnum};
 
 use crate::cli::{Failure, files};
-use crate::load::histogram::Second;
+use crate::load::histogram::Recorder;
 use crate::load::outcome::Problem;
 use crate::load::report::{Report, csv, hdr, html, table};
 use crate::load::slo::Objective;
@@ -76,13 +76,13 @@ impl OutputArgs {
 
     /// Writes every output that was asked for, and the table. One that fails costs none of the others: the run cannot be
     /// had again. The first failure is returned.
-    pub(super) fn write(&self, report: &Report, seconds: &[Second]) -> Result<(), Failure> {
+    pub(super) fn write(&self, report: &Report, recorder: &Recorder) -> Result<(), Failure> {
         let mut written = Ok(());
         for (flag, path) in self.files() {
             let bytes = match flag {
                 "--json" => json(report),
                 "--csv" => Ok(csv::render(report).into()),
-                "--hdr" => Ok(hdr::render(report, seconds)),
+                "--hdr" => Ok(hdr::render(report, recorder.seconds())),
                 _ => Ok(html::render(report).into()),
             };
             written = written.and(bytes.and_then(|bytes| write(flag, path, &bytes)));

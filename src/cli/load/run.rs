@@ -83,7 +83,7 @@ pub(super) fn run(job: Job) -> Result<ExitCode, Failure> {
         objectives: outputs.objectives(),
     };
     let report = Report::new(context, &tally);
-    outputs.write(&report, tally.recorder.seconds())?;
+    outputs.write(&report, &tally.recorder)?;
     Ok(ExitCode::from(report.verdict.exit_code()))
 }
 

@@ -15,7 +15,8 @@ use hdrhistogram::serialization::interval_log::{
 use hdrhistogram::serialization::{Deserializer, V2DeflateSerializer};
 
 use super::Report;
-use crate::load::histogram::{Second, histogram};
+use crate::load::histogram::histogram;
+use crate::load::second::Second;
 
 /// Microseconds in the millisecond that the format's summary column is in.
 const US_PER_MS: f64 = 1000.0;
@@ -64,10 +65,10 @@ fn no_line(log: &[u8], offset: usize) -> Unreadable {
 /// The log of one run. The last second is as long as the measured part reaches into it; answers that came after the
 /// end are in a second of no length, which the format takes for a moment.
 #[must_use]
-pub fn render(report: &Report, seconds: &[Second]) -> Vec<u8> {
+pub fn render(report: &Report, seconds: impl Iterator<Item = Second>) -> Vec<u8> {
     let measured = Duration::try_from_secs_f64(report.duration_s).unwrap_or_default();
     write(report.started_unix_ms, Some(&report.protocol), |writer| {
-        for (second, at) in seconds.iter().zip(0..) {
+        for (second, at) in seconds.zip(0..) {
             let begin = Duration::from_secs(at);
             let length = measured.saturating_sub(begin).min(SECOND);
             let [latency, service] = [(&second.latency, None), (&second.service, Tag::new("service"))];

@@ -9,9 +9,10 @@ use std::time::Duration;
 use hdrhistogram::{Counter, Histogram};
 use serde::{Deserialize, Serialize};
 
-use crate::load::histogram::{Percentiles, Second};
+use crate::load::histogram::Percentiles;
 use crate::load::outcome::{Facts, Problem, Verdict};
 use crate::load::schedule::Schedule;
+use crate::load::second::Second;
 use crate::load::slo::{Measured, Objective};
 use crate::load::tally::{self, Tally};
 
@@ -269,9 +270,8 @@ impl Report {
             slo,
             seconds: recorder
                 .seconds()
-                .iter()
                 .zip(0..)
-                .map(|(second, at)| SecondRow { asked: asked(at), ..SecondRow::of(at, second) })
+                .map(|(second, at)| SecondRow { asked: asked(at), ..SecondRow::of(at, &second) })
                 .collect(),
             latency_curve: curve(recorder.latency()),
             service_curve: curve(recorder.service()),

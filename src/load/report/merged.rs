@@ -130,7 +130,7 @@ mod tests {
         let (mut report, tally) = sample();
         let shown = |report: &crate::load::report::Report, count| {
             let mut intervals = Intervals::new();
-            let seconds = tally.recorder.seconds().get(..count).expect("seconds");
+            let seconds = tally.recorder.seconds().take(count);
             hdr::read_into(&hdr::render(report, seconds), &mut intervals).expect("readable");
             super::seconds(&intervals).len()
         };
