@@ -12,6 +12,7 @@ use crate::cli::files::{self, ReadableBy};
 use crate::tls::authority::Role;
 use crate::tls::{
     Certificate, ClientTrust, Objection, Purpose, Refusal, ServerTrust, Source, Verifier, date, examine, printable,
+    revoked_serials,
 };
 
 /// A certificate with less than this left is mentioned.
@@ -22,6 +23,9 @@ pub(super) fn check(args: &Check, now: u64, out: &mut dyn Write) -> Result<Outco
         && !Path::new(target).exists()
         && let Some(address) = doctor::Address::parse(target)
     {
+        if args.crl.is_some() {
+            return Err(CertsError::Usage("--crl is for files: whom a server lets in, its own lists decide".into()));
+        }
         return doctor::examine(&address, args.ca.as_deref(), now, out);
     }
     let is_server = |target: &&String| !Path::new(target).exists() && doctor::Address::parse(target).is_some();
@@ -30,11 +34,16 @@ pub(super) fn check(args: &Check, now: u64, out: &mut dyn Write) -> Result<Outco
         return Err(CertsError::Usage(text));
     }
     let ca = args.ca.as_deref().map(files::read).transpose()?;
+    let revoked = match (&ca, &args.crl) {
+        (Some(ca), Some(list)) => Some(serials(ca, list)?),
+        _ => None,
+    };
+    let voucher = Voucher { ca, revoked };
     let mut outcome = Outcome::Fine;
     let mut key = args.key.as_deref();
     for target in &args.targets {
         let path = Path::new(target);
-        if file(path, key.take(), ca.as_ref(), now, out)? == Outcome::Faulty {
+        if file(path, key.take(), &voucher, now, out)? == Outcome::Faulty {
             outcome = Outcome::Faulty;
         }
     }
@@ -45,7 +54,7 @@ pub(super) fn check(args: &Check, now: u64, out: &mut dyn Write) -> Result<Outco
 fn file(
     path: &Path,
     key: Option<&Path>,
-    ca: Option<&Source>,
+    voucher: &Voucher,
     now: u64,
     out: &mut dyn Write,
 ) -> Result<Outcome, CertsError> {
@@ -53,8 +62,14 @@ fn file(
     let (first, intermediates) = chain.split_first().ok_or_else(|| CertsError::Usage("no certificate".to_owned()))?;
     let certificate = Certificate::from_der(first).map_err(unreadable(path))?;
     let (purpose, mut objections) = examine(first, now).map_err(unreadable(path))?;
-    if let Some(ca) = ca {
+    if let Some(ca) = &voucher.ca {
         objections.extend(untrusted(ca, first, intermediates, purpose, &certificate, now)?);
+    }
+    let revoked = voucher.revoked.as_ref();
+    let entry = revoked.and_then(|revoked| revoked.iter().find(|(serial, _)| *serial == certificate.serial));
+    if let Some((_, at)) = entry {
+        objections
+            .push(Objection { by: &Verifier::ALL, why: format!("with this --crl, it was revoked on {}", date(*at)) });
     }
     let expiry = format!("{} ({})", date(certificate.not_after), days(certificate.not_after, now));
     writeln!(out, "{}: {}, as {purpose}'s, until {expiry}", path.display(), certificate.subject)?;
@@ -79,12 +94,30 @@ fn file(
         let flag = if purpose == Purpose::EndEntity(Role::Server) { "--ca" } else { "--client-ca or --client-pin" };
         writeln!(out, "  latchkey itself accepts this very certificate when it is listed with {flag}")?;
     }
+    let list = files::folder(path).join("crl.pem");
+    if revoked.is_none() && purpose != Purpose::Authority && list.exists() {
+        writeln!(out, "  nobody has looked whether it was revoked: name the list by --crl {}", list.display())?;
+    }
     if let Some(fix) = &fix {
         writeln!(out, "  fix: {fix}")?;
     } else if certificate.not_after < now.saturating_add(SOON) {
         writeln!(out, "  it ends soon; renew it with: {}", remake(path, purpose, &certificate))?;
     }
     Ok(if fix.is_some() || key_fault.is_some() { Outcome::Faulty } else { Outcome::Fine })
+}
+
+/// Who must vouch for a certificate.
+struct Voucher {
+    ca: Option<Source>,
+    /// What it has revoked, serial numbers and when, if there is a list.
+    revoked: Option<Vec<(Vec<u8>, u64)>>,
+}
+
+/// What the list at `path` has revoked.
+fn serials(ca: &Source, path: &Path) -> Result<Vec<(Vec<u8>, u64)>, CertsError> {
+    let authority = ca.certificates()?.swap_remove(0);
+    let authority = Certificate::from_der(&authority).map_err(unreadable(Path::new(&ca.name)))?;
+    Ok(revoked_serials(&files::read(path)?, &authority)?)
 }
 
 /// The one command that makes a certificate nobody objects to, in the folder where the one at `path` is.

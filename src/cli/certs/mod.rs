@@ -109,6 +109,9 @@ struct Check {
     /// The CA that must vouch for them
     #[arg(long)]
     ca: Option<PathBuf>,
+    /// A revocation list of that CA, on which they must not be
+    #[arg(long, requires = "ca")]
+    crl: Option<PathBuf>,
 }
 
 /// The kind of key to make, as the command line calls it.
