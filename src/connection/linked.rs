@@ -108,9 +108,8 @@ impl<S: Service> Connection<S> {
         }
     }
 
-    /// The connection it is linked to was lost, or is not waited for any longer: sends what is owed and then ends without
-    /// a good-bye, for the peer must not take what it got for the whole. Unless it is: when the end had been carried across
-    /// before.
+    /// The connection it is linked to was lost: sends what is owed and then ends without a good-bye, for the peer must not
+    /// take what it got for the whole. Unless it is: when the end had been carried across before.
     pub fn cut(&mut self, reason: Disconnect, now: Instant, scratch: &mut Scratch) {
         if self.phase == Phase::Open && self.farewell == Farewell::NotDue {
             self.farewell = Farewell::Withheld;

@@ -49,12 +49,8 @@ impl<S: Service> Connection<S> {
                 Disconnect::RequestTimeout | Disconnect::HeaderTimeout | Disconnect::Idle
                     if self.phase == Phase::Open =>
                 {
-                    if self.framing.info.link.is_some() {
-                        // Only the other end knows whether that was all.
-                        self.cut(reason, now, turn.scratch);
-                    } else {
-                        self.end(reason, now, turn.scratch);
-                    }
+                    self.framing.end(reason, turn.scratch);
+                    self.drain_if_ended(now);
                 }
                 Disconnect::Stalled if self.stall.is_some_and(|stall| !stall.is_too_slow(turn.limits)) => {
                     self.stall = Some(Stall::begin(now));
