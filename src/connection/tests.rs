@@ -125,10 +125,9 @@ impl Pair {
         pair
     }
 
-    /// One turn of the server for this connection.
-    fn turn(&mut self) {
-        self.connection.notice(!self.to_server.bytes.is_empty(), self.to_client.room > 0, self.to_server.fin);
-        let mut turn = Turn {
+    /// The server's end, what it reads from and writes to, and what a loop lends it.
+    fn parts(&mut self) -> (&mut Connection<Echo>, &mut Pipe, &mut Pipe, Turn<'_, Echo>) {
+        let turn = Turn {
             service: &mut self.echo,
             scratch: &mut self.scratch,
             metrics: &mut self.metrics,
@@ -139,9 +138,21 @@ impl Pair {
             security: &[],
             now: self.now,
         };
-        self.connection.receive(&mut &mut self.to_server, &mut turn);
-        let transmitted = self.connection.transmit(&mut &mut self.to_client, &mut turn);
+        (&mut self.connection, &mut self.to_server, &mut self.to_client, turn)
+    }
+
+    /// Receives and transmits, whether anything was noticed or not.
+    fn work(&mut self) {
+        let (connection, mut to_server, mut to_client, mut turn) = self.parts();
+        connection.receive(&mut to_server, &mut turn);
+        let transmitted = connection.transmit(&mut to_client, &mut turn);
         self.fin_sent |= transmitted == Transmitted::ShutdownWrite;
+    }
+
+    /// One turn of the server for this connection.
+    fn turn(&mut self) {
+        self.connection.notice(!self.to_server.bytes.is_empty(), self.to_client.room > 0, self.to_server.fin);
+        self.work();
     }
 
     /// The client takes what has arrived and answers what the handshake asks.
@@ -191,18 +202,8 @@ impl Pair {
 
     fn after(&mut self, time: Duration) {
         self.now.instant += time;
-        let mut turn = Turn {
-            service: &mut self.echo,
-            scratch: &mut self.scratch,
-            metrics: &mut self.metrics,
-            limits: &self.limits,
-            mailbox: &self.mailbox,
-            effects: &mut self.effects,
-            addresses: &mut self.addresses,
-            security: &[],
-            now: self.now,
-        };
-        self.connection.expire(&mut turn);
+        let (connection, _, _, mut turn) = self.parts();
+        connection.expire(&mut turn);
     }
 }
 
@@ -277,19 +278,7 @@ fn data_and_fin_in_one_event_are_both_seen() {
     // One event announces both. From here on the poller is silent; only what the connection remembers can drive it.
     pair.turn();
     while pair.connection.wants_turn(&pair.limits) {
-        let mut turn = Turn {
-            service: &mut pair.echo,
-            scratch: &mut pair.scratch,
-            metrics: &mut pair.metrics,
-            limits: &pair.limits,
-            mailbox: &pair.mailbox,
-            effects: &mut pair.effects,
-            addresses: &mut pair.addresses,
-            security: &[],
-            now: pair.now,
-        };
-        pair.connection.receive(&mut &mut pair.to_server, &mut turn);
-        pair.fin_sent |= pair.connection.transmit(&mut &mut pair.to_client, &mut turn) == Transmitted::ShutdownWrite;
+        pair.work();
     }
     pair.client_turn();
     assert_eq!(pair.received, b"last words");
@@ -558,17 +547,7 @@ fn who_is_told_nothing_in_the_place_of_a_lost_reply_is_closed() {
     replies.mark();
     replies.tail().extend_from_slice(b"kept");
     replies.hold(1, Vec::new);
-    let mut turn = Turn {
-        service: &mut pair.echo,
-        scratch: &mut pair.scratch,
-        metrics: &mut pair.metrics,
-        limits: &pair.limits,
-        mailbox: &pair.mailbox,
-        effects: &mut pair.effects,
-        addresses: &mut pair.addresses,
-        security: &[],
-        now: pair.now,
-    };
-    pair.connection.lose(&mut turn);
+    let (connection, _, _, mut turn) = pair.parts();
+    connection.lose(&mut turn);
     assert_eq!((pair.connection.phase(), pair.connection.reason()), (Phase::Closed, Some(Disconnect::Abandoned)));
 }
