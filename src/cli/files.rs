@@ -111,8 +111,8 @@ pub fn remove(path: &Path) -> Result<(), FileError> {
     at(fs::remove_file(path), "remove", path)
 }
 
-/// Makes a folder for keys, unless it is there, and one that git takes nothing from; and keeps other processes of this program out of it until the result is
-/// dropped.
+/// Makes a folder for keys, unless it is there, and one that git takes nothing from; and keeps other processes of this
+/// program out of it until the result is dropped.
 pub fn lock(dir: &Path) -> Result<File, FileError> {
     if !dir.exists() {
         at(fs::create_dir_all(dir), "make the folder", dir)?;

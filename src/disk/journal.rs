@@ -281,9 +281,9 @@ impl Survey {
         }
         self.base = self.place;
         let (end, outcome) = self.read(&mut reader, &name);
-        if outcome.is_err() {
+        if let Err(broken) = outcome {
             self.sealed.push(Sealed { number, end });
-            return outcome.map(|()| 0);
+            return Err(broken);
         }
         let (position, chain) = (reader.position(), reader.chain());
         if position > FILE_HEAD as u64 {

@@ -19,17 +19,16 @@ use crate::tls::{
 const SOON: u64 = 30 * 24 * 60 * 60;
 
 pub(super) fn check(args: &Check, now: u64, out: &mut dyn Write) -> Result<Outcome, CertsError> {
+    let server = |target: &String| if Path::new(target).exists() { None } else { doctor::Address::parse(target) };
     if let [target] = args.targets.as_slice()
-        && !Path::new(target).exists()
-        && let Some(address) = doctor::Address::parse(target)
+        && let Some(address) = server(target)
     {
         if args.crl.is_some() {
             return Err(CertsError::Usage("--crl is for files: whom a server lets in, its own lists decide".into()));
         }
         return doctor::examine(&address, args.ca.as_deref(), now, out);
     }
-    let is_server = |target: &&String| !Path::new(target).exists() && doctor::Address::parse(target).is_some();
-    if let Some(server) = args.targets.iter().find(is_server) {
+    if let Some(server) = args.targets.iter().find(|target| server(target).is_some()) {
         let text = format!("{server} is no file: a live server is checked alone, by `latchkey certs check {server}`");
         return Err(CertsError::Usage(text));
     }

@@ -114,7 +114,6 @@ fn a_revocation_list_grows_and_can_be_renewed() {
     assert!(certs(dir.path(), "revoke --dir {}").expect("an empty list").1.contains("0 revoked"));
     assert!(certs(dir.path(), "revoke --dir {} {}/alice.pem").expect("a list").1.contains("1 revoked"));
     assert!(certs(dir.path(), "revoke --dir {} {}/alice.pem {}/bob.pem").expect("a list").1.contains("2 revoked"));
-    // Renewing it when it is out of date loses nothing.
     let (outcome, text) = certs(dir.path(), "check {}/alice.pem --ca {}/ca.pem --crl {}/crl.pem").expect("it runs");
     assert!(outcome == Outcome::Faulty && text.contains("it was revoked on "), "{text}");
     let (outcome, text) = certs(dir.path(), "check {}/localhost.pem --ca {}/ca.pem --crl {}/crl.pem").expect("it runs");
@@ -122,6 +121,7 @@ fn a_revocation_list_grows_and_can_be_renewed() {
     let (_, text) = certs(dir.path(), "check {}/alice.pem --ca {}/ca.pem").expect("it runs");
     assert!(text.contains("nobody has looked whether it was revoked") && text.contains("crl.pem"), "{text}");
     assert!(certs(dir.path(), "check localhost:1 --ca {}/ca.pem --crl {}/crl.pem").is_err());
+    // Renewing it when it is out of date loses nothing.
     let (_, text) = certs_at(now() + 40 * 86_400, dir.path(), "revoke --dir {} --days 7").expect("renewed");
     assert!(text.contains("2 revoked") && text.contains("in 7 days"), "{text}");
 
