@@ -78,13 +78,7 @@ impl Crowd {
     fn new(connections: usize) -> Self {
         let network = Network::new(1, Faults::none());
         let (policy, config) = world::configurations();
-        let listener = ListenerConfig {
-            address: SocketAddr::from(([10, 0, 0, 2], 0)),
-            security: Security::tls(policy),
-            idle_timeout: None,
-            balancers: [].into(),
-            for_operators: false,
-        };
+        let listener = ListenerConfig::new(SocketAddr::from(([10, 0, 0, 2], 0)), Security::tls(policy));
         // A million sessions are more than a server takes unless it is told to.
         let limits = Limits { connections, client_memory: usize::MAX, ..Limits::default() };
         let made = Server::new(network.host(), Echo, vec![listener], limits).map_err(|(_, error)| error);

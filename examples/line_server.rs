@@ -57,7 +57,7 @@ pub(crate) fn serve(
 ) -> Result<Server<MioNet, Lines>, Box<dyn Error>> {
     let options = PolicyOptions { identities: vec![(cert, key)], client_ca: vec![ca], ..PolicyOptions::default() };
     let security = Security::tls(Arc::new(ServerPolicy::new(options)?));
-    let listener = ListenerConfig { address, security, idle_timeout: None, balancers: [].into(), for_operators: false };
+    let listener = ListenerConfig::new(address, security);
     Server::new(MioNet::new()?, Lines, vec![listener], Limits::default()).map_err(|(_, error)| error.into())
 }
 

@@ -68,13 +68,7 @@ fn serve(disk: &Disk, limits: JournalLimits) -> Server<MioNet, Builtin> {
     };
     let service = Builtin::new(options, net.now());
     let address = ([127, 0, 0, 1], 0).into();
-    let listener = ListenerConfig {
-        address,
-        security: Security::Plain,
-        idle_timeout: None,
-        balancers: [].into(),
-        for_operators: false,
-    };
+    let listener = ListenerConfig::new(address, Security::Plain);
     let mut server = Server::new(net, service, vec![listener.clone(), listener], Limits::default())
         .map_err(|(_, e)| e)
         .expect("binds");

@@ -24,13 +24,7 @@ fn nobody() -> SocketAddr {
 fn splice(to: &[SocketAddr], limits: Limits) -> (Server<MioNet, Splice>, Lookup) {
     let (target, lookup) = Target::new(to.iter().copied().map(Address::Tcp).collect());
     let address = ([127, 0, 0, 1], 0).into();
-    let listener = ListenerConfig {
-        address,
-        security: Security::Plain,
-        idle_timeout: None,
-        balancers: [].into(),
-        for_operators: false,
-    };
+    let listener = ListenerConfig::new(address, Security::Plain);
     let service = Splice::new(target, UpstreamSecurity::Plain, false);
     let server = Server::new(MioNet::new().expect("poller"), service, vec![listener], limits);
     (server.map_err(|(_, error)| error).expect("a listener"), lookup)

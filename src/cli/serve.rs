@@ -328,11 +328,9 @@ impl ServeArgs {
 
     fn configure(&self, protocol: Protocol, address: SocketAddr, security: Security) -> ListenerConfig {
         ListenerConfig {
-            address,
-            security,
             idle_timeout: self.limits.idle_timeout(protocol),
-            balancers: [].into(),
             for_operators: protocol == Protocol::Admin,
+            ..ListenerConfig::new(address, security)
         }
     }
 }

@@ -227,11 +227,9 @@ pub(super) fn run(args: &WrapArgs) -> Result<ExitCode, Failure> {
     // One listener, so one way of protecting it.
     let security = prepared.as_ref().map_or_else(|| vec![Security::Plain], |prepared| prepared.security.clone());
     let configs = security.iter().map(|security| ListenerConfig {
-        address,
-        security: security.clone(),
         idle_timeout: args.limits.idle_timeout.0,
         balancers: args.proxy.accept_proxy_from.clone().into(),
-        for_operators: false,
+        ..ListenerConfig::new(address, security.clone())
     });
     let upstream = args.upstream_security()?;
     let service = Splice::new(args.to.target()?, upstream.clone(), args.proxy.proxy_protocol);

@@ -50,8 +50,7 @@ use crate::tls::{Agreement, Identity};
 /// }
 ///
 /// let address = ([127, 0, 0, 1], 0).into();
-/// let listener =
-///     ListenerConfig { address, security: Security::Plain, idle_timeout: None, balancers: [].into(), for_operators: false };
+/// let listener = ListenerConfig::new(address, Security::Plain);
 /// let mut server = Server::new(MioNet::new()?, Adder { sum: 0 }, vec![listener], Limits::default())
 ///     .map_err(|(_, error)| error)?;
 /// let (address, handle) = (server.addresses()?[0], server.handle());

@@ -37,6 +37,14 @@ pub struct ListenerConfig {
     pub for_operators: bool,
 }
 
+impl ListenerConfig {
+    /// For clients, who may stay as long as they like and come without a balancer.
+    #[must_use]
+    pub fn new(address: SocketAddr, security: Security) -> Self {
+        Self { address, security, idle_timeout: None, balancers: Arc::default(), for_operators: false }
+    }
+}
+
 /// Sockets that listen. Clients may knock from now on; nobody is accepted before a [`Server`] has its first turn.
 pub struct Bound<N: Net>(Vec<(N::Listener, SocketAddr)>);
 

@@ -37,8 +37,7 @@ impl<S: Service> Site<S> {
         let net = network.host();
         let address = ([10, 0, 0, 2], 0).into();
         let balancers = balancers.iter().map(|range| range.parse().expect("a range")).collect();
-        let listener =
-            ListenerConfig { address, security: Security::Plain, idle_timeout, balancers, for_operators: false };
+        let listener = ListenerConfig { idle_timeout, balancers, ..ListenerConfig::new(address, Security::Plain) };
         let watched = ListenerConfig { for_operators: true, ..listener.clone() };
         let server = Server::new(net.clone(), service, vec![listener, watched], limits).map_err(|(_, error)| error);
         let server = server.expect("a free port");

@@ -126,11 +126,8 @@ impl Stage {
         };
         let security = if line == Line::Plain { Security::Plain } else { Security::tls(Arc::clone(&trust().0)) };
         let listener = ListenerConfig {
-            address: SocketAddr::from(([10, 0, 0, 2], 0)),
-            security,
             idle_timeout: Some(Duration::from_mins(5)),
-            balancers: [].into(),
-            for_operators: false,
+            ..ListenerConfig::new(SocketAddr::from(([10, 0, 0, 2], 0)), security)
         };
         let service = Builtin::new(options, net.now());
         let server = Server::new(net.clone(), service, vec![listener], limits()).map_err(|(_, error)| error);

@@ -109,11 +109,8 @@ fn room(limits: &Limits) -> (usize, usize) {
 
 fn listener(host: u8, security: &Security, plan: &Plan) -> ListenerConfig {
     ListenerConfig {
-        address: SocketAddr::from(([10, 0, 0, host], 0)),
-        security: security.clone(),
         idle_timeout: Some(plan.idle_timeout),
-        balancers: [].into(),
-        for_operators: false,
+        ..ListenerConfig::new(SocketAddr::from(([10, 0, 0, host], 0)), security.clone())
     }
 }
 

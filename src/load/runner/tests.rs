@@ -111,13 +111,8 @@ fn run_watched<S: Service<Session = ()> + Send>(
     mut plan: Plan,
     watch: impl FnOnce(&Progress) + Send,
 ) -> Finding {
-    let listener = ListenerConfig {
-        address: ([127, 0, 0, 1], 0).into(),
-        security: config.map_or(Security::Plain, |policy| Security::tls(Arc::new(policy))),
-        idle_timeout,
-        balancers: Arc::default(),
-        for_operators: false,
-    };
+    let security = config.map_or(Security::Plain, |policy| Security::tls(Arc::new(policy)));
+    let listener = ListenerConfig { idle_timeout, ..ListenerConfig::new(([127, 0, 0, 1], 0).into(), security) };
     let net = MioNet::new().expect("poller");
     let mut server = Server::new(net, service, vec![listener], Limits::default()).map_err(|(_, e)| e).expect("server");
     plan.target = server.addresses().expect("addresses")[0].into();
