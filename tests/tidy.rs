@@ -68,6 +68,21 @@ fn only_the_session_drives_tls_connections() {
 }
 
 #[test]
+fn one_file_prints() {
+    // The macros panic where nothing can be written.
+    let marks = ["println!", "print!", "dbg!", "io::stdout", "io::stderr", "stdout()", "stderr()"];
+    let mut wrong = Vec::new();
+    for file in files("src", "rs").into_iter().filter(|file| !file.ends_with("cli/terminal.rs")) {
+        for (number, line) in code_lines(&file) {
+            if marks.iter().any(|mark| line.contains(mark)) && !line.contains("use_stderr()") {
+                wrong.push(format!("{}:{number}: {}", file.display(), line.trim()));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "only cli/terminal.rs prints:\n{}", wrong.join("\n"));
+}
+
+#[test]
 fn files_are_rooms_not_halls() {
     let mut long = Vec::new();
     for folder in ["src", "tests", "benches", "examples"] {

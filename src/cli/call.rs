@@ -6,9 +6,9 @@ use std::process::ExitCode;
 
 use clap::Args;
 
-use super::Failure;
 use super::address::host_and_port;
 use super::client::{self, ClientTlsArgs, broken};
+use super::{Failure, terminal};
 use crate::client::Client;
 use crate::protocol::http::{self, ResponseDecoder};
 use crate::protocol::xmlrpc;
@@ -71,7 +71,8 @@ pub(super) fn run(args: &CallArgs) -> Result<ExitCode, Failure> {
     let _ = client.finish();
     match outcome {
         Ok(value) => {
-            println!("{}", serde_json::to_string(&Json(&value)).map_err(|error| Failure::Other(error.to_string()))?);
+            let json = serde_json::to_string(&Json(&value)).map_err(|error| Failure::Other(error.to_string()))?;
+            terminal::show(&format!("{json}\n"))?;
             Ok(ExitCode::SUCCESS)
         }
         Err(fault) => Err(Failure::Other(format!("fault {}: {}", fault.code, fault.text))),

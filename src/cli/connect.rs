@@ -11,6 +11,7 @@ use clap::Args;
 use super::Failure;
 use super::address::host_and_port;
 use super::client::{self, ClientTlsArgs};
+use super::terminal::{self, Results};
 use crate::client::{Client, ClientError};
 use crate::net::mio::{MioNet, MioSocket};
 use crate::net::{Net, Wake};
@@ -36,7 +37,10 @@ pub(super) fn run(args: &ConnectArgs) -> Result<ExitCode, Failure> {
     if let Some(agreed) = client.session().agreement() {
         let group = agreed.group.map_or_else(|| "no key exchange".into(), |group| format!("{group:?}"));
         let suite = suite_name(agreed.suite);
-        eprintln!("connected to {host}:{port}: {:?}, {suite}, {group}; end with Ctrl-D", agreed.version);
+        terminal::tell(format_args!(
+            "connected to {host}:{port}: {:?}, {suite}, {group}; end with Ctrl-D",
+            agreed.version
+        ));
     }
     Relay::new(client)?.run()?;
     Ok(ExitCode::SUCCESS)
@@ -120,9 +124,9 @@ impl Relay {
             Err(error) => return Err(broken(&error)),
         };
         let answer = self.client.decrypt(bytes.get(..count).unwrap_or_default())?;
-        let mut stdout = io::stdout().lock();
-        stdout.write_all(&self.client.take_plaintext())?;
-        stdout.flush()?;
+        if self.print()? == Input::Closed {
+            return Ok(Input::Closed);
+        }
         self.unsent.extend_from_slice(&answer);
         match (self.client.session().peer_closed(), count) {
             (true, _) => Ok(Input::Closed),
@@ -130,13 +134,21 @@ impl Relay {
             (false, _) => Ok(Input::Open),
         }
     }
+
+    /// Prints what has come.
+    fn print(&mut self) -> Result<Input, Failure> {
+        let mut results = Results::new();
+        let printed = results.write_all(&self.client.take_plaintext()).and_then(|()| results.flush());
+        printed.map_err(|error| terminal::cannot_write(&error))?;
+        Ok(if results.has_reader() { Input::Open } else { Input::Closed })
+    }
 }
 
-/// What may still come from the server.
+/// What may still come from the server, and be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Input {
     Open,
-    /// Nothing: it has said good-bye.
+    /// Nothing: it has said good-bye, or nobody reads stdout any more.
     Closed,
 }
 

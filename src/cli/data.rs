@@ -1,13 +1,13 @@
 //! The data directory of `serve`: opening it, and loading what it holds.
 
-use std::io::{self, IsTerminal};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 
-use super::{Failure, units};
+use super::{Failure, terminal, units};
 use crate::disk::{Directory, OpenError, Opened, Sync};
 use crate::net::Wake;
 use crate::store::{JournalLimits, Store};
@@ -70,16 +70,22 @@ impl DataArgs {
         let opened = Directory::open(path).map_err(refused)?;
         if is_new {
             // So that a name that was mistyped shows.
-            eprintln!("data {}: there was no data; a new, empty data directory is made", path.display());
+            terminal::tell(format_args!(
+                "data {}: there was no data; a new, empty data directory is made",
+                path.display()
+            ));
         }
         if !opened.was_clean() {
-            eprintln!("data {}: not closed in order", path.display());
+            terminal::tell(format_args!("data {}: not closed in order", path.display()));
         }
         if opened.was_torn() {
-            eprintln!("data {}: an unfinished write, acknowledged to nobody, is dropped", path.display());
+            terminal::tell(format_args!(
+                "data {}: an unfinished write, acknowledged to nobody, is dropped",
+                path.display()
+            ));
         }
         load(path, &opened, store).map_err(refused)?;
-        eprintln!("data {}: sync {}", path.display(), sync.name());
+        terminal::tell(format_args!("data {}: sync {}", path.display(), sync.name()));
         let storage = opened.serve(sync, wake)?;
         let limits = JournalLimits { unsynced_bytes: self.max_unsynced, timeout: self.storage_timeout };
         store.attach(storage, limits);
@@ -120,12 +126,12 @@ fn load(path: &Path, opened: &Opened, store: &mut Store) -> Result<(), OpenError
         return Err(OpenError::Unfit { path: path.into(), count: unfit, why: why.to_string() });
     }
     let (keys, bytes) = (loaded.keys, units::readable(loaded.bytes));
-    eprintln!(
+    terminal::tell(format_args!(
         "data {}: {}, {bytes}, loaded in {:.2} s",
         path.display(),
         units::count(keys, "key"),
         begun.elapsed().as_secs_f64()
-    );
+    ));
     Ok(())
 }
 
@@ -139,7 +145,7 @@ struct Progress<'a> {
 
 impl<'a> Progress<'a> {
     fn new(path: &'a Path, expected: u64, now: Instant) -> Self {
-        let bar = if std::io::stderr().is_terminal() { ProgressBar::new(expected) } else { ProgressBar::hidden() };
+        let bar = if terminal::is_watched() { ProgressBar::new(expected) } else { ProgressBar::hidden() };
         if let Ok(style) =
             ProgressStyle::with_template("loading {wide_bar} {human_pos} of {human_len} keys, {eta} left")
         {
@@ -153,7 +159,7 @@ impl<'a> Progress<'a> {
         self.bar.set_position(keys);
         if self.bar.is_hidden() && self.told.elapsed() >= Duration::from_secs(1) {
             self.told = Instant::now();
-            eprintln!("data {}: {keys} of {} keys loaded", self.path.display(), self.expected);
+            terminal::tell(format_args!("data {}: {keys} of {} keys loaded", self.path.display(), self.expected));
         }
     }
 }

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 
-use super::{Failure, units};
+use super::{Failure, terminal, units};
 use crate::disk::{Directory, DumpError, OpenError, RestoreError, restore};
 
 /// Write a stopped server's keys and values to stdout
@@ -38,12 +38,11 @@ pub(super) struct RestoreArgs {
 }
 
 pub(super) fn dump(args: &DumpArgs) -> Result<ExitCode, Failure> {
-    let stdout = io::stdout();
-    if stdout.is_terminal() {
+    if terminal::is_for_people() {
         return Err(Failure::Usage("dump writes bytes to stdout: send them to a file".into()));
     }
     increase_descriptors();
-    let mut out = Watched { out: BufWriter::new(stdout.lock()), has_failed: false };
+    let mut out = Watched { out: BufWriter::new(terminal::data()), has_failed: false };
     let dumped = if args.salvage {
         Directory::salvage(&args.dir, &mut out)
     } else {
@@ -54,8 +53,10 @@ pub(super) fn dump(args: &DumpArgs) -> Result<ExitCode, Failure> {
         error => of_directory(&error),
     })?;
     match outcome {
-        Ok(()) => eprintln!("{}", units::count(keys, "key")),
-        Err(broken) => eprintln!("{}, of which later changes are lost: {broken}", units::count(keys, "key")),
+        Ok(()) => terminal::tell(units::count(keys, "key")),
+        Err(broken) => {
+            terminal::tell(format_args!("{}, of which later changes are lost: {broken}", units::count(keys, "key")));
+        }
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -89,7 +90,7 @@ fn restore_from(input: impl Read, name: &str, args: &RestoreArgs) -> Result<Exit
         DumpError::Io(error) if !is_misnamed(&error) => Failure::Other(format!("{name}: {error}{left}")),
         why => Failure::Usage(format!("{name}: {why}{left}")),
     })?;
-    eprintln!("{}", units::count(keys, "key"));
+    terminal::tell(units::count(keys, "key"));
     Ok(ExitCode::SUCCESS)
 }
 

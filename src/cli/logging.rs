@@ -3,6 +3,8 @@
 use tracing::level_filters::LevelFilter;
 use tracing_appender::non_blocking::{ErrorCounter, NonBlockingBuilder, WorkerGuard};
 
+use super::terminal::Errors;
+
 /// Lines that may wait for a slow stderr; more are dropped and counted. A full pipe must not stop the loop.
 const QUEUED_LINES: usize = 8192;
 
@@ -16,7 +18,7 @@ impl Logging {
     /// Starts the log. Once a process.
     pub(super) fn start(level: LevelFilter) -> Self {
         let (writer, guard) =
-            NonBlockingBuilder::default().buffered_lines_limit(QUEUED_LINES).lossy(true).finish(std::io::stderr());
+            NonBlockingBuilder::default().buffered_lines_limit(QUEUED_LINES).lossy(true).finish(Errors);
         let dropped = writer.error_counter();
         tracing_subscriber::fmt().with_max_level(level).with_ansi(false).with_target(false).with_writer(writer).init();
         Self { dropped, _guard: guard }

@@ -18,6 +18,7 @@ mod logging;
 mod reload;
 mod serve;
 mod signals;
+mod terminal;
 mod tls_options;
 mod units;
 mod wrap;
@@ -58,13 +59,13 @@ pub fn run() -> ExitCode {
     let result = match Cli::try_parse() {
         Ok(cli) => execute(&cli.command),
         // Help and the version are no errors, and go to stdout.
-        Err(error) if !error.use_stderr() || error.kind() == HELP => error.exit(),
+        Err(error) if !error.use_stderr() || error.kind() == HELP => help(&error),
         Err(error) => Err(Failure::of_arguments(&error, std::env::args().skip(1))),
     };
     match result {
         Ok(code) => code,
         Err(failure) => {
-            eprintln!("latchkey: {failure}");
+            terminal::tell(format_args!("latchkey: {failure}"));
             failure.exit_code()
         }
     }
@@ -72,6 +73,16 @@ pub fn run() -> ExitCode {
 
 /// Without a command, help is what is missing most.
 const HELP: ErrorKind = ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand;
+
+/// Prints help or the version where it belongs: on stderr where nothing was asked for.
+fn help(text: &clap::Error) -> Result<ExitCode, Failure> {
+    match text.print() {
+        Err(error) if !text.use_stderr() && error.kind() != std::io::ErrorKind::BrokenPipe => {
+            Err(terminal::cannot_write(&error))
+        }
+        _ => Ok(u8::try_from(text.exit_code()).map_or(ExitCode::FAILURE, ExitCode::from)),
+    }
+}
 
 fn execute(command: &Command) -> Result<ExitCode, Failure> {
     match command {

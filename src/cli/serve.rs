@@ -1,6 +1,6 @@
 //! `latchkey serve`: echo and key/value over TLS.
 
-use std::io::Write;
+use std::fmt::Write as _;
 use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -17,7 +17,7 @@ use super::hints::{self, Reachable, Standing};
 use super::logging::Logging;
 use super::reload::{self, Recipe};
 use super::tls_options::TlsArgs;
-use super::{Failure, descriptors, signals, units};
+use super::{Failure, descriptors, signals, terminal, units};
 use crate::limits::Limits;
 use crate::net::Net;
 use crate::net::mio::MioNet;
@@ -211,7 +211,7 @@ pub(super) fn run(args: &ServeArgs) -> Result<ExitCode, Failure> {
     reload::keep_current(recipe, prepared, server.handle())?;
     args.data.load(server.service_mut().store_mut(), wake)?;
     shortage.into_iter().for_each(Shortage::say);
-    announce(&protocols, &configs, &addresses)?;
+    announce(&protocols, &configs, &addresses);
     if let Some(development) = &development {
         suggest(development, &protocols, &configs, &addresses);
     }
@@ -341,15 +341,15 @@ fn is_exposed(protocol: Protocol, address: &ListenAddress, bound: SocketAddr) ->
 }
 
 /// Says on stdout where the listeners are, for scripts, and on stderr what each demands, for people.
-fn announce(protocols: &[Protocol], configs: &[ListenerConfig], addresses: &[SocketAddr]) -> Result<(), Failure> {
-    let mut stdout = std::io::stdout().lock();
+fn announce(protocols: &[Protocol], configs: &[ListenerConfig], addresses: &[SocketAddr]) {
+    let mut lines = String::new();
     for ((protocol, config), address) in protocols.iter().zip(configs).zip(addresses) {
         let name = protocol.name();
         let scheme = config.security.scheme();
-        writeln!(stdout, "listening {name} {scheme}://{address}")?;
-        eprintln!("{name} {scheme}://{address}: {}", config.security.describe());
+        let _ = writeln!(lines, "listening {name} {scheme}://{address}");
+        terminal::tell(format_args!("{name} {scheme}://{address}: {}", config.security.describe()));
     }
-    Ok(stdout.flush()?)
+    terminal::announce(&lines);
 }
 
 /// Says on stderr how to try what is served.
@@ -368,7 +368,7 @@ fn suggest(
     let with_tls = protocols.iter().zip(addresses).zip(gates).filter(|(_, gate)| gate.is_some());
     let reachable: Vec<_> =
         with_tls.map(|((protocol, address), _)| Reachable { protocol: *protocol, address: *address }).collect();
-    eprint!("{}", hints::how_to_connect(development, &reachable, &Standing::before(gate, development)));
+    terminal::tell_lines(&hints::how_to_connect(development, &reachable, &Standing::before(gate, development)));
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! `latchkey wrap`: TLS for a server that exists already.
 
 use std::fmt;
-use std::io::{self, Write as _};
+use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -18,7 +18,7 @@ use super::guard::GuardArgs;
 use super::logging::Logging;
 use super::reload::{self, Recipe};
 use super::tls_options::TlsArgs;
-use super::{Failure, client, descriptors, signals, units};
+use super::{Failure, client, descriptors, signals, terminal, units};
 use crate::limits::Limits;
 use crate::net::mio::MioNet;
 use crate::net::{Address, Lookup, Subnet, Target};
@@ -246,7 +246,7 @@ pub(super) fn run(args: &WrapArgs) -> Result<ExitCode, Failure> {
     }
     shortage.into_iter().for_each(Shortage::say);
     for (security, address) in security.iter().zip(server.addresses()?) {
-        announce(security, address, &behind)?;
+        announce(security, address, &behind);
     }
     server.run()?;
     drop(logging);
@@ -337,14 +337,11 @@ fn check_rules(security: &[Security]) -> Result<(), Failure> {
 }
 
 /// Says on stdout where clients may connect, for scripts, and on stderr what is demanded of them, for people.
-fn announce(security: &Security, address: SocketAddr, behind: &str) -> Result<(), Failure> {
+fn announce(security: &Security, address: SocketAddr, behind: &str) {
     let scheme = security.scheme();
-    let mut stdout = io::stdout().lock();
-    writeln!(stdout, "listening wrap {scheme}://{address}")?;
-    stdout.flush()?;
-    eprintln!("wrap {scheme}://{address}: {}", security.describe());
-    eprintln!("to {behind}");
-    Ok(())
+    terminal::announce(&format!("listening wrap {scheme}://{address}\n"));
+    terminal::tell(format_args!("wrap {scheme}://{address}: {}", security.describe()));
+    terminal::tell(format_args!("to {behind}"));
 }
 
 #[cfg(test)]

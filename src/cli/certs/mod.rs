@@ -12,8 +12,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use clap::{Args, Subcommand, ValueEnum};
 
-use super::Failure;
 use super::files::FileError;
+use super::{Failure, terminal};
 use crate::tls::authority::{AuthorityError, KeyKind};
 use crate::tls::{PemError, TrustError, Unreadable};
 
@@ -179,7 +179,10 @@ enum Outcome {
 #[expect(clippy::disallowed_methods, reason = "a command reads the clock once and passes it on")]
 pub(super) fn run(args: &CertsArgs) -> Result<ExitCode, Failure> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
-    Ok(match dispatch(&args.command, now, &mut std::io::stdout().lock())? {
+    let mut results = terminal::Results::new();
+    let outcome = dispatch(&args.command, now, &mut results)?;
+    results.flush().map_err(CertsError::Output)?;
+    Ok(match outcome {
         Outcome::Fine => ExitCode::SUCCESS,
         Outcome::Faulty => ExitCode::FAILURE,
     })

@@ -5,7 +5,8 @@ use std::process::ExitCode;
 
 use clap::Args;
 
-use super::outputs::{check, is_same, is_stdout, say, write};
+use super::outputs::{check, is_same, is_stdout, write};
+use crate::cli::terminal::show;
 use crate::cli::{Failure, files};
 use crate::load::compare::{compare as compare_runs, obstacle, other_protocol, render_page, render_table};
 use crate::load::histogram::Percentiles;
@@ -54,7 +55,7 @@ pub(super) fn compare(args: &CompareArgs) -> Result<ExitCode, Failure> {
     let page = args.report.as_deref();
     let written = page.map_or(Ok(()), |path| write("--report", path, render_page(&comparison, &a, &b).as_bytes()));
     if !page.is_some_and(is_stdout) {
-        say(&render_table(&comparison))?;
+        show(&render_table(&comparison))?;
     }
     written.map(|()| ExitCode::SUCCESS)
 }
@@ -127,8 +128,8 @@ pub(super) fn merge(args: &MergeArgs) -> Result<ExitCode, Failure> {
         written = written.and(write(flag, path, &bytes));
     }
     if outputs.iter().all(|(_, path)| !is_stdout(path)) {
-        say(&format!("{} answered, from {} files\n\n", service.len(), args.files.len()))?;
-        say(&table::render_times(&rows))?;
+        show(&format!("{} answered, from {} files\n\n", service.len(), args.files.len()))?;
+        show(&table::render_times(&rows))?;
     }
     written.map(|()| ExitCode::SUCCESS)
 }

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
 
+use crate::cli::terminal::{Results, show};
 use crate::cli::{Failure, files};
 use crate::load::histogram::Recorder;
 use crate::load::outcome::Problem;
@@ -88,7 +89,7 @@ impl OutputArgs {
             written = written.and(bytes.and_then(|bytes| write(flag, path, &bytes)));
         }
         if self.files().all(|(_, path)| !is_stdout(path)) {
-            written = written.and(say(&table::render(report)));
+            written = written.and(show(&table::render(report)));
         }
         written
     }
@@ -153,14 +154,8 @@ pub(super) fn write(flag: &str, path: &Path, bytes: &[u8]) -> Result<(), Failure
     written.map_err(|error| Failure::Other(format!("{flag}: cannot write {}: {error}", path.display())))
 }
 
-/// Prints what people read.
-pub(super) fn say(text: &str) -> Result<(), Failure> {
-    to_stdout(text.as_bytes()).map_err(|error| Failure::Other(format!("cannot write to stdout: {error}")))
-}
-
-/// Whoever reads may have gone, which is no reason to panic.
 fn to_stdout(bytes: &[u8]) -> io::Result<()> {
-    let mut stdout = io::stdout().lock();
-    stdout.write_all(bytes)?;
-    stdout.flush()
+    let mut results = Results::new();
+    results.write_all(bytes)?;
+    results.flush()
 }
