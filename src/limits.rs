@@ -27,6 +27,8 @@ pub struct Limits {
     pub client_memory: usize,
     /// What a client may send before its handshake is done and leave us to keep, in bytes (`--max-handshake`).
     pub handshake_bytes: usize,
+    /// Certificates in the chain that a peer shows, its own included (`--max-chain`). More are not verified at all.
+    pub chain_certificates: usize,
     /// From accept to a finished handshake (`--handshake-timeout`).
     pub handshake_timeout: Duration,
     /// From dialing a server to its answer (`--connect-timeout`).
@@ -86,6 +88,8 @@ impl Default for Limits {
             client_memory: 1 << 30,
             // A client's certificate with all its issuers has some 5 KiB, some 20 with post-quantum signatures.
             handshake_bytes: 32 << 10,
+            // The end entity's, the six between it and the root that webpki would use at most, and the root.
+            chain_certificates: 8,
             // Ten seconds cover a satellite link and three lost SYNs, and no more.
             handshake_timeout: Duration::from_secs(10),
             // Two lost SYNs, then the client had better hear about it.

@@ -22,6 +22,8 @@ pub enum Disconnect {
     Handshake,
     /// The peer's certificate was missing or not accepted.
     Certificate,
+    /// The peer's chain has more certificates than are looked at, or too many paths through it.
+    Chain,
     /// The peer sent a fatal TLS alert.
     Alert,
     /// A TLS record failed after the handshake.
@@ -65,7 +67,7 @@ pub enum Disconnect {
 
 impl Disconnect {
     /// Every reason, in the order of the counters.
-    pub const ALL: [Self; 28] = [
+    pub const ALL: [Self; 29] = [
         Self::PeerClosed,
         Self::Finished,
         Self::Truncated,
@@ -75,6 +77,7 @@ impl Disconnect {
         Self::NotTls,
         Self::Handshake,
         Self::Certificate,
+        Self::Chain,
         Self::Alert,
         Self::Tls,
         Self::HandshakeTimeout,
@@ -109,6 +112,7 @@ impl Disconnect {
             Self::NotTls => "not_tls",
             Self::Handshake => "handshake",
             Self::Certificate => "certificate",
+            Self::Chain => "chain",
             Self::Alert => "alert",
             Self::Tls => "tls",
             Self::HandshakeTimeout => "handshake_timeout",

@@ -33,6 +33,9 @@ pub(super) struct ClientTlsArgs {
     /// Private key of --cert, PEM
     #[arg(long, value_name = "FILE", requires = "cert")]
     key: Option<PathBuf>,
+    /// Certificates in the server's chain, its own included; more are not verified at all
+    #[arg(long, value_name = "N", default_value = "8", value_parser = units::chain)]
+    max_chain: usize,
     /// How long connecting and the handshake may take, together
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = units::time)]
     connect_timeout: Duration,
@@ -45,7 +48,7 @@ impl ClientTlsArgs {
             (Some(cert), Some(key)) => Some((read("--cert", cert)?, read("--key", key)?)),
             _ => None,
         };
-        policy(self.ca.as_deref(), identity, alpn)
+        policy(self.ca.as_deref(), identity, alpn, self.max_chain)
     }
 }
 
@@ -54,13 +57,14 @@ pub(super) fn policy(
     ca: Option<&Path>,
     identity: Option<(Source, Source)>,
     alpn: &[&str],
+    max_chain: usize,
 ) -> Result<ClientPolicy, Failure> {
     let ca = match ca {
         Some(path) => read("--ca", path)?,
         None => system_cas()?,
     };
     let alpn = alpn.iter().map(|protocol| protocol.as_bytes().to_vec()).collect();
-    let options = ClientOptions { ca: vec![ca], identity, alpn, ..ClientOptions::default() };
+    let options = ClientOptions { ca: vec![ca], identity, alpn, max_chain, ..ClientOptions::default() };
     ClientPolicy::new(&options).map_err(|error| {
         let identity = options.identity.iter().flat_map(|(cert, key)| [("--key", key), ("--cert", cert)]);
         Failure::of_file(&error, identity.chain(options.ca.iter().map(|ca| ("--ca", ca))))

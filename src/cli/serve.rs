@@ -261,7 +261,7 @@ impl ServeArgs {
             let problem = "nothing is served over HTTP: add --xmlrpc or --admin ADDR, or leave it out";
             return Err(Failure::usage("--header-timeout", problem));
         }
-        self.tls.check_use()
+        self.tls.check_use(false)
     }
 
     fn cannot_listen(&self, wanted: &[(Protocol, ListenAddress)], index: usize, error: &std::io::Error) -> Failure {

@@ -10,6 +10,7 @@ use super::development::{self, DevelopmentIdentities};
 use super::files::{self, ReadableBy};
 use super::{Failure, units};
 use crate::access::{Gate, Reach, Rules};
+use crate::limits::Limits;
 use crate::services::Splice;
 use crate::tls::{ClientAuth, PolicyOptions, PostQuantum, ServerPolicy, Source, TlsMin};
 
@@ -60,6 +61,9 @@ pub(super) struct TlsArgs {
     /// let in by wrap, a client must be granted "connect".
     #[arg(long, value_name = "FILE")]
     authorize: Option<PathBuf>,
+    /// Certificates in the chain that a peer shows, its own included; more are not verified at all [default: 8]
+    #[arg(long, value_name = "N", value_parser = units::chain)]
+    max_chain: Option<usize>,
     /// How long a client may resume its session before it must show its certificate again [default: 12h]
     #[arg(long, value_name = "TIME", value_parser = units::time)]
     reauth_after: Option<Duration>,
@@ -142,6 +146,7 @@ impl TlsArgs {
                 ClientAuthArg::Required => ClientAuth::Required,
             }),
             crl: read_all("--crl", &self.crl)?,
+            max_chain: self.max_chain(),
             reauthenticate_after: self.reauth_after.unwrap_or(REAUTHENTICATE_AFTER),
             tls_min: match self.tls_min.unwrap_or(TlsMinArg::Tls12) {
                 TlsMinArg::Tls12 => TlsMin::Tls12,
@@ -158,18 +163,27 @@ impl TlsArgs {
         Ok(TlsSetup { options, rules, development })
     }
 
+    /// How many certificates a peer may show in one chain.
+    pub(super) fn max_chain(&self) -> usize {
+        self.max_chain.unwrap_or(Limits::default().chain_certificates)
+    }
+
     /// The files that the flags name.
     pub(super) fn files(&self) -> impl Iterator<Item = &PathBuf> {
         let lists = [&self.cert, &self.key, &self.client_ca, &self.client_pin, &self.crl];
         lists.into_iter().flatten().chain(&self.authorize)
     }
 
-    /// Refuses what would have no effect.
-    pub(super) fn check_use(&self) -> Result<(), Failure> {
+    /// Refuses what would have no effect. `dials` says whether these flags are about a server that is dialed, too.
+    pub(super) fn check_use(&self, dials: bool) -> Result<(), Failure> {
         let asks = !self.client_ca.is_empty() || !self.client_pin.is_empty();
-        if self.reauth_after.is_some() && !asks {
+        let given = [
+            ("--reauth-after", self.reauth_after.is_some() && !asks),
+            ("--max-chain", self.max_chain.is_some() && !asks && !dials),
+        ];
+        if let Some((flag, _)) = given.into_iter().find(|(_, is_idle)| *is_idle) {
             let problem = "no certificate is asked for: name --client-ca or --client-pin, or leave it out";
-            return Err(Failure::usage("--reauth-after", problem));
+            return Err(Failure::usage(flag, problem));
         }
         Ok(())
     }
@@ -184,6 +198,7 @@ impl TlsArgs {
             ("--client-pin", !self.client_pin.is_empty()),
             ("--client-auth", self.client_auth.is_some()),
             ("--crl", !self.crl.is_empty()),
+            ("--max-chain", self.max_chain.is_some()),
             ("--reauth-after", self.reauth_after.is_some()),
             ("--tls-min", self.tls_min.is_some()),
             ("--pq", self.pq.is_some()),

@@ -24,6 +24,12 @@ pub(super) fn bytes(text: &str) -> Result<usize, String> {
     }
 }
 
+/// Parses how many certificates a chain may have. A path has seven at most besides its root, but a peer may send others.
+pub(super) fn chain(text: &str) -> Result<usize, String> {
+    let count = text.parse().ok().filter(|count| (1..=64).contains(count));
+    count.ok_or_else(|| "must be a number from 1 to 64".to_owned())
+}
+
 /// So many things: `1 key`, `2 keys`.
 pub(super) fn count(number: u64, thing: &str) -> String {
     if number == 1 { format!("1 {thing}") } else { format!("{number} {thing}s") }

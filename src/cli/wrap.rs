@@ -212,7 +212,7 @@ fn look_up(lookup: Lookup, upstream: Upstream) {
 pub(super) fn run(args: &WrapArgs) -> Result<ExitCode, Failure> {
     let logging = Logging::start(args.log_level);
     let mut net = MioNet::new()?;
-    args.tls.check_use()?;
+    args.tls.check_use(args.originate.originate)?;
     let (limits, shortage) = args.limits.limits()?;
     let recipe = args.recipe()?;
     let address = args.listen.resolve("--listen")?;
@@ -291,7 +291,8 @@ impl WrapArgs {
 
     /// How we speak to the server over TLS, by the files as they are now.
     fn upstream_config(&self) -> Result<Arc<ClientConfig>, Failure> {
-        Ok(client::policy(self.originate.ca.as_deref(), self.tls.client_identity()?, &[])?.config())
+        let (ca, identity) = (self.originate.ca.as_deref(), self.tls.client_identity()?);
+        Ok(client::policy(ca, identity, &[], self.tls.max_chain())?.config())
     }
 
     /// The server and how it is spoken to, for people.

@@ -463,6 +463,7 @@ impl<S: Service> Connection<S> {
 fn blame(error: &rustls::Error, is_handshaking: bool) -> Disconnect {
     use rustls::Error::{AlertReceived, InvalidCertificate, NoCertificatesPresented};
     match error {
+        InvalidCertificate(_) if Refusal::of(error).is_some_and(|refusal| refusal.is_of_cost()) => Disconnect::Chain,
         NoCertificatesPresented | InvalidCertificate(_) => Disconnect::Certificate,
         AlertReceived(_) => Disconnect::Alert,
         _ if is_handshaking => Disconnect::Handshake,

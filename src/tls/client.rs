@@ -7,9 +7,10 @@ use rustls::{ClientConfig, SupportedCipherSuite, SupportedProtocolVersion};
 use super::key_exchange::{self, PostQuantum};
 use super::pem::{PemError, Source};
 use super::trust::{Refusal, ServerTrust, TrustError};
+use crate::limits::Limits;
 
 /// What the command line, or a program, asks of a TLS client.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct ClientOptions {
     /// Certificates to believe: CAs for what they issue, others as themselves.
     pub ca: Vec<Source>,
@@ -23,6 +24,22 @@ pub struct ClientOptions {
     pub post_quantum: PostQuantum,
     /// Cipher suites to offer, most wanted first; none for all, in the library's order.
     pub suites: Vec<SupportedCipherSuite>,
+    /// Certificates in a server's chain, its own included; more are not verified at all.
+    pub max_chain: usize,
+}
+
+impl Default for ClientOptions {
+    fn default() -> Self {
+        Self {
+            ca: Vec::new(),
+            insecure: false,
+            identity: None,
+            alpn: Vec::new(),
+            post_quantum: PostQuantum::default(),
+            suites: Vec::new(),
+            max_chain: Limits::default().chain_certificates,
+        }
+    }
 }
 
 /// Why a client cannot be set up. Every text names the file.
@@ -71,8 +88,11 @@ impl ClientPolicy {
         if !options.suites.is_empty() {
             Arc::make_mut(&mut provider).cipher_suites.clone_from(&options.suites);
         }
-        let trust =
-            if options.insecure { ServerTrust::insecure(&provider) } else { ServerTrust::new(&options.ca, &provider)? };
+        let trust = if options.insecure {
+            ServerTrust::insecure(&provider)
+        } else {
+            ServerTrust::with_max_chain(&options.ca, &provider, options.max_chain)?
+        };
         let builder = ClientConfig::builder_with_provider(provider)
             .with_protocol_versions(versions)?
             .dangerous()

@@ -17,6 +17,7 @@ use super::pem::{PemError, Source};
 use super::resolver::Certificates;
 use super::tickets::{HandshakeTicketer, TicketKeys};
 use super::trust::{ClientTrust, HandshakeVerifier, Refusal, TrustError, Witness};
+use crate::limits::Limits;
 
 /// Whether a client must show a certificate (`--client-auth`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,6 +59,8 @@ pub struct PolicyOptions {
     pub post_quantum: PostQuantum,
     /// Application protocols, most wanted first (RFC 7301); empty to leave the extension out.
     pub alpn: Vec<Vec<u8>>,
+    /// Certificates in a client's chain, its own included; more are not verified at all.
+    pub max_chain: usize,
     /// How long a client may resume before it must prove itself again.
     pub reauthenticate_after: Duration,
     /// The clock that certificates and tickets are judged by.
@@ -75,6 +78,7 @@ impl Default for PolicyOptions {
             tls_min: TlsMin::default(),
             post_quantum: PostQuantum::default(),
             alpn: Vec::new(),
+            max_chain: Limits::default().chain_certificates,
             // Long enough that nobody notices, short enough that a withdrawn certificate is out within the day.
             reauthenticate_after: Duration::from_hours(12),
             clock: Arc::new(DefaultTimeProvider),
@@ -355,7 +359,7 @@ impl ClientPolicy {
             (Some(ClientAuth::Optional), true) => false,
         };
         let trust = ClientTrust::new(&options.client_ca, &options.client_pin, &options.crl, provider, now)?;
-        Ok(Some(Self { trust: Arc::new(trust), required }))
+        Ok(Some(Self { trust: Arc::new(trust.with_max_chain(options.max_chain)), required }))
     }
 }
 

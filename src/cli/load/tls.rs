@@ -11,7 +11,7 @@ use rustls::{SupportedCipherSuite, SupportedProtocolVersion};
 
 use crate::cli::address::bare;
 use crate::cli::client::system_cas;
-use crate::cli::{Failure, files};
+use crate::cli::{Failure, files, units};
 use crate::load::plan::{Resume, TlsPlan};
 use crate::tls::{ClientOptions, ClientPolicy, PostQuantum, Source, suite_name, suite_named, suite_names};
 
@@ -23,10 +23,10 @@ pub(super) struct TlsArgs {
     #[arg(long, value_name = "FILE")]
     ca: Option<PathBuf>,
     /// Believe every server: anyone can be in between
-    #[arg(long, conflicts_with = "ca")]
+    #[arg(long, conflicts_with_all = ["ca", "max_chain"])]
     insecure: bool,
     /// No TLS
-    #[arg(long, conflicts_with_all = ["ca", "insecure", "cert", "identities", "tls", "pq", "suites", "server_name"])]
+    #[arg(long, conflicts_with_all = ["ca", "insecure", "cert", "identities", "tls", "pq", "suites", "server_name", "max_chain"])]
     pub(super) plain: bool,
     /// Certificate chain to show, PEM [repeatable: virtual clients take identities in turn]
     #[arg(long, value_name = "FILE", requires = "key")]
@@ -40,6 +40,9 @@ pub(super) struct TlsArgs {
     /// Name that the server's certificate must have [default: the host]
     #[arg(long, value_name = "NAME")]
     server_name: Option<String>,
+    /// Certificates in the server's chain, its own included; more are not verified at all
+    #[arg(long, value_name = "N", default_value = "8", value_parser = units::chain)]
+    max_chain: usize,
     /// Speak this version of TLS only
     #[arg(long, value_enum, value_name = "VERSION")]
     tls: Option<TlsVersion>,
@@ -223,6 +226,7 @@ impl TlsArgs {
                 alpn: vec![],
                 post_quantum: self.pq.unwrap_or(PostQuantumArg::Prefer).into(),
                 suites: self.suites.clone(),
+                max_chain: self.max_chain,
             };
             let policy =
                 ClientPolicy::with_versions(&options, &versions).map_err(|error| Failure::Usage(error.to_string()))?;

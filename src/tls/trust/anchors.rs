@@ -168,9 +168,15 @@ pub(super) fn check_dates(certificate: &Certificate, now: u64) -> Result<(), Ref
     Ok(())
 }
 
+/// Larger certificates than this are not read a second time for the sake of a message: a stranger sent them.
+const EXPLAINED_BYTES: usize = 16 << 10;
+
 /// Says more about a refusal by webpki than webpki can know.
 pub(super) fn explain(error: webpki::Error, end_entity: &[u8]) -> Refusal {
     let refusal = Refusal::of_webpki(error);
+    if end_entity.len() > EXPLAINED_BYTES {
+        return refusal;
+    }
     let Ok(certificate) = Certificate::from_der(end_entity) else { return refusal };
     match refusal {
         // Whatever webpki tripped over first, the cure for these two starts here.

@@ -9,7 +9,8 @@ use rustls::{DigitallySignedStruct, DistinguishedName, Error, SignatureScheme};
 use rustls_pki_types::{CertificateDer, UnixTime};
 
 use super::anchors::{self, Anchors, TrustError};
-use super::{Refusal, signature};
+use super::{Refusal, chain as bounds, signature};
+use crate::limits::Limits;
 use crate::tls::certificate::{Certificate, Unreadable};
 use crate::tls::identity::{Anchor, AnchorKind, Identity};
 use crate::tls::pem::Source;
@@ -22,6 +23,7 @@ pub struct ClientTrust {
     revocation: RevocationLists,
     hints: Vec<DistinguishedName>,
     algorithms: WebPkiSupportedAlgorithms,
+    max_chain: usize,
 }
 
 /// A certificate that was let in.
@@ -57,7 +59,14 @@ impl ClientTrust {
         }
         let algorithms = provider.signature_verification_algorithms;
         let revocation = RevocationLists::new(revoked, anchors.certificates(), now)?;
-        Ok(Self { hints: hints(&anchors), anchors, revocation, algorithms })
+        let max_chain = Limits::default().chain_certificates;
+        Ok(Self { hints: hints(&anchors), anchors, revocation, algorithms, max_chain })
+    }
+
+    /// The same, which looks at chains of up to `certificates`.
+    #[must_use]
+    pub fn with_max_chain(self, certificates: usize) -> Self {
+        Self { max_chain: certificates, ..self }
     }
 
     /// Every listed certificate, in the order of the files.
@@ -94,6 +103,7 @@ impl ClientTrust {
 
     /// Decides on a client's chain, the end entity first. Does not prove that the client has the key.
     pub(crate) fn admit(&self, chain: &[CertificateDer<'_>], now: UnixTime) -> Result<Admission, Refusal> {
+        bounds::check_length(chain.len(), self.max_chain)?;
         let (end_entity, intermediates) = chain.split_first().ok_or(Refusal::NoCertificate)?;
         if let Some((anchor, certificate)) = self.anchors.exact(end_entity) {
             anchors::check_dates(certificate, now.as_secs())?;
@@ -101,11 +111,12 @@ impl ClientTrust {
         }
         let refuse = |error| anchors::explain(error, end_entity);
         let parsed = webpki::EndEntityCert::try_from(end_entity).map_err(refuse)?;
+        let candidates = bounds::candidates(&parsed, intermediates, self.anchors.roots())?;
         let path = parsed
             .verify_for_usage(
                 self.algorithms.all,
                 self.anchors.roots(),
-                intermediates,
+                &candidates,
                 now,
                 webpki::KeyUsage::client_auth(),
                 None,

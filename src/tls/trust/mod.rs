@@ -6,6 +6,7 @@
 //! listing the very certificate is the strictest trust there is.
 
 mod anchors;
+mod chain;
 mod client;
 mod refusal;
 mod server;

@@ -69,6 +69,17 @@ pub enum Refusal {
     /// Its extended key usage is for something else: a server's certificate shown by a client, most often.
     #[error("the certificate is not meant for this use: its extended key usage does not include it")]
     Purpose,
+    /// More certificates came with it than are looked at.
+    #[error("the chain has {count} certificates, and no more than {limit} are looked at (--max-chain)")]
+    LongChain {
+        /// How many were shown, the end entity's included.
+        count: usize,
+        /// How many may be.
+        limit: usize,
+    },
+    /// The names in its chain allow so many paths that they are not tried.
+    #[error("the certificates of the chain fit together in too many ways to try them all")]
+    TangledChain,
     /// A signature on it, or made with it, does not verify.
     #[error("a signature does not verify")]
     Signature,
@@ -104,6 +115,9 @@ impl Refusal {
                 "--ca may hold another CA of the same name: pass the certificate of the right one with --ca FILE"
             }
             Self::Purpose => "the server needs a certificate for servers: `latchkey certs server NAME`",
+            Self::LongChain { .. } | Self::TangledChain => {
+                "the server should send its own certificate and those of the CAs between it and the root, each once"
+            }
             Self::NoCertificate
             | Self::Revoked
             | Self::RevocationListExpired { .. }
@@ -125,6 +139,12 @@ impl Refusal {
             },
         };
         if cure.is_empty() { text } else { format!("{text}: {cure}") }
+    }
+
+    /// Whether the chain was refused for what verifying it could cost.
+    #[must_use]
+    pub fn is_of_cost(&self) -> bool {
+        matches!(self, Self::LongChain { .. } | Self::TangledChain)
     }
 
     /// What a failed handshake's error says about the peer's certificate; `None` when that was not the cause.
@@ -193,7 +213,7 @@ impl Refusal {
             Self::Purpose => CertificateError::InvalidPurpose,
             Self::Signature => CertificateError::BadSignature,
             Self::Unreadable(_) => CertificateError::BadEncoding,
-            other @ (Self::CaAsEndEntity { .. } | Self::Rule(_)) => {
+            other @ (Self::CaAsEndEntity { .. } | Self::LongChain { .. } | Self::TangledChain | Self::Rule(_)) => {
                 CertificateError::Other(OtherError(Arc::new(other)))
             }
         })

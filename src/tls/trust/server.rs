@@ -9,7 +9,8 @@ use rustls::{DigitallySignedStruct, Error, SignatureScheme};
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 
 use super::anchors::{self, Anchors, TrustError};
-use super::{Refusal, signature};
+use super::{Refusal, chain, signature};
+use crate::limits::Limits;
 use crate::tls::certificate::Certificate;
 use crate::tls::pem::Source;
 
@@ -23,11 +24,21 @@ pub struct ServerTrust {
     listed: Option<Anchors>,
     algorithms: WebPkiSupportedAlgorithms,
     refusal: Mutex<Option<Refusal>>,
+    max_chain: usize,
 }
 
 impl ServerTrust {
     /// Believes the certificates in `sources`: CAs for what they issue, others as themselves.
     pub fn new(sources: &[Source], provider: &CryptoProvider) -> Result<Arc<Self>, TrustError> {
+        Self::with_max_chain(sources, provider, Limits::default().chain_certificates)
+    }
+
+    /// As [`new`](Self::new), looking at chains of up to `certificates`.
+    pub fn with_max_chain(
+        sources: &[Source],
+        provider: &CryptoProvider,
+        certificates: usize,
+    ) -> Result<Arc<Self>, TrustError> {
         let mut listed = Anchors::default();
         for source in sources {
             for certificate in anchors::read(source)? {
@@ -38,18 +49,18 @@ impl ServerTrust {
                 }
             }
         }
-        Ok(Self::with(Some(listed), provider))
+        Ok(Self::with(Some(listed), provider, certificates))
     }
 
     /// Believes every server. Only for load against a server whose identity does not matter: anyone can be in between.
     #[must_use]
     pub fn insecure(provider: &CryptoProvider) -> Arc<Self> {
-        Self::with(None, provider)
+        Self::with(None, provider, Limits::default().chain_certificates)
     }
 
-    fn with(listed: Option<Anchors>, provider: &CryptoProvider) -> Arc<Self> {
+    fn with(listed: Option<Anchors>, provider: &CryptoProvider, max_chain: usize) -> Arc<Self> {
         let algorithms = provider.signature_verification_algorithms;
-        Arc::new(Self { listed, algorithms, refusal: Mutex::new(None) })
+        Arc::new(Self { listed, algorithms, refusal: Mutex::new(None), max_chain })
     }
 
     /// The last refusal, in full: rustls's own error keeps less.
@@ -67,17 +78,19 @@ impl ServerTrust {
         now: UnixTime,
     ) -> Result<(), Refusal> {
         let Some(listed) = &self.listed else { return Ok(()) };
+        chain::check_length(1 + intermediates.len(), self.max_chain)?;
         if let Some((_, certificate)) = listed.exact(end_entity) {
             anchors::check_dates(certificate, now.as_secs())?;
             return check_listed_name(certificate, name);
         }
         let refuse = |error| anchors::explain(error, end_entity);
         let parsed = webpki::EndEntityCert::try_from(end_entity).map_err(refuse)?;
+        let candidates = chain::candidates(&parsed, intermediates, listed.roots())?;
         parsed
             .verify_for_usage(
                 self.algorithms.all,
                 listed.roots(),
-                intermediates,
+                &candidates,
                 now,
                 webpki::KeyUsage::server_auth(),
                 None,
