@@ -37,7 +37,8 @@ pub struct Limits {
     pub header_timeout: Duration,
     /// From the first byte of a request to its last (`--request-timeout`).
     pub request_timeout: Duration,
-    /// A peer that takes none of the bytes waiting for it, or too few for `write_rate` (`--write-timeout`).
+    /// A peer that takes none of the bytes waiting for it, or too few for `write_rate` (`--write-timeout`). To take is to
+    /// acknowledge, not to have a socket with room.
     pub write_timeout: Duration,
     /// Bytes a second that a peer must take, on average over `write_timeout`, while more wait for it
     /// (`--min-write-rate`).

@@ -9,7 +9,7 @@ use rustls::HandshakeKind;
 
 use super::addresses::{Counted, Reception, TOO_MANY_CONNECTIONS};
 use super::framing::{Framing, Turn};
-use super::patience::Stall;
+use super::patience::{Asked, Stall};
 use super::phase::{Farewell, Phase};
 use super::scratch::{READ_BYTES, Scratch};
 use super::service::{PeerInfo, Service};
@@ -51,6 +51,7 @@ pub struct Connection<S: Service> {
     pub(super) since: Instant,
     pub(super) request_since: Option<Instant>,
     pub(super) stall: Option<Stall>,
+    pub(super) asked: Option<Asked>,
     /// The handshake has sent something: the peer's key exchange is paid for.
     answered: bool,
     /// The session has taken bytes: the peer speaks what it speaks.
@@ -67,6 +68,8 @@ pub struct Connection<S: Service> {
 #[expect(clippy::struct_excessive_bools, reason = "independent facts, set by different events")]
 pub(super) struct Readiness {
     pub(super) readable: bool,
+    /// Urgent data has been announced: a read ends before it, though the socket is not empty.
+    urgent: bool,
     /// FIN has been announced: reading must go on to the end of the stream, for no other event will say so.
     read_closed: bool,
     pub(super) writable: bool,
@@ -141,6 +144,7 @@ impl<S: Service> Connection<S> {
             since: now,
             request_since: None,
             stall: None,
+            asked: None,
             answered: false,
             begun: false,
             farewell: Farewell::NotDue,
@@ -154,6 +158,13 @@ impl<S: Service> Connection<S> {
         self.readiness.readable |= readable || read_closed || writable && self.phase == Phase::Connecting;
         self.readiness.writable |= writable;
         self.readiness.read_closed |= read_closed;
+    }
+
+    /// The poller has seen urgent data. It is no part of the stream and is never read, but a short read may end before it:
+    /// reading goes on to `WouldBlock`.
+    pub fn notice_urgent(&mut self) {
+        self.readiness.readable = true;
+        self.readiness.urgent = true;
     }
 
     /// Does this turn's share of receiving: resumes requests that waited, reads the socket once (twice before its end), decrypts,
@@ -217,13 +228,20 @@ impl<S: Service> Connection<S> {
             Ok(count) => {
                 turn.metrics.bytes_received += count as u64;
                 self.readiness.heard = true;
-                // A short read means that the socket is empty, unless FIN is behind it.
-                self.readiness.readable = count == READ_BYTES || self.readiness.read_closed;
+                // A part of a record is not forwarded before its end has come, but whoever sends it is not idle.
+                if self.phase == Phase::Open && self.framing.info.link.is_some() {
+                    self.since = turn.now.instant;
+                }
+                // A short read means that the socket is empty, unless FIN is behind it, or urgent data.
+                self.readiness.readable = count == READ_BYTES || self.readiness.read_closed || self.readiness.urgent;
                 if self.phase != Phase::Lingering {
                     self.process(input.get_mut(..retained + count).unwrap_or_default(), turn);
                 }
             }
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.readiness.readable = false,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                self.readiness.readable = false;
+                self.readiness.urgent = false;
+            }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => self.socket_failed(&error, turn.scratch),
         }

@@ -8,41 +8,61 @@ use super::phase::{Farewell, Phase};
 use super::service::Service;
 use crate::limits::Limits;
 use crate::metrics::Disconnect;
+use crate::net::Delivery;
 
 /// A peer's socket is full while more waits for it.
 ///
 /// It may be slow, but not at will: whoever could hold a buffer for ever by taking a byte now and then would. So what
 /// it takes is counted over each `write_timeout`, and must be `write_rate` bytes a second at least.
+///
+/// What the socket accepts is not what the peer takes: epoll reports a socket as writable only when a third of its buffer
+/// is free (a Unix socket: three quarters), which is megabytes. So the socket is asked what was delivered, when the stall
+/// begins and before the peer is cut off.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Stall {
     since: Instant,
+    /// Bytes that the socket has accepted since then.
     taken: usize,
+    /// What had been delivered when it began, once the socket was asked.
+    delivered: Option<u64>,
+}
+
+/// What was delivered when the socket was last asked.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Asked {
+    at: Instant,
+    delivery: Delivery,
 }
 
 impl Stall {
     pub(super) fn begin(now: Instant) -> Self {
-        Self { since: now, taken: 0 }
+        Self { since: now, taken: 0, delivered: None }
     }
 
     pub(super) fn take(&mut self, count: usize) {
         self.taken = self.taken.saturating_add(count);
     }
 
-    fn is_too_slow(&self, limits: &Limits) -> bool {
-        let millis = usize::try_from(limits.write_timeout.as_millis()).unwrap_or(usize::MAX);
-        self.taken < (limits.write_rate.saturating_mul(millis) / 1000).max(1)
+    fn is_too_slow(&self, delivered: Option<u64>, limits: &Limits) -> bool {
+        let delivered = delivered.zip(self.delivered).map_or(0, |(now, before)| now.saturating_sub(before));
+        delivered.max(self.taken as u64) < enough(limits.write_timeout, limits)
     }
+}
+
+/// What a peer must take in `time`.
+fn enough(time: Duration, limits: &Limits) -> u64 {
+    let millis = u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+    ((limits.write_rate as u64).saturating_mul(millis) / 1000).max(1)
 }
 
 impl<S: Service> Connection<S> {
     /// Acts on a deadline that has passed.
     pub fn expire(&mut self, turn: &mut Turn<'_, S>) {
         let now = turn.now.instant;
+        let delivered = self.asked.filter(|asked| asked.at == now).map(|asked| asked.delivery.taken);
         match self.next_deadline(turn.limits) {
             Some((deadline, reason)) if deadline <= now => match reason {
-                Disconnect::RequestTimeout | Disconnect::HeaderTimeout
-                    if self.framing.is_mid_request() && self.framing.info.link.is_none() =>
-                {
+                Disconnect::RequestTimeout | Disconnect::HeaderTimeout if self.framing.is_mid_request() => {
                     self.refuse(reason, String::new(), turn);
                     self.drain_if_ended(now);
                 }
@@ -52,12 +72,56 @@ impl<S: Service> Connection<S> {
                     self.framing.end(reason, turn.scratch);
                     self.drain_if_ended(now);
                 }
-                Disconnect::Stalled if self.stall.is_some_and(|stall| !stall.is_too_slow(turn.limits)) => {
-                    self.stall = Some(Stall::begin(now));
+                Disconnect::Stalled if self.stall.is_some_and(|stall| !stall.is_too_slow(delivered, turn.limits)) => {
+                    self.stall = Some(Stall { delivered, ..Stall::begin(now) });
                 }
                 _ => self.close(reason, turn.scratch),
             },
             _ => {}
+        }
+    }
+
+    /// Whether [`note_delivery`](Self::note_delivery) is to be called behind `transmit`: what comes is measured from there.
+    pub fn wants_delivery(&self) -> bool {
+        let lingers = self.phase == Phase::Lingering && self.asked.is_none_or(|asked| asked.at < self.since);
+        lingers || self.stall.is_some_and(|stall| stall.delivered.is_none())
+    }
+
+    /// Whether it is about to be cut off for taking nothing, or for having nothing to say while it may still be reading
+    /// what the socket holds: [`note_delivery`](Self::note_delivery) comes first.
+    pub fn may_be_cut(&self, limits: &Limits, now: Instant) -> bool {
+        self.next_deadline(limits).is_some_and(|(deadline, reason)| {
+            let is_over_output = matches!(self.phase, Phase::Open | Phase::Draining | Phase::Lingering);
+            deadline <= now
+                && is_over_output
+                && !matches!(reason, Disconnect::RequestTimeout | Disconnect::HeaderTimeout)
+        })
+    }
+
+    /// The socket was asked what has become of the bytes that it was given. Returns whether the peer has taken enough of
+    /// them since it was last asked: `write_rate`, or all there were. The first answer can only be a beginning: it is
+    /// enough if there is something left to take.
+    pub fn note_delivery(&mut self, delivery: Delivery, limits: &Limits, now: Instant) -> bool {
+        let before = self.asked.replace(Asked { at: now, delivery });
+        if let Some(stall) = self.stall.as_mut() {
+            stall.delivered.get_or_insert(delivery.taken);
+        }
+        let Some(before) = before else { return delivery.is_pending };
+        let taken = delivery.taken.saturating_sub(before.delivery.taken);
+        let time = now.saturating_duration_since(before.at);
+        before.delivery.is_pending && taken > 0 && (!delivery.is_pending || taken >= enough(time, limits))
+    }
+
+    /// It, or the connection that it is linked to, is still reading: time counts from now on. But to linger is to wait for
+    /// what an early close could destroy, and there is none of that when all has been taken.
+    pub fn keep_waiting(&mut self, now: Instant) {
+        let is_waited_for = match self.phase {
+            Phase::Open | Phase::Draining => true,
+            Phase::Lingering => self.asked.is_some_and(|asked| asked.delivery.is_pending),
+            Phase::Connecting | Phase::Handshaking | Phase::Closed => false,
+        };
+        if is_waited_for {
+            self.since = now;
         }
     }
 
@@ -73,7 +137,9 @@ impl<S: Service> Connection<S> {
             Phase::Connecting => since(limits.connect_timeout, Disconnect::HandshakeTimeout),
             Phase::Handshaking => since(limits.handshake_timeout, Disconnect::HandshakeTimeout),
             Phase::Open => {
-                let request = self.request_since.map(|begun| self.request_deadline(begun, limits));
+                // A linked connection has no requests, only a stream: whoever sends a record slowly is judged by its idle time.
+                let begun = self.request_since.filter(|_| self.framing.info.link.is_none());
+                let request = begun.map(|begun| self.request_deadline(begun, limits));
                 // Whose requests wait for us is not idle: for room on the way to disk, perhaps, or for a server that we wrap
                 // to take them. Those have other deadlines.
                 let is_owed = !self.framing.replies.is_empty() || !self.unsent.is_empty();

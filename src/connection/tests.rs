@@ -463,6 +463,25 @@ fn a_record_that_never_ends_is_a_request_that_never_ends() {
     assert_eq!(pair.connection.reason(), Some(Disconnect::RequestTimeout));
 }
 
+#[test]
+fn a_linked_connection_in_the_middle_of_a_record_is_judged_by_its_idle_time() {
+    let partner = PeerId { key: 1, generation: 0 };
+    for link in [Link::Upstream(partner), Link::Client(partner)] {
+        let mut pair = Pair::open();
+        pair.connection.link(link);
+        pair.client_sends(b"cut in the middle");
+        let record = std::mem::take(&mut pair.to_server.bytes);
+        for byte in &record[..record.len() - 1] {
+            pair.to_server.bytes.push(*byte);
+            pair.turn();
+            pair.after(IDLE.saturating_sub(Duration::from_secs(1)));
+            assert_eq!(pair.connection.reason(), None, "a byte has come in time");
+        }
+        pair.after(Duration::from_secs(1));
+        assert_eq!(pair.connection.reason(), Some(Disconnect::Idle));
+    }
+}
+
 /// A client that has asked for half a megabyte and takes `rate` bytes in every second; how long it was served, in
 /// seconds, and why no longer.
 fn read_slowly(rate: usize) -> (usize, Option<Disconnect>) {

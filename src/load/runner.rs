@@ -269,6 +269,7 @@ impl<N: Net> Runner<N> {
         link.readable |= event.readable;
         link.writable |= event.writable;
         link.read_closed |= event.read_closed;
+        link.urgent |= event.urgent;
         self.ready.push_back(index);
     }
 

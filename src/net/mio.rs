@@ -15,7 +15,7 @@ use rustix::time::{
 };
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 
-use super::{AcceptError, Address, Event, Net, Wake};
+use super::{AcceptError, Address, Delivery, Event, Net, Wake, delivery};
 use crate::timer::Now;
 
 /// The token of the waker's own events; no peer and no listener has it.
@@ -110,15 +110,15 @@ fn reserve() -> Option<File> {
 pub enum MioSocket {
     /// TCP.
     Tcp(TcpStream),
-    /// A Unix socket.
-    Unix(UnixStream),
+    /// A Unix socket, and how many bytes were written to it.
+    Unix(UnixStream, u64),
 }
 
 impl Read for MioSocket {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         match self {
             Self::Tcp(stream) => stream.read(buffer),
-            Self::Unix(stream) => stream.read(buffer),
+            Self::Unix(stream, _) => stream.read(buffer),
         }
     }
 }
@@ -127,7 +127,11 @@ impl Write for MioSocket {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         match self {
             Self::Tcp(stream) => stream.write(bytes),
-            Self::Unix(stream) => stream.write(bytes),
+            Self::Unix(stream, written) => {
+                let count = stream.write(bytes)?;
+                *written += count as u64;
+                Ok(count)
+            }
         }
     }
 
@@ -195,7 +199,7 @@ impl Net for MioNet {
     fn local_address_of(&self, socket: &MioSocket) -> io::Result<SocketAddr> {
         match socket {
             MioSocket::Tcp(stream) => stream.local_addr(),
-            MioSocket::Unix(_) => Err(io::ErrorKind::Unsupported.into()),
+            MioSocket::Unix(..) => Err(io::ErrorKind::Unsupported.into()),
         }
     }
 
@@ -206,7 +210,7 @@ impl Net for MioNet {
                 let _ = self.prepare(&SockRef::from(&stream));
                 Ok(MioSocket::Tcp(stream))
             }
-            Address::Unix(path) => UnixStream::connect(path).map(MioSocket::Unix),
+            Address::Unix(path) => UnixStream::connect(path).map(|stream| MioSocket::Unix(stream, 0)),
         }
     }
 
@@ -223,18 +227,27 @@ impl Net for MioNet {
         }
     }
 
+    fn delivery(&self, socket: &MioSocket) -> io::Result<Delivery> {
+        match socket {
+            MioSocket::Tcp(stream) => delivery::of_tcp(stream),
+            MioSocket::Unix(stream, written) => delivery::of_unix(stream, *written),
+        }
+    }
+
     fn register(&mut self, socket: &mut MioSocket, token: usize) -> io::Result<()> {
-        let (registry, interest) = (self.poll.registry(), Interest::READABLE | Interest::WRITABLE);
+        // PRIORITY is what tells urgent data: without it, a read that ends before it looks like the last.
+        let interest = Interest::READABLE | Interest::WRITABLE | Interest::PRIORITY;
+        let registry = self.poll.registry();
         match socket {
             MioSocket::Tcp(stream) => registry.register(stream, Token(token), interest),
-            MioSocket::Unix(stream) => registry.register(stream, Token(token), interest),
+            MioSocket::Unix(stream, _) => registry.register(stream, Token(token), interest),
         }
     }
 
     fn shutdown_write(&mut self, socket: &MioSocket) -> io::Result<()> {
         match socket {
             MioSocket::Tcp(stream) => stream.shutdown(std::net::Shutdown::Write),
-            MioSocket::Unix(stream) => stream.shutdown(std::net::Shutdown::Write),
+            MioSocket::Unix(stream, _) => stream.shutdown(std::net::Shutdown::Write),
         }
     }
 
@@ -242,7 +255,7 @@ impl Net for MioNet {
         match socket {
             MioSocket::Tcp(stream) => SockRef::from(stream).set_linger(Some(Duration::ZERO)),
             // It knows no reset. Whoever sends to a closed one is told by an error.
-            MioSocket::Unix(_) => Ok(()),
+            MioSocket::Unix(..) => Ok(()),
         }
     }
 
@@ -254,9 +267,10 @@ impl Net for MioNet {
         }
         events.extend(self.events.iter().filter(|event| event.token() < TIMER).map(|event| Event {
             token: event.token().0,
-            readable: event.is_readable() || event.is_error(),
+            readable: event.is_readable() || event.is_priority() || event.is_error(),
             writable: event.is_writable() || event.is_error(),
             read_closed: event.is_read_closed() || event.is_error(),
+            urgent: event.is_priority(),
         }));
         Ok(())
     }
@@ -332,6 +346,74 @@ mod tests {
             assert!(socket.keepalive().expect("an option"));
             assert_eq!(socket.tcp_keepalive_time().expect("an option"), Duration::from_secs(77));
         }
+    }
+
+    /// Asks `net` until the answer is as it must be.
+    fn asked(net: &MioNet, socket: &MioSocket, is_right: impl Fn(Delivery) -> bool) -> Delivery {
+        for _ in 0..10_000 {
+            let delivery = net.delivery(socket).expect("it is told");
+            if is_right(delivery) {
+                return delivery;
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        panic!("{:?}", net.delivery(socket));
+    }
+
+    #[test]
+    fn a_socket_tells_what_its_peer_has_taken_whatever_it_holds() {
+        const BYTES: usize = 4 << 20;
+        let mut net = MioNet::new().expect("poller");
+        let dir = tempfile::tempdir().expect("a folder");
+        let path = dir.path().join("socket");
+        let unix = std::os::unix::net::UnixListener::bind(&path).expect("bind");
+        let tcp = std::net::TcpListener::bind("127.0.0.1:0").expect("bind");
+        let address = tcp.local_addr().expect("an address");
+        let tcp_socket = net.connect(&Address::Tcp(address), None).expect("begun");
+        let unix_socket = net.connect(&Address::Unix(path), None).expect("connected");
+        let ends: [(MioSocket, Box<dyn Read>); 2] = [
+            (tcp_socket, Box::new(tcp.accept().expect("a connection").0)),
+            (unix_socket, Box::new(unix.accept().expect("a connection").0)),
+        ];
+        for (mut socket, mut peer) in ends {
+            let mut written = 0;
+            while let Ok(count) = socket.write(&vec![7; BYTES]) {
+                written += count;
+            }
+            let full = asked(&net, &socket, |delivery| delivery.is_pending);
+            // A part that makes no socket writable, but is more than the steps in which receipt is confirmed.
+            let part = written / 5;
+            peer.read_exact(&mut vec![0; part]).expect("a part");
+            let later = asked(&net, &socket, |delivery| delivery.taken > full.taken);
+            assert!(later.is_pending && later.taken - full.taken <= written as u64, "{full:?}, then {later:?}");
+            peer.read_exact(&mut vec![0; written - part]).expect("the rest");
+            let last = asked(&net, &socket, |delivery| !delivery.is_pending);
+            assert!(last.taken > later.taken);
+        }
+    }
+
+    #[test]
+    fn urgent_data_is_an_event_of_its_own() {
+        let mut net = MioNet::new().expect("poller");
+        let tcp = std::net::TcpListener::bind("127.0.0.1:0").expect("bind");
+        let mut socket = net.connect(&Address::Tcp(tcp.local_addr().expect("an address")), None).expect("begun");
+        let (mut peer, _) = tcp.accept().expect("a connection");
+        peer.write_all(b"before").expect("send");
+        SockRef::from(&peer).send_out_of_band(b"!").expect("send");
+        peer.write_all(b"behind").expect("send");
+        net.register(&mut socket, 7).expect("registered");
+        let mut events = Vec::new();
+        while !events.iter().any(|event: &Event| event.urgent) {
+            net.poll(&mut events, Some(Duration::from_mins(1))).expect("poll");
+            assert!(!events.is_empty(), "it is told");
+        }
+        let mut read = |room: usize| {
+            let mut buffer = vec![0; room];
+            let count = socket.read(&mut buffer).expect("bytes");
+            buffer.truncate(count);
+            buffer
+        };
+        assert_eq!((read(100), read(100)), (b"before".to_vec(), b"behind".to_vec()));
     }
 
     #[test]

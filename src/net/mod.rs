@@ -3,6 +3,7 @@
 //! The loop is written against [`Net`] and runs unchanged on either implementation.
 
 mod address;
+mod delivery;
 mod event;
 pub mod mio;
 pub mod sim;
@@ -15,6 +16,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use address::Address;
+pub use delivery::Delivery;
 pub use event::Event;
 pub use subnet::{NotASubnet, Subnet};
 pub use target::{Lookup, Target};
@@ -63,6 +65,14 @@ pub trait Net {
     ///
     /// It never will be, for this reason.
     fn is_connected(&self, socket: &Self::Socket) -> io::Result<bool>;
+
+    /// How far `socket` has got rid of what was written to it. It costs a system call: ask before a peer is cut off for
+    /// taking too little, not on the way of every byte.
+    ///
+    /// # Errors
+    ///
+    /// The system does not tell.
+    fn delivery(&self, socket: &Self::Socket) -> io::Result<Delivery>;
 
     /// Reports readiness of `socket`, in both directions, as events for `token` until the socket is dropped.
     fn register(&mut self, socket: &mut Self::Socket, token: usize) -> io::Result<()>;

@@ -20,7 +20,7 @@ pub use listener::{Bound, ListenerConfig};
 
 pub use crate::access::Security;
 use crate::connection::{
-    Addresses, Completion, Connection, Effects, Loss, Mailbox, PeerId, Phase, Scratch, Service, Transmitted,
+    Addresses, Completion, Connection, Effects, Link, Loss, Mailbox, PeerId, Phase, Scratch, Service, Transmitted,
 };
 use crate::limits::Limits;
 use crate::metrics::{Disconnect, Metrics};
@@ -278,6 +278,9 @@ impl<N: Net, S: Service> Server<N, S> {
         let id = PeerId::from_token(event.token);
         if let Some(peer) = self.peers.get_mut(id) {
             peer.connection.notice(event.readable, event.writable, event.read_closed);
+            if event.urgent {
+                peer.connection.notice_urgent();
+            }
             enqueue(peer, &mut self.ready, &mut self.admission);
         }
     }
@@ -352,6 +355,11 @@ impl<N: Net, S: Service> Server<N, S> {
                 // Fails only when the peer is gone, which the next read will tell.
                 let _ = self.net.shutdown_write(&peer.socket);
             }
+            if peer.connection.wants_delivery() {
+                // Where the system does not tell, what the socket accepts must do.
+                let delivery = self.net.delivery(&peer.socket).unwrap_or_default();
+                peer.connection.note_delivery(delivery, &self.shared.limits, self.shared.now.instant);
+            }
             self.file(id);
             self.relieve(id);
         }
@@ -383,6 +391,8 @@ impl<N: Net, S: Service> Server<N, S> {
             let Some(id) = self.deadlines.pop_due(self.shared.now.instant) else { break };
             let Some(peer) = self.peers.get_mut(id) else { continue };
             if peer.alarm.fire(self.shared.now.instant) {
+                self.ask_before_cutting(id);
+                let Some(peer) = self.peers.get_mut(id) else { continue };
                 peer.connection.expire(&mut self.shared.turn());
                 // It may be at its end with nothing left to write, which no event will tell.
                 touch(peer, &mut self.touched);
@@ -394,6 +404,28 @@ impl<N: Net, S: Service> Server<N, S> {
         self.bury();
         let Self { admission, peers, .. } = self;
         admission.prune(peers.len(), |id| peers.get(id).is_some());
+    }
+
+    /// A peer whose time is over may still be reading what its socket holds, or, where it is linked, what the socket at
+    /// the other end of the link holds of its own bytes. That is progress, and it is asked for before anybody is cut off.
+    fn ask_before_cutting(&mut self, id: PeerId) {
+        let (limits, now) = (&self.shared.limits, self.shared.now.instant);
+        let Some(peer) = self.peers.get(id).filter(|peer| peer.connection.may_be_cut(limits, now)) else { return };
+        // One that is only waited for until it leaves has nothing to do with its link any more.
+        let link = peer.connection.info().link.filter(|_| peer.connection.phase() != Phase::Lingering);
+        let partner = link.map(Link::peer);
+        let both = [Some(id), partner].into_iter().flatten();
+        let mut is_moving = false;
+        for id in both.clone() {
+            let Some(peer) = self.peers.get_mut(id) else { continue };
+            let delivery = self.net.delivery(&peer.socket).unwrap_or_default();
+            is_moving |= peer.connection.note_delivery(delivery, limits, now);
+        }
+        for id in both.filter(|_| is_moving) {
+            if let Some(peer) = self.peers.get_mut(id) {
+                peer.connection.keep_waiting(now);
+            }
+        }
     }
 
     /// Frees the slots of closed peers, and tells those who must know.

@@ -10,6 +10,7 @@ use crate::services::{Echo, Splice, UpstreamSecurity};
 
 mod guard;
 mod linked;
+mod slow;
 
 struct Site<S: Service = Echo> {
     network: Network,
@@ -162,4 +163,25 @@ fn a_full_server_says_so_as_long_as_it_can() {
     pass(&site.network);
     site.settle();
     assert_eq!(site.server.residue().connections, 0);
+}
+
+#[test]
+fn urgent_data_is_no_end_of_what_can_be_read() {
+    let mut faults = Faults::none();
+    faults.set(Fault::UrgentData, 1.0);
+    let mut site = Site::new(faults, Limits::default());
+    let mut client = site.connect();
+    site.settle();
+    let mut heard = 0;
+    for sent in 1..=20 {
+        client.write_all(&[7; 1000]).expect("room");
+        pass(&site.network);
+        site.settle();
+        // The client's own reads end before what is urgent, too.
+        while let Ok(count) = client.read(&mut [0; 2000]) {
+            heard += count;
+        }
+        assert_eq!(heard, sent * 1000);
+    }
+    assert!(site.network.injected().contains_key(&Fault::UrgentData));
 }

@@ -113,6 +113,7 @@ impl<N: Net> Runner<N> {
             readable: false,
             writable: false,
             read_closed: false,
+            urgent: false,
             began: self.net.now().instant,
             connected: None,
             opened: None,
@@ -162,7 +163,8 @@ impl<N: Net> Runner<N> {
         let mut ended = false;
         if link.readable || link.read_closed {
             link.readable = false;
-            let heard = link.client.receive(&mut link.socket, link.read_closed, &mut self.lent, &self.plan.phrases);
+            let to_end = link.read_closed || std::mem::take(&mut link.urgent);
+            let heard = link.client.receive(&mut link.socket, to_end, &mut self.lent, &self.plan.phrases);
             self.now = self.net.now().instant;
             link.is_well = self.count_answers(index, self.now).unwrap_or(link.is_well);
             let heard = heard?;

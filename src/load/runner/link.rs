@@ -34,16 +34,15 @@ pub(super) struct Virtual<K> {
 }
 
 /// One connection.
-#[expect(
-    clippy::struct_excessive_bools,
-    reason = "three hints of readiness, two wishes and a finding, all independent"
-)]
+#[expect(clippy::struct_excessive_bools, reason = "four hints of readiness, two wishes and a finding, all independent")]
 pub(super) struct Link<K> {
     pub(super) socket: K,
     pub(super) client: Client,
     pub(super) readable: bool,
     pub(super) writable: bool,
     pub(super) read_closed: bool,
+    /// Urgent data was announced: a short read is not the last.
+    pub(super) urgent: bool,
     /// When it was begun.
     pub(super) began: Instant,
     /// When the socket was connected.

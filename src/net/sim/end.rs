@@ -33,6 +33,10 @@ pub(super) struct End {
     pub(super) inbox: VecDeque<u8>,
     /// Written by the peer and not arrived.
     pub(super) in_flight: VecDeque<u8>,
+    /// Where urgent data lies in the inbox, which reads do not give: behind so many bytes. A read ends there.
+    pub(super) mark: Option<usize>,
+    /// How many bytes were written here.
+    pub(super) written: u64,
     /// When the last of what is in flight arrives: nothing may overtake it.
     pub(super) last_arrival: Duration,
     /// The peer's FIN has arrived.
@@ -81,6 +85,8 @@ impl End {
             watch: None,
             inbox: VecDeque::new(),
             in_flight: VecDeque::new(),
+            mark: None,
+            written: 0,
             last_arrival: Duration::ZERO,
             fin: false,
             connected: false,
@@ -104,6 +110,11 @@ impl End {
         self.fin || self.broken.is_some()
     }
 
+    /// How many bytes one read can give: those before urgent data, or all if it comes first, for then it is passed.
+    pub(super) fn reach(&self) -> usize {
+        self.mark.filter(|before| *before > 0).map_or(self.inbox.len(), |before| before.min(self.inbox.len()))
+    }
+
     /// Bytes that occupy the window towards this end.
     pub(super) fn pending(&self) -> usize {
         self.inbox.len() + self.in_flight.len()
@@ -115,6 +126,7 @@ impl End {
             self.broken = Some(how);
         }
         self.inbox.clear();
+        self.mark = None;
         self.in_flight.clear();
     }
 
@@ -131,7 +143,8 @@ impl End {
 
     /// Takes arrived bytes.
     pub(super) fn take(&mut self, buffer: &mut [u8]) -> usize {
-        let count = buffer.len().min(self.inbox.len());
+        let count = buffer.len().min(self.reach());
+        self.mark = self.mark.filter(|before| *before > 0).map(|before| before.saturating_sub(count));
         for (place, byte) in buffer.iter_mut().zip(self.inbox.drain(..count)) {
             *place = byte;
         }

@@ -11,6 +11,8 @@ use super::Random;
 pub enum Fault {
     /// A read gives fewer bytes than have arrived, as if the rest had come just behind it.
     ShortRead,
+    /// Urgent data lies among the bytes that arrive: a read ends before it, and no event follows.
+    UrgentData,
     /// A write takes fewer bytes than there is room for, often none; a writable event follows later.
     ShortWrite,
     /// The bytes of one write arrive in several small pieces.
@@ -29,6 +31,8 @@ pub enum Fault {
     AcceptLost,
     /// Connecting fails at once (EMFILE).
     ConnectFailed,
+    /// Connecting fails at once because the other end's queue is full (EAGAIN), as on a Unix socket.
+    ConnectBusy,
     /// A connection is reset after some bytes.
     Reset,
     /// The clock jumps ahead: the machine slept.
@@ -39,8 +43,9 @@ pub enum Fault {
 
 impl Fault {
     /// Every kind.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 15] = [
         Self::ShortRead,
+        Self::UrgentData,
         Self::ShortWrite,
         Self::Dribble,
         Self::Interrupted,
@@ -50,6 +55,7 @@ impl Fault {
         Self::AcceptExhausted,
         Self::AcceptLost,
         Self::ConnectFailed,
+        Self::ConnectBusy,
         Self::Reset,
         Self::ClockJump,
         Self::WallClockSet,

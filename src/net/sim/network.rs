@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use super::end::Watch;
 use super::state::{Backlog, Happening, Host, Sleep, Source, State};
 use super::{Fault, Faults, SimListener, SimSocket};
-use crate::net::{AcceptError, Address, Event, Net, Wake};
+use crate::net::{AcceptError, Address, Delivery, Event, Net, Wake};
 use crate::timer::Now;
 
 /// The simulated network of one test; clones are the same network.
@@ -186,6 +186,9 @@ impl Net for SimNet {
         if state.strikes(Fault::ConnectFailed) {
             return Err(io::Error::from_raw_os_error(libc::EMFILE));
         }
+        if state.strikes(Fault::ConnectBusy) {
+            return Err(io::Error::from_raw_os_error(libc::EAGAIN));
+        }
         let local = SocketAddr::new(from.unwrap_or(IpAddr::from([10, 0, 0, 1])), state.new_port());
         let id = state.add_end(local);
         let at = state.later();
@@ -198,6 +201,14 @@ impl Net for SimNet {
         let mut state = self.state.borrow_mut();
         let end = state.end(socket.id).ok_or(io::ErrorKind::NotConnected)?;
         end.report_breakage().map_or(Ok(end.connected), |kind| Err(kind.into()))
+    }
+
+    fn delivery(&self, socket: &SimSocket) -> io::Result<Delivery> {
+        let mut state = self.state.borrow_mut();
+        let end = state.end(socket.id).ok_or(io::ErrorKind::NotConnected)?;
+        let (peer, written) = (end.peer, end.written);
+        let unread = peer.and_then(|peer| state.end(peer)).map_or(0, |end| end.pending());
+        Ok(Delivery { taken: written.saturating_sub(unread as u64), is_pending: unread > 0 })
     }
 
     fn register(&mut self, socket: &mut SimSocket, token: usize) -> io::Result<()> {
@@ -283,7 +294,10 @@ impl State {
         let fresh = events.get(before..).unwrap_or_default();
         self.progress += fresh.len() as u64;
         let bits = |event: &Event| {
-            u64::from(event.readable) | u64::from(event.writable) << 1 | u64::from(event.read_closed) << 2
+            u64::from(event.readable)
+                | u64::from(event.writable) << 1
+                | u64::from(event.read_closed) << 2
+                | u64::from(event.urgent) << 3
         };
         self.trace.note(&[5, fresh.len() as u64]);
         for event in fresh {
@@ -303,15 +317,17 @@ impl State {
                     readable: true,
                     writable: false,
                     read_closed: false,
+                    urgent: false,
                 })
             }
             Source::End(id) => {
                 let writable = self.is_writable(id);
                 let end = self.end(id)?;
                 let (readable, read_closed) = (end.is_readable(), end.is_read_closed());
+                let urgent = readable && end.mark.is_some();
                 let watch = end.watch.as_mut()?;
                 watch.listed = false;
-                let event = Event { token: watch.token, readable, writable, read_closed };
+                let event = Event { token: watch.token, readable, writable, read_closed, urgent };
                 (readable || writable).then_some(event)
             }
         }
@@ -323,6 +339,6 @@ impl State {
         let listeners = self.listeners.values().map(|backlog| backlog.watch);
         tokens.extend(watches.chain(listeners).filter(|watch| watch.host == index).map(|watch| watch.token));
         let token = *self.random.pick(&tokens)?;
-        Some(Event { token, readable: true, writable: true, read_closed: false })
+        Some(Event { token, readable: true, writable: true, read_closed: false, urgent: false })
     }
 }

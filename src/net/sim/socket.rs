@@ -112,7 +112,7 @@ impl State {
             Some(io::ErrorKind::BrokenPipe) => return Ok(0),
             Some(kind) => return Err(kind.into()),
         }
-        let arrived = buffer.len().min(end.inbox.len());
+        let arrived = buffer.len().min(end.reach());
         if arrived == 0 && !buffer.is_empty() && !end.fin {
             return Err(io::ErrorKind::WouldBlock.into());
         }
@@ -156,6 +156,7 @@ impl State {
             end.starved |= fell_short;
             let since = end.stuck_since.filter(|_| count == 0).unwrap_or(now);
             end.stuck_since = fell_short.then_some(since);
+            end.written += count as u64;
         }
         self.trace.note(&[2, id.serial, count as u64]);
         let Some(peer) = peer.filter(|_| count > 0) else { return Err(io::ErrorKind::WouldBlock.into()) };

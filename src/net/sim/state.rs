@@ -251,6 +251,8 @@ impl State {
     }
 
     fn bytes_arrive(&mut self, id: EndId, count: usize) {
+        let is_urgent = count > 0 && self.strikes(Fault::UrgentData);
+        let place = if is_urgent { self.random.size(0, count - 1) } else { 0 };
         let Some(end) = self.end(id) else { return };
         let count = count.min(end.in_flight.len());
         let bytes = end.in_flight.drain(..count);
@@ -263,7 +265,12 @@ impl State {
             }
             return;
         }
+        let behind = end.inbox.len() + place.min(count);
         end.inbox.extend(bytes);
+        // The kernel knows of one urgent byte at a time.
+        if is_urgent && end.mark.is_none() {
+            end.mark = Some(behind);
+        }
         release(&mut end.in_flight);
         let left = end.reset_after.map(|left| left.saturating_sub(count));
         end.reset_after = left;

@@ -2,7 +2,7 @@ use std::io::{ErrorKind, Read, Write};
 use std::time::Duration;
 
 use super::*;
-use crate::net::{AcceptError, Event, Net};
+use crate::net::{AcceptError, Delivery, Event, Net};
 
 /// A client and a server that has accepted it.
 struct Pair {
@@ -27,7 +27,7 @@ impl Pair {
         assert!(matches!(net.accept(&listener), Err(AcceptError::Empty)));
         net.register(&mut server, TOKEN).expect("registered");
         let first = take_events(&mut net);
-        assert_eq!(first, [Event { token: TOKEN, readable: false, writable: true, read_closed: false }]);
+        assert_eq!(first, [Event { token: TOKEN, readable: false, writable: true, read_closed: false, urgent: false }]);
         Self { network, net, client, server }
     }
 
@@ -55,7 +55,10 @@ fn data_and_fin_are_one_event_and_it_is_not_repeated() {
     pair.client.write_all(b"last words").expect("room");
     pair.client.shutdown_write().expect("open");
     pass(&pair.network);
-    assert_eq!(pair.events(), [Event { token: TOKEN, readable: true, writable: true, read_closed: true }]);
+    assert_eq!(
+        pair.events(),
+        [Event { token: TOKEN, readable: true, writable: true, read_closed: true, urgent: false }]
+    );
     assert_eq!(pair.events(), []);
     let mut buffer = [0; 100];
     assert_eq!(pair.server.read(&mut buffer).expect("data"), 10);
@@ -75,7 +78,10 @@ fn a_full_window_is_reported_writable_when_it_is_read() {
     assert_eq!(pair.client.read(&mut [0; 2]).expect("data"), 2);
     assert_eq!(pair.events(), [], "less than a third is free");
     assert_eq!(pair.client.read(&mut [0; 1]).expect("data"), 1);
-    assert_eq!(pair.events(), [Event { token: TOKEN, readable: false, writable: true, read_closed: false }]);
+    assert_eq!(
+        pair.events(),
+        [Event { token: TOKEN, readable: false, writable: true, read_closed: false, urgent: false }]
+    );
 }
 
 #[test]
@@ -162,6 +168,35 @@ fn a_short_read_by_fault_is_followed_by_an_event() {
     let count = pair.server.read(&mut [0; 100]).expect("data");
     assert!((1..20).contains(&count), "{count}");
     assert!(pair.events().iter().any(|event| event.readable), "the rest has come");
+}
+
+#[test]
+fn urgent_data_ends_a_read_and_is_announced() {
+    let mut faults = Faults::none();
+    faults.set(Fault::UrgentData, 1.0);
+    let mut pair = Pair::new(faults);
+    pair.client.write_all(&[1; 20]).expect("room");
+    pass(&pair.network);
+    assert!(pair.events().iter().any(|event| event.urgent));
+    let first = pair.server.read(&mut [0; 100]).expect("data");
+    assert_eq!(pair.events(), [], "no event tells that there is more");
+    if first < 20 {
+        assert_eq!(pair.server.read(&mut [0; 100]).expect("data"), 20 - first);
+    }
+    assert_eq!(pair.server.read(&mut [0; 100]).expect_err("empty").kind(), ErrorKind::WouldBlock);
+}
+
+#[test]
+fn what_is_written_is_taken_when_it_is_read() {
+    let mut pair = Pair::new(Faults::none());
+    pair.server.write_all(&[1; 20]).expect("room");
+    pass(&pair.network);
+    let delivery = |pair: &Pair| pair.net.delivery(&pair.server).expect("open");
+    assert_eq!(delivery(&pair), Delivery { taken: 0, is_pending: true });
+    pair.client.read_exact(&mut [0; 15]).expect("data");
+    assert_eq!(delivery(&pair), Delivery { taken: 15, is_pending: true });
+    pair.client.read_exact(&mut [0; 5]).expect("data");
+    assert_eq!(delivery(&pair), Delivery { taken: 20, is_pending: false });
 }
 
 #[test]

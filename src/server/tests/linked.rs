@@ -13,10 +13,14 @@ fn wrapping() -> (Site<Splice>, SimNet, SimListener) {
 
 /// The same, where idle clients are waited for no longer than this.
 fn wrapping_for(idle_timeout: Option<Duration>) -> (Site<Splice>, SimNet, SimListener) {
+    wrapping_with(idle_timeout, Faults::none())
+}
+
+pub(super) fn wrapping_with(idle_timeout: Option<Duration>, faults: Faults) -> (Site<Splice>, SimNet, SimListener) {
     let behind = SocketAddr::from(([10, 0, 0, 7], 80));
     let target = Target::new(vec![Address::Tcp(behind)]).0;
     let splice = Splice::new(target, UpstreamSecurity::Plain, false);
-    let site = Site::waiting(idle_timeout, splice, Faults::none(), Limits::default(), &[]);
+    let site = Site::waiting(idle_timeout, splice, faults, Limits::default(), &[]);
     let mut net = site.network.host();
     let listener = net.listen(behind, 1).expect("a free address");
     (site, net, listener)
@@ -172,7 +176,11 @@ fn who_has_sent_what_its_server_has_not_taken_is_not_idle() {
         pass(&site.network);
         site.settle();
     }
-    // Time counts from here on: for an answer, there is as much of it as ever, and no more.
+    // Time counts from the last look at the socket that found it taking: for an answer, there is as much of it as ever, and
+    // no more.
+    wait(&mut site, IDLE.mul_f32(0.8));
+    assert_eq!(client.read(&mut [0]).map_err(|error| error.kind()), Err(ErrorKind::WouldBlock));
+    wait(&mut site, IDLE.mul_f32(0.2));
     wait(&mut site, IDLE.mul_f32(0.8));
     assert_eq!(client.read(&mut [0]).map_err(|error| error.kind()), Err(ErrorKind::WouldBlock));
     wait(&mut site, IDLE.mul_f32(0.2));

@@ -10,7 +10,7 @@ use super::super::*;
 use crate::load::dialect::Phrases;
 use crate::load::schedule::{Gaps, Pace, Ramp};
 use crate::load::workload::{Mix, Sizes, Values};
-use crate::net::{AcceptError, Address, Wake};
+use crate::net::{AcceptError, Address, Delivery, Wake};
 use crate::timer::Now;
 
 /// What the server needs for a request.
@@ -95,6 +95,10 @@ impl Net for Shared {
         Ok(true)
     }
 
+    fn delivery(&self, _socket: &Self) -> io::Result<Delivery> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
     fn register(&mut self, _socket: &mut Self, token: usize) -> io::Result<()> {
         let mut world = self.0.borrow_mut();
         world.token = token;
@@ -114,7 +118,7 @@ impl Net for Shared {
     fn poll(&mut self, events: &mut Vec<Event>, timeout: Option<Duration>) -> io::Result<()> {
         let mut world = self.0.borrow_mut();
         let world = &mut *world;
-        let event = Event { token: world.token, readable: false, writable: true, read_closed: false };
+        let event = Event { token: world.token, readable: false, writable: true, read_closed: false, urgent: false };
         if std::mem::take(&mut world.is_news) {
             events.push(event);
             return Ok(());
