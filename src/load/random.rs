@@ -10,6 +10,23 @@ pub fn mix(word: u64) -> u64 {
     word ^ (word >> 31)
 }
 
+/// What random numbers decide. Two purposes never share a stream: what is asked must not follow from when.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// Operations and their keys.
+    Workload,
+    /// The gaps between arrivals.
+    Arrivals,
+}
+
+impl Purpose {
+    /// The stream of thread number `thread`.
+    #[must_use]
+    pub fn stream(self, thread: u32) -> u64 {
+        (self as u64) << 32 | u64::from(thread)
+    }
+}
+
 /// SplitMix64. Not for secrets: load needs speed and repeatability.
 #[derive(Clone, Debug)]
 pub struct Random {
@@ -17,7 +34,7 @@ pub struct Random {
 }
 
 impl Random {
-    /// A generator for one purpose: equal seeds with different `stream`s give unrelated numbers.
+    /// A generator for one purpose (see [`Purpose::stream`]): equal seeds with different `stream`s give unrelated numbers.
     #[must_use]
     pub fn new(seed: u64, stream: u64) -> Self {
         Self { state: mix(seed ^ mix(stream.wrapping_add(0x9e37_79b9_7f4a_7c15))) }

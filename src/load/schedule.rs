@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use super::random::Random;
+use super::random::{Purpose, Random};
 
 /// When things (requests, or new connections) are due and when the run is over. All times count from the run's start.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -185,7 +185,7 @@ impl Schedule {
             stride: of,
             due: f64::from(share.index),
             remaining,
-            random: Random::new(seed, u64::from(share.index)),
+            random: Random::new(seed, Purpose::Arrivals.stream(share.index)),
         };
         if gaps == Gaps::Poisson {
             arrivals.due = of * arrivals.random.exponential();
@@ -289,6 +289,36 @@ mod tests {
         // Four standard errors: sqrt(100 / 1000) for the mean, 100 * sqrt(2 / 999) for the variance.
         assert!((mean - 100.0).abs() < 1.3, "mean {mean}");
         assert!((variance - 100.0).abs() < 18.0, "variance {variance}");
+    }
+
+    #[test]
+    fn what_is_asked_does_not_follow_from_the_gap_before_it() {
+        use crate::load::workload::{Distribution, Kind, Mix, Ratio, Sizes, Workload};
+        let ratio = Ratio { writes: 1, reads: 10 };
+        for (seed, distribution) in [1, 2, 3].into_iter().zip([
+            Distribution::Sequential,
+            Distribution::Uniform,
+            Distribution::Zipf { exponent: 0.99 },
+        ]) {
+            let mix = Mix { ratio, keys: 1000, distribution, sizes: Sizes::Fixed(8), seed };
+            let share = Share { index: 1, of: 2 };
+            let schedule = open(2000.0, Gaps::Poisson, End::After(Duration::from_secs(100)));
+            let times: Vec<_> = schedule.arrivals(share, seed).expect("open").map(|at| at.as_secs_f64()).collect();
+            let mut workload = Workload::new(&mix, share.index, share.of);
+            // The gap of the first is not among those between two.
+            workload.next_operation();
+            let mut sums = [(0.0, 0.0); 2];
+            for gap in times.windows(2).map(|pair| pair[1] - pair[0]) {
+                let is_write = workload.next_operation().kind == Kind::Write;
+                let (sum, count) = &mut sums[usize::from(is_write)];
+                (*sum, *count) = (*sum + gap, *count + 1.0);
+            }
+            // The deviation of an exponential gap is its mean, 1 ms: five standard errors.
+            for (sum, count) in sums {
+                let mean: f64 = sum / count;
+                assert!((mean - 1e-3).abs() < 5e-3 / f64::sqrt(count), "{seed}: {mean} over {count}");
+            }
+        }
     }
 
     #[test]

@@ -10,7 +10,7 @@ use std::str::FromStr;
 
 pub use values::Values;
 
-use super::random::Random;
+use super::random::{Purpose, Random};
 use zipf::Zipf;
 
 /// One operation.
@@ -250,7 +250,7 @@ impl Workload {
             Distribution::Sequential => Chooser::Sequential { next: u64::from(index), step: u64::from(of.max(1)) },
             Distribution::HotSet { keys: part, operations } => Chooser::HotSet { hot: part_of(keys, part), operations },
         };
-        Self { ratio: mix.ratio, keys, chooser, random: Random::new(mix.seed, u64::from(index)) }
+        Self { ratio: mix.ratio, keys, chooser, random: Random::new(mix.seed, Purpose::Workload.stream(index)) }
     }
 
     /// The next operation.
