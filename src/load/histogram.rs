@@ -91,9 +91,10 @@ impl Recorder {
         let _ = second.service.record(service);
     }
 
-    /// A request was due but has no answer at `at`, and never will: it waited at least `latency`.
+    /// A request that was due has at `at` no good answer, and never will: it waited at least `latency`.
     ///
-    /// Leaving it out would flatter the server exactly when it is slowest, so its wait so far counts as latency.
+    /// Leaving it out would flatter the server exactly when it is slowest, so its wait so far counts as latency. It has no
+    /// service time.
     pub fn unanswered(&mut self, at: Duration, latency: Duration) {
         let latency = microseconds(latency);
         self.latency.saturating_record(latency);

@@ -7,6 +7,7 @@ pub mod client;
 pub mod compare;
 pub mod dialect;
 pub mod histogram;
+pub mod meeting;
 pub mod outcome;
 pub mod plan;
 pub mod random;

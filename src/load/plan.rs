@@ -10,6 +10,7 @@ use rustls::client::Resumption;
 use rustls::pki_types::ServerName;
 
 use super::dialect::{Dialect, Phrases};
+use super::meeting::Meeting;
 use super::schedule::Schedule;
 use super::workload::Mix;
 use crate::net::Address;
@@ -222,8 +223,8 @@ impl Sessions {
     }
 }
 
-/// How far a run is, for whoever watches it, and the way to stop it.
-#[derive(Debug, Default)]
+/// How far a run is, for whoever watches it, the way to stop it, and where its threads wait for each other.
+#[derive(Default)]
 pub struct Progress {
     /// Requests answered, the warm-up included.
     pub answered: AtomicU64,
@@ -231,8 +232,15 @@ pub struct Progress {
     pub failed: AtomicU64,
     /// Connections open.
     pub open: AtomicU64,
-    /// Threads that have begun with their requests.
-    pub running: AtomicU64,
+    /// Connections made, over the whole run.
+    pub made: AtomicU64,
+    /// Passed when all connections of all threads are made, or have failed.
+    pub connected: Meeting,
+    /// Passed when they have been held for long enough: the origin of the schedule.
+    pub held: Meeting,
+    /// Called once, by the thread that comes to [`held`](Self::held) last: all connections are open, and nothing is
+    /// asked yet.
+    pub before_asking: Option<Box<dyn Fn() + Send + Sync>>,
     /// Set, it ends the run early.
     pub stop: Arc<AtomicBool>,
 }

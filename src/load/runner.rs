@@ -1,20 +1,19 @@
 //! The loop of one thread of a run: opens connections, sends what is due, takes the answers, keeps the time.
 
+mod account;
 mod finding;
 mod life;
 mod link;
+mod stages;
 #[cfg(test)]
 mod tests;
 
 use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use super::client::{Lent, Request};
-use super::dialect::Answer;
-use super::outcome::Failure;
 use super::plan::{Language, Plan, Progress};
 use super::schedule::{Arrivals, End, Schedule, Share};
 use super::tally::Tally;
@@ -25,6 +24,7 @@ use crate::timer::Deadlines;
 pub use finding::Finding;
 use finding::{Held, Pressure};
 use link::{Link, Virtual};
+use stages::{MEETING, Stage};
 
 /// Handshakes that one thread has in progress while it opens its connections: enough to keep any server busy, and few
 /// enough for the listen queue of a modest one.
@@ -66,8 +66,8 @@ pub struct Runner<N: Net> {
     retries: Deadlines<usize>,
     stage: Stage,
     began: Instant,
-    /// When the schedule began; all its times count from here.
-    origin: Instant,
+    /// When the schedule begins, for all threads; all its times count from here.
+    origin: Option<Instant>,
     arrivals: Option<Arrivals>,
     /// Requests still to be made in a closed loop that ends by their number.
     quota: u64,
@@ -79,24 +79,9 @@ pub struct Runner<N: Net> {
     lent: Lent,
     events: Vec<Event>,
     next_patrol: Instant,
-    /// When something last went well.
+    /// When something was last heard of the server, or nothing was waited for.
     alive_at: Instant,
     now: Instant,
-}
-
-/// How far the run is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Stage {
-    /// Connections are being made.
-    Opening,
-    /// They are held in silence.
-    Holding { until: Instant },
-    /// Requests are made.
-    Running,
-    /// No more are made; answers are awaited.
-    Draining { until: Instant },
-    /// All is over.
-    Done,
 }
 
 impl<N: Net> Runner<N> {
@@ -143,7 +128,7 @@ impl<N: Net> Runner<N> {
             retries: Deadlines::default(),
             stage: Stage::Opening,
             began: now,
-            origin: now,
+            origin: None,
             arrivals: None,
             quota,
             outstanding: 0,
@@ -188,9 +173,9 @@ impl<N: Net> Runner<N> {
         Ok(self.stage != Stage::Done)
     }
 
-    /// Time since the schedule began.
+    /// Time since the schedule began; zero before.
     fn at(&self, instant: Instant) -> Duration {
-        instant.saturating_duration_since(self.origin)
+        self.origin.map_or(Duration::ZERO, |origin| instant.saturating_duration_since(origin))
     }
 
     fn wait(&mut self) -> io::Result<()> {
@@ -240,10 +225,13 @@ impl<N: Net> Runner<N> {
                 let can_open = self.next_to_open < self.clients.len() && self.connecting < OPENING_AT_ONCE;
                 patience = if can_open { patience.min(due.unwrap_or_default()) } else { patience };
             }
+            Stage::Gathering => patience = patience.min(MEETING),
             Stage::Holding { until: end } => patience = patience.min(until(end)),
+            Stage::Starting => patience = patience.min(self.progress.held.at().map_or(MEETING, until)),
             Stage::Running => {
-                let due = self.arrivals.as_ref().and_then(Arrivals::next_due).map(|due| until(self.origin + due));
-                let over = self.plan.schedule.over_at().map(|over| until(self.origin + over));
+                let origin = self.origin.unwrap_or(self.now);
+                let due = self.arrivals.as_ref().and_then(Arrivals::next_due).map(|due| until(origin + due));
+                let over = self.plan.schedule.over_at().map(|over| until(origin + over));
                 let due = due.filter(|_| !self.free.is_empty()).map(|due| due.saturating_sub(LEAD));
                 patience = [due, over].into_iter().flatten().fold(patience, Duration::min);
                 if self.arrivals.is_none() && !self.free.is_empty() {
@@ -278,90 +266,6 @@ impl<N: Net> Runner<N> {
             let Some(index) = self.ready.pop_front() else { break };
             self.work(index);
         }
-    }
-
-    /// Moves from stage to stage.
-    fn advance(&mut self) {
-        match self.stage {
-            Stage::Opening if self.unsettled == 0 || self.opens_while_it_asks() => {
-                self.held.since = Some(self.now);
-                self.stage = if self.tally.connections == 0 && self.plan.language != Language::Silent {
-                    Stage::Done
-                } else {
-                    Stage::Holding { until: self.now + self.plan.hold }
-                };
-                self.advance();
-            }
-            Stage::Holding { until } if until <= self.now => self.start(),
-            Stage::Running if self.progress.is_stopping() || self.is_over() => self.stop(),
-            Stage::Draining { until } if self.outstanding == 0 || until <= self.now => self.finish(),
-            Stage::Opening | Stage::Holding { .. } if self.progress.is_stopping() => {
-                self.end_hold();
-                self.stage = Stage::Done;
-            }
-            _ => {}
-        }
-    }
-
-    /// Whether requests begin before all connections are made: a server that takes one connection at a time, as Python's
-    /// does, shakes hands with the second when the first has been served.
-    fn opens_while_it_asks(&self) -> bool {
-        let all_begun = self.next_to_open == self.clients.len();
-        self.plan.language == Language::XmlRpc && !self.plan.once && all_begun && self.tally.connections > 0
-    }
-
-    fn end_hold(&mut self) {
-        let is_open = |client: &&Virtual<N::Socket>| client.link.as_ref().is_some_and(|link| link.opened.is_some());
-        self.held.time = self.held.since.map_or(Duration::ZERO, |since| self.now.saturating_duration_since(since));
-        self.held.open = self.clients.iter().filter(is_open).count().try_into().unwrap_or(u64::MAX);
-    }
-
-    fn start(&mut self) {
-        self.end_hold();
-        if self.plan.once {
-            // Those that were lost are not waited for.
-            self.quota = self.held.open;
-        }
-        self.stage = Stage::Running;
-        self.origin = self.now;
-        self.alive_at = self.now;
-        self.arrivals = self.plan.schedule.arrivals(self.share, self.plan.mix.seed);
-        self.progress.running.fetch_add(1, Ordering::Relaxed);
-        (0..self.clients.len()).for_each(|index| self.offer(index));
-    }
-
-    fn is_over(&self) -> bool {
-        if let Some(over) = self.plan.schedule.over_at() {
-            return self.at(self.now) >= over;
-        }
-        // A number of requests can be asked of a server that never answers again.
-        let is_dead = self.now.saturating_duration_since(self.alive_at) > self.plan.timeout;
-        let is_done = self.arrivals.as_ref().map_or(self.quota == 0, |arrivals| arrivals.next_due().is_none());
-        is_dead || is_done
-    }
-
-    /// Makes no more requests. What was due and found nobody free has waited in vain, and counts so.
-    fn stop(&mut self) {
-        // The last turn may have taken long: what fell due in it is not lost for that.
-        if !self.progress.is_stopping() {
-            self.dispatch();
-        }
-        let at = self.at(self.now);
-        self.pressure.ended = self.plan.schedule.over_at().map_or(at, |over| over.min(at));
-        while let Some(intended) = self.arrivals.as_ref().and_then(Arrivals::next_due).filter(|due| *due <= at) {
-            self.arrivals.as_mut().map(Iterator::next);
-            if self.plan.schedule.measures(intended) {
-                self.tally.due += 1;
-                let since_measured = at.saturating_sub(self.plan.schedule.warmup);
-                self.tally.recorder.unanswered(since_measured, at.saturating_sub(intended));
-            }
-        }
-        for since in self.clients.iter_mut().filter_map(|client| client.waits_since.take()) {
-            let since_measured = at.saturating_sub(self.plan.schedule.warmup);
-            self.tally.recorder.unanswered(since_measured, at.saturating_sub(since).min(since_measured));
-        }
-        self.stage = Stage::Draining { until: self.now + self.plan.timeout };
-        self.advance();
     }
 
     /// Gives what is due to who is free.
@@ -480,81 +384,5 @@ impl<N: Net> Runner<N> {
             }
         }
         None
-    }
-
-    /// Counts what was just decoded; whether the last of it was as it should be, if there was any.
-    fn count_answers(&mut self, index: usize, now: Instant) -> Option<bool> {
-        let at = self.at(now);
-        let mut answers = std::mem::take(&mut self.lent.answers);
-        let mut is_well = None;
-        for (request, answer) in answers.drain(..) {
-            is_well = Some(matches!(answer, Answer::Good | Answer::Missing));
-            self.count(request, &answer, at);
-        }
-        self.lent.answers = answers;
-        if let Some(client) = self.clients.get_mut(index) {
-            client.free_since = at;
-        }
-        is_well
-    }
-
-    fn count(&mut self, request: Request, answer: &Answer, at: Duration) {
-        self.outstanding = self.outstanding.saturating_sub(1);
-        match answer {
-            Answer::Bad(failure) => return self.fail(*failure, Some(request), at),
-            Answer::Refused(words) => {
-                if self.counts(request, at) {
-                    self.tally.wordings.add(words, 1);
-                }
-                return self.fail(Failure::ErrorReply, Some(request), at);
-            }
-            Answer::Good | Answer::Missing => {}
-        }
-        self.alive_at = self.now;
-        self.progress.answered.fetch_add(1, Ordering::Relaxed);
-        let since_measured = at.saturating_sub(self.plan.schedule.warmup);
-        let latency = at.saturating_sub(request.intended);
-        let is_in_time = match self.plan.schedule.end {
-            End::Count(_) => request.measured,
-            End::After(_) => {
-                self.plan.schedule.measures(at) && (self.stage == Stage::Running || at <= self.pressure.ended)
-            }
-        };
-        self.tally.in_time += u64::from(is_in_time);
-        if request.measured {
-            self.tally.recorder.answered(since_measured, latency, at.saturating_sub(request.sent));
-            self.tally.answered += 1;
-            self.tally.misses += u64::from(*answer == Answer::Missing);
-        } else if self.arrivals.is_none() && self.counts(request, at) {
-            // In a closed loop nothing else was due meanwhile, and a server that stood still would look fast.
-            self.tally.recorder.unanswered(since_measured, latency);
-        }
-    }
-
-    /// Whether what became of a request at `at` belongs to the measured part: it was due there, or it is of the warm-up
-    /// and has kept its client waiting for longer since than before.
-    fn counts(&self, request: Request, at: Duration) -> bool {
-        let warmup = self.plan.schedule.warmup;
-        let (before, since) = (warmup.saturating_sub(request.intended), at.saturating_sub(warmup));
-        request.measured || request.intended < warmup && since > before
-    }
-
-    /// Whether a failure of a connection without a request counts. One that cannot be made spoils the run whenever it happens.
-    fn counts_lost(&self, at: Duration) -> bool {
-        self.stage != Stage::Running || at >= self.plan.schedule.warmup
-    }
-
-    /// Counts a failure: of `request`, or of a connection that carried none.
-    fn fail(&mut self, failure: Failure, request: Option<Request>, at: Duration) {
-        self.progress.failed.fetch_add(1, Ordering::Relaxed);
-        let warmup = self.plan.schedule.warmup;
-        let counts = match request {
-            Some(request) => self.counts(request, at),
-            None => self.counts_lost(at),
-        };
-        if counts {
-            self.tally.failures.add(failure, 1);
-            self.tally.recorder.failed(at.saturating_sub(warmup));
-        }
     }
 }

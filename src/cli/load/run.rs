@@ -1,9 +1,9 @@
 //! Runs a plan on its threads, watches it, and judges it.
 
 use std::process::ExitCode;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{self, RecvTimeoutError};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
@@ -28,34 +28,47 @@ const GLANCE: Duration = Duration::from_millis(250);
 type Ended = std::io::Result<(Finding, Duration)>;
 
 /// What was seen of the server's memory.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Debug, Default)]
 struct Memory {
     before: Option<u64>,
     peak_before: Option<u64>,
-    with_all_open: Option<u64>,
+    /// With all connections open, and none of them asked anything.
+    with_all_open: OnceLock<u64>,
+}
+
+/// Stops the others when its thread ends as it should not: they would wait for it for ever.
+struct StopsOthers<'a>(&'a Progress);
+
+impl Drop for StopsOthers<'_> {
+    fn drop(&mut self) {
+        self.0.stop.store(true, Ordering::Relaxed);
+    }
 }
 
 /// Runs `job`; the exit code is that of its verdict.
 pub(super) fn run(job: Job) -> Result<ExitCode, Failure> {
     machine::reserve_descriptors(job.plan.connections, job.threads)?;
     job.outputs.check()?;
-    let memory = Memory {
+    let memory = Arc::new(Memory {
         before: job.pid.and_then(machine::resident_bytes),
         peak_before: job.pid.and_then(machine::peak_bytes),
-        with_all_open: None,
-    };
+        with_all_open: OnceLock::new(),
+    });
     if let (Some(pid), None) = (job.pid, memory.before) {
         return Err(Failure::usage("--pid", format!("there is no process {pid} whose memory can be read")));
     }
-    let progress = Arc::new(Progress::default());
+    let progress = Arc::new(Progress { before_asking: weigh(job.pid, &memory), ..Progress::default() });
     for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
         signal_hook::flag::register(signal, Arc::clone(&progress.stop))?;
     }
     let now = MioNet::new()?.now().unix_ms;
-    let Job { plan, threads, protocol, target, settings, pid, outputs } = job;
+    let Job { plan, threads, protocol, target, settings, outputs, .. } = job;
     let plan = Arc::new(plan);
     let ended = start(&plan, &progress, threads);
-    let (endings, memory) = watch(&ended, &progress, pid, plan.connections, memory);
+    let endings = watch(&ended, &progress);
+    if endings.len() < threads as usize {
+        return Err(Failure::Other("a thread of the run has ended without a word: its part is missing".into()));
+    }
     let (mut findings, mut client_cpu) = (Vec::new(), Duration::ZERO);
     for ending in endings {
         let (finding, cpu) = ending?;
@@ -76,7 +89,7 @@ pub(super) fn run(job: Job) -> Result<ExitCode, Failure> {
         duration: findings.iter().map(|finding| finding.held + finding.duration).max().unwrap_or_default(),
         sending: findings.iter().map(|finding| finding.held + finding.sending).max().unwrap_or_default(),
         client_cpu,
-        idle: plan.once.then(|| idle(memory, facts.connections.1, tally.answered)),
+        idle: plan.once.then(|| idle(&memory, facts.connections.1, tally.answered)),
         schedule: plan.schedule,
         facts,
         allowed: outputs.allowed(),
@@ -87,6 +100,16 @@ pub(super) fn run(job: Job) -> Result<ExitCode, Failure> {
     Ok(ExitCode::from(report.verdict.exit_code()))
 }
 
+/// What reads the memory of process `pid` when all connections are open.
+fn weigh(pid: Option<u32>, memory: &Arc<Memory>) -> Option<Box<dyn Fn() + Send + Sync>> {
+    let (pid, memory) = (pid?, Arc::clone(memory));
+    Some(Box::new(move || {
+        if let Some(bytes) = machine::resident_bytes(pid) {
+            let _ = memory.with_all_open.set(bytes);
+        }
+    }))
+}
+
 /// Starts a loop on each thread; each sends what it has found when it has ended.
 fn start(plan: &Arc<Plan>, progress: &Arc<Progress>, threads: u32) -> mpsc::Receiver<Ended> {
     let (sender, ended) = mpsc::channel();
@@ -95,8 +118,10 @@ fn start(plan: &Arc<Plan>, progress: &Arc<Progress>, threads: u32) -> mpsc::Rece
         #[expect(clippy::disallowed_methods, reason = "one loop a thread")]
         std::thread::spawn(move || {
             let run = || {
+                let guard = StopsOthers(&progress);
                 let net = MioNet::exact()?;
-                let finding = Runner::new(net, plan, progress, Share { index, of: threads }).run()?;
+                let finding = Runner::new(net, plan, Arc::clone(&progress), Share { index, of: threads }).run()?;
+                std::mem::forget(guard);
                 Ok((finding, machine::thread_cpu().unwrap_or_default()))
             };
             // Fails only when nobody waits any more.
@@ -107,13 +132,7 @@ fn start(plan: &Arc<Plan>, progress: &Arc<Progress>, threads: u32) -> mpsc::Rece
 }
 
 /// Shows how the run goes until all threads have ended.
-fn watch(
-    ended: &mpsc::Receiver<Ended>,
-    progress: &Progress,
-    pid: Option<u32>,
-    connections: u64,
-    mut memory: Memory,
-) -> (Vec<Ended>, Memory) {
+fn watch(ended: &mpsc::Receiver<Ended>, progress: &Progress) -> Vec<Ended> {
     let line = ProgressBar::new_spinner();
     if let Ok(style) = ProgressStyle::with_template("{elapsed} {msg}") {
         line.set_style(style);
@@ -125,10 +144,6 @@ fn watch(
             Ok(ending) => endings.push(ending),
             Err(RecvTimeoutError::Disconnected) => break,
             Err(RecvTimeoutError::Timeout) => {
-                let open = progress.open.load(Ordering::Relaxed);
-                if open == connections && progress.running.load(Ordering::Relaxed) == 0 {
-                    memory.with_all_open = pid.and_then(machine::resident_bytes).or(memory.with_all_open);
-                }
                 let answered = progress.answered.load(Ordering::Relaxed);
                 line.set_message(describe(progress, answered, answered.saturating_sub(before)));
                 before = answered;
@@ -136,7 +151,7 @@ fn watch(
         }
     }
     line.finish_and_clear();
-    (endings, memory)
+    endings
 }
 
 #[expect(clippy::cast_precision_loss, reason = "counts stay far below 2^53")]
@@ -169,15 +184,16 @@ fn facts(plan: &Plan, findings: &[Finding], tally: &Tally) -> Facts {
 }
 
 #[expect(clippy::cast_precision_loss, reason = "memory sizes stay far below 2^53")]
-fn idle(memory: Memory, open: u64, alive: u64) -> Idle {
+fn idle(memory: &Memory, open: u64, alive: u64) -> Idle {
     let each = |bytes: u64| bytes as f64 / open.max(1) as f64;
-    let grown = memory.before.zip(memory.with_all_open).map(|(before, with)| with.saturating_sub(before));
-    let reused = memory.with_all_open.filter(|with| memory.peak_before.is_some_and(|peak| *with <= peak));
+    let with_all_open = memory.with_all_open.get().copied();
+    let grown = memory.before.zip(with_all_open).map(|(before, with)| with.saturating_sub(before));
+    let reused = with_all_open.filter(|with| memory.peak_before.is_some_and(|peak| *with <= peak));
     Idle {
         open,
         alive,
         server_rss_before_bytes: memory.before,
-        server_rss_bytes: memory.with_all_open,
+        server_rss_bytes: with_all_open,
         server_rss_per_connection_bytes: grown.map(each),
         server_rss_per_connection_at_most_bytes: reused.map(each),
     }

@@ -50,6 +50,8 @@ pub struct Finding {
     pub sending: Duration,
     /// How long the connections were held before it.
     pub held: Duration,
+    /// When the schedule began: the same moment on all threads; `None` if it never did.
+    pub origin: Option<Instant>,
     /// When the measured part began, after the runner was made.
     pub began_after: Duration,
     /// Virtual clients, and those of them that had a connection; where each asks once, that still had it when it asked.
@@ -79,7 +81,8 @@ impl<N: Net> Runner<N> {
             duration,
             sending: if self.arrivals.is_some() { self.pressure.ended.saturating_sub(warmup) } else { duration },
             held: self.held.time,
-            began_after: self.origin.saturating_duration_since(self.began) + warmup,
+            origin: self.origin,
+            began_after: self.origin.map_or(Duration::ZERO, |at| at.saturating_duration_since(self.began)) + warmup,
             connections: (wanted, made),
             tally: self.tally,
         }

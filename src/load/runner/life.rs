@@ -213,7 +213,6 @@ impl<N: Net> Runner<N> {
     fn opened(&mut self, index: usize, link: &mut Link<N::Socket>) -> Result<(), Failure> {
         let now = self.net.now().instant;
         self.now = now;
-        self.alive_at = now;
         link.opened = Some(now);
         self.connecting -= 1;
         self.tally.connections += 1;
@@ -223,6 +222,7 @@ impl<N: Net> Runner<N> {
             client.has_been_open = true;
         }
         self.progress.open.fetch_add(1, Ordering::Relaxed);
+        self.progress.made.fetch_add(1, Ordering::Relaxed);
         self.settle(index);
         let asks_at_once = !link.client.awaited().is_empty();
         if self.plan.language == Language::Silent || asks_at_once {
@@ -361,11 +361,7 @@ impl<N: Net> Runner<N> {
 
     fn unanswered(&mut self, request: Request, failure: Failure, at: Duration) {
         self.outstanding = self.outstanding.saturating_sub(1);
-        if self.counts(request, at) {
-            let since_measured = at.saturating_sub(self.plan.schedule.warmup);
-            self.tally.recorder.unanswered(since_measured, at.saturating_sub(request.intended));
-        }
-        self.fail(failure, Some(request), at);
+        self.fail_request(request, failure, at);
     }
 
     /// Writes the requests of this turn, one write a connection.
@@ -393,11 +389,9 @@ impl<N: Net> Runner<N> {
         }
         self.next_patrol = self.now + self.patrol_period();
         for index in 0..self.clients.len() {
-            let Some(link) = self
-                .clients
-                .get_mut(index)
-                .and_then(|client| client.link.take_if(|link| is_due(link, &self.plan, self.now, self.origin)))
-            else {
+            let Some(link) = self.clients.get_mut(index).and_then(|client| {
+                client.link.take_if(|link| is_due(link, &self.plan, self.now, self.origin.unwrap_or(self.now)))
+            }) else {
                 continue;
             };
             self.overdue(index, link);

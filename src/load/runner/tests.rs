@@ -1,13 +1,17 @@
 //! Runs against this program's own server, over the loopback interface.
 
 mod stall;
+mod threads;
 
 use rustls::pki_types::ServerName;
+
+use std::sync::atomic::Ordering;
 
 use super::*;
 use crate::connection::{Exchange, PeerInfo, Service};
 use crate::limits::Limits;
 use crate::load::dialect::Phrases;
+use crate::load::outcome::Failure;
 use crate::load::plan::{Resume, TlsPlan};
 use crate::load::schedule::{Gaps, Pace, Ramp};
 use crate::load::workload::{Distribution, Mix, Ratio, Sizes, Values};

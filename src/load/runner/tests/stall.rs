@@ -8,6 +8,7 @@ use std::rc::Rc;
 
 use super::super::*;
 use crate::load::dialect::Phrases;
+use crate::load::outcome::Failure;
 use crate::load::schedule::{Gaps, Pace, Ramp};
 use crate::load::workload::{Mix, Sizes, Values};
 use crate::net::{AcceptError, Address, Delivery, Wake};
@@ -23,6 +24,10 @@ struct World {
     stall: std::ops::Range<Duration>,
     /// Bytes of a request; without it, each write is one.
     request: usize,
+    /// Each how many-th request, beginning with the last of the first so many, is answered falsely, and how long after
+    /// the others.
+    false_answers: Option<(usize, Duration)>,
+    served: usize,
     /// Until when the server has work.
     busy_until: Duration,
     replies: VecDeque<(Duration, Vec<u8>)>,
@@ -56,8 +61,16 @@ impl Write for Shared {
                 begin = world.stall.end;
             }
             world.busy_until = begin + SERVICE;
-            let at = world.busy_until;
-            world.replies.push_back((at, request.to_vec()));
+            let (mut at, mut answer) = (world.busy_until, request.to_vec());
+            world.served += 1;
+            if let Some((_, late)) = world.false_answers.filter(|(each, _)| world.served.is_multiple_of(*each)) {
+                at += late;
+                world.busy_until = at;
+                for byte in &mut answer {
+                    *byte ^= 1;
+                }
+            }
+            world.replies.push_back((at, answer));
         }
         Ok(bytes.len())
     }
@@ -152,6 +165,8 @@ fn net(stall: std::ops::Range<Duration>) -> Shared {
         clock: Duration::ZERO,
         stall,
         request: usize::MAX,
+        false_answers: None,
+        served: 0,
         busy_until: Duration::ZERO,
         replies: VecDeque::new(),
         token: 0,
@@ -248,4 +263,46 @@ fn a_stall_shows_in_the_corrected_percentiles_and_hides_from_service_time() {
     assert!(service.value_at_quantile(0.999) < 110, "{}", service.value_at_quantile(0.999));
     // A thousand requests were late by the server's fault, and none by the client's.
     assert!(found.behind && !found.late && found.busy < 0.5, "{found:?}");
+}
+
+#[test]
+fn a_number_of_requests_at_a_low_rate_is_made_to_the_last() {
+    // One every ten seconds is silence for twice the timeout between any two of them.
+    for gaps in [Gaps::Constant, Gaps::Poisson] {
+        let pace = Pace::Open { rate: 0.1, gaps };
+        let schedule = Schedule { pace, ramp: Ramp::NONE, warmup: Duration::ZERO, end: End::Count(60) };
+        let plan = Plan { pipeline: 1, timeout: Duration::from_secs(5), ..super::plan(Language::Echo, 1, schedule) };
+        let net = net(Duration::ZERO..Duration::ZERO);
+        let tally = Runner::new(net, Arc::new(plan), Arc::default(), Share::WHOLE).run().expect("run").tally;
+        assert_eq!((tally.sent, tally.answered), (60, 60), "{gaps:?}");
+    }
+}
+
+#[test]
+fn a_number_of_requests_ends_early_at_a_server_that_is_dead() {
+    let timeout = Duration::from_secs(5);
+    let open = Pace::Open { rate: 10.0, gaps: Gaps::Constant };
+    for pace in [open, Pace::Closed] {
+        let schedule = Schedule { pace, ramp: Ramp::NONE, warmup: Duration::ZERO, end: End::Count(1_000_000) };
+        let plan = Plan { pipeline: 1, timeout, ..super::plan(Language::Echo, 1, schedule) };
+        let net = net(Duration::ZERO..Duration::from_hours(1000));
+        let found = Runner::new(net, Arc::new(plan), Arc::default(), Share::WHOLE).run().expect("run");
+        assert!(found.tally.answered == 0 && found.duration < 10 * timeout, "{pace:?}: {:?}", found.duration);
+    }
+}
+
+#[test]
+fn answers_that_are_late_and_wrong_count_in_the_latency() {
+    let late = Duration::from_secs(2);
+    let schedule = Schedule { pace: Pace::Closed, ramp: Ramp::NONE, warmup: Duration::ZERO, end: End::Count(100) };
+    let plan = Plan { pipeline: 1, ..super::plan(Language::Echo, 1, schedule) };
+    let net = net(Duration::ZERO..Duration::ZERO);
+    net.0.borrow_mut().false_answers = Some((20, late));
+    let tally = Runner::new(net, Arc::new(plan), Arc::default(), Share::WHOLE).run().expect("run").tally;
+    assert_eq!(tally.failures.nonzero().collect::<Vec<_>>(), [(Failure::WrongBytes, 5)]);
+    let (latency, service) = (tally.recorder.latency(), tally.recorder.service());
+    assert_eq!((latency.len(), service.len(), tally.answered), (100, 95, 95));
+    // Five of a hundred: the 95th percentile is the slowest of the good ones.
+    assert!(latency.value_at_quantile(0.95) < 300 && service.max() < 300, "{}", service.max());
+    assert!(latency.value_at_quantile(0.96).abs_diff(2_000_100) < 2_000, "{}", latency.value_at_quantile(0.96));
 }
