@@ -1,5 +1,7 @@
 //! What can go wrong in a run, and whether the run is what was asked for.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
 /// Why a request or a connection failed: the complete list. The names stand in every output.
@@ -184,6 +186,10 @@ pub struct Facts {
     pub connections: (u64, u64),
     /// The busiest thread's part of its time that it ran or waited for a processor, 0 to 1.
     pub busy: f64,
+    /// The part of its time that the most starved thread had something to do and was given no processor for it, 0 to 1.
+    pub starved: f64,
+    /// Length of the measured part.
+    pub measured: Duration,
     /// Whether many requests were sent later than they were due although a connection was free for them.
     pub late: bool,
     /// Whether many requests were sent later than they were due for whatever reason.
@@ -200,7 +206,7 @@ pub enum Problem {
     SentLess,
     /// The run was stopped before its end.
     Stopped,
-    /// The harness, not the server, set the pace.
+    /// The harness, or the machine that it ran on, and not the server, set the pace or the times.
     ClientBound,
     /// Nothing was measured.
     Nothing,
@@ -221,8 +227,8 @@ impl Problem {
                 "the run was stopped before its end: the figures are of what came before (allow with --allow stopped)"
             }
             Self::ClientBound => {
-                "this client was the bottleneck: the figures describe it, not the server; add --threads or hosts \
-                 (allow with --allow client-bound)"
+                "this client was the bottleneck: the figures describe it, not the server. If it was busy, add --threads or \
+                 hosts; if it was not given a processor, leave it one of its own (allow with --allow client-bound)"
             }
             Self::Nothing => {
                 "nothing was measured: was the time too short for a single answer? Give a longer --duration"
@@ -235,16 +241,24 @@ impl Problem {
 const TOLERATED_MISSING: f64 = 0.001;
 /// A thread that is busier than this has no time left.
 const SATURATED: f64 = 0.95;
+/// A thread that waits for a processor for a larger part of its time than this measures its own machine: more than one
+/// answer in a hundred is then read later than it came.
+pub(crate) const STARVED: f64 = 0.02;
+/// A run must have lasted so long for its client to be judged: what a thread does in a few milliseconds, the first of its
+/// life, is chance.
+const SHORTEST: Duration = Duration::from_millis(100);
 
 impl Facts {
-    /// Whether the harness, not the server, set the pace.
+    /// Whether the figures describe the harness, not the server.
     ///
-    /// It did if it had no time left: behind its schedule, or in a closed loop, where it goes as fast as it can. One that
-    /// is late with time to spare was not woken in time, since its machine was busy with something else: that is in the
-    /// latency, and is told ([`Facts::late`]), but says nothing about who set the pace.
+    /// They do if it had no time left: behind its schedule, or in a closed loop, where it goes as fast as it can. And they
+    /// do if it was not given a processor when it had something to do, since its machine was busy with something else, or
+    /// it was stopped: what it then sends late, and reads late, the server has not done.
     #[must_use]
     pub fn client_bound(&self) -> bool {
-        self.busy >= SATURATED && (self.due.is_none() || self.behind)
+        let had_no_time = self.busy >= SATURATED && (self.due.is_none() || self.behind);
+        let shows_something = self.measured >= SHORTEST && self.answered > 0;
+        shows_something && (had_no_time || self.late || self.starved >= STARVED)
     }
 
     /// Everything that makes the run something else than what was asked for.
@@ -317,6 +331,8 @@ mod tests {
         interrupted: false,
         connections: (50, 50),
         busy: 0.4,
+        starved: 0.005,
+        measured: Duration::from_secs(10),
         late: false,
         behind: false,
     };
@@ -347,7 +363,11 @@ mod tests {
             (Facts { interrupted: true, ..GOOD }, vec![Problem::Stopped]),
             (Facts { failed: 1, ..GOOD }, vec![Problem::Errors]),
             (Facts { busy: 0.99, ..GOOD }, vec![]),
-            (Facts { late: true, behind: true, busy: 0.04, ..GOOD }, vec![]),
+            (Facts { late: true, behind: true, busy: 0.04, ..GOOD }, vec![Problem::ClientBound]),
+            (Facts { starved: 0.3, ..GOOD }, vec![Problem::ClientBound]),
+            (Facts { starved: 0.3, due: None, ..GOOD }, vec![Problem::ClientBound]),
+            (Facts { busy: 1.0, starved: 1.0, due: None, measured: Duration::from_millis(99), ..GOOD }, vec![]),
+            (Facts { busy: 1.0, due: None, answered: 0, failed: 1, ..GOOD }, vec![Problem::Errors]),
             (Facts { behind: true, ..GOOD }, vec![]),
             (Facts { busy: 0.99, behind: true, ..GOOD }, vec![Problem::ClientBound]),
             (Facts { busy: 0.99, due: None, ..GOOD }, vec![Problem::ClientBound]),

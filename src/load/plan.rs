@@ -15,7 +15,7 @@ use super::schedule::Schedule;
 use super::workload::Mix;
 use crate::net::Address;
 use crate::protocol::resp::ReplyScanner;
-use crate::tls::Session;
+use crate::tls::{Outgoing, Session};
 
 /// What is run.
 #[derive(Debug)]
@@ -174,6 +174,16 @@ pub struct NewSession {
 }
 
 impl TlsPlan {
+    /// Does once on this thread what the first handshake of a thread costs more than others: seeding its generator of
+    /// random numbers, and tables of the key exchange. It would be counted as the server's.
+    pub fn prepare(&self) {
+        if let Some(config) = self.configs.first()
+            && let Ok(mut session) = Session::client(Arc::clone(config), self.server_name.clone())
+        {
+            session.receive(&mut [], &mut Outgoing::default(), &mut |_| {});
+        }
+    }
+
     /// The sessions of virtual client number `index`.
     #[must_use]
     pub fn sessions(&self, index: u64) -> Option<Sessions> {

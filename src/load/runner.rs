@@ -4,6 +4,7 @@ mod account;
 mod finding;
 mod life;
 mod link;
+mod pressure;
 mod stages;
 #[cfg(test)]
 mod tests;
@@ -22,8 +23,9 @@ use crate::connection::PeerId;
 use crate::net::{Event, Net};
 use crate::timer::Deadlines;
 pub use finding::Finding;
-use finding::{Held, Pressure};
+use finding::Held;
 use link::{Link, Virtual};
+use pressure::Pressure;
 use stages::{MEETING, Stage};
 
 /// Handshakes that one thread has in progress while it opens its connections: enough to keep any server busy, and few
@@ -32,7 +34,8 @@ const OPENING_AT_ONCE: usize = 256;
 /// How often timeouts are looked for.
 const PATROL: Duration = Duration::from_millis(100);
 const CHURNING_PATROL: Duration = Duration::from_millis(10);
-/// How long a virtual client waits after its connection has failed.
+/// How long a virtual client waits after its connection could not be made, or has failed before it answered anything: a
+/// server that turns clients away is not stormed. The wait is no latency of a closed loop.
 const RETRY: Duration = Duration::from_millis(100);
 /// So long before a request is due the thread is awake, since a kernel takes tens of microseconds to wake one.
 const LEAD: Duration = Duration::from_micros(60);
@@ -87,6 +90,9 @@ pub struct Runner<N: Net> {
 impl<N: Net> Runner<N> {
     /// The thread with `share` of `plan`.
     pub fn new(net: N, plan: Arc<Plan>, progress: Arc<Progress>, share: Share) -> Self {
+        if let Some(tls) = &plan.tls {
+            tls.prepare();
+        }
         let now = net.now().instant;
         let count = share.part(plan.connections);
         let clients: Vec<_> = (0..count)
@@ -102,6 +108,7 @@ impl<N: Net> Runner<N> {
                 is_queued: false,
                 free_since: Duration::ZERO,
                 waits_since: None,
+                has_paused: false,
                 given: 0,
                 connects_late: false,
                 is_retrying: false,
@@ -189,6 +196,7 @@ impl<N: Net> Runner<N> {
                 self.net.poll(&mut events, Some(patience))?;
             }
             let after = self.net.now().instant;
+            let slept = after.saturating_duration_since(before);
             let spun = if patience.is_zero() { before.saturating_duration_since(self.now) } else { Duration::ZERO };
             let is_asking = match self.stage {
                 Stage::Running => true,
@@ -196,8 +204,13 @@ impl<N: Net> Runner<N> {
                 Stage::Draining { .. } => matches!(self.plan.schedule.end, End::Count(_)),
                 _ => false,
             };
-            if is_asking && self.plan.schedule.measures(self.at(after)) {
-                self.pressure.idle += after.saturating_duration_since(before) + spun;
+            let at = self.at(after);
+            self.pressure.woke(at, patience, slept);
+            if is_asking && self.plan.schedule.measures(at) {
+                self.pressure.idle += slept + spun;
+                self.pressure.waits = self.pressure.waits.saturating_add(u32::from(!patience.is_zero()));
+                let overslept = slept.saturating_sub(patience);
+                self.pressure.overslept += if overslept > LATE { overslept } else { Duration::ZERO };
             }
         }
         self.now = self.net.now().instant;
@@ -282,6 +295,8 @@ impl<N: Net> Runner<N> {
             return;
         }
         self.forget_warmup();
+        let due = self.arrivals.as_ref().and_then(Arrivals::next_due);
+        self.pressure.look(self.at(self.now), due);
         while let Some(intended) = self.arrivals.as_ref().and_then(Arrivals::next_due) {
             let at = self.at(self.now);
             if intended > at {
@@ -292,6 +307,8 @@ impl<N: Net> Runner<N> {
             self.give(index, intended, at);
             self.offer(index);
         }
+        let due = self.arrivals.as_ref().and_then(Arrivals::next_due);
+        self.pressure.looked(self.at(self.now), due, !self.free.is_empty());
     }
 
     /// Once measuring has begun, what the warm-up was too slow to send is no longer sent: behind such a queue, nothing
@@ -311,7 +328,10 @@ impl<N: Net> Runner<N> {
         let may_go_on =
             |runner: &Self| runner.stage == Stage::Running && runner.arrivals.is_none() && !runner.is_over();
         while may_go_on(self) && self.room(index) > 0 {
-            let waited = self.clients.get_mut(index).and_then(|client| client.waits_since.take());
+            let waited = self.clients.get_mut(index).and_then(|client| {
+                client.has_paused = false;
+                client.waits_since.take()
+            });
             // Of a wait that began in the warm-up, the measured part counts.
             let warmup = self.plan.schedule.warmup.min(at);
             self.give(index, waited.map_or(at, |since| since.max(warmup)), at);
@@ -330,7 +350,8 @@ impl<N: Net> Runner<N> {
             // In a closed loop only an outage makes a request late.
             let is_late = self.arrivals.is_some() && at.saturating_sub(intended) > LATE;
             self.pressure.behind += u64::from(is_late);
-            self.pressure.late += u64::from(is_late && client.free_since <= intended);
+            let is_own = client.free_since <= intended || self.pressure.is_own(intended);
+            self.pressure.late += u64::from(is_late && is_own);
         }
         self.outstanding += 1;
         client.given += 1;

@@ -15,7 +15,7 @@ use rustix::time::{
 };
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 
-use super::{AcceptError, Address, Delivery, Event, Net, Wake, delivery};
+use super::{AcceptError, Address, Delivery, Event, Net, Processor, Wake, delivery};
 use crate::timer::Now;
 
 /// The token of the waker's own events; no peer and no listener has it.
@@ -212,6 +212,13 @@ impl Net for MioNet {
             }
             Address::Unix(path) => UnixStream::connect(path).map(|stream| MioSocket::Unix(stream, 0)),
         }
+    }
+
+    fn processor(&self) -> Option<Processor> {
+        // Nanoseconds on a processor, and on its queue: Documentation/scheduler/sched-stats.rst of Linux.
+        let text = std::fs::read_to_string("/proc/thread-self/schedstat").ok()?;
+        let mut fields = text.split_whitespace().map(|field| field.parse().ok().map(Duration::from_nanos));
+        Some(Processor { ran: fields.next()??, waited: fields.next()?? })
     }
 
     fn is_connected(&self, socket: &MioSocket) -> io::Result<bool> {
@@ -414,6 +421,15 @@ mod tests {
             buffer
         };
         assert_eq!((read(100), read(100)), (b"before".to_vec(), b"behind".to_vec()));
+    }
+
+    #[test]
+    fn a_thread_that_works_has_had_a_processor() {
+        let net = MioNet::new().expect("poller");
+        let before = net.processor().expect("the system tells");
+        let spun = (0..200_000_u64).fold(1, |sum, number| std::hint::black_box(sum ^ number.wrapping_mul(sum)));
+        let after = net.processor().expect("the system tells");
+        assert!(after.ran > before.ran && after.waited >= before.waited, "{spun}: {before:?} {after:?}");
     }
 
     #[test]

@@ -26,6 +26,15 @@ use crate::timer::Now;
 /// What wakes a sleeping loop from another thread.
 pub type Wake = Arc<dyn Fn() + Send + Sync>;
 
+/// What a thread has had of the processors since it began.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Processor {
+    /// How long it ran.
+    pub ran: Duration,
+    /// How long it was ready to run, and none was free for it.
+    pub waited: Duration,
+}
+
 /// Sockets, readiness and time for one loop.
 ///
 /// Readiness is edge-triggered: an event says that something changed, possibly spuriously, and is not repeated. Who
@@ -58,6 +67,11 @@ pub trait Net {
     /// Begins to connect to `address`, from the local address `from` if one is given (TCP only). An event says that
     /// something has happened to it; then [`is_connected`](Self::is_connected) tells what.
     fn connect(&mut self, address: &Address, from: Option<IpAddr>) -> io::Result<Self::Socket>;
+
+    /// What the calling thread has had of the processors, where the system tells.
+    fn processor(&self) -> Option<Processor> {
+        None
+    }
 
     /// Whether a connection that was begun has been made.
     ///

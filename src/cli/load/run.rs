@@ -178,6 +178,8 @@ fn facts(plan: &Plan, findings: &[Finding], tally: &Tally) -> Facts {
         interrupted: false,
         connections: (sum(|finding| finding.connections.0), sum(|finding| finding.connections.1)),
         busy: findings.iter().map(|finding| finding.busy).fold(0.0, f64::max),
+        starved: findings.iter().map(|finding| finding.starved).fold(0.0, f64::max),
+        measured: findings.iter().map(|finding| finding.duration).max().unwrap_or_default(),
         late: findings.iter().any(|finding| finding.late),
         behind: findings.iter().any(|finding| finding.behind),
     }

@@ -75,8 +75,12 @@ pub struct Report {
     pub client_busy: f64,
     /// Processor time of all threads over the whole run.
     pub client_cpu_s: f64,
+    /// The part of the measured time that the most starved thread had something to do and was given no processor for it,
+    /// 0 to 1.
+    #[serde(default)]
+    pub client_starved: f64,
     /// Whether more than one request in a hundred was sent over a millisecond late although a connection was free: this
-    /// program was not woken in time. The wait is part of the latency, not of the service time.
+    /// program was not woken in time, which is part of the latency.
     #[serde(default)]
     pub client_late: bool,
     /// `pass`, `not_as_asked` or `slo_missed`.
@@ -264,6 +268,7 @@ impl Report {
             client_bound: context.facts.client_bound(),
             client_busy: context.facts.busy,
             client_cpu_s: context.client_cpu.as_secs_f64(),
+            client_starved: context.facts.starved,
             client_late: context.facts.late,
             verdict: Verdict::of(&problems, &context.allowed, slo.iter().all(|slo| slo.met)),
             problems,
@@ -387,6 +392,8 @@ pub(in crate::load) mod tests {
             interrupted: false,
             connections: (50, 50),
             busy: 0.41,
+            starved: 0.003,
+            measured: Duration::from_secs(10),
             late: false,
             behind: false,
         };

@@ -5,7 +5,7 @@ use std::fmt::Write;
 use super::json::Idle;
 use super::{Report, amount, time};
 use crate::load::histogram::Percentiles;
-use crate::load::outcome::{Failure, Verdict};
+use crate::load::outcome::{Failure, STARVED, Verdict};
 
 /// The whole table, ending in the verdict.
 #[must_use]
@@ -139,8 +139,16 @@ fn verdict(report: &Report, text: &mut String) {
     }
     if report.client_late {
         text.push_str(
-            "note: over 1% of the requests were sent more than 1 ms late though a connection was free: this machine was \
-             busy\nwith something else; the latency has that in it, the service time has not\n",
+            "note: over 1% of the requests were sent more than 1 ms late though a connection was free: this client was \
+             busy, or its\nmachine was; the latency has that in it\n",
+        );
+    }
+    if report.client_bound && report.client_starved >= STARVED {
+        let _ = writeln!(
+            text,
+            "note: this client had something to do and no processor for {:.0}% of the time: answers were read late, which \
+             latency and\nservice time have in them",
+            report.client_starved * 100.0
         );
     }
     for problem in &report.problems {

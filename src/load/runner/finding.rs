@@ -7,21 +7,6 @@ use crate::load::plan::Language;
 use crate::load::tally::Tally;
 use crate::net::Net;
 
-/// Whether this side keeps up.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Pressure {
-    /// Time spent with nothing to do, in the measured part.
-    pub(super) idle: Duration,
-    /// Measured requests that were sent late, for whatever reason.
-    pub(super) behind: u64,
-    /// Those of them for which a connection was free in time.
-    pub(super) late: u64,
-    /// When the last request of the measured part was made, since the origin, or could have been.
-    pub(super) ended: Duration,
-    /// When the measured part was over: then, too, or where a number of requests ends it, with the answer to the last.
-    pub(super) over: Duration,
-}
-
 /// What was seen of connections that were held in silence.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Held {
@@ -40,7 +25,9 @@ pub struct Finding {
     pub tally: Tally,
     /// The part of the measured time that it had something to do, 0 to 1.
     pub busy: f64,
-    /// Whether more than one request in a hundred was sent late although a connection was free for it.
+    /// The part of the measured time that it had something to do and was given no processor for it, 0 to 1.
+    pub starved: f64,
+    /// Whether more than one request in a hundred was sent late by its own fault: a connection was free.
     pub late: bool,
     /// Whether more than one request in a hundred was sent late for whatever reason.
     pub behind: bool,
@@ -76,6 +63,7 @@ impl<N: Net> Runner<N> {
         let wanted = if self.plan.language == Language::Silent { made } else { wanted };
         Finding {
             busy: if shows_nothing { 0.0 } else { (1.0 - idle).clamp(0.0, 1.0) },
+            starved: if shows_nothing { 0.0 } else { self.pressure.starved(duration) },
             late: many(self.pressure.late),
             behind: many(self.pressure.behind),
             duration,

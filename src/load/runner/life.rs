@@ -310,6 +310,7 @@ impl<N: Net> Runner<N> {
         let at = self.at(self.now);
         self.note_wait(index, at);
         let carried = link.client.abandon();
+        let has_served = u64::try_from(carried.len()).is_ok_and(|carried| link.given > carried);
         for request in &carried {
             self.unanswered(*request, failure, at);
         }
@@ -319,9 +320,26 @@ impl<N: Net> Runner<N> {
             if let Some(words) = link.client.refusal().filter(|_| self.counts_lost(at)) {
                 self.tally.wordings.add(words, 1);
             }
-            self.lost(index, failure, link.attempt);
+            match link.attempt {
+                Some(attempt) => self.unanswered(attempt, failure, at),
+                None => self.fail(failure, None, at),
+            }
+            self.replace(index, has_served && link.attempt.is_none());
         } else {
+            self.replace(index, has_served);
+        }
+    }
+
+    /// Connects again after a connection was lost: at once if it has answered anything, for the wait would be this side's
+    /// and look like the server's.
+    fn replace(&mut self, index: usize, has_served: bool) {
+        let connects_late = self.clients.get(index).is_some_and(|client| client.connects_late);
+        if !has_served || self.plan.once || !self.makes_requests() {
             self.retry(index);
+        } else if connects_late {
+            self.come_again(index);
+        } else {
+            self.open(index, None);
         }
     }
 
@@ -355,6 +373,12 @@ impl<N: Net> Runner<N> {
         }
         if let Some(client) = self.clients.get_mut(index) {
             client.is_retrying = true;
+            // The pause is this side's own, whatever the server does meanwhile.
+            if let Some(since) = client.waits_since.as_mut()
+                && !std::mem::replace(&mut client.has_paused, true)
+            {
+                *since += RETRY;
+            }
         }
         self.retries.insert(self.now + RETRY, index);
     }
@@ -420,6 +444,9 @@ impl<N: Net> Runner<N> {
     /// Ends everything: what is still in flight has waited in vain.
     pub(super) fn finish(&mut self) {
         self.pressure.over = self.plan.schedule.over_at().map_or_else(|| self.at(self.now), |_| self.pressure.ended);
+        if self.plan.schedule.over_at().is_none() {
+            self.end_measuring();
+        }
         self.stage = Stage::Done;
         for index in 0..self.clients.len() {
             let Some(mut link) = self.clients.get_mut(index).and_then(|client| client.link.take()) else { continue };

@@ -24,6 +24,8 @@ pub(super) struct Virtual<K> {
     pub(super) free_since: Duration,
     /// Since when it would have asked in a closed loop, had its connection not failed.
     pub(super) waits_since: Option<Duration>,
+    /// Whether a pause before it connects again is taken out of that.
+    pub(super) has_paused: bool,
     /// Requests it was given.
     pub(super) given: u64,
     /// Whether it connects only when it has something to ask, because the server has closed on it after an answer. One

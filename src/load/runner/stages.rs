@@ -57,6 +57,7 @@ impl<N: Net> Runner<N> {
             Stage::Starting => self.start(),
             Stage::Running => {
                 self.note_silence();
+                self.begin_measuring();
                 if self.progress.is_stopping() || self.is_over() {
                     self.stop();
                 }
@@ -150,6 +151,7 @@ impl<N: Net> Runner<N> {
             self.dispatch();
         }
         let at = self.at(self.now);
+        self.end_measuring();
         self.pressure.ended = self.plan.schedule.over_at().map_or(at, |over| over.min(at));
         while let Some(intended) = self.arrivals.as_ref().and_then(Arrivals::next_due).filter(|due| *due <= at) {
             self.arrivals.as_mut().map(Iterator::next);

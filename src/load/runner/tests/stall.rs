@@ -28,6 +28,14 @@ struct World {
     /// the others.
     false_answers: Option<(usize, Duration)>,
     served: usize,
+    /// The process is stopped then: time goes on, and nobody looks.
+    pause: std::ops::Range<Duration>,
+    /// The server is gone then, and its connections with it.
+    down: Option<std::ops::Range<Duration>>,
+    /// When the connection was made.
+    opened: Duration,
+    /// Whether it has been reported that the server is gone.
+    is_gone: bool,
     /// Until when the server has work.
     busy_until: Duration,
     replies: VecDeque<(Duration, Vec<u8>)>,
@@ -43,6 +51,9 @@ struct Shared(Rc<RefCell<World>>);
 impl Read for Shared {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let mut world = self.0.borrow_mut();
+        if world.down.as_ref().is_some_and(|down| world.opened < down.start && down.start <= world.clock) {
+            return Err(io::ErrorKind::ConnectionReset.into());
+        }
         if world.replies.front().is_none_or(|(at, _)| *at > world.clock) {
             return Err(io::ErrorKind::WouldBlock.into());
         }
@@ -105,6 +116,11 @@ impl Net for Shared {
     }
 
     fn is_connected(&self, _socket: &Self) -> io::Result<bool> {
+        let mut world = self.0.borrow_mut();
+        if world.down.as_ref().is_some_and(|down| down.contains(&world.clock)) {
+            return Err(io::ErrorKind::ConnectionRefused.into());
+        }
+        world.opened = world.clock;
         Ok(true)
     }
 
@@ -136,7 +152,20 @@ impl Net for Shared {
             events.push(event);
             return Ok(());
         }
-        let end = world.clock + timeout.unwrap_or_default().max(Duration::from_micros(25));
+        let mut end = world.clock + timeout.unwrap_or_default().max(Duration::from_micros(25));
+        if world.pause.contains(&end) {
+            end = world.pause.end;
+            world.clock = end;
+        }
+        let next = world.replies.front().map_or(end, |(at, _)| end.min(*at));
+        if let Some(down) = world.down.as_ref().filter(|down| down.start <= next && !world.is_gone) {
+            world.clock = world.clock.max(down.start);
+            world.is_gone = true;
+            world.replies.clear();
+            world.busy_until = Duration::ZERO;
+            events.push(Event { readable: true, read_closed: true, ..event });
+            return Ok(());
+        }
         match world.replies.front() {
             Some((at, _)) if *at <= end => {
                 world.clock = world.clock.max(*at);
@@ -167,6 +196,10 @@ fn net(stall: std::ops::Range<Duration>) -> Shared {
         request: usize::MAX,
         false_answers: None,
         served: 0,
+        pause: Duration::ZERO..Duration::ZERO,
+        down: None,
+        opened: Duration::ZERO,
+        is_gone: false,
         busy_until: Duration::ZERO,
         replies: VecDeque::new(),
         token: 0,
@@ -305,4 +338,42 @@ fn answers_that_are_late_and_wrong_count_in_the_latency() {
     // Five of a hundred: the 95th percentile is the slowest of the good ones.
     assert!(latency.value_at_quantile(0.95) < 300 && service.max() < 300, "{}", service.max());
     assert!(latency.value_at_quantile(0.96).abs_diff(2_000_100) < 2_000, "{}", latency.value_at_quantile(0.96));
+}
+
+#[test]
+fn a_client_that_is_stopped_does_not_blame_the_server() {
+    let seconds = Duration::from_secs;
+    for pace in [Pace::Open { rate: 1000.0, gaps: Gaps::Poisson }, Pace::Closed] {
+        let schedule = Schedule { pace, ramp: Ramp::NONE, warmup: seconds(1), end: End::After(seconds(10)) };
+        let plan = Plan { pipeline: 1, ..super::plan(Language::Echo, 1, schedule) };
+        let net = net(Duration::ZERO..Duration::ZERO);
+        net.0.borrow_mut().pause = seconds(5)..seconds(7);
+        let found = Runner::new(net, Arc::new(plan), Arc::default(), Share::WHOLE).run().expect("run");
+        // Of ten seconds it was away for two.
+        assert!((0.18..0.22).contains(&found.starved), "{pace:?}: {}", found.starved);
+        assert_eq!(found.late, pace != Pace::Closed, "{pace:?}");
+    }
+}
+
+/// A closed loop against a server that is gone in the time `down`.
+fn against_a_restart(down: std::ops::Range<Duration>) -> Finding {
+    let end = End::After(Duration::from_secs(5));
+    let schedule = Schedule { pace: Pace::Closed, ramp: Ramp::NONE, warmup: Duration::ZERO, end };
+    let plan = Plan { pipeline: 1, ..super::plan(Language::Echo, 1, schedule) };
+    let net = net(Duration::ZERO..Duration::ZERO);
+    net.0.borrow_mut().down = Some(down);
+    Runner::new(net, Arc::new(plan), Arc::default(), Share::WHOLE).run().expect("run")
+}
+
+#[test]
+fn the_pause_before_a_client_connects_again_is_no_latency() {
+    let millis = Duration::from_millis;
+    // A reset alone takes no time, and a connection that has served is replaced at once.
+    let found = against_a_restart(millis(1000)..millis(1000));
+    assert_eq!(found.tally.failures.nonzero().collect::<Vec<_>>(), [(Failure::Reset, 1)]);
+    assert!(found.tally.recorder.latency().max() < 1000, "{}", found.tally.recorder.latency().max());
+    // An outage counts from its begin, less one pause, since its end is seen that much later at most.
+    let found = against_a_restart(millis(1000)..millis(2950));
+    let max = found.tally.recorder.latency().max();
+    assert!((1_850_000..=1_953_000).contains(&max), "{max}");
 }
