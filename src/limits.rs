@@ -53,6 +53,9 @@ pub struct Limits {
     pub drain_timeout: Duration,
     /// One request, head and body, in bytes (`--max-request`).
     pub request_bytes: usize,
+    /// One call of XML-RPC, head and body, in bytes, and the values in its reply, as XML (`--max-call`). The loop reads and
+    /// writes them within one turn.
+    pub call_bytes: usize,
     /// Encoded replies waiting for one peer, in bytes, before its requests are no longer decoded (`--max-output`).
     pub output_bytes: usize,
     /// Encoded replies waiting for one peer, in bytes, before it is closed (`--max-output-hard`): one reply may be larger
@@ -113,6 +116,8 @@ impl Default for Limits {
             drain_timeout: Duration::from_secs(10),
             // Twice the largest value a key/value client should send in one piece.
             request_bytes: 64 << 20,
+            // Two milliseconds a megabyte, be it read or written. Python's server has the same bound where it has one.
+            call_bytes: 20 << 20,
             // What a fast line carries while the loop looks at everybody else.
             output_bytes: 1 << 20,
             // Four of the largest requests: as XML, a value may take that much more room than it was sent in.

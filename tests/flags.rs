@@ -145,6 +145,7 @@ fn values_that_are_no_good_are_named_with_their_flag() {
         ("--drain-timeout", &["now", "0s"]),
         ("--reauth-after", &["0s", "tomorrow"]),
         ("--handshake-slice", &["0ms", "1"]),
+        ("--max-call", &["lots", "1.5m"]),
         ("--max-request", &["lots", "0", "0k", "1.5m", "64x", "99999999999g"]),
         ("--max-output", &["0", "1t"]),
         ("--max-memory", &["0", "half"]),

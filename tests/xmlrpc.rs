@@ -24,6 +24,15 @@ fn every_value_comes_back_as_itself() {
 }
 
 #[test]
+fn documents_are_judged_as_expat_judges_them() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let server = Server::start_in(dir, &["--xmlrpc", "plain://127.0.0.1:0"]);
+    let port = server.port("xmlrpc").to_string();
+    let printed = succeed(python("xmlrpc_documents.py").args([&port, "1", "1500"]));
+    assert!(printed.ends_with("refused of 1500"), "{printed}");
+}
+
+#[test]
 fn faults_are_those_of_pythons_server_word_for_word() {
     let server = start(&[]);
     let mut pythons = python("upstream_xmlrpc.py");

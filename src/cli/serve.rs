@@ -123,6 +123,9 @@ struct LimitArgs {
     /// One request, in bytes
     #[arg(long, value_name = "BYTES", default_value = "64m", value_parser = units::bytes)]
     max_request: usize,
+    /// One XML-RPC call, and its reply, in bytes: a megabyte takes the loop some two milliseconds
+    #[arg(long, value_name = "BYTES", default_value = "20m", value_parser = units::bytes)]
+    max_call: usize,
     /// Keys, values and clients' buffers together, in bytes [default: no limit]
     #[arg(long, value_name = "BYTES", value_parser = units::bytes)]
     max_memory: Option<usize>,
@@ -155,6 +158,7 @@ impl LimitArgs {
             half_close_timeout: self.half_close_timeout,
             drain_timeout: self.drain_timeout,
             request_bytes: self.max_request,
+            call_bytes: self.max_call,
             output_bytes: self.max_output,
             output_hard_bytes: self.max_output_hard,
             handshake_slice: self.handshake_slice,

@@ -24,6 +24,11 @@ const COMMAND_PROXY: u8 = 1;
 const TCP_OVER_IPV4: u8 = 0x11;
 const TCP_OVER_IPV6: u8 = 0x21;
 
+/// `AF_UNIX`.
+const LAST_FAMILY: u8 = 3;
+/// `DGRAM`.
+const LAST_TRANSPORT: u8 = 2;
+
 const TYPE_SSL: u8 = 0x20;
 const SUBTYPE_SSL_VERSION: u8 = 0x21;
 const SUBTYPE_SSL_CN: u8 = 0x22;
@@ -98,13 +103,19 @@ fn decode_v1(input: &[u8]) -> Result<Option<Header>, Malformed> {
     let Some(end) = window.windows(2).position(|pair| pair == b"\r\n") else {
         return if window.len() < V1_BYTES { Ok(None) } else { Err(Malformed("the line does not end")) };
     };
-    let line = window.get(..end).and_then(|line| str::from_utf8(line).ok()).ok_or(Malformed("not text"))?;
-    let mut words = line.split(' ').skip(1);
+    let line = window.get(..end).unwrap_or_default();
     let size = end + 2;
+    // Whatever stands behind that word is to be passed over (2.1), and need not be text.
+    if let Some(behind) = line.strip_prefix(b"PROXY UNKNOWN")
+        && behind.first().is_none_or(|byte| *byte == b' ')
+    {
+        return Ok(Some(Header { endpoints: None, size }));
+    }
+    let line = str::from_utf8(line).map_err(|_| Malformed("not text"))?;
+    let mut words = line.split(' ').skip(1);
     let is_ipv6 = match words.next() {
         Some("TCP4") => false,
         Some("TCP6") => true,
-        Some("UNKNOWN") => return Ok(Some(Header { endpoints: None, size })),
         _ => return Err(Malformed("an unknown transport")),
     };
     let mut address = || {
@@ -112,7 +123,7 @@ fn decode_v1(input: &[u8]) -> Result<Option<Header>, Malformed> {
         (address.is_ipv6() == is_ipv6).then_some(address)
     };
     let (source, destination) = (address(), address());
-    let mut port = || words.next()?.parse::<u16>().ok();
+    let mut port = || v1_port(words.next()?);
     let (source_port, destination_port) = (port(), port());
     match (source, destination, source_port, destination_port, words.next()) {
         (Some(source), Some(destination), Some(source_port), Some(destination_port), None) => {
@@ -124,6 +135,12 @@ fn decode_v1(input: &[u8]) -> Result<Option<Header>, Malformed> {
         }
         _ => Err(Malformed("addresses or ports that cannot be read")),
     }
+}
+
+/// A port in decimal digits, without a sign and without zeros before it (2.1).
+fn v1_port(text: &str) -> Option<u16> {
+    let is_plain = text == "0" || text.starts_with(|c: char| matches!(c, '1'..='9'));
+    text.parse().ok().filter(|_| is_plain)
 }
 
 fn decode_v2(input: &[u8]) -> Result<Option<Header>, Malformed> {
@@ -139,6 +156,10 @@ fn decode_v2(input: &[u8]) -> Result<Option<Header>, Malformed> {
     let command = version_and_command & 0x0f;
     if command > COMMAND_PROXY {
         return Err(Malformed("an unknown command"));
+    }
+    // Four families and three transports are defined, and others must be refused; a LOCAL header's are ignored (2.2).
+    if command == COMMAND_PROXY && (transport >> 4 > LAST_FAMILY || transport & 0x0f > LAST_TRANSPORT) {
+        return Err(Malformed("an unknown family or transport"));
     }
     let Some(body) = rest.get(..length) else { return Ok(None) };
     let endpoints = match transport {
@@ -300,6 +321,11 @@ mod tests {
         assert_eq!(decode(tcp4), Ok(Some(header)));
         let tcp6 = decode(b"PROXY TCP6 2001:db8::1 ::1 1 2\r\n").expect("it reads").expect("complete");
         assert_eq!(tcp6.endpoints, Some(ends("[2001:db8::1]:1", "[::1]:2")));
+        for behind in [&b" \xff\xfe\0"[..], b" ::1 ::1 0 0", b"  ", b""] {
+            let line = [b"PROXY UNKNOWN", behind, b"\r\n"].concat();
+            let header = Header { endpoints: None, size: line.len() };
+            assert_eq!(decode(&line), Ok(Some(header)), "{}", line.escape_ascii());
+        }
         let unknown = decode(b"PROXY UNKNOWN whatever\r\n");
         assert_eq!(unknown, Ok(Some(Header { endpoints: None, size: 24 })));
     }
@@ -319,6 +345,18 @@ mod tests {
             b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x04abcd",
             b"\r\n\r\n\0\r\nQUIT\n\x21\x11\xff\xff",
         ];
+        for port in ["01", "+1", "-0", "00", "", "1x"] {
+            let line = format!("PROXY TCP4 1.2.3.4 1.2.3.4 {port} 2\r\n");
+            assert!(decode(line.as_bytes()).is_err(), "{line}");
+        }
+        for transport in [0x41, 0xf1, 0x13, 0x1f, 0x03, 0x40] {
+            let header = |command| [SIGNATURE.as_slice(), &[command, transport, 0, 12], &[0; 12]].concat();
+            assert!(decode(&header(0x21)).is_err(), "{transport:x}");
+            assert_eq!(decode(&header(0x20)), Ok(Some(Header { endpoints: None, size: 28 })), "{transport:x}");
+        }
+        let zero = decode(b"PROXY TCP4 1.2.3.4 1.2.3.4 0 0\r\n").expect("it reads").expect("complete");
+        assert_eq!(zero.endpoints, Some(ends("1.2.3.4:0", "1.2.3.4:0")));
+        assert!(decode(b"PROXY UNKNOWNS\r\n").is_err());
         for input in bad {
             assert!(decode(input).is_err(), "{}", input.escape_ascii());
         }

@@ -108,7 +108,7 @@ impl ResponseDecoder {
                 Stage::StatusLine => self.stage = Stage::Fields(StatusLine::parse(input, line, self.lines.position)?),
                 Stage::Fields(status) if line.is_empty() => {
                     let fields = input.get(status.fields_start..self.lines.position).unwrap_or_default();
-                    let fields = Fields::parse(fields)?;
+                    let fields = Fields::parse_response(fields)?;
                     self.stage = match status.code {
                         100..200 => Stage::StatusLine,
                         _ => Stage::Body(Head::new(status.clone(), &fields, self.lines.position)),

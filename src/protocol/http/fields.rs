@@ -17,9 +17,29 @@ pub(super) struct Fields {
     pub(super) accepts_gzip: bool,
     pub(super) expects_continue: bool,
     pub(super) hosts: u8,
+    /// One of them names no host.
+    pub(super) is_host_malformed: bool,
 }
 
 impl Fields {
+    /// Reads the lines of a response, where a value may go on in the next line: each line end with the white space behind it
+    /// stands for a space (RFC 9112 section 5.2). In a request it is refused, since readers differ about it.
+    pub(super) fn parse_response(lines: &[u8]) -> Result<Self, HttpError> {
+        let is_fold = |window: &[u8]| matches!(window, [b'\r', b'\n', b' ' | b'\t']);
+        if !lines.windows(3).any(is_fold) {
+            return Self::parse(lines);
+        }
+        let mut unfolded = lines.to_vec();
+        for at in 0..lines.len() {
+            if lines.get(at..at + 3).is_some_and(is_fold)
+                && let Some(end) = unfolded.get_mut(at..at + 2)
+            {
+                end.fill(b' ');
+            }
+        }
+        Self::parse(&unfolded)
+    }
+
     /// Reads the lines between the start line and the empty line, that one included.
     pub(super) fn parse(lines: &[u8]) -> Result<Self, HttpError> {
         let mut parsed = [httparse::EMPTY_HEADER; FIELDS_MAX];
@@ -68,6 +88,7 @@ impl Fields {
             self.expects_continue = true;
         } else if is("host") {
             self.hosts = self.hosts.saturating_add(1);
+            self.is_host_malformed |= !value.is_empty() && !is_authority(value);
         }
         Ok(())
     }
@@ -83,6 +104,24 @@ impl Fields {
         }
         Ok(())
     }
+}
+
+/// Whether `text` is `host [ ":" port ]` (RFC 3986 section 3.2, RFC 9110 section 7.2) with a host.
+pub(super) fn is_authority(text: &[u8]) -> bool {
+    let is_port = |port: &[u8]| port.iter().all(u8::is_ascii_digit);
+    if let Some(literal) = text.strip_prefix(b"[") {
+        let Some(end) = literal.iter().position(|byte| *byte == b']') else { return false };
+        let (address, behind) = literal.split_at_checked(end).unwrap_or_default();
+        let is_address = address.iter().all(|byte| byte.is_ascii_alphanumeric() || b":.-_~!$&'()*+,;=%".contains(byte));
+        return is_address
+            && !address.is_empty()
+            && matches!(behind, [b']'] | [b']', b':', ..])
+            && is_port(behind.get(2..).unwrap_or_default());
+    }
+    let colon = text.iter().position(|byte| *byte == b':').unwrap_or(text.len());
+    let (host, port) = text.split_at_checked(colon).unwrap_or_default();
+    let is_name = |byte: &u8| byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=%".contains(byte);
+    !host.is_empty() && host.iter().all(is_name) && is_port(port.get(1..).unwrap_or_default())
 }
 
 /// The elements of a comma-separated list (RFC 9110 section 5.6.1), trimmed, the empty ones left out.
@@ -177,6 +216,32 @@ mod tests {
         for text in ["Host : x", " folded: x", "Host: a\r\n b", "Host", ": x", "Na me: x", "Host: a\0b"] {
             assert!(matches!(parse(text), Err(HttpError::Malformed(_))), "{text:?}");
         }
+    }
+
+    #[test]
+    fn a_host_names_a_host() {
+        for value in
+            ["a", "a:1", "a:", "127.0.0.1:80", "[::1]", "[::1]:443", "a_b.example", "x%20y", "", "[fe80::1%25eth0]"]
+        {
+            assert!(!parse(&format!("Host: {value}")).expect("fields").is_host_malformed, "{value}");
+        }
+        for value in [
+            "a b", "a:b", "a:1:2", "u@h", "a/b", "a?b", "a#b", "[::1", "[::1]x", "[]", ":1", "a,\"b\"", "\u{e9}",
+            "a\\b",
+        ] {
+            assert!(parse(&format!("Host: {value}")).expect("fields").is_host_malformed, "{value}");
+        }
+    }
+
+    #[test]
+    fn a_response_may_fold_lines() {
+        let read = |text: &str| Fields::parse_response(format!("{text}\r\n\r\n").as_bytes());
+        assert!(read("Content-Type: text/xml;\r\n charset=utf-8\r\nContent-Encoding:\r\n\tgzip").expect("folded").gzip);
+        assert_eq!(read("Content-Length: \r\n  42\r\nA: b").expect("folded").length, Some(42));
+        assert_eq!(read("A: b\r\n Content-Length: 42").expect("folded").length, None);
+        // Nothing stands before the first field that it could belong to (RFC 9112 section 2.2).
+        assert!(read(" A: b").is_err());
+        assert!(read("Content-Length: 4\r\n 2").is_err());
     }
 
     #[test]

@@ -56,6 +56,9 @@ pub enum HttpError {
     /// The body is longer than allowed, as sent or after decoding.
     #[error("the body is too large")]
     BodyTooLarge,
+    /// A body in more chunks than allowed.
+    #[error("the body comes in too many chunks: make them larger")]
+    TooManyChunks,
     /// A POST that says nothing about its body.
     #[error("a POST needs Content-Length or Transfer-Encoding: chunked")]
     LengthRequired,
@@ -82,7 +85,7 @@ impl HttpError {
             Self::Version => Status::VERSION_NOT_SUPPORTED,
             Self::TargetTooLong => Status::URI_TOO_LONG,
             Self::HeadTooLarge => Status::HEADER_FIELDS_TOO_LARGE,
-            Self::BodyTooLarge => Status::CONTENT_TOO_LARGE,
+            Self::BodyTooLarge | Self::TooManyChunks => Status::CONTENT_TOO_LARGE,
             Self::LengthRequired => Status::LENGTH_REQUIRED,
             Self::Expectation => Status::EXPECTATION_FAILED,
             Self::ContentCoding => Status::UNSUPPORTED_MEDIA_TYPE,
@@ -93,6 +96,6 @@ impl HttpError {
     /// Whether a limit was exceeded, as opposed to the protocol broken.
     #[must_use]
     pub fn is_too_large(self) -> bool {
-        matches!(self, Self::TargetTooLong | Self::HeadTooLarge | Self::BodyTooLarge)
+        matches!(self, Self::TargetTooLong | Self::HeadTooLarge | Self::BodyTooLarge | Self::TooManyChunks)
     }
 }

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::ops::Range;
 
 use super::body::{Body, Chunks, Framing};
-use super::fields::Fields;
+use super::fields::{Fields, is_authority};
 use super::lines::Lines;
 use super::{Bounds, HttpError};
 
@@ -232,7 +232,7 @@ impl RequestLine {
             _ => Method::Other,
         };
         let target_end = line.end - version.len() - 1;
-        let target = target_end - target.len() + authority_length(target)..target_end;
+        let target = target_end - target.len() + authority_length(target)?..target_end;
         Ok(Self { method, target, minor, fields_start })
     }
 }
@@ -242,6 +242,9 @@ impl Head {
         // RFC 9112 section 3.2 demands both answers to a missing or doubled Host.
         if fields.hosts > 1 || (fields.hosts == 0 && line.minor > 0) {
             return Err(HttpError::Malformed("exactly one Host is needed"));
+        }
+        if fields.is_host_malformed {
+            return Err(HttpError::Malformed("the Host names no host"));
         }
         let framing = match fields.length {
             Some(length) => Framing::Length(length),
@@ -291,13 +294,18 @@ pub(super) fn version_minor(version: &[u8]) -> Result<u8, HttpError> {
 }
 
 /// How much of a target in absolute form stands before its path; a server must accept that form (RFC 9112 3.2.2).
-fn authority_length(target: &[u8]) -> usize {
+fn authority_length(target: &[u8]) -> Result<usize, HttpError> {
     let scheme = [&b"https://"[..], b"http://"]
         .into_iter()
         .find(|scheme| target.get(..scheme.len()).is_some_and(|start| start.eq_ignore_ascii_case(scheme)));
-    let Some(scheme) = scheme else { return 0 };
+    let Some(scheme) = scheme else { return Ok(0) };
     let rest = target.get(scheme.len()..).unwrap_or_default();
-    scheme.len() + rest.iter().position(|byte| *byte == b'/').unwrap_or(rest.len())
+    let length = rest.iter().position(|byte| *byte == b'/').unwrap_or(rest.len());
+    // Neither a query without a path nor a user's name belongs there (RFC 9110 sections 4.2.1 and 4.2.4).
+    if !is_authority(rest.get(..length).unwrap_or_default()) {
+        return Err(HttpError::Malformed("the request target names no host"));
+    }
+    Ok(scheme.len() + length)
 }
 
 /// `tchar` of RFC 9110 section 5.6.2.

@@ -1,16 +1,9 @@
-//! A document as tags and text: what `quick-xml` reads, with XML-RPC's few elements told apart.
+//! A document as tags and text, with XML-RPC's few elements told apart.
 
 use std::borrow::Cow;
 
-use quick_xml::errors::IllFormedError;
-use quick_xml::events::{BytesRef, BytesStart, Event};
-use quick_xml::reader::Reader;
-
-use super::encoding::end_of;
+use super::scan::{Piece, Scanner};
 use super::{Bounds, ParseError};
-use crate::value::is_xml_text;
-
-const INVALID_TOKEN: &str = "not well-formed (invalid token)";
 
 /// The elements of XML-RPC.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -117,28 +110,15 @@ pub(super) enum Token {
 
 /// A document being read from its start to its end.
 pub(super) struct Document<'a> {
-    text: &'a str,
-    reader: Reader<&'a [u8]>,
-    attributes_max: usize,
-    /// Where the event that is being looked at begins.
-    event_start: u64,
+    scanner: Scanner<'a>,
     /// The root element has been opened.
     begun: bool,
 }
 
 impl<'a> Document<'a> {
-    /// Begins to read `text`, which XML can carry (see [`is_xml_text`]).
+    /// Begins to read `text`, which XML can carry (see [`is_xml_text`](crate::value::is_xml_text)).
     pub(super) fn new(text: &'a str, bounds: &Bounds) -> Result<Self, ParseError> {
-        let mut reader = Reader::from_str(text);
-        reader.config_mut().expand_empty_elements = true;
-        let mut document = Self { text, reader, attributes_max: bounds.attributes, event_start: 0, begun: false };
-        if text.starts_with("<?xml") {
-            match document.event()? {
-                Event::Decl(_) | Event::PI(_) => {}
-                _ => return Err(document.not_well_formed(INVALID_TOKEN)),
-            }
-        }
-        Ok(document)
+        Ok(Self { scanner: Scanner::new(text, bounds)?, begun: false })
     }
 
     /// The next tag; text other than white space is an error.
@@ -153,7 +133,7 @@ impl<'a> Document<'a> {
                 Token::Text if self.begun => {
                     return Err(ParseError::Invalid("text where an element is expected".to_owned()));
                 }
-                Token::Text => return Err(self.not_well_formed("syntax error")),
+                Token::Text => return Err(self.scanner.not_well_formed("syntax error")),
             }
         }
     }
@@ -191,104 +171,40 @@ impl<'a> Document<'a> {
     /// Nothing may follow the root element but white space, comments and processing instructions.
     pub(super) fn finish(&mut self) -> Result<(), ParseError> {
         loop {
-            let junk = match self.event()? {
-                Event::Eof => return Ok(()),
-                Event::Comment(_) | Event::PI(_) => false,
-                Event::Text(text) => !is_blank(&text),
+            let junk = match self.scanner.next()? {
+                Piece::Eof => return Ok(()),
+                Piece::Passed => false,
+                Piece::Text(text) => !is_blank(&text),
                 _ => true,
             };
             if junk {
-                return Err(self.not_well_formed("junk after document element"));
+                return Err(self.scanner.not_well_formed("junk after document element"));
             }
         }
     }
 
-    /// The next tag, or a piece of text, which is appended to `text`: with line ends as XML 1.0 section 2.11 has them
-    /// and references replaced.
+    /// The next tag, or a piece of text, which is appended to `text`.
     pub(super) fn token(&mut self, text: &mut Cow<'a, str>) -> Result<Token, ParseError> {
         loop {
-            match self.event()? {
-                Event::Start(start) => return self.start(&start).map(Token::Open),
-                Event::End(_) => return Ok(Token::Close),
-                Event::Text(piece) => append(text, piece.xml10_content()),
-                Event::CData(piece) => append(text, piece.xml10_content()),
-                Event::GeneralRef(reference) => {
-                    let character = self.reference(&reference)?;
-                    text.to_mut().push(character);
-                }
-                Event::Comment(_) | Event::PI(_) => continue,
-                Event::DocType(_) => {
-                    return Err(self.not_well_formed("document type declarations are refused"));
-                }
-                Event::Decl(_) => return Err(self.not_well_formed("XML declaration not at start of document")),
-                Event::Eof => return Err(self.not_well_formed("no element found")),
-                // Empty elements are expanded by the reader.
-                Event::Empty(_) => return Err(self.not_well_formed(INVALID_TOKEN)),
+            match self.scanner.next()? {
+                Piece::Start(name) => return self.start(name).map(Token::Open),
+                Piece::End => return Ok(Token::Close),
+                Piece::Text(piece) | Piece::CData(piece) => append(text, piece),
+                Piece::Reference(_) if !self.begun => return Err(self.scanner.not_well_formed("syntax error")),
+                Piece::Reference(character) => text.to_mut().push(character),
+                Piece::Passed => continue,
+                Piece::Eof => return Err(self.scanner.not_well_formed("no element found")),
             }
             return Ok(Token::Text);
         }
     }
 
-    fn start(&mut self, start: &BytesStart<'_>) -> Result<Element, ParseError> {
+    fn start(&mut self, name: &str) -> Result<Element, ParseError> {
         self.begun = true;
-        // The iterator compares each attribute with all before it, so its steps are counted.
-        for (index, attribute) in start.attributes().enumerate() {
-            if index >= self.attributes_max {
-                return Err(ParseError::Bound("an element has too many attributes"));
-            }
-            attribute.map_err(|_| self.not_well_formed(INVALID_TOKEN))?;
-        }
-        let name = start.name();
-        Element::named(name.as_ref()).ok_or_else(|| {
-            let shown: String = name.as_ref().chars().take(64).collect();
+        Element::named(name).ok_or_else(|| {
+            let shown: String = name.chars().take(64).collect();
             ParseError::Invalid(format!("unknown tag '{shown}'"))
         })
-    }
-
-    fn reference(&self, reference: &BytesRef<'_>) -> Result<char, ParseError> {
-        const NUMBER: &str = "reference to invalid character number";
-        if reference.is_char_ref() {
-            let character = reference.resolve_char_ref().ok().flatten();
-            let legal = character.filter(|character| is_xml_text(character.encode_utf8(&mut [0; 4])));
-            return legal.ok_or_else(|| self.not_well_formed(NUMBER));
-        }
-        match &**reference {
-            "lt" => Ok('<'),
-            "gt" => Ok('>'),
-            "amp" => Ok('&'),
-            "apos" => Ok('\''),
-            "quot" => Ok('"'),
-            _ => Err(self.not_well_formed("undefined entity")),
-        }
-    }
-
-    fn event(&mut self) -> Result<Event<'a>, ParseError> {
-        self.event_start = self.reader.buffer_position();
-        self.reader.read_event().map_err(|error| self.broken(&error))
-    }
-
-    /// What expat calls the error, and how far into the event it sees it.
-    fn broken(&self, error: &quick_xml::Error) -> ParseError {
-        use quick_xml::Error::{IllFormed, Syntax};
-        let (what, offset) = match error {
-            Syntax(_) => ("unclosed token", 0),
-            IllFormed(IllFormedError::MismatchedEndTag { .. } | IllFormedError::UnmatchedEndTag(_)) => {
-                ("mismatched tag", 2)
-            }
-            IllFormed(IllFormedError::UnclosedReference) => (INVALID_TOKEN, 1),
-            _ => (INVALID_TOKEN, 0),
-        };
-        self.error_at(what, offset)
-    }
-
-    fn not_well_formed(&self, what: &'static str) -> ParseError {
-        self.error_at(what, 0)
-    }
-
-    fn error_at(&self, what: &'static str, offset: u64) -> ParseError {
-        let reached = usize::try_from(self.event_start + offset).unwrap_or(usize::MAX);
-        let (line, column) = end_of(self.text.get(..reached).unwrap_or(self.text));
-        ParseError::NotWellFormed { what, line, column }
     }
 }
 

@@ -59,7 +59,11 @@ pub fn append_value(out: &mut Vec<u8>, value: &Value) {
         Value::Boolean(truth) => append_scalar(out, "boolean", format_args!("{}", u8::from(*truth))),
         Value::Double(number) => append_double(out, *number),
         Value::String(text) if !is_xml_text(text) => append_base64(out, text.as_bytes()),
-        Value::String(text) => append_text(out, "string", text),
+        Value::String(text) => {
+            out.extend_from_slice(b"<string>");
+            append_escaped(out, text);
+            out.extend_from_slice(b"</string>");
+        }
         Value::Base64(bytes) => append_base64(out, bytes),
         Value::DateTime(text) => append_text(out, "dateTime.iso8601", text),
         Value::Array(values) => {
@@ -113,7 +117,10 @@ fn append_text(out: &mut Vec<u8>, element: &str, text: &str) {
 
 fn append_base64(out: &mut Vec<u8>, bytes: &[u8]) {
     out.extend_from_slice(b"<base64>");
-    out.extend_from_slice(STANDARD.encode(bytes).as_bytes());
+    let start = out.len();
+    out.resize(start + bytes.len().div_ceil(3) * 4, b'=');
+    let written = STANDARD.encode_slice(bytes, out.get_mut(start..).unwrap_or_default());
+    debug_assert_eq!(written.ok(), Some(out.len() - start), "the room was counted");
     out.extend_from_slice(b"</base64>");
 }
 
@@ -129,17 +136,60 @@ fn append_legal(out: &mut Vec<u8>, text: &str) {
 
 /// Escapes markup, and CR, which a parser would otherwise turn into LF (XML 1.0 section 2.11).
 fn append_escaped(out: &mut Vec<u8>, text: &str) {
-    let mut rest = text.as_bytes();
-    while let Some(at) = rest.iter().position(|byte| matches!(byte, b'&' | b'<' | b'>' | b'\r')) {
-        let (plain, special) = rest.split_at_checked(at).unwrap_or_default();
-        out.extend_from_slice(plain);
-        out.extend_from_slice(match special.first() {
-            Some(b'&') => b"&amp;",
-            Some(b'<') => b"&lt;",
-            Some(b'>') => b"&gt;",
-            _ => b"&#13;",
-        });
-        rest = special.get(1..).unwrap_or_default();
+    // Pieces without markup are copied whole, which nearly all are; the others byte by byte.
+    for piece in text.as_bytes().chunks(64) {
+        if escapes(piece) == 0 {
+            out.extend_from_slice(piece);
+            continue;
+        }
+        for byte in piece {
+            match byte {
+                b'&' => out.extend_from_slice(b"&amp;"),
+                b'<' => out.extend_from_slice(b"&lt;"),
+                b'>' => out.extend_from_slice(b"&gt;"),
+                b'\r' => out.extend_from_slice(b"&#13;"),
+                byte => out.push(*byte),
+            }
+        }
     }
-    out.extend_from_slice(rest);
+}
+
+/// By how many bytes escaping makes `text` longer.
+fn escapes(text: &[u8]) -> usize {
+    let count = |byte: u8| text.iter().map(|found| usize::from(*found == byte)).sum::<usize>();
+    4 * count(b'&') + 3 * (count(b'<') + count(b'>')) + 4 * count(b'\r')
+}
+
+/// Bytes that [`append_value`] writes for `value`, or a few more: known before anything is written.
+///
+/// Recursion is as deep as the value.
+#[must_use]
+pub fn encoded_bytes(value: &Value) -> usize {
+    const TAGS: usize = "<value><string></string></value>".len();
+    let text = |text: &str| text.len() + escapes(text.as_bytes());
+    let base64 = |bytes: usize| bytes.div_ceil(3) * 4;
+    TAGS + match value {
+        Value::Nil | Value::Boolean(_) => 3,
+        Value::Int(_) => 11,
+        Value::I8(_) => 20,
+        Value::Double(number) => double_bytes(*number),
+        Value::String(string) if !is_xml_text(string) => base64(string.len()),
+        Value::String(string) => text(string),
+        Value::Base64(bytes) => base64(bytes.len()),
+        // Its tags are the longest.
+        Value::DateTime(date) => text(date) + 20,
+        Value::Array(values) => 11 + values.iter().map(encoded_bytes).sum::<usize>(),
+        Value::Struct(members) => {
+            const MEMBER: usize = "<member><name></name></member>".len();
+            // A character that XML cannot carry becomes one of three bytes.
+            members.iter().map(|(name, value)| MEMBER + 3 * text(name) + encoded_bytes(value)).sum()
+        }
+    }
+}
+
+/// A plain decimal has as many digits before or behind its point as its exponent says, and at most 17 that count.
+fn double_bytes(number: f64) -> usize {
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "at most 324, and not negative")]
+    let zeros = if number.is_normal() { number.abs().log10().abs() as usize } else { 324 };
+    if number == 0.0 || !number.is_finite() { 4 } else { zeros + 22 }
 }

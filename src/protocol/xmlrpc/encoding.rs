@@ -2,53 +2,115 @@
 
 use std::borrow::Cow;
 
-use quick_xml::events::Event;
-use quick_xml::reader::Reader;
+use encoding_rs::{Encoding, UTF_16BE, UTF_16LE, WINDOWS_1252, X_USER_DEFINED};
 
-use super::ParseError;
+use super::{Bounds, ParseError};
 use crate::value::is_xml_text;
 
 /// An XML declaration is this short, or its encoding is not worth knowing.
 const DECLARATION_MAX: usize = 256;
 
 /// Decodes a whole document and checks that XML can carry each of its characters.
-pub(super) fn decode(bytes: &[u8]) -> Result<Cow<'_, str>, ParseError> {
+pub(super) fn decode<'a>(bytes: &'a [u8], bounds: &Bounds) -> Result<Cow<'a, str>, ParseError> {
     let text = match bytes {
         [0xEF, 0xBB, 0xBF, rest @ ..] => utf8(rest)?,
-        [0xFE, 0xFF, rest @ ..] => Cow::Owned(utf16(rest, u16::from_be_bytes)?),
-        [0xFF, 0xFE, rest @ ..] => Cow::Owned(utf16(rest, u16::from_le_bytes)?),
-        _ => declared(bytes)?,
+        [0xFE, 0xFF, rest @ ..] => Cow::Owned(utf16(rest, UTF_16BE, u16::from_be_bytes, bounds)?),
+        [0xFF, 0xFE, rest @ ..] => Cow::Owned(utf16(rest, UTF_16LE, u16::from_le_bytes, bounds)?),
+        _ => declared(bytes, bounds)?,
     };
     if is_xml_text(&text) {
         return Ok(text);
     }
-    let illegal = text.char_indices().find(|(_, c)| !is_xml_text(c.encode_utf8(&mut [0; 4])));
-    Err(character(text.get(..illegal.map_or(0, |(at, _)| at)).unwrap_or_default()))
+    Err(character(text.get(..first_illegal(&text)).unwrap_or_default()))
+}
+
+/// Where the first character stands that XML cannot carry.
+fn first_illegal(text: &str) -> usize {
+    let control = text.bytes().position(|byte| byte < b' ' && !matches!(byte, b'\t' | b'\n' | b'\r'));
+    let noncharacters = ['\u{FFFE}', '\u{FFFF}'].iter().filter_map(|c| text.find(*c));
+    control.into_iter().chain(noncharacters).min().unwrap_or(text.len())
 }
 
 /// Without a byte order mark the declaration decides, and without that it is UTF-8.
-fn declared(bytes: &[u8]) -> Result<Cow<'_, str>, ParseError> {
+fn declared<'a>(bytes: &'a [u8], bounds: &Bounds) -> Result<Cow<'a, str>, ParseError> {
     let Some(name) = declared_encoding(bytes) else { return utf8(bytes) };
-    match name.to_ascii_lowercase().as_str() {
-        "utf-8" | "utf8" => utf8(bytes),
-        "us-ascii" | "ascii" => match bytes.iter().position(|byte| !byte.is_ascii()) {
-            Some(at) => Err(character(&String::from_utf8_lossy(bytes.get(..at).unwrap_or_default()))),
-            None => utf8(bytes),
-        },
-        "iso-8859-1" | "iso_8859-1" | "latin1" | "latin-1" => Ok(bytes.iter().copied().map(char::from).collect()),
-        _ => Err(ParseError::Encoding(name)),
+    // Python spells its codecs with underlines.
+    let label = name.to_ascii_lowercase().replace('_', "-");
+    match label.as_str() {
+        "utf-8" | "utf8" => return utf8(bytes),
+        "us-ascii" | "ascii" => {
+            return match bytes.iter().position(|byte| !byte.is_ascii()) {
+                Some(at) => Err(character(&String::from_utf8_lossy(bytes.get(..at).unwrap_or_default()))),
+                None => utf8(bytes),
+            };
+        }
+        _ => {}
+    }
+    let encoding = match label.as_str() {
+        "latin-1" | "latin" => WINDOWS_1252,
+        _ => Encoding::for_label(label.as_bytes()).ok_or_else(|| ParseError::Encoding(name.clone()))?,
+    };
+    // As in expat, a character is one byte: decoding others takes several times as long.
+    if !encoding.is_single_byte() || encoding == X_USER_DEFINED {
+        return Err(ParseError::Encoding(name));
+    }
+    single_byte(bytes, &upper_half(encoding, &label), bounds).map(Cow::Owned)
+}
+
+/// The characters of the bytes from 0x80 on.
+///
+/// The Encoding Standard reads ISO 8859 as the Windows code page that resembles it, and gives the bytes that a code page
+/// leaves undefined the control characters that ISO 8859 has there. XML's names mean what they say.
+fn upper_half(encoding: &'static Encoding, label: &str) -> [Option<char>; 128] {
+    let is_code_page = label.contains("windows") || label.contains("cp12") || label.contains("dos-874");
+    let mut characters = [None; 128];
+    for (byte, character) in (0x80..=0xFF_u8).zip(characters.iter_mut()) {
+        let bytes = [byte];
+        let read = encoding.decode_without_bom_handling_and_without_replacement(&bytes);
+        let read = read.and_then(|text| text.chars().next());
+        let is_control = byte < 0xA0 && encoding.name().starts_with("windows-");
+        *character = match read {
+            _ if is_control && !is_code_page => Some(char::from(byte)),
+            Some(c) if is_control && c == char::from(byte) => None,
+            read => read,
+        };
+    }
+    characters
+}
+
+fn single_byte(bytes: &[u8], upper_half: &[Option<char>; 128], bounds: &Bounds) -> Result<String, ParseError> {
+    let mut text = String::with_capacity(bytes.len().min(bounds.converted) / 2 * 3);
+    let mut rest = bytes;
+    loop {
+        let ascii = rest.iter().position(|byte| !byte.is_ascii()).unwrap_or(rest.len());
+        let (plain, others) = rest.split_at_checked(ascii).unwrap_or_default();
+        text.push_str(std::str::from_utf8(plain).unwrap_or_default());
+        let count = others.iter().take_while(|byte| !byte.is_ascii()).count();
+        let (others, behind) = others.split_at_checked(count).unwrap_or_default();
+        if text.len() + count > bounds.converted {
+            return Err(TOO_LONG);
+        }
+        for byte in others {
+            let character = upper_half.get(usize::from(byte & 0x7F)).copied().flatten();
+            text.push(character.ok_or_else(|| self::character(&text))?);
+        }
+        rest = behind;
+        if rest.is_empty() {
+            return if text.len() > bounds.converted { Err(TOO_LONG) } else { Ok(text) };
+        }
     }
 }
 
+const TOO_LONG: ParseError = ParseError::Bound("a document in another encoding than UTF-8 is too long");
+
 fn declared_encoding(bytes: &[u8]) -> Option<String> {
-    if !bytes.starts_with(b"<?xml") {
-        return None;
-    }
-    let start = bytes.get(..bytes.len().min(DECLARATION_MAX))?;
-    let end = start.windows(2).position(|pair| pair == b"?>")? + 2;
-    let mut reader = Reader::from_str(std::str::from_utf8(start.get(..end)?).ok()?);
-    let Ok(Event::Decl(declaration)) = reader.read_event() else { return None };
-    declaration.encoding()?.ok().map(Cow::into_owned)
+    let start = bytes.get(..bytes.len().min(DECLARATION_MAX))?.strip_prefix(b"<?xml")?;
+    let end = start.windows(2).position(|pair| pair == b"?>")?;
+    let declaration = std::str::from_utf8(start.get(..end)?).ok()?;
+    let (_, behind) = declaration.split_once("encoding")?;
+    let value = behind.trim_start().strip_prefix('=')?.trim_start();
+    let quote = value.chars().next().filter(|quote| matches!(quote, '"' | '\''))?;
+    value.get(1..)?.split_once(quote).map(|(name, _)| name.to_owned())
 }
 
 fn utf8(bytes: &[u8]) -> Result<Cow<'_, str>, ParseError> {
@@ -58,13 +120,26 @@ fn utf8(bytes: &[u8]) -> Result<Cow<'_, str>, ParseError> {
     }
 }
 
-fn utf16(bytes: &[u8], unit: fn([u8; 2]) -> u16) -> Result<String, ParseError> {
-    let (pairs, rest) = bytes.as_chunks::<2>();
-    let mut text = String::with_capacity(bytes.len() / 2);
-    for decoded in char::decode_utf16(pairs.iter().map(|pair| unit(*pair))) {
-        text.push(decoded.map_err(|_| character(&text))?);
+fn utf16(
+    bytes: &[u8],
+    encoding: &'static Encoding,
+    unit: fn([u8; 2]) -> u16,
+    bounds: &Bounds,
+) -> Result<String, ParseError> {
+    // Half of that, if it is ASCII.
+    if bytes.len() / 2 > bounds.converted {
+        return Err(TOO_LONG);
     }
-    if rest.is_empty() { Ok(text) } else { Err(character(&text)) }
+    match encoding.decode_without_bom_handling_and_without_replacement(bytes) {
+        Some(text) if text.len() > bounds.converted => Err(TOO_LONG),
+        Some(text) => Ok(text.into_owned()),
+        None => {
+            let (pairs, _) = bytes.as_chunks::<2>();
+            let decoded = char::decode_utf16(pairs.iter().map(|pair| unit(*pair)));
+            let legal: String = decoded.map_while(Result::ok).collect();
+            Err(character(&legal))
+        }
+    }
 }
 
 /// The error for the character that follows `before`.
@@ -83,6 +158,10 @@ pub(super) fn end_of(text: &str) -> (usize, usize) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn decode(bytes: &[u8]) -> Result<Cow<'_, str>, ParseError> {
+        super::decode(bytes, &Bounds::default())
+    }
 
     #[test]
     fn each_encoding() {
@@ -116,5 +195,48 @@ mod tests {
         ] {
             assert_eq!(decode(bytes), Err(ParseError::Character { line, column }), "{}", bytes.escape_ascii());
         }
+    }
+
+    #[test]
+    fn encodings_of_one_byte_are_read_as_python_reads_them() {
+        for (name, byte, expected) in [
+            ("iso-8859-15", 0xA4, "\u{20AC}"),
+            ("ISO_8859-15", 0xA4, "\u{20AC}"),
+            ("iso8859_2", 0xB1, "\u{105}"),
+            ("iso-8859-9", 0xF0, "\u{11F}"),
+            ("iso-8859-9", 0x80, "\u{80}"),
+            ("iso-8859-1", 0x80, "\u{80}"),
+            ("latin_1", 0xE9, "\u{E9}"),
+            ("windows-1252", 0x80, "\u{20AC}"),
+            ("cp1251", 0xE6, "\u{436}"),
+            ("koi8-r", 0xD6, "\u{436}"),
+            ("KOI8_R", 0xD6, "\u{436}"),
+        ] {
+            let document = [format!("<?xml version='1.0' encoding='{name}'?><a>").as_bytes(), &[byte]].concat();
+            let decoded = decode(&document).unwrap_or_else(|error| panic!("{name}: {error}"));
+            assert!(decoded.ends_with(&format!("<a>{expected}")), "{name}: {decoded}");
+        }
+        for (name, byte) in [("windows-1252", 0x81), ("cp1252", 0x8D), ("windows-1253", 0xAA)] {
+            let document = [format!("<?xml version='1.0' encoding='{name}'?><a>").as_bytes(), &[byte]].concat();
+            assert!(matches!(decode(&document), Err(ParseError::Character { line: 1, .. })), "{name}");
+        }
+        for name in ["gb18030", "shift_jis", "iso-2022-jp", "x-user-defined", "euc-kr"] {
+            let document = format!("<?xml version='1.0' encoding='{name}'?><a/>");
+            assert_eq!(decode(document.as_bytes()), Err(ParseError::Encoding(name.to_owned())));
+        }
+    }
+
+    #[test]
+    fn a_document_that_must_be_converted_is_bounded() {
+        let bounds = Bounds { converted: 100, ..Bounds::default() };
+        let latin = |length: usize| [&b"<?xml version='1.0' encoding='latin1'?>"[..], &vec![0xE9; length]].concat();
+        assert!(super::decode(&latin(30), &bounds).is_ok());
+        for document in
+            [latin(31), latin(1000), "\u{FEFF}a".repeat(60).encode_utf16().flat_map(u16::to_le_bytes).collect()]
+        {
+            assert!(matches!(super::decode(&document, &bounds), Err(ParseError::Bound(_))));
+        }
+        // UTF-8 is not converted.
+        assert!(super::decode(&[b' '; 1000], &bounds).is_ok());
     }
 }

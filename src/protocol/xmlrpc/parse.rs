@@ -1,6 +1,7 @@
 //! Documents to calls and results.
 
 use std::borrow::Cow;
+use std::collections::HashMap;
 
 use super::document::{Document, Element, Scalar, Tag, Token, is_blank, unexpected};
 use super::{Bounds, Fault, ParseError, encoding, scalar};
@@ -8,7 +9,7 @@ use crate::value::Value;
 
 /// Parses a `<methodCall>`: the method's name and its parameters.
 pub fn parse_call(body: &[u8], bounds: &Bounds) -> Result<(String, Vec<Value>), ParseError> {
-    let text = encoding::decode(body)?;
+    let text = encoding::decode(body, bounds)?;
     let mut parser = Parser::new(&text, bounds)?;
     parser.document.open(Element::MethodCall)?;
     parser.document.open(Element::MethodName)?;
@@ -28,7 +29,7 @@ pub fn parse_call(body: &[u8], bounds: &Bounds) -> Result<(String, Vec<Value>), 
 
 /// Parses a `<methodResponse>`: the value returned, or the fault.
 pub fn parse_response(body: &[u8], bounds: &Bounds) -> Result<Result<Value, Fault>, ParseError> {
-    let text = encoding::decode(body)?;
+    let text = encoding::decode(body, bounds)?;
     let mut parser = Parser::new(&text, bounds)?;
     parser.document.open(Element::MethodResponse)?;
     let response = match parser.document.tag()? {
@@ -229,7 +230,30 @@ impl Container {
     fn into_value(self) -> Value {
         match self {
             Self::Array(values) => Value::Array(values),
-            Self::Struct(members, _) => Value::Struct(members),
+            Self::Struct(members, _) => Value::Struct(last_of_each_name(members)),
         }
     }
+}
+
+/// Of members of one name the last, in the place of the first, as in Python's client.
+fn last_of_each_name(mut members: Vec<(String, Value)>) -> Vec<(String, Value)> {
+    let mut places = HashMap::with_capacity(members.len());
+    let mut repeated = Vec::new();
+    for (index, (name, _)) in members.iter().enumerate() {
+        if let Some(first) = places.get(name.as_str()) {
+            repeated.push((index, *first));
+        } else {
+            places.insert(name.as_str(), index);
+        }
+    }
+    if repeated.is_empty() {
+        return members;
+    }
+    for (index, first) in &repeated {
+        members.swap(*index, *first);
+    }
+    let mut repeated = repeated.into_iter().map(|(index, _)| index).peekable();
+    let mut index = 0..;
+    members.retain(|_| repeated.next_if_eq(&index.next().unwrap_or_default()).is_none());
+    members
 }

@@ -6,7 +6,8 @@ use super::{Bounds, ParseError, append_call, append_fault, append_response, pars
 use crate::value::Value;
 
 /// Small bounds, so that short documents reach them.
-const SMALL: Bounds = Bounds { depth: 6, values: 40, name_bytes: 60, params: 5, attributes: 4 };
+const SMALL: Bounds =
+    Bounds { depth: 6, values: 40, name_bytes: 60, params: 5, attributes: 4, pieces: 400, converted: 2_000 };
 
 /// Values in all and how deep they lie.
 fn measure(value: &Value) -> (usize, usize) {

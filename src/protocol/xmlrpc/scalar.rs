@@ -43,9 +43,15 @@ pub(super) fn parse(scalar: Scalar, text: Cow<'_, str>) -> Result<Value, ParseEr
 }
 
 fn base64(text: &str) -> Result<Vec<u8>, ParseError> {
-    let mut packed = text.as_bytes().to_vec();
-    packed.retain(|byte| !byte.is_ascii_whitespace());
-    BASE64.decode(packed).map_err(|_| ParseError::Scalar("invalid base64".to_owned()))
+    let is_packed = !text.bytes().fold(false, |found, byte| found | byte.is_ascii_whitespace());
+    let decoded = if is_packed {
+        BASE64.decode(text)
+    } else {
+        let mut packed = text.as_bytes().to_vec();
+        packed.retain(|byte| !byte.is_ascii_whitespace());
+        BASE64.decode(packed)
+    };
+    decoded.map_err(|_| ParseError::Scalar("invalid base64".to_owned()))
 }
 
 fn integer(text: &str, name: &str, bits: u32) -> ParseError {

@@ -59,6 +59,101 @@ fn every_type_keeps_its_type() {
 }
 
 #[test]
+fn of_repeated_members_the_last_wins() {
+    let member =
+        |name: &str, number: i32| format!("<member><name>{name}</name><value><int>{number}</int></value></member>");
+    let members =
+        [("a", 1), ("b", 2), ("a", 3), ("c", 4), ("a", 5), ("c", 6)].map(|(name, number)| member(name, number));
+    let kept = [("a", 5), ("b", 2), ("c", 6)].map(|(name, number)| (name.to_owned(), Value::Int(number)));
+    assert_eq!(value(&format!("<struct>{}</struct>", members.concat())), Ok(Value::Struct(kept.into())));
+}
+
+#[test]
+fn what_is_not_well_formed_is_refused() {
+    let good = call("<params><param><value><string>T</string></value></param></params>");
+    let with = |old: &str, new: &str| good.replacen(old, new, 1);
+    assert!(parse_call(good.as_bytes(), &Bounds::default()).is_ok());
+    for document in [
+        with("<methodCall>", "<methodCall a=\"<\">"),
+        with("<methodCall>", "<methodCall a=\"&\">"),
+        with("<methodCall>", "<methodCall a=\"&x;\">"),
+        with("<methodCall>", "<methodCall a=\"&#0;\">"),
+        with("<methodCall>", "<methodCall a=\"&lt\">"),
+        with("<methodCall>", "<methodCall a=\"1\"b=\"2\">"),
+        with("<methodCall>", "<methodCall a=\"1\" a=\"2\">"),
+        with("<methodCall>", "<methodCall a>"),
+        with("<methodCall>", "<methodCall a=>"),
+        with("<methodCall>", "<methodCall 1=\"\">"),
+        with("<methodCall>", "< methodCall>"),
+        with(">T<", ">a<!-- x -- y -->b<"),
+        with(">T<", ">a<!-- x --->b<"),
+        with(">T<", ">a<!--->b<"),
+        with(">T<", ">a]]>b<"),
+        with(">T<", ">a<?XML x?>b<"),
+        with(">T<", ">a<?xml version='1.0'?>b<"),
+        with(">T<", ">a<?1?>b<"),
+        with(">T<", ">a<? p?>b<"),
+        with(">T<", ">a<?p/x?>b<"),
+        with(">T<", ">a<![cdata[x]]>b<"),
+        with(">T<", ">a<!ELEMENT x>b<"),
+        with(">T<", ">&#x;<"),
+        with(">T<", ">&#X41;<"),
+        with(">T<", ">&#1114112;<"),
+        with(">T<", ">& lt;<"),
+        with(" version='1.0'", ""),
+        with("version='1.0'", "encoding='UTF-8' version='1.0'"),
+        with("version='1.0'", "version='1.0' standalone='yes' encoding='UTF-8'"),
+        with("version='1.0'", "version='1.0' standalone='maybe'"),
+        with("version='1.0'", "version='1.0' other='x'"),
+        with("version='1.0'", "version='1.0'encoding='UTF-8'"),
+        with("version='1.0'", "version=''"),
+        with("</methodCall>", "</methodCall a='1'>"),
+        with("</methodCall>", "</ methodCall>"),
+        format!("{good}]]>"),
+        format!("{good}<![CDATA[]]>"),
+        format!("{good}&#32;"),
+        good.replacen("<?xml", "<?xml?><?xml", 1),
+    ] {
+        let refused = parse_call(document.as_bytes(), &Bounds::default());
+        assert!(matches!(refused, Err(ParseError::NotWellFormed { .. })), "{document}: {refused:?}");
+    }
+    for document in [
+        with("<methodCall>", "<methodCall a=\"&lt;>'&#65;\" b='\"' >"),
+        with("</methodCall>", "</methodCall\n>"),
+        with(">T<", ">a<!-- - -x - -->b<?p ?x ??>]]&gt;<!----><![CDATA[]]]]>]>&#00065;<"),
+        with("version='1.0'", "version = \"1.0\"\tencoding='UTF-8'\nstandalone='no' "),
+    ] {
+        let taken = parse_call(document.as_bytes(), &Bounds::default());
+        assert!(taken.is_ok(), "{document}: {taken:?}");
+    }
+}
+
+/// Work that a document chooses is counted, whatever it is made of.
+#[test]
+fn pieces_of_markup_are_bounded() {
+    let bounds = Bounds { pieces: 1000, ..Bounds::default() };
+    let string =
+        |text: String| call(&format!("<params><param><value><string>{text}</string></value></param></params>"));
+    let refused = |document: &str| {
+        matches!(parse_call(document.as_bytes(), &bounds), Err(ParseError::Bound("too many pieces of markup")))
+    };
+    for piece in ["&lt;", "x<!---->", "<!---->", "<?p?>", "<![CDATA[x]]>", "\r", "\rx"] {
+        assert!(!refused(&string(piece.repeat(450))), "{piece:?}");
+        assert!(refused(&string(piece.repeat(1000))), "{piece:?}");
+    }
+    let attributes =
+        |count: usize| call(&format!("<params>{}</params>", "<param a='' b='&lt;'><value/></param>".repeat(count)));
+    assert!(!refused(&attributes(40)));
+    let bounds = Bounds { params: 1000, ..bounds };
+    assert!(matches!(
+        parse_call(attributes(250).as_bytes(), &bounds),
+        Err(ParseError::Bound("too many pieces of markup"))
+    ));
+    // What one piece holds is no matter.
+    assert!(!refused(&string("x".repeat(100_000))));
+}
+
+#[test]
 fn apache_extensions() {
     for (xml, expected) in [
         ("<ex:i1>1</ex:i1>", Value::Int(1)),
@@ -281,7 +376,8 @@ fn any_value() -> impl Strategy<Value = Value> {
     scalar.prop_recursive(5, 64, 6, |inner| {
         prop_oneof![
             prop::collection::vec(inner.clone(), 0..6).prop_map(Value::Array),
-            prop::collection::vec((any_text(), inner), 0..6).prop_map(Value::Struct),
+            prop::collection::btree_map(any_text(), inner, 0..6)
+                .prop_map(|members| Value::Struct(members.into_iter().collect())),
         ]
     })
 }

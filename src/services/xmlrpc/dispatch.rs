@@ -5,6 +5,7 @@ use super::failure::Failure;
 use super::methods::{Action, METHODS, Method, OnAll, OnKey};
 use super::walk::KEYS_PER_STEP;
 use crate::access::{Access, Class, Scope};
+use crate::protocol::xmlrpc::encoded_bytes;
 use crate::store::{Store, StoreError};
 use crate::timer::Now;
 use crate::value::Value;
@@ -19,19 +20,16 @@ pub(super) struct CallLimits {
     pub(super) keys_at_once: usize,
     /// Keys that all calls of `keys` within one `system.multicall`, which cannot be done in steps, look at: some 10 ms.
     pub(super) keys: usize,
-    /// Values in one reply, in bytes of their XML at the least. As large as a request may be by default, and a bound
-    /// on what a `system.multicall` of small calls for large values can cost.
+    /// Values in one reply, in bytes of their XML (`--max-call`): what is written within one turn.
     pub(super) reply_bytes: usize,
 }
 
 impl Default for CallLimits {
     fn default() -> Self {
-        Self { calls: 1000, keys_at_once: KEYS_PER_STEP, keys: 65_536, reply_bytes: 64 << 20 }
+        Self { calls: 1000, keys_at_once: KEYS_PER_STEP, keys: 65_536, reply_bytes: 20 << 20 }
     }
 }
 
-/// The least that a value's tags cost: `<value><int></int></value>`.
-const VALUE_OVERHEAD: usize = 26;
 /// Keys visited between two looks at the limits.
 const SCAN_STEP: usize = 1024;
 
@@ -109,11 +107,20 @@ impl<'a> Dispatcher<'a> {
         let missing = || Failure::MissingKey(key.0.clone());
         match action {
             OnKey::Get => {
+                // Not even copied, if it is as it is too long. That is no use of the key.
+                let bytes = self.store.peek(key.bytes(), self.now).map_or(0, |entry| entry.data.len());
+                if bytes > self.limits.reply_bytes {
+                    self.spend(bytes)?;
+                }
                 let value = self.store.value(key.bytes(), self.now).ok_or_else(missing)?;
-                self.spend(weight(&value))?;
+                self.spend(encoded_bytes(&value))?;
                 Ok(value)
             }
             OnKey::Set => {
+                // What could not be got may not be set.
+                if encoded_bytes(value) > self.limits.reply_bytes {
+                    return Err(Failure::ValueTooLarge(self.limits.reply_bytes));
+                }
                 self.store.set_value(key.bytes(), value, self.now)?;
                 Ok(Value::Nil)
             }
@@ -124,16 +131,18 @@ impl<'a> Dispatcher<'a> {
     }
 
     fn call_on_all(&mut self, action: OnAll, argument: Value) -> Result<Value, Failure> {
-        match action {
-            OnAll::Keys => self.keys(),
+        let result = match action {
+            OnAll::Keys => return self.keys(),
+            OnAll::Multicall => return self.multicall(argument),
             OnAll::ListMethods => {
                 Ok(Value::Array(METHODS.iter().map(|method| Value::String(method.name.to_owned())).collect()))
             }
             OnAll::MethodHelp => named(argument).map(|method| Value::String(method.help())),
             OnAll::MethodSignature => named(argument).map(Method::signatures),
-            OnAll::Multicall => self.multicall(argument),
             OnAll::Capabilities => Ok(capabilities(self.faults)),
-        }
+        }?;
+        self.spend(encoded_bytes(&result))?;
+        Ok(result)
     }
 
     fn keys(&mut self) -> Result<Value, Failure> {
@@ -151,7 +160,7 @@ impl<'a> Dispatcher<'a> {
                     keys.push(key_value(key));
                 }
             });
-            self.spend(keys.iter().skip(first).map(weight).sum())?;
+            self.spend(keys.iter().skip(first).map(encoded_bytes).sum())?;
             if self.searched > self.limits.keys {
                 return Err(Failure::TooManyKeys(self.limits.keys));
             }
@@ -174,7 +183,12 @@ impl<'a> Dispatcher<'a> {
         self.in_multicall = true;
         let results = calls.into_iter().map(|call| match self.inner_call(call) {
             Ok(value) => Value::Array(vec![value]),
-            Err(failure) => failure.fault(self.faults).into_value(),
+            Err(failure) => {
+                let fault = failure.fault(self.faults);
+                // Making it took longer than copying a value of its length does. What it takes shows at the next call.
+                let _ = self.spend(4 * fault.text.len());
+                fault.into_value()
+            }
         });
         Ok(Value::Array(results.collect()))
     }
@@ -237,18 +251,6 @@ pub(super) fn key_value(key: &[u8]) -> Value {
         Ok(text) if is_xml_text(text) => Value::String(text.to_owned()),
         _ => Value::Base64(key.to_vec()),
     }
-}
-
-/// Bytes that a value takes in a reply, at the least. Recursion is as deep as the parser let values be.
-fn weight(value: &Value) -> usize {
-    let content = match value {
-        Value::String(text) | Value::DateTime(text) => text.len(),
-        Value::Base64(bytes) => bytes.len() / 3 * 4,
-        Value::Array(values) => values.iter().map(weight).sum(),
-        Value::Struct(members) => members.iter().map(|(name, value)| name.len() + weight(value)).sum(),
-        Value::Nil | Value::Int(_) | Value::I8(_) | Value::Boolean(_) | Value::Double(_) => 0,
-    };
-    VALUE_OVERHEAD + content
 }
 
 fn named(argument: Value) -> Result<&'static Method, Failure> {

@@ -31,6 +31,8 @@ pub(super) enum Failure {
     TooManyKeys(usize),
     #[error("the reply would be larger than {0} bytes: ask for less at once, or over RESP")]
     ReplyTooLarge(usize),
+    #[error("the value takes more than {0} bytes as XML, so it could not be got: set it over RESP")]
+    ValueTooLarge(usize),
     #[error("this certificate's identity has no permission for {0}")]
     Denied(&'static str),
     #[error("this certificate's identity has no permission for {0} on this key")]
@@ -71,7 +73,9 @@ impl Failure {
             Self::Arity { .. } | Self::KeyType(_) | Self::Argument(_) => "TypeError",
             Self::MissingKey(_) => "KeyError",
             Self::Denied(_) | Self::DeniedKey(_) => "PermissionError",
-            Self::TooManyCalls(_) | Self::TooManyKeys(_) | Self::ReplyTooLarge(_) => "OverflowError",
+            Self::TooManyCalls(_) | Self::TooManyKeys(_) | Self::ReplyTooLarge(_) | Self::ValueTooLarge(_) => {
+                "OverflowError"
+            }
             Self::Store(StoreError::OutOfMemory) => "MemoryError",
             Self::Store(StoreError::ReadOnly) | Self::NotKept => "OSError",
         }
@@ -91,6 +95,7 @@ impl Failure {
             | Self::Argument(_)
             | Self::RecursiveMulticall
             | Self::TooManyCalls(_)
+            | Self::ValueTooLarge(_)
             | Self::Store(StoreError::KeyTooLong | StoreError::ValueTooLarge) => -32602,
             Self::Denied(_)
             | Self::DeniedKey(_)

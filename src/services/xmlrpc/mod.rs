@@ -33,6 +33,9 @@ const USAGE: &[u8] =
 from xmlrpc.client import ServerProxy\n    \
 print(ServerProxy('https://HOST:PORT', allow_none=True).system.listMethods())\n";
 
+/// A body that is compressed, as long as it is then: undoing that takes longer than reading it.
+const CONVERTED_BYTES: usize = xmlrpc::Bounds::ONE_TURN.converted;
+
 /// A client that is turned away does well to wait a second.
 const RETRY: &str = "Retry-After: 1\r\n";
 
@@ -205,7 +208,8 @@ impl XmlRpc {
         out: &mut Vec<u8>,
     ) -> Step {
         let Asker { limits, now, .. } = asker;
-        let bounds = Bounds { message: limits.request_bytes, ..Bounds::default() };
+        let message = limits.request_bytes.min(limits.call_bytes);
+        let bounds = Bounds { message, decoded: message.min(CONVERTED_BYTES), ..Bounds::default() };
         match session.decode(input, &bounds) {
             Ok(Progress::Incomplete) => Step::Incomplete,
             Ok(Progress::Continue) => {
@@ -265,9 +269,10 @@ impl XmlRpc {
     /// Makes the call in `document` and leaves the response in `self.body`; `false` if that is to be made in steps.
     fn call(&mut self, document: &[u8], store: &mut Store, asker: Asker<'_>) -> bool {
         let faults = self.options.faults;
-        let parsed = xmlrpc::parse_call(document, &xmlrpc::Bounds::default());
+        let parsed = xmlrpc::parse_call(document, &xmlrpc::Bounds::ONE_TURN);
         self.malformed = parsed.as_ref().err().map(xmlrpc::ParseError::name);
         let mut dispatcher = Dispatcher::new(store, asker.now, faults, asker.access);
+        dispatcher.limits.reply_bytes = asker.limits.call_bytes;
         let result = parsed.map_err(Failure::from).and_then(|(method, params)| dispatcher.call(method, params));
         self.denials += dispatcher.denials;
         if dispatcher.asks_for_many_keys {
@@ -275,7 +280,10 @@ impl XmlRpc {
         }
         self.body.clear();
         match result {
-            Ok(value) => xmlrpc::append_response(&mut self.body, &value),
+            Ok(value) => {
+                self.body.reserve(128 + xmlrpc::encoded_bytes(&value));
+                xmlrpc::append_response(&mut self.body, &value);
+            }
             Err(failure) => xmlrpc::append_fault(&mut self.body, &failure.fault(faults)),
         }
         true

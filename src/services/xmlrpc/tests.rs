@@ -333,6 +333,69 @@ fn a_walk_over_keys_ends_with_its_client_and_is_bounded() {
 }
 
 #[test]
+fn what_cannot_be_got_cannot_be_set_and_no_reply_is_longer_than_a_call() {
+    let mut bench = bench(Faults::Standard);
+    let limits = Limits { call_bytes: 4_000, ..Limits::default() };
+    let mut call = |method: &str, params: &[Value]| {
+        let (mut document, mut request) = (Vec::new(), Vec::new());
+        append_call(&mut document, method, params);
+        append_post(&mut request, "localhost", "/", &document);
+        let (reply, _) = bench.serve(&request, &limits);
+        let response = ResponseDecoder::default().decode(&reply, true, &Bounds::default());
+        let response = response.expect("HTTP").expect("complete");
+        let status = response.status;
+        let parsed = parse_response(&response.body, &xmlrpc::Bounds::default());
+        (status, parsed.unwrap_or(Ok(Value::Nil)).map_err(|fault| fault.text))
+    };
+    assert_eq!(call("set", &[text("k"), text(&"x".repeat(3_000))]), (200, Ok(Value::Nil)));
+    assert_eq!(call("get", &[text("k")]), (200, Ok(text(&"x".repeat(3_000)))));
+    assert_eq!(call("set", &[text("k"), text(&"x".repeat(4_000))]).0, 413);
+    let call_of = |method: &str, key: &str| {
+        let params = ("params".to_owned(), Value::Array(vec![text(key)]));
+        Value::Struct(vec![("methodName".to_owned(), text(method)), params])
+    };
+    let (status, answers) = call("system.multicall", &[Value::Array(vec![call_of("get", "k"); 3])]);
+    let Ok(Value::Array(answers)) = answers else { panic!("an array") };
+    assert_eq!((status, answers.len()), (200, 3));
+    assert!(matches!(&answers[..], [Value::Array(_), Value::Struct(_), Value::Struct(_)]), "{answers:?}");
+    // Each call is short, and would have a long answer.
+    let (_, answers) = call("system.multicall", &[Value::Array(vec![call_of("system.methodSignature", "set"); 12])]);
+    let Ok(Value::Array(answers)) = answers else { panic!("an array") };
+    assert!(matches!(answers.last(), Some(Value::Struct(_))), "{answers:?}");
+    // Markup takes four times its length.
+    let raw = "<methodCall><methodName>set</methodName><params><param><value>k</value></param><param><value>~</value></param></params></methodCall>";
+    let mut request = Vec::new();
+    append_post(&mut request, "localhost", "/", raw.replace('~', &">".repeat(1_500)).as_bytes());
+    let (reply, _) = bench.serve(&request, &limits);
+    assert!(String::from_utf8_lossy(&reply).contains("takes more than 4000 bytes as XML"));
+}
+
+#[test]
+fn the_length_of_a_value_is_known_before_it_is_written() {
+    for value in [
+        Value::Nil,
+        Value::Int(i32::MIN),
+        Value::I8(i64::MIN),
+        Value::Double(f64::MAX),
+        Value::Double(-f64::MIN_POSITIVE),
+        Value::Double(5e-324),
+        Value::Double(-1.234_567_890_123_456_7e-300),
+        Value::Double(f64::NEG_INFINITY),
+        Value::Double(0.0),
+        text("a<&>\r\n"),
+        text("\0\0\0\0"),
+        Value::Base64(vec![0; 10]),
+        Value::DateTime("19980717T14:08:55".to_owned()),
+        Value::Struct(vec![("\u{1}<".to_owned(), Value::Array(vec![Value::Boolean(true); 3]))]),
+    ] {
+        let mut written = Vec::new();
+        xmlrpc::append_value(&mut written, &value);
+        let counted = xmlrpc::encoded_bytes(&value);
+        assert!(written.len() <= counted && counted <= written.len() + 60, "{value:?}: {counted}, {}", written.len());
+    }
+}
+
+#[test]
 fn a_reply_as_it_travels() {
     let call =
         "<methodCall><methodName>exists</methodName><params><param><value>k</value></param></params></methodCall>";
@@ -412,6 +475,10 @@ fn refused_bytes_are_told_why_and_end_the_connection() {
         (format!("{post}A: {}", "a".repeat(20_000)), "431 Request", Disconnect::TooLarge),
         (format!("GET /{}", "a".repeat(20_000)), "414 URI", Disconnect::TooLarge),
         ("GET / HTTP/3.0\r\n".to_owned(), "505 HTTP", Disconnect::Malformed),
+        ("POST / HTTP/1.1\r\nHost: a b\r\nContent-Length: 0\r\n\r\n".to_owned(), "400 Bad", Disconnect::Malformed),
+        ("POST http://x?q=/RPC2 HTTP/1.1\r\nHost: x\r\n".to_owned(), "400 Bad", Disconnect::Malformed),
+        ("POST http:///RPC2 HTTP/1.1\r\nHost: x\r\n".to_owned(), "400 Bad", Disconnect::Malformed),
+        ("POST http://u@x/RPC2 HTTP/1.1\r\nHost: x\r\n".to_owned(), "400 Bad", Disconnect::Malformed),
     ] {
         let (reply, end) = bench(Faults::Python).text(&request);
         assert!(reply.starts_with(&format!("HTTP/1.1 {status}")), "{request}: {reply}");
