@@ -137,3 +137,32 @@ fn a_steady_server_behind_a_wrapper_is_not_stalled_by_what_its_socket_holds() {
         assert_eq!(serving.join().expect("thread"), MUCH, "{to}");
     }
 }
+
+#[test]
+fn a_burst_beyond_the_queue_of_a_unix_socket_is_served_to_the_last() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let path = dir.path().join("server.sock");
+    let listener = socket2::Socket::new(socket2::Domain::UNIX, socket2::Type::STREAM, None).expect("socket");
+    listener.bind(&socket2::SockAddr::unix(&path).expect("short")).expect("bind");
+    listener.listen(1).expect("listen");
+    let wrapper = wrap(&format!("unix:{}", path.display()), &["--connect-timeout", "1m"]);
+    let config = tls::config(&wrapper);
+    let mut clients: Vec<_> = (0..20).map(|_| tls::wrap(&config, tls::dial(&wrapper.address("wrap")))).collect();
+    for client in &mut clients {
+        client.write_all(b"?").expect("ask");
+    }
+    // Nobody is accepted before all have come; the server dials when a client's handshake is done, which it has no part in.
+    thread::sleep(Duration::from_millis(300));
+    let serving = thread::spawn(move || {
+        for _ in 0..20 {
+            let (mut socket, _) = listener.accept().expect("a connection");
+            socket.read_exact(&mut [0]).expect("a question");
+            socket.write_all(b"!").expect("an answer");
+        }
+    });
+    for client in &mut clients {
+        client.read_exact(&mut [0]).expect("an answer");
+    }
+    serving.join().expect("served");
+    drop(wrapper);
+}

@@ -25,7 +25,7 @@ impl<N: Net, S: Service> Server<N, S> {
     pub(super) fn apply_effects(&mut self) {
         while let Some(effect) = self.shared.effects.pop() {
             match effect {
-                Effect::Dial { dialer, dial } => self.dial(dialer, *dial),
+                Effect::Dial { dialer, dial } => self.begin_to_dial(dialer, *dial),
                 Effect::Forward { to, bytes } => self.alter(to, |connection, now, _| connection.forward(bytes, now)),
                 Effect::Finish { peer, proper } => {
                     self.alter(peer, |connection, now, _| connection.finish_output(proper, now));
@@ -44,15 +44,29 @@ impl<N: Net, S: Service> Server<N, S> {
         }
     }
 
-    fn dial(&mut self, dialer: PeerId, dial: Dial) {
+    fn begin_to_dial(&mut self, dialer: PeerId, dial: Dial) {
+        let now = self.shared.now.instant;
+        if self.waiting.has(&dial.address) {
+            return self.waiting.push(dialer, dial, now, now);
+        }
+        self.dial(dialer, dial, now);
+    }
+
+    /// Begins a connection for `dialer`, who has wanted it since `begun`.
+    pub(super) fn dial(&mut self, dialer: PeerId, dial: Dial, begun: Instant) {
         let Some(peer) = self.peers.get_mut(dialer) else { return };
         let info = peer.connection.info();
         if info.link.is_some() || peer.connection.phase() != Phase::Open {
             return;
         }
-        let listener = info.listener;
+        let (listener, now) = (info.listener, self.shared.now.instant);
+        let may_wait = now.saturating_duration_since(begun) < self.shared.limits.connect_timeout;
+        let connected = self.connect(&dial.address);
+        if connected.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock) && may_wait {
+            return self.waiting.push(dialer, dial, begun, now);
+        }
         self.shared.metrics.dialed += 1;
-        let (id, socket) = match self.connect(&dial.address) {
+        let (id, socket) = match connected {
             Ok(connected) => connected,
             Err(error) => {
                 tracing::warn!(address = %dial.address, %error, "cannot connect");

@@ -9,6 +9,7 @@ mod listener;
 mod peers;
 mod reload;
 mod shared;
+mod waiting;
 
 use std::collections::VecDeque;
 use std::io;
@@ -32,6 +33,7 @@ use listener::Listeners;
 use peers::{Peer, Peers};
 use reload::Reload;
 use shared::Shared;
+use waiting::Waiting;
 
 /// Serves one [`Service`] on any number of listeners.
 ///
@@ -54,6 +56,8 @@ pub struct Server<N: Net, S: Service> {
     completions: mpsc::Receiver<Completion>,
     /// Peers whose replies wait until what they tell of is durable.
     held: Vec<PeerId>,
+    /// Peers whose servers have no room for another connection yet.
+    waiting: Waiting,
     reload: Reload,
     handle: Handle,
     stage: Stage,
@@ -143,6 +147,7 @@ impl<N: Net, S: Service> Server<N, S> {
             events: Vec::new(),
             completions,
             held: Vec::new(),
+            waiting: Waiting::default(),
             reload: Reload::new(received),
             handle: Handle::new(wake, orders),
             stage: Stage::Running,
@@ -184,7 +189,7 @@ impl<N: Net, S: Service> Server<N, S> {
     pub fn residue(&self) -> Residue {
         Residue {
             connections: self.peers.len(),
-            queued: self.ready.len() + self.admission.len() + self.touched.len(),
+            queued: self.ready.len() + self.admission.len() + self.touched.len() + self.waiting.len(),
             deadlines: self.deadlines.len(),
             client_memory: self.account.total(),
             addresses: self.shared.addresses.len(),
@@ -271,7 +276,8 @@ impl<N: Net, S: Service> Server<N, S> {
             Stage::Draining { deadline } => Some(deadline.saturating_duration_since(now)),
         };
         let resume = self.listeners.until_resumed(now);
-        [self.deadlines.until_next(now), self.tick_in, drain, resume].into_iter().flatten().min()
+        let dial = self.waiting.until_next(now);
+        [self.deadlines.until_next(now), self.tick_in, drain, resume, dial].into_iter().flatten().min()
     }
 
     fn notice(&mut self, event: Event) {
@@ -399,6 +405,7 @@ impl<N: Net, S: Service> Server<N, S> {
                 self.file(id);
             }
         }
+        self.dial_again();
         self.keep_memory_limit();
         self.stop_if_asked();
         self.bury();

@@ -185,3 +185,68 @@ fn urgent_data_is_no_end_of_what_can_be_read() {
     }
     assert!(site.network.injected().contains_key(&Fault::UrgentData));
 }
+
+#[test]
+fn a_server_whose_queue_is_full_is_tried_again_without_haste() {
+    let behind = SocketAddr::from(([10, 0, 0, 7], 80));
+    let target = Target::new(vec![Address::Tcp(behind)]).0;
+    let splice = Splice::new(target, UpstreamSecurity::Plain, false);
+    let mut site = Site::serving(splice, Faults::none(), Limits::default(), &[]);
+    let mut net = site.network.host();
+    let listener = net.listen(behind, 1).expect("a free address");
+    let mut clients: Vec<_> = (0..20_u8).map(|number| (number, site.connect())).collect();
+    site.network.set(Fault::ConnectBusy, 1.0);
+    for (number, client) in &mut clients {
+        client.write_all(&[*number]).expect("room");
+    }
+    site.settle();
+    let mut turns = 0;
+    let half = site.network.now() + Limits::default().connect_timeout / 2;
+    while let Some(wakes) = site.net.wakes_at().filter(|wakes| *wakes < half) {
+        site.network.advance_to(wakes);
+        site.settle();
+        turns += 1;
+    }
+    let tries = site.network.injected().get(&Fault::ConnectBusy).copied().unwrap_or(0);
+    // A hundred times a second, whatever number waits.
+    assert!(turns <= 251 && tries <= 252, "{turns} turns, {tries} tries");
+    assert_eq!((site.server.metrics().unreachable, site.server.residue().queued), (0, 20));
+    site.network.calm();
+    let wakes = site.net.wakes_at().expect("somebody waits");
+    site.network.advance_to(wakes);
+    site.settle();
+    let mut servers: Vec<_> = std::iter::from_fn(|| net.accept(&listener).ok()).map(|(socket, _)| socket).collect();
+    pass(&site.network);
+    site.settle();
+    let mut heard: Vec<_> = servers.iter_mut().map(|server| drain(server).0).collect();
+    heard.sort();
+    assert_eq!(heard, (0..20).map(|number| vec![number]).collect::<Vec<_>>());
+    assert_eq!(site.server.metrics().dialed, 20);
+}
+
+#[test]
+fn a_server_whose_queue_stays_full_is_given_up_after_the_connect_timeout() {
+    let behind = SocketAddr::from(([10, 0, 0, 7], 80));
+    let target = Target::new(vec![Address::Tcp(behind)]).0;
+    let splice = Splice::new(target, UpstreamSecurity::Plain, false);
+    let mut site = Site::serving(splice, Faults::none(), Limits::default(), &[]);
+    let mut client = site.connect();
+    let leaves = site.connect();
+    site.network.set(Fault::ConnectBusy, 1.0);
+    site.settle();
+    drop(leaves);
+    let begun = site.network.now();
+    while site.server.metrics().unreachable == 0 {
+        let wakes = site.net.wakes_at().expect("somebody waits");
+        site.network.advance_to(wakes);
+        site.settle();
+    }
+    let waited = site.network.now() - begun;
+    let limit = Limits::default().connect_timeout;
+    assert!(waited >= limit && waited < limit + Duration::from_secs(1), "{waited:?}");
+    assert_eq!(client.read(&mut [0]).map_err(|error| error.kind()), Err(ErrorKind::ConnectionReset));
+    drop(client);
+    site.network.advance_to(site.network.now() + limit);
+    site.settle();
+    assert_eq!((site.server.residue().connections, site.server.residue().queued), (0, 0));
+}

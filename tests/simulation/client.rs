@@ -173,11 +173,16 @@ impl Client {
 
     fn connect(&mut self, net: &mut SimNet, server: SocketAddr) -> Result<(), String> {
         let from = IpAddr::from([10, 0, 1, self.script.host]);
-        let Ok(socket) = net.connect(&server.into(), Some(from)) else {
-            // Its own machine is short of something.
-            self.disturbed = true;
-            self.end = Some(End::Left);
-            return Ok(());
+        let socket = match net.connect(&server.into(), Some(from)) {
+            Ok(socket) => socket,
+            // It tries again when it is its turn again.
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+            Err(_) => {
+                // Its own machine is short of something.
+                self.disturbed = true;
+                self.end = Some(End::Left);
+                return Ok(());
+            }
         };
         self.port = Some(socket.local_address());
         self.socket = Some(socket);

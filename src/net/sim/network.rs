@@ -60,6 +60,11 @@ impl Network {
         self.state.borrow_mut().faults.calm();
     }
 
+    /// From now on, `fault` happens with `probability` each time that it could.
+    pub fn set(&self, fault: Fault, probability: f64) {
+        self.state.borrow_mut().faults.set(fault, probability);
+    }
+
     /// From now on, what is sent to `address` is lost on the way: whoever connects to it waits in vain.
     pub fn swallow(&self, address: SocketAddr) {
         self.state.borrow_mut().swallowed.insert(address);
