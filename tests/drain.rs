@@ -159,8 +159,56 @@ fn nobody_holds_up_the_end_beyond_its_deadline() {
 #[test]
 fn a_second_signal_ends_the_program_at_once() {
     let mut server = start(&["--drain-timeout", "1h"]);
-    let _silent = dial(&server.address("echo"));
+    let mut half = open(&server, "xmlrpc");
+    half.write_all(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n").expect("a head without its body");
     stop(&server, "TERM");
     signal(server.pid(), "TERM");
     assert_eq!(server.end(), None, "it is the signal that ends it");
+}
+
+#[test]
+fn who_has_asked_before_it_was_accepted_is_answered() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let plain = ["--echo", "plain://127.0.0.1:0", "--resp", "plain://127.0.0.1:0", "--echo", "127.0.0.1:0"];
+    let mut server = Server::start_in(dir, &plain);
+    let config = tls::config(&server);
+    // All of it happens while the server stands still: it finds the signal first, and 300 clients in its queues.
+    signal(server.pid(), "STOP");
+    let clients: Vec<_> = (0..100)
+        .map(|_| {
+            let [mut echo, mut resp] = ["echo", "resp"].map(|protocol| dial(&server.address_at(protocol, "plain")));
+            echo.write_all(b"hello").expect("ask");
+            resp.write_all(b"PING\r\n").expect("ask");
+            let mut shaken = tls::wrap(&config, dial(&server.address_at("echo", "tls")));
+            let mut hello = Vec::new();
+            shaken.conn.write_tls(&mut hello).expect("memory");
+            shaken.sock.write_all(&hello).expect("a hello");
+            (echo, resp, shaken)
+        })
+        .collect();
+    signal(server.pid(), "TERM");
+    signal(server.pid(), "CONT");
+    for (mut echo, mut resp, mut shaken) in clients {
+        for (client, answer) in [(&mut echo, "hello"), (&mut resp, "+PONG\r\n")] {
+            let mut heard = String::new();
+            client.read_to_string(&mut heard).expect("an answer and a proper end");
+            assert_eq!(heard, answer);
+        }
+        assert_eq!(rest(&mut shaken), "");
+        assert!(!shaken.conn.is_handshaking());
+    }
+    assert_eq!(server.end(), Some(0));
+}
+
+#[test]
+fn who_says_nothing_does_not_hold_up_the_end() {
+    let mut server = start(&["--handshake-timeout", "1h", "--drain-timeout", "1h"]);
+    let silent: Vec<_> = (0..50).map(|_| dial(&server.address("echo"))).collect();
+    // They have been accepted, some of them at least; the others are in the queue.
+    drop(open(&server, "echo"));
+    stop(&server, "TERM");
+    for mut client in silent {
+        assert_eq!(client.read(&mut [0]).expect("an end"), 0);
+    }
+    assert_eq!(server.end(), Some(0));
 }

@@ -461,6 +461,14 @@ impl<S: Service> Connection<S> {
         self.phase == Phase::Open && !waiting && self.framing.info.link.is_none()
     }
 
+    /// Whether it has connected and not said a word, as far as was looked.
+    pub fn is_silent(&self) -> bool {
+        self.phase == Phase::Handshaking
+            && !self.readiness.heard
+            && !self.readiness.readable
+            && !self.framing.info.is_dialed()
+    }
+
     /// Bytes of replies that wait for it, encrypted or not.
     pub fn output(&self) -> usize {
         self.unsent.len() + self.framing.replies.queued_bytes()

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::effects::UNSPECIFIED;
 use super::peers::Peer;
-use super::{Server, account, touch};
+use super::{Server, Stage, account, enqueue, touch};
 use crate::access::Security;
 use crate::connection::{Connection, PeerInfo, Service};
 use crate::limits::Limits;
@@ -16,6 +16,10 @@ use crate::net::{AcceptError, Net, Subnet};
 
 /// How long accepting pauses when the process is out of descriptors: no event tells when one is free again.
 const PAUSE: Duration = Duration::from_millis(100);
+
+/// Connections still taken from one listener when the server stops, at most: as many as can wait, so that a crowd that
+/// keeps coming does not keep it open.
+const LAST_CALL: usize = 65_535;
 
 /// Tokens with the highest generation, which no peer has, name listeners.
 const TOKENS: usize = (u32::MAX as usize) << 32;
@@ -78,7 +82,10 @@ pub(super) struct Listeners<N: Net> {
 }
 
 struct Listener<N: Net> {
-    socket: N::Listener,
+    /// `None` when it is closed.
+    socket: Option<N::Listener>,
+    /// How many more connections are taken.
+    calls: usize,
     bound: SocketAddr,
     idle_timeout: Option<Duration>,
     balancers: Arc<[Subnet]>,
@@ -108,7 +115,8 @@ impl<N: Net> Listeners<N> {
             let ListenerConfig { security, idle_timeout, balancers, for_operators, .. } = config;
             labels.push(format!("{}://{bound}", security.scheme()));
             all.push(Listener {
-                socket,
+                socket: Some(socket),
+                calls: usize::MAX,
                 bound,
                 idle_timeout,
                 balancers,
@@ -140,12 +148,21 @@ impl<N: Net> Listeners<N> {
     }
 
     pub(super) fn are_ready(&self, now: Instant) -> bool {
-        self.all.iter().any(|listener| listener.ready && listener.until_resumed(now).is_none())
+        self.open().any(|listener| listener.ready && listener.until_resumed(now).is_none())
+    }
+
+    fn open(&self) -> impl Iterator<Item = &Listener<N>> {
+        self.all.iter().filter(|listener| listener.socket.is_some())
+    }
+
+    /// Whether nobody can come in any more.
+    pub(super) fn are_closed(&self) -> bool {
+        self.open().next().is_none()
     }
 
     /// When the first that pauses goes on.
     pub(super) fn until_resumed(&self, now: Instant) -> Option<Duration> {
-        self.all.iter().filter_map(|listener| listener.until_resumed(now)).min()
+        self.open().filter_map(|listener| listener.until_resumed(now)).min()
     }
 
     /// Accepting pauses, but for operators.
@@ -163,8 +180,23 @@ impl<N: Net> Listeners<N> {
         }
     }
 
+    /// Whoever waits to be accepted may have asked already, and a listener that closes resets them: each is closed when it
+    /// has met the end of its queue.
+    pub(super) fn last_call(&mut self) {
+        for listener in &mut self.all {
+            listener.ready = true;
+            listener.calls = LAST_CALL;
+        }
+    }
+
+    /// Closes those whose last call is over.
+    fn close_called(&mut self) {
+        let called = self.all.iter_mut().filter(|listener| !listener.ready || listener.calls == 0);
+        called.for_each(|listener| listener.socket = None);
+    }
+
     pub(super) fn close(&mut self) {
-        self.all.clear();
+        self.all.iter_mut().for_each(|listener| listener.socket = None);
     }
 }
 
@@ -178,6 +210,9 @@ impl<N: Net, S: Service> Server<N, S> {
                 }
             }
         }
+        if self.stage != Stage::Running {
+            self.listeners.close_called();
+        }
     }
 
     /// Takes one connection; `false` when this listener has no more for now.
@@ -185,9 +220,11 @@ impl<N: Net, S: Service> Server<N, S> {
         let now = self.shared.now.instant;
         let listener = self.listeners.all.get_mut(index);
         let listener = listener.filter(|listener| listener.ready && listener.until_resumed(now).is_none());
-        let Some(listener) = listener else { return false };
-        match self.net.accept(&listener.socket) {
+        let Some(listener) = listener.filter(|listener| listener.calls > 0) else { return false };
+        let Some(socket) = listener.socket.as_ref() else { return false };
+        match self.net.accept(socket) {
             Ok((socket, address)) => {
+                listener.calls -= 1;
                 self.shared.metrics.accepted += 1;
                 listener.said_so = false;
                 self.welcome(index, socket, address);
@@ -240,6 +277,11 @@ impl<N: Net, S: Service> Server<N, S> {
         self.add(Peer::new(socket, connection));
         if let Some(peer) = self.peers.get_mut(id) {
             touch(peer, &mut self.touched);
+            if self.stage != Stage::Running {
+                // What it has asked is answered; if it has asked nothing, it is not waited for.
+                peer.connection.notice(true, false, false);
+                enqueue(peer, &mut self.ready, &mut self.admission);
+            }
         }
         self.apply_effects();
     }

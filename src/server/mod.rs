@@ -330,7 +330,7 @@ impl<N: Net, S: Service> Server<N, S> {
             peer.connection.expire(&mut turn);
         } else {
             peer.connection.receive(&mut peer.socket, &mut turn);
-            if self.stage != Stage::Running && peer.connection.is_at_rest() {
+            if self.stage != Stage::Running && (peer.connection.is_at_rest() || peer.connection.is_silent()) {
                 peer.connection.end(Disconnect::Shutdown, self.shared.now.instant, &mut self.shared.scratch);
             }
         }
@@ -469,6 +469,7 @@ impl<N: Net, S: Service> Server<N, S> {
             Stage::Draining { deadline } => deadline <= self.shared.now.instant,
         };
         if overdue {
+            self.listeners.close();
             for id in self.peers.ids() {
                 let peer = self.peers.get_mut(id);
                 if let Some(peer) = peer.filter(|peer| peer.connection.phase() != Phase::Closed) {
@@ -479,11 +480,12 @@ impl<N: Net, S: Service> Server<N, S> {
         }
     }
 
-    /// Stops accepting and gives every client a last look at its socket: what has arrived is still served.
+    /// Stops accepting behind those who wait for it already, and gives every client a last look at its socket: what has
+    /// arrived is still served.
     fn begin_drain(&mut self) {
         tracing::info!(connections = self.peers.len(), "stopping: no new connections, finishing what was received");
         self.stage = Stage::Draining { deadline: self.shared.now.instant + self.shared.limits.drain_timeout };
-        self.listeners.close();
+        self.listeners.last_call();
         for id in self.peers.ids() {
             if let Some(peer) = self.peers.get_mut(id) {
                 peer.connection.notice(true, false, false);
@@ -493,7 +495,7 @@ impl<N: Net, S: Service> Server<N, S> {
     }
 
     fn status(&self) -> Status {
-        let done = self.stage != Stage::Running && self.peers.len() == 0;
+        let done = self.stage != Stage::Running && self.peers.len() == 0 && self.listeners.are_closed();
         if done { Status::Stopped } else { Status::Running }
     }
 }
