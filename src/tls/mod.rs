@@ -35,6 +35,6 @@ pub use policy::{Choice, ClientAuth, Handshake, PolicyError, PolicyOptions, Serv
 pub use revocation::revoked_serials;
 pub use self_check::self_handshake;
 pub use session::{Agreement, Received, Session};
-pub use strictness::{Objection, Purpose, Verifier, examine};
+pub use strictness::{Answer, Judgement, Objection, Purpose, Question, Verifier, examine, judge};
 pub use suites::{suite_name, suite_named, suite_names};
 pub use trust::{ClientTrust, Refusal, ServerTrust, TrustError, Witness, alert_cure};

@@ -7,12 +7,14 @@ use std::time::Duration;
 use rustls::crypto::aws_lc_rs;
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 
-use super::{CertsError, Check, DEFAULT_DIR, Outcome, days, doctor, unreadable};
+use super::advice::{self, Remake, quoted};
+use super::lists::{Found, Lists};
+use super::{CertsError, Check, Outcome, days, doctor, unreadable};
 use crate::cli::files::{self, ReadableBy};
 use crate::tls::authority::Role;
 use crate::tls::{
-    Certificate, ClientTrust, Objection, Purpose, Refusal, ServerTrust, Source, Verifier, date, examine, printable,
-    revoked_serials,
+    Answer, Certificate, ClientTrust, Judgement, Objection, Purpose, Question, Refusal, ServerTrust, Source,
+    TrustError, Verifier, date, judge,
 };
 
 /// A certificate with less than this left is mentioned.
@@ -32,161 +34,231 @@ pub(super) fn check(args: &Check, now: u64, out: &mut dyn Write) -> Result<Outco
         let text = format!("{server} is no file: a live server is checked alone, by `latchkey certs check {server}`");
         return Err(CertsError::Usage(text));
     }
-    let ca = args.ca.as_deref().map(files::read).transpose()?;
-    let revoked = match (&ca, &args.crl) {
-        (Some(ca), Some(list)) => Some(serials(ca, list)?),
-        _ => None,
-    };
-    let voucher = Voucher { ca, revoked };
+    let voucher = args.ca.as_deref().map(Voucher::read).transpose()?;
     let mut outcome = Outcome::Fine;
     let mut key = args.key.as_deref();
     for target in &args.targets {
-        let path = Path::new(target);
-        if file(path, key.take(), &voucher, now, out)? == Outcome::Faulty {
+        let target = Target::read(Path::new(target), voucher.as_ref(), args.crl.as_deref(), now)?;
+        if target.report(key.take(), out)? == Outcome::Faulty {
             outcome = Outcome::Faulty;
         }
     }
     Ok(outcome)
 }
 
-/// Examines one file of certificates: the first as what it is, those after it as its chain.
-fn file(
-    path: &Path,
-    key: Option<&Path>,
-    voucher: &Voucher,
-    now: u64,
-    out: &mut dyn Write,
-) -> Result<Outcome, CertsError> {
-    let chain = files::read(path)?.certificates()?;
-    let (first, intermediates) = chain.split_first().ok_or_else(|| CertsError::Usage("no certificate".to_owned()))?;
-    let certificate = Certificate::from_der(first).map_err(unreadable(path))?;
-    let (purpose, mut objections) = examine(first, now).map_err(unreadable(path))?;
-    if let Some(ca) = &voucher.ca {
-        objections.extend(untrusted(ca, first, intermediates, purpose, &certificate, now)?);
-    }
-    let revoked = voucher.revoked.as_ref();
-    let entry = revoked.and_then(|revoked| revoked.iter().find(|(serial, _)| *serial == certificate.serial));
-    if let Some((_, at)) = entry {
-        objections
-            .push(Objection { by: &Verifier::ALL, why: format!("with this --crl, it was revoked on {}", date(*at)) });
-    }
-    let expiry = format!("{} ({})", date(certificate.not_after), days(certificate.not_after, now));
-    writeln!(out, "{}: {}, as {purpose}'s, until {expiry}", path.display(), certificate.subject)?;
-    for verifier in Verifier::ALL {
-        let mut reasons = objections.iter().filter(|objection| objection.by.contains(&verifier)).peekable();
-        if reasons.peek().is_none() {
-            writeln!(out, "  {verifier:<22}accepts it")?;
-        }
-        for reason in reasons {
-            writeln!(out, "  {verifier:<22}REJECTS it: {}", reason.why)?;
-        }
-    }
-    let fix = (!objections.is_empty()).then(|| remake(path, purpose, &certificate));
-    let key_fault = key.map(|key| key_fault(key, &certificate)).transpose()?.flatten();
-    for (fault, fix) in key_fault.iter().map(|(fault, fix)| (fault.as_str(), fix.as_str())) {
-        writeln!(out, "  the key: {fault}\n  fix: {fix}")?;
-    }
-    // Being listed excuses how a certificate was made, but not what nobody accepts.
-    let is_hopeless = |objection: &Objection| Verifier::ALL.iter().all(|verifier| objection.by.contains(verifier));
-    let is_excused = !objections.is_empty() && !objections.iter().any(is_hopeless);
-    if certificate.is_self_issued() && purpose != Purpose::Authority && is_excused {
-        let flag = if purpose == Purpose::EndEntity(Role::Server) { "--ca" } else { "--client-ca or --client-pin" };
-        writeln!(out, "  latchkey itself accepts this very certificate when it is listed with {flag}")?;
-    }
-    let list = files::folder(path).join("crl.pem");
-    if revoked.is_none() && purpose != Purpose::Authority && list.exists() {
-        writeln!(out, "  nobody has looked whether it was revoked: name the list by --crl {}", list.display())?;
-    }
-    if let Some(fix) = &fix {
-        writeln!(out, "  fix: {fix}")?;
-    } else if certificate.not_after < now.saturating_add(SOON) {
-        writeln!(out, "  it ends soon; renew it with: {}", remake(path, purpose, &certificate))?;
-    }
-    Ok(if fix.is_some() || key_fault.is_some() { Outcome::Faulty } else { Outcome::Fine })
-}
-
 /// Who must vouch for a certificate.
-struct Voucher {
-    ca: Option<Source>,
-    /// What it has revoked, serial numbers and when, if there is a list.
-    revoked: Option<Vec<(Vec<u8>, u64)>>,
+struct Voucher<'a> {
+    path: &'a Path,
+    source: Source,
+    ders: Vec<CertificateDer<'static>>,
+    certificates: Vec<Certificate>,
 }
 
-/// What the list at `path` has revoked.
-fn serials(ca: &Source, path: &Path) -> Result<Vec<(Vec<u8>, u64)>, CertsError> {
-    let authority = ca.certificates()?.swap_remove(0);
-    let authority = Certificate::from_der(&authority).map_err(unreadable(Path::new(&ca.name)))?;
-    Ok(revoked_serials(&files::read(path)?, &authority)?)
-}
-
-/// The one command that makes a certificate nobody objects to, in the folder where the one at `path` is.
-fn remake(path: &Path, purpose: Purpose, certificate: &Certificate) -> String {
-    let elsewhere = Some(files::folder(path)).filter(|folder| *folder != Path::new(DEFAULT_DIR));
-    let dir = elsewhere.map_or(String::new(), |dir| format!(" --dir {}", quoted(&dir.to_string_lossy())));
-    let role = match purpose {
-        Purpose::Authority => return format!("latchkey certs init{dir} --force"),
-        Purpose::EndEntity(Role::Server) => "server",
-        Purpose::EndEntity(Role::Client) => "client",
-    };
-    let mut names = certificate.server_names().into_iter();
-    let name = certificate.common_name.clone().or_else(|| names.next()).unwrap_or_else(|| "NAME".to_owned());
-    let further = |kind: &str, names: &[String]| -> String {
-        let others = names.iter().filter(|other| **other != name);
-        others.flat_map(|other| [" --san ".to_owned(), quoted(&format!("{kind}:{other}"))]).collect()
-    };
-    let addresses: Vec<String> = certificate.addresses.iter().map(ToString::to_string).collect();
-    format!(
-        "latchkey certs {role}{dir} {}{}{}{}{} --force",
-        quoted(&name),
-        further("DNS", &certificate.dns),
-        further("IP", &addresses),
-        further("URI", &certificate.uris),
-        further("EMAIL", &certificate.emails),
-    )
-}
-
-/// A word for the shell. The names come from a certificate, so nothing in them may be taken for anything else.
-fn quoted(word: &str) -> String {
-    let word = printable(word);
-    let plain = |c: char| c.is_ascii_alphanumeric() || "._:/@-".contains(c);
-    if !word.is_empty() && word.chars().all(plain) && !word.starts_with('-') {
-        return word;
+impl<'a> Voucher<'a> {
+    fn read(path: &'a Path) -> Result<Self, CertsError> {
+        let source = files::read(path)?;
+        let ders = source.certificates()?;
+        let certificates = read_all(&ders, path)?;
+        Ok(Self { path, source, ders, certificates })
     }
-    format!("'{}'", word.replace('\'', r"'\''"))
 }
 
-/// What our own verifiers, which are webpki, say with this CA.
-fn untrusted(
-    ca: &Source,
-    leaf: &CertificateDer<'_>,
-    intermediates: &[CertificateDer<'_>],
+fn read_all(ders: &[CertificateDer<'_>], path: &Path) -> Result<Vec<Certificate>, CertsError> {
+    ders.iter().map(|der| Certificate::from_der(der).map_err(unreadable(path))).collect()
+}
+
+/// A file of certificates: the first as what it is, those after it as its chain.
+struct Target<'a> {
+    path: &'a Path,
+    ders: Vec<CertificateDer<'static>>,
+    chain: Vec<Certificate>,
+    certificate: Certificate,
+    voucher: Option<&'a Voucher<'a>>,
+    judgement: Judgement,
+    revocation: Option<Found>,
+    now: u64,
+}
+
+impl<'a> Target<'a> {
+    fn read(
+        path: &'a Path,
+        voucher: Option<&'a Voucher<'a>>,
+        crl: Option<&Path>,
+        now: u64,
+    ) -> Result<Self, CertsError> {
+        let ders = files::read(path)?.certificates()?;
+        let chain = read_all(&ders, path)?;
+        let certificate = chain.first().cloned().ok_or_else(|| CertsError::Usage("no certificate".to_owned()))?;
+        let trusted = voucher.map(|voucher| voucher.ders.as_slice());
+        let question = Question { chain: &ders, trusted, purpose: None, now };
+        let mut judgement = judge(&question).map_err(unreadable(path))?;
+        let mut revocation = None;
+        if let (Some(voucher), Some(crl)) = (voucher, crl) {
+            let authorities = [voucher.certificates.as_slice(), chain.get(1..).unwrap_or_default()].concat();
+            let found = Lists::read(crl, &authorities)?.of(&chain, now);
+            let why = found.reason.clone();
+            judgement.objections.extend(why.map(|why| Objection { by: Verifier::ALL.to_vec(), why }));
+            revocation = Some(found);
+        }
+        Ok(Self { path, ders, chain, certificate, voucher, judgement, revocation, now })
+    }
+
+    fn report(mut self, key: Option<&Path>, out: &mut dyn Write) -> Result<Outcome, CertsError> {
+        let purpose = self.judgement.purpose;
+        let expiry = format!("{} ({})", date(self.certificate.not_after), days(self.certificate.not_after, self.now));
+        writeln!(out, "{}: {}, as {purpose}'s, until {expiry}", self.path.display(), self.certificate.subject)?;
+        let key_fault = key.map(|key| key_fault(key, &self.certificate)).transpose()?.flatten();
+        if let Some((fault, fix)) = &key_fault {
+            writeln!(out, "  the key: {fault}\n  fix: {fix}")?;
+        }
+        let excuse = self.ask_latchkey();
+        self.verdicts(out)?;
+        if let Some(excuse) = excuse {
+            writeln!(out, "  {excuse}")?;
+        }
+        self.remarks(out)?;
+        let is_rejected = !self.judgement.objections.is_empty();
+        if is_rejected {
+            writeln!(out, "  fix: {}", self.fix()?)?;
+        } else if self.certificate.not_after < self.now.saturating_add(SOON) {
+            writeln!(out, "  it ends soon; renew it with: {}", self.remake().command())?;
+        }
+        let is_fine = !is_rejected && self.judgement.doubts.is_empty() && key_fault.is_none();
+        Ok(if is_fine { Outcome::Fine } else { Outcome::Faulty })
+    }
+
+    fn verdicts(&self, out: &mut dyn Write) -> Result<(), CertsError> {
+        for verifier in Verifier::ALL {
+            let (found, word) = match self.judgement.answer(verifier) {
+                Answer::Accepts => {
+                    writeln!(out, "  {verifier:<22}accepts it")?;
+                    continue;
+                }
+                Answer::Rejects => (&self.judgement.objections, "REJECTS it"),
+                Answer::Unknown => (&self.judgement.doubts, "NOT KNOWN"),
+            };
+            for reason in found.iter().filter(|objection| objection.by.contains(&verifier)) {
+                writeln!(out, "  {verifier:<22}{word}: {}", reason.why)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// What nobody has looked at.
+    fn remarks(&self, out: &mut dyn Write) -> Result<(), CertsError> {
+        if self.voucher.is_none() && self.chain.iter().all(|certificate| !certificate.is_self_issued()) {
+            let last = self.chain.last().map_or("", |last| last.issuer.as_str());
+            writeln!(out, "  provided that {last} is trusted and issued it: --ca FILE looks at that too")?;
+        }
+        if self.judgement.purpose == Purpose::Authority {
+            return Ok(());
+        }
+        let list = files::folder(self.path).join("crl.pem");
+        match &self.revocation {
+            Some(found) if !found.is_covered => {
+                let issuer = &self.certificate.issuer;
+                writeln!(out, "  nobody has looked whether it was revoked: no list in --crl is that of {issuer}")?;
+            }
+            None if list.exists() => {
+                writeln!(out, "  nobody has looked whether it was revoked: name the list by --crl {}", list.display())?;
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// Asks latchkey's own verifiers, which add to webpki what was listed as itself. Returns what they accept although
+    /// webpki does not; what they refuse although webpki accepts it becomes an objection.
+    fn ask_latchkey(&mut self) -> Option<String> {
+        let purpose = self.judgement.purpose;
+        let flag = match (self.voucher, purpose) {
+            (None, Purpose::EndEntity(Role::Client)) => "--client-ca or --client-pin",
+            _ => "--ca",
+        };
+        let listed = match self.voucher {
+            Some(voucher) => voucher.source.clone(),
+            None if self.certificate.is_self_issued() => files::read(self.path).ok()?,
+            None => return None,
+        };
+        let is_hopeless = |objection: &Objection| Verifier::ALL.iter().all(|verifier| objection.by.contains(verifier));
+        let accepted = admitted(&listed, &self.ders, purpose, &self.certificate, self.now)?;
+        let is_accepted = self.judgement.answer(Verifier::Webpki) == Answer::Accepts;
+        match accepted {
+            Ok(()) if !is_accepted && !self.judgement.objections.iter().any(is_hopeless) => {
+                Some(format!("latchkey itself accepts this very certificate when it is listed with {flag}"))
+            }
+            Err(why) if is_accepted && self.voucher.is_some() => {
+                let why = format!("latchkey refuses it with this --ca: {why}");
+                self.judgement.objections.push(Objection { by: vec![Verifier::Webpki], why });
+                None
+            }
+            _ => None,
+        }
+    }
+
+    fn remake(&self) -> Remake<'_> {
+        let purpose = self.judgement.purpose;
+        let ca = self.voucher.map(|voucher| voucher.path);
+        Remake { path: self.path, purpose, certificate: &self.certificate, ca }
+    }
+
+    /// What helps depends on whose fault it is: the certificate's own, that of those which came with it, or of `--ca`.
+    fn fix(&self) -> Result<String, CertsError> {
+        if let Some(found) = self.revocation.as_ref().filter(|found| found.reason.is_some()) {
+            return Ok(if found.is_revoked {
+                "none: its CA has taken it back. Whoever did that decides whether its holder is to have another"
+                    .to_owned()
+            } else {
+                "fetch the list anew, or renew it with `latchkey certs revoke`".to_owned()
+            });
+        }
+        let is_faulty = |chain: &[CertificateDer<'_>]| {
+            let question = Question { chain, trusted: None, purpose: Some(self.judgement.purpose), now: self.now };
+            judge(&question).map(|judgement| !judgement.objections.is_empty()).map_err(unreadable(self.path))
+        };
+        if is_faulty(self.ders.get(..1).unwrap_or_default())? {
+            return Ok(self.remake().command());
+        }
+        if is_faulty(&self.ders)? {
+            return Ok(advice::chain(&self.certificate));
+        }
+        let passed = self.voucher.map_or(&[][..], |voucher| voucher.certificates.as_slice());
+        Ok(advice::other_ca(self.path, self.chain.last().unwrap_or(&self.certificate), passed))
+    }
+}
+
+/// What our own verifiers do when `listed` is trusted; `None` for what they never see: a CA, or a server without a name.
+fn admitted(
+    listed: &Source,
+    chain: &[CertificateDer<'_>],
     purpose: Purpose,
     certificate: &Certificate,
     now: u64,
-) -> Result<Option<Objection>, CertsError> {
+) -> Option<Result<(), String>> {
     let provider = aws_lc_rs::default_provider();
-    let ca = std::slice::from_ref(ca);
+    let listed = std::slice::from_ref(listed);
     let at = UnixTime::since_unix_epoch(Duration::from_secs(now));
-    let result = match purpose {
-        Purpose::Authority => return Ok(None),
+    let (leaf, intermediates) = chain.split_first()?;
+    let verdict = |made: Result<Result<(), Refusal>, TrustError>| match made {
+        Ok(verdict) => verdict.map_err(|refusal| refusal.to_string()),
+        Err(error) => Err(error.to_string()),
+    };
+    match purpose {
+        Purpose::Authority => None,
         Purpose::EndEntity(Role::Client) => {
-            let chain: Vec<_> = std::iter::once(leaf).chain(intermediates).cloned().collect();
-            ClientTrust::new(ca, &[], &[], &provider, now)?.admit(&chain, at).map(|_| ())
+            let trust = ClientTrust::new(listed, &[], &[], &provider, now);
+            Some(verdict(trust.map(|trust| trust.admit(chain, at).map(|_| ()))))
         }
         Purpose::EndEntity(Role::Server) => {
-            let names = certificate.server_names();
-            let name = names.iter().find_map(|name| ServerName::try_from(name.trim_start_matches("*.")).ok());
-            let Some(name) = name else { return Ok(None) };
-            ServerTrust::new(ca, &provider)?.check(leaf, intermediates, &name, at)
+            let names = certificate.server_names().into_iter().map(|name| match name.strip_prefix("*.") {
+                Some(domain) => format!("any.{domain}"),
+                None => name,
+            });
+            let name = names.into_iter().find_map(|name| ServerName::try_from(name).ok())?;
+            let trust = ServerTrust::new(listed, &provider);
+            Some(verdict(trust.map(|trust| trust.check(leaf, intermediates, &name, at))))
         }
-    };
-    // The other refusals have been found by looking at the certificate alone.
-    Ok(match result {
-        Err(refusal @ (Refusal::UnknownIssuer { .. } | Refusal::SelfSigned { .. } | Refusal::Signature)) => {
-            Some(Objection { by: &Verifier::ALL, why: format!("with this --ca, {refusal}") })
-        }
-        _ => None,
-    })
+    }
 }
 
 /// What is wrong with the private key, and what fixes it.

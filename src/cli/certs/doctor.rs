@@ -17,8 +17,9 @@ use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 use super::{CertsError, Outcome, days};
 use crate::cli::address::host_and_port;
 use crate::cli::files;
+use crate::tls::authority::Role;
 use crate::tls::{
-    Certificate, Refusal, ServerTrust, Source, date, examine as objections, is_post_quantum, shown_name, suite_name,
+    Certificate, Purpose, Question, Refusal, ServerTrust, Source, date, is_post_quantum, judge, shown_name, suite_name,
 };
 
 /// For connecting, and for each read and write of a handshake.
@@ -252,8 +253,10 @@ fn certificate(
         "  chain         {} sent",
         if chain.len() == 1 { "1 certificate".to_owned() } else { format!("{} certificates", chain.len()) }
     )?;
-    let (_, objections) = objections(leaf, now).map_err(unreadable)?;
-    for objection in &objections {
+    let trusted = ca.map(Source::certificates).transpose()?;
+    let purpose = Some(Purpose::EndEntity(Role::Server));
+    let judgement = judge(&Question { chain, trusted: trusted.as_deref(), purpose, now }).map_err(unreadable)?;
+    for objection in &judgement.objections {
         let by: Vec<String> = objection.by.iter().map(ToString::to_string).collect();
         writeln!(out, "  rejected by   {}: {}", by.join(", "), objection.why)?;
     }
@@ -271,7 +274,11 @@ fn certificate(
         Some(refusal) => writeln!(out, "  a client would refuse it: {refusal}; {}", refusal.cure())?,
     }
     let unknown = matches!(refused, Some(Refusal::SelfSigned { .. } | Refusal::UnknownIssuer { .. }));
-    Ok(!objections.is_empty() || (refused.is_some() && !(ca.is_none() && unknown)))
+    for doubt in &judgement.doubts {
+        let by: Vec<String> = doubt.by.iter().map(ToString::to_string).collect();
+        writeln!(out, "  not known of  {}: {}", by.join(", "), doubt.why)?;
+    }
+    Ok(!judgement.objections.is_empty() || (refused.is_some() && !(ca.is_none() && unknown)))
 }
 
 fn trust(

@@ -1,8 +1,10 @@
 //! `latchkey certs`: a private CA, its certificates, and what is wrong with anyone's.
 
+mod advice;
 mod check;
 mod doctor;
 mod issue;
+mod lists;
 mod show;
 
 use std::io::Write;
@@ -109,7 +111,7 @@ struct Check {
     /// The CA that must vouch for them
     #[arg(long)]
     ca: Option<PathBuf>,
-    /// A revocation list of that CA, on which they must not be
+    /// Revocation lists of the CAs, on which they must not be
     #[arg(long, requires = "ca")]
     crl: Option<PathBuf>,
 }

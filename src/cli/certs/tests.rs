@@ -88,6 +88,8 @@ fn every_fault_is_named_with_the_command_that_fixes_it() {
         }
     };
     fault("check {}/alice.pem --key {}/localhost-key.pem", &["does not belong", "fix: "]);
+    let (_, text) = certs(dir.path(), "check {}/alice.pem --key {}/localhost-key.pem").expect("it runs");
+    assert!(text.find("does not belong") < text.find("accepts it"), "the fault is told first: {text}");
     let key = dir.path().join("alice-key.pem");
     std::fs::set_permissions(&key, std::fs::Permissions::from_mode(0o644)).expect("changed");
     fault("check {}/alice.pem --key {}/alice-key.pem", &["readable by everyone", "fix: chmod 600 "]);
@@ -102,7 +104,11 @@ fn every_fault_is_named_with_the_command_that_fixes_it() {
 
     let other = made();
     let line = format!("check {{}}/alice.pem --ca {}/ca.pem", other.path().display());
-    fault(&line, &["with this --ca, a signature does not verify"]);
+    // The certificate is good: a command that makes another from its CA, or from the wrong one, would cure nothing.
+    let right = format!("with --ca {}/ca.pem", dir.path().display());
+    fault(&line, &["REJECTS it: a signature does not verify", &right]);
+    let (_, text) = certs(dir.path(), &line).expect("it runs");
+    assert!(!text.contains("--force") && text.matches("REJECTS it").count() == 3, "{text}");
     let absent = certs(dir.path(), "check {}/absent.pem").expect_err("it is not there");
     assert!(matches!(Failure::from(absent), Failure::Usage(_)));
 }
@@ -134,6 +140,83 @@ fn a_revocation_list_grows_and_can_be_renewed() {
     let serial = text.lines().find_map(|line| line.trim().strip_prefix("serial")).expect("a serial").trim();
     assert!(text.contains(&format!("revoked      {serial}")), "{text}");
     assert!(text.contains("URI:spiffe://example/alice") && text.contains("its owner only"), "{text}");
+}
+
+#[test]
+fn a_revocation_list_speaks_of_its_own_ca_alone() {
+    let (dir, other) = (made(), made());
+    let theirs = other.path().display();
+    // Two CAs of one name, in one file; and a certificate of the second with the number of one that the first revoked.
+    let both =
+        [dir.path(), other.path()].map(|dir| std::fs::read_to_string(dir.join("ca.pem")).expect("there")).concat();
+    std::fs::write(dir.path().join("both.pem"), both).expect("written");
+    certs(dir.path(), "revoke --dir {} {}/alice.pem").expect("a list");
+    certs(other.path(), "revoke --dir {} {}/localhost.pem").expect("a list");
+    let lists =
+        [dir.path(), other.path()].map(|dir| std::fs::read_to_string(dir.join("crl.pem")).expect("there")).concat();
+    std::fs::write(dir.path().join("lists.pem"), lists).expect("written");
+    let twin = same_serial(other.path(), &dir.path().join("alice.pem"));
+    std::fs::write(dir.path().join("twin.pem"), twin).expect("written");
+
+    let check = |file: &str, list: &str| {
+        certs(dir.path(), &format!("check {file} --ca {{}}/both.pem --crl {{}}/{list}.pem")).expect("it runs")
+    };
+    let (outcome, text) = check("{}/alice.pem", "lists");
+    assert!(outcome == Outcome::Faulty && text.matches("it was revoked on ").count() == 3, "{text}");
+    assert!(text.contains("fix: none: its CA has taken it back") && !text.contains("certs client"), "{text}");
+    let (outcome, text) = check("{}/twin.pem", "lists");
+    assert!(outcome == Outcome::Fine && !text.contains("revoked"), "{text}");
+    let (_, text) = check(&format!("{theirs}/localhost.pem"), "lists");
+    assert!(text.contains("it was revoked on "), "the second CA of --ca counts as the first does: {text}");
+    let (outcome, text) = check(&format!("{theirs}/localhost.pem"), "crl");
+    assert!(outcome == Outcome::Fine && text.contains("no list in --crl is that of "), "{text}");
+    // A list that is out of date tells nothing.
+    let later = now() + 40 * 86_400;
+    let line = "check {}/localhost.pem --ca {}/both.pem --crl {}/lists.pem";
+    let (outcome, text) = certs_at(later, dir.path(), line).expect("it runs");
+    assert!(outcome == Outcome::Faulty && text.contains("went out of date on "), "{text}");
+}
+
+/// A client's certificate of the CA in `dir` with the serial number of the one in `file`.
+fn same_serial(dir: &Path, file: &Path) -> String {
+    let read = |path: &Path| crate::cli::files::read(path).expect("there");
+    let serial = read(file).certificates().expect("one").swap_remove(0);
+    let serial = crate::tls::Certificate::from_der(&serial).expect("readable").serial;
+    let ca = read(&dir.join("ca.pem")).certificates().expect("one").swap_remove(0);
+    let key = rcgen::KeyPair::try_from(&read(&dir.join("ca-key.pem")).private_key().expect("one")).expect("a key");
+    let issuer = rcgen::Issuer::from_ca_cert_der(&ca, key).expect("a CA");
+    let mut params = rcgen::CertificateParams::default();
+    params.distinguished_name = rcgen::DistinguishedName::new();
+    params.distinguished_name.push(rcgen::DnType::CommonName, "twin");
+    params.serial_number = Some(rcgen::SerialNumber::from_slice(&serial));
+    params.is_ca = rcgen::IsCa::ExplicitNoCa;
+    params.use_authority_key_identifier_extension = true;
+    params.key_usages = vec![rcgen::KeyUsagePurpose::DigitalSignature];
+    params.extended_key_usages = vec![rcgen::ExtendedKeyUsagePurpose::ClientAuth];
+    params.signed_by(&rcgen::KeyPair::generate().expect("a key"), &issuer).expect("signed").pem()
+}
+
+#[test]
+fn the_advice_names_whose_fault_it_is() {
+    let dir = made();
+    let at = dir.path().display();
+    // Elsewhere than where its CA is: the command writes another file, and says so.
+    std::fs::create_dir(dir.path().join("copied")).expect("a folder");
+    std::fs::copy(dir.path().join("alice.pem"), dir.path().join("copied/a.pem")).expect("copied");
+    let late = now() + 398 * 86_400;
+    let (_, text) = certs_at(late, dir.path(), "check {}/copied/a.pem --ca {}/ca.pem").expect("it runs");
+    let command = format!(
+        "fix: latchkey certs client --dir {at} alice --san URI:spiffe://example/alice --force, which writes {at}/alice.pem"
+    );
+    assert!(text.contains(&command), "{text}");
+    let (_, text) = certs_at(late, dir.path(), "check {}/copied/a.pem").expect("it runs");
+    let command =
+        format!("fix: latchkey certs init --dir {at}/copied && latchkey certs client --dir {at}/copied alice ");
+    assert!(text.contains(&command) && !text.contains("--force"), "{text}");
+    // A CA that has ended: webpki does not look at the dates of what is trusted, the others do.
+    let (outcome, text) = certs_at(now() + 3651 * 86_400, dir.path(), "check {}/ca.pem").expect("it runs");
+    assert!(outcome == Outcome::Faulty && text.matches("REJECTS it: it expired on").count() == 2, "{text}");
+    assert!(text.contains(&format!("fix: latchkey certs init --dir {at} --force, and then everything")), "{text}");
 }
 
 /// Serves TLS on a free port, one connection at a time, until the test ends.

@@ -1,0 +1,198 @@
+//! What verifiers object to in a certificate and its chain.
+//!
+//! Three kinds cover most clients: webpki (rustls), OpenSSL with `-x509_strict`, and Python, whose
+//! `ssl.create_default_context` sets the same strict flag since 3.13 and accepts partial chains. webpki is asked itself;
+//! what the others do is worked out here, by the rules of RFC 5280, sections 4 and 6, that they enforce, and
+//! `tests/verdicts.rs` compares the answers with the verifiers themselves.
+
+mod constraints;
+mod der;
+mod link;
+mod openssl;
+mod rustls;
+mod signature;
+
+use std::fmt;
+
+use rustls_pki_types::CertificateDer;
+
+use self::link::Link;
+use super::authority::Role;
+use super::certificate::Unreadable;
+
+/// A kind of verifier.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verifier {
+    /// rustls, and everything else built on webpki.
+    Webpki,
+    /// OpenSSL with `-x509_strict` (`X509_V_FLAG_X509_STRICT`).
+    OpensslStrict,
+    /// Python 3.13 and later with its default context.
+    Python,
+}
+
+impl Verifier {
+    /// Every kind.
+    pub const ALL: [Self; 3] = [Self::Webpki, Self::OpensslStrict, Self::Python];
+}
+
+impl fmt::Display for Verifier {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Webpki => "rustls (webpki)",
+            Self::OpensslStrict => "openssl -x509_strict",
+            Self::Python => "python 3.13",
+        })
+    }
+}
+
+/// Why some verifiers reject a certificate, or why it is not known whether they do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Objection {
+    /// Who does. Never empty.
+    pub by: Vec<Verifier>,
+    /// Why: a sentence about "it".
+    pub why: String,
+}
+
+/// What verifiers make of a certificate.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Judgement {
+    /// What the certificate was judged as.
+    pub purpose: Purpose,
+    /// Why it is rejected. A verifier that is not named in any accepts it, unless there is a doubt.
+    pub objections: Vec<Objection>,
+    /// What could not be judged.
+    pub doubts: Vec<Objection>,
+}
+
+/// Whether a verifier accepts a certificate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// It does.
+    Accepts,
+    /// It does not.
+    Rejects,
+    /// Latchkey cannot tell.
+    Unknown,
+}
+
+impl Judgement {
+    /// What this verifier does.
+    #[must_use]
+    pub fn answer(&self, verifier: Verifier) -> Answer {
+        let names = |found: &[Objection]| found.iter().any(|objection| objection.by.contains(&verifier));
+        match (names(&self.objections), names(&self.doubts)) {
+            (true, _) => Answer::Rejects,
+            (false, true) => Answer::Unknown,
+            (false, false) => Answer::Accepts,
+        }
+    }
+}
+
+/// Adds what somebody found to what others found likewise.
+fn add(found: &mut Vec<Objection>, by: Verifier, why: String) {
+    match found.iter_mut().find(|objection| objection.why == why) {
+        Some(known) if known.by.contains(&by) => {}
+        Some(known) => known.by.push(by),
+        None => found.push(Objection { by: vec![by], why }),
+    }
+}
+
+/// What a certificate looks meant for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// To issue others.
+    Authority,
+    /// To be shown by one side of a connection.
+    EndEntity(Role),
+}
+
+impl fmt::Display for Purpose {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Authority => "a CA",
+            Self::EndEntity(Role::Server) => "a server",
+            Self::EndEntity(Role::Client) => "a client",
+        })
+    }
+}
+
+/// A CA that says what its key is for is one; `openssl req -x509` leaves that away, and its certificates are shown by
+/// servers and clients far more often than they sign. Without an extended key usage, names decide.
+fn purpose_of(link: &Link<'_>) -> Purpose {
+    if link.says_ca() && link.may_sign_certificates() {
+        return Purpose::Authority;
+    }
+    let looks_like_host =
+        |name: &str| name == "localhost" || (name.contains('.') && !name.contains(char::is_whitespace));
+    Purpose::EndEntity(match link.extended() {
+        Some(usage) if usage.server_auth => Role::Server,
+        Some(usage) if usage.client_auth => Role::Client,
+        _ if link.facts.server_names().iter().any(|name| looks_like_host(name)) => Role::Server,
+        _ => Role::Client,
+    })
+}
+
+/// What a certificate looks meant for, and what is wrong with it for that, at `now` (seconds since the Unix epoch),
+/// provided that whoever issued it is trusted.
+///
+/// # Errors
+///
+/// When it cannot be read.
+pub fn examine(der: &[u8], now: u64) -> Result<(Purpose, Vec<Objection>), Unreadable> {
+    let chain = [CertificateDer::from(der)];
+    let judgement = judge(&Question { chain: &chain, trusted: None, purpose: None, now })?;
+    Ok((judgement.purpose, judgement.objections))
+}
+
+/// What is to be judged.
+#[derive(Clone, Copy, Debug)]
+pub struct Question<'a> {
+    /// The certificate in question, and those that came with it and may stand between it and a trusted one.
+    pub chain: &'a [CertificateDer<'a>],
+    /// What is trusted. `None` when whoever issued the last of the chain is assumed to be; what is self-signed is then
+    /// taken as trusted itself.
+    pub trusted: Option<&'a [CertificateDer<'a>]>,
+    /// What it is to be judged as; `None` for what it looks meant for.
+    pub purpose: Option<Purpose>,
+    /// Seconds since the Unix epoch.
+    pub now: u64,
+}
+
+/// What verifiers make of a certificate.
+///
+/// A CA is judged by what it could issue to a server, or to a client where it says that it issues only to these.
+///
+/// # Errors
+///
+/// When one of the certificates cannot be read.
+pub fn judge(question: &Question<'_>) -> Result<Judgement, Unreadable> {
+    let chain = question.chain.iter().map(|der| Link::read(der)).collect::<Result<Vec<_>, _>>()?;
+    let trusted = question.trusted.map(|ders| ders.iter().map(|der| Link::read(der)).collect::<Result<Vec<_>, _>>());
+    let trusted = trusted.transpose()?;
+    let trusted = trusted.as_deref();
+    let first = chain.first().ok_or_else(|| Unreadable("there is no certificate".to_owned()))?;
+    let purpose = question.purpose.unwrap_or_else(|| purpose_of(first));
+    let mut judgement = Judgement { purpose, objections: Vec::new(), doubts: Vec::new() };
+    let clients_only = first.extended().is_some_and(|usage| usage.client_auth && !usage.server_auth);
+    let role = match purpose {
+        Purpose::EndEntity(role) => role,
+        Purpose::Authority if clients_only => Role::Client,
+        Purpose::Authority => Role::Server,
+    };
+    for why in rustls::verify(&chain, trusted, purpose, role, question.now) {
+        add(&mut judgement.objections, Verifier::Webpki, why);
+    }
+    for (verifier, partial) in [(Verifier::OpensslStrict, false), (Verifier::Python, true)] {
+        let issues = purpose == Purpose::Authority;
+        let case = openssl::Case { chain: &chain, trusted, role, issues, now: question.now, partial };
+        let mut found = openssl::verify(&case);
+        if verifier == Verifier::Python && !issues {
+            found.reasons.extend(openssl::handshake(first, role));
+        }
+        found.reasons.into_iter().for_each(|why| add(&mut judgement.objections, verifier, why));
+        found.doubts.into_iter().for_each(|why| add(&mut judgement.doubts, verifier, why));
+    }
+    Ok(judgement)
+}
