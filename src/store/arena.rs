@@ -58,6 +58,17 @@ pub(super) struct Draft<'a> {
     pub(super) data: Data<'a>,
 }
 
+impl Draft<'_> {
+    /// Bytes of key and data.
+    pub(super) fn len(&self) -> usize {
+        let data = match &self.data {
+            Data::Borrowed(data) => data.len(),
+            Data::Owned(data) => data.len(),
+        };
+        self.key.len() + data
+    }
+}
+
 /// A record as it lies in its page.
 #[derive(Clone, Copy)]
 struct Record<'a> {
@@ -375,11 +386,7 @@ impl Arena {
         let number = self.record(place)?.block()?;
         let block = self.pages.get_mut(number)?;
         let before = block.capacity();
-        if before - block.len() < data.len() {
-            // Doubling is amortised but wastes half; from a megabyte on an eighth is amortised enough.
-            let spare = if block.len() < 1 << 20 { block.len() } else { block.len() / 8 };
-            block.reserve_exact(data.len().max(spare));
-        }
+        reserve(block, data.len());
         block.extend_from_slice(data);
         let length = block.len();
         self.held += block.capacity() - before;
@@ -387,15 +394,26 @@ impl Arena {
         Some(length)
     }
 
-    /// Writes `patch` at `offset` into data that stands in a block and reaches that far; whether it does.
-    pub(super) fn patch(&mut self, place: Place, offset: usize, patch: &[u8]) -> bool {
-        let block = self.record(place).and_then(|record| record.block());
-        let block = block.and_then(|number| self.pages.get_mut(number));
-        let target = block.and_then(|block| block.get_mut(offset..offset.checked_add(patch.len())?));
-        let Some(target) = target else { return false };
-        target.copy_from_slice(patch);
+    /// Writes `patch` at `offset` into data that stands in a block, which grows if it must, by zeros up to there. The block's
+    /// new length. `None` if there is no block, or one that would grow to twice its length or more: then copying it into
+    /// the system's fresh zeros costs less than filling the gap.
+    pub(super) fn patch(&mut self, place: Place, offset: usize, patch: &[u8]) -> Option<usize> {
+        let number = self.record(place)?.block()?;
+        let block = self.pages.get_mut(number)?;
+        let end = offset.checked_add(patch.len())?;
+        let (before, length) = (block.capacity(), block.len());
+        if end / 2 >= length {
+            return None;
+        }
+        if end > length {
+            reserve(block, end - length);
+            block.resize(end, 0);
+        }
+        block.get_mut(offset..end)?.copy_from_slice(patch);
+        let length = block.len();
+        self.held += block.capacity() - before;
         self.mark_used(place);
-        true
+        Some(length)
     }
 
     /// Moves a record here from `other`, which is given up record by record. Blocks move without a copy.
@@ -437,6 +455,20 @@ impl Arena {
         assert_eq!(shared, self.shared);
         assert!(shared * PAGE <= (live + self.garbage) * 4 / 3 + PAGE, "{shared} pages for {live} + {}", self.garbage);
     }
+}
+
+/// Makes room for `more` bytes in a block. Doubling is amortised but wastes half; from a megabyte on an eighth is amortised
+/// enough.
+fn reserve(block: &mut Vec<u8>, more: usize) {
+    if block.capacity() - block.len() < more {
+        block.reserve_exact(more.max(spare(block.len())));
+    }
+}
+
+/// The room beside its length that a large value is given when it must grow.
+#[must_use]
+pub fn spare(length: usize) -> usize {
+    if length < 1 << 20 { length } else { length / 8 }
 }
 
 /// A length or number that is known to fit: keys and pages are limited to 65,534, data in a record to [`APART`].

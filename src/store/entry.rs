@@ -50,6 +50,12 @@ impl Kind {
         Self::ALL.get(usize::from(byte)).copied()
     }
 
+    /// Whether it holds other values.
+    #[must_use]
+    pub fn is_compound(self) -> bool {
+        matches!(self, Self::Array | Self::Struct)
+    }
+
     /// Whether the stored bytes are the value itself, so that commands on strings may edit them.
     #[must_use]
     pub fn is_plain(self) -> bool {

@@ -69,12 +69,32 @@ impl Glob {
         for state in stars {
             set_bit(&mut glob.stars, state);
         }
-        for (byte, row) in (0..=u8::MAX).zip(glob.advance.chunks_exact_mut(words)) {
-            for state in (0..steps.len()).filter(|&state| steps.get(state).is_some_and(|step| step.accepts(byte))) {
-                set_bit(row, state);
+        glob.fill(&steps);
+        glob
+    }
+
+    /// Notes for each byte which steps accept it. Nearly all accept one byte or all of them.
+    fn fill(&mut self, steps: &[Step]) {
+        let mut any = vec![0; self.words];
+        for (state, step) in steps.iter().enumerate() {
+            match step {
+                Step::Any => set_bit(&mut any, state),
+                Step::Byte(byte) => self.accept(*byte, state),
+                Step::Class { .. } => {
+                    (0..=u8::MAX).filter(|byte| step.accepts(*byte)).for_each(|byte| self.accept(byte, state));
+                }
             }
         }
-        glob
+        for row in self.advance.chunks_exact_mut(self.words) {
+            row.iter_mut().zip(&any).for_each(|(word, any)| *word |= any);
+        }
+    }
+
+    fn accept(&mut self, byte: u8, state: usize) {
+        let start = usize::from(byte) * self.words;
+        if let Some(row) = self.advance.get_mut(start..start + self.words) {
+            set_bit(row, state);
+        }
     }
 
     /// Whether the whole of `text` matches.

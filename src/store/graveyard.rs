@@ -17,6 +17,12 @@ pub(super) const STEP_BYTES: usize = 2 << 20;
 const STEP_ALLOCATIONS: usize = 256;
 /// Each stretch of this many bytes, as a power of two, keeps one stake; between two of them lies less than twice as much.
 const STRETCH_BITS: u32 = 18;
+/// While less than this waits, freeing is left to [`Graveyard::step`], one step a turn.
+const LEEWAY: usize = 16 << 20;
+/// The least that is freed of a block to keep pace: a call of the allocator is not worth less.
+const PIECE: usize = 64 << 10;
+/// A table this small is freed where it falls: it has a few dozen allocations.
+pub(super) const SMALL_TABLE: usize = 64 << 10;
 /// A stake is so large because the allocator puts smaller pieces aside when they are freed, and joins them later, many
 /// at once.
 const STAKE_BYTES: usize = 2048;
@@ -27,6 +33,9 @@ pub(super) struct Graveyard {
     blocks: Vec<Vec<u8>>,
     block_bytes: usize,
     tables: Vec<DroppedTable>,
+    table_bytes: usize,
+    /// Bytes that [`keep_pace`](Self::keep_pace) has freed in advance.
+    ahead: usize,
     /// By the stretch of memory they stand in.
     stakes: BTreeMap<usize, Vec<u8>>,
 }
@@ -48,13 +57,13 @@ impl Graveyard {
 
     /// Takes the segments of a whole table, which hold `held` bytes.
     pub(super) fn bury_table(&mut self, segments: slab::Slab<Box<Segment>>, held: usize) {
+        self.table_bytes += held;
         self.tables.push(DroppedTable { segments: segments.into_iter(), held });
     }
 
     /// Bytes not yet freed.
     pub(super) fn held(&self) -> usize {
-        let stakes = self.stakes.len() * STAKE_BYTES;
-        stakes + self.block_bytes + self.tables.iter().map(|table| table.held).sum::<usize>()
+        self.stakes.len() * STAKE_BYTES + self.block_bytes + self.table_bytes
     }
 
     /// Whether nothing waits.
@@ -62,19 +71,42 @@ impl Graveyard {
         self.blocks.is_empty() && self.tables.is_empty() && self.stakes.is_empty()
     }
 
+    /// The store has grown by so many bytes. Beyond [`LEEWAY`] twice as many are freed for them, so what is live and what
+    /// waits together never exceed the most that was live by more than that. Freeing a page costs a tenth of what
+    /// filling one does, so a write takes a fifth longer at most.
+    pub(super) fn keep_pace(&mut self, grown: usize) {
+        if self.held() > LEEWAY {
+            self.pay(grown.saturating_mul(2));
+        }
+    }
+
+    fn pay(&mut self, due: usize) {
+        while self.ahead < due && !(self.blocks.is_empty() && self.tables.is_empty()) {
+            let before = self.held();
+            if self.free_blocks((due - self.ahead).clamp(PIECE, STEP_BYTES)) {
+                self.free_segment();
+            }
+            // What has become a stake is not free yet, and a table may hold more than its segments say.
+            self.ahead += before.saturating_sub(self.held());
+        }
+        self.ahead = self.ahead.saturating_sub(due);
+    }
+
     /// Frees a piece.
     pub(super) fn step(&mut self) {
-        if self.free_blocks() {
-            self.free_segments();
+        if self.free_blocks(STEP_BYTES) {
+            let mut allocations = 0;
+            while allocations < STEP_ALLOCATIONS && !self.tables.is_empty() {
+                allocations += self.free_segment();
+            }
         }
         if self.tables.is_empty() {
             self.stakes.pop_last();
         }
     }
 
-    /// Frees blocks as far as a step goes. Whether none is left.
-    fn free_blocks(&mut self) -> bool {
-        let mut budget = STEP_BYTES;
+    /// Frees so many bytes of blocks. Whether no block is left.
+    fn free_blocks(&mut self, mut budget: usize) -> bool {
         while let Some(mut block) = self.blocks.pop() {
             let size = block.capacity();
             if size > budget {
@@ -91,25 +123,27 @@ impl Graveyard {
         true
     }
 
-    fn free_segments(&mut self) {
-        let mut allocations = 0;
-        while allocations < STEP_ALLOCATIONS {
-            let Some(table) = self.tables.last_mut() else { return };
-            let Some((_, segment)) = table.segments.next() else {
-                self.tables.pop();
-                return;
-            };
-            table.held -= segment.held();
-            let pages = segment.into_pages();
-            allocations += 1 + pages.len();
-            for page in pages {
-                if page.capacity() < SMALL {
-                    self.free(page);
-                } else {
-                    self.bury(Some(page));
-                }
+    /// Frees one segment of the last table, or that table when it has none left. How many allocations that were.
+    fn free_segment(&mut self) -> usize {
+        let Some(table) = self.tables.last_mut() else { return 0 };
+        let Some((_, segment)) = table.segments.next() else {
+            self.table_bytes -= table.held;
+            self.tables.pop();
+            return 1;
+        };
+        let held = segment.held();
+        table.held -= held;
+        self.table_bytes -= held;
+        let pages = segment.into_pages();
+        let allocations = 1 + pages.len();
+        for page in pages {
+            if page.capacity() < SMALL {
+                self.free(page);
+            } else {
+                self.bury(Some(page));
             }
         }
+        allocations
     }
 
     /// Frees all of a block; while a whole table goes, perhaps all but a stake.

@@ -88,9 +88,35 @@ impl Store {
         (self.table.held() + self.client_memory).saturating_add(need).saturating_sub(max)
     }
 
+    /// Whether so many bytes more fit, or others may be dropped for them.
+    #[must_use]
+    pub fn has_room(&self, need: usize) -> bool {
+        let is_fixed = self.options.eviction == Eviction::NoEviction;
+        self.options.max_memory.is_none_or(|max| !is_fixed || self.excess(max, need) == 0)
+    }
+
+    /// Makes room for all that is written before [`release`](Self::release), so that no write between them fails for want of
+    /// memory: what must be done as a whole is either begun or refused.
+    ///
+    /// # Errors
+    ///
+    /// There is no room for `need` bytes.
+    pub fn reserve(&mut self, need: usize) -> Result<(), StoreError> {
+        if need > 0 {
+            self.make_room(need)?;
+        }
+        self.is_reserved = true;
+        Ok(())
+    }
+
+    /// Ends what [`reserve`](Self::reserve) began.
+    pub fn release(&mut self) {
+        self.is_reserved = false;
+    }
+
     /// Evicts until `need` more bytes fit under the memory limit.
     pub(super) fn make_room(&mut self, need: usize) -> Result<(), StoreError> {
-        let Some(max) = self.options.max_memory else { return Ok(()) };
+        let Some(max) = self.options.max_memory.filter(|_| !self.is_reserved) else { return Ok(()) };
         // A write that makes others be dropped frees as much as it brings, so the graveyard cannot outgrow the table.
         for _ in 0..=need / STEP_BYTES {
             self.graveyard.step();

@@ -5,7 +5,7 @@
 //! request. Keys are noted by their hash: where two share one, a reply waits a little longer than it must.
 
 use std::cell::Cell;
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
 use super::arena::{Data, Draft};
@@ -69,14 +69,18 @@ pub struct Persistence {
 /// What each table that is kept until its removal is durable counts for: an empty one takes less.
 const CLEARED: usize = 64 << 10;
 
+/// A value from this length on is written down at the end of the turn, once.
+const LARGE: usize = 1 << 10;
+
 pub(super) struct Journal {
     storage: Storage,
     limits: JournalLimits,
     /// The changes of this turn.
     group: Group,
-    /// Keys whose values were changed where they stand in this turn.
-    edited: HashSet<Box<[u8]>>,
-    /// How much will be written down for them, about.
+    /// Keys whose values are written down at the end of this turn, and how long they are: large ones, and those that were
+    /// changed where they stand.
+    edited: BTreeMap<Box<[u8]>, usize>,
+    /// How much will be written down for them.
     edited_bytes: usize,
     /// Whether anybody may have to wait for this turn's group.
     is_open: bool,
@@ -138,7 +142,7 @@ impl Journal {
             storage,
             limits,
             group: Group::default(),
-            edited: HashSet::new(),
+            edited: BTreeMap::new(),
             edited_bytes: 0,
             is_open: false,
             number: durable + 1,
@@ -174,20 +178,38 @@ impl Journal {
             Data::Borrowed(data) => data,
             Data::Owned(data) => data.as_slice(),
         };
+        if data.len() >= LARGE {
+            return self.changed(hash, draft.key, data.len());
+        }
         let change = Change::Put { key: draft.key, kind: draft.kind as u8, expires: draft.expires, data };
         self.push(&change, Some(hash));
     }
 
-    /// A value was changed where it stands. It is written down once a turn, however often that happens: many small
-    /// changes of a large value in one transaction would otherwise be as many copies of it.
+    /// A large value was put or moved, or one was changed where it stands. It is written down once a turn, however often that
+    /// happens: a transaction that changes or moves a large value many times would otherwise make as many copies of it.
     fn changed(&mut self, hash: u64, key: &[u8], length: usize) {
         if self.stage != Stage::Working {
             return;
         }
         self.is_open = true;
         self.wait_for(hash);
-        if self.edited.insert(key.into()) {
-            self.edited_bytes += key.len() + length;
+        let before = match self.edited.get_mut(key) {
+            Some(known) => std::mem::replace(known, length),
+            None => {
+                self.edited_bytes += key.len();
+                self.edited.insert(key.into(), length);
+                0
+            }
+        };
+        self.edited_bytes = self.edited_bytes.saturating_add(length).saturating_sub(before);
+    }
+
+    /// What was to be written down for this key is gone.
+    fn forget_edit(&mut self, key: &[u8]) {
+        if !self.edited.is_empty()
+            && let Some(length) = self.edited.remove(key)
+        {
+            self.edited_bytes = self.edited_bytes.saturating_sub(key.len() + length);
         }
     }
 
@@ -195,7 +217,7 @@ impl Journal {
     /// than a whole group, so what they were in between does not matter; what is gone by now has been noted as removed.
     pub(super) fn write_edited(&mut self, table: &Table) {
         self.edited_bytes = 0;
-        for key in std::mem::take(&mut self.edited) {
+        for key in std::mem::take(&mut self.edited).into_keys() {
             let hash = table.hash(&key);
             if let Some((_, entry)) = table.find(hash, &key).and_then(|found| table.entry(found)) {
                 let (kind, expires) = (entry.kind as u8, entry.expires_ms.unwrap_or(NO_EXPIRY));
@@ -206,11 +228,13 @@ impl Journal {
     }
 
     pub(super) fn removed(&mut self, hash: u64, key: &[u8]) {
+        self.forget_edit(key);
         self.push(&Change::Remove { key }, Some(hash));
     }
 
     /// A key's time had come. Nobody waits for that: its expiry itself is durable, or waited for.
     pub(super) fn expired(&mut self, key: &[u8]) {
+        self.forget_edit(key);
         self.push(&Change::Remove { key }, None);
     }
 
@@ -221,7 +245,7 @@ impl Journal {
         }
         // What was changed where it stood will not be written down any more, but would have to be taken back.
         self.edited_bytes = 0;
-        for key in std::mem::take(&mut self.edited) {
+        for key in std::mem::take(&mut self.edited).into_keys() {
             self.group.push(&Change::Remove { key: &key });
         }
         self.push(&Change::Clear, None);

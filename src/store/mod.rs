@@ -19,6 +19,7 @@ mod graveyard;
 mod hit_ratio;
 mod housekeeping;
 mod journal;
+mod json;
 mod prefetch;
 mod segment;
 mod table;
@@ -29,6 +30,7 @@ mod watch;
 
 use siphasher::sip::SipHasher13;
 
+pub use arena::spare as spare_room;
 pub use durable::Unfit;
 pub use entry::{Entry, Expiry, Kind};
 pub use glob::Glob;
@@ -36,7 +38,7 @@ pub use glob::Glob;
 pub use glob::property as glob_property;
 pub use journal::{JournalLimits, Persistence, Settled};
 pub use prefetch::Prefetch;
-pub use typed::plain_bytes;
+pub use typed::{plain_bytes, plain_length};
 
 use crate::timer::Now;
 use crate::value::Value;
@@ -111,6 +113,9 @@ pub struct Stats {
     pub misses: u64,
 }
 
+/// What a record takes in the table beside its key and data, about.
+const TABLE_SHARE: usize = 64;
+
 /// What a processor core has in its own caches, roughly.
 const PROCESSOR_CACHE: usize = 1 << 20;
 
@@ -123,6 +128,8 @@ pub struct Store {
     housekeeping: Housekeeping,
     stats: Stats,
     client_memory: usize,
+    /// What is written has its room already.
+    is_reserved: bool,
     options: StoreOptions,
     /// `None` while nothing outlives the process.
     journal: Option<Box<Journal>>,
@@ -143,6 +150,7 @@ impl Store {
             housekeeping: Housekeeping::default(),
             stats: Stats::default(),
             client_memory: 0,
+            is_reserved: false,
             options,
             journal: None,
         }
@@ -278,7 +286,7 @@ impl Store {
     }
 
     fn put(&mut self, hash: u64, draft: Draft<'_>) -> Result<(), StoreError> {
-        let key = draft.key;
+        let (key, grown) = (draft.key, draft.len() + TABLE_SHARE);
         if let Some(journal) = &mut self.journal {
             journal.put(hash, &draft);
         }
@@ -291,6 +299,7 @@ impl Store {
             return Err(StoreError::OutOfMemory);
         };
         self.graveyard.bury(block);
+        self.graveyard.keep_pace(grown);
         self.watches.changed(key, true);
         Ok(())
     }
@@ -306,22 +315,34 @@ impl Store {
             let draft = Draft { key, kind: Kind::Bytes, used: false, expires: NEVER, data: Data::Borrowed(data) };
             return self.put(hash, draft).map(|()| data.len());
         };
+        let held = self.table.held();
         let length = self.table.append(found, data).map_err(|_full| StoreError::OutOfMemory)?;
+        self.graveyard.keep_pace(self.table.held().saturating_sub(held));
         journal::note(self.journal.as_deref_mut(), &self.table, hash, key);
         self.watches.changed(key, true);
         Ok(length)
     }
 
-    /// Overwrites a part of the value under `key` where it stands, in time proportional to `patch`; whether that was
-    /// possible: the value is large and reaches that far. The caller has checked that the kind is one of bytes.
-    pub fn patch(&mut self, key: &[u8], offset: usize, patch: &[u8], now: Now) -> bool {
-        let (hash, Some(found)) = self.lookup(key, now) else { return false };
-        let is_patched = self.table.patch(found, offset, patch);
-        if is_patched {
+    /// Overwrites a part of the value under `key` where it stands, in time proportional to `patch` and to what the value grows
+    /// by; zeros fill what lies between the old end and `offset`. Its new length; `None` where nothing was done because a
+    /// copy is better: the value is small, or would grow to twice its length. The caller has checked that the kind is one
+    /// of bytes.
+    pub fn patch(&mut self, key: &[u8], offset: usize, patch: &[u8], now: Now) -> Result<Option<usize>, StoreError> {
+        let Some(old) = self.peek(key, now).map(|entry| entry.data.len()) else { return Ok(None) };
+        let end = offset.saturating_add(patch.len());
+        self.check(key, end)?;
+        if end > old {
+            self.make_room(end - old)?;
+        }
+        let (hash, Some(found)) = self.lookup(key, now) else { return Ok(None) };
+        let held = self.table.held();
+        let patched = self.table.patch(found, offset, patch);
+        if patched.is_some() {
+            self.graveyard.keep_pace(self.table.held().saturating_sub(held));
             self.watches.changed(key, true);
             journal::note(self.journal.as_deref_mut(), &self.table, hash, key);
         }
-        is_patched
+        Ok(patched)
     }
 
     /// Removes `key`; whether it existed.
@@ -428,6 +449,18 @@ impl Store {
     pub fn memory(&self) -> usize {
         let cleared = self.journal.as_ref().map_or(0, |journal| journal.cleared_bytes());
         self.table.held() + self.graveyard.held() + cleared
+    }
+
+    /// Bytes held by keys, values and tables, without what waits to be freed.
+    #[must_use]
+    pub fn table_memory(&self) -> usize {
+        self.table.held()
+    }
+
+    /// The hash by which this store finds `key`: a secret makes it, so that no one can choose keys that share one.
+    #[must_use]
+    pub fn hash(&self, key: &[u8]) -> u64 {
+        self.table.hash(key)
     }
 
     /// Bytes held by clients, which count against the memory limit too.

@@ -251,8 +251,8 @@ impl Segment {
         Ok(length)
     }
 
-    /// Overwrites a part of a large value where it stands; whether that was possible.
-    pub(super) fn patch(&mut self, place: Place, offset: usize, patch: &[u8]) -> bool {
+    /// Overwrites a part of a large value where it stands, which grows if it must; its new length, if that was possible.
+    pub(super) fn patch(&mut self, place: Place, offset: usize, patch: &[u8]) -> Option<usize> {
         self.arena.patch(place, offset, patch)
     }
 

@@ -9,7 +9,7 @@ use slab::Slab;
 
 use super::arena::{Draft, Full, NEVER, Place};
 use super::entry::Entry;
-use super::graveyard::Graveyard;
+use super::graveyard::{Graveyard, SMALL_TABLE};
 use super::segment::{Eviction, Segment, Taken, Totals};
 
 /// Records of one segment: what fills a hash table of 512 buckets.
@@ -99,10 +99,12 @@ impl Table {
         std::mem::replace(self, fresh)
     }
 
-    /// Leaves what it holds to the graveyard.
+    /// Leaves what it holds to the graveyard, if that is worth it.
     pub(super) fn bury(self, graveyard: &mut Graveyard) {
         let held = self.held();
-        graveyard.bury_table(self.segments, held);
+        if held > SMALL_TABLE {
+            graveyard.bury_table(self.segments, held);
+        }
     }
 
     fn index(&self, hash: u64) -> usize {
@@ -196,9 +198,10 @@ impl Table {
         self.change(found.segment, append).unwrap_or(Err(Full))
     }
 
-    /// Overwrites a part of a large value where it stands; whether that was possible. Its size stays.
-    pub(super) fn patch(&mut self, found: Found, offset: usize, patch: &[u8]) -> bool {
-        self.segments.get_mut(found.segment).is_some_and(|segment| segment.patch(found.place, offset, patch))
+    /// Overwrites a part of a large value where it stands, which grows if it must; its new length. `None` where a copy is
+    /// better.
+    pub(super) fn patch(&mut self, found: Found, offset: usize, patch: &[u8]) -> Option<usize> {
+        self.change(found.segment, |segment, _| segment.patch(found.place, offset, patch)).flatten()
     }
 
     /// Changes when a record expires.

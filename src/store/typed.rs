@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 
 use super::entry::{Entry, Kind};
+use super::json;
 use crate::value::{Json, Value, double_text, is_xml_text};
 
 /// The kind and the stored bytes of a value.
@@ -58,11 +59,25 @@ pub fn plain_bytes<'a>(entry: &Entry<'a>) -> Cow<'a, [u8]> {
         Kind::Double if !entry.data.last().is_some_and(u8::is_ascii_digit) => {
             Cow::Owned([b"\"", entry.data, b"\""].concat())
         }
-        Kind::Array | Kind::Struct => match serde_json::to_vec(&Json(&decode(entry))) {
-            Ok(json) => Cow::Owned(json),
-            Err(_) => Cow::Borrowed(entry.data),
-        },
+        Kind::Array | Kind::Struct => {
+            // Numbers and names are longer as text.
+            let mut text = Vec::with_capacity(entry.data.len().saturating_mul(2));
+            match json::write(entry.data, &mut text) {
+                Ok(()) => Cow::Owned(text),
+                Err(_) => serde_json::to_vec(&Json(&decode(entry))).map_or(Cow::Borrowed(entry.data), Cow::Owned),
+            }
+        }
         _ => Cow::Borrowed(entry.data),
+    }
+}
+
+/// The length of [`plain_bytes`], without making them.
+#[must_use]
+pub fn plain_length(entry: &Entry<'_>) -> usize {
+    let mut length = json::Length::default();
+    match entry.kind {
+        Kind::Array | Kind::Struct if json::write(entry.data, &mut length).is_ok() => length.0,
+        _ => plain_bytes(entry).len(),
     }
 }
 
@@ -73,7 +88,9 @@ mod tests {
     fn round_trip(value: &Value) -> (Value, String) {
         let (kind, data) = encode(value);
         let entry = Entry { kind, data: &data, expires_ms: None };
-        (decode(&entry), String::from_utf8_lossy(&plain_bytes(&entry)).into_owned())
+        let plain = plain_bytes(&entry);
+        assert_eq!(plain_length(&entry), plain.len());
+        (decode(&entry), String::from_utf8_lossy(&plain).into_owned())
     }
 
     #[test]

@@ -413,7 +413,7 @@ fn a_large_value_that_is_changed_often_in_one_turn_is_written_down_once() {
     assert_eq!(wait(&mut store, now), Settled::Durable(1));
     disk.set_faults(Faults { sync_takes: Duration::from_millis(300), ..Faults::default() });
     for offset in 0..1000 {
-        assert!(store.patch(b"large", offset * 1000, b"b", now));
+        assert_eq!(store.patch(b"large", offset * 1000, b"b", now), Ok(Some(LENGTH)));
     }
     store.append(b"large", b"end", now).unwrap();
     store.set_expiry(b"large", Some(now.unix_ms + 60_000), now);
@@ -429,8 +429,47 @@ fn a_large_value_that_is_changed_often_in_one_turn_is_written_down_once() {
     assert_eq!((entry.data[999_000], entry.data[999_001]), (b'b', b'a'));
     assert!(entry.data.ends_with(b"end") && entry.expires_ms == Some(now.unix_ms + 60_000));
     // What is removed behind a change stays removed.
-    assert!(store.patch(b"large", 0, b"c", now) && store.remove(b"large", now));
+    assert!(store.patch(b"large", 0, b"c", now) == Ok(Some(LENGTH + 3)) && store.remove(b"large", now));
     assert_eq!(wait(&mut store, now), Settled::Durable(3));
     drop(store);
     assert!(!durable(&disk, Sync::Always).contains(b"large", now));
+}
+
+#[test]
+fn a_large_value_is_in_a_group_once_however_often_it_is_moved_or_put() {
+    const LENGTH: usize = 1 << 20;
+    let now = clock();
+    let disk = Disk::default();
+    let mut store = durable(&disk, Sync::Always);
+    let value = vec![b'v'; LENGTH];
+    disk.set_faults(Faults { sync_takes: Duration::from_millis(300), ..Faults::default() });
+    for number in 0..100_u8 {
+        set(&mut store, b"put", &value, now).unwrap();
+        set(&mut store, &[number], &value, now).unwrap();
+        assert!(store.rename(&[number], b"moved", now).unwrap());
+        assert!(store.rename(b"moved", &[number + 1], now).unwrap());
+        assert!(number == 99 || store.remove(&[number + 1], now));
+        assert!(!store.is_congested(), "two megabytes wait at most");
+    }
+    assert_eq!(store.settle(now), Settled::Unchanged);
+    let unsynced = store.persistence().unwrap().unsynced_bytes;
+    assert!((2 * LENGTH..2 * LENGTH + 20_000).contains(&unsynced), "{unsynced} bytes");
+    assert_eq!(wait(&mut store, now), Settled::Durable(1));
+    drop(store);
+    let mut store = durable(&disk, Sync::Always);
+    assert_eq!(store.len(), 2);
+    for key in [&b"put"[..], &[100]] {
+        assert_eq!(store.get(key, now).map(|entry| entry.data), Some(&value[..]));
+    }
+}
+
+#[test]
+fn what_waits_for_the_disk_is_counted_when_a_value_grows() {
+    let now = clock();
+    let mut store = durable(&Disk::default(), Sync::Always);
+    set(&mut store, b"k", &[1; 2000], now).unwrap();
+    set(&mut store, b"k", &vec![1; 20 << 20], now).unwrap();
+    assert!(store.is_congested());
+    assert!(store.remove(b"k", now));
+    assert!(!store.is_congested(), "what is gone is not written down");
 }

@@ -46,3 +46,62 @@ fn many_values_are_put_together_or_not_at_all() {
     assert_eq!(store.peek(b"a", now).unwrap().expires_ms, None);
     assert!(store.memory() <= (1 << 20) + (64 << 10), "{}", store.memory());
 }
+
+/// What may wait to be freed beside what is live: well below what a server is known to have to spare.
+const WAITING: usize = 32 << 20;
+
+#[test]
+fn freeing_keeps_pace_with_writing_although_no_turn_passes() {
+    let now = clock();
+    let mut store = Store::new(StoreOptions::default());
+    let values = [17_000, 64 << 10, 1 << 20, 5 << 20].map(|length| vec![1; length]);
+    for round in 0..2000 {
+        let value = &values[round % 4];
+        set(&mut store, b"removed", value, now).unwrap();
+        assert!(store.remove(b"removed", now));
+        store.set_owned(b"overwritten", Kind::Bytes, value.clone(), Expiry::Never, now).unwrap();
+        store.rename(b"overwritten", b"moved", now).unwrap();
+        let live = store.table.held();
+        assert!(store.memory() <= live.max(5 << 20) + WAITING, "round {round}: {} beside {live}", store.memory());
+    }
+    // Two hundred gigabytes in names, had nothing been freed.
+    while store.tick(now).is_some() {}
+    assert!(store.memory() < 6 << 20, "{}", store.memory());
+}
+
+#[test]
+fn freeing_keeps_pace_with_growing_in_place() {
+    let now = clock();
+    let mut store = Store::new(StoreOptions::default());
+    let most = 100 << 20;
+    set(&mut store, b"old", &vec![1; most], now).unwrap();
+    store.remove(b"old", now);
+    set(&mut store, b"new", &vec![1; 1 << 20], now).unwrap();
+    while store.peek(b"new", now).unwrap().data.len() < most / 2 {
+        store.append(b"new", &[2; 100 << 10], now).unwrap();
+        let end = store.peek(b"new", now).unwrap().data.len();
+        assert!(store.patch(b"new", end + 1000, b"end", now).unwrap().is_some());
+    }
+    assert!(store.memory() <= most + WAITING, "{}", store.memory());
+}
+
+#[test]
+fn clearing_again_and_again_leaves_nothing_to_be_freed_later() {
+    let now = clock();
+    let mut store = Store::new(StoreOptions::default());
+    let baseline = store.memory();
+    for _ in 0..1000 {
+        set(&mut store, b"key", &[1; 1000], now).unwrap();
+        store.clear();
+        store.clear();
+    }
+    assert_eq!(store.memory(), baseline);
+    // Tables that are worth steps are freed as fast as others like them are filled.
+    for _ in 0..100 {
+        for key in 0..300_u32 {
+            set(&mut store, &key.to_be_bytes(), &[1; 10_000], now).unwrap();
+        }
+        store.clear();
+        assert!(store.memory() <= 4 * 300 * 10_000 + WAITING, "{}", store.memory());
+    }
+}
