@@ -330,15 +330,15 @@ pub(super) const RAW: &[&[u8]] = &[
 ];
 
 /// A seeded source of choices.
-pub(super) struct Dice(pub(super) u64);
+pub(in crate::services::resp) struct Dice(pub(in crate::services::resp) u64);
 
 impl Dice {
-    pub(super) fn below(&mut self, count: usize) -> usize {
+    pub(in crate::services::resp) fn below(&mut self, count: usize) -> usize {
         self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         usize::try_from(self.0 >> 33).unwrap() % count
     }
 
-    pub(super) fn pick<T: Copy>(&mut self, choices: &[T]) -> T {
+    pub(in crate::services::resp) fn pick<T: Copy>(&mut self, choices: &[T]) -> T {
         choices[self.below(choices.len())]
     }
 
