@@ -47,8 +47,8 @@ pub(super) fn scope<'a>(call: &Call<'_, 'a>) -> Scope<'a> {
 }
 
 /// Whether the command looks at many keys only because this client may not see all of them.
-pub(super) fn is_search(call: &Call<'_, '_>) -> bool {
-    is_confinable(call.command) && matches!(scope(call), Scope::Prefixes(_))
+pub(super) fn is_search(command: &Command, access: &Access) -> bool {
+    is_confinable(command) && matches!(access.scope(Class::Read, command.name), Scope::Prefixes(_))
 }
 
 enum Refusal {

@@ -52,6 +52,15 @@ impl<'c> Call<'c, '_> {
         self.core.bulk_bytes.min(self.exchange.limits.request_bytes)
     }
 
+    /// The reply that began at `start` was put together piece by piece, which costs its client more of its share of the turn
+    /// than bytes that are copied.
+    pub(super) fn spend_report(&mut self, start: usize) {
+        /// Bytes that cost as much as another request.
+        const REQUEST_BYTES: usize = 1 << 10;
+        let bytes = self.reply().position().saturating_sub(start);
+        self.exchange.spend(bytes / REQUEST_BYTES);
+    }
+
     pub(super) fn ok(&mut self) -> Result<(), Failure> {
         self.reply().ok();
         Ok(())

@@ -1,5 +1,6 @@
 //! What a command is, and how it is found by name.
 
+use super::budget::Forecast;
 use super::call::Handler;
 use super::table::COMMANDS;
 use crate::protocol::resp::Request;
@@ -22,6 +23,7 @@ pub struct Command {
     pub since: &'static str,
     /// What it does, in one sentence without a full stop.
     pub summary: &'static str,
+    pub(super) forecast: Forecast,
     pub(super) handler: Handler,
 }
 

@@ -48,7 +48,9 @@ pub(super) fn info(call: &mut Call<'_, '_>) -> Result<(), Failure> {
             (section.write)(call, &mut report);
         }
     }
+    let start = call.reply().position();
     call.reply().verbatim(report.0.as_bytes());
+    call.spend_report(start);
     Ok(())
 }
 

@@ -62,10 +62,12 @@ fn named(name: &[u8]) -> Option<&'static Command> {
 
 pub(super) fn command(call: &mut Call<'_, '_>) -> Result<(), Failure> {
     let mut reply = call.reply();
+    let start = reply.position();
     reply.array(commands().count());
     for command in commands() {
         write_info(&mut reply, command);
     }
+    call.spend_report(start);
     Ok(())
 }
 
@@ -79,6 +81,7 @@ pub(super) fn info(call: &mut Call<'_, '_>) -> Result<(), Failure> {
         return command(call);
     }
     let mut reply = call.reply();
+    let start = reply.position();
     reply.array(names.len());
     for name in names {
         match named(name) {
@@ -86,6 +89,7 @@ pub(super) fn info(call: &mut Call<'_, '_>) -> Result<(), Failure> {
             None => reply.null(),
         }
     }
+    call.spend_report(start);
     Ok(())
 }
 
@@ -153,11 +157,13 @@ fn write_key_spec(reply: &mut Encoder<'_>, spec: &KeySpec) {
 pub(super) fn docs(call: &mut Call<'_, '_>) -> Result<(), Failure> {
     let names = call.request.from(2);
     let mut reply = call.reply();
+    let start = reply.position();
     if names.len() == 0 {
         write_all_docs(&mut reply, commands());
     } else {
         write_all_docs(&mut reply, names.filter_map(named));
     }
+    call.spend_report(start);
     Ok(())
 }
 

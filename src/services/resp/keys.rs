@@ -62,6 +62,9 @@ pub(super) fn dbsize(call: &mut Call<'_, '_>) -> Result<(), Failure> {
     walk_keys(call, Purpose::Count)
 }
 
+/// Keys that `SCAN` looks at while another request is served.
+const KEYS_PER_REQUEST: usize = 32;
+
 struct ScanOptions<'a> {
     pattern: Option<&'a [u8]>,
     count: usize,
@@ -127,6 +130,7 @@ pub(super) fn scan(call: &mut Call<'_, '_>) -> Result<(), Failure> {
             break;
         }
     }
+    call.exchange.spend(seen / KEYS_PER_REQUEST);
     let mut reply = call.reply();
     reply.array(2);
     reply.bulk(next.to_string().as_bytes());
@@ -185,6 +189,7 @@ pub(super) fn copy(call: &mut Call<'_, '_>) -> Result<(), Failure> {
     if !replace && call.store.contains(to, now) {
         return call.answer_integer(0);
     }
+    call.exchange.spend(super::strings::cost(data.len()));
     call.store.set_owned(to, kind, data, expiry, now)?;
     call.answer_integer(1)
 }

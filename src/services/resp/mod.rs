@@ -19,11 +19,13 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 mod authorize;
+mod budget;
 mod call;
 mod client;
 mod command;
 mod config;
 mod expiry;
+mod extended;
 mod info;
 mod introspection;
 mod keys;
@@ -388,14 +390,18 @@ fn admit(call: &mut Call<'_, '_>) -> Result<(), Failure> {
     Ok(())
 }
 
+/// Arguments that cost as much as another request: a command that names many keys uses up more of its client's share of the
+/// turn.
+const ARGUMENTS_PER_REQUEST: usize = 16;
+
 /// Calls the handler and writes what it fails with.
 fn execute(call: &mut Call<'_, '_>) {
     let outcome = (call.command.handler)(call);
-    if call.command.is(flag::HEAVY) {
-        // It has cost as much as all that one client may ask for in a turn.
-        let share = call.exchange.limits.requests_per_turn;
-        call.exchange.spend(share);
-    }
+    // A heavy one has cost as much as all that one client may ask for in a turn.
+    let is_heavy = call.command.is(flag::HEAVY);
+    let share =
+        if is_heavy { call.exchange.limits.requests_per_turn } else { call.request.len() / ARGUMENTS_PER_REQUEST };
+    call.exchange.spend(share);
     let failed = u64::from(outcome.is_err());
     if let Some(calls) = call.core.calls.get_mut(call.id.index()) {
         calls.total += 1;

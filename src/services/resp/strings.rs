@@ -1,9 +1,12 @@
 //! Strings, as bytes.
 
+use std::ops::Range;
+
+use super::budget::TYPED_FACTOR;
 use super::call::{Call, Failure};
 use super::expiry::{self, Deadline};
 use crate::protocol::resp::{Encoder, parse_integer};
-use crate::store::{Entry, Expiry, Kind, plain_bytes};
+use crate::store::{Entry, Expiry, Kind, plain_bytes, plain_length};
 
 pub(super) fn get(call: &mut Call<'_, '_>) -> Result<(), Failure> {
     reply_with_value(call);
@@ -16,6 +19,8 @@ fn reply_with_value(call: &mut Call<'_, '_>) -> bool {
     let mut reply = Encoder::new(call.exchange.reply(), call.session.protocol);
     if let Some(entry) = call.store.get(key, now) {
         reply.bulk(&plain_bytes(&entry));
+        let cost = cost(entry.data.len()) + rewriting_cost(&entry);
+        call.exchange.spend(cost);
         return true;
     }
     reply.null();
@@ -26,10 +31,14 @@ pub(super) fn mget(call: &mut Call<'_, '_>) -> Result<(), Failure> {
     let (now, longest) = (call.now(), call.exchange.limits.request_bytes);
     let mut reply = Encoder::new(call.exchange.reply(), call.session.protocol);
     let start = reply.position();
+    let mut spent = 0;
     reply.array(call.request.len() - 1);
     for key in call.request.from(1) {
         match call.store.get(key, now) {
-            Some(entry) => reply.bulk(&plain_bytes(&entry)),
+            Some(entry) => {
+                reply.bulk(&plain_bytes(&entry));
+                spent += rewriting_cost(&entry);
+            }
             None => reply.null(),
         }
         if reply.position() - start > longest {
@@ -39,6 +48,8 @@ pub(super) fn mget(call: &mut Call<'_, '_>) -> Result<(), Failure> {
             )));
         }
     }
+    spent += cost(reply.position() - start);
+    call.exchange.spend(spent);
     Ok(())
 }
 
@@ -226,7 +237,7 @@ fn set_pairs(call: &mut Call<'_, '_>) -> Result<(), Failure> {
 
 pub(super) fn strlen(call: &mut Call<'_, '_>) -> Result<(), Failure> {
     let Some(entry) = call.store.get(call.argument(1), call.exchange.now) else { return call.answer_count(0) };
-    let length = plain_bytes(&entry).len();
+    let length = plain_length(&entry);
     let cost = rewriting_cost(&entry);
     call.exchange.spend(cost);
     call.answer_count(length)
@@ -234,13 +245,13 @@ pub(super) fn strlen(call: &mut Call<'_, '_>) -> Result<(), Failure> {
 
 /// What copying so many bytes counts as in a client's share of the turn: it moves some 16 KiB while another request is
 /// served.
-fn cost(bytes: usize) -> usize {
+pub(super) fn cost(bytes: usize) -> usize {
     bytes >> 14
 }
 
 /// What it counts as to write a value as its text, which only those of another protocol's types need.
 fn rewriting_cost(entry: &Entry<'_>) -> usize {
-    if entry.kind.is_plain() { 0 } else { cost(entry.data.len().saturating_mul(8)) }
+    if entry.kind.is_plain() { 0 } else { cost(entry.data.len().saturating_mul(TYPED_FACTOR)) }
 }
 
 pub(super) fn append(call: &mut Call<'_, '_>) -> Result<(), Failure> {
@@ -286,16 +297,19 @@ pub(super) fn getrange(call: &mut Call<'_, '_>) -> Result<(), Failure> {
 
 /// The bytes from `first` to `last`, both included; negative positions count from the end.
 fn range(bytes: &[u8], first: i64, last: i64) -> &[u8] {
-    let length = i64::try_from(bytes.len()).unwrap_or(i64::MAX);
-    if first < 0 && last < 0 && first > last {
-        return &[];
+    bytes.get(bounds(bytes.len(), first, last)).unwrap_or_default()
+}
+
+/// Where these bytes are among so many.
+pub(super) fn bounds(length: usize, first: i64, last: i64) -> Range<usize> {
+    let length = i64::try_from(length).unwrap_or(i64::MAX);
+    let position = |index: i64| if index < 0 { length.saturating_add(index).max(0) } else { index };
+    let (start, end) = (position(first), position(last).min(length - 1));
+    if start > end || (first < 0 && last < 0 && first > last) {
+        return 0..0;
     }
-    let position = |index: i64| if index < 0 { (length.saturating_add(index)).max(0) } else { index };
-    let (first, last) = (position(first), position(last).min(length - 1));
-    match (usize::try_from(first), usize::try_from(last)) {
-        (Ok(first), Ok(last)) => bytes.get(first..=last).unwrap_or_default(),
-        _ => &[],
-    }
+    // Both are positions among the bytes.
+    usize::try_from(start).unwrap_or(0)..usize::try_from(end).unwrap_or(0).saturating_add(1)
 }
 
 pub(super) fn setrange(call: &mut Call<'_, '_>) -> Result<(), Failure> {
@@ -313,7 +327,9 @@ pub(super) fn setrange(call: &mut Call<'_, '_>) -> Result<(), Failure> {
     }
     let end = offset.checked_add(patch.len()).filter(|&end| end <= longest).ok_or(Failure::TOO_LONG)?;
     let length = end.max(old);
-    if kind != Kind::String && call.store.patch(key, offset, patch, now) {
+    if kind != Kind::String
+        && let Some(length) = call.store.patch(key, offset, patch, now)?
+    {
         return call.answer_count(length);
     }
     let whole = patched(call.store.peek(key, now).map_or(&[], |entry| entry.data), offset, patch);

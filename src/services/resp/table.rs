@@ -1,5 +1,6 @@
 //! The table of commands. Names, arities, key positions and summaries are those of Redis 7.2 (redis.io/commands).
 
+use super::budget::Forecast;
 use super::call::Handler;
 use super::command::flag::{
     ADMIN, ADMIN_CATEGORY, ALLOW_BUSY, ALWAYS, CONNECTION, CONTAINER, DANGEROUS, DENY_OOM, FAST, HEAVY, IN_MULTI,
@@ -7,7 +8,7 @@ use super::command::flag::{
 };
 use super::command::{Command, KeySpec};
 use super::{
-    client, config, expiry, info, introspection, keys, lcs, numbers, persistence, server, strings, transaction,
+    budget, client, config, expiry, info, introspection, keys, lcs, numbers, persistence, server, strings, transaction,
 };
 
 const fn string(name: &'static str, arity: i8, since: &'static str, flags: u32, handler: Handler) -> Command {
@@ -38,12 +39,18 @@ const fn command(
     flags: u32,
     handler: Handler,
 ) -> Command {
-    Command { name, arity, flags, keys: [None; 2], group, since, summary: "", handler }
+    Command { name, arity, flags, keys: [None; 2], group, since, summary: "", forecast: budget::nothing, handler }
 }
 
 impl Command {
     const fn about(mut self, summary: &'static str) -> Self {
         self.summary = summary;
+        self
+    }
+
+    /// What it costs in a transaction is not told by its arguments alone.
+    const fn forecast(mut self, forecast: Forecast) -> Self {
+        self.forecast = forecast;
         self
     }
 
@@ -71,84 +78,118 @@ impl Command {
 pub static COMMANDS: &[Command] = &[
     string("append", 3, "2.0.0", WRITE | DENY_OOM | FAST, strings::append)
         .key("RW insert")
+        .forecast(budget::append)
         .about("Appends a string to the value of a key. Creates the key if it doesn't exist"),
     string("decr", 2, "1.0.0", WRITE | DENY_OOM | FAST, numbers::decr)
         .key("RW access update")
+        .forecast(budget::counts)
         .about("Decrements the integer value of a key by one. Uses 0 as initial value if the key doesn't exist"),
     string("decrby", 3, "1.0.0", WRITE | DENY_OOM | FAST, numbers::decrby)
         .key("RW access update")
+        .forecast(budget::counts)
         .about("Decrements a number from the integer value of a key. Uses 0 as initial value if the key doesn't exist"),
-    string("get", 2, "1.0.0", READ | FAST, strings::get).key("RO access").about("Returns the string value of a key"),
+    string("get", 2, "1.0.0", READ | FAST, strings::get)
+        .key("RO access")
+        .forecast(budget::tells)
+        .about("Returns the string value of a key"),
     string("getdel", 2, "6.2.0", WRITE | FAST, strings::getdel)
         .key("RW access delete")
+        .forecast(budget::getdel)
         .about("Returns the string value of a key after deleting the key"),
     string("getex", -2, "6.2.0", WRITE | FAST, strings::getex)
         .key("RW access update")
+        .forecast(budget::getex)
         .about("Returns the string value of a key after setting its expiration time"),
     string("getrange", 4, "2.4.0", READ, strings::getrange)
         .key("RO access")
+        .forecast(budget::getrange)
         .about("Returns a substring of the string stored at a key"),
     string("getset", 3, "1.0.0", WRITE | DENY_OOM | FAST, strings::getset)
         .key("RW access update")
+        .forecast(budget::getset)
         .about("Returns the previous string value of a key after setting it to a new value"),
     string("incr", 2, "1.0.0", WRITE | DENY_OOM | FAST, numbers::incr)
         .key("RW access update")
+        .forecast(budget::counts)
         .about("Increments the integer value of a key by one. Uses 0 as initial value if the key doesn't exist"),
     string("incrby", 3, "1.0.0", WRITE | DENY_OOM | FAST, numbers::incrby)
         .key("RW access update")
+        .forecast(budget::counts)
         .about("Increments the integer value of a key by a number. Uses 0 as initial value if the key doesn't exist"),
-    string("incrbyfloat", 3, "2.6.0", WRITE | DENY_OOM | FAST, numbers::incrbyfloat).key("RW access update").about(
-        "Increment the floating point value of a key by a number. Uses 0 as initial value if the key doesn't exist",
-    ),
+    string("incrbyfloat", 3, "2.6.0", WRITE | DENY_OOM | FAST, numbers::incrbyfloat)
+        .key("RW access update")
+        .forecast(budget::counts)
+        .about(
+            "Increment the floating point value of a key by a number. Uses 0 as initial value if the key doesn't exist",
+        ),
     string("lcs", -3, "7.0.0", READ | HEAVY, lcs::lcs)
         .keys(1, 1, 1, "RO access")
+        .forecast(budget::lcs)
         .about("Finds the longest common substring"),
     string("mget", -2, "1.0.0", READ | FAST, strings::mget)
         .all_keys("RO access")
+        .forecast(budget::tells)
         .about("Atomically returns the string values of one or more keys"),
     string("mset", -3, "1.0.1", WRITE | DENY_OOM, strings::mset)
         .keys(1, -1, 2, "OW update")
+        .forecast(budget::set_pairs)
         .about("Atomically creates or modifies the string values of one or more keys"),
     string("msetnx", -3, "1.0.1", WRITE | DENY_OOM, strings::msetnx)
         .keys(1, -1, 2, "OW insert")
+        .forecast(budget::set_pairs_if_absent)
         .about("Atomically modifies the string values of one or more keys only when all keys don't exist"),
-    string("psetex", 4, "2.6.0", WRITE | DENY_OOM, strings::psetex).key("OW update").about(
+    string("psetex", 4, "2.6.0", WRITE | DENY_OOM, strings::psetex).key("OW update").forecast(budget::set_until).about(
         "Sets both string value and expiration time in milliseconds of a key. The key is created if it doesn't exist",
     ),
     string("set", -3, "1.0.0", WRITE | DENY_OOM, strings::set)
         .key("RW access update variable_flags")
+        .forecast(budget::set)
         .about("Sets the string value of a key, ignoring its type. The key is created if it doesn't exist"),
     string("setex", 4, "2.0.0", WRITE | DENY_OOM, strings::setex)
         .key("OW update")
+        .forecast(budget::set_until)
         .about("Sets the string value and expiration time of a key. Creates the key if it doesn't exist"),
     string("setnx", 3, "1.0.0", WRITE | DENY_OOM | FAST, strings::setnx)
         .key("OW insert")
+        .forecast(budget::set_if_absent)
         .about("Set the string value of a key only when the key doesn't exist"),
     string("setrange", 4, "2.2.0", WRITE | DENY_OOM, strings::setrange)
         .key("RW update")
+        .forecast(budget::setrange)
         .about("Overwrites a part of a string value with another by an offset. Creates the key if it doesn't exist"),
-    string("strlen", 2, "2.2.0", READ | FAST, strings::strlen).key("RO").about("Returns the length of a string value"),
+    string("strlen", 2, "2.2.0", READ | FAST, strings::strlen)
+        .key("RO")
+        .forecast(budget::strlen)
+        .about("Returns the length of a string value"),
     string("substr", 4, "1.0.0", READ, strings::getrange)
         .key("RO access")
+        .forecast(budget::getrange)
         .about("Returns a substring from a string value"),
     generic("copy", -3, "6.2.0", WRITE | DENY_OOM | HEAVY, keys::copy)
         .key("RO access")
         .keys(2, 0, 1, "OW update")
+        .forecast(budget::copy)
         .about("Copies the value of a key to a new key"),
-    generic("del", -2, "1.0.0", WRITE, keys::del).all_keys("RM delete").about("Deletes one or more keys"),
+    generic("del", -2, "1.0.0", WRITE, keys::del)
+        .all_keys("RM delete")
+        .forecast(budget::removes)
+        .about("Deletes one or more keys"),
     generic("exists", -2, "1.0.0", READ | FAST, keys::exists)
         .all_keys("RO")
         .about("Determines whether one or more keys exist"),
     generic("expire", -3, "1.0.0", WRITE | FAST, expiry::expire)
         .key("RW update")
+        .forecast(budget::changes)
         .about("Sets the expiration time of a key in seconds"),
     generic("expireat", -3, "1.2.0", WRITE | FAST, expiry::expireat)
         .key("RW update")
+        .forecast(budget::changes)
         .about("Sets the expiration time of a key to a Unix timestamp"),
     generic("expiretime", 2, "7.0.0", READ | FAST, expiry::expiretime)
         .key("RO access")
         .about("Returns the expiration time of a key as a Unix timestamp"),
     generic("keys", 2, "1.0.0", READ | DANGEROUS | HEAVY, keys::keys)
+        .forecast(budget::walks)
         .about("Returns all key names that match a pattern"),
     command("object", -2, "2.2.3", "generic", CONTAINER, server::container)
         .about("A container for object introspection commands"),
@@ -168,12 +209,15 @@ pub static COMMANDS: &[Command] = &[
         .about("Returns the reference count of a value of a key"),
     generic("persist", 2, "2.2.0", WRITE | FAST, expiry::persist)
         .key("RW update")
+        .forecast(budget::changes)
         .about("Removes the expiration time of a key"),
     generic("pexpire", -3, "2.6.0", WRITE | FAST, expiry::pexpire)
         .key("RW update")
+        .forecast(budget::changes)
         .about("Sets the expiration time of a key in milliseconds"),
     generic("pexpireat", -3, "2.6.0", WRITE | FAST, expiry::pexpireat)
         .key("RW update")
+        .forecast(budget::changes)
         .about("Sets the expiration time of a key to a Unix milliseconds timestamp"),
     generic("pexpiretime", 2, "7.0.0", READ | FAST, expiry::pexpiretime)
         .key("RO access")
@@ -185,12 +229,16 @@ pub static COMMANDS: &[Command] = &[
     generic("rename", 3, "1.0.0", WRITE, keys::rename)
         .key("RW access delete")
         .keys(2, 0, 1, "OW update")
+        .forecast(budget::rename)
         .about("Renames a key and overwrites the destination"),
     generic("renamenx", 3, "1.0.0", WRITE | FAST, keys::renamenx)
         .key("RW access delete")
         .keys(2, 0, 1, "OW insert")
+        .forecast(budget::rename)
         .about("Renames a key only when the target key name doesn't exist"),
-    generic("scan", -2, "2.8.0", READ, keys::scan).about("Iterates over the key names in the database"),
+    generic("scan", -2, "2.8.0", READ, keys::scan)
+        .forecast(budget::scan)
+        .about("Iterates over the key names in the database"),
     generic("touch", -2, "3.2.1", READ | FAST, keys::exists).all_keys("RO").about(
         "Returns the number of existing keys out of those specified after updating the time they were last accessed",
     ),
@@ -202,6 +250,7 @@ pub static COMMANDS: &[Command] = &[
         .about("Determines the type of value stored at a key"),
     generic("unlink", -2, "4.0.0", WRITE | FAST, keys::del)
         .all_keys("RM delete")
+        .forecast(budget::removes)
         .about("Asynchronously deletes one or more keys"),
     connection("auth", -2, "1.0.0", NO_SCRIPT | ALWAYS | CONNECTION | FAST | NO_AUTH | ALLOW_BUSY, client::auth)
         .about("Authenticates the connection"),
@@ -215,8 +264,10 @@ pub static COMMANDS: &[Command] = &[
     connection("client|info", 2, "6.2.0", NO_SCRIPT | ALWAYS | CONNECTION, client::info)
         .about("Returns information about the connection"),
     connection("client|kill", -3, "2.4.0", ADMIN | NO_SCRIPT | ALWAYS | DANGEROUS | CONNECTION | HEAVY, client::kill)
+        .forecast(budget::visits_clients)
         .about("Terminates open connections"),
     connection("client|list", -2, "2.4.0", ADMIN | NO_SCRIPT | ALWAYS | DANGEROUS | CONNECTION | HEAVY, client::list)
+        .forecast(budget::lists_clients)
         .about("Lists open connections"),
     connection("client|no-evict", 3, "7.0.0", ADMIN | NO_SCRIPT | ALWAYS | DANGEROUS | CONNECTION, client::switch)
         .about("Sets the client eviction mode of the connection"),
@@ -230,10 +281,14 @@ pub static COMMANDS: &[Command] = &[
         .about("Sets the connection name"),
     connection("client|unpause", 2, "6.2.0", ADMIN | NO_SCRIPT | ALWAYS | DANGEROUS | CONNECTION, client::unpause)
         .about("Resumes processing commands from paused clients"),
-    connection("echo", 2, "1.0.0", ALWAYS | FAST | CONNECTION, server::echo).about("Returns the given string"),
+    connection("echo", 2, "1.0.0", ALWAYS | FAST | CONNECTION, server::echo)
+        .forecast(budget::echoes)
+        .about("Returns the given string"),
     connection("hello", -1, "6.0.0", NO_SCRIPT | ALWAYS | CONNECTION | FAST | NO_AUTH | ALLOW_BUSY, client::hello)
         .about("Handshakes with the Redis server"),
-    connection("ping", -1, "1.0.0", FAST | CONNECTION, server::ping).about("Returns the server's liveliness response"),
+    connection("ping", -1, "1.0.0", FAST | CONNECTION, server::ping)
+        .forecast(budget::echoes)
+        .about("Returns the server's liveliness response"),
     connection(
         "quit",
         -1,
@@ -254,21 +309,27 @@ pub static COMMANDS: &[Command] = &[
     server("bgsave", -1, "1.0.0", ADMIN | DANGEROUS | NO_SCRIPT | NO_ASYNC_LOADING, persistence::bgsave)
         .about("Asynchronously saves the database(s) to disk"),
     server("command", -1, "2.8.13", ALWAYS | CONNECTION | CONTAINER, introspection::command)
+        .forecast(budget::describes)
         .about("Returns detailed information about all commands"),
     server("command|count", 2, "2.8.13", ALWAYS | CONNECTION, introspection::count)
         .about("Returns a count of commands"),
     server("command|docs", -2, "7.0.0", ALWAYS | CONNECTION, introspection::docs)
+        .forecast(budget::describes)
         .about("Returns documentary information about one, multiple or all commands"),
     server("command|getkeys", -3, "2.8.13", ALWAYS | CONNECTION, introspection::getkeys)
+        .forecast(budget::echoes)
         .about("Extracts the key names from an arbitrary command"),
     server("command|help", 2, "5.0.0", ALWAYS | CONNECTION, introspection::help)
         .about("Returns helpful text about the different subcommands"),
     server("command|info", -2, "2.8.13", ALWAYS | CONNECTION, introspection::info)
+        .forecast(budget::describes)
         .about("Returns information about one, multiple or all commands"),
     server("command|list", -2, "7.0.0", ALWAYS | CONNECTION, introspection::list)
+        .forecast(budget::describes)
         .about("Returns a list of command names"),
     server("config", -2, "2.0.0", CONTAINER, server::container).about("A container for server configuration commands"),
     server("config|get", -3, "2.0.0", ADMIN | NO_SCRIPT | ALWAYS | DANGEROUS, config::get)
+        .forecast(budget::matches_patterns)
         .about("Returns the effective values of configuration parameters"),
     server("config|help", 2, "5.0.0", ALWAYS, introspection::help)
         .about("Returns helpful text about the different subcommands"),
@@ -283,10 +344,13 @@ pub static COMMANDS: &[Command] = &[
     server("debug", -2, "1.0.0", ADMIN | NO_SCRIPT | ALWAYS | DANGEROUS | PROTECTED, server::debug)
         .about("A container for debugging commands"),
     server("flushall", -1, "1.0.0", WRITE | KEYSPACE | DANGEROUS, server::flush)
+        .forecast(budget::flush)
         .about("Removes all keys from all databases"),
     server("flushdb", -1, "1.0.0", WRITE | KEYSPACE | DANGEROUS, server::flush)
+        .forecast(budget::flush)
         .about("Remove all keys from the current database"),
     server("info", -1, "1.0.0", ALWAYS | DANGEROUS, info::info)
+        .forecast(budget::informs)
         .about("Returns information and statistics about the server"),
     server("lastsave", 1, "1.0.0", ADMIN_CATEGORY | DANGEROUS | ALWAYS | FAST, persistence::lastsave)
         .about("Returns the Unix timestamp of the last successful save to disk"),

@@ -13,6 +13,8 @@ use crate::store::{Expiry, Kind, StoreOptions};
 use crate::store::{JournalLimits, Settled};
 use crate::value::Value;
 
+mod transactions;
+
 /// A service with its store, one peer, and a clock that stands still until it is told otherwise.
 pub(super) struct Bench {
     pub(super) resp: Resp,
@@ -198,8 +200,10 @@ fn work_on_the_loop_is_bounded() {
     is("multi", "+OK");
     is("client list", "-ERR the transaction is too long");
     is("exec", "-EXECABORT");
-    let (reply, ending) = bench.send(&mut client, b"multi\nget a\nget a\nexec\n");
-    assert_eq!(ending, Some(Disconnect::TooLarge), "{}", String::from_utf8_lossy(&reply));
+    let reply = bench.ask(&mut client, "multi\nget a\nget a\nexec\nget c");
+    let refusal =
+        "-EXECABORT Transaction discarded because of: the replies together may exceed 100 bytes\r\n$3\r\n789\r\n";
+    assert!(reply.ends_with(refusal), "{reply}");
 }
 
 /// The most arguments that are taken, of one byte each, sent in pieces as sockets do. They are read, and then it depends on

@@ -1,16 +1,18 @@
 //! `MULTI`, `EXEC` and `WATCH`: commands executed with no other between them.
 
 use super::authorize::is_search;
+use super::budget::{self, Budget, Sum};
 use super::call::{Call, Failure};
 use super::command::flag;
 use super::session::{RespSession, Transaction, Watch};
 use super::{admit, execute, resolve};
-use crate::metrics::Disconnect;
 use crate::protocol::resp::{Arguments, Decoder, Request, RequestLimits};
-use crate::store::Store;
+use crate::store::{Store, StoreError};
 
 /// What a long-running command counts as in a transaction.
 const HEAVY_COST: usize = 4096;
+/// Units of a transaction's cost that count as one more request of its client in the turn.
+const TURN_SHARE: usize = 16;
 /// Watched keys of one client, together: room for thousands of the usual length.
 const WATCHED_BYTES: usize = 1 << 20;
 
@@ -27,7 +29,8 @@ pub(super) fn multi(call: &mut Call<'_, '_>) -> Result<(), Failure> {
 pub(super) fn queue(call: &mut Call<'_, '_>, raw: &[u8]) -> Result<(), Failure> {
     let most_bytes = call.exchange.limits.request_bytes;
     let most_cost = call.core.options.transaction_cost;
-    let is_heavy = call.command.is(flag::HEAVY) || is_search(call);
+    let is_heavy = call.command.is(flag::HEAVY) || is_search(call.command, &call.exchange.peer.access);
+    let has_room = !call.command.is(flag::DENY_OOM) || call.store.has_room(raw.len());
     let Some(transaction) = call.session.transaction.as_mut() else { return Ok(()) };
     // After a failure nothing will be executed, so nothing need be kept.
     if !transaction.failed {
@@ -35,6 +38,9 @@ pub(super) fn queue(call: &mut Call<'_, '_>, raw: &[u8]) -> Result<(), Failure> 
         transaction.cost += call.request.len() + extra;
         if transaction.cost > most_cost || transaction.requests.len() + raw.len() > most_bytes {
             return Err(Failure::new("ERR the transaction is too long"));
+        }
+        if !has_room {
+            return Err(StoreError::OutOfMemory.into());
         }
         transaction.requests.extend_from_slice(raw);
         transaction.commands += 1;
@@ -51,8 +57,7 @@ pub(super) fn spoil(session: &mut RespSession, store: &mut Store, name: &[u8], r
         // An EXEC that is refused ends the transaction all the same.
         session.transaction = None;
         forget_watches(session, store);
-        let reason = refusal.text().strip_prefix(b"ERR ").unwrap_or(refusal.text());
-        return Failure::from([b"EXECABORT Transaction discarded because of: ", reason].concat());
+        return discarded(&refusal);
     }
     if let Some(transaction) = session.transaction.as_mut() {
         **transaction = Transaction { failed: true, ..Transaction::default() };
@@ -83,26 +88,64 @@ pub(super) fn exec(call: &mut Call<'_, '_>) -> Result<(), Failure> {
         call.reply().null_array();
         return Ok(());
     }
+    let cost = afford(call, &transaction).map_err(|failure| discarded(&failure))?;
+    // What it has cost is taken from its client's share of the turn.
+    call.exchange.spend(cost / TURN_SHARE);
     call.reply().array(transaction.commands);
-    execute_all(call, &transaction.requests);
+    each_request(&transaction.requests, |request| execute_queued(call, request));
+    call.store.release();
     Ok(())
 }
 
-/// Executes the queued requests. All of them are, but replies beyond the longest that a client may be sent are dropped
-/// with their connection.
-fn execute_all(call: &mut Call<'_, '_>, mut requests: &[u8]) {
-    let longest = call.exchange.limits.request_bytes;
-    let start = call.exchange.reply().len();
+/// What is answered to an `EXEC` that does nothing for this reason.
+fn discarded(reason: &Failure) -> Failure {
+    let reason = reason.text().strip_prefix(b"ERR ").unwrap_or(reason.text());
+    Failure::from([b"EXECABORT Transaction discarded because of: ", reason].concat())
+}
+
+/// Works out what the transaction costs, and makes room for all that it writes. The cost, in the units of
+/// `RespOptions::transaction_cost`.
+///
+/// # Errors
+///
+/// It would take too long, say too much, or find no room. Nothing has been done.
+fn afford(call: &mut Call<'_, '_>, transaction: &Transaction) -> Result<usize, Failure> {
+    let (most_cost, most_reply) = (call.core.options.transaction_cost, call.exchange.limits.request_bytes);
+    let Sum { work, reply, memory } = foresee(call, transaction);
+    let cost = work.saturating_add(transaction.cost);
+    if cost > most_cost {
+        return Err(Failure::new("ERR it would take too long: fewer commands, or smaller values, are served at once"));
+    }
+    if reply > most_reply {
+        return Err(Failure::from(format!("ERR the replies together may exceed {most_reply} bytes")));
+    }
+    call.store.reserve(memory)?;
+    Ok(cost)
+}
+
+/// What the commands of the transaction cost, beside their arguments.
+pub(super) fn foresee(call: &mut Call<'_, '_>, transaction: &Transaction) -> Sum {
+    let (mut budget, access) = (Budget::new(call), &call.exchange.peer.access);
+    each_request(&transaction.requests, |request| {
+        if let Ok((_, command)) = resolve(&request) {
+            (command.forecast)(&mut budget, request);
+            // DBSIZE and RANDOMKEY are answered at once to whoever may see all keys.
+            if is_search(command, access) {
+                budget::walks(&mut budget, request);
+            }
+        }
+    });
+    budget.sum()
+}
+
+/// Calls `serve` with each of the queued requests.
+fn each_request(mut requests: &[u8], mut serve: impl FnMut(Request<'_>)) {
     // The limits were kept when the requests arrived.
     let limits = RequestLimits { bulk_bytes: usize::MAX, ..RequestLimits::new(usize::MAX) };
     let (mut decoder, mut arguments) = (Decoder::default(), Arguments::default());
     while let Ok(Some((request, used))) = decoder.decode(requests, &limits, &mut arguments) {
         requests = requests.get(used..).unwrap_or_default();
-        execute_queued(call, request);
-        if call.exchange.reply().len() - start > longest {
-            call.exchange.reply().truncate(start);
-            call.session.ending = Some(Disconnect::TooLarge);
-        }
+        serve(request);
     }
 }
 

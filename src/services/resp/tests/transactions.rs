@@ -1,0 +1,236 @@
+//! What a transaction may cost, and that it is executed as a whole or not at all.
+
+use super::*;
+use crate::protocol::resp::encode_command;
+use crate::services::resp::differential::commands::Dice;
+use crate::store::Eviction;
+
+/// `MULTI`, the command `count` times, `EXEC`.
+fn transaction<A: AsRef<[u8]>>(commands: &[Vec<A>]) -> Vec<u8> {
+    let mut input = b"MULTI\r\n".to_vec();
+    commands.iter().for_each(|command| encode_command(&mut input, command));
+    input.extend_from_slice(b"EXEC\r\n");
+    input
+}
+
+fn words(line: &str) -> Vec<&str> {
+    line.split(' ').collect()
+}
+
+/// The reply to the `EXEC` of so many of a command.
+fn executed(bench: &mut Bench, client: &mut (TestPeer, RespSession), line: &str, count: usize) -> String {
+    let (reply, ending) = bench.send(client, &transaction(&vec![words(line); count]));
+    assert_eq!(ending, None, "{line}");
+    let replies = String::from_utf8_lossy(&reply).into_owned();
+    replies.rsplit_once("+QUEUED\r\n").map_or(replies.clone(), |(_, last)| last.to_owned())
+}
+
+#[test]
+fn a_transaction_that_would_take_long_does_nothing() {
+    let (mut bench, mut client) = bench();
+    let large = vec![b'x'; 10 << 20];
+    bench.store.set(b"large", Kind::Bytes, &large, Expiry::Never, bench.now).expect("room");
+    for number in 0..50_000 {
+        bench.store.set(format!("key:{number}").as_bytes(), Kind::Bytes, b"", Expiry::Never, bench.now).expect("room");
+    }
+    let members = (0..200_000).map(|number| (format!("m{number}"), Value::Int(1))).collect();
+    bench.store.set_value(b"struct", &Value::Struct(members), bench.now).expect("room");
+    let patterns: String = (0..126).map(|number| format!(" *a*b*c*d*e*f*g*h{number}")).collect();
+    for (line, few, many) in [
+        ("get large", 5, 4000),
+        ("append large x", 1000, 10_000),
+        ("setrange new 9000000 x", 1, 10_000),
+        ("getrange large 0 999999", 20, 1000),
+        ("copy large copied replace", 3, 12),
+        ("getset large x", 10, 15_000),
+        ("strlen struct", 1, 50),
+        ("command", 10, 30_000),
+        ("info all", 10, 30_000),
+        ("scan 0 count 10000 match zz*", 5, 5000),
+        ("client list", 1, 20),
+        ("keys zz*", 1, 15),
+        (&format!("config get{patterns}"), 10, 500),
+    ] {
+        let fits = executed(&mut bench, &mut client, line, few);
+        assert!(fits.starts_with(&format!("*{few}\r\n")), "{line}: {}", &fits[..fits.len().min(200)]);
+        bench.store.set(b"large", Kind::Bytes, &large, Expiry::Never, bench.now).expect("room");
+        let is_light = line.starts_with("getset") || line.starts_with("append") || line.starts_with("setrange");
+        let refused = executed(&mut bench, &mut client, line, many);
+        let is_refused = refused.starts_with("-EXECABORT") || refused.contains("transaction is too long");
+        assert_eq!(is_refused, !is_light, "{line}: {}", &refused[..refused.len().min(200)]);
+        bench.store.set(b"large", Kind::Bytes, &large, Expiry::Never, bench.now).expect("room");
+    }
+    assert_eq!(
+        bench
+            .ask(
+                &mut client,
+                "multi\nset a 1\nget large\nget large\nget large\nget large\nget large\nget large\nget \
+         large\nexec\nget a"
+            )
+            .lines()
+            .last(),
+        Some("$-1"),
+        "nothing of it was done"
+    );
+}
+
+#[test]
+fn with_memory_full_nothing_is_done_by_half() {
+    let (mut bench, mut client) = bench();
+    bench.store = Store::new(StoreOptions { max_memory: Some(1 << 20), ..StoreOptions::default() });
+    bench.ask(&mut client, "set old v");
+    let mut number = 0;
+    let mut fill = |bench: &mut Bench, client: &mut _, length: usize| {
+        while bench.ask(client, &format!("set f{number} {}", "x".repeat(length))) == "+OK\r\n" {
+            number += 1;
+        }
+    };
+    fill(&mut bench, &mut client, 10_000);
+    fill(&mut bench, &mut client, 50);
+    let oom = "OOM command not allowed when used memory > 'maxmemory'.\r\n";
+    let replies = bench.ask(&mut client, &format!("multi\nset new {}\ndel old\nexec\nget old", "x".repeat(5000)));
+    let expected =
+        format!("+OK\r\n-{oom}+QUEUED\r\n-EXECABORT Transaction discarded because of previous errors.\r\n$1\r\nv\r\n");
+    assert_eq!(replies, expected, "refused when it is queued");
+    // What is known only when all is put together is refused as a whole, and so is what has become too much meanwhile.
+    bench.ask(&mut client, "del f0");
+    let some = "x".repeat(4000);
+    let replies = bench
+        .ask(&mut client, &format!("multi\nset a {some}\nset b {some}\nset c {some}\ndel old\nexec\nexists old a b c"));
+    assert!(replies.ends_with(&format!("-EXECABORT Transaction discarded because of: {oom}:1\r\n")), "{replies}");
+    bench.ask(&mut client, &format!("multi\nset a {some}\ndel old"));
+    bench.store.set_client_memory(100_000);
+    let replies = bench.ask(&mut client, "exec\nexists old a");
+    assert_eq!(replies, format!("-EXECABORT Transaction discarded because of: {oom}:1\r\n"));
+    bench.store.set_client_memory(0);
+    // What makes its own room is done.
+    let replies = bench.ask(&mut client, &format!("multi\ndel f1\nset a {some}\nset b {some}\nexec\nexists a b f1"));
+    assert!(replies.ends_with("*3\r\n:1\r\n+OK\r\n+OK\r\n:2\r\n"), "{replies}");
+    // Outside of a transaction the limit holds as before.
+    fill(&mut bench, &mut client, 50);
+    assert_eq!(bench.ask(&mut client, &format!("set new {some}")), format!("-{oom}"));
+}
+
+#[test]
+fn others_are_dropped_before_a_transaction_begins() {
+    let (mut bench, mut client) = bench();
+    let (max_memory, eviction) = (Some(1 << 20), Eviction::AllKeys);
+    bench.store = Store::new(StoreOptions { max_memory, eviction, ..StoreOptions::default() });
+    for number in 0..200 {
+        assert_eq!(bench.ask(&mut client, &format!("set f{number} {}", "x".repeat(10_000))), "+OK\r\n");
+    }
+    let sets: Vec<_> =
+        (0..50).map(|number| vec![b"set".to_vec(), format!("n{number}").into(), vec![1; 10_000]]).collect();
+    let (reply, _) = bench.send(&mut client, &transaction(&sets));
+    assert!(reply.ends_with(&[&b"*50\r\n"[..], &b"+OK\r\n".repeat(50)].concat()));
+    assert!(bench.store.table_memory() <= 1 << 20, "{}", bench.store.table_memory());
+    assert_eq!((0..50).filter(|number| bench.store.contains(format!("n{number}").as_bytes(), bench.now)).count(), 50);
+}
+
+/// A value of another protocol.
+fn put_typed(bench: &mut Bench, dice: &mut Dice) {
+    let key = format!("k{}", dice.below(4));
+    let value = match dice.below(3) {
+        0 => Value::Array(vec![Value::Nil; dice.below(3000)]),
+        1 => Value::String("text".repeat(dice.below(900))),
+        _ => Value::Int(5),
+    };
+    bench.store.set_value(key.as_bytes(), &value, bench.now).expect("room");
+}
+
+/// What the transaction of this client is foreseen to cost.
+fn foresee(bench: &mut Bench, (peer, session): &mut (TestPeer, RespSession)) -> budget::Sum {
+    let mut exchange = peer.exchange(bench.now);
+    let transaction = session.transaction.take().expect("it was begun");
+    let (id, command) = find(b"exec").expect("a command");
+    let (core, store, exchange) = (&mut bench.resp.core, &mut bench.store, &mut exchange);
+    let (mut decoder, mut arguments) = (crate::protocol::resp::Decoder::default(), Arguments::default());
+    let decoded = decoder.decode(b"EXEC\r\n", &RequestLimits::new(100), &mut arguments);
+    let (request, _) = decoded.expect("a request").expect("all of it");
+    let mut call = Call { core, session, store, command, id, request, exchange, is_atomic: false };
+    let sum = transaction::foresee(&mut call, &transaction);
+    session.transaction = Some(transaction);
+    sum
+}
+
+/// Whatever is queued, `EXEC` says no more and takes no more memory than was foreseen, so that nothing of it can fail for that.
+#[test]
+fn no_transaction_costs_more_than_was_foreseen() {
+    const LINES: &[&str] = &[
+        "set K V",
+        "set K V NX",
+        "set K V XX GET",
+        "get K",
+        "getset K V",
+        "getdel K",
+        "getex K PERSIST",
+        "mget K K K",
+        "append K V",
+        "setrange K N V",
+        "setrange K NNN V",
+        "getrange K N -1",
+        "getrange K -NN -N",
+        "strlen K",
+        "copy K K",
+        "copy K K REPLACE",
+        "rename K K",
+        "renamenx K K",
+        "del K",
+        "incr K",
+        "incrbyfloat K 1.5",
+        "mset K V K V",
+        "msetnx K V K V",
+        "setnx K V",
+        "expire K 100",
+        "keys *",
+        "scan 0",
+        "randomkey",
+        "echo V",
+        "flushall",
+        "command count",
+        "info",
+        "command info get set client",
+        "config get *",
+        "lcs K K",
+        "client list",
+        "type K",
+        "setex K 100 V",
+    ];
+    let (mut bench, mut client) = bench();
+    let mut dice = Dice(5);
+    for round in 0..1500 {
+        if round % 3 == 0 {
+            put_typed(&mut bench, &mut dice);
+        }
+        let count = 1 + dice.below(12);
+        let commands: Vec<Vec<Vec<u8>>> = (0..count)
+            .map(|_| {
+                let fill = |word: &str, dice: &mut Dice| match word {
+                    "K" => format!("k{}", dice.below(4)).into_bytes(),
+                    "V" => vec![b'v'; dice.below(3000)],
+                    "N" => dice.below(1000).to_string().into_bytes(),
+                    "NNN" => dice.below(200_000).to_string().into_bytes(),
+                    word if word.starts_with('-') && word.len() > 2 => format!("-{}", dice.below(9000)).into_bytes(),
+                    "-N" => format!("-{}", dice.below(10)).into_bytes(),
+                    word => word.as_bytes().to_vec(),
+                };
+                dice.pick(LINES).split(' ').map(|word| fill(word, &mut dice)).collect()
+            })
+            .collect();
+        let input = transaction(&commands);
+        let (queueing, exec) = input.split_at(input.len() - b"EXEC\r\n".len());
+        bench.send(&mut client, queueing);
+        let foreseen = foresee(&mut bench, &mut client);
+        let before = bench.store.table_memory();
+        let (reply, ending) = bench.send(&mut client, exec);
+        assert_eq!(ending, None);
+        let shown = String::from_utf8_lossy(&input);
+        // Heads, ends of lines and errors are the arguments' share.
+        let framing = 200 * (count + 3);
+        assert!(reply.len() <= foreseen.reply + framing, "round {round}: {} in {foreseen:?} for {shown}", reply.len());
+        // Pages are begun whole.
+        let grown = bench.store.table_memory().saturating_sub(before);
+        assert!(grown <= foreseen.memory + (16 << 10), "round {round}: {grown} in {foreseen:?} for {shown}");
+        bench.store.tick(bench.now);
+    }
+}
