@@ -193,13 +193,12 @@ impl Journal {
         }
         self.is_open = true;
         self.wait_for(hash);
-        let before = match self.edited.get_mut(key) {
-            Some(known) => std::mem::replace(known, length),
-            None => {
-                self.edited_bytes += key.len();
-                self.edited.insert(key.into(), length);
-                0
-            }
+        let before = if let Some(known) = self.edited.get_mut(key) {
+            std::mem::replace(known, length)
+        } else {
+            self.edited_bytes += key.len();
+            self.edited.insert(key.into(), length);
+            0
         };
         self.edited_bytes = self.edited_bytes.saturating_add(length).saturating_sub(before);
     }

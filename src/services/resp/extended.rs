@@ -122,17 +122,13 @@ impl Extended {
     /// Plain decimal notation of 17 places, rounded half to even, without trailing zeros.
     pub(super) fn text(self) -> String {
         let sign = if self.is_negative { "-" } else { "" };
-        let text = match u32::try_from(self.exponent) {
-            Ok(exponent) => {
-                let mut whole = Natural::from(self.mantissa);
-                whole.shift_left(exponent);
-                return if self.mantissa == 0 { String::from("0") } else { format!("{sign}{}", whole.digits()) };
-            }
-            Err(_) => {
-                let units = shift_right_to_even(u128::from(self.mantissa) * ONE, self.exponent.unsigned_abs());
-                format!("{sign}{}.{:0PLACES$}", units / ONE, units % ONE)
-            }
-        };
+        if let Ok(exponent) = u32::try_from(self.exponent) {
+            let mut whole = Natural::from(self.mantissa);
+            whole.shift_left(exponent);
+            return if self.mantissa == 0 { String::from("0") } else { format!("{sign}{}", whole.digits()) };
+        }
+        let units = shift_right_to_even(u128::from(self.mantissa) * ONE, self.exponent.unsigned_abs());
+        let text = format!("{sign}{}.{:0PLACES$}", units / ONE, units % ONE);
         let text = text.trim_end_matches('0').trim_end_matches('.');
         if text == "-0" { String::from("0") } else { text.to_owned() }
     }
@@ -283,9 +279,7 @@ fn each_factor(power: u32, mut apply: impl FnMut(u32)) {
     for _ in 0..power / 9 {
         apply(1_000_000_000);
     }
-    if power % 9 > 0 {
-        apply(10_u32.pow(power % 9));
-    }
+    apply(10_u32.pow(power % 9));
 }
 
 #[cfg(test)]

@@ -78,7 +78,7 @@ fn freeing_keeps_pace_with_growing_in_place() {
     store.remove(b"old", now);
     set(&mut store, b"new", &vec![1; 1 << 20], now).unwrap();
     while store.peek(b"new", now).unwrap().data.len() < most / 2 {
-        store.append(b"new", &[2; 100 << 10], now).unwrap();
+        store.append(b"new", &vec![2; 100 << 10], now).unwrap();
         let end = store.peek(b"new", now).unwrap().data.len();
         assert!(store.patch(b"new", end + 1000, b"end", now).unwrap().is_some());
     }

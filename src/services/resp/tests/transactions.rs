@@ -8,7 +8,9 @@ use crate::store::Eviction;
 /// `MULTI`, the command `count` times, `EXEC`.
 fn transaction<A: AsRef<[u8]>>(commands: &[Vec<A>]) -> Vec<u8> {
     let mut input = b"MULTI\r\n".to_vec();
-    commands.iter().for_each(|command| encode_command(&mut input, command));
+    for command in commands {
+        encode_command(&mut input, command);
+    }
     input.extend_from_slice(b"EXEC\r\n");
     input
 }
@@ -35,7 +37,7 @@ fn a_transaction_that_would_take_long_does_nothing() {
     }
     let members = (0..200_000).map(|number| (format!("m{number}"), Value::Int(1))).collect();
     bench.store.set_value(b"struct", &Value::Struct(members), bench.now).expect("room");
-    let patterns: String = (0..126).map(|number| format!(" *a*b*c*d*e*f*g*h{number}")).collect();
+    let patterns = " *a*b*c*d*e*f*g*h".repeat(126);
     for (line, few, many) in [
         ("get large", 5, 4000),
         ("append large x", 1000, 10_000),
@@ -145,57 +147,72 @@ fn foresee(bench: &mut Bench, (peer, session): &mut (TestPeer, RespSession)) -> 
     let (id, command) = find(b"exec").expect("a command");
     let (core, store, exchange) = (&mut bench.resp.core, &mut bench.store, &mut exchange);
     let (mut decoder, mut arguments) = (crate::protocol::resp::Decoder::default(), Arguments::default());
-    let decoded = decoder.decode(b"EXEC\r\n", &RequestLimits::new(100), &mut arguments);
-    let (request, _) = decoded.expect("a request").expect("all of it");
+    let request = decoder.decode(b"EXEC\r\n", &RequestLimits::new(100), &mut arguments);
+    let (request, _) = request.expect("a request").expect("all of it");
     let mut call = Call { core, session, store, command, id, request, exchange, is_atomic: false };
     let sum = transaction::foresee(&mut call, &transaction);
     session.transaction = Some(transaction);
     sum
 }
 
+/// What is queued, with places to fill: K a key, V a value, N a number that counts from the front or from the end.
+const LINES: &[&str] = &[
+    "set K V",
+    "set K V NX",
+    "set K V XX GET",
+    "get K",
+    "getset K V",
+    "getdel K",
+    "getex K PERSIST",
+    "mget K K K",
+    "append K V",
+    "setrange K N V",
+    "setrange K NNN V",
+    "getrange K N -1",
+    "getrange K -NN -N",
+    "strlen K",
+    "copy K K",
+    "copy K K REPLACE",
+    "rename K K",
+    "renamenx K K",
+    "del K",
+    "incr K",
+    "incrbyfloat K 1.5",
+    "mset K V K V",
+    "msetnx K V K V",
+    "setnx K V",
+    "expire K 100",
+    "keys *",
+    "scan 0",
+    "randomkey",
+    "echo V",
+    "flushall",
+    "command count",
+    "info",
+    "command info get set client",
+    "config get *",
+    "lcs K K",
+    "client list",
+    "type K",
+    "setex K 100 V",
+];
+
+fn filled(line: &str, dice: &mut Dice) -> Vec<Vec<u8>> {
+    let fill = |word: &str| match word {
+        "K" => format!("k{}", dice.below(4)).into_bytes(),
+        "V" => vec![b'v'; dice.below(3000)],
+        "N" => dice.below(1000).to_string().into_bytes(),
+        "NNN" => dice.below(200_000).to_string().into_bytes(),
+        "-N" => format!("-{}", dice.below(10)).into_bytes(),
+        "-NN" => format!("-{}", dice.below(9000)).into_bytes(),
+        word => word.as_bytes().to_vec(),
+    };
+    line.split(' ').map(fill).collect()
+}
+
 /// Whatever is queued, `EXEC` says no more and takes no more memory than was foreseen, so that nothing of it can fail for that.
 #[test]
 fn no_transaction_costs_more_than_was_foreseen() {
-    const LINES: &[&str] = &[
-        "set K V",
-        "set K V NX",
-        "set K V XX GET",
-        "get K",
-        "getset K V",
-        "getdel K",
-        "getex K PERSIST",
-        "mget K K K",
-        "append K V",
-        "setrange K N V",
-        "setrange K NNN V",
-        "getrange K N -1",
-        "getrange K -NN -N",
-        "strlen K",
-        "copy K K",
-        "copy K K REPLACE",
-        "rename K K",
-        "renamenx K K",
-        "del K",
-        "incr K",
-        "incrbyfloat K 1.5",
-        "mset K V K V",
-        "msetnx K V K V",
-        "setnx K V",
-        "expire K 100",
-        "keys *",
-        "scan 0",
-        "randomkey",
-        "echo V",
-        "flushall",
-        "command count",
-        "info",
-        "command info get set client",
-        "config get *",
-        "lcs K K",
-        "client list",
-        "type K",
-        "setex K 100 V",
-    ];
     let (mut bench, mut client) = bench();
     let mut dice = Dice(5);
     for round in 0..1500 {
@@ -203,20 +220,7 @@ fn no_transaction_costs_more_than_was_foreseen() {
             put_typed(&mut bench, &mut dice);
         }
         let count = 1 + dice.below(12);
-        let commands: Vec<Vec<Vec<u8>>> = (0..count)
-            .map(|_| {
-                let fill = |word: &str, dice: &mut Dice| match word {
-                    "K" => format!("k{}", dice.below(4)).into_bytes(),
-                    "V" => vec![b'v'; dice.below(3000)],
-                    "N" => dice.below(1000).to_string().into_bytes(),
-                    "NNN" => dice.below(200_000).to_string().into_bytes(),
-                    word if word.starts_with('-') && word.len() > 2 => format!("-{}", dice.below(9000)).into_bytes(),
-                    "-N" => format!("-{}", dice.below(10)).into_bytes(),
-                    word => word.as_bytes().to_vec(),
-                };
-                dice.pick(LINES).split(' ').map(|word| fill(word, &mut dice)).collect()
-            })
-            .collect();
+        let commands: Vec<_> = (0..count).map(|_| filled(dice.pick(LINES), &mut dice)).collect();
         let input = transaction(&commands);
         let (queueing, exec) = input.split_at(input.len() - b"EXEC\r\n".len());
         bench.send(&mut client, queueing);
