@@ -25,7 +25,8 @@ pub struct Limits {
     /// What all clients together may hold, in bytes (`--max-client-memory`): buffers, requests, replies, transactions,
     /// and what a connection costs by being there. Past it, whoever holds most is closed; newcomers are turned away.
     pub client_memory: usize,
-    /// What a client may send before its handshake is done and leave us to keep, in bytes (`--max-handshake`).
+    /// One message of a handshake, by the length that it declares, in bytes (`--max-handshake`); what carries it may have a
+    /// sixteenth more.
     pub handshake_bytes: usize,
     /// Certificates in the chain that a peer shows, its own included (`--max-chain`). More are not verified at all.
     pub chain_certificates: usize,
@@ -75,6 +76,11 @@ pub struct Limits {
     pub handshake_slice: Duration,
 }
 
+impl Limits {
+    /// The longest message of a handshake that rustls takes, in bytes.
+    pub const LONGEST_HANDSHAKE: usize = (64 << 10) - 1;
+}
+
 impl Default for Limits {
     fn default() -> Self {
         Self {
@@ -90,8 +96,9 @@ impl Default for Limits {
             handshakes_per_address: None,
             // Room for eight of the largest requests at once; the program asks the machine instead.
             client_memory: 1 << 30,
-            // A client's certificate with all its issuers has some 5 KiB, some 20 with post-quantum signatures.
-            handshake_bytes: 32 << 10,
+            // As much as rustls takes. A client's certificate with all its issuers has some 5 KiB, some 20 with post-quantum
+            // signatures.
+            handshake_bytes: Self::LONGEST_HANDSHAKE,
             // The end entity's, the six between it and the root that webpki would use at most, and the root.
             chain_certificates: 8,
             // Ten seconds cover a satellite link and three lost SYNs, and no more.

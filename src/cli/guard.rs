@@ -22,8 +22,8 @@ pub(super) struct GuardArgs {
     /// TLS handshakes under way with one address (IPv6: with one /64), or 'off'
     #[arg(long, value_name = "N", default_value = "off", value_parser = units::count_or_off)]
     max_handshakes_per_address: units::CountOrOff,
-    /// What a client may send in one piece before its handshake is done, in bytes: its certificates, above all
-    #[arg(long, value_name = "BYTES", default_value = "32k", value_parser = units::bytes)]
+    /// One message of a peer's handshake, in bytes: its certificates, above all
+    #[arg(long, value_name = "BYTES", default_value = "64k", value_parser = units::bytes)]
     max_handshake: usize,
     /// Bytes a second that a client must take, on average over --write-timeout, while more wait for it
     #[arg(long, value_name = "BYTES", default_value = "1k", value_parser = units::bytes)]
@@ -49,6 +49,9 @@ impl GuardArgs {
         if self.max_handshake < LEAST_HANDSHAKE {
             return Err(Failure::usage("--max-handshake", "at least 8k is needed for a usual handshake"));
         }
+        if self.max_handshake > Limits::LONGEST_HANDSHAKE + 1 {
+            return Err(Failure::usage("--max-handshake", "at most 64k: the TLS library takes no longer message"));
+        }
         if self.tcp_keepalive.0.is_some_and(|silence| silence < Duration::from_secs(1)) {
             return Err(Failure::usage("--tcp-keepalive", "TCP counts in whole seconds: at least 1s, or 'off'"));
         }
@@ -56,7 +59,7 @@ impl GuardArgs {
             client_memory,
             connections_per_address: self.max_connections_per_address.0,
             handshakes_per_address: self.max_handshakes_per_address.0,
-            handshake_bytes: self.max_handshake,
+            handshake_bytes: self.max_handshake.min(Limits::LONGEST_HANDSHAKE),
             write_rate: self.min_write_rate,
             keepalive: self.tcp_keepalive.0,
             ..limits.clone()

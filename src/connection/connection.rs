@@ -266,6 +266,7 @@ impl<S: Service> Connection<S> {
     pub(super) fn process(&mut self, bytes: &mut [u8], turn: &mut Turn<'_, S>) {
         let Some(header) = self.take_header(bytes, turn) else { return self.retain(bytes, turn) };
         let bytes = bytes.get_mut(header..).unwrap_or_default();
+        self.session.set_max_handshake(turn.limits.handshake_bytes);
         let mut output = std::mem::take(&mut turn.scratch.output);
         let mut consumed = 0;
         loop {
@@ -297,8 +298,8 @@ impl<S: Service> Connection<S> {
             turn.scratch.give(std::mem::take(&mut self.retained));
             return;
         }
-        if self.phase == Phase::Handshaking && bytes.len() > turn.limits.handshake_bytes {
-            self.framing.detail = Some("more is sent before the end of the handshake than is kept".into());
+        if self.awaits_header && bytes.len() > turn.limits.handshake_bytes {
+            self.framing.detail = Some("the balancer's header is longer than is kept".into());
             return self.close(Disconnect::TooLarge, turn.scratch);
         }
         if self.retained.capacity() == 0 {
@@ -395,7 +396,7 @@ impl<S: Service> Connection<S> {
     fn session_failed(&mut self, error: &rustls::Error, input: &[u8], output: &mut Outgoing, turn: &mut Turn<'_, S>) {
         let mut reason = blame(error, self.session.is_handshaking());
         // Who has sent a record speaks TLS, whatever comes behind it.
-        if self.phase == Phase::Handshaking && !self.begun && self.unsent.is_empty() && !plaintext::is_tls(input) {
+        if self.phase == Phase::Handshaking && !self.begun && self.unsent.is_empty() && plaintext::is_text(input) {
             // Whoever speaks plain text cannot read an alert: tell them in words they can read.
             reason = Disconnect::NotTls;
             output.clear();
@@ -410,6 +411,7 @@ impl<S: Service> Connection<S> {
             }
             _ if self.framing.info.is_dialed() => Refusal::of_server(error),
             Some(refusal) => refusal.to_string(),
+            None if reason == Disconnect::TooLarge => "a message of the handshake is longer than is taken".into(),
             None => error.to_string(),
         };
         self.framing.detail = Some(detail.into());
@@ -487,11 +489,12 @@ impl<S: Service> Connection<S> {
 
 /// Who is at fault for a broken session, in the words of the counters.
 fn blame(error: &rustls::Error, is_handshaking: bool) -> Disconnect {
-    use rustls::Error::{AlertReceived, InvalidCertificate, NoCertificatesPresented};
+    use rustls::Error::{AlertReceived, InvalidCertificate, InvalidMessage, NoCertificatesPresented};
     match error {
         InvalidCertificate(_) if Refusal::of(error).is_some_and(|refusal| refusal.is_of_cost()) => Disconnect::Chain,
         NoCertificatesPresented | InvalidCertificate(_) => Disconnect::Certificate,
         AlertReceived(_) => Disconnect::Alert,
+        InvalidMessage(rustls::InvalidMessage::HandshakePayloadTooLarge) if is_handshaking => Disconnect::TooLarge,
         _ if is_handshaking => Disconnect::Handshake,
         _ => Disconnect::Tls,
     }

@@ -10,6 +10,12 @@ pub(super) fn is_tls(input: &[u8]) -> bool {
     input.first().is_some_and(|first| (CHANGE_CIPHER_SPEC..=APPLICATION_DATA).contains(first))
 }
 
+/// Whether the bytes are no TLS, and may be text. The hello of SSL 2 is neither: a client that begins with one understands an
+/// alert. Its first byte has the highest bit set, as that of no request in plain text has (RFC 5246, E.2).
+pub(super) fn is_text(input: &[u8]) -> bool {
+    !is_tls(input) && input.first().is_none_or(u8::is_ascii)
+}
+
 /// A sentence in the protocol that the client seems to speak.
 pub(super) fn hint(input: &[u8]) -> &'static [u8] {
     if is_http(input) {
@@ -49,6 +55,7 @@ mod tests {
             assert!(hint(request).starts_with(b"-ERR "), "{}", request.escape_ascii());
         }
         assert!(is_tls(&[22, 3, 1]) && is_tls(&[20, 3, 3]) && is_tls(&[23, 3, 3]));
+        assert!(is_text(b"*1\r\n") && is_text(b"\0\xff") && !is_text(&[0x80, 46, 1, 0, 2]) && !is_text(&[22, 3, 1]));
         assert!(!is_tls(b"GET") && !is_tls(b"*1\r\n") && !is_tls(b""));
     }
 }

@@ -11,6 +11,8 @@ use crate::services::Echo;
 use crate::timer::Now;
 use crate::tls::{Outgoing, Session, testing};
 
+mod handshake;
+
 /// One direction of a socket: bytes on their way, and perhaps FIN behind them.
 #[derive(Default)]
 struct Pipe {
@@ -538,25 +540,6 @@ fn room_for_a_large_reply_is_given_back_while_it_is_sent() {
     }
     let (owed, held) = (pair.connection.output(), pair.connection.memory());
     assert!(owed > 100_000 && held < 4 * owed, "{held} bytes are held for {owed}");
-}
-
-#[test]
-fn a_handshake_that_never_comes_to_its_end_may_not_be_long() {
-    let mut pair = Pair::new();
-    // A ClientHello of 60,000 bytes, in records of the largest size.
-    let mut hello = vec![1, 0, 0xea, 0x60, 3, 3];
-    hello.resize(4 + 60_000, 0);
-    for piece in hello.chunks(16_384) {
-        let length = u16::try_from(piece.len()).expect("a record");
-        pair.to_server.bytes.extend_from_slice(&[22, 3, 1]);
-        pair.to_server.bytes.extend_from_slice(&length.to_be_bytes());
-        pair.to_server.bytes.extend_from_slice(piece);
-        if pair.to_server.bytes.len() > pair.limits.handshake_bytes {
-            break;
-        }
-    }
-    pair.turn();
-    assert_eq!((pair.connection.phase(), pair.connection.reason()), (Phase::Closed, Some(Disconnect::TooLarge)));
 }
 
 #[test]

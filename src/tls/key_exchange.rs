@@ -8,7 +8,6 @@
 use std::sync::Arc;
 
 use rustls::crypto::{ActiveKeyExchange, CryptoProvider, SupportedKxGroup, aws_lc_rs};
-use rustls::server::Acceptor;
 use rustls::{Error, NamedGroup, ProtocolVersion};
 
 /// What a listener asks of the key exchange.
@@ -21,41 +20,6 @@ pub enum PostQuantum {
     Require,
     /// Classical groups only.
     Off,
-}
-
-/// What the first bytes of a client say about its key exchange.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Offer {
-    /// The ClientHello is not complete.
-    NeedMore,
-    /// It offers X25519MLKEM768, at any place in its list.
-    PostQuantum,
-    /// It does not, or it is no ClientHello at all: let rustls answer it.
-    Classical,
-}
-
-/// Reads the groups in a ClientHello from `first`, everything the client has sent so far.
-///
-/// rustls's acceptor serves as a parser of a copy of the bytes; the connection reads the same bytes again.
-pub(crate) fn offer(mut first: &[u8]) -> Offer {
-    let mut acceptor = Acceptor::default();
-    loop {
-        // It reads 4 KiB at a time; an error means that the bytes are not TLS, or a hello beyond all bounds.
-        match acceptor.read_tls(&mut first) {
-            Ok(0) => return Offer::NeedMore,
-            Ok(_) => {}
-            Err(_) => return Offer::Classical,
-        }
-        match acceptor.accept() {
-            Ok(None) => {}
-            Ok(Some(accepted)) => {
-                let hello = accepted.client_hello();
-                let offered = hello.named_groups().is_some_and(|groups| groups.contains(&NamedGroup::X25519MLKEM768));
-                return if offered { Offer::PostQuantum } else { Offer::Classical };
-            }
-            Err(_) => return Offer::Classical,
-        }
-    }
 }
 
 /// A provider with all groups that `wanted` allows, the post-quantum one first.

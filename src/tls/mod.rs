@@ -13,6 +13,7 @@ mod pem;
 mod policy;
 #[cfg(any(test, fuzzing))]
 pub mod properties;
+mod records;
 mod resolver;
 mod revocation;
 mod self_check;

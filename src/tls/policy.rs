@@ -12,8 +12,9 @@ use rustls_pki_types::{CertificateDer, UnixTime};
 
 use super::certificate::{Certificate, date};
 use super::identity::Anchor;
-use super::key_exchange::{self, Offer, PostQuantum};
+use super::key_exchange::{self, PostQuantum};
 use super::pem::{PemError, Source};
+use super::records::{self, Hello, Look};
 use super::resolver::Certificates;
 use super::tickets::{HandshakeTicketer, TicketKeys};
 use super::trust::{ClientTrust, HandshakeVerifier, Refusal, TrustError, Witness};
@@ -259,11 +260,17 @@ impl ServerPolicy {
     ///
     /// Bytes that are not a ClientHello start a handshake too, so that rustls answers them with the right alert.
     pub fn choose(&self, first: &[u8]) -> Choice {
-        let Some(quantum) = &self.quantum else { return Choice::Start(self.start(&self.general)) };
-        match key_exchange::offer(first) {
-            Offer::NeedMore => Choice::NeedMore,
-            Offer::PostQuantum => Choice::Start(self.start(quantum)),
-            Offer::Classical => Choice::Start(self.start(&self.general)),
+        match Hello::default().look(first, usize::MAX, usize::MAX) {
+            Look::NeedMore | Look::TooLong => Choice::NeedMore,
+            Look::Start(end) => Choice::Start(self.answer(first.get(..end).unwrap_or_default())),
+        }
+    }
+
+    /// The handshake with a client whose ClientHello is in these records.
+    pub(super) fn answer(&self, hello: &[u8]) -> Handshake {
+        match &self.quantum {
+            Some(quantum) if records::offers_post_quantum(hello) => self.start(quantum),
+            _ => self.start(&self.general),
         }
     }
 

@@ -5,6 +5,8 @@
 //!
 //! - `process_tls_records` is given exactly the bytes that this peer still retains, in every call, writes included:
 //!   rustls keeps offsets into them while a handshake message is incomplete.
+//! - While a handshake lasts, it is given one record more at a time, so that what is refused does not depend on how the
+//!   bytes were cut into packets.
 //! - One call is not one record: it is repeated until the session can only write or only wait.
 //! - After an error the session is latched. What rustls queued (the alert) is encoded, and then the session is never
 //!   touched again, although its later states look alive.
@@ -24,25 +26,30 @@ use rustls::unbuffered::{
     ConnectionState, EncodeError, EncodeTlsData, EncryptError, UnbufferedConnectionCommon, UnbufferedStatus,
     WriteTraffic,
 };
-use rustls::{ClientConfig, CommonState};
+use rustls::{AlertDescription, ClientConfig, CommonState, InvalidMessage, ProtocolVersion};
 
 use super::certificate::Unreadable;
 use super::identity::Identity;
 use super::key_exchange::is_post_quantum;
 use super::outgoing::Outgoing;
-use super::policy::{Choice, ServerPolicy};
+use super::policy::ServerPolicy;
+use super::records::{self, Hello, Look, Record};
 use super::trust::{Refusal, Witness};
-
-/// A ClientHello longer than this is not looked into before the handshake. With X25519MLKEM768 and a ticket that holds
-/// a client's chain it has some 4 KiB.
-const HELLO_BYTES: usize = 16 << 10;
+use crate::limits::Limits;
 
 /// One connection's state of encryption.
+#[expect(clippy::struct_excessive_bools, reason = "independent facts")]
 pub struct Session {
     kind: Kind,
     handshaking: bool,
     peer_closed: bool,
     failed: bool,
+    /// What we send is encrypted by now, or may be: an alert cannot be written by hand any more.
+    is_sealed: bool,
+    /// How many of the retained bytes the handshake has been given.
+    given: usize,
+    /// The longest message of a handshake.
+    max_handshake: usize,
     /// What the handshake found out about the client's certificate.
     witness: Option<Witness>,
     /// What the handshake began under, until somebody asks.
@@ -52,7 +59,7 @@ pub struct Session {
 enum Kind {
     Plain,
     /// A client has connected; how to handshake with it is decided when its ClientHello is complete.
-    Hello(Arc<ServerPolicy>),
+    Hello(Arc<ServerPolicy>, Hello),
     Server(UnbufferedServerConnection),
     Client(UnbufferedClientConnection),
 }
@@ -99,7 +106,7 @@ impl Session {
     /// The server's end of a new connection, under the policy of its listener.
     #[must_use]
     pub fn accept(policy: Arc<ServerPolicy>) -> Self {
-        Self::new(Kind::Hello(policy), true)
+        Self::new(Kind::Hello(policy, Hello::default()), true)
     }
 
     /// The client's end of a new connection to `name`. Call [`receive`](Self::receive) with no bytes to get the
@@ -109,7 +116,14 @@ impl Session {
     }
 
     fn new(kind: Kind, handshaking: bool) -> Self {
-        Self { kind, handshaking, peer_closed: false, failed: false, witness: None, policy: None }
+        let max_handshake = Limits::default().handshake_bytes;
+        let (peer_closed, failed, is_sealed, given) = (false, false, false, 0);
+        Self { kind, handshaking, peer_closed, failed, is_sealed, given, max_handshake, witness: None, policy: None }
+    }
+
+    /// From now on, no message of a handshake may be longer. One that is, by the length that it declares, breaks it.
+    pub fn set_max_handshake(&mut self, bytes: usize) {
+        self.max_handshake = bytes;
     }
 
     /// Takes `input`, all the bytes of the peer that are retained and new; gives each piece of plaintext to `deliver`
@@ -118,38 +132,103 @@ impl Session {
         if self.failed || self.peer_closed {
             return Received { consumed: input.len(), opened: false, error: None };
         }
-        if let Err(error) = self.begin(input) {
-            self.failed = true;
-            return Received { consumed: input.len(), opened: false, error: Some(error) };
+        if !self.handshaking || input.is_empty() {
+            return self.advance(input, output, deliver);
         }
+        let mut received = Received { consumed: 0, opened: false, error: None };
+        while !received.opened && received.error.is_none() && !self.peer_closed {
+            let rest = input.get_mut(received.consumed..).unwrap_or_default();
+            let (step, is_last) = match self.next_piece(rest) {
+                Ok(None) => break,
+                Ok(Some(end)) => {
+                    let is_last = end == rest.len();
+                    (self.advance(rest.get_mut(..end).unwrap_or_default(), output, deliver), is_last)
+                }
+                Err(error) => {
+                    self.give_up(&error, output, output.filled().len());
+                    (Received { consumed: rest.len(), opened: false, error: Some(error) }, true)
+                }
+            };
+            self.given = self.given.saturating_sub(step.consumed);
+            received = Received { consumed: received.consumed + step.consumed, ..step };
+            if is_last {
+                break;
+            }
+        }
+        received
+    }
+
+    /// How many bytes of `input` the handshake is to be given next; `None` when a record must be completed first.
+    fn next_piece(&mut self, input: &[u8]) -> Result<Option<usize>, rustls::Error> {
+        let too_long = Err(InvalidMessage::HandshakePayloadTooLarge.into());
+        let most = self.max_handshake + self.max_handshake / 16;
+        if let Kind::Hello(policy, hello) = &mut self.kind {
+            let end = match hello.look(input, self.max_handshake, most) {
+                Look::NeedMore => return Ok(None),
+                Look::TooLong => return too_long,
+                Look::Start(end) => end,
+            };
+            let handshake = policy.answer(input.get(..end).unwrap_or_default());
+            self.policy = Some(Arc::clone(policy));
+            self.kind = Kind::Server(UnbufferedServerConnection::new(handshake.config)?);
+            self.witness = handshake.witness;
+            self.given = end;
+            return Ok(Some(end));
+        }
+        match records::record_at(input, self.given) {
+            Record::Whole { end, .. } | Record::Partial { end, .. } if end > most => too_long,
+            Record::Whole { end, .. } => {
+                self.given = end;
+                Ok(Some(end))
+            }
+            Record::Partial { .. } | Record::Begun => Ok(None),
+            Record::Foreign => Ok(Some(input.len())),
+        }
+    }
+
+    /// Has the session process `input`.
+    fn advance(&mut self, input: &mut [u8], output: &mut Outgoing, deliver: &mut dyn FnMut(&[u8])) -> Received {
+        let (before, was_handshaking) = (output.filled().len(), self.handshaking);
         let mut flags = Flags { handshaking: &mut self.handshaking, peer_closed: &mut self.peer_closed };
         let received = match &mut self.kind {
             Kind::Plain => {
                 deliver(input);
                 Received { consumed: input.len(), opened: false, error: None }
             }
-            // The ClientHello is not complete: all of it stays retained.
-            Kind::Hello(_) => Received { consumed: 0, opened: false, error: None },
+            Kind::Hello(..) => Received { consumed: 0, opened: false, error: None },
             Kind::Server(connection) => drive(&mut **connection, &mut flags, input, output, deliver),
             Kind::Client(connection) => drive(&mut **connection, &mut flags, input, output, deliver),
         };
-        self.failed = received.error.is_some();
+        if was_handshaking {
+            self.note_sealing(output.filled().get(before..).unwrap_or_default());
+        }
+        if let Some(error) = &received.error {
+            self.give_up(error, output, before);
+        }
         received
     }
 
-    /// Begins the handshake that the policy chooses for this ClientHello, once it is complete.
-    fn begin(&mut self, input: &[u8]) -> Result<(), rustls::Error> {
-        let Kind::Hello(policy) = &self.kind else { return Ok(()) };
-        let handshake = match policy.choose(input) {
-            // Each look begins at the first byte, so a hello that trickles in may not be long.
-            Choice::NeedMore if input.len() < HELLO_BYTES => return Ok(()),
-            Choice::NeedMore => policy.begin(),
-            Choice::Start(handshake) => handshake,
+    /// Finds out by what was sent, and by what was agreed, whether what we send is encrypted.
+    fn note_sealing(&mut self, sent: &[u8]) {
+        let version = self.common().and_then(CommonState::protocol_version);
+        self.is_sealed |= match (&self.kind, version) {
+            (Kind::Plain, _) | (Kind::Client(_), Some(ProtocolVersion::TLSv1_3)) => true,
+            (_, None) => false,
+            (_, Some(ProtocolVersion::TLSv1_3)) => records::kinds(sent).any(|kind| kind == records::APPLICATION_DATA),
+            _ => records::kinds(sent).any(|kind| kind == records::CHANGE_CIPHER_SPEC),
         };
-        self.policy = Some(Arc::clone(policy));
-        self.kind = Kind::Server(UnbufferedServerConnection::new(handshake.config)?);
-        self.witness = handshake.witness;
-        Ok(())
+    }
+
+    /// Latches the session. After some errors rustls queues no alert; where none is in `output` behind `before`, one is
+    /// written by hand, as long as it need not be encrypted (RFC 8446, 6.2).
+    fn give_up(&mut self, error: &rustls::Error, output: &mut Outgoing, before: usize) {
+        const FATAL: u8 = 2;
+        self.failed = true;
+        let is_told =
+            records::kinds(output.filled().get(before..).unwrap_or_default()).any(|kind| kind == records::ALERT);
+        if let Some(description) = alert_after(error).filter(|_| !self.is_sealed && !is_told) {
+            output.append(&[records::ALERT, 3, 3, 0, 2, FATAL, description.into()]);
+        }
     }
 
     /// Whose connection this is, once the handshake is done; `None` when the client showed no certificate. To be asked
@@ -191,7 +270,7 @@ impl Session {
                 Ok(())
             }
             (Kind::Plain, Message::CloseNotify) => Ok(()),
-            (Kind::Hello(_), _) => Err(rustls::Error::HandshakeNotComplete),
+            (Kind::Hello(..), _) => Err(rustls::Error::HandshakeNotComplete),
             (Kind::Server(connection), message) => write(&mut **connection, message, retained, output),
             (Kind::Client(connection), message) => write(&mut **connection, message, retained, output),
         };
@@ -253,13 +332,13 @@ impl Session {
     pub fn tickets_received(&self) -> u32 {
         match &self.kind {
             Kind::Client(connection) => connection.tls13_tickets_received(),
-            Kind::Plain | Kind::Hello(_) | Kind::Server(_) => 0,
+            Kind::Plain | Kind::Hello(..) | Kind::Server(_) => 0,
         }
     }
 
     fn common(&self) -> Option<&CommonState> {
         match &self.kind {
-            Kind::Plain | Kind::Hello(_) => None,
+            Kind::Plain | Kind::Hello(..) => None,
             Kind::Server(connection) => Some(connection),
             Kind::Client(connection) => Some(connection),
         }
@@ -428,6 +507,20 @@ fn encode<Side>(data: &mut EncodeTlsData<'_, Side>, output: &mut Outgoing) -> Re
             Err(EncodeError::InsufficientSize(needed)) => size = needed.required_size,
             Err(EncodeError::AlreadyEncoded) => return Ok(()),
         }
+    }
+}
+
+/// The alert for an error that rustls queues none for; `None` where a peer expects none.
+fn alert_after(error: &rustls::Error) -> Option<AlertDescription> {
+    use rustls::Error as E;
+    match error {
+        E::AlertReceived(_) => None,
+        E::InvalidMessage(_) => Some(AlertDescription::DecodeError),
+        E::PeerSentOversizedRecord => Some(AlertDescription::RecordOverflow),
+        E::PeerMisbehaved(_) | E::InappropriateMessage { .. } | E::InappropriateHandshakeMessage { .. } => {
+            Some(AlertDescription::UnexpectedMessage)
+        }
+        _ => Some(AlertDescription::InternalError),
     }
 }
 

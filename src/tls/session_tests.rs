@@ -63,7 +63,7 @@ fn a_session_with_a_part_of_a_message_refuses_to_write_without_panic() {
 fn a_session_writes_between_the_pieces_of_a_ticket() {
     const RECORD: usize = 64;
     let (server, mut client) = testing::sessions();
-    let Kind::Hello(policy) = &server.kind else { panic!("it has not begun") };
+    let Kind::Hello(policy, _) = &server.kind else { panic!("it has not begun") };
     let mut config = rustls::ServerConfig::clone(&policy.begin().config);
     config.max_fragment_size = Some(RECORD);
     let connection = UnbufferedServerConnection::new(Arc::new(config)).expect("a usable configuration");
@@ -130,4 +130,20 @@ fn a_session_drops_all_input_behind_close_notify() {
     assert!(server.peer_closed());
     assert_eq!(server.receive(&mut [0; 99], &mut back, &mut |_| {}).consumed, 99);
     server.send(b"still writing", &mut [], &mut back).expect("half-close leaves our direction open");
+}
+
+/// rustls asked for output after an error looks into what is retained, which it is not given: it panics where there is no
+/// output but a part of a message. So it is asked only while it wants to write.
+#[test]
+fn a_session_is_not_asked_for_output_after_an_error_that_left_none() {
+    let (mut server, mut client) = testing::sessions();
+    let (mut forth, mut back) = (Outgoing::default(), Outgoing::default());
+    let _ = client.receive(&mut [], &mut forth, &mut |_| {});
+    let mut part = vec![22, 3, 1, 0, 100];
+    part.extend_from_slice(&forth.filled()[5..105]);
+    // Application data in the middle of a message: an error that rustls has no alert for.
+    part.extend_from_slice(&[23, 3, 3, 0, 1, 0]);
+    let received = server.receive(&mut part, &mut back, &mut |_| {});
+    assert!(matches!(received.error, Some(rustls::Error::PeerMisbehaved(_))), "{received:?}");
+    assert_eq!(back.filled(), [21, 3, 3, 0, 2, 2, 10]);
 }
