@@ -228,7 +228,10 @@ impl TlsArgs {
 
     fn private_key(&self, path: &Path) -> Result<Source, Failure> {
         let source = read("--key", path)?;
-        self.check_readers("--key", path)?;
+        // A certificate in its place is for everyone to read, and its permissions are not what is wrong.
+        if source.may_hold_private_key() {
+            self.check_readers("--key", path)?;
+        }
         Ok(source)
     }
 

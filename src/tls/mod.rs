@@ -6,6 +6,7 @@
 pub mod authority;
 mod certificate;
 mod client;
+mod der;
 mod identity;
 mod key_exchange;
 mod outgoing;
@@ -17,6 +18,7 @@ mod records;
 mod resolver;
 mod revocation;
 mod self_check;
+mod sections;
 mod session;
 mod strictness;
 mod suites;

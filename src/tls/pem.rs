@@ -5,6 +5,9 @@ use std::fmt;
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer};
 
+use super::der;
+use super::sections::{self, Flaw, Kind, Section};
+
 /// The bytes of one file, and the name it goes by in messages.
 ///
 /// Reading files is the command line's work; this module only interprets what was read.
@@ -62,68 +65,135 @@ pub enum PemError {
         /// A guess at the cause, or nothing.
         cure: &'static str,
     },
-    /// There is a PEM section, but it is damaged.
+    /// A PEM section or a mark is damaged, or may hold what is looked for in a form that is not read.
     #[error("{file} is damaged PEM: {detail}")]
     Damaged {
         /// The file.
         file: String,
-        /// The reader's complaint.
+        /// The line and what is wrong there: never text from the file, which may be a key.
         detail: String,
     },
+    /// Certificates or lists are in a container that is not read.
+    #[error(
+        "{file}: line {line}: a {label} section, whose content is not read; convert it with `openssl pkcs7 -print_certs -in {file} -out {file}.pem`"
+    )]
+    Container {
+        /// The file.
+        file: String,
+        /// Where the section begins.
+        line: usize,
+        /// What it is.
+        label: &'static str,
+    },
+}
+
+/// A certificate as it stands in a file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Written {
+    /// The certificate.
+    pub(crate) der: CertificateDer<'static>,
+    /// OpenSSL's trust settings behind it (`X509_CERT_AUX`, in DER), as `openssl x509 -trustout` writes them.
+    pub(crate) settings: Option<Vec<u8>>,
+    /// The line on which its section begins.
+    pub(crate) line: usize,
 }
 
 impl Source {
     /// Every certificate in the file, in order: a chain starts with the end entity's.
     pub fn certificates(&self) -> Result<Vec<CertificateDer<'static>>, PemError> {
-        self.every("certificate", "x509")
+        Ok(self.written_certificates()?.into_iter().map(|written| written.der).collect())
+    }
+
+    /// Every certificate in the file, in order, with what is said about trust in it.
+    pub(crate) fn written_certificates(&self) -> Result<Vec<Written>, PemError> {
+        let kinds = |kind| matches!(kind, Kind::Certificate | Kind::TrustedCertificate);
+        let found = self.every("certificate", kinds, |section, bytes| {
+            let (bytes, settings) = match section.kind {
+                Kind::TrustedCertificate => {
+                    let flaw = Flaw {
+                        line: section.line,
+                        what: "the certificate of the section that begins there is cut off",
+                    };
+                    let (first, rest) = der::split_first(&bytes).ok_or(flaw)?;
+                    (first.to_vec(), Some(rest.to_vec()))
+                }
+                _ => (bytes, None),
+            };
+            Ok(Written { der: bytes.into(), settings, line: section.line })
+        })?;
+        if found.is_empty() { Err(self.missing("certificate", "x509")) } else { Ok(found) }
     }
 
     /// Every revocation list in the file.
     pub fn revocation_lists(&self) -> Result<Vec<CertificateRevocationListDer<'static>>, PemError> {
-        self.every("certificate revocation list", "crl")
+        let wanted = "certificate revocation list";
+        let found = self.every(wanted, |kind| kind == Kind::RevocationList, |_, bytes| Ok(bytes.into()))?;
+        if found.is_empty() { Err(self.missing(wanted, "crl")) } else { Ok(found) }
     }
 
     /// The first private key in the file: PKCS#8, PKCS#1 (RSA) or SEC1 (elliptic curve).
     pub fn private_key(&self) -> Result<PrivateKeyDer<'static>, PemError> {
-        let keys: Vec<PrivateKeyDer<'static>> = self.every("private key", "pkey")?;
-        keys.into_iter().next().ok_or_else(|| self.missing("private key", "pkey"))
+        let found = self.every(
+            "private key",
+            |kind| matches!(kind, Kind::Key(_)),
+            |section, bytes| {
+                let flaw = Flaw { line: section.line, what: "the section that begins there is no private key" };
+                let Kind::Key(kind) = section.kind else { return Err(flaw) };
+                PrivateKeyDer::from_pem(kind, bytes).ok_or(flaw)
+            },
+        )?;
+        found.into_iter().next().ok_or_else(|| self.missing("private key", "pkey"))
     }
 
-    fn every<T: PemObject>(&self, wanted: &'static str, tool: &'static str) -> Result<Vec<T>, PemError> {
-        let found = T::pem_slice_iter(&self.bytes)
-            .collect::<Result<Vec<T>, _>>()
-            .map_err(|error| PemError::Damaged { file: self.name.clone(), detail: error.to_string() })?;
-        if found.is_empty() { Err(self.missing(wanted, tool)) } else { Ok(found) }
+    /// Whether the file has a section for a private key, whole or damaged, or one whose beginning cannot be told.
+    #[must_use]
+    pub fn may_hold_private_key(&self) -> bool {
+        sections::sections(&self.bytes).is_ok_and(|found| found.iter().any(Section::is_private_key))
+            || String::from_utf8_lossy(&self.bytes).contains("PRIVATE KEY")
+    }
+
+    /// Everything in the sections of some kinds, each made into what it stands for. Sections that are encrypted, and those
+    /// of other kinds, are passed over.
+    fn every<T>(
+        &self,
+        wanted: &'static str,
+        kinds: impl Fn(Kind) -> bool,
+        make: impl Fn(&Section<'_>, Vec<u8>) -> Result<T, Flaw>,
+    ) -> Result<Vec<T>, PemError> {
+        let damaged = |flaw: Flaw| PemError::Damaged { file: self.name.clone(), detail: flaw.to_string() };
+        let mut found = Vec::new();
+        for section in &sections::sections(&self.bytes).map_err(damaged)? {
+            if section.kind == Kind::Container && wanted != "private key" {
+                let Section { line, label, .. } = *section;
+                return Err(PemError::Container { file: self.name.clone(), line, label });
+            }
+            if kinds(section.kind) && !section.is_encrypted {
+                found.push(section.decode().and_then(|bytes| make(section, bytes)).map_err(damaged)?);
+            }
+        }
+        Ok(found)
     }
 
     fn missing(&self, wanted: &'static str, tool: &'static str) -> PemError {
         let file = self.name.clone();
-        let labels = self.labels();
+        let sections = sections::sections(&self.bytes).unwrap_or_default();
+        let is_encrypted = sections.iter().any(|section| section.is_encrypted || section.kind == Kind::EncryptedKey);
+        let labels: Vec<&str> = sections.iter().map(|section| section.label).collect();
         match self.bytes.first() {
             None => PemError::Empty { file, wanted },
             // A DER certificate, key or list is one SEQUENCE longer than 255 bytes: 30 82, or 30 81 below that.
             Some(0x30) if labels.is_empty() => PemError::Der { file, tool },
-            _ if wanted == "private key" && labels.iter().any(|label| label.contains("ENCRYPTED")) => {
-                PemError::Encrypted { file }
-            }
+            _ if wanted == "private key" && is_encrypted => PemError::Encrypted { file },
             _ => PemError::Missing { file, wanted, cure: cure(wanted, &labels), found: listed(&labels) },
         }
     }
-
-    /// The labels of the PEM sections, known or not.
-    fn labels(&self) -> Vec<String> {
-        String::from_utf8_lossy(&self.bytes)
-            .lines()
-            .filter_map(|line| line.trim().strip_prefix("-----BEGIN ")?.strip_suffix("-----").map(str::to_owned))
-            .collect()
-    }
 }
 
-fn listed(labels: &[String]) -> String {
+fn listed(labels: &[&str]) -> String {
     if labels.is_empty() { "text without any PEM section".to_owned() } else { labels.join(", ") }
 }
 
-fn cure(wanted: &str, labels: &[String]) -> &'static str {
+fn cure(wanted: &str, labels: &[&str]) -> &'static str {
     let holds = |part: &str| labels.iter().any(|label| label.contains(part));
     if wanted == "certificate" && holds("REQUEST") {
         "; a signing request must first be signed by a CA"
@@ -177,6 +247,63 @@ mod tests {
 
         let locked = source("-----BEGIN ENCRYPTED PRIVATE KEY-----\nAAAA\n-----END ENCRYPTED PRIVATE KEY-----\n");
         assert!(matches!(locked.private_key(), Err(PemError::Encrypted { .. })));
+    }
+
+    #[test]
+    fn no_section_is_lost_in_silence() {
+        let one = issued().certificate;
+        let count =
+            |text: String| source(&text).certificates().map(|found| found.len()).map_err(|error| error.to_string());
+        let labelled = |label: &str| one.replace("CERTIFICATE", label);
+        let indented = one.lines().map(|line| format!("    {line}\r\n")).collect::<String>();
+        for (text, why) in [
+            (format!("\u{feff}{one}{one}"), "a byte order mark"),
+            (format!("{one}\u{feff}{one}"), "a byte order mark between two"),
+            (format!("{}{one}", one.trim_end()), "no line end between two"),
+            (format!("{one}{}", one.replace('\n', "\r")), "carriage returns for line ends"),
+            (format!("{indented}{one}"), "indented"),
+            (format!("{one}{}", labelled("X509 CERTIFICATE")), "the label of long ago"),
+            (format!("# begin certificates, the end - here\nsubject=CN = a-END\n{one}-----\n{one}"), "comments"),
+            (format!("{one}-----BEGIN EC PARAMETERS-----\n?\n-----END EC PARAMETERS-----\n{one}"), "another kind"),
+        ] {
+            assert_eq!(count(text), Ok(2), "{why}");
+        }
+        let line = one.lines().count() + 1;
+        for (second, why) in [
+            (one.replacen("-----", "----", 1), "four hyphens before"),
+            (one.replacen("CERTIFICATE-----", "CERTIFICATE----", 1), "four hyphens behind"),
+            (one.replacen("-----", "\u{2014}-", 2), "dashes for hyphens"),
+            (one.replacen("BEGIN", "begin", 1), "small letters"),
+            (one.replacen("-----BEGIN CERTIFICATE-----", "BEGIN CERTIFICATE", 1), "no hyphens"),
+            (one.replacen("-----BEGIN", "# -----BEGIN", 1), "behind other text"),
+            (one.replacen("-----BEGIN CERTIFICATE-----\n", "-----END CERTIFICATE-----\n", 1), "an END for a BEGIN"),
+            (one.replace('\n', ""), "no line ends"),
+            (one.replace('\n', " "), "spaces for line ends"),
+            (one.replace('\n', "\\n"), "line ends written out"),
+            (one.replacen("-----END CERTIFICATE-----", "", 1), "no END"),
+            (one.replacen("-----END", "-----BEGIN", 1), "a BEGIN for an END"),
+            (labelled("CERTIFICAT"), "a label misspelt"),
+            (labelled("PKCS7"), "a container"),
+        ] {
+            let error = count(format!("{one}{second}")).expect_err(why);
+            assert!(error.contains(&format!("line {line}: ")), "{why}: {error}");
+        }
+        let error = count(format!("{one}{}", one.replacen("-----END CERTIFICATE", "-----END X509 CRL", 1)));
+        assert!(error.clone().is_err_and(|error| error.contains("of another kind")), "{error:?}");
+        let wide: Vec<u8> = "\u{feff}".chars().chain(one.chars()).flat_map(|c| (c as u16).to_le_bytes()).collect();
+        let wide = Source { name: "it.pem".to_owned(), bytes: wide }.certificates().expect_err("UTF-16").to_string();
+        assert!(wide.contains("UTF-16"), "{wide}");
+    }
+
+    #[test]
+    fn a_key_under_a_traditional_passphrase_is_said_to_be_encrypted_and_spoils_no_certificate() {
+        let certificate = issued().certificate;
+        let key = "-----BEGIN EC PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\nDEK-Info: AES-256-CBC,00\n\n\
+                   AAAA\n-----END EC PRIVATE KEY-----\n";
+        for key in [key.to_owned(), key.replace('\n', "\r\n")] {
+            assert!(matches!(source(&key).private_key(), Err(PemError::Encrypted { .. })));
+            assert_eq!(source(&format!("{key}{certificate}")).certificates().map(|found| found.len()), Ok(1));
+        }
     }
 
     #[test]

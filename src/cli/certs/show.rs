@@ -14,7 +14,11 @@ pub(super) fn show(paths: &[PathBuf], now: u64, out: &mut dyn Write) -> Result<(
         let source = files::read(path)?;
         let certificates = absent_or(source.certificates())?;
         let lists = absent_or(source.revocation_lists())?;
-        let key = absent_or(source.private_key().map(|key| vec![key]))?;
+        let (key, is_locked) = match absent_or(source.private_key().map(|key| vec![key])) {
+            // A locked key does not keep what stands beside it from being shown.
+            Err(PemError::Encrypted { .. }) if !certificates.is_empty() || !lists.is_empty() => (Vec::new(), true),
+            found => (found?, false),
+        };
         if certificates.is_empty() && lists.is_empty() && key.is_empty() {
             // The error of the likeliest kind says what is there instead.
             return Err(source.certificates().err().map_or_else(|| nothing(&source), CertsError::from));
@@ -25,6 +29,9 @@ pub(super) fn show(paths: &[PathBuf], now: u64, out: &mut dyn Write) -> Result<(
         }
         for der in &lists {
             revocation_list(der, path, now, out)?;
+        }
+        if is_locked {
+            writeln!(out, "  private key, encrypted, readable by {}", files::readers(path)?)?;
         }
         if !key.is_empty() {
             writeln!(out, "  private key, readable by {}", files::readers(path)?)?;

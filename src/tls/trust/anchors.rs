@@ -6,8 +6,9 @@ use std::sync::Arc;
 use rustls_pki_types::TrustAnchor;
 
 use crate::tls::certificate::{Certificate, Unreadable};
+use crate::tls::der::{self, Reader};
 use crate::tls::identity::{Anchor, AnchorKind};
-use crate::tls::pem::{PemError, Source};
+use crate::tls::pem::{PemError, Source, Written};
 use crate::tls::trust::Refusal;
 
 /// Why a file cannot be used as a list of trusted certificates.
@@ -33,6 +34,18 @@ pub enum TrustError {
         file: String,
         /// The subject.
         subject: String,
+    },
+    /// OpenSSL's trust settings beside a certificate rule out what it is listed for.
+    #[error(
+        "{file}: line {line}: the trust settings of this TRUSTED CERTIFICATE do not allow {purpose}; leave them out with `openssl x509 -in {file} -out {file}.pem`, if it is to be trusted for that"
+    )]
+    Settings {
+        /// The file.
+        file: String,
+        /// Where the certificate begins.
+        line: usize,
+        /// What it is listed for.
+        purpose: &'static str,
     },
     /// webpki does not accept it as a trust anchor.
     #[error("{file}: the certificate of {subject} cannot be a trust anchor: {detail}")]
@@ -66,10 +79,63 @@ pub(super) struct Anchors {
     root_positions: Vec<usize>,
 }
 
-/// The certificates in a file, read.
-pub(super) fn read(source: &Source) -> Result<Vec<Certificate>, TrustError> {
+/// What a listed certificate is to vouch for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Vouching {
+    ForServers,
+    ForClients,
+}
+
+impl Vouching {
+    fn name(self) -> &'static str {
+        match self {
+            Self::ForServers => "serverAuth",
+            Self::ForClients => "clientAuth",
+        }
+    }
+
+    /// Its key purpose (RFC 5280, 4.2.1.12): the contents of an OBJECT IDENTIFIER.
+    fn purpose(self) -> &'static [u8] {
+        match self {
+            Self::ForServers => b"\x2b\x06\x01\x05\x05\x07\x03\x01",
+            Self::ForClients => b"\x2b\x06\x01\x05\x05\x07\x03\x02",
+        }
+    }
+
+    /// Whether OpenSSL's trust settings (`X509_CERT_AUX`) leave this allowed, as OpenSSL judges it: nothing rejects it, and
+    /// where anything is allowed by name, so is this. Settings that cannot be read allow nothing.
+    fn is_allowed(self, settings: &[u8]) -> bool {
+        const ANY: &[u8] = b"\x55\x1d\x25\x00";
+        if settings.is_empty() {
+            return true;
+        }
+        let names = |list: Reader<'_>| {
+            let purposes = list.all(der::OBJECT_IDENTIFIER)?;
+            Some(purposes.iter().any(|each| each.value == self.purpose() || each.value == ANY))
+        };
+        let judge = || {
+            let mut fields = der::sequence(settings)?;
+            let trusted = fields.optional(&[der::SEQUENCE])?;
+            let rejected = fields.optional(&[der::tagged(0)])?;
+            let is_trusted = trusted.map_or(Some(true), |list| names(Reader::new(list.value)))?;
+            let is_rejected = rejected.map_or(Some(false), |list| names(Reader::new(list.value)))?;
+            Some(is_trusted && !is_rejected)
+        };
+        judge().unwrap_or(false)
+    }
+}
+
+/// The certificates in a file that is to vouch for others, read.
+pub(super) fn read(source: &Source, vouching: Vouching) -> Result<Vec<Certificate>, TrustError> {
     let unreadable = |error| TrustError::Certificate { file: source.name.clone(), source: error };
-    source.certificates()?.iter().map(|der| Certificate::from_der(der).map_err(unreadable)).collect()
+    let mut certificates = Vec::new();
+    for Written { der, settings, line } in source.written_certificates()? {
+        if settings.is_some_and(|settings| !vouching.is_allowed(&settings)) {
+            return Err(TrustError::Settings { file: source.name.clone(), line, purpose: vouching.name() });
+        }
+        certificates.push(Certificate::from_der(&der).map_err(unreadable)?);
+    }
+    Ok(certificates)
 }
 
 impl Anchors {

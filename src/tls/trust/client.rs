@@ -8,7 +8,7 @@ use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::{DigitallySignedStruct, DistinguishedName, Error, SignatureScheme};
 use rustls_pki_types::{CertificateDer, UnixTime};
 
-use super::anchors::{self, Anchors, TrustError};
+use super::anchors::{self, Anchors, TrustError, Vouching};
 use super::{Refusal, chain as bounds, signature};
 use crate::limits::Limits;
 use crate::tls::certificate::{Certificate, Unreadable};
@@ -48,12 +48,12 @@ impl ClientTrust {
     ) -> Result<Self, TrustError> {
         let mut anchors = Anchors::default();
         for source in authorities {
-            for certificate in anchors::read(source)? {
+            for certificate in anchors::read(source, Vouching::ForClients)? {
                 anchors.add_authority(certificate, &source.name)?;
             }
         }
         for source in pins {
-            for certificate in anchors::read(source)? {
+            for certificate in anchors::read(source, Vouching::ForClients)? {
                 anchors.add_pin(certificate, &source.name);
             }
         }

@@ -8,7 +8,7 @@ use rustls::crypto::{CryptoProvider, WebPkiSupportedAlgorithms};
 use rustls::{DigitallySignedStruct, Error, SignatureScheme};
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 
-use super::anchors::{self, Anchors, TrustError};
+use super::anchors::{self, Anchors, TrustError, Vouching};
 use super::{Refusal, chain, signature};
 use crate::limits::Limits;
 use crate::tls::certificate::Certificate;
@@ -41,7 +41,7 @@ impl ServerTrust {
     ) -> Result<Arc<Self>, TrustError> {
         let mut listed = Anchors::default();
         for source in sources {
-            for certificate in anchors::read(source)? {
+            for certificate in anchors::read(source, Vouching::ForServers)? {
                 if certificate.is_self_issued() || certificate.ca == Some(true) {
                     listed.add_authority(certificate, &source.name)?;
                 } else {

@@ -120,6 +120,44 @@ fn a_pinned_certificate_without_its_key_is_worth_nothing() {
     }
 }
 
+/// `issued` as `openssl x509 -trustout` writes it, with these trust settings (`X509_CERT_AUX` in DER) behind it.
+fn trusted(issued: &Issued, settings: &[u8]) -> crate::tls::Source {
+    use base64::Engine;
+    let bytes = [&leaf(issued)[..], settings].concat();
+    let text = base64::engine::general_purpose::STANDARD.encode(bytes);
+    source("t.pem", &format!("-----BEGIN TRUSTED CERTIFICATE-----\n{text}\n-----END TRUSTED CERTIFICATE-----\n"))
+}
+
+#[test]
+fn trust_settings_of_openssl_are_honoured_or_refused() {
+    const CLIENT: [u8; 10] = [6, 8, 0x2b, 6, 1, 5, 5, 7, 3, 2];
+    const SERVER: [u8; 10] = [6, 8, 0x2b, 6, 1, 5, 5, 7, 3, 1];
+    let (world, clock) = (World::new(), Clock::at(NOW));
+    let allow = |purpose: [u8; 10]| [&[0x30, 12, 0x30, 10][..], &purpose].concat();
+    let reject = |purpose: [u8; 10]| [&[0x30, 12, 0xa0, 10][..], &purpose].concat();
+    let any = vec![0x30, 8, 0x30, 6, 6, 4, 0x55, 0x1d, 0x25, 0];
+    for (settings, clients, servers) in [
+        (vec![], true, true),
+        (vec![0x30, 0], true, true),
+        (any, true, true),
+        (allow(CLIENT), true, false),
+        (allow(SERVER), false, true),
+        (reject(CLIENT), false, true),
+        (reject(SERVER), true, false),
+        (vec![0x30, 1], false, false),
+    ] {
+        let listed = trusted(&world.authority.files(), &settings);
+        let options = PolicyOptions { client_ca: vec![listed.clone()], ..world.options(&clock) };
+        let judged = ServerPolicy::new(options).map_err(|error| error.to_string());
+        assert_eq!(judged.is_ok(), clients, "{settings:?}: {judged:?}");
+        let trust = ServerTrust::new(&[listed], &aws_lc_rs::default_provider()).map_err(|error| error.to_string());
+        assert_eq!(trust.is_ok(), servers, "{settings:?}: {trust:?}");
+        if let Err(error) = judged {
+            assert!(error.contains("t.pem: line 1: ") && error.contains("clientAuth"), "{error}");
+        }
+    }
+}
+
 #[test]
 fn a_leaf_is_not_taken_for_a_ca() {
     let (world, clock) = (World::new(), Clock::at(NOW));
