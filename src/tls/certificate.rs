@@ -3,7 +3,11 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use rustls_pki_types::{CertificateDer, SubjectPublicKeyInfoDer};
+use x509_parser::oid_registry::OID_X509_EXT_CRL_DISTRIBUTION_POINTS;
 use x509_parser::prelude::{FromDer, GeneralName, X509Certificate, X509Name};
+
+use super::crl::distribution_points;
+use super::names::{common_name, shown};
 
 /// The facts of a certificate (RFC 5280). Reading it verifies nothing.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,6 +42,14 @@ pub struct Certificate {
     pub not_after: u64,
     /// What basicConstraints says of being a CA; `None` without that extension.
     pub ca: Option<bool>,
+    /// How many CAs may stand below it on a path, itself not counted; `None` for any number.
+    pub path_length: Option<u32>,
+    /// Whether its key may sign certificates (keyUsage, RFC 5280, 4.2.1.3); true without that extension.
+    pub may_sign_certificates: bool,
+    /// Whether its key may sign revocation lists; true without keyUsage.
+    pub may_sign_lists: bool,
+    /// Where its CA says that revocation lists are found (RFC 5280, 4.2.1.13): GeneralNames in DER.
+    pub(crate) crl_points: Vec<Vec<u8>>,
     /// The subject's public key.
     pub public_key: SubjectPublicKeyInfoDer<'static>,
     /// The serial number, big-endian, as encoded.
@@ -63,6 +75,8 @@ impl Certificate {
         }
         let extension = |error: x509_parser::error::X509Error| Unreadable(error.to_string());
         let basic = parsed.basic_constraints().map_err(extension)?;
+        let usage = parsed.key_usage().map_err(extension)?;
+        let points = parsed.get_extension_unique(&OID_X509_EXT_CRL_DISTRIBUTION_POINTS).map_err(extension)?;
         let mut certificate = Self {
             der: CertificateDer::from(der.to_vec()),
             version: parsed.version().0 + 1,
@@ -78,7 +92,11 @@ impl Certificate {
             emails: Vec::new(),
             not_before: seconds(parsed.validity().not_before.timestamp()),
             not_after: seconds(parsed.validity().not_after.timestamp()),
-            ca: basic.map(|basic| basic.value.ca),
+            ca: basic.as_ref().map(|basic| basic.value.ca),
+            path_length: basic.and_then(|basic| basic.value.path_len_constraint),
+            may_sign_certificates: usage.as_ref().is_none_or(|usage| usage.value.key_cert_sign()),
+            may_sign_lists: usage.is_none_or(|usage| usage.value.crl_sign()),
+            crl_points: points.map(|points| distribution_points(points.value)).unwrap_or_default(),
             public_key: SubjectPublicKeyInfoDer::from(parsed.public_key().raw.to_vec()),
             serial: parsed.raw_serial().to_vec(),
         };
@@ -171,16 +189,6 @@ pub fn hex(bytes: &[u8]) -> String {
         let _ = write!(text, "{byte:02x}");
         text
     })
-}
-
-fn common_name(name: &X509Name<'_>) -> Option<String> {
-    let first = name.iter_common_name().next()?;
-    first.as_str().ok().map(str::to_owned)
-}
-
-fn shown(name: &X509Name<'_>) -> String {
-    let text = name.to_string();
-    if text.is_empty() { "(no name)".to_owned() } else { printable(&text) }
 }
 
 /// Text from a peer as it may stand in a terminal or a log: without control characters.

@@ -23,15 +23,17 @@ pub struct Identity {
 }
 
 impl Identity {
-    /// Reads the names of a certificate that has been verified elsewhere.
+    /// Reads the names of a certificate that has been verified elsewhere. Names with a NUL in them are left out.
     pub fn from_der(der: &[u8]) -> Result<Self, Unreadable> {
         let certificate = Certificate::from_der(der)?;
+        // What compares names as C strings would take one with a NUL for another.
+        let whole = |names: Vec<String>| names.into_iter().filter(|name| !name.contains('\0')).collect();
         Ok(Self {
             fingerprint: certificate.fingerprint(),
             common_name: certificate.common_name,
-            dns: certificate.dns,
-            uris: certificate.uris,
-            emails: certificate.emails,
+            dns: whole(certificate.dns),
+            uris: whole(certificate.uris),
+            emails: whole(certificate.emails),
             anchor: None,
         })
     }

@@ -16,6 +16,7 @@ use super::key_exchange::{self, PostQuantum};
 use super::pem::{PemError, Source};
 use super::records::{self, Hello, Look};
 use super::resolver::Certificates;
+use super::revocation::OutdatedLists;
 use super::tickets::{HandshakeTicketer, TicketKeys};
 use super::trust::{ClientTrust, HandshakeVerifier, Refusal, TrustError, Witness};
 use crate::limits::Limits;
@@ -52,6 +53,8 @@ pub struct PolicyOptions {
     pub client_pin: Vec<Source>,
     /// Revocation lists of the client CAs.
     pub crl: Vec<Source>,
+    /// What to do where one of these is out of date.
+    pub outdated_lists: OutdatedLists,
     /// Left out: required when a CA or a pin is named, else none.
     pub client_auth: Option<ClientAuth>,
     /// The oldest protocol version.
@@ -75,6 +78,7 @@ impl Default for PolicyOptions {
             client_ca: Vec::new(),
             client_pin: Vec::new(),
             crl: Vec::new(),
+            outdated_lists: OutdatedLists::default(),
             client_auth: None,
             tls_min: TlsMin::default(),
             post_quantum: PostQuantum::default(),
@@ -333,6 +337,16 @@ impl ServerPolicy {
         self.client.iter().flat_map(move |client| client.trust.revocation().outdated(now))
     }
 
+    /// The CAs in `--client-ca` that have no revocation list, where clients are asked for certificates.
+    pub fn unchecked_issuers(&self) -> impl Iterator<Item = &str> {
+        self.client.iter().flat_map(|client| client.trust.unchecked_issuers())
+    }
+
+    /// Who issued each revocation list, and when it goes out of date, in seconds since the Unix epoch.
+    pub fn list_updates(&self) -> impl Iterator<Item = (&str, u64)> {
+        self.client.iter().flat_map(|client| client.trust.revocation().updates())
+    }
+
     /// What of `--client-ca` and `--client-pin` has expired at `now`. Whoever shows such a certificate is not let in; whom
     /// a CA has issued a valid one to still is, for a trust anchor is a name and a key without dates (RFC 5280, 6.1.1).
     pub fn expired_trust(&self, now: u64) -> impl Iterator<Item = &Certificate> {
@@ -365,7 +379,8 @@ impl ClientPolicy {
             (None | Some(ClientAuth::Required), true) => true,
             (Some(ClientAuth::Optional), true) => false,
         };
-        let trust = ClientTrust::new(&options.client_ca, &options.client_pin, &options.crl, provider, now)?;
+        let PolicyOptions { client_ca, client_pin, crl, outdated_lists, .. } = options;
+        let trust = ClientTrust::with_outdated(client_ca, client_pin, crl, provider, now, *outdated_lists)?;
         Ok(Some(Self { trust: Arc::new(trust.with_max_chain(options.max_chain)), required }))
     }
 }
@@ -398,16 +413,37 @@ impl fmt::Display for ServerPolicy {
 /// Says what is checked for revocation and what is not.
 fn describe_revocation(trust: &ClientTrust, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     let lists = trust.revocation();
-    let unchecked = trust.issuers().filter(|authority| !lists.covers(authority)).count();
-    if let Some(until) = lists.earliest_update() {
-        write!(f, ", {} until {}", counted(lists.len(), "CRL"), date(until))?;
-        if unchecked > 0 {
-            write!(f, ", {} not revocation-checked", counted(unchecked, "CA"))?;
-        }
-    } else if unchecked > 0 {
-        f.write_str(", not revocation-checked")?;
+    let unchecked: Vec<&str> = trust.unchecked_issuers().collect();
+    let Some(until) = lists.earliest_update() else {
+        return if unchecked.is_empty() { Ok(()) } else { f.write_str(", not revocation-checked") };
+    };
+    write!(f, ", {} until {}", counted(lists.len(), "CRL"), date(until))?;
+    let of_intermediates: Vec<&str> = lists.of_intermediates().collect();
+    if !of_intermediates.is_empty() {
+        let count = of_intermediates.len();
+        let apply = if count == 1 { "applies" } else { "apply" };
+        write!(f, ", {count} of them {apply} below CAs that clients show: {}", named(&of_intermediates))?;
+    }
+    let partial: Vec<&str> = lists.partial().collect();
+    if !partial.is_empty() {
+        write!(f, ", {} for a part of the certificates only: {}", partial.len(), named(&partial))?;
+    }
+    if !unchecked.is_empty() {
+        write!(f, ", {} not revocation-checked: {}", counted(unchecked.len(), "CA"), named(&unchecked))?;
     }
     Ok(())
+}
+
+/// More names than this do not fit on a line that people read.
+const NAMES: usize = 8;
+
+/// Some names, and how many others there are.
+fn named(names: &[&str]) -> String {
+    let some = names.iter().take(NAMES).copied().collect::<Vec<_>>().join("; ");
+    match names.len().saturating_sub(NAMES) {
+        0 => some,
+        others => format!("{some} and {others} more"),
+    }
 }
 
 fn counted(count: usize, noun: &str) -> String {

@@ -196,7 +196,7 @@ fn a_list_binds_to_the_key_of_its_ca_and_not_to_the_name() {
         crl: vec![source("crl.pem", &list)],
         ..world.options(&clock)
     });
-    assert!(both.describe().ends_with("1 CA not revocation-checked"), "{both}");
+    assert!(both.describe().ends_with("1 CA not revocation-checked: CN=test CA"), "{both}");
     clock.set(NOW + 2 * DAY);
     let covered = shake(&world.client_config(Some(&world.client), &clock), &both).expect_err("it must be refused");
     assert!(matches!(Refusal::of(&covered), Some(Refusal::RevocationListExpired { .. })));
@@ -231,5 +231,8 @@ fn a_ca_without_a_list_is_named_in_the_description() {
         crl: vec![source("crl.pem", &list)],
         ..world.options(&clock)
     });
-    assert!(both.describe().ends_with("(2 CAs), 1 CRL until 2027-02-14, 1 CA not revocation-checked"), "{both}");
+    assert!(
+        both.describe().ends_with("(2 CAs), 1 CRL until 2027-02-14, 1 CA not revocation-checked: CN=other CA"),
+        "{both}"
+    );
 }

@@ -1,64 +1,115 @@
 //! Certificate revocation lists (RFC 5280, section 5).
 //!
-//! A list applies to the end entities of the CA whose key signed it. A CA without a list is not checked for revocation,
-//! and the policy's description says so. A list past its next update is worth nothing: the certificates of its CA are
-//! then refused, because a revoked one could be among them.
+//! Every certificate of a path is looked up in the lists of its issuer, whether that is a listed CA or an intermediate
+//! that a client has shown. A certificate on any list that its issuer has signed is revoked, whatever the list's scope. To
+//! be cleared, it must be within the scope of a list that is not out of date: an outdated list is worth nothing, because
+//! a revoked certificate could be missing from it. A listed CA without a list is not checked, and the policy's description
+//! says so; an intermediate without one is refused where the CA above it has a list.
 //!
-//! A list's signature is checked once, when it is loaded, and not for every client as webpki would; webpki also passes
-//! over a list in silence when its scope and the certificate's distribution points do not match, where here it applies.
+//! A list's signature is checked once for each key that could have made it, and not for every client as webpki would.
 
-use std::collections::BTreeSet;
+use std::sync::{Mutex, PoisonError};
 
-use webpki::OwnedCertRevocationList;
-use x509_parser::prelude::{CertificateRevocationList, FromDer, IssuingDistributionPoint, ParsedExtension};
+use x509_parser::prelude::{CertificateRevocationList, FromDer};
 
 use super::certificate::{Certificate, date};
+use super::crl::{List, significant};
+use super::names::Comparable;
 use super::pem::Source;
 use super::trust::{Refusal, TrustError};
+
+/// What to do with lists that are out of date when they are loaded.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OutdatedLists {
+    /// Refuse the policy: at start, somebody is there to read why.
+    #[default]
+    Refused,
+    /// Let in nobody whom the list's CA has issued to: at a reload, everything else must be taken into use.
+    ShutOut,
+}
 
 /// The revocation lists of one policy.
 #[derive(Debug, Default)]
 pub(crate) struct RevocationLists {
-    lists: Vec<List>,
+    lists: Vec<Held>,
 }
 
 #[derive(Debug)]
-struct List {
-    authority: String,
-    /// Two CAs may have the same name, but not the same key.
-    public_key: Vec<u8>,
-    revoked: BTreeSet<Vec<u8>>,
-    next_update: u64,
+struct Held {
+    list: List,
+    file: String,
+    /// The keys of the listed certificates that have signed it (SubjectPublicKeyInfo in DER): two CAs may have the same
+    /// name, but not the same key. None for a list of an intermediate that is not listed.
+    signers: Vec<Vec<u8>>,
+    /// For the latter, keys of intermediates that clients have shown, and whether they have signed it.
+    tried: Mutex<Vec<(Vec<u8>, bool)>>,
+}
+
+/// More keys of intermediates than this are not remembered. They all are of CAs that a listed one vouches for.
+const TRIED_KEYS: usize = 64;
+
+/// What lists say about a certificate that none of them revokes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Standing {
+    /// Nothing: its issuer has no list.
+    Unknown,
+    /// It is not revoked. This holds until then, in seconds since the Unix epoch.
+    Clear(u64),
 }
 
 impl RevocationLists {
-    /// Reads the lists, each of which must be signed by one of `authorities` and not be out of date at `now`.
-    pub(crate) fn new(sources: &[Source], authorities: &[Certificate], now: u64) -> Result<Self, TrustError> {
-        let mut lists = Vec::new();
+    /// Reads the lists. Each must be signed by the one of `authorities` that has its issuer's name; where none has, it is
+    /// taken for the list of an intermediate if one may be below them.
+    pub(crate) fn new(
+        sources: &[Source],
+        authorities: &[Certificate],
+        now: u64,
+        outdated: OutdatedLists,
+    ) -> Result<Self, TrustError> {
+        let mut found = Self::default();
         for source in sources {
+            let refuse = |detail| TrustError::RevocationList { file: source.name.clone(), detail };
             for der in source.revocation_lists()? {
-                let list = read(&der, authorities, now)
-                    .map_err(|detail| TrustError::RevocationList { file: source.name.clone(), detail })?;
-                lists.push(list);
+                let mut list = List::read(&der).map_err(refuse)?;
+                let signers = signers(&list, authorities).map_err(refuse)?;
+                if !signers.is_empty() {
+                    list.forget_signed();
+                }
+                let file = source.name.clone();
+                found.lists.push(Held { list, file, signers, tried: Mutex::default() });
             }
         }
-        Ok(Self { lists })
+        if let Some(held) = found.shutting_out(now).next().filter(|_| outdated == OutdatedLists::Refused) {
+            let (issuer, since) = (&held.list.issuer, date(held.list.next_update));
+            let detail = format!(
+                "the revocation list of {issuer} went out of date on {since}; fetch or make a new one (`latchkey certs revoke`)"
+            );
+            return Err(TrustError::RevocationList { file: held.file.clone(), detail });
+        }
+        Ok(found)
     }
 
-    /// Decides on a certificate whose issuer has `issuer_key` (a SubjectPublicKeyInfo in DER). Returns until when that
-    /// holds: the end of time when no list covers it.
-    pub(crate) fn check(&self, certificate: &Certificate, issuer_key: &[u8], now: u64) -> Result<u64, Refusal> {
-        let mut until = u64::MAX;
-        for list in self.lists.iter().filter(|list| list.public_key == issuer_key) {
-            if list.revoked.contains(significant(&certificate.serial)) {
-                return Err(Refusal::Revoked);
-            }
-            if list.next_update < now {
-                return Err(Refusal::RevocationListExpired { next_update: Some(list.next_update) });
-            }
-            until = until.min(list.next_update);
+    /// Decides on a certificate that `issuer` has issued.
+    ///
+    /// A list of the issuer's name that it has not signed, and may not sign, says nothing, and neither is the certificate
+    /// let in as if there were none: somebody has given that list to have it checked. Only where a listed CA has signed
+    /// the list is it known that it is about another one of the same name.
+    pub(crate) fn check(&self, certificate: &Certificate, issuer: &Certificate, now: u64) -> Result<Standing, Refusal> {
+        let Some(name) = Comparable::from_der(&issuer.subject_der) else { return Ok(Standing::Unknown) };
+        let named = self.lists.iter().filter(|held| held.list.name == name);
+        let standing = decide(named.clone().filter(|held| held.is_by(issuer)), certificate, now)?;
+        if standing == Standing::Unknown && named.into_iter().any(|held| held.signers.is_empty()) {
+            return Err(Refusal::RevocationUnknown { issuer: issuer.subject.clone() });
         }
-        Ok(until)
+        Ok(standing)
+    }
+
+    /// Decides on a listed certificate by lists whose issuer is not known but by its name. Whoever listed the certificate
+    /// has given these lists too, and revocation wins.
+    pub(crate) fn check_by_name(&self, certificate: &Certificate, now: u64) -> Result<Standing, Refusal> {
+        let Some(name) = Comparable::from_der(&certificate.issuer_der) else { return Ok(Standing::Unknown) };
+        let of_unknown = |held: &&Held| held.signers.is_empty() && held.list.name == name;
+        decide(self.lists.iter().filter(of_unknown), certificate, now)
     }
 
     /// How many lists there are.
@@ -66,72 +117,118 @@ impl RevocationLists {
         self.lists.len()
     }
 
-    /// When the first list goes out of date, in seconds since the Unix epoch.
-    pub(crate) fn earliest_update(&self) -> Option<u64> {
-        self.lists.iter().map(|list| list.next_update).min()
+    /// Who issued each list, and when it goes out of date (seconds since the Unix epoch).
+    pub(crate) fn updates(&self) -> impl Iterator<Item = (&str, u64)> {
+        self.lists.iter().map(|held| (held.list.issuer.as_str(), held.list.next_update))
     }
 
-    /// The CAs whose list is out of date at `now`.
+    /// When the first list goes out of date, in seconds since the Unix epoch.
+    pub(crate) fn earliest_update(&self) -> Option<u64> {
+        self.lists.iter().map(|held| held.list.next_update).min()
+    }
+
+    /// The CAs that have only lists which are out of date at `now`.
     pub(crate) fn outdated(&self, now: u64) -> impl Iterator<Item = &str> {
-        self.lists.iter().filter(move |list| list.next_update < now).map(|list| list.authority.as_str())
+        self.shutting_out(now).map(|held| held.list.issuer.as_str())
+    }
+
+    /// The issuers of lists that apply only when a client shows the issuer's certificate.
+    pub(crate) fn of_intermediates(&self) -> impl Iterator<Item = &str> {
+        self.lists.iter().filter(|held| held.signers.is_empty()).map(|held| held.list.issuer.as_str())
+    }
+
+    /// The issuers of lists that leave out some of their certificates.
+    pub(crate) fn partial(&self) -> impl Iterator<Item = &str> {
+        self.lists.iter().filter(|held| held.list.scope.is_partial()).map(|held| held.list.issuer.as_str())
     }
 
     /// Whether the CA has a list.
     pub(crate) fn covers(&self, authority: &Certificate) -> bool {
-        self.lists.iter().any(|list| list.public_key == authority.public_key.as_ref())
+        self.lists.iter().any(|held| held.signers.iter().any(|key| key == authority.public_key.as_ref()))
+    }
+
+    /// The lists that are out of date, and that no other list of the same issuer and scope stands in for.
+    fn shutting_out(&self, now: u64) -> impl Iterator<Item = &Held> {
+        let stands_in = move |held: &Held, other: &Held| {
+            other.list.next_update >= now
+                && (&other.list.name, &other.list.scope, &other.signers)
+                    == (&held.list.name, &held.list.scope, &held.signers)
+        };
+        let lists = self.lists.iter();
+        lists.filter(move |held| held.list.next_update < now && !self.lists.iter().any(|other| stands_in(held, other)))
     }
 }
 
-/// A serial number without the zeros that encodings put before it or leave away.
-fn significant(serial: &[u8]) -> &[u8] {
-    let zeros = serial.iter().take_while(|byte| **byte == 0).count();
-    serial.get(zeros..).unwrap_or_default()
+impl Held {
+    /// Whether `issuer`, a certificate of the list's name, has signed it and may (RFC 5280, 6.3.3 (f)).
+    fn is_by(&self, issuer: &Certificate) -> bool {
+        let key = issuer.public_key.as_ref();
+        if !issuer.may_sign_lists || !self.signers.is_empty() {
+            return issuer.may_sign_lists && self.signers.iter().any(|signer| signer == key);
+        }
+        let mut tried = self.tried.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, has_signed)) = tried.iter().find(|(known, _)| known == key) {
+            return *has_signed;
+        }
+        let has_signed = self.list.is_signed_by(issuer);
+        if tried.len() >= TRIED_KEYS {
+            tried.clear();
+        }
+        tried.push((key.to_vec(), has_signed));
+        has_signed
+    }
 }
 
-fn read(der: &[u8], authorities: &[Certificate], now: u64) -> Result<List, String> {
-    let unreadable = |error: &dyn std::fmt::Display| format!("not a usable revocation list: {error}");
-    // webpki refuses what would need more than a look for a serial number: deltas, foreign entries, critical unknowns.
-    OwnedCertRevocationList::from_der(der).map_err(|error| unreadable(&error))?;
-    let (_, list) = CertificateRevocationList::from_der(der).map_err(|error| unreadable(&error))?;
-    let issuer = list.issuer();
-    if list.extensions().iter().any(|extension| is_partial(extension.parsed_extension())) {
-        return Err(format!("the revocation list of {issuer} does not cover all certificates of clients"));
+/// What the lists of its issuer say about a certificate.
+fn decide<'a>(
+    lists: impl Iterator<Item = &'a Held> + Clone,
+    certificate: &Certificate,
+    now: u64,
+) -> Result<Standing, Refusal> {
+    if lists.clone().any(|held| held.list.revoked.contains(significant(&certificate.serial))) {
+        return Err(Refusal::Revoked);
     }
-    let next_update = list.next_update().and_then(|time| u64::try_from(time.timestamp()).ok()).unwrap_or(0);
-    if next_update < now {
-        let since = date(next_update);
+    if lists.clone().next().is_none() {
+        return Ok(Standing::Unknown);
+    }
+    match lists.filter(|held| held.list.scope.covers(certificate)).map(|held| held.list.next_update).max() {
+        None => Err(Refusal::RevocationUnknown { issuer: certificate.issuer.clone() }),
+        Some(until) if until < now => Err(Refusal::RevocationListExpired { next_update: Some(until) }),
+        Some(until) => Ok(Standing::Clear(until)),
+    }
+}
+
+/// The keys of those listed certificates that have signed a list, and may.
+fn signers(list: &List, listed: &[Certificate]) -> Result<Vec<Vec<u8>>, String> {
+    let issuer = &list.issuer;
+    if list.is_sha1 {
+        return Err(format!("the revocation list of {issuer} is signed with SHA-1, which can be forged"));
+    }
+    let is_named = |der: &[u8]| Comparable::from_der(der).as_ref() == Some(&list.name);
+    let named: Vec<&Certificate> = listed.iter().filter(|each| is_named(&each.subject_der)).collect();
+    if named.is_empty() {
+        let has_issued_a_listed_one = listed.iter().any(|each| is_named(&each.issuer_der));
+        let has_room_below =
+            |each: &Certificate| each.ca.unwrap_or(each.is_self_issued()) && each.path_length != Some(0);
+        if has_issued_a_listed_one || listed.iter().any(has_room_below) {
+            return Ok(Vec::new());
+        }
         return Err(format!(
-            "the revocation list of {issuer} went out of date on {since}; fetch or make a new one (`latchkey certs revoke`)"
+            "the revocation list was issued by {issuer}, which is not in --client-ca, so it would apply to nobody: the CAs there can have none below them"
         ));
     }
-    let mut named = authorities.iter().filter(|authority| authority.subject_der == issuer.as_raw()).peekable();
-    if named.peek().is_none() {
-        return Err(format!(
-            "the revocation list was issued by {issuer}, which is not in --client-ca, so it would apply to nobody"
-        ));
-    }
-    let Some(authority) = named.find(|authority| is_signed_by(&list, authority)) else {
+    let signed: Vec<&Certificate> = named.into_iter().filter(|authority| list.is_signed_by(authority)).collect();
+    if signed.is_empty() {
         return Err(format!("the revocation list of {issuer} is not signed with that CA's key"));
-    };
-    Ok(List {
-        authority: authority.subject.clone(),
-        public_key: authority.public_key.to_vec(),
-        revoked: list.iter_revoked_certificates().map(|entry| significant(entry.raw_serial()).to_vec()).collect(),
-        next_update,
-    })
-}
-
-/// Whether a list's scope leaves out some end entities or some reasons (RFC 5280, 5.2.5).
-fn is_partial(extension: &ParsedExtension<'_>) -> bool {
-    let ParsedExtension::IssuingDistributionPoint(scope) = extension else { return false };
-    let IssuingDistributionPoint {
-        only_contains_ca_certs,
-        only_some_reasons,
-        indirect_crl,
-        only_contains_attribute_certs,
-        ..
-    } = scope;
-    *only_contains_ca_certs || only_some_reasons.is_some() || *indirect_crl || *only_contains_attribute_certs
+    }
+    let may: Vec<Vec<u8>> =
+        signed.into_iter().filter(|each| each.may_sign_lists).map(|each| each.public_key.to_vec()).collect();
+    if may.is_empty() {
+        return Err(format!(
+            "the revocation list of {issuer} is signed with a key that may not sign lists: that CA's keyUsage has no cRLSign (RFC 5280, 6.3.3)"
+        ));
+    }
+    Ok(may)
 }
 
 fn is_signed_by(list: &CertificateRevocationList<'_>, authority: &Certificate) -> bool {

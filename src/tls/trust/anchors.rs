@@ -77,6 +77,8 @@ pub(super) struct Anchors {
     /// Those accepted as issuers, as webpki wants them, and the position of each.
     roots: Vec<TrustAnchor<'static>>,
     root_positions: Vec<usize>,
+    /// For each, the positions of those listed that have issued it: itself, where it is self-signed.
+    issuers: Vec<Vec<usize>>,
 }
 
 /// What a listed certificate is to vouch for.
@@ -177,6 +179,25 @@ impl Anchors {
         }
         self.certificates.push(certificate);
         position
+    }
+
+    /// Finds out which of those listed have issued which: to be called once, when all are listed.
+    pub(super) fn relate(&mut self) {
+        let all = || self.certificates.iter().enumerate();
+        let issuers_of = |certificate: &Certificate| {
+            all().filter(|(_, issuer)| certificate.is_issued_by(issuer)).map(|(position, _)| position).collect()
+        };
+        self.issuers = self.certificates.iter().map(issuers_of).collect();
+    }
+
+    /// Those listed that have issued the listed certificate at `position`.
+    pub(super) fn issuers_of(&self, position: usize) -> impl Iterator<Item = &Certificate> {
+        let positions = self.issuers.get(position).into_iter().flatten();
+        positions.filter_map(|position| self.certificates.get(*position))
+    }
+
+    pub(super) fn certificate(&self, position: usize) -> Option<&Certificate> {
+        self.certificates.get(position)
     }
 
     pub(super) fn get(&self, position: usize) -> Option<&Arc<Anchor>> {

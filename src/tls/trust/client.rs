@@ -1,5 +1,6 @@
 //! The server's side: which clients are let in.
 
+use std::cell::RefCell;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use rustls::client::danger::HandshakeSignatureValid;
@@ -14,7 +15,7 @@ use crate::limits::Limits;
 use crate::tls::certificate::{Certificate, Unreadable};
 use crate::tls::identity::{Anchor, AnchorKind, Identity};
 use crate::tls::pem::Source;
-use crate::tls::revocation::RevocationLists;
+use crate::tls::revocation::{OutdatedLists, RevocationLists, Standing};
 
 /// The certificates a listener accepts from clients.
 #[derive(Debug)]
@@ -46,6 +47,18 @@ impl ClientTrust {
         provider: &CryptoProvider,
         now: u64,
     ) -> Result<Self, TrustError> {
+        Self::with_outdated(authorities, pins, revoked, provider, now, OutdatedLists::Refused)
+    }
+
+    /// As [`new`](Self::new), where revocation lists may be out of date.
+    pub(crate) fn with_outdated(
+        authorities: &[Source],
+        pins: &[Source],
+        revoked: &[Source],
+        provider: &CryptoProvider,
+        now: u64,
+        outdated: OutdatedLists,
+    ) -> Result<Self, TrustError> {
         let mut anchors = Anchors::default();
         for source in authorities {
             for certificate in anchors::read(source, Vouching::ForClients)? {
@@ -57,8 +70,9 @@ impl ClientTrust {
                 anchors.add_pin(certificate, &source.name);
             }
         }
+        anchors.relate();
         let algorithms = provider.signature_verification_algorithms;
-        let revocation = RevocationLists::new(revoked, anchors.certificates(), now)?;
+        let revocation = RevocationLists::new(revoked, anchors.certificates(), now, outdated)?;
         let max_chain = Limits::default().chain_certificates;
         Ok(Self { hints: hints(&anchors), anchors, revocation, algorithms, max_chain })
     }
@@ -97,6 +111,11 @@ impl ClientTrust {
         self.anchors.all().iter().zip(self.anchors.certificates()).filter_map(issuing)
     }
 
+    /// The subjects of those that may issue and have no revocation list.
+    pub(crate) fn unchecked_issuers(&self) -> impl Iterator<Item = &str> {
+        self.issuers().filter(|issuer| !self.revocation.covers(issuer)).map(|issuer| issuer.subject.as_str())
+    }
+
     pub(crate) fn anchor(&self, position: usize) -> Option<&Arc<Anchor>> {
         self.anchors.get(position)
     }
@@ -107,30 +126,105 @@ impl ClientTrust {
         let (end_entity, intermediates) = chain.split_first().ok_or(Refusal::NoCertificate)?;
         if let Some((anchor, certificate)) = self.anchors.exact(end_entity) {
             anchors::check_dates(certificate, now.as_secs())?;
-            return Ok(Admission { anchor, until: certificate.not_after });
+            let current = self.check_listed(anchor, certificate, now.as_secs())?;
+            return Ok(Admission { anchor, until: certificate.not_after.min(current) });
         }
         let refuse = |error| anchors::explain(error, end_entity);
         let parsed = webpki::EndEntityCert::try_from(end_entity).map_err(refuse)?;
         let candidates = bounds::candidates(&parsed, intermediates, self.anchors.roots())?;
-        let path = parsed
-            .verify_for_usage(
-                self.algorithms.all,
-                self.anchors.roots(),
-                &candidates,
-                now,
-                webpki::KeyUsage::client_auth(),
-                None,
-                None,
-            )
-            .map_err(refuse)?;
-        let anchor = self
-            .anchors
-            .of_root(path.anchor())
-            .ok_or_else(|| Refusal::UnknownIssuer { issuer: "an unlisted CA".to_owned() })?;
         let certificate = Certificate::from_der(end_entity).map_err(|error| Refusal::Unreadable(error.to_string()))?;
-        let current = self.revocation.check(&certificate, &path.issuer_spki(), now.as_secs())?;
-        Ok(Admission { anchor, until: certificate.not_after.min(current) })
+        // What was found out about the paths that webpki had no objection to: about the last one.
+        let found = RefCell::new(None);
+        let judge = |path: &webpki::VerifiedPath<'_>| {
+            let verdict = self.judge(&certificate, path, now.as_secs());
+            let is_good = verdict.is_ok();
+            *found.borrow_mut() = Some(verdict);
+            if is_good { Ok(()) } else { Err(webpki::Error::UnknownRevocationStatus) }
+        };
+        let verified = parsed.verify_for_usage(
+            self.algorithms.all,
+            self.anchors.roots(),
+            &candidates,
+            now,
+            webpki::KeyUsage::client_auth(),
+            None,
+            Some(&judge),
+        );
+        match (verified, found.take()) {
+            (Ok(_), Some(verdict)) | (Err(_), Some(verdict @ Err(_))) => verdict,
+            (Err(error), _) => Err(refuse(error)),
+            (Ok(_), None) => Err(Refusal::Rule("its path was not judged".to_owned())),
+        }
     }
+
+    /// Decides on a path to a listed CA by what webpki does not look at: revocation of each certificate, and whether the
+    /// CAs on it may issue (RFC 5280, 6.1.4 (l) to (n), as OpenSSL does for listed CAs too).
+    fn judge(&self, end_entity: &Certificate, path: &webpki::VerifiedPath<'_>, now: u64) -> Result<Admission, Refusal> {
+        let unlisted = || Refusal::UnknownIssuer { issuer: "an unlisted CA".to_owned() };
+        let position = self.anchors.of_root(path.anchor()).ok_or_else(unlisted)?;
+        let anchor = self.anchors.certificate(position).ok_or_else(unlisted)?;
+        let read = |authority: &webpki::Cert<'_>| Certificate::from_der(&authority.der());
+        let between = path.intermediate_certificates().map(read).collect::<Result<Vec<_>, _>>();
+        let between = between.map_err(|error| Refusal::Unreadable(error.to_string()))?;
+        let mut until = end_entity.not_after;
+        let mut unknown = None;
+        for (below, authority) in between.iter().chain([anchor]).enumerate() {
+            check_may_issue(authority, below)?;
+            let certificate = below.checked_sub(1).and_then(|index| between.get(index)).unwrap_or(end_entity);
+            let standing = self.revocation.check(certificate, authority, now);
+            match standing.map_err(|refusal| about(refusal, certificate, end_entity))? {
+                Standing::Clear(next_update) => until = until.min(next_update),
+                Standing::Unknown => unknown = unknown.or(Some(authority)),
+            }
+            until = until.min(certificate.not_after);
+        }
+        let current = self.check_listed(position, anchor, now).map_err(|refusal| about(refusal, anchor, end_entity))?;
+        match unknown {
+            Some(issuer) if self.revocation.covers(anchor) => {
+                Err(Refusal::RevocationUnknown { issuer: issuer.subject.clone() })
+            }
+            _ => Ok(Admission { anchor: position, until: until.min(current) }),
+        }
+    }
+
+    /// Decides on a listed certificate by the lists of those who have issued it. Returns until when that holds.
+    ///
+    /// Nobody stands above a self-signed one to tell whether it is still good: its own list can only revoke it.
+    fn check_listed(&self, position: usize, certificate: &Certificate, now: u64) -> Result<u64, Refusal> {
+        let mut until = u64::MAX;
+        let by_listed = self.anchors.issuers_of(position).map(|issuer| self.revocation.check(certificate, issuer, now));
+        for standing in by_listed.chain([self.revocation.check_by_name(certificate, now)]) {
+            match (standing, certificate.is_self_issued()) {
+                (Err(refusal), false) | (Err(refusal @ Refusal::Revoked), true) => return Err(refusal),
+                (Ok(Standing::Clear(next_update)), false) => until = until.min(next_update),
+                (Ok(Standing::Unknown), _) | (_, true) => {}
+            }
+        }
+        Ok(until)
+    }
+}
+
+/// Says of a CA's revocation that it is not the client's own certificate that was revoked.
+fn about(refusal: Refusal, certificate: &Certificate, end_entity: &Certificate) -> Refusal {
+    match refusal {
+        Refusal::Revoked if certificate.der != end_entity.der => {
+            Refusal::IssuerRevoked { subject: certificate.subject.clone() }
+        }
+        other => other,
+    }
+}
+
+/// Whether a CA may issue with `below` other CAs between it and the end entity.
+fn check_may_issue(authority: &Certificate, below: usize) -> Result<(), Refusal> {
+    if !authority.may_sign_certificates {
+        let subject = &authority.subject;
+        return Err(Refusal::Rule(format!("the keyUsage of {subject} does not let it sign certificates")));
+    }
+    if authority.path_length.is_some_and(|length| usize::try_from(length).is_ok_and(|length| length < below)) {
+        let subject = &authority.subject;
+        return Err(Refusal::Rule(format!("{subject} may not have that many CAs below it (pathLenConstraint)")));
+    }
+    Ok(())
 }
 
 /// More bytes of names than this are not sent.

@@ -60,6 +60,18 @@ pub enum Refusal {
     /// Its CA has revoked it.
     #[error("the certificate has been revoked by its CA")]
     Revoked,
+    /// A CA on the way from it to a listed one has been revoked.
+    #[error("the CA {subject}, which vouches for the certificate, has been revoked")]
+    IssuerRevoked {
+        /// The CA.
+        subject: String,
+    },
+    /// No revocation list tells about it, or about a CA on the way from it to a listed one whose list is loaded.
+    #[error("no revocation list tells whether what {issuer} issued is revoked: its list must be among those of --crl")]
+    RevocationUnknown {
+        /// Whose list is missing.
+        issuer: String,
+    },
     /// The revocation list of its CA is past its next update, so nothing is known about it.
     #[error("the revocation list of the certificate's CA is out of date{}", date(" since ", *next_update))]
     RevocationListExpired {
@@ -120,6 +132,8 @@ impl Refusal {
             }
             Self::NoCertificate
             | Self::Revoked
+            | Self::IssuerRevoked { .. }
+            | Self::RevocationUnknown { .. }
             | Self::RevocationListExpired { .. }
             | Self::Unreadable(_)
             | Self::Rule(_) => "",
@@ -205,7 +219,8 @@ impl Refusal {
                 Err(_) => CertificateError::NotValidForName,
             },
             Self::NoAltName { .. } => CertificateError::NotValidForName,
-            Self::Revoked => CertificateError::Revoked,
+            Self::Revoked | Self::IssuerRevoked { .. } => CertificateError::Revoked,
+            Self::RevocationUnknown { .. } => CertificateError::UnknownRevocationStatus,
             Self::RevocationListExpired { next_update: Some(end) } => {
                 CertificateError::ExpiredRevocationListContext { time: now, next_update: at(end) }
             }

@@ -1,0 +1,300 @@
+//! One certificate revocation list, read strictly (RFC 5280, section 5).
+//!
+//! Unlike the profile of RFC 5280, and like OpenSSL, lists of version 1 are read, and lists of version 2 without
+//! extensions: `openssl ca -gencrl` writes the first unless it is told to number its lists. What a list says beyond serial
+//! numbers must be understood, or the list is refused: nothing of it is passed over.
+
+use std::collections::BTreeSet;
+
+use x509_parser::prelude::{ASN1Time, FromDer};
+
+use super::certificate::{Certificate, shown_name};
+use super::der::{self, Element, Reader};
+use super::names::Comparable;
+
+const REASON: &[u8] = &[0x55, 0x1d, 21];
+const INSTRUCTION: &[u8] = &[0x55, 0x1d, 23];
+const INVALIDITY: &[u8] = &[0x55, 0x1d, 24];
+const CERTIFICATE_ISSUER: &[u8] = &[0x55, 0x1d, 29];
+const ISSUER_ALT_NAME: &[u8] = &[0x55, 0x1d, 18];
+const NUMBER: &[u8] = &[0x55, 0x1d, 20];
+const DELTA: &[u8] = &[0x55, 0x1d, 27];
+const ISSUING_POINT: &[u8] = &[0x55, 0x1d, 28];
+const AUTHORITY_KEY: &[u8] = &[0x55, 0x1d, 35];
+const FRESHEST: &[u8] = &[0x55, 0x1d, 46];
+
+/// RSA (PKCS #1) and ECDSA over SHA-1.
+const SHA1: [&[u8]; 2] = [&[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 1, 1, 5], &[0x2a, 0x86, 0x48, 0xce, 0x3d, 4, 1]];
+
+/// A list. Its signature is not checked by reading it.
+#[derive(Debug)]
+pub(super) struct List {
+    /// Who issued it, as text for messages.
+    pub(super) issuer: String,
+    /// The same, to be compared.
+    pub(super) name: Comparable,
+    /// Serial numbers, without zeros before them.
+    pub(super) revoked: BTreeSet<Vec<u8>>,
+    /// In seconds since the Unix epoch.
+    pub(super) next_update: u64,
+    pub(super) scope: Scope,
+    signed: Vec<u8>,
+    signature: Vec<u8>,
+    /// Whether it is signed over SHA-1.
+    pub(super) is_sha1: bool,
+}
+
+/// Which certificates of its CA a list is about (RFC 5280, 5.2.5).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Scope {
+    end_entities: bool,
+    authorities: bool,
+    /// One of these distribution points (GeneralNames in DER) must be the certificate's; none for any.
+    points: Vec<Vec<u8>>,
+}
+
+impl Scope {
+    const EVERYTHING: Self = Self { end_entities: true, authorities: true, points: Vec::new() };
+
+    /// Whether a list of this scope says that a certificate which is not on it is not revoked.
+    pub(super) fn covers(&self, certificate: &Certificate) -> bool {
+        let of_its_kind = if certificate.ca == Some(true) { self.authorities } else { self.end_entities };
+        of_its_kind
+            && (self.points.is_empty() || self.points.iter().any(|point| certificate.crl_points.contains(point)))
+    }
+
+    /// Whether some certificates are left out.
+    pub(super) fn is_partial(&self) -> bool {
+        *self != Self::EVERYTHING
+    }
+}
+
+impl List {
+    /// Reads a list in DER.
+    ///
+    /// # Errors
+    ///
+    /// In words, where it is damaged, or where obeying it takes more than a look for a serial number.
+    pub(super) fn read(bytes: &[u8]) -> Result<Self, String> {
+        let Some(parts) = Parts::read(bytes) else { return Err("not a readable revocation list".to_owned()) };
+        let issuer = shown_name(parts.issuer);
+        let refuse = |why: &str| format!("the revocation list of {issuer} {why}");
+        let version = match parts.version {
+            None => 1,
+            Some([1]) => 2,
+            Some(_) => return Err(refuse("is of a version that is not known: 1 and 2 are")),
+        };
+        if version == 1 && parts.extensions.is_some() {
+            return Err(refuse("is of version 1 and has extensions, which only version 2 knows"));
+        }
+        let unreadable = || refuse("is damaged");
+        let name = Comparable::from_der(parts.issuer).ok_or_else(unreadable)?;
+        let Some(next_update) = parts.next_update else {
+            return Err(refuse("has no next update (RFC 5280, 5.1.2.5), so nobody can tell when it is out of date"));
+        };
+        let next_update = seconds(&next_update).ok_or_else(unreadable)?;
+        let mut revoked = BTreeSet::new();
+        for entry in parts.entries().ok_or_else(unreadable)? {
+            let Some((serial, extensions)) = read_entry(&entry) else { return Err(unreadable()) };
+            check_entry(&extensions).map_err(refuse)?;
+            revoked.insert(significant(serial).to_vec());
+        }
+        let scope = scope(&parts.extensions().ok_or_else(unreadable)?).map_err(refuse)?;
+        Ok(Self {
+            name,
+            revoked,
+            next_update,
+            scope,
+            signed: parts.signed.to_vec(),
+            signature: parts.signature.to_vec(),
+            is_sha1: SHA1.contains(&parts.algorithm),
+            issuer,
+        })
+    }
+
+    /// Whether a certificate's key made its signature.
+    pub(super) fn is_signed_by(&self, authority: &Certificate) -> bool {
+        authority.has_signed(&self.signed, &self.signature)
+    }
+
+    /// Gives up what only checking the signature needs.
+    pub(super) fn forget_signed(&mut self) {
+        self.signed = Vec::new();
+    }
+}
+
+/// A serial number without the zeros that encodings put before it or leave away.
+pub(super) fn significant(serial: &[u8]) -> &[u8] {
+    let zeros = serial.iter().take_while(|byte| **byte == 0).count();
+    serial.get(zeros..).unwrap_or_default()
+}
+
+fn seconds(time: &Element<'_>) -> Option<u64> {
+    let (_, time) = ASN1Time::from_der(time.whole).ok()?;
+    Some(u64::try_from(time.timestamp()).unwrap_or(0))
+}
+
+/// The fields of a list.
+struct Parts<'a> {
+    version: Option<&'a [u8]>,
+    issuer: &'a [u8],
+    next_update: Option<Element<'a>>,
+    revoked: Option<&'a [u8]>,
+    extensions: Option<&'a [u8]>,
+    signed: &'a [u8],
+    algorithm: &'a [u8],
+    signature: &'a [u8],
+}
+
+impl<'a> Parts<'a> {
+    fn read(bytes: &'a [u8]) -> Option<Self> {
+        let mut list = der::sequence(bytes)?;
+        let signed = list.expect(der::SEQUENCE)?;
+        let algorithm = list.expect(der::SEQUENCE)?;
+        let signature = list.expect(der::BIT_STRING)?.value.strip_prefix(&[0])?;
+        let mut fields = Reader::new(signed.value);
+        let version = fields.optional(&[der::INTEGER])?.map(|version| version.value);
+        let inner = fields.expect(der::SEQUENCE)?;
+        let issuer = fields.expect(der::SEQUENCE)?.whole;
+        let this_update = fields.optional(&[der::UTC_TIME, der::GENERALIZED_TIME])??;
+        seconds(&this_update)?;
+        let next_update = fields.optional(&[der::UTC_TIME, der::GENERALIZED_TIME])?;
+        let revoked = fields.optional(&[der::SEQUENCE])?.map(|entries| entries.value);
+        let extensions = fields.optional(&[der::tagged(0)])?.map(|extensions| extensions.value);
+        let is_whole = list.is_empty() && fields.is_empty() && inner.whole == algorithm.whole;
+        let algorithm = Reader::new(algorithm.value).expect(der::OBJECT_IDENTIFIER)?.value;
+        is_whole.then_some(Self {
+            version,
+            issuer,
+            next_update,
+            revoked,
+            extensions,
+            signed: signed.whole,
+            algorithm,
+            signature,
+        })
+    }
+
+    fn entries(&self) -> Option<Vec<Element<'a>>> {
+        Reader::new(self.revoked.unwrap_or_default()).all(der::SEQUENCE)
+    }
+
+    fn extensions(&self) -> Option<Vec<Extension<'a>>> {
+        self.extensions.map_or_else(|| Some(Vec::new()), |bytes| read_extensions(der::sequence(bytes)?))
+    }
+}
+
+struct Extension<'a> {
+    id: &'a [u8],
+    is_critical: bool,
+    value: &'a [u8],
+}
+
+/// The elements of an Extensions (RFC 5280, 4.1).
+fn read_extensions<'a>(list: Reader<'a>) -> Option<Vec<Extension<'a>>> {
+    let read = |element: Element<'a>| {
+        let mut fields = Reader::new(element.value);
+        let id = fields.expect(der::OBJECT_IDENTIFIER)?.value;
+        let is_critical = fields.optional(&[der::BOOLEAN])?.is_some_and(|critical| critical.value != [0]);
+        let value = fields.expect(der::OCTET_STRING)?.value;
+        fields.is_empty().then_some(Extension { id, is_critical, value })
+    };
+    list.all(der::SEQUENCE)?.into_iter().map(read).collect()
+}
+
+/// The serial number of an entry and its extensions.
+fn read_entry<'a>(entry: &Element<'a>) -> Option<(&'a [u8], Vec<Extension<'a>>)> {
+    let mut fields = Reader::new(entry.value);
+    let serial = fields.expect(der::INTEGER)?.value;
+    let date = fields.optional(&[der::UTC_TIME, der::GENERALIZED_TIME])??;
+    seconds(&date)?;
+    let extensions = fields.optional(&[der::SEQUENCE])?;
+    let extensions = extensions.map_or_else(|| Some(Vec::new()), |list| read_extensions(Reader::new(list.value)))?;
+    fields.is_empty().then_some((serial, extensions))
+}
+
+fn check_entry(extensions: &[Extension<'_>]) -> Result<(), &'static str> {
+    for extension in extensions {
+        match extension.id {
+            CERTIFICATE_ISSUER => {
+                return Err("is indirect: it names certificates of other CAs, which is not supported");
+            }
+            REASON | INSTRUCTION | INVALIDITY => {}
+            _ if extension.is_critical => return Err("has an entry with a critical extension that is not understood"),
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+fn scope(extensions: &[Extension<'_>]) -> Result<Scope, &'static str> {
+    let mut scope = None;
+    for extension in extensions {
+        match extension.id {
+            DELTA => return Err("is a delta list, which only tells what has changed: give the complete one"),
+            ISSUING_POINT if scope.is_some() => return Err("has two issuing distribution points"),
+            ISSUING_POINT => scope = Some(issuing_point(extension.value)?),
+            NUMBER | AUTHORITY_KEY | ISSUER_ALT_NAME | FRESHEST => {}
+            _ if extension.is_critical => return Err("has a critical extension that is not understood"),
+            _ => {}
+        }
+    }
+    Ok(scope.unwrap_or(Scope::EVERYTHING))
+}
+
+/// Reads an IssuingDistributionPoint (RFC 5280, 5.2.5).
+fn issuing_point(bytes: &[u8]) -> Result<Scope, &'static str> {
+    const DAMAGED: &str = "has an issuing distribution point that cannot be read";
+    let mut fields = der::sequence(bytes).ok_or(DAMAGED)?;
+    let mut scope = Scope::EVERYTHING;
+    while !fields.is_empty() {
+        let field = fields.element().ok_or(DAMAGED)?;
+        let is_set = field.value != [0];
+        if field.tag == der::tagged(0) {
+            scope.points = full_names(field.value)
+                .ok_or("names its distribution point relative to its issuer, which is not supported")?;
+        } else if field.tag == der::primitive(1) {
+            scope.authorities &= !is_set;
+        } else if field.tag == der::primitive(2) {
+            scope.end_entities &= !is_set;
+        } else if field.tag == der::primitive(3) {
+            return Err("is about some reasons of revocation only, so that it clears nobody: give the complete one");
+        } else if field.tag == der::primitive(4) && is_set {
+            return Err("is indirect: it names certificates of other CAs, which is not supported");
+        } else if field.tag == der::primitive(5) && is_set {
+            return Err("is about attribute certificates only");
+        } else if field.tag != der::primitive(4) && field.tag != der::primitive(5) {
+            return Err(DAMAGED);
+        }
+    }
+    Ok(scope)
+}
+
+/// The names in a DistributionPointName that is a fullName; `None` if it is not, or has none.
+fn full_names(bytes: &[u8]) -> Option<Vec<Vec<u8>>> {
+    let mut choice = Reader::new(bytes);
+    let mut names = Reader::new(choice.expect(der::tagged(0))?.value);
+    let mut found = Vec::new();
+    while !names.is_empty() {
+        found.push(names.element()?.whole.to_vec());
+    }
+    (choice.is_empty() && !found.is_empty()).then_some(found)
+}
+
+/// The names of the places where a certificate says that its CA's lists are (cRLDistributionPoints, RFC 5280, 4.2.1.13),
+/// GeneralNames in DER. Those that are only about some reasons, or about lists of another issuer, are left out; so is all
+/// where something cannot be read.
+pub(super) fn distribution_points(extension: &[u8]) -> Vec<Vec<u8>> {
+    let read = || {
+        let mut names = Vec::new();
+        for point in der::sequence(extension)?.all(der::SEQUENCE)? {
+            let mut fields = Reader::new(point.value);
+            let name = fields.optional(&[der::tagged(0)])?;
+            if let Some(name) = name.filter(|_| fields.is_empty()) {
+                names.extend(full_names(name.value).unwrap_or_default());
+            }
+        }
+        Some(names)
+    };
+    read().unwrap_or_default()
+}

@@ -1,0 +1,139 @@
+//! Distinguished names (X.501): as text, and in a form in which equal names are equal bytes.
+
+use x509_parser::objects::{oid_registry, oid2abbrev};
+use x509_parser::prelude::{FromDer, X509Name};
+
+use super::certificate::printable;
+
+/// The ASN.1 types that a name's attributes are written in, by tag number.
+const UTF8: [u32; 5] = [12, 18, 19, 22, 26];
+const GENERAL: [u32; 2] = [25, 27];
+const TELETEX: u32 = 20;
+const UNIVERSAL: u32 = 28;
+const BMP: u32 = 30;
+
+/// An attribute's value as text; `None` if it is none, or is not what its type says.
+///
+/// A TeletexString is read as ISO 8859-1, which is what issuers write into it and what OpenSSL reads.
+fn text(tag: u32, bytes: &[u8]) -> Option<String> {
+    if UTF8.contains(&tag) || GENERAL.contains(&tag) {
+        return std::str::from_utf8(bytes).ok().map(str::to_owned);
+    }
+    match tag {
+        TELETEX => Some(bytes.iter().copied().map(char::from).collect()),
+        UNIVERSAL => {
+            let (units, rest) = bytes.as_chunks::<4>();
+            let text = units.iter().map(|unit| char::from_u32(u32::from_be_bytes(*unit))).collect();
+            rest.is_empty().then_some(text)?
+        }
+        BMP => {
+            let (units, rest) = bytes.as_chunks::<2>();
+            let text = char::decode_utf16(units.iter().map(|unit| u16::from_be_bytes(*unit))).collect::<Result<_, _>>();
+            rest.is_empty().then(|| text.ok())?
+        }
+        _ => None,
+    }
+}
+
+/// The first common name. One with a NUL in it is withheld: what compares names as C strings would see another.
+pub(super) fn common_name(name: &X509Name<'_>) -> Option<String> {
+    let value = name.iter_common_name().next()?.attr_value();
+    text(value.tag().0, value.data).filter(|name| !name.contains('\0'))
+}
+
+/// The whole name, for messages.
+pub(super) fn shown(name: &X509Name<'_>) -> String {
+    let attributes = name.iter_rdn().map(|relative| {
+        let attributes = relative.iter().map(|attribute| {
+            let kind = oid2abbrev(attribute.attr_type(), oid_registry())
+                .map_or_else(|_| attribute.attr_type().to_id_string(), str::to_owned);
+            let value = attribute.attr_value();
+            let value = text(value.tag().0, value.data).unwrap_or_else(|| super::hex(value.data));
+            format!("{kind}={value}")
+        });
+        attributes.collect::<Vec<_>>().join(" + ")
+    });
+    let text = attributes.collect::<Vec<_>>().join(", ");
+    if text.is_empty() { "(no name)".to_owned() } else { printable(&text) }
+}
+
+/// A name as it is compared (RFC 5280, 7.1): whatever string types its attributes are written in, without regard to the
+/// case of ASCII letters and to the number of spaces.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Comparable(Vec<Vec<(Vec<u8>, Value)>>);
+
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Value {
+    Text(String),
+    Other(u32, Vec<u8>),
+}
+
+impl Comparable {
+    /// Reads a name in DER; `None` if it is none.
+    pub(super) fn from_der(der: &[u8]) -> Option<Self> {
+        let (rest, name) = X509Name::from_der(der).ok()?;
+        rest.is_empty().then(|| Self::of(&name))
+    }
+
+    fn of(name: &X509Name<'_>) -> Self {
+        let relative = name.iter_rdn().map(|relative| {
+            let attributes = relative.iter().map(|attribute| {
+                let value = attribute.attr_value();
+                let value = match text(value.tag().0, value.data) {
+                    Some(text) => {
+                        Value::Text(text.split_whitespace().collect::<Vec<_>>().join(" ").to_ascii_lowercase())
+                    }
+                    None => Value::Other(value.tag().0, value.data.to_vec()),
+                };
+                (attribute.attr_type().as_bytes().to_vec(), value)
+            });
+            let mut attributes: Vec<_> = attributes.collect();
+            // A SET is ordered by its encoding, which the string type changes.
+            attributes.sort();
+            attributes
+        });
+        Self(relative.collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A name of one common name, whose value has this tag.
+    fn name(tag: u8, value: &[u8]) -> Vec<u8> {
+        let wrap = |tag: u8, inner: &[u8]| [&[tag, u8::try_from(inner.len()).expect("short")], inner].concat();
+        wrap(0x30, &wrap(0x31, &wrap(0x30, &[&[6, 3, 0x55, 4, 3][..], &wrap(tag, value)].concat())))
+    }
+
+    fn read(der: &[u8]) -> (Option<String>, String) {
+        let (_, name) = X509Name::from_der(der).expect("a name");
+        (common_name(&name), shown(&name))
+    }
+
+    #[test]
+    fn a_common_name_in_every_string_type_is_one_name() {
+        let wide: Vec<u8> = "Zoë A".chars().flat_map(|c| u32::from(c).to_be_bytes()).collect();
+        let bmp: Vec<u8> = "Zoë A".encode_utf16().flat_map(u16::to_be_bytes).collect();
+        let utf8 = name(12, "Zoë A".as_bytes());
+        for der in [utf8.clone(), name(20, b"Zo\xeb A"), name(28, &wide), name(30, &bmp)] {
+            assert_eq!(read(&der), (Some("Zoë A".to_owned()), "CN=Zoë A".to_owned()), "{der:?}");
+            assert_eq!(Comparable::from_der(&der), Comparable::from_der(&utf8), "{der:?}");
+        }
+        assert_eq!(Comparable::from_der(&name(12, " zoë  a ".as_bytes())), Comparable::from_der(&utf8));
+        assert_ne!(Comparable::from_der(&name(12, "zoëa".as_bytes())), Comparable::from_der(&utf8));
+        assert_ne!(Comparable::from_der(&name(4, b"a")), Comparable::from_der(&name(12, b"a")));
+    }
+
+    #[test]
+    fn what_is_no_text_or_holds_a_nul_is_no_common_name() {
+        for der in
+            [name(12, b"\xff"), name(30, b"abc"), name(30, &[0xd8, 0]), name(28, &[0, 0x11, 0, 0]), name(4, b"a")]
+        {
+            assert_eq!(read(&der).0, None, "{der:?}");
+            assert!(read(&der).1.starts_with("CN="), "{der:?}");
+        }
+        assert_eq!(read(&name(12, b"admin\0.example")), (None, "CN=admin\u{fffd}.example".to_owned()));
+        assert_eq!(read(&name(30, &[0, b'a', 0, 0])).0, None);
+    }
+}
