@@ -9,62 +9,65 @@ use std::process::Command;
 
 use common::{Server, certs, run, signal};
 
+/// What stands in a key file, what is put in its place, and what that is.
+const REPLACED: &[(&str, &str, &str)] = &[
+    ("\n", "", "no line ends"),
+    ("\n", "\\n", "line ends written out"),
+    ("\n", " ", "spaces for line ends"),
+    ("\n", "\t", "tabs for line ends"),
+    ("\n", "\r", "carriage returns"),
+    ("\n", "\n\n", "doubled line ends"),
+    ("\n", "\n> ", "quoted"),
+    ("\n", "\n# ", "commented"),
+    ("\n", ",", "commas for line ends"),
+    ("\n", "=\n", "quoted-printable"),
+    ("-----", "----", "four hyphens"),
+    ("-----", "------", "six hyphens"),
+    ("-----", "\u{2014}", "dashes"),
+    ("-----", "", "no hyphens"),
+    ("-----\n", "", "marks run into the data"),
+    ("-----\n", "\n", "marks without their end"),
+    ("-----\n", "--", "marks cut into the data"),
+    ("PRIVATE KEY", "PRIVATE", "a label cut short"),
+    ("PRIVATE KEY", "private key", "a small label"),
+    ("PRIVATE KEY", "RSA PRIVATE KEY", "the label of RSA"),
+    ("PRIVATE KEY", "EC PRIVATE KEY", "the label of SEC1"),
+    ("PRIVATE KEY", "OPENSSH PRIVATE KEY", "the label of OpenSSH"),
+    ("PRIVATE KEY", "ENCRYPTED PRIVATE KEY", "the label of an encrypted key"),
+    ("PRIVATE KEY", "PUBLIC KEY", "the label of a public key"),
+    ("PRIVATE KEY", "CERTIFICATE", "the label of a certificate"),
+    ("PRIVATE KEY", "TRUSTED CERTIFICATE", "the label of a trusted certificate"),
+    ("PRIVATE KEY", "X509 CRL", "the label of a list"),
+    ("PRIVATE KEY", "CERTIFICATE REQUEST", "the label of a request"),
+    ("PRIVATE KEY", "PKCS7", "the label of a container"),
+    ("BEGIN", "BEGINN", "BEGIN misspelt"),
+    ("END", "ENDE", "END misspelt"),
+    ("END PRIVATE KEY", "END CERTIFICATE", "an END of another kind"),
+    ("END", "BEGIN", "BEGIN twice"),
+    ("BEGIN", "END", "END twice"),
+    ("-----BEGIN PRIVATE KEY-----\n", "", "no BEGIN"),
+    ("-----END PRIVATE KEY-----\n", "", "no END"),
+    ("-----END", "-----END PRIVATE KEY-----BEGIN", "marks run into each other"),
+    ("M", "!", "letters replaced"),
+    ("A", "\u{0}", "NULs"),
+    ("A", "\u{e9}", "letters beyond ASCII"),
+    ("A", "", "letters lost"),
+    ("A", "\\x41", "letters escaped"),
+    ("A", "%41", "letters in percent form"),
+    ("A", "=", "padding everywhere"),
+    ("A", "-----", "hyphens everywhere"),
+];
+
 /// Damaged forms of the key file `text`, each with what was done to it.
 fn damaged(text: &str) -> Vec<(String, Vec<u8>)> {
     let mut forms: Vec<(String, Vec<u8>)> = Vec::new();
     let mut add = |name: &str, form: String| forms.push((name.to_owned(), form.into_bytes()));
     let body: String = text.lines().filter(|line| !line.starts_with('-')).collect();
     let line = body.get(..30).expect("a line of base64");
-    for (from, to, name) in [
-        ("\n", "", "no line ends"),
-        ("\n", "\\n", "line ends written out"),
-        ("\n", " ", "spaces for line ends"),
-        ("\n", "\t", "tabs for line ends"),
-        ("\n", "\r", "carriage returns"),
-        ("\n", "\n\n", "doubled line ends"),
-        ("\n", "\n> ", "quoted"),
-        ("\n", "\n# ", "commented"),
-        ("\n", ",", "commas for line ends"),
-        ("\n", "=\n", "quoted-printable"),
-        ("-----", "----", "four hyphens"),
-        ("-----", "------", "six hyphens"),
-        ("-----", "\u{2014}", "dashes"),
-        ("-----", "", "no hyphens"),
-        ("-----\n", "", "marks run into the data"),
-        ("-----\n", "\n", "marks without their end"),
-        ("-----\n", "--", "marks cut into the data"),
-        ("PRIVATE KEY", "PRIVATE", "a label cut short"),
-        ("PRIVATE KEY", "private key", "a small label"),
-        ("PRIVATE KEY", "RSA PRIVATE KEY", "the label of RSA"),
-        ("PRIVATE KEY", "EC PRIVATE KEY", "the label of SEC1"),
-        ("PRIVATE KEY", "OPENSSH PRIVATE KEY", "the label of OpenSSH"),
-        ("PRIVATE KEY", "ENCRYPTED PRIVATE KEY", "the label of an encrypted key"),
-        ("PRIVATE KEY", "PUBLIC KEY", "the label of a public key"),
-        ("PRIVATE KEY", "CERTIFICATE", "the label of a certificate"),
-        ("PRIVATE KEY", "TRUSTED CERTIFICATE", "the label of a trusted certificate"),
-        ("PRIVATE KEY", "X509 CRL", "the label of a list"),
-        ("PRIVATE KEY", "CERTIFICATE REQUEST", "the label of a request"),
-        ("PRIVATE KEY", "PKCS7", "the label of a container"),
-        ("PRIVATE KEY", line, "data for a label"),
-        ("BEGIN", "BEGINN", "BEGIN misspelt"),
-        ("END", "ENDE", "END misspelt"),
-        ("END PRIVATE KEY", "END CERTIFICATE", "an END of another kind"),
-        ("END", "BEGIN", "BEGIN twice"),
-        ("BEGIN", "END", "END twice"),
-        ("-----BEGIN PRIVATE KEY-----\n", "", "no BEGIN"),
-        ("-----END PRIVATE KEY-----\n", "", "no END"),
-        ("-----END", "-----END PRIVATE KEY-----BEGIN", "marks run into each other"),
-        ("M", "!", "letters replaced"),
-        ("A", "\u{0}", "NULs"),
-        ("A", "\u{e9}", "letters beyond ASCII"),
-        ("A", "", "letters lost"),
-        ("A", "\\x41", "letters escaped"),
-        ("A", "%41", "letters in percent form"),
-        ("A", "=", "padding everywhere"),
-        ("A", "-----", "hyphens everywhere"),
-    ] {
+    for (from, to, name) in REPLACED {
         add(name, text.replace(from, to));
     }
+    add("data for a label", text.replace("PRIVATE KEY", line));
     add("base64 alone", body.clone());
     add("base64 alone, without padding", body.trim_end_matches('=').to_owned());
     add("quoted as JSON", format!("{text:?}\n"));
@@ -73,7 +76,7 @@ fn damaged(text: &str) -> Vec<(String, Vec<u8>)> {
     add("a TOML rule", format!("[[rule]]\ncn = \"a\"\ngrant = [\"{line}\"]\n"));
     add("a TOML fingerprint", format!("[[rule]]\nfingerprint = \"{line}\"\ngrant = [\"read\"]\n"));
     add("a TOML anchor", format!("[[rule]]\nanchor = \"{line}\"\ngrant = [\"read\"]\n"));
-    add("YAML", format!("key: |\n{}", text.lines().map(|line| format!("  {line}\n")).collect::<String>()));
+    add("YAML", format!("key: |\n  {}", text.replace('\n', "\n  ")));
     add("headers", text.replacen("-----\n", &format!("-----\nProc-Type: 4,{line}\n\n"), 1));
     add("headers without data", text.replacen("-----\n", &format!("-----\nDEK-Info: {line}\n"), 1));
     add("cut in two", text.split_at(text.len() / 2).0.to_owned());

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use base64::Engine;
 use common::run;
+use latchkey::tls::authority::{Authority as Development, KeyKind};
 use latchkey::tls::{OutdatedLists, PolicyOptions, ServerPolicy, Source};
 use rcgen::{
     BasicConstraints, CertificateParams, CrlDistributionPoint, DistinguishedName, DnType, ExtendedKeyUsagePurpose,
@@ -294,8 +295,7 @@ impl Hierarchy {
     /// What latchkey says with these CAs in --client-ca: a refusal in words, or whether some CA is announced as unchecked.
     fn judge(&self, listed: &str) -> Result<bool, String> {
         let source = |text: &str| Source { name: "it.pem".to_owned(), bytes: text.as_bytes().to_vec() };
-        let identity =
-            latchkey::tls::authority::Authority::create(Default::default(), "server", NOW).expect("a server");
+        let identity = Development::create(KeyKind::default(), "server", NOW).expect("a server");
         let files = identity.files();
         let crl = if self.lists.is_empty() { Vec::new() } else { vec![source(&self.lists)] };
         let policy = ServerPolicy::new(PolicyOptions {

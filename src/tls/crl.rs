@@ -153,14 +153,14 @@ impl<'a> Parts<'a> {
         let algorithm = list.expect(der::SEQUENCE)?;
         let signature = list.expect(der::BIT_STRING)?.value.strip_prefix(&[0])?;
         let mut fields = Reader::new(signed.value);
-        let version = fields.optional(&[der::INTEGER])?.map(|version| version.value);
+        let version = fields.optional(&[der::INTEGER]).map(|version| version.value);
         let inner = fields.expect(der::SEQUENCE)?;
         let issuer = fields.expect(der::SEQUENCE)?.whole;
-        let this_update = fields.optional(&[der::UTC_TIME, der::GENERALIZED_TIME])??;
+        let this_update = fields.optional(&[der::UTC_TIME, der::GENERALIZED_TIME])?;
         seconds(&this_update)?;
-        let next_update = fields.optional(&[der::UTC_TIME, der::GENERALIZED_TIME])?;
-        let revoked = fields.optional(&[der::SEQUENCE])?.map(|entries| entries.value);
-        let extensions = fields.optional(&[der::tagged(0)])?.map(|extensions| extensions.value);
+        let next_update = fields.optional(&[der::UTC_TIME, der::GENERALIZED_TIME]);
+        let revoked = fields.optional(&[der::SEQUENCE]).map(|entries| entries.value);
+        let extensions = fields.optional(&[der::tagged(0)]).map(|extensions| extensions.value);
         let is_whole = list.is_empty() && fields.is_empty() && inner.whole == algorithm.whole;
         let algorithm = Reader::new(algorithm.value).expect(der::OBJECT_IDENTIFIER)?.value;
         is_whole.then_some(Self {
@@ -195,7 +195,7 @@ fn read_extensions<'a>(list: Reader<'a>) -> Option<Vec<Extension<'a>>> {
     let read = |element: Element<'a>| {
         let mut fields = Reader::new(element.value);
         let id = fields.expect(der::OBJECT_IDENTIFIER)?.value;
-        let is_critical = fields.optional(&[der::BOOLEAN])?.is_some_and(|critical| critical.value != [0]);
+        let is_critical = fields.optional(&[der::BOOLEAN]).is_some_and(|critical| critical.value != [0]);
         let value = fields.expect(der::OCTET_STRING)?.value;
         fields.is_empty().then_some(Extension { id, is_critical, value })
     };
@@ -206,9 +206,9 @@ fn read_extensions<'a>(list: Reader<'a>) -> Option<Vec<Extension<'a>>> {
 fn read_entry<'a>(entry: &Element<'a>) -> Option<(&'a [u8], Vec<Extension<'a>>)> {
     let mut fields = Reader::new(entry.value);
     let serial = fields.expect(der::INTEGER)?.value;
-    let date = fields.optional(&[der::UTC_TIME, der::GENERALIZED_TIME])??;
+    let date = fields.optional(&[der::UTC_TIME, der::GENERALIZED_TIME])?;
     seconds(&date)?;
-    let extensions = fields.optional(&[der::SEQUENCE])?;
+    let extensions = fields.optional(&[der::SEQUENCE]);
     let extensions = extensions.map_or_else(|| Some(Vec::new()), |list| read_extensions(Reader::new(list.value)))?;
     fields.is_empty().then_some((serial, extensions))
 }
@@ -289,7 +289,7 @@ pub(super) fn distribution_points(extension: &[u8]) -> Vec<Vec<u8>> {
         let mut names = Vec::new();
         for point in der::sequence(extension)?.all(der::SEQUENCE)? {
             let mut fields = Reader::new(point.value);
-            let name = fields.optional(&[der::tagged(0)])?;
+            let name = fields.optional(&[der::tagged(0)]);
             if let Some(name) = name.filter(|_| fields.is_empty()) {
                 names.extend(full_names(name.value).unwrap_or_default());
             }

@@ -75,12 +75,10 @@ impl<'a> Reader<'a> {
         self.element().filter(|element| element.tag == tag)
     }
 
-    /// The next element if it has one of these tags; `Some(None)` and nothing read if not.
-    pub(super) fn optional(&mut self, tags: &[u8]) -> Option<Option<Element<'a>>> {
-        match self.0.first() {
-            Some(tag) if tags.contains(tag) => self.element().map(Some),
-            _ => Some(None),
-        }
+    /// The next element if it is whole and has one of these tags; if not, it is left to be read or stumbled upon.
+    pub(super) fn optional(&mut self, tags: &[u8]) -> Option<Element<'a>> {
+        let is_there = self.0.first().is_some_and(|tag| tags.contains(tag));
+        if is_there { self.element() } else { None }
     }
 
     /// Every element to the end; `None` if anything is left that is none, or if one of them has another tag than this.

@@ -255,7 +255,7 @@ mod tests {
         let count =
             |text: String| source(&text).certificates().map(|found| found.len()).map_err(|error| error.to_string());
         let labelled = |label: &str| one.replace("CERTIFICATE", label);
-        let indented = one.lines().map(|line| format!("    {line}\r\n")).collect::<String>();
+        let indented = format!("    {}\r\n", one.trim_end().replace('\n', "\r\n    "));
         for (text, why) in [
             (format!("\u{feff}{one}{one}"), "a byte order mark"),
             (format!("{one}\u{feff}{one}"), "a byte order mark between two"),

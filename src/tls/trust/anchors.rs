@@ -117,8 +117,11 @@ impl Vouching {
         };
         let judge = || {
             let mut fields = der::sequence(settings)?;
-            let trusted = fields.optional(&[der::SEQUENCE])?;
-            let rejected = fields.optional(&[der::tagged(0)])?;
+            let trusted = fields.optional(&[der::SEQUENCE]);
+            let rejected = fields.optional(&[der::tagged(0)]);
+            while !fields.is_empty() {
+                fields.element()?;
+            }
             let is_trusted = trusted.map_or(Some(true), |list| names(Reader::new(list.value)))?;
             let is_rejected = rejected.map_or(Some(false), |list| names(Reader::new(list.value)))?;
             Some(is_trusted && !is_rejected)
