@@ -21,6 +21,15 @@ impl Now {
     }
 }
 
+/// Later than any deadline that is meant: a century.
+const FAR: Duration = Duration::from_hours(100 * 365 * 24);
+
+/// The instant `time` after `instant`. A limit that the clock cannot count to never comes.
+#[must_use]
+pub fn after(instant: Instant, time: Duration) -> Instant {
+    instant.checked_add(time).unwrap_or_else(|| instant + FAR)
+}
+
 /// Deadlines of many owners, the earliest first.
 ///
 /// Entries are never cancelled. An owner whose deadline has moved later is asked again when the old entry fires, and

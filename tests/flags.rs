@@ -234,6 +234,22 @@ fn what_is_wrong_is_told_in_words_that_help() {
 }
 
 #[test]
+fn limits_that_contradict_each_other_are_refused() {
+    let dir = folder();
+    for (limits, parts) in [
+        ("--max-request 9m --max-client-memory 16m", ["--max-request", "half of --max-client-memory"]),
+        ("--max-request 4g --max-client-memory 9g --max-output-hard 3g", ["--max-output-hard", "cannot be got"]),
+        ("--max-request 300m --max-client-memory 1g --max-output-hard 256m", ["--max-output-hard", "--max-request"]),
+        ("--max-output-hard 1m --max-output 2m", ["--max-output-hard", "--max-output"]),
+        ("--max-memory 8m --max-client-memory 8m", ["--max-client-memory", "--max-memory"]),
+        ("--max-memory 1m", ["--max-memory", "more than 1m"]),
+        ("--max-memory 64m --max-request 5m", ["--max-request", "which is 8388608"]),
+    ] {
+        refuse(dir.path(), &format!("serve --resp 127.0.0.1:0 {limits}"), &parts);
+    }
+}
+
+#[test]
 fn options_that_nothing_would_heed_are_refused() {
     let dir = folder();
     let plain = "serve --echo plain://127.0.0.1:0";

@@ -13,7 +13,8 @@ use crate::limits::Limits;
 #[command(next_help_heading = "Limits")]
 pub(super) struct GuardArgs {
     /// What all clients together may hold, in bytes; past it, who holds most is closed, and newcomers are turned away
-    /// [default: a quarter of the memory of the machine, or of the control group]
+    /// [default: a quarter of the memory of the machine or of the control group, but no more than an eighth of a limit on
+    /// keys and clients together]
     #[arg(long, value_name = "BYTES", value_parser = units::bytes)]
     max_client_memory: Option<usize>,
     /// Open connections from one address (IPv6: from one /64), or 'off'
@@ -36,16 +37,33 @@ pub(super) struct GuardArgs {
 /// Less than this serves nobody.
 const LEAST_CLIENT_MEMORY: usize = 1 << 20;
 
+/// What clients may hold of the memory that they share with keys, unless it is said: one part in so many.
+const SHARE_OF_CLIENTS: usize = 8;
+
 /// A PROXY protocol header and a ClientHello fit in this.
 const LEAST_HANDSHAKE: usize = 8 << 10;
 
 impl GuardArgs {
-    /// `limits`, and these.
-    pub(super) fn complete(&self, limits: &Limits) -> Result<Limits, Failure> {
-        let client_memory = self.max_client_memory.unwrap_or_else(|| (memory() / 4).max(LEAST_CLIENT_MEMORY));
+    /// What all clients together may hold, where they and the keys may take `shared` bytes.
+    pub(super) fn client_memory(&self, shared: Option<usize>) -> Result<usize, Failure> {
+        let share = shared.map_or(usize::MAX, |bytes| bytes / SHARE_OF_CLIENTS);
+        let usual = || (memory() / 4).min(share).max(LEAST_CLIENT_MEMORY);
+        let client_memory = self.max_client_memory.unwrap_or_else(usual);
         if client_memory < LEAST_CLIENT_MEMORY {
             return Err(Failure::usage("--max-client-memory", "at least 1m is needed to serve anybody"));
         }
+        if shared.is_some_and(|bytes| bytes <= client_memory) {
+            let (flag, problem) = match self.max_client_memory {
+                Some(_) => ("--max-client-memory", "must be less than --max-memory, which is for keys too"),
+                None => ("--max-memory", "must be more than 1m, which clients need to be served at all"),
+            };
+            return Err(Failure::usage(flag, problem));
+        }
+        Ok(client_memory)
+    }
+
+    /// `limits`, and these.
+    pub(super) fn complete(&self, limits: &Limits, client_memory: usize) -> Result<Limits, Failure> {
         if self.max_handshake < LEAST_HANDSHAKE {
             return Err(Failure::usage("--max-handshake", "at least 8k is needed for a usual handshake"));
         }

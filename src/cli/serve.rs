@@ -120,21 +120,24 @@ struct LimitArgs {
     /// How long open connections may take to finish after SIGTERM
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = units::time)]
     drain_timeout: Duration,
-    /// One request, in bytes
-    #[arg(long, value_name = "BYTES", default_value = "64m", value_parser = units::bytes)]
-    max_request: usize,
+    /// One request, in bytes; no more than half of --max-client-memory, since buffers grow by doubling
+    /// [default: 64m, or that half if it is less]
+    #[arg(long, value_name = "BYTES", value_parser = units::bytes)]
+    max_request: Option<usize>,
     /// One XML-RPC call, and its reply, in bytes: a megabyte takes the loop some two milliseconds
     #[arg(long, value_name = "BYTES", default_value = "20m", value_parser = units::bytes)]
     max_call: usize,
-    /// Keys, values and clients' buffers together, in bytes [default: no limit]
+    /// Keys, values and clients' buffers together, in bytes; --max-client-memory of it is kept for clients
+    /// [default: no limit]
     #[arg(long, value_name = "BYTES", value_parser = units::bytes)]
     max_memory: Option<usize>,
     /// Replies waiting for one client, in bytes, before its requests are no longer decoded
     #[arg(long, value_name = "BYTES", default_value = "1m", value_parser = units::bytes)]
     max_output: usize,
-    /// Replies waiting for one client, in bytes, before it is closed
-    #[arg(long, value_name = "BYTES", default_value = "256m", value_parser = units::bytes)]
-    max_output_hard: usize,
+    /// Replies waiting for one client, in bytes, before it is closed; no less than --max-request, lest a value that can
+    /// be set could not be got [default: 256m, or four times --max-request if that is more]
+    #[arg(long, value_name = "BYTES", value_parser = units::bytes)]
+    max_output_hard: Option<usize>,
     #[command(flatten)]
     guard: GuardArgs,
     /// Time spent on handshakes in one turn of the loop while established clients wait
@@ -142,14 +145,22 @@ struct LimitArgs {
     handshake_slice: Duration,
 }
 
+/// Why a request may not take all that clients may hold.
+const DOUBLING: &str = "the buffer of a request that arrives in pieces grows by doubling";
+
+/// Why a reply may not be bounded more tightly than a request.
+const UNREADABLE: &str = "a value could be set that cannot be got";
+
+/// As XML, a value may take so many times as much room as it was sent in.
+const XML_GROWTH: usize = 4;
+
 impl LimitArgs {
     /// The limits, fitted to the machine; `data` says whether there is a data directory, `admin` whether there are
     /// listeners for operators.
     fn limits(&self, data: bool, admin: bool) -> Result<(Limits, Option<Shortage>), Failure> {
-        if self.max_output_hard < self.max_output {
-            return Err(Failure::usage("--max-output-hard", "must not be less than --max-output"));
-        }
         let usual = Limits::default();
+        let client_memory = self.guard.client_memory(self.max_memory)?;
+        let (request_bytes, output_hard_bytes) = self.sizes(&usual, client_memory)?;
         let limits = Limits {
             handshake_timeout: self.handshake_timeout,
             header_timeout: self.header_timeout.unwrap_or(usual.header_timeout),
@@ -157,10 +168,10 @@ impl LimitArgs {
             write_timeout: self.write_timeout,
             half_close_timeout: self.half_close_timeout,
             drain_timeout: self.drain_timeout,
-            request_bytes: self.max_request,
+            request_bytes,
             call_bytes: self.max_call,
             output_bytes: self.max_output,
-            output_hard_bytes: self.max_output_hard,
+            output_hard_bytes,
             handshake_slice: self.handshake_slice,
             ..usual
         };
@@ -171,7 +182,27 @@ impl LimitArgs {
         };
         let used = descriptors::Use { client: 1, data, operators };
         let (limits, shortage) = descriptors::fit(&limits, self.max_connections, used)?;
-        Ok((self.guard.complete(&limits)?, shortage))
+        Ok((self.guard.complete(&limits, client_memory)?, shortage))
+    }
+
+    /// The most that one request, and the replies that wait for one client, may take in bytes; refused where one of them
+    /// could not be used, for the sake of another limit.
+    fn sizes(&self, usual: &Limits, client_memory: usize) -> Result<(usize, usize), Failure> {
+        let request_bytes = self.max_request.unwrap_or(usual.request_bytes.min(client_memory / 2));
+        if request_bytes > client_memory / 2 {
+            let problem = format!("must be at most half of --max-client-memory, which is {client_memory}: {DOUBLING}");
+            return Err(Failure::usage("--max-request", problem));
+        }
+        let most = usual.output_hard_bytes.max(request_bytes.saturating_mul(XML_GROWTH)).max(self.max_output);
+        let output_hard_bytes = self.max_output_hard.unwrap_or(most);
+        if output_hard_bytes < self.max_output {
+            return Err(Failure::usage("--max-output-hard", "must not be less than --max-output"));
+        }
+        if output_hard_bytes < request_bytes {
+            let problem = format!("must not be less than --max-request, which is {request_bytes}: {UNREADABLE}");
+            return Err(Failure::usage("--max-output-hard", problem));
+        }
+        Ok((request_bytes, output_hard_bytes))
     }
 
     fn idle_timeout(&self, protocol: Protocol) -> Option<Duration> {
@@ -207,7 +238,7 @@ pub(super) fn run(args: &ServeArgs) -> Result<ExitCode, Failure> {
     let configs = protocols.iter().zip(&bound).zip(&prepared.security);
     let configs = configs.map(|((protocol, address), security)| args.configure(*protocol, *address, security.clone()));
     let configs: Vec<ListenerConfig> = configs.collect();
-    let service = Builtin::new(args.services(protocols.clone())?, net.now());
+    let service = Builtin::new(args.services(protocols.clone(), limits.client_memory)?, net.now());
     let mut server = Server::on(sockets, net, service, configs.clone(), limits);
     let addresses = server.addresses()?;
     signals::stop_on_signal(server.handle())?;
@@ -288,7 +319,7 @@ impl ServeArgs {
     }
 
     /// How the services behave, with secrets fresh from the operating system.
-    fn services(&self, listeners: Vec<Protocol>) -> Result<BuiltinOptions, Failure> {
+    fn services(&self, listeners: Vec<Protocol>, client_memory: usize) -> Result<BuiltinOptions, Failure> {
         let mut secret = [0; 24];
         aws_lc_rs::rand::fill(&mut secret)
             .map_err(|_| Failure::Other("the operating system gives no random numbers".into()))?;
@@ -305,7 +336,12 @@ impl ServeArgs {
         let max_memory = self.limits.max_memory;
         Ok(BuiltinOptions {
             listeners,
-            store: StoreOptions { max_memory, eviction, hash_key: hash_key.try_into().unwrap_or_default() },
+            store: StoreOptions {
+                max_memory,
+                client_reserve: client_memory,
+                eviction,
+                hash_key: hash_key.try_into().unwrap_or_default(),
+            },
             xmlrpc: XmlRpcOptions { faults },
             resp: RespOptions {
                 max_memory: max_memory.unwrap_or_default() as u64,

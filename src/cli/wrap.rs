@@ -147,7 +147,7 @@ impl LimitArgs {
         // A client takes its own connection and one to the server.
         let used = descriptors::Use { client: 2, data: false, operators: Operators::None };
         let (limits, shortage) = descriptors::fit(&limits, self.max_connections, used)?;
-        Ok((self.guard.complete(&limits)?, shortage))
+        Ok((self.guard.complete(&limits, self.guard.client_memory(None)?)?, shortage))
     }
 }
 

@@ -4,7 +4,7 @@ use super::Scratch;
 use super::addresses::Addresses;
 use super::effects::{Effect, Effects, Link, Loss};
 use super::replies::{Mailbox, Replies};
-use super::scratch::shrink;
+use super::scratch::{READ_BYTES, shrink};
 use super::service::{Exchange, PeerInfo, Service};
 use crate::access::Security;
 use crate::limits::Limits;
@@ -145,7 +145,7 @@ impl<S: Service> Framing<S> {
                 self.serve_waiting(turn);
             }
         }
-        if self.state == State::Hungry && self.input.len() > turn.limits.request_bytes + super::scratch::READ_BYTES {
+        if self.state == State::Hungry && self.input.len() > turn.limits.request_bytes.saturating_add(READ_BYTES) {
             // The service knows better words for this; here is the backstop for one that does not look.
             self.end(Disconnect::TooLarge, turn.scratch);
         }

@@ -9,6 +9,7 @@ use super::service::Service;
 use crate::limits::Limits;
 use crate::metrics::Disconnect;
 use crate::net::Delivery;
+use crate::timer::after;
 
 /// A peer's socket is full while more waits for it.
 ///
@@ -131,8 +132,8 @@ impl<S: Service> Connection<S> {
     }
 
     fn next_deadline(&self, limits: &Limits) -> Option<(Instant, Disconnect)> {
-        let since = |time: Duration, reason| Some((self.since + time, reason));
-        let stalled = self.stall.map(|stall| (stall.since + limits.write_timeout, Disconnect::Stalled));
+        let since = |time: Duration, reason| Some((after(self.since, time), reason));
+        let stalled = self.stall.map(|stall| (after(stall.since, limits.write_timeout), Disconnect::Stalled));
         match self.phase {
             Phase::Connecting => since(limits.connect_timeout, Disconnect::HandshakeTimeout),
             Phase::Handshaking => since(limits.handshake_timeout, Disconnect::HandshakeTimeout),
@@ -148,7 +149,7 @@ impl<S: Service> Connection<S> {
                 let idle = self.idle_timeout.filter(|_| at_rest).and_then(|idle| since(idle, Disconnect::Idle));
                 let half = self.farewell > Farewell::NotDue || self.framing.is_half_closed();
                 let half = half && !self.is_carried;
-                let half = half.then(|| (self.since + limits.half_close_timeout, Disconnect::Idle));
+                let half = half.then(|| (after(self.since, limits.half_close_timeout), Disconnect::Idle));
                 [stalled, request, idle, half].into_iter().flatten().min_by_key(|(deadline, _)| *deadline)
             }
             // What is owed may still have to be worked out, but nobody is waited for without end.
@@ -163,9 +164,9 @@ impl<S: Service> Connection<S> {
 
     fn request_deadline(&self, begun: Instant, limits: &Limits) -> (Instant, Disconnect) {
         if self.framing.is_in_head() && limits.header_timeout < limits.request_timeout {
-            (begun + limits.header_timeout, Disconnect::HeaderTimeout)
+            (after(begun, limits.header_timeout), Disconnect::HeaderTimeout)
         } else {
-            (begun + limits.request_timeout, Disconnect::RequestTimeout)
+            (after(begun, limits.request_timeout), Disconnect::RequestTimeout)
         }
     }
 

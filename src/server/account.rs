@@ -82,7 +82,7 @@ impl Account {
     /// How far one more peer would be past three quarters of `limit`, which is what peers may take by being there: a crowd
     /// of silent ones must leave room for the requests of others.
     pub(super) fn crowding(&self, presence: usize, limit: usize) -> usize {
-        (self.presence + presence).saturating_sub(limit / 4 * 3)
+        self.presence.saturating_add(presence).saturating_sub(limit / 4 * 3)
     }
 
     /// Whoever holds most, within a factor of two; `None` when nobody holds a buffer.

@@ -302,7 +302,7 @@ impl<N: Net, S: Service> Server<N, S> {
             (Disconnect::Refused, clients - limits.connections >= limits.refusals)
         } else if crowding > 0 || self.is_over_memory() {
             // They too must leave room.
-            let most = (limits.refusals * presence).min(limits.client_memory / 8);
+            let most = limits.refusals.saturating_mul(presence).min(limits.client_memory / 8);
             (Disconnect::Memory, crowding > most)
         } else {
             return Ok(None);

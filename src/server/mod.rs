@@ -26,7 +26,7 @@ use crate::connection::{
 use crate::limits::Limits;
 use crate::metrics::{Disconnect, Metrics};
 use crate::net::{Event, Net};
-use crate::timer::Deadlines;
+use crate::timer::{Deadlines, after};
 use account::Account;
 use admission::Admission;
 use listener::Listeners;
@@ -306,7 +306,7 @@ impl<N: Net, S: Service> Server<N, S> {
         if self.admission.is_empty() {
             return;
         }
-        let slice_end = self.net.now().instant + self.shared.limits.handshake_slice;
+        let slice_end = after(self.net.now().instant, self.shared.limits.handshake_slice);
         while let Some(id) = self.admission.pop() {
             self.receive_from(id);
             if self.net.now().instant >= slice_end {
@@ -484,7 +484,7 @@ impl<N: Net, S: Service> Server<N, S> {
     /// arrived is still served.
     fn begin_drain(&mut self) {
         tracing::info!(connections = self.peers.len(), "stopping: no new connections, finishing what was received");
-        self.stage = Stage::Draining { deadline: self.shared.now.instant + self.shared.limits.drain_timeout };
+        self.stage = Stage::Draining { deadline: after(self.shared.now.instant, self.shared.limits.drain_timeout) };
         self.listeners.last_call();
         for id in self.peers.ids() {
             if let Some(peer) = self.peers.get_mut(id) {

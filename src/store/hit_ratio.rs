@@ -64,7 +64,12 @@ fn eviction_finds_as_many_keys_as_an_exact_lru() {
     let now = Now { instant: Instant::now(), unix_ms: 1 };
     for eviction in [Eviction::AllKeys, Eviction::Volatile] {
         let max_memory = 400_000;
-        let mut store = Store::new(StoreOptions { max_memory: Some(max_memory), eviction, hash_key: [7; 16] });
+        let mut store = Store::new(StoreOptions {
+            max_memory: Some(max_memory),
+            eviction,
+            hash_key: [7; 16],
+            ..StoreOptions::default()
+        });
         let (mut zipf, mut found) = (Zipf::new(), 0);
         let mut trace = Vec::new();
         for _ in 0..READS {

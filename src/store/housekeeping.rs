@@ -85,7 +85,13 @@ impl Store {
     /// How many bytes stand over the limit once `need` more are stored. What waits in the graveyard is not counted: it
     /// is on its way out, and nobody could make it go faster by refusing writes.
     fn excess(&self, max: usize, need: usize) -> usize {
-        (self.table.held() + self.client_memory).saturating_add(need).saturating_sub(max)
+        self.table.held().saturating_add(self.clients_share()).saturating_add(need).saturating_sub(max)
+    }
+
+    /// What of the memory limit is not for keys: a fixed part, so that no client that holds less than it can make a write
+    /// fail or a key go; or what clients hold, should that be more.
+    fn clients_share(&self) -> usize {
+        self.client_memory.max(self.options.client_reserve)
     }
 
     /// Whether so many bytes more fit, or others may be dropped for them.
@@ -123,7 +129,7 @@ impl Store {
         }
         let steps = match self.options.eviction {
             // It would not fit if all keys were gone.
-            _ if need.saturating_add(self.client_memory) > max => 0,
+            _ if need.saturating_add(self.clients_share()) > max => 0,
             Eviction::NoEviction => 0,
             Eviction::AllKeys | Eviction::Volatile => EVICT_STEPS + need / EVICT_BYTES,
         };

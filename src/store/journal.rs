@@ -13,7 +13,7 @@ use super::durable::Unfit;
 use super::graveyard::Graveyard;
 use super::table::Table;
 use crate::disk::{Backup, Change, Compactions, Failure, Group, NO_EXPIRY, Storage, Sync, Undo};
-use crate::timer::Now;
+use crate::timer::{Now, after};
 
 /// Bounds on what may be on its way to disk.
 #[derive(Clone, Copy, Debug)]
@@ -435,7 +435,8 @@ impl Journal {
             return Some(Duration::ZERO);
         }
         let since = self.waiting_since.filter(|_| matches!(self.stage, Stage::Working | Stage::Undoing(_)))?;
-        Some((since + self.limits.timeout + Duration::from_millis(1)).saturating_duration_since(now.instant))
+        let given_up = after(since, self.limits.timeout.saturating_add(Duration::from_millis(1)));
+        Some(given_up.saturating_duration_since(now.instant))
     }
 
     pub(super) fn begin_backup(&mut self) -> bool {

@@ -77,6 +77,8 @@ pub enum Eviction {
 pub struct StoreOptions {
     /// Bytes that keys, values, tables and clients may take together.
     pub max_memory: Option<usize>,
+    /// The part of `max_memory` that is kept for clients: what they hold up to here neither fails a write nor evicts a key.
+    pub client_reserve: usize,
     /// What to do at that limit.
     pub eviction: Eviction,
     /// The secret of the hash function, from the operating system's random source.

@@ -120,7 +120,12 @@ impl Stage {
         let (net, mut away) = (network.host(), network.host());
         let options = BuiltinOptions {
             listeners: vec![protocol],
-            store: StoreOptions { max_memory: Some(1 << 20), eviction: Eviction::NoEviction, hash_key: [7; 16] },
+            store: StoreOptions {
+                max_memory: Some(1 << 20),
+                eviction: Eviction::NoEviction,
+                hash_key: [7; 16],
+                ..StoreOptions::default()
+            },
             xmlrpc: XmlRpcOptions::default(),
             resp: RespOptions { keys_per_step: 2, ..RespOptions::default() },
         };

@@ -311,28 +311,41 @@ fn costly_commands_in_a_row_hold_up_nobody() {
 }
 
 #[test]
-fn what_clients_hold_counts_in_the_memory_limit() {
-    let dir = tempfile::tempdir().expect("a folder");
-    let server = Server::start_in(dir, &["--resp", "plain://127.0.0.1:0", "--max-memory", "3m"]);
-    let address = server.address("resp");
-    let mut asks = Siege::plain(&address);
-    let value = "v".repeat(100_000);
-    let mut set = || {
-        let request = format!("*3\r\n$3\r\nSET\r\n$1\r\nx\r\n${}\r\n{value}\r\n", value.len());
-        asks.write_all(request.as_bytes()).expect("send");
-        let mut reply = [0; 100];
-        let count = asks.read(&mut reply).expect("an answer");
-        String::from_utf8_lossy(&reply[..count]).into_owned()
-    };
-    assert_eq!(set(), "+OK\r\n");
-    let mut greedy: Vec<_> = (0..3).map(|_| Siege::plain(&address)).collect();
-    for stream in &mut greedy {
-        // More than the kernel's buffers take.
-        stream.write_all(&b"GET x\r\n".repeat(1_000)).expect("send");
+fn a_request_sent_by_half_fails_no_write_and_evicts_no_key() {
+    for policy in ["noeviction", "allkeys"] {
+        let dir = tempfile::tempdir().expect("a folder");
+        let limits = ["--max-memory", "32m", "--max-memory-policy", policy];
+        let server = Server::start_in(dir, &[&["--resp", "plain://127.0.0.1:0"], &limits[..]].concat());
+        let address = server.address("resp");
+        let mut asks = Siege::plain(&address);
+        let mut ask = |request: &[u8]| {
+            asks.write_all(request).expect("send");
+            let mut reply = [0; 100];
+            let count = asks.read(&mut reply).expect("an answer");
+            String::from_utf8_lossy(&reply[..count]).into_owned()
+        };
+        // As much as the keys may take, and a little less.
+        let value = "v".repeat(1_000_000);
+        for key in 0..26 {
+            let request = format!("*3\r\n$3\r\nSET\r\n$2\r\n{key:02}\r\n${}\r\n{value}\r\n", value.len());
+            assert_eq!(ask(request.as_bytes()), "+OK\r\n", "{policy}: {key}");
+        }
+        let mut refused = Siege::plain(&address);
+        refused.write_all(b"*3\r\n$3\r\nSET\r\n$1\r\nx\r\n$20000000\r\n").expect("send");
+        let mut words = [0; 100];
+        let count = refused.read(&mut words).expect("an answer");
+        assert!(words[..count].starts_with(b"-ERR Protocol error"), "it is more than half of what clients may hold");
+        // Half of each request, five times what all clients may hold.
+        let mut greedy: Vec<_> = (0..13).map(|_| Siege::plain(&address)).collect();
+        for stream in &mut greedy {
+            let half = [&b"*3\r\n$3\r\nSET\r\n$1\r\nx\r\n$2000000\r\n"[..], &[b'z'; 1_600_000]].concat();
+            // Those that hold most are closed on the way.
+            let _ = stream.write_all(&half);
+            assert_eq!(ask(b"*3\r\n$3\r\nSET\r\n$5\r\nsmall\r\n$1\r\nv\r\n"), "+OK\r\n", "{policy}");
+        }
+        assert_eq!(ask(b"DBSIZE\r\n"), ":27\r\n", "{policy}");
+        server.logged("reason=\"memory\"");
     }
-    until(|| set().starts_with("-OOM "));
-    drop(greedy);
-    until(|| set() == "+OK\r\n");
 }
 
 #[test]
@@ -340,6 +353,7 @@ fn limits_that_would_serve_nobody_refuse_to_start() {
     let dir = tempfile::tempdir().expect("a folder");
     for (flag, value) in [
         ("--max-client-memory", "100k"),
+        ("--max-request", "8000000000g"),
         ("--max-handshake", "1k"),
         ("--max-output-hard", "1k"),
         ("--max-connections-per-address", "0"),

@@ -324,7 +324,7 @@ impl Cursor {
         let line = input.get(self.position..).unwrap_or_default();
         if let Some((length, used)) = short_number(b'$', line, limits)
             && length <= limits.bulk_bytes
-            && self.position.saturating_add(used + length + 2) <= limits.request_bytes
+            && self.position.saturating_add(used).saturating_add(length).saturating_add(2) <= limits.request_bytes
         {
             self.go_to(self.position + used);
             return Ok(Some(length));

@@ -29,8 +29,8 @@ fn ended<S: Service>(site: &Site<S>, reason: Disconnect) -> u64 {
 }
 
 /// Sends as much as the server takes without giving anything back.
-fn flood(site: &mut Site, client: &mut SimSocket) {
-    loop {
+fn flood<S: Service>(site: &mut Site<S>, client: &mut SimSocket) {
+    for _ in 0..1000 {
         match client.write(&[7; 10_000]) {
             Ok(_) => pass(&site.network),
             Err(_) => return,
@@ -81,6 +81,54 @@ fn replies_that_come_all_at_once_are_not_held_without_bound() {
     }
     site.settle();
     assert_eq!((ended(&site, Disconnect::OutputLimit), site.server.connections()), (1, 1));
+}
+
+/// Waits for a request that never ends.
+struct Endless;
+
+impl Service for Endless {
+    type Session = ();
+
+    fn open(&mut self, _: &PeerInfo, _: crate::timer::Now) {}
+
+    fn serve(&mut self, (): &mut (), _: &[u8], _: &mut Exchange<'_>) -> Result<usize, Disconnect> {
+        Ok(0)
+    }
+}
+
+#[test]
+fn the_largest_limits_are_no_limits() {
+    for (request_bytes, too_large) in [(1 << 10, true), (usize::MAX - 1, false), (usize::MAX, false)] {
+        let most = usize::MAX;
+        let limits = Limits {
+            request_bytes,
+            client_memory: most,
+            output_bytes: most,
+            output_hard_bytes: most,
+            handshake_bytes: most,
+            refusals: most,
+            write_rate: most,
+            request_timeout: Duration::MAX,
+            header_timeout: Duration::MAX,
+            handshake_timeout: Duration::MAX,
+            write_timeout: Duration::MAX,
+            half_close_timeout: Duration::MAX,
+            drain_timeout: Duration::MAX,
+            linger_timeout: Duration::MAX,
+            handshake_slice: Duration::MAX,
+            ..Limits::default()
+        };
+        let mut site = Site::serving(Endless, Faults::none(), limits, &[]);
+        let mut client = site.connect();
+        flood(&mut site, &mut client);
+        let reason = site.server.peers.iter().next().and_then(|peer| peer.connection.reason());
+        assert_eq!(reason == Some(Disconnect::TooLarge), too_large, "{request_bytes}");
+        client.shutdown_write().expect("open");
+        pass(&site.network);
+        site.settle();
+        site.server.handle().stop();
+        site.settle();
+    }
 }
 
 #[test]
