@@ -12,7 +12,8 @@ pub struct Limits {
     /// Open connections over all listeners (`--max-connections`).
     pub connections: usize,
     /// Open connections to listeners for operators that are no client's (`--admin-connections`), so that who watches a full
-    /// server sees that it is full. Whoever comes there beyond them takes a client's place.
+    /// server sees that it is full. A place is granted behind the handshake. As many handshakes may be under way besides;
+    /// beyond that the oldest gives way. Whoever comes when the places are taken takes a client's.
     pub admin_connections: usize,
     /// Connections past `connections` that are still handshaken so that the refusal can be read. As many past
     /// `connections_per_address`, for each address.

@@ -143,6 +143,8 @@ pub struct Metrics {
     pub accepted: u64,
     /// Connections turned away at a limit: on all, on those of an address, on what clients hold together.
     pub refused: u64,
+    /// Of those, how many were on their way to an operator's place and gave way to another.
+    pub displaced: u64,
     /// Connections begun to other servers.
     pub dialed: u64,
     /// Of those, how many came to nothing.

@@ -2,6 +2,7 @@
 
 mod common;
 
+use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::process::Command;
 
@@ -129,4 +130,49 @@ fn a_server_without_descriptors_still_tells_how_it_is() {
     watch_when_full(&server, 100);
     let said = server.logged("descriptors");
     assert!(said.contains("64 descriptors leave places for 21 clients") && said.contains("ulimit -n"), "{said}");
+}
+
+#[test]
+fn silent_sockets_take_no_operators_place() {
+    let server = Server::start(&["--admin", "127.0.0.1:0", "--max-connections", "2", "--admin-connections", "4"]);
+    let admin = server.address("admin");
+    // They fill the places of clients too, where those who find no operator's place would go.
+    let _clients: Vec<_> = (0..8).map(|_| TcpStream::connect(server.address("echo")).expect("connect")).collect();
+    let silent: Vec<_> = (0..30).map(|_| TcpStream::connect(&admin).expect("connect")).collect();
+    for _ in 0..12 {
+        assert_eq!(curl(&server, "client", "/health"), "ok\n200");
+    }
+    assert!(sample(&server, "latchkey_admin_handshakes_displaced_total{}") >= 26);
+    drop(silent);
+}
+
+#[test]
+fn an_operator_behind_the_places_takes_a_clients() {
+    let server = Server::start(&["--admin", "127.0.0.1:0", "--max-connections", "1", "--admin-connections", "1"]);
+    let ask = |operator: &mut common::tls::Tls| {
+        operator.write_all(b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n").expect("sent");
+        let mut answer = [0; 12];
+        operator.read_exact(&mut answer).expect("an answer");
+        String::from_utf8_lossy(&answer).into_owned()
+    };
+    // All knock before one of them has a place.
+    let mut operators: Vec<_> = (0..2).map(|_| common::tls::connect(&server, "admin")).collect();
+    assert_eq!(ask(&mut operators[1]), "HTTP/1.1 200");
+    let mut second = common::tls::connect(&server, "admin");
+    assert_eq!(ask(&mut second), "HTTP/1.1 200", "the place of a client");
+    let mut third = common::tls::connect(&server, "admin");
+    assert_eq!(ask(&mut third), "HTTP/1.1 503");
+}
+
+#[test]
+fn limits_on_addresses_hold_for_operators_and_are_counted_apart() {
+    let limits = ["--admin", "127.0.0.1:0", "--max-handshakes-per-address", "3"];
+    let server = Server::start(&limits);
+    let silent: Vec<_> = (0..9).map(|_| TcpStream::connect(server.address("echo")).expect("connect")).collect();
+    until(|| sample(&server, "latchkey_connections_ended_total{reason=address_limit}") == 6);
+    let knocking: Vec<_> = (0..9).map(|_| TcpStream::connect(server.address("admin")).expect("connect")).collect();
+    let mut refused = knocking.last().expect("nine");
+    assert_eq!(refused.read(&mut [0]).expect("closed"), 0);
+    drop((silent, knocking));
+    until(|| sample(&server, "latchkey_connections_ended_total{reason=address_limit}") == 12);
 }

@@ -5,7 +5,9 @@ use std::io::{self, Read, Write};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use latchkey::connection::{Addresses, Connection, Effects, Mailbox, PeerId, PeerInfo, Phase, Scratch, Service, Turn};
+use latchkey::connection::{
+    Addresses, Connection, Effects, Mailbox, Operators, PeerId, PeerInfo, Phase, Scratch, Service, Turn,
+};
 use latchkey::limits::Limits;
 use latchkey::metrics::Metrics;
 use latchkey::services::Echo;
@@ -26,6 +28,7 @@ pub(crate) struct World<S: Service> {
     mailbox: Mailbox,
     effects: Effects,
     addresses: Addresses,
+    operators: Operators,
     now: Now,
     server: Arc<ServerPolicy>,
     client: Arc<ClientConfig>,
@@ -58,6 +61,7 @@ impl<S: Service> World<S> {
             mailbox,
             effects: Effects::default(),
             addresses: Addresses::default(),
+            operators: Operators::default(),
             now: Now { instant: Instant::now(), unix_ms: 0 },
             server,
             client,
@@ -119,6 +123,7 @@ impl<S: Service> World<S> {
             mailbox: &self.mailbox,
             effects: &mut self.effects,
             addresses: &mut self.addresses,
+            operators: &mut self.operators,
             security: &[],
             now: self.now,
         }

@@ -9,7 +9,7 @@ const OWN_DESCRIPTORS: u64 = 32;
 /// At most one in so many connections is there to be refused.
 const REFUSALS_SHARE: usize = 8;
 
-/// Where descriptors are few, operators get one in so many, unless they were promised more.
+/// Where descriptors are few, operators and those who want to be get one in so many, unless they were promised more.
 const OPERATORS_SHARE: usize = 4;
 
 /// Descriptors that are left for a data directory: its journals and its snapshot, read by a compaction and by a backup at
@@ -85,11 +85,12 @@ fn fit_to(descriptors: u64, limits: &Limits, wanted: Option<u32>, used: Use) -> 
     };
     let admin_connections = match used.operators {
         Operators::None => 0,
-        Operators::Usual => limits.admin_connections.min(spare / OPERATORS_SHARE).max(1),
-        Operators::Wanted(wanted) if (wanted as usize) < spare => wanted as usize,
+        Operators::Usual => limits.admin_connections.min(spare / OPERATORS_SHARE / 2).max(1),
+        Operators::Wanted(wanted) if (wanted as usize).saturating_mul(2) < spare => wanted as usize,
         Operators::Wanted(wanted) => return Err(too_few("--admin-connections", wanted)),
     };
-    let spare = spare.saturating_sub(admin_connections);
+    // As many again knock.
+    let spare = spare.saturating_sub(admin_connections.saturating_mul(2));
     let refusals = limits.refusals.min(spare / REFUSALS_SHARE);
     let possible = ((spare - refusals) / used.client).max(1);
     let connections = match wanted {
@@ -112,11 +113,11 @@ mod tests {
     #[test]
     fn operators_have_their_descriptors_before_clients_do() {
         assert_eq!(places(64, None, false, Operators::None), Some([28, 0, 4]));
-        assert_eq!(places(64, None, false, Operators::Usual), Some([21, 8, 3]));
-        assert_eq!(places(64, None, true, Operators::Usual), Some([11, 4, 1]));
-        assert_eq!(places(64, None, false, Operators::Wanted(20)), Some([11, 20, 1]));
-        assert_eq!(places(64, None, false, Operators::Wanted(32)), None, "nothing is left for clients");
+        assert_eq!(places(64, None, false, Operators::Usual), Some([21, 4, 3]));
+        assert_eq!(places(64, None, true, Operators::Usual), Some([11, 2, 1]));
+        assert_eq!(places(64, None, false, Operators::Wanted(10)), Some([11, 10, 1]));
+        assert_eq!(places(64, None, false, Operators::Wanted(16)), None, "nothing is left for clients");
         assert_eq!(places(64, Some(22), false, Operators::Usual), None);
-        assert_eq!(places(4096, None, false, Operators::Usual), Some([4096 - 32 - 16 - 64, 16, 64]));
+        assert_eq!(places(4096, None, false, Operators::Usual), Some([4096 - 32 - 2 * 16 - 64, 16, 64]));
     }
 }

@@ -95,7 +95,8 @@ struct LimitArgs {
     /// Open connections over all listeners [default: what the descriptor limit allows]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     max_connections: Option<u32>,
-    /// Connections to --admin listeners that do not compete with clients; whoever comes beyond them takes a client's place
+    /// Connections to --admin listeners that do not compete with clients, counted behind the handshake; as many handshakes
+    /// may be under way. Whoever comes when the places are taken takes a client's
     /// [default: 16, or fewer where the descriptor limit is low]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     admin_connections: Option<u32>,

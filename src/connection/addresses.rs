@@ -10,8 +10,11 @@ use crate::limits::Limits;
 /// One host of IPv6 has a whole /64 to itself, so that is what counts as an address there.
 #[derive(Debug, Default)]
 pub struct Addresses {
-    counts: BTreeMap<IpAddr, Count>,
+    counts: BTreeMap<Place, Count>,
 }
+
+/// Whether it is about operators, and the address: what clients have from one takes nothing from operators there.
+type Place = (bool, IpAddr);
 
 #[derive(Debug, Default)]
 struct Count {
@@ -26,7 +29,7 @@ const TOO_MANY_HANDSHAKES: &str = "too many handshakes under way with its addres
 /// What one connection counts for.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Counted {
-    address: IpAddr,
+    address: Place,
     handshaking: bool,
 }
 
@@ -44,12 +47,12 @@ pub(super) enum Reception {
 }
 
 impl Addresses {
-    /// A connection from `address` has come; before it is served there is a handshake, perhaps.
-    pub(super) fn enter(&mut self, address: IpAddr, handshaking: bool, limits: &Limits) -> Reception {
+    /// A connection from an address has come, of an operator or not; before it is served there is a handshake, perhaps.
+    pub(super) fn enter(&mut self, (is_operator, address): Place, handshaking: bool, limits: &Limits) -> Reception {
         if limits.connections_per_address.is_none() && limits.handshakes_per_address.is_none() {
             return Reception::Uncounted;
         }
-        let address = site(address);
+        let address = (is_operator, site(address));
         let count = self.counts.entry(address).or_default();
         let most = limits.connections_per_address.unwrap_or(usize::MAX);
         let too_many_handshakes =
@@ -107,8 +110,9 @@ impl Addresses {
     }
 }
 
-/// What stands for an address in the count.
-fn site(address: IpAddr) -> IpAddr {
+/// What stands for an address in the count: of IPv6, its /64.
+#[must_use]
+pub fn site(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V4(address) => address.into(),
         IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() >> 64 << 64).into(),
@@ -128,8 +132,8 @@ mod tests {
         }
     }
 
-    fn address(text: &str) -> IpAddr {
-        text.parse().expect(text)
+    fn address(text: &str) -> Place {
+        (false, text.parse().expect(text))
     }
 
     #[test]
@@ -145,6 +149,9 @@ mod tests {
         assert!(matches!(enter("2001:db8::2"), Reception::Welcome(_)));
         assert!(matches!(enter("2001:db8::ffff:0:3"), Reception::TurnedAway(_)), "the same /64");
         assert!(matches!(enter("2001:db8:0:1::1"), Reception::Welcome(_)), "another /64");
+        let mut operate = || addresses.enter((true, "192.0.2.1".parse().expect("an address")), false, &limits);
+        assert!(matches!([operate(), operate()], [Reception::Welcome(_), Reception::Welcome(_)]), "counted apart");
+        assert!(matches!(operate(), Reception::TurnedAway(_)), "and counted");
         let Reception::Welcome(second) = second else { panic!("an IPv4 address in IPv6 clothes") };
         addresses.leave(second);
         assert!(matches!(addresses.enter(address("192.0.2.1"), false, &limits), Reception::TurnedAway(_)));

@@ -45,6 +45,8 @@ pub struct Connection<S: Service> {
     pub(super) refusal: Option<Disconnect>,
     /// What it counts for at its address.
     pub(super) counted: Option<Counted>,
+    /// It has an operator's place.
+    pub(super) has_place: bool,
     pub(super) idle_timeout: Option<Duration>,
     /// When the phase began; in [`Phase::Open`] and [`Phase::Draining`], when the last request was served or
     /// the last byte of a reply sent.
@@ -98,13 +100,11 @@ impl<S: Service> Connection<S> {
 
     /// Counts it at the address that it comes from, as far as is known by now.
     pub(super) fn enter_address(&mut self, turn: &mut Turn<'_, S>) {
-        if self.framing.info.is_operator {
-            return;
-        }
         let (address, handshaking) = (self.framing.info.address.ip(), self.session.is_handshaking());
+        let is_operator = self.framing.info.is_operator;
         // One that is turned away for another reason has been counted.
         let is_first = self.refusal.is_none();
-        match turn.addresses.enter(address, handshaking, turn.limits) {
+        match turn.addresses.enter((is_operator, address), handshaking, turn.limits) {
             Reception::Uncounted => {}
             Reception::Welcome(counted) => self.counted = Some(counted),
             Reception::TurnedAway(counted) => {
@@ -140,6 +140,7 @@ impl<S: Service> Connection<S> {
             readiness: Readiness { writable: true, ..Readiness::default() },
             refusal,
             counted: None,
+            has_place: false,
             idle_timeout,
             since: now,
             request_since: None,
@@ -330,9 +331,14 @@ impl<S: Service> Connection<S> {
                 return self.refuse(Disconnect::Denied, denial.to_string(), turn);
             }
         }
-        match self.refusal {
+        let refusal = self.refusal;
+        match refusal {
             Some(reason) => self.refuse(reason, String::new(), turn),
-            None => self.framing.open(turn),
+            None if self.take_place(turn) => self.framing.open(turn),
+            None => {
+                turn.metrics.refused += 1;
+                self.refuse(Disconnect::Refused, String::new(), turn);
+            }
         }
     }
 
@@ -375,6 +381,7 @@ impl<S: Service> Connection<S> {
         if let Some(counted) = self.counted.take() {
             turn.addresses.leave(counted);
         }
+        self.leave_place(turn);
         self.framing.retire(turn.service);
     }
 

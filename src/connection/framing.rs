@@ -3,6 +3,7 @@
 use super::Scratch;
 use super::addresses::Addresses;
 use super::effects::{Effect, Effects, Link, Loss};
+use super::operators::Operators;
 use super::replies::{Mailbox, Replies};
 use super::scratch::{READ_BYTES, shrink};
 use super::service::{Exchange, PeerInfo, Service};
@@ -27,6 +28,8 @@ pub struct Turn<'a, S> {
     pub effects: &'a mut Effects,
     /// How many connections each address has.
     pub addresses: &'a mut Addresses,
+    /// Places of operators.
+    pub operators: &'a mut Operators,
     /// How each listener is protected, by its index.
     pub security: &'a [Security],
     /// This turn's time.

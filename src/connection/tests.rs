@@ -68,6 +68,7 @@ struct Pair {
     mailbox: Mailbox,
     effects: Effects,
     addresses: Addresses,
+    operators: Operators,
     now: Now,
 }
 
@@ -80,6 +81,7 @@ impl Pair {
         let mut metrics = Metrics::default();
         let mut effects = Effects::default();
         let mut addresses = Addresses::default();
+        let mut operators = Operators::default();
         let limits = Limits::default();
         let (mailbox, _) = Mailbox::new(Arc::new(|| {}));
         let now = Now { instant: Instant::now(), unix_ms: 0 };
@@ -94,6 +96,7 @@ impl Pair {
             mailbox: &mailbox,
             effects: &mut effects,
             addresses: &mut addresses,
+            operators: &mut operators,
             security: &[],
             now,
         };
@@ -115,6 +118,7 @@ impl Pair {
             mailbox,
             effects,
             addresses,
+            operators,
             now,
         }
     }
@@ -137,6 +141,7 @@ impl Pair {
             mailbox: &self.mailbox,
             effects: &mut self.effects,
             addresses: &mut self.addresses,
+            operators: &mut self.operators,
             security: &[],
             now: self.now,
         };

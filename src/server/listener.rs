@@ -254,13 +254,16 @@ impl<N: Net, S: Service> Server<N, S> {
             return;
         };
         // Whoever finds no place among the operators' own is a client like others.
-        let is_operator = *for_operators && self.peers.operators() < self.shared.limits.admin_connections;
-        let idle_timeout = *idle_timeout;
         let is_announced = balancers.iter().any(|balancer| balancer.contains(address.ip()));
+        let (for_operators, idle_timeout) = (*for_operators, *idle_timeout);
+        let is_operator = for_operators && self.has_operator_places();
         let refusal = match self.reception(session.is_tls(), is_operator) {
             Ok(refusal) => refusal,
             Err(reason) => return self.shared.metrics.disconnected(reason),
         };
+        if is_operator {
+            self.make_room_to_knock();
+        }
         let id = self.peers.next_id();
         if let Err(error) = self.net.register(&mut socket, id.token()) {
             tracing::warn!(%error, "a socket cannot be watched");
@@ -274,6 +277,9 @@ impl<N: Net, S: Service> Server<N, S> {
             let mut turn = self.shared.turn();
             Connection::new(session, info, idle_timeout, refusal, &mut turn)
         };
+        if connection.knocks() {
+            self.knocking.push(id);
+        }
         self.add(Peer::new(socket, connection));
         if let Some(peer) = self.peers.get_mut(id) {
             touch(peer, &mut self.touched);
@@ -293,7 +299,7 @@ impl<N: Net, S: Service> Server<N, S> {
     /// Not even a refusal can be afforded: dropping the socket is all that is left.
     fn reception(&mut self, tls: bool, is_operator: bool) -> Result<Option<Disconnect>, Disconnect> {
         let limits = &self.shared.limits;
-        let clients = self.peers.accepted() - self.peers.operators();
+        let clients = self.clients();
         let presence = account::presence::<S>(tls);
         let crowding = self.account.crowding(presence, limits.client_memory);
         let (reason, is_hopeless) = if is_operator {
@@ -309,6 +315,11 @@ impl<N: Net, S: Service> Server<N, S> {
         };
         self.shared.metrics.refused += 1;
         if is_hopeless { Err(reason) } else { Ok(Some(reason)) }
+    }
+
+    /// Clients that are connected; and servers that clients have left behind, which take the places of those.
+    pub(super) fn clients(&self) -> usize {
+        self.peers.accepted() - self.peers.operators() + self.peers.orphans()
     }
 
     /// What a client connected to; asked of the system only where the listener's own address does not tell.

@@ -6,6 +6,7 @@ mod effects;
 mod handle;
 mod held;
 mod listener;
+mod operators;
 mod peers;
 mod reload;
 mod shared;
@@ -21,7 +22,8 @@ pub use listener::{Bound, ListenerConfig};
 
 pub use crate::access::Security;
 use crate::connection::{
-    Addresses, Completion, Connection, Effects, Link, Loss, Mailbox, PeerId, Phase, Scratch, Service, Transmitted,
+    Addresses, Completion, Connection, Effects, Link, Loss, Mailbox, Operators, PeerId, Phase, Scratch, Service,
+    Transmitted,
 };
 use crate::limits::Limits;
 use crate::metrics::{Disconnect, Metrics};
@@ -44,6 +46,8 @@ pub struct Server<N: Net, S: Service> {
     shared: Shared<S>,
     listeners: Listeners<N>,
     peers: Peers<N::Socket, S>,
+    /// Peers that came to a listener for operators and have no place yet, the oldest first; some have gone since.
+    knocking: Vec<PeerId>,
     /// Established peers with work, first come, first served.
     ready: VecDeque<PeerId>,
     /// Peers with handshake bytes to work on.
@@ -131,6 +135,7 @@ impl<N: Net, S: Service> Server<N, S> {
             mailbox,
             effects: Effects::default(),
             addresses: Addresses::default(),
+            operators: Operators::default(),
             security,
             now: net.now(),
         };
@@ -139,6 +144,7 @@ impl<N: Net, S: Service> Server<N, S> {
             shared,
             listeners,
             peers: Peers::default(),
+            knocking: Vec::new(),
             ready: VecDeque::new(),
             admission: Admission::default(),
             touched: Vec::new(),
@@ -317,6 +323,7 @@ impl<N: Net, S: Service> Server<N, S> {
 
     fn receive_from(&mut self, id: PeerId) {
         self.measure_room(id);
+        self.look_for_overflow(id);
         let Some(peer) = self.peers.get_mut(id) else { return };
         peer.queued = false;
         let is_late =
@@ -335,6 +342,7 @@ impl<N: Net, S: Service> Server<N, S> {
             }
         }
         touch(peer, &mut self.touched);
+        self.note_overflow(id);
         self.weigh(id);
         self.apply_effects();
     }

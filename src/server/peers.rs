@@ -5,7 +5,7 @@ use std::time::Instant;
 use slab::Slab;
 
 use super::account::Share;
-use crate::connection::{Connection, PeerId, Service};
+use crate::connection::{Connection, Link, PeerId, Service};
 
 /// One connection and its socket.
 pub(super) struct Peer<K, S: Service> {
@@ -19,6 +19,17 @@ pub(super) struct Peer<K, S: Service> {
     pub(super) held: bool,
     pub(super) alarm: Alarm,
     pub(super) share: Share,
+    standing: Standing,
+}
+
+/// What a peer counts as.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Standing {
+    Client,
+    Operator,
+    Dialed,
+    /// It was dialed for a client that has gone.
+    Orphan,
 }
 
 /// A peer's entries among the deadlines, as far as they must be known.
@@ -56,7 +67,13 @@ impl Alarm {
 impl<K, S: Service> Peer<K, S> {
     pub(super) fn new(socket: K, connection: Connection<S>) -> Self {
         let (alarm, share) = (Alarm::default(), Share::default());
-        Self { socket, connection, queued: false, touched: false, held: false, alarm, share }
+        let info = connection.info();
+        let standing = match (info.is_dialed(), info.is_operator) {
+            (true, _) => Standing::Dialed,
+            (false, true) => Standing::Operator,
+            (false, false) => Standing::Client,
+        };
+        Self { socket, connection, queued: false, touched: false, held: false, alarm, share, standing }
     }
 }
 
@@ -70,12 +87,14 @@ pub(super) struct Peers<K, S: Service> {
     dialed: usize,
     /// How many came to listeners for operators.
     operators: usize,
+    /// How many were dialed for clients that have gone.
+    orphans: usize,
     generation: u32,
 }
 
 impl<K, S: Service> Default for Peers<K, S> {
     fn default() -> Self {
-        Self { slab: Slab::new(), doomed: Vec::new(), dialed: 0, operators: 0, generation: 0 }
+        Self { slab: Slab::new(), doomed: Vec::new(), dialed: 0, operators: 0, orphans: 0, generation: 0 }
     }
 }
 
@@ -92,8 +111,8 @@ impl<K, S: Service> Peers<K, S> {
     /// Adds a peer under the name that [`next_id`](Self::next_id) gave.
     pub(super) fn insert(&mut self, peer: Peer<K, S>) {
         let id = peer.connection.id();
-        self.dialed += usize::from(peer.connection.info().is_dialed());
-        self.operators += usize::from(peer.connection.info().is_operator);
+        self.dialed += usize::from(peer.standing == Standing::Dialed);
+        self.operators += usize::from(peer.standing == Standing::Operator);
         let key = self.slab.insert(Box::new(peer));
         debug_assert_eq!(key, id.key as usize, "the slot changed between naming and inserting");
     }
@@ -134,13 +153,22 @@ impl<K, S: Service> Peers<K, S> {
     pub(super) fn bury(&mut self) -> Option<Box<Peer<K, S>>> {
         loop {
             let id = self.doomed.pop()?;
-            if let Some(peer) = self.get_mut(id) {
-                let info = peer.connection.info();
-                let (was_dialed, was_operator) = (info.is_dialed(), info.is_operator);
-                self.dialed -= usize::from(was_dialed);
-                self.operators -= usize::from(was_operator);
-                return self.slab.try_remove(id.key as usize);
+            let Some(peer) = self.get(id) else { continue };
+            let (standing, link) = (peer.standing, peer.connection.info().link);
+            match standing {
+                Standing::Client => {}
+                Standing::Operator => self.operators -= 1,
+                Standing::Dialed => self.dialed -= 1,
+                Standing::Orphan => (self.dialed, self.orphans) = (self.dialed - 1, self.orphans - 1),
             }
+            if let Some(Link::Upstream(server)) = link
+                && let Some(server) = self.get_mut(server)
+                && server.standing == Standing::Dialed
+            {
+                server.standing = Standing::Orphan;
+                self.orphans += 1;
+            }
+            return self.slab.try_remove(id.key as usize);
         }
     }
 
@@ -156,6 +184,22 @@ impl<K, S: Service> Peers<K, S> {
     /// Of those, how many came to listeners for operators.
     pub(super) fn operators(&self) -> usize {
         self.operators
+    }
+
+    /// How many were dialed for clients that have gone, and are not over yet.
+    pub(super) fn orphans(&self) -> usize {
+        self.orphans
+    }
+
+    /// Whether a peer that counts as an operator has become a client; it counts as one from now on.
+    pub(super) fn became_client(&mut self, id: PeerId) -> bool {
+        let Some(peer) = self.get_mut(id) else { return false };
+        let became = peer.standing == Standing::Operator && !peer.connection.info().is_operator;
+        if became {
+            peer.standing = Standing::Client;
+            self.operators -= 1;
+        }
+        became
     }
 
     /// All peers.

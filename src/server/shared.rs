@@ -1,7 +1,7 @@
 //! What every connection is lent while it works.
 
 use crate::access::Security;
-use crate::connection::{Addresses, Effects, Mailbox, Scratch, Turn};
+use crate::connection::{Addresses, Effects, Mailbox, Operators, Scratch, Turn};
 use crate::limits::Limits;
 use crate::metrics::Metrics;
 use crate::timer::Now;
@@ -16,6 +16,7 @@ pub(super) struct Shared<S> {
     /// What connections want done to others; empty between their turns.
     pub(super) effects: Effects,
     pub(super) addresses: Addresses,
+    pub(super) operators: Operators,
     /// How each listener is protected now, by its index.
     pub(super) security: Vec<Security>,
     pub(super) now: Now,
@@ -32,6 +33,7 @@ impl<S> Shared<S> {
             mailbox: &self.mailbox,
             effects: &mut self.effects,
             addresses: &mut self.addresses,
+            operators: &mut self.operators,
             security: &self.security,
             now: self.now,
         }

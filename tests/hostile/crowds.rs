@@ -338,7 +338,7 @@ fn a_request_sent_by_half_fails_no_write_and_evicts_no_key() {
         // Half of each request, five times what all clients may hold.
         let mut greedy: Vec<_> = (0..13).map(|_| Siege::plain(&address)).collect();
         for stream in &mut greedy {
-            let half = [&b"*3\r\n$3\r\nSET\r\n$1\r\nx\r\n$2000000\r\n"[..], &[b'z'; 1_600_000]].concat();
+            let half = [&b"*3\r\n$3\r\nSET\r\n$1\r\nx\r\n$2000000\r\n"[..], &b"z".repeat(1_600_000)].concat();
             // Those that hold most are closed on the way.
             let _ = stream.write_all(&half);
             assert_eq!(ask(b"*3\r\n$3\r\nSET\r\n$5\r\nsmall\r\n$1\r\nv\r\n"), "+OK\r\n", "{policy}");

@@ -17,10 +17,18 @@ fn wrapping_for(idle_timeout: Option<Duration>) -> (Site<Splice>, SimNet, SimLis
 }
 
 pub(super) fn wrapping_with(idle_timeout: Option<Duration>, faults: Faults) -> (Site<Splice>, SimNet, SimListener) {
+    wrapping_within(idle_timeout, faults, Limits::default())
+}
+
+fn wrapping_within(
+    idle_timeout: Option<Duration>,
+    faults: Faults,
+    limits: Limits,
+) -> (Site<Splice>, SimNet, SimListener) {
     let behind = SocketAddr::from(([10, 0, 0, 7], 80));
     let target = Target::new(vec![Address::Tcp(behind)]).0;
     let splice = Splice::new(target, UpstreamSecurity::Plain, false);
-    let site = Site::waiting(idle_timeout, splice, faults, Limits::default(), &[]);
+    let site = Site::waiting(idle_timeout, splice, faults, limits, &[]);
     let mut net = site.network.host();
     let listener = net.listen(behind, 1).expect("a free address");
     (site, net, listener)
@@ -202,4 +210,35 @@ fn who_is_given_up_while_its_server_has_not_finished_is_told_so() {
     assert_eq!(site.server.metrics().disconnects(Disconnect::Idle), 1);
     // Nor has the client.
     assert_eq!(end(&mut site, &mut server), Err(ErrorKind::ConnectionReset));
+}
+
+#[test]
+fn servers_that_clients_have_left_take_the_places_of_those() {
+    let limits = Limits { connections: 3, refusals: 1, ..Limits::default() };
+    let (mut site, mut net, listener) = wrapping_within(None, Faults::none(), limits);
+    let mut servers = Vec::new();
+    let mut most = 0;
+    for _ in 0..20 {
+        let mut client = site.connect();
+        site.settle();
+        if let Ok((server, _)) = net.accept(&listener) {
+            // It reads nothing, so that more is owed to it than it takes.
+            let mut sent = 0;
+            while sent < MUCH {
+                sent += client.write(&vec![7; MUCH - sent]).expect("room");
+                pass(&site.network);
+                site.settle();
+            }
+            servers.push(server);
+        }
+        lose(&mut net, client);
+        pass(&site.network);
+        site.settle();
+        most = most.max(site.server.residue().connections);
+    }
+    assert_eq!((servers.len(), most), (3, 3), "two sockets for each place are all that there ever are");
+    drop(servers);
+    pass(&site.network);
+    site.settle();
+    let _ = talking(&mut site, &mut net, &listener);
 }

@@ -31,6 +31,8 @@ fn connections(text: &mut Exposition, metrics: &Metrics) {
     text.gauge("latchkey_connections_open", "Connections from clients, handshakes included.", metrics.open());
     text.counter("latchkey_connections_accepted_total", "Connections taken from listeners.", metrics.accepted);
     text.counter("latchkey_connections_refused_total", "Connections turned away at a limit.", metrics.refused);
+    let help = "Handshakes at listeners for operators that gave way to newer ones.";
+    text.counter("latchkey_admin_handshakes_displaced_total", help, metrics.displaced);
     let mut ended =
         text.family("latchkey_connections_ended_total", Kind::Counter, "Connections that ended, by the reason.");
     for reason in Disconnect::ALL {
