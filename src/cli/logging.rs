@@ -1,35 +1,175 @@
 //! What the program says while it runs, on stderr, without ever waiting for a reader.
 
+use std::io::{self, Write};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+
 use tracing::level_filters::LevelFilter;
-use tracing_appender::non_blocking::{ErrorCounter, NonBlockingBuilder, WorkerGuard};
+use tracing_appender::non_blocking::{NonBlocking, NonBlockingBuilder, WorkerGuard};
+use tracing_subscriber::fmt::MakeWriter;
 
 use super::terminal::Errors;
 
 /// Lines that may wait for a slow stderr; more are dropped and counted. A full pipe must not stop the loop.
 const QUEUED_LINES: usize = 8192;
 
+/// Bytes of those lines: no limit on the memory of clients knows them. Enough for all of them at their usual length.
+const QUEUED_BYTES: usize = 4 << 20;
+
+/// A longer line is cut. Nothing that is logged needs more, but messages quote names that peers have chosen.
+const LINE_BYTES: usize = 2 << 10;
+
+/// Stands for what was cut off a line.
+const CUT: &[u8] = b"...\n";
+
 /// Keeps the log going; dropping it writes out what is queued.
 pub(super) struct Logging {
-    dropped: ErrorCounter,
+    queue: Arc<Queue>,
     _guard: WorkerGuard,
+}
+
+/// What waits to be written.
+#[derive(Debug, Default)]
+struct Queue {
+    lines: AtomicUsize,
+    bytes: AtomicUsize,
+    dropped: Arc<AtomicU64>,
+}
+
+impl Queue {
+    /// Whether a line of so many bytes may wait. Threads may log at the same time, so it is counted first and then asked.
+    fn enter(&self, length: usize) -> bool {
+        let lines = self.lines.fetch_add(1, Ordering::Relaxed);
+        let bytes = self.bytes.fetch_add(length, Ordering::Relaxed);
+        let fits = lines < QUEUED_LINES && bytes.saturating_add(length) <= QUEUED_BYTES;
+        if !fits {
+            self.leave(length);
+            self.dropped.fetch_add(1, Ordering::Relaxed);
+        }
+        fits
+    }
+
+    fn leave(&self, length: usize) {
+        self.lines.fetch_sub(1, Ordering::Relaxed);
+        self.bytes.fetch_sub(length, Ordering::Relaxed);
+    }
+}
+
+/// Where lines go in: each in one write.
+#[derive(Clone)]
+struct Entrance<W> {
+    queue: Arc<Queue>,
+    writer: W,
+}
+
+impl<W: Write> Write for Entrance<W> {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        let mut cut = Vec::new();
+        let kept = if line.len() > LINE_BYTES {
+            // A character that is cut in half is not shown.
+            let head = line.get(..LINE_BYTES - CUT.len()).unwrap_or_default();
+            let head = head.utf8_chunks().next().map_or("", |chunk| chunk.valid());
+            cut.extend_from_slice(head.as_bytes());
+            cut.extend_from_slice(CUT);
+            &cut
+        } else {
+            line
+        };
+        if self.queue.enter(kept.len()) {
+            self.writer.write_all(kept)?;
+        }
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.writer.flush()
+    }
+}
+
+impl<'a> MakeWriter<'a> for Entrance<NonBlocking> {
+    type Writer = Self;
+
+    fn make_writer(&'a self) -> Self {
+        self.clone()
+    }
+}
+
+/// Where they come out, on a thread of its own: each in one write.
+struct Exit {
+    queue: Arc<Queue>,
+}
+
+impl Write for Exit {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        let written = Errors.write_all(line);
+        self.queue.leave(line.len());
+        written.map(|()| line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Errors.flush()
+    }
 }
 
 impl Logging {
     /// Starts the log. Once a process.
     pub(super) fn start(level: LevelFilter) -> Self {
+        let queue = Arc::new(Queue::default());
+        let exit = Exit { queue: Arc::clone(&queue) };
+        // One more than are ever queued, so that none is dropped there, where its bytes would still be counted.
         let (writer, guard) =
-            NonBlockingBuilder::default().buffered_lines_limit(QUEUED_LINES).lossy(true).finish(Errors);
-        let dropped = writer.error_counter();
+            NonBlockingBuilder::default().buffered_lines_limit(QUEUED_LINES + 1).lossy(true).finish(exit);
+        let writer = Entrance { queue: Arc::clone(&queue), writer };
         tracing_subscriber::fmt().with_max_level(level).with_ansi(false).with_target(false).with_writer(writer).init();
-        Self { dropped, _guard: guard }
+        Self { queue, _guard: guard }
+    }
+
+    /// Counts lines that were dropped because nobody read the others in time.
+    pub(super) fn dropped(&self) -> Arc<AtomicU64> {
+        Arc::clone(&self.queue.dropped)
     }
 }
 
 impl Drop for Logging {
     fn drop(&mut self) {
-        let dropped = self.dropped.dropped_lines();
+        let dropped = self.queue.dropped.load(Ordering::Relaxed);
         if dropped > 0 {
             tracing::warn!(dropped, "lines of this log were dropped because nobody read them in time");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entrance() -> Entrance<Vec<u8>> {
+        Entrance { queue: Arc::default(), writer: Vec::new() }
+    }
+
+    #[test]
+    fn the_queue_is_bounded_in_bytes_and_in_lines_and_what_is_dropped_is_counted() {
+        for (length, most) in [(10, QUEUED_LINES), (LINE_BYTES, QUEUED_BYTES / LINE_BYTES)] {
+            let mut entrance = entrance();
+            let line = vec![b'x'; length];
+            for _ in 0..most + 5 {
+                entrance.write_all(&line).expect("taken or dropped");
+            }
+            assert_eq!(entrance.writer.len(), most * length);
+            assert_eq!(entrance.queue.dropped.load(Ordering::Relaxed), 5);
+            entrance.queue.leave(length);
+            entrance.write_all(&line).expect("taken");
+            assert_eq!(entrance.writer.len(), (most + 1) * length, "there is room again");
+        }
+    }
+
+    #[test]
+    fn a_long_line_is_cut_between_characters() {
+        let mut entrance = entrance();
+        let line = format!("x{}\n", "\u{e9}".repeat(LINE_BYTES));
+        entrance.write_all(line.as_bytes()).expect("taken");
+        let text = String::from_utf8(entrance.writer).expect("whole characters");
+        assert!(text.len() <= LINE_BYTES && text.ends_with("\u{e9}...\n"), "{} bytes", text.len());
+        assert_eq!(entrance.queue.bytes.load(Ordering::Relaxed), text.len());
     }
 }

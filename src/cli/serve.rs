@@ -241,6 +241,7 @@ pub(super) fn run(args: &ServeArgs) -> Result<ExitCode, Failure> {
     let configs: Vec<ListenerConfig> = configs.collect();
     let service = Builtin::new(args.services(protocols.clone(), limits.client_memory)?, net.now());
     let mut server = Server::on(sockets, net, service, configs.clone(), limits);
+    server.service_mut().watch_log(logging.dropped());
     let addresses = server.addresses()?;
     signals::stop_on_signal(server.handle())?;
     let development = prepared.development.clone();

@@ -1,5 +1,7 @@
 //! The services that come with the program, over one store.
 
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use super::Echo;
@@ -104,6 +106,11 @@ impl Builtin {
     /// The store, to load it before anything is served.
     pub fn store_mut(&mut self) -> &mut Store {
         &mut self.store
+    }
+
+    /// Shows among the counters how many lines of the log were dropped.
+    pub fn watch_log(&mut self, dropped: Arc<AtomicU64>) {
+        self.admin.watch_log(dropped);
     }
 
     /// Makes everything durable and lets go of the data directory.

@@ -196,6 +196,17 @@ pub(crate) fn printable(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c }).collect()
 }
 
+/// Characters of a name that are shown in a message: certificates may hold names of any length.
+const SHOWN: usize = 200;
+
+/// A name from a peer as it may stand in a line of a log: [`printable`], and cut if it is long.
+pub(crate) fn brief(text: &str) -> String {
+    match text.char_indices().nth(SHOWN) {
+        Some((end, _)) => printable(text.get(..end).unwrap_or_default()) + "...",
+        None => printable(text),
+    }
+}
+
 /// A distinguished name in DER, as a server lists those of the CAs it wants, as text for messages.
 #[must_use]
 pub fn shown_name(der: &[u8]) -> String {

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use super::certificate::{Certificate, Unreadable, hex, printable};
+use super::certificate::{Certificate, Unreadable, brief, hex};
 
 /// The names in a verified client certificate.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,7 +41,7 @@ impl Identity {
 
 impl fmt::Display for Identity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let name = self.common_name.as_deref().map_or_else(|| "(no common name)".to_owned(), printable);
+        let name = self.common_name.as_deref().map_or_else(|| "(no common name)".to_owned(), brief);
         write!(f, "{name} (sha256 {})", hex(&self.fingerprint))
     }
 }

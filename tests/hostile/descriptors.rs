@@ -5,7 +5,7 @@ use std::net::TcpStream;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use crate::common::{PATIENCE, latchkey, signal, until, wait};
+use crate::common::{PATIENCE, Server, certs, latchkey, run, signal, until, wait};
 use crate::honest::Destination;
 use crate::siege::{Siege, descriptors, scale};
 
@@ -82,7 +82,8 @@ fn when_the_system_gives_no_descriptor_accepting_pauses_and_resumes() {
 fn a_log_that_nobody_reads_stops_nobody() {
     let dir = tempfile::tempdir().expect("a folder");
     let mut command = latchkey();
-    command.args(["serve", "--resp", "127.0.0.1:0", "--echo", "plain://127.0.0.1:0"]).current_dir(dir.path());
+    command.args(["serve", "--resp", "127.0.0.1:0", "--echo", "plain://127.0.0.1:0", "--admin"]);
+    command.arg("plain://127.0.0.1:0").current_dir(dir.path());
     let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("latchkey starts");
     // The pipe is there, and stays unread.
     let _errors = child.stderr.take().expect("stderr");
@@ -93,6 +94,7 @@ fn a_log_that_nobody_reads_stops_nobody() {
     };
     let echo = address("listening echo plain://");
     let resp = address("listening resp tls://");
+    let admin = address("listening admin plain://");
     // More than the pipe and the queue hold: each end of a connection is a line.
     for _ in 0..12_000 {
         let mut stream = TcpStream::connect(&echo).expect("connect");
@@ -103,6 +105,34 @@ fn a_log_that_nobody_reads_stops_nobody() {
     let ca = dir.path().join("certs/ca.pem").display().to_string();
     let destination = Destination { xmlrpc: resp.clone(), resp, ca, renews: true };
     assert_eq!(Destination::ask(&mut destination.resp(), "PING", 7), b"+PONG\r\n");
+    let mut counters = TcpStream::connect(&admin).expect("connect");
+    counters.write_all(b"GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").expect("send");
+    let mut told = String::new();
+    counters.read_to_string(&mut told).expect("counters");
+    let dropped = told.lines().find_map(|line| line.strip_prefix("latchkey_log_lines_dropped_total "));
+    assert!(dropped.and_then(|count| count.parse().ok()).is_some_and(|count: u64| count > 1_000), "{told}");
     signal(child.id(), "TERM");
     assert_eq!(wait(&mut child).code(), Some(0));
+}
+
+/// A certificate with a subject of 20 KB, of no CA that is known here.
+#[test]
+fn a_name_that_a_client_has_chosen_makes_no_long_line() {
+    let dir = tempfile::tempdir().expect("a folder");
+    certs(dir.path(), "init");
+    certs(dir.path(), "server localhost");
+    let subject: String = (0..330).map(|number| format!("/O={}", format!("{number:06}").repeat(10))).collect();
+    let mut openssl = Command::new("openssl");
+    openssl
+        .args("req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout key.pem -out long.pem".split(' '));
+    run(openssl.args(["-subj", &subject]).current_dir(dir.path()));
+    let line = "--resp 127.0.0.1:0 --client-ca certs/ca.pem --max-handshake 64k --cert certs/localhost.pem \
+                --key certs/localhost-key.pem";
+    let server = Server::start_in(dir, &line.split_whitespace().collect::<Vec<_>>());
+    let mut client = Command::new("openssl");
+    client.args(["s_client", "-quiet", "-cert", "long.pem", "-key", "key.pem", "-connect", &server.address("resp")]);
+    run(client.current_dir(server.dir.path()));
+    let line = server.logged("reason=\"certificate\"");
+    assert!(line.contains("O=000000000000") && line.contains("..."), "{line}");
+    assert!(line.len() < 800, "{} bytes: {line}", line.len());
 }

@@ -1,5 +1,8 @@
 //! What is shown: each counter and gauge under its name.
 
+use std::sync::atomic::Ordering;
+
+use super::Admin;
 use super::exposition::{Exposition, Kind};
 use crate::access::Security;
 use crate::connection::Exchange;
@@ -8,12 +11,17 @@ use crate::store::Store;
 use crate::timer::Now;
 
 /// Everything that is counted, as text.
-pub(super) fn write(exchange: &Exchange<'_>, store: &Store, started: Now, protocols: &[&str]) -> String {
+pub(super) fn write(exchange: &Exchange<'_>, store: &Store, admin: &Admin) -> String {
     let mut text = Exposition::default();
-    process(&mut text, started);
+    process(&mut text, admin.started);
+    text.counter(
+        "latchkey_log_lines_dropped_total",
+        "Lines of the log that nobody read in time.",
+        admin.dropped.load(Ordering::Relaxed),
+    );
     connections(&mut text, exchange.metrics);
     handshakes(&mut text, exchange.metrics);
-    certificates(&mut text, exchange.security, protocols);
+    certificates(&mut text, exchange.security, &admin.protocols);
     requests(&mut text, exchange.metrics);
     keys(&mut text, store);
     durability(&mut text, store);

@@ -5,6 +5,9 @@
 mod exposition;
 mod metrics;
 
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+
 use crate::access::{Class, Reach};
 use crate::connection::Exchange;
 use crate::metrics::Disconnect;
@@ -31,6 +34,8 @@ pub struct Admin {
     /// The names of the protocols that the listeners speak, by their index.
     protocols: Vec<&'static str>,
     date: DateCache,
+    /// Lines of the log that were dropped.
+    dropped: Arc<AtomicU64>,
 }
 
 /// What one connection remembers between requests.
@@ -40,7 +45,12 @@ impl Admin {
     /// A service that began `now`, beside listeners that speak `protocols`.
     #[must_use]
     pub fn new(protocols: Vec<&'static str>, now: Now) -> Self {
-        Self { started: now, protocols, date: DateCache::default() }
+        Self { started: now, protocols, date: DateCache::default(), dropped: Arc::default() }
+    }
+
+    /// Shows how many lines of the log were dropped.
+    pub fn watch_log(&mut self, dropped: Arc<AtomicU64>) {
+        self.dropped = dropped;
     }
 
     /// What `name`, in any case, is about if a rule may grant it.
@@ -94,7 +104,7 @@ impl Admin {
             "/metrics" => {
                 // It costs as much as many requests of other kinds.
                 exchange.spend(exchange.limits.requests_per_turn / 4);
-                let text = metrics::write(exchange, store, self.started, &self.protocols);
+                let text = metrics::write(exchange, store, self);
                 (Status::OK, exposition::CONTENT_TYPE, text.into_bytes())
             }
             _ => (Status::NOT_FOUND, "", "No such page. There are / and /metrics and /health.\n".into()),

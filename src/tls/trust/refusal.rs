@@ -5,6 +5,8 @@ use std::sync::Arc;
 use rustls::{AlertDescription, CertificateError, OtherError};
 use rustls_pki_types::{ServerName, UnixTime};
 
+use crate::tls::certificate::brief;
+
 /// Why a peer's certificate was not accepted.
 ///
 /// The text says what was found; [`cure`](Self::cure) says what a user of the client can do.
@@ -26,19 +28,22 @@ pub enum Refusal {
         not_before: Option<u64>,
     },
     /// No trusted certificate issued it.
-    #[error("the certificate was issued by {issuer}, which is not among the trusted ones")]
+    #[error("the certificate was issued by {}, which is not among the trusted ones", brief(issuer))]
     UnknownIssuer {
         /// The name of the issuer as the certificate gives it.
         issuer: String,
     },
     /// It vouches for itself and is not listed.
-    #[error("the certificate of {subject} is self-signed and not among the trusted ones")]
+    #[error("the certificate of {} is self-signed and not among the trusted ones", brief(subject))]
     SelfSigned {
         /// The subject.
         subject: String,
     },
     /// A CA certificate used by a server or a client as its own, and not listed as itself.
-    #[error("the certificate of {subject} is a CA certificate, and only a listed one may be used as an end entity's")]
+    #[error(
+        "the certificate of {} is a CA certificate, and only a listed one may be used as an end entity's",
+        brief(subject)
+    )]
     CaAsEndEntity {
         /// The subject.
         subject: String,
@@ -96,10 +101,10 @@ pub enum Refusal {
     #[error("a signature does not verify")]
     Signature,
     /// It could not be read.
-    #[error("the certificate cannot be read: {0}")]
+    #[error("the certificate cannot be read: {}", brief(_0))]
     Unreadable(String),
     /// Another rule of the verifier.
-    #[error("the certificate breaks a rule: {0}")]
+    #[error("the certificate breaks a rule: {}", brief(_0))]
     Rule(String),
 }
 
@@ -276,7 +281,7 @@ pub fn alert_cure(alert: AlertDescription) -> &'static str {
 }
 
 fn listed(names: &[String]) -> String {
-    if names.is_empty() { "no name at all".to_owned() } else { names.join(", ") }
+    if names.is_empty() { "no name at all".to_owned() } else { brief(&names.join(", ")) }
 }
 
 fn date(before: &str, seconds: Option<u64>) -> String {
