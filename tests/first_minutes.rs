@@ -186,6 +186,8 @@ fn no_key_is_readable_by_others_for_an_instant_and_none_can_be_committed() {
     assert!(watched.values().all(|others| *others == 0), "{watched:?}");
 
     let repository = server.dir.path();
+    let mode = |name: &str| fs::metadata(repository.join(name)).expect(name).permissions().mode() & 0o777;
+    assert_eq!((mode("certs"), mode("certs/.lock")), (0o700, 0o600), "whoever may open a file may lock it");
     let git = |arguments: &str| succeed(Command::new("git").args(arguments.split(' ')).current_dir(repository));
     git("init -q");
     git("add -A");
@@ -198,4 +200,23 @@ fn no_key_is_readable_by_others_for_an_instant_and_none_can_be_committed() {
     }
     git("add -A");
     assert_eq!(git("ls-files certs").lines().collect::<Vec<_>>(), ["certs/.gitignore", "certs/README.md"]);
+}
+
+#[test]
+fn a_lock_on_the_certificates_that_another_process_holds_is_said() {
+    let dir = tempfile::tempdir().expect("a folder");
+    common::certs(dir.path(), "init");
+    let path = dir.path().join("certs/.lock");
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o666)).expect("as an older version made it");
+    let held = fs::File::open(&path).expect("a file");
+    held.lock().expect("free");
+    let mut command = latchkey();
+    command.args(["certs", "client", "alice"]).current_dir(dir.path());
+    let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("latchkey starts");
+    let mut said = String::new();
+    BufReader::new(child.stderr.take().expect("stderr")).read_line(&mut said).expect("text");
+    assert!(said.contains("waiting for another process") && said.contains(".lock"), "{said}");
+    drop(held);
+    assert!(common::wait(&mut child).success());
+    assert_eq!(fs::metadata(&path).expect("a file").permissions().mode() & 0o777, 0o600);
 }

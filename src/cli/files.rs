@@ -1,10 +1,12 @@
 //! Reading and writing certificate and key files.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, DirBuilder, File, OpenOptions, Permissions, TryLockError};
 use std::io::{self, Write};
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
+use super::terminal;
 use crate::tls::Source;
 
 /// A file could not be read or written. The text names it.
@@ -115,13 +117,32 @@ pub fn remove(path: &Path) -> Result<(), FileError> {
 /// program out of it until the result is dropped.
 pub fn lock(dir: &Path) -> Result<File, FileError> {
     if !dir.exists() {
-        at(fs::create_dir_all(dir), "make the folder", dir)?;
+        at(DirBuilder::new().recursive(true).mode(0o700).create(dir), "make the folder", dir)?;
         write(&dir.join(".gitignore"), "*\n", Readers::Everyone)?;
     }
     let path = dir.join(".lock");
-    let file = at(OpenOptions::new().create(true).truncate(false).write(true).open(&path), "open", &path)?;
-    at(file.lock(), "lock", &path)?;
+    let mut options = OpenOptions::new();
+    let file = at(options.create(true).truncate(false).write(true).mode(0o600).open(&path), "open", &path)?;
+    // Whoever may open a file may lock it, for as long as they like. An older version let everyone.
+    let _ = file.set_permissions(Permissions::from_mode(0o600));
+    at(wait_for(&file, &path), "lock", &path)?;
     Ok(file)
+}
+
+/// Locks `file`, and says so where that takes long: another process of this program is done in no time.
+#[expect(clippy::disallowed_methods, reason = "a command waits for another one")]
+fn wait_for(file: &File, path: &Path) -> io::Result<()> {
+    const LOOKS: u32 = 20;
+    for _ in 0..LOOKS {
+        match file.try_lock() {
+            Ok(()) => return Ok(()),
+            Err(TryLockError::Error(error)) => return Err(error),
+            Err(TryLockError::WouldBlock) => std::thread::sleep(Duration::from_secs(1) / LOOKS),
+        }
+    }
+    let path = path.display();
+    terminal::tell(format_args!("waiting for another process that has locked {path} (`fuser {path}` shows which)"));
+    file.lock()
 }
 
 #[cfg(test)]
