@@ -50,6 +50,14 @@ pub(super) fn dump(args: &DumpArgs) -> Result<ExitCode, Failure> {
     };
     let (keys, outcome) = dumped.map_err(|error| match error {
         OpenError::Io { error, .. } if out.has_failed => Failure::Other(format!("stdout: {error}")),
+        OpenError::InUse(path) => {
+            let backup = path.join("backup").join("dump.latchkey");
+            Failure::Usage(format!(
+                "{}: a running server writes a dump by itself: send it BGSAVE, and copy or restore {}",
+                OpenError::InUse(path),
+                backup.display()
+            ))
+        }
         error => of_directory(&error),
     })?;
     match outcome {

@@ -130,7 +130,6 @@ pub fn lock(dir: &Path) -> Result<File, FileError> {
 }
 
 /// Locks `file`, and says so where that takes long: another process of this program is done in no time.
-#[expect(clippy::disallowed_methods, reason = "a command waits for another one")]
 fn wait_for(file: &File, path: &Path) -> io::Result<()> {
     const LOOKS: u32 = 20;
     for _ in 0..LOOKS {

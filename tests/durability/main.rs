@@ -130,7 +130,7 @@ fn a_server_stops_in_order_says_what_it_loads_and_has_its_directory_alone() {
     let told = fail(&mut second, 2);
     assert!(told.contains("--data: ") && told.contains("in use by another process"), "{told}");
     let told = fail(latchkey().arg("dump").arg(data.path()), 2);
-    assert!(told.contains("in use"), "{told}");
+    assert!(told.contains("in use") && told.contains("BGSAVE") && told.contains("backup/dump.latchkey"), "{told}");
     assert_eq!(server.stop(), Some(0));
     let server = start(data.path());
     let line = server.logged("loaded in");
