@@ -128,6 +128,11 @@ impl<S: Service> Connection<S> {
         !self.session.is_tls() && (self.farewell == Farewell::Withheld || is_lost)
     }
 
+    /// Whether the connection it is linked to was lost, and it has been given all that it will be given.
+    pub fn was_cut(&self) -> bool {
+        self.farewell == Farewell::Withheld && self.output() == 0
+    }
+
     /// Says for the log why the server that it is linked to was lost.
     pub fn explain(&mut self, loss: &Loss) {
         if self.framing.detail.is_none() && loss.is_of_tls() {

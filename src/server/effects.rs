@@ -135,5 +135,19 @@ impl<N: Net, S: Service> Server<N, S> {
             }
             connection.cut(Disconnect::Upstream, now, scratch);
         });
+        if !is_server {
+            self.close_if_delivered(partner);
+        }
+    }
+
+    /// A server whose client was lost is not lingered for where it has taken all that it was sent: there is nothing that a
+    /// reset could destroy, and clients that come and go must not leave a crowd of such connections behind.
+    fn close_if_delivered(&mut self, id: PeerId) {
+        let Some(peer) = self.peers.get_mut(id) else { return };
+        let is_cut = peer.connection.phase() == Phase::Draining && peer.connection.was_cut();
+        if is_cut && self.net.delivery(&peer.socket).is_ok_and(|delivery| !delivery.is_pending) {
+            peer.connection.close(Disconnect::Upstream, &mut self.shared.scratch);
+            self.file(id);
+        }
     }
 }

@@ -242,3 +242,15 @@ fn servers_that_clients_have_left_take_the_places_of_those() {
     site.settle();
     let _ = talking(&mut site, &mut net, &listener);
 }
+
+#[test]
+fn a_server_that_has_taken_all_is_left_at_once_with_its_client() {
+    let (mut site, mut net, listener) = wrapping();
+    let (client, mut server) = talking(&mut site, &mut net, &listener);
+    lose(&mut net, client);
+    pass(&site.network);
+    site.settle();
+    assert_eq!(site.server.residue().connections, 0, "no time has passed");
+    pass(&site.network);
+    assert_eq!(server.read(&mut [0]).map_err(|error| error.kind()), Err(ErrorKind::ConnectionReset));
+}
