@@ -105,3 +105,27 @@ fn clearing_again_and_again_leaves_nothing_to_be_freed_later() {
         assert!(store.memory() <= 4 * 300 * 10_000 + WAITING, "{}", store.memory());
     }
 }
+
+#[test]
+fn what_clients_hold_within_their_part_fails_no_write_and_evicts_no_key() {
+    let now = clock();
+    for eviction in [Eviction::NoEviction, Eviction::AllKeys] {
+        let options =
+            StoreOptions { max_memory: Some(1 << 20), client_reserve: 200_000, eviction, ..StoreOptions::default() };
+        let mut store = Store::new(options);
+        for number in 0..30_000_u32 {
+            let _ = set(&mut store, &number.to_be_bytes(), &[0; 100], now);
+            assert!(store.memory() <= (1 << 20) - 200_000 + 3 * 4096, "that part is not for keys");
+        }
+        let (keys, evicted) = (store.len(), store.stats().evicted);
+        assert!(keys > 5000, "{keys}");
+        store.remove(&29_999_u32.to_be_bytes(), now);
+        store.set_client_memory(200_000);
+        settle(&mut store, now);
+        assert_eq!(store.stats().evicted, evicted);
+        assert!(store.len() >= keys - 1, "{keys} keys, then {}", store.len());
+        store.set_client_memory(400_000);
+        settle(&mut store, now);
+        assert_eq!(store.stats().evicted > evicted, eviction == Eviction::AllKeys, "beyond it, they count");
+    }
+}
