@@ -26,6 +26,8 @@ pub enum Disconnect {
     Chain,
     /// The peer sent a fatal TLS alert.
     Alert,
+    /// The keys of the connection have encrypted as much as they may, and TLS 1.2 has no way to renew them.
+    KeyLimit,
     /// A TLS record failed after the handshake.
     Tls,
     /// The handshake did not finish in time.
@@ -67,7 +69,7 @@ pub enum Disconnect {
 
 impl Disconnect {
     /// Every reason, in the order of the counters.
-    pub const ALL: [Self; 29] = [
+    pub const ALL: [Self; 30] = [
         Self::PeerClosed,
         Self::Finished,
         Self::Truncated,
@@ -79,6 +81,7 @@ impl Disconnect {
         Self::Certificate,
         Self::Chain,
         Self::Alert,
+        Self::KeyLimit,
         Self::Tls,
         Self::HandshakeTimeout,
         Self::RequestTimeout,
@@ -114,6 +117,7 @@ impl Disconnect {
             Self::Certificate => "certificate",
             Self::Chain => "chain",
             Self::Alert => "alert",
+            Self::KeyLimit => "key_limit",
             Self::Tls => "tls",
             Self::HandshakeTimeout => "handshake_timeout",
             Self::RequestTimeout => "request_timeout",

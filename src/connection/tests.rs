@@ -73,9 +73,12 @@ struct Pair {
 }
 
 impl Pair {
-    #[expect(clippy::disallowed_methods, reason = "a test needs some instant to count from")]
     fn new() -> Self {
-        let (server, client) = testing::sessions();
+        Self::of(testing::sessions())
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "a test needs some instant to count from")]
+    fn of((server, client): (Session, Session)) -> Self {
         let mut echo = Echo;
         let mut scratch = Scratch::default();
         let mut metrics = Metrics::default();

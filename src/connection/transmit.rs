@@ -27,6 +27,7 @@ impl<S: Service> Connection<S> {
                 self.send_encrypted(socket, turn)
             };
         }
+        self.end_if_worn(turn);
         if !self.has_output() {
             self.stall = None;
         }
@@ -42,6 +43,15 @@ impl<S: Service> Connection<S> {
             return Transmitted::ShutdownWrite;
         }
         Transmitted::Done
+    }
+
+    /// Ends a connection whose keys are used up, between two requests. Where it is never seen there, the keys come to their
+    /// end in the middle of something. So does a linked one, where nobody knows what is between.
+    fn end_if_worn(&mut self, turn: &mut Turn<'_, S>) {
+        let is_between = !self.is_mid_request() && self.framing.info.link.is_none() && !self.has_output();
+        if self.session.is_worn() && self.phase == Phase::Open && is_between && self.framing.replies.is_empty() {
+            self.end(Disconnect::KeyLimit, turn.now.instant, turn.scratch);
+        }
     }
 
     /// Writes what the socket has not taken, from where it lies.
@@ -115,7 +125,8 @@ impl<S: Service> Connection<S> {
         }
         if let Err(error) = result {
             self.framing.detail = Some(error.to_string().into());
-            self.close(Disconnect::Tls, turn.scratch);
+            let reason = if self.session.is_worn() { Disconnect::KeyLimit } else { Disconnect::Tls };
+            self.close(reason, turn.scratch);
         }
     }
 

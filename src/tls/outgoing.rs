@@ -10,7 +10,7 @@ pub struct Outgoing {
 
 impl Outgoing {
     /// The largest plaintext of one record (RFC 8446, 5.1).
-    const RECORD_BYTES: usize = 16_384;
+    pub(super) const RECORD_BYTES: usize = 16_384;
 
     /// What a record adds to its plaintext, at most, in the suites offered: header 5, explicit nonce 8, content type
     /// 1, tag 16.

@@ -26,7 +26,7 @@ use rustls::unbuffered::{
     ConnectionState, EncodeError, EncodeTlsData, EncryptError, UnbufferedConnectionCommon, UnbufferedStatus,
     WriteTraffic,
 };
-use rustls::{AlertDescription, ClientConfig, CommonState, InvalidMessage, ProtocolVersion};
+use rustls::{AlertDescription, ClientConfig, CommonState, InvalidMessage, ProtocolVersion, SupportedCipherSuite};
 
 use super::certificate::Unreadable;
 use super::identity::Identity;
@@ -36,6 +36,9 @@ use super::policy::ServerPolicy;
 use super::records::{self, Hello, Look, Record};
 use super::trust::{Refusal, Witness};
 use crate::limits::Limits;
+
+/// Records that the keys may still encrypt when a connection ends for want of more: enough for what it may be owed.
+const KEY_RESERVE: u64 = 1 << 16;
 
 /// One connection's state of encryption.
 #[expect(clippy::struct_excessive_bools, reason = "independent facts")]
@@ -48,6 +51,8 @@ pub struct Session {
     is_sealed: bool,
     /// How many of the retained bytes the handshake has been given.
     given: usize,
+    /// How many records the keys may still encrypt, where they cannot be renewed.
+    records_left: u64,
     /// The longest message of a handshake.
     max_handshake: usize,
     /// What the handshake found out about the client's certificate.
@@ -117,8 +122,19 @@ impl Session {
 
     fn new(kind: Kind, handshaking: bool) -> Self {
         let max_handshake = Limits::default().handshake_bytes;
-        let (peer_closed, failed, is_sealed, given) = (false, false, false, 0);
-        Self { kind, handshaking, peer_closed, failed, is_sealed, given, max_handshake, witness: None, policy: None }
+        let (peer_closed, failed, is_sealed, given, records_left) = (false, false, false, 0, u64::MAX);
+        Self {
+            kind,
+            handshaking,
+            peer_closed,
+            failed,
+            is_sealed,
+            given,
+            records_left,
+            max_handshake,
+            witness: None,
+            policy: None,
+        }
     }
 
     /// From now on, no message of a handshake may be longer. One that is, by the length that it declares, breaks it.
@@ -202,10 +218,28 @@ impl Session {
         if was_handshaking {
             self.note_sealing(output.filled().get(before..).unwrap_or_default());
         }
+        if received.opened {
+            self.records_left = self.key_limit();
+        }
         if let Some(error) = &received.error {
             self.give_up(error, output, before);
         }
         received
+    }
+
+    /// How many records the agreed keys may encrypt: 2^24 for AES-GCM in TLS 1.2, less what the handshake took (see the
+    /// analysis that RFC 8446, 5.5 refers to). TLS 1.3 renews its keys, and ChaCha20-Poly1305 has no such limit.
+    fn key_limit(&self) -> u64 {
+        match self.common().and_then(CommonState::negotiated_cipher_suite) {
+            Some(SupportedCipherSuite::Tls12(suite)) => suite.common.confidentiality_limit.saturating_sub(16),
+            _ => u64::MAX,
+        }
+    }
+
+    /// Whether the keys have so little left that the connection should end as soon as it may.
+    #[must_use]
+    pub fn is_worn(&self) -> bool {
+        self.records_left < KEY_RESERVE
     }
 
     /// Finds out by what was sent, and by what was agreed, whether what we send is encrypted.
@@ -249,6 +283,12 @@ impl Session {
         self.witness.as_ref().and_then(Witness::refusal)
     }
 
+    /// As if so many more records had been encrypted.
+    #[cfg(test)]
+    pub(crate) fn wear(&mut self, records: u64) {
+        self.records_left = self.records_left.saturating_sub(records);
+    }
+
     /// Encrypts `plaintext` into `output`. `retained` are the peer's bytes that [`receive`](Self::receive) left
     /// unconsumed.
     pub fn send(&mut self, plaintext: &[u8], retained: &mut [u8], output: &mut Outgoing) -> Result<(), rustls::Error> {
@@ -274,6 +314,10 @@ impl Session {
             (Kind::Server(connection), message) => write(&mut **connection, message, retained, output),
             (Kind::Client(connection), message) => write(&mut **connection, message, retained, output),
         };
+        if let Message::Data(plaintext) = message {
+            self.records_left =
+                self.records_left.saturating_sub(plaintext.len().div_ceil(Outgoing::RECORD_BYTES) as u64);
+        }
         self.failed = result.is_err();
         result
     }

@@ -114,10 +114,25 @@ pub(crate) fn client_config(
 
 /// Both ends of a new connection, as the loop drives them.
 pub(crate) fn sessions() -> (Session, Session) {
+    sessions_over(rustls::ALL_VERSIONS, aws_lc_rs::ALL_CIPHER_SUITES)
+}
+
+/// The same, in these versions and suites.
+pub(crate) fn sessions_over(
+    versions: &[&'static rustls::SupportedProtocolVersion],
+    suites: &[rustls::SupportedCipherSuite],
+) -> (Session, Session) {
     let (world, clock) = (World::new(), Clock::at(NOW));
     let policy = ServerPolicy::new(world.options(&clock)).expect("a policy");
     let name = "localhost".try_into().expect("a name");
-    let client = Session::client(world.client_config(None, &clock), name).expect("a usable configuration");
+    let provider = rustls::crypto::CryptoProvider { cipher_suites: suites.to_vec(), ..aws_lc_rs::default_provider() };
+    let config = ClientConfig::builder_with_details(Arc::new(provider.clone()), clock.clone())
+        .with_protocol_versions(versions)
+        .expect("versions")
+        .dangerous()
+        .with_custom_certificate_verifier(ServerTrust::new(&[world.ca()], &provider).expect("a CA"))
+        .with_no_client_auth();
+    let client = Session::client(Arc::new(config), name).expect("a usable configuration");
     (Session::accept(Arc::new(policy)), client)
 }
 

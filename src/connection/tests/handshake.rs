@@ -134,3 +134,30 @@ fn errors_before_any_key_are_told_by_an_alert() {
         }
     }
 }
+
+/// rustls breaks off a connection over TLS 1.2 with AES-GCM in the middle of a reply when its keys are used up.
+#[test]
+fn a_connection_with_worn_keys_ends_between_two_requests() {
+    use rustls::crypto::aws_lc_rs::cipher_suite as suites;
+    const ALL_BUT_RESERVE: u64 = (1 << 24) - (1 << 16);
+    for (suite, has_limit) in [
+        (suites::TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384, true),
+        (suites::TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256, true),
+        (suites::TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256, false),
+        (suites::TLS13_AES_256_GCM_SHA384, false),
+    ] {
+        let mut pair = Pair::of(testing::sessions_over(&[suite.version()], &[suite]));
+        pair.settle();
+        assert!(pair.connection.is_tls() && pair.connection.phase() == Phase::Open, "{suite:?}");
+        pair.connection.session.wear(ALL_BUT_RESERVE - 100);
+        pair.client_sends(b"as ever");
+        pair.settle();
+        assert_eq!((pair.connection.reason(), &pair.received[..]), (None, &b"as ever"[..]), "{suite:?}");
+        pair.connection.session.wear(100);
+        pair.client_sends(b", and the last");
+        pair.settle();
+        assert_eq!(pair.received, b"as ever, and the last", "{suite:?}");
+        assert_eq!(pair.connection.reason(), has_limit.then_some(Disconnect::KeyLimit), "{suite:?}");
+        assert_eq!(pair.client.peer_closed(), has_limit, "{suite:?}");
+    }
+}
