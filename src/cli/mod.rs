@@ -15,6 +15,7 @@ mod guard;
 mod hints;
 mod load;
 mod logging;
+mod processor;
 mod reload;
 mod serve;
 mod signals;

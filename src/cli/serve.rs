@@ -17,7 +17,7 @@ use super::hints::{self, Reachable, Standing};
 use super::logging::Logging;
 use super::reload::{self, Recipe};
 use super::tls_options::TlsArgs;
-use super::{Failure, descriptors, signals, terminal, units};
+use super::{Failure, descriptors, processor, signals, terminal, units};
 use crate::limits::Limits;
 use crate::net::Net;
 use crate::net::mio::MioNet;
@@ -349,6 +349,8 @@ impl ServeArgs {
                 max_memory: max_memory.unwrap_or_default() as u64,
                 max_memory_policy,
                 idle_seconds: self.limits.idle_timeout(Protocol::Resp).unwrap_or_default().as_secs(),
+                clock: Some(processor::clock),
+                processor_time: Some(processor::time),
                 seed: u64::from_le_bytes(seed.try_into().unwrap_or_default()),
                 ..RespOptions::default()
             },

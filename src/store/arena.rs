@@ -390,7 +390,6 @@ impl Arena {
         block.extend_from_slice(data);
         let length = block.len();
         self.held += block.capacity() - before;
-        self.mark_used(place);
         Some(length)
     }
 
@@ -412,7 +411,6 @@ impl Arena {
         block.get_mut(offset..end)?.copy_from_slice(patch);
         let length = block.len();
         self.held += block.capacity() - before;
-        self.mark_used(place);
         Some(length)
     }
 

@@ -132,6 +132,8 @@ pub struct Store {
     client_memory: usize,
     /// What is written has its room already.
     is_reserved: bool,
+    /// What is read counts as unused as before.
+    is_untouched: bool,
     options: StoreOptions,
     /// `None` while nothing outlives the process.
     journal: Option<Box<Journal>>,
@@ -153,6 +155,7 @@ impl Store {
             stats: Stats::default(),
             client_memory: 0,
             is_reserved: false,
+            is_untouched: false,
             options,
             journal: None,
         }
@@ -209,8 +212,15 @@ impl Store {
             return None;
         };
         self.stats.hits += 1;
-        self.table.mark_used(found);
+        if !self.is_untouched {
+            self.table.mark_used(found);
+        }
         self.table.entry(found).map(|(_, entry)| entry)
+    }
+
+    /// From now on, whether reading or editing a value in place marks it as used, which keeps it from eviction for longer.
+    pub fn set_untouched(&mut self, is_untouched: bool) {
+        self.is_untouched = is_untouched;
     }
 
     /// The value under `key`, with no effect on the store.
@@ -317,6 +327,9 @@ impl Store {
             let draft = Draft { key, kind: Kind::Bytes, used: false, expires: NEVER, data: Data::Borrowed(data) };
             return self.put(hash, draft).map(|()| data.len());
         };
+        if !self.is_untouched {
+            self.table.mark_used(found);
+        }
         let held = self.table.held();
         let length = self.table.append(found, data).map_err(|_full| StoreError::OutOfMemory)?;
         self.graveyard.keep_pace(self.table.held().saturating_sub(held));
@@ -340,6 +353,9 @@ impl Store {
         let held = self.table.held();
         let patched = self.table.patch(found, offset, patch);
         if patched.is_some() {
+            if !self.is_untouched {
+                self.table.mark_used(found);
+            }
             self.graveyard.keep_pace(self.table.held().saturating_sub(held));
             self.watches.changed(key, true);
             journal::note(self.journal.as_deref_mut(), &self.table, hash, key);

@@ -52,6 +52,15 @@ impl<'c> Call<'c, '_> {
         self.core.bulk_bytes.min(self.exchange.limits.request_bytes)
     }
 
+    /// What is said to one that would be `length` bytes long: which of the two bounds it passes.
+    pub(super) fn too_long(&self, length: usize) -> Failure {
+        let most = self.exchange.limits.request_bytes;
+        if length > self.core.bulk_bytes {
+            return Failure::TOO_LONG;
+        }
+        Failure::from(format!("ERR string exceeds maximum allowed size (--max-request, {most} bytes)"))
+    }
+
     /// The reply that began at `start` was put together piece by piece, which costs its client more of its share of the turn
     /// than bytes that are copied.
     pub(super) fn spend_report(&mut self, start: usize) {

@@ -99,8 +99,10 @@ pub(super) fn reset(call: &mut Call<'_, '_>) -> Result<(), Failure> {
     call.session.transaction = None;
     transaction::forget_watches(call.session, call.store);
     call.session.protocol = Protocol::Resp2;
+    call.session.is_untouching = false;
     if let Some(client) = this_client(call) {
         client.queued = None;
+        client.is_untouching = false;
         client.protocol = Protocol::Resp2;
         if let Some(names) = client.names.as_mut() {
             names.client.clear();
@@ -169,13 +171,31 @@ fn checked_name<'a>(name: &'a [u8], what: &str) -> Result<&'a [u8], Failure> {
     Ok(name)
 }
 
-/// `CLIENT NO-EVICT` and `CLIENT NO-TOUCH`: no client is evicted, and nothing but eviction looks at touches.
-pub(super) fn switch(call: &mut Call<'_, '_>) -> Result<(), Failure> {
+/// Whether a switch is turned on.
+fn switch(call: &Call<'_, '_>) -> Result<bool, Failure> {
     let state = call.argument(2);
-    if state.eq_ignore_ascii_case(b"ON") || state.eq_ignore_ascii_case(b"OFF") {
-        return call.ok();
+    let is_on = state.eq_ignore_ascii_case(b"ON");
+    if is_on || state.eq_ignore_ascii_case(b"OFF") { Ok(is_on) } else { Err(Failure::SYNTAX) }
+}
+
+/// `CLIENT NO-EVICT`. The limit on what all clients hold spares none.
+pub(super) fn no_evict(call: &mut Call<'_, '_>) -> Result<(), Failure> {
+    if switch(call)? {
+        return Err(Failure::new(
+            "ERR CLIENT NO-EVICT ON is not served: the memory of clients is limited for all of them",
+        ));
     }
-    Err(Failure::SYNTAX)
+    call.ok()
+}
+
+/// `CLIENT NO-TOUCH`: what this client reads is dropped as if it had not been read, but for `TOUCH`.
+pub(super) fn no_touch(call: &mut Call<'_, '_>) -> Result<(), Failure> {
+    let is_on = switch(call)?;
+    call.session.is_untouching = is_on;
+    if let Some(client) = this_client(call) {
+        client.is_untouching = is_on;
+    }
+    call.ok()
 }
 
 pub(super) fn pause(_: &mut Call<'_, '_>) -> Result<(), Failure> {
@@ -242,6 +262,12 @@ fn is_normal(kind: &[u8]) -> Result<bool, Failure> {
 /// One line of `CLIENT LIST`.
 pub(super) fn describe(client: &Client, now: Now, text: &mut String) {
     let seconds = |since: u64| now.unix_ms.saturating_sub(since) / 1000;
+    let flags = match (client.queued.is_some(), client.is_untouching) {
+        (true, true) => "xT",
+        (true, false) => "x",
+        (false, true) => "T",
+        (false, false) => "N",
+    };
     let queued = client.queued.map_or(String::from("-1"), |queued| queued.to_string());
     let command = client.command.map(CommandId::index).and_then(|index| COMMANDS.get(index));
     let nameless = Names::default();
@@ -258,7 +284,7 @@ pub(super) fn describe(client: &Client, now: Now, text: &mut String) {
         client.local,
         seconds(client.opened_ms),
         seconds(client.active_ms),
-        if client.queued.is_some() { "x" } else { "N" },
+        flags,
         command.map_or("NULL", |command| command.name),
         if user.is_empty() { "default" } else { &user },
         if client.protocol == Protocol::Resp2 { 2 } else { 3 },

@@ -102,7 +102,8 @@ fn memory(text: &[u8]) -> Option<usize> {
 }
 
 pub(super) fn resetstat(call: &mut Call<'_, '_>) -> Result<(), Failure> {
-    call.core.reset_statistics();
+    let Call { core, store, exchange, .. } = call;
+    core.reset_statistics(exchange.metrics, store.stats());
     call.ok()
 }
 

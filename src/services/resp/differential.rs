@@ -448,11 +448,14 @@ fn the_table_of_commands_is_that_of_redis() {
 fn described(reply: &[u8]) -> Option<(Vec<Reply>, Vec<Reply>)> {
     let Some((Reply::Array(mut commands), _)) = Reply::decode(reply).unwrap() else { panic!("no array") };
     let Some(Reply::Array(mut fields)) = commands.pop() else { return None };
+    // Hints are left out, but stand in what Redis has them stand in; and so do subcommands, of which Redis has more.
+    let kinds: Vec<Reply> = fields.iter().skip(7).map(|field| Reply::Boolean(matches!(field, Reply::Set(_)))).collect();
     let specs = match fields.swap_remove(8) {
         Reply::Array(specs) | Reply::Set(specs) => specs.into_iter().map(without_notes).collect(),
         other => panic!("{other:?}"),
     };
     fields.truncate(7);
+    fields.extend(kinds);
     Some((fields, specs))
 }
 

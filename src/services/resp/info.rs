@@ -3,7 +3,7 @@
 use std::fmt::{Display, Write as _};
 
 use super::call::{Call, Failure};
-use super::{COMMANDS, REDIS_VERSION};
+use super::{COMMANDS, Calls, REDIS_VERSION};
 use crate::metrics::Disconnect;
 
 /// A section: its heading, whether plain `INFO` shows it, and what it says.
@@ -13,13 +13,14 @@ struct Section {
     write: fn(&Call<'_, '_>, &mut Report),
 }
 
-const SECTIONS: [Section; 9] = [
+const SECTIONS: [Section; 10] = [
     Section { name: "Server", by_default: true, write: server },
     Section { name: "Clients", by_default: true, write: clients },
     Section { name: "Memory", by_default: true, write: memory },
     Section { name: "Persistence", by_default: true, write: super::persistence::report },
     Section { name: "Stats", by_default: true, write: statistics },
     Section { name: "Replication", by_default: true, write: replication },
+    Section { name: "CPU", by_default: true, write: processor },
     Section { name: "Commandstats", by_default: false, write: commands },
     Section { name: "Disconnects", by_default: false, write: disconnects },
     Section { name: "Keyspace", by_default: true, write: keyspace },
@@ -96,21 +97,22 @@ fn human(bytes: u64) -> String {
 }
 
 fn statistics(call: &Call<'_, '_>, report: &mut Report) {
-    let (metrics, store) = (&call.exchange.metrics, call.store.stats());
-    report.field("total_connections_received", metrics.accepted);
+    let (metrics, store, base) = (&call.exchange.metrics, call.store.stats(), &call.core.baseline);
+    let since = |now: u64, then: u64| now.saturating_sub(then);
+    report.field("total_connections_received", since(metrics.accepted, base.metrics.accepted));
     report.field("total_commands_processed", call.core.calls.iter().map(|calls| calls.total).sum::<u64>());
-    report.field("total_net_input_bytes", metrics.bytes_received);
-    report.field("total_net_output_bytes", metrics.bytes_sent);
-    report.field("rejected_connections", metrics.refused);
-    report.field("expired_keys", store.expired);
-    report.field("evicted_keys", store.evicted);
-    report.field("keyspace_hits", store.hits);
-    report.field("keyspace_misses", store.misses);
+    report.field("total_net_input_bytes", since(metrics.bytes_received, base.metrics.bytes_received));
+    report.field("total_net_output_bytes", since(metrics.bytes_sent, base.metrics.bytes_sent));
+    report.field("rejected_connections", since(metrics.refused, base.metrics.refused));
+    report.field("expired_keys", since(store.expired, base.store.expired));
+    report.field("evicted_keys", since(store.evicted, base.store.evicted));
+    report.field("keyspace_hits", since(store.hits, base.store.hits));
+    report.field("keyspace_misses", since(store.misses, base.store.misses));
     let failed: u64 = call.core.calls.iter().map(|calls| calls.failed).sum();
     report.field("total_error_replies", failed + call.core.rejected);
     report.field("rejected_calls", call.core.rejected);
-    report.field("malformed_xmlrpc_calls", metrics.malformed_calls);
-    report.field("acl_access_denied_cmd", metrics.denials);
+    report.field("malformed_xmlrpc_calls", since(metrics.malformed_calls, base.metrics.malformed_calls));
+    report.field("acl_access_denied_cmd", since(metrics.denials, base.metrics.denials));
 }
 
 fn replication(_: &Call<'_, '_>, report: &mut Report) {
@@ -118,16 +120,37 @@ fn replication(_: &Call<'_, '_>, report: &mut Report) {
     report.field("connected_slaves", 0);
 }
 
+/// As Redis writes it: seconds with six decimals. No child is ever started.
+fn processor(call: &Call<'_, '_>, report: &mut Report) {
+    let Some(time) = call.core.options.processor_time.and_then(|time| time()) else { return };
+    for (name, time) in [("sys", time.system), ("user", time.user)] {
+        report.field(&format!("used_cpu_{name}"), format_args!("{:.6}", time.as_secs_f64()));
+    }
+    for name in ["sys", "user"] {
+        report.field(&format!("used_cpu_{name}_children"), "0.000000");
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "an average of two decimals")]
 fn commands(call: &Call<'_, '_>, report: &mut Report) {
-    for (command, calls) in COMMANDS.iter().zip(&call.core.calls).filter(|(_, calls)| calls.total > 0) {
-        let _ = write!(report.0, "cmdstat_{}:calls={},failed_calls={}\r\n", command.name, calls.total, calls.failed);
+    for (command, calls) in COMMANDS.iter().zip(&call.core.calls).filter(|(_, calls)| calls.total + calls.rejected > 0)
+    {
+        let Calls { total, failed, rejected, .. } = calls;
+        let (each, name) = (calls.microseconds(), command.name);
+        let all = each * (*total as f64);
+        let _ = write!(
+            report.0,
+            "cmdstat_{name}:calls={total},usec={all:.0},usec_per_call={each:.2},rejected_calls={rejected},\
+             failed_calls={failed}\r\n"
+        );
     }
 }
 
 /// Why connections have ended, in the words of the log. Redis has no such section.
 fn disconnects(call: &Call<'_, '_>, report: &mut Report) {
     for reason in Disconnect::ALL {
-        report.field(reason.name(), call.exchange.metrics.disconnects(reason));
+        let before = call.core.baseline.metrics.disconnects(reason);
+        report.field(reason.name(), call.exchange.metrics.disconnects(reason).saturating_sub(before));
     }
 }
 

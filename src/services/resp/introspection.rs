@@ -112,15 +112,18 @@ fn write_info(reply: &mut Encoder<'_>, command: &'static Command) {
         reply.simple(&format!("@{category}"));
     }
     // Hints for proxies that spread commands over servers: there is one server.
-    reply.array(0);
+    reply.set(0);
     let specs = command.keys.iter().flatten();
-    reply.array(specs.clone().count());
+    reply.set(specs.clone().count());
     for spec in specs {
         write_key_spec(reply, spec);
     }
     // One level deep: a subcommand has no subcommands.
     let subcommands = subcommands(command);
-    reply.array(subcommands.clone().count());
+    match subcommands.clone().count() {
+        0 => reply.set(0),
+        count => reply.array(count),
+    }
     for command in subcommands {
         write_info(reply, command);
     }

@@ -16,7 +16,7 @@
 #![expect(clippy::unnecessary_wraps, reason = "all command handlers have the same signature")]
 
 use std::collections::VecDeque;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 mod authorize;
 mod budget;
@@ -52,9 +52,9 @@ use self::session::Clients;
 use self::walk::Pending;
 use crate::access::Reach;
 use crate::connection::{Exchange, PeerInfo};
-use crate::metrics::Disconnect;
+use crate::metrics::{Disconnect, Metrics};
 use crate::protocol::resp::{Arguments, Encoder, Request, RequestLimits};
-use crate::store::Store;
+use crate::store::{Stats, Store};
 use crate::timer::Now;
 
 /// What clients that ask for a version of Redis are told.
@@ -89,6 +89,10 @@ pub struct RespOptions {
     pub max_memory_policy: &'static str,
     /// `timeout`, in seconds; 0 for none.
     pub idle_seconds: u64,
+    /// What tells the time, for `INFO commandstats`; without it no call is timed.
+    pub clock: Option<fn() -> Instant>,
+    /// What tells the processor time that the process has taken, for `INFO cpu`.
+    pub processor_time: Option<fn() -> Option<ProcessorTime>>,
     /// Seeds the choice of `RANDOMKEY`.
     pub seed: u64,
 }
@@ -111,9 +115,20 @@ impl Default for RespOptions {
             max_memory: 0,
             max_memory_policy: "noeviction",
             idle_seconds: 0,
+            clock: None,
+            processor_time: None,
             seed: 0,
         }
     }
+}
+
+/// Processor time that a process has taken.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ProcessorTime {
+    /// In its own code.
+    pub user: Duration,
+    /// In the system's.
+    pub system: Duration,
 }
 
 /// The service: one value serves every connection of its listeners.
@@ -132,8 +147,9 @@ pub(crate) struct Core {
     bulk_bytes: usize,
     started: Now,
     clients: Clients,
-    /// Calls, and failures among them, by [`CommandId`].
+    /// By [`CommandId`].
     calls: Vec<Calls>,
+    baseline: Baseline,
     /// Requests refused before they were executed.
     rejected: u64,
     random: u64,
@@ -141,10 +157,32 @@ pub(crate) struct Core {
     walks: VecDeque<Pending>,
 }
 
+/// What has become of the calls of one command.
 #[derive(Clone, Copy, Debug, Default)]
 struct Calls {
     total: u64,
     failed: u64,
+    /// Refused before they were executed.
+    rejected: u64,
+    /// How many were timed, and how long these took.
+    timed: u64,
+    took: Duration,
+}
+
+impl Calls {
+    /// How long one takes on average, in microseconds, as far as is known.
+    #[expect(clippy::cast_precision_loss, reason = "an average")]
+    fn microseconds(&self) -> f64 {
+        self.took.as_secs_f64() * 1e6 / (self.timed.max(1) as f64)
+    }
+}
+
+/// What the counters of the whole server were when `CONFIG RESETSTAT` was last asked for. The counters themselves go on: other
+/// observers count on that.
+#[derive(Debug, Default)]
+struct Baseline {
+    metrics: Metrics,
+    store: Stats,
 }
 
 impl Core {
@@ -154,9 +192,11 @@ impl Core {
         mix(self.random)
     }
 
-    fn reset_statistics(&mut self) {
+    /// Statistics begin anew from what is counted now.
+    fn reset_statistics(&mut self, metrics: &Metrics, store: Stats) {
         self.calls.fill(Calls::default());
         self.rejected = 0;
+        self.baseline = Baseline { metrics: metrics.clone(), store };
     }
 }
 
@@ -176,6 +216,7 @@ impl Resp {
             started: now,
             clients: Clients::default(),
             calls: vec![Calls::default(); COMMANDS.len()],
+            baseline: Baseline::default(),
             rejected: 0,
             random: options.seed,
             walks: VecDeque::new(),
@@ -340,6 +381,11 @@ fn answer(
         Err(failure) => failure,
     };
     core.rejected += 1;
+    if let Ok((id, _)) = resolve(&request)
+        && let Some(calls) = core.calls.get_mut(id.index())
+    {
+        calls.rejected += 1;
+    }
     let refusal = transaction::spoil(session, store, name, refusal);
     Encoder::new(exchange.reply(), session.protocol).error(refusal.text());
     Ok(())
@@ -394,18 +440,41 @@ fn admit(call: &mut Call<'_, '_>) -> Result<(), Failure> {
 /// turn.
 const ARGUMENTS_PER_REQUEST: usize = 16;
 
+/// Of so many calls of a command one is timed, the first of them: to read a clock takes as long as a part of a small command.
+const CALLS_TIMED: u64 = 16;
+
+/// The clock and the time by it, where this call is one of those that are timed.
+fn begin_timing(call: &Call<'_, '_>) -> Option<(fn() -> Instant, Instant)> {
+    let calls = call.core.calls.get(call.id.index())?;
+    let clock = call.core.options.clock.filter(|_| calls.total.is_multiple_of(CALLS_TIMED))?;
+    Some((clock, clock()))
+}
+
 /// Calls the handler and writes what it fails with.
 fn execute(call: &mut Call<'_, '_>) {
+    let began = begin_timing(call);
+    let is_untouched = call.session.is_untouching && call.command.name != "touch";
+    if is_untouched {
+        call.store.set_untouched(true);
+    }
     let outcome = (call.command.handler)(call);
+    if is_untouched {
+        call.store.set_untouched(false);
+    }
     // A heavy one has cost as much as all that one client may ask for in a turn.
     let is_heavy = call.command.is(flag::HEAVY);
     let share =
         if is_heavy { call.exchange.limits.requests_per_turn } else { call.request.len() / ARGUMENTS_PER_REQUEST };
     call.exchange.spend(share);
     let failed = u64::from(outcome.is_err());
+    let took = began.map(|(clock, began)| clock().saturating_duration_since(began));
     if let Some(calls) = call.core.calls.get_mut(call.id.index()) {
         calls.total += 1;
         calls.failed += failed;
+        if let Some(took) = took {
+            calls.timed += 1;
+            calls.took += took;
+        }
     }
     if let Err(failure) = outcome {
         call.reply().error(failure.text());

@@ -17,6 +17,8 @@ pub struct RespSession {
     /// The lengths of their keys, added up.
     pub(super) watched_bytes: u32,
     pub(super) protocol: Protocol,
+    /// What it reads counts as unused as before: `CLIENT NO-TOUCH`.
+    pub(super) is_untouching: bool,
     /// Set by a command after whose reply the connection closes.
     pub(super) ending: Option<Disconnect>,
 }
@@ -63,6 +65,8 @@ pub(super) struct Client {
     /// The last command it asked for.
     pub(super) command: Option<CommandId>,
     pub(super) protocol: Protocol,
+    /// `CLIENT NO-TOUCH ON`.
+    pub(super) is_untouching: bool,
     /// Commands queued in its transaction.
     pub(super) queued: Option<u32>,
     pub(super) names: Option<Box<Names>>,
@@ -123,6 +127,7 @@ impl Clients {
             active_ms: now.unix_ms,
             command: None,
             protocol: Protocol::default(),
+            is_untouching: false,
             queued: None,
             names: None,
         };

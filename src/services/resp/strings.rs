@@ -264,8 +264,9 @@ pub(super) fn append(call: &mut Call<'_, '_>) -> Result<(), Failure> {
     if !entry.kind.is_plain() {
         return Err(Failure::WRONG_TYPE);
     }
-    if entry.data.len().saturating_add(tail.len()) > longest {
-        return Err(Failure::TOO_LONG);
+    let end = entry.data.len().saturating_add(tail.len());
+    if end > longest {
+        return Err(call.too_long(end));
     }
     let length = if entry.kind == Kind::String {
         // The bytes behind a text need not be text, so the whole is bytes from now on.
@@ -325,7 +326,10 @@ pub(super) fn setrange(call: &mut Call<'_, '_>) -> Result<(), Failure> {
     if patch.is_empty() {
         return call.answer_count(old);
     }
-    let end = offset.checked_add(patch.len()).filter(|&end| end <= longest).ok_or(Failure::TOO_LONG)?;
+    let end = offset.saturating_add(patch.len());
+    if end > longest {
+        return Err(call.too_long(end));
+    }
     let length = end.max(old);
     if kind != Kind::String
         && let Some(length) = call.store.patch(key, offset, patch, now)?

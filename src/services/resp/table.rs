@@ -269,9 +269,9 @@ pub static COMMANDS: &[Command] = &[
     connection("client|list", -2, "2.4.0", ADMIN | NO_SCRIPT | ALWAYS | DANGEROUS | CONNECTION | HEAVY, client::list)
         .forecast(budget::lists_clients)
         .about("Lists open connections"),
-    connection("client|no-evict", 3, "7.0.0", ADMIN | NO_SCRIPT | ALWAYS | DANGEROUS | CONNECTION, client::switch)
+    connection("client|no-evict", 3, "7.0.0", ADMIN | NO_SCRIPT | ALWAYS | DANGEROUS | CONNECTION, client::no_evict)
         .about("Sets the client eviction mode of the connection"),
-    connection("client|no-touch", 3, "7.2.0", NO_SCRIPT | ALWAYS | CONNECTION, client::switch)
+    connection("client|no-touch", 3, "7.2.0", NO_SCRIPT | ALWAYS | CONNECTION, client::no_touch)
         .about("Controls whether commands sent by the client affect the LRU/LFU of accessed keys"),
     connection("client|pause", -3, "3.0.0", ADMIN | NO_SCRIPT | ALWAYS | DANGEROUS | CONNECTION, client::pause)
         .about("Suspends commands processing"),

@@ -13,6 +13,7 @@ use crate::store::{Expiry, Kind, StoreOptions};
 use crate::store::{JournalLimits, Settled};
 use crate::value::Value;
 
+mod statistics;
 mod transactions;
 
 /// A service with its store, one peer, and a clock that stands still until it is told otherwise.
@@ -187,7 +188,7 @@ fn work_on_the_loop_is_bounded() {
     is("lcs a b", "$0");
     is("append a 4", ":4");
     is("lcs a b", "-ERR the strings are too long for LCS");
-    is("setrange a 100 x", "-ERR string exceeds maximum allowed size (proto-max-bulk-len)");
+    is("setrange a 100 x", "-ERR string exceeds maximum allowed size (--max-request, 100 bytes)");
     is("setrange a 98 xy", ":100");
     is("append a x", "-ERR string exceeds");
     is("mget a b", "-ERR the values together exceed 100 bytes");
@@ -359,7 +360,7 @@ fn information_is_told_by_section() {
         "connected_clients:1",
         "keyspace_hits:1",
         "keyspace_misses:1",
-        "cmdstat_get:calls=2,failed_calls=0",
+        "cmdstat_get:calls=2,usec=0,usec_per_call=0.00,rejected_calls=0,failed_calls=0",
         "db0:keys=1,expires=1,avg_ttl=0",
     ] {
         assert!(all.contains(&format!("{field}\r\n")), "{field} in {all}");

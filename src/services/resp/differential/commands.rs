@@ -112,7 +112,7 @@ pub(super) const TEMPLATES: &[&str] = &[
     "client getname",
     "client setname V",
     "client foo",
-    "client no-evict on",
+    "client no-evict off",
     "client no-evict V",
     "auth V",
     "auth V V",
@@ -238,6 +238,12 @@ pub(super) const CHOSEN: &[&str] = &[
     "lcs a b minmatchlen",
     "lcs a b foo",
     "client setname a\nb",
+    "client foo a b c",
+    "object foo",
+    "config foo a b",
+    "memory foo",
+    "command foo a b c",
+    "client no-evict a b",
 ];
 
 /// Commands and the options that they may be given.
