@@ -18,6 +18,8 @@ pub(crate) enum Peer {
     LatchkeyPlain,
     /// `latchkey wrap` before a plain redis-server, which does not count.
     LatchkeyWrap,
+    /// `latchkey wrap` before a plain echo server, which does not count.
+    LatchkeyWrapEcho,
     /// The server's half of a handshake in memory, without sockets or a loop.
     InMemory,
     /// redis-server over TLS.
@@ -76,7 +78,7 @@ impl Peer {
         match self {
             Self::Latchkey => "latchkey",
             Self::LatchkeyPlain => "latchkey, plain",
-            Self::LatchkeyWrap => "latchkey wrap",
+            Self::LatchkeyWrap | Self::LatchkeyWrapEcho => "latchkey wrap",
             Self::InMemory => "in memory",
             Self::Redis => "redis",
             Self::RedisPlain => "redis, plain",
@@ -100,7 +102,8 @@ impl Peer {
         match self {
             Self::Latchkey => serve(self, lab, "tls"),
             Self::LatchkeyPlain => serve(self, lab, "plain"),
-            Self::LatchkeyWrap => wrap(lab),
+            Self::LatchkeyWrap => wrap(self, lab, redis(Self::RedisPlain, lab)?, "resp"),
+            Self::LatchkeyWrapEcho => wrap(self, lab, serve(Self::LatchkeyPlain, lab, "plain")?, "echo"),
             Self::InMemory => Ok(in_memory()),
             Self::Redis | Self::RedisPlain | Self::LoadClient | Self::RedisBenchmark => redis(self, lab),
             Self::Nginx => nginx(lab),
@@ -132,15 +135,14 @@ fn serve(peer: Peer, lab: &Lab, scheme: &str) -> Result<Running, String> {
     Ok(running(peer, process, None, ports, version(LATCHKEY, "--version")?, String::new()))
 }
 
-fn wrap(lab: &Lab) -> Result<Running, String> {
-    let behind = redis(Peer::RedisPlain, lab)?;
+fn wrap(peer: Peer, lab: &Lab, behind: Running, protocol: &str) -> Result<Running, String> {
     let mut command = Command::new(LATCHKEY);
     command.current_dir(lab.dir()).args(["wrap", "--log-level", "off", "--listen", "127.0.0.1:0"]);
-    command.args(["--to", &format!("127.0.0.1:{}", behind.port("resp")?)]);
+    command.args(["--to", &format!("127.0.0.1:{}", behind.port(protocol)?)]);
     let mut process = Process::start(&command, true)?;
     let port = process.listening(1)?.first().map_or(0, |(_, port)| *port);
     let version = version(LATCHKEY, "--version")?;
-    Ok(running(Peer::LatchkeyWrap, process, behind.process, any(port), version, String::new()))
+    Ok(running(peer, process, behind.process, any(port), version, String::new()))
 }
 
 fn in_memory() -> Running {
