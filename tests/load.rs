@@ -2,8 +2,10 @@
 
 mod common;
 
+use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
-use std::process::Output;
+use std::process::{Output, Stdio};
+use std::time::Duration;
 
 use common::{Server, latchkey};
 use serde_json::Value;
@@ -48,11 +50,28 @@ fn echo_is_verified_and_every_output_is_written() {
     }
     let merged = load(&server, &["merge", "a.hdr", "b.hdr", "--hdr", "sum.hdr"]);
     assert!(String::from_utf8_lossy(&merged.stdout).starts_with("1000 answered, from 2 files"));
-    let compared = load(&server, &["compare", "a.json", "a.json", "--", "a.json", "a.json", "--report", "c.html"]);
+    for name in ["b.json", "c.json", "d.json"] {
+        let again =
+            ["--ca", "certs/ca.pem", "--warmup", "0s", "--requests", "500", "--value-size", "1-5000", "--json", name];
+        load(&server, &[&["echo", &target], &again[..]].concat());
+    }
+    let compared = load(&server, &["compare", "a.json", "b.json", "--", "c.json", "d.json", "--report", "c.html"]);
     assert_eq!(compared.status.code(), Some(2), "what follows -- is a file");
-    let compared = load(&server, &["compare", "--report", "c.html", "a.json", "a.json", "--", "a.json", "a.json"]);
+    let before = std::fs::read(dir.join("a.json")).expect("a report");
+    std::fs::copy(dir.join("a.json"), dir.join("copy.json")).expect("copied");
+    for (refused, part) in [
+        (&["compare", "a.json", "b.json", "--report", "./a.json"][..], "--report: ./a.json is one of the reports"),
+        (&["compare", "a.json", "a.json"], "is the same run as a.json"),
+        (&["compare", "a.json", "b.json", "--", "c.json", "copy.json"], "copy.json is the same run as a.json"),
+    ] {
+        let refused = load(&server, refused);
+        let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+        assert!(refused.status.code() == Some(2) && said.contains(part), "{said}");
+    }
+    assert_eq!(std::fs::read(dir.join("a.json")).expect("a report"), before);
+    let compared = load(&server, &["compare", "--report", "c.html", "a.json", "b.json", "--", "c.json", "d.json"]);
     let table = String::from_utf8_lossy(&compared.stdout).into_owned();
-    assert!(table.contains("The samples are whole runs") && table.contains("no difference shown"), "{table}");
+    assert!(table.contains("The samples are whole runs") && table.contains("answers a second"), "{table}");
     assert!(size_of(&dir.join("c.html")) > size_of(&dir.join("sum.hdr")));
 }
 
@@ -260,8 +279,8 @@ fn a_reader_who_has_gone_costs_no_other_output() {
     let (reader, writer) = std::io::pipe().expect("a pipe");
     drop(reader);
     let output = command.stdout(writer).output().expect("it runs");
-    assert_eq!(output.status.code(), Some(1), "{output:?}");
-    assert!(String::from_utf8_lossy(&output.stderr).contains("cannot write to stdout"), "{output:?}");
+    // Nor does it change the verdict.
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
     assert!(size_of(&server.dir.path().join("a.csv")) > 100);
 }
 
@@ -302,4 +321,92 @@ fn a_rate_beyond_what_is_possible_is_reported_with_what_came_of_it() {
     // Nearly all of a million wait in vain, evenly from a second down to nothing: what was answered alone would say less.
     let p50 = report["latency_us"]["p50"].as_f64().expect("a number");
     assert!(p50 > 450_000.0, "{p50}");
+}
+
+/// Ends a load that would take an hour, by one signal or by two.
+#[test]
+fn a_first_signal_ends_the_run_and_a_second_the_program() {
+    let server = Server::start(&[]);
+    let pipe = server.dir.path().join("pipe");
+    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().expect("mkfifo").success());
+    let mut command = latchkey();
+    let line = "--ca certs/ca.pem --connections 2 --duration 1h --json pipe --csv a.csv";
+    command.args(["load", "echo", &server.address("echo")]).args(line.split(' ')).current_dir(server.dir.path());
+    let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("it runs");
+    let catches = || {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", child.id())).unwrap_or_default();
+        let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:")).unwrap_or("0").trim().to_owned();
+        u64::from_str_radix(&caught, 16).is_ok_and(|caught| caught & 1 << (2 - 1) != 0)
+    };
+    while !catches() {
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    let interrupt = |child: &std::process::Child| {
+        let kill = ["-INT", &child.id().to_string()];
+        assert!(std::process::Command::new("kill").args(kill).status().expect("kill").success());
+    };
+    interrupt(&child);
+    // Nobody reads the pipe: it would wait for ten seconds.
+    std::thread::sleep(Duration::from_millis(500));
+    assert_eq!(child.try_wait().expect("a child"), None, "the first ends the run alone");
+    interrupt(&child);
+    let status = child.wait().expect("it ends");
+    assert_eq!(status.signal(), Some(2), "{status:?}");
+}
+
+#[test]
+fn a_disk_that_is_full_costs_no_earlier_report_and_an_unread_pipe_no_other_output() {
+    let server = Server::start(&[]);
+    let dir = server.dir.path();
+    let few = "--ca certs/ca.pem --connections 2 --requests 20 --warmup 0s --allow client-bound";
+    std::fs::write(dir.join("old.json"), "what was there").expect("written");
+    // Files of a kilobyte at most, and no signal for those who would write more: a disk that is full in the middle.
+    let limited = format!(
+        "trap '' XFSZ; ulimit -f 2; exec {} load echo {} {few} --json old.json",
+        env!("CARGO_BIN_EXE_latchkey"),
+        server.address("echo")
+    );
+    let output = std::process::Command::new("sh").args(["-c", &limited]).current_dir(dir).output().expect("sh");
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("--json: cannot write old.json"), "{said}");
+    assert_eq!(std::fs::read_to_string(dir.join("old.json")).expect("it is there"), "what was there");
+
+    std::os::unix::fs::symlink("old.json", dir.join("link.json")).expect("a link");
+    assert!(std::process::Command::new("mkfifo").arg(dir.join("pipe")).status().expect("mkfifo").success());
+    let address = server.address("echo");
+    let words = [&["echo", &address, "--csv", "pipe", "--json", "link.json"], &few.split(' ').collect::<Vec<_>>()[..]];
+    let output = load(&server, &words.concat());
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(
+        output.status.code() == Some(1) && said.contains("--csv: cannot write pipe: nobody reads from it"),
+        "{said}"
+    );
+    let written = std::fs::read(dir.join("old.json")).expect("it is there");
+    assert!(serde_json::from_slice::<Value>(&written).is_ok() && dir.join("link.json").is_symlink());
+    let left = std::fs::read_dir(dir).expect("a folder").filter_map(Result::ok);
+    assert!(left.map(|entry| entry.file_name()).all(|name| !name.to_string_lossy().ends_with(".new")));
+}
+
+#[test]
+fn settings_name_every_flag_that_matters() {
+    let server = Server::start(&[]);
+    let line = "echo --requests 20 --connections 4 --connect-over 10ms --bind 127.0.0.2,127.0.0.3 --server-name localhost \
+                --cert certs/client.pem --key certs/client-key.pem";
+    let (_, run) = report(&server, "echo", &line.split_whitespace().collect::<Vec<_>>());
+    let expected = [
+        ("connect-over", "10ms"),
+        ("bind", "127.0.0.2,127.0.0.3"),
+        ("server-name", "localhost"),
+        ("cert", "certs/client.pem"),
+    ];
+    for (name, value) in expected {
+        assert_eq!(run["settings"][name], value, "{run}");
+    }
+    let (_, idle) = report_without_warmup(&server, &["--connections", "2", "--duration", "10ms"]);
+    assert_eq!(idle["settings"]["speak"], "echo", "{idle}");
+    let target = server.address("echo");
+    let insecure = load(&server, &["echo", &target, "--insecure", "--requests", "5", "--warmup", "0s", "--json", "-"]);
+    let insecure: Value = serde_json::from_slice(&insecure.stdout).expect("JSON");
+    assert_eq!(insecure["settings"]["insecure"], "yes", "{insecure}");
 }

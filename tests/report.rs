@@ -153,6 +153,16 @@ fn pages(server: &Server) -> Vec<PathBuf> {
         let path = server.dir.path().join(format!("{name}.json"));
         let text =
             std::fs::read_to_string(&path).expect("a report").replace("tls://127.0.0.1", &format!("tls://{long}"));
+        let mut report: Value = serde_json::from_str(&text).expect("JSON");
+        // As of a million answers and more: the labels of six nines are the widest there are.
+        let curve = |us: f64| -> Value {
+            let nines = [0.0, 0.5, 0.9, 0.99, 0.999, 0.9999, 0.99999, 0.999_999];
+            (1..).zip(nines).map(|(step, quantile)| serde_json::json!([quantile, us * f64::from(step)])).collect()
+        };
+        let fields = report.as_object_mut().expect("a report");
+        fields.insert("latency_curve".to_owned(), curve(100.0));
+        fields.insert("service_curve".to_owned(), curve(70.0));
+        let text = report.to_string();
         std::fs::write(path, text).expect("written");
     }
     succeed(&mut on_files(server, "compare --report compared.html a1.json a2.json -- b1.json b2.json"));
@@ -203,7 +213,8 @@ fn pages_are_readable_in_a_real_browser_on_a_telephone_and_on_a_desk() {
     let courses = ["Throughput over time", "Latency over time"];
     assert_eq!(titles("echo.html"), [&courses[..], &curves].concat());
     assert_eq!(titles("less-than-a-second.html"), [&courses[..], &curves].concat());
-    assert_eq!(titles("errors.html"), ["Throughput over time", "Failures over time", "Connecting by percentile"]);
+    // What failed has waited, too.
+    assert_eq!(titles("errors.html"), [&courses[..], &["Failures over time"], &curves].concat());
     assert_eq!(titles("compared.html").first(), Some(&"B beside A"));
     assert_eq!(titles("merged.html").len(), 3);
 }

@@ -1,6 +1,7 @@
 //! Addresses on the command line: `host:port`, and `plain://host:port` for a listener without TLS.
 
-use std::net::{SocketAddr, ToSocketAddrs};
+use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
+use std::time::Duration;
 
 use super::Failure;
 
@@ -71,6 +72,28 @@ pub(super) fn bare(host: &str) -> &str {
     host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host)
 }
 
+/// All addresses of a host, each once, in the order in which the system prefers them (RFC 6724).
+pub(super) fn addresses(host: &str, port: u16) -> Result<Vec<SocketAddr>, Failure> {
+    let found = (bare(host), port)
+        .to_socket_addrs()
+        .map_err(|error| Failure::Usage(format!("{host}:{port} cannot be resolved: {error}")))?;
+    let mut addresses = Vec::new();
+    for address in found {
+        if !addresses.contains(&address) {
+            addresses.push(address);
+        }
+    }
+    Ok(addresses)
+}
+
+/// The first of `addresses` that takes a connection within `timeout`. The last is not tried: where it fails, whoever
+/// connects to it says why.
+pub(super) fn first_reachable(addresses: &[SocketAddr], timeout: Duration) -> Option<SocketAddr> {
+    let (last, others) = addresses.split_last()?;
+    let answers = |address: &&SocketAddr| TcpStream::connect_timeout(address, timeout).is_ok();
+    Some(*others.iter().find(answers).unwrap_or(last))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -84,6 +107,21 @@ mod tests {
         for bad in ["localhost", "localhost:99999", "http://localhost:1", ":x", ""] {
             assert!(parse(bad).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn the_first_address_that_takes_a_connection_is_chosen() {
+        let listen = || std::net::TcpListener::bind("127.0.0.1:0").expect("bound");
+        let (one, two) = (listen(), listen());
+        let [first, second] = [&one, &two].map(|listener| listener.local_addr().expect("an address"));
+        let gone = listen().local_addr().expect("an address");
+        let choose = |all: &[SocketAddr]| first_reachable(all, Duration::from_secs(5));
+        assert_eq!(choose(&[gone, first, second]), Some(first));
+        assert_eq!(choose(&[first, second]), Some(first));
+        assert_eq!(choose(&[gone]), Some(gone), "the run says what is wrong with it");
+        assert_eq!(choose(&[]), None);
+        assert_eq!(addresses("127.0.0.1", 7).expect("an address"), [SocketAddr::from(([127, 0, 0, 1], 7))]);
+        assert_eq!(addresses("[::1]", 7).expect("an address").len(), 1);
     }
 
     #[test]

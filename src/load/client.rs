@@ -336,7 +336,17 @@ pub fn of_socket(error: &io::Error) -> Failure {
 }
 
 fn of_tls(error: &Error) -> Failure {
+    use rustls::CertificateError as Refused;
     match error {
+        Error::InvalidCertificate(Refused::NotValidForName | Refused::NotValidForNameContext { .. }) => {
+            Failure::CertificateName
+        }
+        Error::InvalidCertificate(
+            Refused::Expired
+            | Refused::ExpiredContext { .. }
+            | Refused::NotValidYet
+            | Refused::NotValidYetContext { .. },
+        ) => Failure::CertificateTime,
         Error::InvalidCertificate(_) | Error::NoCertificatesPresented => Failure::Certificate,
         Error::AlertReceived(_) => Failure::Alert,
         _ => Failure::Handshake,

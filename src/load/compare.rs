@@ -121,9 +121,9 @@ const MEASURES: [Measure; 6] = [
     },
 ];
 
-/// Compares the runs of two sides, at least one each.
+/// Compares the runs of two sides, at least one each; `names` are those of their files, side A's first.
 #[must_use]
-pub fn compare(a: &[Report], b: &[Report]) -> Comparison {
+pub fn compare(a: &[Report], b: &[Report], names: &[String]) -> Comparison {
     let within_run = a.len() < 2 || b.len() < 2;
     let samples = |side: &[Report], measure: &Measure| -> Vec<f64> {
         let seconds = || side.iter().flat_map(Report::whole_seconds).filter_map(measure.of_second).collect();
@@ -133,7 +133,7 @@ pub fn compare(a: &[Report], b: &[Report]) -> Comparison {
     };
     let differences =
         MEASURES.iter().map(|measure| Difference::of(measure, &samples(a, measure), &samples(b, measure)));
-    let mut warnings = warnings(a, b);
+    let mut warnings = warnings(a, b, names);
     for (side, runs) in [("A", a), ("B", b)].into_iter().filter(|_| within_run) {
         let seconds = || runs.iter().flat_map(Report::whole_seconds);
         let silent = seconds().filter(|row| row.answered == 0).count();
@@ -175,10 +175,10 @@ pub fn other_protocol(first: &str, run: &str) -> Option<String> {
     (run != first).then(|| format!("is a run of {run}, the first is one of {first}"))
 }
 
-fn warnings(a: &[Report], b: &[Report]) -> Vec<String> {
+fn warnings(a: &[Report], b: &[Report], names: &[String]) -> Vec<String> {
     let runs = || a.iter().chain(b);
-    let names: BTreeSet<_> = runs().flat_map(|run| run.settings.keys()).collect();
-    let mut warnings: Vec<_> = names
+    let settings: BTreeSet<_> = runs().flat_map(|run| run.settings.keys()).collect();
+    let mut warnings: Vec<_> = settings
         .into_iter()
         // Runs of other seeds are other samples of the same load.
         .filter(|name| name.as_str() != "seed")
@@ -193,11 +193,11 @@ fn warnings(a: &[Report], b: &[Report]) -> Vec<String> {
             (values.len() > 1).then(|| format!("the runs differ in --{name}: {}", values.join(", ")))
         })
         .collect();
-    for (side, runs) in [("A", a), ("B", b)] {
-        let invalid = runs.iter().filter(|run| run.verdict == Verdict::NotAsAsked).count();
-        if invalid > 0 {
-            warnings.push(format!("{invalid} of {} runs of side {side} are not what was asked for", runs.len()));
-        }
+    let sides = a.iter().map(|run| ("A", run)).chain(b.iter().map(|run| ("B", run)));
+    for (number, (side, run)) in sides.enumerate().filter(|(_, (_, run))| run.verdict == Verdict::NotAsAsked) {
+        let name = names.get(number).map_or("a run", String::as_str);
+        let problems: Vec<_> = run.problems.iter().map(|problem| problem.name()).collect();
+        warnings.push(format!("{name} of side {side} is not what was asked for: {}", problems.join(", ")));
     }
     warnings
 }
@@ -374,35 +374,35 @@ mod tests {
             run.duration_s = answered.len() as f64;
             run
         };
-        let frozen = compare(&[run(&[100; 10])], &[run(&[100, 100, 100, 0, 0, 0, 0, 100, 100, 100])]);
+        let frozen = compare(&[run(&[100; 10])], &[run(&[100, 100, 100, 0, 0, 0, 0, 100, 100, 100])], &[]);
         for name in ["latency p50", "service p50", "service p99"] {
             assert_eq!(judgement(&frozen, name), Judgement::NotShown, "{name}");
         }
         assert!(frozen.warnings.iter().any(|warning| warning.contains("no answer in 4 of 10 seconds")));
-        let short = compare(&[run(&[])], &[run(&[])]);
+        let short = compare(&[run(&[])], &[run(&[])], &[]);
         assert!(short.differences.iter().all(|difference| difference.a > 0.0 && difference.interval.is_none()));
         assert!(short.differences.iter().all(|difference| difference.judgement == Judgement::TooFew));
         let text = render_table(&short);
         assert!(text.contains("cannot tell: too few samples") && !text.contains("no difference shown"), "{text}");
-        let alike = compare(&runs(&[40.0, 40.0]), &runs(&[41.0, 41.0]));
+        let alike = compare(&runs(&[40.0, 40.0]), &runs(&[41.0, 41.0]), &[]);
         assert_eq!(judgement(&alike, "answers a second"), Judgement::AllAlike);
     }
 
     #[test]
     fn several_runs_a_side_are_the_samples() {
         let (slow, fast) = (runs(&[100.0, 101.0, 99.0]), runs(&[110.0, 111.0, 109.0]));
-        let comparison = compare(&slow, &fast);
+        let comparison = compare(&slow, &fast, &[]);
         assert!(!comparison.within_run);
         assert_eq!(judgement(&comparison, "answers a second"), Judgement::Better);
-        assert_eq!(judgement(&compare(&fast, &slow), "answers a second"), Judgement::Worse);
+        assert_eq!(judgement(&compare(&fast, &slow, &[]), "answers a second"), Judgement::Worse);
         assert_eq!(judgement(&comparison, "latency p99"), Judgement::NotShown);
         let noisy = runs(&[80.0, 140.0, 110.0]);
-        assert_eq!(judgement(&compare(&slow, &noisy), "answers a second"), Judgement::NotShown);
+        assert_eq!(judgement(&compare(&slow, &noisy, &[]), "answers a second"), Judgement::NotShown);
     }
 
     #[test]
     fn a_single_run_says_that_its_interval_is_within_run_only() {
-        let comparison = compare(&runs(&[1.0]), &runs(&[1.0, 2.0]));
+        let comparison = compare(&runs(&[1.0]), &runs(&[1.0, 2.0]), &[]);
         assert!(comparison.within_run && render_table(&comparison).contains("within-run only"));
     }
 
@@ -410,12 +410,26 @@ mod tests {
     fn differing_settings_and_invalid_runs_are_pointed_out() {
         let (a, mut b) = (runs(&[1.0, 1.0]), runs(&[1.0, 1.0]));
         b[1].settings.insert("connections".to_owned(), "51<".to_owned());
-        let comparison = compare(&a, &b);
+        let names = ["a1.json", "a2.json", "b1.json", "b2.json"].map(str::to_owned);
+        let comparison = compare(&a, &b, &names);
         let text = render_table(&comparison);
         assert!(text.contains("differ in --connections: 50, 51<"), "{text}");
-        assert!(text.contains("2 of 2 runs of side A are not what was asked for"), "{text}");
+        assert!(text.contains("a2.json of side A is not what was asked for: errors"), "{text}");
         let page = render_page(&comparison, &a, &b);
         check_page(&page);
         assert_eq!(page.matches("<figure>").count(), 5);
+    }
+
+    #[test]
+    fn a_difference_from_nothing_is_no_percentage_and_wide_figures_keep_apart() {
+        let silent = runs(&[0.0, 0.0, 0.0]);
+        let text = render_table(&compare(&silent, &runs(&[90.0, 100.0, 110.0]), &[]));
+        let line = text.lines().find(|line| line.starts_with("answers a second")).expect("a line");
+        assert!(line.contains("+100") && !line.contains('%') && line.ends_with("B is better"), "{line}");
+        let (few, many) = (runs(&[0.001, 0.002]), runs(&[123_456_789.0, 223_456_789.0]));
+        let text = render_table(&compare(&few, &many, &[]));
+        let columns: Vec<usize> =
+            text.lines().take(7).map(|line| line.split("  ").filter(|part| !part.is_empty()).count()).collect();
+        assert_eq!(columns, [5, 6, 6, 6, 6, 6, 6], "{text}");
     }
 }

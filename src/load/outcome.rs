@@ -19,8 +19,12 @@ pub enum Failure {
     Ports,
     /// The TLS handshake failed, but for the server's certificate.
     Handshake,
-    /// The server's certificate is not accepted.
+    /// The server's certificate is not accepted: it is not from a CA that is believed, or is damaged.
     Certificate,
+    /// It is for another name.
+    CertificateName,
+    /// It has expired, or is not valid yet.
+    CertificateTime,
     /// The server sent a fatal TLS alert.
     Alert,
     /// A full handshake where a resumed one was asked for.
@@ -41,7 +45,7 @@ pub enum Failure {
 
 impl Failure {
     /// Every reason, in the order of the counters.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 17] = [
         Self::Refused,
         Self::ConnectTimeout,
         Self::Unreachable,
@@ -49,6 +53,8 @@ impl Failure {
         Self::Ports,
         Self::Handshake,
         Self::Certificate,
+        Self::CertificateName,
+        Self::CertificateTime,
         Self::Alert,
         Self::NotResumed,
         Self::Reset,
@@ -70,6 +76,8 @@ impl Failure {
             Self::Ports => "ports",
             Self::Handshake => "handshake",
             Self::Certificate => "certificate",
+            Self::CertificateName => "certificate_name",
+            Self::CertificateTime => "certificate_time",
             Self::Alert => "alert",
             Self::NotResumed => "not_resumed",
             Self::Reset => "reset",
@@ -102,8 +110,16 @@ impl Failure {
                 "the handshake failed: is it a TLS port, and do --tls and --pq fit? `latchkey certs check HOST:PORT` looks"
             }
             Self::Certificate => {
-                "the server's certificate is not accepted: give its CA with --ca, its name with --server-name; \
+                "the server's certificate is not from a CA that is believed here: name the file of its CA with --ca; \
                  `latchkey certs check HOST:PORT` says what is wrong"
+            }
+            Self::CertificateName => {
+                "the server's certificate is for another name than the one that was connected to: connect by a name in \
+                 it, or give that with --server-name; `latchkey certs check HOST:PORT` shows its names"
+            }
+            Self::CertificateTime => {
+                "the server's certificate has expired or is not valid yet: renew it, and compare the clocks; \
+                 `latchkey certs check HOST:PORT` shows its times"
             }
             Self::Alert => {
                 "the server ended TLS with an alert: does it want a client certificate (--cert, --key), another --tls, another --pq?"
@@ -213,6 +229,18 @@ pub enum Problem {
 }
 
 impl Problem {
+    /// As it stands in the outputs.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Errors => "errors",
+            Self::SentLess => "sent_less",
+            Self::Stopped => "stopped",
+            Self::ClientBound => "client_bound",
+            Self::Nothing => "nothing",
+        }
+    }
+
     /// One sentence for people.
     #[must_use]
     pub fn explanation(self) -> &'static str {
@@ -345,7 +373,7 @@ mod tests {
             failures.add(failure, index as u64);
         }
         failures.merge(&failures.clone());
-        assert_eq!(failures.total(), 210);
+        assert_eq!(failures.total(), 272);
         assert_eq!(failures.nonzero().next(), Some((Failure::ConnectTimeout, 2)));
         assert!(Failure::ALL.into_iter().all(|failure| Failure::from_name(failure.name()) == Some(failure)));
         let names: std::collections::HashSet<_> = Failure::ALL.iter().map(|f| f.name()).collect();
@@ -375,6 +403,9 @@ mod tests {
         ];
         for (facts, expected) in cases {
             assert_eq!(facts.problems(), expected, "{facts:?}");
+            for problem in expected {
+                assert_eq!(serde_json::to_value(problem).expect("a word"), problem.name());
+            }
         }
     }
 

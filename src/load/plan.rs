@@ -52,6 +52,14 @@ pub struct Plan {
     pub sources: Vec<IpAddr>,
 }
 
+impl Plan {
+    /// Whether operations are done on keys of the server.
+    #[must_use]
+    pub fn writes(&self) -> bool {
+        matches!(self.language, Language::Resp | Language::XmlRpc) && self.phrases.call.is_none()
+    }
+}
+
 /// What is said on a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Language {

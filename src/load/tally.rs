@@ -27,6 +27,8 @@ pub struct Tally {
     /// Good answers that came before the measured part was over, whenever they were due; where a number of requests ends
     /// it, those to them. What is answered after the end says nothing of the rate.
     pub in_time: u64,
+    /// Values written, those of the warm-up included: they stay on the server.
+    pub writes: u64,
     /// Answers that said that a key has no value; no failure, since nobody may have written it yet.
     pub misses: u64,
     /// Bytes written to sockets, TLS included.
@@ -124,6 +126,7 @@ impl Tally {
         self.sent += other.sent;
         self.answered += other.answered;
         self.in_time += other.in_time;
+        self.writes += other.writes;
         self.misses += other.misses;
         self.bytes_sent += other.bytes_sent;
         self.bytes_received += other.bytes_received;

@@ -45,19 +45,45 @@ pub(super) fn compare(args: &CompareArgs) -> Result<ExitCode, Failure> {
         sides => sides,
     };
     let paths: Vec<_> = a.iter().chain(b).collect();
+    let page = args.report.as_deref();
+    if let Some(page) = page {
+        if paths.iter().any(|path| is_same(path, page)) {
+            return Err(Failure::usage("--report", format!("{} is one of the reports compared", page.display())));
+        }
+        check(&[("--report", page)])?;
+    }
     let (a, b) = (reports(a)?, reports(b)?);
-    for (path, run) in paths.into_iter().zip(a.iter().chain(&b)) {
+    let runs: Vec<_> = paths.iter().zip(a.iter().chain(&b)).collect();
+    for (index, (path, run)) in runs.iter().enumerate() {
         if let Some(reason) = a.first().and_then(|first| obstacle(first, run)) {
             return Err(Failure::Usage(format!("{} {reason}", path.display())));
         }
+        // A run that is counted twice makes the samples look more alike than they are.
+        if let Some((other, _)) = runs.iter().take(index).find(|(_, earlier)| earlier == run) {
+            let problem = format!("{} is the same run as {}, and would count twice", path.display(), other.display());
+            return Err(Failure::Usage(problem));
+        }
     }
-    let comparison = compare_runs(&a, &b);
-    let page = args.report.as_deref();
+    let names: Vec<_> = paths.iter().map(|path| path.display().to_string()).collect();
+    let comparison = compare_runs(&a, &b, &names);
     let written = page.map_or(Ok(()), |path| write("--report", path, render_page(&comparison, &a, &b).as_bytes()));
     if !page.is_some_and(is_stdout) {
         show(&render_table(&comparison))?;
     }
     written.map(|()| ExitCode::SUCCESS)
+}
+
+/// How far apart logs were begun, if that is more than a second: their rates are then of different times.
+fn apart(starts: &[u64]) -> String {
+    let (first, last) = (starts.iter().min().copied(), starts.iter().max().copied());
+    match first.zip(last).map(|(first, last)| last.saturating_sub(first)) {
+        Some(ms) if ms > 1000 => format!(
+            "note: the logs were begun {} s apart, by the clocks of their machines: rates add up only if they are of the \
+             same time\n",
+            ms / 1000
+        ),
+        _ => String::new(),
+    }
 }
 
 fn reports(paths: &[PathBuf]) -> Result<Vec<Report>, Failure> {
@@ -100,7 +126,7 @@ pub(super) fn merge(args: &MergeArgs) -> Result<ExitCode, Failure> {
             return Err(Failure::Usage(format!("{} is named twice and would count twice", file.display())));
         }
     }
-    let (mut started, mut protocol): (Option<u64>, Option<String>) = (None, None);
+    let (mut starts, mut protocol, mut length): (Vec<u64>, Option<String>, _) = (Vec::new(), None, None);
     for path in &args.files {
         let bytes = files::read(path).map_err(|error| Failure::Usage(error.to_string()))?.bytes;
         let mut part = hdr::Intervals::new();
@@ -112,11 +138,19 @@ pub(super) fn merge(args: &MergeArgs) -> Result<ExitCode, Failure> {
                 return Err(Failure::Usage(format!("{} {reason}", path.display())));
             }
         }
-        started = started.into_iter().chain(begun).min();
-        let answered = hdr::total(&part, "service").len();
+        // What is added must be of the same time.
+        let seconds = hdr::length(&part).as_secs_f64();
+        let first: f64 = *length.get_or_insert(seconds);
+        if (seconds - first).abs() > first / 10.0 {
+            let problem = format!("has intervals of {seconds:.1} s, the first log of {first:.1} s");
+            return Err(Failure::Usage(format!("{} {problem}", path.display())));
+        }
+        starts.extend(begun);
+        let answered = part.values().map(|interval| interval.answered).sum();
         parts.push(merged::Part { name: path.display().to_string(), answered, latency: hdr::total(&part, "") });
         hdr::merge(&mut intervals, part);
     }
+    let started = starts.iter().copied().min();
     let [latency, service] = ["", "service"].map(|tag| hdr::total(&intervals, tag));
     let rows = [("latency, from due", Percentiles::of(&latency)), ("service, from sent", Percentiles::of(&service))];
     let mut written = Ok(());
@@ -128,8 +162,10 @@ pub(super) fn merge(args: &MergeArgs) -> Result<ExitCode, Failure> {
         written = written.and(write(flag, path, &bytes));
     }
     if outputs.iter().all(|(_, path)| !is_stdout(path)) {
-        show(&format!("{} answered, from {} files\n\n", service.len(), args.files.len()))?;
-        show(&table::render_times(&rows))?;
+        show(&format!("{} answered, from {} files\n\n", merged::answered(&parts), args.files.len()))?;
+        let measured: Vec<_> = rows.into_iter().filter(|(_, us)| us.max > 0.0).collect();
+        show(&table::render_times(&measured))?;
+        show(&apart(&starts))?;
     }
     written.map(|()| ExitCode::SUCCESS)
 }

@@ -1,7 +1,7 @@
 //! Flags of a run, and the plan that they make.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, ToSocketAddrs};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
@@ -10,7 +10,7 @@ use super::machine;
 use super::outputs::OutputArgs;
 use super::target::Target;
 use super::tls::{ResumeArgs, TlsArgs};
-use crate::cli::address::bare;
+use crate::cli::address::{addresses, first_reachable};
 use crate::cli::call::argument;
 use crate::cli::{Failure, units};
 use crate::load::dialect::{Phrases, XMLRPC_PATH};
@@ -365,7 +365,8 @@ impl IdleArgs {
             hold: self.duration,
             pid: self.pid,
         };
-        let settings = [("duration".to_owned(), show(self.duration))].into();
+        let speak = self.speak.to_possible_value().map_or(String::new(), |value| value.get_name().to_owned());
+        let settings = [("duration".to_owned(), show(self.duration)), ("speak".to_owned(), speak)].into();
         self.common.job(self.opening.of(kind), settings, &self.outputs)
     }
 }
@@ -500,9 +501,12 @@ impl CommonArgs {
             let problem = format!("{} have nothing to do with {} connections", self.threads, self.connections);
             return Err(Failure::usage("--threads", problem));
         }
-        let address = resolve(host, *port)?;
+        let address = self.reachable(host, *port)?;
         let tls = if is_plain { None } else { Some(self.tls.plan(host, self.connections, kind.resume)?) };
         self.add_settings(&mut settings);
+        if !kind.connect_over.is_zero() {
+            settings.insert("connect-over".to_owned(), show(kind.connect_over));
+        }
         if !is_plain {
             self.tls.add_settings(&mut settings);
             if kind.language == Language::Silent || kind.resume != Resume::Full {
@@ -537,6 +541,16 @@ impl CommonArgs {
         })
     }
 
+    /// The address of the server. A name may have several, of which not all have a server: each is tried in turn, once and
+    /// before the run, up to the last, which needs no trial.
+    fn reachable(&self, host: &str, port: u16) -> Result<SocketAddr, Failure> {
+        let fits = |address: &SocketAddr| self.bind.first().is_none_or(|bind| bind.is_ipv4() == address.is_ipv4());
+        let all = addresses(host, port)?;
+        let fitting: Vec<_> = all.iter().copied().filter(fits).collect();
+        let candidates = if fitting.is_empty() { all } else { fitting };
+        first_reachable(&candidates, self.timeout).ok_or_else(|| Failure::Usage(format!("{host} has no address")))
+    }
+
     /// On this machine there are as many local addresses as anyone wants, so ports need not run out. They are used only
     /// when they must be: Redis, for one, trusts 127.0.0.1 more than its neighbours.
     fn sources(&self, target: SocketAddr) -> Result<Vec<IpAddr>, Failure> {
@@ -561,12 +575,9 @@ impl CommonArgs {
             ("timeout", show(self.timeout)),
         ];
         settings.extend(common.map(|(name, value)| (name.to_owned(), value)));
+        if !self.bind.is_empty() {
+            let addresses: Vec<_> = self.bind.iter().map(IpAddr::to_string).collect();
+            settings.insert("bind".to_owned(), addresses.join(","));
+        }
     }
-}
-
-fn resolve(host: &str, port: u16) -> Result<SocketAddr, Failure> {
-    let mut found = (bare(host), port)
-        .to_socket_addrs()
-        .map_err(|error| Failure::Usage(format!("{host}:{port} cannot be resolved: {error}")))?;
-    found.next().ok_or_else(|| Failure::Usage(format!("{host} has no address")))
 }

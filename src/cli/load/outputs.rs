@@ -2,7 +2,9 @@
 
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
+use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 
@@ -150,8 +152,64 @@ fn json(report: &Report) -> Result<Vec<u8>, Failure> {
 
 /// Writes a whole file, or stdout; the error names the flag.
 pub(super) fn write(flag: &str, path: &Path, bytes: &[u8]) -> Result<(), Failure> {
-    let written = if is_stdout(path) { to_stdout(bytes) } else { fs::write(path, bytes) };
+    let written = if is_stdout(path) { to_stdout(bytes) } else { to_file(path, bytes) };
     written.map_err(|error| Failure::Other(format!("{flag}: cannot write {}: {error}", path.display())))
+}
+
+/// How long a pipe without a reader is waited for.
+const READER: Duration = Duration::from_secs(10);
+
+/// A file gets all of `bytes` or stays as it was: they are written beside it, and take its place when they are on disk.
+fn to_file(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    // A link stays a link.
+    let target = path.canonicalize().unwrap_or_else(|_| path.to_owned());
+    let old = fs::metadata(&target).ok();
+    if old.as_ref().is_some_and(|old| old.file_type().is_fifo()) {
+        return to_pipe(&target, bytes);
+    }
+    let is_special = old.as_ref().is_some_and(|old| !old.is_file()) || old.is_none() && target.is_symlink();
+    let mut name = target.file_name().unwrap_or_default().to_owned();
+    name.push(format!(".{}.new", std::process::id()));
+    let beside = target.with_file_name(name);
+    // Left behind by a process that was killed and had our number.
+    let _ = fs::remove_file(&beside);
+    let Ok(mut file) = OpenOptions::new().write(true).create_new(true).open(&beside) else {
+        // A file may be writable where its folder is not.
+        return fs::write(&target, bytes);
+    };
+    if is_special {
+        let _ = fs::remove_file(&beside);
+        return fs::write(&target, bytes);
+    }
+    let kept = old.map_or(Ok(()), |old| file.set_permissions(old.permissions()));
+    let written = kept.and_then(|()| file.write_all(bytes)).and_then(|()| file.sync_all());
+    let renamed = written.and_then(|()| fs::rename(&beside, &target));
+    if renamed.is_err() {
+        let _ = fs::remove_file(&beside);
+    }
+    renamed
+}
+
+/// Opening a pipe to write waits for its reader, for ever if there is none: not so with O_NONBLOCK (fifo(7)).
+fn to_pipe(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    const PAUSE: Duration = Duration::from_millis(50);
+    let mut open = OpenOptions::new();
+    open.write(true).custom_flags(libc::O_NONBLOCK);
+    let mut patience = READER;
+    let _there = loop {
+        match open.open(path) {
+            Err(error) if error.raw_os_error() == Some(libc::ENXIO) && !patience.is_zero() => {
+                std::thread::sleep(PAUSE);
+                patience = patience.saturating_sub(PAUSE);
+            }
+            Err(error) if error.raw_os_error() == Some(libc::ENXIO) => {
+                return Err(io::Error::new(io::ErrorKind::NotConnected, "nobody reads from it"));
+            }
+            opened => break opened?,
+        }
+    };
+    // With a reader there it opens at once, and waits for the reader as any writer does.
+    OpenOptions::new().write(true).open(path)?.write_all(bytes)
 }
 
 fn to_stdout(bytes: &[u8]) -> io::Result<()> {

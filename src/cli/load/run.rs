@@ -59,6 +59,8 @@ pub(super) fn run(job: Job) -> Result<ExitCode, Failure> {
     }
     let progress = Arc::new(Progress { before_asking: weigh(job.pid, &memory), ..Progress::default() });
     for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
+        // The first one ends the run, and what was measured is written; the second ends the program, whatever it does.
+        signal_hook::flag::register_conditional_default(signal, Arc::clone(&progress.stop))?;
         signal_hook::flag::register(signal, Arc::clone(&progress.stop))?;
     }
     let now = MioNet::new()?.now().unix_ms;
@@ -86,6 +88,7 @@ pub(super) fn run(job: Job) -> Result<ExitCode, Failure> {
         protocol,
         target,
         settings,
+        key_prefix: Some(plan.phrases.values.prefix()),
         duration: findings.iter().map(|finding| finding.held + finding.duration).max().unwrap_or_default(),
         sending: findings.iter().map(|finding| finding.held + finding.sending).max().unwrap_or_default(),
         client_cpu,

@@ -129,6 +129,20 @@ impl TlsArgs {
         ];
         let chosen = named.into_iter().filter_map(|(name, value)| Some((name, value?.get_name().to_owned())));
         settings.extend(chosen.map(|(name, value)| (name.to_owned(), value)));
+        if self.insecure {
+            settings.insert("insecure".to_owned(), "yes".to_owned());
+        }
+        let paths =
+            |paths: &[PathBuf]| paths.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(",");
+        let folder: Vec<_> = self.identities.iter().cloned().collect();
+        let given = [
+            ("server-name", self.server_name.clone().unwrap_or_default()),
+            ("cert", paths(&self.cert)),
+            ("identities", paths(&folder)),
+        ];
+        settings.extend(
+            given.into_iter().filter(|(_, value)| !value.is_empty()).map(|(name, value)| (name.to_owned(), value)),
+        );
         if !self.suites.is_empty() {
             let suites: Vec<_> = self.suites.iter().map(|suite| suite_name(suite.suite())).collect();
             settings.insert("suites".to_owned(), suites.join(","));

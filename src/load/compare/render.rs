@@ -27,20 +27,28 @@ const METHOD: &str = "Intervals are Welch's for two means of unequal variance, a
                       twenty measures without any difference, one is expected to show one.";
 
 impl Difference {
-    /// A value in percent of A's mean.
-    fn percent(&self, value: f64) -> f64 {
-        if self.a == 0.0 { 0.0 } else { 100.0 * value / self.a }
+    /// A value in percent of A's mean; there is none of nothing.
+    fn percent(&self, value: f64) -> Option<f64> {
+        (self.a != 0.0).then(|| 100.0 * value / self.a)
+    }
+
+    /// A difference as people read it: in percent of A's mean, or else in its own unit.
+    fn show(&self, value: f64) -> String {
+        match self.percent(value) {
+            Some(percent) => format!("{percent:+.1}%"),
+            None if value < 0.0 => format!("-{}", self.axis.show(-value)),
+            None => format!("+{}", self.axis.show(value)),
+        }
     }
 
     /// Name, A, B, difference in percent with its interval, and what it means.
     fn cells(&self) -> Vec<String> {
-        let percent = |value: f64| format!("{:+.1}%", self.percent(value));
         let interval = match self.interval {
-            Some((low, high)) => format!("{} .. {}", percent(low), percent(high)),
+            Some((low, high)) => format!("{} .. {}", self.show(low), self.show(high)),
             None => "unknown".to_owned(),
         };
         let [a, b] = [self.a, self.b].map(|value| self.axis.show(value));
-        vec![self.name.to_owned(), a, b, percent(self.b - self.a), interval, self.judgement.name().to_owned()]
+        vec![self.name.to_owned(), a, b, self.show(self.b - self.a), interval, self.judgement.name().to_owned()]
     }
 
     /// Its row of the chart of intervals; none without an interval.
@@ -51,7 +59,7 @@ impl Difference {
             Judgement::Worse => WORSE,
             Judgement::NotShown | Judgement::TooFew | Judgement::AllAlike => NOT_SHOWN,
         };
-        Some((self.name, self.percent(low), self.percent(self.b - self.a), self.percent(high), colour))
+        Some((self.name, self.percent(low)?, self.percent(self.b - self.a)?, self.percent(high)?, colour))
     }
 }
 
@@ -66,20 +74,22 @@ const SIDES: [usize; 2] = [0, 1];
 #[must_use]
 pub fn render_table(comparison: &Comparison) -> String {
     let mut text = String::new();
-    let mut line = |cells: &[String]| {
-        for (index, cell) in cells.iter().enumerate() {
+    let mut rows = vec![HEADING.map(str::to_owned).to_vec()];
+    rows.extend(comparison.differences.iter().map(Difference::cells));
+    let width = |column: usize, least: usize| {
+        let widths = rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count());
+        widths.max().unwrap_or(0).max(least)
+    };
+    let widths = [width(0, 16), width(1, 9), width(2, 9), width(3, 9), width(4, 20), 0];
+    for row in &rows {
+        for (index, (cell, width)) in row.iter().zip(widths).enumerate() {
             let _ = match index {
-                0 => write!(text, "{cell:18}"),
-                4 => write!(text, "{cell:>22}"),
+                0 => write!(text, "{cell:width$}"),
                 5 => write!(text, "   {cell}"),
-                _ => write!(text, "{cell:>11}"),
+                _ => write!(text, "  {cell:>width$}"),
             };
         }
         text.push('\n');
-    };
-    line(&HEADING.map(str::to_owned));
-    for difference in &comparison.differences {
-        line(&difference.cells());
     }
     let _ = writeln!(text, "\n{}\n{METHOD}", basis(comparison));
     for warning in &comparison.warnings {

@@ -1,5 +1,7 @@
 //! Charts as SVG text. They have no background and black ink; the page's style turns the ink into its own colour.
 
+#![expect(clippy::cast_precision_loss, reason = "letters of a label")]
+
 use std::ops::Range;
 
 use plotters::coord::ranged1d::{DefaultFormatting, KeyPointHint};
@@ -32,6 +34,8 @@ pub struct Line {
     pub width: u32,
     /// Whether its points are seconds: each is shown where they are few, and a second left out breaks the line.
     pub is_course: bool,
+    /// How far apart they are then.
+    pub step: f64,
 }
 
 impl Line {
@@ -43,7 +47,7 @@ impl Line {
     /// A thin line.
     #[must_use]
     pub fn new(name: &str, colour: usize, points: Vec<(f64, f64)>) -> Self {
-        Self { name: name.to_owned(), points, colour, width: Self::THIN, is_course: false }
+        Self { name: name.to_owned(), points, colour, width: Self::THIN, is_course: false, step: 1.0 }
     }
 
     /// A thin line whose points are seconds.
@@ -117,8 +121,28 @@ pub fn over_quantiles(lines: &[Line]) -> Option<String> {
     let end = bounds(&spread, |point| point.0)?.1.max(1.0) + 0.005;
     let between: &[f64] = if end < 2.6 { &[0.5, 0.75, 0.9, 0.95, 0.99] } else { &[0.5, 0.9, 0.99] };
     let further = (3..=9).map(|count| 1.0 - 10f64.powi(-count));
-    let marks = between.iter().copied().chain(further).map(nines).take_while(|mark| *mark <= end).collect();
+    let marks: Vec<f64> = between.iter().copied().chain(further).map(nines).take_while(|mark| *mark <= end).collect();
+    let marks = apart(&marks, end, |nines| percent(1.0 - 10f64.powf(-nines)));
     draw(&spread, Axis::Time, 0.0..end, marks, |nines| percent(1.0 - 10f64.powf(-nines)))
+}
+
+/// Width of the plot between its axes, and of one letter, in user units.
+const PLOT: f64 = 332.0;
+const LETTER: f64 = 8.5;
+
+/// Those of `marks` on an axis up to `end` whose labels do not run into each other; the last one stays.
+fn apart(marks: &[f64], end: f64, label: impl Fn(f64) -> String) -> Vec<f64> {
+    let mut kept: Vec<f64> = Vec::new();
+    let mut free = f64::INFINITY;
+    for mark in marks.iter().rev() {
+        let (middle, half) = (mark / end * PLOT, label(*mark).chars().count() as f64 * LETTER / 2.0);
+        if middle + half + LETTER <= free {
+            free = middle - half;
+            kept.push(*mark);
+        }
+    }
+    kept.reverse();
+    kept
 }
 
 /// `95%`, `99.9%`: no more digits than the quantile has.
@@ -204,7 +228,7 @@ fn draw(
             let (red, green, blue) = line.rgb();
             let colour = RGBColor(red, green, blue);
             let mut has_lonely = line.points.len() == 1;
-            for run in line.points.chunk_by(|one, next| !line.is_course || next.0 - one.0 < 1.5) {
+            for run in line.points.chunk_by(|one, next| !line.is_course || next.0 - one.0 < 1.5 * line.step) {
                 has_lonely |= run.len() == 1;
                 area.draw_series(LineSeries::new(run.iter().copied(), colour.stroke_width(line.width))).ok()?;
             }
@@ -302,6 +326,24 @@ mod tests {
         for label in ["\n15 k\n", "\n10 s\n"] {
             assert!(svg.contains(label), "{label} is missing in {svg}");
         }
+    }
+
+    #[test]
+    fn labels_of_high_quantiles_keep_apart() {
+        let label = |nines: f64| percent(1.0 - 10f64.powf(-nines));
+        for last in [3, 4, 5, 6, 7, 9] {
+            let end = f64::from(last) + 0.005;
+            let all: Vec<f64> = (1..=last).map(f64::from).collect();
+            let kept = apart(&all, end, label);
+            assert_eq!(kept.last(), all.last());
+            for pair in kept.windows(2) {
+                let widths = pair.iter().map(|mark| label(*mark).len() as f64 * LETTER / 2.0).sum::<f64>();
+                assert!((pair[1] - pair[0]) / end * PLOT >= widths, "{last}: {pair:?}");
+            }
+        }
+        let line = line(&[(0.0, 80.0), (0.999_999, 9_500.0)]);
+        let svg = over_quantiles(&line).expect("drawn");
+        assert!(svg.contains("\n99.9999%\n") && !svg.contains("\n99.999%\n"), "{svg}");
     }
 
     #[test]

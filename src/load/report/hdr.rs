@@ -21,7 +21,7 @@ use crate::load::second::Second;
 /// Microseconds in the millisecond that the format's summary column is in.
 const US_PER_MS: f64 = 1000.0;
 
-/// The longest interval.
+/// The longest interval of a log of ours; other programs write longer ones.
 const SECOND: Duration = Duration::from_secs(1);
 
 /// By second (since the log's own start) and tag; the empty tag is latency.
@@ -34,21 +34,30 @@ pub struct Interval {
     pub length: Duration,
     /// Microseconds.
     pub histogram: Histogram<u64>,
+    /// Requests that were answered in it, if this is where they are counted: in the service times or, in a log that has
+    /// none, in what has no tag.
+    pub answered: u64,
 }
 
 impl Default for Interval {
     fn default() -> Self {
-        Self { length: Duration::ZERO, histogram: histogram() }
+        Self { length: Duration::ZERO, histogram: histogram(), answered: 0 }
     }
 }
 
 impl Interval {
-    /// Whether the second was measured from its begin to its end.
+    /// Whether it was measured from its begin to its end, where intervals are of `length`.
     #[must_use]
-    pub fn is_whole(&self) -> bool {
-        // Logs count in milliseconds.
-        self.length >= Duration::from_millis(999)
+    pub fn is_whole(&self, length: Duration) -> bool {
+        // Logs count in milliseconds, and not every clock is exact.
+        self.length + length / 100 >= length
     }
+}
+
+/// How long the intervals are: a second in our logs, also where a run was shorter, and longer in others.
+#[must_use]
+pub fn length(intervals: &Intervals) -> Duration {
+    intervals.values().map(|interval| interval.length).fold(SECOND, Duration::max)
 }
 
 /// A file that is no HDR log, or holds a histogram that cannot be read.
@@ -84,7 +93,7 @@ pub fn render(report: &Report, seconds: impl Iterator<Item = Second>) -> Vec<u8>
 #[must_use]
 pub fn render_intervals(started_unix_ms: u64, protocol: Option<&str>, intervals: &Intervals) -> Vec<u8> {
     write(started_unix_ms, protocol, |writer| {
-        for ((at, tag), Interval { length, histogram }) in intervals {
+        for ((at, tag), Interval { length, histogram, .. }) in intervals {
             let tag = if tag.is_empty() { None } else { Tag::new(tag) };
             writer.write_histogram(histogram, Duration::from_secs(*at), *length, tag).map_err(drop)?;
         }
@@ -132,9 +141,10 @@ fn write(
 
 /// Adds the intervals of another log, second by second.
 pub fn merge(sum: &mut Intervals, other: Intervals) {
-    for (at, Interval { length, histogram: other }) in other {
+    for (at, Interval { length, histogram: other, answered }) in other {
         let sum = sum.entry(at).or_default();
         sum.length = sum.length.max(length);
+        sum.answered += answered;
         add(&mut sum.histogram, &other);
     }
 }
@@ -144,8 +154,26 @@ pub fn merge(sum: &mut Intervals, other: Intervals) {
 ///
 /// # Errors
 ///
-/// [`Unreadable`] says what is wrong; `intervals` then holds what came before.
+/// [`Unreadable`] says what is wrong; `intervals` is then as it was.
 pub fn read_into(log: &[u8], intervals: &mut Intervals) -> Result<Option<u64>, Unreadable> {
+    let mut part = Intervals::new();
+    let started = read(log, &mut part)?;
+    let has_service = part.keys().any(|(_, tag)| tag == "service");
+    if !has_service && !part.keys().any(|(_, tag)| tag.is_empty()) {
+        return Err(Unreadable("all its intervals have tags, and none the tag `service`".to_owned()));
+    }
+    for ((_, tag), interval) in &mut part {
+        let counts = if has_service { tag == "service" } else { tag.is_empty() };
+        interval.answered = if counts { interval.histogram.len() } else { 0 };
+    }
+    merge(intervals, part);
+    Ok(started)
+}
+
+/// How much earlier than at its second an interval may begin and still be of it.
+const JITTER: Duration = Duration::from_millis(10);
+
+fn read(log: &[u8], intervals: &mut Intervals) -> Result<Option<u64>, Unreadable> {
     let mut deserializer = Deserializer::new();
     let mut started = None;
     let mut first = None;
@@ -155,13 +183,13 @@ pub fn read_into(log: &[u8], intervals: &mut Intervals) -> Result<Option<u64>, U
             LogEntry::BaseTime(_) => {}
             LogEntry::Interval(interval) => {
                 let at = interval.start_timestamp();
-                let since = at.saturating_sub(*first.get_or_insert(at)).as_secs();
+                let since = (at.saturating_sub(*first.get_or_insert(at)) + JITTER).as_secs();
                 let tag = interval.tag().map_or(String::new(), |tag| tag.as_str().to_owned());
                 let bytes = STANDARD.decode(interval.encoded_histogram()).map_err(|e| Unreadable(e.to_string()))?;
                 let read: Histogram<u64> =
                     deserializer.deserialize(&mut bytes.as_slice()).map_err(|e| Unreadable(e.to_string()))?;
                 let sum = intervals.entry((since, tag)).or_default();
-                sum.length = sum.length.max(interval.duration());
+                sum.length += interval.duration();
                 add(&mut sum.histogram, &read);
             }
         }
@@ -230,6 +258,36 @@ mod tests {
         assert_eq!(protocol(&render_intervals(0, Some("resp"), &Intervals::new())), Some("resp"));
         assert_eq!(protocol(&render_intervals(0, None, &Intervals::new())), None);
         assert_eq!(protocol(b"#[Protocol: \x1b[2J]\n"), None);
+    }
+
+    /// A log as another program may write it: no tags, an interval every `length`, `each` values in it.
+    fn foreign(length: Duration, count: u32, each: u64) -> Vec<u8> {
+        write(0, None, |writer| {
+            for number in 0..count {
+                let mut histogram = histogram();
+                histogram.record_n(1000, each).map_err(drop)?;
+                writer.write_histogram(&histogram, length * number, length, None).map_err(drop)?;
+            }
+            Ok(())
+        })
+    }
+
+    #[test]
+    fn a_log_of_another_program_counts_its_answers_whatever_its_intervals_are() {
+        for (length, count, seconds) in [(5000, 4, [0, 5, 10, 15]), (500, 8, [0, 1, 2, 3])] {
+            let mut intervals = Intervals::new();
+            let log = foreign(Duration::from_millis(length), count, 100);
+            read_into(&log, &mut intervals).expect("readable");
+            let found: Vec<_> = intervals.keys().map(|(second, _)| *second).collect();
+            assert_eq!(found, seconds);
+            let answered: u64 = intervals.values().map(|interval| interval.answered).sum();
+            assert_eq!(
+                (answered, self::length(&intervals)),
+                (u64::from(count) * 100, Duration::from_millis(length.max(1000)))
+            );
+            let whole = intervals.values().all(|interval| interval.is_whole(self::length(&intervals)));
+            assert!(whole, "{length}");
+        }
     }
 
     #[test]

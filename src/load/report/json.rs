@@ -45,6 +45,12 @@ pub struct Report {
     pub error_replies: Vec<ErrorReply>,
     /// Reads that found no value.
     pub misses: u64,
+    /// Values that the run has written, its warm-up included. Their keys stay on the server.
+    #[serde(default)]
+    pub writes: u64,
+    /// What the names of those keys begin with; null where none was written.
+    #[serde(default)]
+    pub key_prefix: Option<String>,
     /// Requests a second that the schedule asks for; null in a closed loop.
     pub asked_per_s: Option<f64>,
     /// Requests a second that were sent, while any were due.
@@ -200,6 +206,8 @@ pub struct Context {
     pub target: String,
     /// See [`Report::settings`].
     pub settings: BTreeMap<String, String>,
+    /// See [`Report::key_prefix`].
+    pub key_prefix: Option<String>,
     /// Length of the measured part.
     pub duration: Duration,
     /// The part of it in which requests were made.
@@ -254,6 +262,8 @@ impl Report {
                 .map(|(words, count)| ErrorReply { text: words.to_owned(), count })
                 .collect(),
             misses: tally.misses,
+            writes: tally.writes,
+            key_prefix: context.key_prefix.filter(|_| tally.writes > 0),
             asked_per_s: context.facts.asked_per_s,
             sent_per_s: tally.sent as f64 / sending,
             answered_per_s: per_second(tally.in_time),
@@ -362,8 +372,15 @@ pub(in crate::load) mod tests {
 
     /// A run of ten seconds with a little of everything, as other tests of outputs need it.
     pub(in crate::load) fn sample() -> (Report, Tally) {
-        let mut tally =
-            Tally { due: 10_000, sent: 10_000, answered: 9_998, in_time: 9_998, misses: 3, ..Tally::default() };
+        let mut tally = Tally {
+            due: 10_000,
+            sent: 10_000,
+            answered: 9_998,
+            in_time: 9_998,
+            misses: 3,
+            writes: 7,
+            ..Tally::default()
+        };
         for i in 0..9_998u64 {
             let service = Duration::from_micros(80 + i % 97 + if i % 1000 < 5 { 4000 } else { 0 });
             let wait = Duration::from_micros(if i / 1000 == 5 { 900 * (i % 1000) } else { i % 13 });
@@ -404,6 +421,7 @@ pub(in crate::load) mod tests {
             settings: [("rate", "1000"), ("connections", "50")]
                 .map(|(name, value)| (name.to_owned(), value.to_owned()))
                 .into(),
+            key_prefix: Some("lk:12345678:".to_owned()),
             duration: Duration::from_secs(10),
             sending: Duration::from_secs(10),
             client_cpu: Duration::from_secs(4),

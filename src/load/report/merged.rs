@@ -9,7 +9,7 @@ use hdrhistogram::Histogram;
 use quick_xml::escape::escape;
 
 use super::charts::{self, Axis, Line};
-use super::hdr::{Intervals, total};
+use super::hdr::{Intervals, length, total};
 use super::html::{ABOUT_CURVES, by_second, latency_lines, times_table};
 use super::json::{SecondRow, curve};
 use super::page::{figure, page, table, tiles};
@@ -33,11 +33,14 @@ pub fn render(intervals: &Intervals, parts: &[Part]) -> String {
     let [latency, service] = ["", "service"].map(|tag| total(intervals, tag));
     let us = Percentiles::of(&latency);
     let mut body = String::from("<h1>Load runs, merged</h1>\n");
-    let _ = writeln!(body, "<p>{} answered, from {} logs.</p>", service.len(), parts.len());
+    let _ = writeln!(body, "<p>{} answered, from {} logs.</p>", answered(parts), parts.len());
     let rows = seconds(intervals);
     // A log may be of less than a second, or, from another program, of longer intervals.
-    let lengths = rows.iter().filter_map(|row| intervals.get(&(row.second, "service".to_owned())));
-    let span: f64 = lengths.map(|interval| interval.length.as_secs_f64()).sum();
+    let lengths = rows.iter().filter_map(|row| {
+        let tags = ["", "service"].map(|tag| intervals.get(&(row.second, tag.to_owned())));
+        tags.into_iter().flatten().map(|interval| interval.length).max()
+    });
+    let span: f64 = lengths.map(|length| length.as_secs_f64()).sum();
     let rate = rows.iter().map(|row| row.answered).sum::<u64>() as f64 / span.max(1e-3);
     let summary = [
         ("answers a second", amount(rate)),
@@ -49,7 +52,7 @@ pub fn render(intervals: &Intervals, parts: &[Part]) -> String {
     ];
     tiles(&summary, &mut body);
     body.push_str("<div class=\"grid\">\n");
-    figures(&rows, &latency, &service, &mut body);
+    figures(&rows, length(intervals).as_secs_f64(), [&latency, &service], &mut body);
     body.push_str("<section><h2>Times</h2>\n");
     let times = [("latency, from due", &latency), ("service, from sent", &service)];
     let times: Vec<_> =
@@ -71,12 +74,28 @@ pub fn render(intervals: &Intervals, parts: &[Part]) -> String {
     page("Load runs, merged", &body)
 }
 
-fn figures(rows: &[SecondRow], latency: &Histogram<u64>, service: &Histogram<u64>, body: &mut String) {
-    let span = rows.iter().map(|row| row.second.saturating_add(1)).max().unwrap_or(0) as f64;
-    let throughput = [Line::course("answered", 0, by_second(rows, |row| Some(row.answered as f64)))];
+/// Requests that were answered in all logs.
+#[must_use]
+pub fn answered(parts: &[Part]) -> u64 {
+    parts.iter().map(|part| part.answered).sum()
+}
+
+/// Charts of rows that are `length` seconds each.
+fn figures(rows: &[SecondRow], length: f64, [latency, service]: [&Histogram<u64>; 2], body: &mut String) {
+    let span = rows.iter().map(|row| row.second).max().map_or(0.0, |last| last as f64 + length);
+    // Points are in the middle of what they are of.
+    let of_interval = |line: Line| Line {
+        points: line.points.iter().map(|(at, value)| (at + (length - 1.0) / 2.0, *value)).collect(),
+        step: length,
+        ..line
+    };
+    let throughput = Line::course("answered", 0, by_second(rows, |row| Some(row.answered as f64 / length)));
+    let throughput = [of_interval(throughput)];
     let svg = charts::over_time(&throughput, Axis::Amount, span);
-    figure("Throughput over time", "Answers a second of all logs together.", &throughput, svg, body);
-    let lines = latency_lines(rows);
+    let each = if length > 1.5 { format!(" Each point is of {length:.0} seconds.") } else { String::new() };
+    let about = format!("Answers a second of all logs together.{each}");
+    figure("Throughput over time", &about, &throughput, svg, body);
+    let lines = latency_lines(rows).map(of_interval);
     let about = "By the second of the answer: latency from when a request was due, service time from when it was sent.";
     figure("Latency over time", about, &lines, charts::over_time(&lines, Axis::Time, span), body);
     let curves = [Line::new("latency", 0, curve(latency)).wide(), Line::new("service time", 1, curve(service))];
@@ -85,15 +104,16 @@ fn figures(rows: &[SecondRow], latency: &Histogram<u64>, service: &Histogram<u64
 
 /// The seconds that were measured wholly or, where there is none, all.
 fn seconds(intervals: &Intervals) -> Vec<SecondRow> {
-    let mut rows = BTreeMap::new();
+    let (mut rows, length) = (BTreeMap::new(), length(intervals));
     for ((second, tag), interval) in intervals {
         let (row, is_whole): &mut (SecondRow, bool) =
             rows.entry(*second).or_insert((SecondRow { second: *second, ..SecondRow::default() }, false));
-        *is_whole |= interval.is_whole();
+        *is_whole |= interval.is_whole(length);
+        row.answered += interval.answered;
         let us = Percentiles::of(&interval.histogram);
         match tag.as_str() {
             "" => row.latency_us = us,
-            "service" => (row.answered, row.service_us) = (interval.histogram.len(), us),
+            "service" => row.service_us = us,
             _ => {}
         }
     }
@@ -123,6 +143,25 @@ mod tests {
         check_page(&page);
         assert_eq!(page.matches("<figure>").count(), 3);
         assert!(page.contains("19996 answered, from 2 logs") && page.contains("b&lt;.hdr"), "{page}");
+    }
+
+    #[test]
+    fn intervals_of_five_seconds_are_rates_and_one_line() {
+        let mut intervals = Intervals::new();
+        for number in 0..4 {
+            let mut histogram = crate::load::histogram::histogram();
+            histogram.record_n(1000, 100).expect("recorded");
+            let length = std::time::Duration::from_secs(5);
+            intervals.insert((number * 5, String::new()), hdr::Interval { length, histogram, answered: 100 });
+        }
+        let part = Part { name: "foreign".to_owned(), answered: 400, latency: total(&intervals, "") };
+        let page = render(&intervals, &[part]);
+        check_page(&page);
+        assert!(page.contains("400 answered, from 1 logs") && page.contains("<b>20</b>"), "{page}");
+        let figure = page.split("<figure>").nth(1).expect("a figure");
+        assert!(figure.contains("Each point is of 5 seconds") && figure.contains("\n20 s\n"), "{figure}");
+        let lines = figure.lines().filter(|line| line.starts_with("<polyline") && line.contains("#3B82F6"));
+        assert_eq!(lines.count(), 1, "{figure}");
     }
 
     #[test]

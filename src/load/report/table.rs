@@ -41,6 +41,10 @@ fn totals(report: &Report, text: &mut String) {
             report.misses
         );
     }
+    if let Some(prefix) = &report.key_prefix {
+        let keys = report.settings.get("keys").map_or(String::new(), |keys| format!(", at most {keys} of them"));
+        let _ = writeln!(text, "{} writes have left keys on the server: {prefix}...{keys}", report.writes);
+    }
     for (reason, count) in &report.errors {
         let remedy = Failure::from_name(reason).map_or("", Failure::remedy);
         let _ = writeln!(text, "{count} failed: {reason}: {remedy}");
@@ -175,6 +179,7 @@ mod tests {
         let text = render(&sample().0);
         for part in [
             "9998 answered: 1000/s, 1000/s sent of 1000/s asked",
+            "7 writes have left keys on the server: lk:12345678:",
             "2 failed: reset: the server reset connections",
             "latency, from due",
             "40 full, 10 resumed",

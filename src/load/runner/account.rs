@@ -8,6 +8,7 @@ use crate::load::client::Request;
 use crate::load::dialect::Answer;
 use crate::load::outcome::Failure;
 use crate::load::schedule::End;
+use crate::load::workload::Kind;
 use crate::net::Net;
 
 impl<N: Net> Runner<N> {
@@ -40,6 +41,8 @@ impl<N: Net> Runner<N> {
             }
             Answer::Good | Answer::Missing => {}
         }
+        let writes = request.operation.kind == Kind::Write && self.plan.writes();
+        self.tally.writes += u64::from(writes);
         self.progress.answered.fetch_add(1, Ordering::Relaxed);
         let since_measured = at.saturating_sub(self.plan.schedule.warmup);
         let latency = at.saturating_sub(request.intended);

@@ -297,4 +297,8 @@ fn a_certificate_that_is_not_trusted_is_named_as_the_reason() {
     let (stranger, _) = with_tls(self::plan(Language::Echo, 1, count(10)), Resume::Full);
     let tally = run_against(Echo, Some(stranger), plan).tally;
     assert_eq!(tally.failures.nonzero().collect::<Vec<_>>(), [(Failure::Certificate, 1)]);
+    let (server, mut plan) = with_tls(self::plan(Language::Echo, 1, count(10)), Resume::Full);
+    plan.tls.as_mut().expect("TLS").server_name = ServerName::try_from("elsewhere.test").expect("name");
+    let tally = run_against(Echo, Some(server), plan).tally;
+    assert_eq!(tally.failures.nonzero().collect::<Vec<_>>(), [(Failure::CertificateName, 1)]);
 }

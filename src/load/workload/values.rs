@@ -49,6 +49,13 @@ impl Values {
         self.text.get(offset..offset + size).unwrap_or_default()
     }
 
+    /// What the names of all keys begin with.
+    #[must_use]
+    pub fn prefix(&self) -> String {
+        let length = self.first_key.len() - 12;
+        String::from_utf8_lossy(self.first_key.get(..length).unwrap_or_default()).into_owned()
+    }
+
     /// The name of key number `key`: `lk:`, what tells data sets apart, `:`, and the last twelve digits of the number.
     /// Names differ between seeds and sizes.
     #[must_use]
