@@ -17,6 +17,9 @@ use rustls::time_provider::TimeProvider;
 
 use super::trust::{Admission, Witness};
 
+/// A session longer than this gets no ticket. It holds the client's chain, and comes back in a ClientHello, which may not be
+/// longer than other messages of a handshake; nor can a ticket of 64 KiB be written at all (RFC 8446, 4.6.1).
+const SESSION_BYTES: usize = 16 << 10;
 /// Before the session in a ticket's plaintext: `until` and `anchor`, both big-endian.
 const HEADER: usize = 12;
 /// The anchor of a client that showed no certificate.
@@ -70,6 +73,9 @@ impl ProducesTickets for HandshakeTicketer {
     }
 
     fn encrypt(&self, session: &[u8]) -> Option<Vec<u8>> {
+        if session.len() > SESSION_BYTES {
+            return None;
+        }
         let mut plain = Vec::with_capacity(HEADER + session.len());
         plain.extend_from_slice(&self.header()?);
         plain.extend_from_slice(session);

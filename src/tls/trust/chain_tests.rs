@@ -161,6 +161,34 @@ fn a_larger_limit_on_the_chain_leaves_the_search_as_short() {
     assert_eq!(verdicts, [Err(Refusal::TangledChain), Err(Refusal::TangledChain)]);
 }
 
+/// What came back with its ticket could be too long for a hello.
+#[test]
+fn a_client_with_a_large_chain_is_let_in_again_without_a_ticket() {
+    let (world, clock) = (World::new(), Clock::at(NOW));
+    let root = authority("root", None);
+    for (bytes, expected) in [(1_000, rustls::HandshakeKind::Resumed), (30_000, rustls::HandshakeKind::Full)] {
+        let mut large = end_entity(&root);
+        let extension = rcgen::CustomExtension::from_oid_content(&[1, 2, 3, 4], vec![0; bytes]);
+        large.parameters.custom_extensions = vec![extension];
+        let issuer = Issuer::from_params(&root.parameters, &root.key);
+        let der = large.parameters.signed_by(&large.key, &issuer).expect("a certificate").der().clone();
+        let ca = source("ca.pem", &pem(&root.der));
+        let policy = ServerPolicy::new(crate::tls::PolicyOptions { client_ca: vec![ca], ..world.options(&clock) });
+        let policy = policy.expect("a policy");
+        for version in [&rustls::version::TLS12, &rustls::version::TLS13] {
+            let trust = ServerTrust::new(&[world.ca()], &aws_lc_rs::default_provider()).expect("a CA");
+            let mut config = (*client_config(trust, None, &clock, &[version])).clone();
+            let key = PrivateKeyDer::Pkcs8(large.key.serialize_der().into());
+            let key = aws_lc_rs::default_provider().key_provider.load_private_key(key).expect("a key");
+            let shown = CertifiedKey::new(vec![der.clone()], key);
+            config.client_auth_cert_resolver = Arc::new(SingleCertAndKey::from(shown));
+            let config = Arc::new(config);
+            let kinds = [(); 2].map(|()| shake(&config, &policy).expect("in").server.handshake_kind());
+            assert_eq!(kinds, [Some(rustls::HandshakeKind::Full), Some(expected)], "{version:?}, {bytes} bytes");
+        }
+    }
+}
+
 /// Shows one chain to everybody, with the key of its leaf.
 #[derive(Debug)]
 struct Shown(Arc<CertifiedKey>);
