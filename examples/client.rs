@@ -1,7 +1,8 @@
 //! A TLS client inside another program: sends lines, with a certificate of its own, and prints what comes back.
 //!
 //! ```sh
-//! cargo run --example client -- localhost:4000 certs/ca.pem certs/alice.pem certs/alice-key.pem hello WHO
+//! cargo run --example client -- localhost:4000 target/pki/ca.pem target/pki/alice.pem \
+//!     target/pki/alice-key.pem hello WHO
 //! ```
 
 use std::io::{BufRead, BufReader, Write};

@@ -2,8 +2,9 @@
 //! `SLOW` is answered a second later by another thread, `QUIT` ends.
 //!
 //! ```sh
-//! latchkey certs init && latchkey certs server localhost && latchkey certs client alice
-//! cargo run --example line_server -- certs/localhost.pem certs/localhost-key.pem certs/ca.pem
+//! latchkey certs init --dir target/pki && latchkey certs server localhost --dir target/pki
+//! latchkey certs client alice --dir target/pki
+//! cargo run --example line_server -- target/pki/localhost.pem target/pki/localhost-key.pem target/pki/ca.pem
 //! ```
 #![expect(clippy::disallowed_methods, reason = "a program may start threads; only the library's loop may not")]
 

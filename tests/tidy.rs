@@ -122,6 +122,31 @@ fn documents_name_symbols_not_line_numbers() {
 }
 
 #[test]
+fn documents_name_metrics_that_exist() {
+    let text_of =
+        |folder| -> String { files(folder, "rs").iter().filter_map(|file| fs::read_to_string(file).ok()).collect() };
+    let (metrics, info) =
+        (names_of_latchkey(&text_of("src/services/admin")), names_of_latchkey(&text_of("src/services/resp")));
+    assert!(metrics.len() >= 30 && info.len() >= 10, "{} metrics, {} fields of INFO", metrics.len(), info.len());
+    let mut wrong = Vec::new();
+    for file in files(".", "md").into_iter().chain(files("docs", "md")) {
+        for (number, line) in fs::read_to_string(&file).expect("text").lines().enumerate() {
+            let is_field = |name: &String| line.contains("INFO") && info.contains(name);
+            let unknown = names_of_latchkey(line).into_iter().filter(|name| !metrics.contains(name) && !is_field(name));
+            wrong.extend(unknown.map(|name| format!("{}:{}: {name}", file.display(), number + 1)));
+        }
+    }
+    assert!(wrong.is_empty(), "neither metrics nor, where the line says INFO, fields of it:\n{}", wrong.join("\n"));
+}
+
+/// The words in `text` that begin as our metrics and fields of `INFO` do.
+fn names_of_latchkey(text: &str) -> Vec<String> {
+    let begins = |at: usize| !text[..at].ends_with(|c: char| c.is_alphanumeric() || "_./-".contains(c));
+    let found = text.match_indices("latchkey_").filter(|(at, _)| begins(*at));
+    found.map(|(at, _)| first_word(&text[at..])).collect()
+}
+
+#[test]
 fn every_promise_names_tests_that_exist() {
     let text = fs::read_to_string("SECURITY.md").expect("the promises");
     let (_, table) = text.split_once("|---|---|\n").expect("a table");
