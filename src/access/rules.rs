@@ -147,6 +147,12 @@ impl Rule {
         if names.into_iter().flatten().any(String::is_empty) {
             return Err("an empty name matches nobody".to_owned());
         }
+        if let Some(name) = names.into_iter().flatten().find(|name| name.contains('*')) {
+            return Err(format!(
+                "{name:?} looks like a pattern, and names are compared as they are written: one rule for each name, or an \
+                 anchor for all whom one CA issued to"
+            ));
+        }
         Ok(rule)
     }
 
@@ -172,6 +178,11 @@ fn permission(written: &Written) -> Result<Permission, String> {
     }
     if written.prefix.as_deref() == Some("") {
         return Err("an empty prefix binds nothing; leave it out".to_owned());
+    }
+    if let Some(prefix) = written.prefix.as_deref().filter(|prefix| prefix.ends_with('*')) {
+        return Err(format!(
+            "prefix {prefix:?} looks like a pattern; it stands for all keys that begin so without one"
+        ));
     }
     let has = |class: &str| written.grant.iter().any(|granted| granted == class);
     let names = written.grant.iter().filter(|granted| !matches!(granted.as_str(), "read" | "write"));
@@ -314,6 +325,11 @@ mod tests {
             ("[[rule]]\ncn = ''\ngrant = ['read']", "empty name"),
             ("[[rule]]\ncn = 'a'\ngrant = []", "grants nothing"),
             ("[[rule]]\ncn = 'a'\ngrant = ['read']\nprefix = ''", "empty prefix"),
+            ("[[rule]]\ncn = 'al*'\ngrant = ['read']", "rule 1: \"al*\" looks like a pattern"),
+            ("[[rule]]\ndns = '*.example.org'\ngrant = ['read']", "looks like a pattern"),
+            ("[[rule]]\nuri = 'spiffe://example/*'\ngrant = ['read']", "looks like a pattern"),
+            ("[[rule]]\nemail = '*@example.org'\ngrant = ['read']", "looks like a pattern"),
+            ("[[rule]]\ncn = 'a'\ngrant = ['read']\nprefix = 'a:*'", "prefix \"a:*\" looks like a pattern"),
             ("[[rule]]\nfingerprint = 'abc'\ngrant = ['read']", "64 hexadecimal"),
             ("[[rule]]\nanchor = 'B'\ngrant = ['read']", "called \"B\""),
             ("[[rule]]\nanchor = 'A'\ngrant = ['read']", "two trusted certificates"),
