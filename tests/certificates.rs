@@ -107,6 +107,22 @@ fn what_is_made_passes_openssl_and_python_at_their_strictest() {
 }
 
 #[test]
+fn a_host_name_longer_than_a_common_name_is_issued_and_verified() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let dir = dir.path();
+    let authority = make(dir, KeyKind::EcdsaP256);
+    let host = format!("{}.{}.example", "a".repeat(63), "b".repeat(63));
+    let server = Subject::server(&format!("{host}."), &[]).expect("a good name");
+    let server = authority.issue(Role::Server, &server, KeyKind::EcdsaP256, now()).expect("a leaf");
+    std::fs::write(dir.join("long.pem"), server.certificate).expect("it writes");
+    let verify = ["verify", "-x509_strict", "-CAfile", "ca.pem", "-purpose", "sslserver", "-verify_hostname"];
+    succeed(dir, "openssl", &[&verify[..], &[&host, "long.pem"]].concat());
+    assert!(!run(dir, "openssl", &[&verify[..], &["a.example", "long.pem"]].concat()).status.success());
+    let text = succeed(dir, "openssl", &["x509", "-noout", "-text", "-in", "long.pem"]);
+    assert!(text.contains("X509v3 Subject Alternative Name: critical") && text.contains("Subject: \n"), "{text}");
+}
+
+#[test]
 fn the_development_identities_pass_too() {
     let dir = tempfile::tempdir().expect("a folder");
     development_identities(dir.path(), now()).expect("made");

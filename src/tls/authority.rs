@@ -17,6 +17,7 @@ use rcgen::{
 
 use super::certificate::{Certificate, Unreadable};
 use super::pem::{PemError, Source};
+use super::revocations::Revocations;
 
 /// Validity starts this much in the past, so that a verifier whose clock is a little behind accepts a new certificate.
 const BACKDATE: u64 = 60 * 60;
@@ -53,7 +54,8 @@ pub enum Role {
 /// What a new leaf is to say of its holder.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Subject {
-    common_name: String,
+    /// `None` for a host whose name is too long for one.
+    common_name: Option<String>,
     alt_names: Vec<SanType>,
 }
 
@@ -102,6 +104,14 @@ pub enum AuthorityError {
         /// The key's file.
         key: String,
     },
+    /// A revocation list cannot be continued.
+    #[error("{file}: {detail}")]
+    RevocationList {
+        /// The file.
+        file: String,
+        /// What is wrong with it.
+        detail: String,
+    },
     /// The encoder or the random source failed.
     #[error("could not make the certificate: {0}")]
     Making(String),
@@ -121,23 +131,41 @@ impl Subject {
             return refuse("it is empty or holds control characters");
         }
         if common_name.chars().count() > COMMON_NAME_MAX {
-            return refuse("a common name has at most 64 characters");
+            return refuse("a common name has at most 64 characters; give a longer name with --san");
         }
         let alt_names = alt_names.iter().map(|name| alt_name(name)).collect::<Result<_, _>>()?;
-        Ok(Self { common_name: common_name.to_owned(), alt_names })
+        Ok(Self { common_name: Some(common_name.to_owned()), alt_names })
     }
 
-    /// The holder's common name.
+    /// A server that is asked for as `host`, with further names as [`named`](Self::named) takes them. A host name of more
+    /// than 64 characters stands in subjectAltName alone, because a common name has at most 64 (RFC 5280, appendix A.1,
+    /// ub-common-name). A final dot, which says that a name is complete, is left away: certificates have none.
+    pub fn server(host: &str, alt_names: &[String]) -> Result<Self, AuthorityError> {
+        let host = undotted(host);
+        if host.chars().count() <= COMMON_NAME_MAX {
+            return Self::named(host, alt_names)?.reachable();
+        }
+        let mut names = vec![dns_name(host)?];
+        for name in alt_names {
+            let name = alt_name(name)?;
+            if !names.contains(&name) {
+                names.push(name);
+            }
+        }
+        Ok(Self { common_name: None, alt_names: names })
+    }
+
+    /// The holder's common name; empty for a host whose name is too long for one.
     #[must_use]
     pub fn common_name(&self) -> &str {
-        &self.common_name
+        self.common_name.as_deref().unwrap_or_default()
     }
 
     /// The same holder, reachable under its common name: as an IP address when it is one, else as a DNS name.
     pub fn reachable(mut self) -> Result<Self, AuthorityError> {
-        let name = match self.common_name.parse::<IpAddr>() {
+        let name = match self.common_name().parse::<IpAddr>() {
             Ok(address) => SanType::IpAddress(address),
-            Err(_) => dns_name(&self.common_name)?,
+            Err(_) => dns_name(self.common_name())?,
         };
         if !self.alt_names.contains(&name) {
             self.alt_names.insert(0, name);
@@ -154,22 +182,51 @@ fn alt_name(text: &str) -> Result<SanType, AuthorityError> {
     match kind.to_ascii_uppercase().as_str() {
         "DNS" => dns_name(value),
         "IP" => value.parse().map(SanType::IpAddress).map_err(|_| refuse("it is not an IP address")),
-        "URI" if value.contains(':') => {
+        // Neither type has room for spaces, control characters or letters beyond ASCII (RFC 5280, 4.2.1.6).
+        "URI" | "EMAIL" if !value.chars().all(|c| c.is_ascii_graphic()) => {
+            Err(refuse("it holds characters that are not visible ASCII"))
+        }
+        "URI" if has_scheme(value) => {
             value.try_into().map(SanType::URI).map_err(|_| refuse("a URI in a certificate is ASCII"))
         }
         "URI" => Err(refuse("a URI starts with a scheme, such as spiffe://")),
-        "EMAIL" if value.contains('@') => {
+        "EMAIL" if is_mailbox(value) => {
             value.try_into().map(SanType::Rfc822Name).map_err(|_| refuse("an address in a certificate is ASCII"))
         }
-        "EMAIL" => Err(refuse("it is not an e-mail address")),
+        "EMAIL" => Err(refuse("an e-mail address is NAME@HOST")),
         _ => Err(refuse("the type is one of DNS, IP, URI and EMAIL")),
     }
 }
 
+/// Whether something stands before and after the scheme's colon (RFC 3986, 3.1).
+fn has_scheme(uri: &str) -> bool {
+    uri.split_once(':').is_some_and(|(scheme, rest)| {
+        scheme.starts_with(|c: char| c.is_ascii_alphabetic())
+            && scheme.chars().all(|c| c.is_ascii_alphanumeric() || "+-.".contains(c))
+            && !rest.is_empty()
+    })
+}
+
+/// Whether an address has a mailbox and a host (RFC 5321, 4.1.2), of which DNS knows the latter.
+fn is_mailbox(address: &str) -> bool {
+    address.rsplit_once('@').is_some_and(|(mailbox, host)| {
+        !mailbox.is_empty() && !host.ends_with('.') && rustls_pki_types::DnsName::try_from(host).is_ok()
+    })
+}
+
+/// A host name without the final dot of a complete one.
+pub(crate) fn undotted(name: &str) -> &str {
+    name.strip_suffix('.').unwrap_or(name)
+}
+
 fn dns_name(name: &str) -> Result<SanType, AuthorityError> {
     let refuse = |why| AuthorityError::Name { name: name.to_owned(), why };
+    let name = undotted(name);
     // A wildcard stands for the whole leftmost label (RFC 9525, 6.3); the rest is an ordinary host name.
     let host = name.strip_prefix("*.").unwrap_or(name);
+    if host.ends_with('.') {
+        return Err(refuse("it is not a host name"));
+    }
     rustls_pki_types::DnsName::try_from(host).map_err(|_| refuse("it is not a host name"))?;
     name.try_into().map(SanType::DnsName).map_err(|_| refuse("write an international name in its xn-- form"))
 }
@@ -244,24 +301,41 @@ impl Authority {
         Ok(Issued { certificate: made.pem(), key: key.serialize_pem() })
     }
 
+    /// When a leaf issued at `now` ends, where that is earlier than usual because the CA itself ends then.
+    #[must_use]
+    pub fn cuts_short(&self, now: u64) -> Option<u64> {
+        let end = self.certificate.not_after;
+        (end < now + LEAF_DAYS * DAY).then_some(end)
+    }
+
     /// Signs a revocation list of `revoked` (serial number, and when it was revoked, seconds since the Unix epoch),
     /// to be replaced before `now + days`.
     pub fn revocation_list(&self, revoked: &[(Vec<u8>, u64)], days: u64, now: u64) -> Result<String, AuthorityError> {
+        let mut revocations = Revocations::default();
+        for (serial, at) in revoked {
+            revocations.add(serial, *at);
+        }
+        self.renewed_list(&revocations, days, now)
+    }
+
+    /// Signs the revocation list that follows those of which `revocations` were read, to be replaced before `now + days`.
+    pub fn renewed_list(&self, revocations: &Revocations, days: u64, now: u64) -> Result<String, AuthorityError> {
         let epoch = rcgen::date_time_ymd(1970, 1, 1);
-        let revoked_certs = revoked
+        let at = |seconds| epoch + Duration::from_secs(seconds);
+        let revoked_certs = revocations
+            .entries
             .iter()
-            .map(|(serial, at)| RevokedCertParams {
-                serial_number: SerialNumber::from_slice(serial),
-                revocation_time: epoch + Duration::from_secs(*at),
-                reason_code: None,
-                invalidity_date: None,
+            .map(|entry| RevokedCertParams {
+                serial_number: SerialNumber::from_slice(&entry.serial),
+                revocation_time: at(entry.at),
+                reason_code: entry.reason,
+                invalidity_date: entry.invalid_since.map(at),
             })
             .collect();
         let list = CertificateRevocationListParams {
             this_update: epoch + Duration::from_secs(now.saturating_sub(BACKDATE)),
             next_update: epoch + Duration::from_secs(now + days * DAY),
-            // Numbers must grow (RFC 5280, 5.2.3); the time does, and needs no file to remember it.
-            crl_number: SerialNumber::from_slice(&now.to_be_bytes()),
+            crl_number: SerialNumber::from_slice(&revocations.next_number(now)),
             issuing_distribution_point: None,
             revoked_certs,
             key_identifier_method: KeyIdMethod::Sha256,
@@ -290,7 +364,10 @@ fn generate(kind: KeyKind) -> Result<KeyPair, AuthorityError> {
 fn params(subject: &Subject, now: u64, end: u64) -> Result<CertificateParams, AuthorityError> {
     let mut params = CertificateParams::default();
     params.distinguished_name = DistinguishedName::new();
-    params.distinguished_name.push(DnType::CommonName, subject.common_name.as_str());
+    // Where the subject stays empty, subjectAltName is critical (RFC 5280, 4.1.2.6).
+    if let Some(common_name) = &subject.common_name {
+        params.distinguished_name.push(DnType::CommonName, common_name.as_str());
+    }
     params.subject_alt_names.clone_from(&subject.alt_names);
     params.serial_number = Some(serial()?);
     let epoch = rcgen::date_time_ymd(1970, 1, 1);

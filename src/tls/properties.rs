@@ -5,7 +5,7 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-use super::{Certificate, Identity, Source, examine, printable, revoked_serials};
+use super::{Certificate, Identity, Revocations, Source, examine, printable};
 
 /// A file of PEM sections: what is read of it and written anew is read as the same, and what is told of it is fit for a
 /// terminal.
@@ -31,7 +31,7 @@ pub fn pem(input: &[u8]) {
             if let Some(first) =
                 file.certificates().ok().and_then(|chain| chain.first().and_then(|der| Certificate::from_der(der).ok()))
             {
-                let _ = revoked_serials(&file, &first);
+                let _ = Revocations::read(&file, &first);
             }
             for der in &lists {
                 assert_eq!(written("X509 CRL", der).revocation_lists().as_deref(), Ok(std::slice::from_ref(der)));

@@ -10,8 +10,6 @@
 
 use std::sync::{Mutex, PoisonError};
 
-use x509_parser::prelude::{CertificateRevocationList, FromDer};
-
 use super::certificate::{Certificate, date};
 use super::crl::{List, significant};
 use super::names::Comparable;
@@ -229,26 +227,4 @@ fn signers(list: &List, listed: &[Certificate]) -> Result<Vec<Vec<u8>>, String> 
         ));
     }
     Ok(may)
-}
-
-fn is_signed_by(list: &CertificateRevocationList<'_>, authority: &Certificate) -> bool {
-    authority.has_signed(list.tbs_cert_list.as_ref(), &list.signature_value.data)
-}
-
-/// The serial numbers in a revocation list of `authority`, each with when it was revoked (seconds since the Unix
-/// epoch). A list out of date is read as well: renewing it must not lose what it says.
-pub fn revoked_serials(source: &Source, authority: &Certificate) -> Result<Vec<(Vec<u8>, u64)>, TrustError> {
-    let broken = |detail: String| TrustError::RevocationList { file: source.name.clone(), detail };
-    let mut revoked = Vec::new();
-    for der in source.revocation_lists()? {
-        let (_, list) = CertificateRevocationList::from_der(&der).map_err(|error| broken(error.to_string()))?;
-        if !is_signed_by(&list, authority) {
-            return Err(broken(format!("the revocation list was not signed by {}", authority.subject)));
-        }
-        revoked.extend(list.iter_revoked_certificates().map(|entry| {
-            let at = u64::try_from(entry.revocation_date.timestamp()).unwrap_or(0);
-            (entry.raw_serial().to_vec(), at)
-        }));
-    }
-    Ok(revoked)
 }

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 
 use super::{CertsError, Init, Issue, Revoke, days, unreadable};
 use crate::cli::files::{self, Readers};
-use crate::tls::authority::{Authority, Issued, Role, Subject};
-use crate::tls::{Certificate, date, revoked_serials};
+use crate::tls::authority::{Authority, Issued, Role, Subject, undotted};
+use crate::tls::{Certificate, Revocations, date};
 
 pub(super) fn init(args: &Init, now: u64, out: &mut dyn Write) -> Result<(), CertsError> {
     let _guard = files::lock(&args.dir)?;
@@ -24,28 +24,47 @@ pub(super) fn init(args: &Init, now: u64, out: &mut dyn Write) -> Result<(), Cer
 }
 
 pub(super) fn server(args: &Issue, now: u64, out: &mut dyn Write) -> Result<(), CertsError> {
-    let subject = Subject::named(&args.name, &args.alt_names)?.reachable()?;
-    leaf(args, Role::Server, &subject, now, out)
+    let subject = Subject::server(&args.name, &args.alt_names)?;
+    leaf(args, undotted(&args.name), Role::Server, &subject, now, out)
 }
 
 pub(super) fn client(args: &Issue, now: u64, out: &mut dyn Write) -> Result<(), CertsError> {
-    leaf(args, Role::Client, &Subject::named(&args.name, &args.alt_names)?, now, out)
+    leaf(args, &args.name, Role::Client, &Subject::named(&args.name, &args.alt_names)?, now, out)
 }
 
-fn leaf(args: &Issue, role: Role, subject: &Subject, now: u64, out: &mut dyn Write) -> Result<(), CertsError> {
-    let name = file_name(&args.name)?;
+fn leaf(
+    args: &Issue,
+    name: &str,
+    role: Role,
+    subject: &Subject,
+    now: u64,
+    out: &mut dyn Write,
+) -> Result<(), CertsError> {
+    let name = file_name(name)?;
     let _guard = lock(&args.dir)?;
     let (certificate, key) = paths(&args.dir, &name);
     refuse_existing(&[&certificate, &key], args.force, "")?;
-    let issued = authority(&args.dir, now)?.issue(role, subject, args.key_type.into(), now)?;
-    save(&issued, &certificate, &key, out)
+    let authority = authority(&args.dir, now)?;
+    let issued = authority.issue(role, subject, args.key_type.into(), now)?;
+    save(&issued, &certificate, &key, out)?;
+    if let Some(end) = authority.cuts_short(now) {
+        let (end, left) = (date(end), days(end, now));
+        writeln!(
+            out,
+            "it ends on {end}, {left}, because the CA does: make a new CA before, `latchkey certs init --force`"
+        )?;
+    }
+    Ok(())
 }
+
+/// File systems take names of 255 bytes; `-key.pem` and what stands behind it while the file is written need some.
+const FILE_NAME_MAX: usize = 220;
 
 /// The name of a leaf's files, which may be neither elsewhere nor one of the CA's own.
 fn file_name(name: &str) -> Result<String, CertsError> {
     let file = name.replace('*', "_");
     let reserved = matches!(file.as_str(), "ca" | "crl") || file.ends_with("-key");
-    if reserved || file.starts_with('.') || file.contains(['/', '\\']) {
+    if reserved || file.len() > FILE_NAME_MAX || file.starts_with('.') || file.contains(['/', '\\']) {
         let text = format!(
             "NAME {name:?} cannot be the name of a certificate's files; choose another, and give this one with --san"
         );
@@ -96,10 +115,9 @@ pub(super) fn revoke(args: &Revoke, now: u64, out: &mut dyn Write) -> Result<(),
     let authority = authority(&args.dir, now)?;
     let path = args.dir.join("crl.pem");
     let mut revoked = if path.exists() {
-        let list = files::read(&path)?;
-        revoked_serials(&list, authority.certificate())?
+        Revocations::read(&files::read(&path)?, authority.certificate())?
     } else {
-        Vec::new()
+        Revocations::default()
     };
     for file in &args.files {
         let der = files::read(file)?.certificates()?.swap_remove(0);
@@ -116,11 +134,9 @@ pub(super) fn revoke(args: &Revoke, now: u64, out: &mut dyn Write) -> Result<(),
             let text = format!("{} was not issued by the CA in {}", file.display(), args.dir.display());
             return Err(CertsError::Usage(text));
         }
-        if revoked.iter().all(|(serial, _)| *serial != certificate.serial) {
-            revoked.push((certificate.serial, now));
-        }
+        revoked.add(&certificate.serial, now);
     }
-    files::write(&path, &authority.revocation_list(&revoked, args.days, now)?, Readers::Everyone)?;
+    files::write(&path, &authority.renewed_list(&revoked, args.days, now)?, Readers::Everyone)?;
     let until = now + args.days * 24 * 60 * 60;
     let (count, end) = (revoked.len(), date(until));
     writeln!(out, "{}: {count} revoked, to be renewed before {end}, {}", path.display(), days(until, now))?;

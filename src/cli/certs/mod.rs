@@ -173,11 +173,12 @@ impl From<CertsError> for Failure {
 enum Outcome {
     /// All is well.
     Fine,
-    /// `check` found something that would be rejected.
+    /// `check` found something that would be rejected, or could not tell.
     Faulty,
 }
 
-/// Does what was asked, with the answers on stdout. Exit code 1 when `check` found something that would be rejected.
+/// Does what was asked, with the answers on stdout. Exit code 1 when `check` found something that would be rejected, or
+/// could not tell.
 #[expect(clippy::disallowed_methods, reason = "a command reads the clock once and passes it on")]
 pub(super) fn run(args: &CertsArgs) -> Result<ExitCode, Failure> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());

@@ -197,6 +197,71 @@ fn same_serial(dir: &Path, file: &Path) -> String {
 }
 
 #[test]
+fn names_that_no_certificate_can_have_are_refused() {
+    let dir = made();
+    let issue = |name: &str, alt_name: &str| {
+        let issue = Issue {
+            dir: dir.path().to_owned(),
+            name: name.to_owned(),
+            alt_names: vec![alt_name.to_owned()],
+            key_type: KeyType::Ecdsa,
+            force: true,
+        };
+        issue::server(&issue, now(), &mut Vec::new()).map(|()| dir.path().join(format!("{name}.pem")))
+    };
+    for bad in [
+        "EMAIL:@",
+        "EMAIL:a@",
+        "EMAIL:@b",
+        "EMAIL:a b@c",
+        "EMAIL:a@b c",
+        "EMAIL:a@b\nc",
+        "EMAIL:a@b.",
+        "URI:x:",
+        "URI::x",
+        "URI:a:b\nc",
+        "URI:a:b c",
+        "URI:1:b",
+        "URI:a:\u{e4}",
+        "DNS:",
+        "DNS:.",
+        "DNS:a..b",
+        "DNS:a b",
+        "DNS:a..",
+    ] {
+        assert!(matches!(issue("a.example", bad), Err(CertsError::Authority(AuthorityError::Name { .. }))), "{bad:?}");
+    }
+    assert!(issue(&format!("{}.example", "a.".repeat(110)), "IP:::1").is_err(), "a file name too long");
+
+    // A final dot says that a name is complete, and stands in no certificate.
+    certs(dir.path(), "server --dir {} complete.example. --san DNS:other.example.").expect("issued");
+    let (_, text) = certs(dir.path(), "show {}/complete.example.pem").expect("shown");
+    assert!(text.contains("DNS:complete.example, DNS:other.example\n"), "{text}");
+    assert!(text.contains("certificate of CN=complete.example\n"), "{text}");
+
+    // A common name has at most 64 characters, a host name up to 253.
+    let long = format!("{}.example", "a".repeat(60));
+    let path = issue(&long, &format!("DNS:{long}")).expect("issued");
+    let line = format!("check {} --ca {{}}/ca.pem", path.display());
+    let (outcome, text) = certs(dir.path(), &line).expect("it runs");
+    assert!(outcome == Outcome::Fine && text.matches("accepts it").count() == 3, "{text}");
+    let (_, text) = certs(dir.path(), &format!("show {}", path.display())).expect("shown");
+    assert!(text.contains(&format!("names        DNS:{long}\n")), "{text}");
+    let line = format!("client --dir {{}} {long}");
+    assert!(certs(dir.path(), &line).expect_err("no host").to_string().contains("at most 64"));
+}
+
+#[test]
+fn a_leaf_that_its_ca_cuts_short_is_announced() {
+    let dir = made();
+    let (_, text) = certs(dir.path(), "client --dir {} early").expect("issued");
+    assert!(!text.contains("it ends on"), "{text}");
+    let late = now() + 3650 * 86_400 - 3 * 86_400 / 2;
+    let (_, text) = certs_at(late, dir.path(), "client --dir {} late").expect("issued");
+    assert!(text.contains("it ends on ") && text.contains(", in 1 day, because the CA does"), "{text}");
+}
+
+#[test]
 fn the_advice_names_whose_fault_it_is() {
     let dir = made();
     let at = dir.path().display();

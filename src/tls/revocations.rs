@@ -1,0 +1,159 @@
+//! What a CA has revoked, as its next revocation list must say it again (RFC 5280, 5.2 and 5.3).
+
+use rcgen::RevocationReason;
+use x509_parser::num_bigint::BigUint;
+use x509_parser::prelude::{CertificateRevocationList, FromDer, ReasonCode, RevokedCertificate};
+
+use super::authority::AuthorityError;
+use super::certificate::Certificate;
+use super::pem::Source;
+
+/// Everything that earlier lists of a CA say, to be kept in the next.
+#[derive(Clone, Debug, Default)]
+pub struct Revocations {
+    pub(super) entries: Vec<Revocation>,
+    /// The highest number of a list.
+    number: Option<BigUint>,
+}
+
+/// One revoked certificate.
+#[derive(Clone, Debug)]
+pub(super) struct Revocation {
+    pub(super) serial: Vec<u8>,
+    /// Seconds since the Unix epoch.
+    pub(super) at: u64,
+    pub(super) reason: Option<RevocationReason>,
+    /// When its key was lost, as far as that is known, in seconds since the Unix epoch.
+    pub(super) invalid_since: Option<u64>,
+}
+
+impl Revocations {
+    /// What the lists in a file say, all of which `authority` must have signed. A list out of date is read as well:
+    /// renewing it must not lose what it says.
+    pub fn read(source: &Source, authority: &Certificate) -> Result<Self, AuthorityError> {
+        let broken = |detail: String| AuthorityError::RevocationList { file: source.name.clone(), detail };
+        let mut read = Self::default();
+        for der in source.revocation_lists()? {
+            let (_, list) = CertificateRevocationList::from_der(&der).map_err(|error| broken(error.to_string()))?;
+            if !authority.has_signed(list.tbs_cert_list.as_ref(), &list.signature_value.data) {
+                return Err(broken(format!("the revocation list was not signed by {}", authority.subject)));
+            }
+            read.number = read.number.max(list.crl_number().cloned());
+            read.entries.extend(list.iter_revoked_certificates().map(Revocation::read));
+        }
+        Ok(read)
+    }
+
+    /// Revokes a certificate at `now`, in seconds since the Unix epoch; one that is revoked stays as it was.
+    pub fn add(&mut self, serial: &[u8], now: u64) {
+        if self.entries.iter().all(|entry| entry.serial != serial) {
+            self.entries.push(Revocation { serial: serial.to_vec(), at: now, reason: None, invalid_since: None });
+        }
+    }
+
+    /// How many certificates are revoked.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Whether nothing is revoked.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// The number of the next list, big-endian. Numbers grow (RFC 5280, 5.2.3), even within one second and when the clock
+    /// steps back; where no list is left to tell, the time keeps them growing.
+    pub(super) fn next_number(&self, now: u64) -> Vec<u8> {
+        let next = self.number.as_ref().map(|number| number + 1_u32);
+        next.unwrap_or_default().max(BigUint::from(now)).to_bytes_be()
+    }
+}
+
+impl Revocation {
+    fn read(entry: &RevokedCertificate<'_>) -> Self {
+        let seconds = |timestamp: i64| u64::try_from(timestamp).unwrap_or(0);
+        Self {
+            serial: entry.raw_serial().to_vec(),
+            at: seconds(entry.revocation_date.timestamp()),
+            reason: entry.reason_code().and_then(|(_, code)| reason(code)),
+            invalid_since: entry.invalidity_date().map(|(_, date)| seconds(date.timestamp())),
+        }
+    }
+}
+
+fn reason(code: ReasonCode) -> Option<RevocationReason> {
+    Some(match code.0 {
+        1 => RevocationReason::KeyCompromise,
+        2 => RevocationReason::CaCompromise,
+        3 => RevocationReason::AffiliationChanged,
+        4 => RevocationReason::Superseded,
+        5 => RevocationReason::CessationOfOperation,
+        6 => RevocationReason::CertificateHold,
+        8 => RevocationReason::RemoveFromCrl,
+        9 => RevocationReason::PrivilegeWithdrawn,
+        10 => RevocationReason::AaCompromise,
+        // "Unspecified" is to be said by saying nothing (RFC 5280, 5.3.1).
+        _ => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tls::authority::{Authority, KeyKind};
+
+    const NOW: u64 = 1_000_000_000;
+
+    fn authority() -> Authority {
+        Authority::create(KeyKind::Ed25519, "a CA", NOW).expect("a CA")
+    }
+
+    /// What follows the list made at `now` of what came before.
+    fn renewed(authority: &Authority, before: &Revocations, now: u64) -> Revocations {
+        let list = authority.renewed_list(before, 30, now).expect("a list");
+        let source = Source { name: "crl.pem".to_owned(), bytes: list.into_bytes() };
+        Revocations::read(&source, authority.certificate()).expect("its own list")
+    }
+
+    #[test]
+    fn list_numbers_grow_whatever_the_clock_does() {
+        let authority = authority();
+        let mut lists = Revocations::default();
+        for (now, number) in [(NOW, NOW), (NOW, NOW + 1), (NOW - 5000, NOW + 2), (NOW + 9, NOW + 9)] {
+            lists = renewed(&authority, &lists, now);
+            assert_eq!(lists.number, Some(BigUint::from(number)));
+        }
+        assert_eq!(Revocations::default().next_number(NOW), BigUint::from(NOW).to_bytes_be());
+    }
+
+    #[test]
+    fn entries_keep_their_dates_and_reasons() {
+        let authority = authority();
+        let entry = |serial: u8, reason| Revocation {
+            serial: vec![serial],
+            at: NOW - 7,
+            reason,
+            invalid_since: (serial == 1).then_some(NOW - 99),
+        };
+        let mut lists = Revocations {
+            entries: vec![entry(1, Some(RevocationReason::KeyCompromise)), entry(2, None)],
+            number: None,
+        };
+        for _ in 0..3 {
+            lists = renewed(&authority, &lists, NOW);
+            lists.add(&[2], NOW);
+        }
+        lists.add(&[3], NOW);
+        let lists = renewed(&authority, &lists, NOW);
+        let read: Vec<_> =
+            lists.entries.iter().map(|entry| (entry.serial[0], entry.at, entry.reason, entry.invalid_since)).collect();
+        let compromised = Some(RevocationReason::KeyCompromise);
+        assert_eq!(read, [(1, NOW - 7, compromised, Some(NOW - 99)), (2, NOW - 7, None, None), (3, NOW, None, None)]);
+        let other = Authority::create(KeyKind::Ed25519, "a CA", NOW).expect("a CA");
+        let list = other.renewed_list(&lists, 30, NOW).expect("a list").into_bytes();
+        let error = Revocations::read(&Source { name: "crl.pem".to_owned(), bytes: list }, authority.certificate());
+        assert!(error.expect_err("another CA's").to_string().contains("was not signed by"));
+    }
+}
