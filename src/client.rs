@@ -33,8 +33,11 @@ pub enum ClientError {
     #[error("the connection broke: {0}")]
     Stream(io::Error),
     /// The stream's time limit passed.
-    #[error("the server does not answer: is it a TLS server?")]
+    #[error("the server does not complete a TLS handshake in time: is it a TLS server?")]
     Silent,
+    /// The same, once the handshake was done.
+    #[error("the server did not answer in time")]
+    Late,
     /// The server hung up without good-bye.
     #[error("the server hung up without saying good-bye")]
     HungUp,
@@ -48,7 +51,7 @@ pub enum ClientError {
     #[error("the server refused the connection (alert {0:?})")]
     Alert(AlertDescription),
     /// The session failed for another reason.
-    #[error("{0}")]
+    #[error("{}", crate::tls::in_words(.0))]
     Tls(rustls::Error),
 }
 
@@ -56,7 +59,7 @@ impl From<ClientError> for io::Error {
     fn from(error: ClientError) -> Self {
         match error {
             ClientError::Stream(error) => error,
-            ClientError::Silent => Self::new(io::ErrorKind::TimedOut, error),
+            ClientError::Silent | ClientError::Late => Self::new(io::ErrorKind::TimedOut, error),
             ClientError::HungUp => Self::new(io::ErrorKind::UnexpectedEof, error),
             error => Self::other(error),
         }
@@ -103,7 +106,7 @@ impl<T: Read + Write> Client<T> {
             Ok(0) => Err(ClientError::HungUp),
             Ok(count) => self.decrypt(bytes.get(..count).unwrap_or_default()),
             Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => {
-                Err(ClientError::Silent)
+                Err(if self.session.is_handshaking() { ClientError::Silent } else { ClientError::Late })
             }
             Err(error) => Err(ClientError::Stream(error)),
         }
@@ -159,6 +162,11 @@ impl<T: Read + Write> Client<T> {
     /// The stream below.
     pub fn stream(&self) -> &T {
         &self.stream
+    }
+
+    /// The stream below, to set its time limits.
+    pub fn stream_mut(&mut self) -> &mut T {
+        &mut self.stream
     }
 
     /// What was agreed, and what the server showed.

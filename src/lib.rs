@@ -10,7 +10,7 @@
 //!
 //! | floor | modules | job |
 //! |---|---|---|
-//! | 0 | [`limits`], [`metrics`], [`timer`], [`value`] | plain data |
+//! | 0 | [`limits`], [`metrics`], [`text`], [`timer`], [`value`] | plain data |
 //! | 1 | [`net`], [`disk`] | the outside world: sockets and the clock; what outlives the process |
 //! | 2 | [`tls`], [`store`] | sessions and trust; keys and values |
 //! | 3 | [`protocol`], [`access`] | bytes to requests, replies to bytes; who may ask what |
@@ -34,6 +34,7 @@ pub mod protocol;
 pub mod server;
 pub mod services;
 pub mod store;
+pub mod text;
 pub mod timer;
 pub mod tls;
 pub mod value;

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 /// The floors, from the ground up. A module imports from lower floors and from itself.
 const FLOORS: [&[&str]; 7] = [
-    &["limits", "metrics", "timer", "value"],
+    &["limits", "metrics", "text", "timer", "value"],
     &["net", "disk"],
     &["tls", "store"],
     &["protocol", "access"],

@@ -17,10 +17,15 @@ impl ListenAddress {
     pub(super) fn parse(text: &str) -> Result<Self, String> {
         let (plain, rest) = match text.split_once("://") {
             None => (false, text),
-            Some(("plain", rest)) => (true, rest),
-            Some(("tls", rest)) => (false, rest),
+            Some((scheme, rest)) if scheme.eq_ignore_ascii_case("plain") => (true, rest),
+            Some((scheme, rest)) if scheme.eq_ignore_ascii_case("tls") => (false, rest),
             Some((scheme, _)) => return Err(format!("'{scheme}://' is not known: use host:port or plain://host:port")),
         };
+        if rest.starts_with(':') && !rest.starts_with("::") {
+            return Err(format!(
+                "the host is missing: 127.0.0.1{rest} is this machine only, 0.0.0.0{rest} or [::]{rest} the network"
+            ));
+        }
         let port = rest.rsplit_once(':').map(|(_, port)| port.parse::<u16>());
         match port {
             Some(Ok(_)) => Ok(Self { plain, host_and_port: rest.to_string() }),
@@ -36,8 +41,9 @@ impl ListenAddress {
     /// The address to bind.
     pub(super) fn resolve(&self, flag: &str) -> Result<SocketAddr, Failure> {
         let written = &self.host_and_port;
-        let mut addresses =
-            written.to_socket_addrs().map_err(|error| Failure::usage(flag, format!("{written}: {error}")))?;
+        let mut addresses = written
+            .to_socket_addrs()
+            .map_err(|error| Failure::usage(flag, format!("{written}: {}", lookup_in_words(&error))))?;
         addresses.next().ok_or_else(|| Failure::usage(flag, format!("{written}: the name has no address")))
     }
 }
@@ -48,11 +54,23 @@ impl std::fmt::Display for ListenAddress {
     }
 }
 
+/// Why a name was not found or not reached. The library's own words for the former name a function.
+pub(super) fn lookup_in_words(error: &std::io::Error) -> String {
+    let text = error.to_string();
+    match text.strip_prefix("failed to lookup address information: ") {
+        Some(why) => format!("the name cannot be resolved: {why}"),
+        None => text,
+    }
+}
+
 /// Parses `HOST:PORT`, where an address of IPv6 stands in brackets and keeps them: see [`bare`].
 pub(super) fn host_and_port(text: &str) -> Result<(String, u16), String> {
     if let Some((scheme, rest)) = text.split_once("://") {
         let rest = rest.split('/').next().unwrap_or_default();
         return Err(format!("a server is HOST:PORT: leave out {scheme}://, as in {rest}"));
+    }
+    if text.contains('@') {
+        return Err("a server is HOST:PORT: a user and a password have no place there".into());
     }
     let (host, port) = text.rsplit_once(':').unwrap_or_default();
     if host.is_empty() || port.is_empty() || !port.bytes().all(|byte| byte.is_ascii_digit()) {
@@ -102,6 +120,8 @@ mod tests {
     fn addresses_name_host_port_and_perhaps_plain() {
         let parse = ListenAddress::parse;
         assert_eq!(parse("127.0.0.1:20000"), Ok(ListenAddress::local(20_000)));
+        assert_eq!(parse("TLS://127.0.0.1:20000"), Ok(ListenAddress::local(20_000)));
+        assert!(parse(":7352").is_err_and(|told| told.contains("127.0.0.1:7352") && told.contains("[::]:7352")));
         assert!(parse("plain://localhost:1").is_ok_and(|address| address.plain));
         assert!(parse("[::1]:0").is_ok());
         for bad in ["localhost", "localhost:99999", "http://localhost:1", ":x", ""] {
@@ -130,6 +150,9 @@ mod tests {
         assert_eq!(host_and_port("[::1]:65535"), Ok(("[::1]".into(), 65535)));
         for bad in ["", ":1", "localhost", "localhost:", "localhost:+1", "localhost:0", "localhost:65536", "::1:80"] {
             assert!(host_and_port(bad).is_err(), "{bad}");
+        }
+        for login in ["user:pw@host:1", "user@[::1]:1"] {
+            assert!(host_and_port(login).is_err_and(|told| told.contains("password") && !told.contains("pw")));
         }
         let told = host_and_port("https://127.0.0.1:15000/").expect_err("a scheme");
         assert_eq!(told, "a server is HOST:PORT: leave out https://, as in 127.0.0.1:15000");

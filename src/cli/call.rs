@@ -1,17 +1,19 @@
 //! `latchkey call`: one XML-RPC call to a verified server.
 
 use std::io::{Read, Write};
-use std::net::TcpStream;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::Args;
 
 use super::address::host_and_port;
 use super::client::{self, ClientTlsArgs, broken};
-use super::{Failure, terminal};
+use super::{Failure, terminal, units};
 use crate::client::Client;
+use crate::net::TimedStream;
 use crate::protocol::http::{self, ResponseDecoder};
 use crate::protocol::xmlrpc;
+use crate::text::printable_json;
 use crate::value::{Json, Value};
 
 /// Call a method of an XML-RPC server over verified HTTPS
@@ -28,6 +30,9 @@ pub(super) struct CallArgs {
     /// Its arguments
     #[arg(allow_negative_numbers = true)]
     arguments: Vec<String>,
+    /// How long the answer may take, once connected
+    #[arg(long, value_name = "TIME", default_value = "1m", value_parser = units::time)]
+    timeout: Duration,
     #[command(flatten)]
     tls: ClientTlsArgs,
 }
@@ -44,11 +49,20 @@ impl Endpoint {
     /// Parses `https://HOST[:PORT][/PATH]`.
     fn parse(text: &str) -> Result<Self, String> {
         const HELP: &str = "a URL is https://HOST:PORT, with a path if it is not /";
-        let rest = text.strip_prefix("https://").ok_or(HELP)?;
+        let (scheme, rest) = text.split_once("://").ok_or(HELP)?;
+        if !scheme.eq_ignore_ascii_case("https") {
+            return Err(HELP.into());
+        }
         let (authority, path) = rest.find('/').map_or((rest, "/"), |at| rest.split_at(at));
         let printable = |text: &str| text.bytes().all(|byte| byte.is_ascii_graphic());
         if authority.is_empty() || !printable(authority) || !printable(path) {
             return Err(HELP.into());
+        }
+        if authority.contains('@') {
+            return Err(
+                "a user and a password have no place in the URL: the server asks for a client certificate, --cert"
+                    .into(),
+            );
         }
         let has_port = authority.rsplit_once(':').is_some_and(|(_, port)| !port.ends_with(']'));
         let (host, port) = if has_port { host_and_port(authority)? } else { (authority.to_owned(), 443) };
@@ -60,11 +74,13 @@ impl Endpoint {
 pub(super) fn run(args: &CallArgs) -> Result<ExitCode, Failure> {
     let Endpoint { host, port, path } = &args.url;
     let mut call = Vec::new();
-    xmlrpc::append_call(&mut call, &args.method, &args.arguments.iter().map(|text| argument(text)).collect::<Vec<_>>());
+    let arguments = args.arguments.iter().map(|text| argument(text)).collect::<Result<Vec<_>, _>>();
+    xmlrpc::append_call(&mut call, &args.method, &arguments.map_err(Failure::Usage)?);
     let mut request = Vec::new();
     http::append_post(&mut request, &format!("{host}:{port}"), path, &call);
 
     let mut client = client::connect(host, *port, &args.tls, &["http/1.1"])?;
+    client.stream_mut().end_in(args.timeout);
     client.write_all(&request).map_err(broken)?;
     let outcome = receive(&mut client)?;
     // A proper good-bye; the server may be gone first, and then there is nobody to tell.
@@ -72,7 +88,7 @@ pub(super) fn run(args: &CallArgs) -> Result<ExitCode, Failure> {
     match outcome {
         Ok(value) => {
             let json = serde_json::to_string(&Json(&value)).map_err(|error| Failure::Other(error.to_string()))?;
-            terminal::show(&format!("{json}\n"))?;
+            terminal::show(&format!("{}\n", printable_json(&json)))?;
             Ok(ExitCode::SUCCESS)
         }
         Err(fault) => Err(Failure::Other(format!("fault {}: {}", fault.code, fault.text))),
@@ -80,11 +96,41 @@ pub(super) fn run(args: &CallArgs) -> Result<ExitCode, Failure> {
 }
 
 /// JSON, or else a string: nobody wants to quote `spam` twice.
-pub(super) fn argument(text: &str) -> Value {
-    serde_json::from_str::<serde_json::Value>(text).map_or_else(|_| Value::String(text.to_owned()), Value::from)
+///
+/// # Errors
+///
+/// It holds a whole number that no type of XML-RPC has: it would be rounded.
+pub(super) fn argument(text: &str) -> Result<Value, String> {
+    let Ok(json) = serde_json::from_str::<serde_json::Value>(text) else { return Ok(Value::String(text.to_owned())) };
+    match whole_numbers(text).find(|number| number.parse::<i64>().is_err()) {
+        Some(number) => Err(format!(
+            "{number} takes more than 64 bits, the most that XML-RPC has: send it as a string, '\"{number}\"', or as a double, {number}.0"
+        )),
+        None => Ok(Value::from(json)),
+    }
 }
 
-fn receive(client: &mut Client<TcpStream>) -> Result<Result<Value, xmlrpc::Fault>, Failure> {
+/// The numbers in a JSON text that have neither a fraction nor an exponent.
+fn whole_numbers(json: &str) -> impl Iterator<Item = &str> {
+    let (mut is_string, mut is_escaped) = (false, false);
+    let is_apart = move |c: char| {
+        let was_string = is_string;
+        match c {
+            _ if std::mem::take(&mut is_escaped) => {}
+            '\\' => is_escaped = is_string,
+            '"' => is_string = !is_string,
+            _ => {}
+        }
+        was_string || is_string || !matches!(c, '0'..='9' | '+' | '-' | '.' | 'e' | 'E')
+    };
+    let is_whole = |word: &&str| {
+        let digits = word.strip_prefix('-').unwrap_or(word);
+        !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit())
+    };
+    json.split(is_apart).filter(is_whole)
+}
+
+fn receive(client: &mut Client<TimedStream>) -> Result<Result<Value, xmlrpc::Fault>, Failure> {
     let mut decoder = ResponseDecoder::default();
     let (mut bytes, mut piece) = (Vec::new(), vec![0; 16 << 10]);
     loop {
@@ -111,6 +157,8 @@ mod tests {
     fn a_url_names_host_port_and_path() {
         let parse = |text| Endpoint::parse(text).map(|url| (url.host, url.port, url.path));
         assert_eq!(parse("https://a:15000"), Ok(("a".into(), 15_000, "/".into())));
+        assert_eq!(parse("HTTPS://a:15000"), Ok(("a".into(), 15_000, "/".into())));
+        assert!(parse("https://user:pw@a/").is_err_and(|told| told.contains("password") && !told.contains("pw")));
         assert_eq!(parse("https://a/RPC2"), Ok(("a".into(), 443, "/RPC2".into())));
         assert_eq!(parse("https://[::1]:1/"), Ok(("[::1]".into(), 1, "/".into())));
         assert_eq!(parse("https://[::1]"), Ok(("[::1]".into(), 443, "/".into())));
@@ -121,8 +169,32 @@ mod tests {
 
     #[test]
     fn an_argument_is_json_or_else_a_string() {
-        assert_eq!(argument("spam"), Value::String("spam".into()));
-        assert_eq!(argument("\"1\""), Value::String("1".into()));
-        assert_eq!(argument("[1, true]"), Value::Array(vec![Value::Int(1), Value::Boolean(true)]));
+        assert_eq!(argument("spam"), Ok(Value::String("spam".into())));
+        assert_eq!(argument("\"1\""), Ok(Value::String("1".into())));
+        assert_eq!(argument("[1, true]"), Ok(Value::Array(vec![Value::Int(1), Value::Boolean(true)])));
+    }
+
+    #[test]
+    fn a_whole_number_is_exact_or_refused() {
+        assert_eq!(argument("9223372036854775807"), Ok(Value::I8(i64::MAX)));
+        assert_eq!(argument("-9223372036854775808"), Ok(Value::I8(i64::MIN)));
+        for text in [
+            "9223372036854775808",
+            "-9223372036854775809",
+            "18446744073709551616",
+            "[1, 99999999999999999999]",
+            "{\"a\\\"1\":[{\"b\":9223372036854775808}]}",
+        ] {
+            assert!(argument(text).is_err_and(|told| told.contains("64 bits")), "{text}");
+        }
+        for text in [
+            "9223372036854775808.0",
+            "1e30",
+            "\"9223372036854775808\"",
+            "{\"9223372036854775808\":\"\\\\\"}",
+            "9223372036854775808x",
+        ] {
+            assert!(argument(text).is_ok(), "{text}");
+        }
     }
 }

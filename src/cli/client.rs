@@ -1,16 +1,16 @@
 //! The client half of the command line: flags, connecting, and words for what goes wrong.
 
 use std::io;
-use std::net::{TcpStream, ToSocketAddrs};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::Args;
 use rustls::pki_types::ServerName;
 
-use super::address::bare;
+use super::address::{bare, lookup_in_words};
 use super::{Failure, files, units};
 use crate::client::{Client, ClientError};
+use crate::net::TimedStream;
 use crate::tls::{ClientOptions, ClientPolicy, Source, alert_cure};
 
 /// Where systems keep the CA certificates that they trust, unless `SSL_CERT_FILE` names another file.
@@ -93,21 +93,20 @@ pub(super) fn server_name(name: &str) -> Result<ServerName<'static>, Failure> {
         .map_err(|_| Failure::usage("--server-name", format!("'{name}' is neither a host name nor an address")))
 }
 
-/// Connects to `host` at `port` and shakes hands within the flags' time. The socket blocks for that long at most.
+/// Connects to `host` at `port` and shakes hands, both within the flags' time, which holds for what follows too unless
+/// another is set.
 pub(super) fn connect(
     host: &str,
     port: u16,
     args: &ClientTlsArgs,
     alpn: &[&str],
-) -> Result<Client<TcpStream>, Failure> {
+) -> Result<Client<TimedStream>, Failure> {
     let policy = args.policy(alpn)?;
     let bare = bare(host);
     let name = server_name(args.server_name.as_deref().unwrap_or(bare))?;
-    let socket = connect_tcp(bare, port, args.connect_timeout)?;
-    socket.set_nodelay(true)?;
-    socket.set_read_timeout(Some(args.connect_timeout))?;
-    socket.set_write_timeout(Some(args.connect_timeout))?;
-    Ok(Client::handshake(socket, policy, name)?)
+    let stream = TimedStream::connect(bare, port, args.connect_timeout)
+        .map_err(|error| Failure::Other(format!("cannot connect to {host}:{port}: {}", lookup_in_words(&error))))?;
+    Ok(Client::handshake(stream, policy, name)?)
 }
 
 /// What went wrong, and what to do about it.
@@ -116,6 +115,7 @@ impl From<ClientError> for Failure {
         let cure = match &error {
             ClientError::Refused(refusal) => refusal.cure(),
             ClientError::Alert(alert) => alert_cure(*alert),
+            ClientError::Late => "give it longer with --timeout",
             ClientError::NotTls => "use the server's TLS port",
             _ => "",
         };
@@ -129,18 +129,4 @@ pub(super) fn broken(error: io::Error) -> Failure {
         Ok(error) => error.into(),
         Err(error) => ClientError::Stream(error).into(),
     }
-}
-
-/// Connects to the first address of `host` that answers.
-fn connect_tcp(host: &str, port: u16, timeout: Duration) -> Result<TcpStream, Failure> {
-    let failed = |error: &dyn std::fmt::Display| Failure::Other(format!("cannot connect to {host}:{port}: {error}"));
-    let addresses = (host, port).to_socket_addrs().map_err(|error| failed(&error))?;
-    let mut last = None;
-    for address in addresses {
-        match TcpStream::connect_timeout(&address, timeout) {
-            Ok(socket) => return Ok(socket),
-            Err(error) => last = Some(error),
-        }
-    }
-    Err(last.map_or_else(|| failed(&"the name has no address"), |error| failed(&error)))
 }

@@ -1,7 +1,6 @@
 //! `latchkey connect`: stdin and stdout over verified TLS.
 
 use std::io::{self, Read, Write};
-use std::net::TcpStream;
 use std::process::ExitCode;
 use std::sync::mpsc;
 use std::time::Duration;
@@ -14,7 +13,7 @@ use super::client::{self, ClientTlsArgs};
 use super::terminal::{self, Results};
 use crate::client::{Client, ClientError};
 use crate::net::mio::{MioNet, MioSocket};
-use crate::net::{Net, Wake};
+use crate::net::{Net, TimedStream, Wake};
 use crate::tls::suite_name;
 
 /// Connect stdin and stdout to a TLS server that is verified
@@ -48,7 +47,7 @@ pub(super) fn run(args: &ConnectArgs) -> Result<ExitCode, Failure> {
 
 /// Both directions at once: neither may wait for the other, or two full buffers would wait for each other for ever.
 struct Relay {
-    client: Client<TcpStream>,
+    client: Client<TimedStream>,
     socket: MioSocket,
     net: MioNet,
     typed: mpsc::Receiver<io::Result<Vec<u8>>>,
@@ -59,9 +58,9 @@ struct Relay {
 }
 
 impl Relay {
-    fn new(client: Client<TcpStream>) -> Result<Self, Failure> {
+    fn new(client: Client<TimedStream>) -> Result<Self, Failure> {
         let mut net = MioNet::new()?;
-        let socket = client.stream().try_clone()?;
+        let socket = client.stream().socket().try_clone()?;
         socket.set_nonblocking(true)?;
         let mut socket = MioSocket::Tcp(mio::net::TcpStream::from_std(socket));
         net.register(&mut socket, 0)?;
@@ -70,6 +69,10 @@ impl Relay {
     }
 
     fn run(&mut self) -> Result<(), Failure> {
+        // A server that speaks first may have done so together with the end of the handshake.
+        if self.print()? == Input::Closed || self.client.session().peer_closed() {
+            return Ok(());
+        }
         let mut events = Vec::new();
         loop {
             self.transmit()?;

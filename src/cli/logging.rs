@@ -8,7 +8,7 @@ use tracing::level_filters::LevelFilter;
 use tracing_appender::non_blocking::{NonBlocking, NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::fmt::MakeWriter;
 
-use super::terminal::Errors;
+use super::terminal::LogLines;
 
 /// Lines that may wait for a slow stderr; more are dropped and counted. A full pipe must not stop the loop.
 const QUEUED_LINES: usize = 8192;
@@ -101,13 +101,13 @@ struct Exit {
 
 impl Write for Exit {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        let written = Errors.write_all(line);
+        let written = LogLines.write_all(line);
         self.queue.leave(line.len());
         written.map(|()| line.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        Errors.flush()
+        LogLines.flush()
     }
 }
 

@@ -8,15 +8,18 @@ use std::fmt::Display;
 use std::io::{self, IsTerminal, StdoutLock, Write};
 
 use super::Failure;
+use crate::text::{printable, printable_lines};
 
 /// Prints a line on stderr, for people. A line that cannot be written is lost: there is no other place to report it.
+///
+/// Part of it may be a peer's text, so control characters are escaped, in all that people read.
 pub(super) fn tell(line: impl Display) {
-    tell_lines(&format!("{line}\n"));
+    let _ = Errors.write_all(format!("{}\n", printable(&line.to_string())).as_bytes());
 }
 
 /// Prints whole lines on stderr, as [`tell`] does.
 pub(super) fn tell_lines(lines: &str) {
-    let _ = Errors.write_all(lines.as_bytes());
+    let _ = Errors.write_all(printable_lines(lines).as_bytes());
 }
 
 /// Prints `lines` on stdout, for scripts, where the program goes on without a reader: a server serves all the same.
@@ -30,7 +33,7 @@ pub(super) fn announce(lines: &str) {
 /// Prints a result on stdout. Fails where it is lost, but for a reader that has left: it has all that it wanted.
 pub(super) fn show(text: &str) -> Result<(), Failure> {
     let mut results = Results::new();
-    let printed = results.write_all(text.as_bytes()).and_then(|()| results.flush());
+    let printed = results.write_all(printable_lines(text).as_bytes()).and_then(|()| results.flush());
     printed.map_err(|error| cannot_write(&error))
 }
 
@@ -115,5 +118,42 @@ impl Write for Errors {
 
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
+    }
+}
+
+/// Lines of a log on stderr, written one at a time: whatever a line holds, it is one line.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct LogLines;
+
+impl Write for LogLines {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let line = String::from_utf8_lossy(bytes.strip_suffix(b"\n").unwrap_or(bytes));
+        tell(line);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Stdout for results that people read, in which a peer's text may stand.
+pub(super) struct Words(Results);
+
+impl Words {
+    pub(super) fn new() -> Self {
+        Self(Results::new())
+    }
+}
+
+impl Write for Words {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        // Whole strings are written, never parts of a character.
+        self.0.write_all(printable_lines(&String::from_utf8_lossy(bytes)).as_bytes())?;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
     }
 }

@@ -419,7 +419,7 @@ impl<S: Service> Connection<S> {
             _ if self.framing.info.is_dialed() => Refusal::of_server(error),
             Some(refusal) => refusal.to_string(),
             None if reason == Disconnect::TooLarge => "a message of the handshake is longer than is taken".into(),
-            None => error.to_string(),
+            None => crate::tls::in_words(error),
         };
         self.framing.detail = Some(detail.into());
         self.framing.end(reason, turn.scratch);

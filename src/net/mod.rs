@@ -4,6 +4,7 @@
 
 mod address;
 mod delivery;
+mod dial;
 mod event;
 pub mod mio;
 pub mod sim;
@@ -17,6 +18,7 @@ use std::time::Duration;
 
 pub use address::Address;
 pub use delivery::Delivery;
+pub use dial::{TimedStream, first_that_answers};
 pub use event::Event;
 pub use subnet::{NotASubnet, Subnet};
 pub use target::{Lookup, Target};

@@ -191,9 +191,9 @@ pub fn hex(bytes: &[u8]) -> String {
     })
 }
 
-/// Text from a peer as it may stand in a terminal or a log: without control characters.
+/// Text from a peer as it may stand in a terminal or a log.
 pub(crate) fn printable(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c }).collect()
+    crate::text::printable(text).into_owned()
 }
 
 /// Characters of a name that are shown in a message: certificates may hold names of any length.

@@ -7,6 +7,7 @@ use rustls::{ClientConfig, SupportedCipherSuite, SupportedProtocolVersion};
 use super::key_exchange::{self, PostQuantum};
 use super::pem::{PemError, Source};
 use super::trust::{Refusal, ServerTrust, TrustError};
+use super::words::in_words;
 use crate::limits::Limits;
 
 /// What the command line, or a program, asks of a TLS client.
@@ -52,7 +53,7 @@ pub enum ClientError {
     #[error(transparent)]
     Trust(#[from] TrustError),
     /// The client's own certificate and key are not usable together.
-    #[error("{certificate} with {key} is not usable as a client identity: {detail}")]
+    #[error("{certificate} with {key} is not usable as a client identity: {}", in_words(detail))]
     Identity {
         /// The certificate's file.
         certificate: String,
@@ -62,7 +63,7 @@ pub enum ClientError {
         detail: rustls::Error,
     },
     /// rustls or its provider refused the combination.
-    #[error("TLS cannot be set up: {0}")]
+    #[error("TLS cannot be set up: {}", in_words(.0))]
     Tls(#[from] rustls::Error),
 }
 

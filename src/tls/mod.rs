@@ -29,6 +29,7 @@ mod suites;
 pub(crate) mod testing;
 mod tickets;
 mod trust;
+mod words;
 
 pub(crate) use certificate::printable;
 pub use certificate::{Certificate, Unreadable, date, fingerprint, hex, shown_name};
@@ -45,3 +46,4 @@ pub use session::{Agreement, Received, Session};
 pub use strictness::{Answer, Judgement, Objection, Purpose, Question, Verifier, examine, judge};
 pub use suites::{suite_name, suite_named, suite_names};
 pub use trust::{ClientTrust, Refusal, ServerTrust, TrustError, Witness, alert_cure};
+pub use words::{in_words, plain};

@@ -142,7 +142,7 @@ pub enum PolicyError {
     #[error("the system clock is before 1970")]
     Clock,
     /// rustls or its provider refused the combination.
-    #[error("TLS cannot be set up: {0}")]
+    #[error("TLS cannot be set up: {}", super::words::in_words(.0))]
     Tls(#[from] rustls::Error),
 }
 

@@ -9,6 +9,7 @@ use rustls::sign::CertifiedKey;
 use super::certificate::Certificate;
 use super::pem::Source;
 use super::policy::PolicyError;
+use super::words::in_words;
 
 /// The certificates in the order in which they were given; the first is for clients that ask for no known name.
 #[derive(Debug)]
@@ -71,7 +72,7 @@ fn certified(chain: &Source, key: &Source, provider: &CryptoProvider) -> Result<
     let signing = provider
         .key_provider
         .load_private_key(key.private_key()?)
-        .map_err(|error| PolicyError::Key { file: key.name.clone(), detail: error.to_string() })?;
+        .map_err(|error| PolicyError::Key { file: key.name.clone(), detail: in_words(&error) })?;
     // rustls compares the keys itself, but only for certificates that webpki can read, which leaves out version 1.
     if signing.public_key().is_some_and(|public_key| public_key != leaf.public_key) {
         return Err(PolicyError::KeyMismatch { certificate: chain.name.clone(), key: key.name.clone() });

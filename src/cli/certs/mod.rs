@@ -182,7 +182,7 @@ enum Outcome {
 #[expect(clippy::disallowed_methods, reason = "a command reads the clock once and passes it on")]
 pub(super) fn run(args: &CertsArgs) -> Result<ExitCode, Failure> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
-    let mut results = terminal::Results::new();
+    let mut results = terminal::Words::new();
     let outcome = dispatch(&args.command, now, &mut results)?;
     results.flush().map_err(CertsError::Output)?;
     Ok(match outcome {

@@ -303,7 +303,8 @@ impl XmlRpcArgs {
         }
         job.plan.phrases.path.clone_from(&self.path);
         if let Some(method) = &self.method {
-            let arguments: Vec<_> = self.argument.iter().map(|text| argument(text)).collect();
+            let arguments: Result<Vec<_>, _> = self.argument.iter().map(|text| argument(text)).collect();
+            let arguments = arguments.map_err(|problem| Failure::usage("--argument", problem))?;
             let mut call = Vec::new();
             append_call(&mut call, method, &arguments);
             job.plan.phrases.call = Some(call);

@@ -277,6 +277,13 @@ pub(super) fn explain(error: webpki::Error, end_entity: &[u8]) -> Refusal {
         }
         Refusal::UnknownIssuer { .. } => Refusal::UnknownIssuer { issuer: certificate.issuer },
         Refusal::CaAsEndEntity { .. } => Refusal::CaAsEndEntity { subject: certificate.subject },
+        // Those dates are another certificate's.
+        Refusal::Expired { not_after: Some(end) } if end != certificate.not_after => {
+            Refusal::IssuerExpired { not_after: end }
+        }
+        Refusal::NotYetValid { not_before: Some(begin) } if begin != certificate.not_before => {
+            Refusal::IssuerNotYetValid { not_before: begin }
+        }
         other => other,
     }
 }

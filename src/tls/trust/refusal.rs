@@ -6,6 +6,7 @@ use rustls::{AlertDescription, CertificateError, OtherError};
 use rustls_pki_types::{ServerName, UnixTime};
 
 use crate::tls::certificate::brief;
+use crate::tls::words::{in_words, plain};
 
 /// Why a peer's certificate was not accepted.
 ///
@@ -26,6 +27,18 @@ pub enum Refusal {
     NotYetValid {
         /// The first second of validity.
         not_before: Option<u64>,
+    },
+    /// A certificate above it in the chain that was shown is past its end of validity (seconds since the Unix epoch).
+    #[error("an issuer's certificate in the chain has expired{}: the end entity's own has not", date(" on ", Some(*not_after)))]
+    IssuerExpired {
+        /// The last second of validity.
+        not_after: u64,
+    },
+    /// Or before its begin of validity.
+    #[error("an issuer's certificate in the chain is not valid yet{}", date(": it begins on ", Some(*not_before)))]
+    IssuerNotYetValid {
+        /// The first second of validity.
+        not_before: u64,
     },
     /// No trusted certificate issued it.
     #[error("the certificate was issued by {}, which is not among the trusted ones", brief(issuer))]
@@ -127,7 +140,8 @@ impl Refusal {
                 "issue one with subjectAltName (`latchkey certs server NAME`), or pass a self-signed certificate itself with --ca FILE"
             }
             Self::Expired { .. } => "the server needs a new certificate: `latchkey certs server NAME --force`",
-            Self::NotYetValid { .. } => "compare the clocks of both machines",
+            Self::IssuerExpired { .. } => "put the CA's renewed intermediate certificate into the server's chain",
+            Self::NotYetValid { .. } | Self::IssuerNotYetValid { .. } => "compare the clocks of both machines",
             Self::Signature => {
                 "--ca may hold another CA of the same name: pass the certificate of the right one with --ca FILE"
             }
@@ -154,7 +168,7 @@ impl Refusal {
             }
             _ => match Self::of(error) {
                 Some(refusal) => (format!("the server is not believed: {refusal}"), refusal.cure()),
-                None => (error.to_string(), ""),
+                None => (in_words(error), ""),
             },
         };
         if cure.is_empty() { text } else { format!("{text}: {cure}") }
@@ -201,7 +215,7 @@ impl Refusal {
             E::Other(OtherError(other)) => {
                 other.downcast_ref().cloned().unwrap_or_else(|| Self::Rule(other.to_string()))
             }
-            other => Self::Rule(other.to_string()),
+            other => Self::Rule(plain(other)),
         }
     }
 
@@ -212,6 +226,12 @@ impl Refusal {
             Self::NoCertificate => return rustls::Error::NoCertificatesPresented,
             Self::Expired { not_after: Some(end) } => {
                 CertificateError::ExpiredContext { time: now, not_after: at(end) }
+            }
+            Self::IssuerExpired { not_after } => {
+                CertificateError::ExpiredContext { time: now, not_after: at(not_after) }
+            }
+            Self::IssuerNotYetValid { not_before } => {
+                CertificateError::NotValidYetContext { time: now, not_before: at(not_before) }
             }
             Self::Expired { not_after: None } => CertificateError::Expired,
             Self::NotYetValid { not_before: Some(begin) } => {
@@ -257,8 +277,8 @@ impl Refusal {
             }
             E::RequiredEkuNotFoundContext(_) | E::EmptyEkuExtension => Self::Purpose,
             E::InvalidSignatureForPublicKey => Self::Signature,
-            E::BadDer | E::BadDerTime | E::TrailingData(_) => Self::Unreadable(error.to_string()),
-            other => Self::Rule(other.to_string()),
+            E::BadDer | E::BadDerTime | E::TrailingData(_) => Self::Unreadable(plain(&error)),
+            other => Self::Rule(plain(&other)),
         }
     }
 }
