@@ -10,15 +10,28 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
-use common::{Server, latchkey, run, succeed, until};
+use common::{Server, latchkey, run, succeed};
 
 /// The recipe's ports, and one beside Redis's.
 const PORTS: [u16; 3] = [20_000, 15_000, 6380];
 
-/// The program with no arguments but `serve`. Whoever else has its ports is waited for.
+/// The program with no arguments but `serve`. It must have the ports that README prints, so whoever else has them, if only
+/// an earlier run of this test, must go.
 fn start(dir: tempfile::TempDir) -> Server {
-    until(|| PORTS.iter().all(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok()));
+    let taken = || PORTS.into_iter().find(|port| TcpListener::bind(("127.0.0.1", *port)).is_err());
+    for _ in 0..50 {
+        if taken().is_none() {
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    let taken = taken().unwrap_or_default();
+    assert_eq!(
+        taken, 0,
+        "port {taken} is in use: stop what listens there (`latchkey serve`?), for README names this port"
+    );
     let mut command = latchkey();
     command.arg("serve");
     Server::spawn(command, dir, PORTS.len())

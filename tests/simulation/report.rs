@@ -45,8 +45,14 @@ impl Report {
 }
 
 /// Ends that no simulation brings about: each needs a service, a disk or a command that none has.
-const ELSEWHERE: [Disconnect; 5] =
-    [Disconnect::TooLarge, Disconnect::OutputLimit, Disconnect::Killed, Disconnect::Handshake, Disconnect::Io];
+const ELSEWHERE: [Disconnect; 6] = [
+    Disconnect::TooLarge,
+    Disconnect::OutputLimit,
+    Disconnect::Killed,
+    Disconnect::Handshake,
+    Disconnect::Io,
+    Disconnect::Chain,
+];
 
 /// Everything that must have been met when many seeds have been played.
 pub(crate) fn everything() -> Vec<String> {
