@@ -176,3 +176,24 @@ fn limits_on_addresses_hold_for_operators_and_are_counted_apart() {
     drop((silent, knocking));
     until(|| sample(&server, "latchkey_connections_ended_total{reason=address_limit}") == 12);
 }
+
+#[test]
+fn cas_whose_certificates_are_not_checked_for_revocation_are_named() {
+    let dir = tempfile::tempdir().expect("a folder");
+    for line in [
+        "init --name one",
+        "server localhost --san IP:127.0.0.1",
+        "client client",
+        "revoke",
+        "init --dir other --name two",
+    ] {
+        certs(dir.path(), line);
+    }
+    let line = "--echo 127.0.0.1:0 --admin 127.0.0.1:0 --cert certs/localhost.pem --key certs/localhost-key.pem --client-ca certs/ca.pem \
+                --client-ca other/ca.pem --crl certs/crl.pem";
+    let server = Server::start_in(dir, &line.split_whitespace().collect::<Vec<_>>());
+    server.logged("1 CA not revocation-checked: CN=two");
+    assert_eq!(sample(&server, "latchkey_revocation_unchecked{issuer=CN=two}"), 1);
+    let expiry = sample(&server, "latchkey_revocation_list_expiry_timestamp_seconds{issuer=CN=one}");
+    assert!(expiry > sample(&server, "latchkey_start_time_seconds{}"));
+}

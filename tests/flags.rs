@@ -275,6 +275,9 @@ fn options_that_nothing_would_heed_are_refused() {
     for listener in ["--resp 127.0.0.1:0", "--resp plain://127.0.0.1:0", "--echo plain://0.0.0.0:0"] {
         refuse(dir.path(), &format!("serve {listener} --allow-plain"), &["--allow-plain", "beyond"]);
     }
+    for listener in ["--resp 127.0.0.1:0", "--resp plain://127.0.0.1:0", "--echo 0.0.0.0:0"] {
+        refuse(dir.path(), &format!("serve {listener} --allow-anonymous"), &["--allow-anonymous", "leave it out"]);
+    }
     let wrap = "wrap --originate --listen 127.0.0.1:0 --to 127.0.0.1:1 --allow-plain";
     refuse(dir.path(), wrap, &["--allow-plain", "beyond"]);
 }

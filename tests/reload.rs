@@ -213,6 +213,45 @@ fn an_expired_revocation_list_shuts_its_ca_out_and_is_said() {
 }
 
 #[test]
+#[expect(clippy::disallowed_methods, reason = "the program under test reads the same clock")]
+fn an_outdated_list_at_a_reload_shuts_out_its_own_ca_and_keeps_nothing_else_back() {
+    const DAY: u64 = 24 * 60 * 60;
+    let dir = folder();
+    for line in
+        ["init --dir other --name other", "client carol --dir other", "client dave --dir other", "revoke --dir other"]
+    {
+        certs(dir.path(), line);
+    }
+    for name in ["carol", "dave"] {
+        for file in [format!("{name}.pem"), format!("{name}-key.pem")] {
+            fs::copy(dir.path().join("other").join(&file), dir.path().join("certs").join(&file)).expect("copied");
+        }
+    }
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("a clock").as_secs();
+    let source = |name: &str| Source {
+        name: name.to_owned(),
+        bytes: fs::read(dir.path().join("certs").join(name)).expect("read"),
+    };
+    let authority = Authority::load(&source("ca.pem"), &source("ca-key.pem"), now).expect("the CA");
+    let outdated = authority.revocation_list(&[], 1, now - 2 * DAY).expect("a list");
+    let line = "--echo 127.0.0.1:0 --cert live/cert.pem --key live/key.pem --client-ca certs/ca.pem --crl certs/crl.pem \
+                --client-ca other/ca.pem --crl other/crl.pem";
+    let server = Server::start_in(dir, &line.split_whitespace().collect::<Vec<_>>());
+    let mut alice = Client::echo(&server, "alice", "1.3", &["fresh"]);
+    let mut carol = Client::echo(&server, "carol", "1.3", &["fresh"]);
+    let mut dave = Client::echo(&server, "dave", "1.3", &["fresh"]);
+    replace(&server.dir.path().join("certs/crl.pem"), outdated);
+    certs(server.dir.path(), "revoke other/carol.pem --dir other");
+    signal(server.pid(), "HUP");
+    server.logged("reloaded: everyone is shown");
+    let said = server.logged("its revocation list is out of date");
+    assert!(said.contains("nobody it issued to is let in"), "{said}");
+    assert_eq!(carol.go_on(), "refused: SSLV3_ALERT_CERTIFICATE_REVOKED", "the other CA's new list is obeyed");
+    assert_eq!(dave.go_on(), "full");
+    assert!(alice.go_on().starts_with("refused: "), "her CA's list is out of date");
+}
+
+#[test]
 fn how_a_server_is_spoken_to_is_renewed_for_the_connections_to_come() {
     let server = start(folder());
     let dir = tempfile::tempdir().expect("a folder");

@@ -258,3 +258,64 @@ fn trust_that_has_ended_and_a_certificate_that_soon_does_are_said_at_start() {
     let said = server.logged("lists a certificate that is not valid any more");
     assert!(said.contains("old CA expired on"), "{said}");
 }
+
+#[test]
+fn keys_are_not_served_to_everybody_on_the_network_unless_that_is_asked_for() {
+    let dir = folder();
+    std::fs::write(dir.path().join("rules.toml"), "[[rule]]\ncn = 'alice'\ngrant = ['read', 'metrics']\n")
+        .expect("rules");
+    for listener in ["--resp 0.0.0.0:0", "--xmlrpc 0.0.0.0:0", "--admin 0.0.0.0:0", "--resp [::]:0"] {
+        for auth in ["", "--client-ca certs/ca.pem --client-auth optional"] {
+            let flag = listener.split(' ').next().expect("a flag");
+            let error = refuse(dir.path(), &format!("{listener} {auth}"));
+            let parts = [flag, "--client-ca", "loopback", "--allow-anonymous"];
+            assert!(parts.iter().all(|part| error.contains(part)), "{listener} {auth}: {error}");
+        }
+    }
+    for more in [
+        "--resp 0.0.0.0:0 --allow-anonymous",
+        "--resp 0.0.0.0:0 --client-ca certs/ca.pem",
+        "--resp 0.0.0.0:0 --client-pin certs/alice.pem",
+        "--resp 0.0.0.0:0 --client-ca certs/ca.pem --client-auth optional --authorize rules.toml",
+    ] {
+        start(folder_like(dir.path()), more);
+    }
+    // With the development identity it is the same, and whoever listens beyond this machine is told what it is worth.
+    let lone = tempfile::tempdir().expect("a folder");
+    let error = fail(latchkey().args(["serve", "--resp", "0.0.0.0:0"]).current_dir(lone.path()), 2);
+    assert!(error.contains("--allow-anonymous"), "{error}");
+    assert!(!lone.path().join("certs").exists(), "what cannot be done leaves nothing behind");
+    let server = Server::start_in(lone, &["--echo", "0.0.0.0:0"]);
+    server.logged("the development certificate is for localhost only");
+}
+
+/// A copy of a folder.
+fn folder_like(dir: &Path) -> tempfile::TempDir {
+    let copy = tempfile::tempdir().expect("a folder");
+    let to = copy.path().to_str().expect("a path");
+    succeed(Command::new("cp").args(["-a", "."]).arg(to).current_dir(dir));
+    copy
+}
+
+#[test]
+fn what_is_wrong_with_a_certificate_or_its_key_is_said_in_words() {
+    let dir = folder();
+    // Exchanged, and readable by everyone as certificates are.
+    let exchanged = "serve --echo 127.0.0.1:0 --cert certs/localhost-key.pem --key certs/localhost.pem";
+    let error = fail(latchkey().args(exchanged.split(' ')).current_dir(dir.path()), 2);
+    assert!(error.contains("exchanged") && !error.contains("chmod"), "{error}");
+    let server = start(folder_like(dir.path()), "");
+    let line =
+        format!("connect {} --ca certs/ca.pem --cert certs/alice.pem --key certs/bob-key.pem", server.address("echo"));
+    let error = fail(latchkey().args(line.split(' ')).current_dir(dir.path()), 2);
+    assert!(error.contains("certs/bob-key.pem does not belong to the certificate in certs/alice.pem"), "{error}");
+}
+
+#[test]
+fn a_server_certificate_without_names_is_warned_of_at_start() {
+    let dir = folder();
+    let openssl = "req -x509 -newkey rsa:2048 -nodes -keyout k.pem -out c.pem -days 9 -subj /CN=localhost";
+    succeed(Command::new("openssl").args(openssl.split(' ')).current_dir(dir.path()));
+    let line = ["--echo", "127.0.0.1:0", "--cert", "c.pem", "--key", "k.pem"];
+    Server::start_in(dir, &line).logged("the certificate of CN=localhost has no DNS name or address in subjectAltName");
+}

@@ -16,7 +16,7 @@ use super::tls_options::TlsArgs;
 use super::{Failure, units};
 use crate::access::Reach;
 use crate::server::{Handle, Security};
-use crate::tls::{Certificate, date, hex, self_handshake};
+use crate::tls::{Certificate, OutdatedLists, date, hex, self_handshake};
 
 /// How often the files and SIGHUP are looked at. Half a second is soon enough for people and next to no work.
 ///
@@ -55,8 +55,9 @@ pub(super) struct Prepared {
 type Contents = Vec<Option<(u32, Vec<u8>)>>;
 
 impl Recipe {
-    /// Reads all files and makes all policies; one that is no good spoils them all.
-    pub(super) fn prepare(&self) -> Result<Prepared, Failure> {
+    /// Reads all files and makes all policies; one that is no good spoils them all. `outdated` says what becomes of
+    /// revocation lists that are out of date.
+    pub(super) fn prepare(&self, outdated: OutdatedLists) -> Result<Prepared, Failure> {
         // Before the files are read for use: a change in between is then found later, and not missed.
         let contents = contents_of(&self.paths());
         let is_shown = self.listeners.iter().any(Option::is_some);
@@ -66,7 +67,7 @@ impl Recipe {
                 "every listener is plain://, so nobody is spoken to over TLS: leave it out",
             ));
         }
-        let setup = self.tls.load(unix_seconds(), is_shown)?;
+        let setup = self.tls.load(unix_seconds(), is_shown, outdated)?;
         let security = self.listeners.iter().map(|alpn| match alpn {
             Some(alpn) => setup.gate(alpn, self.reach).map(Security::Tls),
             None if self.tls.has_rules() => Err(Failure::usage(
@@ -184,8 +185,14 @@ impl Keeper {
     }
 
     /// All or nothing: whatever is wrong with one file, everything stays as it was.
+    ///
+    /// A revocation list that is out of date is no such thing: it shuts out its CA, whether it is read again or not, and
+    /// must not keep another CA's new list from being obeyed. [`remind`](Self::remind) says so.
     fn reload(&mut self) {
-        let prepared = self.recipe.prepare().and_then(|prepared| Ok((prove(&prepared.security)?, prepared.security)));
+        let prepared = self
+            .recipe
+            .prepare(OutdatedLists::ShutOut)
+            .and_then(|prepared| Ok((prove(&prepared.security)?, prepared.security)));
         match prepared {
             Ok((proofs, security)) => {
                 self.security.clone_from(&security);
@@ -193,6 +200,7 @@ impl Keeper {
                 for proof in proofs {
                     tracing::info!("reloaded: {proof}");
                 }
+                warn_of_missing_names(&self.security);
                 self.reminded = None;
             }
             Err(failure) => refuse(&self.handle, &failure),
@@ -234,6 +242,7 @@ impl Keeper {
 
 /// Says which of the certificates that clients are shown end soon.
 fn warn_of_ends(security: &[Security], now: u64) {
+    warn_of_missing_names(security);
     let leaves = security.iter().filter_map(Security::policy).flat_map(|policy| policy.leaves());
     let ends_soon = |leaf: &&Certificate| leaf.is_current(now) && leaf.not_after < now + SOON;
     let ending: BTreeSet<(&str, u64)> =
@@ -242,6 +251,19 @@ fn warn_of_ends(security: &[Security], now: u64) {
         let days = units::count((not_after - now) / SECONDS_PER_DAY, "day");
         let cure = "`latchkey certs check FILE` names the command that renews it";
         tracing::warn!("the certificate of {subject} ends in {days}: {cure}");
+    }
+}
+
+/// Says which of the certificates that clients are shown name no host where clients look for one.
+fn warn_of_missing_names(security: &[Security]) {
+    let leaves = security.iter().filter_map(Security::policy).flat_map(|policy| policy.leaves());
+    let is_nameless = |leaf: &&Certificate| leaf.dns.is_empty() && leaf.addresses.is_empty();
+    let nameless: BTreeSet<&str> = leaves.filter(is_nameless).map(|leaf| leaf.subject.as_str()).collect();
+    for subject in nameless {
+        tracing::warn!(
+            "the certificate of {subject} has no DNS name or address in subjectAltName, so that clients refuse it, but for \
+             those that list the certificate itself: make one with `latchkey certs server NAME`"
+        );
     }
 }
 

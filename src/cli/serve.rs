@@ -26,6 +26,7 @@ use crate::services::resp::RespOptions;
 use crate::services::xmlrpc::{Faults, XmlRpcOptions};
 use crate::services::{Builtin, BuiltinOptions, Protocol};
 use crate::store::{Eviction, StoreOptions};
+use crate::tls::OutdatedLists;
 
 /// Serve echo and key/value over TLS
 ///
@@ -53,6 +54,9 @@ pub(super) struct ServeArgs {
     /// Allow key/value and counters without TLS on an address that other machines can reach
     #[arg(long, help_heading = "Listeners")]
     allow_plain: bool,
+    /// Allow key/value and counters over TLS, for clients without a certificate, on an address that other machines can reach
+    #[arg(long, help_heading = "Listeners")]
+    allow_anonymous: bool,
     #[command(flatten)]
     tls: TlsArgs,
     #[command(flatten)]
@@ -234,8 +238,9 @@ pub(super) fn run(args: &ServeArgs) -> Result<ExitCode, Failure> {
     }
     let sockets = Bound::new(&mut net, &limits, bound.iter().copied())
         .map_err(|(index, error)| args.cannot_listen(&wanted, index, &error))?;
+    args.check_openness(&wanted, &bound)?;
     let recipe = args.recipe(&wanted);
-    let prepared = recipe.prepare()?;
+    let prepared = recipe.prepare(OutdatedLists::Refused)?;
     let configs = protocols.iter().zip(&bound).zip(&prepared.security);
     let configs = configs.map(|((protocol, address), security)| args.configure(*protocol, *address, security.clone()));
     let configs: Vec<ListenerConfig> = configs.collect();
@@ -249,6 +254,14 @@ pub(super) fn run(args: &ServeArgs) -> Result<ExitCode, Failure> {
     args.data.load(server.service_mut().store_mut(), wake)?;
     shortage.into_iter().for_each(Shortage::say);
     announce(&protocols, &configs, &addresses);
+    if development.is_some()
+        && configs.iter().any(|config| config.security.is_tls() && !config.address.ip().is_loopback())
+    {
+        tracing::warn!(
+            "the development certificate is for localhost only, and whoever can read certs/ can be this server: name your \
+             own with --cert and --key where other machines connect"
+        );
+    }
     if let Some(development) = &development {
         suggest(development, &protocols, &configs, &addresses);
     }
@@ -368,6 +381,32 @@ impl ServeArgs {
             ));
         }
         Ok(bound)
+    }
+
+    /// Refuses to serve keys over TLS to everybody on the network, unless that was asked for.
+    fn check_openness(&self, wanted: &[(Protocol, ListenAddress)], bound: &[SocketAddr]) -> Result<(), Failure> {
+        let mut open =
+            wanted.iter().zip(bound).filter(|((protocol, address), bound)| self.is_open(*protocol, address, **bound));
+        match (open.next(), self.allow_anonymous) {
+            (Some(((protocol, _), bound)), false) => Err(Failure::usage(
+                &format!("--{}", protocol.name()),
+                format!(
+                    "everybody who can reach {bound} could use it, for no client certificate is demanded: name \
+                     --client-ca or --client-pin, listen on a loopback address, or give --allow-anonymous"
+                ),
+            )),
+            (None, true) => Err(Failure::usage(
+                "--allow-anonymous",
+                "no key/value or counters are served over TLS beyond this machine to clients without a certificate: leave \
+                 it out",
+            )),
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether what is served there over TLS is for everybody on the network.
+    fn is_open(&self, protocol: Protocol, address: &ListenAddress, bound: SocketAddr) -> bool {
+        !address.plain && protocol != Protocol::Echo && !bound.ip().is_loopback() && !self.tls.knows_clients()
     }
 
     fn configure(&self, protocol: Protocol, address: SocketAddr, security: Security) -> ListenerConfig {

@@ -12,7 +12,7 @@ use super::{Failure, units};
 use crate::access::{Gate, Reach, Rules};
 use crate::limits::Limits;
 use crate::services::Splice;
-use crate::tls::{ClientAuth, PolicyOptions, PostQuantum, ServerPolicy, Source, TlsMin};
+use crate::tls::{ClientAuth, OutdatedLists, PolicyOptions, PostQuantum, ServerPolicy, Source, TlsMin};
 
 /// Where development identities are made and found.
 const DEVELOPMENT_FOLDER: &str = "certs";
@@ -50,8 +50,10 @@ pub(super) struct TlsArgs {
     client_auth: Option<ClientAuthArg>,
     /// Refuse the client certificates that this PEM file of revocation lists names [repeatable]
     ///
-    /// A list must be signed by a CA in --client-ca, and applies to what that CA issued. Past its next update, nobody
-    /// under that CA is let in. A CA without a list is not checked, and the start line says so.
+    /// A list applies to what its CA issued: a CA in --client-ca, or one below it whose certificate clients show. Every
+    /// certificate between a client's and a CA with a list is checked; one that no list tells about is refused. Past a
+    /// list's next update, nobody under its CA is let in: at start that is an error, at a reload it is said. A CA in
+    /// --client-ca without a list is not checked, and the start line says so. Pins are checked too.
     #[arg(long, value_name = "FILE", requires = "client_ca")]
     crl: Vec<PathBuf>,
     /// Let in only clients that a rule in this TOML file names, and let them do only what it grants
@@ -124,8 +126,9 @@ impl TlsArgs {
     }
 
     /// Reads the files that the flags name. `now` is in seconds since the Unix epoch. `is_shown` says whether any
-    /// listener shows a certificate: if none does, none is made.
-    pub(super) fn load(&self, now: u64, is_shown: bool) -> Result<TlsSetup, Failure> {
+    /// listener shows a certificate: if none does, none is made. `outdated` says what becomes of revocation lists that are
+    /// out of date.
+    pub(super) fn load(&self, now: u64, is_shown: bool, outdated: OutdatedLists) -> Result<TlsSetup, Failure> {
         let (identities, development) = if self.cert.is_empty() && is_shown {
             let made = development::development_identities(Path::new(DEVELOPMENT_FOLDER), now);
             let made = made.map_err(|error| Failure::usage("--cert", error))?;
@@ -146,6 +149,7 @@ impl TlsArgs {
                 ClientAuthArg::Required => ClientAuth::Required,
             }),
             crl: read_all("--crl", &self.crl)?,
+            outdated_lists: outdated,
             max_chain: self.max_chain(),
             reauthenticate_after: self.reauth_after.unwrap_or(REAUTHENTICATE_AFTER),
             tls_min: match self.tls_min.unwrap_or(TlsMinArg::Tls12) {
@@ -204,6 +208,13 @@ impl TlsArgs {
             ("--pq", self.pq.is_some()),
         ];
         given.into_iter().find_map(|(flag, is_given)| is_given.then_some(flag))
+    }
+
+    /// Whether everybody who is let in has proved who they are: by a certificate that must be shown, or because no rule
+    /// lets in those who show none.
+    pub(super) fn knows_clients(&self) -> bool {
+        let asks = !self.client_ca.is_empty() || !self.client_pin.is_empty();
+        asks && (self.has_rules() || !matches!(self.client_auth, Some(ClientAuthArg::Optional)))
     }
 
     /// Whether what clients may do depends on who they are.

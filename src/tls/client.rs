@@ -62,6 +62,14 @@ pub enum ClientError {
         /// What is wrong.
         detail: rustls::Error,
     },
+    /// The client's key is not that of its certificate.
+    #[error("the private key in {key} does not belong to the certificate in {certificate}")]
+    KeyMismatch {
+        /// The certificate's file.
+        certificate: String,
+        /// The key's file.
+        key: String,
+    },
     /// rustls or its provider refused the combination.
     #[error("TLS cannot be set up: {}", in_words(.0))]
     Tls(#[from] rustls::Error),
@@ -102,7 +110,13 @@ impl ClientPolicy {
             None => builder.with_no_client_auth(),
             Some((certificate, key)) => {
                 builder.with_client_auth_cert(certificate.certificates()?, key.private_key()?).map_err(|detail| {
-                    ClientError::Identity { certificate: certificate.name.clone(), key: key.name.clone(), detail }
+                    let (certificate, key) = (certificate.name.clone(), key.name.clone());
+                    match detail {
+                        rustls::Error::InconsistentKeys(rustls::InconsistentKeys::KeyMismatch) => {
+                            ClientError::KeyMismatch { certificate, key }
+                        }
+                        detail => ClientError::Identity { certificate, key, detail },
+                    }
                 })?
             }
         };

@@ -236,3 +236,133 @@ fn a_ca_without_a_list_is_named_in_the_description() {
         "{both}"
     );
 }
+
+/// A CA below `above`, or a root, whose key may be used for `usages`.
+fn authority(
+    name: &str,
+    above: Option<&rcgen::Issuer<'static, rcgen::KeyPair>>,
+    usages: &[rcgen::KeyUsagePurpose],
+) -> (crate::tls::Source, rcgen::Issuer<'static, rcgen::KeyPair>) {
+    let mut params = rcgen::CertificateParams::default();
+    params.distinguished_name = rcgen::DistinguishedName::new();
+    params.distinguished_name.push(rcgen::DnType::CommonName, name);
+    params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    params.key_usages = usages.to_vec();
+    params.serial_number = Some(rcgen::SerialNumber::from_slice(&[7]));
+    let key = rcgen::KeyPair::generate().expect("a key");
+    let made = above.map_or_else(|| params.self_signed(&key), |above| params.signed_by(&key, above)).expect("made");
+    (source(&format!("{name}.pem"), &made.pem()), rcgen::Issuer::new(params, key))
+}
+
+fn list(issuer: &rcgen::Issuer<'static, rcgen::KeyPair>, revoked: &[u8]) -> Result<String, rcgen::Error> {
+    let at = |days| rcgen::date_time_ymd(2027, 1, 15) + Duration::from_secs(days * DAY);
+    let revoked = rcgen::RevokedCertParams {
+        serial_number: rcgen::SerialNumber::from_slice(revoked),
+        revocation_time: at(0),
+        reason_code: None,
+        invalidity_date: None,
+    };
+    let params = rcgen::CertificateRevocationListParams {
+        this_update: at(0),
+        next_update: at(30),
+        crl_number: rcgen::SerialNumber::from_slice(&[1]),
+        issuing_distribution_point: None,
+        revoked_certs: vec![revoked],
+        key_identifier_method: rcgen::KeyIdMethod::Sha256,
+    };
+    params.signed_by(issuer)?.pem()
+}
+
+#[test]
+fn a_pinned_certificate_that_its_ca_has_revoked_is_refused() {
+    let (world, clock) = (World::new(), Clock::at(NOW));
+    let serial = Certificate::from_der(&crate::tls::testing::leaf(&world.client)).expect("readable").serial;
+    let chain = [crate::tls::testing::leaf(&world.client)];
+    let other = Authority::create(KeyKind::Ed25519, "other CA", NOW).expect("a CA");
+    let other = source("other.pem", &other.files().certificate);
+    for (revoked, expected) in [(vec![], true), (vec![(serial, NOW)], false)] {
+        let list = world.authority.revocation_list(&revoked, 30, NOW).expect("a list");
+        // Whether its CA is listed or not.
+        for client_ca in [vec![world.ca()], vec![other.clone()]] {
+            let pinned = policy(PolicyOptions {
+                client_ca,
+                client_pin: vec![source("alice.pem", &world.client.certificate)],
+                crl: vec![source("crl.pem", &list)],
+                ..world.options(&clock)
+            });
+            assert_eq!(pinned.still_trusted(&chain).is_ok(), expected, "{revoked:?}");
+        }
+    }
+}
+
+#[test]
+fn a_listed_intermediate_that_its_root_has_revoked_vouches_for_nobody() {
+    use rcgen::KeyUsagePurpose::{CrlSign, KeyCertSign};
+    let (world, clock) = (World::new(), Clock::at(NOW));
+    let (root, root_issuer) = authority("root", None, &[KeyCertSign, CrlSign]);
+    let (between, issuer) = authority("between", Some(&root_issuer), &[KeyCertSign, CrlSign]);
+    let mut params = rcgen::CertificateParams::default();
+    params.is_ca = rcgen::IsCa::ExplicitNoCa;
+    params.not_after = rcgen::date_time_ymd(2030, 1, 1);
+    let leaf = params.signed_by(&rcgen::KeyPair::generate().expect("a key"), &issuer).expect("made");
+    let chain = [leaf.der().clone()];
+    for (revoked, expected) in [(8, true), (7, false)] {
+        let lists = list(&root_issuer, &[revoked]).expect("a list") + &list(&issuer, &[99]).expect("a list");
+        let both = policy(PolicyOptions {
+            client_ca: vec![root.clone(), between.clone()],
+            crl: vec![source("crl.pem", &lists)],
+            ..world.options(&clock)
+        });
+        let verdict = both.still_trusted(&chain);
+        assert_eq!(verdict.is_ok(), expected, "{verdict:?}");
+        if let Err(refusal) = verdict {
+            assert_eq!(refusal, Refusal::IssuerRevoked { subject: "CN=between".to_owned() });
+        }
+    }
+}
+
+#[test]
+fn a_ca_that_may_not_sign_lists_signs_none() {
+    use rcgen::KeyUsagePurpose::{CrlSign, KeyCertSign};
+    let (world, clock) = (World::new(), Clock::at(NOW));
+    for (usages, expected) in [(&[KeyCertSign, CrlSign][..], true), (&[KeyCertSign], false), (&[], true)] {
+        let (ca, issuer) = authority("root", None, usages);
+        // rcgen itself refuses to let such a CA sign a list.
+        let lenient = authority_with_key(&issuer);
+        let list = list(&lenient, &[9]).expect("a list");
+        let options =
+            PolicyOptions { client_ca: vec![ca], crl: vec![source("crl.pem", &list)], ..world.options(&clock) };
+        let made = ServerPolicy::new(options).map(|_| ()).map_err(|error| error.to_string());
+        assert_eq!(made.is_ok(), expected, "{usages:?}: {made:?}");
+        assert!(made.is_ok() || made.is_err_and(|error| error.contains("cRLSign")));
+    }
+}
+
+/// The same issuer with every usage.
+fn authority_with_key(issuer: &rcgen::Issuer<'static, rcgen::KeyPair>) -> rcgen::Issuer<'static, rcgen::KeyPair> {
+    let mut params = rcgen::CertificateParams::default();
+    params.distinguished_name = rcgen::DistinguishedName::new();
+    params.distinguished_name.push(rcgen::DnType::CommonName, "root");
+    params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    params.key_usages = vec![rcgen::KeyUsagePurpose::CrlSign];
+    let key = rcgen::KeyPair::try_from(issuer.key().serialize_der()).expect("the same key");
+    rcgen::Issuer::new(params, key)
+}
+
+#[test]
+fn lists_that_are_out_of_date_may_be_shutting_out_their_ca_instead() {
+    let (world, clock) = (World::new(), Clock::at(NOW));
+    let stale = world.authority.revocation_list(&[], 1, NOW - 2 * DAY).expect("a list");
+    let chain = [crate::tls::testing::leaf(&world.client)];
+    let with = |lists: &str| {
+        let crl = vec![source("crl.pem", lists)];
+        policy(PolicyOptions { crl, outdated_lists: OutdatedLists::ShutOut, ..world.mutual(&clock) })
+    };
+    let shut_out = with(&stale);
+    assert!(matches!(shut_out.still_trusted(&chain), Err(Refusal::RevocationListExpired { .. })));
+    assert_eq!(shut_out.outdated_lists(NOW).collect::<Vec<_>>(), ["CN=test CA"]);
+    let fresh = world.authority.revocation_list(&[], 30, NOW).expect("a list");
+    let both = with(&(stale + &fresh));
+    assert!(both.still_trusted(&chain).is_ok(), "a newer one stands in for it");
+    assert_eq!(both.outdated_lists(NOW).count(), 0);
+}

@@ -1,5 +1,6 @@
 //! What is shown: each counter and gauge under its name.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::Ordering;
 
 use super::Admin;
@@ -22,6 +23,7 @@ pub(super) fn write(exchange: &Exchange<'_>, store: &Store, admin: &Admin) -> St
     connections(&mut text, exchange.metrics);
     handshakes(&mut text, exchange.metrics);
     certificates(&mut text, exchange.security, &admin.protocols);
+    revocation(&mut text, exchange.security);
     requests(&mut text, exchange.metrics);
     keys(&mut text, store);
     durability(&mut text, store);
@@ -69,6 +71,27 @@ fn certificates(text: &mut Exposition, security: &[Security], protocols: &[&str]
         if let Some(expiry) = leaves.map(|leaf| leaf.not_after).min() {
             family.sample(&[("listener", &index.to_string()), ("protocol", protocol)], expiry);
         }
+    }
+}
+
+/// What of the clients' CAs is looked up in revocation lists, and what is not. Listeners that share a CA share a sample.
+fn revocation(text: &mut Exposition, security: &[Security]) {
+    let policies = || security.iter().filter_map(Security::policy);
+    let unchecked: BTreeSet<&str> = policies().flat_map(|policy| policy.unchecked_issuers()).collect();
+    let help = "1 for each CA in --client-ca that has no revocation list: what it issued is not checked.";
+    let mut family = text.family("latchkey_revocation_unchecked", Kind::Gauge, help);
+    for issuer in unchecked {
+        family.sample(&[("issuer", issuer)], 1);
+    }
+    let mut updates: BTreeMap<&str, u64> = BTreeMap::new();
+    for (issuer, next_update) in policies().flat_map(|policy| policy.list_updates()) {
+        let earliest = updates.entry(issuer).or_insert(next_update);
+        *earliest = next_update.min(*earliest);
+    }
+    let help = "When the first revocation list of a CA goes out of date, in seconds since the Unix epoch.";
+    let mut family = text.family("latchkey_revocation_list_expiry_timestamp_seconds", Kind::Gauge, help);
+    for (issuer, next_update) in updates {
+        family.sample(&[("issuer", issuer)], next_update);
     }
 }
 

@@ -133,6 +133,11 @@ impl Refusal {
             Self::CaAsEndEntity { .. } => {
                 "pass that certificate itself with --ca FILE, or give the server a leaf: `latchkey certs server NAME`"
             }
+            Self::NameMismatch { expected, presented }
+                if presented.iter().any(|name| name.starts_with(expected.as_str())) =>
+            {
+                "issue a certificate with the address as one: `latchkey certs server NAME --san IP:ADDRESS`"
+            }
             Self::NameMismatch { .. } => {
                 "connect under one of those names, say with --server-name, or issue a certificate with this one: `latchkey certs server NAME`"
             }
@@ -264,7 +269,7 @@ impl Refusal {
         use webpki::Error as E;
         match error {
             E::CertExpired { not_after, .. } => Self::Expired { not_after: Some(not_after.as_secs()) },
-            E::InvalidCertValidity => Self::Expired { not_after: None },
+            E::InvalidCertValidity => Self::Rule("it ends before it begins".to_owned()),
             E::CertNotValidYet { not_before, .. } => Self::NotYetValid { not_before: Some(not_before.as_secs()) },
             E::UnknownIssuer => Self::UnknownIssuer { issuer: "an unknown CA".to_owned() },
             E::CaUsedAsEndEntity => Self::CaAsEndEntity { subject: "the peer".to_owned() },
@@ -293,7 +298,9 @@ pub fn alert_cure(alert: AlertDescription) -> &'static str {
         AlertDescription::UnknownCA | AlertDescription::BadCertificate | AlertDescription::DecryptError => {
             "it does not accept the client certificate: pass one from a CA that it trusts with --cert FILE --key FILE"
         }
-        AlertDescription::CertificateExpired => "the client certificate has expired: pass a new one with --cert FILE",
+        AlertDescription::CertificateExpired => {
+            "the client certificate has expired, or is not valid yet by the server's clock: compare the clocks, or pass a new one with --cert FILE"
+        }
         AlertDescription::CertificateRevoked => "the client certificate was revoked: pass another with --cert FILE",
         AlertDescription::ProtocolVersion => "it speaks none of TLS 1.2 and 1.3",
         _ => "its log says why",

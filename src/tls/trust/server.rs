@@ -126,7 +126,12 @@ fn check_alt_names(
     let expected = name.to_str().into_owned();
     match (Refusal::of_webpki(error), Certificate::from_der(der)) {
         (Refusal::NameMismatch { .. }, Ok(certificate)) if certificate.has_alt_names => {
-            Err(Refusal::NameMismatch { expected, presented: certificate.server_names() })
+            let mut presented = certificate.server_names();
+            // An address as a dNSName is no address (RFC 9525, 6.5), and looks like one.
+            for name in presented.iter_mut().filter(|name| **name == expected) {
+                *name = format!("{expected} as a DNS name, where an address must stand as an IP address");
+            }
+            Err(Refusal::NameMismatch { expected, presented })
         }
         (Refusal::NameMismatch { .. }, Ok(_)) => Err(Refusal::NoAltName { expected }),
         (refusal, _) => Err(refusal),

@@ -269,3 +269,30 @@ fn tls12_has_no_second_way_to_resume() {
         assert_eq!(done.server.handshake_kind(), Some(HandshakeKind::Full));
     }
 }
+
+#[test]
+fn an_address_that_stands_as_a_dns_name_is_said_to_be_no_address() {
+    let certificate = |san: rcgen::SanType| {
+        let mut params = rcgen::CertificateParams::default();
+        params.subject_alt_names = vec![san];
+        params.not_after = rcgen::date_time_ymd(2030, 1, 1);
+        params.self_signed(&rcgen::KeyPair::generate().expect("a key")).expect("made").pem()
+    };
+    let name = "127.0.0.1";
+    let now = rustls_pki_types::UnixTime::since_unix_epoch(std::time::Duration::from_secs(NOW));
+    for (san, expected) in [
+        (rcgen::SanType::IpAddress(name.parse().expect("an address")), true),
+        (rcgen::SanType::DnsName(name.try_into().expect("ASCII")), false),
+    ] {
+        let listed = source("s.pem", &certificate(san));
+        let der = listed.certificates().expect("one").swap_remove(0);
+        let trust = ServerTrust::new(&[listed], &aws_lc_rs::default_provider()).expect("listed");
+        let verdict = trust.check(&der, &[], &name.try_into().expect("a name"), now);
+        assert_eq!(verdict.is_ok(), expected, "{verdict:?}");
+        if let Err(refusal) = verdict {
+            let text = refusal.to_string();
+            assert!(text.contains("only for 127.0.0.1 as a DNS name"), "{text}");
+            assert!(refusal.cure().contains("--san IP:"), "{}", refusal.cure());
+        }
+    }
+}
