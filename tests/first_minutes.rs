@@ -89,7 +89,8 @@ fn every_command_that_is_printed_works_when_pasted_and_a_second_start_finds_ever
     for (line, (beginning, answer)) in lines.iter().zip(expected) {
         assert!(line.starts_with(beginning), "{line}");
         if answer.is_empty() {
-            paste(&format!("{line} --duration 1s --warmup 100ms"), server.dir.path());
+            // The machine may be busy with other tests, and then this client is the bottleneck: not what is tested here.
+            paste(&format!("{line} --duration 1s --warmup 100ms --allow client-bound"), server.dir.path());
             assert!(server.dir.path().join("load.html").exists());
         } else {
             assert_eq!(paste(line, server.dir.path()), answer, "{line}");
