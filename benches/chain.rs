@@ -49,9 +49,14 @@ fn main() {
         [("P-256", &PKCS_ECDSA_P256_SHA256), ("P-384", &PKCS_ECDSA_P384_SHA384), ("RSA", &PKCS_RSA_SHA256)]
     {
         let trusted = trusted(algorithm);
-        for (what, name) in [("bear the CA's name", ANCHOR), ("bear one name", "forged")] {
+        for (what, name, issuer) in [
+            ("bear the CA's name", ANCHOR, ANCHOR),
+            ("bear one name", "forged", "forged"),
+            ("bear one name, all of the CA", "forged", ANCHOR),
+        ] {
             for filler in [Filler::None, Filler::Extensions, Filler::Purposes] {
-                worst(&trusted, &format!("{kind}: intermediates {what}, {}", filler.name()), name, filler);
+                let what = format!("{kind}: intermediates {what}, {}", filler.name());
+                worst(&trusted, &what, [name, issuer], filler);
             }
         }
     }
@@ -75,11 +80,11 @@ impl Filler {
 }
 
 /// Shows the longest chain of its shape that is not refused for its cost.
-fn worst(trusted: &Trusted, what: &str, name: &str, filler: Filler) {
+fn worst(trusted: &Trusted, what: &str, [name, issuer]: [&str; 2], filler: Filler) {
     for count in (1..CHAIN).rev() {
         let bytes = if filler == Filler::None { 0 } else { BYTES / count - 1000 };
         let leaf = forge(trusted, "leaf", name, Filler::None, 0);
-        let intermediates = (0..count).map(|_| forge(trusted, name, name, filler, bytes));
+        let intermediates = (0..count).map(|_| forge(trusted, name, issuer, filler, bytes));
         let chain: Vec<_> = std::iter::once(leaf).chain(intermediates).map(|made| made.der().clone()).collect();
         if !matches!(verify(trusted, &chain), Err(Refusal::TangledChain)) {
             return show(trusted, &format!("{what}, {count} of them"), &chain);
