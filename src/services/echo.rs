@@ -21,6 +21,10 @@ impl Service for Echo {
     }
 
     fn refuse(&mut self, _listener: usize, reason: Disconnect, reply: &mut Vec<u8>) {
+        // What is in the stream by now is the client's own, and nothing else may stand in it.
+        if matches!(reason, Disconnect::Revoked | Disconnect::RequestTimeout | Disconnect::HeaderTimeout) {
+            return;
+        }
         reply.extend_from_slice(b"connection refused: ");
         reply.extend_from_slice(reason.name().as_bytes());
         reply.push(b'\n');
