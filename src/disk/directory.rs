@@ -7,6 +7,7 @@
 //! | `journal-N` | changes, in order |
 //! | `snapshot-N` | what the journals before `journal-N` came to |
 //! | `restore.unfinished` | is there as long as a restore has not filled the directory: nobody serves it |
+//! | `reserve.latchkey` | room for a start on a full disk |
 //! | `backup/` | backups of the running server |
 
 use std::fs;
@@ -20,7 +21,7 @@ use super::folder::{RealFolder, make};
 use super::journal::Broken;
 use super::keeper::{Contents, Keeper, Loaded, Record, Sizes};
 use super::lock::Lock;
-use super::names::{self, LOCK, MARK, RESTORING};
+use super::names::{self, LOCK, MARK, RESERVE, RESTORING};
 use super::storage::{Storage, StorageOptions};
 
 /// A directory of this version has the one, one of another format the other.
@@ -179,9 +180,10 @@ fn refuse_strange(path: &Path) -> Result<(), OpenError> {
     // A folder that cannot be looked at is refused by those who must write to it.
     let Ok(entries) = fs::read_dir(path) else { return Ok(()) };
     let names: Vec<_> = entries.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
-    let is_data = names.iter().any(|name| name == "journal" || (name != LOCK && names::is_ours(name)));
+    let is_data =
+        names.iter().any(|name| name == "journal" || (name != LOCK && name != RESERVE && names::is_ours(name)));
     // A file system of its own may have the one, and a start that was cut short leaves the other.
-    if is_data || names.iter().all(|name| name == "lost+found" || name == LOCK) {
+    if is_data || names.iter().all(|name| name == "lost+found" || name == LOCK || name == RESERVE) {
         return Ok(());
     }
     Err(OpenError::Strange { path: path.into() })
@@ -193,7 +195,7 @@ fn refuse_no_data(path: &Path) -> Result<(), OpenError> {
     for entry in fs::read_dir(path).map_err(io)? {
         let name = entry.map_err(io)?.file_name();
         let name = name.to_string_lossy();
-        if SIGNS.contains(&&*name) || names::is_ours(&name) && name != LOCK {
+        if SIGNS.contains(&&*name) || names::is_ours(&name) && name != LOCK && name != RESERVE {
             return Ok(());
         }
     }

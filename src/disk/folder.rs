@@ -97,6 +97,12 @@ pub(super) fn make(path: &Path, mode: u32) -> io::Result<()> {
     }
 }
 
+/// How many bytes may still be written to the file system at `path`.
+pub(super) fn room(path: &Path) -> io::Result<u64> {
+    let system = rustix::fs::statvfs(path)?;
+    Ok(system.f_bavail.saturating_mul(system.f_frsize))
+}
+
 /// Forces a name to disk.
 pub(super) fn sync_parent(path: &Path) -> io::Result<()> {
     File::open(parent(path))?.sync_all()
@@ -137,8 +143,7 @@ impl Folder for RealFolder {
     }
 
     fn room(&self) -> io::Result<u64> {
-        let system = rustix::fs::statvfs(&self.path)?;
-        Ok(system.f_bavail.saturating_mul(system.f_frsize))
+        room(&self.path)
     }
 
     fn sync(&self) -> io::Result<()> {

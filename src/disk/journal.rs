@@ -2,6 +2,7 @@
 
 use std::io;
 
+use super::failure::Failure;
 use super::folder::{Folder, Handle};
 use super::group::Group;
 use super::mark::Mark;
@@ -9,7 +10,6 @@ use super::merge::Source;
 use super::names::{self, Names};
 use super::record::{self, Chain, FILE_HEAD, FileHead, HEAD, Head, Reader};
 use super::snapshot::Snapshot;
-use super::storage::Failure;
 
 /// Of what is filled ahead at a time, how much a record may be. Larger ones would gain here too (a quarter of the time at
 /// 72 KB), but what is filled is written twice, and on a disk that is slow to write that would be what counts.
@@ -118,7 +118,10 @@ impl Journal {
         if end > self.filled && self.record.len() <= ahead / SHARE && !self.is_cramped {
             self.fill(end + ahead as u64);
         }
-        self.file.write_at(&self.record, self.position)?;
+        if let Err(error) = self.file.write_at(&self.record, self.position) {
+            self.wipe(end);
+            return Err(error);
+        }
         self.filled = self.filled.max(end);
         (self.position, self.chain) = (end, chain);
         self.record.shrink_to(KEPT);
@@ -133,6 +136,27 @@ impl Journal {
             Ok(()) => self.filled = end,
             Err(_) => self.is_cramped = true,
         }
+    }
+
+    /// Takes away what was written of a record that ends at `end`, where that can be done: a journal without a torn end can
+    /// be gone on with after a start, which then needs no room for another one.
+    fn wipe(&mut self, end: u64) {
+        const CHUNK: u64 = 64 << 10;
+        let Ok(length) = self.file.length() else { return };
+        let (mut at, end) = (self.position, end.min(length));
+        while at < end {
+            let zeros = vec![0; usize::try_from(CHUNK.min(end - at)).unwrap_or(0)];
+            if self.file.write_at(&zeros, at).is_err() {
+                return;
+            }
+            at += CHUNK;
+        }
+        self.filled = self.filled.max(end);
+    }
+
+    /// There is room again.
+    pub(super) fn relax(&mut self) {
+        self.is_cramped = false;
     }
 
     pub(super) fn sync(&mut self) -> io::Result<()> {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
 use super::compact::{Compactions, Helper, Job, Outcome};
+use super::failure::Failure;
 use super::folder::{Folder, GONE};
 use super::group::{Group, split_value};
 use super::journal::{Broken, Fresh, Journal, Place, Sealed, Survey, salvage, survey};
@@ -12,8 +13,8 @@ use super::mark::{self, MarkFile};
 use super::merge::{self, View};
 use super::names::{self, Names};
 use super::record::{self, FileHead, Head};
+use super::reserve;
 use super::snapshot::Snapshot;
-use super::storage::Failure;
 
 /// The expiry of what never expires.
 pub const NO_EXPIRY: u64 = u64::MAX;
@@ -35,11 +36,17 @@ pub struct Sizes {
     /// has already takes three fifths of the time (measured on ext4): neither where the file ends nor which blocks it has
     /// needs to be written down.
     pub ahead: usize,
+    /// Bytes of a file that is there for its room only: a start on a full disk needs some. 0 for none.
+    pub reserve: usize,
 }
+
+/// So much room there must be before writes are taken again that failed for want of it: more than the reserve, and than
+/// what a small group needs. A larger group that does not fit fails again, alone.
+const ROOM: u64 = 1 << 20;
 
 impl Default for Sizes {
     fn default() -> Self {
-        Self { journal: 64 << 20, sealed: 64 << 20, index: merge::INDEX, ahead: 512 << 10 }
+        Self { journal: 64 << 20, sealed: 64 << 20, index: merge::INDEX, ahead: 512 << 10, reserve: 128 << 10 }
     }
 }
 
@@ -113,7 +120,7 @@ pub struct Keeper {
 impl Keeper {
     /// As [`with_sizes`](Self::with_sizes), for a simulated disk: journals are not filled ahead, which would save nothing.
     pub fn new(folder: Arc<dyn Folder>) -> Result<Self, Broken> {
-        Self::with_sizes(folder, Sizes { ahead: 0, ..Sizes::default() })
+        Self::with_sizes(folder, Sizes { ahead: 0, reserve: 0, ..Sizes::default() })
     }
 
     /// Opens what is in `folder`, or begins there.
@@ -132,7 +139,7 @@ impl Keeper {
             snapshot.verify(&*folder)?;
         }
         // On disk before any journal is, so that a journal with no mark is always a loss.
-        let mut mark = MarkFile::open(&*folder)?;
+        let mut mark = reserve::with_room(&*folder, || MarkFile::open(&*folder))?;
         for name in left_over.iter().chain(&names.unfinished) {
             folder.remove(name)?;
         }
@@ -143,9 +150,12 @@ impl Keeper {
         let number = sealed.last().map_or(1, |sealed| sealed.number + 1);
         let journal = match last {
             Some(journal) => journal,
-            None => Fresh::begin(&*folder, number, place)?.finish(&*folder).map_err(io::Error::other)?,
+            None => reserve::with_room(&*folder, || Fresh::begin(&*folder, number, place))?
+                .finish(&*folder)
+                .map_err(io::Error::other)?,
         };
         mark.advance(place.group)?;
+        reserve::keep(&*folder, sizes.reserve);
         Ok(Self {
             folder,
             sizes,
@@ -206,6 +216,16 @@ impl Keeper {
         Ok(())
     }
 
+    /// Whether there is room again, after a write that failed for want of it.
+    pub(super) fn recover(&mut self) -> bool {
+        let has_room = self.refusal.is_none() && self.folder.room().is_ok_and(|room| room >= ROOM);
+        if has_room {
+            reserve::keep(&*self.folder, self.sizes.reserve);
+            self.journal.relax();
+        }
+        has_room
+    }
+
     fn check_refusal(&self) -> Result<(), Failure> {
         self.refusal.clone().map_or(Ok(()), Err)
     }
@@ -230,7 +250,8 @@ impl Keeper {
         self.is_overlong = false;
         self.sync()?;
         self.check_refusal()?;
-        let next = fresh.finish(&*self.folder)?;
+        // Whether it has its name is not known, so nothing may be written behind what the present one holds.
+        let next = fresh.finish(&*self.folder).inspect_err(|failure| self.refusal = Some(failure.lasting()))?;
         self.sealed.push(self.journal.sealed());
         (self.journal, self.base) = (next, place);
         Ok(())
@@ -245,7 +266,7 @@ impl Keeper {
         self.synced = self.last;
         if let Err(error) = self.mark.advance(self.last) {
             // The group is on disk all the same. It is the next one that cannot be kept as it should.
-            self.refusal = Some(Failure::write(&error));
+            self.refusal = Some(Failure::write(&error).lasting());
         }
         Ok(())
     }

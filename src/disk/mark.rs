@@ -8,9 +8,9 @@ use std::io;
 
 use xxhash_rust::xxh3::xxh3_64;
 
+use super::failure::Failure;
 use super::folder::{Folder, Handle};
 use super::names;
-use super::storage::Failure;
 
 const SLOT: usize = 32;
 const MAGIC: [u8; 8] = *b"latchkey";

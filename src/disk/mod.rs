@@ -11,6 +11,7 @@ mod backup;
 mod compact;
 mod directory;
 mod dump;
+mod failure;
 mod folder;
 mod gather;
 mod group;
@@ -24,6 +25,7 @@ mod names;
 #[cfg(any(test, fuzzing))]
 pub mod properties;
 mod record;
+mod reserve;
 mod restore;
 pub mod sim;
 mod snapshot;
@@ -37,13 +39,14 @@ use std::path::PathBuf;
 pub use compact::Compactions;
 pub use directory::{Directory, Opened};
 pub use dump::{DumpError, DumpReader, DumpWriter};
+pub use failure::Failure;
 pub use folder::{Folder, Handle};
 pub use group::{Change, Group};
 pub use journal::Broken;
 pub use keeper::{Keeper, Loaded, NO_EXPIRY, Record, Sizes, Undo};
 pub use lockstep::LockStep;
 pub use restore::{Left, RestoreError, restore};
-pub use storage::{Backup, Durable, Failure, Report, Storage, StorageOptions};
+pub use storage::{Backup, Durable, Report, Storage, StorageOptions};
 
 /// When what was written is forced to disk.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -8,6 +8,8 @@ pub(super) const FRESH: &str = "journal.unfinished";
 pub(super) const RESTORING: &str = "restore.unfinished";
 /// What is locked by whoever has the directory.
 pub(super) const LOCK: &str = "lock";
+/// What is there for its room only.
+pub(super) const RESERVE: &str = "reserve.latchkey";
 /// The side file.
 pub(super) const MARK: &str = "mark";
 
@@ -22,7 +24,7 @@ pub(super) fn snapshot(number: u64) -> String {
 /// Whether a file of this name is one of a directory that nobody serves.
 pub(super) fn is_ours(name: &str) -> bool {
     let Names { journals, snapshots, unfinished, has_mark } = Names::sort(vec![name.to_owned()]);
-    [LOCK, RESTORING].contains(&name)
+    [LOCK, RESTORING, RESERVE].contains(&name)
         || has_mark
         || !(journals.is_empty() && snapshots.is_empty() && unfinished.is_empty())
 }

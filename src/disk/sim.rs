@@ -348,7 +348,8 @@ impl Folder for SimFolder {
     }
 
     fn room(&self) -> io::Result<u64> {
-        Ok(self.disk.running(self.crashes)?.faults.free.unwrap_or(u64::MAX))
+        let faults = self.disk.running(self.crashes)?.faults;
+        Ok(if faults.room == Some(0) { 0 } else { faults.free.unwrap_or(u64::MAX) })
     }
 
     fn sync(&self) -> io::Result<()> {

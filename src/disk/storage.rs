@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use std::{io, thread};
 
 use super::compact::Compactions;
+use super::failure::Failure;
 use super::gather::Gather;
 use super::group::Group;
 use super::keeper::{Keeper, Undo};
@@ -31,42 +32,6 @@ pub struct StorageOptions {
     pub sync: Sync,
     /// Where backups go; `None` where there can be none.
     pub backup: Option<PathBuf>,
-}
-
-/// Why nothing more can be kept.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Failure {
-    /// A group could not be written: what it changed is taken back, and what is kept can still be read.
-    #[error("cannot write to the data directory: {0}")]
-    Write(String),
-    /// It is unknown what is on disk: the process must end.
-    #[error("cannot force writes to disk: {0}")]
-    Sync(String),
-    /// What a failed write left in memory could not be taken back: the process must end.
-    #[error("cannot take back what could not be written: {0}")]
-    Undo(String),
-    /// It does not answer: the process must end.
-    #[error("the disk has not answered for {0:?}")]
-    TimedOut(Duration),
-    /// The storage thread has ended before its time: the process must end.
-    #[error("the storage thread has stopped")]
-    Stopped,
-}
-
-impl Failure {
-    pub(super) fn write(error: &io::Error) -> Self {
-        Self::Write(error.to_string())
-    }
-
-    pub(super) fn sync(error: &io::Error) -> Self {
-        Self::Sync(error.to_string())
-    }
-
-    /// Whether what is kept can still be served.
-    #[must_use]
-    pub fn is_fatal(&self) -> bool {
-        !matches!(self, Self::Write(_))
-    }
 }
 
 /// A finished backup.
@@ -113,6 +78,8 @@ struct State {
     wants_backup: Option<u64>,
     backing_up: bool,
     last_call: bool,
+    /// It is to be looked whether there is room again.
+    wants_room: bool,
     close: bool,
     closed: bool,
     /// So many changes must wait before the thread is woken for them: to wake one that is at work, or waits for others to
@@ -246,6 +213,13 @@ impl Storage {
         self.shared.changed.notify_one();
     }
 
+    /// After a write that failed for want of room, when what was lost has been taken back: looks for room. If there is some,
+    /// [`poll`](Self::poll) tells of no failure any more, and groups are taken from behind the last that is durable.
+    pub fn look_for_room(&self) {
+        self.shared.lock().wants_room = true;
+        self.shared.changed.notify_one();
+    }
+
     /// Begins to write a backup. `false` if one is being written, or there is no place for it.
     #[must_use]
     pub fn begin_backup(&self) -> bool {
@@ -310,6 +284,7 @@ impl Drop for DeathWatch {
 pub(super) enum Job {
     Write { last: u64, keys: u64 },
     Undo,
+    Recovery,
     Backup,
     Sync,
     Compaction,
@@ -381,6 +356,7 @@ impl Worker {
         match job {
             Job::Write { last, keys } => self.write(last, keys),
             Job::Undo => self.undo(),
+            Job::Recovery => self.recover(),
             Job::Backup => self.backup(),
             Job::Sync => self.delayed_sync(),
             Job::Compaction => self.compaction(),
@@ -437,6 +413,9 @@ impl Worker {
             self.lost.append(&mut state.waiting);
             if std::mem::take(&mut state.last_call) {
                 return Next::Do(Job::Undo);
+            }
+            if std::mem::take(&mut state.wants_room) {
+                return Next::Do(Job::Recovery);
             }
         } else if state.last > self.taken
             && (state.close || self.gather.is_over(state.waiting.count(), self.clock.now()))
@@ -542,7 +521,7 @@ impl Worker {
 
     /// Takes no more groups: what is lost stays queued, so that nobody is told that there is room.
     fn fail(&mut self, mut failure: Failure) {
-        if matches!(failure, Failure::Write(_)) {
+        if !failure.is_fatal() {
             // Nothing will be written behind it, so what was acknowledged before is forced to disk now or never.
             self.sync_at = None;
             if let Err(worse) = self.sync_all() {
@@ -559,6 +538,22 @@ impl Worker {
             Ok(undo) => self.shared.lock().report.undo = Some(undo),
             Err(error) => self.shared.lock().report.failure = Some(Failure::Undo(error.to_string())),
         }
+        (self.wake)();
+    }
+
+    /// Takes groups again if there is room: nothing of those that were lost is left, neither here nor with the loop.
+    fn recover(&mut self) {
+        if !self.keeper.recover() {
+            return;
+        }
+        (self.lost, self.taken) = (Group::default(), self.keeper.last_group());
+        let mut state = self.shared.lock();
+        if matches!(state.report.failure, Some(Failure::Full(_))) && state.report.durable == self.taken {
+            state.waiting.reset();
+            (state.last, state.keys, state.in_flight) = (self.taken, self.keeper.expected_keys(), 0);
+            state.report.failure = None;
+        }
+        drop(state);
         (self.wake)();
     }
 

@@ -162,7 +162,7 @@ fn a_full_disk_loses_what_was_not_reported_and_can_be_undone() {
     bench.until(|report| report.durable == 1);
     bench.submit(&[("a", Some("2")), ("b", Some("2"))], 2);
     let report = bench.until(|report| report.failure.is_some());
-    assert!(matches!(report.failure, Some(Failure::Write(_))) && report.durable == 1, "{report:?}");
+    assert!(matches!(report.failure, Some(Failure::Full(_))) && report.durable == 1, "{report:?}");
     // What comes until the loop has heard of it is lost as well; then everything can be taken back.
     bench.submit(&[("c", Some("3"))], 3);
     bench.storage.last_call();
@@ -180,7 +180,7 @@ fn what_was_acknowledged_before_a_write_that_failed_is_forced_to_disk() {
     bench.disk.set_faults(Faults { room: Some(0), ..Faults::default() });
     bench.submit(&[("b", Some("2"))], 2);
     let report = bench.until(|report| report.failure.is_some());
-    assert!(matches!(report.failure, Some(Failure::Write(_))), "reads go on");
+    assert!(matches!(report.failure, Some(Failure::Full(_))), "reads go on");
     assert_eq!(bench.after_crash(0), map(&[("a", "1")]));
 }
 

@@ -221,8 +221,13 @@ impl Service for Builtin {
                 self.xmlrpc.kept(&self.store);
                 Settled::Durable(group)
             }
+            store::Settled::Recovered => {
+                tracing::info!("there is room in the data directory: writes are taken again");
+                Settled::Unchanged
+            }
             store::Settled::Lost(failure) => {
-                tracing::error!("writes are refused from now on; reads are served: {failure}");
+                let end = if matches!(failure, Failure::Full(_)) { ", until there is room" } else { "" };
+                tracing::error!("writes are refused from now on{end}; reads are served: {failure}");
                 self.resp.lost();
                 self.xmlrpc.lost();
                 Settled::Lost

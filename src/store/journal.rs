@@ -41,6 +41,8 @@ pub enum Settled {
     Durable(u64),
     /// All groups that were not durable have been taken back; no more writes are taken.
     Lost(Failure),
+    /// There is room again after a loss for want of it: writes are taken.
+    Recovered,
     /// It is unknown what is durable.
     Fatal(Failure),
 }
@@ -65,6 +67,9 @@ pub struct Persistence {
     /// What has become of compactions.
     pub compactions: Compactions,
 }
+
+/// How often room is looked for while there is none.
+const LOOK: Duration = Duration::from_secs(1);
 
 /// What each table that is kept until its removal is durable counts for: an empty one takes less.
 const CLEARED: usize = 64 << 10;
@@ -101,6 +106,8 @@ pub(super) struct Journal {
     /// When the group that is not durable yet became the oldest.
     waiting_since: Option<Instant>,
     stage: Stage,
+    /// When room was looked for.
+    looked_at: Option<Instant>,
     /// How far the disk is with working out what to take back.
     seen: u64,
     /// What is left to be taken back.
@@ -155,6 +162,7 @@ impl Journal {
             queued: 0,
             waiting_since: None,
             stage: Stage::Working,
+            looked_at: None,
             seen: 0,
             undo: Undo::default(),
             backing_up: false,
@@ -356,6 +364,17 @@ impl Journal {
         let unchanged = if advanced { Settled::Durable(self.durable) } else { Settled::Unchanged };
         match (&self.stage, report.failure) {
             (Stage::Fatal(failure), _) => Step::Settled(Settled::Fatal(failure.clone())),
+            (Stage::Refusing(Failure::Full(_)), None) => {
+                self.stage = Stage::Working;
+                Step::Settled(Settled::Recovered)
+            }
+            (Stage::Refusing(Failure::Full(_)), Some(_))
+                if self.looked_at.is_none_or(|at| now.instant >= at + LOOK) =>
+            {
+                self.looked_at = Some(now.instant);
+                self.storage.look_for_room();
+                Step::Settled(unchanged)
+            }
             (Stage::Refusing(_), _) => Step::Settled(unchanged),
             (Stage::TakingBack(_), _) => Step::TakeBack(std::mem::take(&mut self.undo)),
             (Stage::Undoing(failure), _) if report.undo.is_some() => {
@@ -433,6 +452,9 @@ impl Journal {
     pub(super) fn patience(&self, now: Now) -> Option<Duration> {
         if matches!(self.stage, Stage::TakingBack(_)) {
             return Some(Duration::ZERO);
+        }
+        if matches!(self.stage, Stage::Refusing(Failure::Full(_))) {
+            return Some(LOOK);
         }
         let since = self.waiting_since.filter(|_| matches!(self.stage, Stage::Working | Stage::Undoing(_)))?;
         let given_up = after(since, self.limits.timeout.saturating_add(Duration::from_millis(1)));

@@ -7,6 +7,7 @@
 mod backups;
 #[path = "../common/mod.rs"]
 mod common;
+mod full;
 mod kill;
 mod resp;
 

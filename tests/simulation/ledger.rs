@@ -60,7 +60,7 @@ pub(crate) struct Ledger {
 }
 
 const MISCONF: &[u8] =
-    b"-MISCONF Errors writing to the data directory: writes are refused until the server is restarted\r\n";
+    b"-MISCONF Errors writing to the data directory: writes are refused, and INFO persistence says why\r\n";
 const LOST: &[u8] = b"-MISCONF Errors writing to the data directory: this command may not be kept\r\n";
 const EXECABORT: &[u8] = b"-EXECABORT Transaction discarded because of previous errors.\r\n";
 

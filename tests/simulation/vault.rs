@@ -106,6 +106,7 @@ impl Durability {
                 timeout: Duration::from_mins(1),
             },
             sizes: Sizes {
+                reserve: 0,
                 journal: random.one_of([300, 5_000, 64 << 20]),
                 sealed: random.one_of([1 << 20, 64 << 20]),
                 index: random.one_of([1, 1_000]),

@@ -12,7 +12,7 @@ use crate::disk::sim::{Disk, Faults};
 use crate::disk::*;
 
 /// Journals of two or three records, compacted when there are three of them.
-pub(super) const TINY: Sizes = Sizes { journal: 2000, sealed: 2 << 20, index: 5, ahead: 4 << 10 };
+pub(super) const TINY: Sizes = Sizes { journal: 2000, sealed: 2 << 20, index: 5, ahead: 4 << 10, reserve: 0 };
 
 pub(super) struct Random(pub(super) u64);
 
@@ -368,8 +368,9 @@ fn go_on(keeper: &mut Keeper, count: u64) -> Result<(), Failure> {
 #[test]
 fn a_journal_is_filled_ahead_and_written_on_after_a_stop() {
     let disk = Disk::default();
-    let open =
-        |disk: &Disk| Keeper::with_sizes(disk.folder(), Sizes { ahead: 4096, ..Sizes::default() }).expect("opens");
+    let open = |disk: &Disk| {
+        Keeper::with_sizes(disk.folder(), Sizes { ahead: 4096, reserve: 0, ..Sizes::default() }).expect("opens")
+    };
     let lengths = |disk: &Disk| disk.files().iter().filter(|file| file.0 != "mark").map(|file| file.1.len()).collect();
     let mut keeper = open(&disk);
     go_on(&mut keeper, 1).expect("written");
@@ -396,13 +397,13 @@ fn a_journal_is_filled_ahead_and_written_on_after_a_stop() {
 #[test]
 fn where_there_is_no_room_to_fill_a_journal_records_are_written_until_there_is_none_for_them() {
     let disk = Disk::default();
-    let sizes = Sizes { ahead: 4096, ..Sizes::default() };
+    let sizes = Sizes { ahead: 4096, reserve: 0, ..Sizes::default() };
     let mut keeper = Keeper::with_sizes(disk.folder(), sizes).expect("opens");
     disk.set_faults(Faults { room: Some(0), ..Faults::default() });
     // Half of the zeros found room.
     go_on(&mut keeper, 18).expect("written");
     let failure = go_on(&mut keeper, 10).expect_err("there is no room for this");
-    assert!(matches!(failure, Failure::Write(_)), "{failure:?}");
+    assert!(matches!(failure, Failure::Full(_)), "{failure:?}");
     let kept = keeper.last_group();
     assert!((18..28).contains(&kept), "{kept}");
     disk.crash(0);

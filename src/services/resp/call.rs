@@ -104,7 +104,7 @@ impl Failure {
     pub(super) const NO_SUCH_KEY: Self = Self::new("ERR no such key");
     /// In the words of a Redis whose disk is full.
     pub(super) const NOT_KEPT: Self =
-        Self::new("MISCONF Errors writing to the data directory: writes are refused until the server is restarted");
+        Self::new("MISCONF Errors writing to the data directory: writes are refused, and INFO persistence says why");
     pub(super) const OVERFLOW: Self = Self::new("ERR increment or decrement would overflow");
 
     pub(super) const fn new(text: &'static str) -> Self {
