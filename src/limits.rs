@@ -124,8 +124,8 @@ impl Default for Limits {
             drain_timeout: Duration::from_secs(10),
             // Twice the largest value a key/value client should send in one piece.
             request_bytes: 64 << 20,
-            // Two milliseconds a megabyte, be it read or written. Python's server has the same bound where it has one.
-            call_bytes: 20 << 20,
+            // A value of 16 MiB with its markup; some two milliseconds a megabyte to read, three to write.
+            call_bytes: 17 << 20,
             // What a fast line carries while the loop looks at everybody else.
             output_bytes: 1 << 20,
             // Four of the largest requests: as XML, a value may take that much more room than it was sent in.

@@ -129,8 +129,8 @@ struct LimitArgs {
     /// [default: 64m, or that half if it is less]
     #[arg(long, value_name = "BYTES", value_parser = units::bytes)]
     max_request: Option<usize>,
-    /// One XML-RPC call, and its reply, in bytes: a megabyte takes the loop some two milliseconds
-    #[arg(long, value_name = "BYTES", default_value = "20m", value_parser = units::bytes)]
+    /// One XML-RPC call, and its reply, in bytes: a megabyte takes the loop two or three milliseconds
+    #[arg(long, value_name = "BYTES", default_value = "17m", value_parser = units::bytes)]
     max_call: usize,
     /// Keys, values and clients' buffers together, in bytes; --max-client-memory of it is kept for clients
     /// [default: no limit]

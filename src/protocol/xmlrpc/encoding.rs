@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 
 use encoding_rs::{Encoding, UTF_16BE, UTF_16LE, WINDOWS_1252, X_USER_DEFINED};
+use memchr::memmem;
 
 use super::{Bounds, ParseError};
 use crate::value::is_xml_text;
@@ -27,7 +28,7 @@ pub(super) fn decode<'a>(bytes: &'a [u8], bounds: &Bounds) -> Result<Cow<'a, str
 /// Where the first character stands that XML cannot carry.
 fn first_illegal(text: &str) -> usize {
     let control = text.bytes().position(|byte| byte < b' ' && !matches!(byte, b'\t' | b'\n' | b'\r'));
-    let noncharacters = ['\u{FFFE}', '\u{FFFF}'].iter().filter_map(|c| text.find(*c));
+    let noncharacters = ["\u{FFFE}", "\u{FFFF}"].iter().filter_map(|c| memmem::find(text.as_bytes(), c.as_bytes()));
     control.into_iter().chain(noncharacters).min().unwrap_or(text.len())
 }
 

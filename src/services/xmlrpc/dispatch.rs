@@ -26,7 +26,7 @@ pub(super) struct CallLimits {
 
 impl Default for CallLimits {
     fn default() -> Self {
-        Self { calls: 1000, keys_at_once: KEYS_PER_STEP, keys: 65_536, reply_bytes: 20 << 20 }
+        Self { calls: 1000, keys_at_once: KEYS_PER_STEP, keys: 65_536, reply_bytes: 17 << 20 }
     }
 }
 
