@@ -52,8 +52,9 @@ pub struct Connection<S: Service> {
     /// the last byte of a reply sent.
     pub(super) since: Instant,
     pub(super) request_since: Option<Instant>,
-    pub(super) stall: Option<Stall>,
-    pub(super) asked: Option<Asked>,
+    /// Boxed, as is `asked`: only a connection whose peer is slow has either, and an idle one shall cost nothing more.
+    pub(super) stall: Option<Box<Stall>>,
+    pub(super) asked: Option<Box<Asked>>,
     /// The handshake has sent something: the peer's key exchange is paid for.
     answered: bool,
     /// The session has taken bytes: the peer speaks what it speaks.

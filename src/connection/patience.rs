@@ -60,7 +60,7 @@ impl<S: Service> Connection<S> {
     /// Acts on a deadline that has passed.
     pub fn expire(&mut self, turn: &mut Turn<'_, S>) {
         let now = turn.now.instant;
-        let delivered = self.asked.filter(|asked| asked.at == now).map(|asked| asked.delivery.taken);
+        let delivered = self.asked.as_ref().filter(|asked| asked.at == now).map(|asked| asked.delivery.taken);
         match self.next_deadline(turn.limits) {
             Some((deadline, reason)) if deadline <= now => match reason {
                 Disconnect::RequestTimeout | Disconnect::HeaderTimeout if self.framing.is_mid_request() => {
@@ -73,8 +73,10 @@ impl<S: Service> Connection<S> {
                     self.framing.end(reason, turn.scratch);
                     self.drain_if_ended(now);
                 }
-                Disconnect::Stalled if self.stall.is_some_and(|stall| !stall.is_too_slow(delivered, turn.limits)) => {
-                    self.stall = Some(Stall { delivered, ..Stall::begin(now) });
+                Disconnect::Stalled
+                    if self.stall.as_ref().is_some_and(|stall| !stall.is_too_slow(delivered, turn.limits)) =>
+                {
+                    self.stall = Some(Box::new(Stall { delivered, ..Stall::begin(now) }));
                 }
                 _ => self.close(reason, turn.scratch),
             },
@@ -84,8 +86,8 @@ impl<S: Service> Connection<S> {
 
     /// Whether [`note_delivery`](Self::note_delivery) is to be called behind `transmit`: what comes is measured from there.
     pub fn wants_delivery(&self) -> bool {
-        let lingers = self.phase == Phase::Lingering && self.asked.is_none_or(|asked| asked.at < self.since);
-        lingers || self.stall.is_some_and(|stall| stall.delivered.is_none())
+        let lingers = self.phase == Phase::Lingering && self.asked.as_ref().is_none_or(|asked| asked.at < self.since);
+        lingers || self.stall.as_ref().is_some_and(|stall| stall.delivered.is_none())
     }
 
     /// Whether it is about to be cut off for taking nothing, or for having nothing to say while it may still be reading
@@ -103,7 +105,7 @@ impl<S: Service> Connection<S> {
     /// them since it was last asked: `write_rate`, or all there were. The first answer can only be a beginning: it is
     /// enough if there is something left to take.
     pub fn note_delivery(&mut self, delivery: Delivery, limits: &Limits, now: Instant) -> bool {
-        let before = self.asked.replace(Asked { at: now, delivery });
+        let before = self.asked.replace(Box::new(Asked { at: now, delivery }));
         if let Some(stall) = self.stall.as_mut() {
             stall.delivered.get_or_insert(delivery.taken);
         }
@@ -118,7 +120,7 @@ impl<S: Service> Connection<S> {
     pub fn keep_waiting(&mut self, now: Instant) {
         let is_waited_for = match self.phase {
             Phase::Open | Phase::Draining => true,
-            Phase::Lingering => self.asked.is_some_and(|asked| asked.delivery.is_pending),
+            Phase::Lingering => self.asked.as_ref().is_some_and(|asked| asked.delivery.is_pending),
             Phase::Connecting | Phase::Handshaking | Phase::Closed => false,
         };
         if is_waited_for {
@@ -133,7 +135,7 @@ impl<S: Service> Connection<S> {
 
     fn next_deadline(&self, limits: &Limits) -> Option<(Instant, Disconnect)> {
         let since = |time: Duration, reason| Some((after(self.since, time), reason));
-        let stalled = self.stall.map(|stall| (after(stall.since, limits.write_timeout), Disconnect::Stalled));
+        let stalled = self.stall.as_ref().map(|stall| (after(stall.since, limits.write_timeout), Disconnect::Stalled));
         match self.phase {
             Phase::Connecting => since(limits.connect_timeout, Disconnect::HandshakeTimeout),
             Phase::Handshaking => since(limits.handshake_timeout, Disconnect::HandshakeTimeout),

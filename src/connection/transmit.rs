@@ -141,7 +141,7 @@ impl<S: Service> Connection<S> {
                 if let Some(stall) = self.stall.as_mut() {
                     stall.take(count);
                 } else if count < bytes.len() {
-                    self.stall = Some(Stall::begin(turn.now.instant));
+                    self.stall = Some(Box::new(Stall::begin(turn.now.instant)));
                 }
                 if matches!(self.phase, Phase::Open | Phase::Draining) {
                     self.since = turn.now.instant;
@@ -150,7 +150,7 @@ impl<S: Service> Connection<S> {
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                 self.readiness.writable = false;
-                self.stall.get_or_insert(Stall::begin(turn.now.instant));
+                self.stall.get_or_insert_with(|| Box::new(Stall::begin(turn.now.instant)));
                 0
             }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => 0,
