@@ -122,9 +122,13 @@ fn a_name_that_a_client_has_chosen_makes_no_long_line() {
     certs(dir.path(), "init");
     certs(dir.path(), "server localhost");
     let subject = format!("/O={}", "0".repeat(60)).repeat(330);
+    let config =
+        "[req]\ndistinguished_name = name\nx509_extensions = leaf\n[name]\n[leaf]\nbasicConstraints = CA:FALSE\n";
+    std::fs::write(dir.path().join("leaf.cnf"), config).expect("written");
     let mut openssl = Command::new("openssl");
-    openssl
-        .args("req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout key.pem -out long.pem".split(' '));
+    let request =
+        "req -x509 -config leaf.cnf -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout key.pem -out long.pem";
+    openssl.args(request.split(' '));
     run(openssl.args(["-subj", &subject]).current_dir(dir.path()));
     let line = "--resp 127.0.0.1:0 --client-ca certs/ca.pem --max-handshake 64k --cert certs/localhost.pem \
                 --key certs/localhost-key.pem";
