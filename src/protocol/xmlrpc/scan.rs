@@ -12,6 +12,10 @@ use super::encoding::end_of;
 use super::{Bounds, ParseError};
 use crate::value::is_xml_text;
 
+/// The longest name in markup, and the longest number of a character. XML-RPC's names have 17 bytes at most. Each character
+/// is classified, which takes thirty times as long as a search, so one that is longer is not read to its end.
+const NAME_BYTES: usize = 4 << 10;
+
 const INVALID_TOKEN: &str = "not well-formed (invalid token)";
 const UNCLOSED_TOKEN: &str = "unclosed token";
 const MISMATCHED: &str = "mismatched tag";
@@ -53,9 +57,15 @@ pub(super) struct Scanner<'a> {
 impl<'a> Scanner<'a> {
     /// Begins to read `text`, which XML can carry (see [`is_xml_text`]); its declaration is read.
     pub(super) fn new(text: &'a str, bounds: &Bounds) -> Result<Self, ParseError> {
-        let (pieces_left, attributes_max) = (bounds.pieces, bounds.attributes);
-        let (open, is_empty_element) = (Vec::new(), false);
-        let mut scanner = Self { text, position: 0, start: 0, open, is_empty_element, pieces_left, attributes_max };
+        let mut scanner = Self {
+            text,
+            position: 0,
+            start: 0,
+            open: Vec::new(),
+            is_empty_element: false,
+            pieces_left: bounds.pieces,
+            attributes_max: bounds.attributes,
+        };
         if scanner.looks_at("<?xml") && !scanner.rest().get(5..).is_some_and(|rest| rest.starts_with(is_name_char)) {
             scanner.declaration()?;
         }
@@ -153,10 +163,14 @@ impl<'a> Scanner<'a> {
     /// `Name` (section 2.3).
     fn name(&mut self) -> Result<&'a str, ParseError> {
         let rest = self.rest();
-        let end = rest.find(|c| !is_name_char(c)).unwrap_or(rest.len());
+        let is_end = |(at, c): &(usize, char)| *at > NAME_BYTES || !is_name_char(*c);
+        let end = rest.char_indices().find(is_end).map_or(rest.len(), |(at, _)| at);
         let name = rest.get(..end).unwrap_or_default();
         if !name.starts_with(is_name_start) {
             return Err(self.broken_off());
+        }
+        if end > NAME_BYTES {
+            return Err(ParseError::Bound("a name in the markup is too long"));
         }
         self.position += end;
         Ok(name)
@@ -344,7 +358,11 @@ impl<'a> Scanner<'a> {
         if self.take("#") {
             let radix = if self.take("x") { 16 } else { 10 };
             let digits = self.rest();
-            let end = digits.find(|c: char| !c.is_digit(radix)).unwrap_or(digits.len());
+            let is_end = |(at, c): &(usize, char)| *at > NAME_BYTES || !c.is_digit(radix);
+            let end = digits.char_indices().find(is_end).map_or(digits.len(), |(at, _)| at);
+            if end > NAME_BYTES {
+                return Err(ParseError::Bound("a reference is too long"));
+            }
             self.position += end;
             if end == 0 || !self.take(";") {
                 return Err(invalid(self));
@@ -354,7 +372,10 @@ impl<'a> Scanner<'a> {
             let legal = number.filter(|c| is_xml_text(c.encode_utf8(&mut [0; 4])));
             return legal.ok_or_else(|| self.error_at(INVALID_NUMBER, at - 1));
         }
-        let name = self.name().map_err(|_| invalid(self))?;
+        let name = self.name().map_err(|error| match error {
+            ParseError::Bound(_) => error,
+            _ => invalid(self),
+        })?;
         if !self.take(";") {
             return Err(invalid(self));
         }

@@ -154,6 +154,27 @@ fn pieces_of_markup_are_bounded() {
 }
 
 #[test]
+fn names_in_markup_are_bounded() {
+    let parse = |document: &str| parse_call(document.as_bytes(), &Bounds::default());
+    let is_bounded = |document: &str| matches!(parse(document), Err(ParseError::Bound(_)));
+    for name in ["n", "\u{e9}", "\u{203f}"] {
+        let name = |bytes: usize| format!("n{}", name.repeat((bytes - 1) / name.len()));
+        let attribute = |bytes| format!("<methodCall {}=''/>", name(bytes));
+        let instruction = |bytes| format!("<?{} ?><methodCall/>", name(bytes));
+        let entity = |bytes| format!("<methodCall a='&{};'/>", name(bytes));
+        let tag = |bytes| format!("<{}/>", name(bytes));
+        for document in [&attribute as &dyn Fn(usize) -> String, &instruction, &entity, &tag] {
+            assert!(!is_bounded(&document(4096)), "{}", document(20));
+            assert!(is_bounded(&document(4100)), "{}", document(20));
+        }
+    }
+    let number =
+        |zeros: usize| format!("<methodCall><methodName>&#x{}61;</methodName></methodCall>", "0".repeat(zeros));
+    assert_eq!(parse(&number(4094)), Ok(("a".to_owned(), vec![])));
+    assert!(is_bounded(&number(4095)));
+}
+
+#[test]
 fn apache_extensions() {
     for (xml, expected) in [
         ("<ex:i1>1</ex:i1>", Value::Int(1)),
