@@ -218,9 +218,10 @@ impl Store {
         self.table.entry(found).map(|(_, entry)| entry)
     }
 
-    /// From now on, whether reading or editing a value in place marks it as used, which keeps it from eviction for longer.
-    pub fn set_untouched(&mut self, is_untouched: bool) {
-        self.is_untouched = is_untouched;
+    /// Whether, from now on, a value that is read or edited in place counts as unused as before; else it is marked as used,
+    /// which keeps it from eviction for longer. Returns what held until now.
+    pub fn set_untouched(&mut self, is_untouched: bool) -> bool {
+        std::mem::replace(&mut self.is_untouched, is_untouched)
     }
 
     /// The value under `key`, with no effect on the store.

@@ -454,13 +454,10 @@ fn begin_timing(call: &Call<'_, '_>) -> Option<(fn() -> Instant, Instant)> {
 fn execute(call: &mut Call<'_, '_>) {
     let began = begin_timing(call);
     let is_untouched = call.session.is_untouching && call.command.name != "touch";
-    if is_untouched {
-        call.store.set_untouched(true);
-    }
+    // Commands of a transaction are executed within `EXEC`, each by its own rule.
+    let outer = call.store.set_untouched(is_untouched);
     let outcome = (call.command.handler)(call);
-    if is_untouched {
-        call.store.set_untouched(false);
-    }
+    call.store.set_untouched(outer);
     // A heavy one has cost as much as all that one client may ask for in a turn.
     let is_heavy = call.command.is(flag::HEAVY);
     let share =

@@ -92,7 +92,7 @@ fn resetting_statistics_resets_all_that_info_counts() {
 }
 
 /// Of keys that are read again and again, how many are left when others have come.
-fn survivors(switch: &str) -> usize {
+fn survivors(switch: &str, read: impl Fn(usize) -> String) -> usize {
     let (mut bench, mut client) = bench();
     let (max_memory, eviction) = (Some(1 << 20), Eviction::AllKeys);
     bench.store = Store::new(StoreOptions { max_memory, eviction, ..StoreOptions::default() });
@@ -101,20 +101,23 @@ fn survivors(switch: &str) -> usize {
     }
     bench.ask(&mut client, switch);
     for number in 0..3000 {
-        let read = number % 50;
-        bench.ask(
-            &mut client,
-            &format!("get read{read}\nset new{number} {}\ngetrange read{read} 0 1", "x".repeat(1000)),
-        );
+        let read = read(number % 50);
+        bench.ask(&mut client, &format!("{read}\nset new{number} {}\n{read}", "x".repeat(1000)));
     }
     (0..50).filter(|number| bench.store.contains(format!("read{number}").as_bytes(), bench.now)).count()
 }
 
 #[test]
 fn what_a_client_reads_without_touching_is_dropped_as_if_it_had_not_been_read() {
-    assert!(survivors("client no-touch off") > 45);
-    assert!(survivors("client no-touch on") < 5);
-    assert!(survivors("client no-touch on\nreset") > 45, "RESET ends it");
+    let reads = |number: usize| format!("get read{number}\ngetrange read{number} 0 1");
+    assert!(survivors("client no-touch off", reads) > 45);
+    assert!(survivors("client no-touch on", reads) < 5);
+    assert!(survivors("client no-touch on\nreset", reads) > 45, "RESET ends it");
+    let touches = |number: usize| format!("touch read{number}");
+    assert!(survivors("client no-touch on", touches) > 45, "TOUCH is asked for");
+    let within = |command: &'static str| move |number| format!("multi\n{command} read{number}\nexec");
+    assert!(survivors("client no-touch on", within("touch")) > 45, "in a transaction too");
+    assert!(survivors("client no-touch on", within("get")) < 5);
     let (mut bench, mut client) = bench();
     assert!(!bench.ask(&mut client, "client info").contains("flags=T"));
     bench.ask(&mut client, "client no-touch on");
