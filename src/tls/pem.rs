@@ -307,6 +307,15 @@ mod tests {
     }
 
     #[test]
+    #[expect(clippy::disallowed_methods, reason = "a hang guard")]
+    fn a_long_line_of_words_from_marks_is_read_in_linear_time() {
+        let begun = std::time::Instant::now();
+        let line = format!("x {}", "END X509 CRL BEGIN CERTIFICATE ".repeat(1 << 17));
+        assert!(matches!(source(&line).certificates(), Err(PemError::Missing { .. })));
+        assert!(begun.elapsed() < std::time::Duration::from_mins(1), "{:?}", begun.elapsed());
+    }
+
+    #[test]
     fn a_cut_off_file_is_damaged_not_empty() {
         let text = issued().certificate;
         let cut = source(&text[..text.len() - 40]);

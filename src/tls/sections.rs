@@ -274,10 +274,15 @@ fn is_dash(character: char) -> bool {
     matches!(character, '-' | '\u{2010}'..='\u{2015}' | '\u{2212}')
 }
 
+/// Bytes of the longest dash in UTF-8.
+const DASH_BYTES: usize = 3;
+
 fn ends_with_dash(text: &[u8]) -> bool {
-    String::from_utf8_lossy(text).ends_with(is_dash)
+    let end = text.get(text.len().saturating_sub(DASH_BYTES)..).unwrap_or_default();
+    String::from_utf8_lossy(end).ends_with(is_dash)
 }
 
 fn starts_with_dash(text: &[u8]) -> bool {
-    String::from_utf8_lossy(text).starts_with(is_dash)
+    let start = text.get(..text.len().min(DASH_BYTES)).unwrap_or_default();
+    String::from_utf8_lossy(start).starts_with(is_dash)
 }
