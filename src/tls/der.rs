@@ -1,4 +1,5 @@
-//! Elements of DER (X.690), read one after another where a general reader would pass over what it does not expect.
+//! Elements of DER (X.690): read one after another where a general reader would pass over what it does not expect, and
+//! written.
 
 /// One element.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,6 +18,8 @@ pub(super) const INTEGER: u8 = 0x02;
 pub(super) const BIT_STRING: u8 = 0x03;
 /// OCTET STRING.
 pub(super) const OCTET_STRING: u8 = 0x04;
+/// ENUMERATED.
+pub(super) const ENUMERATED: u8 = 0x0a;
 /// OBJECT IDENTIFIER.
 pub(super) const OBJECT_IDENTIFIER: u8 = 0x06;
 /// BOOLEAN.
@@ -81,6 +84,11 @@ impl<'a> Reader<'a> {
         if is_there { self.element() } else { None }
     }
 
+    /// The elements up to the first that cannot be read.
+    pub(super) fn elements(mut self) -> impl Iterator<Item = Element<'a>> {
+        std::iter::from_fn(move || self.element())
+    }
+
     /// Every element to the end; `None` if anything is left that is none, or if one of them has another tag than this.
     pub(super) fn all(mut self, tag: u8) -> Option<Vec<Element<'a>>> {
         let mut elements = Vec::new();
@@ -105,9 +113,40 @@ pub(super) fn split_first(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
     Some((first.whole, reader.0))
 }
 
+/// An element of this tag, whose contents are those of `parts`, one behind the other.
+pub(super) fn write(tag: u8, parts: &[&[u8]]) -> Vec<u8> {
+    let length: usize = parts.iter().map(|part| part.len()).sum();
+    let octets = length.to_be_bytes();
+    let significant = octets.iter().position(|octet| *octet != 0).and_then(|at| octets.get(at..)).unwrap_or_default();
+    let mut bytes = vec![tag];
+    match u8::try_from(length) {
+        Ok(short) if short < 0x80 => bytes.push(short),
+        _ => {
+            bytes.push(0x80 | u8::try_from(significant.len()).unwrap_or(0));
+            bytes.extend_from_slice(significant);
+        }
+    }
+    for part in parts {
+        bytes.extend_from_slice(part);
+    }
+    bytes
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn elements_are_read_as_they_are_written() {
+        for length in [0, 1, 127, 128, 255, 256, 65_535, 65_536] {
+            let content = vec![7; length];
+            let bytes = [write(0x30, &[&content, &[8]]), vec![5, 0]].concat();
+            let (first, rest) = split_first(&bytes).expect("an element");
+            let read: Vec<_> = Reader::new(&bytes).elements().map(|element| (element.tag, element.value)).collect();
+            assert_eq!(read, [(0x30, [&content[..], &[8]].concat().as_slice()), (5, &[][..])], "{length}");
+            assert_eq!((first.len(), rest), (bytes.len() - 2, &[5, 0][..]));
+        }
+    }
 
     #[test]
     fn lengths_are_definite_whole_and_as_short_as_can_be() {

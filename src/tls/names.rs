@@ -8,7 +8,10 @@ use super::certificate::printable;
 /// The ASN.1 types that a name's attributes are written in, by tag number.
 const UTF8: [u32; 5] = [12, 18, 19, 22, 26];
 const GENERAL: [u32; 2] = [25, 27];
+const UTF8_STRING: u32 = 12;
 const TELETEX: u32 = 20;
+/// PrintableString, TeletexString, IA5String and VisibleString.
+const LATIN: [u32; 4] = [19, TELETEX, 22, 26];
 const UNIVERSAL: u32 = 28;
 const BMP: u32 = 30;
 
@@ -57,8 +60,18 @@ pub(super) fn shown(name: &X509Name<'_>) -> String {
     if text.is_empty() { "(no name)".to_owned() } else { printable(&text) }
 }
 
-/// A name as it is compared (RFC 5280, 7.1): whatever string types its attributes are written in, without regard to the
-/// case of ASCII letters and to the number of spaces.
+/// The text of an attribute's value as OpenSSL compares it (`asn1_string_canon`): of the types for which it does, of which
+/// those of one octet a character are ISO 8859-1. `None` for what is compared byte by byte.
+pub(super) fn compared_text(tag: u32, bytes: &[u8]) -> Option<String> {
+    match tag {
+        UTF8_STRING | UNIVERSAL | BMP => text(tag, bytes),
+        _ if LATIN.contains(&tag) => Some(bytes.iter().copied().map(char::from).collect()),
+        _ => None,
+    }
+}
+
+/// A name as it is compared (RFC 5280, 7.1), and as OpenSSL compares it (`X509_NAME_cmp`): whatever string types its
+/// attributes are written in, without regard to the case of ASCII letters and to the amount of white space.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Comparable(Vec<Vec<(Vec<u8>, Value)>>);
 
@@ -75,13 +88,23 @@ impl Comparable {
         rest.is_empty().then(|| Self::of(&name))
     }
 
-    fn of(name: &X509Name<'_>) -> Self {
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Whether the relative names of `base` are the first of its own.
+    pub(super) fn starts_with(&self, base: &Self) -> bool {
+        self.0.starts_with(&base.0)
+    }
+
+    pub(super) fn of(name: &X509Name<'_>) -> Self {
         let relative = name.iter_rdn().map(|relative| {
             let attributes = relative.iter().map(|attribute| {
                 let value = attribute.attr_value();
-                let value = match text(value.tag().0, value.data) {
+                let value = match compared_text(value.tag().0, value.data) {
                     Some(text) => {
-                        Value::Text(text.split_whitespace().collect::<Vec<_>>().join(" ").to_ascii_lowercase())
+                        let words = text.split([' ', '\t', '\n', '\x0b', '\x0c', '\r']).filter(|word| !word.is_empty());
+                        Value::Text(words.collect::<Vec<_>>().join(" ").to_ascii_lowercase())
                     }
                     None => Value::Other(value.tag().0, value.data.to_vec()),
                 };
@@ -122,7 +145,16 @@ mod tests {
         }
         assert_eq!(Comparable::from_der(&name(12, " zoë  a ".as_bytes())), Comparable::from_der(&utf8));
         assert_ne!(Comparable::from_der(&name(12, "zoëa".as_bytes())), Comparable::from_der(&utf8));
-        assert_ne!(Comparable::from_der(&name(4, b"a")), Comparable::from_der(&name(12, b"a")));
+        for other in [4, 18, 25, 27] {
+            assert_ne!(Comparable::from_der(&name(other, b"a")), Comparable::from_der(&name(12, b"a")), "type {other}");
+        }
+        assert_eq!(Comparable::from_der(&name(19, b"\xeb\x0bA")), Comparable::from_der(&name(12, "ë a".as_bytes())));
+        assert_ne!(Comparable::from_der(&name(12, "a\u{a0}b".as_bytes())), Comparable::from_der(&name(12, b"a b")));
+        let both = |first: &[u8], second: &[u8]| {
+            let [first, second] = [first, second].map(|der| X509Name::from_der(der).expect("a name").1);
+            Comparable::of(&first).starts_with(&Comparable::of(&second))
+        };
+        assert!(both(&utf8, &[0x30, 0]) && both(&utf8, &utf8) && !both(&[0x30, 0], &utf8));
     }
 
     #[test]

@@ -2,14 +2,15 @@
 
 use x509_parser::prelude::{GeneralName, NameConstraints, X509Name};
 
-use super::link::{Canonical, Link, canonical, text};
+use super::link::Link;
+use crate::tls::names::{Comparable, compared_text};
 
 /// emailAddress within a subject, which is held to the constraints of mail addresses.
 const EMAIL_ADDRESS: &str = "1.2.840.113549.1.9.1";
 
 /// A name of a certificate, as constraints see it.
 enum Name<'a> {
-    Directory(Canonical),
+    Directory(Comparable),
     Dns(String),
     Email(String),
     Uri(&'a str),
@@ -36,7 +37,9 @@ pub(super) fn violation(link: &Link<'_>, constraints: &NameConstraints<'_>, is_l
         let emails = link.parsed.subject().iter_attributes();
         let emails = emails.filter(|attribute| attribute.attr_type().to_id_string() == EMAIL_ADDRESS);
         names.extend(
-            emails.filter_map(|email| text(email.attr_value().tag(), email.attr_value().data)).map(Name::Email),
+            emails
+                .filter_map(|email| compared_text(email.attr_value().tag().0, email.attr_value().data))
+                .map(Name::Email),
         );
     }
     let alt_names = link.alt_names().unwrap_or_default();
@@ -49,7 +52,7 @@ pub(super) fn violation(link: &Link<'_>, constraints: &NameConstraints<'_>, is_l
 
 fn name<'a>(name: &'a GeneralName<'a>) -> Name<'a> {
     match name {
-        GeneralName::DirectoryName(name) => Name::Directory(canonical(name)),
+        GeneralName::DirectoryName(name) => Name::Directory(Comparable::of(name)),
         GeneralName::DNSName(name) => Name::Dns((*name).to_owned()),
         GeneralName::RFC822Name(name) => Name::Email((*name).to_owned()),
         GeneralName::URI(uri) => Name::Uri(uri),
@@ -60,7 +63,8 @@ fn name<'a>(name: &'a GeneralName<'a>) -> Name<'a> {
 
 /// Common names of two labels and more (`cn2dnsid`).
 fn host_like<'a>(subject: &'a X509Name<'_>) -> impl Iterator<Item = String> + 'a {
-    let names = subject.iter_common_name().filter_map(|name| text(name.attr_value().tag(), name.attr_value().data));
+    let names =
+        subject.iter_common_name().filter_map(|name| compared_text(name.attr_value().tag().0, name.attr_value().data));
     names.filter(|name| {
         let plain = |c: char| c.is_ascii_alphanumeric() || "-._".contains(c);
         name.chars().all(plain) && name.trim_matches('.').contains('.') && !name.contains("..")
@@ -92,7 +96,7 @@ fn is_allowed(name: &Name<'_>, constraints: &NameConstraints<'_>) -> bool {
 
 fn fit(name: &Name<'_>, base: &GeneralName<'_>) -> Fit {
     let is_within = match (name, base) {
-        (Name::Directory(name), GeneralName::DirectoryName(base)) => name.starts_with(&canonical(base)),
+        (Name::Directory(name), GeneralName::DirectoryName(base)) => name.starts_with(&Comparable::of(base)),
         (Name::Dns(name), GeneralName::DNSName(base)) => is_below(name, base),
         (Name::Email(name), GeneralName::RFC822Name(base)) => match name.rsplit_once('@') {
             Some((local, host)) => is_mailbox(local, host, base),

@@ -10,19 +10,18 @@ use x509_parser::oid_registry::{
 };
 use x509_parser::prelude::{
     AuthorityKeyIdentifier, BasicConstraints, ExtendedKeyUsage, FromDer, GeneralName, KeyUsage, NSCertType,
-    NameConstraints, ParsedExtension, X509Certificate, X509Extension, X509Name,
+    NameConstraints, ParsedExtension, X509Certificate, X509Extension,
 };
 
-use super::der;
 use crate::tls::certificate::{Certificate, Unreadable};
+use crate::tls::crl::significant;
+use crate::tls::der::{Element, Reader, SEQUENCE, UTC_TIME};
+use crate::tls::names::Comparable;
 
 /// Extensions that OpenSSL acts upon beside those that x509-parser names: nsCertType, IP address blocks and AS numbers
 /// (RFC 3779), id-pkix-ocsp-nocheck.
 const FURTHER_HANDLED: [&str; 4] =
     ["2.16.840.1.113730.1.1", "1.3.6.1.5.5.7.1.7", "1.3.6.1.5.5.7.1.8", "1.3.6.1.5.5.7.48.1.5"];
-
-/// A distinguished name as OpenSSL compares it: each relative name with its strings in one form.
-pub(super) type Canonical = Vec<Vec<u8>>;
 
 /// The kind of a public key, as far as a signature algorithm names one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,8 +38,8 @@ pub(super) struct Link<'a> {
     pub(super) der: &'a [u8],
     pub(super) facts: Certificate,
     pub(super) parsed: X509Certificate<'a>,
-    pub(super) subject: Canonical,
-    pub(super) issuer: Canonical,
+    pub(super) subject: Comparable,
+    pub(super) issuer: Comparable,
     /// Whether both times have the one form that RFC 5280, 4.1.2.5 allows each.
     pub(super) times_are_plain: bool,
 }
@@ -52,8 +51,8 @@ impl<'a> Link<'a> {
         Ok(Self {
             der,
             facts,
-            subject: canonical(parsed.subject()),
-            issuer: canonical(parsed.issuer()),
+            subject: Comparable::of(parsed.subject()),
+            issuer: Comparable::of(parsed.issuer()),
             times_are_plain: times_are_plain(der),
             parsed,
         })
@@ -233,35 +232,37 @@ impl<'a> Link<'a> {
 
     /// The content of the AlgorithmIdentifier of its public key.
     pub(super) fn key_algorithm(&self) -> &[u8] {
-        let key = der::split(self.parsed.public_key().raw).map(|((_, content), _)| content);
-        key.and_then(der::split).map_or(&[], |((_, algorithm), _)| algorithm)
+        inside(self.parsed.public_key().raw).element().map_or(&[], |algorithm| algorithm.value)
     }
 
     /// The content of the AlgorithmIdentifier beside its signature.
     pub(super) fn signature_algorithm(&self) -> &'a [u8] {
-        let certificate = der::split(self.der).map_or(&[][..], |((_, content), _)| content);
-        der::elements(certificate).nth(1).map_or(&[], |(_, algorithm)| algorithm)
+        inside(self.der).elements().nth(1).map_or(&[], |algorithm| algorithm.value)
     }
 
     /// The content of the AlgorithmIdentifier among what is signed.
     pub(super) fn signed_algorithm(&self) -> &'a [u8] {
-        signed_part(self.der).find(|(tag, _)| *tag == 0x30).map_or(&[], |(_, algorithm)| algorithm)
+        signed_part(self.der).find(|element| element.tag == SEQUENCE).map_or(&[], |algorithm| algorithm.value)
     }
 }
 
+/// The contents of the first element.
+fn inside(der: &[u8]) -> Reader<'_> {
+    Reader::new(Reader::new(der).element().map_or(&[], |element| element.value))
+}
+
 /// The elements of what is signed (RFC 5280, 4.1.2).
-fn signed_part(der: &[u8]) -> impl Iterator<Item = der::Element<'_>> {
-    let certificate = der::split(der).map_or(&[][..], |((_, content), _)| content);
-    der::elements(der::split(certificate).map_or(&[], |((_, content), _)| content))
+fn signed_part(der: &[u8]) -> impl Iterator<Item = Element<'_>> {
+    Reader::new(inside(der).element().map_or(&[], |signed| signed.value)).elements()
 }
 
 fn times_are_plain(der: &[u8]) -> bool {
     // Signature algorithm, issuer and validity are the first three sequences.
-    let validity = signed_part(der).filter(|(tag, _)| *tag == 0x30).nth(2);
-    let Some((_, validity)) = validity else { return false };
-    der::elements(validity).all(|(tag, text)| {
-        let length = if tag == 0x17 { 12 } else { 14 };
-        text.split_last().is_some_and(|(last, digits)| {
+    let validity = signed_part(der).filter(|element| element.tag == SEQUENCE).nth(2);
+    let Some(validity) = validity else { return false };
+    Reader::new(validity.value).elements().all(|time| {
+        let length = if time.tag == UTC_TIME { 12 } else { 14 };
+        time.value.split_last().is_some_and(|(last, digits)| {
             *last == b'Z' && digits.len() == length && digits.iter().all(u8::is_ascii_digit)
         })
     })
@@ -272,15 +273,10 @@ fn fits(id: &AuthorityKeyIdentifier<'_>, issuer: &Link<'_>) -> bool {
     let keys = id.key_identifier.as_ref().zip(issuer.subject_key()).is_none_or(|(named, key)| named.0 == key);
     let serial = id.authority_cert_serial.is_none_or(|serial| significant(serial) == significant(&issuer.facts.serial));
     let name = id.authority_cert_issuer.iter().flatten().find_map(|name| match name {
-        GeneralName::DirectoryName(name) => Some(canonical(name)),
+        GeneralName::DirectoryName(name) => Some(Comparable::of(name)),
         _ => None,
     });
     keys && serial && name.is_none_or(|name| name == issuer.issuer)
-}
-
-fn significant(serial: &[u8]) -> &[u8] {
-    let zeros = serial.iter().take_while(|octet| **octet == 0).count();
-    serial.get(zeros..).unwrap_or(&[])
 }
 
 fn fits_key(signature: Option<KeyType>, key: Option<KeyType>) -> bool {
@@ -288,42 +284,5 @@ fn fits_key(signature: Option<KeyType>, key: Option<KeyType>) -> bool {
         (Some(KeyType::Pss), Some(KeyType::Rsa)) => true,
         (Some(signature), Some(key)) => signature == key,
         _ => false,
-    }
-}
-
-/// As `X509_NAME_cmp` sees a name: in UTF-8, without outer and repeated white space, ASCII letters in lower case.
-pub(super) fn canonical(name: &X509Name<'_>) -> Canonical {
-    let attribute = |attribute: &x509_parser::prelude::AttributeTypeAndValue<'_>| {
-        let value = attribute.attr_value();
-        let mut bytes = attribute.attr_type().as_bytes().to_vec();
-        bytes.push(0);
-        match text(value.tag(), value.data) {
-            Some(text) => {
-                let words: Vec<&str> = text.split_ascii_whitespace().collect();
-                bytes.extend(words.join(" ").to_ascii_lowercase().into_bytes());
-            }
-            None => bytes.extend_from_slice(value.data),
-        }
-        bytes
-    };
-    name.iter_rdn().map(|rdn| rdn.iter().flat_map(attribute).collect()).collect()
-}
-
-/// The text of a string type of ASN.1; `None` for everything that OpenSSL compares as bytes.
-pub(super) fn text(tag: Tag, data: &[u8]) -> Option<String> {
-    match tag {
-        Tag::Utf8String => std::str::from_utf8(data).ok().map(str::to_owned),
-        Tag::PrintableString | Tag::Ia5String | Tag::VisibleString | Tag::T61String => {
-            Some(data.iter().map(|octet| char::from(*octet)).collect())
-        }
-        Tag::BmpString => {
-            let units = data.chunks(2).map(|pair| pair.iter().fold(0, |unit, octet| (unit << 8) | u16::from(*octet)));
-            String::from_utf16(&units.collect::<Vec<_>>()).ok()
-        }
-        Tag::UniversalString => data
-            .chunks(4)
-            .map(|four| char::from_u32(four.iter().fold(0, |point, octet| (point << 8) | u32::from(*octet))))
-            .collect(),
-        _ => None,
     }
 }

@@ -6,7 +6,6 @@
 //! `tests/verdicts.rs` compares the answers with the verifiers themselves.
 
 mod constraints;
-mod der;
 mod link;
 mod openssl;
 mod rustls;

@@ -10,10 +10,11 @@ use rustls_pki_types::{
     TrustAnchor, UnixTime,
 };
 
+use super::Purpose;
 use super::link::Link;
-use super::{Purpose, der};
 use crate::tls::authority::Role;
 use crate::tls::certificate::date;
+use crate::tls::der::{self, BIT_STRING, GENERALIZED_TIME, INTEGER, Reader, SEQUENCE};
 
 /// The key of a certificate that is made up.
 const MADE_UP: &[u8] = b"a key that nobody has";
@@ -139,7 +140,7 @@ fn assumed(
     };
     let algorithm = algorithms.iter().find(fits).or(algorithms.first())?;
     let spki = key_info(*algorithm, ASSUMED);
-    let ((_, subject), _) = der::split(&link.facts.issuer_der)?;
+    let subject = Reader::new(&link.facts.issuer_der).element()?.value;
     Some(TrustAnchor {
         subject: Der::from(subject.to_vec()),
         subject_public_key_info: Der::from(spki),
@@ -149,8 +150,8 @@ fn assumed(
 
 /// The content of a SubjectPublicKeyInfo.
 fn key_info(algorithm: &dyn SignatureVerificationAlgorithm, key: &[u8]) -> Vec<u8> {
-    let algorithm = der::element(0x30, &[algorithm.public_key_alg_id().as_ref()]);
-    [algorithm, der::element(0x03, &[&[0], key])].concat()
+    let algorithm = der::write(SEQUENCE, &[algorithm.public_key_alg_id().as_ref()]);
+    [algorithm, der::write(BIT_STRING, &[&[0], key])].concat()
 }
 
 /// A certificate that a CA could issue, without a fault of its own.
@@ -167,15 +168,15 @@ fn issued_by(ca: &Link<'_>, algorithms: &[&'static dyn SignatureVerificationAlgo
     };
     // Where rustls does not know the key, it says so of any algorithm.
     let Some(algorithm) = algorithms.iter().find(fits).or(algorithms.first()) else { return Issued::default() };
-    let key = der::element(0x30, &[&key_info(*algorithm, MADE_UP)]);
-    let algorithm = der::element(0x30, &[algorithm.signature_alg_id().as_ref()]);
-    let version = der::element(0xa0, &[&der::element(0x02, &[&[2]])]);
-    let serial = der::element(0x02, &[&[1]]);
-    let times = [&b"19700101000000Z"[..], b"99991231235959Z"].map(|time| der::element(0x18, &[time]));
-    let times = der::element(0x30, &[&times[0], &times[1]]);
-    let subject = der::element(0x30, &[]);
-    let signed = der::element(0x30, &[&version, &serial, &algorithm, &ca.facts.subject_der, &times, &subject, &key]);
-    let certificate = der::element(0x30, &[&signed, &algorithm, &der::element(0x03, &[&[0, 0]])]);
+    let key = der::write(SEQUENCE, &[&key_info(*algorithm, MADE_UP)]);
+    let algorithm = der::write(SEQUENCE, &[algorithm.signature_alg_id().as_ref()]);
+    let version = der::write(der::tagged(0), &[&der::write(INTEGER, &[&[2]])]);
+    let serial = der::write(INTEGER, &[&[1]]);
+    let times = [&b"19700101000000Z"[..], b"99991231235959Z"].map(|time| der::write(GENERALIZED_TIME, &[time]));
+    let times = der::write(SEQUENCE, &[&times[0], &times[1]]);
+    let subject = der::write(SEQUENCE, &[]);
+    let signed = der::write(SEQUENCE, &[&version, &serial, &algorithm, &ca.facts.subject_der, &times, &subject, &key]);
+    let certificate = der::write(SEQUENCE, &[&signed, &algorithm, &der::write(BIT_STRING, &[&[0, 0]])]);
     Issued { certificate, signed }
 }
 

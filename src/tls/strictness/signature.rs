@@ -3,6 +3,7 @@
 use aws_lc_rs::signature::{ECDSA_P256K1_SHA256_ASN1, UnparsedPublicKey};
 
 use super::link::Link;
+use crate::tls::der::Reader;
 
 /// What is known of a signature.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,7 +47,9 @@ pub(super) fn signature(link: &Link<'_>, issuer: &Link<'_>) -> Signature {
 
 /// Whether two AlgorithmIdentifiers name one algorithm. Only those of RSASSA-PSS say more in their parameters.
 fn is_same_algorithm(one: &[u8], other: &[u8]) -> bool {
-    let name = |bytes| super::der::split(bytes).map(|((_, name), _)| name);
+    fn name(algorithm: &[u8]) -> Option<&[u8]> {
+        Reader::new(algorithm).element().map(|name| name.value)
+    }
     match name(one) {
         Some(PSS) => one == other,
         found => found.is_some() && found == name(other),
