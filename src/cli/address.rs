@@ -1,9 +1,10 @@
 //! Addresses on the command line: `host:port`, and `plain://host:port` for a listener without TLS.
 
-use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
+use std::net::{SocketAddr, ToSocketAddrs};
 use std::time::Duration;
 
 use super::Failure;
+use crate::net::first_that_answers;
 
 /// Where to listen, as written.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -94,7 +95,7 @@ pub(super) fn bare(host: &str) -> &str {
 pub(super) fn addresses(host: &str, port: u16) -> Result<Vec<SocketAddr>, Failure> {
     let found = (bare(host), port)
         .to_socket_addrs()
-        .map_err(|error| Failure::Usage(format!("{host}:{port} cannot be resolved: {error}")))?;
+        .map_err(|error| Failure::Usage(format!("{host}:{port}: {}", lookup_in_words(&error))))?;
     let mut addresses = Vec::new();
     for address in found {
         if !addresses.contains(&address) {
@@ -104,12 +105,12 @@ pub(super) fn addresses(host: &str, port: u16) -> Result<Vec<SocketAddr>, Failur
     Ok(addresses)
 }
 
-/// The first of `addresses` that takes a connection within `timeout`. The last is not tried: where it fails, whoever
-/// connects to it says why.
+/// The first of `addresses` that takes a connection; all of them have `timeout`. The last is not tried: where it fails,
+/// whoever connects to it says why.
 pub(super) fn first_reachable(addresses: &[SocketAddr], timeout: Duration) -> Option<SocketAddr> {
     let (last, others) = addresses.split_last()?;
-    let answers = |address: &&SocketAddr| TcpStream::connect_timeout(address, timeout).is_ok();
-    Some(*others.iter().find(answers).unwrap_or(last))
+    let answering = first_that_answers(others, timeout).and_then(|stream| stream.peer_addr());
+    Some(answering.unwrap_or(*last))
 }
 
 #[cfg(test)]
