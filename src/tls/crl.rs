@@ -28,25 +28,40 @@ const SHA1: [&[u8]; 2] = [&[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 1, 1, 5], &[0x2a
 
 /// A list. Its signature is not checked by reading it.
 #[derive(Debug)]
-pub(super) struct List {
+pub(crate) struct List {
     /// Who issued it, as text for messages.
-    pub(super) issuer: String,
+    pub(crate) issuer: String,
     /// The same, to be compared.
     pub(super) name: Comparable,
     /// Serial numbers, without zeros before them.
     pub(super) revoked: BTreeSet<Vec<u8>>,
     /// In seconds since the Unix epoch.
-    pub(super) next_update: u64,
-    pub(super) scope: Scope,
+    pub(crate) next_update: u64,
+    pub(crate) scope: Scope,
+    /// Its number, big-endian, if it has one (RFC 5280, 5.2.3).
+    pub(super) number: Option<Vec<u8>>,
     signed: Vec<u8>,
     signature: Vec<u8>,
     /// Whether it is signed over SHA-1.
-    pub(super) is_sha1: bool,
+    pub(crate) is_sha1: bool,
+}
+
+/// One revoked certificate on a list (RFC 5280, 5.1.2.6 and 5.3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Entry<'a> {
+    /// Its serial number, big-endian, as encoded.
+    pub(crate) serial: &'a [u8],
+    /// When it was revoked, in seconds since the Unix epoch; 0 for before.
+    pub(crate) at: u64,
+    /// The number of the reason, if one is given.
+    pub(super) reason: Option<u8>,
+    /// When its key was lost, if that is said, in seconds since the Unix epoch; 0 for before.
+    pub(super) invalid_since: Option<u64>,
 }
 
 /// Which certificates of its CA a list is about (RFC 5280, 5.2.5).
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Scope {
+pub(crate) struct Scope {
     end_entities: bool,
     authorities: bool,
     /// One of these distribution points (GeneralNames in DER) must be the certificate's; none for any.
@@ -57,14 +72,14 @@ impl Scope {
     const EVERYTHING: Self = Self { end_entities: true, authorities: true, points: Vec::new() };
 
     /// Whether a list of this scope says that a certificate which is not on it is not revoked.
-    pub(super) fn covers(&self, certificate: &Certificate) -> bool {
+    pub(crate) fn covers(&self, certificate: &Certificate) -> bool {
         let of_its_kind = if certificate.ca == Some(true) { self.authorities } else { self.end_entities };
         of_its_kind
             && (self.points.is_empty() || self.points.iter().any(|point| certificate.crl_points.contains(point)))
     }
 
     /// Whether some certificates are left out.
-    pub(super) fn is_partial(&self) -> bool {
+    pub(crate) fn is_partial(&self) -> bool {
         *self != Self::EVERYTHING
     }
 }
@@ -76,6 +91,15 @@ impl List {
     ///
     /// In words, where it is damaged, or where obeying it takes more than a look for a serial number.
     pub(super) fn read(bytes: &[u8]) -> Result<Self, String> {
+        Self::read_each(bytes, |_| ())
+    }
+
+    /// As [`read`](Self::read); `each` is shown every entry.
+    ///
+    /// # Errors
+    ///
+    /// As [`read`](Self::read): what `each` was shown is worth nothing then.
+    pub(crate) fn read_each(bytes: &[u8], mut each: impl FnMut(&Entry<'_>)) -> Result<Self, String> {
         let Some(parts) = Parts::read(bytes) else { return Err("not a readable revocation list".to_owned()) };
         let issuer = shown_name(parts.issuer);
         let refuse = |why: &str| format!("the revocation list of {issuer} {why}");
@@ -95,16 +119,21 @@ impl List {
         let next_update = seconds(&next_update).ok_or_else(unreadable)?;
         let mut revoked = BTreeSet::new();
         for entry in parts.entries().ok_or_else(unreadable)? {
-            let Some((serial, extensions)) = read_entry(&entry) else { return Err(unreadable()) };
+            let Some((entry, extensions)) = read_entry(&entry) else { return Err(unreadable()) };
             check_entry(&extensions).map_err(refuse)?;
-            revoked.insert(significant(serial).to_vec());
+            each(&entry);
+            revoked.insert(significant(entry.serial).to_vec());
         }
-        let scope = scope(&parts.extensions().ok_or_else(unreadable)?).map_err(refuse)?;
+        let extensions = parts.extensions().ok_or_else(unreadable)?;
+        let number = extensions.iter().find(|extension| extension.id == NUMBER);
+        let number = number.map(|number| read_number(number.value).ok_or_else(unreadable)).transpose()?;
+        let scope = scope(&extensions).map_err(refuse)?;
         Ok(Self {
             name,
             revoked,
             next_update,
             scope,
+            number,
             signed: parts.signed.to_vec(),
             signature: parts.signature.to_vec(),
             is_sha1: SHA1.contains(&parts.algorithm),
@@ -113,7 +142,7 @@ impl List {
     }
 
     /// Whether a certificate's key made its signature.
-    pub(super) fn is_signed_by(&self, authority: &Certificate) -> bool {
+    pub(crate) fn is_signed_by(&self, authority: &Certificate) -> bool {
         authority.has_signed(&self.signed, &self.signature)
     }
 
@@ -124,7 +153,7 @@ impl List {
 }
 
 /// A serial number without the zeros that encodings put before it or leave away.
-pub(super) fn significant(serial: &[u8]) -> &[u8] {
+pub(crate) fn significant(serial: &[u8]) -> &[u8] {
     let zeros = serial.iter().take_while(|byte| **byte == 0).count();
     serial.get(zeros..).unwrap_or_default()
 }
@@ -202,15 +231,35 @@ fn read_extensions<'a>(list: Reader<'a>) -> Option<Vec<Extension<'a>>> {
     list.all(der::SEQUENCE)?.into_iter().map(read).collect()
 }
 
-/// The serial number of an entry and its extensions.
-fn read_entry<'a>(entry: &Element<'a>) -> Option<(&'a [u8], Vec<Extension<'a>>)> {
+/// An entry, and all its extensions.
+fn read_entry<'a>(entry: &Element<'a>) -> Option<(Entry<'a>, Vec<Extension<'a>>)> {
     let mut fields = Reader::new(entry.value);
     let serial = fields.expect(der::INTEGER)?.value;
-    let date = fields.optional(&[der::UTC_TIME, der::GENERALIZED_TIME])?;
-    seconds(&date)?;
+    let at = seconds(&fields.optional(&[der::UTC_TIME, der::GENERALIZED_TIME])?)?;
     let extensions = fields.optional(&[der::SEQUENCE]);
     let extensions = extensions.map_or_else(|| Some(Vec::new()), |list| read_extensions(Reader::new(list.value)))?;
-    fields.is_empty().then_some((serial, extensions))
+    let only = |id: &[u8], tag: u8| {
+        let found = extensions.iter().find(|extension| extension.id == id)?;
+        let mut value = Reader::new(found.value);
+        Some(value.expect(tag).filter(|_| value.is_empty()))
+    };
+    let reason = match only(REASON, der::ENUMERATED) {
+        None => None,
+        Some(reason) => Some(<[u8; 1]>::try_from(reason?.value).ok()?[0]),
+    };
+    let invalid_since = match only(INVALIDITY, der::GENERALIZED_TIME) {
+        None => None,
+        Some(date) => Some(seconds(&date?)?),
+    };
+    fields.is_empty().then_some((Entry { serial, at, reason, invalid_since }, extensions))
+}
+
+fn read_number(extension: &[u8]) -> Option<Vec<u8>> {
+    let mut value = Reader::new(extension);
+    let number = value.expect(der::INTEGER)?.value;
+    // It is not negative.
+    let is_number = value.is_empty() && number.first().is_some_and(|first| *first < 0x80);
+    is_number.then(|| significant(number).to_vec())
 }
 
 fn check_entry(extensions: &[Extension<'_>]) -> Result<(), &'static str> {

@@ -34,6 +34,7 @@ mod words;
 pub(crate) use certificate::printable;
 pub use certificate::{Certificate, Unreadable, date, fingerprint, hex, shown_name};
 pub use client::{ClientError, ClientOptions, ClientPolicy};
+pub(crate) use crl::{List as RevocationList, significant};
 pub use identity::{Anchor, AnchorKind, Identity};
 pub use key_exchange::{PostQuantum, is_post_quantum};
 pub use outgoing::Outgoing;

@@ -2,10 +2,10 @@
 
 use rcgen::RevocationReason;
 use x509_parser::num_bigint::BigUint;
-use x509_parser::prelude::{CertificateRevocationList, FromDer, ReasonCode, RevokedCertificate};
 
 use super::authority::AuthorityError;
 use super::certificate::Certificate;
+use super::crl::{Entry, List, significant};
 use super::pem::Source;
 
 /// Everything that earlier lists of a CA say, to be kept in the next.
@@ -34,19 +34,23 @@ impl Revocations {
         let broken = |detail: String| AuthorityError::RevocationList { file: source.name.clone(), detail };
         let mut read = Self::default();
         for der in source.revocation_lists()? {
-            let (_, list) = CertificateRevocationList::from_der(&der).map_err(|error| broken(error.to_string()))?;
-            if !authority.has_signed(list.tbs_cert_list.as_ref(), &list.signature_value.data) {
+            let entries = &mut read.entries;
+            let list = List::read_each(&der, |entry| entries.push(Revocation::of(entry))).map_err(broken)?;
+            if !list.is_signed_by(authority) {
                 return Err(broken(format!("the revocation list was not signed by {}", authority.subject)));
             }
-            read.number = read.number.max(list.crl_number().cloned());
-            read.entries.extend(list.iter_revoked_certificates().map(Revocation::read));
+            if list.scope.is_partial() {
+                let text = "the revocation list is about a part of the CA's certificates only, and the next would be about all";
+                return Err(broken(text.to_owned()));
+            }
+            read.number = read.number.max(list.number.as_deref().map(BigUint::from_bytes_be));
         }
         Ok(read)
     }
 
     /// Revokes a certificate at `now`, in seconds since the Unix epoch; one that is revoked stays as it was.
     pub fn add(&mut self, serial: &[u8], now: u64) {
-        if self.entries.iter().all(|entry| entry.serial != serial) {
+        if self.entries.iter().all(|entry| significant(&entry.serial) != significant(serial)) {
             self.entries.push(Revocation { serial: serial.to_vec(), at: now, reason: None, invalid_since: None });
         }
     }
@@ -72,19 +76,18 @@ impl Revocations {
 }
 
 impl Revocation {
-    fn read(entry: &RevokedCertificate<'_>) -> Self {
-        let seconds = |timestamp: i64| u64::try_from(timestamp).unwrap_or(0);
+    fn of(entry: &Entry<'_>) -> Self {
         Self {
-            serial: entry.raw_serial().to_vec(),
-            at: seconds(entry.revocation_date.timestamp()),
-            reason: entry.reason_code().and_then(|(_, code)| reason(code)),
-            invalid_since: entry.invalidity_date().map(|(_, date)| seconds(date.timestamp())),
+            serial: entry.serial.to_vec(),
+            at: entry.at,
+            reason: entry.reason.and_then(reason),
+            invalid_since: entry.invalid_since,
         }
     }
 }
 
-fn reason(code: ReasonCode) -> Option<RevocationReason> {
-    Some(match code.0 {
+fn reason(code: u8) -> Option<RevocationReason> {
+    Some(match code {
         1 => RevocationReason::KeyCompromise,
         2 => RevocationReason::CaCompromise,
         3 => RevocationReason::AffiliationChanged,

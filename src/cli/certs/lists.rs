@@ -2,23 +2,21 @@
 
 use std::path::Path;
 
-use x509_parser::prelude::{CertificateRevocationList, FromDer};
-
-use super::{CertsError, unreadable};
+use super::CertsError;
 use crate::cli::files;
-use crate::tls::{Certificate, Unreadable, date};
+use crate::tls::{Certificate, RevocationList, date, significant};
 
 /// The revocation lists in a file.
 pub(super) struct Lists {
-    lists: Vec<List>,
+    lists: Vec<Signed>,
 }
 
 /// One list, with the CA that signed it.
-struct List {
+struct Signed {
     authority: Certificate,
+    list: RevocationList,
     /// Serial numbers without leading zeros, and when they were revoked, in seconds since the Unix epoch.
     revoked: Vec<(Vec<u8>, u64)>,
-    next_update: Option<u64>,
 }
 
 /// What the lists say of one chain.
@@ -32,31 +30,33 @@ pub(super) struct Found {
 }
 
 impl Lists {
-    /// Reads the lists at `path`, each of which one of `authorities` must have signed.
+    /// Reads the lists at `path`, each of which one of `authorities` must have signed, as `serve` reads them: a list that
+    /// cannot be obeyed there is an error here.
     pub(super) fn read(path: &Path, authorities: &[Certificate]) -> Result<Self, CertsError> {
-        let broken = |error: String| unreadable(path)(Unreadable(error));
+        let broken = |why: String| CertsError::Usage(format!("{}: {why}", path.display()));
         let mut lists = Vec::new();
         for der in files::read(path)?.revocation_lists()? {
-            let (_, list) = CertificateRevocationList::from_der(&der).map_err(|error| broken(error.to_string()))?;
-            let signed = |ca: &&Certificate| ca.has_signed(list.tbs_cert_list.as_ref(), &list.signature_value.data);
-            let Some(authority) = authorities.iter().find(signed) else {
-                let text = format!(
-                    "{}: the revocation list of {} was signed by none of the CAs in --ca, nor by one that came with the \
-                     certificates",
-                    path.display(),
-                    list.issuer()
-                );
-                return Err(CertsError::Usage(text));
-            };
-            let seconds = |timestamp: i64| u64::try_from(timestamp).unwrap_or(0);
-            lists.push(List {
-                authority: authority.clone(),
-                revoked: list
-                    .iter_revoked_certificates()
-                    .map(|entry| (significant(entry.raw_serial()), seconds(entry.revocation_date.timestamp())))
-                    .collect(),
-                next_update: list.next_update().map(|time| seconds(time.timestamp())),
+            let mut revoked = Vec::new();
+            let list = RevocationList::read_each(&der, |entry| {
+                revoked.push((significant(entry.serial).to_vec(), entry.at));
             });
+            let list = list.map_err(broken)?;
+            let issuer = &list.issuer;
+            if list.is_sha1 {
+                return Err(broken(format!(
+                    "the revocation list of {issuer} is signed with SHA-1, which can be forged"
+                )));
+            }
+            let signers: Vec<_> = authorities.iter().filter(|authority| list.is_signed_by(authority)).collect();
+            let Some(authority) = signers.iter().find(|authority| authority.may_sign_lists) else {
+                let why = if signers.is_empty() {
+                    "was signed by none of the CAs in --ca, nor by one that came with the certificates"
+                } else {
+                    "is signed with a key that may not sign lists: that CA's keyUsage has no cRLSign (RFC 5280, 6.3.3)"
+                };
+                return Err(broken(format!("the revocation list of {issuer} {why}")));
+            };
+            lists.push(Signed { authority: (*authority).clone(), list, revoked });
         }
         Ok(Self { lists })
     }
@@ -67,26 +67,26 @@ impl Lists {
         for (at, certificate) in chain.iter().enumerate() {
             let name = if at == 0 { "it".to_owned() } else { format!("its issuer {}", certificate.subject) };
             // A serial number says nothing without the CA that gave it.
-            for list in self.lists.iter().filter(|list| certificate.is_issued_by(&list.authority)) {
-                found.is_covered |= at == 0;
-                let serial = significant(&certificate.serial);
-                if let Some((_, moment)) = list.revoked.iter().find(|(revoked, _)| *revoked == serial) {
-                    found.reason = Some(format!("with this --crl, {name} was revoked on {}", date(*moment)));
-                    found.is_revoked = true;
-                    return found;
-                }
-                if list.next_update.is_none_or(|end| end < now) {
-                    let ca = &list.authority.subject;
-                    let since = list.next_update.map_or_else(String::new, |end| format!(" on {}", date(end)));
-                    let why = format!("with this --crl, nothing is known: the list of {ca} went out of date{since}");
-                    found.reason.get_or_insert(why);
-                }
+            let lists = self.lists.iter().filter(|signed| certificate.is_issued_by(&signed.authority));
+            let Some(first) = lists.clone().next() else { continue };
+            found.is_covered |= at == 0;
+            let serial = significant(&certificate.serial);
+            let mut entries = lists.clone().flat_map(|signed| &signed.revoked);
+            if let Some((_, moment)) = entries.find(|(revoked, _)| revoked == serial) {
+                found.reason = Some(format!("with this --crl, {name} was revoked on {}", date(*moment)));
+                found.is_revoked = true;
+                return found;
             }
+            let ca = &first.authority.subject;
+            // One that is out of date, or about others, clears nobody.
+            let covering = lists.filter(|signed| signed.list.scope.covers(certificate));
+            let why = match covering.map(|signed| signed.list.next_update).max() {
+                None => format!("no list of {ca} there is about certificates like {name}"),
+                Some(end) if end < now => format!("the list of {ca} went out of date on {}", date(end)),
+                Some(_) => continue,
+            };
+            found.reason.get_or_insert(format!("with this --crl, nothing is known: {why}"));
         }
         found
     }
-}
-
-fn significant(serial: &[u8]) -> Vec<u8> {
-    serial.iter().copied().skip_while(|octet| *octet == 0).collect()
 }

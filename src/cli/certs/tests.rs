@@ -177,6 +177,39 @@ fn a_revocation_list_speaks_of_its_own_ca_alone() {
     assert!(outcome == Outcome::Faulty && text.contains("went out of date on "), "{text}");
 }
 
+#[test]
+fn a_list_about_others_clears_nobody_and_is_not_renewed() {
+    let dir = made();
+    for scope in [None, Some(rcgen::CrlScope::UserCertsOnly), Some(rcgen::CrlScope::CaCertsOnly)] {
+        std::fs::write(dir.path().join("crl.pem"), list_of_a_part(dir.path(), scope)).expect("written");
+        let line = "check {}/localhost.pem --ca {}/ca.pem --crl {}/crl.pem";
+        let (outcome, text) = certs(dir.path(), line).expect("it runs");
+        assert!(outcome == Outcome::Faulty && text.contains("is about certificates like it"), "{text}");
+        let error =
+            certs(dir.path(), "revoke --dir {} {}/alice.pem").expect_err("it would say more than before").to_string();
+        assert!(error.contains("a part of the CA's certificates only"), "{error}");
+    }
+}
+
+/// A list of the CA in `dir` about the certificates of one distribution point only, within `scope`.
+fn list_of_a_part(dir: &Path, scope: Option<rcgen::CrlScope>) -> String {
+    let read = |name: &str| crate::cli::files::read(&dir.join(name)).expect("there");
+    let ca = read("ca.pem").certificates().expect("one").swap_remove(0);
+    let key = rcgen::KeyPair::try_from(&read("ca-key.pem").private_key().expect("one")).expect("a key");
+    let issuer = rcgen::Issuer::from_ca_cert_der(&ca, key).expect("a CA");
+    let distribution_point = rcgen::CrlDistributionPoint { uris: vec!["http://example/crl".to_owned()] };
+    let epoch = rcgen::date_time_ymd(1970, 1, 1);
+    let params = rcgen::CertificateRevocationListParams {
+        this_update: epoch + std::time::Duration::from_secs(now() - 60),
+        next_update: epoch + std::time::Duration::from_secs(now() + 86_400),
+        crl_number: rcgen::SerialNumber::from_slice(&[1]),
+        issuing_distribution_point: Some(rcgen::CrlIssuingDistributionPoint { distribution_point, scope }),
+        revoked_certs: Vec::new(),
+        key_identifier_method: rcgen::KeyIdMethod::Sha256,
+    };
+    params.signed_by(&issuer).expect("signed").pem().expect("a list")
+}
+
 /// A client's certificate of the CA in `dir` with the serial number of the one in `file`.
 fn same_serial(dir: &Path, file: &Path) -> String {
     let read = |path: &Path| crate::cli::files::read(path).expect("there");
