@@ -163,7 +163,7 @@ fn a_server_without_tickets_is_found_out() {
     let output = load(server.dir.path(), "handshake", port, "--requests 10 --connections 1 --resume tickets");
     let table = String::from_utf8_lossy(&output.stdout);
     assert_eq!(output.status.code(), Some(3), "{table}");
-    assert!(table.contains("failed: not_resumed: the server did not resume"), "{table}");
+    assert!(table.contains("9 failed: not_resumed: the server did not resume"), "{table}");
 }
 
 /// Python answers each call with HTTP/1.0 and closes.

@@ -230,11 +230,6 @@ impl Sessions {
         })
     }
 
-    /// The server has not resumed a session: its ticket is used up, so the next one is a first one again.
-    pub fn forgotten(&mut self) {
-        self.has_remembered = false;
-    }
-
     /// A session has finished its handshake; `wants_ticket` is as it came with it.
     pub fn opened(&mut self, wants_ticket: bool) {
         self.has_remembered |= wants_ticket;

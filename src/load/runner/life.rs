@@ -122,6 +122,7 @@ impl<N: Net> Runner<N> {
             attempt,
             given: 0,
             is_well: true,
+            was_refused: false,
             resumes,
             wants_ticket,
         })
@@ -176,7 +177,7 @@ impl<N: Net> Runner<N> {
                 Handshakes::record(&mut self.tally.handshakes.first_byte, self.now.saturating_duration_since(asked));
             }
             if heard.opened {
-                self.opened(index, link)?;
+                self.opened(index, link);
             }
             ended = heard.ended;
         }
@@ -206,11 +207,14 @@ impl<N: Net> Runner<N> {
             Handshakes::record(&mut self.tally.handshakes.tcp, now.saturating_duration_since(link.began));
         }
         link.client.begin(&mut self.lent)?;
-        if link.client.session().is_tls() { Ok(()) } else { self.opened(index, link) }
+        if !link.client.session().is_tls() {
+            self.opened(index, link);
+        }
+        Ok(())
     }
 
     /// The connection can carry requests.
-    fn opened(&mut self, index: usize, link: &mut Link<N::Socket>) -> Result<(), Failure> {
+    fn opened(&mut self, index: usize, link: &mut Link<N::Socket>) {
         let now = self.net.now().instant;
         self.now = now;
         link.opened = Some(now);
@@ -235,7 +239,7 @@ impl<N: Net> Runner<N> {
             sessions.opened(link.wants_ticket);
         }
         let since_connected = now.saturating_duration_since(link.connected.unwrap_or(now));
-        let Some(agreement) = link.client.session().agreement() else { return Ok(()) };
+        let Some(agreement) = link.client.session().agreement() else { return };
         if link.is_measured() {
             let made = &mut self.tally.handshakes;
             Handshakes::record(&mut made.tls, since_connected);
@@ -246,13 +250,12 @@ impl<N: Net> Runner<N> {
             }
             made.agreed(agreement.group.and_then(|group| group.as_str()), Some(suite_name(agreement.suite)));
         }
-        if !link.resumes || agreement.kind == HandshakeKind::Resumed {
-            return Ok(());
+        link.was_refused = link.resumes && agreement.kind != HandshakeKind::Resumed;
+        // The connection goes on, so that the next handshake has its ticket: without one, that could not be blamed on the server.
+        if link.was_refused && link.attempt.is_none() {
+            let at = self.at(now);
+            self.fail(Failure::NotResumed, None, at);
         }
-        if let Some(sessions) = self.clients.get_mut(index).and_then(|client| client.sessions.as_mut()) {
-            sessions.forgotten();
-        }
-        Err(Failure::NotResumed)
     }
 
     /// The first connection of a client is made or has failed.
@@ -280,7 +283,8 @@ impl<N: Net> Runner<N> {
         self.progress.open.fetch_sub(1, Ordering::Relaxed);
         if let (Some(attempt), Some(opened)) = (link.attempt, link.opened) {
             let at = self.at(opened);
-            self.count(attempt, &Answer::Good, at);
+            let answer = if link.was_refused { Answer::Bad(Failure::NotResumed) } else { Answer::Good };
+            self.count(attempt, &answer, at);
         }
         let by_server = !link.client.keep_alive();
         drop(link);

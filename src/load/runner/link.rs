@@ -61,6 +61,8 @@ pub(super) struct Link<K> {
     pub(super) given: u64,
     /// Whether the last answer, if there was any, was as it should be.
     pub(super) is_well: bool,
+    /// Whether the server has made a full handshake where the client asked for its session.
+    pub(super) was_refused: bool,
     /// Whether the handshake must be a resumed one.
     pub(super) resumes: bool,
     /// Whether it stays until a ticket has come.
