@@ -31,6 +31,29 @@ fn size_of(path: &Path) -> u64 {
 }
 
 #[test]
+fn what_has_failed_is_told_when_logs_are_merged() {
+    let server = Server::start(&[]);
+    let target = server.address("xmlrpc");
+    let flags = "--ca certs/ca.pem --warmup 0s --requests 20 --connections 2 --allow errors --allow client-bound";
+    for (name, method) in [("bad.hdr", "nothing"), ("good.hdr", "system.listMethods")] {
+        let arguments = ["xmlrpc", &target, "--method", method, "--hdr", name];
+        load(&server, &[&arguments[..], &flags.split(' ').collect::<Vec<_>>()].concat());
+    }
+    let merged = |arguments: &[&str]| {
+        let output = load(&server, &[&["merge"], arguments].concat());
+        assert_eq!(output.status.code(), Some(0), "{output:?}");
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    };
+    let sum = merged(&["good.hdr", "bad.hdr", "--hdr", "sum.hdr"]);
+    assert!(sum.starts_with("20 answered, 20 failed or without an answer, from 2 logs\n"), "{sum}");
+    assert!(sum.contains("warning: bad.hdr is of a run that is not what was asked for: errors"), "{sum}");
+    assert!(!sum.contains("good.hdr is of a run that is not what was asked for: errors"), "{sum}");
+    let again = merged(&["sum.hdr"]);
+    assert!(again.starts_with("20 answered, 20 failed or without an answer, from 1 log\n"), "{again}");
+    assert!(again.contains("warning: sum.hdr is of a run that is not what was asked for: errors"), "{again}");
+}
+
+#[test]
 fn echo_is_verified_and_every_output_is_written() {
     let server = Server::start(&[]);
     let target = server.address("echo").replace("127.0.0.1", "localhost");
@@ -49,7 +72,7 @@ fn echo_is_verified_and_every_output_is_written() {
         assert_eq!(load(&server, refused).status.code(), Some(2), "{refused:?}");
     }
     let merged = load(&server, &["merge", "a.hdr", "b.hdr", "--hdr", "sum.hdr"]);
-    assert!(String::from_utf8_lossy(&merged.stdout).starts_with("1000 answered, from 2 files"));
+    assert!(String::from_utf8_lossy(&merged.stdout).starts_with("1000 answered, from 2 logs"));
     for name in ["b.json", "c.json", "d.json"] {
         let again =
             ["--ca", "certs/ca.pem", "--warmup", "0s", "--requests", "500", "--value-size", "1-5000", "--json", name];

@@ -141,8 +141,8 @@ impl Failure {
             }
             Self::ErrorReply => "the server answered with errors, the first different ones of them being",
             Self::WrongBytes => {
-                "answers had other bytes than were written: is it the right port and command, TLS or --plain? Do others \
-                 write these keys (another --seed names other ones)?"
+                "answers had other bytes than were written: is it the right port and command, TLS or --plain? If they are \
+                 values: do others write these keys (another --seed names other ones)?"
             }
         }
     }
@@ -229,6 +229,9 @@ pub enum Problem {
 }
 
 impl Problem {
+    /// All of them.
+    pub const ALL: [Self; 5] = [Self::Errors, Self::SentLess, Self::Stopped, Self::ClientBound, Self::Nothing];
+
     /// As it stands in the outputs.
     #[must_use]
     pub fn name(self) -> &'static str {

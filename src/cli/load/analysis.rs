@@ -10,6 +10,7 @@ use crate::cli::terminal::show;
 use crate::cli::{Failure, files};
 use crate::load::compare::{compare as compare_runs, obstacle, other_protocol, render_page, render_table};
 use crate::load::histogram::Percentiles;
+use crate::load::outcome::Problem;
 use crate::load::report::{Report, hdr, json, merged, table};
 
 #[derive(Debug, Args)]
@@ -86,6 +87,15 @@ fn apart(starts: &[u64]) -> String {
     }
 }
 
+/// What one log, read from `bytes` into `intervals`, says of its run.
+fn part_of(name: String, bytes: &[u8], intervals: &hdr::Intervals) -> merged::Part {
+    let latency = hdr::total(intervals, "");
+    let answered = intervals.values().map(|interval| interval.answered).sum();
+    let has_service = intervals.keys().any(|(_, tag)| tag == "service");
+    let failed = if has_service { latency.len().saturating_sub(answered) } else { 0 };
+    merged::Part { name, answered, failed, problems: hdr::problems(bytes), latency }
+}
+
 fn reports(paths: &[PathBuf]) -> Result<Vec<Report>, Failure> {
     paths.iter().map(|path| report(path)).collect()
 }
@@ -146,8 +156,7 @@ pub(super) fn merge(args: &MergeArgs) -> Result<ExitCode, Failure> {
             return Err(Failure::Usage(format!("{} {problem}", path.display())));
         }
         starts.extend(begun);
-        let answered = part.values().map(|interval| interval.answered).sum();
-        parts.push(merged::Part { name: path.display().to_string(), answered, latency: hdr::total(&part, "") });
+        parts.push(part_of(path.display().to_string(), &bytes, &part));
         hdr::merge(&mut intervals, part);
     }
     let started = starts.iter().copied().min();
@@ -156,16 +165,23 @@ pub(super) fn merge(args: &MergeArgs) -> Result<ExitCode, Failure> {
     let mut written = Ok(());
     for (flag, path) in &outputs {
         let bytes = match *flag {
-            "--hdr" => hdr::render_intervals(started.unwrap_or(0), protocol.as_deref(), &intervals),
+            "--hdr" => {
+                let has = |problem: &Problem| parts.iter().any(|part| part.problems.contains(problem));
+                let problems: Vec<_> = Problem::ALL.into_iter().filter(has).collect();
+                hdr::render_intervals(started.unwrap_or(0), protocol.as_deref(), &problems, &intervals)
+            }
             _ => merged::render(&intervals, &parts).into(),
         };
         written = written.and(write(flag, path, &bytes));
     }
     if outputs.iter().all(|(_, path)| !is_stdout(path)) {
-        show(&format!("{} answered, from {} files\n\n", merged::answered(&parts), args.files.len()))?;
+        show(&format!("{}\n\n", merged::summary(&parts)))?;
         let measured: Vec<_> = rows.into_iter().filter(|(_, us)| us.max > 0.0).collect();
         show(&table::render_times(&measured))?;
         show(&apart(&starts))?;
+        for warning in merged::warnings(&parts) {
+            show(&format!("warning: {warning}\n"))?;
+        }
     }
     written.map(|()| ExitCode::SUCCESS)
 }

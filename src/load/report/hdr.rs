@@ -16,6 +16,7 @@ use hdrhistogram::serialization::{Deserializer, V2DeflateSerializer};
 
 use super::Report;
 use crate::load::histogram::histogram;
+use crate::load::outcome::Problem;
 use crate::load::second::Second;
 
 /// Microseconds in the millisecond that the format's summary column is in.
@@ -76,7 +77,7 @@ fn no_line(log: &[u8], offset: usize) -> Unreadable {
 #[must_use]
 pub fn render(report: &Report, seconds: impl Iterator<Item = Second>) -> Vec<u8> {
     let measured = Duration::try_from_secs_f64(report.duration_s).unwrap_or_default();
-    write(report.started_unix_ms, Some(&report.protocol), |writer| {
+    write(report.started_unix_ms, Some(&report.protocol), &report.problems, |writer| {
         for (second, at) in seconds.zip(0..) {
             let begin = Duration::from_secs(at);
             let length = measured.saturating_sub(begin).min(SECOND);
@@ -91,8 +92,13 @@ pub fn render(report: &Report, seconds: impl Iterator<Item = Second>) -> Vec<u8>
 
 /// The log of several runs together, of one protocol as far as that is known.
 #[must_use]
-pub fn render_intervals(started_unix_ms: u64, protocol: Option<&str>, intervals: &Intervals) -> Vec<u8> {
-    write(started_unix_ms, protocol, |writer| {
+pub fn render_intervals(
+    started_unix_ms: u64,
+    protocol: Option<&str>,
+    problems: &[Problem],
+    intervals: &Intervals,
+) -> Vec<u8> {
+    write(started_unix_ms, protocol, problems, |writer| {
         for ((at, tag), Interval { length, histogram, .. }) in intervals {
             let tag = if tag.is_empty() { None } else { Tag::new(tag) };
             writer.write_histogram(histogram, Duration::from_secs(*at), *length, tag).map_err(drop)?;
@@ -106,17 +112,33 @@ type Writer<'a, 'b> = IntervalLogWriter<'a, 'b, Vec<u8>, V2DeflateSerializer>;
 /// What a comment begins with that names the protocol of the run, for which the format has no place.
 const PROTOCOL: &str = "[Protocol: ";
 
+/// What a comment begins with that names the problems of the run.
+const PROBLEMS: &str = "[Not as asked: ";
+
 /// The protocol of the run that a log is of. Logs of other programs do not say.
 #[must_use]
 pub fn protocol(log: &[u8]) -> Option<&str> {
+    comment(log, PROTOCOL).filter(|name| name.chars().all(|char| char.is_ascii_alphanumeric() || char == '-'))
+}
+
+/// What makes the run something else than what was asked for. A log has no place for it: a connection that could not be
+/// made is in no histogram.
+#[must_use]
+pub fn problems(log: &[u8]) -> Vec<Problem> {
+    let named = comment(log, PROBLEMS).unwrap_or_default();
+    Problem::ALL.into_iter().filter(|problem| named.split(", ").any(|name| name == problem.name())).collect()
+}
+
+fn comment<'a>(log: &'a [u8], begin: &str) -> Option<&'a str> {
     let mut comments = log.split(|byte| *byte == b'\n').map_while(|line| line.strip_prefix(b"#"));
-    let named = comments.find_map(|line| line.strip_prefix(PROTOCOL.as_bytes())?.strip_suffix(b"]"))?;
-    std::str::from_utf8(named).ok().filter(|name| name.chars().all(|char| char.is_ascii_alphanumeric() || char == '-'))
+    let found = comments.find_map(|line| line.strip_prefix(begin.as_bytes())?.strip_suffix(b"]"))?;
+    std::str::from_utf8(found).ok()
 }
 
 fn write(
     started_unix_ms: u64,
     protocol: Option<&str>,
+    problems: &[Problem],
     body: impl FnOnce(&mut Writer<'_, '_>) -> Result<(), ()>,
 ) -> Vec<u8> {
     let mut log = Vec::new();
@@ -126,6 +148,10 @@ fn write(
     builder.add_comment(concat!("[latchkey ", env!("CARGO_PKG_VERSION"), ": microseconds from the intended time]"));
     if let Some(protocol) = protocol {
         builder.add_comment(&format!("{PROTOCOL}{protocol}]"));
+    }
+    if !problems.is_empty() {
+        let names: Vec<_> = problems.iter().map(|problem| problem.name()).collect();
+        builder.add_comment(&format!("{PROBLEMS}{}]", names.join(", ")));
     }
     let begun = builder
         .with_start_time(start)
@@ -247,7 +273,7 @@ mod tests {
         }
         assert_eq!((intervals.len(), total(&intervals, "").len()), (20, 2 * 9_998));
         let mut again = Intervals::new();
-        read_into(&render_intervals(1_700_000_000_000, None, &intervals), &mut again).expect("readable");
+        read_into(&render_intervals(1_700_000_000_000, None, &[], &intervals), &mut again).expect("readable");
         assert_eq!(again, intervals);
     }
 
@@ -255,14 +281,25 @@ mod tests {
     fn a_log_names_the_protocol_of_its_run() {
         let (report, tally) = sample();
         assert_eq!(protocol(&render(&report, tally.recorder.seconds())), Some("echo"));
-        assert_eq!(protocol(&render_intervals(0, Some("resp"), &Intervals::new())), Some("resp"));
-        assert_eq!(protocol(&render_intervals(0, None, &Intervals::new())), None);
+        assert_eq!(protocol(&render_intervals(0, Some("resp"), &[], &Intervals::new())), Some("resp"));
+        assert_eq!(protocol(&render_intervals(0, None, &[], &Intervals::new())), None);
         assert_eq!(protocol(b"#[Protocol: \x1b[2J]\n"), None);
+    }
+
+    #[test]
+    fn a_log_names_the_problems_of_its_run() {
+        let (mut report, tally) = sample();
+        assert_eq!(problems(&render(&report, tally.recorder.seconds())), report.problems);
+        report.problems = vec![Problem::SentLess, Problem::Nothing];
+        assert_eq!(problems(&render(&report, tally.recorder.seconds())), report.problems);
+        assert_eq!(problems(&render_intervals(0, None, &[Problem::Errors], &Intervals::new())), [Problem::Errors]);
+        assert_eq!(problems(&render_intervals(0, None, &[], &Intervals::new())), []);
+        assert_eq!(problems(b"#[Not as asked: \x1b[2J, all]\n"), []);
     }
 
     /// A log as another program may write it: no tags, an interval every `length`, `each` values in it.
     fn foreign(length: Duration, count: u32, each: u64) -> Vec<u8> {
-        write(0, None, |writer| {
+        write(0, None, &[], |writer| {
             for number in 0..count {
                 let mut histogram = histogram();
                 histogram.record_n(1000, each).map_err(drop)?;

@@ -15,14 +15,19 @@ use super::json::{SecondRow, curve};
 use super::page::{figure, page, table, tiles};
 use super::{amount, time};
 use crate::load::histogram::Percentiles;
+use crate::load::outcome::Problem;
 
 /// One of the logs.
 #[derive(Debug)]
 pub struct Part {
     /// Its name.
     pub name: String,
-    /// Requests that were answered in it; its latencies have those that were given up, too.
+    /// Requests that were answered in it; its latencies have those that failed, too.
     pub answered: u64,
+    /// Requests that failed or were not answered; 0 in a log without service times, which does not say.
+    pub failed: u64,
+    /// What makes its run something else than what was asked for.
+    pub problems: Vec<Problem>,
     /// Its latencies.
     pub latency: Histogram<u64>,
 }
@@ -33,7 +38,10 @@ pub fn render(intervals: &Intervals, parts: &[Part]) -> String {
     let [latency, service] = ["", "service"].map(|tag| total(intervals, tag));
     let us = Percentiles::of(&latency);
     let mut body = String::from("<h1>Load runs, merged</h1>\n");
-    let _ = writeln!(body, "<p>{} answered, from {} logs.</p>", answered(parts), parts.len());
+    let _ = writeln!(body, "<p>{}.</p>", summary(parts));
+    for warning in warnings(parts) {
+        let _ = writeln!(body, "<p class=\"quiet\">Warning: {}</p>", escape(&warning));
+    }
     let rows = seconds(intervals);
     // A log may be of less than a second, or, from another program, of longer intervals.
     let lengths = rows.iter().filter_map(|row| {
@@ -42,7 +50,7 @@ pub fn render(intervals: &Intervals, parts: &[Part]) -> String {
     });
     let span: f64 = lengths.map(|length| length.as_secs_f64()).sum();
     let rate = rows.iter().map(|row| row.answered).sum::<u64>() as f64 / span.max(1e-3);
-    let summary = [
+    let about = [
         ("answers a second", amount(rate)),
         ("latency p50", time(us.p50)),
         ("latency p99", time(us.p99)),
@@ -50,7 +58,7 @@ pub fn render(intervals: &Intervals, parts: &[Part]) -> String {
         ("latency max", time(us.max)),
         ("logs", parts.len().to_string()),
     ];
-    tiles(&summary, &mut body);
+    tiles(&about, &mut body);
     body.push_str("<div class=\"grid\">\n");
     figures(&rows, length(intervals).as_secs_f64(), [&latency, &service], &mut body);
     body.push_str("<section><h2>Times</h2>\n");
@@ -59,11 +67,11 @@ pub fn render(intervals: &Intervals, parts: &[Part]) -> String {
         times.into_iter().filter(|(_, all)| !all.is_empty()).map(|(name, all)| (name, Percentiles::of(all))).collect();
     times_table(&times, &mut body);
     body.push_str("</section>\n<section><h2>Logs</h2>\n");
-    let each = parts.iter().map(|Part { name, answered, latency }| {
+    let each = parts.iter().map(|Part { name, answered, failed, latency, .. }| {
         let Percentiles { p50, p99, max, .. } = Percentiles::of(latency);
-        vec![name.clone(), answered.to_string(), time(p50), time(p99), time(max)]
+        vec![name.clone(), answered.to_string(), failed.to_string(), time(p50), time(p99), time(max)]
     });
-    table(&["", "answered", "p50", "p99", "max"], each, &mut body);
+    table(&["", "answered", "failed", "p50", "p99", "max"], each, &mut body);
     body.push_str("</section>\n</div>\n");
     let _ = writeln!(
         body,
@@ -74,10 +82,26 @@ pub fn render(intervals: &Intervals, parts: &[Part]) -> String {
     page("Load runs, merged", &body)
 }
 
-/// Requests that were answered in all logs.
+/// How much was answered in all logs together, and how much was not.
 #[must_use]
-pub fn answered(parts: &[Part]) -> u64 {
-    parts.iter().map(|part| part.answered).sum()
+pub fn summary(parts: &[Part]) -> String {
+    let answered: u64 = parts.iter().map(|part| part.answered).sum();
+    let failed: u64 = parts.iter().map(|part| part.failed).sum();
+    let failed = if failed > 0 { format!(", {failed} failed or without an answer") } else { String::new() };
+    let logs = if parts.len() == 1 { "log" } else { "logs" };
+    format!("{answered} answered{failed}, from {} {logs}", parts.len())
+}
+
+/// Which logs are of runs that are not what was asked for, and why.
+#[must_use]
+pub fn warnings(parts: &[Part]) -> Vec<String> {
+    let spoiled = parts.iter().filter(|part| !part.problems.is_empty());
+    spoiled
+        .map(|Part { name, problems, .. }| {
+            let problems: Vec<_> = problems.iter().map(|problem| problem.name()).collect();
+            format!("{name} is of a run that is not what was asked for: {}", problems.join(", "))
+        })
+        .collect()
 }
 
 /// Charts of rows that are `length` seconds each.
@@ -137,12 +161,22 @@ mod tests {
             hdr::read_into(&log, &mut intervals).expect("readable");
         }
         let latency = tally.recorder.latency();
-        let parts =
-            ["a.hdr", "b<.hdr"].map(|name| Part { name: name.to_owned(), answered: 9998, latency: latency.clone() });
+        let parts = ["a.hdr", "b<.hdr"].map(|name| Part {
+            name: name.to_owned(),
+            answered: 9998,
+            failed: 2,
+            problems: vec![Problem::Errors],
+            latency: latency.clone(),
+        });
         let page = render(&intervals, &parts);
         check_page(&page);
         assert_eq!(page.matches("<figure>").count(), 3);
-        assert!(page.contains("19996 answered, from 2 logs") && page.contains("b&lt;.hdr"), "{page}");
+        for part in [
+            "19996 answered, 4 failed or without an answer, from 2 logs",
+            "Warning: b&lt;.hdr is of a run that is not what was asked for: errors",
+        ] {
+            assert!(page.contains(part), "{part} is missing in {page}");
+        }
     }
 
     #[test]
@@ -154,10 +188,11 @@ mod tests {
             let length = std::time::Duration::from_secs(5);
             intervals.insert((number * 5, String::new()), hdr::Interval { length, histogram, answered: 100 });
         }
-        let part = Part { name: "foreign".to_owned(), answered: 400, latency: total(&intervals, "") };
+        let (name, latency) = ("foreign".to_owned(), total(&intervals, ""));
+        let part = Part { name, answered: 400, failed: 0, problems: Vec::new(), latency };
         let page = render(&intervals, &[part]);
         check_page(&page);
-        assert!(page.contains("400 answered, from 1 logs") && page.contains("<b>20</b>"), "{page}");
+        assert!(page.contains("400 answered, from 1 log.") && page.contains("<b>20</b>"), "{page}");
         let figure = page.split("<figure>").nth(1).expect("a figure");
         assert!(figure.contains("Each point is of 5 seconds") && figure.contains("\n20 s\n"), "{figure}");
         let lines = figure.lines().filter(|line| line.starts_with("<polyline") && line.contains("#3B82F6"));
