@@ -129,9 +129,10 @@ struct LimitArgs {
     /// [default: 64m, or that half if it is less]
     #[arg(long, value_name = "BYTES", value_parser = units::bytes)]
     max_request: Option<usize>,
-    /// One XML-RPC call, and its reply, in bytes: a megabyte takes the loop two or three milliseconds
-    #[arg(long, value_name = "BYTES", default_value = "17m", value_parser = units::bytes)]
-    max_call: usize,
+    /// One XML-RPC call, and its reply, in bytes; no more than --max-request, which bounds a call too. A megabyte takes the
+    /// loop two or three milliseconds [default: 17m]
+    #[arg(long, value_name = "BYTES", value_parser = units::bytes)]
+    max_call: Option<usize>,
     /// Keys, values and clients' buffers together, in bytes; --max-client-memory of it is kept for clients
     /// [default: no limit]
     #[arg(long, value_name = "BYTES", value_parser = units::bytes)]
@@ -174,7 +175,7 @@ impl LimitArgs {
             half_close_timeout: self.half_close_timeout,
             drain_timeout: self.drain_timeout,
             request_bytes,
-            call_bytes: self.max_call,
+            call_bytes: self.max_call.unwrap_or(usual.call_bytes),
             output_bytes: self.max_output,
             output_hard_bytes,
             handshake_slice: self.handshake_slice,
@@ -197,6 +198,10 @@ impl LimitArgs {
         if request_bytes > client_memory / 2 {
             let problem = format!("must be at most half of --max-client-memory, which is {client_memory}: {DOUBLING}");
             return Err(Failure::usage("--max-request", problem));
+        }
+        if self.max_call.is_some_and(|call_bytes| call_bytes > request_bytes) {
+            let problem = format!("must not be more than --max-request, which is {request_bytes}: a call is a request");
+            return Err(Failure::usage("--max-call", problem));
         }
         let most = usual.output_hard_bytes.max(request_bytes.saturating_mul(XML_GROWTH)).max(self.max_output);
         let output_hard_bytes = self.max_output_hard.unwrap_or(most);
@@ -294,8 +299,11 @@ impl ServeArgs {
     /// Refuses options that nothing served here would heed.
     fn check_use(&self, protocols: &[Protocol]) -> Result<(), Failure> {
         let is_served = |wanted: &[Protocol]| protocols.iter().any(|protocol| wanted.contains(protocol));
-        if self.faults.is_some() && !is_served(&[Protocol::XmlRpc]) {
-            return Err(Failure::usage("--faults", "there is no XML-RPC listener: add --xmlrpc ADDR, or leave it out"));
+        let of_calls = [("--faults", self.faults.is_some()), ("--max-call", self.limits.max_call.is_some())];
+        if let Some((flag, _)) = of_calls.into_iter().find(|(_, is_given)| *is_given)
+            && !is_served(&[Protocol::XmlRpc])
+        {
+            return Err(Failure::usage(flag, "there is no XML-RPC listener: add --xmlrpc ADDR, or leave it out"));
         }
         let of_keys = [("--data", self.data.is_given()), ("--max-memory", self.limits.max_memory.is_some())];
         if let Some((flag, _)) = of_keys.into_iter().find(|(_, is_given)| *is_given)
