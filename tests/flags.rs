@@ -106,7 +106,7 @@ fn files_that_are_no_good_are_named_with_their_flag() {
         ("IDENTITY --client-ca certs/ca.pem --crl nowhere.pem", &["--crl: ", "nowhere.pem", "No such file"]),
         (
             "IDENTITY --client-ca certs/ca.pem --crl certs/ca.pem",
-            &["certs/ca.pem holds no certificate revocation list"],
+            &["--crl: certs/ca.pem holds no certificate revocation list"],
         ),
         ("IDENTITY --crl nowhere.pem", &["--client-ca <FILE>", "--crl <FILE>"]),
         (
@@ -123,6 +123,11 @@ fn files_that_are_no_good_are_named_with_their_flag() {
     ] {
         refuse(dir.path(), &format!("serve --echo 127.0.0.1:0 {}", arguments.replace("IDENTITY", IDENTITY)), parts);
     }
+}
+
+#[test]
+fn what_clients_are_given_is_named_with_its_flag() {
+    let dir = folder();
     for (arguments, parts) in [
         ("call https://localhost:1 keys --ca nowhere.pem", &["--ca: ", "nowhere.pem", "No such file"][..]),
         ("call https://localhost:1 keys --ca text.pem", &["--ca: text.pem holds no certificate"]),
@@ -132,6 +137,12 @@ fn files_that_are_no_good_are_named_with_their_flag() {
             &["--key: ", "certs/localhost-key.pem"],
         ),
         ("wrap --listen 127.0.0.1:0 --to 127.0.0.1:1 --cert text.pem --key certs/alice-key.pem", &["--cert: text.pem"]),
+        ("connect localhost:1 --ca certs/ca.pem --cert text.pem --key text.pem", &["--cert: text.pem holds no"]),
+        ("load echo localhost:1 --ca text.pem", &["--ca: text.pem holds no certificate"]),
+        ("load echo localhost:1 --ca certs/ca.pem --cert text.pem --key certs/alice-key.pem", &["--cert: text.pem"]),
+        ("load echo localhost:1 --connections 0", &["--connections", ": must be a number from 1 to 10000000"]),
+        ("load echo localhost:1 --requests 0", &["--requests", ": must be a number from 1 up"]),
+        ("certs server caf\u{e9}.example --dir certs", &["xn--"]),
     ] {
         refuse(dir.path(), arguments, parts);
     }
@@ -247,8 +258,10 @@ fn limits_that_contradict_each_other_are_refused() {
         ("--max-memory 8m --max-client-memory 8m", ["--max-client-memory", "--max-memory"]),
         ("--max-memory 1m", ["--max-memory", "more than 1m"]),
         ("--max-memory 64m --max-request 5m", ["--max-request", "which is 8388608"]),
+        ("--max-call 2m --max-request 1m", ["--max-call", "--max-request, which is 1048576"]),
+        ("--max-call 1g", ["--max-call", "--max-request, which is 67108864"]),
     ] {
-        refuse(dir.path(), &format!("serve --resp 127.0.0.1:0 {limits}"), &parts);
+        refuse(dir.path(), &format!("serve --resp 127.0.0.1:0 --xmlrpc 127.0.0.1:0 {limits}"), &parts);
     }
 }
 
@@ -271,6 +284,7 @@ fn options_that_nothing_would_heed_are_refused() {
     let echo = "serve --echo 127.0.0.1:0 --data data";
     refuse(dir.path(), echo, &["--data", "no keys are served", "--resp"]);
     refuse(dir.path(), "serve --resp 127.0.0.1:0 --faults standard", &["--faults", "--xmlrpc"]);
+    refuse(dir.path(), "serve --resp 127.0.0.1:0 --max-call 1m", &["--max-call", "--xmlrpc"]);
     refuse(dir.path(), "serve --resp 127.0.0.1:0 --admin-connections 5", &["--admin-connections", "--admin ADDR"]);
     refuse(dir.path(), "serve --resp 127.0.0.1:0 --header-timeout 5s", &["--header-timeout", "--xmlrpc"]);
     refuse(dir.path(), "serve --resp 127.0.0.1:0 --reauth-after 1h", &["--reauth-after", "--client-ca"]);

@@ -31,8 +31,13 @@ impl Failure {
     ) -> Self {
         let text = problem.to_string();
         let meant = named.into_iter().filter(|(_, file)| text.contains(&file.name));
-        // Of two names that the text contains, the shorter may only be a part of the longer.
-        let meant = meant.reduce(|best, other| if other.1.name.len() > best.1.name.len() { other } else { best });
+        // Of two names that the text contains, the shorter may only be a part of the longer. Of two flags with the same file,
+        // the one is meant whose kind of content is missing.
+        let lacks =
+            [("no certificate revocation list", "--crl"), ("no certificate,", "--cert"), ("no private key", "--key")];
+        let lacking = lacks.into_iter().find(|(lack, _)| text.contains(lack)).map(|(_, flag)| flag);
+        let rank = |(flag, file): &(&str, &Source)| (file.name.len(), lacking.is_some_and(|lacking| *flag == lacking));
+        let meant = meant.reduce(|best, other| if rank(&other) > rank(&best) { other } else { best });
         match meant {
             Some((flag, _)) if !text.contains(flag) => Self::usage(flag, text),
             _ => Self::Usage(text),
@@ -48,7 +53,7 @@ impl Failure {
         let joined = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
         let is_unknown = matches!(error.kind(), ErrorKind::UnknownArgument | ErrorKind::InvalidSubcommand);
         let mut paragraphs = rendered.split("\n\n");
-        let mut sentence = joined(paragraphs.next().unwrap_or_default().trim_start_matches("error: "));
+        let mut sentence = range_in_words(joined(paragraphs.next().unwrap_or_default().trim_start_matches("error: ")));
         for paragraph in paragraphs {
             let paragraph = joined(paragraph);
             // Only where something is missing does the usage tell what belongs together.
@@ -75,6 +80,19 @@ impl Failure {
             Self::Usage(_) => ExitCode::from(2),
             Self::Other(_) => ExitCode::FAILURE,
         }
+    }
+}
+
+/// A number that is out of its range, told without Rust's notation for ranges.
+fn range_in_words(sentence: String) -> String {
+    let Some((begin, range)) = sentence.split_once(" is not in ") else { return sentence };
+    let (Some((least, most)), Some((begin, _))) = (range.split_once(".."), begin.rsplit_once(": ")) else {
+        return sentence;
+    };
+    match most.strip_prefix('=') {
+        Some(most) => format!("{begin}: must be a number from {least} to {most}"),
+        // Up to the largest that there is.
+        None => format!("{begin}: must be a number from {least} up"),
     }
 }
 
@@ -108,6 +126,8 @@ mod tests {
         let told =
             |text: &str| Failure::of_file(&text, [("--cert", &short), ("--key", &long), ("--crl", &short)]).to_string();
         assert_eq!(told("a.pem is empty"), "--cert: a.pem is empty");
+        let lacks = "a.pem holds no certificate revocation list, only CERTIFICATE";
+        assert_eq!(told(lacks), format!("--crl: {lacks}"));
         assert_eq!(told("certs/a.pem is empty"), "--key: certs/a.pem is empty");
         assert_eq!(told("a.pem is no --cert"), "a.pem is no --cert");
         assert_eq!(told("the clock is wrong"), "the clock is wrong");

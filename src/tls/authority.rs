@@ -222,13 +222,16 @@ pub(crate) fn undotted(name: &str) -> &str {
 fn dns_name(name: &str) -> Result<SanType, AuthorityError> {
     let refuse = |why| AuthorityError::Name { name: name.to_owned(), why };
     let name = undotted(name);
+    if !name.is_ascii() {
+        return Err(refuse("write an international name in its xn-- form"));
+    }
     // A wildcard stands for the whole leftmost label (RFC 9525, 6.3); the rest is an ordinary host name.
     let host = name.strip_prefix("*.").unwrap_or(name);
     if host.ends_with('.') {
         return Err(refuse("it is not a host name"));
     }
     rustls_pki_types::DnsName::try_from(host).map_err(|_| refuse("it is not a host name"))?;
-    name.try_into().map(SanType::DnsName).map_err(|_| refuse("write an international name in its xn-- form"))
+    name.try_into().map(SanType::DnsName).map_err(|_| refuse("it is not a host name"))
 }
 
 /// A CA that can sign.

@@ -242,8 +242,12 @@ impl TlsArgs {
                 suites: self.suites.clone(),
                 max_chain: self.max_chain,
             };
-            let policy =
-                ClientPolicy::with_versions(&options, &versions).map_err(|error| Failure::Usage(error.to_string()))?;
+            let policy = ClientPolicy::with_versions(&options, &versions).map_err(|error| {
+                let [cert, key] = if self.identities.is_some() { ["--identities"; 2] } else { ["--cert", "--key"] };
+                let of_identity = options.identity.iter().flat_map(|(chain, private)| [(cert, chain), (key, private)]);
+                let of_ca = options.ca.iter().filter(|_| self.ca.is_some()).map(|file| ("--ca", file));
+                Failure::of_file(&error, of_ca.chain(of_identity))
+            })?;
             let mut config = rustls::ClientConfig::clone(&policy.config());
             config.resumption = Resumption::disabled();
             configs.push(Arc::new(config));
