@@ -141,17 +141,29 @@ impl Journal {
     /// Takes away what was written of a record that ends at `end`, where that can be done: a journal without a torn end can
     /// be gone on with after a start, which then needs no room for another one.
     fn wipe(&mut self, end: u64) {
-        const CHUNK: u64 = 64 << 10;
         let Ok(length) = self.file.length() else { return };
-        let (mut at, end) = (self.position, end.min(length));
+        let end = end.min(length);
+        if self.zero(end).is_ok() {
+            self.filled = self.filled.max(end);
+        }
+    }
+
+    /// Zeros behind the last record, up to `end`, in place: that needs no room.
+    fn zero(&mut self, end: u64) -> io::Result<()> {
+        const CHUNK: u64 = 64 << 10;
+        let mut at = self.position;
         while at < end {
             let zeros = vec![0; usize::try_from(CHUNK.min(end - at)).unwrap_or(0)];
-            if self.file.write_at(&zeros, at).is_err() {
-                return;
-            }
+            self.file.write_at(&zeros, at)?;
             at += CHUNK;
         }
-        self.filled = self.filled.max(end);
+        Ok(())
+    }
+
+    /// Takes away the torn end that a start has found, where there is no room to go on in another journal.
+    pub(super) fn mend(&mut self) -> io::Result<()> {
+        self.zero(self.filled)?;
+        self.file.sync()
     }
 
     /// There is room again.
@@ -212,6 +224,8 @@ pub(super) struct Survey {
     pub(super) base: Place,
     /// There is something behind the last record that was never finished.
     pub(super) is_torn: bool,
+    /// The journal where that is, the last of those sealed, and where those before it end.
+    pub(super) torn: Option<(Journal, Place)>,
 }
 
 /// Looks at all files without changing any: whether what was acknowledged is there.
@@ -324,7 +338,7 @@ impl Survey {
         if self.is_torn {
             // What is torn stays as it is: the next journal says where this one ends.
             self.sealed.push(journal.sealed());
-            self.base = self.place;
+            self.torn = Some((journal, std::mem::replace(&mut self.base, self.place)));
         } else {
             self.last = Some(journal);
         }

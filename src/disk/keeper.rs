@@ -131,7 +131,7 @@ impl Keeper {
     pub fn with_sizes(folder: Arc<dyn Folder>, sizes: Sizes) -> Result<Self, Broken> {
         let names = Names::sort(folder.list()?);
         let recorded = mark::look(&*folder)?;
-        let Survey { snapshot, sealed, last, place, base, is_torn } = survey(&*folder, &names, recorded)?;
+        let Survey { snapshot, mut sealed, last, place, mut base, is_torn, torn } = survey(&*folder, &names, recorded)?;
         let is_new = snapshot.is_none() && sealed.is_empty() && last.is_none();
         let left_over = names.left_over(snapshot.map_or(0, |snapshot| snapshot.number));
         if let Some(snapshot) = snapshot.filter(|_| !left_over.is_empty()) {
@@ -150,9 +150,17 @@ impl Keeper {
         let number = sealed.last().map_or(1, |sealed| sealed.number + 1);
         let journal = match last {
             Some(journal) => journal,
-            None => reserve::with_room(&*folder, || Fresh::begin(&*folder, number, place))?
-                .finish(&*folder)
-                .map_err(io::Error::other)?,
+            None => match (reserve::with_room(&*folder, || Fresh::begin(&*folder, number, place)), torn) {
+                (Ok(fresh), _) => fresh.finish(&*folder).map_err(io::Error::other)?,
+                // The reserve is gone, for the server has died before on a disk without room.
+                (Err(error), Some((mut journal, before))) if reserve::is_full(&error) => {
+                    journal.mend()?;
+                    sealed.pop();
+                    base = before;
+                    journal
+                }
+                (Err(error), _) => return Err(error.into()),
+            },
         };
         mark.advance(place.group)?;
         reserve::keep(&*folder, sizes.reserve);

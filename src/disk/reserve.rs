@@ -27,10 +27,15 @@ pub(super) fn keep(folder: &dyn Folder, bytes: usize) {
     }
 }
 
+/// Whether there is no room.
+pub(super) fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+}
+
 /// Does `what`. If there is no room for it, the reserve is given up, and it is tried once more.
 pub(super) fn with_room<T>(folder: &dyn Folder, what: impl Fn() -> io::Result<T>) -> io::Result<T> {
     match what() {
-        Err(error) if matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) => {
+        Err(error) if is_full(&error) => {
             folder.remove(RESERVE).and_then(|()| folder.sync()).map_err(|_| error)?;
             what()
         }

@@ -22,6 +22,8 @@ pub struct Faults {
     pub free: Option<u64>,
     /// Writes that need room before the disk is full; of the one that it does not take, half is written.
     pub room: Option<usize>,
+    /// Bytes that all files together may have before the disk is full; of a write, it takes what there is room for.
+    pub capacity: Option<usize>,
     /// Syncs that succeed before one fails.
     pub syncs: Option<usize>,
     /// The next write never returns: a panic, as of a bug.
@@ -145,6 +147,12 @@ impl Disk {
         self.lock().syncs
     }
 
+    /// Bytes that all files have together.
+    #[must_use]
+    pub fn used(&self) -> usize {
+        self.lock().used()
+    }
+
     /// Writes that a crash could take, those of the side file not counted.
     #[must_use]
     pub fn unsynced(&self) -> usize {
@@ -241,6 +249,17 @@ impl State {
         }
         self.syncs += 1;
         Ok(())
+    }
+
+    fn used(&self) -> usize {
+        self.names.values().filter_map(|inode| self.inodes.get(*inode)).map(|inode| inode.seen.len()).sum()
+    }
+
+    /// How many of `length` bytes at `offset` of a file find room.
+    fn fitting(&self, inode: usize, offset: usize, length: usize) -> usize {
+        let Some(capacity) = self.faults.capacity else { return length };
+        let there = self.inodes.get(inode).map_or(0, |inode| inode.seen.len());
+        length.min((there + capacity.saturating_sub(self.used())).saturating_sub(offset))
     }
 
     fn has_descriptors(&self) -> io::Result<()> {
@@ -348,8 +367,10 @@ impl Folder for SimFolder {
     }
 
     fn room(&self) -> io::Result<u64> {
-        let faults = self.disk.running(self.crashes)?.faults;
-        Ok(if faults.room == Some(0) { 0 } else { faults.free.unwrap_or(u64::MAX) })
+        let state = self.disk.running(self.crashes)?;
+        let faults = state.faults;
+        let left = faults.capacity.map_or(u64::MAX, |capacity| capacity.saturating_sub(state.used()) as u64);
+        Ok(if faults.room == Some(0) { 0 } else { faults.free.unwrap_or(u64::MAX).min(left) })
     }
 
     fn sync(&self) -> io::Result<()> {
@@ -392,6 +413,7 @@ impl Handle for SimHandle {
         state.may_fail()?;
         let offset = usize::try_from(offset).map_err(io::Error::other)?;
         let mut taken = bytes;
+        taken = taken.get(..state.fitting(self.inode, offset, taken.len())).unwrap_or_default();
         let needs_room = state.inodes.get(self.inode).is_some_and(|inode| offset + bytes.len() > inode.seen.len());
         if let Some(room) = state.faults.room.as_mut().filter(|_| needs_room) {
             match room.checked_sub(1) {

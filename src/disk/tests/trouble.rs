@@ -187,3 +187,50 @@ fn a_side_file_that_cannot_be_written_to_refuses_the_group_that_begins_a_journal
     }
     assert!(refused > 2, "{refused} refused: for the side file, the name and the group itself");
 }
+
+#[test]
+fn a_full_disk_is_started_on_however_often_its_machine_stops_in_mid_write() {
+    let sizes = Sizes { ahead: 0, reserve: 4096, ..Sizes::default() };
+    let disk = Disk::default();
+    let open = || Keeper::with_sizes(disk.folder(), sizes);
+    let mut keeper = open().expect("opens");
+    keeper.write(&super::group(&[("a", Some("1"))]), 1, 1).expect("written");
+    keeper.sync().expect("synced");
+    // The first of these starts gives up the reserve.
+    for round in 0..3 {
+        let large = "x".repeat(5_000);
+        disk.set_faults(Faults { capacity: Some(disk.used() + 100), ..Faults::default() });
+        let failure = keeper.write(&super::group(&[("large", Some(&large))]), 2, 2).expect_err("there is no room");
+        assert!(matches!(failure, Failure::Full(_)), "{failure:?}");
+        drop(keeper);
+        // All had reached the disk by itself but the zeros over the part that was written.
+        disk.crash(disk.unsynced() - 1);
+        disk.set_faults(Faults { capacity: Some(disk.used()), ..Faults::default() });
+        keeper = open().expect("it starts without room");
+        assert_eq!((keeper.last_group(), keeper.was_torn()), (1, true), "round {round}");
+        assert!(!disk.files().contains_key("reserve.latchkey"), "round {round}");
+    }
+    disk.set_faults(Faults::default());
+    assert!(keeper.recover());
+    keeper.write(&super::group(&[("b", Some("2"))]), 2, 2).expect("written");
+    keeper.sync().expect("synced");
+    disk.crash(0);
+    let keeper = open().expect("opens");
+    assert_eq!((keeper.last_group(), keeper.was_torn()), (2, false));
+    assert_eq!(super::contents(&keeper).len(), 2);
+}
+
+#[test]
+fn a_simulated_disk_takes_what_it_has_room_for() {
+    let disk = Disk::default();
+    let folder = disk.folder();
+    let mut file = folder.create("one").expect("made");
+    file.write_at(&[1; 10], 0).expect("room");
+    disk.set_faults(Faults { capacity: Some(15), ..Faults::default() });
+    assert_eq!(folder.room().expect("told"), 5);
+    file.write_at(&[2; 10], 0).expect("there already");
+    let error = file.write_at(&[3; 10], 8).expect_err("full");
+    assert_eq!((error.kind(), disk.used()), (std::io::ErrorKind::StorageFull, 15));
+    folder.remove("one").expect("there");
+    assert_eq!((folder.room().expect("told"), disk.used()), (15, 0));
+}
