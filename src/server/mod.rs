@@ -93,6 +93,8 @@ pub enum Status {
 pub struct Residue {
     /// Open connections.
     pub connections: usize,
+    /// Those of them that were dialed for clients that have gone: each has the place of one.
+    pub orphans: usize,
     /// Names of connections on queues of work, those included that have gone since.
     pub queued: usize,
     /// Entries among the deadlines, stale ones included.
@@ -195,6 +197,7 @@ impl<N: Net, S: Service> Server<N, S> {
     pub fn residue(&self) -> Residue {
         Residue {
             connections: self.peers.len(),
+            orphans: self.peers.orphans(),
             queued: self.ready.len() + self.admission.len() + self.touched.len() + self.waiting.len(),
             deadlines: self.deadlines.len(),
             client_memory: self.account.total(),

@@ -11,6 +11,9 @@ use latchkey::tls::{Outgoing, Session};
 use crate::script::{Action, Conduct, Script};
 use crate::tongue::Tongue;
 
+/// How long some clients wait from one read to the next.
+const SIP_PAUSE: Duration = Duration::from_millis(500);
+
 /// A client, before, during and after its connection.
 #[expect(clippy::struct_excessive_bools, reason = "independent facts")]
 pub(crate) struct Client {
@@ -32,6 +35,7 @@ pub(crate) struct Client {
     thinks_until: Instant,
     deaf_until: Instant,
     drips_at: Instant,
+    sips_at: Instant,
     fin_wanted: bool,
     pub(crate) end: Option<End>,
     pub(crate) disturbed: bool,
@@ -39,6 +43,8 @@ pub(crate) struct Client {
     pub(crate) interrupted: bool,
     /// Behind how many of its requests the server came back, if it did.
     pub(crate) kept: Option<usize>,
+    /// It comes when the disk has room again.
+    pub(crate) is_late: bool,
     /// Another one goes on in its place.
     pub(crate) has_heir: bool,
     /// Whether it is to be let in, before a reload and after it.
@@ -81,11 +87,13 @@ impl Client {
             thinks_until: starts,
             deaf_until: starts,
             drips_at: starts,
+            sips_at: starts,
             fin_wanted: false,
             end: None,
             disturbed: false,
             interrupted: false,
             kept: None,
+            is_late: false,
             has_heir: false,
             welcome,
             resumed: false,
@@ -112,7 +120,7 @@ impl Client {
     }
 
     fn can_read(&self, socket: &SimSocket, now: Instant) -> bool {
-        self.deaf_until <= now && socket.is_readable()
+        self.deaf_until <= now && self.sips_at <= now && socket.is_readable()
     }
 
     fn can_write(&self, socket: &SimSocket, now: Instant) -> bool {
@@ -141,7 +149,7 @@ impl Client {
     pub(crate) fn next_time(&self, now: Instant) -> Option<Instant> {
         let times: &[Instant] = match (&self.socket, self.end) {
             (None, None) => &[self.starts],
-            (Some(_), _) => &[self.thinks_until, self.deaf_until, self.drips_at],
+            (Some(_), _) => &[self.thinks_until, self.deaf_until, self.drips_at, self.sips_at],
             (None, Some(_)) => &[],
         };
         times.iter().copied().filter(|time| *time > now).min()
@@ -158,7 +166,7 @@ impl Client {
         let Some(mut socket) = self.socket.take() else { return self.connect(net, server) };
         let (reads, writes) = (self.can_read(&socket, now), self.can_write(&socket, now));
         let result = if reads && (!writes || random.chance(0.5)) {
-            self.read(&mut socket, random)
+            self.read(&mut socket, now, random)
         } else if writes {
             self.write(&mut socket, now, random)
         } else {
@@ -192,8 +200,11 @@ impl Client {
         Ok(())
     }
 
-    fn read(&mut self, socket: &mut SimSocket, random: &mut Random) -> Result<(), String> {
-        let size = random.one_of([1, 100, 16_384, 100_000]);
+    fn read(&mut self, socket: &mut SimSocket, now: Instant, random: &mut Random) -> Result<(), String> {
+        let mut size = random.one_of([1, 100, 16_384, 100_000]);
+        if let Some(sip) = self.script.sip.filter(|_| !self.session.is_handshaking()) {
+            size = sip;
+        }
         let mut buffer = vec![0; size];
         match socket.read(&mut buffer) {
             Ok(0) => {
@@ -201,6 +212,9 @@ impl Client {
                 Ok(())
             }
             Ok(count) => {
+                if self.script.sip.is_some() && !self.session.is_handshaking() {
+                    self.sips_at = now + SIP_PAUSE;
+                }
                 buffer.truncate(count);
                 self.decrypt(buffer)
             }

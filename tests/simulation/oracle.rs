@@ -98,7 +98,9 @@ impl World {
             let lost = ledger.without(told, kept, refused, (&talk.expected, behind));
             self.is_fair_by(&[before, &*lost].concat(), client, received)
         };
-        self.has_lost() && (told..=ledger.len()).any(|refused| (told..=refused).any(|kept| is_owed(kept, refused)))
+        self.has_lost()
+            && !client.is_late
+            && (told..=ledger.len()).any(|refused| (told..=refused).any(|kept| is_owed(kept, refused)))
     }
 
     fn is_fair_by(&self, expected: &[u8], client: &Client, received: &[u8]) -> bool {
@@ -143,7 +145,7 @@ impl World {
     /// no longer, to be let in.
     fn may_lose(&self, client: &Client) -> bool {
         let is_at_odds = !client.script.conduct.is_honest() || client.disturbed || self.jumped();
-        let is_at_odds = is_at_odds || client.interrupted || self.has_lost();
+        let is_at_odds = is_at_odds || client.interrupted || self.has_lost() && !client.is_late;
         let is_unwelcome = client.welcome != (true, true);
         is_at_odds || is_unwelcome || self.has_trouble_behind() || self.plan.scarcity == Scarcity::Memory
     }
@@ -177,8 +179,10 @@ impl World {
     fn check_timeouts(&self, index: usize, each: &Loop) -> Result<(), String> {
         use Disconnect::{HandshakeTimeout, HeaderTimeout, Idle, RequestTimeout, Stalled};
         let count = |reason| each.server.metrics().disconnects(reason);
-        // Whoever stays when it has everything seems to stay for longer to a server whose wrapper still had some of it.
-        let stays = |client: &&Client| index > 0 && client.script.stays();
+        // Whoever stays when it has everything seems to stay for longer to a server whose wrapper, or whose socket, still had
+        // some of it.
+        let is_behind = |client: &Client| index > 0 || client.script.conduct == Conduct::Sipper;
+        let stays = |client: &&Client| is_behind(client) && client.script.stays();
         let staying = self.clients.iter().filter(stays).count() as u64;
         let others: u64 = [HandshakeTimeout, HeaderTimeout, RequestTimeout, Stalled].map(count).iter().sum();
         let timeouts = others + count(Idle).saturating_sub(staying);

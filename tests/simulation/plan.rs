@@ -5,7 +5,7 @@ use std::time::Duration;
 use latchkey::limits::Limits;
 use latchkey::net::sim::{Faults, Random};
 
-use crate::script::{Scale, Script};
+use crate::script::{Conduct, Scale, Script};
 use crate::tongue::Tongue;
 use crate::trust::{Badge, Change, Door};
 use crate::vault::Durability;
@@ -141,7 +141,17 @@ impl Plan {
         let scale = scale(random, bottleneck);
         let clients = random.size(1, if tls { 7 } else { 12 });
         let script = |index| Script::draw(random, format!("k{index}"), &tongues, scale);
-        let scripts = (0..clients).map(script).collect();
+        let mut scripts: Vec<Script> = (0..clients).map(script).collect();
+        for script in scripts.iter_mut().filter(|script| script.conduct == Conduct::Sipper) {
+            if wrap.is_some() {
+                // What a wrapper passes on comes to it in steps as large as the buffers between: the server behind it sees a
+                // client that stops for long.
+                script.conduct = Conduct::Polite;
+            } else {
+                // A third of the window, which makes the server's socket writable, takes longer than a write may.
+                script.sip = Some(faults.window.div_ceil(120).max(1));
+            }
+        }
         Self {
             limits,
             door,
@@ -187,11 +197,17 @@ fn drain_at(random: &mut Random) -> Option<Duration> {
 }
 
 fn reload(random: &mut Random, door: Option<Door>) -> Option<(Duration, Change)> {
-    let latest = Duration::from_millis(random.one_of([50, 5_000]));
+    let latest = Duration::from_millis(random.one_of([50, 500, 5_000]));
     let at = random.time(latest);
-    let change =
-        if door.is_some() { random.one_of(Change::ALL) } else { random.one_of([Change::Same, Change::Refused]) };
-    random.chance(if door.is_some() { 0.6 } else { 0.1 }).then_some((at, change))
+    let change = if door.is_none() {
+        random.one_of([Change::Same, Change::Refused])
+    } else if random.chance(0.5) {
+        random.one_of(Change::ALL)
+    } else {
+        // Few clients are there, and of those that the change is about, just when it comes.
+        random.one_of([Change::Authority, Change::Revocation, Change::Rules])
+    };
+    random.chance(if door.is_some() { 0.8 } else { 0.1 }).then_some((at, change))
 }
 
 /// Small limits are met often. Times are long enough for every honest client in any weather.

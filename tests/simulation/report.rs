@@ -44,14 +44,14 @@ impl Report {
     }
 }
 
-/// Ends that no simulation brings about: each needs a service, a disk or a command that none has.
+/// Ends that no simulation brings about: each needs a service, a disk or a command that none has, or millions of records.
 const ELSEWHERE: [Disconnect; 6] = [
     Disconnect::TooLarge,
     Disconnect::OutputLimit,
     Disconnect::Killed,
     Disconnect::Handshake,
     Disconnect::Io,
-    Disconnect::Chain,
+    Disconnect::KeyLimit,
 ];
 
 /// Everything that must have been met when many seeds have been played.
@@ -73,7 +73,7 @@ pub(crate) fn everything() -> Vec<String> {
         names("wrapper", &["announces", "speaks TLS", "dials in vain"]),
         names("disk", &Trouble::KINDS),
         names("server dies", &Death::ALL),
-        names("store", &["compacted", "congested", "lost"]),
+        names("store", &["compacted", "congested", "lost", "recovered"]),
         names("server", &["drained", "refused", "paused accepting"]),
         names("ended", &ends.map(Disconnect::name).collect::<Vec<_>>()),
     ]
@@ -124,6 +124,7 @@ impl World {
             report.note("store", "compacted", vault.compactions);
             report.note("store", "congested", books.congested);
             report.note("store", "lost", u64::from(books.lost));
+            report.note("store", "recovered", u64::from(vault.recovered));
         }
         for (reason, count) in self.reasons() {
             report.note("ended", reason, count);

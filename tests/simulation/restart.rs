@@ -115,6 +115,41 @@ impl World {
     }
 }
 
+/// How long a server may take to see that there is room again.
+const SEEN_WITHIN: Duration = Duration::from_secs(5);
+
+impl World {
+    /// A disk that is full has room again when everybody has gone: soon the server takes writes, and all come back.
+    pub(crate) fn relieve(&mut self, now: Instant) -> Result<(), String> {
+        let is_over = self.plan.drain_at.is_none() && self.next_death().is_none();
+        let (Some(vault), true) = (&mut self.vault, is_over) else { return Ok(()) };
+        let builtin =
+            self.loops.first_mut().filter(|each| !each.stopped).and_then(|each| each.server.service_mut().builtin());
+        let Some(builtin) = builtin.filter(|_| !vault.recovered) else { return Ok(()) };
+        let lacks_room = vault.lacks_room(builtin)?;
+        match vault.relieved {
+            None if lacks_room && self.clients.iter().all(|client| client.end.is_some()) => {
+                vault.relieve(now);
+                vault.calm();
+                self.network.calm();
+                self.calm_since = Some(now);
+                Ok(())
+            }
+            Some(_) if !lacks_room => {
+                vault.recovered = true;
+                let contents = vault.contents()?;
+                self.check_contents(contents)?;
+                let before = self.clients.len();
+                self.call_back(now);
+                self.clients.iter_mut().skip(before).for_each(|client| client.is_late = true);
+                Ok(())
+            }
+            Some(since) if now - since > SEEN_WITHIN => Err("there is room again, and no writes are taken".into()),
+            _ => Ok(()),
+        }
+    }
+}
+
 /// Keys, with the lengths of their values.
 fn sizes(keys: &Keys) -> Vec<(&str, usize)> {
     keys.iter().map(|(key, value)| (key.as_str(), value.len())).collect()

@@ -49,6 +49,8 @@ pub(crate) enum Conduct {
     Abandoned,
     /// Stops reading for some seconds.
     SlowReader,
+    /// Reads all the time, but a little at a time: its sockets are nearly full for as long as there are faults.
+    Sipper,
     /// Stops reading for longer than the server waits.
     Deaf,
     /// Never sends a byte, or stops for ever somewhere in the handshake or a request.
@@ -66,7 +68,7 @@ pub(crate) enum Conduct {
 }
 
 impl Conduct {
-    pub(crate) const ALL: [Self; 14] = [
+    pub(crate) const ALL: [Self; 15] = [
         Self::Polite,
         Self::HalfClose,
         Self::NoNotify,
@@ -74,6 +76,7 @@ impl Conduct {
         Self::Garbled,
         Self::Abandoned,
         Self::SlowReader,
+        Self::Sipper,
         Self::Deaf,
         Self::Silent,
         Self::Loris,
@@ -86,8 +89,8 @@ impl Conduct {
     /// Whether every reply must arrive, and a proper end of the stream behind them. It leaves by itself, or gives the
     /// server reason to close, without any deadline.
     pub(crate) fn is_honest(self) -> bool {
-        use Conduct::{Bye, Garbled, HalfClose, NoNotify, Polite, SlowReader};
-        matches!(self, Polite | HalfClose | NoNotify | Bye | Garbled | SlowReader)
+        use Conduct::{Bye, Garbled, HalfClose, NoNotify, Polite, Sipper, SlowReader};
+        matches!(self, Polite | HalfClose | NoNotify | Bye | Garbled | SlowReader | Sipper)
     }
 }
 
@@ -112,6 +115,8 @@ pub(crate) struct Script {
     pub(crate) wire_limit: usize,
     /// How long it waits between single bytes, and from which on.
     pub(crate) drip: Option<(Duration, usize)>,
+    /// How many bytes it reads at a time, with pauses between them.
+    pub(crate) sip: Option<usize>,
 }
 
 /// How large a script is: how many requests, and how large the largest.
@@ -133,7 +138,7 @@ impl Script {
             tongue,
             host: random.one_of([1, 2, 3]),
             listener,
-            badge: if random.chance(0.5) { Badge::Alice } else { random.one_of(Badge::ALL) },
+            badge: Badge::draw(random),
             is_old: random.chance(0.25),
             has_small_records: random.chance(0.25),
             conduct,
@@ -142,6 +147,7 @@ impl Script {
             talk: Conversation::draw(tongue, conduct, name, random, scale),
             wire_limit: usize::MAX,
             drip: None,
+            sip: None,
         };
         match conduct {
             Conduct::Silent => script.wire_limit = random.size(0, 3_000).saturating_sub(500),
@@ -164,6 +170,7 @@ impl Script {
             talk: Conversation::resume(self.tongue, self.talk.name.clone(), keys, random, scale),
             wire_limit: usize::MAX,
             drip: None,
+            sip: None,
             ..*self
         };
         script.cut(random);

@@ -6,6 +6,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use latchkey::access::{Gate, Rules};
+use latchkey::net::sim::Random;
 use latchkey::server::Security;
 use latchkey::tls::authority::{Authority, Issued, KeyKind, Role, Subject};
 use latchkey::tls::{Certificate, ClientAuth, PolicyOptions, ServerPolicy, ServerTrust, Session, Source};
@@ -73,10 +74,24 @@ pub(crate) enum Badge {
     Foreign,
     /// Of long ago.
     Expired,
+    /// Alice's, with more certificates behind it than are looked at.
+    Long,
+    /// With authorities behind it that have one name and different keys: many paths to search.
+    Tangled,
 }
 
 impl Badge {
-    pub(crate) const ALL: [Self; 5] = [Self::None, Self::Alice, Self::Bob, Self::Foreign, Self::Expired];
+    pub(crate) const ALL: [Self; 7] =
+        [Self::None, Self::Alice, Self::Bob, Self::Foreign, Self::Expired, Self::Long, Self::Tangled];
+
+    /// Half of all clients are Alice, and the most are known here: the reasons to turn one away are met by few of them each.
+    pub(crate) fn draw(random: &mut Random) -> Self {
+        match random.below(20) {
+            0..10 => Self::Alice,
+            10..19 => random.one_of([Self::None, Self::Bob, Self::Foreign, Self::Expired]),
+            _ => random.one_of([Self::Long, Self::Tangled]),
+        }
+    }
 
     /// Whether who shows it is let in by a door, behind that change if there was one.
     pub(crate) fn is_welcome(self, door: Door, change: Option<Change>) -> bool {
@@ -88,7 +103,7 @@ impl Badge {
             Self::Alice => change != Some(Change::Authority),
             Self::Bob => !matches!(change, Some(Change::Authority | Change::Revocation | Change::Rules)),
             Self::Foreign => change == Some(Change::Authority),
-            Self::Expired => false,
+            Self::Expired | Self::Long | Self::Tangled => false,
         }
     }
 }
@@ -98,6 +113,11 @@ impl Badge {
 struct Noon;
 
 const NOON: u64 = 1_800_000_000;
+/// Certificates in a chain that is too long.
+const LONG: usize = 10;
+/// Authorities of one name: fewer than are looked at, and more paths than are searched.
+const NAMESAKES: usize = 5;
+
 /// Bytes of the records of a client that has small ones.
 const SMALL_RECORD: usize = 100;
 
@@ -142,15 +162,19 @@ fn make_trust() -> Result<Trust, Box<dyn Error>> {
         authority.issue(Role::Client, &Subject::named(name, &[])?, KeyKind::Ed25519, now)
     };
     let bob = client(&ours, "bob", NOON)?;
+    let leaf = source(&bob.certificate).certificates()?;
+    let namesakes = (0..NAMESAKES).map(|_| Authority::create(KeyKind::Ed25519, "namesake CA", NOON));
+    let namesakes = namesakes.collect::<Result<Vec<_>, _>>()?;
+    let tangled = client(namesakes.first().ok_or("no namesake")?, "alice", NOON)?;
     let badges = [
         (Badge::None, None),
         (Badge::Alice, Some(client(&ours, "alice", NOON)?)),
         (Badge::Bob, Some(bob)),
         (Badge::Foreign, Some(client(&theirs, "alice", NOON)?)),
         (Badge::Expired, Some(client(&old, "alice", NOON - YEARS)?)),
+        (Badge::Long, Some(above(client(&ours, "alice", NOON)?, &[&ours; LONG - 1]))),
+        (Badge::Tangled, Some(above(tangled, &namesakes.iter().collect::<Vec<_>>()))),
     ];
-    let bob = badges.iter().find(|(badge, _)| *badge == Badge::Bob).and_then(|(_, issued)| issued.as_ref());
-    let leaf = source(&bob.ok_or("no bob")?.certificate).certificates()?;
     let serial = Certificate::from_der(leaf.first().ok_or("no certificate")?)?.serial;
     let crl = ours.revocation_list(&[(serial, NOON)], 30, NOON)?;
 
@@ -184,6 +208,12 @@ fn make_trust() -> Result<Trust, Box<dyn Error>> {
     }
     let distrustful = client_config(&theirs, None, false, false)?;
     Ok(Trust { doors, clients, distrustful })
+}
+
+/// A certificate with those of `authorities` behind it.
+fn above(issued: Issued, authorities: &[&Authority]) -> Issued {
+    let certificates = authorities.iter().map(|authority| authority.files().certificate);
+    Issued { certificate: [issued.certificate].into_iter().chain(certificates).collect(), ..issued }
 }
 
 fn gate(options: PolicyOptions, with_rules: bool) -> Result<Security, Box<dyn Error>> {

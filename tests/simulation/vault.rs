@@ -5,12 +5,15 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use latchkey::disk::sim::{Disk, Faults};
-use latchkey::disk::{Keeper, LockStep, Sizes, StorageOptions, Sync};
+use latchkey::disk::{Failure, Keeper, LockStep, Sizes, StorageOptions, Sync};
 use latchkey::net::Wake;
 use latchkey::net::sim::Random;
 use latchkey::services::Builtin;
 use latchkey::store::JournalLimits;
 use latchkey::timer::Now;
+
+/// Bytes that a directory keeps in reserve, if it does.
+const RESERVE: usize = 4096;
 
 /// Everything that a seed decides about durability.
 #[derive(Clone, Debug)]
@@ -31,6 +34,9 @@ pub(crate) enum Trouble {
     None,
     /// It takes so many writes and is full.
     Full(usize),
+    /// Its machine stops, as where it [stops](Self::Stops), perhaps again when the server is back. Each time that the server
+    /// dies something else fills the disk to the last byte: so the server finds it.
+    Filled(usize),
     /// It forces writes to disk so often, and then fails.
     SyncFails(usize),
     /// One call fails, after so many, and those behind it do not.
@@ -42,12 +48,14 @@ pub(crate) enum Trouble {
 }
 
 impl Trouble {
-    pub(crate) const KINDS: [&str; 6] = ["fine", "full", "sync fails", "call fails", "machine stops", "hangs"];
+    pub(crate) const KINDS: [&str; 7] =
+        ["fine", "full", "full at start", "sync fails", "call fails", "machine stops", "hangs"];
 
     pub(crate) fn kind(self) -> &'static str {
         match self {
             Self::None => "fine",
             Self::Full(_) => "full",
+            Self::Filled(_) => "full at start",
             Self::SyncFails(_) => "sync fails",
             Self::CallFails(_) => "call fails",
             Self::Stops(_) => "machine stops",
@@ -78,6 +86,7 @@ impl Durability {
             Trouble::None,
             Trouble::None,
             Trouble::Full(count),
+            Trouble::Filled(count),
             Trouble::SyncFails(count / 2),
             Trouble::CallFails(count),
             Trouble::Stops(count),
@@ -97,7 +106,8 @@ impl Durability {
         };
         let mut deaths = vec![death(), death()];
         deaths.sort();
-        deaths.truncate(random.size(0, 2));
+        let is_found_full = matches!(trouble, Trouble::Filled(_));
+        deaths.truncate(random.size(usize::from(is_found_full), 2));
         Self {
             sync,
             delay: Duration::from_micros(random.one_of([0, 200, 30_000, 2_000_000])),
@@ -106,7 +116,7 @@ impl Durability {
                 timeout: Duration::from_mins(1),
             },
             sizes: Sizes {
-                reserve: 0,
+                reserve: if is_found_full { RESERVE } else { random.one_of([0, RESERVE]) },
                 journal: random.one_of([300, 5_000, 64 << 20]),
                 sealed: random.one_of([1 << 20, 64 << 20]),
                 index: random.one_of([1, 1_000]),
@@ -135,6 +145,10 @@ pub(crate) struct Vault {
     pub(crate) addresses: Vec<SocketAddr>,
     pub(crate) restarts: Vec<Death>,
     pub(crate) compactions: u64,
+    /// When there was room again.
+    pub(crate) relieved: Option<Instant>,
+    /// And since then, writes are taken again.
+    pub(crate) recovered: bool,
 }
 
 impl Vault {
@@ -150,12 +164,14 @@ impl Vault {
             addresses: Vec::new(),
             restarts: Vec::new(),
             compactions: 0,
+            relieved: None,
+            recovered: false,
         }
     }
 
     /// Opens it for `service`, as `serve --data` does.
     pub(crate) fn open(&mut self, service: &mut Builtin, now: Now, wake: Wake) -> Result<Contents, String> {
-        let (keeper, contents) = self.look_inside()?;
+        let (keeper, contents) = self.look_inside(&self.disk)?;
         let mut fit = Ok(());
         let loaded = keeper.load(&mut |record| {
             if fit.is_ok() {
@@ -168,21 +184,34 @@ impl Vault {
         let (storage, worker) = LockStep::start(keeper, options, wake, now.instant);
         service.store_mut().attach(storage, self.plan.limits);
         self.worker = Some(worker);
+        if self.restarts.len() == 1
+            && let Trouble::Filled(calls) = self.plan.trouble
+        {
+            let stops_after = calls.is_multiple_of(2).then_some(calls);
+            self.disk.set_faults(Faults { stops_after, ..self.filled() });
+        }
         if self.restarts.is_empty() {
             self.disk.set_faults(match self.plan.trouble {
                 Trouble::None | Trouble::Hangs(_) => Faults::default(),
                 Trouble::Full(writes) => Faults { room: Some(writes), ..Faults::default() },
                 Trouble::SyncFails(syncs) => Faults { syncs: Some(syncs), ..Faults::default() },
                 Trouble::CallFails(calls) => Faults { fails_after: Some(calls), ..Faults::default() },
-                Trouble::Stops(calls) => Faults { stops_after: Some(calls), ..Faults::default() },
+                Trouble::Stops(calls) | Trouble::Filled(calls) => {
+                    Faults { stops_after: Some(calls), ..Faults::default() }
+                }
             });
         }
         Ok(contents)
     }
 
-    fn look_inside(&self) -> Result<(Keeper, Contents), String> {
+    /// What a server would find that started now.
+    pub(crate) fn contents(&self) -> Result<Contents, String> {
+        Ok(self.look_inside(&Disk::with_files(&self.disk.files()))?.1)
+    }
+
+    fn look_inside(&self, disk: &Disk) -> Result<(Keeper, Contents), String> {
         let refused = |error: &dyn std::fmt::Display| format!("the directory is not opened: {error}");
-        let keeper = Keeper::with_sizes(self.disk.folder(), self.plan.sizes).map_err(|error| refused(&error))?;
+        let keeper = Keeper::with_sizes(disk.folder(), self.plan.sizes).map_err(|error| refused(&error))?;
         let mut contents = Contents::new();
         let visited = keeper.load(&mut |record| {
             let key = String::from_utf8_lossy(record.key).into_owned();
@@ -257,8 +286,31 @@ impl Vault {
         if how == Death::PowerLost || self.disk.has_stopped() {
             self.disk.crash_torn(&mut |bound| random.below(bound));
         }
-        self.disk.set_faults(Faults::default());
+        self.disk.set_faults(self.filled());
         self.restarts.push(how);
+    }
+
+    /// No more room than the files have taken, if something else takes all there is.
+    fn filled(&self) -> Faults {
+        let is_filled = matches!(self.plan.trouble, Trouble::Filled(_));
+        Faults { capacity: is_filled.then(|| self.disk.used()), ..Faults::default() }
+    }
+
+    /// Whether it is for want of room that `service` takes no writes.
+    pub(crate) fn lacks_room(&self, service: &mut Builtin) -> Result<bool, String> {
+        match service.store_mut().refuses_writes() {
+            Some(Failure::Full(_)) => Ok(true),
+            Some(failure) if matches!(self.plan.trouble, Trouble::Full(_) | Trouble::Filled(_)) => {
+                Err(format!("the disk was full, and writes are refused for good: {failure}"))
+            }
+            _ => Ok(false),
+        }
+    }
+
+    /// There is room again.
+    pub(crate) fn relieve(&mut self, now: Instant) {
+        self.disk.set_faults(Faults::default());
+        self.relieved = Some(now);
     }
 
     /// Closes it in order behind the last turn of `service`, and tells what is on disk then, even if the machine stops.
@@ -270,7 +322,9 @@ impl Vault {
         }
         let closed = service.close();
         // The machine may stop before it is closed.
-        let may_fail = self.restarts.is_empty() && !matches!(self.plan.trouble, Trouble::None | Trouble::Hangs(_));
+        let is_fine = self.relieved.is_some() || matches!(self.plan.trouble, Trouble::None | Trouble::Hangs(_));
+        let may_fail = matches!(self.plan.trouble, Trouble::Filled(_)) || self.restarts.is_empty();
+        let may_fail = may_fail && !is_fine;
         let is_lost = was_lost || self.disk.has_stopped() || closed.is_err() && may_fail;
         if let Err(failure) = closed
             && !is_lost
@@ -281,7 +335,7 @@ impl Vault {
             self.disk.crash(0);
         }
         self.disk.set_faults(Faults::default());
-        let (keeper, contents) = self.look_inside()?;
+        let (keeper, contents) = self.look_inside(&self.disk)?;
         if !is_lost && !keeper.was_clean() {
             return Err("closed in order, it is not found so".into());
         }

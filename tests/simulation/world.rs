@@ -172,6 +172,7 @@ impl World {
             self.vault.iter_mut().for_each(Vault::calm);
             for client in &mut self.clients {
                 client.script.drip = None;
+                client.script.sip = None;
             }
         }
         if let Some((at, change)) = self.plan.reload
@@ -186,6 +187,7 @@ impl World {
             self.clients.iter_mut().for_each(Client::note_stop);
         }
         self.keep_vault(now)?;
+        self.relieve(now)?;
         if self.death().is_some_and(|at| age >= at) {
             self.died = true;
             self.loops.truncate(1);
@@ -408,8 +410,8 @@ impl World {
     }
 }
 
-/// Clients that are connected, that were accepted, that were refused.
+/// Clients that are connected or have a place still, that were accepted, that were refused.
 fn counts(each: &Loop) -> (usize, u64, u64) {
     let metrics = each.server.metrics();
-    (each.server.connections(), metrics.accepted, metrics.refused)
+    (each.server.connections() + each.server.residue().orphans, metrics.accepted, metrics.refused)
 }
