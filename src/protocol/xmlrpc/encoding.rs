@@ -81,25 +81,22 @@ fn upper_half(encoding: &'static Encoding, label: &str) -> [Option<char>; 128] {
 
 fn single_byte(bytes: &[u8], upper_half: &[Option<char>; 128], bounds: &Bounds) -> Result<String, ParseError> {
     let mut text = String::with_capacity(bytes.len().min(bounds.converted) / 2 * 3);
-    let mut rest = bytes;
-    loop {
-        let ascii = rest.iter().position(|byte| !byte.is_ascii()).unwrap_or(rest.len());
-        let (plain, others) = rest.split_at_checked(ascii).unwrap_or_default();
-        text.push_str(std::str::from_utf8(plain).unwrap_or_default());
-        let count = others.iter().take_while(|byte| !byte.is_ascii()).count();
-        let (others, behind) = others.split_at_checked(count).unwrap_or_default();
-        if text.len() + count > bounds.converted {
+    // Pieces of ASCII are copied whole, which nearly all are; the others byte by byte.
+    for piece in bytes.chunks(64) {
+        if let Some(plain) = std::str::from_utf8(piece).ok().filter(|piece| piece.is_ascii()) {
+            text.push_str(plain);
+        } else {
+            for byte in piece {
+                let upper = || upper_half.get(usize::from(byte & 0x7F)).copied().flatten();
+                let read = if byte.is_ascii() { Some(char::from(*byte)) } else { upper() };
+                text.push(read.ok_or_else(|| character(&text))?);
+            }
+        }
+        if text.len() > bounds.converted {
             return Err(TOO_LONG);
         }
-        for byte in others {
-            let character = upper_half.get(usize::from(byte & 0x7F)).copied().flatten();
-            text.push(character.ok_or_else(|| self::character(&text))?);
-        }
-        rest = behind;
-        if rest.is_empty() {
-            return if text.len() > bounds.converted { Err(TOO_LONG) } else { Ok(text) };
-        }
     }
+    Ok(text)
 }
 
 const TOO_LONG: ParseError = ParseError::Bound("a document in another encoding than UTF-8 is too long");
