@@ -138,6 +138,12 @@ fn what_clients_are_given_is_named_with_its_flag() {
         ),
         ("wrap --listen 127.0.0.1:0 --to 127.0.0.1:1 --cert text.pem --key certs/alice-key.pem", &["--cert: text.pem"]),
         ("connect localhost:1 --ca certs/ca.pem --cert text.pem --key text.pem", &["--cert: text.pem holds no"]),
+        (
+            "serve --resp 127.0.0.1:0 --cert certs/localhost.pem --key certs/localhost-key.pem --data text.pem",
+            &["--data: cannot make the directory text.pem: it, or what stands above it, is a file"],
+        ),
+        ("load compare text.pem text.pem", &["text.pem is no report of a run: it is not the JSON that --json writes"]),
+        ("load compare a.json -- b.json --report c.html", &["--report stands behind `--`", "before it"]),
         ("load echo localhost:1 --ca text.pem", &["--ca: text.pem holds no certificate"]),
         ("load echo localhost:1 --ca certs/ca.pem --cert text.pem --key certs/alice-key.pem", &["--cert: text.pem"]),
         ("load echo localhost:1 --connections 0", &["--connections", ": must be a number from 1 to 10000000"]),

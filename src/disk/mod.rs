@@ -143,7 +143,7 @@ pub enum OpenError {
         why: String,
     },
     /// It is not there, and cannot be made.
-    #[error("cannot make the directory {}: {error}", .path.display())]
+    #[error("cannot make the directory {}: {}", .path.display(), why_unmade(.error))]
     Make {
         /// The directory.
         path: PathBuf,
@@ -158,4 +158,13 @@ pub enum OpenError {
         /// What the system said.
         error: io::Error,
     },
+}
+
+fn why_unmade(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::AlreadyExists | io::ErrorKind::NotADirectory => {
+            "it, or what stands above it, is a file".to_owned()
+        }
+        _ => error.to_string(),
+    }
 }

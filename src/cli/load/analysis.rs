@@ -45,6 +45,10 @@ pub(super) fn compare(args: &CompareArgs) -> Result<ExitCode, Failure> {
         (_, []) => return Err(Failure::Usage("several runs a side are A.json... -- B.json...".into())),
         sides => sides,
     };
+    if let Some(flag) = b.iter().find(|path| path.as_os_str().as_encoded_bytes().starts_with(b"--")) {
+        let problem = format!("{} stands behind `--`, where reports are: flags stand before it", flag.display());
+        return Err(Failure::Usage(problem));
+    }
     let paths: Vec<_> = a.iter().chain(b).collect();
     let page = args.report.as_deref();
     if let Some(page) = page {
@@ -109,7 +113,12 @@ fn report(path: &Path) -> Result<Report, Failure> {
     let bytes = files::read(path).map_err(|error| Failure::Usage(error.to_string()))?.bytes;
     let unreadable = |error| Failure::Usage(format!("{} is no report of a run: {error}", path.display()));
     // First the version alone: what another one lacks is no fault of the file.
-    let Versioned { schema } = serde_json::from_slice(&bytes).map_err(unreadable)?;
+    let Versioned { schema } = serde_json::from_slice(&bytes).map_err(|error| match error.classify() {
+        serde_json::error::Category::Syntax => {
+            Failure::Usage(format!("{} is no report of a run: it is not the JSON that --json writes", path.display()))
+        }
+        _ => unreadable(error),
+    })?;
     if schema == json::SCHEMA {
         return serde_json::from_slice(&bytes).map_err(unreadable);
     }
