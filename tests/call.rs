@@ -40,27 +40,42 @@ fn an_answer_has_a_deadline_of_its_own_however_it_drips() {
     }
 }
 
-#[test]
-fn a_handshake_that_drips_does_not_put_off_the_deadline() {
+/// What a command says of a server whose handshake never ends, and brings a byte now and then.
+fn dripped_on(arguments: impl FnOnce(u16) -> Vec<String>, patience: Duration) -> String {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
     let port = listener.local_addr().expect("bound").port();
-    let mut child = latchkey()
-        .args(["call", &format!("https://localhost:{port}"), "x", "--connect-timeout", "500ms"])
-        .stderr(Stdio::piped())
-        .spawn()
-        .expect("latchkey");
+    let mut child = latchkey().args(arguments(port)).stderr(Stdio::piped()).spawn().expect("latchkey");
     let (mut socket, _) = listener.accept().expect("a client");
     // A record of a handshake that never ends.
     let mut bytes = [22, 3, 3, 64, 0, 2, 0, 63, 252].into_iter().chain(std::iter::repeat(0));
-    let end = Instant::now() + Duration::from_secs(30);
+    let end = Instant::now() + patience;
     while child.try_wait().expect("wait").is_none() {
-        assert!(Instant::now() < end, "it goes on for as long as bytes come");
+        if Instant::now() >= end {
+            child.kill().expect("killed");
+            panic!("it goes on for as long as bytes come");
+        }
         let _ = socket.write_all(&[bytes.next().unwrap_or(0)]);
         std::thread::sleep(Duration::from_millis(20));
     }
     let output = child.wait_with_output().expect("an end");
-    let told = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(output.status.code() == Some(1) && told.contains("in time"), "{told}");
+    assert_eq!(output.status.code(), Some(1));
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+#[test]
+fn a_handshake_that_drips_does_not_put_off_the_deadline() {
+    let call = |port| {
+        ["call", &format!("https://localhost:{port}"), "x", "--connect-timeout", "500ms"].map(str::to_owned).to_vec()
+    };
+    let told = dripped_on(call, Duration::from_secs(30));
+    assert!(told.contains("in time"), "{told}");
+}
+
+#[test]
+fn a_handshake_that_drips_does_not_hold_up_the_doctor() {
+    let check = |port| ["certs", "check", &format!("localhost:{port}")].map(str::to_owned).to_vec();
+    let told = dripped_on(check, Duration::from_mins(1));
+    assert!(told.contains("does not answer a TLS handshake"), "{told}");
 }
 
 #[test]

@@ -162,6 +162,58 @@ fn a_half_written_reload_changes_nothing() {
     assert_eq!(shown(&server), "renewed");
 }
 
+/// A revocation list is signed so that anybody may carry it, and of a file with several a part may be in order.
+#[test]
+fn a_list_that_is_replayed_or_lost_at_a_reload_lets_in_nobody_who_was_revoked() {
+    let dir = folder();
+    let list = dir.path().join("certs/crl.pem");
+    let before = fs::read(&list).expect("read");
+    for line in ["revoke certs/alice.pem", "init --dir other --name other", "revoke --dir other"] {
+        certs(dir.path(), line);
+    }
+    let other = fs::read(dir.path().join("other/crl.pem")).expect("read");
+    let current = fs::read(&list).expect("read");
+    replace(&list, [&other[..], &before].concat());
+    let line = "--echo 127.0.0.1:0 --cert live/cert.pem --key live/key.pem --client-ca certs/ca.pem --client-ca other/ca.pem \
+                --crl certs/crl.pem";
+    let server = Server::start_in(dir, &line.split_whitespace().collect::<Vec<_>>());
+    let mut alice = Client::echo(&server, "alice", "1.3", &["fresh"; 4]);
+    let mut bob = Client::echo(&server, "bob", "1.3", &["fresh"; 4]);
+    let revoked = "refused: SSLV3_ALERT_CERTIFICATE_REVOKED";
+    let both = [&other[..], &current].concat();
+    replace(&list, &both);
+    server.logged("reason=\"revoked\"");
+    assert_eq!((alice.go_on().as_str(), bob.go_on().as_str()), (revoked, "full"));
+    for content in [other.clone(), [&other[..], &before].concat()] {
+        replace(&list, content);
+        let told = server.logged("as new as the one in force");
+        assert!(told.contains("WARN") && told.contains("authority="), "{told}");
+        assert_eq!((alice.go_on().as_str(), bob.go_on().as_str()), (revoked, "full"));
+    }
+    replace(&list, both);
+    server.logged("reloaded: everyone is shown");
+    assert_eq!((alice.go_on().as_str(), bob.go_on().as_str()), (revoked, "full"));
+}
+
+#[test]
+fn a_pipe_in_the_place_of_a_file_does_not_stop_reloading() {
+    let server = start(folder());
+    let list = server.dir.path().join("certs/crl.pem");
+    let content = fs::read(&list).expect("read");
+    fs::remove_file(&list).expect("removed");
+    succeed(Command::new("mkfifo").arg(&list));
+    signal(server.pid(), "HUP");
+    let line = server.logged("not reloaded: everything stays as it was");
+    assert!(line.contains("crl.pem is not a regular file"), "{line}");
+    replace(&list, content);
+    server.logged("reloaded: everyone is shown");
+    let mut alice = Client::echo(&server, "alice", "1.3", &["fresh"]);
+    certs(server.dir.path(), "revoke certs/alice.pem");
+    signal(server.pid(), "HUP");
+    server.logged("reason=\"revoked\"");
+    assert_eq!(alice.go_on(), "refused: SSLV3_ALERT_CERTIFICATE_REVOKED");
+}
+
 #[test]
 fn rules_reach_clients_that_are_connected() {
     let server = start(folder());
@@ -233,6 +285,9 @@ fn an_outdated_list_at_a_reload_shuts_out_its_own_ca_and_keeps_nothing_else_back
         bytes: fs::read(dir.path().join("certs").join(name)).expect("read"),
     };
     let authority = Authority::load(&source("ca.pem"), &source("ca-key.pem"), now).expect("the CA");
+    // Issued before the one that goes out of date: a list never gives place to an older one.
+    let earlier = authority.revocation_list(&[], 30, now - 3 * DAY).expect("a list");
+    replace(&dir.path().join("certs/crl.pem"), earlier);
     let outdated = authority.revocation_list(&[], 1, now - 2 * DAY).expect("a list");
     let line = "--echo 127.0.0.1:0 --cert live/cert.pem --key live/key.pem --client-ca certs/ca.pem --crl certs/crl.pem \
                 --client-ca other/ca.pem --crl other/crl.pem";

@@ -1,8 +1,8 @@
 //! Reading and writing certificate and key files.
 
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions, TryLockError};
-use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{DirBuilderExt, FileTypeExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -44,14 +44,51 @@ pub(super) fn folder(path: &Path) -> &Path {
     path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
-/// Reads a whole file.
+/// Certificates, lists and rules are no longer than this. The largest revocation lists in public use have some 50 MB.
+const LONGEST: u64 = 256 << 20;
+
+/// How long a pipe may take to bring all that it holds. Longer than any program that prints a secret needs.
+const PIPE_PATIENCE: Duration = Duration::from_secs(30);
+
+/// How often a pipe that holds nothing is looked at.
+const PIPE_INTERVAL: Duration = Duration::from_millis(5);
+
+/// Reads a whole file of up to 256 MiB. A pipe is read until it is closed, for half a minute at most.
 pub fn read(path: &Path) -> Result<Source, FileError> {
-    let bytes = fs::read(path).map_err(|error| match error.kind() {
+    let bytes = read_within(path, LONGEST, PIPE_PATIENCE).map_err(|error| match error.kind() {
         io::ErrorKind::IsADirectory => io::Error::new(error.kind(), "it is a folder: name a file in it"),
         _ => error,
     });
     let bytes = at(bytes, "read", path)?;
     Ok(Source { name: path.display().to_string(), bytes })
+}
+
+/// Never waits for a file to open, which a pipe does until somebody writes into it.
+fn read_within(path: &Path, longest: u64, patience: Duration) -> io::Result<Vec<u8>> {
+    let too_long = || io::Error::new(io::ErrorKind::FileTooLarge, format!("it is longer than {} MiB", longest >> 20));
+    let file = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path)?;
+    let metadata = file.metadata()?;
+    if metadata.is_file() && metadata.len() > longest {
+        return Err(too_long());
+    }
+    let mut bytes = Vec::new();
+    let mut file = file.take(longest + 1);
+    let mut waited = Duration::ZERO;
+    loop {
+        match file.read_to_end(&mut bytes) {
+            Ok(_) if bytes.len() as u64 > longest => return Err(too_long()),
+            // A pipe that nobody has opened to write yet ends like one that is closed.
+            Ok(_) if !metadata.file_type().is_fifo() || !bytes.is_empty() => return Ok(bytes),
+            Ok(_) => {}
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(error) => return Err(error),
+        }
+        if waited >= patience {
+            return Err(io::Error::new(io::ErrorKind::TimedOut, "nobody writes into this pipe, or nobody closes it"));
+        }
+        std::thread::sleep(PIPE_INTERVAL);
+        waited += PIPE_INTERVAL;
+    }
 }
 
 /// Writes a whole file so that another process sees the old content or the new, never a part, and nobody who may not
@@ -168,5 +205,31 @@ mod tests {
         assert_eq!(error.kind(), io::ErrorKind::NotFound);
         let error = read(Path::new("/")).expect_err("it is a folder").to_string();
         assert_eq!(error, "cannot read /: it is a folder: name a file in it");
+    }
+
+    #[test]
+    fn a_pipe_and_a_long_file_have_an_end() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let path = dir.path().join("long.pem");
+        fs::write(&path, [0; 100]).expect("written");
+        assert_eq!(read_within(&path, 100, Duration::ZERO).expect("it is short enough").len(), 100);
+        for endless in [path.as_path(), Path::new("/dev/zero")] {
+            let error = read_within(endless, 99, Duration::ZERO).expect_err("it is too long");
+            assert_eq!(error.kind(), io::ErrorKind::FileTooLarge);
+        }
+        let pipe = dir.path().join("pipe");
+        let made = std::process::Command::new("mkfifo").arg(&pipe).status().expect("mkfifo");
+        assert!(made.success());
+        let error = read_within(&pipe, 99, Duration::from_millis(20)).expect_err("nobody writes");
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+        let mut writer = OpenOptions::new().read(true).write(true).open(&pipe).expect("both ends");
+        writer.write_all(b"a part").expect("written");
+        let error = read_within(&pipe, 99, Duration::from_millis(20)).expect_err("nobody closes it");
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+        writer.write_all(b"whole").expect("written");
+        let holder = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(&pipe).expect("a reader");
+        drop(writer);
+        assert_eq!(read_within(&pipe, 99, Duration::ZERO).expect("closed"), b"whole");
+        drop(holder);
     }
 }

@@ -13,7 +13,7 @@ use signal_hook::iterator::Signals;
 
 use super::development::DevelopmentIdentities;
 use super::tls_options::TlsArgs;
-use super::{Failure, units};
+use super::{Failure, files, units};
 use crate::access::Reach;
 use crate::server::{Handle, Security};
 use crate::tls::{Certificate, OutdatedLists, date, hex, self_handshake};
@@ -55,9 +55,9 @@ pub(super) struct Prepared {
 type Contents = Vec<Option<(u32, Vec<u8>)>>;
 
 impl Recipe {
-    /// Reads all files and makes all policies; one that is no good spoils them all. `outdated` says what becomes of
-    /// revocation lists that are out of date.
-    pub(super) fn prepare(&self, outdated: OutdatedLists) -> Result<Prepared, Failure> {
+    /// Reads all files and makes all policies; one that is no good spoils them all. `in_force` are those whose place they
+    /// take: nothing at start, when a revocation list that is out of date is no good either.
+    pub(super) fn prepare(&self, in_force: Option<&[Security]>) -> Result<Prepared, Failure> {
         // Before the files are read for use: a change in between is then found later, and not missed.
         let contents = contents_of(&self.paths());
         let is_shown = self.listeners.iter().any(Option::is_some);
@@ -67,7 +67,9 @@ impl Recipe {
                 "every listener is plain://, so nobody is spoken to over TLS: leave it out",
             ));
         }
-        let setup = self.tls.load(unix_seconds(), is_shown, outdated)?;
+        let outdated = if in_force.is_some() { OutdatedLists::ShutOut } else { OutdatedLists::Refused };
+        let policy = in_force.unwrap_or_default().iter().find_map(Security::policy).cloned();
+        let setup = self.tls.load(unix_seconds(), is_shown, outdated, policy)?;
         let security = self.listeners.iter().map(|alpn| match alpn {
             Some(alpn) => setup.gate(alpn, self.reach).map(Security::Tls),
             None if self.tls.has_rules() => Err(Failure::usage(
@@ -110,7 +112,7 @@ pub(super) fn keep_renewed(
         if !watch.is_due() {
             return;
         }
-        match renew() {
+        match watch.check_kinds().and_then(|()| renew()) {
             Ok(()) => {
                 // The listener stays as it is; that something was replaced is counted.
                 handle.reload(vec![Security::Plain]);
@@ -165,6 +167,18 @@ impl Watch {
         }
         is_due
     }
+
+    /// Refuses what is not a regular file and could hold up those that are: nobody may ever write into a pipe. One that
+    /// was read at start cannot be read again either.
+    fn check_kinds(&self) -> Result<(), Failure> {
+        let is_other = |path: &&PathBuf| fs::metadata(path).is_ok_and(|metadata| !metadata.is_file());
+        match self.paths.iter().find(is_other) {
+            Some(path) => {
+                Err(Failure::Other(format!("{} is not a regular file, so it is not read again", path.display())))
+            }
+            None => Ok(()),
+        }
+    }
 }
 
 struct Keeper {
@@ -190,8 +204,9 @@ impl Keeper {
     /// must not keep another CA's new list from being obeyed. [`remind`](Self::remind) says so.
     fn reload(&mut self) {
         let prepared = self
-            .recipe
-            .prepare(OutdatedLists::ShutOut)
+            .watch
+            .check_kinds()
+            .and_then(|()| self.recipe.prepare(Some(&self.security)))
             .and_then(|prepared| Ok((prove(&prepared.security)?, prepared.security)));
         match prepared {
             Ok((proofs, security)) => {
@@ -201,6 +216,7 @@ impl Keeper {
                     tracing::info!("reloaded: {proof}");
                 }
                 warn_of_missing_names(&self.security);
+                warn_of_kept_lists(&self.security);
                 self.reminded = None;
             }
             Err(failure) => refuse(&self.handle, &failure),
@@ -254,6 +270,19 @@ fn warn_of_ends(security: &[Security], now: u64) {
     }
 }
 
+/// Says which revocation lists are obeyed although the files hold older ones, or none.
+fn warn_of_kept_lists(security: &[Security]) {
+    let kept: BTreeSet<&str> =
+        security.iter().filter_map(Security::policy).flat_map(|policy| policy.kept_lists()).collect();
+    for authority in kept {
+        tracing::warn!(
+            authority,
+            "--crl holds no revocation list of it that is as new as the one in force, which is obeyed until a newer one is \
+             loaded, or the server starts anew"
+        );
+    }
+}
+
 /// Says which of the certificates that clients are shown name no host where clients look for one.
 fn warn_of_missing_names(security: &[Security]) {
     let leaves = security.iter().filter_map(Security::policy).flat_map(|policy| policy.leaves());
@@ -300,10 +329,10 @@ fn contents_of(paths: &[PathBuf]) -> Contents {
     paths.iter().map(|path| digest_of(path)).collect()
 }
 
-/// Only of regular files: reading anything else (a pipe, say) could wait for ever or use up what it holds.
+/// Only of regular files: reading anything else (a pipe, say) could use up what it holds.
 fn digest_of(path: &Path) -> Option<(u32, Vec<u8>)> {
     let metadata = fs::metadata(path).ok().filter(fs::Metadata::is_file)?;
-    let digest = digest::digest(&digest::SHA256, &fs::read(path).ok()?);
+    let digest = digest::digest(&digest::SHA256, &files::read(path).ok()?.bytes);
     Some((metadata.permissions().mode(), digest.as_ref().to_vec()))
 }
 

@@ -26,7 +26,6 @@ use crate::services::resp::RespOptions;
 use crate::services::xmlrpc::{Faults, XmlRpcOptions};
 use crate::services::{Builtin, BuiltinOptions, Protocol};
 use crate::store::{Eviction, StoreOptions};
-use crate::tls::OutdatedLists;
 
 /// Serve echo and key/value over TLS
 ///
@@ -245,7 +244,7 @@ pub(super) fn run(args: &ServeArgs) -> Result<ExitCode, Failure> {
         .map_err(|(index, error)| args.cannot_listen(&wanted, index, &error))?;
     args.check_openness(&wanted, &bound)?;
     let recipe = args.recipe(&wanted);
-    let prepared = recipe.prepare(OutdatedLists::Refused)?;
+    let prepared = recipe.prepare(None)?;
     let configs = protocols.iter().zip(&bound).zip(&prepared.security);
     let configs = configs.map(|((protocol, address), security)| args.configure(*protocol, *address, security.clone()));
     let configs: Vec<ListenerConfig> = configs.collect();

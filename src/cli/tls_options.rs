@@ -53,7 +53,8 @@ pub(super) struct TlsArgs {
     /// A list applies to what its CA issued: a CA in --client-ca, or one below it whose certificate clients show. Every
     /// certificate between a client's and a CA with a list is checked; one that no list tells about is refused. Past a
     /// list's next update, nobody under its CA is let in: at start that is an error, at a reload it is said. A CA in
-    /// --client-ca without a list is not checked, and the start line says so. Pins are checked too.
+    /// --client-ca without a list is not checked, and the start line says so. Pins are checked too. At a reload, a list
+    /// stays in force until the files hold a newer one of its CA.
     #[arg(long, value_name = "FILE", requires = "client_ca")]
     crl: Vec<PathBuf>,
     /// Let in only clients that a rule in this TOML file names, and let them do only what it grants
@@ -127,8 +128,14 @@ impl TlsArgs {
 
     /// Reads the files that the flags name. `now` is in seconds since the Unix epoch. `is_shown` says whether any
     /// listener shows a certificate: if none does, none is made. `outdated` says what becomes of revocation lists that are
-    /// out of date.
-    pub(super) fn load(&self, now: u64, is_shown: bool, outdated: OutdatedLists) -> Result<TlsSetup, Failure> {
+    /// out of date. `in_force` is the policy whose place is taken.
+    pub(super) fn load(
+        &self,
+        now: u64,
+        is_shown: bool,
+        outdated: OutdatedLists,
+        in_force: Option<Arc<ServerPolicy>>,
+    ) -> Result<TlsSetup, Failure> {
         let (identities, development) = if self.cert.is_empty() && is_shown {
             let made = development::development_identities(Path::new(DEVELOPMENT_FOLDER), now);
             let made = made.map_err(|error| Failure::usage("--cert", error))?;
@@ -150,6 +157,7 @@ impl TlsArgs {
             }),
             crl: read_all("--crl", &self.crl)?,
             outdated_lists: outdated,
+            in_force,
             max_chain: self.max_chain(),
             reauthenticate_after: self.reauth_after.unwrap_or(REAUTHENTICATE_AFTER),
             tls_min: match self.tls_min.unwrap_or(TlsMinArg::Tls12) {

@@ -24,7 +24,6 @@ use crate::net::mio::MioNet;
 use crate::net::{Address, Lookup, Subnet, Target};
 use crate::server::{Bound, ListenerConfig, Security, Server};
 use crate::services::{Renewable, Splice, UpstreamSecurity};
-use crate::tls::OutdatedLists;
 
 /// A name is looked up again no sooner than this, however many connections fail.
 const LOOKUP_PAUSE: Duration = Duration::from_secs(1);
@@ -221,7 +220,7 @@ pub(super) fn run(args: &WrapArgs) -> Result<ExitCode, Failure> {
     // Before any file is made: what cannot be done leaves nothing behind.
     let sockets = Bound::new(&mut net, &limits, [address])
         .map_err(|(_, error)| Failure::usage("--listen", format!("cannot listen on {}: {error}", args.listen)))?;
-    let prepared = recipe.as_ref().map(|recipe| recipe.prepare(OutdatedLists::Refused)).transpose()?;
+    let prepared = recipe.as_ref().map(|recipe| recipe.prepare(None)).transpose()?;
     if let Some(prepared) = &prepared {
         check_rules(&prepared.security)?;
     }

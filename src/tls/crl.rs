@@ -4,6 +4,7 @@
 //! extensions: `openssl ca -gencrl` writes the first unless it is told to number its lists. What a list says beyond serial
 //! numbers must be understood, or the list is refused: nothing of it is passed over.
 
+use std::cmp::Ordering;
 use std::collections::BTreeSet;
 
 use x509_parser::prelude::{ASN1Time, FromDer};
@@ -37,8 +38,9 @@ pub(crate) struct List {
     pub(super) revoked: BTreeSet<Vec<u8>>,
     /// In seconds since the Unix epoch.
     pub(crate) next_update: u64,
+    this_update: u64,
     pub(crate) scope: Scope,
-    /// Its number, big-endian, if it has one (RFC 5280, 5.2.3).
+    /// Its number, big-endian, without zeros before it, if it has one (RFC 5280, 5.2.3).
     pub(super) number: Option<Vec<u8>>,
     signed: Vec<u8>,
     signature: Vec<u8>,
@@ -132,6 +134,7 @@ impl List {
             name,
             revoked,
             next_update,
+            this_update: seconds(&parts.this_update).ok_or_else(unreadable)?,
             scope,
             number,
             signed: parts.signed.to_vec(),
@@ -144,6 +147,16 @@ impl List {
     /// Whether a certificate's key made its signature.
     pub(crate) fn is_signed_by(&self, authority: &Certificate) -> bool {
         authority.has_signed(&self.signed, &self.signature)
+    }
+
+    /// Whether it is at least as new as another list of the same CA and scope: by their numbers, where both have one, and
+    /// then by the time of their issue.
+    pub(super) fn is_as_new_as(&self, other: &Self) -> bool {
+        let order = match (&self.number, &other.number) {
+            (Some(ours), Some(others)) => (ours.len(), ours).cmp(&(others.len(), others)),
+            _ => Ordering::Equal,
+        };
+        order.then(self.this_update.cmp(&other.this_update)).is_ge()
     }
 
     /// Gives up what only checking the signature needs.
@@ -167,6 +180,7 @@ fn seconds(time: &Element<'_>) -> Option<u64> {
 struct Parts<'a> {
     version: Option<&'a [u8]>,
     issuer: &'a [u8],
+    this_update: Element<'a>,
     next_update: Option<Element<'a>>,
     revoked: Option<&'a [u8]>,
     extensions: Option<&'a [u8]>,
@@ -195,6 +209,7 @@ impl<'a> Parts<'a> {
         is_whole.then_some(Self {
             version,
             issuer,
+            this_update,
             next_update,
             revoked,
             extensions,

@@ -55,6 +55,8 @@ pub struct PolicyOptions {
     pub crl: Vec<Source>,
     /// What to do where one of these is out of date.
     pub outdated_lists: OutdatedLists,
+    /// The policy whose place this one takes: of its revocation lists, those stay that no newer one follows.
+    pub in_force: Option<Arc<ServerPolicy>>,
     /// Left out: required when a CA or a pin is named, else none.
     pub client_auth: Option<ClientAuth>,
     /// The oldest protocol version.
@@ -79,6 +81,7 @@ impl Default for PolicyOptions {
             client_pin: Vec::new(),
             crl: Vec::new(),
             outdated_lists: OutdatedLists::default(),
+            in_force: None,
             client_auth: None,
             tls_min: TlsMin::default(),
             post_quantum: PostQuantum::default(),
@@ -337,6 +340,11 @@ impl ServerPolicy {
         self.client.iter().flat_map(move |client| client.trust.revocation().outdated(now))
     }
 
+    /// The CAs whose revocation list is still obeyed although the files hold an older one, or none.
+    pub fn kept_lists(&self) -> impl Iterator<Item = &str> {
+        self.client.iter().flat_map(|client| client.trust.revocation().kept())
+    }
+
     /// The CAs in `--client-ca` that have no revocation list, where clients are asked for certificates.
     pub fn unchecked_issuers(&self) -> impl Iterator<Item = &str> {
         self.client.iter().flat_map(|client| client.trust.unchecked_issuers())
@@ -379,8 +387,11 @@ impl ClientPolicy {
             (None | Some(ClientAuth::Required), true) => true,
             (Some(ClientAuth::Optional), true) => false,
         };
-        let PolicyOptions { client_ca, client_pin, crl, outdated_lists, .. } = options;
-        let trust = ClientTrust::with_outdated(client_ca, client_pin, crl, provider, now, *outdated_lists)?;
+        let PolicyOptions { client_ca, client_pin, crl, outdated_lists, in_force, .. } = options;
+        let mut trust = ClientTrust::with_outdated(client_ca, client_pin, crl, provider, now, *outdated_lists)?;
+        if let Some(before) = in_force.as_ref().and_then(|policy| policy.client.as_ref()) {
+            trust.keep_lists(&before.trust);
+        }
         Ok(Some(Self { trust: Arc::new(trust.with_max_chain(options.max_chain)), required }))
     }
 }

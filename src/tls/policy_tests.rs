@@ -296,6 +296,45 @@ fn a_pinned_certificate_that_its_ca_has_revoked_is_refused() {
 }
 
 #[test]
+fn a_list_gives_place_to_a_newer_one_only() {
+    let (world, clock) = (World::new(), Clock::at(NOW));
+    let serial = Certificate::from_der(&crate::tls::testing::leaf(&world.client)).expect("readable").serial;
+    let other = Authority::create(KeyKind::Ed25519, "other CA", NOW).expect("a CA");
+    let cas = vec![world.ca(), source("other.pem", &other.files().certificate)];
+    let after = |in_force: Option<&Arc<ServerPolicy>>, client_ca: &[crate::tls::Source], lists: &[&str]| {
+        Arc::new(policy(PolicyOptions {
+            client_ca: client_ca.to_vec(),
+            crl: lists.iter().map(|list| source("crl.pem", list)).collect(),
+            in_force: in_force.cloned(),
+            ..world.options(&clock)
+        }))
+    };
+    let kept = |policy: &ServerPolicy| policy.kept_lists().map(str::to_owned).collect::<Vec<_>>();
+    let list = |revoked: &[_], at| world.authority.revocation_list(revoked, 30, at).expect("a list");
+    let (old, revoking, newer) = (list(&[], NOW - 2), list(&[(serial, NOW)], NOW - 1), list(&[], NOW));
+    let others = other.revocation_list(&[], 30, NOW).expect("a list");
+    let chain = [crate::tls::testing::leaf(&world.client)];
+
+    let first = after(None, &cas, &[&revoking, &others]);
+    assert!(first.still_trusted(&chain).is_err() && kept(&first).is_empty());
+    let replayed = after(Some(&first), &cas, &[&old, &others]);
+    assert_eq!(replayed.still_trusted(&chain), Err(crate::tls::Refusal::Revoked));
+    assert_eq!(kept(&replayed), ["CN=test CA"]);
+    let lost = after(Some(&replayed), &cas, &[&others]);
+    assert_eq!(lost.still_trusted(&chain), Err(crate::tls::Refusal::Revoked));
+    let again = after(Some(&lost), &cas, &[&revoking]);
+    assert_eq!(
+        (again.still_trusted(&chain), kept(&again)),
+        (Err(crate::tls::Refusal::Revoked), vec!["CN=other CA".into()])
+    );
+    assert_eq!(again.list_updates().count(), 2, "nothing is kept twice");
+    let renewed = after(Some(&again), &cas, &[&newer, &others]);
+    assert!(renewed.still_trusted(&chain).is_ok() && kept(&renewed).is_empty(), "its CA has taken it back");
+    let without = after(Some(&first), &cas[1..], &[&others]);
+    assert!(kept(&without).is_empty(), "nobody is let in by that CA any more");
+}
+
+#[test]
 fn a_listed_intermediate_that_its_root_has_revoked_vouches_for_nobody() {
     use rcgen::KeyUsagePurpose::{CrlSign, KeyCertSign};
     let (world, clock) = (World::new(), Clock::at(NOW));

@@ -8,7 +8,7 @@
 //!
 //! A list's signature is checked once for each key that could have made it, and not for every client as webpki would.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use super::certificate::{Certificate, date};
 use super::crl::{List, significant};
@@ -29,7 +29,9 @@ pub enum OutdatedLists {
 /// The revocation lists of one policy.
 #[derive(Debug, Default)]
 pub(crate) struct RevocationLists {
-    lists: Vec<Held>,
+    lists: Vec<Arc<Held>>,
+    /// How many of them, the last ones, no file holds any more.
+    kept: usize,
 }
 
 #[derive(Debug)]
@@ -74,7 +76,7 @@ impl RevocationLists {
                     list.forget_signed();
                 }
                 let file = source.name.clone();
-                found.lists.push(Held { list, file, signers, tried: Mutex::default() });
+                found.lists.push(Arc::new(Held { list, file, signers, tried: Mutex::default() }));
             }
         }
         if let Some(held) = found.shutting_out(now).next().filter(|_| outdated == OutdatedLists::Refused) {
@@ -87,6 +89,23 @@ impl RevocationLists {
         Ok(found)
     }
 
+    /// Keeps those of the lists `in_force` that no list of the same issuer, key and scope follows: what the files hold
+    /// instead is older, or nothing. A list is signed, so that anybody may carry it; its signature does not tell whether
+    /// it is the newest, and a file of several may be half-written between two. Those of a CA that is not among
+    /// `authorities` any more are forgotten.
+    pub(crate) fn keep(&mut self, in_force: &Self, authorities: &[Certificate]) {
+        let lists = in_force.lists.iter();
+        let kept = lists.filter(|old| old.is_about(authorities) && !self.lists.iter().any(|new| new.follows(old)));
+        let kept: Vec<Arc<Held>> = kept.cloned().collect();
+        self.kept = kept.len();
+        self.lists.extend(kept);
+    }
+
+    /// The issuers of lists that no file holds any more.
+    pub(crate) fn kept(&self) -> impl Iterator<Item = &str> {
+        self.lists.iter().rev().take(self.kept).map(|held| held.list.issuer.as_str())
+    }
+
     /// Decides on a certificate that `issuer` has issued.
     ///
     /// A list of the issuer's name that it has not signed, and may not sign, says nothing, and neither is the certificate
@@ -94,7 +113,7 @@ impl RevocationLists {
     /// the list is it known that it is about another one of the same name.
     pub(crate) fn check(&self, certificate: &Certificate, issuer: &Certificate, now: u64) -> Result<Standing, Refusal> {
         let Some(name) = Comparable::from_der(&issuer.subject_der) else { return Ok(Standing::Unknown) };
-        let named = self.lists.iter().filter(|held| held.list.name == name);
+        let named = self.lists.iter().map(Arc::as_ref).filter(|held| held.list.name == name);
         let standing = decide(named.clone().filter(|held| held.is_by(issuer)), certificate, now)?;
         if standing == Standing::Unknown && named.into_iter().any(|held| held.signers.is_empty()) {
             return Err(Refusal::RevocationUnknown { issuer: issuer.subject.clone() });
@@ -107,7 +126,7 @@ impl RevocationLists {
     pub(crate) fn check_by_name(&self, certificate: &Certificate, now: u64) -> Result<Standing, Refusal> {
         let Some(name) = Comparable::from_der(&certificate.issuer_der) else { return Ok(Standing::Unknown) };
         let of_unknown = |held: &&Held| held.signers.is_empty() && held.list.name == name;
-        decide(self.lists.iter().filter(of_unknown), certificate, now)
+        decide(self.lists.iter().map(Arc::as_ref).filter(of_unknown), certificate, now)
     }
 
     /// How many lists there are.
@@ -147,17 +166,29 @@ impl RevocationLists {
 
     /// The lists that are out of date, and that no other list of the same issuer and scope stands in for.
     fn shutting_out(&self, now: u64) -> impl Iterator<Item = &Held> {
-        let stands_in = move |held: &Held, other: &Held| {
-            other.list.next_update >= now
-                && (&other.list.name, &other.list.scope, &other.signers)
-                    == (&held.list.name, &held.list.scope, &held.signers)
-        };
-        let lists = self.lists.iter();
+        let stands_in = move |held: &Held, other: &Held| other.list.next_update >= now && other.is_alike(held);
+        let lists = self.lists.iter().map(Arc::as_ref);
         lists.filter(move |held| held.list.next_update < now && !self.lists.iter().any(|other| stands_in(held, other)))
     }
 }
 
 impl Held {
+    /// Whether both are of one issuer, key and scope.
+    fn is_alike(&self, other: &Self) -> bool {
+        (&self.list.name, &self.list.scope, &self.signers) == (&other.list.name, &other.list.scope, &other.signers)
+    }
+
+    /// Whether it takes the place of another.
+    fn follows(&self, other: &Self) -> bool {
+        self.is_alike(other) && self.list.is_as_new_as(&other.list)
+    }
+
+    /// Whether it may be about anybody whom `authorities` vouch for.
+    fn is_about(&self, authorities: &[Certificate]) -> bool {
+        let has_signed = |each: &Certificate| self.signers.iter().any(|key| key == each.public_key.as_ref());
+        self.signers.is_empty() || authorities.iter().any(has_signed)
+    }
+
     /// Whether `issuer`, a certificate of the list's name, has signed it and may (RFC 5280, 6.3.3 (f)).
     fn is_by(&self, issuer: &Certificate) -> bool {
         let key = issuer.public_key.as_ref();

@@ -1,7 +1,6 @@
 //! `certs check HOST:PORT`: what a live server does, and what a client needs to connect.
 
 use std::io::{self, Write};
-use std::net::{TcpStream, ToSocketAddrs};
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -17,12 +16,13 @@ use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 use super::{CertsError, Outcome, days};
 use crate::cli::address::host_and_port;
 use crate::cli::files;
+use crate::net::TimedStream;
 use crate::tls::authority::Role;
 use crate::tls::{
     Certificate, Purpose, Question, Refusal, ServerTrust, Source, date, is_post_quantum, judge, shown_name, suite_name,
 };
 
-/// For connecting, and for each read and write of a handshake.
+/// For connecting, and again for a whole handshake, however little of it comes at a time.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// After a TLS 1.3 handshake, for the tickets or the refusal that come with the server's next flight.
 const AFTERWARDS: Duration = Duration::from_millis(700);
@@ -127,22 +127,13 @@ impl Approach {
     }
 }
 
-fn connect(address: &Address) -> io::Result<TcpStream> {
-    let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
-    for candidate in (address.host.as_str(), address.port).to_socket_addrs()? {
-        match TcpStream::connect_timeout(&candidate, PATIENCE) {
-            Ok(socket) => {
-                socket.set_read_timeout(Some(PATIENCE))?;
-                socket.set_write_timeout(Some(PATIENCE))?;
-                return Ok(socket);
-            }
-            Err(error) => last = error,
-        }
-    }
-    Err(last)
+fn connect(address: &Address) -> io::Result<TimedStream> {
+    let mut socket = TimedStream::connect(&address.host, address.port, PATIENCE)?;
+    socket.end_in(PATIENCE);
+    Ok(socket)
 }
 
-fn handshake(connection: &mut ClientConnection, socket: &mut TcpStream) -> io::Result<()> {
+fn handshake(connection: &mut ClientConnection, socket: &mut TimedStream) -> io::Result<()> {
     while connection.is_handshaking() {
         match connection.complete_io(socket) {
             Ok(_) => {}
@@ -156,12 +147,12 @@ fn handshake(connection: &mut ClientConnection, socket: &mut TcpStream) -> io::R
 }
 
 /// Reads what follows the handshake; says whether the server refused us after all.
-fn linger(connection: &mut ClientConnection, socket: &mut TcpStream) -> bool {
+fn linger(connection: &mut ClientConnection, socket: &mut TimedStream) -> bool {
     if connection.protocol_version() == Some(ProtocolVersion::TLSv1_2) {
         // There the server speaks last, and has accepted us.
         return false;
     }
-    let _ = socket.set_read_timeout(Some(AFTERWARDS));
+    socket.end_in(AFTERWARDS);
     // Each turn reads something or ends; a server that talks without end is left after a few.
     for _ in 0..16 {
         match connection.read_tls(socket) {
@@ -173,7 +164,7 @@ fn linger(connection: &mut ClientConnection, socket: &mut TcpStream) -> bool {
             Err(_) => return false,
             Ok(_) => {}
         }
-        let _ = socket.set_read_timeout(Some(AFTER_TICKETS));
+        socket.end_in(AFTER_TICKETS);
         let mut discarded = [0; 4096];
         let _ = io::Read::read(&mut connection.reader(), &mut discarded);
     }

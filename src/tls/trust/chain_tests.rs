@@ -112,6 +112,30 @@ fn extra_certificates_and_any_order_are_accepted() {
     assert_eq!(verdicts(&root, &chain, default_limit()), [Ok(()), Ok(())]);
 }
 
+/// RFC 8446, 4.4.2.2; OpenSSL: "unsuitable certificate purpose".
+#[test]
+fn a_client_whose_key_may_not_sign_is_refused() {
+    use rcgen::KeyUsagePurpose::{DataEncipherment, DigitalSignature, KeyAgreement, KeyCertSign, KeyEncipherment};
+    let root = authority("root", None);
+    let trusted = [source("root.pem", &pem(&root.der))];
+    let provider = aws_lc_rs::default_provider();
+    let trust = ClientTrust::new(&trusted, &[], &[], &provider, NOW).expect("a CA");
+    let at = UnixTime::since_unix_epoch(std::time::Duration::from_secs(NOW));
+    let usages = [
+        (vec![], true),
+        (vec![DigitalSignature, KeyEncipherment], true),
+        (vec![KeyAgreement], true),
+        (vec![KeyEncipherment, DataEncipherment], false),
+        (vec![KeyCertSign], false),
+    ];
+    for (usages, expected) in usages {
+        let Made { mut parameters, key, .. } = end_entity(&root);
+        parameters.key_usages = usages.clone();
+        let made = parameters.signed_by(&key, &Issuer::from_params(&root.parameters, &root.key)).expect("made");
+        assert_eq!(trust.admit(&[made.der().clone()], at).is_ok(), expected, "{usages:?}");
+    }
+}
+
 #[test]
 fn the_longest_path_that_can_be_built_is_accepted_with_its_root() {
     let (root, between, leaf) = hierarchy(DEPTH);

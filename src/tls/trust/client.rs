@@ -77,6 +77,11 @@ impl ClientTrust {
         Ok(Self { hints: hints(&anchors), anchors, revocation, algorithms, max_chain })
     }
 
+    /// Keeps the revocation lists of `before` that no newer one follows.
+    pub(crate) fn keep_lists(&mut self, before: &Self) {
+        self.revocation.keep(&before.revocation, self.anchors.certificates());
+    }
+
     /// The same, which looks at chains of up to `certificates`.
     #[must_use]
     pub fn with_max_chain(self, certificates: usize) -> Self {
@@ -157,9 +162,13 @@ impl ClientTrust {
         }
     }
 
-    /// Decides on a path to a listed CA by what webpki does not look at: revocation of each certificate, and whether the
-    /// CAs on it may issue (RFC 5280, 6.1.4 (l) to (n), as OpenSSL does for listed CAs too).
+    /// Decides on a path to a listed CA by what webpki does not look at: revocation of each certificate, whether the CAs on
+    /// it may issue (RFC 5280, 6.1.4 (l) to (n), as OpenSSL does for listed CAs too), and whether the client's key may
+    /// prove anything.
     fn judge(&self, end_entity: &Certificate, path: &webpki::VerifiedPath<'_>, now: u64) -> Result<Admission, Refusal> {
+        if !end_entity.may_authenticate {
+            return Err(Refusal::Rule("its keyUsage does not let it sign (digitalSignature is missing)".to_owned()));
+        }
         let unlisted = || Refusal::UnknownIssuer { issuer: "an unlisted CA".to_owned() };
         let position = self.anchors.of_root(path.anchor()).ok_or_else(unlisted)?;
         let anchor = self.anchors.certificate(position).ok_or_else(unlisted)?;
