@@ -7,7 +7,7 @@ use rustls::crypto::aws_lc_rs;
 use rustls::sign::CertifiedKey;
 use rustls_pki_types::{ServerName, UnixTime};
 
-use super::files::{self, FileError, Readers};
+use super::files::{self, FileError, Readers, Writers};
 use crate::tls::authority::{Authority, AuthorityError, Issued, KeyKind, Role, Subject};
 use crate::tls::{Certificate, ClientTrust, ServerTrust, Source};
 
@@ -48,6 +48,9 @@ pub enum DevelopmentError {
     /// A file that would be overwritten is not one of ours.
     #[error("{} is in the way: it cannot be used as it is, and was not made as a development identity; move it, or name your own files with --cert and --key", .0.display())]
     Foreign(PathBuf),
+    /// Somebody else could have put there what is in the folder, or could exchange it.
+    #[error("{} {}: whoever can write there can be the server; remove it, start in a folder of your own, or name your own files with --cert and --key", .0.display(), .1)]
+    NotOurs(PathBuf, &'static str),
     /// A certificate could not be made, or the CA that is there cannot be used.
     #[error("{0} (delete the folder's .pem files to start over)")]
     Authority(#[from] AuthorityError),
@@ -58,7 +61,10 @@ pub enum DevelopmentError {
 /// The CA is made once. Leaves that are missing, about to expire or not from this CA are made anew. Servers started at
 /// the same time wait for each other and then use the same files.
 pub fn development_identities(dir: &Path, now: u64) -> Result<DevelopmentIdentities, DevelopmentError> {
+    check_owner(dir)?;
     let _guard = files::lock(dir)?;
+    // Somebody may have been faster than the lock, which makes the folder.
+    check_owner(dir)?;
     let (ca_path, ca_key_path) = (dir.join("ca.pem"), dir.join("ca-key.pem"));
     let mut made = false;
     let authority = if let Some(certificate) = read_if_there(&ca_path)? {
@@ -93,6 +99,18 @@ pub fn development_identities(dir: &Path, now: u64) -> Result<DevelopmentIdentit
     let server = leaf(Role::Server, "server", Subject::named("localhost", &local)?)?;
     let client = leaf(Role::Client, "client", Subject::named("client", &[])?)?;
     Ok(DevelopmentIdentities { dir: dir.to_owned(), ca, server, client, made })
+}
+
+/// Refuses a folder that is another user's, or that others may write into: in a folder for everyone, such as `/tmp`, somebody
+/// may have made it before us, with keys that they know.
+fn check_owner(dir: &Path) -> Result<(), DevelopmentError> {
+    match files::writers(dir) {
+        Ok(Writers::Owner) => Ok(()),
+        Ok(Writers::AnotherUser) => Err(DevelopmentError::NotOurs(dir.to_owned(), "belongs to another user")),
+        Ok(Writers::Others) => Err(DevelopmentError::NotOurs(dir.to_owned(), "can be written into by others")),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// The key first: a certificate without its key is remade, a key without its certificate would be overwritten.
@@ -197,6 +215,27 @@ mod tests {
         let error = development_identities(dir.path(), NOW).expect_err("it must be refused").to_string();
         assert!(error.contains("ca.pem is in the way"), "{error}");
         assert!(!dir.path().join("client.pem").exists());
+    }
+
+    #[test]
+    fn a_folder_that_others_could_have_filled_is_refused() {
+        let parent = tempfile::tempdir().expect("a folder");
+        let dir = parent.path().join("certs");
+        development_identities(&dir, NOW).expect("made");
+        for mode in [0o777, 0o770, 0o702] {
+            std::fs::set_permissions(&dir, std::fs::Permissions::from_mode(mode)).expect("changed");
+            let error = development_identities(&dir, NOW).expect_err("it must be refused").to_string();
+            assert!(error.contains("can be written into by others") && error.contains("--cert"), "{mode:o}: {error}");
+        }
+        std::fs::set_permissions(&dir, std::fs::Permissions::from_mode(0o755)).expect("changed");
+        assert!(!development_identities(&dir, NOW).expect("found").made);
+        let is_root = rustix::process::geteuid().is_root();
+        if is_root {
+            std::os::unix::fs::chown(&dir, Some(65_534), None).expect("given away");
+        }
+        let others = if is_root { dir.as_path() } else { Path::new("/") };
+        let error = development_identities(others, NOW).expect_err("it must be refused").to_string();
+        assert!(error.contains("belongs to another user"), "{error}");
     }
 
     #[test]

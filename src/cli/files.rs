@@ -2,7 +2,7 @@
 
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions, TryLockError};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, FileTypeExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -133,6 +133,29 @@ impl std::fmt::Display for ReadableBy {
             Self::Everyone => "everyone",
         })
     }
+}
+
+/// Who can change what is in a folder.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Writers {
+    /// The user who runs this program only.
+    Owner,
+    /// Another user, whose it is.
+    AnotherUser,
+    /// Its group or everyone on the machine, too.
+    Others,
+}
+
+/// Who can change what is in the folder at `path`.
+pub fn writers(path: &Path) -> Result<Writers, FileError> {
+    let metadata = at(fs::metadata(path), "examine", path)?;
+    Ok(if metadata.uid() != rustix::process::geteuid().as_raw() {
+        Writers::AnotherUser
+    } else if metadata.permissions().mode() & 0o022 != 0 {
+        Writers::Others
+    } else {
+        Writers::Owner
+    })
 }
 
 /// Who can read the file at `path`.

@@ -44,9 +44,6 @@ pub struct Certificate {
     pub ca: Option<bool>,
     /// How many CAs may stand below it on a path, itself not counted; `None` for any number.
     pub path_length: Option<u32>,
-    /// Whether its key may prove who holds it in a handshake (keyUsage has digitalSignature or keyAgreement, as OpenSSL asks
-    /// of clients; RFC 8446, 4.4.2.2); true without that extension.
-    pub may_authenticate: bool,
     /// Whether its key may sign certificates (keyUsage, RFC 5280, 4.2.1.3); true without that extension.
     pub may_sign_certificates: bool,
     /// Whether its key may sign revocation lists; true without keyUsage.
@@ -97,9 +94,6 @@ impl Certificate {
             not_after: seconds(parsed.validity().not_after.timestamp()),
             ca: basic.as_ref().map(|basic| basic.value.ca),
             path_length: basic.and_then(|basic| basic.value.path_len_constraint),
-            may_authenticate: usage
-                .as_ref()
-                .is_none_or(|usage| usage.value.digital_signature() || usage.value.key_agreement()),
             may_sign_certificates: usage.as_ref().is_none_or(|usage| usage.value.key_cert_sign()),
             may_sign_lists: usage.is_none_or(|usage| usage.value.crl_sign()),
             crl_points: points.map(|points| distribution_points(points.value)).unwrap_or_default(),
@@ -135,6 +129,15 @@ impl Certificate {
     #[must_use]
     pub fn is_self_issued(&self) -> bool {
         self.issuer_der == self.subject_der
+    }
+
+    /// Whether its key may prove who holds it in a handshake: keyUsage has digitalSignature or keyAgreement, as OpenSSL asks
+    /// of clients (RFC 8446, 4.4.2.2). True without that extension.
+    #[must_use]
+    pub fn may_authenticate(&self) -> bool {
+        let Ok((_, parsed)) = X509Certificate::from_der(&self.der) else { return false };
+        let usage = parsed.key_usage().map(|usage| usage.map(|usage| *usage.value));
+        usage.is_ok_and(|usage| usage.is_none_or(|usage| usage.digital_signature() || usage.key_agreement()))
     }
 
     /// Whether `now`, in seconds since the Unix epoch, is within its validity.

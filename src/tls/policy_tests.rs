@@ -320,9 +320,9 @@ fn a_list_gives_place_to_a_newer_one_only() {
     let replayed = after(Some(&first), &cas, &[&old, &others]);
     assert_eq!(replayed.still_trusted(&chain), Err(crate::tls::Refusal::Revoked));
     assert_eq!(kept(&replayed), ["CN=test CA"]);
-    let lost = after(Some(&replayed), &cas, &[&others]);
-    assert_eq!(lost.still_trusted(&chain), Err(crate::tls::Refusal::Revoked));
-    let again = after(Some(&lost), &cas, &[&revoking]);
+    let missing = after(Some(&replayed), &cas, &[&others]);
+    assert_eq!(missing.still_trusted(&chain), Err(crate::tls::Refusal::Revoked));
+    let again = after(Some(&missing), &cas, &[&revoking]);
     assert_eq!(
         (again.still_trusted(&chain), kept(&again)),
         (Err(crate::tls::Refusal::Revoked), vec!["CN=other CA".into()])

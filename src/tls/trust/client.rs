@@ -166,7 +166,7 @@ impl ClientTrust {
     /// it may issue (RFC 5280, 6.1.4 (l) to (n), as OpenSSL does for listed CAs too), and whether the client's key may
     /// prove anything.
     fn judge(&self, end_entity: &Certificate, path: &webpki::VerifiedPath<'_>, now: u64) -> Result<Admission, Refusal> {
-        if !end_entity.may_authenticate {
+        if !end_entity.may_authenticate() {
             return Err(Refusal::Rule("its keyUsage does not let it sign (digitalSignature is missing)".to_owned()));
         }
         let unlisted = || Refusal::UnknownIssuer { issuer: "an unlisted CA".to_owned() };
