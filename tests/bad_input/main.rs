@@ -279,6 +279,7 @@ fn malformed_http() -> Vec<(&'static str, Vec<u8>, &'static str, &'static str)> 
         ("a body beyond the limit", post("Content-Length: 2000000\r\n", ""), "413", large),
         ("a length beyond counting", post("Content-Length: 99999999999999999999\r\n", ""), "413", large),
         ("chunks without end", chunked(&"1\r\nx\r\n".repeat(180_000)), "413", large),
+        ("a call from a web page", post("Origin: null\r\nContent-Length: 0\r\n", ""), "403", malformed),
         ("an unknown expectation", post("Expect: the worst\r\nContent-Length: 0\r\n", ""), "417", malformed),
         ("an unknown content coding", post("Content-Encoding: br\r\nContent-Length: 0\r\n", ""), "415", malformed),
         ("gzip that is none", post("Content-Encoding: gzip\r\nContent-Length: 5\r\n", "hello"), "400", malformed),

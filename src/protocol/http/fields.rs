@@ -19,6 +19,8 @@ pub(super) struct Fields {
     pub(super) hosts: u8,
     /// One of them names no host.
     pub(super) is_host_malformed: bool,
+    /// A browser sends the message, on behalf of a page (RFC 6454, section 7).
+    pub(super) has_origin: bool,
 }
 
 impl Fields {
@@ -89,6 +91,8 @@ impl Fields {
         } else if is("host") {
             self.hosts = self.hosts.saturating_add(1);
             self.is_host_malformed |= !value.is_empty() && !is_authority(value);
+        } else if is("origin") {
+            self.has_origin = true;
         }
         Ok(())
     }

@@ -19,7 +19,7 @@ mod tests;
 pub use client::{Response, ResponseDecoder, append_post};
 pub use date::DateCache;
 pub use request::{Method, Persistence, Progress, Request, RequestDecoder};
-pub use response::{CONTINUE, LengthField, Reply, Status, append_error};
+pub use response::{CONTINUE, GZIP_UP_TO, LengthField, Reply, Status, append_error};
 
 /// Bounds on one message, in bytes.
 #[derive(Clone, Copy, Debug)]
@@ -71,6 +71,9 @@ pub enum HttpError {
     /// A transfer coding other than chunked.
     #[error("the only transfer coding known is chunked")]
     TransferCoding,
+    /// A POST from a web page.
+    #[error("calls from web pages are refused: the request names an Origin")]
+    Origin,
     /// A body that is not the gzip stream it is said to be.
     #[error("error decoding gzip content")]
     Gzip,
@@ -87,6 +90,7 @@ impl HttpError {
             Self::HeadTooLarge => Status::HEADER_FIELDS_TOO_LARGE,
             Self::BodyTooLarge | Self::TooManyChunks => Status::CONTENT_TOO_LARGE,
             Self::LengthRequired => Status::LENGTH_REQUIRED,
+            Self::Origin => Status::FORBIDDEN,
             Self::Expectation => Status::EXPECTATION_FAILED,
             Self::ContentCoding => Status::UNSUPPORTED_MEDIA_TYPE,
             Self::TransferCoding => Status::NOT_IMPLEMENTED,

@@ -246,6 +246,11 @@ impl Head {
         if fields.is_host_malformed {
             return Err(HttpError::Malformed("the Host names no host"));
         }
+        // A browser lets any page send a POST to this machine or with its user's certificate, as long as it is of a simple
+        // type, and names the page's origin. No page is served here, so every page is a stranger's.
+        if fields.has_origin && line.method == Method::Post {
+            return Err(HttpError::Origin);
+        }
         let framing = match fields.length {
             Some(length) => Framing::Length(length),
             None if fields.chunked && line.minor == 0 => {

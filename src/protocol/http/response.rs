@@ -14,7 +14,7 @@ pub const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 /// Below this many bytes gzip saves less than a packet; Python's server draws the line here too.
 const GZIP_FROM: usize = 1400;
 /// Compressing more than this would hold up the loop for longer than the bytes saved are worth (about 10 ms).
-const GZIP_UP_TO: usize = 1 << 20;
+pub const GZIP_UP_TO: usize = 1 << 20;
 
 /// A status code and its reason phrase (RFC 9110 section 15).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

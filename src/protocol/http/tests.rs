@@ -63,6 +63,21 @@ fn failure(bytes: &[u8]) -> Option<HttpError> {
 }
 
 #[test]
+fn a_call_from_a_web_page_is_refused() {
+    let bounds = Bounds::default();
+    for (origin, kind) in
+        [("http://elsewhere.example", "text/plain"), ("null", "text/xml"), ("https://localhost", "text/xml")]
+    {
+        let head = format!("Origin: {origin}\r\nContent-Type: {kind}\r\nContent-Length: 2\r\n\r\n");
+        let call = format!("POST /RPC2 HTTP/1.1\r\nHost: localhost\r\n{head}hi");
+        assert_eq!(requests(call.as_bytes(), &[], &bounds), (Vec::new(), Some(HttpError::Origin)), "{call}");
+    }
+    assert_eq!(HttpError::Origin.status(), Status::FORBIDDEN);
+    // A page may look at what everybody may see, and a browser does not show it the answer.
+    assert_eq!(one(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nOrigin: null\r\n\r\n").0, Method::Get);
+}
+
+#[test]
 fn a_python_call() {
     let bytes =
         format!("{POST}Accept-Encoding: gzip\r\nUser-Agent: Python-xmlrpc/3.11\r\nContent-Length: 5\r\n\r\nhello");
