@@ -89,7 +89,14 @@ pub fn is_xml_text(text: &str) -> bool {
     // A fold that never stops early becomes vector instructions; nearly all text is legal, so stopping gains nothing.
     let control = |byte: u8| byte < b' ' && !matches!(byte, b'\t' | b'\n' | b'\r');
     let controls = text.bytes().fold(false, |found, byte| found | control(byte));
-    !controls && !text.contains('\u{FFFE}') && !text.contains('\u{FFFF}')
+    // U+FFFE and U+FFFF are EF BF BE and EF BF BF. A search for these characters stops at each byte that is like their last,
+    // and half the bytes of a text can be.
+    let bytes = text.as_bytes();
+    let (second, third) = (bytes.get(1..).unwrap_or_default(), bytes.get(2..).unwrap_or_default());
+    let noncharacters = bytes.iter().zip(second).zip(third).fold(0, |found, ((first, second), third)| {
+        found | (u8::from(*first == 0xEF) & u8::from(*second == 0xBF) & u8::from(*third >= 0xBE))
+    });
+    !controls && noncharacters == 0
 }
 
 #[cfg(test)]
@@ -110,7 +117,9 @@ mod tests {
     #[test]
     fn xml_carries_white_space_but_no_other_controls() {
         assert!(is_xml_text("a\tb\r\n\u{20ac}\u{10ffff}"));
-        for bad in ["\0", "\u{1f}", "\u{fffe}", "x\u{ffff}"] {
+        // Bytes of the two noncharacters, in other places.
+        assert!(is_xml_text("\u{fffd}\u{43e}\u{43f}\u{1ffff}\u{ffbd}") && is_xml_text("") && is_xml_text("\u{fffd}"));
+        for bad in ["\0", "\u{1f}", "\u{fffe}", "x\u{ffff}", "\u{fffd}\u{fffe}x", "\u{ffff}"] {
             assert!(!is_xml_text(bad), "{bad:?}");
         }
     }

@@ -58,7 +58,7 @@ pub const MAX_VALUE: usize = 512 << 20;
 /// Segments one call of [`Store::scan`] looks into, at most: about 20,000 keys.
 const SCAN_SEGMENTS: usize = 64;
 /// Segments one call of [`Store::random_key`] looks into before it gives up.
-const RANDOM_SEGMENTS: usize = 16;
+pub const RANDOM_SEGMENTS: usize = 16;
 
 /// What happens when a write finds the memory limit reached.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -518,9 +518,10 @@ impl Store {
     }
 
     /// Puts a typed value under `key`, which no longer expires.
-    pub fn set_value(&mut self, key: &[u8], value: &Value, now: Now) -> Result<(), StoreError> {
-        let (kind, data) = typed::encode(value);
-        self.set(key, kind, &data, Expiry::Never, now)
+    pub fn set_value(&mut self, key: &[u8], value: Value, now: Now) -> Result<(), StoreError> {
+        let (kind, mut data) = typed::encode(value);
+        data.shrink_to_fit();
+        self.set_owned(key, kind, data, Expiry::Never, now)
     }
 
     /// Counters since start.

@@ -577,7 +577,7 @@ fn typed_values_keep_their_type_and_lose_their_expiry() {
     store.set(b"key", Kind::Bytes, b"text", Expiry::At(now.unix_ms + 10), now).unwrap();
     assert_eq!(store.value(b"key", now), Some(Value::String("text".to_owned())));
     let value = Value::Struct(vec![("list".to_owned(), Value::Array(vec![Value::Int(1), Value::Nil]))]);
-    store.set_value(b"key", &value, now).unwrap();
+    store.set_value(b"key", value.clone(), now).unwrap();
     assert_eq!(store.value(b"key", later(now, 10)), Some(value));
     let entry = store.peek(b"key", now).unwrap();
     assert_eq!(&*plain_bytes(&entry), br#"{"list":[1,null]}"#);

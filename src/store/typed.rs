@@ -9,25 +9,24 @@ use crate::value::{Json, Value, double_text, is_xml_text};
 /// The kind and the stored bytes of a value.
 ///
 /// Arrays and structs recurse as deep as they are nested; the protocol that decoded them has bounded that.
-pub(super) fn encode(value: &Value) -> (Kind, Cow<'_, [u8]>) {
-    let text = |text: String| Cow::Owned(text.into_bytes());
+pub(super) fn encode(value: Value) -> (Kind, Vec<u8>) {
     match value {
-        Value::Nil => (Kind::Nil, Cow::Borrowed(b"null")),
-        Value::Int(number) => (Kind::Int, text(number.to_string())),
-        Value::I8(number) => (Kind::I8, text(number.to_string())),
-        Value::Boolean(flag) => (Kind::Boolean, text(flag.to_string())),
-        Value::Double(number) => (Kind::Double, text(double_text(*number))),
-        Value::String(string) => (Kind::String, Cow::Borrowed(string.as_bytes())),
-        Value::Base64(bytes) => (Kind::Base64, Cow::Borrowed(bytes)),
-        Value::DateTime(date) => (Kind::DateTime, Cow::Borrowed(date.as_bytes())),
-        Value::Array(_) => (Kind::Array, compound(value)),
-        Value::Struct(_) => (Kind::Struct, compound(value)),
+        Value::Nil => (Kind::Nil, b"null".to_vec()),
+        Value::Int(number) => (Kind::Int, number.to_string().into_bytes()),
+        Value::I8(number) => (Kind::I8, number.to_string().into_bytes()),
+        Value::Boolean(flag) => (Kind::Boolean, flag.to_string().into_bytes()),
+        Value::Double(number) => (Kind::Double, double_text(number).into_bytes()),
+        Value::String(string) => (Kind::String, string.into_bytes()),
+        Value::Base64(bytes) => (Kind::Base64, bytes),
+        Value::DateTime(date) => (Kind::DateTime, date.into_bytes()),
+        Value::Array(_) => (Kind::Array, compound(&value)),
+        Value::Struct(_) => (Kind::Struct, compound(&value)),
     }
 }
 
 /// Postcard refuses only sequences of unknown length, which a `Value` does not have.
-fn compound(value: &Value) -> Cow<'static, [u8]> {
-    Cow::Owned(postcard::to_stdvec(value).unwrap_or_default())
+fn compound(value: &Value) -> Vec<u8> {
+    postcard::to_stdvec(value).unwrap_or_default()
 }
 
 /// The value XML-RPC sees. Bytes that cannot be read as their kind, such as a string that RESP has appended bytes to
@@ -86,7 +85,7 @@ mod tests {
     use super::*;
 
     fn round_trip(value: &Value) -> (Value, String) {
-        let (kind, data) = encode(value);
+        let (kind, data) = encode(value.clone());
         let entry = Entry { kind, data: &data, expires_ms: None };
         let plain = plain_bytes(&entry);
         assert_eq!(plain_length(&entry), plain.len());

@@ -92,7 +92,7 @@ fn values_of_another_protocol_keep_their_type() {
         ("base64", Value::Base64(b"a".to_vec())),
     ];
     for (key, value) in &values {
-        bench.store.set_value(key.as_bytes(), value, bench.now).expect("room");
+        bench.store.set_value(key.as_bytes(), value.clone(), bench.now).expect("room");
     }
     let mut is = |line: &str, expected: &str| assert_eq!(bench.ask(&mut client, line), expected, "{line}");
     is("type int", "+int\r\n");

@@ -43,7 +43,7 @@ pub(super) struct Dispatcher<'a> {
     pub(super) denials: u64,
     pub(super) limits: CallLimits,
     /// Bytes of values that the reply holds so far, those included that did not fit.
-    spent: usize,
+    pub(super) spent: usize,
     /// Keys that were looked at so far.
     searched: usize,
     in_multicall: bool,
@@ -84,7 +84,7 @@ impl<'a> Dispatcher<'a> {
             Action::OnKey(action) => {
                 let key = Key::new(next())?;
                 self.authorize(method, self.access.allows(method.class(), method.name, Some(key.bytes())))?;
-                self.call_on_key(action, &key, &next())
+                self.call_on_key(action, &key, next())
             }
             Action::OnAll(action) => {
                 self.authorize(method, self.access.scope(method.class(), method.name) != Scope::Nothing)?;
@@ -103,7 +103,7 @@ impl<'a> Dispatcher<'a> {
         Err(if is_granted { Failure::DeniedKey(method.name) } else { Failure::Denied(method.name) })
     }
 
-    fn call_on_key(&mut self, action: OnKey, key: &Key, value: &Value) -> Result<Value, Failure> {
+    fn call_on_key(&mut self, action: OnKey, key: &Key, value: Value) -> Result<Value, Failure> {
         let missing = || Failure::MissingKey(key.0.clone());
         match action {
             OnKey::Get => {
@@ -118,7 +118,7 @@ impl<'a> Dispatcher<'a> {
             }
             OnKey::Set => {
                 // What could not be got may not be set.
-                if encoded_bytes(value) > self.limits.reply_bytes {
+                if encoded_bytes(&value) > self.limits.reply_bytes {
                     return Err(Failure::ValueTooLarge(self.limits.reply_bytes));
                 }
                 self.store.set_value(key.bytes(), value, self.now)?;

@@ -15,12 +15,13 @@ use crate::connection::Exchange;
 use crate::limits::Limits;
 use crate::metrics::Disconnect;
 use crate::protocol::http::{
-    Bounds, CONTINUE, DateCache, HttpError, Method, Persistence, Progress, Reply, Request, RequestDecoder, Status,
-    append_error,
+    Bounds, CONTINUE, DateCache, GZIP_UP_TO, HttpError, Method, Persistence, Progress, Reply, Request, RequestDecoder,
+    Status, append_error,
 };
 use crate::protocol::xmlrpc;
 use crate::store::Store;
 use crate::timer::Now;
+use crate::value::Value;
 use dispatch::Dispatcher;
 use failure::Failure;
 use walk::{Pending, fail};
@@ -38,6 +39,9 @@ const CONVERTED_BYTES: usize = xmlrpc::Bounds::ONE_TURN.converted;
 
 /// A client that is turned away does well to wait a second.
 const RETRY: &str = "Retry-After: 1\r\n";
+
+/// What a reply has beside its value, about.
+const DOCUMENT_BYTES: usize = 512;
 
 /// A scratch buffer that one large reply has grown beyond this is given back.
 const SCRATCH_KEPT: usize = 64 << 10;
@@ -111,6 +115,18 @@ pub(super) fn explained(error: HttpError, exchange: &mut Exchange<'_>) -> Discon
 
 fn reason(error: HttpError) -> Disconnect {
     if error.is_too_large() { Disconnect::TooLarge } else { Disconnect::Malformed }
+}
+
+/// What became of a call.
+enum Called {
+    /// What it returns, which as XML takes about so many bytes.
+    Returned {
+        value: Value,
+        bytes: usize,
+    },
+    Failed(Failure),
+    /// All keys are asked for, and these are many.
+    Walk,
 }
 
 impl XmlRpc {
@@ -236,8 +252,19 @@ impl XmlRpc {
     fn answer(&mut self, request: &Request<'_>, store: &mut Store, asker: Asker<'_>, out: &mut Vec<u8>) -> bool {
         let here = PATHS.contains(&request.target);
         let is_call = here && request.method == Method::Post;
-        if is_call && !self.call(&request.body, store, asker) {
-            return false;
+        if is_call {
+            match self.call(&request.body, store, asker) {
+                Called::Walk => return false,
+                Called::Returned { value, bytes } if bytes > GZIP_UP_TO => {
+                    self.append_large(&value, bytes, request.persistence, asker.now, out);
+                    return true;
+                }
+                Called::Returned { value, bytes } => {
+                    self.body.reserve(DOCUMENT_BYTES + bytes);
+                    xmlrpc::append_response(&mut self.body, &value);
+                }
+                Called::Failed(failure) => xmlrpc::append_fault(&mut self.body, &failure.fault(self.options.faults)),
+            }
         }
         let date = Some(self.date.text(asker.now.unix_seconds()));
         let reply = match request.method {
@@ -266,26 +293,29 @@ impl XmlRpc {
         true
     }
 
-    /// Makes the call in `document` and leaves the response in `self.body`; `false` if that is to be made in steps.
-    fn call(&mut self, document: &[u8], store: &mut Store, asker: Asker<'_>) -> bool {
-        let faults = self.options.faults;
+    /// Appends a reply that is too large to be compressed. Its body is written where it is sent from: a buffer between the two
+    /// would cost as much time as all the rest.
+    fn append_large(&mut self, value: &Value, bytes: usize, persistence: Persistence, now: Now, out: &mut Vec<u8>) {
+        let date = Some(self.date.text(now.unix_seconds()));
+        out.reserve(DOCUMENT_BYTES + bytes);
+        let length = Reply { content_type: "text/xml", persistence, ..Reply::text(b"", date) }.append_head(out);
+        xmlrpc::append_response(out, value);
+        length.fill(out);
+    }
+
+    /// Makes the call in `document`.
+    fn call(&mut self, document: &[u8], store: &mut Store, asker: Asker<'_>) -> Called {
         let parsed = xmlrpc::parse_call(document, &xmlrpc::Bounds::ONE_TURN);
         self.malformed = parsed.as_ref().err().map(xmlrpc::ParseError::name);
-        let mut dispatcher = Dispatcher::new(store, asker.now, faults, asker.access);
+        let mut dispatcher = Dispatcher::new(store, asker.now, self.options.faults, asker.access);
         dispatcher.limits.reply_bytes = asker.limits.call_bytes;
         let result = parsed.map_err(Failure::from).and_then(|(method, params)| dispatcher.call(method, params));
         self.denials += dispatcher.denials;
-        if dispatcher.asks_for_many_keys {
-            return false;
-        }
         self.body.clear();
         match result {
-            Ok(value) => {
-                self.body.reserve(128 + xmlrpc::encoded_bytes(&value));
-                xmlrpc::append_response(&mut self.body, &value);
-            }
-            Err(failure) => xmlrpc::append_fault(&mut self.body, &failure.fault(faults)),
+            _ if dispatcher.asks_for_many_keys => Called::Walk,
+            Ok(value) => Called::Returned { value, bytes: dispatcher.spent },
+            Err(failure) => Called::Failed(failure),
         }
-        true
     }
 }

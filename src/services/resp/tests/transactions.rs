@@ -36,7 +36,7 @@ fn a_transaction_that_would_take_long_does_nothing() {
         bench.store.set(format!("key:{number}").as_bytes(), Kind::Bytes, b"", Expiry::Never, bench.now).expect("room");
     }
     let members = (0..200_000).map(|number| (format!("m{number}"), Value::Int(1))).collect();
-    bench.store.set_value(b"struct", &Value::Struct(members), bench.now).expect("room");
+    bench.store.set_value(b"struct", Value::Struct(members), bench.now).expect("room");
     let patterns = " *a*b*c*d*e*f*g*h".repeat(126);
     for (line, few, many) in [
         ("get large", 5, 4000),
@@ -137,7 +137,7 @@ fn put_typed(bench: &mut Bench, dice: &mut Dice) {
         1 => Value::String("text".repeat(dice.below(900))),
         _ => Value::Int(5),
     };
-    bench.store.set_value(key.as_bytes(), &value, bench.now).expect("room");
+    bench.store.set_value(key.as_bytes(), value, bench.now).expect("room");
 }
 
 /// What the transaction of this client is foreseen to cost.
