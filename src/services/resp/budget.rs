@@ -10,7 +10,7 @@ use std::collections::HashMap;
 use super::call::Call;
 use super::strings::bounds;
 use crate::protocol::resp::{Request, parse_integer};
-use crate::store::{Entry, Kind, Store, spare_room};
+use crate::store::{Entry, Kind, MAX_KEY, RANDOM_SEGMENTS, Store, spare_room};
 use crate::timer::Now;
 
 /// Adds what a command costs at most, beside its arguments.
@@ -220,7 +220,8 @@ impl<'s> Budget<'s> {
             self.grow(room - end);
         }
         self.copies(end - old.bytes);
-        self.put(key, Value { bytes: end, room, ..Value::default() });
+        // An array or a struct stays what it is: nothing can be appended to it.
+        self.put(key, Value { bytes: end, room, is_typed: old.is_typed, ..Value::default() });
     }
 }
 
@@ -289,6 +290,25 @@ pub(super) fn counts(budget: &mut Budget<'_>, request: Request<'_>) {
     if budget.value(key).bytes <= NUMBER_BYTES {
         budget.set_perhaps(key, NUMBER_BYTES);
     }
+}
+
+/// `INCRBYFLOAT`: as [`counts`], with numbers of up to 512 digits.
+pub(super) fn counts_floats(budget: &mut Budget<'_>, request: Request<'_>) {
+    /// Two numbers of that length take some ten microseconds to be read, added and written.
+    const LONG_NUMBERS: usize = 16;
+    budget.work(LONG_NUMBERS);
+    counts(budget, request);
+}
+
+/// `RANDOMKEY`: keys whose time has come are passed over, in so many segments.
+pub(super) fn picks(budget: &mut Budget<'_>, _: Request<'_>) {
+    /// Nothing but the expiry of each is looked at.
+    const UNIT_EXPIRIES: usize = 4 * UNIT_KEYS;
+    budget.work(budget.store.timed_len().min(RANDOM_SEGMENTS * SEGMENT_KEYS) / UNIT_EXPIRIES);
+    // How long the longest key is, nobody knows.
+    let bytes = MAX_KEY.min(budget.store.memory());
+    budget.copies(bytes);
+    budget.replies(bytes);
 }
 
 pub(super) fn append(budget: &mut Budget<'_>, request: Request<'_>) {
@@ -408,6 +428,19 @@ pub(super) fn visits_clients(budget: &mut Budget<'_>, _: Request<'_>) {
 pub(super) fn lists_clients(budget: &mut Budget<'_>, _: Request<'_>) {
     budget.work(budget.clients.saturating_mul(2));
     budget.replies(budget.clients.saturating_mul(CLIENT_BYTES));
+}
+
+/// One client is described.
+pub(super) fn describes_client(budget: &mut Budget<'_>, _: Request<'_>) {
+    budget.work(2);
+    budget.replies(CLIENT_BYTES);
+}
+
+/// `HELP` of a container.
+pub(super) fn helps(budget: &mut Budget<'_>, _: Request<'_>) {
+    const HELP_BYTES: usize = 4 << 10;
+    budget.work(HELP_BYTES / UNIT_TEXT);
+    budget.replies(HELP_BYTES);
 }
 
 /// The arguments come back.

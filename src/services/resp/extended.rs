@@ -73,11 +73,18 @@ impl Extended {
         }
         let mut digits = Natural::default();
         let mut count: i64 = 0;
+        // As many digits at once as fit a limb: one by one they would take as many passes over all limbs.
+        let (mut factor, mut addend) = (1, 0);
         for digit in whole.iter().chain(fraction) {
             let digit = digit.checked_sub(b'0').filter(|&digit| digit <= 9)?;
-            digits.multiply_add(10, u32::from(digit));
+            (factor, addend) = (factor * 10, addend * 10 + u32::from(digit));
             count += i64::from(count > 0 || digit > 0);
+            if factor == Natural::CHUNK {
+                digits.multiply_add(factor, addend);
+                (factor, addend) = (1, 0);
+            }
         }
+        digits.multiply_add(factor, addend);
         if count == 0 {
             return Some(Self::default());
         }
@@ -196,6 +203,9 @@ impl From<u64> for Natural {
 }
 
 impl Natural {
+    /// The largest power of ten that a limb holds.
+    const CHUNK: u32 = 1_000_000_000;
+
     fn trim(&mut self) {
         while self.0.last() == Some(&0) {
             self.0.pop();
@@ -254,10 +264,9 @@ impl Natural {
 
     /// In decimal.
     fn digits(mut self) -> String {
-        const CHUNK: u32 = 1_000_000_000;
         let mut chunks = Vec::new();
         while !self.0.is_empty() {
-            chunks.push(self.divide(CHUNK));
+            chunks.push(self.divide(Self::CHUNK));
         }
         let mut text = chunks.pop().unwrap_or(0).to_string();
         for chunk in chunks.iter().rev() {

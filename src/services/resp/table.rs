@@ -118,7 +118,7 @@ pub static COMMANDS: &[Command] = &[
         .about("Increments the integer value of a key by a number. Uses 0 as initial value if the key doesn't exist"),
     string("incrbyfloat", 3, "2.6.0", WRITE | DENY_OOM | FAST, numbers::incrbyfloat)
         .key("RW access update")
-        .forecast(budget::counts)
+        .forecast(budget::counts_floats)
         .about(
             "Increment the floating point value of a key by a number. Uses 0 as initial value if the key doesn't exist",
         ),
@@ -200,6 +200,7 @@ pub static COMMANDS: &[Command] = &[
         .keys(2, 0, 1, "RO")
         .about("Returns the logarithmic access frequency counter of a Redis object"),
     generic("object|help", 2, "6.2.0", ALWAYS, introspection::help)
+        .forecast(budget::helps)
         .about("Returns helpful text about the different subcommands"),
     generic("object|idletime", 3, "2.2.3", READ, keys::object_idletime)
         .keys(2, 0, 1, "RO")
@@ -225,7 +226,9 @@ pub static COMMANDS: &[Command] = &[
     generic("pttl", 2, "2.6.0", READ | FAST, expiry::pttl)
         .key("RO access")
         .about("Returns the expiration time in milliseconds of a key"),
-    generic("randomkey", 1, "1.0.0", READ, keys::randomkey).about("Returns a random key name from the database"),
+    generic("randomkey", 1, "1.0.0", READ, keys::randomkey)
+        .forecast(budget::picks)
+        .about("Returns a random key name from the database"),
     generic("rename", 3, "1.0.0", WRITE, keys::rename)
         .key("RW access delete")
         .keys(2, 0, 1, "OW update")
@@ -258,10 +261,12 @@ pub static COMMANDS: &[Command] = &[
     connection("client|getname", 2, "2.6.9", NO_SCRIPT | ALWAYS | CONNECTION, client::getname)
         .about("Returns the name of the connection"),
     connection("client|help", 2, "5.0.0", ALWAYS | CONNECTION, introspection::help)
+        .forecast(budget::helps)
         .about("Returns helpful text about the different subcommands"),
     connection("client|id", 2, "5.0.0", NO_SCRIPT | ALWAYS | CONNECTION, client::id)
         .about("Returns the unique client ID of the connection"),
     connection("client|info", 2, "6.2.0", NO_SCRIPT | ALWAYS | CONNECTION, client::info)
+        .forecast(budget::describes_client)
         .about("Returns information about the connection"),
     connection("client|kill", -3, "2.4.0", ADMIN | NO_SCRIPT | ALWAYS | DANGEROUS | CONNECTION | HEAVY, client::kill)
         .forecast(budget::visits_clients)
@@ -320,6 +325,7 @@ pub static COMMANDS: &[Command] = &[
         .forecast(budget::echoes)
         .about("Extracts the key names from an arbitrary command"),
     server("command|help", 2, "5.0.0", ALWAYS | CONNECTION, introspection::help)
+        .forecast(budget::helps)
         .about("Returns helpful text about the different subcommands"),
     server("command|info", -2, "2.8.13", ALWAYS | CONNECTION, introspection::info)
         .forecast(budget::describes)
@@ -332,6 +338,7 @@ pub static COMMANDS: &[Command] = &[
         .forecast(budget::matches_patterns)
         .about("Returns the effective values of configuration parameters"),
     server("config|help", 2, "5.0.0", ALWAYS, introspection::help)
+        .forecast(budget::helps)
         .about("Returns helpful text about the different subcommands"),
     server("config|resetstat", 2, "2.0.0", ADMIN | NO_SCRIPT | ALWAYS | DANGEROUS, config::resetstat)
         .about("Resets the server's statistics"),
@@ -356,6 +363,7 @@ pub static COMMANDS: &[Command] = &[
         .about("Returns the Unix timestamp of the last successful save to disk"),
     server("memory", -2, "4.0.0", CONTAINER, server::container).about("A container for memory diagnostics commands"),
     server("memory|help", 2, "4.0.0", ALWAYS, introspection::help)
+        .forecast(budget::helps)
         .about("Returns helpful text about the different subcommands"),
     server("memory|usage", -3, "4.0.0", READ, keys::memory_usage)
         .keys(2, 0, 1, "RO")

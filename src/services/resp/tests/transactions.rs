@@ -77,6 +77,31 @@ fn a_transaction_that_would_take_long_does_nothing() {
 }
 
 #[test]
+fn what_no_argument_shows_is_foreseen_too() {
+    let (mut bench, mut client) = bench();
+    let mut judge = |bench: &mut Bench, line: &str, few: usize, many: usize| {
+        let fits = executed(bench, &mut client, line, few);
+        assert!(fits.starts_with(&format!("*{few}\r\n")), "{line}: {}", &fits[..fits.len().min(200)]);
+        let refused = executed(bench, &mut client, line, many);
+        assert!(refused.starts_with("-EXECABORT"), "{line}: {}", &refused[..refused.len().min(200)]);
+    };
+    judge(&mut bench, "object help", 100, 10_000);
+    judge(&mut bench, "client info", 100, 30_000);
+    judge(&mut bench, "incrbyfloat n 1e308", 1, 10_000);
+    // A key is as long as 64 KiB, and any number of copies of it could be asked for.
+    bench.store.set(&vec![b'k'; 65_534], Kind::Bytes, b"", Expiry::Never, bench.now).expect("room");
+    judge(&mut bench, "randomkey", 100, 2000);
+    // Keys that have expired and are not removed yet are passed over, each time again.
+    bench.store.clear();
+    for number in 0..20_000 {
+        let expiry = Expiry::At(bench.now.unix_ms + 1);
+        bench.store.set(format!("key:{number}").as_bytes(), Kind::Bytes, b"", expiry, bench.now).expect("room");
+    }
+    bench.now.unix_ms += 1;
+    judge(&mut bench, "randomkey", 100, 2000);
+}
+
+#[test]
 fn with_memory_full_nothing_is_done_by_half() {
     let (mut bench, mut client) = bench();
     bench.store = Store::new(StoreOptions { max_memory: Some(1 << 20), ..StoreOptions::default() });
@@ -185,6 +210,9 @@ const LINES: &[&str] = &[
     "keys *",
     "scan 0",
     "randomkey",
+    "object help",
+    "client help",
+    "client info",
     "echo V",
     "flushall",
     "command count",
