@@ -294,8 +294,8 @@ pub(super) fn counts(budget: &mut Budget<'_>, request: Request<'_>) {
 
 /// `INCRBYFLOAT`: as [`counts`], with numbers of up to 512 digits.
 pub(super) fn counts_floats(budget: &mut Budget<'_>, request: Request<'_>) {
-    /// Two numbers of that length take some ten microseconds to be read, added and written.
-    const LONG_NUMBERS: usize = 16;
+    /// Two numbers of that length take some twenty microseconds to be read, added and written.
+    const LONG_NUMBERS: usize = 32;
     budget.work(LONG_NUMBERS);
     counts(budget, request);
 }
