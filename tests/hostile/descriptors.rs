@@ -115,13 +115,13 @@ fn a_log_that_nobody_reads_stops_nobody() {
     assert_eq!(wait(&mut child).code(), Some(0));
 }
 
-/// A certificate with a subject of 20 KB, of no CA that is known here.
+/// A certificate with a subject of 7 KB, of no CA that is known here. (Of one above 16 KB no name is read at all.)
 #[test]
 fn a_name_that_a_client_has_chosen_makes_no_long_line() {
     let dir = tempfile::tempdir().expect("a folder");
     certs(dir.path(), "init");
     certs(dir.path(), "server localhost");
-    let subject = format!("/O={}", "0".repeat(60)).repeat(330);
+    let subject = format!("/O={}", "0".repeat(60)).repeat(100);
     let config =
         "[req]\ndistinguished_name = name\nx509_extensions = leaf\n[name]\n[leaf]\nbasicConstraints = CA:FALSE\n";
     std::fs::write(dir.path().join("leaf.cnf"), config).expect("written");
