@@ -97,7 +97,7 @@ impl<S: Service> World<S> {
         while client.is_handshaking() || connection.phase() == Phase::Handshaking {
             hear(&mut client, &mut to_client, &mut to_server);
             let before = clock();
-            connection.notice(true, true, false);
+            connection.note_event(true, true, false);
             connection.receive(&mut to_server, &mut turn);
             connection.transmit(&mut to_client, &mut turn);
             spent += clock().saturating_sub(before);
@@ -109,7 +109,7 @@ impl<S: Service> World<S> {
     /// The server's half of one exchange: reads what the client has sent, serves it and answers.
     pub(crate) fn serve(&mut self, pair: &mut Pair<S>) {
         let mut turn = self.turn();
-        pair.connection.notice(true, false, false);
+        pair.connection.note_event(true, false, false);
         pair.connection.receive(&mut pair.to_server, &mut turn);
         pair.connection.transmit(&mut pair.to_client, &mut turn);
     }

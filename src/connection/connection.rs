@@ -156,7 +156,7 @@ impl<S: Service> Connection<S> {
     }
 
     /// The poller has something to say about the socket. Nothing is done here: work is for the phases of a turn.
-    pub fn notice(&mut self, readable: bool, writable: bool, read_closed: bool) {
+    pub fn note_event(&mut self, readable: bool, writable: bool, read_closed: bool) {
         self.readiness.readable |= readable || read_closed || writable && self.phase == Phase::Connecting;
         self.readiness.writable |= writable;
         self.readiness.read_closed |= read_closed;

@@ -161,7 +161,7 @@ impl Pair {
 
     /// One turn of the server for this connection.
     fn turn(&mut self) {
-        self.connection.notice(!self.to_server.bytes.is_empty(), self.to_client.room > 0, self.to_server.fin);
+        self.connection.note_event(!self.to_server.bytes.is_empty(), self.to_client.room > 0, self.to_server.fin);
         self.work();
     }
 
@@ -302,10 +302,10 @@ fn data_and_fin_in_one_event_are_both_seen() {
 fn a_later_event_does_not_undo_an_earlier_one() {
     let mut pair = Pair::open();
     pair.client_sends(b"announced once");
-    pair.connection.notice(true, false, false);
-    pair.connection.notice(false, true, false);
+    pair.connection.note_event(true, false, false);
+    pair.connection.note_event(false, true, false);
     assert!(pair.connection.wants_turn(&pair.limits), "no other event will tell of these bytes");
-    pair.connection.notice(false, false, true);
+    pair.connection.note_event(false, false, true);
     assert!(pair.connection.wants_turn(&pair.limits));
 }
 

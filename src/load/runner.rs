@@ -215,7 +215,7 @@ impl<N: Net> Runner<N> {
         }
         self.now = self.net.now().instant;
         for event in events.drain(..) {
-            self.notice(event);
+            self.note_event(event);
         }
         self.events = events;
         Ok(())
@@ -260,7 +260,7 @@ impl<N: Net> Runner<N> {
         Duration::from_millis(u64::try_from(patience.as_millis()).unwrap_or(u64::MAX))
     }
 
-    fn notice(&mut self, event: Event) {
+    fn note_event(&mut self, event: Event) {
         let id = PeerId::from_token(event.token);
         let index = id.key as usize;
         let Some(client) = self.clients.get_mut(index).filter(|client| client.generation == id.generation) else {

@@ -5,9 +5,9 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::effects::UNSPECIFIED;
+use super::links::UNSPECIFIED;
 use super::peers::Peer;
-use super::{Server, Stage, account, enqueue, touch};
+use super::{RunState, Server, enqueue, memory, queue_transmit};
 use crate::access::Security;
 use crate::connection::{Connection, PeerInfo, Service};
 use crate::limits::Limits;
@@ -139,7 +139,7 @@ impl<N: Net> Listeners<N> {
     }
 
     /// Whether `token` names a listener, which then has connections waiting.
-    pub(super) fn notice(&mut self, token: usize) -> bool {
+    pub(super) fn note_event(&mut self, token: usize) -> bool {
         let Some(index) = token.checked_sub(TOKENS) else { return false };
         if let Some(listener) = self.all.get_mut(index) {
             listener.ready = true;
@@ -210,7 +210,7 @@ impl<N: Net, S: Service> Server<N, S> {
                 }
             }
         }
-        if self.stage != Stage::Running {
+        if self.state != RunState::Running {
             self.listeners.close_called();
         }
     }
@@ -282,11 +282,11 @@ impl<N: Net, S: Service> Server<N, S> {
         }
         self.add(Peer::new(socket, connection));
         if let Some(peer) = self.peers.get_mut(id) {
-            touch(peer, &mut self.touched);
-            if self.stage != Stage::Running {
+            queue_transmit(peer, &mut self.to_transmit);
+            if self.state != RunState::Running {
                 // What it has asked is answered; if it has asked nothing, it is not waited for.
-                peer.connection.notice(true, false, false);
-                enqueue(peer, &mut self.ready, &mut self.admission);
+                peer.connection.note_event(true, false, false);
+                enqueue(peer, &mut self.ready, &mut self.handshake_queue);
             }
         }
         self.apply_effects();
@@ -300,8 +300,8 @@ impl<N: Net, S: Service> Server<N, S> {
     fn reception(&mut self, tls: bool, is_operator: bool) -> Result<Option<Disconnect>, Disconnect> {
         let limits = &self.shared.limits;
         let clients = self.clients();
-        let presence = account::presence::<S>(tls);
-        let crowding = self.account.crowding(presence, limits.client_memory);
+        let presence = memory::presence::<S>(tls);
+        let crowding = self.memory_account.crowding(presence, limits.client_memory);
         let (reason, is_hopeless) = if is_operator {
             return Ok(None);
         } else if clients >= limits.connections {

@@ -1,11 +1,11 @@
 //! The loop: one thread, one poller, one service, many connections.
 
-mod account;
-mod admission;
-mod effects;
+mod commit;
 mod handle;
-mod held;
+mod handshake_queue;
+mod links;
 mod listener;
+mod memory;
 mod operators;
 mod peers;
 mod reload;
@@ -29,9 +29,9 @@ use crate::limits::Limits;
 use crate::metrics::{Disconnect, Metrics};
 use crate::net::{Event, Net};
 use crate::timer::{Deadlines, after};
-use account::Account;
-use admission::Admission;
+use handshake_queue::HandshakeQueue;
 use listener::Listeners;
+use memory::MemoryAccount;
 use peers::{Peer, Peers};
 use reload::Reload;
 use shared::Shared;
@@ -51,11 +51,11 @@ pub struct Server<N: Net, S: Service> {
     /// Established peers with work, first come, first served.
     ready: VecDeque<PeerId>,
     /// Peers with handshake bytes to work on.
-    admission: Admission,
+    handshake_queue: HandshakeQueue,
     /// Peers that were worked on in this turn and may have something to send.
-    touched: Vec<PeerId>,
+    to_transmit: Vec<PeerId>,
     deadlines: Deadlines<PeerId>,
-    account: Account,
+    memory_account: MemoryAccount,
     events: Vec<Event>,
     completions: mpsc::Receiver<Completion>,
     /// Peers whose replies wait until what they tell of is durable.
@@ -64,14 +64,14 @@ pub struct Server<N: Net, S: Service> {
     waiting: Waiting,
     reload: Reload,
     handle: Handle,
-    stage: Stage,
+    state: RunState,
     /// How soon the service wants its next tick.
     tick_in: Option<Duration>,
 }
 
 /// Whether the server takes new clients.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Stage {
+enum RunState {
     Running,
     /// Stopping: clients finish what they have sent, until the deadline.
     Draining {
@@ -90,7 +90,7 @@ pub enum Status {
 
 /// What a server remembers, counted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Residue {
+pub struct Occupancy {
     /// Open connections.
     pub connections: usize,
     /// Those of them that were dialed for clients that have gone: each has the place of one.
@@ -148,17 +148,17 @@ impl<N: Net, S: Service> Server<N, S> {
             peers: Peers::default(),
             knocking: Vec::new(),
             ready: VecDeque::new(),
-            admission: Admission::default(),
-            touched: Vec::new(),
+            handshake_queue: HandshakeQueue::default(),
+            to_transmit: Vec::new(),
             deadlines: Deadlines::default(),
-            account: Account::default(),
+            memory_account: MemoryAccount::default(),
             events: Vec::new(),
             completions,
             held: Vec::new(),
             waiting: Waiting::default(),
             reload: Reload::new(received),
             handle: Handle::new(wake, orders),
-            stage: Stage::Running,
+            state: RunState::Running,
             tick_in: Some(Duration::ZERO),
         }
     }
@@ -194,13 +194,13 @@ impl<N: Net, S: Service> Server<N, S> {
     }
 
     /// What the server still remembers. Everything is zero when no connection is open and every deadline has passed.
-    pub fn residue(&self) -> Residue {
-        Residue {
+    pub fn occupancy(&self) -> Occupancy {
+        Occupancy {
             connections: self.peers.len(),
             orphans: self.peers.orphans(),
-            queued: self.ready.len() + self.admission.len() + self.touched.len() + self.waiting.len(),
+            queued: self.ready.len() + self.handshake_queue.len() + self.to_transmit.len() + self.waiting.len(),
             deadlines: self.deadlines.len(),
-            client_memory: self.account.total(),
+            client_memory: self.memory_account.total(),
             addresses: self.shared.addresses.len(),
         }
     }
@@ -252,20 +252,20 @@ impl<N: Net, S: Service> Server<N, S> {
         self.reload();
         self.accept();
         self.receive();
-        self.settle();
+        self.commit();
         self.transmit();
-        self.shake();
+        self.handshake();
         self.expire();
         Ok(self.status())
     }
 
     fn wait(&mut self) -> io::Result<()> {
         let mut events = std::mem::take(&mut self.events);
-        self.net.poll(&mut events, self.patience())?;
+        self.net.poll(&mut events, self.poll_timeout())?;
         self.shared.now = self.net.now();
         for event in events.drain(..) {
-            if !self.listeners.notice(event.token) {
-                self.notice(event);
+            if !self.listeners.note_event(event.token) {
+                self.note_event(event);
             }
         }
         self.events = events;
@@ -273,30 +273,30 @@ impl<N: Net, S: Service> Server<N, S> {
     }
 
     /// How long the loop may sleep: not at all while work is left.
-    fn patience(&self) -> Option<Duration> {
-        let left_over = !self.ready.is_empty() || !self.admission.is_empty() || !self.touched.is_empty();
-        let left_over = left_over || self.reload.is_under_way() || self.peers.has_doomed();
+    fn poll_timeout(&self) -> Option<Duration> {
+        let left_over = !self.ready.is_empty() || !self.handshake_queue.is_empty() || !self.to_transmit.is_empty();
+        let left_over = left_over || self.reload.is_under_way() || self.peers.has_closed();
         if left_over || self.listeners.are_ready(self.shared.now.instant) {
             return Some(Duration::ZERO);
         }
         let now = self.shared.now.instant;
-        let drain = match self.stage {
-            Stage::Running => None,
-            Stage::Draining { deadline } => Some(deadline.saturating_duration_since(now)),
+        let drain = match self.state {
+            RunState::Running => None,
+            RunState::Draining { deadline } => Some(deadline.saturating_duration_since(now)),
         };
         let resume = self.listeners.until_resumed(now);
         let dial = self.waiting.until_next(now);
         [self.deadlines.until_next(now), self.tick_in, drain, resume, dial].into_iter().flatten().min()
     }
 
-    fn notice(&mut self, event: Event) {
+    fn note_event(&mut self, event: Event) {
         let id = PeerId::from_token(event.token);
         if let Some(peer) = self.peers.get_mut(id) {
-            peer.connection.notice(event.readable, event.writable, event.read_closed);
+            peer.connection.note_event(event.readable, event.writable, event.read_closed);
             if event.urgent {
                 peer.connection.notice_urgent();
             }
-            enqueue(peer, &mut self.ready, &mut self.admission);
+            enqueue(peer, &mut self.ready, &mut self.handshake_queue);
         }
     }
 
@@ -311,12 +311,12 @@ impl<N: Net, S: Service> Server<N, S> {
         }
     }
 
-    fn shake(&mut self) {
-        if self.admission.is_empty() {
+    fn handshake(&mut self) {
+        if self.handshake_queue.is_empty() {
             return;
         }
         let slice_end = after(self.net.now().instant, self.shared.limits.handshake_slice);
-        while let Some(id) = self.admission.pop() {
+        while let Some(id) = self.handshake_queue.pop() {
             self.receive_from(id);
             if self.net.now().instant >= slice_end {
                 break;
@@ -340,33 +340,33 @@ impl<N: Net, S: Service> Server<N, S> {
             peer.connection.expire(&mut turn);
         } else {
             peer.connection.receive(&mut peer.socket, &mut turn);
-            if self.stage != Stage::Running && (peer.connection.is_at_rest() || peer.connection.is_silent()) {
+            if self.state != RunState::Running && (peer.connection.is_at_rest() || peer.connection.is_silent()) {
                 peer.connection.end(Disconnect::Shutdown, self.shared.now.instant, &mut self.shared.scratch);
             }
         }
-        touch(peer, &mut self.touched);
+        queue_transmit(peer, &mut self.to_transmit);
         self.note_overflow(id);
         self.weigh(id);
         self.apply_effects();
     }
 
-    fn settle(&mut self) {
-        self.shared.service.clients_hold(self.account.total());
+    fn commit(&mut self) {
+        self.shared.service.clients_hold(self.memory_account.total());
         self.tick_in = self.shared.service.tick(self.shared.now);
         while let Ok(completion) = self.completions.try_recv() {
             if let Some(peer) = self.peers.get_mut(completion.peer) {
                 peer.connection.complete(completion.sequence, completion.reply, &mut self.shared.scratch);
-                touch(peer, &mut self.touched);
+                queue_transmit(peer, &mut self.to_transmit);
             }
         }
-        self.settle_held();
+        self.release_durable();
     }
 
     fn transmit(&mut self) {
-        let mut batch = std::mem::take(&mut self.touched);
+        let mut batch = std::mem::take(&mut self.to_transmit);
         for id in batch.drain(..) {
             let Some(peer) = self.peers.get_mut(id) else { continue };
-            peer.touched = false;
+            peer.to_transmit = false;
             let mut turn = self.shared.turn();
             if peer.connection.transmit(&mut peer.socket, &mut turn) == Transmitted::ShutdownWrite {
                 // Fails only when the peer is gone, which the next read will tell.
@@ -377,27 +377,27 @@ impl<N: Net, S: Service> Server<N, S> {
                 let delivery = self.net.delivery(&peer.socket).unwrap_or_default();
                 peer.connection.note_delivery(delivery, &self.shared.limits, self.shared.now.instant);
             }
-            self.file(id);
-            self.relieve(id);
+            self.reschedule(id);
+            self.resume_sender(id);
         }
         // Whoever was touched meanwhile is on the list already, so it must not be lost.
-        batch.append(&mut self.touched);
-        self.touched = batch;
+        batch.append(&mut self.to_transmit);
+        self.to_transmit = batch;
     }
 
     /// After work on a peer: it is closed, or queued for more, or armed for its deadline, or simply idle.
-    fn file(&mut self, id: PeerId) {
+    fn reschedule(&mut self, id: PeerId) {
         self.weigh(id);
         let Some(peer) = self.peers.get_mut(id) else { return };
         if peer.connection.phase() == Phase::Closed {
-            return self.peers.doom(id);
+            return self.peers.mark_closed(id);
         }
-        self.account.place(id, &mut peer.share);
+        self.memory_account.place(id, &mut peer.memory_share);
         if peer.connection.wants_turn(&self.shared.limits) {
-            enqueue(peer, &mut self.ready, &mut self.admission);
+            enqueue(peer, &mut self.ready, &mut self.handshake_queue);
         }
         if let Some(deadline) = peer.connection.deadline(&self.shared.limits)
-            && peer.alarm.set(deadline)
+            && peer.deadline_entries.set(deadline)
         {
             self.deadlines.insert(deadline, id);
         }
@@ -407,21 +407,21 @@ impl<N: Net, S: Service> Server<N, S> {
         for _ in 0..self.shared.limits.peers_per_turn {
             let Some(id) = self.deadlines.pop_due(self.shared.now.instant) else { break };
             let Some(peer) = self.peers.get_mut(id) else { continue };
-            if peer.alarm.fire(self.shared.now.instant) {
+            if peer.deadline_entries.fire(self.shared.now.instant) {
                 self.ask_before_cutting(id);
                 let Some(peer) = self.peers.get_mut(id) else { continue };
                 peer.connection.expire(&mut self.shared.turn());
                 // It may be at its end with nothing left to write, which no event will tell.
-                touch(peer, &mut self.touched);
-                self.file(id);
+                queue_transmit(peer, &mut self.to_transmit);
+                self.reschedule(id);
             }
         }
         self.dial_again();
         self.keep_memory_limit();
         self.stop_if_asked();
-        self.bury();
-        let Self { admission, peers, .. } = self;
-        admission.prune(peers.len(), |id| peers.get(id).is_some());
+        self.reap();
+        let Self { handshake_queue, peers, .. } = self;
+        handshake_queue.prune(peers.len(), |id| peers.get(id).is_some());
     }
 
     /// A peer whose time is over may still be reading what its socket holds, or, where it is linked, what the socket at
@@ -447,11 +447,11 @@ impl<N: Net, S: Service> Server<N, S> {
     }
 
     /// Frees the slots of closed peers, and tells those who must know.
-    fn bury(&mut self) {
+    fn reap(&mut self) {
         for _ in 0..self.shared.limits.peers_per_turn {
-            let Some(mut peer) = self.peers.bury() else { break };
+            let Some(mut peer) = self.peers.reap() else { break };
             self.listeners.resume();
-            self.leave_account(&mut peer);
+            self.forget_memory(&mut peer);
             let was_opened = peer.connection.was_opened();
             if peer.connection.must_reset() {
                 // Fails only when the peer is gone.
@@ -471,13 +471,13 @@ impl<N: Net, S: Service> Server<N, S> {
     }
 
     fn stop_if_asked(&mut self) {
-        let overdue = match self.stage {
-            Stage::Running if self.handle.is_stopping() => {
+        let overdue = match self.state {
+            RunState::Running if self.handle.is_stopping() => {
                 self.begin_drain();
                 false
             }
-            Stage::Running => false,
-            Stage::Draining { deadline } => deadline <= self.shared.now.instant,
+            RunState::Running => false,
+            RunState::Draining { deadline } => deadline <= self.shared.now.instant,
         };
         if overdue {
             self.listeners.close();
@@ -485,7 +485,7 @@ impl<N: Net, S: Service> Server<N, S> {
                 let peer = self.peers.get_mut(id);
                 if let Some(peer) = peer.filter(|peer| peer.connection.phase() != Phase::Closed) {
                     peer.connection.close(Disconnect::Shutdown, &mut self.shared.scratch);
-                    self.peers.doom(id);
+                    self.peers.mark_closed(id);
                 }
             }
         }
@@ -495,39 +495,39 @@ impl<N: Net, S: Service> Server<N, S> {
     /// arrived is still served.
     fn begin_drain(&mut self) {
         tracing::info!(connections = self.peers.len(), "stopping: no new connections, finishing what was received");
-        self.stage = Stage::Draining { deadline: after(self.shared.now.instant, self.shared.limits.drain_timeout) };
+        self.state = RunState::Draining { deadline: after(self.shared.now.instant, self.shared.limits.drain_timeout) };
         self.listeners.last_call();
         for id in self.peers.ids() {
             if let Some(peer) = self.peers.get_mut(id) {
-                peer.connection.notice(true, false, false);
-                enqueue(peer, &mut self.ready, &mut self.admission);
+                peer.connection.note_event(true, false, false);
+                enqueue(peer, &mut self.ready, &mut self.handshake_queue);
             }
         }
     }
 
     fn status(&self) -> Status {
-        let done = self.stage != Stage::Running && self.peers.len() == 0 && self.listeners.are_closed();
+        let done = self.state != RunState::Running && self.peers.len() == 0 && self.listeners.are_closed();
         if done { Status::Stopped } else { Status::Running }
     }
 }
 
 /// Puts a peer on the queue of its kind, once.
-fn enqueue<K, S: Service>(peer: &mut Peer<K, S>, ready: &mut VecDeque<PeerId>, admission: &mut Admission) {
+fn enqueue<K, S: Service>(peer: &mut Peer<K, S>, ready: &mut VecDeque<PeerId>, handshake_queue: &mut HandshakeQueue) {
     if std::mem::replace(&mut peer.queued, true) {
         return;
     }
     let connection = &peer.connection;
     if connection.phase() == Phase::Handshaking {
-        admission.push(connection.id(), connection.is_half_shaken());
+        handshake_queue.push(connection.id(), connection.is_half_shaken());
     } else {
         ready.push_back(connection.id());
     }
 }
 
 /// Notes that a peer may have something to send in this turn, once.
-fn touch<K, S: Service>(peer: &mut Peer<K, S>, touched: &mut Vec<PeerId>) {
-    if !std::mem::replace(&mut peer.touched, true) {
-        touched.push(peer.connection.id());
+fn queue_transmit<K, S: Service>(peer: &mut Peer<K, S>, to_transmit: &mut Vec<PeerId>) {
+    if !std::mem::replace(&mut peer.to_transmit, true) {
+        to_transmit.push(peer.connection.id());
     }
 }
 

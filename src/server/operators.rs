@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::Server;
-use super::account;
+use super::memory;
 use crate::connection::{PeerId, Service, site};
 use crate::net::Net;
 
@@ -35,7 +35,7 @@ impl<N: Net, S: Service> Server<N, S> {
             self.shared.metrics.refused += 1;
             self.shared.metrics.displaced += 1;
             peer.connection.displace(&mut self.shared.scratch);
-            peers.doom(victim);
+            peers.mark_closed(victim);
         }
     }
 
@@ -43,10 +43,10 @@ impl<N: Net, S: Service> Server<N, S> {
     /// the operators'.
     pub(super) fn look_for_overflow(&mut self, id: PeerId) {
         let Some(peer) = self.peers.get(id).filter(|peer| peer.connection.knocks()) else { return };
-        let presence = account::presence::<S>(peer.connection.is_tls());
+        let presence = memory::presence::<S>(peer.connection.is_tls());
         let limits = &self.shared.limits;
         let is_full = self.clients() >= limits.connections
-            || self.account.crowding(presence, limits.client_memory) > 0
+            || self.memory_account.crowding(presence, limits.client_memory) > 0
             || self.is_over_memory();
         self.shared.operators.set_overflow(!is_full);
     }
@@ -56,7 +56,7 @@ impl<N: Net, S: Service> Server<N, S> {
         if self.peers.became_client(id)
             && let Some(peer) = self.peers.get(id)
         {
-            self.account.enter(account::presence::<S>(peer.connection.is_tls()));
+            self.memory_account.enter(memory::presence::<S>(peer.connection.is_tls()));
         }
     }
 }

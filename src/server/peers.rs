@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use slab::Slab;
 
-use super::account::Share;
+use super::memory::MemoryShare;
 use crate::connection::{Connection, Link, PeerId, Service};
 
 /// One connection and its socket.
@@ -14,11 +14,11 @@ pub(super) struct Peer<K, S: Service> {
     /// On a queue of work. Invariant: it is on exactly one, once.
     pub(super) queued: bool,
     /// On the list of peers to transmit to.
-    pub(super) touched: bool,
+    pub(super) to_transmit: bool,
     /// On the list of peers that wait for something to become durable.
     pub(super) held: bool,
-    pub(super) alarm: Alarm,
-    pub(super) share: Share,
+    pub(super) deadline_entries: DeadlineEntries,
+    pub(super) memory_share: MemoryShare,
     standing: Standing,
 }
 
@@ -34,7 +34,7 @@ enum Standing {
 
 /// A peer's entries among the deadlines, as far as they must be known.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Alarm {
+pub(super) struct DeadlineEntries {
     /// The earliest live entry.
     next: Option<Instant>,
     /// A later one that was live before it. It is remembered so that it need not be made again: a peer whose deadline
@@ -42,7 +42,7 @@ pub(super) struct Alarm {
     later: Option<Instant>,
 }
 
-impl Alarm {
+impl DeadlineEntries {
     /// There is a deadline; whether an entry must be made for it.
     pub(super) fn set(&mut self, deadline: Instant) -> bool {
         match self.next {
@@ -66,23 +66,32 @@ impl Alarm {
 
 impl<K, S: Service> Peer<K, S> {
     pub(super) fn new(socket: K, connection: Connection<S>) -> Self {
-        let (alarm, share) = (Alarm::default(), Share::default());
+        let (deadline_entries, memory_share) = (DeadlineEntries::default(), MemoryShare::default());
         let info = connection.info();
         let standing = match (info.is_dialed(), info.is_operator) {
             (true, _) => Standing::Dialed,
             (false, true) => Standing::Operator,
             (false, false) => Standing::Client,
         };
-        Self { socket, connection, queued: false, touched: false, held: false, alarm, share, standing }
+        Self {
+            socket,
+            connection,
+            queued: false,
+            to_transmit: false,
+            held: false,
+            deadline_entries,
+            memory_share,
+            standing,
+        }
     }
 }
 
 /// A slab of peers, each boxed: a slab of a million whole peers would copy a gigabyte when it grows.
 ///
-/// Invariant: a slot is freed only by [`bury`](Self::bury), at the end of a turn.
+/// Invariant: a slot is freed only by [`reap`](Self::reap), at the end of a turn.
 pub(super) struct Peers<K, S: Service> {
     slab: Slab<Box<Peer<K, S>>>,
-    doomed: Vec<PeerId>,
+    closed: Vec<PeerId>,
     /// How many were dialed, not accepted.
     dialed: usize,
     /// How many came to listeners for operators.
@@ -94,7 +103,7 @@ pub(super) struct Peers<K, S: Service> {
 
 impl<K, S: Service> Default for Peers<K, S> {
     fn default() -> Self {
-        Self { slab: Slab::new(), doomed: Vec::new(), dialed: 0, operators: 0, orphans: 0, generation: 0 }
+        Self { slab: Slab::new(), closed: Vec::new(), dialed: 0, operators: 0, orphans: 0, generation: 0 }
     }
 }
 
@@ -140,19 +149,19 @@ impl<K, S: Service> Peers<K, S> {
     }
 
     /// Marks a closed peer for burial.
-    pub(super) fn doom(&mut self, id: PeerId) {
-        self.doomed.push(id);
+    pub(super) fn mark_closed(&mut self, id: PeerId) {
+        self.closed.push(id);
     }
 
     /// Whether closed peers wait for burial.
-    pub(super) fn has_doomed(&self) -> bool {
-        !self.doomed.is_empty()
+    pub(super) fn has_closed(&self) -> bool {
+        !self.closed.is_empty()
     }
 
     /// Takes one marked peer out of its slot.
-    pub(super) fn bury(&mut self) -> Option<Box<Peer<K, S>>> {
+    pub(super) fn reap(&mut self) -> Option<Box<Peer<K, S>>> {
         loop {
-            let id = self.doomed.pop()?;
+            let id = self.closed.pop()?;
             let Some(peer) = self.get(id) else { continue };
             let (standing, link) = (peer.standing, peer.connection.info().link);
             match standing {
@@ -225,7 +234,7 @@ mod tests {
     fn a_deadline_that_goes_back_and_forth_leaves_few_entries_and_is_never_late() {
         const DAY: u64 = 86_400;
         let start = Instant::now();
-        let (mut alarm, mut deadlines) = (Alarm::default(), Deadlines::default());
+        let (mut deadline_entries, mut deadlines) = (DeadlineEntries::default(), Deadlines::default());
         let mut most = 0;
         for second in 0..3 * DAY {
             let now = start + Duration::from_secs(second);
@@ -236,11 +245,11 @@ mod tests {
                 _ => 30,
             };
             let deadline = now + Duration::from_secs(ahead);
-            if alarm.set(deadline) {
+            if deadline_entries.set(deadline) {
                 deadlines.insert(deadline, ());
             }
             while deadlines.pop_due(now).is_some() {
-                if alarm.fire(now) && alarm.set(deadline) {
+                if deadline_entries.fire(now) && deadline_entries.set(deadline) {
                     deadlines.insert(deadline, ());
                 }
             }

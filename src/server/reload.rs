@@ -2,7 +2,7 @@
 
 use std::sync::mpsc;
 
-use super::{Server, touch};
+use super::{Server, queue_transmit};
 use crate::access::Security;
 use crate::connection::Service;
 use crate::net::Net;
@@ -70,7 +70,7 @@ impl<N: Net, S: Service> Server<N, S> {
             let mut turn = self.shared.turn();
             peer.connection.reconsider(&mut turn);
             if peer.connection.reason().is_some() {
-                touch(peer, &mut self.touched);
+                queue_transmit(peer, &mut self.to_transmit);
             }
         }
         self.apply_effects();

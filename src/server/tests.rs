@@ -104,7 +104,7 @@ fn a_stop_serves_all_that_has_arrived() {
     clients.clear();
     pass(&site.network);
     assert_eq!(site.settle(), Status::Stopped);
-    assert_eq!(site.server.residue().connections, 0);
+    assert_eq!(site.server.occupancy().connections, 0);
 }
 
 #[test]
@@ -162,7 +162,7 @@ fn a_full_server_says_so_as_long_as_it_can() {
     drop((served, next));
     pass(&site.network);
     site.settle();
-    assert_eq!(site.server.residue().connections, 0);
+    assert_eq!(site.server.occupancy().connections, 0);
 }
 
 #[test]
@@ -210,7 +210,7 @@ fn a_server_whose_queue_is_full_is_tried_again_without_haste() {
     let tries = site.network.injected().get(&Fault::ConnectBusy).copied().unwrap_or(0);
     // A hundred times a second, whatever number waits.
     assert!(turns <= 251 && tries <= 252, "{turns} turns, {tries} tries");
-    assert_eq!((site.server.metrics().unreachable, site.server.residue().queued), (0, 20));
+    assert_eq!((site.server.metrics().unreachable, site.server.occupancy().queued), (0, 20));
     site.network.calm();
     let wakes = site.net.wakes_at().expect("somebody waits");
     site.network.advance_to(wakes);
@@ -248,5 +248,5 @@ fn a_server_whose_queue_stays_full_is_given_up_after_the_connect_timeout() {
     drop(client);
     site.network.advance_to(site.network.now() + limit);
     site.settle();
-    assert_eq!((site.server.residue().connections, site.server.residue().queued), (0, 0));
+    assert_eq!((site.server.occupancy().connections, site.server.occupancy().queued), (0, 0));
 }

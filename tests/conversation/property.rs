@@ -12,7 +12,7 @@ use latchkey::limits::Limits;
 use latchkey::metrics::Disconnect;
 use latchkey::net::Net;
 use latchkey::net::sim::{Faults, Network, SimNet, SimSocket};
-use latchkey::server::{ListenerConfig, Residue, Server, Status};
+use latchkey::server::{ListenerConfig, Occupancy, Server, Status};
 use latchkey::services::resp::RespOptions;
 use latchkey::services::xmlrpc::XmlRpcOptions;
 use latchkey::services::{Builtin, BuiltinOptions, Protocol};
@@ -167,7 +167,7 @@ impl Stage {
                 return;
             }
         }
-        panic!("the loop spins: {:?}", self.server.residue());
+        panic!("the loop spins: {:?}", self.server.occupancy());
     }
 
     /// Reads what has come; whether anything had.
@@ -246,7 +246,7 @@ impl Stage {
             self.settle();
         }
         for _ in 0..1_000 {
-            if self.server.residue() == Residue::default() {
+            if self.server.occupancy() == Occupancy::default() {
                 let count = |reason: Disconnect| (reason.name(), self.server.metrics().disconnects(reason));
                 let reasons = Disconnect::ALL.map(count).into_iter().filter(|(_, count)| *count > 0).collect();
                 return Outcome { heard: self.heard, reasons };
@@ -257,7 +257,7 @@ impl Stage {
             }
             self.settle();
         }
-        panic!("left behind: {:?}", self.server.residue());
+        panic!("left behind: {:?}", self.server.occupancy());
     }
 }
 

@@ -2,7 +2,7 @@
 
 use latchkey::metrics::Disconnect;
 use latchkey::net::sim::Fault;
-use latchkey::server::Residue;
+use latchkey::server::Occupancy;
 
 use crate::client::{Client, End};
 use crate::plan::{Outage, Scarcity, Wrap};
@@ -32,8 +32,8 @@ impl World {
     }
 
     fn check_loop(&self, index: usize, each: &Loop) -> Result<(), String> {
-        let (residue, metrics) = (each.server.residue(), each.server.metrics());
-        if residue != Residue::default() && !each.stopped || residue.connections > 0 || residue.client_memory > 0 {
+        let (residue, metrics) = (each.server.occupancy(), each.server.metrics());
+        if residue != Occupancy::default() && !each.stopped || residue.connections > 0 || residue.client_memory > 0 {
             return Err(format!("left behind: {residue:?}"));
         }
         if metrics.open() > 0 {

@@ -195,7 +195,7 @@ impl World {
         if self.calm_since.is_some_and(|since| now - since > PATIENCE) {
             let waiting: Vec<_> = self.clients.iter().filter(|client| client.end.is_none()).collect();
             let conducts: Vec<_> = waiting.iter().map(|client| client.script.conduct).collect();
-            let residues: Vec<_> = self.loops.iter().map(|each| each.server.residue()).collect();
+            let residues: Vec<_> = self.loops.iter().map(|each| each.server.occupancy()).collect();
             return Err(format!("still waiting long after the last fault: {conducts:?}, {residues:?}"));
         }
         Ok(())
@@ -288,7 +288,7 @@ impl World {
         }
         each.busy = if self.network.progress() == before { each.busy + 1 } else { 0 };
         if each.busy > BUSY_TURNS {
-            return Err(format!("the loop spins: {:?}", each.server.residue()));
+            return Err(format!("the loop spins: {:?}", each.server.occupancy()));
         }
         let (_, now_accepted, now_refused) = counts(each);
         let most = open + usize::try_from(now_accepted - accepted).unwrap_or(0);
@@ -413,5 +413,5 @@ impl World {
 /// Clients that are connected or have a place still, that were accepted, that were refused.
 fn counts(each: &Loop) -> (usize, u64, u64) {
     let metrics = each.server.metrics();
-    (each.server.connections() + each.server.residue().orphans, metrics.accepted, metrics.refused)
+    (each.server.connections() + each.server.occupancy().orphans, metrics.accepted, metrics.refused)
 }

@@ -154,7 +154,7 @@ fn whoever_holds_most_is_closed_when_all_hold_too_much() {
 
 #[test]
 fn a_crowd_that_only_sits_there_leaves_room_for_those_who_work() {
-    let limits = Limits { client_memory: 100 * account::presence::<Echo>(false), refusals: 2, ..Limits::default() };
+    let limits = Limits { client_memory: 100 * memory::presence::<Echo>(false), refusals: 2, ..Limits::default() };
     let mut site = Site::new(Faults::none(), limits);
     let mut first = site.connect();
     let mut crowd: Vec<_> = (0..200).map(|_| site.connect()).collect();
@@ -175,7 +175,7 @@ fn one_address_has_its_limit_and_others_are_served() {
     let mut site = Site::serving(Echo, Faults::none(), limits, &[]);
     let mut own: Vec<_> = (0..4).map(|_| site.connect()).collect();
     site.settle();
-    assert_eq!(site.server.residue().addresses, 1);
+    assert_eq!(site.server.occupancy().addresses, 1);
     assert_eq!(drain(&mut own[2]), (b"connection refused: address_limit\n".to_vec(), true));
     assert_eq!(drain(&mut own[3]), (Vec::new(), true));
     let elsewhere = Some([10, 0, 0, 99].into());
@@ -188,7 +188,7 @@ fn one_address_has_its_limit_and_others_are_served() {
     drop((own, neighbour));
     pass(&site.network);
     site.settle();
-    assert_eq!(site.server.residue().addresses, 0);
+    assert_eq!(site.server.occupancy().addresses, 0);
     assert_eq!((ended(&site, Disconnect::AddressLimit), site.server.metrics().refused), (2, 2));
 }
 
@@ -210,7 +210,7 @@ fn behind_a_balancer_the_announced_address_counts() {
     let _health_check = site.connect().write_all(b"PROXY UNKNOWN\r\nhello");
     pass(&site.network);
     site.settle();
-    assert_eq!(site.server.residue().addresses, 2, "nobody is announced");
+    assert_eq!(site.server.occupancy().addresses, 2, "nobody is announced");
 }
 
 #[test]
@@ -245,7 +245,7 @@ fn a_crowd_that_comes_and_goes_at_once_is_dealt_with_in_pieces() {
     drop(clients);
     pass(&site.network);
     site.settle();
-    assert_eq!(site.server.residue(), Residue::default());
+    assert_eq!(site.server.occupancy(), Occupancy::default());
 }
 
 /// Holds 5,000 bytes for each byte that it was sent, and answers each with 100,000.
@@ -363,7 +363,7 @@ fn operate(site: &mut Site, words: &[u8]) -> (SimSocket, (Vec<u8>, bool)) {
 
 #[test]
 fn operators_are_served_whatever_clients_have_filled() {
-    let presence = account::presence::<Echo>(false);
+    let presence = memory::presence::<Echo>(false);
     for limits in [
         Limits { connections: 2, refusals: 1, ..Limits::default() },
         Limits { connections_per_address: Some(2), refusals: 1, ..Limits::default() },

@@ -59,7 +59,7 @@ fn end(site: &mut Site<Splice>, socket: &mut SimSocket) -> Result<usize, ErrorKi
         site.settle();
     }
     let result = socket.read(&mut [0]).map_err(|error| error.kind());
-    assert_eq!(site.server.residue().client_memory == 0, result.is_err(), "who was reset is gone");
+    assert_eq!(site.server.occupancy().client_memory == 0, result.is_err(), "who was reset is gone");
     result
 }
 
@@ -234,7 +234,7 @@ fn servers_that_clients_have_left_take_the_places_of_those() {
         lose(&mut net, client);
         pass(&site.network);
         site.settle();
-        most = most.max(site.server.residue().connections);
+        most = most.max(site.server.occupancy().connections);
     }
     assert_eq!((servers.len(), most), (3, 3), "two sockets for each place are all that there ever are");
     drop(servers);
@@ -250,7 +250,7 @@ fn a_server_that_has_taken_all_is_left_at_once_with_its_client() {
     lose(&mut net, client);
     pass(&site.network);
     site.settle();
-    assert_eq!(site.server.residue().connections, 0, "no time has passed");
+    assert_eq!(site.server.occupancy().connections, 0, "no time has passed");
     pass(&site.network);
     assert_eq!(server.read(&mut [0]).map_err(|error| error.kind()), Err(ErrorKind::ConnectionReset));
 }

@@ -21,7 +21,7 @@ pub(super) fn presence<S: Service>(tls: bool) -> usize {
 /// The order is by powers of two, so that a peer changes its place rarely and whoever is named as holding most holds more
 /// than half of what anybody does. One that holds no buffers has no place.
 #[derive(Debug, Default)]
-pub(super) struct Account {
+pub(super) struct MemoryAccount {
     total: usize,
     /// The part of it that peers cost by being there.
     presence: usize,
@@ -30,13 +30,13 @@ pub(super) struct Account {
 
 /// One peer's part in the account.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Share {
+pub(super) struct MemoryShare {
     bytes: usize,
     /// Its place in the order: how many digits its bytes have in binary; 0 for none.
     class: u32,
 }
 
-impl Account {
+impl MemoryAccount {
     pub(super) fn total(&self) -> usize {
         self.total
     }
@@ -48,35 +48,35 @@ impl Account {
     }
 
     /// A peer has gone.
-    pub(super) fn leave(&mut self, id: PeerId, share: &mut Share, presence: usize) {
-        self.forgive(id, share);
+    pub(super) fn leave(&mut self, id: PeerId, memory_share: &mut MemoryShare, presence: usize) {
+        self.forgive(id, memory_share);
         self.total -= presence;
         self.presence -= presence;
     }
 
     /// A peer's buffers hold so much now. Its place in the order is left for [`place`](Self::place), since most peers
     /// hold nothing again by the end of the turn.
-    pub(super) fn weigh(&mut self, share: &mut Share, bytes: usize) {
-        self.total = self.total - share.bytes + bytes;
-        share.bytes = bytes;
+    pub(super) fn weigh(&mut self, memory_share: &mut MemoryShare, bytes: usize) {
+        self.total = self.total - memory_share.bytes + bytes;
+        memory_share.bytes = bytes;
     }
 
-    pub(super) fn place(&mut self, id: PeerId, share: &mut Share) {
-        let class = share.bytes.checked_ilog2().map_or(0, |digits| digits + 1);
-        if class == share.class {
+    pub(super) fn place(&mut self, id: PeerId, memory_share: &mut MemoryShare) {
+        let class = memory_share.bytes.checked_ilog2().map_or(0, |digits| digits + 1);
+        if class == memory_share.class {
             return;
         }
-        self.order.remove(&(share.class, id));
+        self.order.remove(&(memory_share.class, id));
         if class > 0 {
             self.order.insert((class, id));
         }
-        share.class = class;
+        memory_share.class = class;
     }
 
     /// A peer that is closed will give back all that it holds.
-    pub(super) fn forgive(&mut self, id: PeerId, share: &mut Share) {
-        self.weigh(share, 0);
-        self.place(id, share);
+    pub(super) fn forgive(&mut self, id: PeerId, memory_share: &mut MemoryShare) {
+        self.weigh(memory_share, 0);
+        self.place(id, memory_share);
     }
 
     /// How far one more peer would be past three quarters of `limit`, which is what peers may take by being there: a crowd
@@ -95,27 +95,27 @@ impl<N: Net, S: Service> Server<N, S> {
     /// What clients hold together, in bytes: their buffers, and what each costs by being there. Operators are few, bounded
     /// each, and not in the account: they take nothing from clients, and nobody's memory is a reason to end them.
     pub fn client_memory(&self) -> usize {
-        self.account.total()
+        self.memory_account.total()
     }
 
     /// Whether clients hold more than they may.
     pub(super) fn is_over_memory(&self) -> bool {
-        self.account.total() > self.shared.limits.client_memory
+        self.memory_account.total() > self.shared.limits.client_memory
     }
 
     /// Takes a new peer into the house.
     pub(super) fn add(&mut self, peer: Peer<N::Socket, S>) {
         if !peer.connection.info().is_operator {
-            self.account.enter(presence::<S>(peer.connection.is_tls()));
+            self.memory_account.enter(presence::<S>(peer.connection.is_tls()));
         }
         self.peers.insert(peer);
     }
 
     /// A peer goes.
-    pub(super) fn leave_account(&mut self, peer: &mut Peer<N::Socket, S>) {
+    pub(super) fn forget_memory(&mut self, peer: &mut Peer<N::Socket, S>) {
         if !peer.connection.info().is_operator {
             let presence = presence::<S>(peer.connection.is_tls());
-            self.account.leave(peer.connection.id(), &mut peer.share, presence);
+            self.memory_account.leave(peer.connection.id(), &mut peer.memory_share, presence);
         }
     }
 
@@ -126,7 +126,7 @@ impl<N: Net, S: Service> Server<N, S> {
             peer.connection.close(Disconnect::OutputLimit, &mut self.shared.scratch);
         }
         if !peer.connection.info().is_operator {
-            self.account.weigh(&mut peer.share, peer.connection.memory());
+            self.memory_account.weigh(&mut peer.memory_share, peer.connection.memory());
         }
     }
 
@@ -136,18 +136,18 @@ impl<N: Net, S: Service> Server<N, S> {
             return;
         }
         // Peers that were worked on since the last transmission have no place yet.
-        for id in &self.touched {
+        for id in &self.to_transmit {
             if let Some(peer) = self.peers.get_mut(*id) {
-                self.account.place(*id, &mut peer.share);
+                self.memory_account.place(*id, &mut peer.memory_share);
             }
         }
         while self.is_over_memory()
-            && let Some(id) = self.account.biggest()
+            && let Some(id) = self.memory_account.biggest()
             && let Some(peer) = self.peers.get_mut(id)
         {
             peer.connection.close(Disconnect::Memory, &mut self.shared.scratch);
-            self.account.forgive(id, &mut peer.share);
-            self.peers.doom(id);
+            self.memory_account.forgive(id, &mut peer.memory_share);
+            self.peers.mark_closed(id);
         }
     }
 }
@@ -158,40 +158,40 @@ mod tests {
 
     #[test]
     fn the_sum_is_exact_and_the_biggest_is_within_a_factor_of_two() {
-        let mut account = Account::default();
-        let mut shares = [Share::default(); 100];
+        let mut memory_account = MemoryAccount::default();
+        let mut shares = [MemoryShare::default(); 100];
         let id = |key| PeerId { key, generation: 7 };
         let size = |round: usize, key: usize| (round * 7_919 + key * 104_729) % 1_000_003;
         for _ in &shares {
-            account.enter(10);
+            memory_account.enter(10);
         }
         for round in 0..50 {
-            for (key, share) in shares.iter_mut().enumerate() {
-                account.weigh(share, size(round, key));
-                account.place(id(u32::try_from(key).expect("small")), share);
+            for (key, memory_share) in shares.iter_mut().enumerate() {
+                memory_account.weigh(memory_share, size(round, key));
+                memory_account.place(id(u32::try_from(key).expect("small")), memory_share);
             }
             let sizes: Vec<usize> = (0..100).map(|key| size(round, key)).collect();
-            assert_eq!(account.total(), 1_000 + sizes.iter().sum::<usize>());
-            let biggest = account.biggest().expect("some hold something").key as usize;
+            assert_eq!(memory_account.total(), 1_000 + sizes.iter().sum::<usize>());
+            let biggest = memory_account.biggest().expect("some hold something").key as usize;
             let most = sizes.iter().max().expect("a hundred");
             assert!(2 * sizes[biggest] > *most, "{} is named, {most} is the most", sizes[biggest]);
         }
-        for (key, share) in shares.iter_mut().enumerate() {
-            account.leave(id(u32::try_from(key).expect("small")), share, 10);
+        for (key, memory_share) in shares.iter_mut().enumerate() {
+            memory_account.leave(id(u32::try_from(key).expect("small")), memory_share, 10);
         }
-        assert_eq!((account.total(), account.biggest()), (0, None));
-        assert_eq!(account.crowding(0, 0), 0, "who has gone takes no place");
+        assert_eq!((memory_account.total(), memory_account.biggest()), (0, None));
+        assert_eq!(memory_account.crowding(0, 0), 0, "who has gone takes no place");
     }
 
     #[test]
     fn who_holds_nothing_has_no_place() {
-        let (mut account, mut share) = (Account::default(), Share::default());
+        let (mut memory_account, mut memory_share) = (MemoryAccount::default(), MemoryShare::default());
         let id = PeerId { key: 1, generation: 1 };
-        account.weigh(&mut share, 1);
-        account.place(id, &mut share);
-        assert_eq!(account.biggest(), Some(id));
-        account.weigh(&mut share, 0);
-        account.place(id, &mut share);
-        assert_eq!((account.biggest(), account.order.len()), (None, 0));
+        memory_account.weigh(&mut memory_share, 1);
+        memory_account.place(id, &mut memory_share);
+        assert_eq!(memory_account.biggest(), Some(id));
+        memory_account.weigh(&mut memory_share, 0);
+        memory_account.place(id, &mut memory_share);
+        assert_eq!((memory_account.biggest(), memory_account.order.len()), (None, 0));
     }
 }

@@ -12,12 +12,12 @@ const SLACK: usize = 1024;
 /// ClientHellos, the newest first: its client is the likeliest to be still waiting, whereas serving the oldest first
 /// makes everybody wait until everybody has given up.
 #[derive(Debug, Default)]
-pub(super) struct Admission {
+pub(super) struct HandshakeQueue {
     second_flights: Vec<PeerId>,
     hellos: Vec<PeerId>,
 }
 
-impl Admission {
+impl HandshakeQueue {
     pub(super) fn push(&mut self, id: PeerId, half_shaken: bool) {
         if half_shaken {
             self.second_flights.push(id);
@@ -54,25 +54,25 @@ mod tests {
 
     #[test]
     fn second_flights_go_first_then_the_newest_hello() {
-        let mut admission = Admission::default();
+        let mut handshake_queue = HandshakeQueue::default();
         let id = |key| PeerId { key, generation: 0 };
-        admission.push(id(1), false);
-        admission.push(id(2), false);
-        admission.push(id(3), true);
-        let order: Vec<_> = std::iter::from_fn(|| admission.pop()).map(|id| id.key).collect();
+        handshake_queue.push(id(1), false);
+        handshake_queue.push(id(2), false);
+        handshake_queue.push(id(3), true);
+        let order: Vec<_> = std::iter::from_fn(|| handshake_queue.pop()).map(|id| id.key).collect();
         assert_eq!(order, [3, 2, 1]);
-        assert!(admission.is_empty());
+        assert!(handshake_queue.is_empty());
     }
 
     #[test]
     fn hellos_that_are_never_reached_are_forgotten_with_their_connections() {
-        let mut admission = Admission::default();
+        let mut handshake_queue = HandshakeQueue::default();
         for key in 0..100_000 {
-            admission.push(PeerId { key, generation: 0 }, false);
-            admission.prune(10, |id| id.key + 10 > key);
-            assert!(admission.len() <= 20 + SLACK);
+            handshake_queue.push(PeerId { key, generation: 0 }, false);
+            handshake_queue.prune(10, |id| id.key + 10 > key);
+            assert!(handshake_queue.len() <= 20 + SLACK);
         }
-        let newest: Vec<_> = std::iter::from_fn(|| admission.pop()).map(|id| id.key).take(10).collect();
+        let newest: Vec<_> = std::iter::from_fn(|| handshake_queue.pop()).map(|id| id.key).take(10).collect();
         assert_eq!(newest, (99_990..100_000).rev().collect::<Vec<_>>());
     }
 }

@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Instant;
 
 use super::peers::Peer;
-use super::{Server, enqueue, touch};
+use super::{Server, enqueue, queue_transmit};
 use crate::connection::{Connection, Dial, Effect, Link, Loss, PeerId, PeerInfo, Phase, Scratch, Service};
 use crate::metrics::Disconnect;
 use crate::net::{Address, Net};
@@ -40,7 +40,7 @@ impl<N: Net, S: Service> Server<N, S> {
     fn alter(&mut self, id: PeerId, change: impl FnOnce(&mut Connection<S>, Instant, &mut Scratch)) {
         if let Some(peer) = self.peers.get_mut(id) {
             change(&mut peer.connection, self.shared.now.instant, &mut self.shared.scratch);
-            touch(peer, &mut self.touched);
+            queue_transmit(peer, &mut self.to_transmit);
         }
     }
 
@@ -84,7 +84,7 @@ impl<N: Net, S: Service> Server<N, S> {
         if let Some(peer) = self.peers.get_mut(dialer) {
             peer.connection.link(Link::Upstream(id));
         }
-        self.file(id);
+        self.reschedule(id);
     }
 
     fn connect(&mut self, address: &Address) -> io::Result<(PeerId, N::Socket)> {
@@ -100,13 +100,13 @@ impl<N: Net, S: Service> Server<N, S> {
         let Some(peer) = self.peers.get_mut(dialer) else { return };
         let mut turn = self.shared.turn();
         peer.connection.unreachable(loss, &mut turn);
-        touch(peer, &mut self.touched);
+        queue_transmit(peer, &mut self.to_transmit);
     }
 
     /// After `id` was written to: if there is room in it again, the connection that waits for that goes on. No event
     /// will say so. Half of the room, so that two connections do not take turns over every few bytes. And who has
     /// forwarded what still waits in `id` is not idle.
-    pub(super) fn relieve(&mut self, id: PeerId) {
+    pub(super) fn resume_sender(&mut self, id: PeerId) {
         let Some(peer) = self.peers.get_mut(id) else { return };
         let Some(link) = peer.connection.info().link else { return };
         let has_room = peer.connection.room(&self.shared.limits) > self.shared.limits.output_bytes / 2;
@@ -114,11 +114,11 @@ impl<N: Net, S: Service> Server<N, S> {
         let Some(partner) = self.peers.get_mut(link.peer()) else { return };
         let has_left = partner.connection.note_carried(has_output, self.shared.now.instant);
         if has_room && partner.connection.unthrottle() {
-            enqueue(partner, &mut self.ready, &mut self.admission);
+            enqueue(partner, &mut self.ready, &mut self.handshake_queue);
         }
         if has_left {
             // Its deadline counts again.
-            self.file(link.peer());
+            self.reschedule(link.peer());
         }
     }
 
@@ -147,7 +147,7 @@ impl<N: Net, S: Service> Server<N, S> {
         let is_cut = peer.connection.phase() == Phase::Draining && peer.connection.was_cut();
         if is_cut && self.net.delivery(&peer.socket).is_ok_and(|delivery| !delivery.is_pending) {
             peer.connection.close(Disconnect::Upstream, &mut self.shared.scratch);
-            self.file(id);
+            self.reschedule(id);
         }
     }
 }

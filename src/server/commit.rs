@@ -1,19 +1,19 @@
 //! Replies that wait until what they tell of is durable.
 
-use super::{Server, touch};
+use super::{Server, queue_transmit};
 use crate::connection::{Service, Settled};
 use crate::net::Net;
 
 impl<N: Net, S: Service> Server<N, S> {
     /// Hears what has become of what the service changed, and lets go of the replies that tell of it.
-    pub(super) fn settle_held(&mut self) {
+    pub(super) fn release_durable(&mut self) {
         let settled = self.shared.service.settle(self.shared.now);
         let patience = self.shared.service.patience(self.shared.now);
         self.tick_in = [self.tick_in, patience].into_iter().flatten().min();
         if settled == Settled::Never {
             return;
         }
-        for id in &self.touched {
+        for id in &self.to_transmit {
             if let Some(peer) = self.peers.get_mut(*id)
                 && peer.connection.awaits_settling()
                 && !std::mem::replace(&mut peer.held, true)
@@ -35,11 +35,11 @@ impl<N: Net, S: Service> Server<N, S> {
     }
 
     fn release(&mut self, group: u64) {
-        let Self { held, peers, touched, .. } = self;
+        let Self { held, peers, to_transmit, .. } = self;
         held.retain(|id| {
             let Some(peer) = peers.get_mut(*id) else { return false };
             peer.connection.release(group);
-            touch(peer, touched);
+            queue_transmit(peer, to_transmit);
             peer.held = peer.connection.awaits_settling();
             peer.held
         });
@@ -51,7 +51,7 @@ impl<N: Net, S: Service> Server<N, S> {
             let mut turn = self.shared.turn();
             peer.held = false;
             peer.connection.lose(&mut turn);
-            touch(peer, &mut self.touched);
+            queue_transmit(peer, &mut self.to_transmit);
         }
     }
 }
