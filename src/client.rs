@@ -141,14 +141,14 @@ impl<T: Read + Write> Client<T> {
     }
 
     /// The word that nothing more will be sent, to be sent.
-    pub fn encrypt_farewell(&mut self) -> Result<Vec<u8>, ClientError> {
+    pub fn encrypt_close_notify(&mut self) -> Result<Vec<u8>, ClientError> {
         self.session.send_close_notify(&mut self.retained, &mut self.output).map_err(ClientError::Tls)?;
         Ok(self.take_output())
     }
 
     /// Says that nothing more will be sent. Reading goes on.
     pub fn finish(&mut self) -> Result<(), ClientError> {
-        let farewell = self.encrypt_farewell()?;
+        let farewell = self.encrypt_close_notify()?;
         self.stream.write_all(&farewell).map_err(ClientError::Stream)
     }
 

@@ -109,7 +109,7 @@ impl Relay {
     /// An empty piece is the end of what will be typed.
     fn encrypt(&mut self, piece: &[u8]) -> Result<(), Failure> {
         let bytes = match piece {
-            [] => self.client.encrypt_farewell()?,
+            [] => self.client.encrypt_close_notify()?,
             piece => self.client.encrypt(piece)?,
         };
         self.unsent.extend_from_slice(&bytes);

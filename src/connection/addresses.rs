@@ -35,22 +35,27 @@ pub(super) struct Counted {
 
 /// What becomes of a connection by its address.
 #[derive(Debug)]
-pub(super) enum Reception {
+pub(super) enum AddressVerdict {
     /// There is no limit on addresses.
     Uncounted,
     /// It may be served.
-    Welcome(Counted),
+    Accepted(Counted),
     /// It is one too many, but may hear so.
-    TurnedAway(Counted),
+    Refused(Counted),
     /// It is too many even for that; of what.
-    Unheard(&'static str),
+    Dropped(&'static str),
 }
 
 impl Addresses {
     /// A connection from an address has come, of an operator or not; before it is served there is a handshake, perhaps.
-    pub(super) fn enter(&mut self, (is_operator, address): Place, handshaking: bool, limits: &Limits) -> Reception {
+    pub(super) fn enter(
+        &mut self,
+        (is_operator, address): Place,
+        handshaking: bool,
+        limits: &Limits,
+    ) -> AddressVerdict {
         if limits.connections_per_address.is_none() && limits.handshakes_per_address.is_none() {
-            return Reception::Uncounted;
+            return AddressVerdict::Uncounted;
         }
         let address = (is_operator, site(address));
         let count = self.counts.entry(address).or_default();
@@ -61,18 +66,22 @@ impl Addresses {
             if count.connections == 0 {
                 self.counts.remove(&address);
             }
-            return Reception::Unheard(if too_many_handshakes { TOO_MANY_HANDSHAKES } else { TOO_MANY_CONNECTIONS });
+            return AddressVerdict::Dropped(if too_many_handshakes {
+                TOO_MANY_HANDSHAKES
+            } else {
+                TOO_MANY_CONNECTIONS
+            });
         }
         let counted = Counted { address, handshaking };
         let reception =
-            if count.connections < most { Reception::Welcome(counted) } else { Reception::TurnedAway(counted) };
+            if count.connections < most { AddressVerdict::Accepted(counted) } else { AddressVerdict::Refused(counted) };
         count.connections += 1;
         count.handshakes += usize::from(handshaking);
         reception
     }
 
     /// Its handshake is done.
-    pub(super) fn shaken(&mut self, counted: &mut Counted) {
+    pub(super) fn handshake_done(&mut self, counted: &mut Counted) {
         if std::mem::take(&mut counted.handshaking)
             && let Some(count) = self.counts.get_mut(&counted.address)
         {
@@ -82,7 +91,7 @@ impl Addresses {
 
     /// It is over.
     pub(super) fn leave(&mut self, mut counted: Counted) {
-        self.shaken(&mut counted);
+        self.handshake_done(&mut counted);
         if let Some(count) = self.counts.get_mut(&counted.address) {
             count.connections -= 1;
             if count.connections == 0 {
@@ -140,37 +149,47 @@ mod tests {
     fn one_too_many_hears_so_and_two_too_many_do_not() {
         let (mut addresses, limits) = (Addresses::default(), limits(Some(2), None));
         let mut enter = |text: &str| addresses.enter(address(text), false, &limits);
-        assert!(matches!(enter("192.0.2.1"), Reception::Welcome(_)));
+        assert!(matches!(enter("192.0.2.1"), AddressVerdict::Accepted(_)));
         let second = enter("::ffff:192.0.2.1");
-        assert!(matches!(enter("192.0.2.1"), Reception::TurnedAway(_)));
-        assert!(matches!(enter("192.0.2.1"), Reception::Unheard(TOO_MANY_CONNECTIONS)));
-        assert!(matches!(enter("192.0.2.2"), Reception::Welcome(_)), "another address is another matter");
-        assert!(matches!(enter("2001:db8::1"), Reception::Welcome(_)));
-        assert!(matches!(enter("2001:db8::2"), Reception::Welcome(_)));
-        assert!(matches!(enter("2001:db8::ffff:0:3"), Reception::TurnedAway(_)), "the same /64");
-        assert!(matches!(enter("2001:db8:0:1::1"), Reception::Welcome(_)), "another /64");
+        assert!(matches!(enter("192.0.2.1"), AddressVerdict::Refused(_)));
+        assert!(matches!(enter("192.0.2.1"), AddressVerdict::Dropped(TOO_MANY_CONNECTIONS)));
+        assert!(matches!(enter("192.0.2.2"), AddressVerdict::Accepted(_)), "another address is another matter");
+        assert!(matches!(enter("2001:db8::1"), AddressVerdict::Accepted(_)));
+        assert!(matches!(enter("2001:db8::2"), AddressVerdict::Accepted(_)));
+        assert!(matches!(enter("2001:db8::ffff:0:3"), AddressVerdict::Refused(_)), "the same /64");
+        assert!(matches!(enter("2001:db8:0:1::1"), AddressVerdict::Accepted(_)), "another /64");
         let mut operate = || addresses.enter((true, "192.0.2.1".parse().expect("an address")), false, &limits);
-        assert!(matches!([operate(), operate()], [Reception::Welcome(_), Reception::Welcome(_)]), "counted apart");
-        assert!(matches!(operate(), Reception::TurnedAway(_)), "and counted");
-        let Reception::Welcome(second) = second else { panic!("an IPv4 address in IPv6 clothes") };
+        assert!(
+            matches!([operate(), operate()], [AddressVerdict::Accepted(_), AddressVerdict::Accepted(_)]),
+            "counted apart"
+        );
+        assert!(matches!(operate(), AddressVerdict::Refused(_)), "and counted");
+        let AddressVerdict::Accepted(second) = second else { panic!("an IPv4 address in IPv6 clothes") };
         addresses.leave(second);
-        assert!(matches!(addresses.enter(address("192.0.2.1"), false, &limits), Reception::TurnedAway(_)));
+        assert!(matches!(addresses.enter(address("192.0.2.1"), false, &limits), AddressVerdict::Refused(_)));
     }
 
     #[test]
     fn handshakes_count_until_they_are_done_and_nothing_is_left_behind() {
         let (mut addresses, limits) = (Addresses::default(), limits(None, Some(1)));
-        let Reception::Welcome(mut first) = addresses.enter(address("::1"), true, &limits) else { panic!("welcome") };
-        assert!(matches!(addresses.enter(address("::1"), true, &limits), Reception::Unheard(TOO_MANY_HANDSHAKES)));
-        assert!(matches!(addresses.enter(address("::1"), false, &limits), Reception::Welcome(_)), "no handshake");
-        addresses.shaken(&mut first);
-        addresses.shaken(&mut first);
-        let Reception::Welcome(second) = addresses.enter(address("::1"), true, &limits) else { panic!("welcome") };
+        let AddressVerdict::Accepted(mut first) = addresses.enter(address("::1"), true, &limits) else {
+            panic!("welcome")
+        };
+        assert!(matches!(addresses.enter(address("::1"), true, &limits), AddressVerdict::Dropped(TOO_MANY_HANDSHAKES)));
+        assert!(matches!(addresses.enter(address("::1"), false, &limits), AddressVerdict::Accepted(_)), "no handshake");
+        addresses.handshake_done(&mut first);
+        addresses.handshake_done(&mut first);
+        let AddressVerdict::Accepted(second) = addresses.enter(address("::1"), true, &limits) else {
+            panic!("welcome")
+        };
         for counted in [second, first, Counted { address: address("::"), handshaking: false }] {
             addresses.leave(counted);
         }
         assert!(addresses.is_empty());
-        assert!(matches!(addresses.enter(address("::1"), true, &self::limits(None, Some(0))), Reception::Unheard(_)));
+        assert!(matches!(
+            addresses.enter(address("::1"), true, &self::limits(None, Some(0))),
+            AddressVerdict::Dropped(_)
+        ));
         assert!(addresses.is_empty());
     }
 }

@@ -7,10 +7,10 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use rustls::HandshakeKind;
 
-use super::addresses::{Counted, Reception, TOO_MANY_CONNECTIONS};
+use super::addresses::{AddressVerdict, Counted, TOO_MANY_CONNECTIONS};
+use super::deadlines::{Asked, WriteProgress};
 use super::framing::{Framing, Turn};
-use super::patience::{Asked, Stall};
-use super::phase::{Farewell, Phase};
+use super::phase::{Phase, WriteShutdown};
 use super::scratch::{READ_BYTES, Scratch};
 use super::service::{PeerInfo, Service};
 use super::{PeerId, plaintext};
@@ -53,13 +53,13 @@ pub struct Connection<S: Service> {
     pub(super) since: Instant,
     pub(super) request_since: Option<Instant>,
     /// Boxed, as is `asked`: only a connection whose peer is slow has either, and an idle one shall cost nothing more.
-    pub(super) stall: Option<Box<Stall>>,
+    pub(super) write_progress: Option<Box<WriteProgress>>,
     pub(super) asked: Option<Box<Asked>>,
     /// The handshake has sent something: the peer's key exchange is paid for.
     answered: bool,
     /// The session has taken bytes: the peer speaks what it speaks.
     begun: bool,
-    pub(super) farewell: Farewell,
+    pub(super) write_shutdown: WriteShutdown,
     /// Some of what it has forwarded has not left for the socket at the other end of the link.
     pub(super) is_carried: bool,
     /// A balancer's header comes before anything else.
@@ -106,9 +106,9 @@ impl<S: Service> Connection<S> {
         // One that is turned away for another reason has been counted.
         let is_first = self.refusal.is_none();
         match turn.addresses.enter((is_operator, address), handshaking, turn.limits) {
-            Reception::Uncounted => {}
-            Reception::Welcome(counted) => self.counted = Some(counted),
-            Reception::TurnedAway(counted) => {
+            AddressVerdict::Uncounted => {}
+            AddressVerdict::Accepted(counted) => self.counted = Some(counted),
+            AddressVerdict::Refused(counted) => {
                 self.counted = Some(counted);
                 if is_first {
                     self.refusal = Some(Disconnect::AddressLimit);
@@ -116,7 +116,7 @@ impl<S: Service> Connection<S> {
                     turn.metrics.refused += 1;
                 }
             }
-            Reception::Unheard(detail) => {
+            AddressVerdict::Dropped(detail) => {
                 self.framing.detail = Some(detail.into());
                 turn.metrics.refused += u64::from(is_first);
                 self.close(Disconnect::AddressLimit, turn.scratch);
@@ -145,11 +145,11 @@ impl<S: Service> Connection<S> {
             idle_timeout,
             since: now,
             request_since: None,
-            stall: None,
+            write_progress: None,
             asked: None,
             answered: false,
             begun: false,
-            farewell: Farewell::NotDue,
+            write_shutdown: WriteShutdown::Open,
             is_carried: false,
             awaits_header: false,
         }
@@ -185,7 +185,7 @@ impl<S: Service> Connection<S> {
             let all_received = self.readiness.input_ended || self.session.is_tls() && self.session.peer_closed();
             if all_received && !self.framing.is_paused() {
                 self.framing.end_of_input(self.session.peer_closed(), turn);
-                if self.farewell > Farewell::NotDue {
+                if self.write_shutdown > WriteShutdown::Open {
                     self.framing.conclude();
                 }
             }
@@ -200,8 +200,8 @@ impl<S: Service> Connection<S> {
         // for the server's.
         let is_no_end =
             self.framing.info.link.is_some() || reason == Disconnect::Upstream && self.framing.replies.is_empty();
-        if is_no_end && self.farewell == Farewell::NotDue {
-            self.farewell = Farewell::Withheld;
+        if is_no_end && self.write_shutdown == WriteShutdown::Open {
+            self.write_shutdown = WriteShutdown::Withheld;
         }
         self.enter(Phase::Draining, now);
     }
@@ -319,7 +319,7 @@ impl<S: Service> Connection<S> {
         }
         self.enter(Phase::Open, turn.now.instant);
         if let Some(counted) = self.counted.as_mut() {
-            turn.addresses.shaken(counted);
+            turn.addresses.handshake_done(counted);
         }
         match self.session.identify() {
             Ok(identity) => self.framing.info.identity = identity.map(Arc::new),
@@ -453,7 +453,7 @@ impl<S: Service> Connection<S> {
     }
 
     /// Whether the peer's key exchange is paid for: its next bytes finish a handshake, they do not begin one.
-    pub fn is_half_shaken(&self) -> bool {
+    pub fn awaits_finished(&self) -> bool {
         self.phase == Phase::Handshaking && (self.answered || self.framing.info.is_dialed())
     }
 

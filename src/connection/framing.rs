@@ -79,7 +79,7 @@ enum State {
     /// Decoding has stopped until the connection at the other end of the link is open and has room.
     Throttled,
     /// Decoding has stopped until there is room for what the next request changes.
-    Stalled,
+    Congested,
     /// The peer has finished, for this reason; what is forwarded to it is still sent.
     HalfClosed(Disconnect),
     /// No further request will be served.
@@ -196,8 +196,8 @@ impl<S: Service> Framing<S> {
             let (service, mut exchange) =
                 turn.exchange(&self.info, &mut self.replies, &mut self.served, &mut self.detail);
             match service.serve(session, rest, &mut exchange) {
-                Ok(0) if self.replies.take_stalled() => {
-                    self.state = State::Stalled;
+                Ok(0) if self.replies.take_congested() => {
+                    self.state = State::Congested;
                     break;
                 }
                 Ok(0) => break,
@@ -260,15 +260,15 @@ impl<S: Service> Framing<S> {
     }
 
     /// There is room for changes again.
-    pub(super) fn unstall(&mut self) {
-        if self.state == State::Stalled {
+    pub(super) fn resume_congested(&mut self) {
+        if self.state == State::Congested {
             self.state = State::Paused;
         }
     }
 
     /// Whether a request waits for room for what it changes.
-    pub(super) fn is_stalled(&self) -> bool {
-        self.state == State::Stalled
+    pub(super) fn is_congested(&self) -> bool {
+        self.state == State::Congested
     }
 
     /// Serves nothing more, for `reason`; what is owed stays owed. The first reason stands.
@@ -290,7 +290,7 @@ impl<S: Service> Framing<S> {
     pub(super) fn ended(&self) -> Option<Disconnect> {
         match self.state {
             State::Ended(reason) => Some(reason),
-            State::Hungry | State::Paused | State::Throttled | State::Stalled | State::HalfClosed(_) => None,
+            State::Hungry | State::Paused | State::Throttled | State::Congested | State::HalfClosed(_) => None,
         }
     }
 
@@ -311,7 +311,7 @@ impl<S: Service> Framing<S> {
 
     /// Whether decoding waits for room or for the next turn; the socket is not read meanwhile.
     pub(super) fn is_paused(&self) -> bool {
-        matches!(self.state, State::Paused | State::Throttled | State::Stalled)
+        matches!(self.state, State::Paused | State::Throttled | State::Congested)
     }
 
     /// Whether the beginning of a request has arrived and its end has not.

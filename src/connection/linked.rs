@@ -6,7 +6,7 @@ use std::time::Instant;
 use super::connection::{Connection, Readiness};
 use super::effects::{Link, Loss};
 use super::framing::Turn;
-use super::phase::{Farewell, Phase};
+use super::phase::{Phase, WriteShutdown};
 use super::scratch::Scratch;
 use super::service::{PeerInfo, Service};
 use crate::limits::Limits;
@@ -58,7 +58,7 @@ impl<S: Service> Connection<S> {
         }
         self.framing.unreachable(loss, turn);
         self.drain_if_ended(turn.now.instant);
-        if self.farewell == Farewell::Withheld && !self.is_tls() {
+        if self.write_shutdown == WriteShutdown::Withheld && !self.is_tls() {
             // Nothing was forwarded yet that a reset could destroy.
             self.phase = Phase::Closed;
         }
@@ -66,7 +66,7 @@ impl<S: Service> Connection<S> {
 
     /// How many bytes may be forwarded to it.
     pub fn room(&self, limits: &Limits) -> usize {
-        if self.phase != Phase::Open || self.farewell > Farewell::NotDue {
+        if self.phase != Phase::Open || self.write_shutdown > WriteShutdown::Open {
             return 0;
         }
         limits.output_bytes.saturating_sub(self.framing.replies.queued_bytes())
@@ -74,7 +74,7 @@ impl<S: Service> Connection<S> {
 
     /// Sends bytes that the connection it is linked to has forwarded.
     pub fn forward(&mut self, bytes: Vec<u8>, now: Instant) {
-        if self.phase == Phase::Open && self.farewell == Farewell::NotDue {
+        if self.phase == Phase::Open && self.write_shutdown == WriteShutdown::Open {
             self.framing.replies.append(bytes);
             self.since = now;
         }
@@ -101,7 +101,8 @@ impl<S: Service> Connection<S> {
     /// that it is. One without gets FIN all the same: too many clients end every stream like that.
     pub fn finish_output(&mut self, proper: bool, now: Instant) {
         if self.phase == Phase::Open {
-            self.farewell = self.farewell.max(if proper { Farewell::Due } else { Farewell::Said });
+            self.write_shutdown =
+                self.write_shutdown.max(if proper { WriteShutdown::Pending } else { WriteShutdown::CloseNotifySent });
             self.since = now;
             self.framing.conclude();
             self.drain_if_ended(now);
@@ -111,8 +112,8 @@ impl<S: Service> Connection<S> {
     /// The connection it is linked to was lost: sends what is owed and then ends without a good-bye, for the peer must not
     /// take what it got for the whole. Unless it is: when the end had been carried across before.
     pub fn cut(&mut self, reason: Disconnect, now: Instant, scratch: &mut Scratch) {
-        if self.phase == Phase::Open && self.farewell == Farewell::NotDue {
-            self.farewell = Farewell::Withheld;
+        if self.phase == Phase::Open && self.write_shutdown == WriteShutdown::Open {
+            self.write_shutdown = WriteShutdown::Withheld;
         }
         self.end(reason, now, scratch);
     }
@@ -123,14 +124,14 @@ impl<S: Service> Connection<S> {
     /// Stunnel does so by default ("reset"), and so did the server, if it was one. The reset waits for the end of
     /// [`Phase::Lingering`], for it can destroy what the peer has not read.
     pub fn must_reset(&self) -> bool {
-        let is_unfinished = self.farewell < Farewell::Said || self.output() > 0;
+        let is_unfinished = self.write_shutdown < WriteShutdown::CloseNotifySent || self.output() > 0;
         let is_lost = self.framing.info.link.is_some() && is_unfinished;
-        !self.session.is_tls() && (self.farewell == Farewell::Withheld || is_lost)
+        !self.session.is_tls() && (self.write_shutdown == WriteShutdown::Withheld || is_lost)
     }
 
     /// Whether the connection it is linked to was lost, and it has been given all that it will be given.
     pub fn was_cut(&self) -> bool {
-        self.farewell == Farewell::Withheld && self.output() == 0
+        self.write_shutdown == WriteShutdown::Withheld && self.output() == 0
     }
 
     /// Says for the log why the server that it is linked to was lost.

@@ -1,19 +1,19 @@
 //! One client, sans I/O: its session, its framing, its replies in order, its deadlines.
 
 mod addresses;
-mod announced;
+mod admit;
 #[allow(clippy::module_inception)]
 mod connection;
+mod deadlines;
+mod durable_replies;
 mod effects;
 mod framing;
-mod gate;
-mod held;
 mod id;
 mod linked;
 mod operators;
-mod patience;
 mod phase;
 mod plaintext;
+mod proxy_header;
 mod replies;
 mod scratch;
 mod service;

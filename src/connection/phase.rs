@@ -19,17 +19,17 @@ pub enum Phase {
 
 /// How far a connection is with the end of what it sends. It only moves downwards.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Farewell {
+pub(super) enum WriteShutdown {
     /// More may be sent.
-    NotDue,
+    Open,
     /// Nothing will be added to what is owed, although the peer may be served still.
-    Due,
+    Pending,
     /// close_notify has been encrypted, or is withheld: it is the last thing the session sends.
-    Said,
+    CloseNotifySent,
     /// There is none: what was sent may not be all.
     Withheld,
     /// So has FIN been sent.
-    Shut,
+    FinSent,
 }
 
 /// What the owner of the socket must do after [`Connection::transmit`](super::Connection::transmit).

@@ -25,7 +25,7 @@ pub struct Replies {
     /// Where the reply to the present request begins: how many slots there were, and bytes behind the last.
     mark: (usize, usize),
     /// The present request must wait, undone.
-    stalled: bool,
+    congested: bool,
 }
 
 #[derive(Debug)]
@@ -131,7 +131,7 @@ impl Replies {
 
     /// What is held will not come true: each reply that tells of it gives place to what `retract` writes for it, and those
     /// that tell of something else stay.
-    pub(super) fn lose(&mut self, retract: &mut dyn FnMut(&[u8], &mut Vec<u8>)) {
+    pub(super) fn retract(&mut self, retract: &mut dyn FnMut(&[u8], &mut Vec<u8>)) {
         for slot in &mut self.slots {
             if let Slot::Held(_, held) = slot {
                 *slot = Slot::Filled(held.retracted(retract));
@@ -147,12 +147,12 @@ impl Replies {
     }
 
     /// The present request is not to be answered before there is room for what it changes.
-    pub(super) fn stall(&mut self) {
-        self.stalled = true;
+    pub(super) fn congested(&mut self) {
+        self.congested = true;
     }
 
-    pub(super) fn take_stalled(&mut self) -> bool {
-        std::mem::take(&mut self.stalled)
+    pub(super) fn take_congested(&mut self) -> bool {
+        std::mem::take(&mut self.congested)
     }
 
     /// Opens a slot for a reply that comes later and returns its sequence number.
@@ -486,7 +486,7 @@ mod tests {
         let mut replies = Replies::default();
         let retract = &mut |reply: &[u8], out: &mut Vec<u8>| out.extend([b"<", reply, b">"].concat());
         answer(&mut replies, b"a", None);
-        replies.lose(retract);
+        replies.retract(retract);
         for (reply, group) in [(b"b", Some(1)), (b"c", None), (b"d", Some(1)), (b"e", Some(1)), (b"f", Some(2))] {
             answer(&mut replies, reply, group);
         }
@@ -496,7 +496,7 @@ mod tests {
         answer(&mut replies, b"h", None);
         answer(&mut replies, b"ij", Some(3));
         answer(&mut replies, b"k", None);
-        replies.lose(retract);
+        replies.retract(retract);
         assert_eq!((replies.unsent(), replies.is_held()), (&b"a<b>c<d><e><f><g>"[..], false));
         replies.complete(open, Bytes::from_static(b"late"));
         assert_eq!((replies.unsent(), replies.waiting()), (&b"a<b>c<d><e><f><g>lateh<ij>k"[..], 0));
@@ -545,7 +545,7 @@ mod tests {
             }
             let is_lost = random(2) == 0;
             if is_lost {
-                replies.lose(&mut |reply, out| out.extend(reply.iter().map(|byte| byte | LOST)));
+                replies.retract(&mut |reply, out| out.extend(reply.iter().map(|byte| byte | LOST)));
             } else {
                 replies.release(u64::MAX);
             }

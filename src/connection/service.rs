@@ -311,8 +311,8 @@ impl Exchange<'_> {
 
     /// This request cannot be taken now: `serve` returns `Ok(0)` with nothing done, and is called again, with the same
     /// bytes, after [`Service::settle`] has said that something is durable.
-    pub fn stall(&mut self) {
-        self.replies.stall();
+    pub fn congested(&mut self) {
+        self.replies.congested();
     }
 
     /// How many more reply bytes fit before this peer is throttled. A streaming service (echo) answers no more than

@@ -268,10 +268,10 @@ fn only_an_answered_hello_makes_a_handshake_half_done() {
     pair.client_turn();
     let rest = pair.to_server.bytes.split_off(100);
     pair.turn();
-    assert!(!pair.connection.is_half_shaken(), "a hello in two pieces must not overtake whole ones");
+    assert!(!pair.connection.awaits_finished(), "a hello in two pieces must not overtake whole ones");
     pair.to_server.bytes.extend(rest);
     pair.turn();
-    assert!(pair.connection.is_half_shaken());
+    assert!(pair.connection.awaits_finished());
     // Nonsense behind it is no plain text of one who does not know TLS.
     (pair.to_client.bytes, pair.to_server.bytes) = (Vec::new(), b"PING\r\n".to_vec());
     pair.turn();
@@ -558,6 +558,6 @@ fn who_is_told_nothing_in_the_place_of_a_lost_reply_is_closed() {
     replies.tail().extend_from_slice(b"kept");
     replies.hold(1, Vec::new);
     let (connection, _, _, mut turn) = pair.parts();
-    connection.lose(&mut turn);
+    connection.retract(&mut turn);
     assert_eq!((pair.connection.phase(), pair.connection.reason()), (Phase::Closed, Some(Disconnect::Abandoned)));
 }

@@ -3,9 +3,9 @@
 use std::io::{self, Write};
 
 use super::connection::Connection;
+use super::deadlines::WriteProgress;
 use super::framing::Turn;
-use super::patience::Stall;
-use super::phase::{Farewell, Phase, Transmitted};
+use super::phase::{Phase, Transmitted, WriteShutdown};
 use super::scratch::READ_BYTES;
 use super::service::Service;
 use crate::metrics::Disconnect;
@@ -29,17 +29,21 @@ impl<S: Service> Connection<S> {
         }
         self.end_if_worn(turn);
         if !self.has_output() {
-            self.stall = None;
+            self.write_progress = None;
         }
         let is_sending = matches!(self.phase, Phase::Open | Phase::Draining);
-        let nothing_to_say = self.farewell >= Farewell::Said || self.session.has_failed();
+        let nothing_to_say = self.write_shutdown >= WriteShutdown::CloseNotifySent || self.session.has_failed();
         let all_said = is_sending && nothing_to_say && !self.has_output();
         if all_said && self.phase == Phase::Draining {
             self.finish(turn);
         }
         // Closing the socket sends FIN too.
-        if all_said && self.phase != Phase::Closed && self.farewell != Farewell::Shut && !self.must_reset() {
-            self.farewell = Farewell::Shut;
+        if all_said
+            && self.phase != Phase::Closed
+            && self.write_shutdown != WriteShutdown::FinSent
+            && !self.must_reset()
+        {
+            self.write_shutdown = WriteShutdown::FinSent;
             return Transmitted::ShutdownWrite;
         }
         Transmitted::Done
@@ -79,8 +83,8 @@ impl<S: Service> Connection<S> {
             turn.scratch.give(spare);
         }
         self.framing.replies = replies;
-        if self.is_farewell_due() {
-            self.farewell = Farewell::Said;
+        if self.is_close_notify_due() {
+            self.write_shutdown = WriteShutdown::CloseNotifySent;
         }
         count
     }
@@ -119,9 +123,9 @@ impl<S: Service> Connection<S> {
                 turn.scratch.give(spare);
             }
         }
-        if result.is_ok() && self.is_farewell_due() {
+        if result.is_ok() && self.is_close_notify_due() {
             result = self.session.send_close_notify(&mut self.retained, output);
-            self.farewell = Farewell::Said;
+            self.write_shutdown = WriteShutdown::CloseNotifySent;
         }
         if let Err(error) = result {
             self.framing.detail = Some(error.to_string().into());
@@ -138,10 +142,10 @@ impl<S: Service> Connection<S> {
             Ok(count) => {
                 turn.metrics.bytes_sent += count as u64;
                 self.readiness.writable = count == bytes.len();
-                if let Some(stall) = self.stall.as_mut() {
-                    stall.take(count);
+                if let Some(progress) = self.write_progress.as_mut() {
+                    progress.take(count);
                 } else if count < bytes.len() {
-                    self.stall = Some(Box::new(Stall::begin(turn.now.instant)));
+                    self.write_progress = Some(Box::new(WriteProgress::begin(turn.now.instant)));
                 }
                 if matches!(self.phase, Phase::Open | Phase::Draining) {
                     self.since = turn.now.instant;
@@ -150,7 +154,7 @@ impl<S: Service> Connection<S> {
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                 self.readiness.writable = false;
-                self.stall.get_or_insert_with(|| Box::new(Stall::begin(turn.now.instant)));
+                self.write_progress.get_or_insert_with(|| Box::new(WriteProgress::begin(turn.now.instant)));
                 0
             }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => 0,
@@ -167,12 +171,12 @@ impl<S: Service> Connection<S> {
         }
         let replies = &self.framing.replies;
         let can_encrypt = !self.session.is_handshaking() && !self.session.has_failed();
-        !self.unsent.is_empty() || can_encrypt && (!replies.unsent().is_empty() || self.is_farewell_due())
+        !self.unsent.is_empty() || can_encrypt && (!replies.unsent().is_empty() || self.is_close_notify_due())
     }
 
-    fn is_farewell_due(&self) -> bool {
-        let is_last = self.phase == Phase::Draining || self.farewell == Farewell::Due;
-        is_last && self.farewell < Farewell::Said && self.framing.replies.is_empty()
+    fn is_close_notify_due(&self) -> bool {
+        let is_last = self.phase == Phase::Draining || self.write_shutdown == WriteShutdown::Pending;
+        is_last && self.write_shutdown < WriteShutdown::CloseNotifySent && self.framing.replies.is_empty()
     }
 
     /// Everything owed has been sent.

@@ -15,7 +15,7 @@ impl<N: Net, S: Service> Server<N, S> {
         }
         for id in &self.to_transmit {
             if let Some(peer) = self.peers.get_mut(*id)
-                && peer.connection.awaits_settling()
+                && peer.connection.awaits_commit()
                 && !std::mem::replace(&mut peer.held, true)
             {
                 self.held.push(*id);
@@ -24,9 +24,9 @@ impl<N: Net, S: Service> Server<N, S> {
         match settled {
             Settled::Never | Settled::Unchanged => {}
             Settled::Durable(group) => self.release(group),
-            Settled::Lost => self.lose(),
+            Settled::Lost => self.retract(),
             Settled::Fatal => {
-                self.lose();
+                self.retract();
                 if !self.handle.is_stopping() {
                     self.handle.stop();
                 }
@@ -40,17 +40,17 @@ impl<N: Net, S: Service> Server<N, S> {
             let Some(peer) = peers.get_mut(*id) else { return false };
             peer.connection.release(group);
             queue_transmit(peer, to_transmit);
-            peer.held = peer.connection.awaits_settling();
+            peer.held = peer.connection.awaits_commit();
             peer.held
         });
     }
 
-    fn lose(&mut self) {
+    fn retract(&mut self) {
         for id in std::mem::take(&mut self.held) {
             let Some(peer) = self.peers.get_mut(id) else { continue };
             let mut turn = self.shared.turn();
             peer.held = false;
-            peer.connection.lose(&mut turn);
+            peer.connection.retract(&mut turn);
             queue_transmit(peer, &mut self.to_transmit);
         }
     }

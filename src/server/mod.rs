@@ -518,7 +518,7 @@ fn enqueue<K, S: Service>(peer: &mut Peer<K, S>, ready: &mut VecDeque<PeerId>, h
     }
     let connection = &peer.connection;
     if connection.phase() == Phase::Handshaking {
-        handshake_queue.push(connection.id(), connection.is_half_shaken());
+        handshake_queue.push(connection.id(), connection.awaits_finished());
     } else {
         ready.push_back(connection.id());
     }

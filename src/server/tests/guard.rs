@@ -328,7 +328,7 @@ impl Service for Narrow {
             exchange.reply().extend_from_slice(b"no");
             return Ok(1);
         }
-        exchange.stall();
+        exchange.congested();
         Ok(0)
     }
 

@@ -283,7 +283,7 @@ impl Resp {
         match decoded {
             Ok(None) => Ok(0),
             Ok(Some((request, _))) if store.is_congested() && may_write(&request) => {
-                exchange.stall();
+                exchange.congested();
                 Ok(0)
             }
             Ok(Some((request, used))) => {

@@ -94,7 +94,7 @@ struct Asker<'a> {
 enum Step {
     Incomplete,
     /// Complete, but there is no room for what it may change.
-    Stalled,
+    Congested,
     Answered {
         used: usize,
         close: bool,
@@ -158,8 +158,8 @@ impl XmlRpc {
         }
         match step {
             Step::Incomplete => Ok(0),
-            Step::Stalled => {
-                exchange.stall();
+            Step::Congested => {
+                exchange.congested();
                 Ok(0)
             }
             Step::Answered { used, close } => {
@@ -232,7 +232,9 @@ impl XmlRpc {
                 out.extend_from_slice(CONTINUE);
                 Step::Incomplete
             }
-            Ok(Progress::Complete(request)) if request.method == Method::Post && store.is_congested() => Step::Stalled,
+            Ok(Progress::Complete(request)) if request.method == Method::Post && store.is_congested() => {
+                Step::Congested
+            }
             Ok(Progress::Complete(request)) => {
                 let (used, persistence) = (request.used, request.persistence);
                 if self.answer(&request, store, asker, out) {

@@ -42,7 +42,7 @@ impl Bench {
                 Step::Answered { close: true, .. } => return (out, Some(Disconnect::Finished)),
                 Step::Answered { used, .. } => input = input.get(used..).unwrap_or_default(),
                 Step::Refused(error) => return (out, Some(reason(error))),
-                Step::Stalled | Step::Walk { .. } => panic!("a store in memory has room, and few keys"),
+                Step::Congested | Step::Walk { .. } => panic!("a store in memory has room, and few keys"),
             }
         }
     }

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::connection::Connection;
 use super::framing::Turn;
-use super::phase::{Farewell, Phase};
+use super::phase::{Phase, WriteShutdown};
 use super::service::Service;
 use crate::limits::Limits;
 use crate::metrics::Disconnect;
@@ -20,7 +20,7 @@ use crate::timer::after;
 /// is free (a Unix socket: three quarters), which is megabytes. So the socket is asked what was delivered, when the stall
 /// begins and before the peer is cut off.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Stall {
+pub(super) struct WriteProgress {
     since: Instant,
     /// Bytes that the socket has accepted since then.
     taken: usize,
@@ -35,7 +35,7 @@ pub(super) struct Asked {
     delivery: Delivery,
 }
 
-impl Stall {
+impl WriteProgress {
     pub(super) fn begin(now: Instant) -> Self {
         Self { since: now, taken: 0, delivered: None }
     }
@@ -74,9 +74,12 @@ impl<S: Service> Connection<S> {
                     self.drain_if_ended(now);
                 }
                 Disconnect::Stalled
-                    if self.stall.as_ref().is_some_and(|stall| !stall.is_too_slow(delivered, turn.limits)) =>
+                    if self
+                        .write_progress
+                        .as_ref()
+                        .is_some_and(|progress| !progress.is_too_slow(delivered, turn.limits)) =>
                 {
-                    self.stall = Some(Box::new(Stall { delivered, ..Stall::begin(now) }));
+                    self.write_progress = Some(Box::new(WriteProgress { delivered, ..WriteProgress::begin(now) }));
                 }
                 _ => self.close(reason, turn.scratch),
             },
@@ -87,7 +90,7 @@ impl<S: Service> Connection<S> {
     /// Whether [`note_delivery`](Self::note_delivery) is to be called behind `transmit`: what comes is measured from there.
     pub fn wants_delivery(&self) -> bool {
         let lingers = self.phase == Phase::Lingering && self.asked.as_ref().is_none_or(|asked| asked.at < self.since);
-        lingers || self.stall.as_ref().is_some_and(|stall| stall.delivered.is_none())
+        lingers || self.write_progress.as_ref().is_some_and(|progress| progress.delivered.is_none())
     }
 
     /// Whether it is about to be cut off for taking nothing, or for having nothing to say while it may still be reading
@@ -106,8 +109,8 @@ impl<S: Service> Connection<S> {
     /// enough if there is something left to take.
     pub fn note_delivery(&mut self, delivery: Delivery, limits: &Limits, now: Instant) -> bool {
         let before = self.asked.replace(Box::new(Asked { at: now, delivery }));
-        if let Some(stall) = self.stall.as_mut() {
-            stall.delivered.get_or_insert(delivery.taken);
+        if let Some(progress) = self.write_progress.as_mut() {
+            progress.delivered.get_or_insert(delivery.taken);
         }
         let Some(before) = before else { return delivery.is_pending };
         let taken = delivery.taken.saturating_sub(before.delivery.taken);
@@ -135,7 +138,10 @@ impl<S: Service> Connection<S> {
 
     fn next_deadline(&self, limits: &Limits) -> Option<(Instant, Disconnect)> {
         let since = |time: Duration, reason| Some((after(self.since, time), reason));
-        let stalled = self.stall.as_ref().map(|stall| (after(stall.since, limits.write_timeout), Disconnect::Stalled));
+        let stalled = self
+            .write_progress
+            .as_ref()
+            .map(|progress| (after(progress.since, limits.write_timeout), Disconnect::Stalled));
         match self.phase {
             Phase::Connecting => since(limits.connect_timeout, Disconnect::HandshakeTimeout),
             Phase::Handshaking => since(limits.handshake_timeout, Disconnect::HandshakeTimeout),
@@ -149,7 +155,7 @@ impl<S: Service> Connection<S> {
                 let is_owed = is_owed || self.framing.is_paused() || self.is_carried;
                 let at_rest = request.is_none() && !is_owed;
                 let idle = self.idle_timeout.filter(|_| at_rest).and_then(|idle| since(idle, Disconnect::Idle));
-                let half = self.farewell > Farewell::NotDue || self.framing.is_half_closed();
+                let half = self.write_shutdown > WriteShutdown::Open || self.framing.is_half_closed();
                 let half = half && !self.is_carried;
                 let half = half.then(|| (after(self.since, limits.half_close_timeout), Disconnect::Idle));
                 [stalled, request, idle, half].into_iter().flatten().min_by_key(|(deadline, _)| *deadline)

@@ -7,23 +7,23 @@ use crate::metrics::Disconnect;
 
 impl<S: Service> Connection<S> {
     /// Whether anything here waits for [`Service::settle`].
-    pub fn awaits_settling(&self) -> bool {
-        self.framing.replies.is_held() || self.framing.is_stalled()
+    pub fn awaits_commit(&self) -> bool {
+        self.framing.replies.is_held() || self.framing.is_congested()
     }
 
     /// Everything up to `group` is durable.
     pub fn release(&mut self, group: u64) {
         self.framing.replies.release(group);
-        self.framing.unstall();
+        self.framing.resume_congested();
     }
 
     /// What is held will never be true: its client is told so in the place of each reply. Where there is nothing in the
     /// place of one, the connection is closed: its client would wait for ever, or take the next reply for this one.
-    pub fn lose(&mut self, turn: &mut Turn<'_, S>) {
-        self.framing.unstall();
+    pub fn retract(&mut self, turn: &mut Turn<'_, S>) {
+        self.framing.resume_congested();
         let listener = self.framing.info.listener;
         let mut is_answered = true;
-        self.framing.replies.lose(&mut |reply, out| {
+        self.framing.replies.retract(&mut |reply, out| {
             let before = out.len();
             turn.service.retract(listener, reply, out);
             is_answered &= out.len() > before;
