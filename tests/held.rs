@@ -16,7 +16,7 @@ use latchkey::server::{Handle, ListenerConfig, Security, Server};
 use latchkey::services::resp::RespOptions;
 use latchkey::services::xmlrpc::XmlRpcOptions;
 use latchkey::services::{Builtin, BuiltinOptions, Protocol};
-use latchkey::store::{JournalLimits, StoreOptions};
+use latchkey::store::{CommitLimits, StoreOptions};
 
 const PATIENCE: Duration = Duration::from_mins(1);
 
@@ -30,10 +30,10 @@ struct Site {
 
 impl Site {
     fn start(disk: &Disk) -> Self {
-        Self::start_with(disk, JournalLimits::default())
+        Self::start_with(disk, CommitLimits::default())
     }
 
-    fn start_with(disk: &Disk, limits: JournalLimits) -> Self {
+    fn start_with(disk: &Disk, limits: CommitLimits) -> Self {
         let (sender, started) = mpsc::channel();
         let (done, ended) = mpsc::channel();
         let disk = disk.clone();
@@ -57,7 +57,7 @@ impl Site {
     }
 }
 
-fn serve(disk: &Disk, limits: JournalLimits) -> Server<MioNet, Builtin> {
+fn serve(disk: &Disk, limits: CommitLimits) -> Server<MioNet, Builtin> {
     let net = MioNet::new().expect("a poller");
     let wake = net.waker();
     let options = BuiltinOptions {
@@ -221,7 +221,7 @@ fn after_a_failed_write_a_call_over_http_has_a_fault_and_the_client_stays() {
 /// Nothing happens on the loop meanwhile: it must wake up by itself.
 #[test]
 fn a_disk_that_does_not_answer_is_given_up_and_not_waited_for() {
-    let limits = JournalLimits { timeout: Duration::from_secs(5), ..JournalLimits::default() };
+    let limits = CommitLimits { timeout: Duration::from_secs(5), ..CommitLimits::default() };
     let long = Duration::from_mins(5);
     let slow_sync = Faults { sync_takes: long, ..Faults::default() };
     let slow_undo = Faults { room: Some(0), read_takes: long, ..Faults::default() };
@@ -240,7 +240,7 @@ fn a_disk_that_does_not_answer_is_given_up_and_not_waited_for() {
 
 #[test]
 fn a_disk_that_takes_long_to_read_but_gets_on_is_waited_for() {
-    let limits = JournalLimits { timeout: Duration::from_secs(3), ..JournalLimits::default() };
+    let limits = CommitLimits { timeout: Duration::from_secs(3), ..CommitLimits::default() };
     let disk = Disk::default();
     let site = Site::start_with(&disk, limits);
     let mut writer = site.connect();

@@ -10,7 +10,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use super::{Failure, terminal, units};
 use crate::disk::{Directory, OpenError, Opened, Sync};
 use crate::net::Wake;
-use crate::store::{JournalLimits, Store};
+use crate::store::{CommitLimits, Store};
 
 /// Keys loaded between two looks at the clock.
 const STEP: u64 = 4096;
@@ -87,7 +87,7 @@ impl DataArgs {
         load(path, &opened, store).map_err(refused)?;
         terminal::tell(format_args!("data {}: sync {}", path.display(), sync.name()));
         let storage = opened.serve(sync, wake)?;
-        let limits = JournalLimits { unsynced_bytes: self.max_unsynced, timeout: self.storage_timeout };
+        let limits = CommitLimits { unsynced_bytes: self.max_unsynced, timeout: self.storage_timeout };
         store.attach(storage, limits);
         Ok(())
     }

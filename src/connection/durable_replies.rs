@@ -6,7 +6,7 @@ use super::service::Service;
 use crate::metrics::Disconnect;
 
 impl<S: Service> Connection<S> {
-    /// Whether anything here waits for [`Service::settle`].
+    /// Whether anything here waits for [`Service::commit`].
     pub fn awaits_commit(&self) -> bool {
         self.framing.replies.is_held() || self.framing.is_congested()
     }

@@ -65,7 +65,7 @@ pub(super) struct Framing<S: Service> {
     /// What the service waits for is the head of a request.
     in_head: bool,
     /// What the session holds for its peer.
-    kept: usize,
+    session_memory: usize,
     /// What more is known about why it ends.
     pub(super) detail: Option<Box<str>>,
 }
@@ -96,7 +96,7 @@ impl<S: Service> Framing<S> {
             state: State::Hungry,
             served: 0,
             in_head: false,
-            kept: 0,
+            session_memory: 0,
             detail: None,
         }
     }
@@ -213,7 +213,7 @@ impl<S: Service> Framing<S> {
                 break;
             }
         }
-        self.kept = turn.service.kept(session);
+        self.session_memory = turn.service.session_memory(session);
         self.in_head = turn.service.is_in_head(session);
         if let Some(spare) = self.replies.reclaim() {
             turn.scratch.give(spare);
@@ -281,7 +281,7 @@ impl<S: Service> Framing<S> {
 
     /// Returns the session to the service: the connection is over.
     pub(super) fn retire(&mut self, service: &mut S) {
-        self.kept = 0;
+        self.session_memory = 0;
         if let Some(session) = self.session.take() {
             service.close(session, &self.info);
         }
@@ -331,7 +331,7 @@ impl<S: Service> Framing<S> {
 
     /// Heap bytes held.
     pub(super) fn memory(&self) -> usize {
-        self.input.capacity() + self.replies.memory() + self.kept
+        self.input.capacity() + self.replies.memory() + self.session_memory
     }
 }
 

@@ -30,7 +30,7 @@ pub use operators::Operators;
 pub use phase::{Phase, Transmitted};
 pub use replies::{Completion, Deferred, Mailbox, Replies};
 pub use scratch::Scratch;
-pub use service::{Exchange, PeerInfo, Service, Settled};
+pub use service::{CommitStatus, Exchange, PeerInfo, Service};
 
 #[cfg(test)]
 mod tests;

@@ -126,14 +126,14 @@ pub trait Service {
 
     /// Heap bytes that the session holds because of what its peer has sent (a transaction, say). They count in the
     /// memory limits.
-    fn kept(&self, session: &Self::Session) -> usize {
+    fn session_memory(&self, session: &Self::Session) -> usize {
         let _ = session;
         0
     }
 
     /// What all clients together hold, in bytes, for a service whose own limit counts that too. Called once a turn,
     /// before [`tick`](Self::tick).
-    fn clients_hold(&mut self, bytes: usize) {
+    fn set_client_memory(&mut self, bytes: usize) {
         let _ = bytes;
     }
 
@@ -169,14 +169,14 @@ pub trait Service {
 
     /// After all requests of a turn were answered, and before anything is sent: what has become of replies that were
     /// [held](Exchange::hold).
-    fn settle(&mut self, now: Now) -> Settled {
+    fn commit(&mut self, now: Now) -> CommitStatus {
         let _ = now;
-        Settled::Never
+        CommitStatus::NotUsed
     }
 
-    /// How soon [`settle`](Self::settle) has something to say although nothing happens; `None` if it has not. Asked right
+    /// How soon [`settle`](Self::commit) has something to say although nothing happens; `None` if it has not. Asked right
     /// behind it.
-    fn patience(&self, now: Now) -> Option<std::time::Duration> {
+    fn wants_commit_in(&self, now: Now) -> Option<std::time::Duration> {
         let _ = now;
         None
     }
@@ -192,15 +192,15 @@ pub trait Service {
 
 /// What has become of replies that were held.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Settled {
+pub enum CommitStatus {
     /// This service holds none.
-    Never,
+    NotUsed,
     /// Nothing new.
     Unchanged,
     /// Those that wait for this group, or an earlier one, may leave; there may be room for what was stalled.
     Durable(u64),
     /// None of them will ever be true: [`Service::retract`] says so in their place.
-    Lost,
+    Aborted,
     /// The same, and the server must stop.
     Fatal,
 }
@@ -303,14 +303,14 @@ impl Exchange<'_> {
         *self.detail = Some(detail.into());
     }
 
-    /// Holds the reply to this request, and all later ones, until [`Service::settle`] says that `group` is durable.
+    /// Holds the reply to this request, and all later ones, until [`Service::commit`] says that `group` is durable.
     pub fn hold(&mut self, group: u64) {
         let scratch = &mut *self.scratch;
         self.replies.hold(group, || scratch.take());
     }
 
     /// This request cannot be taken now: `serve` returns `Ok(0)` with nothing done, and is called again, with the same
-    /// bytes, after [`Service::settle`] has said that something is durable.
+    /// bytes, after [`Service::commit`] has said that something is durable.
     pub fn congested(&mut self) {
         self.replies.congested();
     }

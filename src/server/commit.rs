@@ -1,16 +1,16 @@
 //! Replies that wait until what they tell of is durable.
 
 use super::{Server, queue_transmit};
-use crate::connection::{Service, Settled};
+use crate::connection::{CommitStatus, Service};
 use crate::net::Net;
 
 impl<N: Net, S: Service> Server<N, S> {
     /// Hears what has become of what the service changed, and lets go of the replies that tell of it.
     pub(super) fn release_durable(&mut self) {
-        let settled = self.shared.service.settle(self.shared.now);
-        let patience = self.shared.service.patience(self.shared.now);
-        self.tick_in = [self.tick_in, patience].into_iter().flatten().min();
-        if settled == Settled::Never {
+        let status = self.shared.service.commit(self.shared.now);
+        let wanted = self.shared.service.wants_commit_in(self.shared.now);
+        self.tick_in = [self.tick_in, wanted].into_iter().flatten().min();
+        if status == CommitStatus::NotUsed {
             return;
         }
         for id in &self.to_transmit {
@@ -21,11 +21,11 @@ impl<N: Net, S: Service> Server<N, S> {
                 self.held.push(*id);
             }
         }
-        match settled {
-            Settled::Never | Settled::Unchanged => {}
-            Settled::Durable(group) => self.release(group),
-            Settled::Lost => self.retract(),
-            Settled::Fatal => {
+        match status {
+            CommitStatus::NotUsed | CommitStatus::Unchanged => {}
+            CommitStatus::Durable(group) => self.release(group),
+            CommitStatus::Aborted => self.retract(),
+            CommitStatus::Fatal => {
                 self.retract();
                 if !self.handle.is_stopping() {
                     self.handle.stop();

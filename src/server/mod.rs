@@ -351,7 +351,7 @@ impl<N: Net, S: Service> Server<N, S> {
     }
 
     fn commit(&mut self) {
-        self.shared.service.clients_hold(self.memory_account.total());
+        self.shared.service.set_client_memory(self.memory_account.total());
         self.tick_in = self.shared.service.tick(self.shared.now);
         while let Ok(completion) = self.completions.try_recv() {
             if let Some(peer) = self.peers.get_mut(completion.peer) {

@@ -9,7 +9,7 @@ use super::admin::{Admin, AdminSession};
 use super::resp::{Resp, RespOptions, RespSession};
 use super::xmlrpc::{XmlRpc, XmlRpcOptions, XmlRpcSession};
 use crate::access::Reach;
-use crate::connection::{Exchange, PeerInfo, Service, Settled};
+use crate::connection::{CommitStatus, Exchange, PeerInfo, Service};
 use crate::disk::Failure;
 use crate::metrics::Disconnect;
 use crate::store::{self, Store, StoreOptions};
@@ -153,7 +153,7 @@ impl Service for Builtin {
             Session::Resp(session) => self.resp.serve(session, &mut self.store, input, exchange),
             Session::Admin(session) => return self.admin.serve(session, &self.store, input, exchange),
         };
-        if let Some(group) = self.store.take_touched() {
+        if let Some(group) = self.store.take_dependency() {
             exchange.hold(group);
         }
         served
@@ -174,7 +174,7 @@ impl Service for Builtin {
         }
     }
 
-    fn kept(&self, session: &Session) -> usize {
+    fn session_memory(&self, session: &Session) -> usize {
         match session {
             Session::Echo => 0,
             Session::XmlRpc(session) | Session::Admin(session) => session.memory(),
@@ -182,7 +182,7 @@ impl Service for Builtin {
         }
     }
 
-    fn clients_hold(&mut self, bytes: usize) {
+    fn set_client_memory(&mut self, bytes: usize) {
         self.store.set_client_memory(bytes);
     }
 
@@ -210,36 +210,36 @@ impl Service for Builtin {
         }
     }
 
-    fn settle(&mut self, now: Now) -> Settled {
+    fn commit(&mut self, now: Now) -> CommitStatus {
         if !self.store.is_durable() {
-            return Settled::Never;
+            return CommitStatus::NotUsed;
         }
-        match self.store.settle(now) {
-            store::Settled::Unchanged => Settled::Unchanged,
-            store::Settled::Durable(group) => {
-                self.resp.kept(&self.store);
-                self.xmlrpc.kept(&self.store);
-                Settled::Durable(group)
+        match self.store.commit(now) {
+            store::GroupStatus::Unchanged => CommitStatus::Unchanged,
+            store::GroupStatus::Durable(group) => {
+                self.resp.durable(&self.store);
+                self.xmlrpc.durable(&self.store);
+                CommitStatus::Durable(group)
             }
-            store::Settled::Recovered => {
+            store::GroupStatus::Recovered => {
                 tracing::info!("there is room in the data directory: writes are taken again");
-                Settled::Unchanged
+                CommitStatus::Unchanged
             }
-            store::Settled::Lost(failure) => {
+            store::GroupStatus::Lost(failure) => {
                 let end = if matches!(failure, Failure::Full(_)) { ", until there is room" } else { "" };
                 tracing::error!("writes are refused from now on{end}; reads are served: {failure}");
-                self.resp.lost();
-                self.xmlrpc.lost();
-                Settled::Lost
+                self.resp.aborted();
+                self.xmlrpc.aborted();
+                CommitStatus::Aborted
             }
-            store::Settled::Fatal(failure) => {
+            store::GroupStatus::Fatal(failure) => {
                 // It is told again each turn, for those who have looked at what is lost since.
                 if !std::mem::replace(&mut self.is_lost, true) {
                     tracing::error!("stopping: it is unknown what is on disk: {failure}");
                 }
-                self.resp.lost();
-                self.xmlrpc.lost();
-                Settled::Fatal
+                self.resp.aborted();
+                self.xmlrpc.aborted();
+                CommitStatus::Fatal
             }
         }
     }
@@ -248,12 +248,12 @@ impl Service for Builtin {
         let (resp, xmlrpc) = (self.resp.tick(&mut self.store, now), self.xmlrpc.tick(&mut self.store, now));
         let store = self.store.tick(now);
         // What housekeeping has done and seen is told by no reply, and must not be taken for what the next one tells.
-        let _ = self.store.take_touched();
+        let _ = self.store.take_dependency();
         [resp, xmlrpc, store].into_iter().flatten().min()
     }
 
-    fn patience(&self, now: Now) -> Option<Duration> {
-        self.store.patience(now)
+    fn wants_commit_in(&self, now: Now) -> Option<Duration> {
+        self.store.wants_commit_in(now)
     }
 }
 
@@ -263,7 +263,7 @@ mod tests {
     use crate::connection::Connection;
     use crate::disk::sim::Disk;
     use crate::disk::{Keeper, LockStep, StorageOptions};
-    use crate::store::{Eviction, Expiry, JournalLimits, Kind};
+    use crate::store::{CommitLimits, Eviction, Expiry, Kind};
 
     #[test]
     fn a_connection_costs_little_beside_the_librarys_session() {
@@ -285,14 +285,14 @@ mod tests {
         let keeper = Keeper::new(Disk::default().folder()).unwrap();
         let (storage, _thread) =
             LockStep::start(keeper, StorageOptions::default(), std::sync::Arc::new(|| {}), now.instant);
-        service.store.attach(storage, JournalLimits::default());
+        service.store.attach(storage, CommitLimits::default());
         for key in 0..1000 {
             service.store.set(format!("key:{key}").as_bytes(), Kind::Bytes, &[0; 500], Expiry::Never, now).unwrap();
         }
-        assert!(service.store.take_touched().is_some());
-        service.clients_hold(1_900_000);
+        assert!(service.store.take_dependency().is_some());
+        service.set_client_memory(1_900_000);
         let _ = service.tick(now);
         assert!(service.store.len() < 1000, "some had to go");
-        assert_eq!(service.store.take_touched(), None);
+        assert_eq!(service.store.take_dependency(), None);
     }
 }

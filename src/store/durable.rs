@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use super::arena::{Data, Draft, NEVER};
+use super::commits::{CommitLimits, Commits, GroupStatus, Persistence, Step};
 use super::entry::Kind;
-use super::journal::{Journal, JournalLimits, Persistence, Settled, Step};
 use super::{MAX_KEY, MAX_VALUE, Store, StoreError};
 use crate::disk::{self, Failure, Record, Storage, Undo};
 use crate::timer::Now;
@@ -47,81 +47,81 @@ impl Store {
         let data = Data::Borrowed(record.data);
         let draft = Draft { key: record.key, kind, used: false, expires: record.expires, data };
         let block = self.table.put(self.table.hash(record.key), draft).map_err(|_full| Unfit::Room)?;
-        self.graveyard.bury(block);
+        self.deferred_free.defer(block);
         Ok(())
     }
 
     /// From now on every change is handed to `storage`.
-    pub fn attach(&mut self, storage: Storage, limits: JournalLimits) {
-        self.journal = Some(Box::new(Journal::new(storage, limits)));
+    pub fn attach(&mut self, storage: Storage, limits: CommitLimits) {
+        self.commits = Some(Box::new(Commits::new(storage, limits)));
     }
 
     /// The group that must be durable before what was done and seen since the last call may be told; `None` if it is.
-    pub fn take_touched(&mut self) -> Option<u64> {
-        self.journal.as_ref().and_then(|journal| journal.take_touched())
+    pub fn take_dependency(&mut self) -> Option<u64> {
+        self.commits.as_ref().and_then(|commits| commits.take_dependency())
     }
 
     /// Whether every group up to this one is durable, or nothing is kept.
     #[must_use]
     pub fn is_durable_to(&self, group: u64) -> bool {
-        self.journal.as_ref().is_none_or(|journal| journal.is_durable_to(group))
+        self.commits.as_ref().is_none_or(|commits| commits.is_durable_to(group))
     }
 
     /// All keys are looked at, by their number for example.
-    pub fn touch_all(&self) {
-        if let Some(journal) = &self.journal {
-            journal.touch_all();
+    pub fn note_read_all(&self) {
+        if let Some(commits) = &self.commits {
+            commits.note_read_all();
         }
     }
 
     /// Why no writes are taken, if none are.
     #[must_use]
     pub fn refuses_writes(&self) -> Option<&Failure> {
-        self.journal.as_ref().and_then(|journal| journal.refusal())
+        self.commits.as_ref().and_then(|commits| commits.refusal())
     }
 
     /// Whether so much is on its way to disk that writes must wait.
     #[must_use]
     pub fn is_congested(&self) -> bool {
-        self.journal.as_ref().is_some_and(|journal| journal.is_congested())
+        self.commits.as_ref().is_some_and(|commits| commits.is_congested())
     }
 
     /// Whether changes are kept.
     #[must_use]
     pub fn is_durable(&self) -> bool {
-        self.journal.is_some()
+        self.commits.is_some()
     }
 
     /// What there is to say about durability; `None` where nothing is kept.
     #[must_use]
     pub fn persistence(&self) -> Option<Persistence> {
-        self.journal.as_ref().map(|journal| journal.persistence())
+        self.commits.as_ref().map(|commits| commits.persistence())
     }
 
     /// Begins to write a backup; `false` if one is being written already, or nothing is kept.
     pub fn begin_backup(&mut self) -> bool {
-        self.journal.as_mut().is_some_and(|journal| journal.begin_backup())
+        self.commits.as_mut().is_some_and(|commits| commits.begin_backup())
     }
 
     /// Hands over what has changed since the last call as one group, and tells what has become of earlier ones.
-    pub fn settle(&mut self, now: Now) -> Settled {
+    pub fn commit(&mut self, now: Now) -> GroupStatus {
         let keys = self.table.len() as u64;
-        let Some(journal) = &mut self.journal else { return Settled::Unchanged };
-        journal.write_edited(&self.table);
-        match journal.settle(keys, now, &mut self.graveyard) {
-            Step::Settled(settled) => settled,
+        let Some(commits) = &mut self.commits else { return GroupStatus::Unchanged };
+        commits.write_edited(&self.table);
+        match commits.commit(keys, now, &mut self.deferred_free) {
+            Step::Status(status) => status,
             Step::TakeBack(mut undo) => {
                 let is_over = self.take_back(&mut undo);
-                let Some(journal) = &mut self.journal else { return Settled::Unchanged };
-                journal.took_back(undo, is_over)
+                let Some(commits) = &mut self.commits else { return GroupStatus::Unchanged };
+                commits.took_back(undo, is_over)
             }
         }
     }
 
     /// Takes some of what was lost back. Whether that was all of it; meanwhile, whoever looks at any of it waits.
     fn take_back(&mut self, undo: &mut Undo) -> Result<bool, Unfit> {
-        if let Some(table) = self.journal.as_mut().and_then(|journal| journal.take_cleared(&mut self.graveyard)) {
-            std::mem::replace(&mut self.table, table).bury(&mut self.graveyard);
+        if let Some(table) = self.commits.as_mut().and_then(|commits| commits.take_cleared(&mut self.deferred_free)) {
+            std::mem::replace(&mut self.table, table).defer(&mut self.deferred_free);
             self.watches.restored();
         }
         let mut bytes = 0;
@@ -137,7 +137,7 @@ impl Store {
                 }
                 if let Some(found) = self.table.find(self.table.hash(key), key) {
                     let block = self.table.remove(found);
-                    self.graveyard.bury(block);
+                    self.deferred_free.defer(block);
                 }
                 Ok(())
             });
@@ -152,8 +152,8 @@ impl Store {
     /// How soon [`settle`](Self::settle) has something to do although nothing happens: the disk has taken too long by then,
     /// or there is more to be taken back.
     #[must_use]
-    pub fn patience(&self, now: Now) -> Option<Duration> {
-        self.journal.as_ref().and_then(|journal| journal.patience(now))
+    pub fn wants_commit_in(&self, now: Now) -> Option<Duration> {
+        self.commits.as_ref().and_then(|commits| commits.wants_commit_in(now))
     }
 
     /// Makes all changes durable and lets go of the data directory.
@@ -163,9 +163,9 @@ impl Store {
     /// Changes were not kept, now or earlier.
     pub fn close(&mut self) -> Result<(), Failure> {
         let keys = self.table.len() as u64;
-        self.journal.take().map_or(Ok(()), |mut journal| {
-            journal.write_edited(&self.table);
-            journal.close(keys)
+        self.commits.take().map_or(Ok(()), |mut commits| {
+            commits.write_edited(&self.table);
+            commits.close(keys)
         })
     }
 

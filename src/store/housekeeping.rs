@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::arena::PAGE;
-use super::graveyard::STEP_BYTES;
+use super::deferred_free::STEP_BYTES;
 use super::segment;
 use super::table::Hand;
 use super::{Eviction, Store, StoreError};
@@ -42,11 +42,11 @@ impl Store {
     /// Returns when it wants to be called again: at once if there is more to free, soon if a walk is on its way, in
     /// 100 ms while keys expire, never if there is nothing to do.
     pub fn tick(&mut self, now: Now) -> Option<Duration> {
-        self.graveyard.step();
+        self.deferred_free.step();
         let over = self.evict_excess();
         let walk = self.walk(now);
         self.reset_if_hollow();
-        if over || !self.graveyard.is_empty() { Some(Duration::ZERO) } else { walk }
+        if over || !self.deferred_free.is_empty() { Some(Duration::ZERO) } else { walk }
     }
 
     /// A step of the walk over all segments that removes expired keys.
@@ -59,18 +59,18 @@ impl Store {
         if let Some(wait) = wait.filter(|wait| !wait.is_zero()) {
             return Some(wait);
         }
-        let Self { table, watches, graveyard, stats, housekeeping, journal, .. } = self;
+        let Self { table, watches, deferred_free, stats, housekeeping, commits, .. } = self;
         let mut gone = |key: &[u8]| {
             stats.expired += 1;
             watches.changed(key, false);
-            if let Some(journal) = journal {
-                journal.expired(key);
+            if let Some(commits) = commits {
+                commits.expired(key);
             }
         };
         let end = (housekeeping.walked + WALK_SEGMENTS).min(table.segment_numbers());
         let mut looked_at = 0;
         while housekeeping.walked < end && looked_at < WALK_RECORDS {
-            looked_at += table.expire(housekeeping.walked, now.unix_ms, graveyard, &mut gone);
+            looked_at += table.expire(housekeeping.walked, now.unix_ms, deferred_free, &mut gone);
             housekeeping.walked += 1;
         }
         let mut wait = WALK_STEP;
@@ -125,7 +125,7 @@ impl Store {
         let Some(max) = self.options.max_memory.filter(|_| !self.is_reserved) else { return Ok(()) };
         // A write that makes others be dropped frees as much as it brings, so the graveyard cannot outgrow the table.
         for _ in 0..=need / STEP_BYTES {
-            self.graveyard.step();
+            self.deferred_free.step();
         }
         let steps = match self.options.eviction {
             // It would not fit if all keys were gone.
@@ -167,16 +167,16 @@ impl Store {
     /// others. The hand stays where it stopped; unlike in CLOCK, survivors are not moved to another place in line.
     fn evict(&mut self, excess: usize, force: bool) {
         let volatile = self.options.eviction == Eviction::Volatile;
-        let Self { table, watches, graveyard, stats, housekeeping, journal, .. } = self;
+        let Self { table, watches, deferred_free, stats, housekeeping, commits, .. } = self;
         let hasher = table.hasher();
         let mut gone = |key: &[u8]| {
             stats.evicted += 1;
             watches.changed(key, false);
-            if let Some(journal) = journal {
-                journal.removed(hasher.hash(key), key);
+            if let Some(commits) = commits {
+                commits.removed(hasher.hash(key), key);
             }
         };
         let how = segment::Eviction { volatile, force, bytes: excess.max(PAGE) };
-        housekeeping.hand = table.evict(housekeeping.hand, how, graveyard, &mut gone);
+        housekeeping.hand = table.evict(housekeeping.hand, how, deferred_free, &mut gone);
     }
 }

@@ -11,14 +11,14 @@
 //! ```
 
 mod arena;
+mod commits;
+mod deferred_free;
 mod durable;
 mod entry;
 mod glob;
-mod graveyard;
 #[cfg(test)]
 mod hit_ratio;
 mod housekeeping;
-mod journal;
 mod json;
 mod prefetch;
 mod segment;
@@ -31,21 +31,21 @@ mod watch;
 use siphasher::sip::SipHasher13;
 
 pub use arena::spare as spare_room;
+pub use commits::{CommitLimits, GroupStatus, Persistence};
 pub use durable::Unfit;
 pub use entry::{Entry, Expiry, Kind};
 pub use glob::Glob;
 #[cfg(any(test, fuzzing))]
 pub use glob::property as glob_property;
-pub use journal::{JournalLimits, Persistence, Settled};
 pub use prefetch::Prefetch;
 pub use typed::{plain_bytes, plain_length};
 
 use crate::timer::Now;
 use crate::value::Value;
 use arena::{Data, Draft, NEVER};
-use graveyard::Graveyard;
+use commits::Commits;
+use deferred_free::DeferredFree;
 use housekeeping::Housekeeping;
-use journal::Journal;
 use prefetch::PREFETCHED;
 use segment::Taken;
 use table::{Found, SEGMENT_RECORDS, Table};
@@ -126,7 +126,7 @@ const PROCESSOR_CACHE: usize = 1 << 20;
 pub struct Store {
     table: Table,
     watches: Watches,
-    graveyard: Graveyard,
+    deferred_free: DeferredFree,
     housekeeping: Housekeeping,
     stats: Stats,
     client_memory: usize,
@@ -136,7 +136,7 @@ pub struct Store {
     is_untouched: bool,
     options: StoreOptions,
     /// `None` while nothing outlives the process.
-    journal: Option<Box<Journal>>,
+    commits: Option<Box<Commits>>,
 }
 
 impl Store {
@@ -150,30 +150,30 @@ impl Store {
         Self {
             table: Table::new(SipHasher13::new_with_key(&options.hash_key), records),
             watches: Watches::default(),
-            graveyard: Graveyard::default(),
+            deferred_free: DeferredFree::default(),
             housekeeping: Housekeeping::default(),
             stats: Stats::default(),
             client_memory: 0,
             is_reserved: false,
             is_untouched: false,
             options,
-            journal: None,
+            commits: None,
         }
     }
 
     /// The hash of `key`, and its record; one whose time has come is removed instead.
     fn lookup(&mut self, key: &[u8], now: Now) -> (u64, Option<Found>) {
         let hash = self.table.hash(key);
-        if let Some(journal) = &self.journal {
-            journal.touch(hash);
+        if let Some(commits) = &self.commits {
+            commits.note_read(hash);
         }
         let Some(found) = self.table.find(hash, key) else { return (hash, None) };
         if self.table.expires(found) > now.unix_ms {
             return (hash, Some(found));
         }
         self.discard(found, key);
-        if let Some(journal) = &mut self.journal {
-            journal.expired(key);
+        if let Some(commits) = &mut self.commits {
+            commits.expired(key);
         }
         self.stats.expired += 1;
         (hash, None)
@@ -193,7 +193,7 @@ impl Store {
 
     fn discard(&mut self, found: Found, key: &[u8]) {
         let block = self.table.remove(found);
-        self.graveyard.bury(block);
+        self.deferred_free.defer(block);
         self.watches.changed(key, false);
         self.reset_if_hollow();
     }
@@ -201,7 +201,7 @@ impl Store {
     /// Gives the directory of a large table back when nothing is left in it.
     fn reset_if_hollow(&mut self) {
         if self.table.is_hollow() {
-            self.table.clear(&mut self.graveyard);
+            self.table.clear(&mut self.deferred_free);
         }
     }
 
@@ -227,8 +227,8 @@ impl Store {
     /// The value under `key`, with no effect on the store.
     pub fn peek(&self, key: &[u8], now: Now) -> Option<Entry<'_>> {
         let hash = self.table.hash(key);
-        if let Some(journal) = &self.journal {
-            journal.touch(hash);
+        if let Some(commits) = &self.commits {
+            commits.note_read(hash);
         }
         let found = self.table.find(hash, key)?;
         let (_, entry) = self.table.entry(found)?;
@@ -300,19 +300,19 @@ impl Store {
 
     fn put(&mut self, hash: u64, draft: Draft<'_>) -> Result<(), StoreError> {
         let (key, grown) = (draft.key, draft.len() + TABLE_SHARE);
-        if let Some(journal) = &mut self.journal {
-            journal.put(hash, &draft);
+        if let Some(commits) = &mut self.commits {
+            commits.put(hash, &draft);
         }
         let Ok(block) = self.table.put(hash, draft) else {
             // Behind what was noted too soon, the truth.
-            match &mut self.journal {
-                Some(journal) if self.table.find(hash, key).is_none() => journal.removed(hash, key),
-                journal => journal::note(journal.as_deref_mut(), &self.table, hash, key),
+            match &mut self.commits {
+                Some(commits) if self.table.find(hash, key).is_none() => commits.removed(hash, key),
+                commits => commits::note(commits.as_deref_mut(), &self.table, hash, key),
             }
             return Err(StoreError::OutOfMemory);
         };
-        self.graveyard.bury(block);
-        self.graveyard.keep_pace(grown);
+        self.deferred_free.defer(block);
+        self.deferred_free.keep_pace(grown);
         self.watches.changed(key, true);
         Ok(())
     }
@@ -333,8 +333,8 @@ impl Store {
         }
         let held = self.table.held();
         let length = self.table.append(found, data).map_err(|_full| StoreError::OutOfMemory)?;
-        self.graveyard.keep_pace(self.table.held().saturating_sub(held));
-        journal::note(self.journal.as_deref_mut(), &self.table, hash, key);
+        self.deferred_free.keep_pace(self.table.held().saturating_sub(held));
+        commits::note(self.commits.as_deref_mut(), &self.table, hash, key);
         self.watches.changed(key, true);
         Ok(length)
     }
@@ -357,9 +357,9 @@ impl Store {
             if !self.is_untouched {
                 self.table.mark_used(found);
             }
-            self.graveyard.keep_pace(self.table.held().saturating_sub(held));
+            self.deferred_free.keep_pace(self.table.held().saturating_sub(held));
             self.watches.changed(key, true);
-            journal::note(self.journal.as_deref_mut(), &self.table, hash, key);
+            commits::note(self.commits.as_deref_mut(), &self.table, hash, key);
         }
         Ok(patched)
     }
@@ -368,8 +368,8 @@ impl Store {
     pub fn remove(&mut self, key: &[u8], now: Now) -> bool {
         let (hash, Some(found)) = self.lookup(key, now) else { return false };
         self.discard(found, key);
-        if let Some(journal) = &mut self.journal {
-            journal.removed(hash, key);
+        if let Some(commits) = &mut self.commits {
+            commits.removed(hash, key);
         }
         true
     }
@@ -392,8 +392,8 @@ impl Store {
         }
         let Some(Taken { kind, expires, data }) = self.table.take(found) else { return Ok(false) };
         self.watches.changed(from, false);
-        if let Some(journal) = &mut self.journal {
-            journal.removed(hash, from);
+        if let Some(commits) = &mut self.commits {
+            commits.removed(hash, from);
         }
         let draft = Draft { key: to, kind, used: false, expires, data: Data::Owned(data) };
         self.put(target, draft).map(|()| true)
@@ -403,7 +403,7 @@ impl Store {
     pub fn set_expiry(&mut self, key: &[u8], expires_ms: Option<u64>, now: Now) -> bool {
         let (hash, Some(found)) = self.lookup(key, now) else { return false };
         self.table.set_expires(found, expires_ms.unwrap_or(NEVER));
-        journal::note(self.journal.as_deref_mut(), &self.table, hash, key);
+        commits::note(self.commits.as_deref_mut(), &self.table, hash, key);
         self.watches.changed(key, true);
         true
     }
@@ -432,7 +432,7 @@ impl Store {
     /// More than Redis promises of SCAN: a key that exists from the first call to the last is visited exactly once,
     /// whatever is written between the calls. One that is removed and made again meanwhile may be visited twice.
     pub fn scan(&mut self, mut cursor: u64, count: usize, now: Now, visit: &mut dyn FnMut(&[u8], Entry<'_>)) -> u64 {
-        self.touch_all();
+        self.note_read_all();
         let mut visited = 0;
         for _ in 0..count.clamp(1, SCAN_SEGMENTS) {
             cursor = self.table.scan(cursor, now.unix_ms, &mut |key, entry| {
@@ -449,16 +449,16 @@ impl Store {
     /// Some key, chosen by `random`; every key has about the same chance. `None` in an empty store, and in one where
     /// nearly all keys have expired.
     pub fn random_key(&mut self, random: u64, now: Now) -> Option<&[u8]> {
-        self.touch_all();
+        self.note_read_all();
         self.table.random(random, now.unix_ms, RANDOM_SEGMENTS)
     }
 
     /// Removes every key, in constant time; [`Store::tick`] frees what they held.
     pub fn clear(&mut self) {
         let table = self.table.take_all();
-        match &mut self.journal {
-            Some(journal) => journal.cleared(table, &mut self.graveyard),
-            None => table.bury(&mut self.graveyard),
+        match &mut self.commits {
+            Some(commits) => commits.cleared(table, &mut self.deferred_free),
+            None => table.defer(&mut self.deferred_free),
         }
         self.watches.cleared();
     }
@@ -466,8 +466,8 @@ impl Store {
     /// Bytes held by keys, values and tables, garbage that is still allocated included.
     #[must_use]
     pub fn memory(&self) -> usize {
-        let cleared = self.journal.as_ref().map_or(0, |journal| journal.cleared_bytes());
-        self.table.held() + self.graveyard.held() + cleared
+        let cleared = self.commits.as_ref().map_or(0, |commits| commits.cleared_bytes());
+        self.table.held() + self.deferred_free.held() + cleared
     }
 
     /// Bytes held by keys, values and tables, without what waits to be freed.

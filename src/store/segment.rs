@@ -7,8 +7,8 @@ use hashbrown::HashTable;
 use siphasher::sip::SipHasher13;
 
 use super::arena::{Arena, Data, Draft, Full, NEVER, PAGE, Place};
+use super::deferred_free::DeferredFree;
 use super::entry::{Entry, Kind};
-use super::graveyard::Graveyard;
 
 /// Bytes of records in a segment: a split or a copy moves no more than about this, a look at all of them reads no more.
 const ARENA_BYTES: usize = 64 << 10;
@@ -272,7 +272,7 @@ impl Segment {
     pub(super) fn expire(
         &mut self,
         now_ms: u64,
-        graveyard: &mut Graveyard,
+        deferred_free: &mut DeferredFree,
         gone: &mut dyn FnMut(&[u8]),
         hasher: &SipHasher13,
     ) {
@@ -286,7 +286,7 @@ impl Segment {
             }
             gone(arena.key(*place).unwrap_or_default());
             *timed -= 1;
-            graveyard.bury(arena.remove(*place));
+            deferred_free.defer(arena.remove(*place));
             false
         });
         self.tidy(hasher);
@@ -298,7 +298,7 @@ impl Segment {
         &mut self,
         bucket: usize,
         how: Eviction,
-        graveyard: &mut Graveyard,
+        deferred_free: &mut DeferredFree,
         gone: &mut dyn FnMut(&[u8]),
         hasher: &SipHasher13,
     ) -> Option<usize> {
@@ -319,7 +319,7 @@ impl Segment {
             freed += self.arena.weight(place);
             gone(self.arena.key(place).unwrap_or_default());
             self.timed -= usize::from(timed);
-            graveyard.bury(self.arena.remove(place));
+            deferred_free.defer(self.arena.remove(place));
         }
         if self.arena.wastes_a_page() {
             self.compact();

@@ -8,8 +8,8 @@ use siphasher::sip::SipHasher13;
 use slab::Slab;
 
 use super::arena::{Draft, Full, NEVER, Place};
+use super::deferred_free::{DeferredFree, SMALL_TABLE};
 use super::entry::Entry;
-use super::graveyard::{Graveyard, SMALL_TABLE};
 use super::segment::{Eviction, Segment, Taken, Totals};
 
 /// Records of one segment: what fills a hash table of 512 buckets.
@@ -89,8 +89,8 @@ impl Table {
     }
 
     /// Empties the table in constant time: what it held is left to the graveyard.
-    pub(super) fn clear(&mut self, graveyard: &mut Graveyard) {
-        self.take_all().bury(graveyard);
+    pub(super) fn clear(&mut self, deferred_free: &mut DeferredFree) {
+        self.take_all().defer(deferred_free);
     }
 
     /// Empties the table in constant time. What it held.
@@ -100,10 +100,10 @@ impl Table {
     }
 
     /// Leaves what it holds to the graveyard, if that is worth it.
-    pub(super) fn bury(self, graveyard: &mut Graveyard) {
+    pub(super) fn defer(self, deferred_free: &mut DeferredFree) {
         let held = self.held();
         if held > SMALL_TABLE {
-            graveyard.bury_table(self.segments, held);
+            deferred_free.defer_table(self.segments, held);
         }
     }
 
@@ -159,18 +159,18 @@ impl Table {
 
     /// Stores a record, in the place of the one with the same key if there is one. The block that is no longer needed.
     pub(super) fn put(&mut self, hash: u64, draft: Draft<'_>) -> Result<Option<Vec<u8>>, Full> {
-        self.relieve(hash);
+        self.split_crowded(hash);
         self.change(self.index(hash), |segment, hasher| segment.put(hash, draft, hasher)).unwrap_or(Err(Full))
     }
 
     /// Whether [`put`](Self::put) would find room for a record with this hash. What was [found](Found) is so no more.
     pub(super) fn has_room(&mut self, hash: u64) -> bool {
-        self.relieve(hash);
+        self.split_crowded(hash);
         self.segments.get(self.index(hash)).is_some_and(|segment| segment.has_room())
     }
 
     /// Divides the segment of this hash until it is no longer crowded, or cannot be divided.
-    fn relieve(&mut self, hash: u64) {
+    fn split_crowded(&mut self, hash: u64) {
         while self.segments.get(self.index(hash)).is_some_and(|segment| segment.is_crowded(self.capacity)) {
             if !self.split(self.index(hash)) {
                 break;
@@ -253,7 +253,7 @@ impl Table {
         &mut self,
         index: usize,
         now_ms: u64,
-        graveyard: &mut Graveyard,
+        deferred_free: &mut DeferredFree,
         gone: &mut dyn FnMut(&[u8]),
     ) -> usize {
         if self.due.get(index).is_none_or(|due| *due > now_ms) {
@@ -261,7 +261,7 @@ impl Table {
         }
         let expire = |segment: &mut Segment, hasher: &_| {
             let count = segment.len();
-            segment.expire(now_ms, graveyard, gone, hasher);
+            segment.expire(now_ms, deferred_free, gone, hasher);
             count
         };
         let count = self.change(index, expire);
@@ -274,7 +274,7 @@ impl Table {
         &mut self,
         mut hand: Hand,
         how: Eviction,
-        graveyard: &mut Graveyard,
+        deferred_free: &mut DeferredFree,
         gone: &mut dyn FnMut(&[u8]),
     ) -> Hand {
         let numbers = self.due.len();
@@ -286,7 +286,8 @@ impl Table {
         if index != hand.segment {
             hand = Hand { segment: index, bucket: 0 };
         }
-        let stopped = self.change(index, |segment, hasher| segment.evict(hand.bucket, how, graveyard, gone, hasher));
+        let stopped =
+            self.change(index, |segment, hasher| segment.evict(hand.bucket, how, deferred_free, gone, hasher));
         self.merge(index);
         match stopped.flatten() {
             Some(bucket) => Hand { segment: index, bucket },

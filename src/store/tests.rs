@@ -53,7 +53,7 @@ fn set(store: &mut Store, key: &[u8], data: &[u8], now: Now) -> Result<(), Store
 }
 
 /// Ticks until the store has nothing left to do at this time.
-fn settle(store: &mut Store, now: Now) -> Now {
+fn run_steps(store: &mut Store, now: Now) -> Now {
     let mut now = now;
     while let Some(wait) = store.tick(now) {
         if wait >= Duration::from_millis(100) {
@@ -235,14 +235,14 @@ fn the_store_does_what_an_ordered_map_does() {
         }
         model.compare();
         assert!(model.store.table.segments() > 8);
-        model.now = settle(&mut model.store, later(model.now, 200));
+        model.now = run_steps(&mut model.store, later(model.now, 200));
         model.compare();
         assert_eq!(model.store.len(), model.map.len(), "the walk has found what expired");
         for key in model.map.clone().keys() {
             model.remove(key);
         }
         model.store.table.check();
-        settle(&mut model.store, model.now);
+        run_steps(&mut model.store, model.now);
         assert_eq!(model.store.memory(), baseline);
     }
 }
@@ -285,7 +285,7 @@ fn eviction_and_the_walk_are_seen_by_watchers() {
 
     store.set(b"timed", Kind::Bytes, b"", Expiry::At(now.unix_ms + 5), now).unwrap();
     let version = store.watch(b"timed");
-    settle(&mut store, later(now, 5));
+    run_steps(&mut store, later(now, 5));
     assert_ne!(store.version(b"timed"), version);
     assert_eq!(store.stats().expired, 1);
 }
@@ -461,7 +461,7 @@ fn eviction_spares_what_is_used() {
     assert!(store.len() > 6000, "{}", store.len());
     store.table.check();
     store.set_client_memory(1 << 20);
-    settle(&mut store, now);
+    run_steps(&mut store, now);
     assert!(store.len() < 100, "clients' memory counts: {}", store.len());
 }
 

@@ -6,7 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::time::Duration;
 
-use latchkey::connection::{Exchange, Loss, PeerInfo, Service, Settled};
+use latchkey::connection::{CommitStatus, Exchange, Loss, PeerInfo, Service};
 use latchkey::metrics::Disconnect;
 use latchkey::services::{Builtin, Session, Splice, Untried};
 use latchkey::timer::Now;
@@ -150,16 +150,16 @@ impl Service for House {
         }
     }
 
-    fn kept(&self, visit: &Visit) -> usize {
+    fn session_memory(&self, visit: &Visit) -> usize {
         match (&self.kind, visit) {
-            (Kind::Builtin(builtin), Visit::Builtin(session)) => builtin.kept(session),
+            (Kind::Builtin(builtin), Visit::Builtin(session)) => builtin.session_memory(session),
             _ => 0,
         }
     }
 
-    fn clients_hold(&mut self, bytes: usize) {
+    fn set_client_memory(&mut self, bytes: usize) {
         if let Kind::Builtin(builtin) = &mut self.kind {
-            builtin.clients_hold(bytes);
+            builtin.set_client_memory(bytes);
         }
     }
 
@@ -184,9 +184,9 @@ impl Service for House {
         }
     }
 
-    fn patience(&self, now: Now) -> Option<Duration> {
+    fn wants_commit_in(&self, now: Now) -> Option<Duration> {
         match &self.kind {
-            Kind::Builtin(builtin) => builtin.patience(now),
+            Kind::Builtin(builtin) => builtin.wants_commit_in(now),
             Kind::Desk(_) | Kind::Splice(_) => None,
         }
     }
@@ -203,17 +203,17 @@ impl Service for House {
         }
     }
 
-    fn settle(&mut self, now: Now) -> Settled {
+    fn commit(&mut self, now: Now) -> CommitStatus {
         match &mut self.kind {
             Kind::Builtin(builtin) => {
-                let settled = builtin.settle(now);
+                let status = builtin.commit(now);
                 let mut books = self.books.borrow_mut();
                 // Writes are refused before it is known what is lost, and perhaps the server dies in between.
                 books.lost |= builtin.store_mut().refuses_writes().is_some();
                 books.congested += u64::from(builtin.store_mut().is_congested());
-                settled
+                status
             }
-            Kind::Desk(_) | Kind::Splice(_) => Settled::Never,
+            Kind::Desk(_) | Kind::Splice(_) => CommitStatus::NotUsed,
         }
     }
 

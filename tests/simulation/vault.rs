@@ -9,7 +9,7 @@ use latchkey::disk::{Failure, Keeper, LockStep, Sizes, StorageOptions, Sync};
 use latchkey::net::Wake;
 use latchkey::net::sim::Random;
 use latchkey::services::Builtin;
-use latchkey::store::JournalLimits;
+use latchkey::store::CommitLimits;
 use latchkey::timer::Now;
 
 /// Bytes that a directory keeps in reserve, if it does.
@@ -21,7 +21,7 @@ pub(crate) struct Durability {
     sync: Sync,
     /// How long the storage thread takes over one job, at most.
     pub(crate) delay: Duration,
-    limits: JournalLimits,
+    limits: CommitLimits,
     sizes: Sizes,
     pub(crate) trouble: Trouble,
     /// When the server dies, and how.
@@ -111,7 +111,7 @@ impl Durability {
         Self {
             sync,
             delay: Duration::from_micros(random.one_of([0, 200, 30_000, 2_000_000])),
-            limits: JournalLimits {
+            limits: CommitLimits {
                 unsynced_bytes: random.one_of([1, 3_000, 16 << 20]),
                 timeout: Duration::from_mins(1),
             },
@@ -316,7 +316,7 @@ impl Vault {
     /// Closes it in order behind the last turn of `service`, and tells what is on disk then, even if the machine stops.
     pub(crate) fn close(&mut self, service: &mut Builtin, now: Now) -> Result<Contents, String> {
         let was_lost = service.store_mut().refuses_writes().is_some();
-        let _ = service.store_mut().settle(now);
+        let _ = service.store_mut().commit(now);
         if let Some(worker) = self.worker.take() {
             worker.close(now.instant);
         }

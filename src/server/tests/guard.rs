@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::*;
-use crate::connection::{Deferred, Exchange, PeerInfo, Settled};
+use crate::connection::{CommitStatus, Deferred, Exchange, PeerInfo};
 use crate::tls::ServerPolicy;
 use crate::tls::testing::{Clock, NOW, World};
 
@@ -267,11 +267,11 @@ impl Service for Generous {
         Ok(1)
     }
 
-    fn kept(&self, heard: &usize) -> usize {
+    fn session_memory(&self, heard: &usize) -> usize {
         5_000 * heard
     }
 
-    fn clients_hold(&mut self, bytes: usize) {
+    fn set_client_memory(&mut self, bytes: usize) {
         self.most = self.most.max(bytes);
     }
 }
@@ -332,10 +332,10 @@ impl Service for Narrow {
         Ok(0)
     }
 
-    fn settle(&mut self, _: crate::timer::Now) -> Settled {
+    fn commit(&mut self, _: crate::timer::Now) -> CommitStatus {
         self.looks += 1;
         self.is_lost = self.looks > 3;
-        if self.looks == 4 { Settled::Lost } else { Settled::Unchanged }
+        if self.looks == 4 { CommitStatus::Aborted } else { CommitStatus::Unchanged }
     }
 }
 

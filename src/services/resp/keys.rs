@@ -55,7 +55,7 @@ fn walk_keys(call: &mut Call<'_, '_>, purpose: Purpose) -> Result<(), Failure> {
 /// `DBSIZE`: of the keys that the client may see.
 pub(super) fn dbsize(call: &mut Call<'_, '_>) -> Result<(), Failure> {
     if scope(call) == Scope::Everything {
-        call.store.touch_all();
+        call.store.note_read_all();
         let count = call.store.len();
         return call.answer_count(count);
     }

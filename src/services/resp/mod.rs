@@ -255,12 +255,12 @@ impl Resp {
     }
 
     /// More is durable: goes on with what waited for that.
-    pub fn kept(&mut self, store: &Store) {
+    pub fn durable(&mut self, store: &Store) {
         walk::go_on(&mut self.core, store);
     }
 
     /// What was not durable is lost: nothing more may be told of it.
-    pub fn lost(&mut self) {
+    pub fn aborted(&mut self) {
         walk::lose(&mut self.core);
     }
 
@@ -386,7 +386,7 @@ fn answer(
     {
         calls.rejected += 1;
     }
-    let refusal = transaction::spoil(session, store, name, refusal);
+    let refusal = transaction::abort_transaction(session, store, name, refusal);
     Encoder::new(exchange.reply(), session.protocol).error(refusal.text());
     Ok(())
 }

@@ -9,8 +9,8 @@ use crate::connection::testing::TestPeer;
 use crate::disk::sim::{Disk, Faults};
 use crate::disk::{Keeper, Storage, StorageOptions, Sync};
 use crate::protocol::resp::Reply;
+use crate::store::{CommitLimits, GroupStatus};
 use crate::store::{Expiry, Kind, StoreOptions};
-use crate::store::{JournalLimits, Settled};
 use crate::value::Value;
 
 mod statistics;
@@ -549,7 +549,7 @@ fn bench_that_awaits_the_disk() -> (Bench, (TestPeer, RespSession), Disk) {
     let disk = Disk::default();
     let storage = StorageOptions { sync: Sync::Always, backup: None };
     let storage = Storage::start(Keeper::new(disk.folder()).unwrap(), storage, Arc::new(|| {})).unwrap();
-    bench.store.attach(storage, JournalLimits::default());
+    bench.store.attach(storage, CommitLimits::default());
     bench.store.set(b"late", Kind::Bytes, b"1", Expiry::Never, bench.now).expect("room");
     begin(&mut bench, &mut client, "keys l*\n");
     while bench.resp.tick(&mut bench.store, bench.now).is_some() {}
@@ -557,11 +557,11 @@ fn bench_that_awaits_the_disk() -> (Bench, (TestPeer, RespSession), Disk) {
     (bench, client, disk)
 }
 
-fn word_from_the_disk(bench: &mut Bench) -> Settled {
+fn word_from_the_disk(bench: &mut Bench) -> GroupStatus {
     loop {
-        match bench.store.settle(bench.now) {
-            Settled::Unchanged => std::thread::sleep(Duration::from_millis(1)),
-            settled => return settled,
+        match bench.store.commit(bench.now) {
+            GroupStatus::Unchanged => std::thread::sleep(Duration::from_millis(1)),
+            status => return status,
         }
     }
 }
@@ -572,8 +572,8 @@ fn a_walk_is_told_of_when_what_it_saw_is_durable() {
     let mut other = bench.connect(1, 1);
     begin(&mut bench, &mut other, "keys a:*\n");
     assert_eq!(bench.resp.tick(&mut bench.store, bench.now), None, "the first is not over, and no time helps it");
-    assert_eq!(word_from_the_disk(&mut bench), Settled::Durable(1));
-    bench.resp.kept(&bench.store);
+    assert_eq!(word_from_the_disk(&mut bench), GroupStatus::Durable(1));
+    bench.resp.durable(&bench.store);
     assert!(!client.0.is_alone());
     assert_eq!(client.0.take_replies(), b"*1\r\n$4\r\nlate\r\n");
     bench.finish(&mut other.0);
@@ -586,8 +586,8 @@ fn a_walk_that_saw_what_is_lost_says_so_and_holds_up_nobody() {
     let mut under_way = bench.connect(1, 1);
     begin(&mut bench, &mut under_way, "keys *\n");
     disk.set_faults(Faults { room: Some(0), ..Faults::default() });
-    assert!(matches!(word_from_the_disk(&mut bench), Settled::Lost(_)));
-    bench.resp.lost();
+    assert!(matches!(word_from_the_disk(&mut bench), GroupStatus::Lost(_)));
+    bench.resp.aborted();
     for peer in [&mut client.0, &mut under_way.0] {
         assert!(!peer.is_alone());
         assert!(peer.take_replies().starts_with(b"-MISCONF "));

@@ -52,7 +52,12 @@ pub(super) fn queue(call: &mut Call<'_, '_>, raw: &[u8]) -> Result<(), Failure> 
 }
 
 /// A command was refused: if it belongs to a transaction, none of that will be executed. Returns what to reply.
-pub(super) fn spoil(session: &mut RespSession, store: &mut Store, name: &[u8], refusal: Failure) -> Failure {
+pub(super) fn abort_transaction(
+    session: &mut RespSession,
+    store: &mut Store,
+    name: &[u8],
+    refusal: Failure,
+) -> Failure {
     if name.eq_ignore_ascii_case(b"exec") {
         // An EXEC that is refused ends the transaction all the same.
         session.transaction = None;

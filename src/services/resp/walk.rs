@@ -263,7 +263,7 @@ pub(super) fn tick(core: &mut Core, store: &mut Store, now: Now) -> Option<Durat
         Ok(false) => {}
         Ok(true) => {
             // What it has seen may not be on disk yet. The last look was the latest, so nothing later is waited for.
-            *awaits = store.take_touched().filter(|group| !store.is_durable_to(*group));
+            *awaits = store.take_dependency().filter(|group| !store.is_durable_to(*group));
             if awaits.is_some() {
                 return None;
             }

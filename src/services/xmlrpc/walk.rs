@@ -73,7 +73,7 @@ impl XmlRpc {
             Ok(false) => {}
             Ok(true) => {
                 // What it has seen may not be on disk yet. The last look was the latest.
-                first.awaits = store.take_touched().filter(|group| !store.is_durable_to(*group));
+                first.awaits = store.take_dependency().filter(|group| !store.is_durable_to(*group));
                 if first.awaits.is_some() {
                     return None;
                 }
@@ -85,7 +85,7 @@ impl XmlRpc {
     }
 
     /// More is durable: perhaps what the first walk waits for.
-    pub fn kept(&mut self, store: &Store) {
+    pub fn durable(&mut self, store: &Store) {
         let awaits = self.walks.front().and_then(|first| first.awaits);
         if awaits.is_some_and(|group| store.is_durable_to(group)) {
             self.tell_first();
@@ -93,7 +93,7 @@ impl XmlRpc {
     }
 
     /// What walks have seen may have been taken back: none of them may tell of it.
-    pub fn lost(&mut self) {
+    pub fn aborted(&mut self) {
         while !self.walks.is_empty() {
             self.fail_first(&Failure::NotKept);
         }

@@ -10,7 +10,7 @@ fn attach_to(disk: &Disk, sync: Sync, store: &mut Store) {
     let keeper = Keeper::new(disk.folder()).unwrap();
     keeper.load(&mut |record| store.load(&record).unwrap()).unwrap();
     let options = StorageOptions { sync, backup: None };
-    store.attach(Storage::start(keeper, options, Arc::new(|| {})).unwrap(), JournalLimits::default());
+    store.attach(Storage::start(keeper, options, Arc::new(|| {})).unwrap(), CommitLimits::default());
 }
 
 fn durable(disk: &Disk, sync: Sync) -> Store {
@@ -21,23 +21,23 @@ fn durable(disk: &Disk, sync: Sync) -> Store {
 
 /// Hands over what has changed, and waits until all of it is durable, or lost. Whatever is left under way could be on disk
 /// before the store has heard of it.
-fn wait(store: &mut Store, now: Now) -> Settled {
-    let mut settled = store.settle(now);
-    while !matches!(settled, Settled::Lost(_) | Settled::Fatal(_)) {
-        if store.journal.as_ref().is_none_or(|journal| journal.is_settled()) {
+fn wait(store: &mut Store, now: Now) -> GroupStatus {
+    let mut status = store.commit(now);
+    while !matches!(status, GroupStatus::Lost(_) | GroupStatus::Fatal(_)) {
+        if store.commits.as_ref().is_none_or(|commits| commits.is_settled()) {
             break;
         }
         std::thread::sleep(Duration::from_millis(1));
-        match store.settle(now) {
-            Settled::Unchanged => {}
-            news => settled = news,
+        match store.commit(now) {
+            GroupStatus::Unchanged => {}
+            news => status = news,
         }
     }
-    settled
+    status
 }
 
 /// Some steps of the model, then its changes as one group.
-fn group(model: &mut Model) -> Settled {
+fn group(model: &mut Model) -> GroupStatus {
     for _ in 0..model.random.below(30) {
         model.step();
     }
@@ -94,10 +94,10 @@ fn the_real_files_hold_what_the_ordered_map_holds() {
         model.store = small_store(StoreOptions::default());
         let opened = Directory::open(folder.path()).unwrap();
         opened.load(&mut |record| model.store.load(&record).unwrap()).unwrap();
-        model.store.attach(opened.serve(Sync::Always, Arc::new(|| {})).unwrap(), JournalLimits::default());
+        model.store.attach(opened.serve(Sync::Always, Arc::new(|| {})).unwrap(), CommitLimits::default());
         model.compare();
         for _ in 0..60 {
-            assert!(!matches!(group(&mut model), Settled::Lost(_) | Settled::Fatal(_)), "round {round}");
+            assert!(!matches!(group(&mut model), GroupStatus::Lost(_) | GroupStatus::Fatal(_)), "round {round}");
         }
         model.store.close().unwrap();
     }
@@ -110,16 +110,16 @@ fn only_who_changes_a_value_or_looks_at_it_waits_for_it() {
     set(&mut store, b"key", b"1", now).unwrap();
     let _ = wait(&mut store, now);
     store.append(b"key", b"2", now).unwrap();
-    let group = store.take_touched();
+    let group = store.take_dependency();
     assert!(group.is_some());
     // It is written down behind all replies of the turn.
     disk.set_faults(Faults { sync_takes: Duration::from_millis(200), ..Faults::default() });
-    let _ = store.settle(now);
-    assert_eq!(store.take_touched(), None);
+    let _ = store.commit(now);
+    assert_eq!(store.take_dependency(), None);
     assert!(store.contains(b"key", now));
-    assert!(store.take_touched() == group || store.is_durable_to(group.unwrap()));
+    assert!(store.take_dependency() == group || store.is_durable_to(group.unwrap()));
     assert!(!store.contains(b"other", now));
-    assert_eq!(store.take_touched(), None);
+    assert_eq!(store.take_dependency(), None);
 }
 
 #[test]
@@ -130,21 +130,21 @@ fn what_a_full_disk_did_not_take_is_taken_back() {
         let lost = loop {
             match group(&mut model) {
                 // No step changed anything.
-                Settled::Unchanged if model.store.refuses_writes().is_none() => {}
-                Settled::Durable(_) => panic!("nothing can be durable"),
-                settled => break settled,
+                GroupStatus::Unchanged if model.store.refuses_writes().is_none() => {}
+                GroupStatus::Durable(_) => panic!("nothing can be durable"),
+                status => break status,
             }
         };
-        let lost = if matches!(lost, Settled::Lost(_)) { lost } else { told(&mut model.store, model.now) };
-        assert!(matches!(lost, Settled::Lost(_)), "{lost:?}");
+        let lost = if matches!(lost, GroupStatus::Lost(_)) { lost } else { told(&mut model.store, model.now) };
+        assert!(matches!(lost, GroupStatus::Lost(_)), "{lost:?}");
         assert_eq!(model.store.persistence().unwrap().unsynced_bytes, 0, "nothing is on its way");
         model.map = kept;
         model.compare();
-        assert_eq!(model.store.take_touched(), None, "what is there is durable");
+        assert_eq!(model.store.take_dependency(), None, "what is there is durable");
         let refused = model.store.set(b"k", Kind::Bytes, b"v", Expiry::Never, model.now);
         assert_eq!(refused, Err(StoreError::ReadOnly));
         assert_eq!(model.store.append(b"k", b"v", model.now), Err(StoreError::ReadOnly));
-        model.now = settle(&mut model.store, later(model.now, 5000));
+        model.now = run_steps(&mut model.store, later(model.now, 5000));
         model.compare();
         assert!(model.store.close().is_err());
     }
@@ -171,7 +171,7 @@ fn all_keys_come_back_at_once_when_their_removal_is_lost() {
         }
         let seen = model.store.watch(b"fresh");
         let held = model.store.memory();
-        assert!(matches!(told(&mut model.store, model.now), Settled::Lost(_)));
+        assert!(matches!(told(&mut model.store, model.now), GroupStatus::Lost(_)));
         assert!(held > 0 && model.store.version(&watched) > was && model.store.version(b"fresh") > seen);
         assert!(model.store.version(b"absent") > absent, "who watches is told once too often rather than never");
         model.map = kept;
@@ -188,32 +188,32 @@ fn much_that_is_lost_is_taken_back_in_steps_and_seen_by_nobody_meanwhile() {
     for number in 0..3000_u32 {
         set(&mut store, &number.to_be_bytes(), b"old", now).unwrap();
     }
-    assert_eq!(wait(&mut store, now), Settled::Durable(1));
+    assert_eq!(wait(&mut store, now), GroupStatus::Durable(1));
     disk.set_faults(Faults { room: Some(0), ..Faults::default() });
     for number in 0..3000_u32 {
         set(&mut store, &number.to_be_bytes(), b"new", now).unwrap();
     }
-    store.take_touched();
+    store.take_dependency();
     let mut steps = 0;
     loop {
-        let settled = store.settle(now);
-        if matches!(settled, Settled::Lost(_)) {
+        let status = store.commit(now);
+        if matches!(status, GroupStatus::Lost(_)) {
             break;
         }
-        assert_eq!(settled, Settled::Unchanged);
+        assert_eq!(status, GroupStatus::Unchanged);
         let old = (0..3000_u32).filter(|number| store.peek(&number.to_be_bytes(), now).unwrap().data == b"old").count();
-        assert_eq!(store.take_touched(), Some(2), "nobody is told what is not sure");
+        assert_eq!(store.take_dependency(), Some(2), "nobody is told what is not sure");
         if old > 0 {
             steps += 1;
-            assert_eq!(store.patience(now), Some(Duration::ZERO), "and it goes on by itself");
+            assert_eq!(store.wants_commit_in(now), Some(Duration::ZERO), "and it goes on by itself");
         } else {
             std::thread::sleep(Duration::from_millis(1));
         }
     }
     assert!(steps > 3, "{steps} steps");
-    assert_eq!(store.patience(now), Some(Duration::from_secs(1)), "room is looked for");
+    assert_eq!(store.wants_commit_in(now), Some(Duration::from_secs(1)), "room is looked for");
     assert!((0..3000_u32).all(|number| store.peek(&number.to_be_bytes(), now).unwrap().data == b"old"));
-    assert_eq!(store.take_touched(), None);
+    assert_eq!(store.take_dependency(), None);
 }
 
 #[test]
@@ -226,14 +226,14 @@ fn taking_back_has_an_end_too() {
     disk.set_faults(Faults { room: Some(0), read_takes: Duration::from_mins(5), ..Faults::default() });
     set(&mut store, b"a", b"2", now).unwrap();
     while store.refuses_writes().is_none() {
-        assert_eq!(store.settle(later(now, 50_000)), Settled::Unchanged);
+        assert_eq!(store.commit(later(now, 50_000)), GroupStatus::Unchanged);
     }
     // Since the write has failed, another minute.
-    assert!(store.patience(later(now, 50_000)).is_some_and(|wait| wait > Duration::from_secs(59)));
-    assert_eq!(store.settle(later(now, 109_999)), Settled::Unchanged);
-    let settled = store.settle(later(now, 110_001));
-    assert_eq!(settled, Settled::Fatal(Failure::TimedOut(Duration::from_mins(1))));
-    assert_eq!(store.patience(later(now, 110_001)), None, "nothing more is waited for");
+    assert!(store.wants_commit_in(later(now, 50_000)).is_some_and(|wait| wait > Duration::from_secs(59)));
+    assert_eq!(store.commit(later(now, 109_999)), GroupStatus::Unchanged);
+    let status = store.commit(later(now, 110_001));
+    assert_eq!(status, GroupStatus::Fatal(Failure::TimedOut(Duration::from_mins(1))));
+    assert_eq!(store.wants_commit_in(later(now, 110_001)), None, "nothing more is waited for");
     assert_eq!(store.close(), Err(Failure::TimedOut(Duration::from_mins(1))));
 }
 
@@ -251,11 +251,11 @@ fn what_cannot_be_served_is_said_and_not_dropped() {
 }
 
 /// Waits for word of a failure.
-fn told(store: &mut Store, now: Now) -> Settled {
+fn told(store: &mut Store, now: Now) -> GroupStatus {
     loop {
-        match store.settle(now) {
-            Settled::Unchanged => std::thread::sleep(Duration::from_millis(1)),
-            settled => return settled,
+        match store.commit(now) {
+            GroupStatus::Unchanged => std::thread::sleep(Duration::from_millis(1)),
+            status => return status,
         }
     }
 }
@@ -267,21 +267,21 @@ fn a_failed_sync_is_fatal_and_so_is_a_disk_that_does_not_answer() {
     let mut store = durable(&disk, Sync::Always);
     disk.set_faults(Faults { syncs: Some(0), ..Faults::default() });
     set(&mut store, b"a", b"1", now).unwrap();
-    assert_eq!(store.take_touched(), Some(1));
-    assert!(matches!(wait(&mut store, now), Settled::Fatal(_)));
+    assert_eq!(store.take_dependency(), Some(1));
+    assert!(matches!(wait(&mut store, now), GroupStatus::Fatal(_)));
     store.peek(b"a", now);
-    assert_eq!(store.take_touched(), Some(1), "it never becomes durable");
-    assert!(matches!(store.settle(now), Settled::Fatal(_)));
+    assert_eq!(store.take_dependency(), Some(1), "it never becomes durable");
+    assert!(matches!(store.commit(now), GroupStatus::Fatal(_)));
 
     let disk = Disk::default();
     let mut store = durable(&disk, Sync::Always);
     disk.set_faults(Faults { sync_takes: Duration::from_mins(5), ..Faults::default() });
-    assert_eq!(store.patience(now), None);
+    assert_eq!(store.wants_commit_in(now), None);
     set(&mut store, b"a", b"1", now).unwrap();
-    assert_eq!(store.settle(now), Settled::Unchanged);
-    assert!(store.patience(now).is_some_and(|wait| wait > Duration::from_mins(1)));
-    assert_eq!(store.settle(later(now, 59_999)), Settled::Unchanged);
-    assert!(matches!(store.settle(later(now, 60_001)), Settled::Fatal(_)));
+    assert_eq!(store.commit(now), GroupStatus::Unchanged);
+    assert!(store.wants_commit_in(now).is_some_and(|wait| wait > Duration::from_mins(1)));
+    assert_eq!(store.commit(later(now, 59_999)), GroupStatus::Unchanged);
+    assert!(matches!(store.commit(later(now, 60_001)), GroupStatus::Fatal(_)));
 }
 
 #[test]
@@ -292,22 +292,22 @@ fn whoever_sees_a_change_waits_for_it_and_nobody_else() {
     for key in [b"old", b"two"] {
         set(&mut store, key, b"1", now).unwrap();
     }
-    assert_eq!((store.take_touched(), wait(&mut store, now)), (Some(1), Settled::Durable(1)));
+    assert_eq!((store.take_dependency(), wait(&mut store, now)), (Some(1), GroupStatus::Durable(1)));
     let sees = |store: &mut Store, look: &dyn Fn(&mut Store)| {
         look(store);
-        store.take_touched()
+        store.take_dependency()
     };
     let get = |key: &'static [u8]| {
         move |store: &mut Store| assert!(store.get(key, now).is_none_or(|entry| !entry.data.is_empty()))
     };
     assert_eq!(sees(&mut store, &get(b"old")), None);
-    assert_eq!(sees(&mut store, &|store| store.touch_all()), None);
+    assert_eq!(sees(&mut store, &|store| store.note_read_all()), None);
     disk.set_faults(Faults { sync_takes: Duration::from_millis(300), ..Faults::default() });
 
     set(&mut store, b"new", b"1", now).unwrap();
     store.remove(b"two", now);
-    assert_eq!(store.take_touched(), Some(2));
-    assert_eq!(store.settle(now), Settled::Unchanged);
+    assert_eq!(store.take_dependency(), Some(2));
+    assert_eq!(store.commit(now), GroupStatus::Unchanged);
     assert_eq!(sees(&mut store, &get(b"old")), None);
     for key in [&b"new"[..], b"two"] {
         assert_eq!(sees(&mut store, &|store| assert!(store.contains(key, now) == (key == b"new"))), Some(2));
@@ -315,9 +315,9 @@ fn whoever_sees_a_change_waits_for_it_and_nobody_else() {
     }
     assert_eq!(sees(&mut store, &|store| assert_eq!(store.scan(0, 10, now, &mut |_, _| {}), 0)), Some(2));
     assert_eq!(sees(&mut store, &|store| assert!(store.random_key(1, now).is_some())), Some(2));
-    assert_eq!(sees(&mut store, &|store| store.touch_all()), Some(2));
+    assert_eq!(sees(&mut store, &|store| store.note_read_all()), Some(2));
     store.clear();
-    assert_eq!(store.take_touched(), Some(3));
+    assert_eq!(store.take_dependency(), Some(3));
     assert_eq!(sees(&mut store, &get(b"old")), Some(3), "that it is gone is not durable");
     while group_number(&store) < 3 {
         wait(&mut store, now);
@@ -334,9 +334,9 @@ fn nobody_waits_for_a_time_that_has_come() {
     let mut store = durable(&disk, Sync::Always);
     store.set(b"k", Kind::Bytes, b"", Expiry::At(now.unix_ms + 5), now).unwrap();
     wait(&mut store, now);
-    store.take_touched();
+    store.take_dependency();
     assert!(!store.contains(b"k", later(now, 5)));
-    assert_eq!(store.take_touched(), None);
+    assert_eq!(store.take_dependency(), None);
     wait(&mut store, now);
     store.close().unwrap();
     assert_eq!(durable(&disk, Sync::Always).len(), 0, "but it is gone from the disk");
@@ -374,12 +374,12 @@ fn a_full_queue_is_told_until_there_is_room() {
     let mut store = Store::new(StoreOptions::default());
     let options = StorageOptions { sync: Sync::Always, backup: None };
     let storage = Storage::start(Keeper::new(disk.folder()).unwrap(), options, Arc::new(|| {})).unwrap();
-    store.attach(storage, JournalLimits { unsynced_bytes: 1000, ..JournalLimits::default() });
+    store.attach(storage, CommitLimits { unsynced_bytes: 1000, ..CommitLimits::default() });
     set(&mut store, b"k", &[0; 900], now).unwrap();
     assert!(!store.is_congested());
     set(&mut store, b"l", &[0; 900], now).unwrap();
     assert!(store.is_congested());
-    store.settle(now);
+    store.commit(now);
     assert!(store.is_congested());
     wait(&mut store, now);
     assert!(!store.is_congested());
@@ -394,11 +394,11 @@ fn removing_all_keys_again_and_again_is_bounded_too() {
     disk.set_faults(Faults { sync_takes: Duration::from_secs(1), ..Faults::default() });
     while !store.is_congested() {
         store.clear();
-        let _ = store.settle(now);
+        let _ = store.commit(now);
         clears += 1;
         assert!(clears < 1000, "each keeps a table until its group is durable");
     }
-    assert!(store.memory() < JournalLimits::default().unsynced_bytes, "{} bytes", store.memory());
+    assert!(store.memory() < CommitLimits::default().unsynced_bytes, "{} bytes", store.memory());
     wait(&mut store, now);
     assert!(!store.is_congested());
 }
@@ -410,18 +410,18 @@ fn a_large_value_that_is_changed_often_in_one_turn_is_written_down_once() {
     let disk = Disk::default();
     let mut store = durable(&disk, Sync::Always);
     set(&mut store, b"large", &vec![b'a'; LENGTH], now).unwrap();
-    assert_eq!(wait(&mut store, now), Settled::Durable(1));
+    assert_eq!(wait(&mut store, now), GroupStatus::Durable(1));
     disk.set_faults(Faults { sync_takes: Duration::from_millis(300), ..Faults::default() });
     for offset in 0..1000 {
         assert_eq!(store.patch(b"large", offset * 1000, b"b", now), Ok(Some(LENGTH)));
     }
     store.append(b"large", b"end", now).unwrap();
     store.set_expiry(b"large", Some(now.unix_ms + 60_000), now);
-    assert_eq!(store.take_touched(), Some(2));
-    assert_eq!(store.settle(now), Settled::Unchanged);
+    assert_eq!(store.take_dependency(), Some(2));
+    assert_eq!(store.commit(now), GroupStatus::Unchanged);
     let unsynced = store.persistence().unwrap().unsynced_bytes;
     assert!((LENGTH..LENGTH + 1000).contains(&unsynced), "{unsynced} bytes");
-    assert_eq!(wait(&mut store, now), Settled::Durable(2));
+    assert_eq!(wait(&mut store, now), GroupStatus::Durable(2));
     drop(store);
     let mut store = durable(&disk, Sync::Always);
     let entry = store.get(b"large", now).unwrap();
@@ -430,7 +430,7 @@ fn a_large_value_that_is_changed_often_in_one_turn_is_written_down_once() {
     assert!(entry.data.ends_with(b"end") && entry.expires_ms == Some(now.unix_ms + 60_000));
     // What is removed behind a change stays removed.
     assert!(store.patch(b"large", 0, b"c", now) == Ok(Some(LENGTH + 3)) && store.remove(b"large", now));
-    assert_eq!(wait(&mut store, now), Settled::Durable(3));
+    assert_eq!(wait(&mut store, now), GroupStatus::Durable(3));
     drop(store);
     assert!(!durable(&disk, Sync::Always).contains(b"large", now));
 }
@@ -451,10 +451,10 @@ fn a_large_value_is_in_a_group_once_however_often_it_is_moved_or_put() {
         assert!(number == 99 || store.remove(&[number + 1], now));
         assert!(!store.is_congested(), "two megabytes wait at most");
     }
-    assert_eq!(store.settle(now), Settled::Unchanged);
+    assert_eq!(store.commit(now), GroupStatus::Unchanged);
     let unsynced = store.persistence().unwrap().unsynced_bytes;
     assert!((2 * LENGTH..2 * LENGTH + 20_000).contains(&unsynced), "{unsynced} bytes");
-    assert_eq!(wait(&mut store, now), Settled::Durable(1));
+    assert_eq!(wait(&mut store, now), GroupStatus::Durable(1));
     drop(store);
     let mut store = durable(&disk, Sync::Always);
     assert_eq!(store.len(), 2);

@@ -121,11 +121,11 @@ fn what_clients_hold_within_their_part_fails_no_write_and_evicts_no_key() {
         assert!(keys > 5000, "{keys}");
         store.remove(&29_999_u32.to_be_bytes(), now);
         store.set_client_memory(200_000);
-        settle(&mut store, now);
+        run_steps(&mut store, now);
         assert_eq!(store.stats().evicted, evicted);
         assert!(store.len() >= keys - 1, "{keys} keys, then {}", store.len());
         store.set_client_memory(400_000);
-        settle(&mut store, now);
+        run_steps(&mut store, now);
         assert_eq!(store.stats().evicted > evicted, eviction == Eviction::AllKeys, "beyond it, they count");
     }
 }

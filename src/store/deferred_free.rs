@@ -17,7 +17,7 @@ pub(super) const STEP_BYTES: usize = 2 << 20;
 const STEP_ALLOCATIONS: usize = 256;
 /// Each stretch of this many bytes, as a power of two, keeps one stake; between two of them lies less than twice as much.
 const STRETCH_BITS: u32 = 18;
-/// While less than this waits, freeing is left to [`Graveyard::step`], one step a turn.
+/// While less than this waits, freeing is left to [`DeferredFree::step`], one step a turn.
 const LEEWAY: usize = 16 << 20;
 /// The least that is freed of a block to keep pace: a call of the allocator is not worth less.
 const PIECE: usize = 64 << 10;
@@ -29,7 +29,7 @@ const STAKE_BYTES: usize = 2048;
 
 /// Blocks and segments that wait to be freed.
 #[derive(Debug, Default)]
-pub(super) struct Graveyard {
+pub(super) struct DeferredFree {
     blocks: Vec<Vec<u8>>,
     block_bytes: usize,
     tables: Vec<DroppedTable>,
@@ -46,9 +46,9 @@ struct DroppedTable {
     held: usize,
 }
 
-impl Graveyard {
+impl DeferredFree {
     /// Takes a block of data, if there is one.
-    pub(super) fn bury(&mut self, block: Option<Vec<u8>>) {
+    pub(super) fn defer(&mut self, block: Option<Vec<u8>>) {
         if let Some(block) = block.filter(|block| block.capacity() >= SMALL) {
             self.block_bytes += block.capacity();
             self.blocks.push(block);
@@ -56,7 +56,7 @@ impl Graveyard {
     }
 
     /// Takes the segments of a whole table, which hold `held` bytes.
-    pub(super) fn bury_table(&mut self, segments: slab::Slab<Box<Segment>>, held: usize) {
+    pub(super) fn defer_table(&mut self, segments: slab::Slab<Box<Segment>>, held: usize) {
         self.table_bytes += held;
         self.tables.push(DroppedTable { segments: segments.into_iter(), held });
     }
@@ -140,7 +140,7 @@ impl Graveyard {
             if page.capacity() < SMALL {
                 self.free(page);
             } else {
-                self.bury(Some(page));
+                self.defer(Some(page));
             }
         }
         allocations
@@ -169,23 +169,23 @@ mod tests {
 
     #[test]
     fn a_large_block_goes_in_pieces() {
-        let mut graveyard = Graveyard::default();
-        graveyard.bury(Some(vec![1; 3 * STEP_BYTES + 5]));
-        graveyard.bury(Some(vec![1; SMALL - 1]));
+        let mut deferred_free = DeferredFree::default();
+        deferred_free.defer(Some(vec![1; 3 * STEP_BYTES + 5]));
+        deferred_free.defer(Some(vec![1; SMALL - 1]));
         let mut steps = 0;
-        while !graveyard.is_empty() {
-            let held = graveyard.held();
-            graveyard.step();
-            assert!(held <= graveyard.held() + STEP_BYTES);
+        while !deferred_free.is_empty() {
+            let held = deferred_free.held();
+            deferred_free.step();
+            assert!(held <= deferred_free.held() + STEP_BYTES);
             steps += 1;
         }
-        assert_eq!((steps, graveyard.held()), (4, 0));
+        assert_eq!((steps, deferred_free.held()), (4, 0));
     }
 
     #[test]
     fn of_a_table_a_stake_in_each_stretch_goes_last() {
         const PAGES: usize = 2000;
-        let mut graveyard = Graveyard::default();
+        let mut deferred_free = DeferredFree::default();
         let mut segments = slab::Slab::new();
         // What is still in use lies between any two pages.
         let mut between = Vec::new();
@@ -199,20 +199,20 @@ mod tests {
             between.push(vec![1_u8; 5000]);
         }
         let held = segments.iter().map(|(_, segment)| segment.held()).sum();
-        graveyard.bury_table(segments, held);
-        while !graveyard.tables.is_empty() {
-            graveyard.step();
+        deferred_free.defer_table(segments, held);
+        while !deferred_free.tables.is_empty() {
+            deferred_free.step();
         }
         // The step that dropped the table has taken the first.
-        let stakes = graveyard.stakes.len();
+        let stakes = deferred_free.stakes.len();
         assert!((1..PAGES / 2).contains(&stakes), "{stakes} stakes");
         for left in (0..stakes).rev() {
-            let last = graveyard.stakes.last_key_value().map(|(stretch, _)| *stretch);
-            assert!(!graveyard.is_empty() && graveyard.held() > 0);
-            graveyard.step();
-            assert_eq!((graveyard.stakes.len(), graveyard.stakes.contains_key(&last.unwrap())), (left, false));
+            let last = deferred_free.stakes.last_key_value().map(|(stretch, _)| *stretch);
+            assert!(!deferred_free.is_empty() && deferred_free.held() > 0);
+            deferred_free.step();
+            assert_eq!((deferred_free.stakes.len(), deferred_free.stakes.contains_key(&last.unwrap())), (left, false));
         }
-        assert!(graveyard.is_empty() && graveyard.held() == 0);
+        assert!(deferred_free.is_empty() && deferred_free.held() == 0);
         drop(between);
     }
 }

@@ -1,7 +1,7 @@
 //! What of the store is on its way to disk: changes collected for the next group, and who must wait for which group.
 //!
 //! A reply may leave when everything that it tells of is durable. So each change notes the group that it belongs to, and
-//! each look at a key notes the group that last changed it; [`Journal::take_touched`] gives the later of them, once a
+//! each look at a key notes the group that last changed it; [`Commits::take_dependency`] gives the later of them, once a
 //! request. Keys are noted by their hash: where two share one, a reply waits a little longer than it must.
 
 use std::cell::Cell;
@@ -9,15 +9,15 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
 use super::arena::{Data, Draft};
+use super::deferred_free::DeferredFree;
 use super::durable::Unfit;
-use super::graveyard::Graveyard;
 use super::table::Table;
 use crate::disk::{Backup, Change, Compactions, Failure, Group, NO_EXPIRY, Storage, Sync, Undo};
 use crate::timer::{Now, after};
 
 /// Bounds on what may be on its way to disk.
 #[derive(Clone, Copy, Debug)]
-pub struct JournalLimits {
+pub struct CommitLimits {
     /// Bytes of changes that are not durable, before no more writes are taken (`--max-unsynced`). A disk that writes
     /// 100 MB/s catches up with the default in a sixth of a second.
     pub unsynced_bytes: usize,
@@ -26,7 +26,7 @@ pub struct JournalLimits {
     pub timeout: Duration,
 }
 
-impl Default for JournalLimits {
+impl Default for CommitLimits {
     fn default() -> Self {
         Self { unsynced_bytes: 16 << 20, timeout: Duration::from_mins(1) }
     }
@@ -34,7 +34,7 @@ impl Default for JournalLimits {
 
 /// What has become of changes.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Settled {
+pub enum GroupStatus {
     /// Nothing new.
     Unchanged,
     /// Every group up to this one is durable.
@@ -77,9 +77,9 @@ const CLEARED: usize = 64 << 10;
 /// A value from this length on is written down at the end of the turn, once.
 const LARGE: usize = 1 << 10;
 
-pub(super) struct Journal {
+pub(super) struct Commits {
     storage: Storage,
-    limits: JournalLimits,
+    limits: CommitLimits,
     /// The changes of this turn.
     group: Group,
     /// Keys whose values are written down at the end of this turn, and how long they are: large ones, and those that were
@@ -100,12 +100,12 @@ pub(super) struct Journal {
     cleared: u64,
     /// What was removed as a whole by groups that are not durable, the oldest first: all that is needed to take that back.
     cleared_tables: VecDeque<(u64, Table)>,
-    touched: Cell<u64>,
+    dependency: Cell<u64>,
     /// Bytes handed over that are not durable.
     queued: usize,
     /// When the group that is not durable yet became the oldest.
     waiting_since: Option<Instant>,
-    stage: Stage,
+    state: State,
     /// When room was looked for.
     looked_at: Option<Instant>,
     /// How far the disk is with working out what to take back.
@@ -118,7 +118,7 @@ pub(super) struct Journal {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Stage {
+enum State {
     Working,
     /// A write has failed, and what to take back is being worked out.
     Undoing(Failure),
@@ -131,19 +131,19 @@ enum Stage {
 
 /// What the table must do.
 pub(super) enum Step {
-    Settled(Settled),
-    /// Take some of this back, and say so by [`Journal::took_back`].
+    Status(GroupStatus),
+    /// Take some of this back, and say so by [`Commits::took_back`].
     TakeBack(Undo),
 }
 
-impl std::fmt::Debug for Journal {
+impl std::fmt::Debug for Commits {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Journal").field("number", &self.number).field("stage", &self.stage).finish_non_exhaustive()
+        f.debug_struct("Journal").field("number", &self.number).field("stage", &self.state).finish_non_exhaustive()
     }
 }
 
-impl Journal {
-    pub(super) fn new(storage: Storage, limits: JournalLimits) -> Self {
+impl Commits {
+    pub(super) fn new(storage: Storage, limits: CommitLimits) -> Self {
         let durable = storage.recovered();
         Self {
             storage,
@@ -158,10 +158,10 @@ impl Journal {
             order: VecDeque::new(),
             cleared: 0,
             cleared_tables: VecDeque::new(),
-            touched: Cell::new(0),
+            dependency: Cell::new(0),
             queued: 0,
             waiting_since: None,
-            stage: Stage::Working,
+            state: State::Working,
             looked_at: None,
             seen: 0,
             undo: Undo::default(),
@@ -196,7 +196,7 @@ impl Journal {
     /// A large value was put or moved, or one was changed where it stands. It is written down once a turn, however often that
     /// happens: a transaction that changes or moves a large value many times would otherwise make as many copies of it.
     fn changed(&mut self, hash: u64, key: &[u8], length: usize) {
-        if self.stage != Stage::Working {
+        if self.state != State::Working {
             return;
         }
         self.is_open = true;
@@ -246,9 +246,9 @@ impl Journal {
     }
 
     /// All keys were removed: what `table` holds.
-    pub(super) fn cleared(&mut self, table: Table, graveyard: &mut Graveyard) {
-        if self.stage != Stage::Working {
-            return table.bury(graveyard);
+    pub(super) fn cleared(&mut self, table: Table, deferred_free: &mut DeferredFree) {
+        if self.state != State::Working {
+            return table.defer(deferred_free);
         }
         // What was changed where it stood will not be written down any more, but would have to be taken back.
         self.edited_bytes = 0;
@@ -259,11 +259,11 @@ impl Journal {
         self.cleared = self.number;
         // The first of a group is what there was before it.
         if self.cleared_tables.back().is_some_and(|(group, _)| *group == self.number) {
-            table.bury(graveyard);
+            table.defer(deferred_free);
         } else {
             self.cleared_tables.push_back((self.number, table));
         }
-        self.touch_all();
+        self.note_read_all();
     }
 
     /// Bytes of what was removed and may come back.
@@ -272,14 +272,14 @@ impl Journal {
     }
 
     /// What there was before all keys were removed, if a group that is lost did so.
-    pub(super) fn take_cleared(&mut self, graveyard: &mut Graveyard) -> Option<Table> {
+    pub(super) fn take_cleared(&mut self, deferred_free: &mut DeferredFree) -> Option<Table> {
         let (_, first) = self.cleared_tables.pop_front()?;
-        self.cleared_tables.drain(..).for_each(|(_, table)| table.bury(graveyard));
+        self.cleared_tables.drain(..).for_each(|(_, table)| table.defer(deferred_free));
         Some(first)
     }
 
     fn push(&mut self, change: &Change<'_>, hash: Option<u64>) {
-        if self.stage != Stage::Working {
+        if self.state != State::Working {
             return;
         }
         self.is_open = true;
@@ -291,38 +291,38 @@ impl Journal {
 
     /// Whoever has changed this key, or looks at it from now on, waits for this turn's group.
     fn wait_for(&mut self, hash: u64) {
-        self.touched.set(self.number);
+        self.dependency.set(self.number);
         if self.pending.insert(hash, self.number) != Some(self.number) {
             self.order.push_back((self.number, hash));
         }
     }
 
     /// A key was looked at.
-    pub(super) fn touch(&self, hash: u64) {
+    pub(super) fn note_read(&self, hash: u64) {
         let mut group = self.cleared;
         if !self.pending.is_empty() {
             group = group.max(self.pending.get(&hash).copied().unwrap_or(0));
         }
-        self.touched.set(self.touched.get().max(group));
+        self.dependency.set(self.dependency.get().max(group));
     }
 
     /// All keys were looked at.
-    pub(super) fn touch_all(&self) {
+    pub(super) fn note_read_all(&self) {
         let last = if self.is_open { self.number } else { self.number - 1 };
-        self.touched.set(self.touched.get().max(last));
+        self.dependency.set(self.dependency.get().max(last));
     }
 
     /// The group that must be durable before what was done and seen since the last call may be told.
-    pub(super) fn take_touched(&self) -> Option<u64> {
-        let group = self.touched.replace(0);
+    pub(super) fn take_dependency(&self) -> Option<u64> {
+        let group = self.dependency.replace(0);
         (group > self.durable).then_some(group)
     }
 
     /// Why no writes are taken.
     pub(super) fn refusal(&self) -> Option<&Failure> {
-        match &self.stage {
-            Stage::Working => None,
-            Stage::Undoing(failure) | Stage::TakingBack(failure) | Stage::Refusing(failure) | Stage::Fatal(failure) => {
+        match &self.state {
+            State::Working => None,
+            State::Undoing(failure) | State::TakingBack(failure) | State::Refusing(failure) | State::Fatal(failure) => {
                 Some(failure)
             }
         }
@@ -332,11 +332,11 @@ impl Journal {
     pub(super) fn is_congested(&self) -> bool {
         let cleared = self.cleared_tables.len() * CLEARED;
         let unsynced = self.queued + self.group.len() + self.edited_bytes + cleared;
-        self.stage == Stage::Working && unsynced > self.limits.unsynced_bytes
+        self.state == State::Working && unsynced > self.limits.unsynced_bytes
     }
 
     /// Hands this turn's changes over, and hears what has become of earlier ones. `keys` is how many keys there are.
-    pub(super) fn settle(&mut self, keys: u64, now: Now, graveyard: &mut Graveyard) -> Step {
+    pub(super) fn commit(&mut self, keys: u64, now: Now, deferred_free: &mut DeferredFree) -> Step {
         if self.is_open {
             self.storage.submit(&mut self.group, self.number, keys);
             self.number += 1;
@@ -353,7 +353,7 @@ impl Journal {
         }
         let advanced = report.durable > self.durable;
         if advanced {
-            self.advance(report.durable, now.instant, graveyard);
+            self.advance(report.durable, now.instant, deferred_free);
         }
         self.queued = self.storage.durable().queued;
         if std::mem::replace(&mut self.seen, report.seen) != report.seen {
@@ -361,70 +361,70 @@ impl Journal {
             self.waiting_since = self.waiting_since.map(|_| now.instant);
         }
         let stuck = self.waiting_since.is_some_and(|since| now.instant - since > self.limits.timeout);
-        let unchanged = if advanced { Settled::Durable(self.durable) } else { Settled::Unchanged };
-        match (&self.stage, report.failure) {
-            (Stage::Fatal(failure), _) => Step::Settled(Settled::Fatal(failure.clone())),
-            (Stage::Refusing(Failure::Full(_)), None) => {
-                self.stage = Stage::Working;
-                Step::Settled(Settled::Recovered)
+        let unchanged = if advanced { GroupStatus::Durable(self.durable) } else { GroupStatus::Unchanged };
+        match (&self.state, report.failure) {
+            (State::Fatal(failure), _) => Step::Status(GroupStatus::Fatal(failure.clone())),
+            (State::Refusing(Failure::Full(_)), None) => {
+                self.state = State::Working;
+                Step::Status(GroupStatus::Recovered)
             }
-            (Stage::Refusing(Failure::Full(_)), Some(_))
+            (State::Refusing(Failure::Full(_)), Some(_))
                 if self.looked_at.is_none_or(|at| now.instant >= at + LOOK) =>
             {
                 self.looked_at = Some(now.instant);
                 self.storage.look_for_room();
-                Step::Settled(unchanged)
+                Step::Status(unchanged)
             }
-            (Stage::Refusing(_), _) => Step::Settled(unchanged),
-            (Stage::TakingBack(_), _) => Step::TakeBack(std::mem::take(&mut self.undo)),
-            (Stage::Undoing(failure), _) if report.undo.is_some() => {
-                self.stage = Stage::TakingBack(failure.clone());
+            (State::Refusing(_), _) => Step::Status(unchanged),
+            (State::TakingBack(_), _) => Step::TakeBack(std::mem::take(&mut self.undo)),
+            (State::Undoing(failure), _) if report.undo.is_some() => {
+                self.state = State::TakingBack(failure.clone());
                 self.waiting_since = None;
                 Step::TakeBack(report.undo.unwrap_or_default())
             }
-            (_, Some(failure)) if failure.is_fatal() => Step::Settled(self.give_up(failure)),
-            (Stage::Working, Some(failure)) => {
-                self.stage = Stage::Undoing(failure);
+            (_, Some(failure)) if failure.is_fatal() => Step::Status(self.give_up(failure)),
+            (State::Working, Some(failure)) => {
+                self.state = State::Undoing(failure);
                 // Working that out has its own time.
                 self.waiting_since = Some(now.instant);
                 self.storage.last_call();
-                Step::Settled(unchanged)
+                Step::Status(unchanged)
             }
-            (Stage::Working | Stage::Undoing(_), _) if stuck => {
-                Step::Settled(self.give_up(Failure::TimedOut(self.limits.timeout)))
+            (State::Working | State::Undoing(_), _) if stuck => {
+                Step::Status(self.give_up(Failure::TimedOut(self.limits.timeout)))
             }
-            (Stage::Working | Stage::Undoing(_), _) => Step::Settled(unchanged),
+            (State::Working | State::Undoing(_), _) => Step::Status(unchanged),
         }
     }
 
-    fn give_up(&mut self, failure: Failure) -> Settled {
-        self.stage = Stage::Fatal(failure.clone());
-        Settled::Fatal(failure)
+    fn give_up(&mut self, failure: Failure) -> GroupStatus {
+        self.state = State::Fatal(failure.clone());
+        GroupStatus::Fatal(failure)
     }
 
     /// Some of what was lost has been taken back, and `undo` is left; or all of it; or it cannot be.
-    pub(super) fn took_back(&mut self, undo: Undo, is_over: Result<bool, Unfit>) -> Settled {
-        let Stage::TakingBack(failure) = &self.stage else { return Settled::Unchanged };
+    pub(super) fn took_back(&mut self, undo: Undo, is_over: Result<bool, Unfit>) -> GroupStatus {
+        let State::TakingBack(failure) = &self.state else { return GroupStatus::Unchanged };
         let failure = failure.clone();
         match is_over {
             Ok(false) => {
                 self.undo = undo;
-                Settled::Unchanged
+                GroupStatus::Unchanged
             }
             Ok(true) => {
                 self.forget_all();
-                self.stage = Stage::Refusing(failure.clone());
-                Settled::Lost(failure)
+                self.state = State::Refusing(failure.clone());
+                GroupStatus::Lost(failure)
             }
             Err(unfit) => self.give_up(Failure::Undo(unfit.to_string())),
         }
     }
 
-    fn advance(&mut self, durable: u64, now: Instant, graveyard: &mut Graveyard) {
+    fn advance(&mut self, durable: u64, now: Instant, deferred_free: &mut DeferredFree) {
         self.durable = durable;
         while self.cleared_tables.front().is_some_and(|(group, _)| *group <= durable) {
             if let Some((_, table)) = self.cleared_tables.pop_front() {
-                table.bury(graveyard);
+                table.defer(deferred_free);
             }
         }
         while let Some((group, hash)) = self.order.front().copied().filter(|(group, _)| *group <= durable) {
@@ -444,19 +444,19 @@ impl Journal {
         self.group = Group::default();
         self.cleared = 0;
         self.number = self.durable + 1;
-        self.touched.set(0);
+        self.dependency.set(0);
         self.waiting_since = None;
     }
 
     /// How soon there is something to do although nothing happens.
-    pub(super) fn patience(&self, now: Now) -> Option<Duration> {
-        if matches!(self.stage, Stage::TakingBack(_)) {
+    pub(super) fn wants_commit_in(&self, now: Now) -> Option<Duration> {
+        if matches!(self.state, State::TakingBack(_)) {
             return Some(Duration::ZERO);
         }
-        if matches!(self.stage, Stage::Refusing(Failure::Full(_))) {
+        if matches!(self.state, State::Refusing(Failure::Full(_))) {
             return Some(LOOK);
         }
-        let since = self.waiting_since.filter(|_| matches!(self.stage, Stage::Working | Stage::Undoing(_)))?;
+        let since = self.waiting_since.filter(|_| matches!(self.state, State::Working | State::Undoing(_)))?;
         let given_up = after(since, self.limits.timeout.saturating_add(Duration::from_millis(1)));
         Some(given_up.saturating_duration_since(now.instant))
     }
@@ -502,10 +502,10 @@ impl Journal {
 }
 
 /// Notes that the value of a key was changed where it stands.
-pub(super) fn note(journal: Option<&mut Journal>, table: &Table, hash: u64, key: &[u8]) {
-    if let Some(journal) = journal
+pub(super) fn note(commits: Option<&mut Commits>, table: &Table, hash: u64, key: &[u8]) {
+    if let Some(commits) = commits
         && let Some((_, entry)) = table.find(hash, key).and_then(|found| table.entry(found))
     {
-        journal.changed(hash, key, entry.data.len());
+        commits.changed(hash, key, entry.data.len());
     }
 }
