@@ -8,7 +8,7 @@ use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use latchkey::disk::sim::{Disk, Faults};
-use latchkey::disk::{Keeper, Storage, StorageOptions, Sync};
+use latchkey::disk::{DataFiles, Storage, StorageOptions, Sync};
 use latchkey::limits::Limits;
 use latchkey::net::Net;
 use latchkey::net::mio::MioNet;
@@ -72,9 +72,9 @@ fn serve(disk: &Disk, limits: CommitLimits) -> Server<MioNet, Builtin> {
     let mut server = Server::new(net, service, vec![listener.clone(), listener], Limits::default())
         .map_err(|(_, e)| e)
         .expect("binds");
-    let keeper = Keeper::new(disk.folder()).expect("opens");
+    let data_files = DataFiles::new(disk.folder()).expect("opens");
     let storage = StorageOptions { sync: Sync::Always, backup: None };
-    let storage = Storage::start(keeper, storage, wake).expect("a thread");
+    let storage = Storage::start(data_files, storage, wake).expect("a thread");
     server.service_mut().store_mut().attach(storage, limits);
     server
 }
@@ -140,7 +140,7 @@ fn what_is_under_way_at_the_end_is_still_kept_and_answered() {
     assert!(site.end());
     writer.read_to_string(&mut replies).expect("read");
     assert_eq!(replies, "+OK\r\n+OK\r\n+OK\r\n");
-    assert_eq!(Keeper::new(disk.folder()).expect("opens").expected_keys(), 2);
+    assert_eq!(DataFiles::new(disk.folder()).expect("opens").expected_keys(), 2);
 }
 
 #[test]

@@ -94,8 +94,8 @@ pub(super) fn keep_current(recipe: Recipe, prepared: Prepared, handle: Handle) -
         warn_of_ends(&security, unix_seconds());
     }
     let watch = Watch::new(recipe.paths(), contents)?;
-    let mut keeper = Keeper { recipe, handle, watch, security, reminded: None };
-    at_intervals(move || keeper.look());
+    let mut data_files = Reloader { recipe, handle, watch, security, reminded: None };
+    at_intervals(move || data_files.look());
     Ok(())
 }
 
@@ -181,7 +181,7 @@ impl Watch {
     }
 }
 
-struct Keeper {
+struct Reloader {
     recipe: Recipe,
     handle: Handle,
     watch: Watch,
@@ -190,7 +190,7 @@ struct Keeper {
     reminded: Option<Instant>,
 }
 
-impl Keeper {
+impl Reloader {
     fn look(&mut self) {
         if self.watch.is_due() {
             self.reload();

@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Instant;
 
+use super::data_files::Contents;
 use super::dump::{DumpWriter, write_all};
 use super::folder::{GONE, make, room, sync_parent};
-use super::keeper::Contents;
 
 /// Begins to write `contents` to `path`, and logs what becomes of it. `tell` is called once, with the number of keys in it
 /// or why there is none.

@@ -16,10 +16,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::OpenError;
+use super::data_files::{Contents, DataFiles, Loaded, Record, Sizes};
 use super::dump::{DumpWriter, write_all};
 use super::folder::{RealFolder, make};
 use super::journal::Broken;
-use super::keeper::{Contents, Keeper, Loaded, Record, Sizes};
 use super::lock::Lock;
 use super::names::{self, LOCK, MARK, RESERVE, RESTORING};
 use super::storage::{Storage, StorageOptions};
@@ -34,7 +34,7 @@ pub struct Directory;
 /// A directory that is open, and this process's.
 pub struct Opened {
     path: PathBuf,
-    pub(super) keeper: Keeper,
+    pub(super) data_files: DataFiles,
     lock: Lock,
 }
 
@@ -94,8 +94,8 @@ impl Directory {
         refuse_half_restored(path)?;
         refuse_other_format(path)?;
         let folder = Arc::new(RealFolder::new(path.into()).map_err(io)?);
-        let keeper = Keeper::with_sizes(folder, sizes).map_err(|broken| of_broken(path, broken))?;
-        Ok(Opened { path: path.into(), keeper, lock })
+        let data_files = DataFiles::with_sizes(folder, sizes).map_err(|broken| of_broken(path, broken))?;
+        Ok(Opened { path: path.into(), data_files, lock })
     }
 }
 
@@ -123,25 +123,25 @@ impl Opened {
     /// Whether nothing was ever written to it.
     #[must_use]
     pub fn is_new(&self) -> bool {
-        self.keeper.last_group() == 0
+        self.data_files.last_group() == 0
     }
 
     /// Whether it had been closed in order.
     #[must_use]
     pub fn was_clean(&self) -> bool {
-        self.keeper.was_clean()
+        self.data_files.was_clean()
     }
 
     /// Whether there was a write that was never finished.
     #[must_use]
     pub fn was_torn(&self) -> bool {
-        self.keeper.was_torn()
+        self.data_files.was_torn()
     }
 
     /// How many keys it should hold.
     #[must_use]
     pub fn expected_keys(&self) -> u64 {
-        self.keeper.expected_keys()
+        self.data_files.expected_keys()
     }
 
     /// Visits every key.
@@ -150,28 +150,28 @@ impl Opened {
     ///
     /// It cannot be read, or there are more or fewer keys than were written.
     pub fn load(&self, visit: &mut dyn FnMut(Record<'_>)) -> Result<Loaded, OpenError> {
-        let loaded = self.keeper.load(visit).map_err(|error| strange(&self.path, &error))?;
-        check_keys(&self.path, loaded, self.keeper.expected_keys())
+        let loaded = self.data_files.load(visit).map_err(|error| strange(&self.path, &error))?;
+        check_keys(&self.path, loaded, self.data_files.expected_keys())
     }
 
     /// Writes one group and forces it to disk; `keys` is how many keys there are after it.
     #[cfg(test)]
     pub(super) fn write(&mut self, group: &super::Group, keys: u64) -> Result<(), OpenError> {
         let failed = |error| OpenError::Io { path: self.path.clone(), error };
-        let written = self.keeper.write(group, self.keeper.last_group() + 1, keys);
-        written.and_then(|()| self.keeper.sync()).map_err(|failure| failed(io::Error::other(failure)))
+        let written = self.data_files.write(group, self.data_files.last_group() + 1, keys);
+        written.and_then(|()| self.data_files.sync()).map_err(|failure| failed(io::Error::other(failure)))
     }
 
     /// Closes it in order.
     pub fn close(mut self) -> Result<(), OpenError> {
         let failed = |failure| OpenError::Io { path: self.path, error: io::Error::other(failure) };
-        self.keeper.close().map_err(failed)
+        self.data_files.close().map_err(failed)
     }
 
     /// Starts a storage thread on it; `wake` is called whenever that has something to tell.
     pub fn serve(self, sync: super::Sync, wake: Arc<dyn Fn() + Send + Sync>) -> io::Result<Storage> {
         let options = StorageOptions { sync, backup: Some(self.path.join("backup").join("dump.latchkey")) };
-        Storage::start_with(self.keeper, Some(self.lock), options, wake)
+        Storage::start_with(self.data_files, Some(self.lock), options, wake)
     }
 }
 

@@ -5,7 +5,7 @@ use std::io::{self, Read, Write};
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use super::OpenError;
-use super::keeper::{Contents, Loaded, Record};
+use super::data_files::{Contents, Loaded, Record};
 
 /// What a dump begins with; the number is the version of the format.
 const MAGIC: &[u8; 16] = b"latchkey dump 1\n";

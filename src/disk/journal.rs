@@ -5,7 +5,7 @@ use std::io;
 use super::failure::Failure;
 use super::folder::{Folder, Handle};
 use super::group::Group;
-use super::mark::Mark;
+use super::manifest::Manifest;
 use super::merge::Source;
 use super::names::{self, Names};
 use super::record::{self, Chain, FILE_HEAD, FileHead, HEAD, Head, Reader};
@@ -37,7 +37,7 @@ pub(super) struct Sealed {
 impl Sealed {
     /// Forces to disk what was found in it, which may be with the system only: the process before may have been killed, or
     /// a sync of its failed, after which Linux takes what is not on disk for written. So it is written anew, as it is.
-    pub(super) fn settle(&self, folder: &dyn Folder) -> io::Result<()> {
+    pub(super) fn rewrite_synced(&self, folder: &dyn Folder) -> io::Result<()> {
         const CHUNK: u64 = 1 << 20;
         let mut file = folder.open(&names::journal(self.number))?;
         let (mut bytes, mut at) = (Vec::new(), 0);
@@ -232,18 +232,22 @@ pub(super) struct Survey {
 ///
 /// Only what stands behind the last record of the last journal may be unreadable, and only if nothing tells that it had
 /// been on disk: neither the side file, nor a later record.
-pub(super) fn survey(folder: &dyn Folder, names: &Names, mark: Option<Mark>) -> Result<Survey, Broken> {
+pub(super) fn survey(folder: &dyn Folder, names: &Names, manifest: Option<Manifest>) -> Result<Survey, Broken> {
     let mut survey = Survey::default();
-    survey.follow(folder, names, mark).map(|()| survey)
+    survey.follow(folder, names, manifest).map(|()| survey)
 }
 
 /// Looks for what stands before the first thing that is wrong, from the newest snapshot on that is whole, or from the first
 /// journal; and what is wrong.
-pub(super) fn salvage(folder: &dyn Folder, mut names: Names, mark: Option<Mark>) -> (Survey, Result<(), Broken>) {
+pub(super) fn salvage(
+    folder: &dyn Folder,
+    mut names: Names,
+    manifest: Option<Manifest>,
+) -> (Survey, Result<(), Broken>) {
     let mut wrong = Ok(());
     loop {
         let mut survey = Survey::default();
-        let outcome = survey.follow(folder, &names, mark);
+        let outcome = survey.follow(folder, &names, manifest);
         let verified = survey.snapshot.map(|snapshot| snapshot.verify(folder));
         if matches!(verified, Some(Ok(()))) || names.snapshots.is_empty() {
             return (survey, wrong.and(outcome));
@@ -260,7 +264,7 @@ fn lost(found: u64, recorded: u64, detail: String) -> Broken {
 
 impl Survey {
     /// Follows the chain through all files.
-    fn follow(&mut self, folder: &dyn Folder, names: &Names, mark: Option<Mark>) -> Result<(), Broken> {
+    fn follow(&mut self, folder: &dyn Folder, names: &Names, manifest: Option<Manifest>) -> Result<(), Broken> {
         let is_new = names.journals.is_empty() && names.snapshots.is_empty();
         let mut next = 1;
         if let Some(&number) = names.snapshots.last() {
@@ -272,7 +276,7 @@ impl Survey {
             next = number;
         }
         let newest = names.journals.last().copied().unwrap_or(0);
-        let mut known = mark.unwrap_or_default().group;
+        let mut known = manifest.unwrap_or_default().group;
         for number in next..=newest {
             if names.journals.binary_search(&number).is_err() {
                 let from = self.place.group + 1;
@@ -287,7 +291,7 @@ impl Survey {
         if self.sealed.is_empty() && self.last.is_none() && !is_new {
             return Err(Broken::Damaged(format!("{} is not there", names::journal(next))));
         }
-        if mark.is_none() && !is_new {
+        if manifest.is_none() && !is_new {
             let detail = "its file 'mark' is missing or unreadable, so it cannot be told whether it is whole";
             return Err(Broken::Damaged(detail.into()));
         }

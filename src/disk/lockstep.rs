@@ -5,7 +5,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::keeper::Keeper;
+use super::data_files::DataFiles;
 use super::storage::{Clock, DeathWatch, Job, Next, Storage, StorageOptions, Worker};
 
 /// The thread's end of a [`Storage`], in lock step with whoever has it.
@@ -22,14 +22,14 @@ impl LockStep {
     /// As [`Storage::start`], without a thread.
     #[must_use]
     pub fn start(
-        keeper: Keeper,
+        data_files: DataFiles,
         options: StorageOptions,
         wake: Arc<dyn Fn() + Send + Sync>,
         now: Instant,
     ) -> (Storage, Self) {
-        let (storage, mut worker, watch) = Storage::prepare(keeper, options, wake);
+        let (storage, mut worker, watch) = Storage::prepare(data_files, options, wake);
         worker.clock = Clock::Told { now, synced: now };
-        worker.keeper.helper.enter_lock_step();
+        worker.data_files.helper.enter_lock_step();
         worker.compact();
         (storage, Self { worker, job: None, waits_until: None, _watch: watch })
     }
@@ -63,12 +63,12 @@ impl LockStep {
     /// Whether a compaction has something to do.
     #[must_use]
     pub fn can_compact(&self) -> bool {
-        self.worker.keeper.helper.can_step()
+        self.worker.data_files.helper.can_step()
     }
 
     /// Does what the compaction has to do.
     pub fn compact(&mut self) {
-        self.worker.keeper.helper.step();
+        self.worker.data_files.helper.step();
     }
 
     /// Does all that is left, and closes the directory.

@@ -9,6 +9,7 @@
 
 mod backup;
 mod compact;
+mod data_files;
 mod directory;
 mod dump;
 mod failure;
@@ -16,10 +17,9 @@ mod folder;
 mod gather;
 mod group;
 mod journal;
-mod keeper;
 mod lock;
 mod lockstep;
-mod mark;
+mod manifest;
 mod merge;
 mod names;
 #[cfg(any(test, fuzzing))]
@@ -37,13 +37,13 @@ use std::io;
 use std::path::PathBuf;
 
 pub use compact::Compactions;
+pub use data_files::{DataFiles, Loaded, NO_EXPIRY, Record, Sizes, Undo};
 pub use directory::{Directory, Opened};
 pub use dump::{DumpError, DumpReader, DumpWriter};
 pub use failure::Failure;
 pub use folder::{Folder, Handle};
 pub use group::{Change, Group};
 pub use journal::Broken;
-pub use keeper::{Keeper, Loaded, NO_EXPIRY, Record, Sizes, Undo};
 pub use lockstep::LockStep;
 pub use restore::{Left, RestoreError, restore};
 pub use storage::{Backup, Durable, Report, Storage, StorageOptions};

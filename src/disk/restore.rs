@@ -7,11 +7,11 @@ use std::sync::Arc;
 use std::{fmt, fs};
 
 use super::OpenError;
+use super::data_files::{DataFiles, Record, Sizes};
 use super::directory::{check_keys, of_broken};
 use super::dump::{DumpError, DumpReader};
 use super::folder::{Folder, RealFolder, make};
 use super::group::{Change, Group};
-use super::keeper::{Keeper, Record, Sizes};
 use super::lock::Lock;
 use super::names::{self, LOCK, MARK, RESTORING};
 
@@ -153,11 +153,11 @@ pub(super) fn fill<R: Read>(
     let io = |error| OpenError::Io { path: path.into(), error };
     let begun = folder.create(RESTORING).and_then(|mut mark| mark.sync()).and_then(|()| folder.sync());
     begun.and_then(|()| clear(&**folder)).map_err(io)?;
-    let mut keeper =
-        Keeper::with_sizes(Arc::clone(folder), Sizes::default()).map_err(|broken| of_broken(path, broken))?;
+    let mut data_files =
+        DataFiles::with_sizes(Arc::clone(folder), Sizes::default()).map_err(|broken| of_broken(path, broken))?;
     let (mut group, mut keys) = (Group::default(), 0);
     let mut write = |group: &Group, keys| {
-        let written = keeper.write(group, keeper.last_group() + 1, keys).and_then(|()| keeper.sync());
+        let written = data_files.write(group, data_files.last_group() + 1, keys).and_then(|()| data_files.sync());
         written.map_err(|failure| io(io::Error::other(failure)))
     };
     dump.read(&mut |record| {
@@ -171,9 +171,9 @@ pub(super) fn fill<R: Read>(
         Ok(())
     })?;
     write(&group, keys)?;
-    let loaded = keeper.load(&mut |_| {}).map_err(io)?;
+    let loaded = data_files.load(&mut |_| {}).map_err(io)?;
     check_keys(path, loaded, keys)?;
-    keeper.close().map_err(|failure| io(io::Error::other(failure)))?;
+    data_files.close().map_err(|failure| io(io::Error::other(failure)))?;
     folder.remove(RESTORING).and_then(|()| folder.sync()).map_err(io)?;
     Ok(keys)
 }

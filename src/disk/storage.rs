@@ -10,10 +10,10 @@ use std::time::{Duration, Instant};
 use std::{io, thread};
 
 use super::compact::Compactions;
+use super::data_files::{DataFiles, Undo};
 use super::failure::Failure;
 use super::gather::Gather;
 use super::group::Group;
-use super::keeper::{Keeper, Undo};
 use super::lock::Lock;
 use super::{Sync, backup};
 
@@ -112,18 +112,18 @@ pub struct Storage {
 
 impl Storage {
     /// Starts a thread over `keeper`. `wake` is called whenever there is something to tell.
-    pub fn start(keeper: Keeper, options: StorageOptions, wake: Wake) -> io::Result<Self> {
-        Self::start_with(keeper, None, options, wake)
+    pub fn start(data_files: DataFiles, options: StorageOptions, wake: Wake) -> io::Result<Self> {
+        Self::start_with(data_files, None, options, wake)
     }
 
     /// As [`start`](Self::start); `lock` is kept as long as the thread runs.
     pub(super) fn start_with(
-        keeper: Keeper,
+        data_files: DataFiles,
         lock: Option<Lock>,
         options: StorageOptions,
         wake: Wake,
     ) -> io::Result<Self> {
-        let (storage, worker, watch) = Self::prepare(keeper, options, wake);
+        let (storage, worker, watch) = Self::prepare(data_files, options, wake);
         thread::Builder::new().name("storage".into()).spawn(move || {
             // The last to go, after the files and the lock.
             let _watch = watch;
@@ -134,13 +134,13 @@ impl Storage {
     }
 
     /// Both ends, and what tells the loop when the worker is gone.
-    pub(super) fn prepare(keeper: Keeper, options: StorageOptions, wake: Wake) -> (Self, Worker, DeathWatch) {
+    pub(super) fn prepare(data_files: DataFiles, options: StorageOptions, wake: Wake) -> (Self, Worker, DeathWatch) {
         let shared = Arc::new(Shared::default());
-        let (recovered, seen) = (keeper.last_group(), keeper.seen());
+        let (recovered, seen) = (data_files.last_group(), data_files.seen());
         shared.lock().last = recovered;
         shared.lock().report.durable = recovered;
         let worker = Worker {
-            keeper,
+            data_files,
             options: options.clone(),
             shared: Arc::clone(&shared),
             wake: Wake::clone(&wake),
@@ -325,7 +325,7 @@ impl Clock {
 }
 
 pub(super) struct Worker {
-    pub(super) keeper: Keeper,
+    pub(super) data_files: DataFiles,
     options: StorageOptions,
     shared: Arc<Shared>,
     wake: Wake,
@@ -401,7 +401,7 @@ impl Worker {
         if sync_at.is_some_and(|at| at <= self.clock.now()) {
             return Next::Do(Job::Sync);
         }
-        if healthy && self.keeper.is_to_go_on() {
+        if healthy && self.data_files.is_to_go_on() {
             return Next::Do(Job::Compaction);
         }
         // What had been handed over when it was asked for belongs into a backup; what comes behind need not.
@@ -435,14 +435,14 @@ impl Worker {
     }
 
     fn write(&mut self, last: u64, keys: u64) {
-        if let Err(failure) = self.keeper.write(&self.group, last, keys) {
+        if let Err(failure) = self.data_files.write(&self.group, last, keys) {
             let mut group = std::mem::take(&mut self.group);
             self.lost.append(&mut group);
             return self.fail(failure);
         }
         let begun = self.clock.now();
         if self.options.sync == Sync::Always
-            && let Err(failure) = self.keeper.sync()
+            && let Err(failure) = self.data_files.sync()
         {
             return self.fail(failure);
         }
@@ -464,7 +464,7 @@ impl Worker {
     /// Begins a compaction if one is due.
     pub(super) fn compact(&mut self) {
         let notify = self.notify();
-        if self.keeper.compact_if_due(&notify) {
+        if self.data_files.compact_if_due(&notify) {
             self.tell_of_compactions();
         }
     }
@@ -472,13 +472,13 @@ impl Worker {
     /// Goes on with a compaction. After a failure nothing is written any more; what is left over stays.
     fn compaction(&mut self) {
         let notify = self.notify();
-        self.keeper.go_on(&notify);
+        self.data_files.go_on(&notify);
         self.tell_of_compactions();
         self.compact();
     }
 
     fn tell_of_compactions(&self) {
-        let compactions = self.keeper.compactions().clone();
+        let compactions = self.data_files.compactions().clone();
         let mut state = self.shared.lock();
         let failed = compactions.failed > state.compactions.failed;
         state.compactions = compactions;
@@ -515,8 +515,8 @@ impl Worker {
     }
 
     fn sync_all(&mut self) -> Result<(), Failure> {
-        self.keeper.sync()?;
-        self.keeper.sync_mark()
+        self.data_files.sync()?;
+        self.data_files.sync_manifest()
     }
 
     /// Takes no more groups: what is lost stays queued, so that nobody is told that there is room.
@@ -534,7 +534,7 @@ impl Worker {
 
     fn undo(&mut self) {
         let lost = std::mem::take(&mut self.lost);
-        match self.keeper.undo(&lost) {
+        match self.data_files.undo(&lost) {
             Ok(undo) => self.shared.lock().report.undo = Some(undo),
             Err(error) => self.shared.lock().report.failure = Some(Failure::Undo(error.to_string())),
         }
@@ -543,14 +543,14 @@ impl Worker {
 
     /// Takes groups again if there is room: nothing of those that were lost is left, neither here nor with the loop.
     fn recover(&mut self) {
-        if !self.keeper.recover() {
+        if !self.data_files.recover() {
             return;
         }
-        (self.lost, self.taken) = (Group::default(), self.keeper.last_group());
+        (self.lost, self.taken) = (Group::default(), self.data_files.last_group());
         let mut state = self.shared.lock();
         if matches!(state.report.failure, Some(Failure::Full(_))) && state.report.durable == self.taken {
             state.waiting.reset();
-            (state.last, state.keys, state.in_flight) = (self.taken, self.keeper.expected_keys(), 0);
+            (state.last, state.keys, state.in_flight) = (self.taken, self.data_files.expected_keys(), 0);
             state.report.failure = None;
         }
         drop(state);
@@ -560,7 +560,7 @@ impl Worker {
     /// The thread goes on with its work while another one reads what there is now.
     fn backup(&mut self) {
         let Some(path) = self.options.backup.clone() else { return };
-        let contents = self.keeper.contents();
+        let contents = self.data_files.contents();
         let (shared, wake) = (Arc::clone(&self.shared), Wake::clone(&self.wake));
         backup::begin(contents, path, move |outcome| {
             let mut state = shared.lock();
@@ -574,7 +574,7 @@ impl Worker {
 
     pub(super) fn close(mut self) {
         if self.shared.lock().report.failure.is_none() {
-            let closed = self.keeper.close();
+            let closed = self.data_files.close();
             if let Err(failure) = closed {
                 self.fail(failure);
             }

@@ -31,9 +31,9 @@ fn change<'a>(key: &'a str, value: Option<&'a str>) -> Change<'a> {
     }
 }
 
-pub(super) fn contents(keeper: &Keeper) -> Keys {
+pub(super) fn contents(data_files: &DataFiles) -> Keys {
     let mut keys = Keys::new();
-    keeper.load(&mut |record| drop(keys.insert(record.key.to_vec(), record.data.to_vec()))).expect("readable");
+    data_files.load(&mut |record| drop(keys.insert(record.key.to_vec(), record.data.to_vec()))).expect("readable");
     keys
 }
 
@@ -41,39 +41,42 @@ fn map(pairs: &[(&str, &str)]) -> Keys {
     pairs.iter().map(|(key, value)| (key.as_bytes().to_vec(), value.as_bytes().to_vec())).collect()
 }
 
-fn keeper(disk: &Disk) -> Keeper {
-    Keeper::new(disk.folder()).expect("opens")
+fn data_files(disk: &Disk) -> DataFiles {
+    DataFiles::new(disk.folder()).expect("opens")
 }
 
 #[test]
 fn the_last_change_of_a_key_in_a_group_counts() {
     let disk = Disk::default();
-    let mut keeper = keeper(&disk);
-    keeper.write(&group(&[("a", Some("1")), ("b", Some("1")), ("a", None), ("", Some("e"))]), 1, 2).expect("written");
-    assert_eq!(contents(&keeper), map(&[("", "e"), ("b", "1")]));
+    let mut data_files = data_files(&disk);
+    data_files
+        .write(&group(&[("a", Some("1")), ("b", Some("1")), ("a", None), ("", Some("e"))]), 1, 2)
+        .expect("written");
+    assert_eq!(contents(&data_files), map(&[("", "e"), ("b", "1")]));
     let mut cleared = group(&[("b", Some("2"))]);
     cleared.push(&Change::Clear);
     cleared.append(&mut group(&[("c", Some("3"))]));
-    keeper.write(&cleared, 4, 1).expect("written");
-    assert_eq!(contents(&keeper), map(&[("c", "3")]));
-    assert_eq!((keeper.last_group(), keeper.expected_keys()), (4, 1));
+    data_files.write(&cleared, 4, 1).expect("written");
+    assert_eq!(contents(&data_files), map(&[("c", "3")]));
+    assert_eq!((data_files.last_group(), data_files.expected_keys()), (4, 1));
 }
 
 #[test]
 fn undo_puts_back_what_stood_before() {
     let disk = Disk::default();
-    let mut keeper = keeper(&disk);
-    keeper.write(&group(&[("a", Some("1")), ("b", Some("2"))]), 1, 2).expect("written");
-    let undo = keeper.undo(&group(&[("a", Some("9")), ("b", None), ("c", Some("9")), ("a", None)])).expect("readable");
+    let mut data_files = data_files(&disk);
+    data_files.write(&group(&[("a", Some("1")), ("b", Some("2"))]), 1, 2).expect("written");
+    let undo =
+        data_files.undo(&group(&[("a", Some("9")), ("b", None), ("c", Some("9")), ("a", None)])).expect("readable");
     assert_eq!(records(undo), [was("a", Some("1")), was("b", Some("2")), was("c", None)]);
     let mut cleared = group(&[("a", Some("9"))]);
     cleared.push(&Change::Clear);
     cleared.append(&mut group(&[("b", Some("9"))]));
     // What comes behind the removal of all keys is not taken back by itself.
-    assert_eq!(records(keeper.undo(&cleared).expect("readable")), [was("a", Some("1"))]);
-    keeper.write(&cleared, 2, 1).expect("written");
-    keeper.write(&group(&[("b", Some("3"))]), 3, 1).expect("written");
-    let undo = keeper.undo(&group(&[("a", Some("9")), ("b", None)])).expect("readable");
+    assert_eq!(records(data_files.undo(&cleared).expect("readable")), [was("a", Some("1"))]);
+    data_files.write(&cleared, 2, 1).expect("written");
+    data_files.write(&group(&[("b", Some("3"))]), 3, 1).expect("written");
+    let undo = data_files.undo(&group(&[("a", Some("9")), ("b", None)])).expect("readable");
     assert_eq!(records(undo), [was("a", None), was("b", Some("3"))]);
 }
 
@@ -103,7 +106,7 @@ impl Bench {
         let sender = Mutex::new(sender);
         let wake = Arc::new(move || sender.lock().expect("sender").send(()).unwrap_or_default());
         let options = StorageOptions { sync, backup: None };
-        let storage = Storage::start(keeper(disk), options, wake).expect("a thread");
+        let storage = Storage::start(data_files(disk), options, wake).expect("a thread");
         Self { storage, woken: Mutex::new(woken), disk: disk.clone() }
     }
 
@@ -125,7 +128,7 @@ impl Bench {
 
     fn after_crash(&self, kept: usize) -> Keys {
         self.disk.crash(kept);
-        contents(&keeper(&self.disk))
+        contents(&data_files(&self.disk))
     }
 }
 
@@ -239,16 +242,16 @@ fn a_delayed_sync_comes_within_its_time_or_at_the_end() {
 fn a_crash_keeps_a_beginning_of_what_was_written() {
     for kept in 0..=3 {
         let disk = Disk::default();
-        let mut keeper = keeper(&disk);
+        let mut data_files = data_files(&disk);
         for number in 1..=3u64 {
             let key = number.to_string();
-            keeper.write(&group(&[(&key, Some("x")), ("last", Some(&key))]), number, number + 1).expect("written");
+            data_files.write(&group(&[(&key, Some("x")), ("last", Some(&key))]), number, number + 1).expect("written");
         }
         disk.crash(kept);
-        let keeper = Keeper::new(disk.folder()).expect("opens");
-        assert_eq!(keeper.last_group(), kept as u64);
-        let keys = contents(&keeper);
-        assert_eq!(keys.len() as u64, keeper.expected_keys());
+        let data_files = DataFiles::new(disk.folder()).expect("opens");
+        assert_eq!(data_files.last_group(), kept as u64);
+        let keys = contents(&data_files);
+        assert_eq!(keys.len() as u64, data_files.expected_keys());
         assert_eq!(keys.get(&b"last"[..]).cloned(), (kept > 0).then(|| kept.to_string().into_bytes()));
     }
 }

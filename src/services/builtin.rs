@@ -262,7 +262,7 @@ mod tests {
     use super::*;
     use crate::connection::Connection;
     use crate::disk::sim::Disk;
-    use crate::disk::{Keeper, LockStep, StorageOptions};
+    use crate::disk::{DataFiles, LockStep, StorageOptions};
     use crate::store::{CommitLimits, Eviction, Expiry, Kind};
 
     #[test]
@@ -282,7 +282,7 @@ mod tests {
             resp: RespOptions::default(),
         };
         let mut service = Builtin::new(options, now);
-        let keeper = Keeper::new(Disk::default().folder()).unwrap();
+        let keeper = DataFiles::new(Disk::default().folder()).unwrap();
         let (storage, _thread) =
             LockStep::start(keeper, StorageOptions::default(), std::sync::Arc::new(|| {}), now.instant);
         service.store.attach(storage, CommitLimits::default());

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use latchkey::disk::sim::{Disk, Faults};
-use latchkey::disk::{Failure, Keeper, LockStep, Sizes, StorageOptions, Sync};
+use latchkey::disk::{DataFiles, Failure, LockStep, Sizes, StorageOptions, Sync};
 use latchkey::net::Wake;
 use latchkey::net::sim::Random;
 use latchkey::services::Builtin;
@@ -171,9 +171,9 @@ impl Vault {
 
     /// Opens it for `service`, as `serve --data` does.
     pub(crate) fn open(&mut self, service: &mut Builtin, now: Now, wake: Wake) -> Result<Contents, String> {
-        let (keeper, contents) = self.look_inside(&self.disk)?;
+        let (data_files, contents) = self.look_inside(&self.disk)?;
         let mut fit = Ok(());
-        let loaded = keeper.load(&mut |record| {
+        let loaded = data_files.load(&mut |record| {
             if fit.is_ok() {
                 fit = service.store_mut().load(&record);
             }
@@ -181,7 +181,7 @@ impl Vault {
         loaded.map_err(|error| error.to_string())?;
         fit.map_err(|unfit| format!("what is on disk does not fit: {unfit:?}"))?;
         let options = StorageOptions { sync: self.plan.sync, backup: None };
-        let (storage, worker) = LockStep::start(keeper, options, wake, now.instant);
+        let (storage, worker) = LockStep::start(data_files, options, wake, now.instant);
         service.store_mut().attach(storage, self.plan.limits);
         self.worker = Some(worker);
         if self.restarts.len() == 1
@@ -209,19 +209,19 @@ impl Vault {
         Ok(self.look_inside(&Disk::with_files(&self.disk.files()))?.1)
     }
 
-    fn look_inside(&self, disk: &Disk) -> Result<(Keeper, Contents), String> {
+    fn look_inside(&self, disk: &Disk) -> Result<(DataFiles, Contents), String> {
         let refused = |error: &dyn std::fmt::Display| format!("the directory is not opened: {error}");
-        let keeper = Keeper::with_sizes(disk.folder(), self.plan.sizes).map_err(|error| refused(&error))?;
+        let data_files = DataFiles::with_sizes(disk.folder(), self.plan.sizes).map_err(|error| refused(&error))?;
         let mut contents = Contents::new();
-        let visited = keeper.load(&mut |record| {
+        let visited = data_files.load(&mut |record| {
             let key = String::from_utf8_lossy(record.key).into_owned();
             contents.insert(key, record.data.to_vec());
         });
         let keys = visited.map_err(|error| refused(&error))?.keys;
-        if keys != keeper.expected_keys() {
-            return Err(format!("{keys} keys are on disk, and {} were written", keeper.expected_keys()));
+        if keys != data_files.expected_keys() {
+            return Err(format!("{keys} keys are on disk, and {} were written", data_files.expected_keys()));
         }
-        Ok((keeper, contents))
+        Ok((data_files, contents))
     }
 
     /// The storage thread takes what there is for it.
@@ -335,8 +335,8 @@ impl Vault {
             self.disk.crash(0);
         }
         self.disk.set_faults(Faults::default());
-        let (keeper, contents) = self.look_inside(&self.disk)?;
-        if !is_lost && !keeper.was_clean() {
+        let (data_files, contents) = self.look_inside(&self.disk)?;
+        if !is_lost && !data_files.was_clean() {
             return Err("closed in order, it is not found so".into());
         }
         Ok(contents)

@@ -26,8 +26,8 @@ impl Random {
     }
 }
 
-pub(super) fn open(disk: &Disk) -> Result<Keeper, Broken> {
-    Keeper::with_sizes(disk.folder(), TINY)
+pub(super) fn open(disk: &Disk) -> Result<DataFiles, Broken> {
+    DataFiles::with_sizes(disk.folder(), TINY)
 }
 
 /// What was written, and what it came to behind each group.
@@ -43,23 +43,28 @@ impl Model {
     }
 
     /// A directory on `disk` with groups enough for a compaction, all of them acknowledged.
-    pub(super) fn filled(disk: &Disk, random: &mut Random) -> (Self, Keeper) {
-        let (mut model, mut keeper) = (Self::new(), open(disk).expect("opens"));
-        model.fill(&mut keeper, random);
-        (model, keeper)
+    pub(super) fn filled(disk: &Disk, random: &mut Random) -> (Self, DataFiles) {
+        let (mut model, mut data_files) = (Self::new(), open(disk).expect("opens"));
+        model.fill(&mut data_files, random);
+        (model, data_files)
     }
 
     /// Adds so many groups, and forces them to disk.
-    pub(super) fn fill(&mut self, keeper: &mut Keeper, random: &mut Random) {
+    pub(super) fn fill(&mut self, data_files: &mut DataFiles, random: &mut Random) {
         for _ in 0..12 {
-            self.step(keeper, random, false).expect("written");
+            self.step(data_files, random, false).expect("written");
         }
-        keeper.sync().expect("synced");
-        self.acknowledged = keeper.last_group();
+        data_files.sync().expect("synced");
+        self.acknowledged = data_files.last_group();
     }
 
     /// A group of some changes, written and forced to disk; compactions run to their end in between.
-    pub(super) fn step(&mut self, keeper: &mut Keeper, random: &mut Random, pauses: bool) -> Result<(), Failure> {
+    pub(super) fn step(
+        &mut self,
+        data_files: &mut DataFiles,
+        random: &mut Random,
+        pauses: bool,
+    ) -> Result<(), Failure> {
         let mut group = Group::default();
         for _ in 0..=random.below(4) {
             let key = format!("key:{}", random.below(20)).into_bytes();
@@ -82,49 +87,49 @@ impl Model {
                 _ => {}
             }
         }
-        let last = keeper.last_group() + 1 + random.below(3);
+        let last = data_files.last_group() + 1 + random.below(3);
         self.states.insert(last, self.keys.clone());
-        keeper.write(&group, last, self.keys.len() as u64)?;
+        data_files.write(&group, last, self.keys.len() as u64)?;
         if random.below(4) > 0 {
-            keeper.sync()?;
+            data_files.sync()?;
             self.acknowledged = last;
         }
         if pauses {
-            compact(keeper);
+            compact(data_files);
         }
         Ok(())
     }
 
     /// Opens what the crash has left, and compares.
-    pub(super) fn reopen(&mut self, disk: &Disk, seed: u64) -> Keeper {
-        let keeper = match open(disk) {
-            Ok(keeper) => keeper,
+    pub(super) fn reopen(&mut self, disk: &Disk, seed: u64) -> DataFiles {
+        let data_files = match open(disk) {
+            Ok(data_files) => data_files,
             Err(broken) => panic!("seed {seed}: {broken}"),
         };
-        let last = keeper.last_group();
+        let last = data_files.last_group();
         assert!(last >= self.acknowledged, "seed {seed}: {last} of {}", self.acknowledged);
         self.keys = self.states.get(&last).unwrap_or_else(|| panic!("seed {seed}: half a group")).clone();
-        assert!(contents(&keeper) == self.keys, "seed {seed}: group {last}");
-        assert_eq!(keeper.expected_keys(), self.keys.len() as u64);
+        assert!(contents(&data_files) == self.keys, "seed {seed}: group {last}");
+        assert_eq!(data_files.expected_keys(), self.keys.len() as u64);
         self.states.retain(|group, _| *group <= last);
         // What was read is on disk now.
         self.acknowledged = last;
-        keeper
+        data_files
     }
 }
 
 /// Runs a compaction to its end, or to that of the machine.
-pub(super) fn compact(keeper: &mut Keeper) -> Compactions {
+pub(super) fn compact(data_files: &mut DataFiles) -> Compactions {
     let (sender, woken) = std::sync::mpsc::channel();
     let sender = std::sync::Mutex::new(sender);
     let notify: Arc<dyn Fn() + Send + std::marker::Sync> =
         Arc::new(move || sender.lock().expect("sender").send(()).expect("awaited"));
-    keeper.compact_if_due(&notify);
-    while keeper.compactions().running {
+    data_files.compact_if_due(&notify);
+    while data_files.compactions().running {
         woken.recv_timeout(std::time::Duration::from_mins(1)).expect("it ends");
-        keeper.go_on(&notify);
+        data_files.go_on(&notify);
     }
-    keeper.compactions().clone()
+    data_files.compactions().clone()
 }
 
 #[test]
@@ -137,9 +142,9 @@ fn nothing_forced_to_disk_is_lost_whenever_the_machine_stops() {
             // A stop while it is being opened, too.
             let stops_after = Some(usize::try_from(random.below(120)).expect("small"));
             disk.set_faults(Faults { stops_after, ..Faults::default() });
-            if let Ok(mut keeper) = open(&disk) {
-                while model.step(&mut keeper, &mut random, true).is_ok() && !disk.has_stopped() {}
-                compactions += keeper.compactions().done;
+            if let Ok(mut data_files) = open(&disk) {
+                while model.step(&mut data_files, &mut random, true).is_ok() && !disk.has_stopped() {}
+                compactions += data_files.compactions().done;
             }
             disk.crash_torn(&mut |bound| random.below(bound));
             drop(model.reopen(&disk, seed));
@@ -157,18 +162,18 @@ fn nothing_forced_to_disk_is_lost_whenever_the_machine_stops() {
 fn a_crash_at_any_step_of_a_compaction_leaves_what_was_there() {
     let mut random = Random(77);
     let (disk, mut model) = (Disk::default(), Model::new());
-    let mut keeper = open(&disk).expect("opens");
+    let mut data_files = open(&disk).expect("opens");
     for round in 0..2 {
         // The second time, there is a snapshot already.
-        model.fill(&mut keeper, &mut random);
+        model.fill(&mut data_files, &mut random);
         let files = disk.files();
         let mut steps = 0;
         loop {
             let copy = Disk::with_files(&files);
-            let mut keeper = open(&copy).expect("opens");
+            let mut data_files = open(&copy).expect("opens");
             copy.set_faults(Faults { stops_after: Some(steps), ..Faults::default() });
-            let compactions = compact(&mut keeper);
-            drop(keeper);
+            let compactions = compact(&mut data_files);
+            drop(data_files);
             if !copy.has_stopped() {
                 assert_eq!((compactions.done, compactions.failed), (1, 0), "{compactions:?}");
                 break;
@@ -181,7 +186,7 @@ fn a_crash_at_any_step_of_a_compaction_leaves_what_was_there() {
             steps += 1;
         }
         assert!(steps > 8, "round {round}: {steps} steps");
-        compact(&mut keeper);
+        compact(&mut data_files);
     }
 }
 
@@ -189,21 +194,21 @@ fn a_crash_at_any_step_of_a_compaction_leaves_what_was_there() {
 fn a_full_disk_stops_a_compaction_and_nothing_else() {
     let mut random = Random(5);
     let (disk, mut model) = (Disk::default(), Model::new());
-    let mut keeper = open(&disk).expect("opens");
+    let mut data_files = open(&disk).expect("opens");
     for _ in 0..12 {
-        model.step(&mut keeper, &mut random, false).expect("written");
+        model.step(&mut data_files, &mut random, false).expect("written");
     }
     disk.set_faults(Faults { room: Some(1), ..Faults::default() });
-    let compactions = compact(&mut keeper);
+    let compactions = compact(&mut data_files);
     assert_eq!((compactions.done, compactions.failed), (0, 1));
     assert!(compactions.failure.is_some());
-    assert_eq!(compact(&mut keeper).failed, 1, "not at once again");
+    assert_eq!(compact(&mut data_files).failed, 1, "not at once again");
     disk.set_faults(Faults::default());
-    while compact(&mut keeper).done == 0 {
-        model.step(&mut keeper, &mut random, false).expect("written");
+    while compact(&mut data_files).done == 0 {
+        model.step(&mut data_files, &mut random, false).expect("written");
     }
-    assert_eq!(keeper.compactions().failure, None);
-    drop(keeper);
+    assert_eq!(data_files.compactions().failure, None);
+    drop(data_files);
     disk.crash(usize::MAX);
     model.reopen(&disk, 5);
 }
@@ -212,12 +217,12 @@ fn a_full_disk_stops_a_compaction_and_nothing_else() {
 fn a_compaction_leaves_room_for_the_journal_or_is_not_begun() {
     let mut random = Random(6);
     let (disk, mut model) = (Disk::default(), Model::new());
-    let mut keeper = open(&disk).expect("opens");
+    let mut data_files = open(&disk).expect("opens");
     for _ in 0..12 {
-        model.step(&mut keeper, &mut random, false).expect("written");
+        model.step(&mut data_files, &mut random, false).expect("written");
     }
     disk.set_faults(Faults { free: Some(3 << 10), ..Faults::default() });
-    let compactions = compact(&mut keeper);
+    let compactions = compact(&mut data_files);
     assert_eq!((compactions.done, compactions.failed), (0, 1));
     assert!(compactions.failure.is_some_and(|failure| failure.contains("the disk has 3072")));
 }
@@ -227,12 +232,12 @@ fn a_compaction_leaves_room_for_the_journal_or_is_not_begun() {
 fn a_flipped_bit_is_refused_or_harmless() {
     let mut random = Random(9);
     let (disk, mut model) = (Disk::default(), Model::new());
-    let mut keeper = open(&disk).expect("opens");
+    let mut data_files = open(&disk).expect("opens");
     for step in 0..26 {
-        model.step(&mut keeper, &mut random, step == 12).expect("written");
+        model.step(&mut data_files, &mut random, step == 12).expect("written");
     }
-    keeper.sync().expect("synced");
-    drop(keeper);
+    data_files.sync().expect("synced");
+    drop(data_files);
     let files = disk.files();
     assert!(files.keys().any(|name| name.starts_with("snapshot")) && files.len() > 5, "{:?}", files.keys());
     let mut refused = 0;
@@ -241,18 +246,18 @@ fn a_flipped_bit_is_refused_or_harmless() {
             let mut files = files.clone();
             files.get_mut(name).expect("a file")[position] ^= 1 << (position % 8);
             let disk = Disk::with_files(&files);
-            let Ok(keeper) = open(&disk) else {
+            let Ok(data_files) = open(&disk) else {
                 assert_eq!(without_mark(&disk.files()), without_mark(&files), "{name}: something was changed");
                 refused += 1;
                 continue;
             };
             let mut found = Keys::new();
-            let loaded = keeper.load(&mut |record| drop(found.insert(record.key.to_vec(), record.data.to_vec())));
+            let loaded = data_files.load(&mut |record| drop(found.insert(record.key.to_vec(), record.data.to_vec())));
             let Ok(loaded) = loaded else {
                 refused += 1;
                 continue;
             };
-            assert!(loaded.keys == keeper.expected_keys() && found == model.keys, "{name}, byte {position}");
+            assert!(loaded.keys == data_files.expected_keys() && found == model.keys, "{name}, byte {position}");
         }
     }
     assert!(refused > 500, "{refused}");
@@ -266,28 +271,30 @@ fn without_mark(files: &BTreeMap<String, Vec<u8>>) -> Vec<(&String, &Vec<u8>)> {
 #[test]
 fn damage_is_told_from_an_unfinished_end_by_what_stands_behind_it() {
     let disk = Disk::default();
-    let mut keeper = Keeper::new(disk.folder()).expect("opens");
+    let mut data_files = DataFiles::new(disk.folder()).expect("opens");
     let mark = disk.files().remove("mark").expect("the side file");
     let mut ends = vec![disk.files()["journal-00000001"].len()];
     for number in 1..=4u64 {
         let mut group = Group::default();
         group.push(&Change::Put { key: &number.to_be_bytes(), kind: 0, expires: NO_EXPIRY, data: &[7; 9000] });
-        keeper.write(&group, number, number).expect("written");
-        keeper.sync().expect("synced");
+        data_files.write(&group, number, number).expect("written");
+        data_files.sync().expect("synced");
         ends.push(disk.files()["journal-00000001"].len());
     }
-    drop(keeper);
+    drop(data_files);
     let mut files = disk.files();
     files.insert("mark".into(), mark);
     for (record, positions) in ends.windows(2).enumerate() {
         for position in [positions[0], positions[0] + 5, positions[0] + 70, positions[1] - 1] {
             let mut files = files.clone();
             files.get_mut("journal-00000001").expect("a journal")[position] ^= 1;
-            match (record, Keeper::new(Disk::with_files(&files).folder())) {
+            match (record, DataFiles::new(Disk::with_files(&files).folder())) {
                 // The last one might as well never have been finished.
-                (3, Ok(keeper)) => assert_eq!((keeper.last_group(), keeper.was_torn()), (3, true)),
+                (3, Ok(data_files)) => assert_eq!((data_files.last_group(), data_files.was_torn()), (3, true)),
                 (0..3, Err(Broken::Lost { found, recorded: 3, .. })) => assert_eq!(found, record as u64 + 1),
-                (_, other) => panic!("record {record}, byte {position}: {:?}", other.map(|keeper| keeper.last_group())),
+                (_, other) => {
+                    panic!("record {record}, byte {position}: {:?}", other.map(|data_files| data_files.last_group()))
+                }
             }
         }
     }
@@ -296,10 +303,10 @@ fn damage_is_told_from_an_unfinished_end_by_what_stands_behind_it() {
 #[test]
 fn an_index_is_bounded_and_parts_of_it_come_to_the_same() {
     let disk = Disk::default();
-    let mut keeper = Keeper::with_sizes(disk.folder(), Sizes { index: 100, ..TINY }).expect("opens");
+    let mut data_files = DataFiles::with_sizes(disk.folder(), Sizes { index: 100, ..TINY }).expect("opens");
     let mut keys = Keys::new();
     let mut number = 0;
-    while keeper.compactions().done < 2 {
+    while data_files.compactions().done < 2 {
         let mut group = Group::default();
         for _ in 0..40 {
             let key = (number % 3001_u32).to_be_bytes();
@@ -307,60 +314,60 @@ fn an_index_is_bounded_and_parts_of_it_come_to_the_same() {
             keys.insert(key.to_vec(), number.to_le_bytes().to_vec());
             number += 7;
         }
-        keeper.write(&group, keeper.last_group() + 1, keys.len() as u64).expect("written");
-        compact(&mut keeper);
-        assert_eq!(keeper.compactions().failed, 0, "{:?}", keeper.compactions());
+        data_files.write(&group, data_files.last_group() + 1, keys.len() as u64).expect("written");
+        compact(&mut data_files);
+        assert_eq!(data_files.compactions().failed, 0, "{:?}", data_files.compactions());
     }
-    assert!(contents(&keeper) == keys);
-    let undo = keeper.undo(&super::group(&[("none", Some("x"))])).expect("readable");
+    assert!(contents(&data_files) == keys);
+    let undo = data_files.undo(&super::group(&[("none", Some("x"))])).expect("readable");
     assert_eq!(super::records(undo), [(b"none".to_vec(), None)]);
 }
 
 /// What is on disk after `trouble`, a new start, one more group and a stop of the machine.
-fn after_a_new_start(trouble: impl FnOnce(&Disk, &mut Keeper)) -> Keys {
+fn after_a_new_start(trouble: impl FnOnce(&Disk, &mut DataFiles)) -> Keys {
     let disk = Disk::default();
-    let open = |disk: &Disk| Keeper::with_sizes(disk.folder(), Sizes { ahead: 0, ..TINY });
-    let mut keeper = open(&disk).expect("opens");
-    keeper.write(&super::group(&[("a", Some("1"))]), 1, 1).expect("written");
-    keeper.sync().expect("synced");
-    keeper.write(&super::group(&[("b", Some("2"))]), 2, 2).expect("written");
-    trouble(&disk, &mut keeper);
+    let open = |disk: &Disk| DataFiles::with_sizes(disk.folder(), Sizes { ahead: 0, ..TINY });
+    let mut data_files = open(&disk).expect("opens");
+    data_files.write(&super::group(&[("a", Some("1"))]), 1, 1).expect("written");
+    data_files.sync().expect("synced");
+    data_files.write(&super::group(&[("b", Some("2"))]), 2, 2).expect("written");
+    trouble(&disk, &mut data_files);
     disk.set_faults(Faults::default());
-    drop(keeper);
-    let mut keeper = open(&disk).expect("opens");
-    assert_eq!(keeper.last_group(), 2);
-    keeper.write(&super::group(&[("d", Some("4"))]), 3, 3).expect("written");
-    keeper.sync().expect("synced");
-    drop(keeper);
+    drop(data_files);
+    let mut data_files = open(&disk).expect("opens");
+    assert_eq!(data_files.last_group(), 2);
+    data_files.write(&super::group(&[("d", Some("4"))]), 3, 3).expect("written");
+    data_files.sync().expect("synced");
+    drop(data_files);
     disk.crash(0);
     contents(&open(&disk).expect("nothing acknowledged is missing"))
 }
 
 #[test]
 fn what_stands_before_a_torn_record_is_forced_to_disk_at_the_next_start() {
-    let keys = after_a_new_start(|disk, keeper| {
+    let keys = after_a_new_start(|disk, data_files| {
         disk.set_faults(Faults { room: Some(0), ..Faults::default() });
-        assert!(keeper.write(&super::group(&[("c", Some("3"))]), 3, 3).is_err());
+        assert!(data_files.write(&super::group(&[("c", Some("3"))]), 3, 3).is_err());
     });
     assert_eq!(keys.len(), 3);
 }
 
 #[test]
 fn what_a_failed_sync_left_in_memory_is_written_anew_at_the_next_start() {
-    let keys = after_a_new_start(|disk, keeper| {
+    let keys = after_a_new_start(|disk, data_files| {
         disk.set_faults(Faults { syncs: Some(0), ..Faults::default() });
-        assert!(keeper.sync().is_err());
+        assert!(data_files.sync().is_err());
         assert_eq!(disk.unsynced(), 0, "the system takes it for written");
     });
     assert_eq!(keys.len(), 3);
 }
 
 /// Writes `count` groups behind those that are there, and forces each to disk.
-fn go_on(keeper: &mut Keeper, count: u64) -> Result<(), Failure> {
-    for number in keeper.last_group() + 1..=keeper.last_group() + count {
+fn go_on(data_files: &mut DataFiles, count: u64) -> Result<(), Failure> {
+    for number in data_files.last_group() + 1..=data_files.last_group() + count {
         let key = number.to_string();
-        keeper.write(&super::group(&[(&key, Some("value"))]), number, number)?;
-        keeper.sync()?;
+        data_files.write(&super::group(&[(&key, Some("value"))]), number, number)?;
+        data_files.sync()?;
     }
     Ok(())
 }
@@ -369,28 +376,28 @@ fn go_on(keeper: &mut Keeper, count: u64) -> Result<(), Failure> {
 fn a_journal_is_filled_ahead_and_written_on_after_a_stop() {
     let disk = Disk::default();
     let open = |disk: &Disk| {
-        Keeper::with_sizes(disk.folder(), Sizes { ahead: 4096, reserve: 0, ..Sizes::default() }).expect("opens")
+        DataFiles::with_sizes(disk.folder(), Sizes { ahead: 4096, reserve: 0, ..Sizes::default() }).expect("opens")
     };
     let lengths = |disk: &Disk| disk.files().iter().filter(|file| file.0 != "mark").map(|file| file.1.len()).collect();
-    let mut keeper = open(&disk);
-    go_on(&mut keeper, 1).expect("written");
+    let mut data_files = open(&disk);
+    go_on(&mut data_files, 1).expect("written");
     let filled: Vec<usize> = lengths(&disk);
     assert!(filled.len() == 1 && filled[0] > 4096, "{filled:?}");
-    go_on(&mut keeper, 20).expect("written");
+    go_on(&mut data_files, 20).expect("written");
     disk.crash(0);
-    let mut keeper = open(&disk);
-    assert_eq!((keeper.last_group(), keeper.was_torn()), (21, false));
-    go_on(&mut keeper, 20).expect("written");
+    let mut data_files = open(&disk);
+    assert_eq!((data_files.last_group(), data_files.was_torn()), (21, false));
+    go_on(&mut data_files, 20).expect("written");
     assert_eq!(lengths(&disk), filled, "it has become longer");
-    go_on(&mut keeper, 20).expect("written");
+    go_on(&mut data_files, 20).expect("written");
     assert!(lengths(&disk) > filled);
     disk.crash(0);
     assert_eq!(contents(&open(&disk)).len(), 61);
     // A record that is large for that is written as it is.
-    let mut keeper = open(&disk);
+    let mut data_files = open(&disk);
     let before: Vec<usize> = lengths(&disk);
     let large = "x".repeat(5_000);
-    keeper.write(&super::group(&[("large", Some(&large))]), 62, 62).expect("written");
+    data_files.write(&super::group(&[("large", Some(&large))]), 62, 62).expect("written");
     assert!(lengths(&disk)[0] < before[0] + 5_200);
 }
 
@@ -398,18 +405,18 @@ fn a_journal_is_filled_ahead_and_written_on_after_a_stop() {
 fn where_there_is_no_room_to_fill_a_journal_records_are_written_until_there_is_none_for_them() {
     let disk = Disk::default();
     let sizes = Sizes { ahead: 4096, reserve: 0, ..Sizes::default() };
-    let mut keeper = Keeper::with_sizes(disk.folder(), sizes).expect("opens");
+    let mut data_files = DataFiles::with_sizes(disk.folder(), sizes).expect("opens");
     disk.set_faults(Faults { room: Some(0), ..Faults::default() });
     // Half of the zeros found room.
-    go_on(&mut keeper, 18).expect("written");
-    let failure = go_on(&mut keeper, 10).expect_err("there is no room for this");
+    go_on(&mut data_files, 18).expect("written");
+    let failure = go_on(&mut data_files, 10).expect_err("there is no room for this");
     assert!(matches!(failure, Failure::Full(_)), "{failure:?}");
-    let kept = keeper.last_group();
+    let kept = data_files.last_group();
     assert!((18..28).contains(&kept), "{kept}");
     disk.crash(0);
-    let mut keeper = Keeper::with_sizes(disk.folder(), sizes).expect("opens");
-    assert_eq!((contents(&keeper).len() as u64, keeper.last_group()), (kept, kept));
-    go_on(&mut keeper, 10).expect("there is room again");
+    let mut data_files = DataFiles::with_sizes(disk.folder(), sizes).expect("opens");
+    assert_eq!((contents(&data_files).len() as u64, data_files.last_group()), (kept, kept));
+    go_on(&mut data_files, 10).expect("there is room again");
 }
 
 proptest! {
@@ -434,6 +441,6 @@ proptest! {
             reader.rest().expect("readable");
         }
         prop_assert!(find(&bytes, salt).is_none());
-        prop_assert!(Keeper::new(folder).is_err());
+        prop_assert!(DataFiles::new(folder).is_err());
     }
 }

@@ -67,7 +67,7 @@ fn everything_comes_back_after_a_close_and_after_a_kill() {
     opened.close().expect("closed");
     for (path, clean) in [(folder.path(), true), (killed.path(), false)] {
         let opened = open(path);
-        assert_eq!((opened.was_clean(), opened.was_torn(), contents(&opened.keeper) == keys), (clean, false, true));
+        assert_eq!((opened.was_clean(), opened.was_torn(), contents(&opened.data_files) == keys), (clean, false, true));
         opened.load(&mut |_| {}).expect("complete");
         opened.close().expect("closed");
         let opened = open(path);
@@ -125,7 +125,7 @@ fn a_torn_end_loses_nothing_acknowledged() {
         last.push(&Change::Put { key, kind: 0, expires: NO_EXPIRY, data: &[b'v'; 16 << 10] });
     }
     // Written, and neither synced nor acknowledged.
-    opened.keeper.write(&last, 21, 22).expect("written");
+    opened.data_files.write(&last, 21, 22).expect("written");
     let length = end_of_records(folder.path());
     assert!(length > end + 7 * PAGE);
     let first = end.next_multiple_of(PAGE);
@@ -143,7 +143,7 @@ fn a_torn_end_loses_nothing_acknowledged() {
         let mut opened = open(copy.path());
         let loaded = opened.load(&mut |_| {}).expect("complete");
         assert_eq!((loaded.keys, opened.was_torn()), (20, true), "page at {page}, hole: {is_hole}");
-        assert!(contents(&opened.keeper) == keys);
+        assert!(contents(&opened.data_files) == keys);
         fill(&mut opened, 21, 3, 10);
         drop(opened);
         let opened = open(copy.path());
@@ -196,7 +196,7 @@ fn salvaged(path: &Path) -> (Keys, Option<Broken>) {
     let (count, outcome) = Directory::salvage(path, &mut dump).expect("readable");
     let target = folder();
     assert_eq!(restore(dump.as_slice(), target.path()).expect("a dump"), count);
-    (contents(&open(target.path()).keeper), outcome.err())
+    (contents(&open(target.path()).data_files), outcome.err())
 }
 
 fn damage(path: &Path, position: u64) {
@@ -241,15 +241,15 @@ fn what_stands_before_the_damage_is_salvaged() {
 const SMALL: Sizes = Sizes { journal: 64 << 10, sealed: 128 << 10, index: 50, ahead: 4 << 10, reserve: 0 };
 
 /// Waits until no compaction is at work.
-fn settle(keeper: &mut Keeper) {
+fn finish_compaction(data_files: &mut DataFiles) {
     let (sender, woken) = std::sync::mpsc::channel();
     let sender = std::sync::Mutex::new(sender);
     let notify: std::sync::Arc<dyn Fn() + Send + std::marker::Sync> =
         std::sync::Arc::new(move || sender.lock().expect("sender").send(()).expect("awaited"));
-    keeper.compact_if_due(&notify);
-    while keeper.compactions().running {
+    data_files.compact_if_due(&notify);
+    while data_files.compactions().running {
         woken.recv_timeout(std::time::Duration::from_mins(1)).expect("it ends");
-        keeper.go_on(&notify);
+        data_files.go_on(&notify);
     }
 }
 
@@ -267,16 +267,16 @@ fn journals_become_a_snapshot_and_go() {
             group.push(&Change::Put { key: &key, kind: 0, expires: NO_EXPIRY, data: &data });
             opened.write(&group, keys.len() as u64).expect("written");
         }
-        settle(&mut opened.keeper);
+        finish_compaction(&mut opened.data_files);
     }
-    let compactions = opened.keeper.compactions().clone();
+    let compactions = opened.data_files.compactions().clone();
     assert!(compactions.done > 2 && compactions.failed == 0, "{compactions:?}");
     assert!(journals(folder.path()).len() < 15, "{:?}", journals(folder.path()));
-    assert!(contents(&opened.keeper) == keys);
+    assert!(contents(&opened.data_files) == keys);
     let killed = killed_copy(folder.path());
     drop(opened);
     let opened = open(killed.path());
-    assert!(contents(&opened.keeper) == keys);
+    assert!(contents(&opened.data_files) == keys);
     // A snapshot is as safe as a journal.
     drop(opened);
     let snapshot = fs::read_dir(killed.path()).expect("a folder").map(|entry| entry.expect("an entry").path());

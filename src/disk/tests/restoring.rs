@@ -31,7 +31,7 @@ fn is_marked(disk: &Disk) -> bool {
 }
 
 fn holds(disk: &Disk, keys: &Keys) -> bool {
-    Keeper::new(disk.folder()).is_ok_and(|keeper| contents(&keeper) == *keys)
+    DataFiles::new(disk.folder()).is_ok_and(|data_files| contents(&data_files) == *keys)
 }
 
 #[test]
@@ -89,7 +89,7 @@ fn a_restore_that_fails_can_be_cleared_or_stays_refused() {
                 disk.crash_torn(&mut |bound| random.below(bound));
             }
             assert!(!is_cleared || ours(&disk) == 0, "after {steps} steps");
-            let is_refused = || is_marked(&disk) || Keeper::new(disk.folder()).is_err();
+            let is_refused = || is_marked(&disk) || DataFiles::new(disk.folder()).is_err();
             assert!(ours(&disk) == 0 || is_refused(), "after {steps} steps");
             if is_cleared {
                 assert!(steps > 3, "{steps} steps");

@@ -2,17 +2,17 @@
 
 use super::crash::{Model, Random, TINY, compact, open};
 use super::{Keys, group};
-use crate::disk::keeper::Contents;
+use crate::disk::data_files::Contents;
 use crate::disk::sim::{Disk, Faults};
 use crate::disk::*;
 
 /// Groups of one large value each, so that nearly each is a journal of its own.
-fn fill(keeper: &mut Keeper, count: u64) -> Result<(), Failure> {
+fn fill(data_files: &mut DataFiles, count: u64) -> Result<(), Failure> {
     let value = "x".repeat(4000);
     for _ in 0..count {
-        let number = keeper.last_group() + 1;
-        keeper.write(&group(&[(&format!("key:{number}"), Some(&value))]), number, number)?;
-        keeper.sync()?;
+        let number = data_files.last_group() + 1;
+        data_files.write(&group(&[(&format!("key:{number}"), Some(&value))]), number, number)?;
+        data_files.sync()?;
     }
     Ok(())
 }
@@ -24,20 +24,20 @@ fn journals(disk: &Disk) -> usize {
 #[test]
 fn without_descriptors_a_journal_becomes_longer_and_nothing_fails() {
     let disk = Disk::default();
-    let mut keeper = open(&disk).expect("opens");
-    fill(&mut keeper, 6).expect("written");
+    let mut data_files = open(&disk).expect("opens");
+    fill(&mut data_files, 6).expect("written");
     let before = journals(&disk);
     assert!(before > 1, "{before} journals");
     disk.set_faults(Faults { no_descriptors: true, ..Faults::default() });
-    fill(&mut keeper, 20).expect("a client flood that takes all descriptors stops no write");
+    fill(&mut data_files, 20).expect("a client flood that takes all descriptors stops no write");
     assert_eq!(journals(&disk), before);
     disk.set_faults(Faults::default());
-    fill(&mut keeper, 6).expect("written");
+    fill(&mut data_files, 6).expect("written");
     assert!(journals(&disk) > before + 1, "and goes on as before when there are some");
-    drop(keeper);
+    drop(data_files);
     disk.crash(0);
-    let keeper = open(&disk).expect("opens");
-    assert_eq!((keeper.last_group(), super::contents(&keeper).len()), (32, 32));
+    let data_files = open(&disk).expect("opens");
+    assert_eq!((data_files.last_group(), super::contents(&data_files).len()), (32, 32));
 }
 
 /// Each call that changes something fails once. What was acknowledged is there after a stop of the machine, in which all
@@ -49,11 +49,11 @@ fn whatever_call_fails_nothing_acknowledged_is_lost() {
         for call in 0.. {
             let mut random = Random(seed * 7919 + 1);
             let (disk, mut model) = (Disk::default(), Model::new());
-            let mut keeper = open(&disk).expect("opens");
+            let mut data_files = open(&disk).expect("opens");
             disk.set_faults(Faults { fails_after: Some(call), ..Faults::default() });
             let mut failure = None;
             for _ in 0..14 {
-                if let Err(error) = model.step(&mut keeper, &mut random, false) {
+                if let Err(error) = model.step(&mut data_files, &mut random, false) {
                     failure = Some(error);
                     break;
                 }
@@ -64,7 +64,7 @@ fn whatever_call_fails_nothing_acknowledged_is_lost() {
                 Some(other) => panic!("{other:?}"),
                 None => {}
             }
-            drop(keeper);
+            drop(data_files);
             disk.crash(0);
             drop(model.reopen(&disk, seed));
             if failure.is_none() && call > 60 {
@@ -81,15 +81,15 @@ fn whatever_call_of_a_compaction_fails_it_can_be_made_again() {
     for call in 0.. {
         let mut random = Random(31);
         let disk = Disk::default();
-        let (mut model, mut keeper) = Model::filled(&disk, &mut random);
+        let (mut model, mut data_files) = Model::filled(&disk, &mut random);
         disk.set_faults(Faults { fails_after: Some(call), ..Faults::default() });
-        let compactions = compact(&mut keeper);
+        let compactions = compact(&mut data_files);
         assert_eq!(compactions.done + compactions.failed, 1, "call {call}: {compactions:?}");
         disk.set_faults(Faults::default());
         for _ in 0..12 {
-            model.step(&mut keeper, &mut random, true).expect("written");
+            model.step(&mut data_files, &mut random, true).expect("written");
         }
-        drop(keeper);
+        drop(data_files);
         disk.crash(0);
         drop(model.reopen(&disk, call as u64));
         if compactions.failed == 0 {
@@ -104,10 +104,10 @@ fn a_sync_that_fails_while_a_journal_is_begun_is_no_failed_write() {
     let mut seen = 0;
     for syncs in 0..4 {
         let disk = Disk::default();
-        let mut keeper = open(&disk).expect("opens");
-        fill(&mut keeper, 3).expect("written");
+        let mut data_files = open(&disk).expect("opens");
+        fill(&mut data_files, 3).expect("written");
         disk.set_faults(Faults { syncs: Some(syncs), ..Faults::default() });
-        let failure = fill(&mut keeper, 9).expect_err("it fails");
+        let failure = fill(&mut data_files, 9).expect_err("it fails");
         assert!(matches!(failure, Failure::Sync(_)), "{failure:?}");
         seen += usize::from(disk.files().contains_key("journal.unfinished"));
     }
@@ -119,22 +119,22 @@ fn a_sync_that_fails_while_a_journal_is_begun_is_no_failed_write() {
 fn what_a_damaged_snapshot_took_the_place_of_stays() {
     let mut random = Random(3);
     let disk = Disk::default();
-    let (model, mut keeper) = Model::filled(&disk, &mut random);
+    let (model, mut data_files) = Model::filled(&disk, &mut random);
     let before = disk.files();
-    compact(&mut keeper);
-    drop(keeper);
+    compact(&mut data_files);
+    drop(data_files);
     let mut files = disk.files();
     let name = files.keys().find(|name| name.starts_with("snapshot-")).expect("a snapshot").clone();
     files.extend(before);
     let whole = Disk::with_files(&files);
-    let keeper = open(&whole).expect("opens");
-    assert!(super::contents(&keeper) == model.keys);
+    let data_files = open(&whole).expect("opens");
+    assert!(super::contents(&data_files) == model.keys);
     assert!(whole.files().len() < files.len(), "what is left over is gone");
     let bytes = files.get_mut(&name).expect("a snapshot");
     let middle = bytes.len() / 2;
     bytes[middle] ^= 1;
     let damaged = Disk::with_files(&files);
-    let Err(Broken::Damaged(told)) = Keeper::with_sizes(damaged.folder(), TINY) else { panic!("it is not noticed") };
+    let Err(Broken::Damaged(told)) = DataFiles::with_sizes(damaged.folder(), TINY) else { panic!("it is not noticed") };
     assert!(told.contains(&name), "{told}");
     let (contents, keys, outcome) = Contents::salvage(&*damaged.folder()).expect("readable");
     let mut salvaged = Keys::new();
@@ -152,14 +152,14 @@ fn what_a_damaged_snapshot_took_the_place_of_stays() {
 #[test]
 fn a_side_file_that_cannot_be_written_to_refuses_the_next_group_only() {
     let disk = Disk::default();
-    let mut keeper = open(&disk).expect("opens");
-    keeper.write(&group(&[("a", Some("1"))]), 1, 1).expect("written");
+    let mut data_files = open(&disk).expect("opens");
+    data_files.write(&group(&[("a", Some("1"))]), 1, 1).expect("written");
     // The write before, the sync, and then the side file.
     disk.set_faults(Faults { fails_after: Some(1), ..Faults::default() });
-    keeper.sync().expect("it is on disk");
-    let refused = keeper.write(&group(&[("b", Some("2"))]), 2, 2);
+    data_files.sync().expect("it is on disk");
+    let refused = data_files.write(&group(&[("b", Some("2"))]), 2, 2);
     assert!(matches!(refused, Err(Failure::Write(_))), "{refused:?}");
-    drop(keeper);
+    drop(data_files);
     disk.crash(0);
     assert_eq!(open(&disk).expect("opens").last_group(), 1);
 }
@@ -168,19 +168,19 @@ fn a_side_file_that_cannot_be_written_to_refuses_the_next_group_only() {
 #[test]
 fn a_side_file_that_cannot_be_written_to_refuses_the_group_that_begins_a_journal() {
     let value = "x".repeat(4000);
-    let write = |keeper: &mut Keeper, number: u64| {
-        keeper.write(&group(&[(&format!("key:{number}"), Some(&value))]), number, number)
+    let write = |data_files: &mut DataFiles, number: u64| {
+        data_files.write(&group(&[(&format!("key:{number}"), Some(&value))]), number, number)
     };
     let mut refused = 0;
     for call in 0..12 {
         let disk = Disk::default();
-        let mut keeper = open(&disk).expect("opens");
-        write(&mut keeper, 1).expect("written");
+        let mut data_files = open(&disk).expect("opens");
+        write(&mut data_files, 1).expect("written");
         disk.set_faults(Faults { fails_after: Some(call), ..Faults::default() });
-        let outcome = write(&mut keeper, 2);
+        let outcome = write(&mut data_files, 2);
         disk.set_faults(Faults::default());
         match outcome {
-            Ok(()) => write(&mut keeper, 3).expect("whatever has failed, the group before this one was taken"),
+            Ok(()) => write(&mut data_files, 3).expect("whatever has failed, the group before this one was taken"),
             Err(Failure::Write(_)) => refused += 1,
             Err(_) => {}
         }
@@ -192,32 +192,32 @@ fn a_side_file_that_cannot_be_written_to_refuses_the_group_that_begins_a_journal
 fn a_full_disk_is_started_on_however_often_its_machine_stops_in_mid_write() {
     let sizes = Sizes { ahead: 0, reserve: 4096, ..Sizes::default() };
     let disk = Disk::default();
-    let open = || Keeper::with_sizes(disk.folder(), sizes);
-    let mut keeper = open().expect("opens");
-    keeper.write(&super::group(&[("a", Some("1"))]), 1, 1).expect("written");
-    keeper.sync().expect("synced");
+    let open = || DataFiles::with_sizes(disk.folder(), sizes);
+    let mut data_files = open().expect("opens");
+    data_files.write(&super::group(&[("a", Some("1"))]), 1, 1).expect("written");
+    data_files.sync().expect("synced");
     // The first of these starts gives up the reserve.
     for round in 0..3 {
         let large = "x".repeat(5_000);
         disk.set_faults(Faults { capacity: Some(disk.used() + 100), ..Faults::default() });
-        let failure = keeper.write(&super::group(&[("large", Some(&large))]), 2, 2).expect_err("there is no room");
+        let failure = data_files.write(&super::group(&[("large", Some(&large))]), 2, 2).expect_err("there is no room");
         assert!(matches!(failure, Failure::Full(_)), "{failure:?}");
-        drop(keeper);
+        drop(data_files);
         // All had reached the disk by itself but the zeros over the part that was written.
         disk.crash(disk.unsynced() - 1);
         disk.set_faults(Faults { capacity: Some(disk.used()), ..Faults::default() });
-        keeper = open().expect("it starts without room");
-        assert_eq!((keeper.last_group(), keeper.was_torn()), (1, true), "round {round}");
+        data_files = open().expect("it starts without room");
+        assert_eq!((data_files.last_group(), data_files.was_torn()), (1, true), "round {round}");
         assert!(!disk.files().contains_key("reserve.latchkey"), "round {round}");
     }
     disk.set_faults(Faults::default());
-    assert!(keeper.recover());
-    keeper.write(&super::group(&[("b", Some("2"))]), 2, 2).expect("written");
-    keeper.sync().expect("synced");
+    assert!(data_files.recover());
+    data_files.write(&super::group(&[("b", Some("2"))]), 2, 2).expect("written");
+    data_files.sync().expect("synced");
     disk.crash(0);
-    let keeper = open().expect("opens");
-    assert_eq!((keeper.last_group(), keeper.was_torn()), (2, false));
-    assert_eq!(super::contents(&keeper).len(), 2);
+    let data_files = open().expect("opens");
+    assert_eq!((data_files.last_group(), data_files.was_torn()), (2, false));
+    assert_eq!(super::contents(&data_files).len(), 2);
 }
 
 #[test]

@@ -7,7 +7,7 @@ use super::*;
 use crate::access::{Access, Rules};
 use crate::connection::testing::TestPeer;
 use crate::disk::sim::{Disk, Faults};
-use crate::disk::{Keeper, Storage, StorageOptions, Sync};
+use crate::disk::{DataFiles, Storage, StorageOptions, Sync};
 use crate::protocol::resp::Reply;
 use crate::store::{CommitLimits, GroupStatus};
 use crate::store::{Expiry, Kind, StoreOptions};
@@ -548,7 +548,7 @@ fn bench_that_awaits_the_disk() -> (Bench, (TestPeer, RespSession), Disk) {
     let (mut bench, mut client) = bench_of_small_steps();
     let disk = Disk::default();
     let storage = StorageOptions { sync: Sync::Always, backup: None };
-    let storage = Storage::start(Keeper::new(disk.folder()).unwrap(), storage, Arc::new(|| {})).unwrap();
+    let storage = Storage::start(DataFiles::new(disk.folder()).unwrap(), storage, Arc::new(|| {})).unwrap();
     bench.store.attach(storage, CommitLimits::default());
     bench.store.set(b"late", Kind::Bytes, b"1", Expiry::Never, bench.now).expect("room");
     begin(&mut bench, &mut client, "keys l*\n");

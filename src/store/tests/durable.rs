@@ -4,13 +4,13 @@ use std::sync::Arc;
 
 use super::*;
 use crate::disk::sim::{Disk, Faults};
-use crate::disk::{Directory, Failure, Keeper, NO_EXPIRY, Record, Storage, StorageOptions, Sync};
+use crate::disk::{DataFiles, Directory, Failure, NO_EXPIRY, Record, Storage, StorageOptions, Sync};
 
 fn attach_to(disk: &Disk, sync: Sync, store: &mut Store) {
-    let keeper = Keeper::new(disk.folder()).unwrap();
-    keeper.load(&mut |record| store.load(&record).unwrap()).unwrap();
+    let data_files = DataFiles::new(disk.folder()).unwrap();
+    data_files.load(&mut |record| store.load(&record).unwrap()).unwrap();
     let options = StorageOptions { sync, backup: None };
-    store.attach(Storage::start(keeper, options, Arc::new(|| {})).unwrap(), CommitLimits::default());
+    store.attach(Storage::start(data_files, options, Arc::new(|| {})).unwrap(), CommitLimits::default());
 }
 
 fn durable(disk: &Disk, sync: Sync) -> Store {
@@ -373,7 +373,7 @@ fn a_full_queue_is_told_until_there_is_room() {
     disk.set_faults(Faults { sync_takes: Duration::from_millis(100), ..Faults::default() });
     let mut store = Store::new(StoreOptions::default());
     let options = StorageOptions { sync: Sync::Always, backup: None };
-    let storage = Storage::start(Keeper::new(disk.folder()).unwrap(), options, Arc::new(|| {})).unwrap();
+    let storage = Storage::start(DataFiles::new(disk.folder()).unwrap(), options, Arc::new(|| {})).unwrap();
     store.attach(storage, CommitLimits { unsynced_bytes: 1000, ..CommitLimits::default() });
     set(&mut store, b"k", &[0; 900], now).unwrap();
     assert!(!store.is_congested());

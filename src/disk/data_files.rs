@@ -9,7 +9,7 @@ use super::failure::Failure;
 use super::folder::{Folder, GONE};
 use super::group::{Group, split_value};
 use super::journal::{Broken, Fresh, Journal, Place, Sealed, Survey, salvage, survey};
-use super::mark::{self, MarkFile};
+use super::manifest::{self, ManifestFile};
 use super::merge::{self, View};
 use super::names::{self, Names};
 use super::record::{self, FileHead, Head};
@@ -89,10 +89,10 @@ impl Undo {
 }
 
 /// The files of a directory, open.
-pub struct Keeper {
+pub struct DataFiles {
     folder: Arc<dyn Folder>,
     sizes: Sizes,
-    mark: MarkFile,
+    manifest: ManifestFile,
     snapshot: Option<Snapshot>,
     sealed: Vec<Sealed>,
     journal: Journal,
@@ -108,7 +108,7 @@ pub struct Keeper {
     pub(super) helper: Helper,
     compactions: Compactions,
     /// Sealed bytes before a compaction that failed is tried again.
-    patience: u64,
+    retry_above: u64,
     /// It has been said that the next journal could not be begun.
     is_overlong: bool,
     /// Why nothing more may be written behind what is on disk.
@@ -117,7 +117,7 @@ pub struct Keeper {
     seen: Arc<AtomicU64>,
 }
 
-impl Keeper {
+impl DataFiles {
     /// As [`with_sizes`](Self::with_sizes), for a simulated disk: journals are not filled ahead, which would save nothing.
     pub fn new(folder: Arc<dyn Folder>) -> Result<Self, Broken> {
         Self::with_sizes(folder, Sizes { ahead: 0, reserve: 0, ..Sizes::default() })
@@ -130,7 +130,7 @@ impl Keeper {
     /// Something is missing or damaged, and then nothing was changed.
     pub fn with_sizes(folder: Arc<dyn Folder>, sizes: Sizes) -> Result<Self, Broken> {
         let names = Names::sort(folder.list()?);
-        let recorded = mark::look(&*folder)?;
+        let recorded = manifest::look(&*folder)?;
         let Survey { snapshot, mut sealed, last, place, mut base, is_torn, torn } = survey(&*folder, &names, recorded)?;
         let is_new = snapshot.is_none() && sealed.is_empty() && last.is_none();
         let left_over = names.left_over(snapshot.map_or(0, |snapshot| snapshot.number));
@@ -139,13 +139,13 @@ impl Keeper {
             snapshot.verify(&*folder)?;
         }
         // On disk before any journal is, so that a journal with no mark is always a loss.
-        let mut mark = reserve::with_room(&*folder, || MarkFile::open(&*folder))?;
+        let mut manifest = reserve::with_room(&*folder, || ManifestFile::open(&*folder))?;
         for name in left_over.iter().chain(&names.unfinished) {
             folder.remove(name)?;
         }
-        let was_clean = is_new || recorded.is_some_and(|mark| mark.clean);
+        let was_clean = is_new || recorded.is_some_and(|manifest| manifest.clean);
         if let Some(newest) = last.as_ref().map(Journal::sealed).or(sealed.last().copied()).filter(|_| !was_clean) {
-            newest.settle(&*folder)?;
+            newest.rewrite_synced(&*folder)?;
         }
         let number = sealed.last().map_or(1, |sealed| sealed.number + 1);
         let journal = match last {
@@ -162,12 +162,12 @@ impl Keeper {
                 (Err(error), _) => return Err(error.into()),
             },
         };
-        mark.advance(place.group)?;
+        manifest.advance(place.group)?;
         reserve::keep(&*folder, sizes.reserve);
         Ok(Self {
             folder,
             sizes,
-            mark,
+            manifest,
             snapshot,
             sealed,
             journal,
@@ -179,7 +179,7 @@ impl Keeper {
             was_torn: is_torn,
             helper: Helper::default(),
             compactions: Compactions::default(),
-            patience: 0,
+            retry_above: 0,
             is_overlong: false,
             refusal: None,
             seen: Arc::default(),
@@ -272,7 +272,7 @@ impl Keeper {
         }
         self.journal.sync().map_err(|error| Failure::sync(&error))?;
         self.synced = self.last;
-        if let Err(error) = self.mark.advance(self.last) {
+        if let Err(error) = self.manifest.advance(self.last) {
             // The group is on disk all the same. It is the next one that cannot be kept as it should.
             self.refusal = Some(Failure::write(&error).lasting());
         }
@@ -280,14 +280,14 @@ impl Keeper {
     }
 
     /// Forces to disk what the side file says.
-    pub(super) fn sync_mark(&mut self) -> Result<(), Failure> {
-        self.mark.sync().map_err(|error| Failure::sync(&error))
+    pub(super) fn sync_manifest(&mut self) -> Result<(), Failure> {
+        self.manifest.sync().map_err(|error| Failure::sync(&error))
     }
 
     /// Notes that the directory is closed in order.
     pub(super) fn close(&mut self) -> Result<(), Failure> {
         self.sync()?;
-        self.mark.set_clean(true)
+        self.manifest.set_clean(true)
     }
 
     /// What stood under the keys of `group` before it, in what has been written: of those that it changes before it removes
@@ -329,7 +329,7 @@ impl Keeper {
     pub fn compact_if_due(&mut self, notify: &Arc<dyn Fn() + Send + Sync>) -> bool {
         let bytes: u64 = self.sealed.iter().map(|sealed| sealed.end.max(LEAST)).sum();
         let kept = self.snapshot.map_or(0, |snapshot| snapshot.bytes);
-        if self.helper.is_busy() || bytes <= self.sizes.sealed.max(kept).max(self.patience) {
+        if self.helper.is_busy() || bytes <= self.sizes.sealed.max(kept).max(self.retry_above) {
             return false;
         }
         let begun = self.check_room(bytes + kept).and_then(|()| self.sealed_view()).and_then(|view| {
@@ -370,7 +370,7 @@ impl Keeper {
                 names.extend(replaced.map(|sealed| names::journal(sealed.number)));
                 self.sealed.retain(|sealed| sealed.number >= snapshot.number);
                 self.snapshot = Some(snapshot);
-                self.patience = 0;
+                self.retry_above = 0;
                 if let Err(error) = self.helper.begin(&self.folder, Job::Remove(names), Arc::clone(notify)) {
                     self.failed(&error, 0);
                 }
@@ -387,7 +387,7 @@ impl Keeper {
         self.compactions.running = false;
         self.compactions.failed += 1;
         self.compactions.failure = Some(error.to_string());
-        self.patience = bytes + self.sizes.sealed;
+        self.retry_above = bytes + self.sizes.sealed;
     }
 
     /// What has become of compactions.
@@ -407,12 +407,12 @@ impl Contents {
     /// What is in `folder`, and how many keys that should be. Nothing is made or changed, so the disk may be full.
     pub(super) fn look(folder: &dyn Folder) -> Result<(Self, u64), Broken> {
         let names = Names::sort(folder.list()?);
-        Ok(Self::of(folder, survey(folder, &names, mark::look(folder)?)?)?)
+        Ok(Self::of(folder, survey(folder, &names, manifest::look(folder)?)?)?)
     }
 
     /// As [`look`](Self::look), before the first thing that is wrong there, and what is wrong.
     pub(super) fn salvage(folder: &dyn Folder) -> io::Result<(Self, u64, Result<(), Broken>)> {
-        let (found, outcome) = salvage(folder, Names::sort(folder.list()?), mark::look(folder)?);
+        let (found, outcome) = salvage(folder, Names::sort(folder.list()?), manifest::look(folder)?);
         let (contents, keys) = Self::of(folder, found)?;
         Ok((contents, keys, outcome))
     }

@@ -17,7 +17,7 @@ const MAGIC: [u8; 8] = *b"latchkey";
 
 /// What the side file says.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Mark {
+pub(super) struct Manifest {
     /// The last group known to be on disk.
     pub(super) group: u64,
     /// The directory was closed in order.
@@ -25,47 +25,47 @@ pub(super) struct Mark {
 }
 
 /// The side file, open.
-pub(super) struct MarkFile {
+pub(super) struct ManifestFile {
     file: Box<dyn Handle>,
-    mark: Mark,
+    manifest: Manifest,
     /// Which slot is written next.
     next: bool,
 }
 
 /// What the side file in `folder` says, and in which slot; `None` if it has no readable slot.
-fn read(file: &dyn Handle) -> io::Result<Option<(Mark, bool)>> {
-    let mut newest: Option<(Mark, bool)> = None;
+fn read(file: &dyn Handle) -> io::Result<Option<(Manifest, bool)>> {
+    let mut newest: Option<(Manifest, bool)> = None;
     for second in [false, true] {
         let mut slot = [0; SLOT];
         if file.read_at(&mut slot, offset(second))? == SLOT
-            && let Some(mark) = decode(&slot)
-            && newest.is_none_or(|(newest, _)| (mark.group, mark.clean) >= (newest.group, newest.clean))
+            && let Some(manifest) = decode(&slot)
+            && newest.is_none_or(|(newest, _)| (manifest.group, manifest.clean) >= (newest.group, newest.clean))
         {
-            newest = Some((mark, second));
+            newest = Some((manifest, second));
         }
     }
     Ok(newest)
 }
 
 /// What the side file says, without touching it.
-pub(super) fn look(folder: &dyn Folder) -> io::Result<Option<Mark>> {
+pub(super) fn look(folder: &dyn Folder) -> io::Result<Option<Manifest>> {
     match folder.open(names::MARK) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        file => Ok(read(&*file?)?.map(|(mark, _)| mark)),
+        file => Ok(read(&*file?)?.map(|(manifest, _)| manifest)),
     }
 }
 
-impl MarkFile {
+impl ManifestFile {
     /// Opens the file, or makes it, and notes on disk that the directory is in use.
     pub(super) fn open(folder: &dyn Folder) -> io::Result<Self> {
         let file = match folder.open(names::MARK) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => folder.create(names::MARK)?,
             file => file?,
         };
-        let (mark, second) = read(&*file)?.unwrap_or_default();
-        let mut opened = Self { file, mark, next: !second };
+        let (manifest, second) = read(&*file)?.unwrap_or_default();
+        let mut opened = Self { file, manifest, next: !second };
         // As the system says it: whoever starts must be told of a full disk.
-        opened.write_both(Mark { clean: false, ..mark })?;
+        opened.write_both(Manifest { clean: false, ..manifest })?;
         opened.sync()?;
         folder.sync()?;
         Ok(opened)
@@ -73,19 +73,19 @@ impl MarkFile {
 
     /// Writes down that everything up to `group` is on disk.
     pub(super) fn advance(&mut self, group: u64) -> io::Result<()> {
-        self.write(Mark { group, clean: false })
+        self.write(Manifest { group, clean: false })
     }
 
     /// Writes down whether the directory is closed, and forces that to disk.
     pub(super) fn set_clean(&mut self, clean: bool) -> Result<(), Failure> {
-        self.write_both(Mark { clean, ..self.mark }).map_err(|error| Failure::write(&error))?;
+        self.write_both(Manifest { clean, ..self.manifest }).map_err(|error| Failure::write(&error))?;
         self.sync().map_err(|error| Failure::sync(&error))
     }
 
     /// Both slots, so that no older one can say otherwise.
-    fn write_both(&mut self, mark: Mark) -> io::Result<()> {
-        self.write(mark)?;
-        self.write(mark)
+    fn write_both(&mut self, manifest: Manifest) -> io::Result<()> {
+        self.write(manifest)?;
+        self.write(manifest)
     }
 
     /// Forces what was written to disk.
@@ -93,9 +93,9 @@ impl MarkFile {
         self.file.sync()
     }
 
-    fn write(&mut self, mark: Mark) -> io::Result<()> {
-        self.file.write_at(&encode(mark), offset(self.next))?;
-        self.mark = mark;
+    fn write(&mut self, manifest: Manifest) -> io::Result<()> {
+        self.file.write_at(&encode(manifest), offset(self.next))?;
+        self.manifest = manifest;
         self.next = !self.next;
         Ok(())
     }
@@ -106,23 +106,25 @@ fn offset(second: bool) -> u64 {
     if second { 4096 } else { 0 }
 }
 
-fn encode(mark: Mark) -> [u8; SLOT] {
+fn encode(manifest: Manifest) -> [u8; SLOT] {
     let mut slot = [0; SLOT];
     let (front, sum) = slot.split_at_mut(SLOT - 8);
-    let parts = MAGIC.into_iter().chain(mark.group.to_le_bytes()).chain(u64::from(mark.clean).to_le_bytes());
+    let parts = MAGIC.into_iter().chain(manifest.group.to_le_bytes()).chain(u64::from(manifest.clean).to_le_bytes());
     front.iter_mut().zip(parts).for_each(|(to, from)| *to = from);
     sum.copy_from_slice(&xxh3_64(front).to_le_bytes());
     slot
 }
 
-fn decode(slot: &[u8; SLOT]) -> Option<Mark> {
+fn decode(slot: &[u8; SLOT]) -> Option<Manifest> {
     let (front, sum) = slot.split_at_checked(SLOT - 8)?;
     let (magic, rest) = front.split_at_checked(8)?;
     let (group, clean) = rest.split_at_checked(8)?;
     let is_good = magic == MAGIC && u64::from_le_bytes(sum.try_into().ok()?) == xxh3_64(front);
-    let mark =
-        Mark { group: u64::from_le_bytes(group.try_into().ok()?), clean: clean.first().is_some_and(|byte| *byte == 1) };
-    is_good.then_some(mark)
+    let manifest = Manifest {
+        group: u64::from_le_bytes(group.try_into().ok()?),
+        clean: clean.first().is_some_and(|byte| *byte == 1),
+    };
+    is_good.then_some(manifest)
 }
 
 #[cfg(test)]
@@ -135,23 +137,23 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let real = RealFolder::new(folder.path().into()).expect("a folder");
         assert_eq!(look(&real).expect("read"), None);
-        let mut file = MarkFile::open(&real).expect("made");
+        let mut file = ManifestFile::open(&real).expect("made");
         for group in 1..=5 {
             file.advance(group).expect("written");
         }
         let look = || look(&real).expect("read");
-        assert_eq!(look(), Some(Mark { group: 5, clean: false }));
+        assert_eq!(look(), Some(Manifest { group: 5, clean: false }));
         // The slot that was written last is torn: the other stands.
         let torn = offset(!file.next);
         file.file.write_at(&[0; 16], torn).expect("written");
-        assert_eq!(look(), Some(Mark { group: 4, clean: false }));
-        let mut file = MarkFile::open(&real).expect("opened");
+        assert_eq!(look(), Some(Manifest { group: 4, clean: false }));
+        let mut file = ManifestFile::open(&real).expect("opened");
         file.advance(6).expect("written");
-        assert_eq!(look(), Some(Mark { group: 6, clean: false }));
+        assert_eq!(look(), Some(Manifest { group: 6, clean: false }));
         file.set_clean(true).expect("written");
-        assert_eq!(look(), Some(Mark { group: 6, clean: true }));
+        assert_eq!(look(), Some(Manifest { group: 6, clean: true }));
         file.set_clean(false).expect("written");
-        assert_eq!(look(), Some(Mark { group: 6, clean: false }));
+        assert_eq!(look(), Some(Manifest { group: 6, clean: false }));
         std::fs::write(folder.path().join(names::MARK), [0; 10]).expect("cut");
         assert_eq!(look(), None);
     }
