@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use common::{Server, client, fail, latchkey, python, succeed};
-use latchkey::load::outcome::Failure;
+use latchkey::load::outcome::RequestFailure;
 use serde_json::Value;
 
 const DOCUMENT: &str = include_str!("../docs/load.md");
@@ -90,7 +90,7 @@ fn every_field_of_the_json_is_documented_and_the_other_way_round() {
     assert!(missing.is_empty() && stale.is_empty(), "not documented: {missing:?}; documented only: {stale:?}");
 
     let percentiles = runs[0]["latency_us"].as_object().expect("percentiles");
-    for name in percentiles.keys().map(String::as_str).chain(Failure::ALL.map(Failure::name)) {
+    for name in percentiles.keys().map(String::as_str).chain(RequestFailure::ALL.map(RequestFailure::name)) {
         assert!(DOCUMENT.contains(&format!("`{name}`")), "{name} is not in the document");
     }
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use clap::Args;
 
 use super::address::host_and_port;
-use super::client::{self, ClientTlsArgs, broken};
+use super::client_tls::{self, ClientTlsArgs, broken};
 use super::{Failure, terminal, units};
 use crate::client::Client;
 use crate::net::TimedStream;
@@ -79,7 +79,7 @@ pub(super) fn run(args: &CallArgs) -> Result<ExitCode, Failure> {
     let mut request = Vec::new();
     http::append_post(&mut request, &format!("{host}:{port}"), path, &call);
 
-    let mut client = client::connect(host, *port, &args.tls, &["http/1.1"])?;
+    let mut client = client_tls::connect(host, *port, &args.tls, &["http/1.1"])?;
     client.stream_mut().end_in(args.timeout);
     client.write_all(&request).map_err(broken)?;
     let outcome = receive(&mut client)?;

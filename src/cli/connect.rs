@@ -9,7 +9,7 @@ use clap::Args;
 
 use super::Failure;
 use super::address::host_and_port;
-use super::client::{self, ClientTlsArgs};
+use super::client_tls::{self, ClientTlsArgs};
 use super::terminal::{self, Results};
 use crate::client::{Client, ClientError};
 use crate::net::mio::{MioNet, MioSocket};
@@ -32,7 +32,7 @@ pub(super) struct ConnectArgs {
 /// Runs until the server closes.
 pub(super) fn run(args: &ConnectArgs) -> Result<ExitCode, Failure> {
     let (host, port) = &args.server;
-    let client = client::connect(host, *port, &args.tls, &[])?;
+    let client = client_tls::connect(host, *port, &args.tls, &[])?;
     if let Some(agreed) = client.session().agreement() {
         let group = agreed.group.map_or_else(|| "no key exchange".into(), |group| format!("{group:?}"));
         let suite = suite_name(agreed.suite);

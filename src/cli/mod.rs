@@ -3,7 +3,7 @@
 mod address;
 mod call;
 mod certs;
-mod client;
+mod client_tls;
 mod connect;
 mod data;
 mod descriptors;

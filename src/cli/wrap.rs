@@ -18,7 +18,7 @@ use super::guard::GuardArgs;
 use super::logging::Logging;
 use super::reload::{self, Recipe};
 use super::tls_options::TlsArgs;
-use super::{Failure, client, descriptors, signals, terminal, units};
+use super::{Failure, client_tls, descriptors, signals, terminal, units};
 use crate::limits::Limits;
 use crate::net::mio::MioNet;
 use crate::net::{Address, Lookup, Subnet, Target};
@@ -292,7 +292,7 @@ impl WrapArgs {
     /// How we speak to the server over TLS, by the files as they are now.
     fn upstream_config(&self) -> Result<Arc<ClientConfig>, Failure> {
         let (ca, identity) = (self.originate.ca.as_deref(), self.tls.client_identity()?);
-        Ok(client::policy(ca, identity, &[], self.tls.max_chain())?.config())
+        Ok(client_tls::policy(ca, identity, &[], self.tls.max_chain())?.config())
     }
 
     /// The server and how it is spoken to, for people.
@@ -320,7 +320,7 @@ impl WrapArgs {
                 return Err(Failure::usage("--server-name", "needed to verify a server behind a Unix socket"));
             }
         };
-        let name = client::server_name(name)?;
+        let name = client_tls::server_name(name)?;
         Ok(UpstreamSecurity::Tls(Renewable::new(self.upstream_config()?), name))
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
 use super::compact::{Compactions, Helper, Job, Outcome};
-use super::failure::Failure;
+use super::failure::StorageError;
 use super::folder::{Folder, GONE};
 use super::group::{Group, split_value};
 use super::journal::{Broken, Fresh, Journal, Place, Sealed, Survey, salvage, survey};
@@ -112,7 +112,7 @@ pub struct DataFiles {
     /// It has been said that the next journal could not be begun.
     is_overlong: bool,
     /// Why nothing more may be written behind what is on disk.
-    refusal: Option<Failure>,
+    refusal: Option<StorageError>,
     /// Changes that [`undo`](Self::undo) has seen.
     seen: Arc<AtomicU64>,
 }
@@ -212,14 +212,14 @@ impl DataFiles {
 
     /// Writes the changes of all groups since the last one written, up to `last`, as one record. `keys` is how many keys
     /// there are after them.
-    pub fn write(&mut self, group: &Group, last: u64, keys: u64) -> Result<(), Failure> {
+    pub fn write(&mut self, group: &Group, last: u64, keys: u64) -> Result<(), StorageError> {
         self.check_refusal()?;
         let kept = self.snapshot.map_or(0, |snapshot| snapshot.bytes);
         if !self.journal.has_room(group.len(), self.sizes.journal.max(kept / 16)) {
             self.next_journal()?;
         }
         let head = Head { is_end: false, length: 0, first: self.last + 1, last, keys, durable: self.synced };
-        self.journal.append(&head, group, self.sizes.ahead).map_err(|error| Failure::write(&error))?;
+        self.journal.append(&head, group, self.sizes.ahead).map_err(|error| StorageError::write(&error))?;
         (self.last, self.keys) = (last, keys);
         Ok(())
     }
@@ -234,13 +234,13 @@ impl DataFiles {
         has_room
     }
 
-    fn check_refusal(&self) -> Result<(), Failure> {
+    fn check_refusal(&self) -> Result<(), StorageError> {
         self.refusal.clone().map_or(Ok(()), Err)
     }
 
     /// Seals the journal and goes on in another one. If that cannot be begun, for want of a descriptor or of room, this one
     /// becomes longer instead.
-    fn next_journal(&mut self) -> Result<(), Failure> {
+    fn next_journal(&mut self) -> Result<(), StorageError> {
         let place = Place { group: self.last, keys: self.keys, previous: self.journal.previous() };
         let fresh = match Fresh::begin(&*self.folder, self.journal.number + 1, place) {
             Ok(fresh) => fresh,
@@ -266,26 +266,26 @@ impl DataFiles {
     }
 
     /// Forces what was written to disk.
-    pub fn sync(&mut self) -> Result<(), Failure> {
+    pub fn sync(&mut self) -> Result<(), StorageError> {
         if self.synced == self.last {
             return Ok(());
         }
-        self.journal.sync().map_err(|error| Failure::sync(&error))?;
+        self.journal.sync().map_err(|error| StorageError::sync(&error))?;
         self.synced = self.last;
         if let Err(error) = self.manifest.advance(self.last) {
             // The group is on disk all the same. It is the next one that cannot be kept as it should.
-            self.refusal = Some(Failure::write(&error).lasting());
+            self.refusal = Some(StorageError::write(&error).lasting());
         }
         Ok(())
     }
 
     /// Forces to disk what the side file says.
-    pub(super) fn sync_manifest(&mut self) -> Result<(), Failure> {
-        self.manifest.sync().map_err(|error| Failure::sync(&error))
+    pub(super) fn sync_manifest(&mut self) -> Result<(), StorageError> {
+        self.manifest.sync().map_err(|error| StorageError::sync(&error))
     }
 
     /// Notes that the directory is closed in order.
-    pub(super) fn close(&mut self) -> Result<(), Failure> {
+    pub(super) fn close(&mut self) -> Result<(), StorageError> {
         self.sync()?;
         self.manifest.set_clean(true)
     }

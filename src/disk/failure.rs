@@ -5,7 +5,7 @@ use std::time::Duration;
 
 /// Why nothing more can be kept.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Failure {
+pub enum StorageError {
     /// A group could not be written: what it changed is taken back, and what is kept can still be read.
     #[error("cannot write to the data directory: {0}")]
     Write(String),
@@ -26,7 +26,7 @@ pub enum Failure {
     Stopped,
 }
 
-impl Failure {
+impl StorageError {
     pub(super) fn write(error: &io::Error) -> Self {
         match error.kind() {
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Self::Full(error.to_string()),

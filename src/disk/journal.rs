@@ -2,7 +2,7 @@
 
 use std::io;
 
-use super::failure::Failure;
+use super::failure::StorageError;
 use super::folder::{Folder, Handle};
 use super::group::Group;
 use super::manifest::Manifest;
@@ -91,10 +91,10 @@ impl Fresh {
     }
 
     /// Gives it its name. If that fails, nothing may be written to the journal before it either.
-    pub(super) fn finish(mut self, folder: &dyn Folder) -> Result<Journal, Failure> {
-        self.0.file.sync().map_err(|error| Failure::sync(&error))?;
-        folder.rename(names::FRESH, &names::journal(self.0.number)).map_err(|error| Failure::write(&error))?;
-        folder.sync().map_err(|error| Failure::sync(&error))?;
+    pub(super) fn finish(mut self, folder: &dyn Folder) -> Result<Journal, StorageError> {
+        self.0.file.sync().map_err(|error| StorageError::sync(&error))?;
+        folder.rename(names::FRESH, &names::journal(self.0.number)).map_err(|error| StorageError::write(&error))?;
+        folder.sync().map_err(|error| StorageError::sync(&error))?;
         Ok(self.0)
     }
 }

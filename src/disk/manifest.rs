@@ -8,7 +8,7 @@ use std::io;
 
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::failure::Failure;
+use super::failure::StorageError;
 use super::folder::{Folder, Handle};
 use super::names;
 
@@ -77,9 +77,9 @@ impl ManifestFile {
     }
 
     /// Writes down whether the directory is closed, and forces that to disk.
-    pub(super) fn set_clean(&mut self, clean: bool) -> Result<(), Failure> {
-        self.write_both(Manifest { clean, ..self.manifest }).map_err(|error| Failure::write(&error))?;
-        self.sync().map_err(|error| Failure::sync(&error))
+    pub(super) fn set_clean(&mut self, clean: bool) -> Result<(), StorageError> {
+        self.write_both(Manifest { clean, ..self.manifest }).map_err(|error| StorageError::write(&error))?;
+        self.sync().map_err(|error| StorageError::sync(&error))
     }
 
     /// Both slots, so that no older one can say otherwise.

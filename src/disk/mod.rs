@@ -40,7 +40,7 @@ pub use compact::Compactions;
 pub use data_files::{DataFiles, Loaded, NO_EXPIRY, Record, Sizes, Undo};
 pub use directory::{Directory, Opened};
 pub use dump::{DumpError, DumpReader, DumpWriter};
-pub use failure::Failure;
+pub use failure::StorageError;
 pub use folder::{Folder, Handle};
 pub use group::{Change, Group};
 pub use journal::Broken;

@@ -11,7 +11,7 @@ use std::{io, thread};
 
 use super::compact::Compactions;
 use super::data_files::{DataFiles, Undo};
-use super::failure::Failure;
+use super::failure::StorageError;
 use super::gather::Gather;
 use super::group::Group;
 use super::lock::Lock;
@@ -47,7 +47,7 @@ pub struct Report {
     /// Every group up to this one is durable.
     pub durable: u64,
     /// Something failed; told again each time.
-    pub failure: Option<Failure>,
+    pub failure: Option<StorageError>,
     /// After [`Storage::last_call`]: how to take back what was not kept.
     pub undo: Option<Undo>,
     /// Grows while that is worked out, for which all that is kept is read.
@@ -239,14 +239,14 @@ impl Storage {
     /// # Errors
     ///
     /// It could not, or did not in time.
-    pub fn close(&self) -> Result<(), Failure> {
+    pub fn close(&self) -> Result<(), StorageError> {
         self.abandon();
         let state = self.shared.lock();
         let waited = self.shared.changed.wait_timeout_while(state, CLOSE_TIMEOUT, |state| !state.closed);
         let state = waited.unwrap_or_else(PoisonError::into_inner).0;
         match &state.report.failure {
             Some(failure) => Err(failure.clone()),
-            None if !state.closed => Err(Failure::TimedOut(CLOSE_TIMEOUT)),
+            None if !state.closed => Err(StorageError::TimedOut(CLOSE_TIMEOUT)),
             None => Ok(()),
         }
     }
@@ -269,8 +269,8 @@ impl Drop for DeathWatch {
         let mut state = self.shared.lock();
         if !state.close || thread::panicking() {
             // A write that failed can no longer be taken back.
-            let failed = state.report.failure.take().filter(Failure::is_fatal);
-            state.report.failure = Some(failed.unwrap_or(Failure::Stopped));
+            let failed = state.report.failure.take().filter(StorageError::is_fatal);
+            state.report.failure = Some(failed.unwrap_or(StorageError::Stopped));
         }
         state.closed = true;
         drop(state);
@@ -514,13 +514,13 @@ impl Worker {
         }
     }
 
-    fn sync_all(&mut self) -> Result<(), Failure> {
+    fn sync_all(&mut self) -> Result<(), StorageError> {
         self.data_files.sync()?;
         self.data_files.sync_manifest()
     }
 
     /// Takes no more groups: what is lost stays queued, so that nobody is told that there is room.
-    fn fail(&mut self, mut failure: Failure) {
+    fn fail(&mut self, mut failure: StorageError) {
         if !failure.is_fatal() {
             // Nothing will be written behind it, so what was acknowledged before is forced to disk now or never.
             self.sync_at = None;
@@ -536,7 +536,7 @@ impl Worker {
         let lost = std::mem::take(&mut self.lost);
         match self.data_files.undo(&lost) {
             Ok(undo) => self.shared.lock().report.undo = Some(undo),
-            Err(error) => self.shared.lock().report.failure = Some(Failure::Undo(error.to_string())),
+            Err(error) => self.shared.lock().report.failure = Some(StorageError::Undo(error.to_string())),
         }
         (self.wake)();
     }
@@ -548,7 +548,7 @@ impl Worker {
         }
         (self.lost, self.taken) = (Group::default(), self.data_files.last_group());
         let mut state = self.shared.lock();
-        if matches!(state.report.failure, Some(Failure::Full(_))) && state.report.durable == self.taken {
+        if matches!(state.report.failure, Some(StorageError::Full(_))) && state.report.durable == self.taken {
             state.waiting.reset();
             (state.last, state.keys, state.in_flight) = (self.taken, self.data_files.expected_keys(), 0);
             state.report.failure = None;

@@ -165,7 +165,7 @@ fn a_full_disk_loses_what_was_not_reported_and_can_be_undone() {
     bench.until(|report| report.durable == 1);
     bench.submit(&[("a", Some("2")), ("b", Some("2"))], 2);
     let report = bench.until(|report| report.failure.is_some());
-    assert!(matches!(report.failure, Some(Failure::Full(_))) && report.durable == 1, "{report:?}");
+    assert!(matches!(report.failure, Some(StorageError::Full(_))) && report.durable == 1, "{report:?}");
     // What comes until the loop has heard of it is lost as well; then everything can be taken back.
     bench.submit(&[("c", Some("3"))], 3);
     bench.storage.last_call();
@@ -183,7 +183,7 @@ fn what_was_acknowledged_before_a_write_that_failed_is_forced_to_disk() {
     bench.disk.set_faults(Faults { room: Some(0), ..Faults::default() });
     bench.submit(&[("b", Some("2"))], 2);
     let report = bench.until(|report| report.failure.is_some());
-    assert!(matches!(report.failure, Some(Failure::Full(_))), "reads go on");
+    assert!(matches!(report.failure, Some(StorageError::Full(_))), "reads go on");
     assert_eq!(bench.after_crash(0), map(&[("a", "1")]));
 }
 
@@ -197,7 +197,7 @@ fn a_failed_sync_is_never_tried_again() {
     bench.until(|report| report.durable == 1);
     bench.submit(&[("b", Some("2"))], 2);
     let report = bench.until(|report| report.failure.is_some());
-    assert!(matches!(report.failure, Some(Failure::Sync(_))) && report.durable == 1, "{report:?}");
+    assert!(matches!(report.failure, Some(StorageError::Sync(_))) && report.durable == 1, "{report:?}");
     disk.set_faults(Faults::default());
     bench.submit(&[("c", Some("3"))], 3);
     assert!(bench.storage.close().is_err());
@@ -212,7 +212,7 @@ fn a_bug_under_the_thread_is_a_failure_not_a_silence() {
     disk.set_faults(Faults { panics: true, ..Faults::default() });
     bench.submit(&[("a", Some("1"))], 1);
     let report = bench.until(|report| report.failure.is_some());
-    assert!(matches!(report.failure, Some(Failure::Stopped)) && report.durable == 0, "{report:?}");
+    assert!(matches!(report.failure, Some(StorageError::Stopped)) && report.durable == 0, "{report:?}");
     assert!(bench.storage.close().is_err());
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use rustls::Error;
 
 use super::dialect::{Answer, Dialect, Phrases};
-use super::outcome::Failure;
+use super::outcome::RequestFailure;
 use super::workload::Operation;
 use crate::tls::{Outgoing, Session};
 
@@ -78,7 +78,7 @@ struct Replies {
     undecoded: Vec<u8>,
     awaited: VecDeque<Request>,
     keep_alive: bool,
-    failure: Option<Failure>,
+    failure: Option<RequestFailure>,
     /// The words of an error that came although nothing was asked.
     refusal: Option<String>,
 }
@@ -133,7 +133,7 @@ impl Client {
     }
 
     /// The socket is connected: the handshake, if any, begins.
-    pub fn begin(&mut self, lent: &mut Lent) -> Result<(), Failure> {
+    pub fn begin(&mut self, lent: &mut Lent) -> Result<(), RequestFailure> {
         let received = self.session.receive(&mut [], &mut lent.output, &mut |_| {});
         received.error.map_or(Ok(()), |error| Err(of_tls(&error)))
     }
@@ -145,7 +145,7 @@ impl Client {
         to_end: bool,
         lent: &mut Lent,
         phrases: &Phrases,
-    ) -> Result<Heard, Failure> {
+    ) -> Result<Heard, RequestFailure> {
         let mut heard = Heard::default();
         loop {
             let kept = self.retained.len();
@@ -174,7 +174,13 @@ impl Client {
     }
 
     /// Decrypts and decodes the first `length` bytes of `lent.input`.
-    fn take_in(&mut self, length: usize, heard: &mut Heard, lent: &mut Lent, phrases: &Phrases) -> Result<(), Failure> {
+    fn take_in(
+        &mut self,
+        length: usize,
+        heard: &mut Heard,
+        lent: &mut Lent,
+        phrases: &Phrases,
+    ) -> Result<(), RequestFailure> {
         let Lent { input, output, answers } = lent;
         let mut rest = input.get_mut(..length).unwrap_or_default();
         loop {
@@ -206,12 +212,12 @@ impl Client {
     }
 
     /// Says that no more requests come.
-    pub fn close(&mut self, lent: &mut Lent) -> Result<(), Failure> {
+    pub fn close(&mut self, lent: &mut Lent) -> Result<(), RequestFailure> {
         self.session.send_close_notify(&mut self.retained, &mut lent.output).map_err(|error| of_tls(&error))
     }
 
     /// Writes what is due to the socket, as far as it takes it; returns how many bytes.
-    pub fn transmit(&mut self, socket: &mut impl Write, lent: &mut Lent) -> Result<usize, Failure> {
+    pub fn transmit(&mut self, socket: &mut impl Write, lent: &mut Lent) -> Result<usize, RequestFailure> {
         if !self.requests.is_empty() && !self.session.is_handshaking() {
             let sent = self.session.send(&self.requests, &mut self.retained, &mut lent.output);
             self.requests.clear();
@@ -229,7 +235,7 @@ impl Client {
         lent.output.clear();
     }
 
-    fn write(&mut self, socket: &mut impl Write, lent: &mut Lent) -> Result<usize, Failure> {
+    fn write(&mut self, socket: &mut impl Write, lent: &mut Lent) -> Result<usize, RequestFailure> {
         let mut written = 0;
         if !self.unsent.is_empty() {
             written = write_all(socket, &self.unsent)?;
@@ -246,7 +252,7 @@ impl Client {
 }
 
 /// Writes until all is written or the socket takes no more; returns how much it took.
-fn write_all(socket: &mut impl Write, bytes: &[u8]) -> Result<usize, Failure> {
+fn write_all(socket: &mut impl Write, bytes: &[u8]) -> Result<usize, RequestFailure> {
     let mut written = 0;
     while let Some(rest) = bytes.get(written..).filter(|rest| !rest.is_empty()) {
         match socket.write(rest) {
@@ -299,7 +305,7 @@ impl Replies {
             let Some(request) = self.awaited.front() else {
                 match self.dialect.decode_refusal(rest) {
                     Ok(None) => {}
-                    Ok(refusal) => (self.refusal, self.failure) = (refusal, Some(Failure::ErrorReply)),
+                    Ok(refusal) => (self.refusal, self.failure) = (refusal, Some(RequestFailure::ErrorReply)),
                     Err(failure) => self.failure = Some(failure),
                 }
                 break;
@@ -323,33 +329,33 @@ impl Replies {
 
 /// The failure that an error of a socket stands for.
 #[must_use]
-pub fn of_socket(error: &io::Error) -> Failure {
+pub fn of_socket(error: &io::Error) -> RequestFailure {
     use io::ErrorKind;
     match (error.kind(), error.raw_os_error()) {
-        (_, Some(libc::EMFILE | libc::ENFILE)) => Failure::Descriptors,
-        (ErrorKind::AddrNotAvailable | ErrorKind::AddrInUse, _) => Failure::Ports,
-        (ErrorKind::ConnectionRefused, _) => Failure::Refused,
-        (ErrorKind::TimedOut, _) => Failure::ConnectTimeout,
-        (ErrorKind::ConnectionReset | ErrorKind::BrokenPipe | ErrorKind::ConnectionAborted, _) => Failure::Reset,
-        _ => Failure::Unreachable,
+        (_, Some(libc::EMFILE | libc::ENFILE)) => RequestFailure::Descriptors,
+        (ErrorKind::AddrNotAvailable | ErrorKind::AddrInUse, _) => RequestFailure::Ports,
+        (ErrorKind::ConnectionRefused, _) => RequestFailure::Refused,
+        (ErrorKind::TimedOut, _) => RequestFailure::ConnectTimeout,
+        (ErrorKind::ConnectionReset | ErrorKind::BrokenPipe | ErrorKind::ConnectionAborted, _) => RequestFailure::Reset,
+        _ => RequestFailure::Unreachable,
     }
 }
 
-fn of_tls(error: &Error) -> Failure {
+fn of_tls(error: &Error) -> RequestFailure {
     use rustls::CertificateError as Refused;
     match error {
         Error::InvalidCertificate(Refused::NotValidForName | Refused::NotValidForNameContext { .. }) => {
-            Failure::CertificateName
+            RequestFailure::CertificateName
         }
         Error::InvalidCertificate(
             Refused::Expired
             | Refused::ExpiredContext { .. }
             | Refused::NotValidYet
             | Refused::NotValidYetContext { .. },
-        ) => Failure::CertificateTime,
-        Error::InvalidCertificate(_) | Error::NoCertificatesPresented => Failure::Certificate,
-        Error::AlertReceived(_) => Failure::Alert,
-        _ => Failure::Handshake,
+        ) => RequestFailure::CertificateTime,
+        Error::InvalidCertificate(_) | Error::NoCertificatesPresented => RequestFailure::Certificate,
+        Error::AlertReceived(_) => RequestFailure::Alert,
+        _ => RequestFailure::Handshake,
     }
 }
 
@@ -360,7 +366,7 @@ mod tests {
     use crate::protocol::resp::ReplyScanner;
 
     /// What comes of `pieces`, each as much as one read gives, where nothing was asked.
-    fn unasked(dialect: Dialect, pieces: &[&[u8]]) -> (Option<Failure>, Option<String>) {
+    fn unasked(dialect: Dialect, pieces: &[&[u8]]) -> (Option<RequestFailure>, Option<String>) {
         let phrases = Phrases::new(Values::new(&Sizes::Fixed(8), 1), String::new());
         let (mut client, mut lent) = (Client::new(Session::plain(), dialect), Lent::default());
         client.begin(&mut lent).expect("begun");
@@ -372,12 +378,12 @@ mod tests {
     #[test]
     fn an_error_that_nothing_was_asked_for_is_told_in_its_words() {
         let resp = || Dialect::Resp(ReplyScanner::default());
-        let refused = (Some(Failure::ErrorReply), Some("NOPERM no rule".to_owned()));
+        let refused = (Some(RequestFailure::ErrorReply), Some("NOPERM no rule".to_owned()));
         assert_eq!(unasked(resp(), &[b"-NOPERM no rule\r\n"]), refused);
         assert_eq!(unasked(resp(), &[b"-NOP", b"ERM no rule\r", b"\n"]), refused);
         assert_eq!(unasked(resp(), &[b"!14\r\nNOPERM no rule\r\n"]), refused);
         assert_eq!(unasked(resp(), &[b"-NOPERM"]), (None, None), "there may be more");
-        assert_eq!(unasked(resp(), &[b"+OK\r\n"]), (Some(Failure::Malformed), None));
-        assert_eq!(unasked(Dialect::Echo, &[b"-ERR\r\n"]), (Some(Failure::Malformed), None));
+        assert_eq!(unasked(resp(), &[b"+OK\r\n"]), (Some(RequestFailure::Malformed), None));
+        assert_eq!(unasked(Dialect::Echo, &[b"-ERR\r\n"]), (Some(RequestFailure::Malformed), None));
     }
 }

@@ -1,6 +1,6 @@
 //! What a client says and what it expects to hear, protocol by protocol.
 
-use super::outcome::Failure;
+use super::outcome::RequestFailure;
 use super::wording::words;
 use super::workload::{Kind, Operation, Values};
 use crate::protocol::http::{self, ResponseDecoder, append_post};
@@ -31,7 +31,7 @@ pub enum Answer {
     /// An error, in these words.
     Refused(String),
     /// Something else.
-    Bad(Failure),
+    Bad(RequestFailure),
 }
 
 /// A reply at the front of the input.
@@ -112,23 +112,25 @@ impl Dialect {
         operation: Operation,
         phrases: &Phrases,
         at_end: bool,
-    ) -> Result<Option<Decoded>, Failure> {
+    ) -> Result<Option<Decoded>, RequestFailure> {
         let value = phrases.values.value(operation.key);
         match self {
-            Self::Silent => Err(Failure::Malformed),
+            Self::Silent => Err(RequestFailure::Malformed),
             Self::Echo => Ok(input.get(..value.len()).map(|echoed| Decoded {
                 used: value.len(),
-                answer: if echoed == value { Answer::Good } else { Answer::Bad(Failure::WrongBytes) },
+                answer: if echoed == value { Answer::Good } else { Answer::Bad(RequestFailure::WrongBytes) },
                 keep_alive: true,
             })),
             Self::Resp(scanner) => {
-                let Some(used) = scanner.advance(input).map_err(|_| Failure::Malformed)? else { return Ok(None) };
+                let Some(used) = scanner.advance(input).map_err(|_| RequestFailure::Malformed)? else {
+                    return Ok(None);
+                };
                 let reply = input.get(..used).unwrap_or_default();
                 Ok(Some(Decoded { used, answer: judge_resp(reply, operation.kind, value), keep_alive: true }))
             }
             Self::XmlRpc(decoder) => {
                 // Cut off in the middle, if this is the end; else it is no HTTP.
-                let failure = if at_end { Failure::Closed } else { Failure::Malformed };
+                let failure = if at_end { RequestFailure::Closed } else { RequestFailure::Malformed };
                 let response = decoder.decode(input, at_end, &http::Bounds::default()).map_err(|_| failure)?;
                 Ok(response.map(|response| Decoded {
                     used: response.used,
@@ -149,9 +151,11 @@ impl Dialect {
     /// # Errors
     ///
     /// They are no error.
-    pub fn decode_refusal(&mut self, input: &[u8]) -> Result<Option<String>, Failure> {
-        let (Self::Resp(scanner), Some(b'-' | b'!')) = (self, input.first()) else { return Err(Failure::Malformed) };
-        let Some(used) = scanner.advance(input).map_err(|_| Failure::Malformed)? else { return Ok(None) };
+    pub fn decode_refusal(&mut self, input: &[u8]) -> Result<Option<String>, RequestFailure> {
+        let (Self::Resp(scanner), Some(b'-' | b'!')) = (self, input.first()) else {
+            return Err(RequestFailure::Malformed);
+        };
+        let Some(used) = scanner.advance(input).map_err(|_| RequestFailure::Malformed)? else { return Ok(None) };
         Ok(Some(error_words(input.get(..used).unwrap_or_default())))
     }
 }
@@ -178,9 +182,9 @@ fn judge_resp(reply: &[u8], kind: Kind, value: &[u8]) -> Answer {
                 .and_then(|rest| rest.strip_prefix(length.as_bytes()))
                 .and_then(|rest| rest.strip_prefix(b"\r\n"))
                 .and_then(|rest| rest.strip_suffix(b"\r\n"));
-            if found == Some(value) { Answer::Good } else { Answer::Bad(Failure::WrongBytes) }
+            if found == Some(value) { Answer::Good } else { Answer::Bad(RequestFailure::WrongBytes) }
         }
-        _ => Answer::Bad(Failure::WrongBytes),
+        _ => Answer::Bad(RequestFailure::WrongBytes),
     }
 }
 
@@ -189,13 +193,13 @@ fn judge_xmlrpc(response: &http::Response<'_>, kind: Kind, value: &[u8]) -> Answ
         return Answer::Refused(words(format!("HTTP {} {}", response.status, response.reason).as_bytes()));
     }
     match (parse_response(&response.body, &xmlrpc::Bounds::default()), kind) {
-        (Err(_), _) => Answer::Bad(Failure::Malformed),
+        (Err(_), _) => Answer::Bad(RequestFailure::Malformed),
         // A dictionary behind XML-RPC answers so in Python, and servers made to replace one do too.
         (Ok(Err(fault)), Kind::Read) if fault.text.contains("KeyError") => Answer::Missing,
         (Ok(Err(fault)), _) => Answer::Refused(words(format!("fault {}: {}", fault.code, fault.text).as_bytes())),
         (Ok(Ok(_)), Kind::Write) => Answer::Good,
         (Ok(Ok(Value::String(text))), Kind::Read) if text.as_bytes() == value => Answer::Good,
-        (Ok(Ok(_)), Kind::Read) => Answer::Bad(Failure::WrongBytes),
+        (Ok(Ok(_)), Kind::Read) => Answer::Bad(RequestFailure::WrongBytes),
     }
 }
 
@@ -213,7 +217,7 @@ mod tests {
     }
 
     /// Decodes with every split of the bytes in two, as a socket may give them.
-    fn decode(new: impl Fn() -> Dialect, reply: &[u8], operation: Operation) -> Result<Answer, Failure> {
+    fn decode(new: impl Fn() -> Dialect, reply: &[u8], operation: Operation) -> Result<Answer, RequestFailure> {
         let phrases = phrases();
         let whole = new().decode(reply, operation, &phrases, false);
         for split in 0..reply.len() {
@@ -237,7 +241,7 @@ mod tests {
         Dialect::Echo.encode(READ, &phrases, &mut request);
         assert_eq!(decode(|| Dialect::Echo, &request, READ), Ok(Answer::Good));
         request[39] ^= 1;
-        assert_eq!(decode(|| Dialect::Echo, &request, READ), Ok(Answer::Bad(Failure::WrongBytes)));
+        assert_eq!(decode(|| Dialect::Echo, &request, READ), Ok(Answer::Bad(RequestFailure::WrongBytes)));
     }
 
     #[test]
@@ -250,13 +254,13 @@ mod tests {
         let mut wrong = bulk.clone();
         wrong[10] ^= 1;
         let bad = |failure| Ok(Answer::Bad(failure));
-        assert_eq!(decode(new, &wrong, READ), bad(Failure::WrongBytes));
+        assert_eq!(decode(new, &wrong, READ), bad(RequestFailure::WrongBytes));
         assert_eq!(decode(new, b"$-1\r\n", READ), Ok(Answer::Missing));
         assert_eq!(decode(new, b"+OK\r\n", WRITE), Ok(Answer::Good));
-        assert_eq!(decode(new, b"+OK\r\n", READ), bad(Failure::WrongBytes));
+        assert_eq!(decode(new, b"+OK\r\n", READ), bad(RequestFailure::WrongBytes));
         assert_eq!(decode(new, b"-ERR no\r\n", WRITE), Ok(Answer::Refused("ERR no".to_owned())));
         assert_eq!(decode(new, b"!6\r\nERR no\r\n", READ), Ok(Answer::Refused("ERR no".to_owned())));
-        assert_eq!(decode(new, b"?\r\n", WRITE), Err(Failure::Malformed));
+        assert_eq!(decode(new, b"?\r\n", WRITE), Err(RequestFailure::Malformed));
         let mut request = Vec::new();
         new().encode(WRITE, &phrases, &mut request);
         assert!(request.starts_with(b"*3\r\n$3\r\nSET\r\n$") && request.ends_with(&bulk));
@@ -283,13 +287,13 @@ mod tests {
         };
         let bad = |failure| Ok(Answer::Bad(failure));
         assert_eq!(decode(new, &response(&Value::String(text)), READ), Ok(Answer::Good));
-        assert_eq!(decode(new, &response(&Value::String("x".into())), READ), bad(Failure::WrongBytes));
+        assert_eq!(decode(new, &response(&Value::String("x".into())), READ), bad(RequestFailure::WrongBytes));
         assert_eq!(decode(new, &response(&Value::Nil), WRITE), Ok(Answer::Good));
         assert_eq!(decode(new, &fault("<class 'KeyError'>:'k'"), READ), Ok(Answer::Missing));
         let refused = |words: &str| Ok(Answer::Refused(words.to_owned()));
         assert_eq!(decode(new, &fault("denied"), WRITE), refused("fault 1: denied"));
         assert_eq!(decode(new, b"HTTP/1.1 503 No\r\nContent-Length: 0\r\n\r\n", READ), refused("HTTP 503 No"));
-        assert_eq!(decode(new, b"+OK\r\n", READ), Err(Failure::Malformed));
+        assert_eq!(decode(new, b"+OK\r\n", READ), Err(RequestFailure::Malformed));
     }
 
     #[test]
@@ -302,7 +306,7 @@ mod tests {
         let decoded = dialect.decode(&reply, READ, &phrases(), true).expect("HTTP").expect("complete");
         assert_eq!((decoded.answer, decoded.used, decoded.keep_alive), (Answer::Good, reply.len(), false));
         let mut dialect = Dialect::XmlRpc(Box::default());
-        assert_eq!(dialect.decode(&reply[..15], READ, &phrases(), true), Err(Failure::Closed));
+        assert_eq!(dialect.decode(&reply[..15], READ, &phrases(), true), Err(RequestFailure::Closed));
     }
 
     #[test]

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 /// Why a request or a connection failed: the complete list. The names stand in every output.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Failure {
+pub enum RequestFailure {
     /// Nobody listens there.
     Refused,
     /// The connection was not made in time.
@@ -43,7 +43,7 @@ pub enum Failure {
     WrongBytes,
 }
 
-impl Failure {
+impl RequestFailure {
     /// Every reason, in the order of the counters.
     pub const ALL: [Self; 17] = [
         Self::Refused,
@@ -151,12 +151,12 @@ impl Failure {
 /// How often each failure happened.
 #[derive(Clone, Debug, Default)]
 pub struct Failures {
-    counts: [u64; Failure::ALL.len()],
+    counts: [u64; RequestFailure::ALL.len()],
 }
 
 impl Failures {
     /// Counts `times` failures.
-    pub fn add(&mut self, failure: Failure, times: u64) {
+    pub fn add(&mut self, failure: RequestFailure, times: u64) {
         if let Some(count) = self.counts.get_mut(failure as usize) {
             *count += times;
         }
@@ -176,8 +176,8 @@ impl Failures {
     }
 
     /// The failures that happened, by reason.
-    pub fn nonzero(&self) -> impl Iterator<Item = (Failure, u64)> {
-        Failure::ALL.into_iter().zip(self.counts).filter(|(_, count)| *count > 0)
+    pub fn nonzero(&self) -> impl Iterator<Item = (RequestFailure, u64)> {
+        RequestFailure::ALL.into_iter().zip(self.counts).filter(|(_, count)| *count > 0)
     }
 }
 
@@ -371,16 +371,18 @@ mod tests {
     #[test]
     fn every_failure_has_its_own_counter_and_name() {
         let mut failures = Failures::default();
-        for (index, failure) in Failure::ALL.into_iter().enumerate() {
+        for (index, failure) in RequestFailure::ALL.into_iter().enumerate() {
             assert_eq!(failure as usize, index);
             failures.add(failure, index as u64);
         }
         failures.merge(&failures.clone());
         assert_eq!(failures.total(), 272);
-        assert_eq!(failures.nonzero().next(), Some((Failure::ConnectTimeout, 2)));
-        assert!(Failure::ALL.into_iter().all(|failure| Failure::from_name(failure.name()) == Some(failure)));
-        let names: std::collections::HashSet<_> = Failure::ALL.iter().map(|f| f.name()).collect();
-        assert_eq!(names.len(), Failure::ALL.len());
+        assert_eq!(failures.nonzero().next(), Some((RequestFailure::ConnectTimeout, 2)));
+        assert!(
+            RequestFailure::ALL.into_iter().all(|failure| RequestFailure::from_name(failure.name()) == Some(failure))
+        );
+        let names: std::collections::HashSet<_> = RequestFailure::ALL.iter().map(|f| f.name()).collect();
+        assert_eq!(names.len(), RequestFailure::ALL.len());
     }
 
     #[test]

@@ -10,7 +10,7 @@ use super::resp::{Resp, RespOptions, RespSession};
 use super::xmlrpc::{XmlRpc, XmlRpcOptions, XmlRpcSession};
 use crate::access::Reach;
 use crate::connection::{CommitStatus, Exchange, PeerInfo, Service};
-use crate::disk::Failure;
+use crate::disk::StorageError;
 use crate::metrics::Disconnect;
 use crate::store::{self, Store, StoreOptions};
 use crate::timer::Now;
@@ -118,7 +118,7 @@ impl Builtin {
     /// # Errors
     ///
     /// Changes were not kept, now or earlier.
-    pub fn close(&mut self) -> Result<(), Failure> {
+    pub fn close(&mut self) -> Result<(), StorageError> {
         self.store.close()
     }
 
@@ -226,7 +226,7 @@ impl Service for Builtin {
                 CommitStatus::Unchanged
             }
             store::GroupStatus::Lost(failure) => {
-                let end = if matches!(failure, Failure::Full(_)) { ", until there is room" } else { "" };
+                let end = if matches!(failure, StorageError::Full(_)) { ", until there is room" } else { "" };
                 tracing::error!("writes are refused from now on{end}; reads are served: {failure}");
                 self.resp.aborted();
                 self.xmlrpc.aborted();

@@ -12,7 +12,7 @@ use super::arena::{Data, Draft};
 use super::deferred_free::DeferredFree;
 use super::durable::Unfit;
 use super::table::Table;
-use crate::disk::{Backup, Change, Compactions, Failure, Group, NO_EXPIRY, Storage, Sync, Undo};
+use crate::disk::{Backup, Change, Compactions, Group, NO_EXPIRY, Storage, StorageError, Sync, Undo};
 use crate::timer::{Now, after};
 
 /// Bounds on what may be on its way to disk.
@@ -40,11 +40,11 @@ pub enum GroupStatus {
     /// Every group up to this one is durable.
     Durable(u64),
     /// All groups that were not durable have been taken back; no more writes are taken.
-    Lost(Failure),
+    Lost(StorageError),
     /// There is room again after a loss for want of it: writes are taken.
     Recovered,
     /// It is unknown what is durable.
-    Fatal(Failure),
+    Fatal(StorageError),
 }
 
 /// What there is to say about durability.
@@ -53,7 +53,7 @@ pub struct Persistence {
     /// When writes are forced to disk.
     pub sync: Sync,
     /// Why writes are refused, if they are.
-    pub failure: Option<Failure>,
+    pub failure: Option<StorageError>,
     /// Bytes of changes on their way to disk: none while writes are refused.
     pub unsynced_bytes: usize,
     /// The last durable group.
@@ -121,12 +121,12 @@ pub(super) struct Commits {
 enum State {
     Working,
     /// A write has failed, and what to take back is being worked out.
-    Undoing(Failure),
+    Undoing(StorageError),
     /// It is being taken back.
-    TakingBack(Failure),
+    TakingBack(StorageError),
     /// Only reads are served.
-    Refusing(Failure),
-    Fatal(Failure),
+    Refusing(StorageError),
+    Fatal(StorageError),
 }
 
 /// What the table must do.
@@ -319,7 +319,7 @@ impl Commits {
     }
 
     /// Why no writes are taken.
-    pub(super) fn refusal(&self) -> Option<&Failure> {
+    pub(super) fn refusal(&self) -> Option<&StorageError> {
         match &self.state {
             State::Working => None,
             State::Undoing(failure) | State::TakingBack(failure) | State::Refusing(failure) | State::Fatal(failure) => {
@@ -364,11 +364,11 @@ impl Commits {
         let unchanged = if advanced { GroupStatus::Durable(self.durable) } else { GroupStatus::Unchanged };
         match (&self.state, report.failure) {
             (State::Fatal(failure), _) => Step::Status(GroupStatus::Fatal(failure.clone())),
-            (State::Refusing(Failure::Full(_)), None) => {
+            (State::Refusing(StorageError::Full(_)), None) => {
                 self.state = State::Working;
                 Step::Status(GroupStatus::Recovered)
             }
-            (State::Refusing(Failure::Full(_)), Some(_))
+            (State::Refusing(StorageError::Full(_)), Some(_))
                 if self.looked_at.is_none_or(|at| now.instant >= at + LOOK) =>
             {
                 self.looked_at = Some(now.instant);
@@ -391,13 +391,13 @@ impl Commits {
                 Step::Status(unchanged)
             }
             (State::Working | State::Undoing(_), _) if stuck => {
-                Step::Status(self.give_up(Failure::TimedOut(self.limits.timeout)))
+                Step::Status(self.give_up(StorageError::TimedOut(self.limits.timeout)))
             }
             (State::Working | State::Undoing(_), _) => Step::Status(unchanged),
         }
     }
 
-    fn give_up(&mut self, failure: Failure) -> GroupStatus {
+    fn give_up(&mut self, failure: StorageError) -> GroupStatus {
         self.state = State::Fatal(failure.clone());
         GroupStatus::Fatal(failure)
     }
@@ -416,7 +416,7 @@ impl Commits {
                 self.state = State::Refusing(failure.clone());
                 GroupStatus::Lost(failure)
             }
-            Err(unfit) => self.give_up(Failure::Undo(unfit.to_string())),
+            Err(unfit) => self.give_up(StorageError::Undo(unfit.to_string())),
         }
     }
 
@@ -453,7 +453,7 @@ impl Commits {
         if matches!(self.state, State::TakingBack(_)) {
             return Some(Duration::ZERO);
         }
-        if matches!(self.state, State::Refusing(Failure::Full(_))) {
+        if matches!(self.state, State::Refusing(StorageError::Full(_))) {
             return Some(LOOK);
         }
         let since = self.waiting_since.filter(|_| matches!(self.state, State::Working | State::Undoing(_)))?;
@@ -482,11 +482,11 @@ impl Commits {
     }
 
     /// Makes everything durable and lets go of the directory.
-    pub(super) fn close(&mut self, keys: u64) -> Result<(), Failure> {
+    pub(super) fn close(&mut self, keys: u64) -> Result<(), StorageError> {
         if let Some(failure) = self.refusal() {
             // What could be said about it has been said; the thread is told to end in any case.
             let failure = failure.clone();
-            if let Failure::TimedOut(_) = failure {
+            if let StorageError::TimedOut(_) = failure {
                 // It has been waited for long enough.
                 self.storage.abandon();
             } else {

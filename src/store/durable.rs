@@ -6,7 +6,7 @@ use super::arena::{Data, Draft, NEVER};
 use super::commits::{CommitLimits, Commits, GroupStatus, Persistence, Step};
 use super::entry::Kind;
 use super::{MAX_KEY, MAX_VALUE, Store, StoreError};
-use crate::disk::{self, Failure, Record, Storage, Undo};
+use crate::disk::{self, Record, Storage, StorageError, Undo};
 use crate::timer::Now;
 
 /// Records that are taken back in one turn, and bytes of them: well under a millisecond's worth.
@@ -76,7 +76,7 @@ impl Store {
 
     /// Why no writes are taken, if none are.
     #[must_use]
-    pub fn refuses_writes(&self) -> Option<&Failure> {
+    pub fn refuses_writes(&self) -> Option<&StorageError> {
         self.commits.as_ref().and_then(|commits| commits.refusal())
     }
 
@@ -161,7 +161,7 @@ impl Store {
     /// # Errors
     ///
     /// Changes were not kept, now or earlier.
-    pub fn close(&mut self) -> Result<(), Failure> {
+    pub fn close(&mut self) -> Result<(), StorageError> {
         let keys = self.table.len() as u64;
         self.commits.take().map_or(Ok(()), |mut commits| {
             commits.write_edited(&self.table);

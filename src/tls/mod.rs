@@ -5,7 +5,7 @@
 
 pub mod authority;
 mod certificate;
-mod client;
+mod client_policy;
 mod crl;
 mod der;
 mod identity;
@@ -33,7 +33,7 @@ mod words;
 
 pub(crate) use certificate::printable;
 pub use certificate::{Certificate, Unreadable, date, fingerprint, hex, shown_name};
-pub use client::{ClientError, ClientOptions, ClientPolicy};
+pub use client_policy::{ClientOptions, ClientPolicy, ClientPolicyError};
 pub(crate) use crl::{List as RevocationList, significant};
 pub use identity::{Anchor, AnchorKind, Identity};
 pub use key_exchange::{PostQuantum, is_post_quantum};

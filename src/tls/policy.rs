@@ -320,8 +320,8 @@ impl ServerPolicy {
         }
         // A clock that cannot be read is before every certificate.
         let epoch = || UnixTime::since_unix_epoch(Duration::ZERO);
-        let admission = client.trust.admit(chain, self.tickets.clock.current_time().unwrap_or_else(epoch))?;
-        Ok(client.trust.anchor(admission.anchor).cloned())
+        let authentication = client.trust.admit(chain, self.tickets.clock.current_time().unwrap_or_else(epoch))?;
+        Ok(client.trust.anchor(authentication.anchor).cloned())
     }
 
     /// The certificates clients are judged by; `None` when no client is asked for one.

@@ -15,7 +15,7 @@ use std::time::Duration;
 use rustls::server::ProducesTickets;
 use rustls::time_provider::TimeProvider;
 
-use super::trust::{Admission, Witness};
+use super::trust::{Authentication, Witness};
 
 /// A session longer than this gets no ticket. It holds the client's chain, and comes back in a ClientHello, which may not be
 /// longer than other messages of a handshake; nor can a ticket of 64 KiB be written at all (RFC 8446, 4.6.1).
@@ -49,9 +49,9 @@ impl HandshakeTicketer {
     /// What this handshake's tickets may vouch for, and how long.
     fn header(&self) -> Option<[u8; HEADER]> {
         let latest = self.now()?.saturating_add(self.shared.reauthenticate_after.as_secs());
-        let (until, anchor) = match self.witness.admission() {
+        let (until, anchor) = match self.witness.authentication() {
             // A resumed session's own limit is the earlier one already: it was fixed at its full handshake.
-            Some(admission) => (admission.until.min(latest), u32::try_from(admission.anchor).ok()?),
+            Some(authentication) => (authentication.until.min(latest), u32::try_from(authentication.anchor).ok()?),
             None => (latest, ANONYMOUS),
         };
         let mut header = [0; HEADER];
@@ -93,7 +93,7 @@ impl ProducesTickets for HandshakeTicketer {
         if anchor != ANONYMOUS {
             // A client may offer several tickets; rustls stops at the first it accepts, so the last recorded is the
             // one in use, and a full handshake that follows after all records its own verdict over it.
-            self.witness.record(Ok(Admission { anchor: usize::try_from(anchor).ok()?, until }));
+            self.witness.record(Ok(Authentication { anchor: usize::try_from(anchor).ok()?, until }));
         }
         Some(session.to_vec())
     }

@@ -6,13 +6,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 
 use crate::report::Report;
-use crate::world::{self, Failure};
+use crate::world::{self, StorageError};
 
 /// So many failures say enough: no further seed is begun.
 const FAILURES: u64 = 10;
 
 /// Plays `seeds`. What they have met is added up in their order.
-pub(crate) fn sweep(seeds: Range<u64>) -> (Report, Vec<Failure>) {
+pub(crate) fn sweep(seeds: Range<u64>) -> (Report, Vec<StorageError>) {
     let (next, failed) = (AtomicU64::new(seeds.start), AtomicU64::new(0));
     let play = || {
         let mut results = Vec::new();

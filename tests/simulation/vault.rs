@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use latchkey::disk::sim::{Disk, Faults};
-use latchkey::disk::{DataFiles, Failure, LockStep, Sizes, StorageOptions, Sync};
+use latchkey::disk::{DataFiles, LockStep, Sizes, StorageError, StorageOptions, Sync};
 use latchkey::net::Wake;
 use latchkey::net::sim::Random;
 use latchkey::services::Builtin;
@@ -299,7 +299,7 @@ impl Vault {
     /// Whether it is for want of room that `service` takes no writes.
     pub(crate) fn lacks_room(&self, service: &mut Builtin) -> Result<bool, String> {
         match service.store_mut().refuses_writes() {
-            Some(Failure::Full(_)) => Ok(true),
+            Some(StorageError::Full(_)) => Ok(true),
             Some(failure) if matches!(self.plan.trouble, Trouble::Full(_) | Trouble::Filled(_)) => {
                 Err(format!("the disk was full, and writes are refused for good: {failure}"))
             }

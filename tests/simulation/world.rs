@@ -41,14 +41,14 @@ const REVIEW_TURNS: u32 = 8;
 
 /// A broken promise.
 #[derive(Debug)]
-pub(crate) struct Failure {
+pub(crate) struct StorageError {
     seed: u64,
     step: u64,
     time: Duration,
     what: String,
 }
 
-impl fmt::Display for Failure {
+impl fmt::Display for StorageError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { seed, step, time, what } = self;
         write!(f, "SEED={seed} step {step}, {time:?} after the start: {what}")
@@ -95,13 +95,13 @@ pub(crate) struct World {
 }
 
 /// Runs the simulation of `seed` to its end.
-pub(crate) fn run(seed: u64) -> Result<Report, Failure> {
-    let mut world = World::new(seed).map_err(|what| Failure { seed, step: 0, time: Duration::ZERO, what })?;
+pub(crate) fn run(seed: u64) -> Result<Report, StorageError> {
+    let mut world = World::new(seed).map_err(|what| StorageError { seed, step: 0, time: Duration::ZERO, what })?;
     let result = world.play().and_then(|()| world.check_end()).and_then(|()| world.check_vault());
     let time = world.network.now() - world.begun;
     result.map_err(|what| {
         let what = format!("{what}; connections ended by {:?}", world.reasons());
-        Failure { seed, step: world.report.steps, time, what }
+        StorageError { seed, step: world.report.steps, time, what }
     })?;
     world.complete_report();
     Ok(world.report)

@@ -10,7 +10,7 @@ use rustls::pki_types::ServerName;
 use rustls::{SupportedCipherSuite, SupportedProtocolVersion};
 
 use crate::cli::address::bare;
-use crate::cli::client::system_cas;
+use crate::cli::client_tls::system_cas;
 use crate::cli::{Failure, files, units};
 use crate::load::plan::{Resume, TlsPlan};
 use crate::tls::{ClientOptions, ClientPolicy, PostQuantum, Source, suite_name, suite_named, suite_names};

@@ -64,7 +64,7 @@ impl Model {
         data_files: &mut DataFiles,
         random: &mut Random,
         pauses: bool,
-    ) -> Result<(), Failure> {
+    ) -> Result<(), StorageError> {
         let mut group = Group::default();
         for _ in 0..=random.below(4) {
             let key = format!("key:{}", random.below(20)).into_bytes();
@@ -363,7 +363,7 @@ fn what_a_failed_sync_left_in_memory_is_written_anew_at_the_next_start() {
 }
 
 /// Writes `count` groups behind those that are there, and forces each to disk.
-fn go_on(data_files: &mut DataFiles, count: u64) -> Result<(), Failure> {
+fn go_on(data_files: &mut DataFiles, count: u64) -> Result<(), StorageError> {
     for number in data_files.last_group() + 1..=data_files.last_group() + count {
         let key = number.to_string();
         data_files.write(&super::group(&[(&key, Some("value"))]), number, number)?;
@@ -410,7 +410,7 @@ fn where_there_is_no_room_to_fill_a_journal_records_are_written_until_there_is_n
     // Half of the zeros found room.
     go_on(&mut data_files, 18).expect("written");
     let failure = go_on(&mut data_files, 10).expect_err("there is no room for this");
-    assert!(matches!(failure, Failure::Full(_)), "{failure:?}");
+    assert!(matches!(failure, StorageError::Full(_)), "{failure:?}");
     let kept = data_files.last_group();
     assert!((18..28).contains(&kept), "{kept}");
     disk.crash(0);

@@ -7,7 +7,7 @@ use crate::disk::sim::{Disk, Faults};
 use crate::disk::*;
 
 /// Groups of one large value each, so that nearly each is a journal of its own.
-fn fill(data_files: &mut DataFiles, count: u64) -> Result<(), Failure> {
+fn fill(data_files: &mut DataFiles, count: u64) -> Result<(), StorageError> {
     let value = "x".repeat(4000);
     for _ in 0..count {
         let number = data_files.last_group() + 1;
@@ -59,8 +59,8 @@ fn whatever_call_fails_nothing_acknowledged_is_lost() {
                 }
             }
             match failure {
-                Some(Failure::Write(_)) => kinds[0] += 1,
-                Some(Failure::Sync(_)) => kinds[1] += 1,
+                Some(StorageError::Write(_)) => kinds[0] += 1,
+                Some(StorageError::Sync(_)) => kinds[1] += 1,
                 Some(other) => panic!("{other:?}"),
                 None => {}
             }
@@ -108,7 +108,7 @@ fn a_sync_that_fails_while_a_journal_is_begun_is_no_failed_write() {
         fill(&mut data_files, 3).expect("written");
         disk.set_faults(Faults { syncs: Some(syncs), ..Faults::default() });
         let failure = fill(&mut data_files, 9).expect_err("it fails");
-        assert!(matches!(failure, Failure::Sync(_)), "{failure:?}");
+        assert!(matches!(failure, StorageError::Sync(_)), "{failure:?}");
         seen += usize::from(disk.files().contains_key("journal.unfinished"));
     }
     assert!(seen > 0, "one of them was that of a new journal");
@@ -158,7 +158,7 @@ fn a_side_file_that_cannot_be_written_to_refuses_the_next_group_only() {
     disk.set_faults(Faults { fails_after: Some(1), ..Faults::default() });
     data_files.sync().expect("it is on disk");
     let refused = data_files.write(&group(&[("b", Some("2"))]), 2, 2);
-    assert!(matches!(refused, Err(Failure::Write(_))), "{refused:?}");
+    assert!(matches!(refused, Err(StorageError::Write(_))), "{refused:?}");
     drop(data_files);
     disk.crash(0);
     assert_eq!(open(&disk).expect("opens").last_group(), 1);
@@ -181,7 +181,7 @@ fn a_side_file_that_cannot_be_written_to_refuses_the_group_that_begins_a_journal
         disk.set_faults(Faults::default());
         match outcome {
             Ok(()) => write(&mut data_files, 3).expect("whatever has failed, the group before this one was taken"),
-            Err(Failure::Write(_)) => refused += 1,
+            Err(StorageError::Write(_)) => refused += 1,
             Err(_) => {}
         }
     }
@@ -201,7 +201,7 @@ fn a_full_disk_is_started_on_however_often_its_machine_stops_in_mid_write() {
         let large = "x".repeat(5_000);
         disk.set_faults(Faults { capacity: Some(disk.used() + 100), ..Faults::default() });
         let failure = data_files.write(&super::group(&[("large", Some(&large))]), 2, 2).expect_err("there is no room");
-        assert!(matches!(failure, Failure::Full(_)), "{failure:?}");
+        assert!(matches!(failure, StorageError::Full(_)), "{failure:?}");
         drop(data_files);
         // All had reached the disk by itself but the zeros over the part that was written.
         disk.crash(disk.unsynced() - 1);

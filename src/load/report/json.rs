@@ -367,7 +367,7 @@ pub(super) fn curve<C: Counter>(histogram: &Histogram<C>) -> Curve {
 #[cfg(test)]
 pub(in crate::load) mod tests {
     use super::*;
-    use crate::load::outcome::Failure;
+    use crate::load::outcome::RequestFailure;
     use crate::load::schedule::{End, Gaps, Pace, Ramp};
 
     /// A run of ten seconds with a little of everything, as other tests of outputs need it.
@@ -386,7 +386,7 @@ pub(in crate::load) mod tests {
             let wait = Duration::from_micros(if i / 1000 == 5 { 900 * (i % 1000) } else { i % 13 });
             tally.recorder.answered(Duration::from_millis(i), service + wait, service);
         }
-        tally.failures.add(Failure::Reset, 2);
+        tally.failures.add(RequestFailure::Reset, 2);
         tally.wordings.add("ERR <b>no</b>", 1);
         tally.recorder.failed(Duration::from_millis(5500));
         tally.recorder.failed(Duration::from_millis(5600));

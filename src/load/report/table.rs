@@ -5,7 +5,7 @@ use std::fmt::Write;
 use super::json::Idle;
 use super::{Report, amount, time};
 use crate::load::histogram::Percentiles;
-use crate::load::outcome::{Failure, STARVED, Verdict};
+use crate::load::outcome::{RequestFailure, STARVED, Verdict};
 
 /// The whole table, ending in the verdict.
 #[must_use]
@@ -46,9 +46,9 @@ fn totals(report: &Report, text: &mut String) {
         let _ = writeln!(text, "{} writes have left keys on the server: {prefix}...{keys}", report.writes);
     }
     for (reason, count) in &report.errors {
-        let remedy = Failure::from_name(reason).map_or("", Failure::remedy);
+        let remedy = RequestFailure::from_name(reason).map_or("", RequestFailure::remedy);
         let _ = writeln!(text, "{count} failed: {reason}: {remedy}");
-        if reason == Failure::ErrorReply.name() {
+        if reason == RequestFailure::ErrorReply.name() {
             report.error_replies.iter().for_each(|reply| _ = writeln!(text, "  {} times: {}", reply.count, reply.text));
         }
     }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use super::{Runner, Stage};
 use crate::load::client::Request;
 use crate::load::dialect::Answer;
-use crate::load::outcome::Failure;
+use crate::load::outcome::RequestFailure;
 use crate::load::schedule::End;
 use crate::load::workload::Kind;
 use crate::net::Net;
@@ -37,7 +37,7 @@ impl<N: Net> Runner<N> {
                 if self.counts(request, at) {
                     self.tally.wordings.add(words, 1);
                 }
-                return self.fail_request(request, Failure::ErrorReply, at);
+                return self.fail_request(request, RequestFailure::ErrorReply, at);
             }
             Answer::Good | Answer::Missing => {}
         }
@@ -78,7 +78,7 @@ impl<N: Net> Runner<N> {
 
     /// Counts a request that has failed: without an answer, or with a wrong one. What it waited is latency all the same, or
     /// a server would look fast whose slowest answers are errors.
-    pub(super) fn fail_request(&mut self, request: Request, failure: Failure, at: Duration) {
+    pub(super) fn fail_request(&mut self, request: Request, failure: RequestFailure, at: Duration) {
         if self.counts(request, at) {
             let since_measured = at.saturating_sub(self.plan.schedule.warmup);
             self.tally.recorder.unanswered(since_measured, at.saturating_sub(request.intended));
@@ -87,7 +87,7 @@ impl<N: Net> Runner<N> {
     }
 
     /// Counts a failure: of `request`, or of a connection that carried none.
-    pub(super) fn fail(&mut self, failure: Failure, request: Option<Request>, at: Duration) {
+    pub(super) fn fail(&mut self, failure: RequestFailure, request: Option<Request>, at: Duration) {
         self.progress.failed.fetch_add(1, Ordering::Relaxed);
         let warmup = self.plan.schedule.warmup;
         let counts = match request {

@@ -9,7 +9,7 @@ use super::{FAREWELL, Link, OPENING_AT_ONCE, RETRY, Runner, Stage};
 use crate::connection::PeerId;
 use crate::load::client::{Client, Request, of_socket};
 use crate::load::dialect::Answer;
-use crate::load::outcome::Failure;
+use crate::load::outcome::RequestFailure;
 use crate::load::plan::{Language, NewSession, Plan};
 use crate::load::tally::Handshakes;
 use crate::net::Net;
@@ -95,10 +95,10 @@ impl<N: Net> Runner<N> {
         }
     }
 
-    fn connect(&mut self, index: usize, attempt: Option<Request>) -> Result<Link<N::Socket>, Failure> {
-        let client = self.clients.get_mut(index).ok_or(Failure::Unreachable)?;
+    fn connect(&mut self, index: usize, attempt: Option<Request>) -> Result<Link<N::Socket>, RequestFailure> {
+        let client = self.clients.get_mut(index).ok_or(RequestFailure::Unreachable)?;
         let NewSession { session, resumes, wants_ticket } = match &mut client.sessions {
-            Some(sessions) => sessions.next_session().map_err(|_| Failure::Handshake)?,
+            Some(sessions) => sessions.next_session().map_err(|_| RequestFailure::Handshake)?,
             None => NewSession { session: Session::plain(), resumes: false, wants_ticket: false },
         };
         client.generation = client.generation.wrapping_add(1);
@@ -146,13 +146,13 @@ impl<N: Net> Runner<N> {
             Ok(Fate::Over) => self.over(index, *link),
             // Once both sides mean to part, it does not matter how; but for an alert, by which a server refuses the
             // client's certificate after the client has finished its handshake.
-            Err(failure) if link.closing.is_some() && failure != Failure::Alert => self.over(index, *link),
-            Err(Failure::Closed | Failure::Reset) if link.may_end(&self.plan) => self.over(index, *link),
+            Err(failure) if link.closing.is_some() && failure != RequestFailure::Alert => self.over(index, *link),
+            Err(RequestFailure::Closed | RequestFailure::Reset) if link.may_end(&self.plan) => self.over(index, *link),
             Err(failure) => self.break_off(index, *link, failure),
         }
     }
 
-    fn look(&mut self, index: usize, link: &mut Link<N::Socket>) -> Result<Fate, Failure> {
+    fn look(&mut self, index: usize, link: &mut Link<N::Socket>) -> Result<Fate, RequestFailure> {
         if link.connected.is_none() && (link.writable || link.read_closed) {
             // An event says that something has happened; the socket, what.
             match self.net.is_connected(&link.socket) {
@@ -186,7 +186,7 @@ impl<N: Net> Runner<N> {
             return if link.closing.is_some() || link.may_end(&self.plan) {
                 Ok(Fate::Over)
             } else {
-                Err(Failure::Closed)
+                Err(RequestFailure::Closed)
             };
         }
         let is_done = self.plan.language == Language::Silent && link.opened.is_some() && !link.misses_ticket();
@@ -200,7 +200,7 @@ impl<N: Net> Runner<N> {
         Ok(Fate::Alive)
     }
 
-    fn connected(&mut self, index: usize, link: &mut Link<N::Socket>) -> Result<(), Failure> {
+    fn connected(&mut self, index: usize, link: &mut Link<N::Socket>) -> Result<(), RequestFailure> {
         let now = self.net.now().instant;
         link.connected = Some(now);
         if link.is_measured() {
@@ -254,7 +254,7 @@ impl<N: Net> Runner<N> {
         // The connection goes on, so that the next handshake has its ticket: without one, that could not be blamed on the server.
         if link.was_refused && link.attempt.is_none() {
             let at = self.at(now);
-            self.fail(Failure::NotResumed, None, at);
+            self.fail(RequestFailure::NotResumed, None, at);
         }
     }
 
@@ -268,7 +268,7 @@ impl<N: Net> Runner<N> {
     }
 
     /// Says good-bye; the connection is over when the server has, too.
-    fn close(&mut self, link: &mut Link<N::Socket>) -> Result<(), Failure> {
+    fn close(&mut self, link: &mut Link<N::Socket>) -> Result<(), RequestFailure> {
         link.closing = Some(self.now);
         link.client.close(&mut self.lent)?;
         self.tally.bytes_sent += link.client.transmit(&mut link.socket, &mut self.lent)? as u64;
@@ -283,7 +283,7 @@ impl<N: Net> Runner<N> {
         self.progress.open.fetch_sub(1, Ordering::Relaxed);
         if let (Some(attempt), Some(opened)) = (link.attempt, link.opened) {
             let at = self.at(opened);
-            let answer = if link.was_refused { Answer::Bad(Failure::NotResumed) } else { Answer::Good };
+            let answer = if link.was_refused { Answer::Bad(RequestFailure::NotResumed) } else { Answer::Good };
             self.count(attempt, &answer, at);
         }
         let by_server = !link.client.keep_alive();
@@ -303,7 +303,7 @@ impl<N: Net> Runner<N> {
     }
 
     /// A connection has ended as it should not: what it carried has failed with it.
-    fn break_off(&mut self, index: usize, mut link: Link<N::Socket>, failure: Failure) {
+    fn break_off(&mut self, index: usize, mut link: Link<N::Socket>, failure: RequestFailure) {
         link.client.last_words(&mut link.socket, &mut self.lent);
         match link.opened {
             Some(_) => {
@@ -360,7 +360,7 @@ impl<N: Net> Runner<N> {
     }
 
     /// A connection could not be made, or was lost with nothing in flight but `attempt`.
-    fn lost(&mut self, index: usize, failure: Failure, attempt: Option<Request>) {
+    fn lost(&mut self, index: usize, failure: RequestFailure, attempt: Option<Request>) {
         let at = self.at(self.now);
         match attempt {
             Some(attempt) => self.unanswered(attempt, failure, at),
@@ -387,7 +387,7 @@ impl<N: Net> Runner<N> {
         self.retries.insert(self.now + RETRY, index);
     }
 
-    fn unanswered(&mut self, request: Request, failure: Failure, at: Duration) {
+    fn unanswered(&mut self, request: Request, failure: RequestFailure, at: Duration) {
         self.outstanding = self.outstanding.saturating_sub(1);
         self.fail_request(request, failure, at);
     }
@@ -441,7 +441,7 @@ impl<N: Net> Runner<N> {
             }
             return;
         }
-        let failure = if link.connected.is_none() { Failure::ConnectTimeout } else { Failure::Timeout };
+        let failure = if link.connected.is_none() { RequestFailure::ConnectTimeout } else { RequestFailure::Timeout };
         self.break_off(index, *link, failure);
     }
 
@@ -461,7 +461,7 @@ impl<N: Net> Runner<N> {
             let carried = link.client.abandon();
             for request in carried.iter().chain(&link.attempt) {
                 let at = self.at(self.now);
-                self.unanswered(*request, Failure::Timeout, at);
+                self.unanswered(*request, RequestFailure::Timeout, at);
             }
             if link.opened.is_some() && link.closing.is_none() {
                 // The run is over: whether the server hears the good-bye changes nothing any more.

@@ -11,7 +11,7 @@ use super::*;
 use crate::connection::{Exchange, PeerInfo, Service};
 use crate::limits::Limits;
 use crate::load::dialect::Phrases;
-use crate::load::outcome::Failure;
+use crate::load::outcome::RequestFailure;
 use crate::load::plan::{Resume, TlsPlan};
 use crate::load::schedule::{Gaps, Pace, Ramp};
 use crate::load::workload::{Distribution, Mix, Ratio, Sizes, Values};
@@ -179,7 +179,7 @@ fn connections_are_replaced_after_their_share_of_requests() {
 fn wrong_bytes_are_noticed() {
     let tally = run_against(Liar(0), None, plan(Language::Echo, 2, count(100))).tally;
     let reasons: Vec<_> = tally.failures.nonzero().map(|(failure, _)| failure).collect();
-    assert_eq!(reasons, [Failure::WrongBytes]);
+    assert_eq!(reasons, [RequestFailure::WrongBytes]);
     assert_eq!(tally.answered + tally.failures.total(), 100);
 }
 
@@ -212,7 +212,7 @@ fn a_server_that_does_not_resume_is_found_out() {
     let policy = ServerPolicy::new(forgetful).expect("policy");
     let tally = run_against(Echo, Some(policy), plan).tally;
     // The first alone may be full: each client has a ticket for every one behind it.
-    assert_eq!(tally.failures.nonzero().collect::<Vec<_>>(), [(Failure::NotResumed, 3)]);
+    assert_eq!(tally.failures.nonzero().collect::<Vec<_>>(), [(RequestFailure::NotResumed, 3)]);
     assert_eq!((tally.answered, tally.handshakes.full), (1, 4));
 }
 
@@ -229,7 +229,10 @@ fn a_connection_that_is_not_resumed_fails_once_and_serves_its_requests() {
     assert_eq!((tally.answered, tally.handshakes.resumed), (20, 0));
     // All but the first; one more may be opened in vain, just before the run ends.
     let failures: Vec<_> = tally.failures.nonzero().collect();
-    assert!([[(Failure::NotResumed, 3)], [(Failure::NotResumed, 4)]].iter().any(|it| failures == it), "{failures:?}");
+    assert!(
+        [[(RequestFailure::NotResumed, 3)], [(RequestFailure::NotResumed, 4)]].iter().any(|it| failures == it),
+        "{failures:?}"
+    );
 }
 
 #[test]
@@ -244,7 +247,7 @@ fn idle_connections_that_are_lost_have_failed_once_and_are_not_open() {
     // Time enough for a server on a busy machine to notice that nobody speaks.
     let plan = Plan { once: true, hold: Duration::from_secs(3), ..plan(Language::Echo, 20, count(20)) };
     let found = run_watched(Echo, None, Some(Duration::from_millis(50)), plan, |_| {});
-    assert_eq!(found.tally.failures.nonzero().collect::<Vec<_>>(), [(Failure::Closed, 20)]);
+    assert_eq!(found.tally.failures.nonzero().collect::<Vec<_>>(), [(RequestFailure::Closed, 20)]);
     assert_eq!((found.tally.answered, found.tally.sent, found.connections), (0, 0, (20, 0)));
 }
 
@@ -267,10 +270,10 @@ fn idle_connections_are_held_for_as_long_as_is_said() {
 fn what_follows_from_a_wrong_answer_is_no_second_failure() {
     let plan = Plan { pipeline: 1, ..plan(Language::Echo, 2, count(10)) };
     let tally = run_against(Babbler, None, plan).tally;
-    assert_eq!(tally.failures.nonzero().collect::<Vec<_>>(), [(Failure::WrongBytes, 10)]);
+    assert_eq!(tally.failures.nonzero().collect::<Vec<_>>(), [(RequestFailure::WrongBytes, 10)]);
     let idle = Plan { once: true, ..self::plan(Language::Echo, 10, count(10)) };
     let tally = run_against(Babbler, None, idle).tally;
-    assert_eq!(tally.failures.nonzero().collect::<Vec<_>>(), [(Failure::WrongBytes, 10)]);
+    assert_eq!(tally.failures.nonzero().collect::<Vec<_>>(), [(RequestFailure::WrongBytes, 10)]);
 }
 
 /// The refusal may be there before the first request, or come as if it were the answer to it.
@@ -295,7 +298,7 @@ fn a_refusal_that_nothing_was_asked_for_is_the_servers_error_in_its_words() {
         });
         run(idle).tally
     });
-    assert_eq!(tally.failures.nonzero().collect::<Vec<_>>(), [(Failure::ErrorReply, 5)]);
+    assert_eq!(tally.failures.nonzero().collect::<Vec<_>>(), [(RequestFailure::ErrorReply, 5)]);
     assert_eq!(tally.wordings.iter().collect::<Vec<_>>(), [("ERR max number of clients reached", 5)]);
 }
 
@@ -303,7 +306,7 @@ fn a_refusal_that_nothing_was_asked_for_is_the_servers_error_in_its_words() {
 fn nobody_at_home_ends_the_run_at_once() {
     let port = std::net::TcpListener::bind("127.0.0.1:0").expect("bound").local_addr().expect("address");
     let found = run(Plan { target: port.into(), ..plan(Language::Echo, 3, count(10)) });
-    assert_eq!(found.tally.failures.nonzero().collect::<Vec<_>>(), [(Failure::Refused, 3)]);
+    assert_eq!(found.tally.failures.nonzero().collect::<Vec<_>>(), [(RequestFailure::Refused, 3)]);
     assert_eq!(found.connections, (3, 0));
 }
 
@@ -312,9 +315,9 @@ fn a_certificate_that_is_not_trusted_is_named_as_the_reason() {
     let (_, plan) = with_tls(plan(Language::Echo, 1, count(10)), Resume::Full);
     let (stranger, _) = with_tls(self::plan(Language::Echo, 1, count(10)), Resume::Full);
     let tally = run_against(Echo, Some(stranger), plan).tally;
-    assert_eq!(tally.failures.nonzero().collect::<Vec<_>>(), [(Failure::Certificate, 1)]);
+    assert_eq!(tally.failures.nonzero().collect::<Vec<_>>(), [(RequestFailure::Certificate, 1)]);
     let (server, mut plan) = with_tls(self::plan(Language::Echo, 1, count(10)), Resume::Full);
     plan.tls.as_mut().expect("TLS").server_name = ServerName::try_from("elsewhere.test").expect("name");
     let tally = run_against(Echo, Some(server), plan).tally;
-    assert_eq!(tally.failures.nonzero().collect::<Vec<_>>(), [(Failure::CertificateName, 1)]);
+    assert_eq!(tally.failures.nonzero().collect::<Vec<_>>(), [(RequestFailure::CertificateName, 1)]);
 }

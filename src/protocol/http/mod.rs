@@ -5,7 +5,6 @@
 //! read one byte stream as different messages: lines end with CRLF, a message has one framing, and numbers are digits.
 
 mod body;
-mod client;
 mod date;
 mod fields;
 mod lines;
@@ -13,13 +12,14 @@ mod lines;
 pub mod properties;
 mod request;
 mod response;
+mod response_decoder;
 #[cfg(test)]
 mod tests;
 
-pub use client::{Response, ResponseDecoder, append_post};
 pub use date::DateCache;
 pub use request::{Method, Persistence, Progress, Request, RequestDecoder};
 pub use response::{CONTINUE, GZIP_UP_TO, LengthField, Reply, Status, append_error};
+pub use response_decoder::{Response, ResponseDecoder, append_post};
 
 /// Bounds on one message, in bytes.
 #[derive(Clone, Copy, Debug)]

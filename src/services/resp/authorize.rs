@@ -1,7 +1,7 @@
 //! Whether a client may execute a command on the keys it names.
 
 use super::COMMANDS;
-use super::call::{Call, Failure};
+use super::call::{Call, CommandError};
 use super::command::{Command, KeySpec, flag};
 use crate::access::{Access, Class, Reach, Scope};
 use crate::protocol::resp::Request;
@@ -10,20 +10,20 @@ use crate::protocol::resp::Request;
 ///
 /// Commands over all keys pass where only some of these are granted if their answer can be confined: their handlers
 /// look at [`scope`].
-pub(super) fn authorize(call: &mut Call<'_, '_>) -> Result<(), Failure> {
+pub(super) fn authorize(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
     let access = &call.exchange.peer.access;
     if *access == Access::Everything {
         return Ok(());
     }
     let refusal = match decide(call.command, &call.request, access) {
         Ok(()) => return Ok(()),
-        Err(Refusal::Key) => Failure::new("NOPERM No permissions to access a key"),
+        Err(Refusal::Key) => CommandError::new("NOPERM No permissions to access a key"),
         Err(Refusal::Command) => {
             let client = call.core.clients.get(call.exchange.peer.id);
             let names = client.and_then(|client| client.names.as_ref()).filter(|names| !names.user.is_empty());
             let user = names.map_or("default".into(), |names| String::from_utf8_lossy(&names.user));
             let name = call.command.name;
-            Failure::from(format!("NOPERM User {user} has no permissions to run the '{name}' command"))
+            CommandError::from(format!("NOPERM User {user} has no permissions to run the '{name}' command"))
         }
     };
     call.exchange.metrics.denials += 1;

@@ -11,7 +11,7 @@ use crate::store::{Glob, Kind, Store, StoreError};
 use crate::timer::Now;
 
 /// Executes a command: writes its reply, or fails with nothing written.
-pub(super) type Handler = fn(&mut Call<'_, '_>) -> Result<(), Failure>;
+pub(super) type Handler = fn(&mut Call<'_, '_>) -> Result<(), CommandError>;
 
 /// One command being executed and everything it may touch.
 pub(super) struct Call<'c, 'x> {
@@ -43,8 +43,8 @@ impl<'c> Call<'c, '_> {
     }
 
     /// Argument `index` as an integer.
-    pub(super) fn integer(&self, index: usize) -> Result<i64, Failure> {
-        parse_integer(self.argument(index)).ok_or(Failure::NOT_AN_INTEGER)
+    pub(super) fn integer(&self, index: usize) -> Result<i64, CommandError> {
+        parse_integer(self.argument(index)).ok_or(CommandError::NOT_AN_INTEGER)
     }
 
     /// The longest string that a command may make.
@@ -53,12 +53,12 @@ impl<'c> Call<'c, '_> {
     }
 
     /// What is said to one that would be `length` bytes long: which of the two bounds it passes.
-    pub(super) fn too_long(&self, length: usize) -> Failure {
+    pub(super) fn too_long(&self, length: usize) -> CommandError {
         let most = self.exchange.limits.request_bytes;
         if length > self.core.bulk_bytes {
-            return Failure::TOO_LONG;
+            return CommandError::TOO_LONG;
         }
-        Failure::from(format!("ERR string exceeds maximum allowed size (--max-request, {most} bytes)"))
+        CommandError::from(format!("ERR string exceeds maximum allowed size (--max-request, {most} bytes)"))
     }
 
     /// The reply that began at `start` was put together piece by piece, which costs its client more of its share of the turn
@@ -70,22 +70,22 @@ impl<'c> Call<'c, '_> {
         self.exchange.spend(bytes / REQUEST_BYTES);
     }
 
-    pub(super) fn ok(&mut self) -> Result<(), Failure> {
+    pub(super) fn ok(&mut self) -> Result<(), CommandError> {
         self.reply().ok();
         Ok(())
     }
 
-    pub(super) fn answer_integer(&mut self, value: i64) -> Result<(), Failure> {
+    pub(super) fn answer_integer(&mut self, value: i64) -> Result<(), CommandError> {
         self.reply().integer(value);
         Ok(())
     }
 
-    pub(super) fn answer_count(&mut self, value: usize) -> Result<(), Failure> {
+    pub(super) fn answer_count(&mut self, value: usize) -> Result<(), CommandError> {
         self.reply().count(value);
         Ok(())
     }
 
-    pub(super) fn null(&mut self) -> Result<(), Failure> {
+    pub(super) fn null(&mut self) -> Result<(), CommandError> {
         self.reply().null();
         Ok(())
     }
@@ -93,9 +93,9 @@ impl<'c> Call<'c, '_> {
 
 /// The text of an error reply, its code first.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Failure(Cow<'static, [u8]>);
+pub(super) struct CommandError(Cow<'static, [u8]>);
 
-impl Failure {
+impl CommandError {
     pub(super) const SYNTAX: Self = Self::new("ERR syntax error");
     pub(super) const NOT_AN_INTEGER: Self = Self::new("ERR value is not an integer or out of range");
     pub(super) const NOT_A_FLOAT: Self = Self::new("ERR value is not a valid float");
@@ -126,19 +126,19 @@ impl Failure {
     }
 }
 
-impl From<String> for Failure {
+impl From<String> for CommandError {
     fn from(text: String) -> Self {
         Self(Cow::Owned(text.into_bytes()))
     }
 }
 
-impl From<Vec<u8>> for Failure {
+impl From<Vec<u8>> for CommandError {
     fn from(text: Vec<u8>) -> Self {
         Self(Cow::Owned(text))
     }
 }
 
-impl From<StoreError> for Failure {
+impl From<StoreError> for CommandError {
     fn from(error: StoreError) -> Self {
         match error {
             StoreError::OutOfMemory => Self::new("OOM command not allowed when used memory > 'maxmemory'."),
@@ -153,9 +153,9 @@ impl From<StoreError> for Failure {
 const PATTERN_BYTES: usize = 256;
 
 /// Reads a pattern of `KEYS`, `SCAN`, `CONFIG GET` or `COMMAND LIST`.
-pub(super) fn glob(pattern: &[u8]) -> Result<Glob, Failure> {
+pub(super) fn glob(pattern: &[u8]) -> Result<Glob, CommandError> {
     if pattern.len() > PATTERN_BYTES {
-        return Err(Failure::from(format!("ERR the pattern is longer than {PATTERN_BYTES} bytes")));
+        return Err(CommandError::from(format!("ERR the pattern is longer than {PATTERN_BYTES} bytes")));
     }
     Ok(Glob::new(pattern))
 }

@@ -1,6 +1,6 @@
 //! `CONFIG`: what there is to tell in Redis's terms, and the little that may be changed while the server runs.
 
-use super::call::{Call, Failure, glob, quoted};
+use super::call::{Call, CommandError, glob, quoted};
 use super::persistence;
 use crate::protocol::resp::parse_integer;
 use crate::store::Glob;
@@ -30,9 +30,9 @@ fn parameters(call: &Call<'_, '_>) -> [(&'static str, String); 12] {
     ]
 }
 
-pub(super) fn get(call: &mut Call<'_, '_>) -> Result<(), Failure> {
+pub(super) fn get(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
     let patterns = call.request.from(2).map(|text| glob(&text.to_ascii_lowercase()));
-    let mut patterns = patterns.collect::<Result<Vec<Glob>, Failure>>()?;
+    let mut patterns = patterns.collect::<Result<Vec<Glob>, CommandError>>()?;
     let mut is_wanted = |name: &str| patterns.iter_mut().any(|pattern| pattern.matches(name.as_bytes()));
     let mut found = Vec::from(parameters(call));
     found.retain(|(name, _)| is_wanted(name));
@@ -48,9 +48,9 @@ pub(super) fn get(call: &mut Call<'_, '_>) -> Result<(), Failure> {
 }
 
 /// `CONFIG SET name value ...`: all of it or nothing. Setting a parameter to the value that it has is no change.
-pub(super) fn set(call: &mut Call<'_, '_>) -> Result<(), Failure> {
+pub(super) fn set(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
     if call.request.len() % 2 == 1 {
-        return Err(Failure::SYNTAX);
+        return Err(CommandError::SYNTAX);
     }
     let current = parameters(call);
     let mut named: Vec<(&str, &[u8])> = Vec::new();
@@ -59,7 +59,7 @@ pub(super) fn set(call: &mut Call<'_, '_>) -> Result<(), Failure> {
         let parameter = current.iter().find(|(own, _)| own.as_bytes().eq_ignore_ascii_case(name));
         let Some((name, old)) = parameter else {
             let text = [b"ERR Unknown option or number of arguments for CONFIG SET - '", quoted(name, 128), b"'"];
-            return Err(Failure::from(text.concat()));
+            return Err(CommandError::from(text.concat()));
         };
         if named.iter().any(|(other, _)| other == name) {
             return Err(refused(name, "duplicate parameter"));
@@ -80,8 +80,8 @@ pub(super) fn set(call: &mut Call<'_, '_>) -> Result<(), Failure> {
     call.ok()
 }
 
-fn refused(name: &str, why: &str) -> Failure {
-    Failure::from(format!("ERR CONFIG SET failed (possibly related to argument '{name}') - {why}"))
+fn refused(name: &str, why: &str) -> CommandError {
+    CommandError::from(format!("ERR CONFIG SET failed (possibly related to argument '{name}') - {why}"))
 }
 
 /// An amount of memory as Redis writes it: `1048576`, `1024k` (of 1000), `1024kb` (of 1024), `1mb`, `1gb`.
@@ -101,14 +101,14 @@ fn memory(text: &[u8]) -> Option<usize> {
     usize::try_from(parse_integer(number)?).ok()?.checked_mul(factor)
 }
 
-pub(super) fn resetstat(call: &mut Call<'_, '_>) -> Result<(), Failure> {
+pub(super) fn resetstat(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
     let Call { core, store, exchange, .. } = call;
     core.reset_statistics(exchange.metrics, store.stats());
     call.ok()
 }
 
-pub(super) fn rewrite(_: &mut Call<'_, '_>) -> Result<(), Failure> {
-    Err(Failure::new("ERR The server is running without a config file"))
+pub(super) fn rewrite(_: &mut Call<'_, '_>) -> Result<(), CommandError> {
+    Err(CommandError::new("ERR The server is running without a config file"))
 }
 
 #[cfg(test)]

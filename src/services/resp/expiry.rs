@@ -1,6 +1,6 @@
 //! When keys cease to exist.
 
-use super::call::{Call, Failure, quoted};
+use super::call::{Call, CommandError, quoted};
 use crate::protocol::resp::parse_integer;
 
 /// How an argument gives a time: in seconds or milliseconds, from now or since the Unix epoch.
@@ -39,25 +39,25 @@ impl Deadline {
 
 /// The time, in milliseconds since the epoch, that an option of `SET` or `GETEX` asks for. It must be positive as
 /// given, though it may have passed.
-pub(super) fn deadline(call: &Call<'_, '_>, unit: Deadline, text: &[u8]) -> Result<u64, Failure> {
-    let time = parse_integer(text).ok_or(Failure::NOT_AN_INTEGER)?;
+pub(super) fn deadline(call: &Call<'_, '_>, unit: Deadline, text: &[u8]) -> Result<u64, CommandError> {
+    let time = parse_integer(text).ok_or(CommandError::NOT_AN_INTEGER)?;
     let at = unit.resolve(time, call.now().unix_ms).filter(|_| time > 0);
-    at.and_then(|at| u64::try_from(at).ok()).ok_or_else(|| Failure::expire_time(call.command))
+    at.and_then(|at| u64::try_from(at).ok()).ok_or_else(|| CommandError::expire_time(call.command))
 }
 
-pub(super) fn expire(call: &mut Call<'_, '_>) -> Result<(), Failure> {
+pub(super) fn expire(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
     expire_at(call, Deadline::Ex)
 }
 
-pub(super) fn pexpire(call: &mut Call<'_, '_>) -> Result<(), Failure> {
+pub(super) fn pexpire(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
     expire_at(call, Deadline::Px)
 }
 
-pub(super) fn expireat(call: &mut Call<'_, '_>) -> Result<(), Failure> {
+pub(super) fn expireat(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
     expire_at(call, Deadline::ExAt)
 }
 
-pub(super) fn pexpireat(call: &mut Call<'_, '_>) -> Result<(), Failure> {
+pub(super) fn pexpireat(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
     expire_at(call, Deadline::PxAt)
 }
 
@@ -72,7 +72,7 @@ struct Conditions {
 }
 
 impl Conditions {
-    fn parse(call: &Call<'_, '_>) -> Result<Self, Failure> {
+    fn parse(call: &Call<'_, '_>) -> Result<Self, CommandError> {
         let mut conditions = Self::default();
         for option in call.request.from(3) {
             let condition = match option.to_ascii_uppercase().as_slice() {
@@ -80,15 +80,15 @@ impl Conditions {
                 b"XX" => &mut conditions.if_some,
                 b"GT" => &mut conditions.if_later,
                 b"LT" => &mut conditions.if_earlier,
-                _ => return Err(Failure::from([b"ERR Unsupported option ", quoted(option, 128)].concat())),
+                _ => return Err(CommandError::from([b"ERR Unsupported option ", quoted(option, 128)].concat())),
             };
             *condition = true;
         }
         if conditions.if_none && (conditions.if_some || conditions.if_later || conditions.if_earlier) {
-            return Err(Failure::new("ERR NX and XX, GT or LT options at the same time are not compatible"));
+            return Err(CommandError::new("ERR NX and XX, GT or LT options at the same time are not compatible"));
         }
         if conditions.if_later && conditions.if_earlier {
-            return Err(Failure::new("ERR GT and LT options at the same time are not compatible"));
+            return Err(CommandError::new("ERR GT and LT options at the same time are not compatible"));
         }
         Ok(conditions)
     }
@@ -103,10 +103,10 @@ impl Conditions {
     }
 }
 
-fn expire_at(call: &mut Call<'_, '_>, unit: Deadline) -> Result<(), Failure> {
+fn expire_at(call: &mut Call<'_, '_>, unit: Deadline) -> Result<(), CommandError> {
     let conditions = Conditions::parse(call)?;
     let (key, now) = (call.argument(1), call.now());
-    let at = unit.resolve(call.integer(2)?, now.unix_ms).ok_or_else(|| Failure::expire_time(call.command))?;
+    let at = unit.resolve(call.integer(2)?, now.unix_ms).ok_or_else(|| CommandError::expire_time(call.command))?;
     let Some(entry) = call.store.get(key, now) else { return call.answer_integer(0) };
     if !conditions.allow(entry.expires_ms, at) {
         return call.answer_integer(0);
@@ -118,34 +118,34 @@ fn expire_at(call: &mut Call<'_, '_>, unit: Deadline) -> Result<(), Failure> {
     call.answer_integer(1)
 }
 
-pub(super) fn persist(call: &mut Call<'_, '_>) -> Result<(), Failure> {
+pub(super) fn persist(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
     let (key, now) = (call.argument(1), call.now());
     let timed = call.store.get(key, now).is_some_and(|entry| entry.expires_ms.is_some());
     let changed = timed && call.store.set_expiry(key, None, now);
     call.answer_integer(i64::from(changed))
 }
 
-pub(super) fn ttl(call: &mut Call<'_, '_>) -> Result<(), Failure> {
+pub(super) fn ttl(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
     let now = call.now().unix_ms;
     answer_time(call, |at| seconds(at.saturating_sub(now)))
 }
 
-pub(super) fn pttl(call: &mut Call<'_, '_>) -> Result<(), Failure> {
+pub(super) fn pttl(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
     let now = call.now().unix_ms;
     answer_time(call, |at| at.saturating_sub(now))
 }
 
-pub(super) fn expiretime(call: &mut Call<'_, '_>) -> Result<(), Failure> {
+pub(super) fn expiretime(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
     answer_time(call, seconds)
 }
 
-pub(super) fn pexpiretime(call: &mut Call<'_, '_>) -> Result<(), Failure> {
+pub(super) fn pexpiretime(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
     answer_time(call, |at| at)
 }
 
 /// Replies with the time of the key, -1 if it has none, -2 if it does not exist. The time is read without counting as
 /// a use of the key.
-fn answer_time(call: &mut Call<'_, '_>, show: impl Fn(u64) -> u64) -> Result<(), Failure> {
+fn answer_time(call: &mut Call<'_, '_>, show: impl Fn(u64) -> u64) -> Result<(), CommandError> {
     let answer = match call.store.peek(call.argument(1), call.now()) {
         None => -2,
         Some(entry) => entry.expires_ms.map_or(-1, |at| i64::try_from(show(at)).unwrap_or(i64::MAX)),

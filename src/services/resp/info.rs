@@ -2,7 +2,7 @@
 
 use std::fmt::{Display, Write as _};
 
-use super::call::{Call, Failure};
+use super::call::{Call, CommandError};
 use super::{COMMANDS, Calls, REDIS_VERSION};
 use crate::metrics::Disconnect;
 
@@ -36,7 +36,7 @@ impl Report {
     }
 }
 
-pub(super) fn info(call: &mut Call<'_, '_>) -> Result<(), Failure> {
+pub(super) fn info(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
     let is_asked = |name: &str| call.request.from(1).any(|asked| asked.eq_ignore_ascii_case(name.as_bytes()));
     let (all, default) = (is_asked("all") || is_asked("everything"), is_asked("default") || call.request.len() == 1);
     let mut report = Report::default();

@@ -1,6 +1,6 @@
 //! `COMMAND` and the `HELP` subcommands: the table of commands, told to clients.
 
-use super::call::{Call, Failure, glob};
+use super::call::{Call, CommandError, glob};
 use super::command::{Command, KeySpec, find, find_subcommand, flag, subcommands};
 use super::table::COMMANDS;
 use crate::protocol::resp::Encoder;
@@ -60,7 +60,7 @@ fn named(name: &[u8]) -> Option<&'static Command> {
     }
 }
 
-pub(super) fn command(call: &mut Call<'_, '_>) -> Result<(), Failure> {
+pub(super) fn command(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
     let mut reply = call.reply();
     let start = reply.position();
     reply.array(commands().count());
@@ -71,11 +71,11 @@ pub(super) fn command(call: &mut Call<'_, '_>) -> Result<(), Failure> {
     Ok(())
 }
 
-pub(super) fn count(call: &mut Call<'_, '_>) -> Result<(), Failure> {
+pub(super) fn count(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
     call.answer_count(commands().count())
 }
 
-pub(super) fn info(call: &mut Call<'_, '_>) -> Result<(), Failure> {
+pub(super) fn info(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
     let names = call.request.from(2);
     if names.len() == 0 {
         return command(call);
@@ -157,7 +157,7 @@ fn write_key_spec(reply: &mut Encoder<'_>, spec: &KeySpec) {
     }
 }
 
-pub(super) fn docs(call: &mut Call<'_, '_>) -> Result<(), Failure> {
+pub(super) fn docs(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
     let names = call.request.from(2);
     let mut reply = call.reply();
     let start = reply.position();
@@ -201,7 +201,7 @@ fn write_subcommand_docs(reply: &mut Encoder<'_>, subcommands: impl Iterator<Ite
 }
 
 /// `COMMAND LIST [FILTERBY (MODULE name | ACLCAT category | PATTERN pattern)]`.
-pub(super) fn list(call: &mut Call<'_, '_>) -> Result<(), Failure> {
+pub(super) fn list(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
     let wanted: Vec<&'static Command> = match call.request.len() {
         2 => commands().collect(),
         5 if call.argument(2).eq_ignore_ascii_case(b"FILTERBY") => {
@@ -213,10 +213,10 @@ pub(super) fn list(call: &mut Call<'_, '_>) -> Result<(), Failure> {
                     let mut pattern = glob(&value.to_ascii_lowercase())?;
                     COMMANDS.iter().filter(|command| pattern.matches(command.name.as_bytes())).collect()
                 }
-                _ => return Err(Failure::SYNTAX),
+                _ => return Err(CommandError::SYNTAX),
             }
         }
-        _ => return Err(Failure::SYNTAX),
+        _ => return Err(CommandError::SYNTAX),
     };
     let mut reply = call.reply();
     reply.array(wanted.len());
@@ -232,14 +232,14 @@ fn in_category(category: &[u8]) -> Vec<&'static Command> {
     COMMANDS.iter().filter(is_in).collect()
 }
 
-pub(super) fn getkeys(call: &mut Call<'_, '_>) -> Result<(), Failure> {
+pub(super) fn getkeys(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
     let request = call.request.skip(2);
-    let (_, command) = super::resolve(&request).map_err(|_| Failure::new("ERR Invalid command specified"))?;
+    let (_, command) = super::resolve(&request).map_err(|_| CommandError::new("ERR Invalid command specified"))?;
     if command.keys.iter().flatten().next().is_none() {
-        return Err(Failure::new("ERR The command has no key arguments"));
+        return Err(CommandError::new("ERR The command has no key arguments"));
     }
     if !command.takes(request.len()) {
-        return Err(Failure::new("ERR Invalid number of arguments specified for command"));
+        return Err(CommandError::new("ERR Invalid number of arguments specified for command"));
     }
     let keys: Vec<&[u8]> = command.keys_of(request).collect();
     let mut reply = call.reply();
@@ -251,9 +251,9 @@ pub(super) fn getkeys(call: &mut Call<'_, '_>) -> Result<(), Failure> {
 }
 
 /// `CONTAINER HELP`: what the table says of the container's subcommands.
-pub(super) fn help(call: &mut Call<'_, '_>) -> Result<(), Failure> {
+pub(super) fn help(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
     let Some((_, container)) = call.command.container().and_then(|name| find(name.as_bytes())) else {
-        return Err(Failure::SYNTAX);
+        return Err(CommandError::SYNTAX);
     };
     let subcommands = subcommands(container);
     let name = container.name.to_uppercase();

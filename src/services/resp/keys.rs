@@ -1,26 +1,26 @@
 //! Keys, whatever they hold.
 
 use super::authorize::scope;
-use super::call::{Call, Failure, glob, type_name};
-use super::walk::{self, ORDINARY_KEY_BYTES, Purpose, Walk};
+use super::call::{Call, CommandError, glob, type_name};
+use super::scan_queue::{self, ORDINARY_KEY_BYTES, Purpose, Walk};
 use crate::access::Scope;
 use crate::protocol::resp::{Encoder, parse_integer};
 use crate::store::{Expiry, Kind};
 
-pub(super) fn del(call: &mut Call<'_, '_>) -> Result<(), Failure> {
+pub(super) fn del(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
     let now = call.now();
     let count = call.request.from(1).filter(|key| call.store.remove(key, now)).count();
     call.answer_count(count)
 }
 
 /// `EXISTS`, and `TOUCH`: reading a key marks it as used.
-pub(super) fn exists(call: &mut Call<'_, '_>) -> Result<(), Failure> {
+pub(super) fn exists(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
     let now = call.now();
     let count = call.request.from(1).filter(|key| call.store.get(key, now).is_some()).count();
     call.answer_count(count)
 }
 
-pub(super) fn type_of(call: &mut Call<'_, '_>) -> Result<(), Failure> {
+pub(super) fn type_of(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
     let name = call.store.peek(call.argument(1), call.now()).map_or("none", |entry| type_name(entry.kind));
     call.reply().simple(name);
     Ok(())
@@ -31,7 +31,7 @@ fn is_literal(pattern: &[u8]) -> bool {
     !pattern.iter().any(|byte| matches!(byte, b'*' | b'?' | b'[' | b'\\'))
 }
 
-pub(super) fn keys(call: &mut Call<'_, '_>) -> Result<(), Failure> {
+pub(super) fn keys(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
     let (pattern, now) = (call.argument(1), call.now());
     let scope = scope(call);
     if is_literal(pattern) {
@@ -47,13 +47,13 @@ pub(super) fn keys(call: &mut Call<'_, '_>) -> Result<(), Failure> {
     walk_keys(call, Purpose::List { pattern, found: Vec::new() })
 }
 
-fn walk_keys(call: &mut Call<'_, '_>, purpose: Purpose) -> Result<(), Failure> {
+fn walk_keys(call: &mut Call<'_, '_>, purpose: Purpose) -> Result<(), CommandError> {
     let walk = Walk::over_keys(call, purpose);
-    walk::answer(call, walk)
+    scan_queue::answer(call, walk)
 }
 
 /// `DBSIZE`: of the keys that the client may see.
-pub(super) fn dbsize(call: &mut Call<'_, '_>) -> Result<(), Failure> {
+pub(super) fn dbsize(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
     if scope(call) == Scope::Everything {
         call.store.note_read_all();
         let count = call.store.len();
@@ -72,20 +72,20 @@ struct ScanOptions<'a> {
 }
 
 impl<'a> ScanOptions<'a> {
-    fn parse(call: &Call<'a, '_>) -> Result<Self, Failure> {
+    fn parse(call: &Call<'a, '_>) -> Result<Self, CommandError> {
         let mut options = Self { pattern: None, count: 10, type_name: None };
         let mut arguments = call.request.from(2);
         while let Some(option) = arguments.next() {
-            let value = arguments.next().ok_or(Failure::SYNTAX)?;
+            let value = arguments.next().ok_or(CommandError::SYNTAX)?;
             if option.eq_ignore_ascii_case(b"COUNT") {
-                let count = parse_integer(value).ok_or(Failure::NOT_AN_INTEGER)?;
-                options.count = usize::try_from(count).ok().filter(|&count| count > 0).ok_or(Failure::SYNTAX)?;
+                let count = parse_integer(value).ok_or(CommandError::NOT_AN_INTEGER)?;
+                options.count = usize::try_from(count).ok().filter(|&count| count > 0).ok_or(CommandError::SYNTAX)?;
             } else if option.eq_ignore_ascii_case(b"MATCH") {
                 options.pattern = Some(value).filter(|&pattern| pattern != b"*");
             } else if option.eq_ignore_ascii_case(b"TYPE") {
                 options.type_name = Some(value);
             } else {
-                return Err(Failure::SYNTAX);
+                return Err(CommandError::SYNTAX);
             }
         }
         options.count = options.count.min(call.core.options.scan_count);
@@ -102,8 +102,8 @@ fn cursor(text: &[u8]) -> Option<u64> {
     }
 }
 
-pub(super) fn scan(call: &mut Call<'_, '_>) -> Result<(), Failure> {
-    let cursor = cursor(call.argument(1)).ok_or(Failure::new("ERR invalid cursor"))?;
+pub(super) fn scan(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
+    let cursor = cursor(call.argument(1)).ok_or(CommandError::new("ERR invalid cursor"))?;
     let options = ScanOptions::parse(call)?;
     let (mut found, mut count, mut next) = (Vec::new(), 0, cursor);
     let (mut seen, mut seen_bytes, most_bytes) =
@@ -111,7 +111,7 @@ pub(super) fn scan(call: &mut Call<'_, '_>) -> Result<(), Failure> {
     let mut glob = options.pattern.map(glob).transpose()?;
     let scope = scope(call);
     // Long keys end the step early, as fits what SCAN promises: the cursor says where to go on.
-    for _ in 0..walk::segments(options.count) {
+    for _ in 0..scan_queue::segments(options.count) {
         if seen >= options.count || seen_bytes >= most_bytes || found.len() >= call.exchange.limits.output_bytes {
             break;
         }
@@ -139,7 +139,7 @@ pub(super) fn scan(call: &mut Call<'_, '_>) -> Result<(), Failure> {
     Ok(())
 }
 
-pub(super) fn randomkey(call: &mut Call<'_, '_>) -> Result<(), Failure> {
+pub(super) fn randomkey(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
     let (random, now) = (call.core.random(), call.now());
     if scope(call) != Scope::Everything {
         return walk_keys(call, Purpose::Pick { seed: random, chosen: None });
@@ -152,22 +152,22 @@ pub(super) fn randomkey(call: &mut Call<'_, '_>) -> Result<(), Failure> {
     Ok(())
 }
 
-pub(super) fn rename(call: &mut Call<'_, '_>) -> Result<(), Failure> {
+pub(super) fn rename(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
     let (from, to, now) = (call.argument(1), call.argument(2), call.now());
     let done = if from == to { call.store.contains(from, now) } else { call.store.rename(from, to, now)? };
-    if done { call.ok() } else { Err(Failure::NO_SUCH_KEY) }
+    if done { call.ok() } else { Err(CommandError::NO_SUCH_KEY) }
 }
 
-pub(super) fn renamenx(call: &mut Call<'_, '_>) -> Result<(), Failure> {
+pub(super) fn renamenx(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
     let (from, to, now) = (call.argument(1), call.argument(2), call.now());
     if !call.store.contains(from, now) {
-        return Err(Failure::NO_SUCH_KEY);
+        return Err(CommandError::NO_SUCH_KEY);
     }
     let renamed = !call.store.contains(to, now) && call.store.rename(from, to, now)?;
     call.answer_integer(i64::from(renamed))
 }
 
-pub(super) fn copy(call: &mut Call<'_, '_>) -> Result<(), Failure> {
+pub(super) fn copy(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
     let (from, to, now) = (call.argument(1), call.argument(2), call.now());
     let mut replace = false;
     let mut arguments = call.request.from(3);
@@ -175,13 +175,13 @@ pub(super) fn copy(call: &mut Call<'_, '_>) -> Result<(), Failure> {
         if option.eq_ignore_ascii_case(b"REPLACE") {
             replace = true;
         } else if option.eq_ignore_ascii_case(b"DB") {
-            super::server::check_database(arguments.next().ok_or(Failure::SYNTAX)?)?;
+            super::server_commands::check_database(arguments.next().ok_or(CommandError::SYNTAX)?)?;
         } else {
-            return Err(Failure::SYNTAX);
+            return Err(CommandError::SYNTAX);
         }
     }
     if from == to {
-        return Err(Failure::new("ERR source and destination objects are the same"));
+        return Err(CommandError::new("ERR source and destination objects are the same"));
     }
     let Some(entry) = call.store.get(from, now) else { return call.answer_integer(0) };
     let (kind, data) = (entry.kind, entry.data.to_vec());
@@ -194,7 +194,7 @@ pub(super) fn copy(call: &mut Call<'_, '_>) -> Result<(), Failure> {
     call.answer_integer(1)
 }
 
-pub(super) fn object_encoding(call: &mut Call<'_, '_>) -> Result<(), Failure> {
+pub(super) fn object_encoding(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
     /// Redis keeps strings up to this length beside their object.
     const EMBEDDED: usize = 44;
     let Some(entry) = call.store.peek(call.argument(2), call.now()) else { return call.null() };
@@ -208,41 +208,41 @@ pub(super) fn object_encoding(call: &mut Call<'_, '_>) -> Result<(), Failure> {
     Ok(())
 }
 
-pub(super) fn object_refcount(call: &mut Call<'_, '_>) -> Result<(), Failure> {
+pub(super) fn object_refcount(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
     match call.store.peek(call.argument(2), call.now()) {
         Some(_) => call.answer_integer(1),
         None => call.null(),
     }
 }
 
-pub(super) fn object_freq(call: &mut Call<'_, '_>) -> Result<(), Failure> {
+pub(super) fn object_freq(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
     if call.store.peek(call.argument(2), call.now()).is_none() {
         return call.null();
     }
-    Err(Failure::new(
+    Err(CommandError::new(
         "ERR An LFU maxmemory policy is not selected, access frequency not tracked. Please note that when switching \
          between policies at runtime LRU and LFU data will take some time to adjust.",
     ))
 }
 
-pub(super) fn object_idletime(call: &mut Call<'_, '_>) -> Result<(), Failure> {
+pub(super) fn object_idletime(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
     if call.store.peek(call.argument(2), call.now()).is_none() {
         return call.null();
     }
-    Err(Failure::new("ERR idle time is not tracked: eviction knows only whether a key was used lately"))
+    Err(CommandError::new("ERR idle time is not tracked: eviction knows only whether a key was used lately"))
 }
 
 /// What a key and its value take, about: their bytes and the table's share.
-pub(super) fn memory_usage(call: &mut Call<'_, '_>) -> Result<(), Failure> {
+pub(super) fn memory_usage(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
     /// The head of an entry and its share of the table.
     const TABLE_SHARE: usize = 24;
     let samples = match call.request.len() {
         3 => None,
         5 if call.argument(3).eq_ignore_ascii_case(b"SAMPLES") => Some(call.integer(4)?),
-        _ => return Err(Failure::SYNTAX),
+        _ => return Err(CommandError::SYNTAX),
     };
     if samples.is_some_and(|samples| samples < 0) {
-        return Err(Failure::SYNTAX);
+        return Err(CommandError::SYNTAX);
     }
     let key = call.argument(2);
     let usage = call.store.peek(key, call.now()).map(|entry| key.len() + entry.data.len() + TABLE_SHARE);

@@ -1,6 +1,6 @@
 //! `LCS`: the longest common subsequence of two strings.
 
-use super::call::{Call, Failure};
+use super::call::{Call, CommandError};
 use crate::protocol::resp::{Encoder, parse_integer};
 use crate::store::plain_bytes;
 
@@ -13,7 +13,7 @@ struct Options {
 }
 
 impl Options {
-    fn parse(call: &Call<'_, '_>) -> Result<Self, Failure> {
+    fn parse(call: &Call<'_, '_>) -> Result<Self, CommandError> {
         let mut options = Self::default();
         let mut arguments = call.request.from(3);
         while let Some(option) = arguments.next() {
@@ -24,25 +24,25 @@ impl Options {
             } else if option.eq_ignore_ascii_case(b"WITHMATCHLEN") {
                 options.with_lengths = true;
             } else if option.eq_ignore_ascii_case(b"MINMATCHLEN") {
-                let shortest = arguments.next().ok_or(Failure::SYNTAX)?;
-                options.shortest = parse_integer(shortest).ok_or(Failure::NOT_AN_INTEGER)?;
+                let shortest = arguments.next().ok_or(CommandError::SYNTAX)?;
+                options.shortest = parse_integer(shortest).ok_or(CommandError::NOT_AN_INTEGER)?;
             } else {
-                return Err(Failure::SYNTAX);
+                return Err(CommandError::SYNTAX);
             }
         }
         if options.length && options.ranges {
-            return Err(Failure::new("ERR If you want both the length and indexes, please just use IDX."));
+            return Err(CommandError::new("ERR If you want both the length and indexes, please just use IDX."));
         }
         Ok(options)
     }
 }
 
-pub(super) fn lcs(call: &mut Call<'_, '_>) -> Result<(), Failure> {
+pub(super) fn lcs(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
     let now = call.now();
     let options = Options::parse(call)?;
     let most = call.core.options.lcs_cells;
     let too_long = || {
-        Failure::from(format!(
+        CommandError::from(format!(
             "ERR the strings are too long for LCS: the product of their lengths may be at most {most}"
         ))
     };

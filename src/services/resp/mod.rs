@@ -21,7 +21,7 @@ use std::time::{Duration, Instant};
 mod authorize;
 mod budget;
 mod call;
-mod client;
+mod client_commands;
 mod command;
 mod config;
 mod expiry;
@@ -33,12 +33,12 @@ mod lcs;
 mod lookahead;
 mod numbers;
 mod persistence;
-mod server;
+mod scan_queue;
+mod server_commands;
 mod session;
 mod strings;
 mod table;
 mod transaction;
-mod walk;
 
 #[cfg(test)]
 mod differential;
@@ -46,10 +46,10 @@ mod differential;
 mod tests;
 
 use self::authorize::authorize;
-use self::call::{Call, Failure, quoted};
+use self::call::{Call, CommandError, quoted};
 use self::lookahead::Lookahead;
+use self::scan_queue::Pending;
 use self::session::Clients;
-use self::walk::Pending;
 use crate::access::Reach;
 use crate::connection::{Exchange, PeerInfo};
 use crate::metrics::{Disconnect, Metrics};
@@ -239,7 +239,7 @@ impl Resp {
     /// The connection is over: what it watched is no longer watched for it.
     pub fn close(&mut self, mut session: RespSession, peer: &PeerInfo, store: &mut Store) {
         transaction::forget_watches(&mut session, store);
-        walk::forget(&mut self.core.walks, peer.id);
+        scan_queue::forget(&mut self.core.walks, peer.id);
         self.core.clients.remove(peer.id);
     }
 
@@ -251,17 +251,17 @@ impl Resp {
 
     /// Goes on with what takes many turns, for well under a millisecond; returns when it wants to be called again.
     pub fn tick(&mut self, store: &mut Store, now: Now) -> Option<Duration> {
-        walk::tick(&mut self.core, store, now)
+        scan_queue::tick(&mut self.core, store, now)
     }
 
     /// More is durable: goes on with what waited for that.
     pub fn durable(&mut self, store: &Store) {
-        walk::go_on(&mut self.core, store);
+        scan_queue::go_on(&mut self.core, store);
     }
 
     /// What was not durable is lost: nothing more may be told of it.
     pub fn aborted(&mut self) {
-        walk::lose(&mut self.core);
+        scan_queue::lose(&mut self.core);
     }
 
     /// Answers the request at the front of `input`, as [`Service::serve`](crate::connection::Service::serve) wants it.
@@ -397,7 +397,7 @@ fn may_write(request: &Request<'_>) -> bool {
 }
 
 /// Finds the command, or the subcommand, that a request names.
-fn resolve(request: &Request<'_>) -> Result<(CommandId, &'static Command), Failure> {
+fn resolve(request: &Request<'_>) -> Result<(CommandId, &'static Command), CommandError> {
     let name = request.get(0).unwrap_or_default();
     let (id, command) = find(name).ok_or_else(|| unknown_command(request))?;
     match request.get(1) {
@@ -414,24 +414,24 @@ const OTHER_ARGUMENTS: usize = 128;
 /// The one place that every command passes before it is executed or queued, and again when `EXEC` executes it.
 ///
 /// It sees who asks, what command it is, and which keys it names.
-fn admit(call: &mut Call<'_, '_>) -> Result<(), Failure> {
+fn admit(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
     if !call.command.takes(call.request.len()) {
-        return Err(Failure::arity(call.command));
+        return Err(CommandError::arity(call.command));
     }
     if call.command.is(flag::PROTECTED) {
         return (call.command.handler)(call);
     }
     let most = call.core.options.keys_per_command;
     if call.command.key_count(&call.request) > most {
-        return Err(Failure::from(format!("ERR too many keys in one command: at most {most} are served")));
+        return Err(CommandError::from(format!("ERR too many keys in one command: at most {most} are served")));
     }
     let takes_any_keys = call.command.keys.iter().flatten().any(|keys| keys.last < 0);
     if !takes_any_keys && call.request.len() > OTHER_ARGUMENTS {
-        return Err(Failure::from(format!("ERR too many arguments: at most {OTHER_ARGUMENTS} are served")));
+        return Err(CommandError::from(format!("ERR too many arguments: at most {OTHER_ARGUMENTS} are served")));
     }
     authorize(call)?;
     if call.command.is(flag::WRITE) && call.store.refuses_writes().is_some() {
-        return Err(Failure::NOT_KEPT);
+        return Err(CommandError::NOT_KEPT);
     }
     Ok(())
 }
@@ -478,7 +478,7 @@ fn execute(call: &mut Call<'_, '_>) {
     }
 }
 
-fn unknown_command(request: &Request<'_>) -> Failure {
+fn unknown_command(request: &Request<'_>) -> CommandError {
     const LONGEST: usize = 128;
     let name = quoted(request.get(0).unwrap_or_default(), LONGEST);
     let mut text = [b"ERR unknown command '", name, b"', with args beginning with: "].concat();
@@ -487,10 +487,10 @@ fn unknown_command(request: &Request<'_>) -> Failure {
         let Some(room) = LONGEST.checked_sub(text.len() - start).filter(|&room| room > 0) else { break };
         text.extend_from_slice(&[b"'", quoted(argument, room), b"' "].concat());
     }
-    Failure::from(text)
+    CommandError::from(text)
 }
 
-fn unknown_subcommand(container: &Command, name: &[u8]) -> Failure {
+fn unknown_subcommand(container: &Command, name: &[u8]) -> CommandError {
     let tail = format!("'. Try {} HELP.", container.name.to_uppercase());
-    Failure::from([b"ERR unknown subcommand '", quoted(name, 128), tail.as_bytes()].concat())
+    CommandError::from([b"ERR unknown subcommand '", quoted(name, 128), tail.as_bytes()].concat())
 }

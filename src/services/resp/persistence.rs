@@ -1,29 +1,29 @@
 //! Backups, and what there is to say about durability.
 
-use super::call::{Call, Failure};
+use super::call::{Call, CommandError};
 use super::info::Report;
 use crate::disk::Sync;
 use crate::store::{Persistence, Store};
 
 /// `BGSAVE`: a backup in the data directory, while the server goes on. Redis takes `SCHEDULE` too, which matters only to
 /// one that could be rewriting its append-only file.
-pub(super) fn bgsave(call: &mut Call<'_, '_>) -> Result<(), Failure> {
+pub(super) fn bgsave(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
     let scheduled = call.request.len() == 2 && call.argument(1).eq_ignore_ascii_case(b"SCHEDULE");
     if call.request.len() > 1 && !scheduled {
-        return Err(Failure::SYNTAX);
+        return Err(CommandError::SYNTAX);
     }
     if !call.store.is_durable() {
-        return Err(Failure::new("ERR nothing is kept on disk: the server was started without --data"));
+        return Err(CommandError::new("ERR nothing is kept on disk: the server was started without --data"));
     }
     if !call.store.begin_backup() {
-        return Err(Failure::new("ERR Background save already in progress"));
+        return Err(CommandError::new("ERR Background save already in progress"));
     }
     call.reply().simple("Background saving started");
     Ok(())
 }
 
 /// `LASTSAVE`: when the last backup was finished, or else when the server was started, as in Redis.
-pub(super) fn lastsave(call: &mut Call<'_, '_>) -> Result<(), Failure> {
+pub(super) fn lastsave(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
     let last = call.store.persistence().map_or(0, |state| state.last_backup);
     let seconds = if last == 0 { call.core.started.unix_seconds() } else { last };
     call.answer_integer(i64::try_from(seconds).unwrap_or(i64::MAX))

@@ -3,12 +3,12 @@
 use std::ops::Range;
 
 use super::budget::TYPED_FACTOR;
-use super::call::{Call, Failure};
+use super::call::{Call, CommandError};
 use super::expiry::{self, Deadline};
 use crate::protocol::resp::{Encoder, parse_integer};
 use crate::store::{Entry, Expiry, Kind, plain_bytes, plain_length};
 
-pub(super) fn get(call: &mut Call<'_, '_>) -> Result<(), Failure> {
+pub(super) fn get(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
     reply_with_value(call);
     Ok(())
 }
@@ -27,7 +27,7 @@ fn reply_with_value(call: &mut Call<'_, '_>) -> bool {
     false
 }
 
-pub(super) fn mget(call: &mut Call<'_, '_>) -> Result<(), Failure> {
+pub(super) fn mget(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
     let (now, longest) = (call.now(), call.exchange.limits.request_bytes);
     let mut reply = Encoder::new(call.exchange.reply(), call.session.protocol);
     let start = reply.position();
@@ -43,7 +43,7 @@ pub(super) fn mget(call: &mut Call<'_, '_>) -> Result<(), Failure> {
         }
         if reply.position() - start > longest {
             reply.rewind(start);
-            return Err(Failure::from(format!(
+            return Err(CommandError::from(format!(
                 "ERR the values together exceed {longest} bytes: ask for fewer at once"
             )));
         }
@@ -71,7 +71,7 @@ enum Condition {
 
 impl<'a> SetOptions<'a> {
     /// Reads the options from argument `first` on; which ones there are depends on the command.
-    fn parse(call: &Call<'a, '_>, first: usize, for_set: bool) -> Result<Self, Failure> {
+    fn parse(call: &Call<'a, '_>, first: usize, for_set: bool) -> Result<Self, CommandError> {
         let mut options = Self::default();
         let mut arguments = call.request.from(first);
         while let Some(option) = arguments.next() {
@@ -92,35 +92,35 @@ impl<'a> SetOptions<'a> {
             } else if !for_set && is(b"PERSIST") && options.deadline.is_none() {
                 options.persist = true;
             } else if let Some(deadline) = Deadline::named(option).filter(|unit| may_end(*unit)) {
-                options.deadline = Some((deadline, arguments.next().ok_or(Failure::SYNTAX)?));
+                options.deadline = Some((deadline, arguments.next().ok_or(CommandError::SYNTAX)?));
             } else {
-                return Err(Failure::SYNTAX);
+                return Err(CommandError::SYNTAX);
             }
         }
         Ok(options)
     }
 }
 
-pub(super) fn set(call: &mut Call<'_, '_>) -> Result<(), Failure> {
+pub(super) fn set(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
     let options = SetOptions::parse(call, 3, true)?;
     set_with(call, options)
 }
 
-pub(super) fn setex(call: &mut Call<'_, '_>) -> Result<(), Failure> {
+pub(super) fn setex(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
     set_value_until(call, Deadline::Ex)
 }
 
-pub(super) fn psetex(call: &mut Call<'_, '_>) -> Result<(), Failure> {
+pub(super) fn psetex(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
     set_value_until(call, Deadline::Px)
 }
 
-fn set_value_until(call: &mut Call<'_, '_>, unit: Deadline) -> Result<(), Failure> {
+fn set_value_until(call: &mut Call<'_, '_>, unit: Deadline) -> Result<(), CommandError> {
     let at = expiry::deadline(call, unit, call.argument(2))?;
     store(call, call.argument(1), call.argument(3), Expiry::At(at))?;
     call.ok()
 }
 
-fn set_with(call: &mut Call<'_, '_>, options: SetOptions<'_>) -> Result<(), Failure> {
+fn set_with(call: &mut Call<'_, '_>, options: SetOptions<'_>) -> Result<(), CommandError> {
     let (key, value, now) = (call.argument(1), call.argument(2), call.now());
     let expiry = match options.deadline {
         Some((unit, text)) => Expiry::At(expiry::deadline(call, unit, text)?),
@@ -148,7 +148,7 @@ fn set_with(call: &mut Call<'_, '_>, options: SetOptions<'_>) -> Result<(), Fail
 }
 
 /// Stores a string. With a time that has passed the key comes and goes at once, which those who watch it see.
-fn store(call: &mut Call<'_, '_>, key: &[u8], value: &[u8], expiry: Expiry) -> Result<(), Failure> {
+fn store(call: &mut Call<'_, '_>, key: &[u8], value: &[u8], expiry: Expiry) -> Result<(), CommandError> {
     let now = call.now();
     call.store.set(key, Kind::Bytes, value, expiry, now)?;
     if matches!(expiry, Expiry::At(at) if at <= now.unix_ms) {
@@ -157,7 +157,7 @@ fn store(call: &mut Call<'_, '_>, key: &[u8], value: &[u8], expiry: Expiry) -> R
     Ok(())
 }
 
-pub(super) fn setnx(call: &mut Call<'_, '_>) -> Result<(), Failure> {
+pub(super) fn setnx(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
     let (key, now) = (call.argument(1), call.now());
     let absent = !call.store.contains(key, now);
     if absent {
@@ -166,18 +166,18 @@ pub(super) fn setnx(call: &mut Call<'_, '_>) -> Result<(), Failure> {
     call.answer_integer(i64::from(absent))
 }
 
-pub(super) fn getset(call: &mut Call<'_, '_>) -> Result<(), Failure> {
+pub(super) fn getset(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
     set_with(call, SetOptions { get: true, ..SetOptions::default() })
 }
 
-pub(super) fn getdel(call: &mut Call<'_, '_>) -> Result<(), Failure> {
+pub(super) fn getdel(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
     if reply_with_value(call) {
         call.store.remove(call.argument(1), call.now());
     }
     Ok(())
 }
 
-pub(super) fn getex(call: &mut Call<'_, '_>) -> Result<(), Failure> {
+pub(super) fn getex(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
     let options = SetOptions::parse(call, 2, false)?;
     let (key, now) = (call.argument(1), call.now());
     let Some(entry) = call.store.peek(key, now) else {
@@ -206,12 +206,12 @@ pub(super) fn getex(call: &mut Call<'_, '_>) -> Result<(), Failure> {
     Ok(())
 }
 
-pub(super) fn mset(call: &mut Call<'_, '_>) -> Result<(), Failure> {
+pub(super) fn mset(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
     set_pairs(call)?;
     call.ok()
 }
 
-pub(super) fn msetnx(call: &mut Call<'_, '_>) -> Result<(), Failure> {
+pub(super) fn msetnx(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
     check_pairs(call)?;
     let now = call.now();
     for key in call.request.from(1).step_by(2) {
@@ -223,11 +223,11 @@ pub(super) fn msetnx(call: &mut Call<'_, '_>) -> Result<(), Failure> {
     call.answer_integer(1)
 }
 
-fn check_pairs(call: &Call<'_, '_>) -> Result<(), Failure> {
-    if call.request.len().is_multiple_of(2) { Err(Failure::arity(call.command)) } else { Ok(()) }
+fn check_pairs(call: &Call<'_, '_>) -> Result<(), CommandError> {
+    if call.request.len().is_multiple_of(2) { Err(CommandError::arity(call.command)) } else { Ok(()) }
 }
 
-fn set_pairs(call: &mut Call<'_, '_>) -> Result<(), Failure> {
+fn set_pairs(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
     check_pairs(call)?;
     let keys = call.request.from(1).step_by(2);
     let pairs = keys.zip(call.request.from(2).step_by(2));
@@ -235,7 +235,7 @@ fn set_pairs(call: &mut Call<'_, '_>) -> Result<(), Failure> {
     Ok(())
 }
 
-pub(super) fn strlen(call: &mut Call<'_, '_>) -> Result<(), Failure> {
+pub(super) fn strlen(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
     let Some(entry) = call.store.get(call.argument(1), call.exchange.now) else { return call.answer_count(0) };
     let length = plain_length(&entry);
     let cost = rewriting_cost(&entry);
@@ -254,7 +254,7 @@ fn rewriting_cost(entry: &Entry<'_>) -> usize {
     if entry.kind.is_plain() { 0 } else { cost(entry.data.len().saturating_mul(TYPED_FACTOR)) }
 }
 
-pub(super) fn append(call: &mut Call<'_, '_>) -> Result<(), Failure> {
+pub(super) fn append(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
     let (key, tail, now) = (call.argument(1), call.argument(2), call.now());
     let longest = call.longest_value();
     let Some(entry) = call.store.get(key, now) else {
@@ -262,7 +262,7 @@ pub(super) fn append(call: &mut Call<'_, '_>) -> Result<(), Failure> {
         return call.answer_count(tail.len());
     };
     if !entry.kind.is_plain() {
-        return Err(Failure::WRONG_TYPE);
+        return Err(CommandError::WRONG_TYPE);
     }
     let end = entry.data.len().saturating_add(tail.len());
     if end > longest {
@@ -281,7 +281,7 @@ pub(super) fn append(call: &mut Call<'_, '_>) -> Result<(), Failure> {
     call.answer_count(length)
 }
 
-pub(super) fn getrange(call: &mut Call<'_, '_>) -> Result<(), Failure> {
+pub(super) fn getrange(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
     let (first, last) = (call.integer(2)?, call.integer(3)?);
     let (key, now) = (call.argument(1), call.now());
     let mut reply = Encoder::new(call.exchange.reply(), call.session.protocol);
@@ -313,14 +313,14 @@ pub(super) fn bounds(length: usize, first: i64, last: i64) -> Range<usize> {
     usize::try_from(start).unwrap_or(0)..usize::try_from(end).unwrap_or(0).saturating_add(1)
 }
 
-pub(super) fn setrange(call: &mut Call<'_, '_>) -> Result<(), Failure> {
-    let offset = parse_integer(call.argument(2)).ok_or(Failure::NOT_AN_INTEGER)?;
-    let offset = usize::try_from(offset).map_err(|_| Failure::new("ERR offset is out of range"))?;
+pub(super) fn setrange(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
+    let offset = parse_integer(call.argument(2)).ok_or(CommandError::NOT_AN_INTEGER)?;
+    let offset = usize::try_from(offset).map_err(|_| CommandError::new("ERR offset is out of range"))?;
     let (key, patch, now) = (call.argument(1), call.argument(3), call.now());
     let longest = call.longest_value();
     let entry = call.store.get(key, now);
     if entry.is_some_and(|entry| !entry.kind.is_plain()) {
-        return Err(Failure::WRONG_TYPE);
+        return Err(CommandError::WRONG_TYPE);
     }
     let (kind, old) = entry.map_or((Kind::Bytes, 0), |entry| (entry.kind, entry.data.len()));
     if patch.is_empty() {

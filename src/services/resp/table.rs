@@ -8,7 +8,8 @@ use super::command::flag::{
 };
 use super::command::{Command, KeySpec};
 use super::{
-    budget, client, config, expiry, info, introspection, keys, lcs, numbers, persistence, server, strings, transaction,
+    budget, client_commands, config, expiry, info, introspection, keys, lcs, numbers, persistence, server_commands,
+    strings, transaction,
 };
 
 const fn string(name: &'static str, arity: i8, since: &'static str, flags: u32, handler: Handler) -> Command {
@@ -191,7 +192,7 @@ pub static COMMANDS: &[Command] = &[
     generic("keys", 2, "1.0.0", READ | DANGEROUS | HEAVY, keys::keys)
         .forecast(budget::walks)
         .about("Returns all key names that match a pattern"),
-    command("object", -2, "2.2.3", "generic", CONTAINER, server::container)
+    command("object", -2, "2.2.3", "generic", CONTAINER, server_commands::container)
         .about("A container for object introspection commands"),
     generic("object|encoding", 3, "2.2.3", READ, keys::object_encoding)
         .keys(2, 0, 1, "RO")
@@ -255,43 +256,86 @@ pub static COMMANDS: &[Command] = &[
         .all_keys("RM delete")
         .forecast(budget::removes)
         .about("Asynchronously deletes one or more keys"),
-    connection("auth", -2, "1.0.0", NO_SCRIPT | ALWAYS | CONNECTION | FAST | NO_AUTH | ALLOW_BUSY, client::auth)
-        .about("Authenticates the connection"),
-    connection("client", -2, "2.4.0", CONTAINER, server::container).about("A container for client connection commands"),
-    connection("client|getname", 2, "2.6.9", NO_SCRIPT | ALWAYS | CONNECTION, client::getname)
+    connection(
+        "auth",
+        -2,
+        "1.0.0",
+        NO_SCRIPT | ALWAYS | CONNECTION | FAST | NO_AUTH | ALLOW_BUSY,
+        client_commands::auth,
+    )
+    .about("Authenticates the connection"),
+    connection("client", -2, "2.4.0", CONTAINER, server_commands::container)
+        .about("A container for client connection commands"),
+    connection("client|getname", 2, "2.6.9", NO_SCRIPT | ALWAYS | CONNECTION, client_commands::getname)
         .about("Returns the name of the connection"),
     connection("client|help", 2, "5.0.0", ALWAYS | CONNECTION, introspection::help)
         .forecast(budget::helps)
         .about("Returns helpful text about the different subcommands"),
-    connection("client|id", 2, "5.0.0", NO_SCRIPT | ALWAYS | CONNECTION, client::id)
+    connection("client|id", 2, "5.0.0", NO_SCRIPT | ALWAYS | CONNECTION, client_commands::id)
         .about("Returns the unique client ID of the connection"),
-    connection("client|info", 2, "6.2.0", NO_SCRIPT | ALWAYS | CONNECTION, client::info)
+    connection("client|info", 2, "6.2.0", NO_SCRIPT | ALWAYS | CONNECTION, client_commands::info)
         .forecast(budget::describes_client)
         .about("Returns information about the connection"),
-    connection("client|kill", -3, "2.4.0", ADMIN | NO_SCRIPT | ALWAYS | DANGEROUS | CONNECTION | HEAVY, client::kill)
-        .forecast(budget::visits_clients)
-        .about("Terminates open connections"),
-    connection("client|list", -2, "2.4.0", ADMIN | NO_SCRIPT | ALWAYS | DANGEROUS | CONNECTION | HEAVY, client::list)
-        .forecast(budget::lists_clients)
-        .about("Lists open connections"),
-    connection("client|no-evict", 3, "7.0.0", ADMIN | NO_SCRIPT | ALWAYS | DANGEROUS | CONNECTION, client::no_evict)
-        .about("Sets the client eviction mode of the connection"),
-    connection("client|no-touch", 3, "7.2.0", NO_SCRIPT | ALWAYS | CONNECTION, client::no_touch)
+    connection(
+        "client|kill",
+        -3,
+        "2.4.0",
+        ADMIN | NO_SCRIPT | ALWAYS | DANGEROUS | CONNECTION | HEAVY,
+        client_commands::kill,
+    )
+    .forecast(budget::visits_clients)
+    .about("Terminates open connections"),
+    connection(
+        "client|list",
+        -2,
+        "2.4.0",
+        ADMIN | NO_SCRIPT | ALWAYS | DANGEROUS | CONNECTION | HEAVY,
+        client_commands::list,
+    )
+    .forecast(budget::lists_clients)
+    .about("Lists open connections"),
+    connection(
+        "client|no-evict",
+        3,
+        "7.0.0",
+        ADMIN | NO_SCRIPT | ALWAYS | DANGEROUS | CONNECTION,
+        client_commands::no_evict,
+    )
+    .about("Sets the client eviction mode of the connection"),
+    connection("client|no-touch", 3, "7.2.0", NO_SCRIPT | ALWAYS | CONNECTION, client_commands::no_touch)
         .about("Controls whether commands sent by the client affect the LRU/LFU of accessed keys"),
-    connection("client|pause", -3, "3.0.0", ADMIN | NO_SCRIPT | ALWAYS | DANGEROUS | CONNECTION, client::pause)
-        .about("Suspends commands processing"),
-    connection("client|setinfo", 4, "7.2.0", NO_SCRIPT | ALWAYS | CONNECTION, client::setinfo)
+    connection(
+        "client|pause",
+        -3,
+        "3.0.0",
+        ADMIN | NO_SCRIPT | ALWAYS | DANGEROUS | CONNECTION,
+        client_commands::pause,
+    )
+    .about("Suspends commands processing"),
+    connection("client|setinfo", 4, "7.2.0", NO_SCRIPT | ALWAYS | CONNECTION, client_commands::setinfo)
         .about("Sets information specific to the client or connection"),
-    connection("client|setname", 3, "2.6.9", NO_SCRIPT | ALWAYS | CONNECTION, client::setname)
+    connection("client|setname", 3, "2.6.9", NO_SCRIPT | ALWAYS | CONNECTION, client_commands::setname)
         .about("Sets the connection name"),
-    connection("client|unpause", 2, "6.2.0", ADMIN | NO_SCRIPT | ALWAYS | DANGEROUS | CONNECTION, client::unpause)
-        .about("Resumes processing commands from paused clients"),
-    connection("echo", 2, "1.0.0", ALWAYS | FAST | CONNECTION, server::echo)
+    connection(
+        "client|unpause",
+        2,
+        "6.2.0",
+        ADMIN | NO_SCRIPT | ALWAYS | DANGEROUS | CONNECTION,
+        client_commands::unpause,
+    )
+    .about("Resumes processing commands from paused clients"),
+    connection("echo", 2, "1.0.0", ALWAYS | FAST | CONNECTION, server_commands::echo)
         .forecast(budget::echoes)
         .about("Returns the given string"),
-    connection("hello", -1, "6.0.0", NO_SCRIPT | ALWAYS | CONNECTION | FAST | NO_AUTH | ALLOW_BUSY, client::hello)
-        .about("Handshakes with the Redis server"),
-    connection("ping", -1, "1.0.0", FAST | CONNECTION, server::ping)
+    connection(
+        "hello",
+        -1,
+        "6.0.0",
+        NO_SCRIPT | ALWAYS | CONNECTION | FAST | NO_AUTH | ALLOW_BUSY,
+        client_commands::hello,
+    )
+    .about("Handshakes with the Redis server"),
+    connection("ping", -1, "1.0.0", FAST | CONNECTION, server_commands::ping)
         .forecast(budget::echoes)
         .about("Returns the server's liveliness response"),
     connection(
@@ -299,7 +343,7 @@ pub static COMMANDS: &[Command] = &[
         -1,
         "1.0.0",
         NO_SCRIPT | ALWAYS | CONNECTION | FAST | NO_AUTH | ALLOW_BUSY | IN_MULTI,
-        client::quit,
+        client_commands::quit,
     )
     .about("Closes the connection"),
     connection(
@@ -307,10 +351,11 @@ pub static COMMANDS: &[Command] = &[
         1,
         "6.2.0",
         NO_SCRIPT | ALWAYS | CONNECTION | FAST | NO_AUTH | ALLOW_BUSY | IN_MULTI,
-        client::reset,
+        client_commands::reset,
     )
     .about("Resets the connection"),
-    connection("select", 2, "1.0.0", ALWAYS | FAST | CONNECTION, server::select).about("Changes the selected database"),
+    connection("select", 2, "1.0.0", ALWAYS | FAST | CONNECTION, server_commands::select)
+        .about("Changes the selected database"),
     server("bgsave", -1, "1.0.0", ADMIN | DANGEROUS | NO_SCRIPT | NO_ASYNC_LOADING, persistence::bgsave)
         .about("Asynchronously saves the database(s) to disk"),
     server("command", -1, "2.8.13", ALWAYS | CONNECTION | CONTAINER, introspection::command)
@@ -333,7 +378,8 @@ pub static COMMANDS: &[Command] = &[
     server("command|list", -2, "7.0.0", ALWAYS | CONNECTION, introspection::list)
         .forecast(budget::describes)
         .about("Returns a list of command names"),
-    server("config", -2, "2.0.0", CONTAINER, server::container).about("A container for server configuration commands"),
+    server("config", -2, "2.0.0", CONTAINER, server_commands::container)
+        .about("A container for server configuration commands"),
     server("config|get", -3, "2.0.0", ADMIN | NO_SCRIPT | ALWAYS | DANGEROUS, config::get)
         .forecast(budget::matches_patterns)
         .about("Returns the effective values of configuration parameters"),
@@ -348,12 +394,12 @@ pub static COMMANDS: &[Command] = &[
         .about("Sets configuration parameters in-flight"),
     server("dbsize", 1, "1.0.0", READ | KEYSPACE | FAST, keys::dbsize)
         .about("Returns the number of keys in the database"),
-    server("debug", -2, "1.0.0", ADMIN | NO_SCRIPT | ALWAYS | DANGEROUS | PROTECTED, server::debug)
+    server("debug", -2, "1.0.0", ADMIN | NO_SCRIPT | ALWAYS | DANGEROUS | PROTECTED, server_commands::debug)
         .about("A container for debugging commands"),
-    server("flushall", -1, "1.0.0", WRITE | KEYSPACE | DANGEROUS, server::flush)
+    server("flushall", -1, "1.0.0", WRITE | KEYSPACE | DANGEROUS, server_commands::flush)
         .forecast(budget::flush)
         .about("Removes all keys from all databases"),
-    server("flushdb", -1, "1.0.0", WRITE | KEYSPACE | DANGEROUS, server::flush)
+    server("flushdb", -1, "1.0.0", WRITE | KEYSPACE | DANGEROUS, server_commands::flush)
         .forecast(budget::flush)
         .about("Remove all keys from the current database"),
     server("info", -1, "1.0.0", ALWAYS | DANGEROUS, info::info)
@@ -361,14 +407,15 @@ pub static COMMANDS: &[Command] = &[
         .about("Returns information and statistics about the server"),
     server("lastsave", 1, "1.0.0", ADMIN_CATEGORY | DANGEROUS | ALWAYS | FAST, persistence::lastsave)
         .about("Returns the Unix timestamp of the last successful save to disk"),
-    server("memory", -2, "4.0.0", CONTAINER, server::container).about("A container for memory diagnostics commands"),
+    server("memory", -2, "4.0.0", CONTAINER, server_commands::container)
+        .about("A container for memory diagnostics commands"),
     server("memory|help", 2, "4.0.0", ALWAYS, introspection::help)
         .forecast(budget::helps)
         .about("Returns helpful text about the different subcommands"),
     server("memory|usage", -3, "4.0.0", READ, keys::memory_usage)
         .keys(2, 0, 1, "RO")
         .about("Estimates the memory usage of a key"),
-    server("time", 1, "2.6.0", ALWAYS | FAST, server::time).about("Returns the server time"),
+    server("time", 1, "2.6.0", ALWAYS | FAST, server_commands::time).about("Returns the server time"),
     transactions("discard", 1, "2.0.0", FAST | ALLOW_BUSY | IN_MULTI, transaction::discard)
         .about("Discards a transaction"),
     transactions("exec", 1, "1.2.0", SKIP_SLOWLOG | IN_MULTI, transaction::exec)

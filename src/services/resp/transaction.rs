@@ -2,7 +2,7 @@
 
 use super::authorize::is_search;
 use super::budget::{self, Budget, Sum};
-use super::call::{Call, Failure};
+use super::call::{Call, CommandError};
 use super::command::flag;
 use super::session::{RespSession, Transaction, Watch};
 use super::{admit, execute, resolve};
@@ -16,9 +16,9 @@ const TURN_SHARE: usize = 16;
 /// Watched keys of one client, together: room for thousands of the usual length.
 const WATCHED_BYTES: usize = 1 << 20;
 
-pub(super) fn multi(call: &mut Call<'_, '_>) -> Result<(), Failure> {
+pub(super) fn multi(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
     if call.session.transaction.is_some() {
-        return Err(Failure::new("ERR MULTI calls can not be nested"));
+        return Err(CommandError::new("ERR MULTI calls can not be nested"));
     }
     call.session.transaction = Some(Box::default());
     show_queued(call, Some(0));
@@ -26,7 +26,7 @@ pub(super) fn multi(call: &mut Call<'_, '_>) -> Result<(), Failure> {
 }
 
 /// Puts an admitted command behind those that wait for `EXEC`. `raw` is the request as it was received.
-pub(super) fn queue(call: &mut Call<'_, '_>, raw: &[u8]) -> Result<(), Failure> {
+pub(super) fn queue(call: &mut Call<'_, '_>, raw: &[u8]) -> Result<(), CommandError> {
     let most_bytes = call.exchange.limits.request_bytes;
     let most_cost = call.core.options.transaction_cost;
     let is_heavy = call.command.is(flag::HEAVY) || is_search(call.command, &call.exchange.peer.access);
@@ -37,7 +37,7 @@ pub(super) fn queue(call: &mut Call<'_, '_>, raw: &[u8]) -> Result<(), Failure> 
         let extra = if is_heavy { HEAVY_COST } else { 0 };
         transaction.cost += call.request.len() + extra;
         if transaction.cost > most_cost || transaction.requests.len() + raw.len() > most_bytes {
-            return Err(Failure::new("ERR the transaction is too long"));
+            return Err(CommandError::new("ERR the transaction is too long"));
         }
         if !has_room {
             return Err(StoreError::OutOfMemory.into());
@@ -56,8 +56,8 @@ pub(super) fn abort_transaction(
     session: &mut RespSession,
     store: &mut Store,
     name: &[u8],
-    refusal: Failure,
-) -> Failure {
+    refusal: CommandError,
+) -> CommandError {
     if name.eq_ignore_ascii_case(b"exec") {
         // An EXEC that is refused ends the transaction all the same.
         session.transaction = None;
@@ -70,24 +70,24 @@ pub(super) fn abort_transaction(
     refusal
 }
 
-pub(super) fn discard(call: &mut Call<'_, '_>) -> Result<(), Failure> {
+pub(super) fn discard(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
     if call.session.transaction.take().is_none() {
-        return Err(Failure::new("ERR DISCARD without MULTI"));
+        return Err(CommandError::new("ERR DISCARD without MULTI"));
     }
     show_queued(call, None);
     forget_watches(call.session, call.store);
     call.ok()
 }
 
-pub(super) fn exec(call: &mut Call<'_, '_>) -> Result<(), Failure> {
+pub(super) fn exec(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
     let Some(transaction) = call.session.transaction.take() else {
-        return Err(Failure::new("ERR EXEC without MULTI"));
+        return Err(CommandError::new("ERR EXEC without MULTI"));
     };
     show_queued(call, None);
     let changed = has_watched_key_changed(call);
     forget_watches(call.session, call.store);
     if transaction.failed {
-        return Err(Failure::new("EXECABORT Transaction discarded because of previous errors."));
+        return Err(CommandError::new("EXECABORT Transaction discarded because of previous errors."));
     }
     if changed {
         call.reply().null_array();
@@ -103,9 +103,9 @@ pub(super) fn exec(call: &mut Call<'_, '_>) -> Result<(), Failure> {
 }
 
 /// What is answered to an `EXEC` that does nothing for this reason.
-fn discarded(reason: &Failure) -> Failure {
+fn discarded(reason: &CommandError) -> CommandError {
     let reason = reason.text().strip_prefix(b"ERR ").unwrap_or(reason.text());
-    Failure::from([b"EXECABORT Transaction discarded because of: ", reason].concat())
+    CommandError::from([b"EXECABORT Transaction discarded because of: ", reason].concat())
 }
 
 /// Works out what the transaction costs, and makes room for all that it writes. The cost, in the units of
@@ -114,15 +114,17 @@ fn discarded(reason: &Failure) -> Failure {
 /// # Errors
 ///
 /// It would take too long, say too much, or find no room. Nothing has been done.
-fn afford(call: &mut Call<'_, '_>, transaction: &Transaction) -> Result<usize, Failure> {
+fn afford(call: &mut Call<'_, '_>, transaction: &Transaction) -> Result<usize, CommandError> {
     let (most_cost, most_reply) = (call.core.options.transaction_cost, call.exchange.limits.request_bytes);
     let Sum { work, reply, memory } = foresee(call, transaction);
     let cost = work.saturating_add(transaction.cost);
     if cost > most_cost {
-        return Err(Failure::new("ERR it would take too long: fewer commands, or smaller values, are served at once"));
+        return Err(CommandError::new(
+            "ERR it would take too long: fewer commands, or smaller values, are served at once",
+        ));
     }
     if reply > most_reply {
-        return Err(Failure::from(format!("ERR the replies together may exceed {most_reply} bytes")));
+        return Err(CommandError::from(format!("ERR the replies together may exceed {most_reply} bytes")));
     }
     call.store.reserve(memory)?;
     Ok(cost)
@@ -165,15 +167,15 @@ fn execute_queued(call: &mut Call<'_, '_>, request: Request<'_>) {
     }
 }
 
-pub(super) fn watch(call: &mut Call<'_, '_>) -> Result<(), Failure> {
+pub(super) fn watch(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
     if call.session.transaction.is_some() {
-        return Err(Failure::new("ERR WATCH inside MULTI is not allowed"));
+        return Err(CommandError::new("ERR WATCH inside MULTI is not allowed"));
     }
     let most = call.core.options.keys_per_command;
     let watches = &mut call.session.watches;
     let bytes = call.session.watched_bytes as usize + call.request.from(1).map(<[u8]>::len).sum::<usize>();
     if watches.len() + call.request.len() - 1 > most || bytes > WATCHED_BYTES {
-        return Err(Failure::from(format!(
+        return Err(CommandError::from(format!(
             "ERR too many watched keys: at most {most} keys and {WATCHED_BYTES} bytes are served"
         )));
     }
@@ -187,7 +189,7 @@ pub(super) fn watch(call: &mut Call<'_, '_>) -> Result<(), Failure> {
     call.ok()
 }
 
-pub(super) fn unwatch(call: &mut Call<'_, '_>) -> Result<(), Failure> {
+pub(super) fn unwatch(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
     forget_watches(call.session, call.store);
     call.ok()
 }

@@ -1,9 +1,9 @@
 //! Calls on the store.
 
 use super::Faults;
-use super::failure::Failure;
+use super::call_error::CallError;
+use super::key_scan::KEYS_PER_STEP;
 use super::methods::{Action, METHODS, Method, OnAll, OnKey};
-use super::walk::KEYS_PER_STEP;
 use crate::access::{Access, Class, Scope};
 use crate::protocol::xmlrpc::encoded_bytes;
 use crate::store::{Store, StoreError};
@@ -69,13 +69,13 @@ impl<'a> Dispatcher<'a> {
 
     /// Makes one call. Every call passes here, those inside of `system.multicall` too: this is where the method and
     /// the key it touches are known and nothing has been done yet.
-    pub(super) fn call(&mut self, name: String, params: Vec<Value>) -> Result<Value, Failure> {
-        let Some(method) = Method::named(&name) else { return Err(Failure::UnknownMethod(name)) };
+    pub(super) fn call(&mut self, name: String, params: Vec<Value>) -> Result<Value, CallError> {
+        let Some(method) = Method::named(&name) else { return Err(CallError::UnknownMethod(name)) };
         if params.len() != method.params.len() {
-            return Err(Failure::Arity { method, given: params.len() });
+            return Err(CallError::Arity { method, given: params.len() });
         }
         if method.class() == Class::Write && self.store.refuses_writes().is_some() {
-            return Err(Failure::Store(StoreError::ReadOnly));
+            return Err(CallError::Store(StoreError::ReadOnly));
         }
         let mut params = params.into_iter();
         // The number of parameters is right, so there is a first one wherever it is used.
@@ -93,18 +93,18 @@ impl<'a> Dispatcher<'a> {
         }
     }
 
-    fn authorize(&mut self, method: &'static Method, is_allowed: bool) -> Result<(), Failure> {
+    fn authorize(&mut self, method: &'static Method, is_allowed: bool) -> Result<(), CallError> {
         if is_allowed {
             return Ok(());
         }
         self.denials += 1;
         // Where other keys may be asked for, it is the key that is refused.
         let is_granted = self.access.scope(method.class(), method.name) != Scope::Nothing;
-        Err(if is_granted { Failure::DeniedKey(method.name) } else { Failure::Denied(method.name) })
+        Err(if is_granted { CallError::DeniedKey(method.name) } else { CallError::Denied(method.name) })
     }
 
-    fn call_on_key(&mut self, action: OnKey, key: &Key, value: Value) -> Result<Value, Failure> {
-        let missing = || Failure::MissingKey(key.0.clone());
+    fn call_on_key(&mut self, action: OnKey, key: &Key, value: Value) -> Result<Value, CallError> {
+        let missing = || CallError::MissingKey(key.0.clone());
         match action {
             OnKey::Get => {
                 // Not even copied, if it is as it is too long. That is no use of the key.
@@ -119,7 +119,7 @@ impl<'a> Dispatcher<'a> {
             OnKey::Set => {
                 // What could not be got may not be set.
                 if encoded_bytes(&value) > self.limits.reply_bytes {
-                    return Err(Failure::ValueTooLarge(self.limits.reply_bytes));
+                    return Err(CallError::ValueTooLarge(self.limits.reply_bytes));
                 }
                 self.store.set_value(key.bytes(), value, self.now)?;
                 Ok(Value::Nil)
@@ -130,7 +130,7 @@ impl<'a> Dispatcher<'a> {
         }
     }
 
-    fn call_on_all(&mut self, action: OnAll, argument: Value) -> Result<Value, Failure> {
+    fn call_on_all(&mut self, action: OnAll, argument: Value) -> Result<Value, CallError> {
         let result = match action {
             OnAll::Keys => return self.keys(),
             OnAll::Multicall => return self.multicall(argument),
@@ -145,7 +145,7 @@ impl<'a> Dispatcher<'a> {
         Ok(result)
     }
 
-    fn keys(&mut self) -> Result<Value, Failure> {
+    fn keys(&mut self) -> Result<Value, CallError> {
         let scope = self.access.scope(Class::Read, "keys");
         if !self.in_multicall && self.store.len() > self.limits.keys_at_once {
             self.asks_for_many_keys = true;
@@ -162,7 +162,7 @@ impl<'a> Dispatcher<'a> {
             });
             self.spend(keys.iter().skip(first).map(encoded_bytes).sum())?;
             if self.searched > self.limits.keys {
-                return Err(Failure::TooManyKeys(self.limits.keys));
+                return Err(CallError::TooManyKeys(self.limits.keys));
             }
             if cursor == 0 {
                 return Ok(Value::Array(keys));
@@ -170,15 +170,15 @@ impl<'a> Dispatcher<'a> {
         }
     }
 
-    fn multicall(&mut self, calls: Value) -> Result<Value, Failure> {
+    fn multicall(&mut self, calls: Value) -> Result<Value, CallError> {
         let Value::Array(calls) = calls else {
-            return Err(Failure::Argument("system.multicall takes an array of structs"));
+            return Err(CallError::Argument("system.multicall takes an array of structs"));
         };
         if self.in_multicall {
-            return Err(Failure::RecursiveMulticall);
+            return Err(CallError::RecursiveMulticall);
         }
         if calls.len() > self.limits.calls {
-            return Err(Failure::TooManyCalls(self.limits.calls));
+            return Err(CallError::TooManyCalls(self.limits.calls));
         }
         self.in_multicall = true;
         let results = calls.into_iter().map(|call| match self.inner_call(call) {
@@ -193,8 +193,8 @@ impl<'a> Dispatcher<'a> {
         Ok(Value::Array(results.collect()))
     }
 
-    fn inner_call(&mut self, call: Value) -> Result<Value, Failure> {
-        const SHAPE: Failure = Failure::Argument("a call is a struct of a string methodName and an array params");
+    fn inner_call(&mut self, call: Value) -> Result<Value, CallError> {
+        const SHAPE: CallError = CallError::Argument("a call is a struct of a string methodName and an array params");
         // A call that cannot be answered must not be made: it may write.
         self.spend(0)?;
         let Value::Struct(members) = call else { return Err(SHAPE) };
@@ -210,10 +210,10 @@ impl<'a> Dispatcher<'a> {
         self.call(method, arguments)
     }
 
-    fn spend(&mut self, bytes: usize) -> Result<(), Failure> {
+    fn spend(&mut self, bytes: usize) -> Result<(), CallError> {
         self.spent = self.spent.saturating_add(bytes);
         let most = self.limits.reply_bytes;
-        if self.spent > most { Err(Failure::ReplyTooLarge(most)) } else { Ok(()) }
+        if self.spent > most { Err(CallError::ReplyTooLarge(most)) } else { Ok(()) }
     }
 }
 
@@ -221,8 +221,8 @@ impl<'a> Dispatcher<'a> {
 struct Key(Value);
 
 impl Key {
-    fn new(value: Value) -> Result<Self, Failure> {
-        Err(Failure::KeyType(match value {
+    fn new(value: Value) -> Result<Self, CallError> {
+        Err(CallError::KeyType(match value {
             Value::String(_) | Value::Base64(_) => return Ok(Self(value)),
             Value::Nil => "nil",
             Value::Int(_) => "int",
@@ -253,9 +253,9 @@ pub(super) fn key_value(key: &[u8]) -> Value {
     }
 }
 
-fn named(argument: Value) -> Result<&'static Method, Failure> {
-    let Value::String(name) = argument else { return Err(Failure::Argument("a method name is a string")) };
-    Method::named(&name).ok_or(Failure::UnknownMethod(name))
+fn named(argument: Value) -> Result<&'static Method, CallError> {
+    let Value::String(name) = argument else { return Err(CallError::Argument("a method name is a string")) };
+    Method::named(&name).ok_or(CallError::UnknownMethod(name))
 }
 
 /// What `system.getCapabilities` answers: names and addresses as other servers give them.

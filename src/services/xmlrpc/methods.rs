@@ -5,7 +5,7 @@ use crate::value::Value;
 
 /// What a method does to the store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Access {
+pub(super) enum KeyAccess {
     Read,
     Write,
     /// Nothing: it is about the service itself.
@@ -79,7 +79,7 @@ pub(super) struct Param {
 pub(super) struct Method {
     pub(super) name: &'static str,
     pub(super) action: Action,
-    pub(super) access: Access,
+    pub(super) access: KeyAccess,
     pub(super) returns: Types,
     pub(super) params: &'static [Param],
     pub(super) help: &'static str,
@@ -93,7 +93,7 @@ pub(super) static METHODS: [Method; 10] = [
     Method {
         name: "delete",
         action: Action::OnKey(OnKey::Delete),
-        access: Access::Write,
+        access: KeyAccess::Write,
         returns: Types::Nil,
         params: &[KEY],
         help: "Removes the key. A missing key is a fault.",
@@ -101,7 +101,7 @@ pub(super) static METHODS: [Method; 10] = [
     Method {
         name: "exists",
         action: Action::OnKey(OnKey::Exists),
-        access: Access::Read,
+        access: KeyAccess::Read,
         returns: Types::Boolean,
         params: &[KEY],
         help: "Whether the key exists.",
@@ -109,7 +109,7 @@ pub(super) static METHODS: [Method; 10] = [
     Method {
         name: "get",
         action: Action::OnKey(OnKey::Get),
-        access: Access::Read,
+        access: KeyAccess::Read,
         returns: Types::Any,
         params: &[KEY],
         help: "The value under the key, with the type it was set with. A missing key is a fault.",
@@ -117,7 +117,7 @@ pub(super) static METHODS: [Method; 10] = [
     Method {
         name: "keys",
         action: Action::OnAll(OnAll::Keys),
-        access: Access::Read,
+        access: KeyAccess::Read,
         returns: Types::Array,
         params: &[],
         help: "All keys, in no particular order; base64 where a key is not text.",
@@ -125,7 +125,7 @@ pub(super) static METHODS: [Method; 10] = [
     Method {
         name: "set",
         action: Action::OnKey(OnKey::Set),
-        access: Access::Write,
+        access: KeyAccess::Write,
         returns: Types::Nil,
         params: &[KEY, Param { name: "value", types: Types::Any }],
         help: "Puts a value of any type under the key.",
@@ -133,7 +133,7 @@ pub(super) static METHODS: [Method; 10] = [
     Method {
         name: "system.getCapabilities",
         action: Action::OnAll(OnAll::Capabilities),
-        access: Access::System,
+        access: KeyAccess::System,
         returns: Types::Struct,
         params: &[],
         help: "The specifications this server follows: each one's name with specUrl and specVersion.",
@@ -141,7 +141,7 @@ pub(super) static METHODS: [Method; 10] = [
     Method {
         name: "system.listMethods",
         action: Action::OnAll(OnAll::ListMethods),
-        access: Access::System,
+        access: KeyAccess::System,
         returns: Types::Array,
         params: &[],
         help: "The names of all methods.",
@@ -149,7 +149,7 @@ pub(super) static METHODS: [Method; 10] = [
     Method {
         name: "system.methodHelp",
         action: Action::OnAll(OnAll::MethodHelp),
-        access: Access::System,
+        access: KeyAccess::System,
         returns: Types::String,
         params: &[METHOD_NAME],
         help: "What a method does.",
@@ -157,7 +157,7 @@ pub(super) static METHODS: [Method; 10] = [
     Method {
         name: "system.methodSignature",
         action: Action::OnAll(OnAll::MethodSignature),
-        access: Access::System,
+        access: KeyAccess::System,
         returns: Types::Array,
         params: &[METHOD_NAME],
         help: "An array of the signatures of a method, each an array of type names, the result's first.",
@@ -165,7 +165,7 @@ pub(super) static METHODS: [Method; 10] = [
     Method {
         name: "system.multicall",
         action: Action::OnAll(OnAll::Multicall),
-        access: Access::System,
+        access: KeyAccess::System,
         returns: Types::Array,
         params: &[Param { name: "call_list", types: Types::Array }],
         help: "Makes each call of an array of {methodName, params}. Each result is an array of one value, or a fault.",
@@ -181,9 +181,9 @@ impl Method {
     /// What it does to keys, as rules have it.
     pub(super) fn class(&self) -> Class {
         match self.access {
-            Access::Read => Class::Read,
-            Access::Write => Class::Write,
-            Access::System => Class::Open,
+            KeyAccess::Read => Class::Read,
+            KeyAccess::Write => Class::Write,
+            KeyAccess::System => Class::Open,
         }
     }
 
@@ -191,9 +191,9 @@ impl Method {
     pub(super) fn help(&self) -> String {
         let params: Vec<&str> = self.params.iter().map(|param| param.name).collect();
         let access = match self.access {
-            Access::Read => " Reads the store.",
-            Access::Write => " Writes the store.",
-            Access::System => "",
+            KeyAccess::Read => " Reads the store.",
+            KeyAccess::Write => " Writes the store.",
+            KeyAccess::System => "",
         };
         format!("{}({})\n{}{access}", self.name, params.join(", "), self.help)
     }

@@ -1,12 +1,12 @@
 //! The recipe's key/value server: XML-RPC in HTTP over a store.
 
+mod call_error;
 mod dispatch;
-mod failure;
+mod key_scan;
 mod methods;
 mod python;
 #[cfg(test)]
 mod tests;
-mod walk;
 
 use std::collections::VecDeque;
 
@@ -22,9 +22,9 @@ use crate::protocol::xmlrpc;
 use crate::store::Store;
 use crate::timer::Now;
 use crate::value::Value;
+use call_error::CallError;
 use dispatch::Dispatcher;
-use failure::Failure;
-use walk::{Pending, fail};
+use key_scan::{Pending, fail};
 
 /// The paths at which calls are taken, as in Python's server.
 const PATHS: [&str; 2] = ["/", "/RPC2"];
@@ -124,7 +124,7 @@ enum Called {
         value: Value,
         bytes: usize,
     },
-    Failed(Failure),
+    Failed(CallError),
     /// All keys are asked for, and these are many.
     Walk,
 }
@@ -194,7 +194,7 @@ impl XmlRpc {
 
     /// Appends what stands in the place of a reply that tells of what was not kept.
     pub fn retract(&self, reply: &[u8], out: &mut Vec<u8>) {
-        fail(&Failure::NotKept, self.options.faults, Persistence::of(reply), self.date.last(), out);
+        fail(&CallError::NotKept, self.options.faults, Persistence::of(reply), self.date.last(), out);
     }
 
     /// Appends what a client reads that is turned away for `reason` without being served.
@@ -311,7 +311,7 @@ impl XmlRpc {
         self.malformed = parsed.as_ref().err().map(xmlrpc::ParseError::name);
         let mut dispatcher = Dispatcher::new(store, asker.now, self.options.faults, asker.access);
         dispatcher.limits.reply_bytes = asker.limits.call_bytes;
-        let result = parsed.map_err(Failure::from).and_then(|(method, params)| dispatcher.call(method, params));
+        let result = parsed.map_err(CallError::from).and_then(|(method, params)| dispatcher.call(method, params));
         self.denials += dispatcher.denials;
         self.body.clear();
         match result {

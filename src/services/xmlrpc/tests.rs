@@ -528,10 +528,10 @@ fn what_rules_deny_is_counted_call_by_call() {
     let mut dispatcher = Dispatcher::new(&mut bench.store, bench.now, Faults::Standard, &access);
     let mut call = |name: &str, key: &str| dispatcher.call(name.to_owned(), vec![text(key)]);
     assert_eq!(call("exists", "a:1"), Ok(Value::Boolean(false)));
-    assert_eq!(call("delete", "a:1"), Err(Failure::MissingKey(text("a:1"))));
-    assert_eq!(call("exists", "b:1"), Err(Failure::DeniedKey("exists")));
-    assert_eq!(call("delete", "b:1"), Err(Failure::DeniedKey("delete")));
+    assert_eq!(call("delete", "a:1"), Err(CallError::MissingKey(text("a:1"))));
+    assert_eq!(call("exists", "b:1"), Err(CallError::DeniedKey("exists")));
+    assert_eq!(call("delete", "b:1"), Err(CallError::DeniedKey("delete")));
     let params = vec![text("a:1"), text("value")];
-    assert_eq!(dispatcher.call("set".to_owned(), params), Err(Failure::Denied("set")));
+    assert_eq!(dispatcher.call("set".to_owned(), params), Err(CallError::Denied("set")));
     assert_eq!(dispatcher.denials, 3);
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::*;
 use crate::disk::sim::{Disk, Faults};
-use crate::disk::{DataFiles, Directory, Failure, NO_EXPIRY, Record, Storage, StorageOptions, Sync};
+use crate::disk::{DataFiles, Directory, NO_EXPIRY, Record, Storage, StorageError, StorageOptions, Sync};
 
 fn attach_to(disk: &Disk, sync: Sync, store: &mut Store) {
     let data_files = DataFiles::new(disk.folder()).unwrap();
@@ -232,9 +232,9 @@ fn taking_back_has_an_end_too() {
     assert!(store.wants_commit_in(later(now, 50_000)).is_some_and(|wait| wait > Duration::from_secs(59)));
     assert_eq!(store.commit(later(now, 109_999)), GroupStatus::Unchanged);
     let status = store.commit(later(now, 110_001));
-    assert_eq!(status, GroupStatus::Fatal(Failure::TimedOut(Duration::from_mins(1))));
+    assert_eq!(status, GroupStatus::Fatal(StorageError::TimedOut(Duration::from_mins(1))));
     assert_eq!(store.wants_commit_in(later(now, 110_001)), None, "nothing more is waited for");
-    assert_eq!(store.close(), Err(Failure::TimedOut(Duration::from_mins(1))));
+    assert_eq!(store.close(), Err(StorageError::TimedOut(Duration::from_mins(1))));
 }
 
 #[test]

@@ -7,16 +7,16 @@
 
 mod anchors;
 mod chain;
-mod client;
+mod client_certificates;
 mod refusal;
-mod server;
+mod server_certificates;
 mod signature;
 
 pub use anchors::TrustError;
-pub(crate) use client::{Admission, HandshakeVerifier};
-pub use client::{ClientTrust, Witness};
+pub(crate) use client_certificates::{Authentication, HandshakeVerifier};
+pub use client_certificates::{ClientTrust, Witness};
 pub use refusal::{Refusal, alert_cure};
-pub use server::ServerTrust;
+pub use server_certificates::ServerTrust;
 
 #[cfg(test)]
 mod tests;

@@ -8,7 +8,7 @@ use std::rc::Rc;
 
 use super::super::*;
 use crate::load::dialect::Phrases;
-use crate::load::outcome::Failure;
+use crate::load::outcome::RequestFailure;
 use crate::load::schedule::{Gaps, Pace, Ramp};
 use crate::load::workload::{Mix, Sizes, Values};
 use crate::net::{AcceptError, Address, Delivery, Wake};
@@ -247,7 +247,7 @@ fn a_stall_that_begins_in_the_warmup_of_a_closed_loop_is_not_lost() {
     assert_eq!((latency.len(), tally.failures.total()), (tally.answered + 1, 0));
     // One that is never answered has failed, though it was sent before anything was measured.
     let tally = run(millis(900)..millis(100_000)).tally;
-    assert_eq!(tally.failures.nonzero().collect::<Vec<_>>(), [(Failure::Timeout, 1)]);
+    assert_eq!(tally.failures.nonzero().collect::<Vec<_>>(), [(RequestFailure::Timeout, 1)]);
     assert!(tally.recorder.latency().max() > 2_000_000 && tally.answered == 0);
     // One that is over soon after is of the warm-up.
     let tally = run(millis(500)..millis(1100)).tally;
@@ -332,7 +332,7 @@ fn answers_that_are_late_and_wrong_count_in_the_latency() {
     let net = net(Duration::ZERO..Duration::ZERO);
     net.0.borrow_mut().false_answers = Some((20, late));
     let tally = Runner::new(net, Arc::new(plan), Arc::default(), Share::WHOLE).run().expect("run").tally;
-    assert_eq!(tally.failures.nonzero().collect::<Vec<_>>(), [(Failure::WrongBytes, 5)]);
+    assert_eq!(tally.failures.nonzero().collect::<Vec<_>>(), [(RequestFailure::WrongBytes, 5)]);
     let (latency, service) = (tally.recorder.latency(), tally.recorder.service());
     assert_eq!((latency.len(), service.len(), tally.answered), (100, 95, 95));
     // Five of a hundred: the 95th percentile is the slowest of the good ones.
@@ -370,7 +370,7 @@ fn the_pause_before_a_client_connects_again_is_no_latency() {
     let millis = Duration::from_millis;
     // A reset alone takes no time, and a connection that has served is replaced at once.
     let found = against_a_restart(millis(1000)..millis(1000));
-    assert_eq!(found.tally.failures.nonzero().collect::<Vec<_>>(), [(Failure::Reset, 1)]);
+    assert_eq!(found.tally.failures.nonzero().collect::<Vec<_>>(), [(RequestFailure::Reset, 1)]);
     assert!(found.tally.recorder.latency().max() < 1000, "{}", found.tally.recorder.latency().max());
     // An outage counts from its begin, less one pause, since its end is seen that much later at most.
     let found = against_a_restart(millis(1000)..millis(2950));

@@ -9,7 +9,7 @@ use crate::value::Value;
 
 /// Why a call failed. The text of each names nothing of the server's insides.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
-pub(super) enum Failure {
+pub(super) enum CallError {
     #[error("{0}")]
     Parse(#[from] ParseError),
     #[error("method \"{0}\" is not supported")]
@@ -43,7 +43,7 @@ pub(super) enum Failure {
     NotKept,
 }
 
-impl Failure {
+impl CallError {
     /// The fault a client is sent.
     pub(super) fn fault(&self, faults: Faults) -> Fault {
         match faults {

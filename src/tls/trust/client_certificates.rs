@@ -29,7 +29,7 @@ pub struct ClientTrust {
 
 /// A certificate that was let in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Admission {
+pub(crate) struct Authentication {
     /// Which listed certificate vouches for it.
     pub(crate) anchor: usize,
     /// Until when that holds without asking again, in seconds since the Unix epoch: the certificate's own end, or the
@@ -126,13 +126,13 @@ impl ClientTrust {
     }
 
     /// Decides on a client's chain, the end entity first. Does not prove that the client has the key.
-    pub(crate) fn admit(&self, chain: &[CertificateDer<'_>], now: UnixTime) -> Result<Admission, Refusal> {
+    pub(crate) fn admit(&self, chain: &[CertificateDer<'_>], now: UnixTime) -> Result<Authentication, Refusal> {
         bounds::check_length(chain.len(), self.max_chain)?;
         let (end_entity, intermediates) = chain.split_first().ok_or(Refusal::NoCertificate)?;
         if let Some((anchor, certificate)) = self.anchors.exact(end_entity) {
             anchors::check_dates(certificate, now.as_secs())?;
             let current = self.check_listed(anchor, certificate, now.as_secs())?;
-            return Ok(Admission { anchor, until: certificate.not_after.min(current) });
+            return Ok(Authentication { anchor, until: certificate.not_after.min(current) });
         }
         let refuse = |error| anchors::explain(error, end_entity);
         let parsed = webpki::EndEntityCert::try_from(end_entity).map_err(refuse)?;
@@ -165,7 +165,12 @@ impl ClientTrust {
     /// Decides on a path to a listed CA by what webpki does not look at: revocation of each certificate, whether the CAs on
     /// it may issue (RFC 5280, 6.1.4 (l) to (n), as OpenSSL does for listed CAs too), and whether the client's key may
     /// prove anything.
-    fn judge(&self, end_entity: &Certificate, path: &webpki::VerifiedPath<'_>, now: u64) -> Result<Admission, Refusal> {
+    fn judge(
+        &self,
+        end_entity: &Certificate,
+        path: &webpki::VerifiedPath<'_>,
+        now: u64,
+    ) -> Result<Authentication, Refusal> {
         if !end_entity.may_authenticate() {
             return Err(Refusal::Rule("its keyUsage does not let it sign (digitalSignature is missing)".to_owned()));
         }
@@ -192,7 +197,7 @@ impl ClientTrust {
             Some(issuer) if self.revocation.covers(anchor) => {
                 Err(Refusal::RevocationUnknown { issuer: issuer.subject.clone() })
             }
-            _ => Ok(Admission { anchor: position, until: until.min(current) }),
+            _ => Ok(Authentication { anchor: position, until: until.min(current) }),
         }
     }
 
@@ -268,7 +273,7 @@ fn hints(anchors: &Anchors) -> Vec<DistinguishedName> {
 #[derive(Clone, Debug)]
 pub struct Witness {
     trust: Arc<ClientTrust>,
-    verdict: Arc<Mutex<Option<Result<Admission, Refusal>>>>,
+    verdict: Arc<Mutex<Option<Result<Authentication, Refusal>>>>,
 }
 
 impl Witness {
@@ -276,15 +281,15 @@ impl Witness {
         Self { trust, verdict: Arc::default() }
     }
 
-    pub(crate) fn record(&self, verdict: Result<Admission, Refusal>) {
+    pub(crate) fn record(&self, verdict: Result<Authentication, Refusal>) {
         *self.verdict.lock().unwrap_or_else(PoisonError::into_inner) = Some(verdict);
     }
 
-    fn verdict(&self) -> Option<Result<Admission, Refusal>> {
+    fn verdict(&self) -> Option<Result<Authentication, Refusal>> {
         self.verdict.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    pub(crate) fn admission(&self) -> Option<Admission> {
+    pub(crate) fn authentication(&self) -> Option<Authentication> {
         self.verdict()?.ok()
     }
 
@@ -299,7 +304,8 @@ impl Witness {
     pub fn identify(&self, chain: Option<&[CertificateDer<'_>]>) -> Result<Option<Identity>, Unreadable> {
         let Some(end_entity) = chain.and_then(<[_]>::first) else { return Ok(None) };
         let mut identity = Identity::from_der(end_entity)?;
-        identity.anchor = self.admission().and_then(|admission| self.trust.anchor(admission.anchor)).cloned();
+        identity.anchor =
+            self.authentication().and_then(|authentication| self.trust.anchor(authentication.anchor)).cloned();
         Ok(Some(identity))
     }
 }

@@ -8,8 +8,8 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use super::call::{Call, Failure};
-use super::client::describe;
+use super::call::{Call, CommandError};
+use super::client_commands::describe;
 use super::session::Clients;
 use super::{Core, mix};
 use crate::access::{Access, Class};
@@ -103,7 +103,7 @@ impl Walk {
     }
 
     /// Does one step. Whether this was the last one.
-    fn step(&mut self, how: Step, store: &mut Store, clients: &Clients, now: Now) -> Result<bool, Failure> {
+    fn step(&mut self, how: Step, store: &mut Store, clients: &Clients, now: Now) -> Result<bool, CommandError> {
         let (done, length) = match self {
             Self::Keys(keys) => (keys.step(how, store, now), keys.purpose.length()),
             Self::Clients { slot, text } => {
@@ -115,7 +115,7 @@ impl Walk {
         };
         if length > how.longest {
             let advice = if matches!(self, Self::Keys(_)) { "use SCAN" } else { "name some by ID" };
-            return Err(Failure::from(format!("ERR the reply exceeds {} bytes: {advice}", how.longest)));
+            return Err(CommandError::from(format!("ERR the reply exceeds {} bytes: {advice}", how.longest)));
         }
         Ok(done)
     }
@@ -213,7 +213,7 @@ impl Purpose {
 }
 
 /// Answers by a walk: now if it is short, else later.
-pub(super) fn answer(call: &mut Call<'_, '_>, mut walk: Walk) -> Result<(), Failure> {
+pub(super) fn answer(call: &mut Call<'_, '_>, mut walk: Walk) -> Result<(), CommandError> {
     let (now, protocol, longest) = (call.now(), call.session.protocol, call.exchange.limits.request_bytes);
     if call.is_atomic {
         return answer_at_once(call, walk);
@@ -229,7 +229,7 @@ pub(super) fn answer(call: &mut Call<'_, '_>, mut walk: Walk) -> Result<(), Fail
 }
 
 /// Answers in one step, or refuses when that would take too long: there are too many keys, or they are too long.
-fn answer_at_once(call: &mut Call<'_, '_>, mut walk: Walk) -> Result<(), Failure> {
+fn answer_at_once(call: &mut Call<'_, '_>, mut walk: Walk) -> Result<(), CommandError> {
     let (now, protocol, longest) = (call.now(), call.session.protocol, call.exchange.limits.request_bytes);
     let options = &call.core.options;
     let (keys, clients) = (options.keys_searched + 1, options.clients_visited);
@@ -244,7 +244,7 @@ fn answer_at_once(call: &mut Call<'_, '_>, mut walk: Walk) -> Result<(), Failure
     };
     if is_too_many || !walk.step(how, call.store, &call.core.clients, now)? {
         let name = call.command.name.to_uppercase();
-        return Err(Failure::from(format!("ERR {name} within a transaction is refused beyond {limit}")));
+        return Err(CommandError::from(format!("ERR {name} within a transaction is refused beyond {limit}")));
     }
     call.reply().encoded(&walk.into_reply(protocol));
     Ok(())
@@ -287,13 +287,13 @@ pub(super) fn lose(core: &mut Core) {
     for _ in 0..core.walks.len() {
         match core.walks.pop_front() {
             Some(pending @ Pending { walk: Walk::Clients { .. }, .. }) => core.walks.push_back(pending),
-            Some(pending) => pending.tell(Some(&Failure::NOT_KEPT)),
+            Some(pending) => pending.tell(Some(&CommandError::NOT_KEPT)),
             None => {}
         }
     }
 }
 
-fn tell_first(core: &mut Core, failure: Option<&Failure>) {
+fn tell_first(core: &mut Core, failure: Option<&CommandError>) {
     if let Some(pending) = core.walks.pop_front() {
         pending.tell(failure);
     }
@@ -301,7 +301,7 @@ fn tell_first(core: &mut Core, failure: Option<&Failure>) {
 
 impl Pending {
     /// Replies with what was found, or why not.
-    fn tell(self, failure: Option<&Failure>) {
+    fn tell(self, failure: Option<&CommandError>) {
         let reply = match failure {
             None => self.walk.into_reply(self.protocol),
             Some(failure) => {

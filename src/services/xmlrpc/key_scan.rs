@@ -5,8 +5,8 @@
 
 use std::time::Duration;
 
+use super::call_error::CallError;
 use super::dispatch::key_value;
-use super::failure::Failure;
 use super::{Faults, XmlRpc};
 use crate::access::{Access, Class};
 use crate::connection::{Deferred, Exchange, PeerId};
@@ -95,7 +95,7 @@ impl XmlRpc {
     /// What walks have seen may have been taken back: none of them may tell of it.
     pub fn aborted(&mut self) {
         while !self.walks.is_empty() {
-            self.fail_first(&Failure::NotKept);
+            self.fail_first(&CallError::NotKept);
         }
     }
 
@@ -112,7 +112,7 @@ impl XmlRpc {
         }
     }
 
-    fn fail_first(&mut self, failure: &Failure) {
+    fn fail_first(&mut self, failure: &CallError) {
         let Some(Pending { deferred, faults, persistence, .. }) = self.walks.pop_front() else { return };
         let mut reply = Vec::new();
         fail(failure, faults, persistence, self.date.last(), &mut reply);
@@ -121,7 +121,7 @@ impl XmlRpc {
 }
 
 /// Appends the reply to a call that has failed.
-pub(super) fn fail(failure: &Failure, faults: Faults, persistence: Persistence, date: &[u8], reply: &mut Vec<u8>) {
+pub(super) fn fail(failure: &CallError, faults: Faults, persistence: Persistence, date: &[u8], reply: &mut Vec<u8>) {
     let mut body = Vec::new();
     xmlrpc::append_fault(&mut body, &failure.fault(faults));
     Reply { content_type: "text/xml", persistence, ..Reply::text(&body, Some(date)) }.append(reply);
@@ -136,7 +136,7 @@ impl Pending {
     }
 
     /// Appends some keys to the reply. Whether those were the last.
-    fn step(&mut self, store: &mut Store, now: Now) -> Result<bool, Failure> {
+    fn step(&mut self, store: &mut Store, now: Now) -> Result<bool, CallError> {
         let Self { access, longest, cursor, document, length, .. } = self;
         let scope = access.scope(Class::Read, "keys");
         let (mut keys, mut bytes) = (0, 0);
@@ -157,6 +157,6 @@ impl Pending {
                 break;
             }
         }
-        if document.len() > *longest { Err(Failure::ReplyTooLarge(*longest)) } else { Ok(*cursor == 0) }
+        if document.len() > *longest { Err(CallError::ReplyTooLarge(*longest)) } else { Ok(*cursor == 0) }
     }
 }

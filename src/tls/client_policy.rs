@@ -45,7 +45,7 @@ impl Default for ClientOptions {
 
 /// Why a client cannot be set up. Every text names the file.
 #[derive(Debug, thiserror::Error)]
-pub enum ClientError {
+pub enum ClientPolicyError {
     /// A PEM file is not what it must be.
     #[error(transparent)]
     Pem(#[from] PemError),
@@ -84,7 +84,7 @@ pub struct ClientPolicy {
 
 impl ClientPolicy {
     /// Reads what a client needs. Where both are offered, X25519MLKEM768 comes first, classical groups after it.
-    pub fn new(options: &ClientOptions) -> Result<Self, ClientError> {
+    pub fn new(options: &ClientOptions) -> Result<Self, ClientPolicyError> {
         Self::with_versions(options, rustls::ALL_VERSIONS)
     }
 
@@ -92,7 +92,7 @@ impl ClientPolicy {
     pub fn with_versions(
         options: &ClientOptions,
         versions: &[&'static SupportedProtocolVersion],
-    ) -> Result<Self, ClientError> {
+    ) -> Result<Self, ClientPolicyError> {
         let mut provider = key_exchange::provider(options.post_quantum);
         if !options.suites.is_empty() {
             Arc::make_mut(&mut provider).cipher_suites.clone_from(&options.suites);
@@ -113,9 +113,9 @@ impl ClientPolicy {
                     let (certificate, key) = (certificate.name.clone(), key.name.clone());
                     match detail {
                         rustls::Error::InconsistentKeys(rustls::InconsistentKeys::KeyMismatch) => {
-                            ClientError::KeyMismatch { certificate, key }
+                            ClientPolicyError::KeyMismatch { certificate, key }
                         }
-                        detail => ClientError::Identity { certificate, key, detail },
+                        detail => ClientPolicyError::Identity { certificate, key, detail },
                     }
                 })?
             }

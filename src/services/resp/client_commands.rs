@@ -3,10 +3,10 @@
 use std::fmt::Write as _;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
-use super::call::{Call, Failure, quoted};
+use super::call::{Call, CommandError, quoted};
 use super::command::CommandId;
+use super::scan_queue::{self, Walk};
 use super::session::{Client, Names};
-use super::walk::{self, Walk};
 use super::{COMMANDS, REDIS_VERSION, transaction};
 use crate::connection::PeerId;
 use crate::metrics::Disconnect;
@@ -17,14 +17,14 @@ use crate::timer::Now;
 const NAME_BYTES: usize = 256;
 
 /// `HELLO [version [AUTH user password] [SETNAME name]]`.
-pub(super) fn hello(call: &mut Call<'_, '_>) -> Result<(), Failure> {
+pub(super) fn hello(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
     let mut protocol = call.session.protocol;
     if let Some(version) = call.request.get(1) {
-        let wrong = Failure::new("ERR Protocol version is not an integer or out of range");
+        let wrong = CommandError::new("ERR Protocol version is not an integer or out of range");
         protocol = match parse_integer(version).ok_or(wrong)? {
             2 => Protocol::Resp2,
             3 => Protocol::Resp3,
-            _ => return Err(Failure::new("NOPROTO unsupported protocol version")),
+            _ => return Err(CommandError::new("NOPROTO unsupported protocol version")),
         };
     }
     let mut name = None;
@@ -37,7 +37,9 @@ pub(super) fn hello(call: &mut Call<'_, '_>) -> Result<(), Failure> {
             let given = arguments.next().unwrap_or_default();
             name = Some(checked_name(given, "Client names")?);
         } else {
-            return Err(Failure::from([b"ERR Syntax error in HELLO option '", quoted(option, 128), b"'"].concat()));
+            return Err(CommandError::from(
+                [b"ERR Syntax error in HELLO option '", quoted(option, 128), b"'"].concat(),
+            ));
         }
     }
     if let (Some(name), Some(client)) = (name, this_client(call)) {
@@ -68,9 +70,9 @@ pub(super) fn hello(call: &mut Call<'_, '_>) -> Result<(), Failure> {
 }
 
 /// `AUTH [user] password`. There are no passwords: who a client is, its certificate says.
-pub(super) fn auth(call: &mut Call<'_, '_>) -> Result<(), Failure> {
+pub(super) fn auth(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
     match call.request.len() {
-        2 => Err(Failure::new(
+        2 => Err(CommandError::new(
             "ERR AUTH <password> called without any password configured for the default user. Are you sure your \
              configuration is correct?",
         )),
@@ -78,24 +80,24 @@ pub(super) fn auth(call: &mut Call<'_, '_>) -> Result<(), Failure> {
             check_user(call.argument(1))?;
             call.ok()
         }
-        _ => Err(Failure::SYNTAX),
+        _ => Err(CommandError::SYNTAX),
     }
 }
 
 /// As in a Redis without passwords, anybody may be `default`, which everybody is already.
-fn check_user(user: &[u8]) -> Result<(), Failure> {
+fn check_user(user: &[u8]) -> Result<(), CommandError> {
     if user == b"default" {
         return Ok(());
     }
-    Err(Failure::new("WRONGPASS invalid username-password pair or user is disabled."))
+    Err(CommandError::new("WRONGPASS invalid username-password pair or user is disabled."))
 }
 
-pub(super) fn quit(call: &mut Call<'_, '_>) -> Result<(), Failure> {
+pub(super) fn quit(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
     call.session.ending = Some(Disconnect::Finished);
     call.ok()
 }
 
-pub(super) fn reset(call: &mut Call<'_, '_>) -> Result<(), Failure> {
+pub(super) fn reset(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
     call.session.transaction = None;
     transaction::forget_watches(call.session, call.store);
     call.session.protocol = Protocol::Resp2;
@@ -120,12 +122,12 @@ fn client_number(call: &mut Call<'_, '_>) -> i64 {
     this_client(call).map_or(0, |client| i64::try_from(client.number()).unwrap_or(i64::MAX))
 }
 
-pub(super) fn id(call: &mut Call<'_, '_>) -> Result<(), Failure> {
+pub(super) fn id(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
     let number = client_number(call);
     call.answer_integer(number)
 }
 
-pub(super) fn getname(call: &mut Call<'_, '_>) -> Result<(), Failure> {
+pub(super) fn getname(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
     let name = this_client(call).and_then(|client| client.names.as_ref()).map(|names| names.client.clone());
     match name.filter(|name| !name.is_empty()) {
         Some(name) => call.reply().bulk(&name),
@@ -134,7 +136,7 @@ pub(super) fn getname(call: &mut Call<'_, '_>) -> Result<(), Failure> {
     Ok(())
 }
 
-pub(super) fn setname(call: &mut Call<'_, '_>) -> Result<(), Failure> {
+pub(super) fn setname(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
     let name = checked_name(call.argument(2), "Client names")?;
     if let Some(client) = this_client(call) {
         client.names().client = name.to_vec();
@@ -142,7 +144,7 @@ pub(super) fn setname(call: &mut Call<'_, '_>) -> Result<(), Failure> {
     call.ok()
 }
 
-pub(super) fn setinfo(call: &mut Call<'_, '_>) -> Result<(), Failure> {
+pub(super) fn setinfo(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
     let (option, value) = (call.argument(2), call.argument(3));
     if option.eq_ignore_ascii_case(b"lib-name") {
         let name = checked_name(value, "lib-name")?;
@@ -155,33 +157,33 @@ pub(super) fn setinfo(call: &mut Call<'_, '_>) -> Result<(), Failure> {
             client.names().library_version = version.to_vec();
         }
     } else {
-        return Err(Failure::from([b"ERR Unrecognized option '", quoted(option, 128), b"'"].concat()));
+        return Err(CommandError::from([b"ERR Unrecognized option '", quoted(option, 128), b"'"].concat()));
     }
     call.ok()
 }
 
 /// A name must not break the lines and fields of `CLIENT LIST`.
-fn checked_name<'a>(name: &'a [u8], what: &str) -> Result<&'a [u8], Failure> {
+fn checked_name<'a>(name: &'a [u8], what: &str) -> Result<&'a [u8], CommandError> {
     if !name.iter().all(u8::is_ascii_graphic) {
-        return Err(Failure::from(format!("ERR {what} cannot contain spaces, newlines or special characters.")));
+        return Err(CommandError::from(format!("ERR {what} cannot contain spaces, newlines or special characters.")));
     }
     if name.len() > NAME_BYTES {
-        return Err(Failure::from(format!("ERR {what} cannot be longer than {NAME_BYTES} bytes")));
+        return Err(CommandError::from(format!("ERR {what} cannot be longer than {NAME_BYTES} bytes")));
     }
     Ok(name)
 }
 
 /// Whether a switch is turned on.
-fn switch(call: &Call<'_, '_>) -> Result<bool, Failure> {
+fn switch(call: &Call<'_, '_>) -> Result<bool, CommandError> {
     let state = call.argument(2);
     let is_on = state.eq_ignore_ascii_case(b"ON");
-    if is_on || state.eq_ignore_ascii_case(b"OFF") { Ok(is_on) } else { Err(Failure::SYNTAX) }
+    if is_on || state.eq_ignore_ascii_case(b"OFF") { Ok(is_on) } else { Err(CommandError::SYNTAX) }
 }
 
 /// `CLIENT NO-EVICT`. The limit on what all clients hold spares none.
-pub(super) fn no_evict(call: &mut Call<'_, '_>) -> Result<(), Failure> {
+pub(super) fn no_evict(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
     if switch(call)? {
-        return Err(Failure::new(
+        return Err(CommandError::new(
             "ERR CLIENT NO-EVICT ON is not served: the memory of clients is limited for all of them",
         ));
     }
@@ -189,7 +191,7 @@ pub(super) fn no_evict(call: &mut Call<'_, '_>) -> Result<(), Failure> {
 }
 
 /// `CLIENT NO-TOUCH`: what this client reads is dropped as if it had not been read, but for `TOUCH`.
-pub(super) fn no_touch(call: &mut Call<'_, '_>) -> Result<(), Failure> {
+pub(super) fn no_touch(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
     let is_on = switch(call)?;
     call.session.is_untouching = is_on;
     if let Some(client) = this_client(call) {
@@ -198,15 +200,15 @@ pub(super) fn no_touch(call: &mut Call<'_, '_>) -> Result<(), Failure> {
     call.ok()
 }
 
-pub(super) fn pause(_: &mut Call<'_, '_>) -> Result<(), Failure> {
-    Err(Failure::new("ERR CLIENT PAUSE is not served: one client must not stop the others"))
+pub(super) fn pause(_: &mut Call<'_, '_>) -> Result<(), CommandError> {
+    Err(CommandError::new("ERR CLIENT PAUSE is not served: one client must not stop the others"))
 }
 
-pub(super) fn unpause(call: &mut Call<'_, '_>) -> Result<(), Failure> {
+pub(super) fn unpause(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
     call.ok()
 }
 
-pub(super) fn info(call: &mut Call<'_, '_>) -> Result<(), Failure> {
+pub(super) fn info(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
     let mut text = String::new();
     if let Some(client) = call.core.clients.get(call.exchange.peer.id) {
         describe(client, call.now(), &mut text);
@@ -215,22 +217,22 @@ pub(super) fn info(call: &mut Call<'_, '_>) -> Result<(), Failure> {
     Ok(())
 }
 
-pub(super) fn list(call: &mut Call<'_, '_>) -> Result<(), Failure> {
+pub(super) fn list(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
     let (now, mut text) = (call.now(), String::new());
     let kind = call.argument(2);
     if kind.eq_ignore_ascii_case(b"ID") && call.request.len() > 3 {
         let numbers = call.request.from(3).map(positive).collect::<Option<Vec<u64>>>();
-        for client in call.core.clients.find(&numbers.ok_or(Failure::new("ERR Invalid client ID"))?) {
+        for client in call.core.clients.find(&numbers.ok_or(CommandError::new("ERR Invalid client ID"))?) {
             describe(client, now, &mut text);
         }
     } else {
         let everybody = match call.request.len() {
             2 => true,
             4 if kind.eq_ignore_ascii_case(b"TYPE") => is_normal(call.argument(3))?,
-            _ => return Err(Failure::SYNTAX),
+            _ => return Err(CommandError::SYNTAX),
         };
         if everybody {
-            return walk::answer(call, Walk::over_clients());
+            return scan_queue::answer(call, Walk::over_clients());
         }
     }
     call.reply().verbatim(text.as_bytes());
@@ -242,20 +244,20 @@ fn positive(text: &[u8]) -> Option<u64> {
     parse_integer(text).and_then(|number| u64::try_from(number).ok()).filter(|&number| number > 0)
 }
 
-fn check_visits(call: &Call<'_, '_>) -> Result<(), Failure> {
+fn check_visits(call: &Call<'_, '_>) -> Result<(), CommandError> {
     let most = call.core.options.clients_visited;
     if call.core.clients.len() <= most {
         return Ok(());
     }
-    Err(Failure::from(format!("ERR more than {most} clients are connected: name one by ID")))
+    Err(CommandError::from(format!("ERR more than {most} clients are connected: name one by ID")))
 }
 
 /// Whether clients of this type are looked for; every client here is a normal one.
-fn is_normal(kind: &[u8]) -> Result<bool, Failure> {
+fn is_normal(kind: &[u8]) -> Result<bool, CommandError> {
     match kind.to_ascii_lowercase().as_slice() {
         b"normal" => Ok(true),
         b"master" | b"replica" | b"slave" | b"pubsub" => Ok(false),
-        _ => Err(Failure::from([b"ERR Unknown client type '", quoted(kind, 128), b"'"].concat())),
+        _ => Err(CommandError::from([b"ERR Unknown client type '", quoted(kind, 128), b"'"].concat())),
     }
 }
 
@@ -307,14 +309,14 @@ struct Filter {
 }
 
 impl Filter {
-    fn parse(call: &Call<'_, '_>) -> Result<Self, Failure> {
+    fn parse(call: &Call<'_, '_>) -> Result<Self, CommandError> {
         let mut filter = Self { keep_caller: true, ..Self::default() };
         let mut arguments = call.request.from(2);
         while let Some(option) = arguments.next() {
-            let value = arguments.next().ok_or(Failure::SYNTAX)?;
+            let value = arguments.next().ok_or(CommandError::SYNTAX)?;
             match option.to_ascii_uppercase().as_slice() {
                 b"ID" => {
-                    let number = positive(value).ok_or(Failure::new("ERR client-id should be greater than 0"))?;
+                    let number = positive(value).ok_or(CommandError::new("ERR client-id should be greater than 0"))?;
                     filter.number = Some(number);
                 }
                 b"ADDR" => filter.address = Some(filter.address_of(value)),
@@ -323,7 +325,7 @@ impl Filter {
                 b"TYPE" => filter.nobody |= !is_normal(value)?,
                 b"SKIPME" if value.eq_ignore_ascii_case(b"yes") => filter.keep_caller = true,
                 b"SKIPME" if value.eq_ignore_ascii_case(b"no") => filter.keep_caller = false,
-                _ => return Err(Failure::SYNTAX),
+                _ => return Err(CommandError::SYNTAX),
             }
         }
         Ok(filter)
@@ -348,7 +350,7 @@ impl Filter {
     }
 }
 
-pub(super) fn kill(call: &mut Call<'_, '_>) -> Result<(), Failure> {
+pub(super) fn kill(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
     // The old form names one address, which may be the caller's own, and answers OK.
     let old_form = call.request.len() == 3;
     let filter = if old_form {
@@ -377,7 +379,7 @@ pub(super) fn kill(call: &mut Call<'_, '_>) -> Result<(), Failure> {
         }
     }
     match (old_form, doomed.len()) {
-        (true, 0) => Err(Failure::new("ERR No such client")),
+        (true, 0) => Err(CommandError::new("ERR No such client")),
         (true, _) => call.ok(),
         (false, count) => call.answer_count(count),
     }
