@@ -10,7 +10,7 @@ use std::hint::black_box;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use latchkey::tls::{Refusal, ServerTrust, Source};
+use latchkey::tls::{PemSource, Refusal, ServerTrust};
 use rcgen::{
     BasicConstraints, Certificate, CertificateParams, CustomExtension, DistinguishedName, DnType,
     ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, PKCS_ECDSA_P256_SHA256, PKCS_ECDSA_P384_SHA384, PKCS_RSA_SHA256,
@@ -119,7 +119,7 @@ fn trusted(algorithm: &'static SignatureAlgorithm) -> Trusted {
     let mut parameters = parameters(ANCHOR);
     parameters.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     let certificate = parameters.self_signed(&key).expect("a CA");
-    let source = Source { name: "ca.pem".to_owned(), bytes: certificate.pem().into_bytes() };
+    let source = PemSource { name: "ca.pem".to_owned(), bytes: certificate.pem().into_bytes() };
     let trust = ServerTrust::new(&[source], &aws_lc_rs::default_provider()).expect("a CA");
     Trusted { trust, algorithm }
 }

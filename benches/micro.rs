@@ -12,7 +12,7 @@ use std::time::Instant;
 
 use gungraun::{library_benchmark, library_benchmark_group, main};
 use latchkey::protocol::http::{self, RequestDecoder};
-use latchkey::protocol::resp::{Arguments, Decoder, Encoder, Protocol, RequestLimits};
+use latchkey::protocol::resp::{Arguments, Decoder, Encoder, RequestLimits, RespVersion};
 use latchkey::protocol::xmlrpc;
 use latchkey::services::resp::RespOptions;
 use latchkey::services::xmlrpc::XmlRpcOptions;
@@ -48,19 +48,19 @@ fn resp_decode(requests: usize) {
 #[library_benchmark]
 fn resp_encode() {
     let mut output = Vec::with_capacity(64);
-    Encoder::new(&mut output, Protocol::default()).bulk(black_box(VALUE));
+    Encoder::new(&mut output, RespVersion::default()).bulk(black_box(VALUE));
     black_box(output);
 }
 
 #[library_benchmark]
 fn http_decode() {
-    let progress = RequestDecoder::default().decode(black_box(POST), &http::Bounds::default()).is_ok();
+    let progress = RequestDecoder::default().decode(black_box(POST), &http::HttpLimits::default()).is_ok();
     assert!(black_box(progress));
 }
 
 #[library_benchmark]
 fn xmlrpc_decode() {
-    assert!(black_box(xmlrpc::parse_call(black_box(CALL), &xmlrpc::Bounds::default())).is_ok());
+    assert!(black_box(xmlrpc::parse_call(black_box(CALL), &xmlrpc::XmlLimits::default())).is_ok());
 }
 
 #[expect(clippy::disallowed_methods, reason = "a bench needs some instant to count from")]

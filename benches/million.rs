@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use latchkey::limits::Limits;
-use latchkey::net::sim::{Faults, Network, SimNet, SimSocket};
+use latchkey::net::sim::{NetFaults, Network, SimNet, SimSocket};
 use latchkey::net::{Address, Net};
 use latchkey::server::{ListenerConfig, Security, Server};
 use latchkey::services::Echo;
@@ -76,7 +76,7 @@ struct Client {
 
 impl Crowd {
     fn new(connections: usize) -> Self {
-        let network = Network::new(1, Faults::none());
+        let network = Network::new(1, NetFaults::none());
         let (policy, config) = world::configurations();
         let listener = ListenerConfig::new(SocketAddr::from(([10, 0, 0, 2], 0)), Security::tls(policy));
         // A million sessions are more than a server takes unless it is told to.

@@ -10,7 +10,7 @@ use std::net::TcpStream;
 use std::{env, error::Error, fs};
 
 use latchkey::client::Client;
-use latchkey::tls::{ClientOptions, ClientPolicy, Source};
+use latchkey::tls::{ClientOptions, ClientPolicy, PemSource};
 
 /// Sends `lines` to `host` at `port` and returns the answers.
 pub(crate) fn ask(
@@ -32,7 +32,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let [server, ca, cert, key, lines @ ..] = arguments.as_slice() else {
         return Err("usage: client HOST:PORT CA CERT KEY LINE...".into());
     };
-    let read = |name: &String| fs::read(name).map(|bytes| Source { name: name.clone(), bytes });
+    let read = |name: &String| fs::read(name).map(|bytes| PemSource { name: name.clone(), bytes });
     let identity = Some((read(cert)?, read(key)?));
     let options = ClientOptions { ca: vec![read(ca)?], identity, ..ClientOptions::default() };
     let (host, port) = server.rsplit_once(':').ok_or("a server is HOST:PORT")?;

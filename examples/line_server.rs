@@ -16,7 +16,7 @@ use latchkey::metrics::Disconnect;
 use latchkey::net::mio::MioNet;
 use latchkey::server::{ListenerConfig, Security, Server};
 use latchkey::timer::Now;
-use latchkey::tls::{PolicyOptions, ServerPolicy, Source};
+use latchkey::tls::{PemSource, PolicyOptions, ServerPolicy};
 
 /// The service: it has no state.
 pub(crate) struct Lines;
@@ -52,9 +52,9 @@ impl Service for Lines {
 /// Serves lines to clients with a certificate from `client_ca`.
 pub(crate) fn serve(
     address: SocketAddr,
-    cert: Source,
-    key: Source,
-    ca: Source,
+    cert: PemSource,
+    key: PemSource,
+    ca: PemSource,
 ) -> Result<Server<MioNet, Lines>, Box<dyn Error>> {
     let options = PolicyOptions { identities: vec![(cert, key)], client_ca: vec![ca], ..PolicyOptions::default() };
     let security = Security::tls(Arc::new(ServerPolicy::new(options)?));
@@ -64,7 +64,7 @@ pub(crate) fn serve(
 
 fn main() -> Result<(), Box<dyn Error>> {
     let [cert, key, ca] = [1, 2, 3].map(|n| env::args().nth(n).expect("usage: line_server CERT KEY CLIENT_CA"));
-    let read = |name: String| fs::read(&name).map(|bytes| Source { name, bytes });
+    let read = |name: String| fs::read(&name).map(|bytes| PemSource { name, bytes });
     let mut server = serve(([127, 0, 0, 1], 4000).into(), read(cert)?, read(key)?, read(ca)?)?;
     writeln!(std::io::stdout(), "listening on {:?}", server.addresses()?)?;
     Ok(server.run()?)

@@ -14,7 +14,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use latchkey::cli::development::development_identities;
 use latchkey::tls::authority::{Authority, KeyKind, Role, Subject};
-use latchkey::tls::{Choice, PolicyOptions, Refusal, ServerPolicy, ServerTrust, Source, Verifier, Witness};
+use latchkey::tls::{Choice, PemSource, PolicyOptions, Refusal, ServerPolicy, ServerTrust, Verifier, Witness};
 use rustls::crypto::aws_lc_rs;
 use rustls::{ClientConfig, ClientConnection, ServerConnection};
 
@@ -34,8 +34,8 @@ fn succeed(dir: &Path, program: &str, arguments: &[&str]) -> String {
     text
 }
 
-fn source(dir: &Path, name: &str) -> Source {
-    Source { name: name.to_owned(), bytes: std::fs::read(dir.join(name)).expect("the file is there") }
+fn source(dir: &Path, name: &str) -> PemSource {
+    PemSource { name: name.to_owned(), bytes: std::fs::read(dir.join(name)).expect("the file is there") }
 }
 
 /// A CA, a server's and a client's certificate of this kind of key.
@@ -151,7 +151,7 @@ fn recipe_version_1(dir: &Path, name: &str, common_name: &str) {
     assert!(text.contains("Version: 1"), "{text}");
 }
 
-fn recipe_pair(dir: &Path, name: &str) -> (Source, Source) {
+fn recipe_pair(dir: &Path, name: &str) -> (PemSource, PemSource) {
     (source(dir, &format!("{name}_cert.pem")), source(dir, &format!("{name}_key.pem")))
 }
 
@@ -190,8 +190,8 @@ fn handshake(
 }
 
 fn client(
-    ca: Source,
-    identity: &(Source, Source),
+    ca: PemSource,
+    identity: &(PemSource, PemSource),
     version: &'static rustls::SupportedProtocolVersion,
 ) -> Arc<ClientConfig> {
     let provider = aws_lc_rs::default_provider();

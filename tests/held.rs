@@ -7,7 +7,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
-use latchkey::disk::sim::{Disk, Faults};
+use latchkey::disk::sim::{Disk, DiskFaults};
 use latchkey::disk::{DataFiles, Storage, StorageOptions, Sync};
 use latchkey::limits::Limits;
 use latchkey::net::Net;
@@ -99,7 +99,7 @@ fn replies_wait_for_the_disk_and_other_readers_do_not() {
     let (mut writer, mut reader) = (site.connect(), site.connect());
     writer.write_all(b"set old 1\r\n").expect("sent");
     expect(&mut writer, "+OK\r\n");
-    disk.set_faults(Faults { sync_takes: SYNC, ..Faults::default() });
+    disk.set_faults(DiskFaults { sync_takes: SYNC, ..DiskFaults::default() });
     let begun = Instant::now();
     writer.write_all(b"ping\r\nset new 1\r\nget old\r\nincr n\r\n").expect("sent");
     expect(&mut writer, "+PONG\r\n");
@@ -131,7 +131,7 @@ fn replies_wait_for_the_disk_and_other_readers_do_not() {
 #[test]
 fn what_is_under_way_at_the_end_is_still_kept_and_answered() {
     let disk = Disk::default();
-    disk.set_faults(Faults { sync_takes: Duration::from_millis(300), ..Faults::default() });
+    disk.set_faults(DiskFaults { sync_takes: Duration::from_millis(300), ..DiskFaults::default() });
     let site = Site::start(&disk);
     let mut writer = site.connect();
     writer.write_all(b"set a 1\r\nset b 1\r\nquit\r\n").expect("sent");
@@ -153,7 +153,7 @@ fn after_a_failed_sync_writers_are_told_and_the_server_stops() {
     idle.write_all(b"ping\r\n").expect("sent");
     expect(&mut idle, "+PONG\r\n");
     let before = disk.syncs();
-    disk.set_faults(Faults { syncs: Some(0), ..Faults::default() });
+    disk.set_faults(DiskFaults { syncs: Some(0), ..DiskFaults::default() });
     writer.write_all(b"ping\r\nset b 1\r\nget b\r\nset c 1\r\n").expect("sent");
     let mut replies = String::new();
     writer.read_to_string(&mut replies).expect("closed in order");
@@ -173,7 +173,7 @@ fn after_a_failed_write_each_lost_command_has_its_error_and_the_client_stays() {
     let mut writer = site.connect();
     writer.write_all(b"set old 1\r\nset gone 1\r\n").expect("sent");
     expect(&mut writer, "+OK\r\n+OK\r\n");
-    disk.set_faults(Faults { room: Some(0), ..Faults::default() });
+    disk.set_faults(DiskFaults { room: Some(0), ..DiskFaults::default() });
     // One pipeline: what it tells of the lost changes is an error, and what it tells of others is true.
     let pipeline = "set a 1\r\nget old\r\nget a\r\nping\r\nflushall\r\nget old\r\nset b 1\r\nkeys *\r\necho last\r\n";
     writer.write_all(pipeline.as_bytes()).expect("sent");
@@ -209,7 +209,7 @@ fn after_a_failed_write_a_call_over_http_has_a_fault_and_the_client_stays() {
     let key = "<param><value>k</value></param>";
     let pair = format!("{key}<param><value>v</value></param>");
     assert!(!call("set", &pair).contains("<fault>"));
-    disk.set_faults(Faults { room: Some(0), ..Faults::default() });
+    disk.set_faults(DiskFaults { room: Some(0), ..DiskFaults::default() });
     let told = call("delete", key);
     assert!(told.contains("<fault>") && told.contains("may not be kept"), "{told}");
     let told = call("get", key);
@@ -223,8 +223,8 @@ fn after_a_failed_write_a_call_over_http_has_a_fault_and_the_client_stays() {
 fn a_disk_that_does_not_answer_is_given_up_and_not_waited_for() {
     let limits = CommitLimits { timeout: Duration::from_secs(5), ..CommitLimits::default() };
     let long = Duration::from_mins(5);
-    let slow_sync = Faults { sync_takes: long, ..Faults::default() };
-    let slow_undo = Faults { room: Some(0), read_takes: long, ..Faults::default() };
+    let slow_sync = DiskFaults { sync_takes: long, ..DiskFaults::default() };
+    let slow_undo = DiskFaults { room: Some(0), read_takes: long, ..DiskFaults::default() };
     for faults in [slow_sync, slow_undo] {
         let disk = Disk::default();
         let site = Site::start_with(&disk, limits);
@@ -249,7 +249,7 @@ fn a_disk_that_takes_long_to_read_but_gets_on_is_waited_for() {
         writer.write_all(format!("*3\r\n$3\r\nset\r\n$1\r\n{key}\r\n$250000\r\n{value}\r\n").as_bytes()).expect("sent");
         expect(&mut writer, "+OK\r\n");
     }
-    disk.set_faults(Faults { room: Some(0), read_takes: Duration::from_millis(500), ..Faults::default() });
+    disk.set_faults(DiskFaults { room: Some(0), read_takes: Duration::from_millis(500), ..DiskFaults::default() });
     let begun = Instant::now();
     writer.write_all(b"set 1 changed\r\nstrlen 1\r\n").expect("sent");
     expect(&mut writer, NOT_KEPT);

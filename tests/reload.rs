@@ -11,7 +11,7 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use common::{Server, certs, latchkey, python, signal, succeed};
-use latchkey::tls::Source;
+use latchkey::tls::PemSource;
 use latchkey::tls::authority::{Authority, KeyKind, Role, Subject};
 
 /// A folder with a CA, a server's certificate in `live/`, two clients' and a revocation list on which nobody is yet.
@@ -242,7 +242,7 @@ fn rules_reach_clients_that_are_connected() {
 fn an_expired_revocation_list_shuts_its_ca_out_and_is_said() {
     const DAYS: u64 = 30;
     let dir = folder();
-    let source = |name: &str| Source {
+    let source = |name: &str| PemSource {
         name: name.to_owned(),
         bytes: fs::read(dir.path().join("certs").join(name)).expect("read"),
     };
@@ -280,7 +280,7 @@ fn an_outdated_list_at_a_reload_shuts_out_its_own_ca_and_keeps_nothing_else_back
         }
     }
     let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("a clock").as_secs();
-    let source = |name: &str| Source {
+    let source = |name: &str| PemSource {
         name: name.to_owned(),
         bytes: fs::read(dir.path().join("certs").join(name)).expect("read"),
     };
@@ -339,7 +339,7 @@ fn how_a_server_is_spoken_to_is_renewed_for_the_connections_to_come() {
 #[test]
 fn a_certificate_that_clients_will_refuse_is_told_of() {
     let dir = folder();
-    let source = |file: &str| Source {
+    let source = |file: &str| PemSource {
         name: file.to_owned(),
         bytes: fs::read(dir.path().join("certs").join(file)).expect("made by init"),
     };

@@ -12,7 +12,7 @@ use std::time::Duration;
 use base64::Engine;
 use common::run;
 use latchkey::tls::authority::{Authority as Development, KeyKind};
-use latchkey::tls::{OutdatedLists, PolicyOptions, ServerPolicy, Source};
+use latchkey::tls::{OutdatedLists, PemSource, PolicyOptions, ServerPolicy};
 use rcgen::{
     BasicConstraints, CertificateParams, CrlDistributionPoint, DistinguishedName, DnType, ExtendedKeyUsagePurpose,
     IsCa, Issuer, KeyPair, KeyUsagePurpose, PKCS_ED25519, SerialNumber, SigningKey,
@@ -294,7 +294,7 @@ impl Hierarchy {
 
     /// What latchkey says with these CAs in --client-ca: a refusal in words, or whether some CA is announced as unchecked.
     fn judge(&self, listed: &str) -> Result<bool, String> {
-        let source = |text: &str| Source { name: "it.pem".to_owned(), bytes: text.as_bytes().to_vec() };
+        let source = |text: &str| PemSource { name: "it.pem".to_owned(), bytes: text.as_bytes().to_vec() };
         let identity = Development::create(KeyKind::default(), "server", NOW).expect("a server");
         let files = identity.files();
         let crl = if self.lists.is_empty() { Vec::new() } else { vec![source(&self.lists)] };

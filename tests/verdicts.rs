@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use latchkey::tls::authority::Role;
-use latchkey::tls::{Answer, Judgement, Purpose, Question, Source, Verifier, judge};
+use latchkey::tls::{Answer, Judgement, PemSource, Purpose, Question, Verifier, judge};
 use rustls::client::WebPkiServerVerifier;
 use rustls::crypto::aws_lc_rs;
 use rustls::server::WebPkiClientVerifier;
@@ -53,11 +53,11 @@ struct Files {
     /// What a peer shows: the chain, or for a CA what it issued.
     shown: Vec<CertificateDer<'static>>,
     trusted: Vec<CertificateDer<'static>>,
-    key: Source,
+    key: PemSource,
 }
 
-fn read(dir: &Path, name: &str) -> Source {
-    Source { name: name.to_owned(), bytes: std::fs::read(dir.join(name)).expect("the file is there") }
+fn read(dir: &Path, name: &str) -> PemSource {
+    PemSource { name: name.to_owned(), bytes: std::fs::read(dir.join(name)).expect("the file is there") }
 }
 
 impl Files {

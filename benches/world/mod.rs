@@ -13,7 +13,7 @@ use latchkey::metrics::Metrics;
 use latchkey::services::Echo;
 use latchkey::timer::Now;
 use latchkey::tls::authority::{Authority, KeyKind, Role, Subject};
-use latchkey::tls::{Outgoing, PolicyOptions, ServerPolicy, ServerTrust, Session, Source};
+use latchkey::tls::{Outgoing, PemSource, PolicyOptions, ServerPolicy, ServerTrust, Session};
 use rustix::time::{ClockId, clock_gettime};
 use rustls::ClientConfig;
 use rustls::crypto::aws_lc_rs;
@@ -195,7 +195,7 @@ pub(crate) fn configurations() -> (Arc<ServerPolicy>, Arc<ClientConfig>) {
     let authority = Authority::create(KeyKind::default(), "bench CA", now).expect("a CA");
     let subject = Subject::named("localhost", &[]).and_then(Subject::reachable).expect("a name");
     let leaf = authority.issue(Role::Server, &subject, KeyKind::default(), now).expect("a leaf");
-    let source = |name: &str, text: &str| Source { name: name.into(), bytes: text.as_bytes().to_vec() };
+    let source = |name: &str, text: &str| PemSource { name: name.into(), bytes: text.as_bytes().to_vec() };
     let identities = vec![(source("server.pem", &leaf.certificate), source("server-key.pem", &leaf.key))];
     let policy = ServerPolicy::new(PolicyOptions { identities, ..PolicyOptions::default() }).expect("a policy");
     let ca = source("ca.pem", &authority.files().certificate);

@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use super::{Class, Rules};
-use crate::tls::{Anchor, AnchorKind, Identity, Source, fingerprint};
+use crate::tls::{Anchor, AnchorKind, Identity, PemSource, fingerprint};
 
 /// A file of rules is refused by name, or grants nothing to whom it does not name, whatever else it says.
 pub fn rules(input: &[u8]) {
@@ -15,7 +15,7 @@ pub fn rules(input: &[u8]) {
         fingerprint: [1; 32],
         file: "ca.pem".to_owned(),
     };
-    let file = Source { name: "rules.toml".to_owned(), bytes: input.to_vec() };
+    let file = PemSource { name: "rules.toml".to_owned(), bytes: input.to_vec() };
     let rules = match Rules::parse(&file, &[Arc::new(anchor.clone())]) {
         Ok(rules) => rules,
         Err(error) => {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde::Deserialize;
 
 use super::{Grant, Permission};
-use crate::tls::{Anchor, Identity, Source, hex};
+use crate::tls::{Anchor, Identity, PemSource, hex};
 
 /// Rules that say what each client may do.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -73,7 +73,7 @@ impl Rules {
     /// What the rules in `text` grant to somebody whose common name is alice.
     #[cfg(test)]
     pub(crate) fn granted_to_alice(text: &str) -> super::Access {
-        let rules = Self::parse(&Source { name: String::new(), bytes: text.into() }, &[]).expect("rules");
+        let rules = Self::parse(&PemSource { name: String::new(), bytes: text.into() }, &[]).expect("rules");
         let (dns, uris, emails) = Default::default();
         let alice =
             Identity { common_name: Some("alice".into()), dns, uris, emails, fingerprint: [0; 32], anchor: None };
@@ -86,7 +86,7 @@ impl Rules {
     ///
     /// On anything not understood, on a rule that names nobody, and on an anchor that the listener does not trust or
     /// that two of its certificates could be.
-    pub fn parse(source: &Source, anchors: &[Arc<Anchor>]) -> Result<Self, RulesError> {
+    pub fn parse(source: &PemSource, anchors: &[Arc<Anchor>]) -> Result<Self, RulesError> {
         let syntax = |detail: String| RulesError::Syntax { file: source.name.clone(), detail };
         let text = std::str::from_utf8(&source.bytes).map_err(|error| syntax(error.to_string()))?;
         let file: File = toml::from_str(text).map_err(|error| {
@@ -249,7 +249,7 @@ mod tests {
     }
 
     fn parse(text: &str, anchors: &[Arc<Anchor>]) -> Result<Rules, RulesError> {
-        Rules::parse(&Source { name: "rules.toml".to_owned(), bytes: text.as_bytes().to_vec() }, anchors)
+        Rules::parse(&PemSource { name: "rules.toml".to_owned(), bytes: text.as_bytes().to_vec() }, anchors)
     }
 
     fn matches(field: &str) -> bool {

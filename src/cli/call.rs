@@ -136,7 +136,7 @@ fn receive(client: &mut Client<TimedStream>) -> Result<Result<Value, xmlrpc::Fau
     loop {
         let count = client.read(&mut piece).map_err(broken)?;
         bytes.extend_from_slice(piece.get(..count).unwrap_or_default());
-        let response = decoder.decode(&bytes, count == 0, &http::Bounds::default());
+        let response = decoder.decode(&bytes, count == 0, &http::HttpLimits::default());
         let response = response.map_err(|error| Failure::Other(format!("the server does not speak HTTP: {error}")))?;
         let Some(response) = response else { continue };
         if response.status != 200 {
@@ -144,7 +144,7 @@ fn receive(client: &mut Client<TimedStream>) -> Result<Result<Value, xmlrpc::Fau
             let first = words.lines().next().unwrap_or_default();
             return Err(Failure::Other(format!("HTTP {} {}: {first}", response.status, response.reason)));
         }
-        return xmlrpc::parse_response(&response.body, &xmlrpc::Bounds::default())
+        return xmlrpc::parse_response(&response.body, &xmlrpc::XmlLimits::default())
             .map_err(|error| Failure::Other(format!("the server does not speak XML-RPC: {error}")));
     }
 }

@@ -11,7 +11,7 @@ use super::address::{bare, lookup_in_words};
 use super::{Failure, files, units};
 use crate::client::{Client, ClientError};
 use crate::net::TimedStream;
-use crate::tls::{ClientOptions, ClientPolicy, Source, alert_cure};
+use crate::tls::{ClientOptions, ClientPolicy, PemSource, alert_cure};
 
 /// Where systems keep the CA certificates that they trust, unless `SSL_CERT_FILE` names another file.
 const SYSTEM_CAS: [&str; 2] = ["/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt"];
@@ -55,7 +55,7 @@ impl ClientTlsArgs {
 /// Whom to believe (`--ca`, or else the system's CAs) and who to be.
 pub(super) fn policy(
     ca: Option<&Path>,
-    identity: Option<(Source, Source)>,
+    identity: Option<(PemSource, PemSource)>,
     alpn: &[&str],
     max_chain: usize,
 ) -> Result<ClientPolicy, Failure> {
@@ -71,11 +71,11 @@ pub(super) fn policy(
     })
 }
 
-fn read(flag: &str, path: &Path) -> Result<Source, Failure> {
+fn read(flag: &str, path: &Path) -> Result<PemSource, Failure> {
     files::read(path).map_err(|error| Failure::usage(flag, error))
 }
 
-pub(super) fn system_cas() -> Result<Source, Failure> {
+pub(super) fn system_cas() -> Result<PemSource, Failure> {
     let named = std::env::var_os("SSL_CERT_FILE").map(PathBuf::from);
     let usual = || SYSTEM_CAS.iter().map(PathBuf::from).find(|path| path.exists());
     let path = named.or_else(usual).ok_or_else(|| {

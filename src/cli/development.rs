@@ -9,7 +9,7 @@ use rustls_pki_types::{ServerName, UnixTime};
 
 use super::files::{self, FileError, Readers, Writers};
 use crate::tls::authority::{Authority, AuthorityError, Issued, KeyKind, Role, Subject};
-use crate::tls::{Certificate, ClientTrust, ServerTrust, Source};
+use crate::tls::{Certificate, ClientTrust, PemSource, ServerTrust};
 
 /// The name of the CA that is made here, by which it is known again.
 const CA_NAME: &str = "latchkey development CA";
@@ -23,11 +23,11 @@ pub struct DevelopmentIdentities {
     /// The folder.
     pub dir: PathBuf,
     /// The CA's certificate.
-    pub ca: Source,
+    pub ca: PemSource,
     /// The server's certificate and key, for `localhost`, `127.0.0.1` and `::1`.
-    pub server: (Source, Source),
+    pub server: (PemSource, PemSource),
     /// A client's certificate and key.
-    pub client: (Source, Source),
+    pub client: (PemSource, PemSource),
     /// Whether anything was made just now.
     pub made: bool,
 }
@@ -119,7 +119,7 @@ fn save(issued: &Issued, certificate: &Path, key: &Path) -> Result<(), FileError
     files::write(certificate, &issued.certificate, Readers::Everyone)
 }
 
-fn read_if_there(path: &Path) -> Result<Option<Source>, FileError> {
+fn read_if_there(path: &Path) -> Result<Option<PemSource>, FileError> {
     match files::read(path) {
         Ok(source) => Ok(Some(source)),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
@@ -128,14 +128,14 @@ fn read_if_there(path: &Path) -> Result<Option<Source>, FileError> {
 }
 
 /// Whether the certificate in a file is that of `name`, as those made here are.
-fn is_of(certificate: &Source, name: &str) -> bool {
+fn is_of(certificate: &PemSource, name: &str) -> bool {
     let chain = certificate.certificates().unwrap_or_default();
     let leaf = chain.first().and_then(|leaf| Certificate::from_der(leaf).ok());
     leaf.is_some_and(|leaf| leaf.common_name.as_deref() == Some(name))
 }
 
 /// Whether a leaf and its key belong together and the CA vouches for them until `then`.
-fn is_usable(role: Role, ca: &Source, certificate: &Source, key: &Source, then: u64) -> bool {
+fn is_usable(role: Role, ca: &PemSource, certificate: &PemSource, key: &PemSource, then: u64) -> bool {
     let provider = aws_lc_rs::default_provider();
     let then = UnixTime::since_unix_epoch(Duration::from_secs(then));
     let Ok(chain) = certificate.certificates() else { return false };

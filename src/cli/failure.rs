@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 
-use crate::tls::Source;
+use crate::tls::PemSource;
 
 /// What ends a command early. Its text is one sentence that names the flag or file and says what to do.
 #[derive(Debug, thiserror::Error)]
@@ -27,7 +27,7 @@ impl Failure {
     /// and their files, the one that the text means.
     pub fn of_file<'a>(
         problem: &impl std::fmt::Display,
-        named: impl IntoIterator<Item = (&'static str, &'a Source)>,
+        named: impl IntoIterator<Item = (&'static str, &'a PemSource)>,
     ) -> Self {
         let text = problem.to_string();
         let meant = named.into_iter().filter(|(_, file)| text.contains(&file.name));
@@ -36,7 +36,8 @@ impl Failure {
         let lacks =
             [("no certificate revocation list", "--crl"), ("no certificate,", "--cert"), ("no private key", "--key")];
         let lacking = lacks.into_iter().find(|(lack, _)| text.contains(lack)).map(|(_, flag)| flag);
-        let rank = |(flag, file): &(&str, &Source)| (file.name.len(), lacking.is_some_and(|lacking| *flag == lacking));
+        let rank =
+            |(flag, file): &(&str, &PemSource)| (file.name.len(), lacking.is_some_and(|lacking| *flag == lacking));
         let meant = meant.reduce(|best, other| if rank(&other) > rank(&best) { other } else { best });
         match meant {
             Some((flag, _)) if !text.contains(flag) => Self::usage(flag, text),
@@ -121,7 +122,7 @@ mod tests {
 
     #[test]
     fn the_flag_that_named_a_file_is_told() {
-        let file = |name: &str| Source { name: name.to_owned(), bytes: Vec::new() };
+        let file = |name: &str| PemSource { name: name.to_owned(), bytes: Vec::new() };
         let (short, long) = (file("a.pem"), file("certs/a.pem"));
         let told =
             |text: &str| Failure::of_file(&text, [("--cert", &short), ("--key", &long), ("--crl", &short)]).to_string();

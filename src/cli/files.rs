@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::terminal;
-use crate::tls::Source;
+use crate::tls::PemSource;
 
 /// A file could not be read or written. The text names it.
 #[derive(Debug, thiserror::Error)]
@@ -54,13 +54,13 @@ const PIPE_PATIENCE: Duration = Duration::from_secs(30);
 const PIPE_INTERVAL: Duration = Duration::from_millis(5);
 
 /// Reads a whole file of up to 256 MiB. A pipe is read until it is closed, for half a minute at most.
-pub fn read(path: &Path) -> Result<Source, FileError> {
+pub fn read(path: &Path) -> Result<PemSource, FileError> {
     let bytes = read_within(path, LONGEST, PIPE_PATIENCE).map_err(|error| match error.kind() {
         io::ErrorKind::IsADirectory => io::Error::new(error.kind(), "it is a folder: name a file in it"),
         _ => error,
     });
     let bytes = at(bytes, "read", path)?;
-    Ok(Source { name: path.display().to_string(), bytes })
+    Ok(PemSource { name: path.display().to_string(), bytes })
 }
 
 /// Never waits for a file to open, which a pipe does until somebody writes into it.

@@ -23,7 +23,7 @@ use crate::net::Net;
 use crate::net::mio::MioNet;
 use crate::server::{Bound, ListenerConfig, Security, Server};
 use crate::services::resp::RespOptions;
-use crate::services::xmlrpc::{Faults, XmlRpcOptions};
+use crate::services::xmlrpc::{FaultStyle, XmlRpcOptions};
 use crate::services::{Builtin, BuiltinOptions, Protocol};
 use crate::store::{Eviction, StoreOptions};
 
@@ -352,8 +352,8 @@ impl ServeArgs {
             EvictionArg::Volatile => (Eviction::Volatile, "volatile-lru"),
         };
         let faults = match self.faults.unwrap_or(FaultsArg::Python) {
-            FaultsArg::Python => Faults::Python,
-            FaultsArg::Standard => Faults::Standard,
+            FaultsArg::Python => FaultStyle::Python,
+            FaultsArg::Standard => FaultStyle::Standard,
         };
         let max_memory = self.limits.max_memory;
         Ok(BuiltinOptions {

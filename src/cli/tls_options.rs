@@ -12,7 +12,7 @@ use super::{Failure, units};
 use crate::access::{Gate, Reach, Rules};
 use crate::limits::Limits;
 use crate::services::Splice;
-use crate::tls::{ClientAuth, OutdatedLists, PolicyOptions, PostQuantum, ServerPolicy, Source, TlsMin};
+use crate::tls::{ClientAuth, OutdatedLists, PemSource, PolicyOptions, PostQuantum, ServerPolicy, TlsMin};
 
 /// Where development identities are made and found.
 const DEVELOPMENT_FOLDER: &str = "certs";
@@ -111,13 +111,13 @@ enum ClientAuthArg {
 /// The certificates that listeners use, and whether they were made for development.
 pub(super) struct TlsSetup {
     options: PolicyOptions,
-    rules: Option<Source>,
+    rules: Option<PemSource>,
     pub(super) development: Option<DevelopmentIdentities>,
 }
 
 impl TlsArgs {
     /// The certificate and key to show to another server; `None` when none was named.
-    pub(super) fn client_identity(&self) -> Result<Option<(Source, Source)>, Failure> {
+    pub(super) fn client_identity(&self) -> Result<Option<(PemSource, PemSource)>, Failure> {
         let mut identities = self.identities()?;
         let first = identities.pop();
         if !identities.is_empty() {
@@ -236,7 +236,7 @@ impl TlsArgs {
     }
 
     /// The named certificates, each with its key.
-    fn identities(&self) -> Result<Vec<(Source, Source)>, Failure> {
+    fn identities(&self) -> Result<Vec<(PemSource, PemSource)>, Failure> {
         if self.cert.len() != self.key.len() {
             let (certificates, keys) = (self.cert.len(), self.key.len());
             return Err(Failure::usage("--key", format!("one is needed for each --cert: {keys} for {certificates}")));
@@ -245,7 +245,7 @@ impl TlsArgs {
         pairs.map(|(cert, key)| Ok((read("--cert", cert)?, self.private_key(key)?))).collect()
     }
 
-    fn private_key(&self, path: &Path) -> Result<Source, Failure> {
+    fn private_key(&self, path: &Path) -> Result<PemSource, Failure> {
         let source = read("--key", path)?;
         // A certificate in its place is for everyone to read, and its permissions are not what is wrong.
         if source.may_hold_private_key() {
@@ -271,7 +271,7 @@ impl TlsArgs {
 impl TlsSetup {
     /// The files that were read, each with the flag that named it. A key comes before its certificate: it is the one to
     /// exchange when they do not belong together.
-    fn files(&self) -> impl Iterator<Item = (&'static str, &Source)> {
+    fn files(&self) -> impl Iterator<Item = (&'static str, &PemSource)> {
         let PolicyOptions { identities, client_ca, client_pin, crl, .. } = &self.options;
         let keys = identities.iter().map(|(_, key)| ("--key", key));
         let certificates = identities.iter().map(|(certificate, _)| ("--cert", certificate));
@@ -291,7 +291,7 @@ impl TlsSetup {
     }
 }
 
-fn parse_rules(source: &Source, policy: &ServerPolicy, reach: fn(&str) -> Option<Reach>) -> Result<Rules, Failure> {
+fn parse_rules(source: &PemSource, policy: &ServerPolicy, reach: fn(&str) -> Option<Reach>) -> Result<Rules, Failure> {
     let refuse = |problem: String| Failure::usage("--authorize", problem);
     let trust = policy.client_trust().ok_or_else(|| {
         refuse("without --client-ca or --client-pin nobody has a name that a rule could match".to_owned())
@@ -330,10 +330,10 @@ fn parse_rules(source: &Source, policy: &ServerPolicy, reach: fn(&str) -> Option
     Ok(rules)
 }
 
-fn read(flag: &str, path: &Path) -> Result<Source, Failure> {
+fn read(flag: &str, path: &Path) -> Result<PemSource, Failure> {
     files::read(path).map_err(|error| Failure::usage(flag, error))
 }
 
-fn read_all(flag: &str, paths: &[PathBuf]) -> Result<Vec<Source>, Failure> {
+fn read_all(flag: &str, paths: &[PathBuf]) -> Result<Vec<PemSource>, Failure> {
     paths.iter().map(|path| read(flag, path)).collect()
 }

@@ -29,7 +29,7 @@ pub struct Compactions {
 }
 
 /// Something to do beside the journal.
-pub(super) enum Job {
+pub(super) enum CompactionJob {
     /// Make a snapshot of what is in a view.
     Compact {
         /// What is to become one file.
@@ -49,7 +49,7 @@ pub(super) enum Outcome {
     Removed,
 }
 
-impl Job {
+impl CompactionJob {
     fn run(self, folder: &dyn Folder) -> io::Result<Outcome> {
         match self {
             Self::Compact { view, head, index } => {
@@ -116,7 +116,7 @@ impl Helper {
     pub(super) fn begin(
         &mut self,
         folder: &Arc<dyn Folder>,
-        job: Job,
+        job: CompactionJob,
         notify: Arc<dyn Fn() + Send + Sync>,
     ) -> io::Result<()> {
         let (outcome, folder) = (Arc::clone(&self.outcome), Arc::clone(folder));

@@ -4,14 +4,14 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
-use super::compact::{Compactions, Helper, Job, Outcome};
+use super::compact::{CompactionJob, Compactions, Helper, Outcome};
 use super::failure::StorageError;
 use super::folder::{Folder, GONE};
 use super::group::{Group, split_value};
-use super::journal::{Broken, Fresh, Journal, Place, Sealed, Survey, salvage, survey};
+use super::journal::{Broken, Fresh, Journal, JournalPosition, Sealed, Survey, salvage, survey};
 use super::manifest::{self, ManifestFile};
 use super::merge::{self, View};
-use super::names::{self, Names};
+use super::names::{self, FileNames};
 use super::record::{self, FileHead, Head};
 use super::reserve;
 use super::snapshot::Snapshot;
@@ -23,7 +23,7 @@ const LEAST: u64 = 1 << 20;
 
 /// How large things may become.
 #[derive(Clone, Copy, Debug)]
-pub struct Sizes {
+pub struct FileSizes {
     /// Bytes of a journal before the next one is begun, or a sixteenth of the snapshot, if that is more: so there are never
     /// so many files that descriptors run out. One batch may be longer.
     pub journal: u64,
@@ -44,7 +44,7 @@ pub struct Sizes {
 /// what a small group needs. A larger group that does not fit fails again, alone.
 const ROOM: u64 = 1 << 20;
 
-impl Default for Sizes {
+impl Default for FileSizes {
     fn default() -> Self {
         Self { journal: 64 << 20, sealed: 64 << 20, index: merge::INDEX, ahead: 512 << 10, reserve: 128 << 10 }
     }
@@ -91,13 +91,13 @@ impl Undo {
 /// The files of a directory, open.
 pub struct DataFiles {
     folder: Arc<dyn Folder>,
-    sizes: Sizes,
+    sizes: FileSizes,
     manifest: ManifestFile,
     snapshot: Option<Snapshot>,
     sealed: Vec<Sealed>,
     journal: Journal,
     /// Where the sealed journals end: what a compaction would stand for.
-    base: Place,
+    base: JournalPosition,
     /// The last group, and keys after it.
     last: u64,
     keys: u64,
@@ -120,7 +120,7 @@ pub struct DataFiles {
 impl DataFiles {
     /// As [`with_sizes`](Self::with_sizes), for a simulated disk: journals are not filled ahead, which would save nothing.
     pub fn new(folder: Arc<dyn Folder>) -> Result<Self, Broken> {
-        Self::with_sizes(folder, Sizes { ahead: 0, reserve: 0, ..Sizes::default() })
+        Self::with_sizes(folder, FileSizes { ahead: 0, reserve: 0, ..FileSizes::default() })
     }
 
     /// Opens what is in `folder`, or begins there.
@@ -128,8 +128,8 @@ impl DataFiles {
     /// # Errors
     ///
     /// Something is missing or damaged, and then nothing was changed.
-    pub fn with_sizes(folder: Arc<dyn Folder>, sizes: Sizes) -> Result<Self, Broken> {
-        let names = Names::sort(folder.list()?);
+    pub fn with_sizes(folder: Arc<dyn Folder>, sizes: FileSizes) -> Result<Self, Broken> {
+        let names = FileNames::sort(folder.list()?);
         let recorded = manifest::look(&*folder)?;
         let Survey { snapshot, mut sealed, last, place, mut base, is_torn, torn } = survey(&*folder, &names, recorded)?;
         let is_new = snapshot.is_none() && sealed.is_empty() && last.is_none();
@@ -241,7 +241,7 @@ impl DataFiles {
     /// Seals the journal and goes on in another one. If that cannot be begun, for want of a descriptor or of room, this one
     /// becomes longer instead.
     fn next_journal(&mut self) -> Result<(), StorageError> {
-        let place = Place { group: self.last, keys: self.keys, previous: self.journal.previous() };
+        let place = JournalPosition { group: self.last, keys: self.keys, previous: self.journal.previous() };
         let fresh = match Fresh::begin(&*self.folder, self.journal.number + 1, place) {
             Ok(fresh) => fresh,
             Err(error) => {
@@ -333,10 +333,10 @@ impl DataFiles {
             return false;
         }
         let begun = self.check_room(bytes + kept).and_then(|()| self.sealed_view()).and_then(|view| {
-            let Place { group, keys, previous } = self.base;
+            let JournalPosition { group, keys, previous } = self.base;
             let (number, salt) = (self.journal.number, record::salt());
             let head = FileHead { is_snapshot: true, number, group, keys, salt, previous };
-            let job = Job::Compact { view, head, index: self.sizes.index };
+            let job = CompactionJob::Compact { view, head, index: self.sizes.index };
             self.helper.begin(&self.folder, job, Arc::clone(notify))
         });
         match begun {
@@ -371,7 +371,7 @@ impl DataFiles {
                 self.sealed.retain(|sealed| sealed.number >= snapshot.number);
                 self.snapshot = Some(snapshot);
                 self.retry_above = 0;
-                if let Err(error) = self.helper.begin(&self.folder, Job::Remove(names), Arc::clone(notify)) {
+                if let Err(error) = self.helper.begin(&self.folder, CompactionJob::Remove(names), Arc::clone(notify)) {
                     self.failed(&error, 0);
                 }
             }
@@ -406,13 +406,13 @@ pub(super) struct Contents {
 impl Contents {
     /// What is in `folder`, and how many keys that should be. Nothing is made or changed, so the disk may be full.
     pub(super) fn look(folder: &dyn Folder) -> Result<(Self, u64), Broken> {
-        let names = Names::sort(folder.list()?);
+        let names = FileNames::sort(folder.list()?);
         Ok(Self::of(folder, survey(folder, &names, manifest::look(folder)?)?)?)
     }
 
     /// As [`look`](Self::look), before the first thing that is wrong there, and what is wrong.
     pub(super) fn salvage(folder: &dyn Folder) -> io::Result<(Self, u64, Result<(), Broken>)> {
-        let (found, outcome) = salvage(folder, Names::sort(folder.list()?), manifest::look(folder)?);
+        let (found, outcome) = salvage(folder, FileNames::sort(folder.list()?), manifest::look(folder)?);
         let (contents, keys) = Self::of(folder, found)?;
         Ok((contents, keys, outcome))
     }
@@ -420,7 +420,7 @@ impl Contents {
     fn of(folder: &dyn Folder, found: Survey) -> io::Result<(Self, u64)> {
         let Survey { snapshot, mut sealed, last, place, .. } = found;
         sealed.extend(last.as_ref().map(Journal::sealed));
-        Ok((Self { view: view_of(folder, snapshot, &sealed)?, index: Sizes::default().index }, place.keys))
+        Ok((Self { view: view_of(folder, snapshot, &sealed)?, index: FileSizes::default().index }, place.keys))
     }
 
     /// Visits every key.

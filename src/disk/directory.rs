@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::OpenError;
-use super::data_files::{Contents, DataFiles, Loaded, Record, Sizes};
+use super::data_files::{Contents, DataFiles, FileSizes, Loaded, Record};
 use super::dump::{DumpWriter, write_all};
 use super::folder::{RealFolder, make};
 use super::journal::Broken;
@@ -52,7 +52,7 @@ impl Directory {
     /// Somebody else has it; it holds other files, and no data; or what was acknowledged is not all there. Then nothing
     /// was changed.
     pub fn open(path: &Path) -> Result<Opened, OpenError> {
-        Self::open_with(path, Sizes::default())
+        Self::open_with(path, FileSizes::default())
     }
 
     /// Writes every key of the directory at `path` to a dump. How many there are. Nothing in it is made or changed: it may be
@@ -86,7 +86,7 @@ impl Directory {
     }
 
     /// As [`open`](Self::open), with other bounds on its files.
-    pub fn open_with(path: &Path, sizes: Sizes) -> Result<Opened, OpenError> {
+    pub fn open_with(path: &Path, sizes: FileSizes) -> Result<Opened, OpenError> {
         let io = |error| OpenError::Io { path: path.into(), error };
         refuse_strange(path)?;
         make(path, 0o700).map_err(|error| OpenError::Make { path: path.into(), error })?;

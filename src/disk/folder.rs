@@ -15,10 +15,10 @@ pub trait Folder: Send + Sync {
     fn list(&self) -> io::Result<Vec<String>>;
 
     /// A new, empty file, in the place of one that has the name.
-    fn create(&self, name: &str) -> io::Result<Box<dyn Handle>>;
+    fn create(&self, name: &str) -> io::Result<Box<dyn FileHandle>>;
 
     /// A file that is there, to be read and written.
-    fn open(&self, name: &str) -> io::Result<Box<dyn Handle>>;
+    fn open(&self, name: &str) -> io::Result<Box<dyn FileHandle>>;
 
     /// Gives a file another name, whoever has that now.
     fn rename(&self, from: &str, to: &str) -> io::Result<()>;
@@ -34,7 +34,7 @@ pub trait Folder: Send + Sync {
 }
 
 /// An open file.
-pub trait Handle: Send {
+pub trait FileHandle: Send {
     /// Reads what there is, at most as much as there is room for; 0 at the end.
     fn read_at(&self, bytes: &mut [u8], offset: u64) -> io::Result<usize>;
 
@@ -124,13 +124,13 @@ impl Folder for RealFolder {
         Ok(names)
     }
 
-    fn create(&self, name: &str) -> io::Result<Box<dyn Handle>> {
+    fn create(&self, name: &str) -> io::Result<Box<dyn FileHandle>> {
         let mut options = OpenOptions::new();
         options.read(true).write(true).create(true).truncate(true).mode(0o600);
         Ok(Box::new(options.open(self.path.join(name))?))
     }
 
-    fn open(&self, name: &str) -> io::Result<Box<dyn Handle>> {
+    fn open(&self, name: &str) -> io::Result<Box<dyn FileHandle>> {
         Ok(Box::new(OpenOptions::new().read(true).write(self.is_writable).open(self.path.join(name))?))
     }
 
@@ -151,7 +151,7 @@ impl Folder for RealFolder {
     }
 }
 
-impl Handle for File {
+impl FileHandle for File {
     fn read_at(&self, bytes: &mut [u8], offset: u64) -> io::Result<usize> {
         loop {
             match FileExt::read_at(self, bytes, offset) {

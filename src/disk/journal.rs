@@ -3,11 +3,11 @@
 use std::io;
 
 use super::failure::StorageError;
-use super::folder::{Folder, Handle};
+use super::folder::{FileHandle, Folder};
 use super::group::Group;
 use super::manifest::Manifest;
-use super::merge::Source;
-use super::names::{self, Names};
+use super::merge::MergeSource;
+use super::names::{self, FileNames};
 use super::record::{self, Chain, FILE_HEAD, FileHead, HEAD, Head, Reader};
 use super::snapshot::Snapshot;
 
@@ -17,7 +17,7 @@ const SHARE: usize = 8;
 
 /// How far a chain of journals has come.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Place {
+pub(super) struct JournalPosition {
     /// The last group.
     pub(super) group: u64,
     /// Keys after it.
@@ -53,9 +53,9 @@ impl Sealed {
         file.sync()
     }
 
-    pub(super) fn source(&self, folder: &dyn Folder) -> io::Result<Source> {
+    pub(super) fn source(&self, folder: &dyn Folder) -> io::Result<MergeSource> {
         let name = names::journal(self.number);
-        Ok(Source { file: folder.open(&name)?, name, end: self.end })
+        Ok(MergeSource { file: folder.open(&name)?, name, end: self.end })
     }
 }
 
@@ -68,7 +68,7 @@ pub(super) struct Journal {
     filled: u64,
     /// Zeros could not be written, mostly for want of room, so there will be none.
     is_cramped: bool,
-    file: Box<dyn Handle>,
+    file: Box<dyn FileHandle>,
     chain: Chain,
     /// A record in the making.
     record: Vec<u8>,
@@ -80,8 +80,8 @@ pub(super) struct Fresh(Journal);
 
 impl Fresh {
     /// Begins a journal that follows `place`. If that fails, nothing has happened.
-    pub(super) fn begin(folder: &dyn Folder, number: u64, place: Place) -> io::Result<Self> {
-        let Place { group, keys, previous } = place;
+    pub(super) fn begin(folder: &dyn Folder, number: u64, place: JournalPosition) -> io::Result<Self> {
+        let JournalPosition { group, keys, previous } = place;
         let head = FileHead { is_snapshot: false, number, group, keys, salt: record::salt(), previous };
         let mut file = folder.create(names::FRESH)?;
         let (bytes, previous) = head.encode();
@@ -101,7 +101,7 @@ impl Fresh {
 
 impl Journal {
     /// One whose records end at `position`, in a file that ends at `filled`.
-    fn new(number: u64, (position, filled): (u64, u64), file: Box<dyn Handle>, chain: Chain) -> Self {
+    fn new(number: u64, (position, filled): (u64, u64), file: Box<dyn FileHandle>, chain: Chain) -> Self {
         Self { number, position, filled, is_cramped: false, file, chain, record: Vec::new() }
     }
 
@@ -219,20 +219,20 @@ pub(super) struct Survey {
     pub(super) sealed: Vec<Sealed>,
     /// The last one, if it can be written to.
     pub(super) last: Option<Journal>,
-    pub(super) place: Place,
+    pub(super) place: JournalPosition,
     /// Where the journals before the last one end.
-    pub(super) base: Place,
+    pub(super) base: JournalPosition,
     /// There is something behind the last record that was never finished.
     pub(super) is_torn: bool,
     /// The journal where that is, the last of those sealed, and where those before it end.
-    pub(super) torn: Option<(Journal, Place)>,
+    pub(super) torn: Option<(Journal, JournalPosition)>,
 }
 
 /// Looks at all files without changing any: whether what was acknowledged is there.
 ///
 /// Only what stands behind the last record of the last journal may be unreadable, and only if nothing tells that it had
 /// been on disk: neither the side file, nor a later record.
-pub(super) fn survey(folder: &dyn Folder, names: &Names, manifest: Option<Manifest>) -> Result<Survey, Broken> {
+pub(super) fn survey(folder: &dyn Folder, names: &FileNames, manifest: Option<Manifest>) -> Result<Survey, Broken> {
     let mut survey = Survey::default();
     survey.follow(folder, names, manifest).map(|()| survey)
 }
@@ -241,7 +241,7 @@ pub(super) fn survey(folder: &dyn Folder, names: &Names, manifest: Option<Manife
 /// journal; and what is wrong.
 pub(super) fn salvage(
     folder: &dyn Folder,
-    mut names: Names,
+    mut names: FileNames,
     manifest: Option<Manifest>,
 ) -> (Survey, Result<(), Broken>) {
     let mut wrong = Ok(());
@@ -264,14 +264,14 @@ fn lost(found: u64, recorded: u64, detail: String) -> Broken {
 
 impl Survey {
     /// Follows the chain through all files.
-    fn follow(&mut self, folder: &dyn Folder, names: &Names, manifest: Option<Manifest>) -> Result<(), Broken> {
+    fn follow(&mut self, folder: &dyn Folder, names: &FileNames, manifest: Option<Manifest>) -> Result<(), Broken> {
         let is_new = names.journals.is_empty() && names.snapshots.is_empty();
         let mut next = 1;
         if let Some(&number) = names.snapshots.last() {
             let name = names::snapshot(number);
             let found = Snapshot::inspect(&*folder.open(&name)?, number)?;
             let snapshot = found.ok_or_else(|| Broken::Damaged(format!("{name} is not whole")))?;
-            self.place = Place { group: snapshot.group, keys: snapshot.keys, previous: snapshot.previous };
+            self.place = JournalPosition { group: snapshot.group, keys: snapshot.keys, previous: snapshot.previous };
             self.snapshot = Some(snapshot);
             next = number;
         }

@@ -6,13 +6,13 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::data_files::DataFiles;
-use super::storage::{Clock, DeathWatch, Job, Next, Storage, StorageOptions, Worker};
+use super::storage::{DeathWatch, Next, Storage, StorageJob, StorageOptions, SyncClock, Worker};
 
 /// The thread's end of a [`Storage`], in lock step with whoever has it.
 pub struct LockStep {
     worker: Worker,
     /// What it is at, since when.
-    job: Option<(Job, Instant)>,
+    job: Option<(StorageJob, Instant)>,
     waits_until: Option<Instant>,
     /// The last to go.
     _watch: DeathWatch,
@@ -28,7 +28,7 @@ impl LockStep {
         now: Instant,
     ) -> (Storage, Self) {
         let (storage, mut worker, watch) = Storage::prepare(data_files, options, wake);
-        worker.clock = Clock::Told { now, synced: now };
+        worker.clock = SyncClock::Told { now, synced: now };
         worker.data_files.helper.enter_lock_step();
         worker.compact();
         (storage, Self { worker, job: None, waits_until: None, _watch: watch })
@@ -37,7 +37,7 @@ impl LockStep {
     /// Takes the next job, if it is at none. Whether it is at one now.
     pub fn look(&mut self, now: Instant) -> bool {
         if self.job.is_none() {
-            self.worker.clock = Clock::Told { now, synced: now };
+            self.worker.clock = SyncClock::Told { now, synced: now };
             match self.worker.try_next() {
                 Next::Do(job) => (self.job, self.waits_until) = (Some((job, now)), None),
                 Next::Wait(until) => self.waits_until = until,
@@ -55,7 +55,7 @@ impl LockStep {
     /// Does what it is at; that has taken until `now`.
     pub fn finish(&mut self, now: Instant) {
         if let Some((job, begun)) = self.job.take() {
-            self.worker.clock = Clock::Told { now: begun, synced: now };
+            self.worker.clock = SyncClock::Told { now: begun, synced: now };
             self.worker.perform(job);
         }
     }
@@ -75,9 +75,9 @@ impl LockStep {
     pub fn close(mut self, now: Instant) {
         self.worker.order_close();
         self.finish(now);
-        self.worker.clock = Clock::Told { now, synced: now };
+        self.worker.clock = SyncClock::Told { now, synced: now };
         while let Next::Do(job) = self.worker.try_next() {
-            if matches!(job, Job::Close) {
+            if matches!(job, StorageJob::Close) {
                 return self.worker.close();
             }
             self.worker.perform(job);

@@ -9,7 +9,7 @@ use std::io;
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::failure::StorageError;
-use super::folder::{Folder, Handle};
+use super::folder::{FileHandle, Folder};
 use super::names;
 
 const SLOT: usize = 32;
@@ -26,14 +26,14 @@ pub(super) struct Manifest {
 
 /// The side file, open.
 pub(super) struct ManifestFile {
-    file: Box<dyn Handle>,
+    file: Box<dyn FileHandle>,
     manifest: Manifest,
     /// Which slot is written next.
     next: bool,
 }
 
 /// What the side file in `folder` says, and in which slot; `None` if it has no readable slot.
-fn read(file: &dyn Handle) -> io::Result<Option<(Manifest, bool)>> {
+fn read(file: &dyn FileHandle) -> io::Result<Option<(Manifest, bool)>> {
     let mut newest: Option<(Manifest, bool)> = None;
     for second in [false, true] {
         let mut slot = [0; SLOT];

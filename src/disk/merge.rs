@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use siphasher::sip128::{Hasher128, SipHasher13};
 
-use super::folder::Handle;
+use super::folder::FileHandle;
 use super::group::{Changes, Group, Raw};
 use super::record::Reader;
 
@@ -20,18 +20,18 @@ use super::record::Reader;
 pub(super) const INDEX: usize = 3_500_000;
 
 /// A file, as far as it counts.
-pub(super) struct Source {
+pub(super) struct MergeSource {
     pub(super) name: String,
-    pub(super) file: Box<dyn Handle>,
+    pub(super) file: Box<dyn FileHandle>,
     /// Where the last record that counts ends.
     pub(super) end: u64,
 }
 
 /// The state of a directory at one time. The files stay readable when their names are gone.
 pub(super) struct View {
-    pub(super) snapshot: Option<Source>,
+    pub(super) snapshot: Option<MergeSource>,
     /// Journals, the oldest first.
-    pub(super) journals: Vec<Source>,
+    pub(super) journals: Vec<MergeSource>,
     /// Set by who wants to read no further.
     pub(super) is_cancelled: Arc<AtomicBool>,
     /// Changes that [`before`](Self::before) has seen.
@@ -44,7 +44,7 @@ pub(super) type Before = Vec<(Vec<u8>, Option<Vec<u8>>)>;
 /// What is done with a key and its value as it is stored.
 pub(super) type Visit<'a> = &'a mut dyn FnMut(&[u8], &[u8]) -> io::Result<()>;
 
-impl Source {
+impl MergeSource {
     /// Visits every change.
     pub(super) fn each(&self, stop: &AtomicBool, visit: &mut dyn FnMut(Raw<'_>) -> io::Result<()>) -> io::Result<()> {
         let damaged = |at: u64| io::Error::other(format!("{} is damaged at byte {at}", self.name));

@@ -37,16 +37,16 @@ use std::io;
 use std::path::PathBuf;
 
 pub use compact::Compactions;
-pub use data_files::{DataFiles, Loaded, NO_EXPIRY, Record, Sizes, Undo};
+pub use data_files::{DataFiles, FileSizes, Loaded, NO_EXPIRY, Record, Undo};
 pub use directory::{Directory, Opened};
 pub use dump::{DumpError, DumpReader, DumpWriter};
 pub use failure::StorageError;
-pub use folder::{Folder, Handle};
+pub use folder::{FileHandle, Folder};
 pub use group::{Change, Group};
 pub use journal::Broken;
 pub use lockstep::LockStep;
 pub use restore::{Left, RestoreError, restore};
-pub use storage::{Backup, Durable, Report, Storage, StorageOptions};
+pub use storage::{Backup, Durable, Storage, StorageOptions, StorageReport};
 
 /// When what was written is forced to disk.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

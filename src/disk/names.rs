@@ -23,7 +23,7 @@ pub(super) fn snapshot(number: u64) -> String {
 
 /// Whether a file of this name is one of a directory that nobody serves.
 pub(super) fn is_ours(name: &str) -> bool {
-    let Names { journals, snapshots, unfinished, has_mark } = Names::sort(vec![name.to_owned()]);
+    let FileNames { journals, snapshots, unfinished, has_mark } = FileNames::sort(vec![name.to_owned()]);
     [LOCK, RESTORING, RESERVE].contains(&name)
         || has_mark
         || !(journals.is_empty() && snapshots.is_empty() && unfinished.is_empty())
@@ -31,7 +31,7 @@ pub(super) fn is_ours(name: &str) -> bool {
 
 /// The files of a directory.
 #[derive(Debug, Default)]
-pub(super) struct Names {
+pub(super) struct FileNames {
     /// Numbers, in order.
     pub(super) journals: Vec<u64>,
     pub(super) snapshots: Vec<u64>,
@@ -40,7 +40,7 @@ pub(super) struct Names {
     pub(super) has_mark: bool,
 }
 
-impl Names {
+impl FileNames {
     pub(super) fn sort(list: Vec<String>) -> Self {
         let mut names = Self::default();
         for name in list {

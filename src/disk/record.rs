@@ -20,7 +20,7 @@ use std::io;
 
 use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
-use super::folder::Handle;
+use super::folder::FileHandle;
 
 /// Bytes of a file head.
 pub(super) const FILE_HEAD: usize = 64;
@@ -134,7 +134,7 @@ impl Chain {
 }
 
 /// A record's head as it was read: whole, but perhaps not where it belongs.
-pub(super) struct Found {
+pub(super) struct FoundRecord {
     pub(super) head: Head,
     pub(super) previous: u64,
     body: u64,
@@ -142,7 +142,7 @@ pub(super) struct Found {
 }
 
 /// The head at the front of `bytes`, if there is one.
-pub(super) fn find(bytes: &[u8], salt: u64) -> Option<Found> {
+pub(super) fn find(bytes: &[u8], salt: u64) -> Option<FoundRecord> {
     let (magic, mut numbers) = bytes.get(..HEAD)?.split_at_checked(4)?;
     if magic != BATCH && magic != END {
         return None;
@@ -151,13 +151,13 @@ pub(super) fn find(bytes: &[u8], salt: u64) -> Option<Found> {
     let (length, previous) = (number()?, number()?);
     let head =
         Head { is_end: magic == END, length, first: number()?, last: number()?, keys: number()?, durable: number()? };
-    let found = Found { head, previous, body: number()?, sum: number()? };
+    let found = FoundRecord { head, previous, body: number()?, sum: number()? };
     (found.sum == xxh3_64_with_seed(bytes.get(..HEAD - 8)?, salt)).then_some(found)
 }
 
 /// Reads the records of a file in order, up to the first that is not whole or not in its place.
 pub(super) struct Reader<'a> {
-    file: &'a dyn Handle,
+    file: &'a dyn FileHandle,
     length: u64,
     chain: Chain,
     buffer: Vec<u8>,
@@ -169,7 +169,7 @@ pub(super) struct Reader<'a> {
 
 impl<'a> Reader<'a> {
     /// `None` for a file that does not begin as one should.
-    pub(super) fn open(file: &'a dyn Handle) -> io::Result<Option<(FileHead, Self)>> {
+    pub(super) fn open(file: &'a dyn FileHandle) -> io::Result<Option<(FileHead, Self)>> {
         let length = file.length()?;
         let mut reader = Self { file, length, chain: Chain::default(), buffer: Vec::new(), at: 0, position: 0 };
         let Some((head, previous)) = FileHead::decode(reader.peek(FILE_HEAD)?) else { return Ok(None) };

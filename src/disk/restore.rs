@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::{fmt, fs};
 
 use super::OpenError;
-use super::data_files::{DataFiles, Record, Sizes};
+use super::data_files::{DataFiles, FileSizes, Record};
 use super::directory::{check_keys, of_broken};
 use super::dump::{DumpError, DumpReader};
 use super::folder::{Folder, RealFolder, make};
@@ -154,7 +154,7 @@ pub(super) fn fill<R: Read>(
     let begun = folder.create(RESTORING).and_then(|mut mark| mark.sync()).and_then(|()| folder.sync());
     begun.and_then(|()| clear(&**folder)).map_err(io)?;
     let mut data_files =
-        DataFiles::with_sizes(Arc::clone(folder), Sizes::default()).map_err(|broken| of_broken(path, broken))?;
+        DataFiles::with_sizes(Arc::clone(folder), FileSizes::default()).map_err(|broken| of_broken(path, broken))?;
     let (mut group, mut keys) = (Group::default(), 0);
     let mut write = |group: &Group, keys| {
         let written = data_files.write(group, data_files.last_group() + 1, keys).and_then(|()| data_files.sync());

@@ -5,7 +5,7 @@ use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use super::folder::{Folder, Handle};
+use super::folder::{FileHandle, Folder};
 use super::names::MARK;
 
 /// What the disk writes at once.
@@ -13,7 +13,7 @@ const PAGE: usize = 4096;
 
 /// What goes wrong, and when. The side file's own syncs neither take time nor count.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Faults {
+pub struct DiskFaults {
     /// Each sync takes this long.
     pub sync_takes: Duration,
     /// Each read takes this long.
@@ -68,7 +68,7 @@ struct State {
     renames: Vec<Rename>,
     /// Writes that survive the process only, in order.
     writes: Vec<Write>,
-    faults: Faults,
+    faults: DiskFaults,
     syncs: usize,
     has_stopped: bool,
     /// How often the machine has stopped. What ran on it before writes no more.
@@ -86,7 +86,7 @@ pub type Fate<'a> = &'a mut dyn FnMut(u64) -> u64;
 
 impl Disk {
     /// Sets what goes wrong from now on.
-    pub fn set_faults(&self, faults: Faults) {
+    pub fn set_faults(&self, faults: DiskFaults) {
         self.lock().faults = faults;
     }
 
@@ -290,7 +290,7 @@ impl State {
             inode.seen.clone_from(&inode.synced);
         }
         self.writes.clear();
-        self.faults = Faults::default();
+        self.faults = DiskFaults::default();
         self.has_stopped = false;
         self.crashes += 1;
     }
@@ -319,7 +319,7 @@ struct SimFolder {
 }
 
 impl SimFolder {
-    fn handle(&self, inode: usize) -> Box<dyn Handle> {
+    fn handle(&self, inode: usize) -> Box<dyn FileHandle> {
         Box::new(SimHandle { disk: self.disk.clone(), crashes: self.crashes, inode })
     }
 }
@@ -329,7 +329,7 @@ impl Folder for SimFolder {
         Ok(self.disk.running(self.crashes)?.names.keys().cloned().collect())
     }
 
-    fn create(&self, name: &str) -> io::Result<Box<dyn Handle>> {
+    fn create(&self, name: &str) -> io::Result<Box<dyn FileHandle>> {
         let mut state = self.disk.changing(self.crashes)?;
         state.has_descriptors()?;
         state.may_fail()?;
@@ -340,7 +340,7 @@ impl Folder for SimFolder {
         Ok(self.handle(inode))
     }
 
-    fn open(&self, name: &str) -> io::Result<Box<dyn Handle>> {
+    fn open(&self, name: &str) -> io::Result<Box<dyn FileHandle>> {
         let state = self.disk.running(self.crashes)?;
         state.has_descriptors()?;
         let inode = state.names.get(name).copied();
@@ -389,7 +389,7 @@ struct SimHandle {
     inode: usize,
 }
 
-impl Handle for SimHandle {
+impl FileHandle for SimHandle {
     fn read_at(&self, bytes: &mut [u8], offset: u64) -> io::Result<usize> {
         let takes = self.disk.lock().faults.read_takes;
         if !takes.is_zero() {

@@ -3,10 +3,10 @@
 use std::io;
 use std::sync::atomic::AtomicBool;
 
-use super::folder::{Folder, Handle};
+use super::folder::{FileHandle, Folder};
 use super::group::{Raw, push_put};
 use super::journal::Broken;
-use super::merge::{Source, View};
+use super::merge::{MergeSource, View};
 use super::names;
 use super::record::{Chain, FILE_HEAD, FileHead, HEAD, Head, find};
 
@@ -31,7 +31,7 @@ pub(super) struct Snapshot {
 
 impl Snapshot {
     /// What the file says of itself at its two ends; `None` if it is not whole.
-    pub(super) fn inspect(file: &dyn Handle, number: u64) -> io::Result<Option<Self>> {
+    pub(super) fn inspect(file: &dyn FileHandle, number: u64) -> io::Result<Option<Self>> {
         let bytes = file.length()?;
         let (mut front, mut back) = ([0; FILE_HEAD], [0; HEAD]);
         let Some(end) = bytes.checked_sub(HEAD as u64) else { return Ok(None) };
@@ -63,13 +63,13 @@ impl Snapshot {
         }
     }
 
-    pub(super) fn source(&self, folder: &dyn Folder) -> io::Result<Source> {
+    pub(super) fn source(&self, folder: &dyn Folder) -> io::Result<MergeSource> {
         let name = names::snapshot(self.number);
-        Ok(Source { file: folder.open(&name)?, name, end: self.bytes })
+        Ok(MergeSource { file: folder.open(&name)?, name, end: self.bytes })
     }
 }
 
-fn read_exact(file: &dyn Handle, mut bytes: &mut [u8], mut offset: u64) -> io::Result<()> {
+fn read_exact(file: &dyn FileHandle, mut bytes: &mut [u8], mut offset: u64) -> io::Result<()> {
     while !bytes.is_empty() {
         let read = file.read_at(bytes, offset)?;
         if read == 0 {
@@ -100,7 +100,7 @@ pub(super) fn write(folder: &dyn Folder, view: &View, head: FileHead, index: usi
 }
 
 struct Writer {
-    file: Box<dyn Handle>,
+    file: Box<dyn FileHandle>,
     chain: Chain,
     group: u64,
     keys: u64,
@@ -112,7 +112,7 @@ struct Writer {
 }
 
 impl Writer {
-    fn new(mut file: Box<dyn Handle>, head: FileHead) -> io::Result<Self> {
+    fn new(mut file: Box<dyn FileHandle>, head: FileHead) -> io::Result<Self> {
         let (bytes, previous) = head.encode();
         file.write_at(&bytes, 0)?;
         let chain = Chain { salt: head.salt, previous };

@@ -43,7 +43,7 @@ pub struct Backup {
 
 /// What there is to tell.
 #[derive(Debug, Default)]
-pub struct Report {
+pub struct StorageReport {
     /// Every group up to this one is durable.
     pub durable: u64,
     /// Something failed; told again each time.
@@ -85,7 +85,7 @@ struct State {
     /// So many changes must wait before the thread is woken for them: to wake one that is at work, or waits for others to
     /// come, costs the loop as much as a request does.
     wakes_at: Option<usize>,
-    report: Report,
+    report: StorageReport,
     compactions: Compactions,
 }
 
@@ -144,7 +144,7 @@ impl Storage {
             options: options.clone(),
             shared: Arc::clone(&shared),
             wake: Wake::clone(&wake),
-            clock: Clock::System,
+            clock: SyncClock::System,
             taken: recovered,
             group: Group::default(),
             lost: Group::default(),
@@ -189,10 +189,10 @@ impl Storage {
 
     /// What there is to tell.
     #[must_use]
-    pub fn poll(&self) -> Report {
+    pub fn poll(&self) -> StorageReport {
         let mut state = self.shared.lock();
         let report = &mut state.report;
-        Report {
+        StorageReport {
             durable: report.durable,
             failure: report.failure.clone(),
             seen: self.seen.load(Ordering::Relaxed),
@@ -281,7 +281,7 @@ impl Drop for DeathWatch {
 
 /// What the thread does next.
 #[derive(Clone, Copy)]
-pub(super) enum Job {
+pub(super) enum StorageJob {
     Write { last: u64, keys: u64 },
     Undo,
     Recovery,
@@ -293,13 +293,13 @@ pub(super) enum Job {
 
 /// What the thread does next, if there is something for it; or until when it waits for that, at most.
 pub(super) enum Next {
-    Do(Job),
+    Do(StorageJob),
     Wait(Option<Instant>),
 }
 
 /// The time.
 #[derive(Clone, Copy)]
-pub(super) enum Clock {
+pub(super) enum SyncClock {
     System,
     /// In lock step, it is told: when a job was begun, and when the sync in it is over.
     Told {
@@ -308,7 +308,7 @@ pub(super) enum Clock {
     },
 }
 
-impl Clock {
+impl SyncClock {
     #[expect(clippy::disallowed_methods, reason = "the thread waits by the clock, and no loop runs on it")]
     fn now(self) -> Instant {
         match self {
@@ -329,7 +329,7 @@ pub(super) struct Worker {
     options: StorageOptions,
     shared: Arc<Shared>,
     wake: Wake,
-    pub(super) clock: Clock,
+    pub(super) clock: SyncClock,
     /// The last group taken.
     taken: u64,
     /// What is being written; its memory is used again.
@@ -352,15 +352,15 @@ impl Worker {
     }
 
     /// Does anything but closing.
-    pub(super) fn perform(&mut self, job: Job) {
+    pub(super) fn perform(&mut self, job: StorageJob) {
         match job {
-            Job::Write { last, keys } => self.write(last, keys),
-            Job::Undo => self.undo(),
-            Job::Recovery => self.recover(),
-            Job::Backup => self.backup(),
-            Job::Sync => self.delayed_sync(),
-            Job::Compaction => self.compaction(),
-            Job::Close => {}
+            StorageJob::Write { last, keys } => self.write(last, keys),
+            StorageJob::Undo => self.undo(),
+            StorageJob::Recovery => self.recover(),
+            StorageJob::Backup => self.backup(),
+            StorageJob::Sync => self.delayed_sync(),
+            StorageJob::Compaction => self.compaction(),
+            StorageJob::Close => {}
         }
     }
 
@@ -370,12 +370,12 @@ impl Worker {
     }
 
     /// Waits for the next job; `None` when it is the last one, to close.
-    fn next(&mut self) -> Option<Job> {
+    fn next(&mut self) -> Option<StorageJob> {
         let shared = Arc::clone(&self.shared);
         let mut state = shared.lock();
         loop {
             state = match self.look(&mut state) {
-                Next::Do(Job::Close) => return None,
+                Next::Do(StorageJob::Close) => return None,
                 Next::Do(job) => return Some(job),
                 Next::Wait(Some(until)) => {
                     let wait = until.saturating_duration_since(self.clock.now());
@@ -399,23 +399,23 @@ impl Worker {
         let sync_at = self.sync_at.filter(|_| healthy);
         // Before the next group: however fast groups come, a sync is made when it is due.
         if sync_at.is_some_and(|at| at <= self.clock.now()) {
-            return Next::Do(Job::Sync);
+            return Next::Do(StorageJob::Sync);
         }
         if healthy && self.data_files.is_to_go_on() {
-            return Next::Do(Job::Compaction);
+            return Next::Do(StorageJob::Compaction);
         }
         // What had been handed over when it was asked for belongs into a backup; what comes behind need not.
         if state.wants_backup.is_some_and(|group| self.taken >= group || !healthy) {
             state.wants_backup = None;
-            return Next::Do(Job::Backup);
+            return Next::Do(StorageJob::Backup);
         }
         if !healthy {
             self.lost.append(&mut state.waiting);
             if std::mem::take(&mut state.last_call) {
-                return Next::Do(Job::Undo);
+                return Next::Do(StorageJob::Undo);
             }
             if std::mem::take(&mut state.wants_room) {
-                return Next::Do(Job::Recovery);
+                return Next::Do(StorageJob::Recovery);
             }
         } else if state.last > self.taken
             && (state.close || self.gather.is_over(state.waiting.count(), self.clock.now()))
@@ -423,10 +423,10 @@ impl Worker {
             std::mem::swap(&mut state.waiting, &mut self.group);
             state.in_flight = self.group.len();
             self.taken = state.last;
-            return Next::Do(Job::Write { last: state.last, keys: state.keys });
+            return Next::Do(StorageJob::Write { last: state.last, keys: state.keys });
         }
         if state.close {
-            return Next::Do(Job::Close);
+            return Next::Do(StorageJob::Close);
         }
         let gather = self.gather.wanted().filter(|_| healthy && state.last > self.taken);
         // What comes first begins the wait for others.

@@ -5,7 +5,7 @@ use std::sync::mpsc;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use super::sim::{Disk, Faults};
+use super::sim::{Disk, DiskFaults};
 use super::*;
 
 mod crash;
@@ -115,7 +115,7 @@ impl Bench {
     }
 
     /// Waits until a report is as wanted.
-    fn until(&self, wanted: impl Fn(&Report) -> bool) -> Report {
+    fn until(&self, wanted: impl Fn(&StorageReport) -> bool) -> StorageReport {
         loop {
             let report = self.storage.poll();
             if wanted(&report) {
@@ -145,7 +145,7 @@ fn what_comes_during_a_sync_is_one_group() {
     let disk = Disk::default();
     let bench = Bench::new(&disk, Sync::Always);
     let before = disk.syncs();
-    disk.set_faults(Faults { sync_takes: Duration::from_millis(200), ..Faults::default() });
+    disk.set_faults(DiskFaults { sync_takes: Duration::from_millis(200), ..DiskFaults::default() });
     for number in 1..=100 {
         bench.submit(&[(&number.to_string(), Some("x"))], number);
     }
@@ -160,7 +160,7 @@ fn what_comes_during_a_sync_is_one_group() {
 fn a_full_disk_loses_what_was_not_reported_and_can_be_undone() {
     let disk = Disk::default();
     let bench = Bench::new(&disk, Sync::Always);
-    disk.set_faults(Faults { room: Some(1), ..Faults::default() });
+    disk.set_faults(DiskFaults { room: Some(1), ..DiskFaults::default() });
     bench.submit(&[("a", Some("1"))], 1);
     bench.until(|report| report.durable == 1);
     bench.submit(&[("a", Some("2")), ("b", Some("2"))], 2);
@@ -180,7 +180,7 @@ fn what_was_acknowledged_before_a_write_that_failed_is_forced_to_disk() {
     let bench = Bench::new(&Disk::default(), Sync::Interval);
     bench.submit(&[("a", Some("1"))], 1);
     bench.until(|report| report.durable == 1);
-    bench.disk.set_faults(Faults { room: Some(0), ..Faults::default() });
+    bench.disk.set_faults(DiskFaults { room: Some(0), ..DiskFaults::default() });
     bench.submit(&[("b", Some("2"))], 2);
     let report = bench.until(|report| report.failure.is_some());
     assert!(matches!(report.failure, Some(StorageError::Full(_))), "reads go on");
@@ -192,13 +192,13 @@ fn a_failed_sync_is_never_tried_again() {
     let disk = Disk::default();
     let bench = Bench::new(&disk, Sync::Always);
     let before = disk.syncs();
-    disk.set_faults(Faults { syncs: Some(1), ..Faults::default() });
+    disk.set_faults(DiskFaults { syncs: Some(1), ..DiskFaults::default() });
     bench.submit(&[("a", Some("1"))], 1);
     bench.until(|report| report.durable == 1);
     bench.submit(&[("b", Some("2"))], 2);
     let report = bench.until(|report| report.failure.is_some());
     assert!(matches!(report.failure, Some(StorageError::Sync(_))) && report.durable == 1, "{report:?}");
-    disk.set_faults(Faults::default());
+    disk.set_faults(DiskFaults::default());
     bench.submit(&[("c", Some("3"))], 3);
     assert!(bench.storage.close().is_err());
     assert_eq!(disk.syncs() - before, 1);
@@ -209,7 +209,7 @@ fn a_failed_sync_is_never_tried_again() {
 fn a_bug_under_the_thread_is_a_failure_not_a_silence() {
     let disk = Disk::default();
     let bench = Bench::new(&disk, Sync::Always);
-    disk.set_faults(Faults { panics: true, ..Faults::default() });
+    disk.set_faults(DiskFaults { panics: true, ..DiskFaults::default() });
     bench.submit(&[("a", Some("1"))], 1);
     let report = bench.until(|report| report.failure.is_some());
     assert!(matches!(report.failure, Some(StorageError::Stopped)) && report.durable == 0, "{report:?}");

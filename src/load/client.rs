@@ -16,7 +16,7 @@ const READ_BYTES: usize = 64 << 10;
 
 /// A request that was sent, or is about to be.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Request {
+pub struct SentRequest {
     /// What it asks.
     pub operation: Operation,
     /// When it was due, since the schedule's start.
@@ -33,7 +33,7 @@ pub struct Lent {
     input: Vec<u8>,
     output: Outgoing,
     /// What [`Client::receive`] decoded, in the order of the requests.
-    pub answers: Vec<(Request, Answer)>,
+    pub answers: Vec<(SentRequest, Answer)>,
 }
 
 impl Default for Lent {
@@ -76,7 +76,7 @@ pub struct Client {
 struct Replies {
     dialect: Dialect,
     undecoded: Vec<u8>,
-    awaited: VecDeque<Request>,
+    awaited: VecDeque<SentRequest>,
     keep_alive: bool,
     failure: Option<RequestFailure>,
     /// The words of an error that came although nothing was asked.
@@ -106,7 +106,7 @@ impl Client {
 
     /// Requests without a reply, the oldest first.
     #[must_use]
-    pub fn awaited(&self) -> &VecDeque<Request> {
+    pub fn awaited(&self) -> &VecDeque<SentRequest> {
         &self.replies.awaited
     }
 
@@ -116,7 +116,7 @@ impl Client {
     }
 
     /// Takes the requests without a reply: the connection has failed.
-    pub fn abandon(&mut self) -> VecDeque<Request> {
+    pub fn abandon(&mut self) -> VecDeque<SentRequest> {
         std::mem::take(&mut self.replies.awaited)
     }
 
@@ -206,7 +206,7 @@ impl Client {
     }
 
     /// Adds a request to what is sent next.
-    pub fn request(&mut self, request: Request, phrases: &Phrases) {
+    pub fn request(&mut self, request: SentRequest, phrases: &Phrases) {
         self.replies.dialect.encode(request.operation, phrases, &mut self.requests);
         self.replies.awaited.push_back(request);
     }
@@ -267,7 +267,7 @@ fn write_all(socket: &mut impl Write, bytes: &[u8]) -> Result<usize, RequestFail
 }
 
 impl Replies {
-    fn deliver(&mut self, plaintext: &[u8], phrases: &Phrases, answers: &mut Vec<(Request, Answer)>) {
+    fn deliver(&mut self, plaintext: &[u8], phrases: &Phrases, answers: &mut Vec<(SentRequest, Answer)>) {
         // Where nothing is asked, what a server says of its own accord (a greeting, a refusal) is no answer.
         if self.failure.is_some() || matches!(self.dialect, Dialect::Silent) {
             return;
@@ -285,7 +285,7 @@ impl Replies {
     }
 
     /// No more bytes come: a reply may be complete by that alone (RFC 9112, 6.3).
-    fn end(&mut self, phrases: &Phrases, answers: &mut Vec<(Request, Answer)>) {
+    fn end(&mut self, phrases: &Phrases, answers: &mut Vec<(SentRequest, Answer)>) {
         let Some(request) = self.awaited.front().filter(|_| self.failure.is_none()) else { return };
         if !self.undecoded.is_empty() {
             match self.dialect.decode(&self.undecoded, request.operation, phrases, true) {
@@ -299,7 +299,7 @@ impl Replies {
         }
     }
 
-    fn decode(&mut self, input: &[u8], phrases: &Phrases, answers: &mut Vec<(Request, Answer)>) -> usize {
+    fn decode(&mut self, input: &[u8], phrases: &Phrases, answers: &mut Vec<(SentRequest, Answer)>) -> usize {
         let mut used = 0;
         while let Some(rest) = input.get(used..).filter(|rest| !rest.is_empty()) {
             let Some(request) = self.awaited.front() else {
@@ -362,12 +362,12 @@ fn of_tls(error: &Error) -> RequestFailure {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::load::workload::{Sizes, Values};
+    use crate::load::workload::{ValueSizes, Values};
     use crate::protocol::resp::ReplyScanner;
 
     /// What comes of `pieces`, each as much as one read gives, where nothing was asked.
     fn unasked(dialect: Dialect, pieces: &[&[u8]]) -> (Option<RequestFailure>, Option<String>) {
-        let phrases = Phrases::new(Values::new(&Sizes::Fixed(8), 1), String::new());
+        let phrases = Phrases::new(Values::new(&ValueSizes::Fixed(8), 1), String::new());
         let (mut client, mut lent) = (Client::new(Session::plain(), dialect), Lent::default());
         client.begin(&mut lent).expect("begun");
         let hear = |mut piece: &[u8]| client.receive(&mut piece, false, &mut lent, &phrases).err();

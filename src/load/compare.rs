@@ -271,7 +271,7 @@ fn student(freedom: f64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::load::random::Random;
+    use crate::load::random::LoadRandom;
     use crate::load::report::json::tests::sample;
     use crate::load::report::page::tests::check_page;
 
@@ -316,14 +316,14 @@ mod tests {
     }
 
     /// A sample of the normal distribution (Box and Muller).
-    fn normal(random: &mut Random, mean: f64, deviation: f64) -> f64 {
+    fn normal(random: &mut LoadRandom, mean: f64, deviation: f64) -> f64 {
         let (one, two) = (1.0 - random.unit(), random.unit());
         mean + deviation * (-2.0 * one.ln()).sqrt() * (std::f64::consts::TAU * two).cos()
     }
 
     #[test]
     fn nineteen_of_twenty_intervals_hold_the_true_difference() {
-        let mut random = Random::new(7, 0);
+        let mut random = LoadRandom::new(7, 0);
         for (counts, deviations) in [((3, 3), (5.0, 5.0)), ((5, 4), (2.0, 9.0)), ((10, 10), (1.0, 1.0))] {
             const TRIALS: u32 = 4000;
             let mut draw = |count, mean, deviation| -> Vec<f64> {

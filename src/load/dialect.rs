@@ -2,7 +2,7 @@
 
 use super::outcome::RequestFailure;
 use super::wording::words;
-use super::workload::{Kind, Operation, Values};
+use super::workload::{Operation, OperationKind, Values};
 use crate::protocol::http::{self, ResponseDecoder, append_post};
 use crate::protocol::resp::{Digits, ReplyScanner, encode_command};
 use crate::protocol::xmlrpc::{self, append_call, parse_response};
@@ -80,8 +80,8 @@ impl Dialect {
             Self::Resp(_) => {
                 let key = phrases.values.key(operation.key);
                 match operation.kind {
-                    Kind::Read => encode_command(out, &[b"GET", key.as_slice()]),
-                    Kind::Write => encode_command(out, &[b"SET", key.as_slice(), value]),
+                    OperationKind::Read => encode_command(out, &[b"GET", key.as_slice()]),
+                    OperationKind::Write => encode_command(out, &[b"SET", key.as_slice(), value]),
                 }
             }
             Self::XmlRpc(_) => {
@@ -92,8 +92,8 @@ impl Dialect {
                 let key = phrases.values.key(operation.key);
                 let mut body = Vec::with_capacity(256 + value.len());
                 match operation.kind {
-                    Kind::Read => append_call(&mut body, "get", &[text(&key)]),
-                    Kind::Write => append_call(&mut body, "set", &[text(&key), text(value)]),
+                    OperationKind::Read => append_call(&mut body, "get", &[text(&key)]),
+                    OperationKind::Write => append_call(&mut body, "set", &[text(&key), text(value)]),
                 }
                 append_post(out, &phrases.host, &phrases.path, &body);
             }
@@ -131,13 +131,13 @@ impl Dialect {
             Self::XmlRpc(decoder) => {
                 // Cut off in the middle, if this is the end; else it is no HTTP.
                 let failure = if at_end { RequestFailure::Closed } else { RequestFailure::Malformed };
-                let response = decoder.decode(input, at_end, &http::Bounds::default()).map_err(|_| failure)?;
+                let response = decoder.decode(input, at_end, &http::HttpLimits::default()).map_err(|_| failure)?;
                 Ok(response.map(|response| Decoded {
                     used: response.used,
                     answer: match &phrases.call {
                         None => judge_xmlrpc(&response, operation.kind, value),
                         // Like a write, it is done if there is no fault.
-                        Some(_) => judge_xmlrpc(&response, Kind::Write, value),
+                        Some(_) => judge_xmlrpc(&response, OperationKind::Write, value),
                     },
                     keep_alive: response.keep_alive,
                 }))
@@ -170,12 +170,12 @@ fn error_words(reply: &[u8]) -> String {
     }
 }
 
-fn judge_resp(reply: &[u8], kind: Kind, value: &[u8]) -> Answer {
+fn judge_resp(reply: &[u8], kind: OperationKind, value: &[u8]) -> Answer {
     match (reply.first(), kind) {
         (Some(b'-' | b'!'), _) => Answer::Refused(error_words(reply)),
-        (_, Kind::Write) if reply == b"+OK\r\n" => Answer::Good,
-        (_, Kind::Read) if reply == b"$-1\r\n" || reply == b"_\r\n" => Answer::Missing,
-        (Some(b'$'), Kind::Read) => {
+        (_, OperationKind::Write) if reply == b"+OK\r\n" => Answer::Good,
+        (_, OperationKind::Read) if reply == b"$-1\r\n" || reply == b"_\r\n" => Answer::Missing,
+        (Some(b'$'), OperationKind::Read) => {
             let length = Digits::new(i64::try_from(value.len()).unwrap_or(i64::MAX));
             let found = reply
                 .get(1..)
@@ -188,32 +188,32 @@ fn judge_resp(reply: &[u8], kind: Kind, value: &[u8]) -> Answer {
     }
 }
 
-fn judge_xmlrpc(response: &http::Response<'_>, kind: Kind, value: &[u8]) -> Answer {
+fn judge_xmlrpc(response: &http::Response<'_>, kind: OperationKind, value: &[u8]) -> Answer {
     if response.status != 200 {
         return Answer::Refused(words(format!("HTTP {} {}", response.status, response.reason).as_bytes()));
     }
-    match (parse_response(&response.body, &xmlrpc::Bounds::default()), kind) {
+    match (parse_response(&response.body, &xmlrpc::XmlLimits::default()), kind) {
         (Err(_), _) => Answer::Bad(RequestFailure::Malformed),
         // A dictionary behind XML-RPC answers so in Python, and servers made to replace one do too.
-        (Ok(Err(fault)), Kind::Read) if fault.text.contains("KeyError") => Answer::Missing,
+        (Ok(Err(fault)), OperationKind::Read) if fault.text.contains("KeyError") => Answer::Missing,
         (Ok(Err(fault)), _) => Answer::Refused(words(format!("fault {}: {}", fault.code, fault.text).as_bytes())),
-        (Ok(Ok(_)), Kind::Write) => Answer::Good,
-        (Ok(Ok(Value::String(text))), Kind::Read) if text.as_bytes() == value => Answer::Good,
-        (Ok(Ok(_)), Kind::Read) => Answer::Bad(RequestFailure::WrongBytes),
+        (Ok(Ok(_)), OperationKind::Write) => Answer::Good,
+        (Ok(Ok(Value::String(text))), OperationKind::Read) if text.as_bytes() == value => Answer::Good,
+        (Ok(Ok(_)), OperationKind::Read) => Answer::Bad(RequestFailure::WrongBytes),
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::load::workload::Sizes;
+    use crate::load::workload::ValueSizes;
     use crate::protocol::xmlrpc::{Fault, append_fault, append_response};
 
-    const READ: Operation = Operation { kind: Kind::Read, key: 7 };
-    const WRITE: Operation = Operation { kind: Kind::Write, key: 7 };
+    const READ: Operation = Operation { kind: OperationKind::Read, key: 7 };
+    const WRITE: Operation = Operation { kind: OperationKind::Write, key: 7 };
 
     fn phrases() -> Phrases {
-        Phrases::new(Values::new(&Sizes::Fixed(40), 1), "localhost:1".to_owned())
+        Phrases::new(Values::new(&ValueSizes::Fixed(40), 1), "localhost:1".to_owned())
     }
 
     /// Decodes with every split of the bytes in two, as a socket may give them.

@@ -238,7 +238,7 @@ impl Sessions {
 
 /// How far a run is, for whoever watches it, the way to stop it, and where its threads wait for each other.
 #[derive(Default)]
-pub struct Progress {
+pub struct RunProgress {
     /// Requests answered, the warm-up included.
     pub answered: AtomicU64,
     /// Failures, the warm-up included.
@@ -258,7 +258,7 @@ pub struct Progress {
     pub stop: Arc<AtomicBool>,
 }
 
-impl Progress {
+impl RunProgress {
     /// Whether the run is to end.
     #[must_use]
     pub fn is_stopping(&self) -> bool {

@@ -29,11 +29,11 @@ impl Purpose {
 
 /// SplitMix64. Not for secrets: load needs speed and repeatability.
 #[derive(Clone, Debug)]
-pub struct Random {
+pub struct LoadRandom {
     state: u64,
 }
 
-impl Random {
+impl LoadRandom {
     /// A generator for one purpose (see [`Purpose::stream`]): equal seeds with different `stream`s give unrelated numbers.
     #[must_use]
     pub fn new(seed: u64, stream: u64) -> Self {
@@ -69,7 +69,7 @@ mod tests {
     #[test]
     fn numbers_repeat_with_their_seed_and_differ_between_streams() {
         let take = |seed, stream| {
-            let mut random = Random::new(seed, stream);
+            let mut random = LoadRandom::new(seed, stream);
             [random.next_u64(), random.next_u64(), random.next_u64()]
         };
         assert_eq!(take(1, 2), take(1, 2));
@@ -79,7 +79,7 @@ mod tests {
 
     #[test]
     fn bounded_numbers_are_uniform() {
-        let mut random = Random::new(7, 0);
+        let mut random = LoadRandom::new(7, 0);
         let mut counts = [0u32; 10];
         for _ in 0..100_000 {
             counts[usize::try_from(random.below(10)).expect("below ten")] += 1;

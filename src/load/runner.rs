@@ -14,9 +14,9 @@ use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::client::{Lent, Request};
-use super::plan::{Language, Plan, Progress};
-use super::schedule::{Arrivals, End, Schedule, Share};
+use super::client::{Lent, SentRequest};
+use super::plan::{Language, Plan, RunProgress};
+use super::schedule::{Arrivals, Schedule, StopAfter, ThreadShare};
 use super::tally::Tally;
 use super::workload::Workload;
 use crate::connection::PeerId;
@@ -24,7 +24,7 @@ use crate::net::{Event, Net};
 use crate::timer::Deadlines;
 pub use finding::Finding;
 use finding::Held;
-use link::{Link, Virtual};
+use link::{RunnerLink, Virtual};
 use pressure::Pressure;
 use stages::{MEETING, Stage};
 
@@ -50,8 +50,8 @@ const LATE: Duration = Duration::from_millis(1);
 pub struct Runner<N: Net> {
     net: N,
     plan: Arc<Plan>,
-    progress: Arc<Progress>,
-    share: Share,
+    progress: Arc<RunProgress>,
+    share: ThreadShare,
     clients: Vec<Virtual<N::Socket>>,
     /// The virtual client that opens its first connection next, and when.
     next_to_open: usize,
@@ -89,7 +89,7 @@ pub struct Runner<N: Net> {
 
 impl<N: Net> Runner<N> {
     /// The thread with `share` of `plan`.
-    pub fn new(net: N, plan: Arc<Plan>, progress: Arc<Progress>, share: Share) -> Self {
+    pub fn new(net: N, plan: Arc<Plan>, progress: Arc<RunProgress>, share: ThreadShare) -> Self {
         if let Some(tls) = &plan.tls {
             tls.prepare();
         }
@@ -115,8 +115,8 @@ impl<N: Net> Runner<N> {
             })
             .collect();
         let quota = match plan.schedule.end {
-            End::After(_) => u64::MAX,
-            End::Count(count) => share.part(count),
+            StopAfter::After(_) => u64::MAX,
+            StopAfter::Count(count) => share.part(count),
         };
         let workload = Workload::new(&plan.mix, share.index, share.of);
         let openings = Schedule::spread(plan.connections, plan.connect_over).arrivals(share, 0);
@@ -201,7 +201,7 @@ impl<N: Net> Runner<N> {
             let is_asking = match self.stage {
                 Stage::Running => true,
                 // The last of a number of requests are waited for.
-                Stage::Draining { .. } => matches!(self.plan.schedule.end, End::Count(_)),
+                Stage::Draining { .. } => matches!(self.plan.schedule.end, StopAfter::Count(_)),
                 _ => false,
             };
             let at = self.at(after);
@@ -341,7 +341,7 @@ impl<N: Net> Runner<N> {
     /// Gives one request to a client that has room for it.
     fn give(&mut self, index: usize, intended: Duration, at: Duration) {
         let measured = self.plan.schedule.measures(intended);
-        let request = Request { operation: self.workload.next_operation(), intended, sent: at, measured };
+        let request = SentRequest { operation: self.workload.next_operation(), intended, sent: at, measured };
         let Some(client) = self.clients.get_mut(index) else { return };
         if measured {
             self.quota = self.quota.saturating_sub(1);
@@ -399,7 +399,7 @@ impl<N: Net> Runner<N> {
                 return Some(index);
             }
             // Its connection may have become too old while it stood here.
-            let spent = |link: &mut Box<Link<N::Socket>>| link.is_spent(&self.plan, self.now);
+            let spent = |link: &mut Box<RunnerLink<N::Socket>>| link.is_spent(&self.plan, self.now);
             if let Some(link) = self.clients.get_mut(index).and_then(|client| client.link.take_if(spent)) {
                 self.overdue(index, link);
             }

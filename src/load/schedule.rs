@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use super::random::{Purpose, Random};
+use super::random::{LoadRandom, Purpose};
 
 /// When things (requests, or new connections) are due and when the run is over. All times count from the run's start.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -16,7 +16,7 @@ pub struct Schedule {
     /// What is due earlier than this is done but not measured.
     pub warmup: Duration,
     /// When the measured part ends.
-    pub end: End,
+    pub end: StopAfter,
 }
 
 /// How the rate of an open loop rises from zero.
@@ -96,7 +96,7 @@ pub enum Gaps {
 
 /// The end of the measured part.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum End {
+pub enum StopAfter {
     /// This long after the warm-up.
     After(Duration),
     /// When this many have been due after the warm-up.
@@ -105,14 +105,14 @@ pub enum End {
 
 /// One of several equal parts that a schedule is split into, one a thread.
 #[derive(Clone, Copy, Debug)]
-pub struct Share {
+pub struct ThreadShare {
     /// From 0 to `of - 1`.
     pub index: u32,
     /// How many parts there are.
     pub of: u32,
 }
 
-impl Share {
+impl ThreadShare {
     /// The undivided schedule.
     pub const WHOLE: Self = Self { index: 0, of: 1 };
 
@@ -133,7 +133,7 @@ impl Schedule {
         } else {
             Pace::Open { rate: count as f64 / over.as_secs_f64(), gaps: Gaps::Constant }
         };
-        Self { pace, ramp: Ramp::NONE, warmup: Duration::ZERO, end: End::Count(count) }
+        Self { pace, ramp: Ramp::NONE, warmup: Duration::ZERO, end: StopAfter::Count(count) }
     }
 
     /// Whether something intended at `at` counts.
@@ -146,8 +146,8 @@ impl Schedule {
     #[must_use]
     pub fn over_at(&self) -> Option<Duration> {
         match self.end {
-            End::After(duration) => Some(self.warmup + duration),
-            End::Count(_) => None,
+            StopAfter::After(duration) => Some(self.warmup + duration),
+            StopAfter::Count(_) => None,
         }
     }
 
@@ -161,8 +161,8 @@ impl Schedule {
             let count =
                 self.ramp.count_at(at.as_secs_f64(), rate) - self.ramp.count_at(self.warmup.as_secs_f64(), rate);
             match self.end {
-                End::After(_) => count,
-                End::Count(most) => count.min(most as f64),
+                StopAfter::After(_) => count,
+                StopAfter::Count(most) => count.min(most as f64),
             }
         };
         Some(before(to) - before(from))
@@ -171,12 +171,12 @@ impl Schedule {
     /// The intended times of `share`, in order. A closed loop has none: there, the end of one request is the beginning
     /// of the next.
     #[must_use]
-    pub fn arrivals(&self, share: Share, seed: u64) -> Option<Arrivals> {
+    pub fn arrivals(&self, share: ThreadShare, seed: u64) -> Option<Arrivals> {
         let Pace::Open { rate, gaps } = self.pace else { return None };
         let of = f64::from(share.of.max(1));
         let remaining = match self.end {
-            End::After(_) => u64::MAX,
-            End::Count(count) => share.part(count),
+            StopAfter::After(_) => u64::MAX,
+            StopAfter::Count(count) => share.part(count),
         };
         let mut arrivals = Arrivals {
             schedule: *self,
@@ -185,7 +185,7 @@ impl Schedule {
             stride: of,
             due: f64::from(share.index),
             remaining,
-            random: Random::new(seed, Purpose::Arrivals.stream(share.index)),
+            random: LoadRandom::new(seed, Purpose::Arrivals.stream(share.index)),
         };
         if gaps == Gaps::Poisson {
             arrivals.due = of * arrivals.random.exponential();
@@ -200,11 +200,11 @@ impl Schedule {
         let begin = self.warmup.as_secs_f64();
         let before = self.ramp.count_at(begin, rate);
         let (count, end) = match self.end {
-            End::After(duration) => {
+            StopAfter::After(duration) => {
                 let end = begin + duration.as_secs_f64();
                 (self.ramp.count_at(end, rate) - before, end)
             }
-            End::Count(count) => (count as f64, self.ramp.time_of(before + count as f64, rate)),
+            StopAfter::Count(count) => (count as f64, self.ramp.time_of(before + count as f64, rate)),
         };
         Some(count / (end - begin).max(f64::MIN_POSITIVE))
     }
@@ -224,7 +224,7 @@ pub struct Arrivals {
     stride: f64,
     due: f64,
     remaining: u64,
-    random: Random,
+    random: LoadRandom,
 }
 
 impl Arrivals {
@@ -260,28 +260,28 @@ mod tests {
 
     const SECOND: Duration = Duration::from_secs(1);
 
-    fn open(rate: f64, gaps: Gaps, end: End) -> Schedule {
+    fn open(rate: f64, gaps: Gaps, end: StopAfter) -> Schedule {
         Schedule { pace: Pace::Open { rate, gaps }, ramp: Ramp::NONE, warmup: Duration::ZERO, end }
     }
 
     #[test]
     fn constant_arrivals_are_evenly_spaced_and_the_shares_interleave() {
-        let schedule = open(1000.0, Gaps::Constant, End::After(SECOND));
-        let times: Vec<_> = schedule.arrivals(Share::WHOLE, 1).expect("open").collect();
+        let schedule = open(1000.0, Gaps::Constant, StopAfter::After(SECOND));
+        let times: Vec<_> = schedule.arrivals(ThreadShare::WHOLE, 1).expect("open").collect();
         assert_eq!(times.len(), 1000);
         assert_eq!((times[0], times[250]), (Duration::ZERO, Duration::from_millis(250)));
 
         let mut shared: Vec<_> =
-            (0..3).flat_map(|index| schedule.arrivals(Share { index, of: 3 }, 1).expect("open")).collect();
+            (0..3).flat_map(|index| schedule.arrivals(ThreadShare { index, of: 3 }, 1).expect("open")).collect();
         shared.sort();
         assert_eq!(shared, times);
     }
 
     #[test]
     fn poisson_arrivals_have_the_mean_and_the_variance_of_a_poisson_process() {
-        let schedule = open(100.0, Gaps::Poisson, End::After(Duration::from_secs(1000)));
+        let schedule = open(100.0, Gaps::Poisson, StopAfter::After(Duration::from_secs(1000)));
         let mut counts = vec![0f64; 1000];
-        for at in schedule.arrivals(Share::WHOLE, 42).expect("open") {
+        for at in schedule.arrivals(ThreadShare::WHOLE, 42).expect("open") {
             counts[usize::try_from(at.as_secs()).expect("small")] += 1.0;
         }
         let mean = counts.iter().sum::<f64>() / 1000.0;
@@ -293,23 +293,23 @@ mod tests {
 
     #[test]
     fn what_is_asked_does_not_follow_from_the_gap_before_it() {
-        use crate::load::workload::{Distribution, Kind, Mix, Ratio, Sizes, Workload};
+        use crate::load::workload::{Distribution, Mix, OperationKind, Ratio, ValueSizes, Workload};
         let ratio = Ratio { writes: 1, reads: 10 };
         for (seed, distribution) in [1, 2, 3].into_iter().zip([
             Distribution::Sequential,
             Distribution::Uniform,
             Distribution::Zipf { exponent: 0.99 },
         ]) {
-            let mix = Mix { ratio, keys: 1000, distribution, sizes: Sizes::Fixed(8), seed };
-            let share = Share { index: 1, of: 2 };
-            let schedule = open(2000.0, Gaps::Poisson, End::After(Duration::from_secs(100)));
+            let mix = Mix { ratio, keys: 1000, distribution, sizes: ValueSizes::Fixed(8), seed };
+            let share = ThreadShare { index: 1, of: 2 };
+            let schedule = open(2000.0, Gaps::Poisson, StopAfter::After(Duration::from_secs(100)));
             let times: Vec<_> = schedule.arrivals(share, seed).expect("open").map(|at| at.as_secs_f64()).collect();
             let mut workload = Workload::new(&mix, share.index, share.of);
             // The gap of the first is not among those between two.
             workload.next_operation();
             let mut sums = [(0.0, 0.0); 2];
             for gap in times.windows(2).map(|pair| pair[1] - pair[0]) {
-                let is_write = workload.next_operation().kind == Kind::Write;
+                let is_write = workload.next_operation().kind == OperationKind::Write;
                 let (sum, count) = &mut sums[usize::from(is_write)];
                 (*sum, *count) = (*sum + gap, *count + 1.0);
             }
@@ -323,9 +323,9 @@ mod tests {
 
     #[test]
     fn the_shares_of_a_poisson_process_add_up_to_its_rate() {
-        let schedule = open(1000.0, Gaps::Poisson, End::After(Duration::from_secs(100)));
+        let schedule = open(1000.0, Gaps::Poisson, StopAfter::After(Duration::from_secs(100)));
         let count: usize =
-            (0..4).map(|index| schedule.arrivals(Share { index, of: 4 }, 9).expect("open").count()).sum();
+            (0..4).map(|index| schedule.arrivals(ThreadShare { index, of: 4 }, 9).expect("open").count()).sum();
         // Four standard deviations of a Poisson variable of mean 100,000.
         assert!(count.abs_diff(100_000) < 1265, "{count}");
     }
@@ -334,8 +334,8 @@ mod tests {
     fn a_ramp_sends_half_as_much_while_it_lasts() {
         let ramp = Duration::from_secs(10);
         let schedule =
-            Schedule { ramp: Ramp { over: ramp, steps: 0 }, ..open(100.0, Gaps::Constant, End::After(2 * ramp)) };
-        let times: Vec<_> = schedule.arrivals(Share::WHOLE, 1).expect("open").collect();
+            Schedule { ramp: Ramp { over: ramp, steps: 0 }, ..open(100.0, Gaps::Constant, StopAfter::After(2 * ramp)) };
+        let times: Vec<_> = schedule.arrivals(ThreadShare::WHOLE, 1).expect("open").collect();
         let early = times.iter().filter(|at| **at < ramp).count();
         assert_eq!((early, times.len()), (500, 1500));
         assert!(times.is_sorted());
@@ -345,8 +345,8 @@ mod tests {
     #[test]
     fn a_stepped_ramp_sends_a_step_more_in_each_step() {
         let ramp = Ramp { over: Duration::from_secs(10), steps: 5 };
-        let schedule = Schedule { ramp, ..open(100.0, Gaps::Constant, End::After(Duration::from_secs(12))) };
-        let times: Vec<_> = schedule.arrivals(Share::WHOLE, 1).expect("open").collect();
+        let schedule = Schedule { ramp, ..open(100.0, Gaps::Constant, StopAfter::After(Duration::from_secs(12))) };
+        let times: Vec<_> = schedule.arrivals(ThreadShare::WHOLE, 1).expect("open").collect();
         let within = |from: u64| times.iter().filter(|at| (from..from + 2).contains(&at.as_secs())).count();
         assert_eq!([0, 2, 4, 6, 8, 10].map(within), [40, 80, 120, 160, 200, 200]);
         assert!(times.is_sorted());
@@ -359,16 +359,16 @@ mod tests {
             Schedule { warmup, ramp: Ramp { over, steps }, ..open(100.0, Gaps::Poisson, end) }.asked_rate()
         };
         let cases = [
-            (asked(Duration::ZERO, 0, End::After(2 * over)), 75.0),
-            (asked(over, 0, End::After(over)), 100.0),
-            (asked(over, 0, End::Count(30)), 100.0),
-            (asked(Duration::ZERO, 2, End::After(over)), 75.0),
-            (asked(Duration::ZERO, 2, End::Count(250)), 50.0),
+            (asked(Duration::ZERO, 0, StopAfter::After(2 * over)), 75.0),
+            (asked(over, 0, StopAfter::After(over)), 100.0),
+            (asked(over, 0, StopAfter::Count(30)), 100.0),
+            (asked(Duration::ZERO, 2, StopAfter::After(over)), 75.0),
+            (asked(Duration::ZERO, 2, StopAfter::Count(250)), 50.0),
         ];
         for (asked, expected) in cases {
             assert!(asked.is_some_and(|asked| (asked - expected).abs() < 1e-6), "{asked:?} for {expected}");
         }
-        assert_eq!(Schedule { pace: Pace::Closed, ..open(1.0, Gaps::Poisson, End::Count(1)) }.asked_rate(), None);
+        assert_eq!(Schedule { pace: Pace::Closed, ..open(1.0, Gaps::Poisson, StopAfter::Count(1)) }.asked_rate(), None);
     }
 
     #[test]
@@ -378,29 +378,29 @@ mod tests {
             let schedule = Schedule { warmup: SECOND, ramp, ..open(100.0, Gaps::Constant, end) };
             format!("{:.0}", schedule.expected(from * SECOND, (from + 1) * SECOND).expect("open"))
         };
-        let time = End::After(Duration::from_millis(4500));
+        let time = StopAfter::After(Duration::from_millis(4500));
         assert_eq!([0, 1, 2, 3, 4, 5].map(|from| expected(time, from)), ["50", "100", "100", "100", "50", "0"]);
-        assert_eq!([0, 1, 2].map(|from| expected(End::Count(80), from)), ["50", "30", "0"]);
+        assert_eq!([0, 1, 2].map(|from| expected(StopAfter::Count(80), from)), ["50", "30", "0"]);
         let closed = Schedule { pace: Pace::Closed, ..open(1.0, Gaps::Constant, time) };
         assert_eq!(closed.expected(SECOND, 2 * SECOND), None);
     }
 
     #[test]
     fn a_count_is_of_measured_arrivals_and_divides_without_rest() {
-        let schedule = Schedule { warmup: SECOND, ..open(10.0, Gaps::Constant, End::Count(25)) };
-        let times: Vec<_> = schedule.arrivals(Share::WHOLE, 1).expect("open").collect();
+        let schedule = Schedule { warmup: SECOND, ..open(10.0, Gaps::Constant, StopAfter::Count(25)) };
+        let times: Vec<_> = schedule.arrivals(ThreadShare::WHOLE, 1).expect("open").collect();
         assert_eq!(times.iter().filter(|at| schedule.measures(**at)).count(), 25);
         assert_eq!(times.len(), 35);
-        let parts: Vec<_> = (0..4).map(|index| Share { index, of: 4 }.part(25)).collect();
+        let parts: Vec<_> = (0..4).map(|index| ThreadShare { index, of: 4 }.part(25)).collect();
         assert_eq!(parts, [7, 6, 6, 6]);
     }
 
     #[test]
     fn connections_spread_over_a_ramp_or_not_at_all() {
         let spread = Schedule::spread(50, Duration::from_secs(5));
-        let times: Vec<_> = spread.arrivals(Share::WHOLE, 1).expect("open").collect();
+        let times: Vec<_> = spread.arrivals(ThreadShare::WHOLE, 1).expect("open").collect();
         assert_eq!((times.len(), times[49]), (50, Duration::from_millis(4900)));
-        assert!(Schedule::spread(50, Duration::ZERO).arrivals(Share::WHOLE, 1).is_none());
+        assert!(Schedule::spread(50, Duration::ZERO).arrivals(ThreadShare::WHOLE, 1).is_none());
     }
 
     /// A first-in first-out server that needs 100 us a request and stands still from 5 s to 6 s.
@@ -408,7 +408,7 @@ mod tests {
         let stall = Duration::from_secs(5)..Duration::from_secs(6);
         let mut recorder = Recorder::new();
         let mut free = Duration::ZERO;
-        for intended in schedule.arrivals(Share::WHOLE, 1).expect("open") {
+        for intended in schedule.arrivals(ThreadShare::WHOLE, 1).expect("open") {
             let mut begin = free.max(intended);
             if stall.contains(&begin) {
                 begin = stall.end;
@@ -421,7 +421,7 @@ mod tests {
 
     #[test]
     fn a_stall_of_one_second_shows_in_the_corrected_percentiles_as_arithmetic_predicts() {
-        let schedule = open(1000.0, Gaps::Constant, End::After(10 * SECOND));
+        let schedule = open(1000.0, Gaps::Constant, StopAfter::After(10 * SECOND));
         let recorder = against_a_stalling_server(&schedule);
         // The k-th request due in the stall (one every 1 ms) is answered k * 0.1 ms after the stall's end, so it is
         // 1 s - k * 0.9 ms late. The last percentile of 10,000 requests is the 100 latest ones: it begins at 0.91 s.

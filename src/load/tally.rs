@@ -40,12 +40,12 @@ pub struct Tally {
     /// Those of them that replaced an earlier one of the same virtual client.
     pub reconnections: u64,
     /// Handshakes finished.
-    pub handshakes: Handshakes,
+    pub handshakes: HandshakeTally,
 }
 
 /// What was agreed in handshakes, and how long their parts took.
 #[derive(Clone, Debug)]
-pub struct Handshakes {
+pub struct HandshakeTally {
     /// Full ones, without a retry.
     pub full: u64,
     /// Resumed from a ticket or a session identifier.
@@ -64,7 +64,7 @@ pub struct Handshakes {
     pub first_byte: Histogram<u64>,
 }
 
-impl Default for Handshakes {
+impl Default for HandshakeTally {
     fn default() -> Self {
         Self {
             full: 0,
@@ -79,7 +79,7 @@ impl Default for Handshakes {
     }
 }
 
-impl Handshakes {
+impl HandshakeTally {
     /// Counts what one handshake agreed on.
     pub fn agreed(&mut self, group: Option<&str>, suite: Option<&str>) {
         for (counts, name) in [(&mut self.groups, group), (&mut self.suites, suite)] {
@@ -147,7 +147,7 @@ mod tests {
         one.handshakes.agreed(Some("X25519"), Some("A"));
         two.handshakes.agreed(Some("X25519"), None);
         two.handshakes.agreed(Some("X25519MLKEM768"), Some("B"));
-        Handshakes::record(&mut two.handshakes.tls, Duration::from_millis(2));
+        HandshakeTally::record(&mut two.handshakes.tls, Duration::from_millis(2));
         one.merge(&two);
         assert_eq!((one.sent, one.answered, one.due), (7, 2, 5));
         let groups: Vec<_> = one.handshakes.groups.iter().map(|(name, count)| (name.as_str(), *count)).collect();

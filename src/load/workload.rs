@@ -10,21 +10,21 @@ use std::str::FromStr;
 
 pub use values::Values;
 
-use super::random::{Purpose, Random};
+use super::random::{LoadRandom, Purpose};
 use zipf::Zipf;
 
 /// One operation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Operation {
     /// Set the key's value, or read it and verify it.
-    pub kind: Kind,
+    pub kind: OperationKind,
     /// The number of the key, below [`Mix::keys`].
     pub key: u64,
 }
 
 /// What is done with a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub enum OperationKind {
     /// Get, and compare with what the seed says.
     Read,
     /// Set.
@@ -41,7 +41,7 @@ pub struct Mix {
     /// How often each key is chosen.
     pub distribution: Distribution,
     /// How long values are.
-    pub sizes: Sizes,
+    pub sizes: ValueSizes,
     /// Everything random follows from it.
     pub seed: u64,
 }
@@ -78,7 +78,7 @@ pub enum Distribution {
 
 /// How long values are, in bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Sizes {
+pub enum ValueSizes {
     /// All the same.
     Fixed(usize),
     /// Uniform between the two, both included.
@@ -93,13 +93,13 @@ pub const LONGEST_VALUE: usize = 64 << 20;
 /// Text that names no ratio, distribution or size.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error("expected {0}")]
-pub struct Unreadable(&'static str);
+pub struct InvalidText(&'static str);
 
 impl FromStr for Ratio {
-    type Err = Unreadable;
+    type Err = InvalidText;
 
-    fn from_str(text: &str) -> Result<Self, Unreadable> {
-        const EXPECTED: Unreadable = Unreadable("WRITES:READS, not both zero, such as 1:10");
+    fn from_str(text: &str) -> Result<Self, InvalidText> {
+        const EXPECTED: InvalidText = InvalidText("WRITES:READS, not both zero, such as 1:10");
         let (writes, reads) = text.split_once(':').ok_or(EXPECTED)?;
         let parts = (writes.parse(), reads.parse());
         match parts {
@@ -110,11 +110,12 @@ impl FromStr for Ratio {
 }
 
 impl FromStr for Distribution {
-    type Err = Unreadable;
+    type Err = InvalidText;
 
-    fn from_str(text: &str) -> Result<Self, Unreadable> {
-        const EXPECTED: Unreadable =
-            Unreadable("uniform, sequential, zipf:EXPONENT or hot:KEYS%:OPERATIONS%, such as zipf:0.99 or hot:10%:90%");
+    fn from_str(text: &str) -> Result<Self, InvalidText> {
+        const EXPECTED: InvalidText = InvalidText(
+            "uniform, sequential, zipf:EXPONENT or hot:KEYS%:OPERATIONS%, such as zipf:0.99 or hot:10%:90%",
+        );
         let percent = |text: &str| {
             let number: f64 = text.strip_suffix('%')?.parse().ok()?;
             (0.0..=100.0).contains(&number).then_some(number / 100.0)
@@ -136,11 +137,11 @@ impl FromStr for Distribution {
     }
 }
 
-impl FromStr for Sizes {
-    type Err = Unreadable;
+impl FromStr for ValueSizes {
+    type Err = InvalidText;
 
-    fn from_str(text: &str) -> Result<Self, Unreadable> {
-        const EXPECTED: Unreadable = Unreadable("bytes up to 64 MiB: SIZE, LOW-HIGH or SIZE:WEIGHT,SIZE:WEIGHT...");
+    fn from_str(text: &str) -> Result<Self, InvalidText> {
+        const EXPECTED: InvalidText = InvalidText("bytes up to 64 MiB: SIZE, LOW-HIGH or SIZE:WEIGHT,SIZE:WEIGHT...");
         let size = |text: &str| text.parse().ok().filter(|size| *size <= LONGEST_VALUE).ok_or(EXPECTED);
         if let Some((low, high)) = text.split_once('-') {
             let (low, high) = (size(low)?, size(high)?);
@@ -169,7 +170,7 @@ impl fmt::Display for Distribution {
     }
 }
 
-impl fmt::Display for Sizes {
+impl fmt::Display for ValueSizes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Fixed(size) => size.fmt(f),
@@ -182,7 +183,7 @@ impl fmt::Display for Sizes {
     }
 }
 
-impl Sizes {
+impl ValueSizes {
     /// The shortest value.
     #[must_use]
     pub fn shortest(&self) -> usize {
@@ -228,7 +229,7 @@ pub struct Workload {
     ratio: Ratio,
     keys: u64,
     chooser: Chooser,
-    random: Random,
+    random: LoadRandom,
 }
 
 #[derive(Clone, Debug)]
@@ -250,14 +251,14 @@ impl Workload {
             Distribution::Sequential => Chooser::Sequential { next: u64::from(index), step: u64::from(of.max(1)) },
             Distribution::HotSet { keys: part, operations } => Chooser::HotSet { hot: part_of(keys, part), operations },
         };
-        Self { ratio: mix.ratio, keys, chooser, random: Random::new(mix.seed, Purpose::Workload.stream(index)) }
+        Self { ratio: mix.ratio, keys, chooser, random: LoadRandom::new(mix.seed, Purpose::Workload.stream(index)) }
     }
 
     /// The next operation.
     pub fn next_operation(&mut self) -> Operation {
         let Ratio { writes, reads } = self.ratio;
         let write = self.random.below(u64::from(writes) + u64::from(reads)) < u64::from(writes);
-        Operation { kind: if write { Kind::Write } else { Kind::Read }, key: self.next_key() }
+        Operation { kind: if write { OperationKind::Write } else { OperationKind::Read }, key: self.next_key() }
     }
 
     fn next_key(&mut self) -> u64 {

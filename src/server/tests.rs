@@ -4,7 +4,7 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::SocketAddr;
 
 use super::*;
-use crate::net::sim::{Fault, Faults, Network, SimNet, SimSocket};
+use crate::net::sim::{NetFault, NetFaults, Network, SimNet, SimSocket};
 use crate::net::{Address, Target};
 use crate::services::{Echo, Splice, UpstreamSecurity};
 
@@ -22,18 +22,24 @@ struct Site<S: Service = Echo> {
 }
 
 impl Site {
-    fn new(faults: Faults, limits: Limits) -> Self {
+    fn new(faults: NetFaults, limits: Limits) -> Self {
         Self::serving(Echo, faults, limits, &[])
     }
 }
 
 impl<S: Service> Site<S> {
-    fn serving(service: S, faults: Faults, limits: Limits, balancers: &[&str]) -> Self {
+    fn serving(service: S, faults: NetFaults, limits: Limits, balancers: &[&str]) -> Self {
         Self::waiting(None, service, faults, limits, balancers)
     }
 
     /// One that ends idle connections.
-    fn waiting(idle_timeout: Option<Duration>, service: S, faults: Faults, limits: Limits, balancers: &[&str]) -> Self {
+    fn waiting(
+        idle_timeout: Option<Duration>,
+        service: S,
+        faults: NetFaults,
+        limits: Limits,
+        balancers: &[&str],
+    ) -> Self {
         let network = Network::new(1, faults);
         let net = network.host();
         let address = ([10, 0, 0, 2], 0).into();
@@ -84,7 +90,7 @@ fn drain(socket: &mut SimSocket) -> (Vec<u8>, bool) {
 
 #[test]
 fn a_stop_serves_all_that_has_arrived() {
-    let mut faults = Faults::none();
+    let mut faults = NetFaults::none();
     // The loop hears of one client at a time: of most of them it knows nothing when it begins to stop.
     faults.events_per_poll = 1;
     let mut site = Site::new(faults, Limits::default());
@@ -109,8 +115,8 @@ fn a_stop_serves_all_that_has_arrived() {
 
 #[test]
 fn accepting_resumes_by_itself_when_descriptors_had_run_out() {
-    let mut faults = Faults::none();
-    faults.set(Fault::AcceptExhausted, 1.0);
+    let mut faults = NetFaults::none();
+    faults.set(NetFault::AcceptExhausted, 1.0);
     let mut site = Site::new(faults, Limits::default());
     let _client = site.connect();
     site.settle();
@@ -128,15 +134,15 @@ fn accepting_resumes_by_itself_when_descriptors_had_run_out() {
 fn an_event_that_means_nothing_makes_no_connection() {
     let [silent, speaking] = [9, 7].map(|host| SocketAddr::from(([10, 0, 0, host], 80)));
     let target = Target::new(vec![Address::Tcp(silent), Address::Tcp(speaking)]).0;
-    let mut faults = Faults::none();
-    faults.set(Fault::SpuriousEvent, 0.5);
+    let mut faults = NetFaults::none();
+    faults.set(NetFault::SpuriousEvent, 0.5);
     let splice = Splice::new(target, UpstreamSecurity::Plain, false);
     let mut site = Site::serving(splice, faults, Limits::default(), &[]);
     site.network.swallow(silent);
     let _listener = site.network.host().listen(speaking, 1).expect("a free address");
     let _client = site.connect();
     site.settle();
-    assert!(site.network.injected().contains_key(&Fault::SpuriousEvent));
+    assert!(site.network.injected().contains_key(&NetFault::SpuriousEvent));
     assert_eq!((site.server.metrics().dialed, site.server.metrics().unreachable), (1, 0));
     site.network.advance_to(site.network.now() + Limits::default().connect_timeout);
     site.settle();
@@ -146,7 +152,7 @@ fn an_event_that_means_nothing_makes_no_connection() {
 #[test]
 fn a_full_server_says_so_as_long_as_it_can() {
     let limits = Limits { connections: 1, refusals: 1, ..Limits::default() };
-    let mut site = Site::new(Faults::none(), limits);
+    let mut site = Site::new(NetFaults::none(), limits);
     let [mut served, mut told, mut dropped] = [(); 3].map(|()| site.connect());
     served.write_all(b"hello").expect("room");
     site.settle();
@@ -167,8 +173,8 @@ fn a_full_server_says_so_as_long_as_it_can() {
 
 #[test]
 fn urgent_data_is_no_end_of_what_can_be_read() {
-    let mut faults = Faults::none();
-    faults.set(Fault::UrgentData, 1.0);
+    let mut faults = NetFaults::none();
+    faults.set(NetFault::UrgentData, 1.0);
     let mut site = Site::new(faults, Limits::default());
     let mut client = site.connect();
     site.settle();
@@ -183,7 +189,7 @@ fn urgent_data_is_no_end_of_what_can_be_read() {
         }
         assert_eq!(heard, sent * 1000);
     }
-    assert!(site.network.injected().contains_key(&Fault::UrgentData));
+    assert!(site.network.injected().contains_key(&NetFault::UrgentData));
 }
 
 #[test]
@@ -191,11 +197,11 @@ fn a_server_whose_queue_is_full_is_tried_again_without_haste() {
     let behind = SocketAddr::from(([10, 0, 0, 7], 80));
     let target = Target::new(vec![Address::Tcp(behind)]).0;
     let splice = Splice::new(target, UpstreamSecurity::Plain, false);
-    let mut site = Site::serving(splice, Faults::none(), Limits::default(), &[]);
+    let mut site = Site::serving(splice, NetFaults::none(), Limits::default(), &[]);
     let mut net = site.network.host();
     let listener = net.listen(behind, 1).expect("a free address");
     let mut clients: Vec<_> = (0..20_u8).map(|number| (number, site.connect())).collect();
-    site.network.set(Fault::ConnectBusy, 1.0);
+    site.network.set(NetFault::ConnectBusy, 1.0);
     for (number, client) in &mut clients {
         client.write_all(&[*number]).expect("room");
     }
@@ -207,7 +213,7 @@ fn a_server_whose_queue_is_full_is_tried_again_without_haste() {
         site.settle();
         turns += 1;
     }
-    let tries = site.network.injected().get(&Fault::ConnectBusy).copied().unwrap_or(0);
+    let tries = site.network.injected().get(&NetFault::ConnectBusy).copied().unwrap_or(0);
     // A hundred times a second, whatever number waits.
     assert!(turns <= 251 && tries <= 252, "{turns} turns, {tries} tries");
     assert_eq!((site.server.metrics().unreachable, site.server.occupancy().queued), (0, 20));
@@ -229,10 +235,10 @@ fn a_server_whose_queue_stays_full_is_given_up_after_the_connect_timeout() {
     let behind = SocketAddr::from(([10, 0, 0, 7], 80));
     let target = Target::new(vec![Address::Tcp(behind)]).0;
     let splice = Splice::new(target, UpstreamSecurity::Plain, false);
-    let mut site = Site::serving(splice, Faults::none(), Limits::default(), &[]);
+    let mut site = Site::serving(splice, NetFaults::none(), Limits::default(), &[]);
     let mut client = site.connect();
     let leaves = site.connect();
-    site.network.set(Fault::ConnectBusy, 1.0);
+    site.network.set(NetFault::ConnectBusy, 1.0);
     site.settle();
     drop(leaves);
     let begun = site.network.now();

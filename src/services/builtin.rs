@@ -76,7 +76,7 @@ pub struct Builtin {
 }
 
 /// What the framing of one connection remembers, by protocol.
-pub enum Session {
+pub enum BuiltinSession {
     /// Echo remembers nothing.
     Echo,
     /// Where an HTTP request's parts begin.
@@ -135,23 +135,28 @@ impl Builtin {
 }
 
 impl Service for Builtin {
-    type Session = Session;
+    type Session = BuiltinSession;
 
-    fn open(&mut self, peer: &PeerInfo, now: Now) -> Session {
+    fn open(&mut self, peer: &PeerInfo, now: Now) -> BuiltinSession {
         match self.protocol(peer.listener) {
-            Protocol::Echo => Session::Echo,
-            Protocol::XmlRpc => Session::XmlRpc(XmlRpcSession::default()),
-            Protocol::Resp => Session::Resp(self.resp.open(peer, now)),
-            Protocol::Admin => Session::Admin(AdminSession::default()),
+            Protocol::Echo => BuiltinSession::Echo,
+            Protocol::XmlRpc => BuiltinSession::XmlRpc(XmlRpcSession::default()),
+            Protocol::Resp => BuiltinSession::Resp(self.resp.open(peer, now)),
+            Protocol::Admin => BuiltinSession::Admin(AdminSession::default()),
         }
     }
 
-    fn serve(&mut self, session: &mut Session, input: &[u8], exchange: &mut Exchange<'_>) -> Result<usize, Disconnect> {
+    fn serve(
+        &mut self,
+        session: &mut BuiltinSession,
+        input: &[u8],
+        exchange: &mut Exchange<'_>,
+    ) -> Result<usize, Disconnect> {
         let served = match session {
-            Session::Echo => return self.echo.serve(&mut (), input, exchange),
-            Session::XmlRpc(session) => self.xmlrpc.serve(session, &mut self.store, input, exchange),
-            Session::Resp(session) => self.resp.serve(session, &mut self.store, input, exchange),
-            Session::Admin(session) => return self.admin.serve(session, &self.store, input, exchange),
+            BuiltinSession::Echo => return self.echo.serve(&mut (), input, exchange),
+            BuiltinSession::XmlRpc(session) => self.xmlrpc.serve(session, &mut self.store, input, exchange),
+            BuiltinSession::Resp(session) => self.resp.serve(session, &mut self.store, input, exchange),
+            BuiltinSession::Admin(session) => return self.admin.serve(session, &self.store, input, exchange),
         };
         if let Some(group) = self.store.take_dependency() {
             exchange.hold(group);
@@ -159,26 +164,31 @@ impl Service for Builtin {
         served
     }
 
-    fn end_of_input(&mut self, session: &mut Session, rest: &[u8], exchange: &mut Exchange<'_>) -> Option<Disconnect> {
+    fn end_of_input(
+        &mut self,
+        session: &mut BuiltinSession,
+        rest: &[u8],
+        exchange: &mut Exchange<'_>,
+    ) -> Option<Disconnect> {
         match session {
-            Session::Echo => self.echo.end_of_input(&mut (), rest, exchange),
-            Session::XmlRpc(_) | Session::Admin(_) => self.xmlrpc.end_of_input(rest, exchange),
-            Session::Resp(_) => self.resp.end_of_input(rest, exchange),
+            BuiltinSession::Echo => self.echo.end_of_input(&mut (), rest, exchange),
+            BuiltinSession::XmlRpc(_) | BuiltinSession::Admin(_) => self.xmlrpc.end_of_input(rest, exchange),
+            BuiltinSession::Resp(_) => self.resp.end_of_input(rest, exchange),
         }
     }
 
-    fn is_in_head(&self, session: &Session) -> bool {
+    fn is_in_head(&self, session: &BuiltinSession) -> bool {
         match session {
-            Session::XmlRpc(session) | Session::Admin(session) => session.is_in_head(),
-            Session::Echo | Session::Resp(_) => false,
+            BuiltinSession::XmlRpc(session) | BuiltinSession::Admin(session) => session.is_in_head(),
+            BuiltinSession::Echo | BuiltinSession::Resp(_) => false,
         }
     }
 
-    fn session_memory(&self, session: &Session) -> usize {
+    fn session_memory(&self, session: &BuiltinSession) -> usize {
         match session {
-            Session::Echo => 0,
-            Session::XmlRpc(session) | Session::Admin(session) => session.memory(),
-            Session::Resp(session) => session.memory(),
+            BuiltinSession::Echo => 0,
+            BuiltinSession::XmlRpc(session) | BuiltinSession::Admin(session) => session.memory(),
+            BuiltinSession::Resp(session) => session.memory(),
         }
     }
 
@@ -202,11 +212,11 @@ impl Service for Builtin {
         }
     }
 
-    fn close(&mut self, session: Session, peer: &PeerInfo) {
+    fn close(&mut self, session: BuiltinSession, peer: &PeerInfo) {
         match session {
-            Session::Resp(session) => self.resp.close(session, peer, &mut self.store),
-            Session::XmlRpc(_) => self.xmlrpc.close(peer.id),
-            Session::Echo | Session::Admin(_) => {}
+            BuiltinSession::Resp(session) => self.resp.close(session, peer, &mut self.store),
+            BuiltinSession::XmlRpc(_) => self.xmlrpc.close(peer.id),
+            BuiltinSession::Echo | BuiltinSession::Admin(_) => {}
         }
     }
 

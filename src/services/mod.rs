@@ -7,6 +7,6 @@ pub mod resp;
 mod splice;
 pub mod xmlrpc;
 
-pub use builtin::{Builtin, BuiltinOptions, Protocol, Session};
+pub use builtin::{Builtin, BuiltinOptions, BuiltinSession, Protocol};
 pub use echo::Echo;
 pub use splice::{Renewable, Splice, Untried, UpstreamSecurity};

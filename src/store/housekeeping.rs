@@ -176,7 +176,7 @@ impl Store {
                 commits.removed(hasher.hash(key), key);
             }
         };
-        let how = segment::Eviction { volatile, force, bytes: excess.max(PAGE) };
+        let how = segment::EvictionStep { volatile, force, bytes: excess.max(PAGE) };
         housekeeping.hand = table.evict(housekeeping.hand, how, deferred_free, &mut gone);
     }
 }

@@ -41,7 +41,7 @@ impl SubAssign for Totals {
 
 /// How a step of eviction chooses, and how much.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Eviction {
+pub(super) struct EvictionStep {
     /// Only keys that have an expiry.
     pub(super) volatile: bool,
     /// Also keys that were used lately.
@@ -297,7 +297,7 @@ impl Segment {
     pub(super) fn evict(
         &mut self,
         bucket: usize,
-        how: Eviction,
+        how: EvictionStep,
         deferred_free: &mut DeferredFree,
         gone: &mut dyn FnMut(&[u8]),
         hasher: &SipHasher13,

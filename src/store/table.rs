@@ -10,7 +10,7 @@ use slab::Slab;
 use super::arena::{Draft, Full, NEVER, Place};
 use super::deferred_free::{DeferredFree, SMALL_TABLE};
 use super::entry::Entry;
-use super::segment::{Eviction, Segment, Taken, Totals};
+use super::segment::{EvictionStep, Segment, Taken, Totals};
 
 /// Records of one segment: what fills a hash table of 512 buckets.
 pub(super) const SEGMENT_RECORDS: usize = 448;
@@ -273,7 +273,7 @@ impl Table {
     pub(super) fn evict(
         &mut self,
         mut hand: Hand,
-        how: Eviction,
+        how: EvictionStep,
         deferred_free: &mut DeferredFree,
         gone: &mut dyn FnMut(&[u8]),
     ) -> Hand {

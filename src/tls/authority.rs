@@ -15,8 +15,8 @@ use rcgen::{
     SanType, SerialNumber,
 };
 
-use super::certificate::{Certificate, Unreadable};
-use super::pem::{PemError, Source};
+use super::certificate::{Certificate, MalformedCertificate};
+use super::pem::{PemError, PemSource};
 use super::revocations::Revocations;
 
 /// Validity starts this much in the past, so that a verifier whose clock is a little behind accepts a new certificate.
@@ -88,7 +88,7 @@ pub enum AuthorityError {
         /// The file.
         file: String,
         /// What is wrong with it.
-        source: Unreadable,
+        source: MalformedCertificate,
     },
     /// The certificate may not issue others.
     #[error("{0} is not a CA certificate, so nothing it signs would be accepted")]
@@ -256,7 +256,7 @@ impl Authority {
     }
 
     /// Takes up a CA from its files.
-    pub fn load(certificate: &Source, key: &Source, now: u64) -> Result<Self, AuthorityError> {
+    pub fn load(certificate: &PemSource, key: &PemSource, now: u64) -> Result<Self, AuthorityError> {
         let der = certificate.certificates()?.swap_remove(0);
         let parsed = read(&der, &certificate.name)?;
         if parsed.ca != Some(true) {

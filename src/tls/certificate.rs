@@ -59,7 +59,7 @@ pub struct Certificate {
 /// The bytes are not a certificate that could be read.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("not a readable X.509 certificate: {0}")]
-pub struct Unreadable(pub(crate) String);
+pub struct MalformedCertificate(pub(crate) String);
 
 impl Certificate {
     /// Reads a certificate.
@@ -68,12 +68,12 @@ impl Certificate {
     ///
     /// On anything but exactly one DER certificate, and on an extension given twice (RFC 5280, 4.2), because two
     /// readers could then see two different names.
-    pub fn from_der(der: &[u8]) -> Result<Self, Unreadable> {
-        let (rest, parsed) = X509Certificate::from_der(der).map_err(|error| Unreadable(error.to_string()))?;
+    pub fn from_der(der: &[u8]) -> Result<Self, MalformedCertificate> {
+        let (rest, parsed) = X509Certificate::from_der(der).map_err(|error| MalformedCertificate(error.to_string()))?;
         if !rest.is_empty() {
-            return Err(Unreadable(format!("{} bytes follow it", rest.len())));
+            return Err(MalformedCertificate(format!("{} bytes follow it", rest.len())));
         }
-        let extension = |error: x509_parser::error::X509Error| Unreadable(error.to_string());
+        let extension = |error: x509_parser::error::X509Error| MalformedCertificate(error.to_string());
         let basic = parsed.basic_constraints().map_err(extension)?;
         let usage = parsed.key_usage().map_err(extension)?;
         let points = parsed.get_extension_unique(&OID_X509_EXT_CRL_DISTRIBUTION_POINTS).map_err(extension)?;
@@ -109,14 +109,14 @@ impl Certificate {
         Ok(certificate)
     }
 
-    fn add_alt_name(&mut self, name: &GeneralName<'_>) -> Result<(), Unreadable> {
+    fn add_alt_name(&mut self, name: &GeneralName<'_>) -> Result<(), MalformedCertificate> {
         match name {
             GeneralName::DNSName(name) => self.dns.push((*name).to_owned()),
             GeneralName::URI(name) => self.uris.push((*name).to_owned()),
             GeneralName::RFC822Name(name) => self.emails.push((*name).to_owned()),
             GeneralName::IPAddress(octets) => {
                 let address = address(octets)
-                    .ok_or_else(|| Unreadable(format!("an IP address name of {} bytes", octets.len())))?;
+                    .ok_or_else(|| MalformedCertificate(format!("an IP address name of {} bytes", octets.len())))?;
                 self.addresses.push(address);
             }
             // Names of other types take part in no decision here.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use rustls::{ClientConfig, SupportedCipherSuite, SupportedProtocolVersion};
 
 use super::key_exchange::{self, PostQuantum};
-use super::pem::{PemError, Source};
+use super::pem::{PemError, PemSource};
 use super::trust::{Refusal, ServerTrust, TrustError};
 use super::words::in_words;
 use crate::limits::Limits;
@@ -14,11 +14,11 @@ use crate::limits::Limits;
 #[derive(Clone, Debug)]
 pub struct ClientOptions {
     /// Certificates to believe: CAs for what they issue, others as themselves.
-    pub ca: Vec<Source>,
+    pub ca: Vec<PemSource>,
     /// Believe every server. Anyone can be in between.
     pub insecure: bool,
     /// Certificate chain and private key to show when the server asks.
-    pub identity: Option<(Source, Source)>,
+    pub identity: Option<(PemSource, PemSource)>,
     /// Application protocols, most wanted first (RFC 7301).
     pub alpn: Vec<Vec<u8>>,
     /// What is asked of the key exchange.

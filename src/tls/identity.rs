@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use super::certificate::{Certificate, Unreadable, brief, hex};
+use super::certificate::{Certificate, MalformedCertificate, brief, hex};
 
 /// The names in a verified client certificate.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,7 +24,7 @@ pub struct Identity {
 
 impl Identity {
     /// Reads the names of a certificate that has been verified elsewhere. Names with a NUL in them are left out.
-    pub fn from_der(der: &[u8]) -> Result<Self, Unreadable> {
+    pub fn from_der(der: &[u8]) -> Result<Self, MalformedCertificate> {
         let certificate = Certificate::from_der(der)?;
         // What compares names as C strings would take one with a NUL for another.
         let whole = |names: Vec<String>| names.into_iter().filter(|name| !name.contains('\0')).collect();
@@ -79,7 +79,7 @@ impl fmt::Display for Anchor {
 mod tests {
     use super::*;
     use crate::tls::authority::{Authority, KeyKind, Role, Subject};
-    use crate::tls::pem::Source;
+    use crate::tls::pem::PemSource;
 
     #[test]
     fn names_of_every_kind_are_read() {
@@ -87,7 +87,7 @@ mod tests {
         let subject = Subject::named("alice", &names.map(str::to_owned)).expect("good names");
         let authority = Authority::create(KeyKind::Ed25519, "test CA", 1_000_000_000).expect("a CA");
         let issued = authority.issue(Role::Client, &subject, KeyKind::Ed25519, 1_000_000_000).expect("a leaf");
-        let source = Source { name: "a".to_owned(), bytes: issued.certificate.into_bytes() };
+        let source = PemSource { name: "a".to_owned(), bytes: issued.certificate.into_bytes() };
         let der = source.certificates().expect("a certificate").swap_remove(0);
 
         let identity = Identity::from_der(&der).expect("it reads");

@@ -1,6 +1,6 @@
 //! TLS: certificates, trust, and the one place that drives rustls connections.
 //!
-//! Nothing here reads a file or a clock. Bytes and the names they go by come as [`Source`], time through the
+//! Nothing here reads a file or a clock. Bytes and the names they go by come as [`PemSource`], time through the
 //! [`TimeProvider`](rustls::time_provider::TimeProvider) of the policy.
 
 pub mod authority;
@@ -32,13 +32,13 @@ mod trust;
 mod words;
 
 pub(crate) use certificate::printable;
-pub use certificate::{Certificate, Unreadable, date, fingerprint, hex, shown_name};
+pub use certificate::{Certificate, MalformedCertificate, date, fingerprint, hex, shown_name};
 pub use client_policy::{ClientOptions, ClientPolicy, ClientPolicyError};
 pub(crate) use crl::{List as RevocationList, significant};
 pub use identity::{Anchor, AnchorKind, Identity};
 pub use key_exchange::{PostQuantum, is_post_quantum};
 pub use outgoing::Outgoing;
-pub use pem::{PemError, Source};
+pub use pem::{PemError, PemSource};
 pub use policy::{Choice, ClientAuth, Handshake, PolicyError, PolicyOptions, ServerPolicy, TlsMin};
 pub use revocation::OutdatedLists;
 pub use revocations::Revocations;

@@ -12,14 +12,14 @@ use super::sections::{self, Flaw, Kind, Section};
 ///
 /// Reading files is the command line's work; this module only interprets what was read.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Source {
+pub struct PemSource {
     /// The file's name as the user wrote it.
     pub name: String,
     /// The whole content.
     pub bytes: Vec<u8>,
 }
 
-impl fmt::Debug for Source {
+impl fmt::Debug for PemSource {
     /// Leaves the content out: it may be a private key.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Source").field("name", &self.name).finish_non_exhaustive()
@@ -98,7 +98,7 @@ pub(crate) struct Written {
     pub(crate) line: usize,
 }
 
-impl Source {
+impl PemSource {
     /// Every certificate in the file, in order: a chain starts with the end entity's.
     pub fn certificates(&self) -> Result<Vec<CertificateDer<'static>>, PemError> {
         Ok(self.written_certificates()?.into_iter().map(|written| written.der).collect())
@@ -209,8 +209,8 @@ mod tests {
     use super::*;
     use crate::tls::authority::{Authority, Issued, KeyKind, Role, Subject};
 
-    fn source(text: &str) -> Source {
-        Source { name: "it.pem".to_owned(), bytes: text.as_bytes().to_vec() }
+    fn source(text: &str) -> PemSource {
+        PemSource { name: "it.pem".to_owned(), bytes: text.as_bytes().to_vec() }
     }
 
     fn issued() -> Issued {
@@ -230,7 +230,7 @@ mod tests {
     #[test]
     fn every_kind_of_wrong_file_is_told_apart() {
         let issued = issued();
-        let der = Source {
+        let der = PemSource {
             name: "it.der".to_owned(),
             bytes: source(&issued.certificate).certificates().expect("one").swap_remove(0).to_vec(),
         };
@@ -291,7 +291,7 @@ mod tests {
         let error = count(format!("{one}{}", one.replacen("-----END CERTIFICATE", "-----END X509 CRL", 1)));
         assert!(error.clone().is_err_and(|error| error.contains("of another kind")), "{error:?}");
         let wide: Vec<u8> = "\u{feff}".chars().chain(one.chars()).flat_map(|c| (c as u16).to_le_bytes()).collect();
-        let wide = Source { name: "it.pem".to_owned(), bytes: wide }.certificates().expect_err("UTF-16").to_string();
+        let wide = PemSource { name: "it.pem".to_owned(), bytes: wide }.certificates().expect_err("UTF-16").to_string();
         assert!(wide.contains("UTF-16"), "{wide}");
     }
 

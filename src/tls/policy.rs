@@ -13,7 +13,7 @@ use rustls_pki_types::{CertificateDer, UnixTime};
 use super::certificate::{Certificate, date};
 use super::identity::Anchor;
 use super::key_exchange::{self, PostQuantum};
-use super::pem::{PemError, Source};
+use super::pem::{PemError, PemSource};
 use super::records::{self, Hello, Look};
 use super::resolver::Certificates;
 use super::revocation::OutdatedLists;
@@ -46,13 +46,13 @@ pub enum TlsMin {
 #[derive(Clone, Debug)]
 pub struct PolicyOptions {
     /// Certificate chain and private key, the leaf first in the chain. The first pair serves unknown names.
-    pub identities: Vec<(Source, Source)>,
+    pub identities: Vec<(PemSource, PemSource)>,
     /// Certificates whose holders, and whoever they issue to, are let in.
-    pub client_ca: Vec<Source>,
+    pub client_ca: Vec<PemSource>,
     /// Certificates whose holders are let in, and nobody else through them.
-    pub client_pin: Vec<Source>,
+    pub client_pin: Vec<PemSource>,
     /// Revocation lists of the client CAs.
-    pub crl: Vec<Source>,
+    pub crl: Vec<PemSource>,
     /// What to do where one of these is out of date.
     pub outdated_lists: OutdatedLists,
     /// The policy whose place this one takes: of its revocation lists, those stay that no newer one follows.

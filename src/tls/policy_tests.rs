@@ -242,7 +242,7 @@ fn authority(
     name: &str,
     above: Option<&rcgen::Issuer<'static, rcgen::KeyPair>>,
     usages: &[rcgen::KeyUsagePurpose],
-) -> (crate::tls::Source, rcgen::Issuer<'static, rcgen::KeyPair>) {
+) -> (crate::tls::PemSource, rcgen::Issuer<'static, rcgen::KeyPair>) {
     let mut params = rcgen::CertificateParams::default();
     params.distinguished_name = rcgen::DistinguishedName::new();
     params.distinguished_name.push(rcgen::DnType::CommonName, name);
@@ -301,7 +301,7 @@ fn a_list_gives_place_to_a_newer_one_only() {
     let serial = Certificate::from_der(&crate::tls::testing::leaf(&world.client)).expect("readable").serial;
     let other = Authority::create(KeyKind::Ed25519, "other CA", NOW).expect("a CA");
     let cas = vec![world.ca(), source("other.pem", &other.files().certificate)];
-    let after = |in_force: Option<&Arc<ServerPolicy>>, client_ca: &[crate::tls::Source], lists: &[&str]| {
+    let after = |in_force: Option<&Arc<ServerPolicy>>, client_ca: &[crate::tls::PemSource], lists: &[&str]| {
         Arc::new(policy(PolicyOptions {
             client_ca: client_ca.to_vec(),
             crl: lists.iter().map(|list| source("crl.pem", list)).collect(),

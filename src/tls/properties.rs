@@ -9,13 +9,13 @@ use x509_parser::prelude::{CertificateRevocationList, FromDer};
 
 use super::crl::{List, significant};
 use super::records::{Hello, Look, offers_post_quantum};
-use super::{Certificate, Identity, Revocations, Source, examine, printable};
+use super::{Certificate, Identity, PemSource, Revocations, examine, printable};
 
 /// A file of PEM sections: what is read of it and written anew is read as the same, and what is told of it is fit for a
 /// terminal.
 pub fn pem(input: &[u8]) {
-    let file = Source { name: "it.pem".to_owned(), bytes: input.to_vec() };
-    let written = |label: &str, der: &[u8]| Source {
+    let file = PemSource { name: "it.pem".to_owned(), bytes: input.to_vec() };
+    let written = |label: &str, der: &[u8]| PemSource {
         name: String::new(),
         bytes: format!("-----BEGIN {label}-----\n{}\n-----END {label}-----\n", STANDARD.encode(der)).into_bytes(),
     };
@@ -144,7 +144,7 @@ mod tests {
 
     #[test]
     fn damaged_revocation_lists() {
-        let file = Source { name: String::new(), bytes: files()[2].clone().into_bytes() };
+        let file = PemSource { name: String::new(), bytes: files()[2].clone().into_bytes() };
         let whole = file.revocation_lists().expect("one").swap_remove(0).to_vec();
         revocation_list(&whole);
         proptest!(|(damage in prop::collection::vec(any::<(prop::sample::Index, u8)>(), 1..4))| {
@@ -181,7 +181,7 @@ mod tests {
 
     #[test]
     fn damaged_certificates() {
-        let file = Source { name: String::new(), bytes: files()[0].clone().into_bytes() };
+        let file = PemSource { name: String::new(), bytes: files()[0].clone().into_bytes() };
         let whole = file.certificates().expect("one").swap_remove(0).to_vec();
         proptest!(|(damage in prop::collection::vec(any::<(prop::sample::Index, u8)>(), 1..4))| {
             let mut der = whole.clone();

@@ -7,7 +7,7 @@ use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 
 use super::certificate::Certificate;
-use super::pem::Source;
+use super::pem::PemSource;
 use super::policy::PolicyError;
 use super::words::in_words;
 
@@ -25,7 +25,7 @@ struct Entry {
 
 impl Certificates {
     /// Reads pairs of certificate chain and private key.
-    pub(crate) fn new(pairs: &[(Source, Source)], provider: &CryptoProvider) -> Result<Self, PolicyError> {
+    pub(crate) fn new(pairs: &[(PemSource, PemSource)], provider: &CryptoProvider) -> Result<Self, PolicyError> {
         if pairs.is_empty() {
             return Err(PolicyError::NoCertificate);
         }
@@ -64,7 +64,7 @@ fn covers(known: &str, host: &str) -> bool {
     }
 }
 
-fn certified(chain: &Source, key: &Source, provider: &CryptoProvider) -> Result<Entry, PolicyError> {
+fn certified(chain: &PemSource, key: &PemSource, provider: &CryptoProvider) -> Result<Entry, PolicyError> {
     let certificates = chain.certificates()?;
     let unusable = |detail: String| PolicyError::Certificate { file: chain.name.clone(), detail };
     let first = certificates.first().ok_or_else(|| unusable("it is empty".to_owned()))?;

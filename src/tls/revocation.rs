@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use super::certificate::{Certificate, date};
 use super::crl::{List, significant};
 use super::names::Comparable;
-use super::pem::Source;
+use super::pem::PemSource;
 use super::trust::{Refusal, TrustError};
 
 /// What to do with lists that are out of date when they are loaded.
@@ -61,7 +61,7 @@ impl RevocationLists {
     /// Reads the lists. Each must be signed by the one of `authorities` that has its issuer's name; where none has, it is
     /// taken for the list of an intermediate if one may be below them.
     pub(crate) fn new(
-        sources: &[Source],
+        sources: &[PemSource],
         authorities: &[Certificate],
         now: u64,
         outdated: OutdatedLists,

@@ -6,7 +6,7 @@ use x509_parser::num_bigint::BigUint;
 use super::authority::AuthorityError;
 use super::certificate::Certificate;
 use super::crl::{Entry, List, significant};
-use super::pem::Source;
+use super::pem::PemSource;
 
 /// Everything that earlier lists of a CA say, to be kept in the next.
 #[derive(Clone, Debug, Default)]
@@ -30,7 +30,7 @@ pub(super) struct Revocation {
 impl Revocations {
     /// What the lists in a file say, all of which `authority` must have signed. A list out of date is read as well:
     /// renewing it must not lose what it says.
-    pub fn read(source: &Source, authority: &Certificate) -> Result<Self, AuthorityError> {
+    pub fn read(source: &PemSource, authority: &Certificate) -> Result<Self, AuthorityError> {
         let broken = |detail: String| AuthorityError::RevocationList { file: source.name.clone(), detail };
         let mut read = Self::default();
         for der in source.revocation_lists()? {
@@ -116,7 +116,7 @@ mod tests {
     /// What follows the list made at `now` of what came before.
     fn renewed(authority: &Authority, before: &Revocations, now: u64) -> Revocations {
         let list = authority.renewed_list(before, 30, now).expect("a list");
-        let source = Source { name: "crl.pem".to_owned(), bytes: list.into_bytes() };
+        let source = PemSource { name: "crl.pem".to_owned(), bytes: list.into_bytes() };
         Revocations::read(&source, authority.certificate()).expect("its own list")
     }
 
@@ -156,7 +156,7 @@ mod tests {
         assert_eq!(read, [(1, NOW - 7, compromised, Some(NOW - 99)), (2, NOW - 7, None, None), (3, NOW, None, None)]);
         let other = Authority::create(KeyKind::Ed25519, "a CA", NOW).expect("a CA");
         let list = other.renewed_list(&lists, 30, NOW).expect("a list").into_bytes();
-        let error = Revocations::read(&Source { name: "crl.pem".to_owned(), bytes: list }, authority.certificate());
+        let error = Revocations::read(&PemSource { name: "crl.pem".to_owned(), bytes: list }, authority.certificate());
         assert!(error.expect_err("another CA's").to_string().contains("was not signed by"));
     }
 }

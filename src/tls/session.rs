@@ -28,7 +28,7 @@ use rustls::unbuffered::{
 };
 use rustls::{AlertDescription, ClientConfig, CommonState, InvalidMessage, ProtocolVersion, SupportedCipherSuite};
 
-use super::certificate::Unreadable;
+use super::certificate::MalformedCertificate;
 use super::identity::Identity;
 use super::key_exchange::is_post_quantum;
 use super::outgoing::Outgoing;
@@ -267,7 +267,7 @@ impl Session {
 
     /// Whose connection this is, once the handshake is done; `None` when the client showed no certificate. To be asked
     /// once: what the handshake knew is forgotten then.
-    pub fn identify(&mut self) -> Result<Option<Identity>, Unreadable> {
+    pub fn identify(&mut self) -> Result<Option<Identity>, MalformedCertificate> {
         let Some(witness) = self.witness.take() else { return Ok(None) };
         witness.identify(self.common().and_then(CommonState::peer_certificates))
     }

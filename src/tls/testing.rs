@@ -10,7 +10,7 @@ use rustls_pki_types::{CertificateDer, UnixTime};
 
 use super::authority::{Authority, Issued, KeyKind, Role, Subject};
 use super::policy::{Choice, Handshake, PolicyOptions, ServerPolicy};
-use super::{ServerTrust, Session, Source, Witness};
+use super::{PemSource, ServerTrust, Session, Witness};
 
 /// The moment at which test certificates are made.
 pub(crate) const NOW: u64 = 1_800_000_000;
@@ -36,11 +36,11 @@ impl TimeProvider for Clock {
     }
 }
 
-pub(crate) fn source(name: &str, text: &str) -> Source {
-    Source { name: name.to_owned(), bytes: text.as_bytes().to_vec() }
+pub(crate) fn source(name: &str, text: &str) -> PemSource {
+    PemSource { name: name.to_owned(), bytes: text.as_bytes().to_vec() }
 }
 
-pub(crate) fn pair(issued: &Issued) -> (Source, Source) {
+pub(crate) fn pair(issued: &Issued) -> (PemSource, PemSource) {
     (source("cert.pem", &issued.certificate), source("key.pem", &issued.key))
 }
 
@@ -69,7 +69,7 @@ impl World {
         authority.issue(Role::Client, &subject, KeyKind::Ed25519, NOW).expect("a leaf")
     }
 
-    pub(crate) fn ca(&self) -> Source {
+    pub(crate) fn ca(&self) -> PemSource {
         source("ca.pem", &self.authority.files().certificate)
     }
 

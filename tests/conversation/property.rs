@@ -11,14 +11,14 @@ use latchkey::access::Security;
 use latchkey::limits::Limits;
 use latchkey::metrics::Disconnect;
 use latchkey::net::Net;
-use latchkey::net::sim::{Faults, Network, SimNet, SimSocket};
+use latchkey::net::sim::{NetFaults, Network, SimNet, SimSocket};
 use latchkey::server::{ListenerConfig, Occupancy, Server, Status};
 use latchkey::services::resp::RespOptions;
 use latchkey::services::xmlrpc::XmlRpcOptions;
 use latchkey::services::{Builtin, BuiltinOptions, Protocol};
 use latchkey::store::{Eviction, StoreOptions};
 use latchkey::tls::authority::{Authority, KeyKind, Role, Subject};
-use latchkey::tls::{PolicyOptions, ServerPolicy, Source};
+use latchkey::tls::{PemSource, PolicyOptions, ServerPolicy};
 use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::UnixTime;
 use rustls::time_provider::TimeProvider;
@@ -80,7 +80,7 @@ fn trust() -> &'static (Arc<ServerPolicy>, Arc<ClientConfig>) {
         let authority = Authority::create(KeyKind::Ed25519, "a CA", NOON).expect("a CA");
         let host = Subject::named("localhost", &[]).and_then(Subject::reachable).expect("a name");
         let issued = authority.issue(Role::Server, &host, KeyKind::Ed25519, NOON).expect("a leaf");
-        let source = |text: &str| Source { name: String::new(), bytes: text.as_bytes().to_vec() };
+        let source = |text: &str| PemSource { name: String::new(), bytes: text.as_bytes().to_vec() };
         let identities = vec![(source(&issued.certificate), source(&issued.key))];
         let options = PolicyOptions { identities, clock: Arc::new(Noon), ..PolicyOptions::default() };
         let mut roots = RootCertStore::empty();
@@ -113,7 +113,7 @@ struct Stage {
 
 impl Stage {
     fn set(protocol: Protocol, line: Line) -> Self {
-        let mut faults = Faults::none();
+        let mut faults = NetFaults::none();
         // Nothing takes time, so no time is told differently to one who speaks in pieces.
         faults.latency = Duration::ZERO;
         let network = Network::new(1, faults);

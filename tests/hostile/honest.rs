@@ -8,8 +8,8 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use latchkey::client::Client;
-use latchkey::protocol::http::{Bounds, ResponseDecoder, append_post};
-use latchkey::tls::{ClientOptions, ClientPolicy, Source};
+use latchkey::protocol::http::{HttpLimits, ResponseDecoder, append_post};
+use latchkey::tls::{ClientOptions, ClientPolicy, PemSource};
 
 /// No answer takes longer, whatever others do: a hang guard, ten times what is promised.
 const LONGEST: Duration = Duration::from_secs(10);
@@ -34,7 +34,8 @@ impl Destination {
     /// A connection to `address` by TLS.
     pub(crate) fn connect(&self, address: &str) -> Client<TcpStream> {
         let bytes = std::fs::read(&self.ca).expect("the CA");
-        let options = ClientOptions { ca: vec![Source { name: self.ca.clone(), bytes }], ..ClientOptions::default() };
+        let options =
+            ClientOptions { ca: vec![PemSource { name: self.ca.clone(), bytes }], ..ClientOptions::default() };
         let stream = TcpStream::connect(address).expect("connect");
         stream.set_read_timeout(Some(LONGEST)).expect("timeout");
         stream.set_write_timeout(Some(LONGEST)).expect("timeout");
@@ -127,7 +128,7 @@ pub(crate) fn call(client: &mut Client<TcpStream>, method: &str, argument: &str)
         let mut piece = [0; 4096];
         let count = client.read(&mut piece).expect("an answer in time");
         received.extend_from_slice(&piece[..count]);
-        if let Some(response) = decoder.decode(&received, count == 0, &Bounds::default()).expect("HTTP") {
+        if let Some(response) = decoder.decode(&received, count == 0, &HttpLimits::default()).expect("HTTP") {
             return String::from_utf8(response.body.to_vec()).expect("text");
         }
     }

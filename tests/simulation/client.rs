@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use latchkey::net::Net;
-use latchkey::net::sim::{Random, SimNet, SimSocket};
+use latchkey::net::sim::{SimNet, SimRandom, SimSocket};
 use latchkey::tls::{Outgoing, Session};
 
 use crate::script::{Action, Conduct, Script};
@@ -161,7 +161,7 @@ impl Client {
         net: &mut SimNet,
         server: SocketAddr,
         now: Instant,
-        random: &mut Random,
+        random: &mut SimRandom,
     ) -> Result<(), String> {
         let Some(mut socket) = self.socket.take() else { return self.connect(net, server) };
         let (reads, writes) = (self.can_read(&socket, now), self.can_write(&socket, now));
@@ -200,7 +200,7 @@ impl Client {
         Ok(())
     }
 
-    fn read(&mut self, socket: &mut SimSocket, now: Instant, random: &mut Random) -> Result<(), String> {
+    fn read(&mut self, socket: &mut SimSocket, now: Instant, random: &mut SimRandom) -> Result<(), String> {
         let mut size = random.one_of([1, 100, 16_384, 100_000]);
         if let Some(sip) = self.script.sip.filter(|_| !self.session.is_handshaking()) {
             size = sip;
@@ -278,7 +278,7 @@ impl Client {
         self.welcome != (true, true) || self.script.conduct == Conduct::Corrupting
     }
 
-    fn write(&mut self, socket: &mut SimSocket, now: Instant, random: &mut Random) -> Result<(), String> {
+    fn write(&mut self, socket: &mut SimSocket, now: Instant, random: &mut SimRandom) -> Result<(), String> {
         if self.fin_due() {
             self.fin_wanted = false;
             return socket.shutdown_write().or_else(|error| {

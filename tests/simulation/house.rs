@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use latchkey::connection::{CommitStatus, Exchange, Loss, PeerInfo, Service};
 use latchkey::metrics::Disconnect;
-use latchkey::services::{Builtin, Session, Splice, Untried};
+use latchkey::services::{Builtin, BuiltinSession, Splice, Untried};
 use latchkey::timer::Now;
 
 use crate::desk::{Desk, Pending};
@@ -53,7 +53,7 @@ pub(crate) enum Kind {
 /// One connection's session with whichever service there is.
 pub(crate) enum Visit {
     Desk(u64),
-    Builtin(Box<Session>),
+    Builtin(Box<BuiltinSession>),
     Splice(Untried),
 }
 

@@ -1,7 +1,7 @@
 //! What must be true when nobody will ever move again.
 
 use latchkey::metrics::Disconnect;
-use latchkey::net::sim::Fault;
+use latchkey::net::sim::NetFault;
 use latchkey::server::Occupancy;
 
 use crate::client::{Client, End};
@@ -170,7 +170,7 @@ impl World {
     fn has_trouble_behind(&self) -> bool {
         let Some(wrap) = self.plan.wrap else { return false };
         let injected = self.network.injected();
-        let faults = [Fault::Reset, Fault::AcceptLost, Fault::ConnectFailed];
+        let faults = [NetFault::Reset, NetFault::AcceptLost, NetFault::ConnectFailed];
         faults.iter().any(|fault| injected.contains_key(fault)) || matches!(wrap.outage, Outage::Down | Outage::Dies(_))
     }
 
@@ -226,7 +226,7 @@ impl World {
         let owed = client.port.and_then(|port| self.books.borrow().owed.get(&port).copied()).unwrap_or(0);
         let answers = client.script.talk.answers(client.script.tongue, client.heard_at_stop);
         // What a short read leaves has not arrived before it, in spirit.
-        let has_arrived = !self.network.injected().contains_key(&Fault::ShortRead);
+        let has_arrived = !self.network.injected().contains_key(&NetFault::ShortRead);
         if self.plan.door.is_none() && has_arrived && received < answers {
             return Err(format!("{received} of {answers} bytes of answers, then {end:?}"));
         }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use latchkey::limits::Limits;
-use latchkey::net::sim::{Faults, Random};
+use latchkey::net::sim::{NetFaults, SimRandom};
 
 use crate::script::{Conduct, Scale, Script};
 use crate::tongue::Tongue;
@@ -24,7 +24,7 @@ const LONG: Duration = Duration::from_mins(3);
 
 /// Everything that a seed decides before the first turn.
 pub(crate) struct Plan {
-    pub(crate) faults: Faults,
+    pub(crate) faults: NetFaults,
     pub(crate) limits: Limits,
     /// What is asked of clients over TLS; `None` without.
     pub(crate) door: Option<Door>,
@@ -101,7 +101,7 @@ impl Outage {
         }
     }
 
-    fn draw(random: &mut Random) -> Self {
+    fn draw(random: &mut SimRandom) -> Self {
         let at = random.time(Duration::from_secs(3));
         if random.chance(0.6) {
             return Self::None;
@@ -111,8 +111,8 @@ impl Outage {
 }
 
 impl Plan {
-    pub(crate) fn draw(seed: u64, random: &mut Random) -> Self {
-        let faults = Faults::draw(random);
+    pub(crate) fn draw(seed: u64, random: &mut SimRandom) -> Self {
+        let faults = NetFaults::draw(random);
         let tls = seed.is_multiple_of(TLS_SHARE);
         let is_durable = seed % DURABLE_SHARE == 3;
         let wrap = (random.chance(0.25) && !is_durable).then(|| Wrap {
@@ -181,7 +181,7 @@ impl Plan {
 }
 
 /// What moves a byte at a time is not given much to move, lest one seed take longer than all others.
-fn scale(random: &mut Random, bottleneck: usize) -> Scale {
+fn scale(random: &mut SimRandom, bottleneck: usize) -> Scale {
     match bottleneck {
         0..10 => Scale { requests: 4, bytes: 30 },
         10..1_000 => Scale { requests: 30, bytes: 1_000 },
@@ -191,12 +191,12 @@ fn scale(random: &mut Random, bottleneck: usize) -> Scale {
 }
 
 /// In one seed of five the server is asked to stop: among the first requests, or when some clients have not come yet.
-fn drain_at(random: &mut Random) -> Option<Duration> {
+fn drain_at(random: &mut SimRandom) -> Option<Duration> {
     let latest = Duration::from_millis(random.one_of([2, 50, 6_000]));
     random.chance(0.2).then(|| random.time(latest))
 }
 
-fn reload(random: &mut Random, door: Option<Door>) -> Option<(Duration, Change)> {
+fn reload(random: &mut SimRandom, door: Option<Door>) -> Option<(Duration, Change)> {
     let latest = Duration::from_millis(random.one_of([50, 500, 5_000]));
     let at = random.time(latest);
     let change = if door.is_none() {
@@ -211,7 +211,7 @@ fn reload(random: &mut Random, door: Option<Door>) -> Option<(Duration, Change)>
 }
 
 /// Small limits are met often. Times are long enough for every honest client in any weather.
-fn limits(random: &mut Random, scarcity: Scarcity, tls: bool) -> Limits {
+fn limits(random: &mut SimRandom, scarcity: Scarcity, tls: bool) -> Limits {
     let usual = Limits::default();
     let is_scarce = scarcity != Scarcity::Nothing;
     let mut limits = Limits {

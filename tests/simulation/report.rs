@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use latchkey::metrics::Disconnect;
-use latchkey::net::sim::Fault;
+use latchkey::net::sim::NetFault;
 
 use crate::plan::{Outage, Scarcity};
 use crate::script::Conduct;
@@ -61,7 +61,7 @@ pub(crate) fn everything() -> Vec<String> {
     }
     let ends = Disconnect::ALL.into_iter().filter(|reason| !ELSEWHERE.contains(reason));
     [
-        names("fault", &Fault::ALL),
+        names("fault", &NetFault::ALL),
         names("client", &Conduct::ALL),
         names("tongue", &Tongue::ALL),
         names("shows", &Badge::ALL),

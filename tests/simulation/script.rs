@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use latchkey::net::sim::Random;
+use latchkey::net::sim::SimRandom;
 
 use crate::ledger::Keys;
 use crate::tongue::{Conversation, Tongue};
@@ -128,7 +128,7 @@ pub(crate) struct Scale {
 
 impl Script {
     /// The part of a client of this name, who speaks one of `tongues`, each at a listener of its own.
-    pub(crate) fn draw(random: &mut Random, name: String, tongues: &[Tongue], scale: Scale) -> Self {
+    pub(crate) fn draw(random: &mut SimRandom, name: String, tongues: &[Tongue], scale: Scale) -> Self {
         let listener = random.size(0, tongues.len().saturating_sub(1));
         let tongue = tongues.get(listener).copied().unwrap_or(Tongue::Echo);
         let conduct = if random.chance(0.4) { Conduct::Polite } else { random.one_of(Conduct::ALL) };
@@ -162,7 +162,7 @@ impl Script {
     }
 
     /// The part of a client that comes back, without any fault of its own, when the server does; it finds `keys`.
-    pub(crate) fn resume(&self, keys: Keys, random: &mut Random, scale: Scale) -> Self {
+    pub(crate) fn resume(&self, keys: Keys, random: &mut SimRandom, scale: Scale) -> Self {
         let mut script = Self {
             conduct: Conduct::Polite,
             start: random.time(Duration::from_secs(1)),
@@ -183,7 +183,7 @@ impl Script {
     }
 
     /// Cuts the requests into pieces that are sent with pauses between them.
-    fn cut(&mut self, random: &mut Random) {
+    fn cut(&mut self, random: &mut SimRandom) {
         let mut noise = || (0..random.size(1, 2_000)).map(|_| random.bits().to_le_bytes()[0]).collect();
         if self.conduct == Conduct::Noise {
             self.actions = vec![Action::Raw(noise())];

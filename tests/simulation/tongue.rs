@@ -1,6 +1,6 @@
 //! What clients say in each protocol, and what a server answers that never meets trouble: the model.
 
-use latchkey::net::sim::Random;
+use latchkey::net::sim::SimRandom;
 use latchkey::protocol::xmlrpc::{self, Fault};
 use latchkey::services::Protocol;
 use latchkey::value::Value;
@@ -59,7 +59,7 @@ pub(crate) struct Conversation {
 }
 
 impl Conversation {
-    pub(crate) fn draw(tongue: Tongue, conduct: Conduct, name: String, random: &mut Random, scale: Scale) -> Self {
+    pub(crate) fn draw(tongue: Tongue, conduct: Conduct, name: String, random: &mut SimRandom, scale: Scale) -> Self {
         let mut conversation = Self { name, ..Self::default() };
         conversation.go_on(tongue, random, scale);
         match conduct {
@@ -75,7 +75,7 @@ impl Conversation {
     }
 
     /// The conversation of a client of this name who has come back: first it looks at all of its keys, which are `keys`.
-    pub(crate) fn resume(tongue: Tongue, name: String, keys: Keys, random: &mut Random, scale: Scale) -> Self {
+    pub(crate) fn resume(tongue: Tongue, name: String, keys: Keys, random: &mut SimRandom, scale: Scale) -> Self {
         let mut conversation = Self { ledger: Ledger::behind(keys.clone()), keys, name, ..Self::default() };
         for number in ["0", "1", "2", COUNT] {
             let key = format!("{}:{number}", conversation.name);
@@ -89,7 +89,7 @@ impl Conversation {
         conversation
     }
 
-    fn go_on(&mut self, tongue: Tongue, random: &mut Random, scale: Scale) {
+    fn go_on(&mut self, tongue: Tongue, random: &mut SimRandom, scale: Scale) {
         for _ in 0..random.size(1, scale.requests) {
             let size = if random.chance(0.1) { random.size(0, scale.bytes) } else { random.size(0, 20) };
             self.ask(tongue, random, size);
@@ -132,7 +132,7 @@ impl Conversation {
         self.ledger.change(key, value);
     }
 
-    fn ask(&mut self, tongue: Tongue, random: &mut Random, size: usize) {
+    fn ask(&mut self, tongue: Tongue, random: &mut SimRandom, size: usize) {
         match tongue {
             Tongue::Echo => {
                 let bytes = letters(size);
@@ -184,7 +184,7 @@ impl Conversation {
         self.exchange(&request, &reply, Deed::Nothing);
     }
 
-    fn ask_desk(&mut self, random: &mut Random, size: usize) {
+    fn ask_desk(&mut self, random: &mut SimRandom, size: usize) {
         match random.below(12) {
             0..4 => self.desk("now\n", b""),
             4..8 => {
@@ -198,7 +198,7 @@ impl Conversation {
         }
     }
 
-    fn key(&self, random: &mut Random) -> String {
+    fn key(&self, random: &mut SimRandom) -> String {
         format!("{}:{}", self.name, random.below(3))
     }
 
@@ -211,7 +211,7 @@ impl Conversation {
         self.exchange(&command(&[b"GET", key.as_bytes()]), &reply, Deed::Read(vec![key]));
     }
 
-    fn ask_resp(&mut self, random: &mut Random, size: usize) {
+    fn ask_resp(&mut self, random: &mut SimRandom, size: usize) {
         let (key, other) = (self.key(random), self.key(random));
         let value = bytes(size);
         match random.below(12) {
@@ -264,12 +264,12 @@ impl Conversation {
         self.change(key.to_owned(), Some(value));
     }
 
-    fn call_get(&mut self, key: String, random: &mut Random) {
+    fn call_get(&mut self, key: String, random: &mut SimRandom) {
         let (body, answer) = (call("get", &[Value::String(key.clone())]), got(&key, self.value(&key)));
         self.post(&body, &answer, Deed::Get(key), random);
     }
 
-    fn ask_xmlrpc(&mut self, random: &mut Random, size: usize) {
+    fn ask_xmlrpc(&mut self, random: &mut SimRandom, size: usize) {
         let key = self.key(random);
         let name = Value::String(key.clone());
         match random.below(6) {
@@ -292,7 +292,7 @@ impl Conversation {
         }
     }
 
-    fn post(&mut self, body: &[u8], answer: &[u8], deed: Deed, random: &mut Random) {
+    fn post(&mut self, body: &[u8], answer: &[u8], deed: Deed, random: &mut SimRandom) {
         let request = if random.chance(0.3) { chunked(body, random) } else { post(body, "") };
         self.exchange(&request, &page(answer, ""), deed);
     }
@@ -351,7 +351,7 @@ fn post(body: &[u8], fields: &str) -> Vec<u8> {
     [head.as_bytes(), body].concat()
 }
 
-fn chunked(body: &[u8], random: &mut Random) -> Vec<u8> {
+fn chunked(body: &[u8], random: &mut SimRandom) -> Vec<u8> {
     let mut request = b"POST /RPC2 HTTP/1.1\r\nHost: simulated\r\nTransfer-Encoding: chunked\r\n\r\n".to_vec();
     let size = random.one_of([10, 100, 10_000]);
     for chunk in body.chunks(size) {

@@ -6,10 +6,10 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use latchkey::access::{Gate, Rules};
-use latchkey::net::sim::Random;
+use latchkey::net::sim::SimRandom;
 use latchkey::server::Security;
 use latchkey::tls::authority::{Authority, Issued, KeyKind, Role, Subject};
-use latchkey::tls::{Certificate, ClientAuth, PolicyOptions, ServerPolicy, ServerTrust, Session, Source};
+use latchkey::tls::{Certificate, ClientAuth, PemSource, PolicyOptions, ServerPolicy, ServerTrust, Session};
 use rustls::ClientConfig;
 use rustls::client::Resumption;
 use rustls::crypto::aws_lc_rs;
@@ -85,7 +85,7 @@ impl Badge {
         [Self::None, Self::Alice, Self::Bob, Self::Foreign, Self::Expired, Self::Long, Self::Tangled];
 
     /// Half of all clients are Alice, and the most are known here: the reasons to turn one away are met by few of them each.
-    pub(crate) fn draw(random: &mut Random) -> Self {
+    pub(crate) fn draw(random: &mut SimRandom) -> Self {
         match random.below(20) {
             0..10 => Self::Alice,
             10..19 => random.one_of([Self::None, Self::Bob, Self::Foreign, Self::Expired]),
@@ -144,11 +144,11 @@ fn trust() -> Result<&'static Trust, String> {
     trust.as_ref().map_err(Clone::clone)
 }
 
-fn source(text: &str) -> Source {
-    Source { name: "simulated".into(), bytes: text.as_bytes().to_vec() }
+fn source(text: &str) -> PemSource {
+    PemSource { name: "simulated".into(), bytes: text.as_bytes().to_vec() }
 }
 
-fn pair(issued: &Issued) -> (Source, Source) {
+fn pair(issued: &Issued) -> (PemSource, PemSource) {
     (source(&issued.certificate), source(&issued.key))
 }
 

@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use latchkey::disk::sim::{Disk, Faults};
-use latchkey::disk::{DataFiles, LockStep, Sizes, StorageError, StorageOptions, Sync};
+use latchkey::disk::sim::{Disk, DiskFaults};
+use latchkey::disk::{DataFiles, FileSizes, LockStep, StorageError, StorageOptions, Sync};
 use latchkey::net::Wake;
-use latchkey::net::sim::Random;
+use latchkey::net::sim::SimRandom;
 use latchkey::services::Builtin;
 use latchkey::store::CommitLimits;
 use latchkey::timer::Now;
@@ -22,7 +22,7 @@ pub(crate) struct Durability {
     /// How long the storage thread takes over one job, at most.
     pub(crate) delay: Duration,
     limits: CommitLimits,
-    sizes: Sizes,
+    sizes: FileSizes,
     pub(crate) trouble: Trouble,
     /// When the server dies, and how.
     pub(crate) deaths: Vec<(Duration, Death)>,
@@ -80,7 +80,7 @@ impl Death {
 }
 
 impl Durability {
-    pub(crate) fn draw(random: &mut Random) -> Self {
+    pub(crate) fn draw(random: &mut SimRandom) -> Self {
         let count = random.size(0, 40);
         let trouble = random.one_of([
             Trouble::None,
@@ -115,7 +115,7 @@ impl Durability {
                 unsynced_bytes: random.one_of([1, 3_000, 16 << 20]),
                 timeout: Duration::from_mins(1),
             },
-            sizes: Sizes {
+            sizes: FileSizes {
                 reserve: if is_found_full { RESERVE } else { random.one_of([0, RESERVE]) },
                 journal: random.one_of([300, 5_000, 64 << 20]),
                 sealed: random.one_of([1 << 20, 64 << 20]),
@@ -188,16 +188,16 @@ impl Vault {
             && let Trouble::Filled(calls) = self.plan.trouble
         {
             let stops_after = calls.is_multiple_of(2).then_some(calls);
-            self.disk.set_faults(Faults { stops_after, ..self.filled() });
+            self.disk.set_faults(DiskFaults { stops_after, ..self.filled() });
         }
         if self.restarts.is_empty() {
             self.disk.set_faults(match self.plan.trouble {
-                Trouble::None | Trouble::Hangs(_) => Faults::default(),
-                Trouble::Full(writes) => Faults { room: Some(writes), ..Faults::default() },
-                Trouble::SyncFails(syncs) => Faults { syncs: Some(syncs), ..Faults::default() },
-                Trouble::CallFails(calls) => Faults { fails_after: Some(calls), ..Faults::default() },
+                Trouble::None | Trouble::Hangs(_) => DiskFaults::default(),
+                Trouble::Full(writes) => DiskFaults { room: Some(writes), ..DiskFaults::default() },
+                Trouble::SyncFails(syncs) => DiskFaults { syncs: Some(syncs), ..DiskFaults::default() },
+                Trouble::CallFails(calls) => DiskFaults { fails_after: Some(calls), ..DiskFaults::default() },
                 Trouble::Stops(calls) | Trouble::Filled(calls) => {
-                    Faults { stops_after: Some(calls), ..Faults::default() }
+                    DiskFaults { stops_after: Some(calls), ..DiskFaults::default() }
                 }
             });
         }
@@ -225,7 +225,7 @@ impl Vault {
     }
 
     /// The storage thread takes what there is for it.
-    pub(crate) fn look(&mut self, now: Instant, random: &mut Random) {
+    pub(crate) fn look(&mut self, now: Instant, random: &mut SimRandom) {
         let Some(worker) = &mut self.worker else { return };
         let delay = self.plan.delay;
         let delay = if self.is_calm { Duration::ZERO } else { delay };
@@ -275,7 +275,7 @@ impl Vault {
     }
 
     /// The server on it has died: what it was at is done or not.
-    pub(crate) fn die(&mut self, how: Death, now: Instant, random: &mut Random) {
+    pub(crate) fn die(&mut self, how: Death, now: Instant, random: &mut SimRandom) {
         if let Some(mut worker) = self.worker.take()
             && how != Death::PowerLost
             && random.chance(0.5)
@@ -291,9 +291,9 @@ impl Vault {
     }
 
     /// No more room than the files have taken, if something else takes all there is.
-    fn filled(&self) -> Faults {
+    fn filled(&self) -> DiskFaults {
         let is_filled = matches!(self.plan.trouble, Trouble::Filled(_));
-        Faults { capacity: is_filled.then(|| self.disk.used()), ..Faults::default() }
+        DiskFaults { capacity: is_filled.then(|| self.disk.used()), ..DiskFaults::default() }
     }
 
     /// Whether it is for want of room that `service` takes no writes.
@@ -309,7 +309,7 @@ impl Vault {
 
     /// There is room again.
     pub(crate) fn relieve(&mut self, now: Instant) {
-        self.disk.set_faults(Faults::default());
+        self.disk.set_faults(DiskFaults::default());
         self.relieved = Some(now);
     }
 
@@ -334,7 +334,7 @@ impl Vault {
         if self.plan.sync == Sync::Always || !is_lost {
             self.disk.crash(0);
         }
-        self.disk.set_faults(Faults::default());
+        self.disk.set_faults(DiskFaults::default());
         let (data_files, contents) = self.look_inside(&self.disk)?;
         if !is_lost && !data_files.was_clean() {
             return Err("closed in order, it is not found so".into());

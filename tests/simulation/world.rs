@@ -9,7 +9,7 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use latchkey::metrics::Disconnect;
-use latchkey::net::sim::{Fault, Network, Random, SimNet};
+use latchkey::net::sim::{NetFault, Network, SimNet, SimRandom};
 use latchkey::server::{Server, Status};
 
 use crate::client::Client;
@@ -73,7 +73,7 @@ impl Loop {
 
 pub(crate) struct World {
     pub(crate) plan: Plan,
-    pub(crate) random: Random,
+    pub(crate) random: SimRandom,
     pub(crate) network: Network,
     client_net: SimNet,
     /// The one that clients connect to, and the one behind it, if it wraps one.
@@ -109,7 +109,7 @@ pub(crate) fn run(seed: u64) -> Result<Report, StorageError> {
 
 impl World {
     fn new(seed: u64) -> Result<Self, String> {
-        let mut random = Random::new(seed);
+        let mut random = SimRandom::new(seed);
         let plan = Plan::draw(seed, &mut random);
         let network = Network::new(random.bits(), plan.faults.clone());
         let books = Rc::new(RefCell::new(Books::default()));
@@ -277,7 +277,7 @@ impl World {
         let before = self.network.progress();
         let Some(each) = self.loops.get_mut(index) else { return Ok(()) };
         let late = each.server.overdue().filter(|late| *late > PUNCTUAL);
-        if let Some(late) = late.filter(|_| !self.network.injected().contains_key(&Fault::ClockJump)) {
+        if let Some(late) = late.filter(|_| !self.network.injected().contains_key(&NetFault::ClockJump)) {
             return Err(format!("a deadline passed {late:?} ago"));
         }
         let (open, accepted, refused) = counts(each);
@@ -369,7 +369,7 @@ impl World {
 
     /// Whether the clock has jumped, so that any deadline may have passed.
     pub(crate) fn jumped(&self) -> bool {
-        self.network.injected().contains_key(&Fault::ClockJump)
+        self.network.injected().contains_key(&NetFault::ClockJump)
     }
 
     /// What one connection may hold: a vector may be twice as large as what is in it.

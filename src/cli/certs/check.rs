@@ -13,7 +13,7 @@ use super::{CertsError, Check, Outcome, days, doctor, unreadable};
 use crate::cli::files::{self, ReadableBy};
 use crate::tls::authority::Role;
 use crate::tls::{
-    Answer, Certificate, ClientTrust, Judgement, Objection, Purpose, Question, Refusal, ServerTrust, Source,
+    Answer, Certificate, ClientTrust, Judgement, Objection, PemSource, Purpose, Question, Refusal, ServerTrust,
     TrustError, Verifier, date, judge,
 };
 
@@ -21,7 +21,7 @@ use crate::tls::{
 const SOON: u64 = 30 * 24 * 60 * 60;
 
 pub(super) fn check(args: &Check, now: u64, out: &mut dyn Write) -> Result<Outcome, CertsError> {
-    let server = |target: &String| if Path::new(target).exists() { None } else { doctor::Address::parse(target) };
+    let server = |target: &String| if Path::new(target).exists() { None } else { doctor::CheckTarget::parse(target) };
     if let [target] = args.targets.as_slice()
         && let Some(address) = server(target)
     {
@@ -49,7 +49,7 @@ pub(super) fn check(args: &Check, now: u64, out: &mut dyn Write) -> Result<Outco
 /// Who must vouch for a certificate.
 struct Voucher<'a> {
     path: &'a Path,
-    source: Source,
+    source: PemSource,
     ders: Vec<CertificateDer<'static>>,
     certificates: Vec<Certificate>,
 }
@@ -229,7 +229,7 @@ impl<'a> Target<'a> {
 
 /// What our own verifiers do when `listed` is trusted; `None` for what they never see: a CA, or a server without a name.
 fn admitted(
-    listed: &Source,
+    listed: &PemSource,
     chain: &[CertificateDer<'_>],
     purpose: Purpose,
     certificate: &Certificate,

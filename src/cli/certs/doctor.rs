@@ -19,7 +19,8 @@ use crate::cli::files;
 use crate::net::TimedStream;
 use crate::tls::authority::Role;
 use crate::tls::{
-    Certificate, Purpose, Question, Refusal, ServerTrust, Source, date, is_post_quantum, judge, shown_name, suite_name,
+    Certificate, PemSource, Purpose, Question, Refusal, ServerTrust, date, is_post_quantum, judge, shown_name,
+    suite_name,
 };
 
 /// For connecting, and again for a whole handshake, however little of it comes at a time.
@@ -31,12 +32,12 @@ const AFTER_TICKETS: Duration = Duration::from_millis(100);
 
 /// A server to examine.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Address {
+pub(super) struct CheckTarget {
     host: String,
     port: u16,
 }
 
-impl Address {
+impl CheckTarget {
     /// Reads `host:port`, `1.2.3.4:port` or `[::1]:port`.
     pub(super) fn parse(text: &str) -> Option<Self> {
         let (host, port) = host_and_port(text).ok()?;
@@ -100,7 +101,7 @@ impl Approach {
     }
 
     /// One handshake, and a moment of listening for what the server makes of it.
-    fn probe(&self, address: &Address) -> Result<Seen, CertsError> {
+    fn probe(&self, address: &CheckTarget) -> Result<Seen, CertsError> {
         let name = ServerName::try_from(address.host.clone())
             .map_err(|_| CertsError::Usage(format!("{} is not a host name or an address", address.host)))?;
         let failed = |error: &dyn std::fmt::Display| {
@@ -127,7 +128,7 @@ impl Approach {
     }
 }
 
-fn connect(address: &Address) -> io::Result<TimedStream> {
+fn connect(address: &CheckTarget) -> io::Result<TimedStream> {
     let mut socket = TimedStream::connect(&address.host, address.port, PATIENCE)?;
     socket.end_in(PATIENCE);
     Ok(socket)
@@ -179,7 +180,7 @@ fn without_post_quantum() -> CryptoProvider {
 
 /// Examines a server and says what a client needs.
 pub(super) fn examine(
-    address: &Address,
+    address: &CheckTarget,
     ca: Option<&Path>,
     now: u64,
     out: &mut dyn Write,
@@ -198,7 +199,7 @@ pub(super) fn examine(
     Ok(if faulty { Outcome::Faulty } else { Outcome::Fine })
 }
 
-fn protocol(address: &Address, seen: &Seen, out: &mut dyn Write) -> Result<(), CertsError> {
+fn protocol(address: &CheckTarget, seen: &Seen, out: &mut dyn Write) -> Result<(), CertsError> {
     let version = seen.connection.protocol_version();
     let is_tls13 = version == Some(ProtocolVersion::TLSv1_3);
     let older = if is_tls13 {
@@ -226,9 +227,9 @@ fn protocol(address: &Address, seen: &Seen, out: &mut dyn Write) -> Result<(), C
 
 /// Reports on the chain; says whether something in it would be rejected.
 fn certificate(
-    address: &Address,
+    address: &CheckTarget,
     chain: &[CertificateDer<'_>],
-    ca: Option<&Source>,
+    ca: Option<&PemSource>,
     now: u64,
     out: &mut dyn Write,
 ) -> Result<bool, CertsError> {
@@ -244,7 +245,7 @@ fn certificate(
         "  chain         {} sent",
         if chain.len() == 1 { "1 certificate".to_owned() } else { format!("{} certificates", chain.len()) }
     )?;
-    let trusted = ca.map(Source::certificates).transpose()?;
+    let trusted = ca.map(PemSource::certificates).transpose()?;
     let purpose = Some(Purpose::EndEntity(Role::Server));
     let judgement = judge(&Question { chain, trusted: trusted.as_deref(), purpose, now }).map_err(unreadable)?;
     for objection in &judgement.objections {
@@ -273,14 +274,14 @@ fn certificate(
 }
 
 fn trust(
-    address: &Address,
+    address: &CheckTarget,
     leaf: &CertificateDer<'_>,
     intermediates: &[CertificateDer<'_>],
-    ca: Option<&Source>,
+    ca: Option<&PemSource>,
     now: u64,
 ) -> Result<Option<Refusal>, CertsError> {
     let Ok(name) = ServerName::try_from(address.host.as_str()) else { return Ok(None) };
-    let listed: Vec<Source> = ca.into_iter().cloned().collect();
+    let listed: Vec<PemSource> = ca.into_iter().cloned().collect();
     let at = UnixTime::since_unix_epoch(Duration::from_secs(now));
     let trust = ServerTrust::new(&listed, &aws_lc_rs::default_provider())?;
     Ok(trust.check(leaf, intermediates, &name, at).err())
@@ -299,7 +300,7 @@ fn clients(seen: &Seen, out: &mut dyn Write) -> Result<(), CertsError> {
     Ok(writeln!(out)?)
 }
 
-fn resumption(address: &Address, approach: &Approach, seen: &Seen, out: &mut dyn Write) -> Result<(), CertsError> {
+fn resumption(address: &CheckTarget, approach: &Approach, seen: &Seen, out: &mut dyn Write) -> Result<(), CertsError> {
     if seen.demand == Demand::Required {
         return Ok(writeln!(out, "  resumption    not tried: that needs an accepted client certificate")?);
     }
@@ -310,15 +311,15 @@ fn resumption(address: &Address, approach: &Approach, seen: &Seen, out: &mut dyn
 
 #[cfg(test)]
 mod tests {
-    use super::Address;
+    use super::CheckTarget;
 
     #[test]
     fn addresses_are_told_from_files() {
-        let address = |host: &str, port| Some(Address { host: host.to_owned(), port });
-        assert_eq!(Address::parse("localhost:20000"), address("localhost", 20000));
-        assert_eq!(Address::parse("[::1]:443"), address("::1", 443));
+        let address = |host: &str, port| Some(CheckTarget { host: host.to_owned(), port });
+        assert_eq!(CheckTarget::parse("localhost:20000"), address("localhost", 20000));
+        assert_eq!(CheckTarget::parse("[::1]:443"), address("::1", 443));
         for file in ["server.pem", "certs/a:1", "localhost:", ":443", "localhost:99999"] {
-            assert_eq!(Address::parse(file), None, "{file}");
+            assert_eq!(CheckTarget::parse(file), None, "{file}");
         }
     }
 }

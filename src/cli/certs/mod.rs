@@ -17,7 +17,7 @@ use clap::{Args, Subcommand, ValueEnum};
 use super::files::FileError;
 use super::{Failure, terminal};
 use crate::tls::authority::{AuthorityError, KeyKind};
-use crate::tls::{PemError, TrustError, Unreadable};
+use crate::tls::{MalformedCertificate, PemError, TrustError};
 
 /// Where certificates are, unless said otherwise.
 const DEFAULT_DIR: &str = "certs";
@@ -150,7 +150,7 @@ enum CertsError {
     #[error(transparent)]
     Trust(#[from] TrustError),
     #[error("{}: {source}", file.display())]
-    Certificate { file: PathBuf, source: Unreadable },
+    Certificate { file: PathBuf, source: MalformedCertificate },
     #[error("{0}")]
     Usage(String),
     #[error("{0}")]
@@ -203,7 +203,7 @@ fn dispatch(command: &Command, now: u64, out: &mut dyn Write) -> Result<Outcome,
     Ok(Outcome::Fine)
 }
 
-fn unreadable(file: &Path) -> impl Fn(Unreadable) -> CertsError {
+fn unreadable(file: &Path) -> impl Fn(MalformedCertificate) -> CertsError {
     let file = file.to_owned();
     move |source| CertsError::Certificate { file: file.clone(), source }
 }

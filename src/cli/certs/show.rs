@@ -7,7 +7,7 @@ use x509_parser::prelude::{CertificateRevocationList, FromDer, ParsedExtension, 
 
 use super::{CertsError, days, unreadable};
 use crate::cli::files;
-use crate::tls::{Certificate, PemError, Source, Unreadable, date, hex, printable};
+use crate::tls::{Certificate, MalformedCertificate, PemError, PemSource, date, hex, printable};
 
 pub(super) fn show(paths: &[PathBuf], now: u64, out: &mut dyn Write) -> Result<(), CertsError> {
     for path in paths {
@@ -40,7 +40,7 @@ pub(super) fn show(paths: &[PathBuf], now: u64, out: &mut dyn Write) -> Result<(
     Ok(())
 }
 
-fn nothing(source: &Source) -> CertsError {
+fn nothing(source: &PemSource) -> CertsError {
     CertsError::Usage(format!("{} holds nothing to show", source.name))
 }
 
@@ -56,7 +56,7 @@ fn absent_or<T>(found: Result<Vec<T>, PemError>) -> Result<Vec<T>, PemError> {
 fn certificate(der: &[u8], path: &Path, now: u64, out: &mut dyn Write) -> Result<(), CertsError> {
     let read = Certificate::from_der(der).map_err(unreadable(path))?;
     let (_, parsed) =
-        X509Certificate::from_der(der).map_err(|error| unreadable(path)(Unreadable(error.to_string())))?;
+        X509Certificate::from_der(der).map_err(|error| unreadable(path)(MalformedCertificate(error.to_string())))?;
     writeln!(out, "  certificate of {}", read.subject)?;
     let issuer = if read.is_self_issued() { "itself" } else { &read.issuer };
     let end = days(read.not_after, now);
@@ -104,7 +104,7 @@ fn uses(parsed: &X509Certificate<'_>) -> String {
 }
 
 fn revocation_list(der: &[u8], path: &Path, now: u64, out: &mut dyn Write) -> Result<(), CertsError> {
-    let broken = |error: &dyn std::fmt::Display| unreadable(path)(Unreadable(error.to_string()));
+    let broken = |error: &dyn std::fmt::Display| unreadable(path)(MalformedCertificate(error.to_string()));
     let (_, list) = CertificateRevocationList::from_der(der).map_err(|error| broken(&error))?;
     let renewal = list.next_update().and_then(|time| u64::try_from(time.timestamp()).ok());
     writeln!(out, "  revocation list of {}", list.issuer())?;

@@ -8,15 +8,15 @@ use clap::{Args, ValueEnum};
 
 use super::machine;
 use super::outputs::OutputArgs;
-use super::target::Target;
-use super::tls::{ResumeArgs, TlsArgs};
+use super::target::LoadTarget;
+use super::tls::{LoadTlsArgs, ResumeArgs};
 use crate::cli::address::{addresses, first_reachable};
 use crate::cli::call::argument;
 use crate::cli::{Failure, units};
 use crate::load::dialect::{Phrases, XMLRPC_PATH};
 use crate::load::plan::{Language, Plan, Resume};
-use crate::load::schedule::{End, Gaps, Pace, Ramp, Schedule};
-use crate::load::workload::{Distribution, Mix, Ratio, Sizes, Values};
+use crate::load::schedule::{Gaps, Pace, Ramp, Schedule, StopAfter};
+use crate::load::workload::{Distribution, Mix, Ratio, ValueSizes, Values};
 use crate::protocol::xmlrpc::append_call;
 
 /// Connections beyond which the ports of one local address may run out: the system has 28,232 by default.
@@ -26,7 +26,7 @@ const PORTS_OF_ONE_ADDRESS: u64 = 20_000;
 const HIGHEST_RATE: f64 = 1e7;
 
 /// A run, validated.
-pub(super) struct Job {
+pub(super) struct LoadJob {
     pub(super) plan: Plan,
     pub(super) threads: u32,
     pub(super) protocol: &'static str,
@@ -141,10 +141,10 @@ enum Speak {
 struct CommonArgs {
     /// The server, HOST:PORT, or that behind tls://, rediss://, https:// (all TLS), plain://, tcp://, redis:// or
     /// http:// (as --plain)
-    #[arg(value_parser = Target::parse, value_name = "HOST:PORT")]
-    server: Target,
+    #[arg(value_parser = LoadTarget::parse, value_name = "HOST:PORT")]
+    server: LoadTarget,
     #[command(flatten)]
-    tls: TlsArgs,
+    tls: LoadTlsArgs,
     /// Virtual clients, each with one connection
     #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u64).range(1..=10_000_000), help_heading = "Connections")]
     connections: u64,
@@ -215,7 +215,7 @@ struct RequestArgs {
     pipeline: u32,
     /// Bytes of a value: SIZE, LOW-HIGH or SIZE:WEIGHT,SIZE:WEIGHT...
     #[arg(long, value_name = "SIZES", default_value = "32")]
-    value_size: Sizes,
+    value_size: ValueSizes,
     /// Replace a connection by a new one after so many requests
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     requests_per_connection: Option<u64>,
@@ -256,7 +256,7 @@ struct Kind {
 }
 
 impl EchoArgs {
-    pub(super) fn job(&self) -> Result<Job, Failure> {
+    pub(super) fn job(&self) -> Result<LoadJob, Failure> {
         if self.requests.value_size.shortest() == 0 {
             return Err(Failure::usage("--value-size", "an echo of no bytes cannot be told from none"));
         }
@@ -270,7 +270,7 @@ impl EchoArgs {
 }
 
 impl KeyValueArgs {
-    pub(super) fn job(&self, protocol: &'static str) -> Result<Job, Failure> {
+    pub(super) fn job(&self, protocol: &'static str) -> Result<LoadJob, Failure> {
         let mix = Mix {
             ratio: self.ratio,
             keys: self.keys,
@@ -296,7 +296,7 @@ impl KeyValueArgs {
 }
 
 impl XmlRpcArgs {
-    pub(super) fn job(&self) -> Result<Job, Failure> {
+    pub(super) fn job(&self) -> Result<LoadJob, Failure> {
         let mut job = self.keys.job("xmlrpc")?;
         if self.method.is_some() {
             job = self.keys.common.without_seed(&self.keys.schedule, job)?;
@@ -320,12 +320,12 @@ impl XmlRpcArgs {
 }
 
 impl HandshakeArgs {
-    pub(super) fn job(&self) -> Result<Job, Failure> {
+    pub(super) fn job(&self) -> Result<LoadJob, Failure> {
         let kind = Kind {
             protocol: "handshake",
             language: Language::Silent,
             schedule: self.schedule.schedule()?,
-            mix: self.common.mix(&Sizes::Fixed(0)),
+            mix: self.common.mix(&ValueSizes::Fixed(0)),
             pipeline: 1,
             requests_per_connection: None,
             lifetime: None,
@@ -340,7 +340,7 @@ impl HandshakeArgs {
 }
 
 impl IdleArgs {
-    pub(super) fn job(&self) -> Result<Job, Failure> {
+    pub(super) fn job(&self) -> Result<LoadJob, Failure> {
         let language = match self.speak {
             Speak::Echo => Language::Echo,
             Speak::Resp => Language::Resp,
@@ -350,14 +350,14 @@ impl IdleArgs {
             pace: Pace::Closed,
             ramp: Ramp::NONE,
             warmup: Duration::ZERO,
-            end: End::Count(self.common.connections),
+            end: StopAfter::Count(self.common.connections),
         };
         let reads = Ratio { writes: 0, reads: 1 };
         let kind = Kind {
             protocol: "idle",
             language,
             schedule: once,
-            mix: Mix { ratio: reads, ..self.common.mix(&Sizes::Fixed(32)) },
+            mix: Mix { ratio: reads, ..self.common.mix(&ValueSizes::Fixed(32)) },
             pipeline: 1,
             requests_per_connection: None,
             lifetime: None,
@@ -438,7 +438,7 @@ impl ScheduleArgs {
             pace: self.rate.map_or(Pace::Closed, |rate| Pace::Open { rate, gaps }),
             ramp: Ramp { over: self.ramp.unwrap_or_default(), steps: self.ramp_steps.unwrap_or(0) },
             warmup: self.warmup,
-            end: self.requests.map_or(End::After(self.duration), End::Count),
+            end: self.requests.map_or(StopAfter::After(self.duration), StopAfter::Count),
         })
     }
 
@@ -473,7 +473,7 @@ impl CommonArgs {
     }
 
     /// A job whose requests are all the same: only their times can follow from a seed.
-    fn without_seed(&self, schedule: &ScheduleArgs, mut job: Job) -> Result<Job, Failure> {
+    fn without_seed(&self, schedule: &ScheduleArgs, mut job: LoadJob) -> Result<LoadJob, Failure> {
         let is_random = schedule.rate.is_some() && matches!(schedule.gaps(), ArrivalsArg::Poisson);
         if !is_random && self.seed.is_some() {
             return Err(Failure::usage("--seed", "nothing is random here but the times of a --rate"));
@@ -484,13 +484,18 @@ impl CommonArgs {
         Ok(job)
     }
 
-    fn mix(&self, sizes: &Sizes) -> Mix {
+    fn mix(&self, sizes: &ValueSizes) -> Mix {
         let ratio = Ratio { writes: 1, reads: 1 };
         Mix { ratio, keys: 1 << 20, distribution: Distribution::Uniform, sizes: sizes.clone(), seed: self.seed() }
     }
 
-    fn job(&self, kind: Kind, mut settings: BTreeMap<String, String>, outputs: &OutputArgs) -> Result<Job, Failure> {
-        let Target { host, port, .. } = &self.server;
+    fn job(
+        &self,
+        kind: Kind,
+        mut settings: BTreeMap<String, String>,
+        outputs: &OutputArgs,
+    ) -> Result<LoadJob, Failure> {
+        let LoadTarget { host, port, .. } = &self.server;
         let is_plain = self.server.is_plain(kind.language, &self.tls)?;
         if kind.language == Language::Silent && is_plain {
             return Err(Failure::usage("--plain", "a handshake is TLS"));
@@ -515,7 +520,7 @@ impl CommonArgs {
             }
         }
         let security = if is_plain { "plain" } else { "tls" };
-        Ok(Job {
+        Ok(LoadJob {
             threads: self.threads,
             protocol: kind.protocol,
             target: format!("{security}://{host}:{port}"),

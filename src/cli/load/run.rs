@@ -8,15 +8,15 @@ use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-use super::args::Job;
+use super::args::LoadJob;
 use super::machine;
 use crate::cli::Failure;
 use crate::load::outcome::Facts;
-use crate::load::plan::{Plan, Progress};
+use crate::load::plan::{Plan, RunProgress};
 use crate::load::report::json::{Context, Idle};
 use crate::load::report::{Report, amount};
 use crate::load::runner::{Finding, Runner};
-use crate::load::schedule::{End, Pace, Share};
+use crate::load::schedule::{Pace, StopAfter, ThreadShare};
 use crate::load::tally::Tally;
 use crate::net::Net;
 use crate::net::mio::MioNet;
@@ -37,7 +37,7 @@ struct Memory {
 }
 
 /// Stops the others when its thread ends as it should not: they would wait for it for ever.
-struct StopsOthers<'a>(&'a Progress);
+struct StopsOthers<'a>(&'a RunProgress);
 
 impl Drop for StopsOthers<'_> {
     fn drop(&mut self) {
@@ -46,7 +46,7 @@ impl Drop for StopsOthers<'_> {
 }
 
 /// Runs `job`; the exit code is that of its verdict.
-pub(super) fn run(job: Job) -> Result<ExitCode, Failure> {
+pub(super) fn run(job: LoadJob) -> Result<ExitCode, Failure> {
     machine::reserve_descriptors(job.plan.connections, job.threads)?;
     job.outputs.check()?;
     let memory = Arc::new(Memory {
@@ -57,14 +57,14 @@ pub(super) fn run(job: Job) -> Result<ExitCode, Failure> {
     if let (Some(pid), None) = (job.pid, memory.before) {
         return Err(Failure::usage("--pid", format!("there is no process {pid} whose memory can be read")));
     }
-    let progress = Arc::new(Progress { before_asking: weigh(job.pid, &memory), ..Progress::default() });
+    let progress = Arc::new(RunProgress { before_asking: weigh(job.pid, &memory), ..RunProgress::default() });
     for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
         // The first one ends the run, and what was measured is written; the second ends the program, whatever it does.
         signal_hook::flag::register_conditional_default(signal, Arc::clone(&progress.stop))?;
         signal_hook::flag::register(signal, Arc::clone(&progress.stop))?;
     }
     let now = MioNet::new()?.now().unix_ms;
-    let Job { plan, threads, protocol, target, settings, outputs, .. } = job;
+    let LoadJob { plan, threads, protocol, target, settings, outputs, .. } = job;
     let plan = Arc::new(plan);
     let ended = start(&plan, &progress, threads);
     let endings = watch(&ended, &progress);
@@ -114,7 +114,7 @@ fn weigh(pid: Option<u32>, memory: &Arc<Memory>) -> Option<Box<dyn Fn() + Send +
 }
 
 /// Starts a loop on each thread; each sends what it has found when it has ended.
-fn start(plan: &Arc<Plan>, progress: &Arc<Progress>, threads: u32) -> mpsc::Receiver<Ended> {
+fn start(plan: &Arc<Plan>, progress: &Arc<RunProgress>, threads: u32) -> mpsc::Receiver<Ended> {
     let (sender, ended) = mpsc::channel();
     for index in 0..threads {
         let (plan, progress, sender) = (Arc::clone(plan), Arc::clone(progress), sender.clone());
@@ -123,7 +123,8 @@ fn start(plan: &Arc<Plan>, progress: &Arc<Progress>, threads: u32) -> mpsc::Rece
             let run = || {
                 let guard = StopsOthers(&progress);
                 let net = MioNet::exact()?;
-                let finding = Runner::new(net, plan, Arc::clone(&progress), Share { index, of: threads }).run()?;
+                let finding =
+                    Runner::new(net, plan, Arc::clone(&progress), ThreadShare { index, of: threads }).run()?;
                 std::mem::forget(guard);
                 Ok((finding, machine::thread_cpu().unwrap_or_default()))
             };
@@ -135,7 +136,7 @@ fn start(plan: &Arc<Plan>, progress: &Arc<Progress>, threads: u32) -> mpsc::Rece
 }
 
 /// Shows how the run goes until all threads have ended.
-fn watch(ended: &mpsc::Receiver<Ended>, progress: &Progress) -> Vec<Ended> {
+fn watch(ended: &mpsc::Receiver<Ended>, progress: &RunProgress) -> Vec<Ended> {
     let line = ProgressBar::new_spinner();
     if let Ok(style) = ProgressStyle::with_template("{elapsed} {msg}") {
         line.set_style(style);
@@ -158,7 +159,7 @@ fn watch(ended: &mpsc::Receiver<Ended>, progress: &Progress) -> Vec<Ended> {
 }
 
 #[expect(clippy::cast_precision_loss, reason = "counts stay far below 2^53")]
-fn describe(progress: &Progress, answered: u64, fresh: u64) -> String {
+fn describe(progress: &RunProgress, answered: u64, fresh: u64) -> String {
     let rate = fresh as f64 / GLANCE.as_secs_f64();
     let open = progress.open.load(Ordering::Relaxed);
     let failed = progress.failed.load(Ordering::Relaxed);
@@ -172,8 +173,8 @@ fn facts(plan: &Plan, findings: &[Finding], tally: &Tally) -> Facts {
         due: matches!(plan.schedule.pace, Pace::Open { .. }).then_some(tally.due),
         asked_per_s: plan.schedule.asked_rate(),
         promised: match plan.schedule.end {
-            End::Count(count) => Some(count),
-            End::After(_) => None,
+            StopAfter::Count(count) => Some(count),
+            StopAfter::After(_) => None,
         },
         sent: tally.sent,
         answered: tally.answered,

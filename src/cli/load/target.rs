@@ -1,6 +1,6 @@
 //! The server that load is sent to, as the command line names it.
 
-use super::tls::TlsArgs;
+use super::tls::LoadTlsArgs;
 use crate::cli::Failure;
 use crate::cli::address::host_and_port;
 use crate::load::plan::Language;
@@ -28,13 +28,13 @@ const SCHEMES: [Scheme; 7] = [
 
 /// A server, as written.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Target {
+pub(super) struct LoadTarget {
     pub(super) host: String,
     pub(super) port: u16,
     scheme: Option<Scheme>,
 }
 
-impl Target {
+impl LoadTarget {
     /// Parses `HOST:PORT`, with or without a scheme.
     pub(super) fn parse(text: &str) -> Result<Self, String> {
         let (scheme, rest) = match text.split_once("://") {
@@ -62,7 +62,7 @@ impl Target {
     }
 
     /// Whether connections to it are without TLS. What was written must agree with itself and with what is spoken.
-    pub(super) fn is_plain(&self, spoken: Language, tls: &TlsArgs) -> Result<bool, Failure> {
+    pub(super) fn is_plain(&self, spoken: Language, tls: &LoadTlsArgs) -> Result<bool, Failure> {
         let Some(scheme) = self.scheme else { return Ok(tls.plain) };
         let name = scheme.name;
         // Any server of TLS shakes hands, whatever it speaks.
@@ -87,7 +87,7 @@ mod tests {
     #[test]
     fn servers_are_named_with_or_without_a_scheme() {
         let parse = |text: &str| {
-            Target::parse(text).map(|target| (target.host, target.port, target.scheme.map(|s| s.is_plain)))
+            LoadTarget::parse(text).map(|target| (target.host, target.port, target.scheme.map(|s| s.is_plain)))
         };
         let host = |scheme| Ok(("localhost".to_owned(), 6379, scheme));
         assert_eq!(parse("localhost:6379"), host(None));
@@ -115,7 +115,7 @@ mod tests {
             ("https://localhost:1/RPC2", "--path"),
         ];
         for (text, part) in cases {
-            let said = Target::parse(text).expect_err(text);
+            let said = LoadTarget::parse(text).expect_err(text);
             assert!(said.contains(part), "{text}: {said}");
         }
     }

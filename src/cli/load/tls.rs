@@ -13,12 +13,12 @@ use crate::cli::address::bare;
 use crate::cli::client_tls::system_cas;
 use crate::cli::{Failure, files, units};
 use crate::load::plan::{Resume, TlsPlan};
-use crate::tls::{ClientOptions, ClientPolicy, PostQuantum, Source, suite_name, suite_named, suite_names};
+use crate::tls::{ClientOptions, ClientPolicy, PemSource, PostQuantum, suite_name, suite_named, suite_names};
 
 /// Whom to believe, and as whom to come.
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "TLS")]
-pub(super) struct TlsArgs {
+pub(super) struct LoadTlsArgs {
     /// Believe servers with a certificate from this PEM file [default: the system's CAs]
     #[arg(long, value_name = "FILE")]
     ca: Option<PathBuf>,
@@ -119,7 +119,7 @@ impl From<PostQuantumArg> for PostQuantum {
     }
 }
 
-impl TlsArgs {
+impl LoadTlsArgs {
     /// Adds the settings as the report names them.
     pub(super) fn add_settings(&self, settings: &mut BTreeMap<String, String>) {
         let pq = self.pq.or((self.tls != Some(TlsVersion::V12)).then_some(PostQuantumArg::Prefer));
@@ -190,7 +190,7 @@ impl TlsArgs {
     }
 
     /// Who virtual clients are, in turn.
-    fn identities(&self, connections: u64) -> Result<Vec<Option<(Source, Source)>>, Failure> {
+    fn identities(&self, connections: u64) -> Result<Vec<Option<(PemSource, PemSource)>>, Failure> {
         if self.cert.len() != self.key.len() {
             return Err(Failure::usage("--key", "there must be as many as there are --cert"));
         }
@@ -280,6 +280,6 @@ fn pairs_in(folder: &Path) -> Result<Vec<(PathBuf, PathBuf)>, Failure> {
     if pairs.is_empty() { Err(refuse("there is no NAME.pem with a NAME-key.pem".to_owned())) } else { Ok(pairs) }
 }
 
-fn read(flag: &str, path: &Path) -> Result<Source, Failure> {
+fn read(flag: &str, path: &Path) -> Result<PemSource, Failure> {
     files::read(path).map_err(|error| Failure::usage(flag, error))
 }

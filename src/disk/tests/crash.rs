@@ -8,11 +8,11 @@ use proptest::prelude::*;
 use super::super::compact::Compactions;
 use super::super::record::{FileHead, Reader, find};
 use super::{Keys, contents};
-use crate::disk::sim::{Disk, Faults};
+use crate::disk::sim::{Disk, DiskFaults};
 use crate::disk::*;
 
 /// Journals of two or three records, compacted when there are three of them.
-pub(super) const TINY: Sizes = Sizes { journal: 2000, sealed: 2 << 20, index: 5, ahead: 4 << 10, reserve: 0 };
+pub(super) const TINY: FileSizes = FileSizes { journal: 2000, sealed: 2 << 20, index: 5, ahead: 4 << 10, reserve: 0 };
 
 pub(super) struct Random(pub(super) u64);
 
@@ -141,7 +141,7 @@ fn nothing_forced_to_disk_is_lost_whenever_the_machine_stops() {
         for _ in 0..6 {
             // A stop while it is being opened, too.
             let stops_after = Some(usize::try_from(random.below(120)).expect("small"));
-            disk.set_faults(Faults { stops_after, ..Faults::default() });
+            disk.set_faults(DiskFaults { stops_after, ..DiskFaults::default() });
             if let Ok(mut data_files) = open(&disk) {
                 while model.step(&mut data_files, &mut random, true).is_ok() && !disk.has_stopped() {}
                 compactions += data_files.compactions().done;
@@ -171,7 +171,7 @@ fn a_crash_at_any_step_of_a_compaction_leaves_what_was_there() {
         loop {
             let copy = Disk::with_files(&files);
             let mut data_files = open(&copy).expect("opens");
-            copy.set_faults(Faults { stops_after: Some(steps), ..Faults::default() });
+            copy.set_faults(DiskFaults { stops_after: Some(steps), ..DiskFaults::default() });
             let compactions = compact(&mut data_files);
             drop(data_files);
             if !copy.has_stopped() {
@@ -198,12 +198,12 @@ fn a_full_disk_stops_a_compaction_and_nothing_else() {
     for _ in 0..12 {
         model.step(&mut data_files, &mut random, false).expect("written");
     }
-    disk.set_faults(Faults { room: Some(1), ..Faults::default() });
+    disk.set_faults(DiskFaults { room: Some(1), ..DiskFaults::default() });
     let compactions = compact(&mut data_files);
     assert_eq!((compactions.done, compactions.failed), (0, 1));
     assert!(compactions.failure.is_some());
     assert_eq!(compact(&mut data_files).failed, 1, "not at once again");
-    disk.set_faults(Faults::default());
+    disk.set_faults(DiskFaults::default());
     while compact(&mut data_files).done == 0 {
         model.step(&mut data_files, &mut random, false).expect("written");
     }
@@ -221,7 +221,7 @@ fn a_compaction_leaves_room_for_the_journal_or_is_not_begun() {
     for _ in 0..12 {
         model.step(&mut data_files, &mut random, false).expect("written");
     }
-    disk.set_faults(Faults { free: Some(3 << 10), ..Faults::default() });
+    disk.set_faults(DiskFaults { free: Some(3 << 10), ..DiskFaults::default() });
     let compactions = compact(&mut data_files);
     assert_eq!((compactions.done, compactions.failed), (0, 1));
     assert!(compactions.failure.is_some_and(|failure| failure.contains("the disk has 3072")));
@@ -303,7 +303,7 @@ fn damage_is_told_from_an_unfinished_end_by_what_stands_behind_it() {
 #[test]
 fn an_index_is_bounded_and_parts_of_it_come_to_the_same() {
     let disk = Disk::default();
-    let mut data_files = DataFiles::with_sizes(disk.folder(), Sizes { index: 100, ..TINY }).expect("opens");
+    let mut data_files = DataFiles::with_sizes(disk.folder(), FileSizes { index: 100, ..TINY }).expect("opens");
     let mut keys = Keys::new();
     let mut number = 0;
     while data_files.compactions().done < 2 {
@@ -326,13 +326,13 @@ fn an_index_is_bounded_and_parts_of_it_come_to_the_same() {
 /// What is on disk after `trouble`, a new start, one more group and a stop of the machine.
 fn after_a_new_start(trouble: impl FnOnce(&Disk, &mut DataFiles)) -> Keys {
     let disk = Disk::default();
-    let open = |disk: &Disk| DataFiles::with_sizes(disk.folder(), Sizes { ahead: 0, ..TINY });
+    let open = |disk: &Disk| DataFiles::with_sizes(disk.folder(), FileSizes { ahead: 0, ..TINY });
     let mut data_files = open(&disk).expect("opens");
     data_files.write(&super::group(&[("a", Some("1"))]), 1, 1).expect("written");
     data_files.sync().expect("synced");
     data_files.write(&super::group(&[("b", Some("2"))]), 2, 2).expect("written");
     trouble(&disk, &mut data_files);
-    disk.set_faults(Faults::default());
+    disk.set_faults(DiskFaults::default());
     drop(data_files);
     let mut data_files = open(&disk).expect("opens");
     assert_eq!(data_files.last_group(), 2);
@@ -346,7 +346,7 @@ fn after_a_new_start(trouble: impl FnOnce(&Disk, &mut DataFiles)) -> Keys {
 #[test]
 fn what_stands_before_a_torn_record_is_forced_to_disk_at_the_next_start() {
     let keys = after_a_new_start(|disk, data_files| {
-        disk.set_faults(Faults { room: Some(0), ..Faults::default() });
+        disk.set_faults(DiskFaults { room: Some(0), ..DiskFaults::default() });
         assert!(data_files.write(&super::group(&[("c", Some("3"))]), 3, 3).is_err());
     });
     assert_eq!(keys.len(), 3);
@@ -355,7 +355,7 @@ fn what_stands_before_a_torn_record_is_forced_to_disk_at_the_next_start() {
 #[test]
 fn what_a_failed_sync_left_in_memory_is_written_anew_at_the_next_start() {
     let keys = after_a_new_start(|disk, data_files| {
-        disk.set_faults(Faults { syncs: Some(0), ..Faults::default() });
+        disk.set_faults(DiskFaults { syncs: Some(0), ..DiskFaults::default() });
         assert!(data_files.sync().is_err());
         assert_eq!(disk.unsynced(), 0, "the system takes it for written");
     });
@@ -376,7 +376,8 @@ fn go_on(data_files: &mut DataFiles, count: u64) -> Result<(), StorageError> {
 fn a_journal_is_filled_ahead_and_written_on_after_a_stop() {
     let disk = Disk::default();
     let open = |disk: &Disk| {
-        DataFiles::with_sizes(disk.folder(), Sizes { ahead: 4096, reserve: 0, ..Sizes::default() }).expect("opens")
+        DataFiles::with_sizes(disk.folder(), FileSizes { ahead: 4096, reserve: 0, ..FileSizes::default() })
+            .expect("opens")
     };
     let lengths = |disk: &Disk| disk.files().iter().filter(|file| file.0 != "mark").map(|file| file.1.len()).collect();
     let mut data_files = open(&disk);
@@ -404,9 +405,9 @@ fn a_journal_is_filled_ahead_and_written_on_after_a_stop() {
 #[test]
 fn where_there_is_no_room_to_fill_a_journal_records_are_written_until_there_is_none_for_them() {
     let disk = Disk::default();
-    let sizes = Sizes { ahead: 4096, reserve: 0, ..Sizes::default() };
+    let sizes = FileSizes { ahead: 4096, reserve: 0, ..FileSizes::default() };
     let mut data_files = DataFiles::with_sizes(disk.folder(), sizes).expect("opens");
-    disk.set_faults(Faults { room: Some(0), ..Faults::default() });
+    disk.set_faults(DiskFaults { room: Some(0), ..DiskFaults::default() });
     // Half of the zeros found room.
     go_on(&mut data_files, 18).expect("written");
     let failure = go_on(&mut data_files, 10).expect_err("there is no room for this");

@@ -238,7 +238,7 @@ fn what_stands_before_the_damage_is_salvaged() {
     assert!(found == keys && broken.is_none(), "{broken:?}");
 }
 
-const SMALL: Sizes = Sizes { journal: 64 << 10, sealed: 128 << 10, index: 50, ahead: 4 << 10, reserve: 0 };
+const SMALL: FileSizes = FileSizes { journal: 64 << 10, sealed: 128 << 10, index: 50, ahead: 4 << 10, reserve: 0 };
 
 /// Waits until no compaction is at work.
 fn finish_compaction(data_files: &mut DataFiles) {

@@ -6,7 +6,7 @@ use super::crash::Random;
 use super::{Keys, contents};
 use crate::disk::names::{LOCK, RESTORING, is_ours};
 use crate::disk::restore::{fill, undo};
-use crate::disk::sim::{Disk, Faults};
+use crate::disk::sim::{Disk, DiskFaults};
 use crate::disk::*;
 
 /// Two batches.
@@ -40,7 +40,7 @@ fn a_machine_that_stops_leaves_a_directory_whole_or_marked() {
     let dump = dump(&keys);
     for steps in 0.. {
         let disk = Disk::default();
-        disk.set_faults(Faults { stops_after: Some(steps), ..Faults::default() });
+        disk.set_faults(DiskFaults { stops_after: Some(steps), ..DiskFaults::default() });
         let is_done = run(&disk, &dump).is_ok();
         disk.crash_torn(&mut |bound| random.below(bound));
         if !is_marked(&disk) {
@@ -65,9 +65,9 @@ fn a_restore_that_fails_can_be_cleared_or_stays_refused() {
     let mut failed = 0;
     for calls in 0..50 {
         let disk = Disk::default();
-        disk.set_faults(Faults { fails_after: Some(calls), ..Faults::default() });
+        disk.set_faults(DiskFaults { fails_after: Some(calls), ..DiskFaults::default() });
         if run(&disk, &dump).is_ok() {
-            disk.set_faults(Faults::default());
+            disk.set_faults(DiskFaults::default());
             // The call that fails comes later, or it was one that need not succeed.
             assert!(!is_marked(&disk) && holds(&disk, &keys), "after {calls} calls");
             continue;
@@ -83,7 +83,7 @@ fn a_restore_that_fails_can_be_cleared_or_stays_refused() {
             let disk = Disk::default();
             let Err(DumpError::Damaged(3)) = run(&disk, &dump[..dump.len() - 1]) else { panic!("it is cut short") };
             let (stops_after, fails_after) = if stops { (Some(steps), None) } else { (None, Some(steps)) };
-            disk.set_faults(Faults { stops_after, fails_after, ..Faults::default() });
+            disk.set_faults(DiskFaults { stops_after, fails_after, ..DiskFaults::default() });
             let is_cleared = undo(&*disk.folder()).is_ok();
             if stops {
                 disk.crash_torn(&mut |bound| random.below(bound));

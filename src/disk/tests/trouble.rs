@@ -3,7 +3,7 @@
 use super::crash::{Model, Random, TINY, compact, open};
 use super::{Keys, group};
 use crate::disk::data_files::Contents;
-use crate::disk::sim::{Disk, Faults};
+use crate::disk::sim::{Disk, DiskFaults};
 use crate::disk::*;
 
 /// Groups of one large value each, so that nearly each is a journal of its own.
@@ -28,10 +28,10 @@ fn without_descriptors_a_journal_becomes_longer_and_nothing_fails() {
     fill(&mut data_files, 6).expect("written");
     let before = journals(&disk);
     assert!(before > 1, "{before} journals");
-    disk.set_faults(Faults { no_descriptors: true, ..Faults::default() });
+    disk.set_faults(DiskFaults { no_descriptors: true, ..DiskFaults::default() });
     fill(&mut data_files, 20).expect("a client flood that takes all descriptors stops no write");
     assert_eq!(journals(&disk), before);
-    disk.set_faults(Faults::default());
+    disk.set_faults(DiskFaults::default());
     fill(&mut data_files, 6).expect("written");
     assert!(journals(&disk) > before + 1, "and goes on as before when there are some");
     drop(data_files);
@@ -50,7 +50,7 @@ fn whatever_call_fails_nothing_acknowledged_is_lost() {
             let mut random = Random(seed * 7919 + 1);
             let (disk, mut model) = (Disk::default(), Model::new());
             let mut data_files = open(&disk).expect("opens");
-            disk.set_faults(Faults { fails_after: Some(call), ..Faults::default() });
+            disk.set_faults(DiskFaults { fails_after: Some(call), ..DiskFaults::default() });
             let mut failure = None;
             for _ in 0..14 {
                 if let Err(error) = model.step(&mut data_files, &mut random, false) {
@@ -82,10 +82,10 @@ fn whatever_call_of_a_compaction_fails_it_can_be_made_again() {
         let mut random = Random(31);
         let disk = Disk::default();
         let (mut model, mut data_files) = Model::filled(&disk, &mut random);
-        disk.set_faults(Faults { fails_after: Some(call), ..Faults::default() });
+        disk.set_faults(DiskFaults { fails_after: Some(call), ..DiskFaults::default() });
         let compactions = compact(&mut data_files);
         assert_eq!(compactions.done + compactions.failed, 1, "call {call}: {compactions:?}");
-        disk.set_faults(Faults::default());
+        disk.set_faults(DiskFaults::default());
         for _ in 0..12 {
             model.step(&mut data_files, &mut random, true).expect("written");
         }
@@ -106,7 +106,7 @@ fn a_sync_that_fails_while_a_journal_is_begun_is_no_failed_write() {
         let disk = Disk::default();
         let mut data_files = open(&disk).expect("opens");
         fill(&mut data_files, 3).expect("written");
-        disk.set_faults(Faults { syncs: Some(syncs), ..Faults::default() });
+        disk.set_faults(DiskFaults { syncs: Some(syncs), ..DiskFaults::default() });
         let failure = fill(&mut data_files, 9).expect_err("it fails");
         assert!(matches!(failure, StorageError::Sync(_)), "{failure:?}");
         seen += usize::from(disk.files().contains_key("journal.unfinished"));
@@ -155,7 +155,7 @@ fn a_side_file_that_cannot_be_written_to_refuses_the_next_group_only() {
     let mut data_files = open(&disk).expect("opens");
     data_files.write(&group(&[("a", Some("1"))]), 1, 1).expect("written");
     // The write before, the sync, and then the side file.
-    disk.set_faults(Faults { fails_after: Some(1), ..Faults::default() });
+    disk.set_faults(DiskFaults { fails_after: Some(1), ..DiskFaults::default() });
     data_files.sync().expect("it is on disk");
     let refused = data_files.write(&group(&[("b", Some("2"))]), 2, 2);
     assert!(matches!(refused, Err(StorageError::Write(_))), "{refused:?}");
@@ -176,9 +176,9 @@ fn a_side_file_that_cannot_be_written_to_refuses_the_group_that_begins_a_journal
         let disk = Disk::default();
         let mut data_files = open(&disk).expect("opens");
         write(&mut data_files, 1).expect("written");
-        disk.set_faults(Faults { fails_after: Some(call), ..Faults::default() });
+        disk.set_faults(DiskFaults { fails_after: Some(call), ..DiskFaults::default() });
         let outcome = write(&mut data_files, 2);
-        disk.set_faults(Faults::default());
+        disk.set_faults(DiskFaults::default());
         match outcome {
             Ok(()) => write(&mut data_files, 3).expect("whatever has failed, the group before this one was taken"),
             Err(StorageError::Write(_)) => refused += 1,
@@ -190,7 +190,7 @@ fn a_side_file_that_cannot_be_written_to_refuses_the_group_that_begins_a_journal
 
 #[test]
 fn a_full_disk_is_started_on_however_often_its_machine_stops_in_mid_write() {
-    let sizes = Sizes { ahead: 0, reserve: 4096, ..Sizes::default() };
+    let sizes = FileSizes { ahead: 0, reserve: 4096, ..FileSizes::default() };
     let disk = Disk::default();
     let open = || DataFiles::with_sizes(disk.folder(), sizes);
     let mut data_files = open().expect("opens");
@@ -199,18 +199,18 @@ fn a_full_disk_is_started_on_however_often_its_machine_stops_in_mid_write() {
     // The first of these starts gives up the reserve.
     for round in 0..3 {
         let large = "x".repeat(5_000);
-        disk.set_faults(Faults { capacity: Some(disk.used() + 100), ..Faults::default() });
+        disk.set_faults(DiskFaults { capacity: Some(disk.used() + 100), ..DiskFaults::default() });
         let failure = data_files.write(&super::group(&[("large", Some(&large))]), 2, 2).expect_err("there is no room");
         assert!(matches!(failure, StorageError::Full(_)), "{failure:?}");
         drop(data_files);
         // All had reached the disk by itself but the zeros over the part that was written.
         disk.crash(disk.unsynced() - 1);
-        disk.set_faults(Faults { capacity: Some(disk.used()), ..Faults::default() });
+        disk.set_faults(DiskFaults { capacity: Some(disk.used()), ..DiskFaults::default() });
         data_files = open().expect("it starts without room");
         assert_eq!((data_files.last_group(), data_files.was_torn()), (1, true), "round {round}");
         assert!(!disk.files().contains_key("reserve.latchkey"), "round {round}");
     }
-    disk.set_faults(Faults::default());
+    disk.set_faults(DiskFaults::default());
     assert!(data_files.recover());
     data_files.write(&super::group(&[("b", Some("2"))]), 2, 2).expect("written");
     data_files.sync().expect("synced");
@@ -226,7 +226,7 @@ fn a_simulated_disk_takes_what_it_has_room_for() {
     let folder = disk.folder();
     let mut file = folder.create("one").expect("made");
     file.write_at(&[1; 10], 0).expect("room");
-    disk.set_faults(Faults { capacity: Some(15), ..Faults::default() });
+    disk.set_faults(DiskFaults { capacity: Some(15), ..DiskFaults::default() });
     assert_eq!(folder.room().expect("told"), 5);
     file.write_at(&[2; 10], 0).expect("there already");
     let error = file.write_at(&[3; 10], 8).expect_err("full");

@@ -8,7 +8,7 @@ use std::time::{Duration, UNIX_EPOCH};
 use quick_xml::escape::escape;
 
 use super::charts::{self, Axis, Line};
-use super::json::{Phase, SecondRow};
+use super::json::{ReportPhase, SecondRow};
 use super::page::{figure, page, table, tiles};
 use super::{Report, amount, time};
 use crate::load::histogram::Percentiles;
@@ -196,7 +196,7 @@ fn by_percentile(report: &Report, body: &mut String) {
     ];
     figure("Latency by percentile", ABOUT_CURVES, &curves, charts::over_quantiles(&curves), body);
     let made = &report.handshakes;
-    let phase = |name: &str, colour, phase: &Phase| Line::new(name, colour, phase.curve.clone());
+    let phase = |name: &str, colour, phase: &ReportPhase| Line::new(name, colour, phase.curve.clone());
     let phases = [
         phase("TCP connect", 0, &made.tcp),
         phase("TLS handshake", 1, &made.tls),

@@ -64,7 +64,7 @@ pub struct Report {
     /// From when a request was sent to its answer.
     pub service_us: Percentiles,
     /// Handshakes of all connections; with `handshake`, of the measured part only.
-    pub handshakes: Handshakes,
+    pub handshakes: HandshakeTally,
     /// Connections that replaced an earlier one of the same virtual client, over the whole run.
     #[serde(default)]
     pub reconnections: u64,
@@ -117,7 +117,7 @@ pub type Curve = Vec<(f64, f64)>;
 
 /// What was agreed in handshakes, and how long their parts took.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Handshakes {
+pub struct HandshakeTally {
     /// Full ones without a retry.
     pub full: u64,
     /// Resumed ones.
@@ -129,16 +129,16 @@ pub struct Handshakes {
     /// How many agreed on each cipher suite.
     pub suites: BTreeMap<String, u64>,
     /// From the connect call to the connected socket.
-    pub tcp: Phase,
+    pub tcp: ReportPhase,
     /// From the connected socket to the end of the handshake.
-    pub tls: Phase,
+    pub tls: ReportPhase,
     /// From the first request (or the end of the handshake) to the first byte back.
-    pub first_byte: Phase,
+    pub first_byte: ReportPhase,
 }
 
 /// How long one part of connecting took.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Phase {
+pub struct ReportPhase {
     /// How many were measured.
     pub count: u64,
     /// Percentiles.
@@ -270,7 +270,7 @@ impl Report {
             duration_s: context.duration.as_secs_f64(),
             latency_us: Percentiles::of(recorder.latency()),
             service_us: Percentiles::of(recorder.service()),
-            handshakes: Handshakes::of(&tally.handshakes),
+            handshakes: HandshakeTally::of(&tally.handshakes),
             reconnections: tally.reconnections,
             bytes_sent: tally.bytes_sent,
             bytes_received: tally.bytes_received,
@@ -335,10 +335,13 @@ impl SecondRow {
     }
 }
 
-impl Handshakes {
-    fn of(tally: &tally::Handshakes) -> Self {
-        let phase =
-            |times: &Histogram<u64>| Phase { count: times.len(), us: Percentiles::of(times), curve: curve(times) };
+impl HandshakeTally {
+    fn of(tally: &tally::HandshakeTally) -> Self {
+        let phase = |times: &Histogram<u64>| ReportPhase {
+            count: times.len(),
+            us: Percentiles::of(times),
+            curve: curve(times),
+        };
         Self {
             full: tally.full,
             resumed: tally.resumed,
@@ -368,7 +371,7 @@ pub(super) fn curve<C: Counter>(histogram: &Histogram<C>) -> Curve {
 pub(in crate::load) mod tests {
     use super::*;
     use crate::load::outcome::RequestFailure;
-    use crate::load::schedule::{End, Gaps, Pace, Ramp};
+    use crate::load::schedule::{Gaps, Pace, Ramp, StopAfter};
 
     /// A run of ten seconds with a little of everything, as other tests of outputs need it.
     pub(in crate::load) fn sample() -> (Report, Tally) {
@@ -395,9 +398,9 @@ pub(in crate::load) mod tests {
         for i in 0..50 {
             tally.handshakes.agreed(Some("X25519MLKEM768"), Some("TLS_AES_256_GCM_SHA384"));
             let base = Duration::from_micros(100 + i * 3);
-            tally::Handshakes::record(&mut tally.handshakes.tcp, base);
-            tally::Handshakes::record(&mut tally.handshakes.tls, base * 20);
-            tally::Handshakes::record(&mut tally.handshakes.first_byte, base * 2);
+            tally::HandshakeTally::record(&mut tally.handshakes.tcp, base);
+            tally::HandshakeTally::record(&mut tally.handshakes.tls, base * 20);
+            tally::HandshakeTally::record(&mut tally.handshakes.first_byte, base * 2);
         }
         let facts = Facts {
             due: Some(10_000),
@@ -430,7 +433,7 @@ pub(in crate::load) mod tests {
                 pace: Pace::Open { rate: 1000.0, gaps: Gaps::Poisson },
                 ramp: Ramp::NONE,
                 warmup: Duration::from_secs(1),
-                end: End::After(Duration::from_secs(10)),
+                end: StopAfter::After(Duration::from_secs(10)),
             },
             facts,
             allowed: vec![],

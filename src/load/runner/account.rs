@@ -4,11 +4,11 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use super::{Runner, Stage};
-use crate::load::client::Request;
+use crate::load::client::SentRequest;
 use crate::load::dialect::Answer;
 use crate::load::outcome::RequestFailure;
-use crate::load::schedule::End;
-use crate::load::workload::Kind;
+use crate::load::schedule::StopAfter;
+use crate::load::workload::OperationKind;
 use crate::net::Net;
 
 impl<N: Net> Runner<N> {
@@ -28,7 +28,7 @@ impl<N: Net> Runner<N> {
         is_well
     }
 
-    pub(super) fn count(&mut self, request: Request, answer: &Answer, at: Duration) {
+    pub(super) fn count(&mut self, request: SentRequest, answer: &Answer, at: Duration) {
         self.outstanding = self.outstanding.saturating_sub(1);
         self.alive_at = self.now;
         match answer {
@@ -41,14 +41,14 @@ impl<N: Net> Runner<N> {
             }
             Answer::Good | Answer::Missing => {}
         }
-        let writes = request.operation.kind == Kind::Write && self.plan.writes();
+        let writes = request.operation.kind == OperationKind::Write && self.plan.writes();
         self.tally.writes += u64::from(writes);
         self.progress.answered.fetch_add(1, Ordering::Relaxed);
         let since_measured = at.saturating_sub(self.plan.schedule.warmup);
         let latency = at.saturating_sub(request.intended);
         let is_in_time = match self.plan.schedule.end {
-            End::Count(_) => request.measured,
-            End::After(_) => {
+            StopAfter::Count(_) => request.measured,
+            StopAfter::After(_) => {
                 self.plan.schedule.measures(at) && (self.stage == Stage::Running || at <= self.pressure.ended)
             }
         };
@@ -65,7 +65,7 @@ impl<N: Net> Runner<N> {
 
     /// Whether what became of a request at `at` belongs to the measured part: it was due there, or it is of the warm-up
     /// and has kept its client waiting for longer since than before.
-    fn counts(&self, request: Request, at: Duration) -> bool {
+    fn counts(&self, request: SentRequest, at: Duration) -> bool {
         let warmup = self.plan.schedule.warmup;
         let (before, since) = (warmup.saturating_sub(request.intended), at.saturating_sub(warmup));
         request.measured || request.intended < warmup && since > before
@@ -78,7 +78,7 @@ impl<N: Net> Runner<N> {
 
     /// Counts a request that has failed: without an answer, or with a wrong one. What it waited is latency all the same, or
     /// a server would look fast whose slowest answers are errors.
-    pub(super) fn fail_request(&mut self, request: Request, failure: RequestFailure, at: Duration) {
+    pub(super) fn fail_request(&mut self, request: SentRequest, failure: RequestFailure, at: Duration) {
         if self.counts(request, at) {
             let since_measured = at.saturating_sub(self.plan.schedule.warmup);
             self.tally.recorder.unanswered(since_measured, at.saturating_sub(request.intended));
@@ -87,7 +87,7 @@ impl<N: Net> Runner<N> {
     }
 
     /// Counts a failure: of `request`, or of a connection that carried none.
-    pub(super) fn fail(&mut self, failure: RequestFailure, request: Option<Request>, at: Duration) {
+    pub(super) fn fail(&mut self, failure: RequestFailure, request: Option<SentRequest>, at: Duration) {
         self.progress.failed.fetch_add(1, Ordering::Relaxed);
         let warmup = self.plan.schedule.warmup;
         let counts = match request {

@@ -5,13 +5,13 @@ use std::time::{Duration, Instant};
 
 use rustls::HandshakeKind;
 
-use super::{FAREWELL, Link, OPENING_AT_ONCE, RETRY, Runner, Stage};
+use super::{FAREWELL, OPENING_AT_ONCE, RETRY, Runner, RunnerLink, Stage};
 use crate::connection::PeerId;
-use crate::load::client::{Client, Request, of_socket};
+use crate::load::client::{Client, SentRequest, of_socket};
 use crate::load::dialect::Answer;
 use crate::load::outcome::RequestFailure;
 use crate::load::plan::{Language, NewSession, Plan};
-use crate::load::tally::Handshakes;
+use crate::load::tally::HandshakeTally;
 use crate::net::Net;
 use crate::tls::{Session, suite_name};
 
@@ -56,7 +56,7 @@ impl<N: Net> Runner<N> {
     }
 
     /// Begins a connection; `attempt` is the request that it is, where handshakes are measured.
-    pub(super) fn open(&mut self, index: usize, attempt: Option<Request>) {
+    pub(super) fn open(&mut self, index: usize, attempt: Option<SentRequest>) {
         match self.connect(index, attempt) {
             Ok(link) => {
                 self.connecting += 1;
@@ -69,7 +69,7 @@ impl<N: Net> Runner<N> {
     }
 
     /// Begins a connection for a request, which is sent as soon as it can be.
-    pub(super) fn open_for(&mut self, index: usize, request: Request) {
+    pub(super) fn open_for(&mut self, index: usize, request: SentRequest) {
         self.open(index, None);
         if let Some(link) = self.clients.get_mut(index).and_then(|client| client.link.as_mut()) {
             link.given += 1;
@@ -95,7 +95,7 @@ impl<N: Net> Runner<N> {
         }
     }
 
-    fn connect(&mut self, index: usize, attempt: Option<Request>) -> Result<Link<N::Socket>, RequestFailure> {
+    fn connect(&mut self, index: usize, attempt: Option<SentRequest>) -> Result<RunnerLink<N::Socket>, RequestFailure> {
         let client = self.clients.get_mut(index).ok_or(RequestFailure::Unreachable)?;
         let NewSession { session, resumes, wants_ticket } = match &mut client.sessions {
             Some(sessions) => sessions.next_session().map_err(|_| RequestFailure::Handshake)?,
@@ -107,7 +107,7 @@ impl<N: Net> Runner<N> {
         let from = turn.checked_rem(self.plan.sources.len()).and_then(|turn| self.plan.sources.get(turn)).copied();
         let mut socket = self.net.connect(&self.plan.target, from).map_err(|error| of_socket(&error))?;
         self.net.register(&mut socket, token).map_err(|error| of_socket(&error))?;
-        Ok(Link {
+        Ok(RunnerLink {
             socket,
             client: Client::new(session, self.plan.language.dialect()),
             readable: false,
@@ -152,7 +152,7 @@ impl<N: Net> Runner<N> {
         }
     }
 
-    fn look(&mut self, index: usize, link: &mut Link<N::Socket>) -> Result<Fate, RequestFailure> {
+    fn look(&mut self, index: usize, link: &mut RunnerLink<N::Socket>) -> Result<Fate, RequestFailure> {
         if link.connected.is_none() && (link.writable || link.read_closed) {
             // An event says that something has happened; the socket, what.
             match self.net.is_connected(&link.socket) {
@@ -174,7 +174,10 @@ impl<N: Net> Runner<N> {
             if answered > 0
                 && let Some(asked) = link.asked.take()
             {
-                Handshakes::record(&mut self.tally.handshakes.first_byte, self.now.saturating_duration_since(asked));
+                HandshakeTally::record(
+                    &mut self.tally.handshakes.first_byte,
+                    self.now.saturating_duration_since(asked),
+                );
             }
             if heard.opened {
                 self.opened(index, link);
@@ -200,11 +203,11 @@ impl<N: Net> Runner<N> {
         Ok(Fate::Alive)
     }
 
-    fn connected(&mut self, index: usize, link: &mut Link<N::Socket>) -> Result<(), RequestFailure> {
+    fn connected(&mut self, index: usize, link: &mut RunnerLink<N::Socket>) -> Result<(), RequestFailure> {
         let now = self.net.now().instant;
         link.connected = Some(now);
         if link.is_measured() {
-            Handshakes::record(&mut self.tally.handshakes.tcp, now.saturating_duration_since(link.began));
+            HandshakeTally::record(&mut self.tally.handshakes.tcp, now.saturating_duration_since(link.began));
         }
         link.client.begin(&mut self.lent)?;
         if !link.client.session().is_tls() {
@@ -214,7 +217,7 @@ impl<N: Net> Runner<N> {
     }
 
     /// The connection can carry requests.
-    fn opened(&mut self, index: usize, link: &mut Link<N::Socket>) {
+    fn opened(&mut self, index: usize, link: &mut RunnerLink<N::Socket>) {
         let now = self.net.now().instant;
         self.now = now;
         link.opened = Some(now);
@@ -242,7 +245,7 @@ impl<N: Net> Runner<N> {
         let Some(agreement) = link.client.session().agreement() else { return };
         if link.is_measured() {
             let made = &mut self.tally.handshakes;
-            Handshakes::record(&mut made.tls, since_connected);
+            HandshakeTally::record(&mut made.tls, since_connected);
             match agreement.kind {
                 HandshakeKind::Full => made.full += 1,
                 HandshakeKind::Resumed => made.resumed += 1,
@@ -268,7 +271,7 @@ impl<N: Net> Runner<N> {
     }
 
     /// Says good-bye; the connection is over when the server has, too.
-    fn close(&mut self, link: &mut Link<N::Socket>) -> Result<(), RequestFailure> {
+    fn close(&mut self, link: &mut RunnerLink<N::Socket>) -> Result<(), RequestFailure> {
         link.closing = Some(self.now);
         link.client.close(&mut self.lent)?;
         self.tally.bytes_sent += link.client.transmit(&mut link.socket, &mut self.lent)? as u64;
@@ -278,7 +281,7 @@ impl<N: Net> Runner<N> {
     }
 
     /// A connection has ended as it should.
-    fn over(&mut self, index: usize, mut link: Link<N::Socket>) {
+    fn over(&mut self, index: usize, mut link: RunnerLink<N::Socket>) {
         link.client.last_words(&mut link.socket, &mut self.lent);
         self.progress.open.fetch_sub(1, Ordering::Relaxed);
         if let (Some(attempt), Some(opened)) = (link.attempt, link.opened) {
@@ -303,7 +306,7 @@ impl<N: Net> Runner<N> {
     }
 
     /// A connection has ended as it should not: what it carried has failed with it.
-    fn break_off(&mut self, index: usize, mut link: Link<N::Socket>, failure: RequestFailure) {
+    fn break_off(&mut self, index: usize, mut link: RunnerLink<N::Socket>, failure: RequestFailure) {
         link.client.last_words(&mut link.socket, &mut self.lent);
         match link.opened {
             Some(_) => {
@@ -360,7 +363,7 @@ impl<N: Net> Runner<N> {
     }
 
     /// A connection could not be made, or was lost with nothing in flight but `attempt`.
-    fn lost(&mut self, index: usize, failure: RequestFailure, attempt: Option<Request>) {
+    fn lost(&mut self, index: usize, failure: RequestFailure, attempt: Option<SentRequest>) {
         let at = self.at(self.now);
         match attempt {
             Some(attempt) => self.unanswered(attempt, failure, at),
@@ -387,7 +390,7 @@ impl<N: Net> Runner<N> {
         self.retries.insert(self.now + RETRY, index);
     }
 
-    fn unanswered(&mut self, request: Request, failure: RequestFailure, at: Duration) {
+    fn unanswered(&mut self, request: SentRequest, failure: RequestFailure, at: Duration) {
         self.outstanding = self.outstanding.saturating_sub(1);
         self.fail_request(request, failure, at);
     }
@@ -426,7 +429,7 @@ impl<N: Net> Runner<N> {
         }
     }
 
-    pub(super) fn overdue(&mut self, index: usize, mut link: Box<Link<N::Socket>>) {
+    pub(super) fn overdue(&mut self, index: usize, mut link: Box<RunnerLink<N::Socket>>) {
         if link.closing.is_some() {
             return self.over(index, *link);
         }
@@ -472,7 +475,7 @@ impl<N: Net> Runner<N> {
 }
 
 /// Whether a connection has waited too long for what it waits for.
-fn is_due<K>(link: &Link<K>, plan: &Plan, now: Instant, origin: Instant) -> bool {
+fn is_due<K>(link: &RunnerLink<K>, plan: &Plan, now: Instant, origin: Instant) -> bool {
     let timeout = plan.timeout;
     let since = |instant: Instant| now.saturating_duration_since(instant);
     match (link.opened, link.closing) {

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::load::client::{Client, Request};
+use crate::load::client::{Client, SentRequest};
 use crate::load::plan::{Language, Plan, Sessions};
 
 /// One of the clients that a run pretends to be.
@@ -11,7 +11,7 @@ pub(super) struct Virtual<K> {
     /// Its tickets; `None` without TLS.
     pub(super) sessions: Option<Sessions>,
     /// Its connection; boxed, so that a list of many idle clients can grow cheaply.
-    pub(super) link: Option<Box<Link<K>>>,
+    pub(super) link: Option<Box<RunnerLink<K>>>,
     /// Distinguishes its connections in events.
     pub(super) generation: u32,
     /// Whether its first connection has been made or has failed.
@@ -37,7 +37,7 @@ pub(super) struct Virtual<K> {
 
 /// One connection.
 #[expect(clippy::struct_excessive_bools, reason = "four hints of readiness, two wishes and a finding, all independent")]
-pub(super) struct Link<K> {
+pub(super) struct RunnerLink<K> {
     pub(super) socket: K,
     pub(super) client: Client,
     pub(super) readable: bool,
@@ -56,7 +56,7 @@ pub(super) struct Link<K> {
     /// When its end was begun by this side.
     pub(super) closing: Option<Instant>,
     /// The request that the connection itself is, where handshakes are what is measured.
-    pub(super) attempt: Option<Request>,
+    pub(super) attempt: Option<SentRequest>,
     /// Requests given to it.
     pub(super) given: u64,
     /// Whether the last answer, if there was any, was as it should be.
@@ -69,7 +69,7 @@ pub(super) struct Link<K> {
     pub(super) wants_ticket: bool,
 }
 
-impl<K> Link<K> {
+impl<K> RunnerLink<K> {
     /// How many more requests it can take now.
     pub(super) fn room(&self, plan: &Plan, now: Instant) -> usize {
         if self.opened.is_none() || self.closing.is_some() || !self.client.keep_alive() || self.is_old(plan, now) {

@@ -14,7 +14,7 @@ use crate::load::dialect::Phrases;
 use crate::load::outcome::RequestFailure;
 use crate::load::plan::{Resume, TlsPlan};
 use crate::load::schedule::{Gaps, Pace, Ramp};
-use crate::load::workload::{Distribution, Mix, Ratio, Sizes, Values};
+use crate::load::workload::{Distribution, Mix, Ratio, ValueSizes, Values};
 use crate::metrics::Disconnect;
 use crate::net::mio::MioNet;
 use crate::server::{ListenerConfig, Security, Server};
@@ -67,7 +67,7 @@ impl rustls::time_provider::TimeProvider for Hasty {
 }
 
 fn plan(language: Language, connections: u64, schedule: Schedule) -> Plan {
-    let sizes = Sizes::Range(1, 3000);
+    let sizes = ValueSizes::Range(1, 3000);
     Plan {
         language,
         target: std::net::SocketAddr::from(([127, 0, 0, 1], 0)).into(),
@@ -94,12 +94,12 @@ fn plan(language: Language, connections: u64, schedule: Schedule) -> Plan {
 }
 
 fn count(count: u64) -> Schedule {
-    Schedule { pace: Pace::Closed, ramp: Ramp::NONE, warmup: Duration::ZERO, end: End::Count(count) }
+    Schedule { pace: Pace::Closed, ramp: Ramp::NONE, warmup: Duration::ZERO, end: StopAfter::Count(count) }
 }
 
 fn run(plan: Plan) -> Finding {
     let net = MioNet::new().expect("poller");
-    Runner::new(net, Arc::new(plan), Arc::default(), Share::WHOLE).run().expect("run")
+    Runner::new(net, Arc::new(plan), Arc::default(), ThreadShare::WHOLE).run().expect("run")
 }
 
 /// Runs `plan` against `service` on a port of its own.
@@ -113,7 +113,7 @@ fn run_watched<S: Service<Session = ()> + Send>(
     config: Option<ServerPolicy>,
     idle_timeout: Option<Duration>,
     mut plan: Plan,
-    watch: impl FnOnce(&Progress) + Send,
+    watch: impl FnOnce(&RunProgress) + Send,
 ) -> Finding {
     let security = config.map_or(Security::Plain, |policy| Security::tls(Arc::new(policy)));
     let listener = ListenerConfig { idle_timeout, ..ListenerConfig::new(([127, 0, 0, 1], 0).into(), security) };
@@ -123,11 +123,11 @@ fn run_watched<S: Service<Session = ()> + Send>(
     let handle = server.handle();
     std::thread::scope(|scope| {
         scope.spawn(move || server.run().expect("served"));
-        let progress = Arc::new(Progress::default());
+        let progress = Arc::new(RunProgress::default());
         let watched = Arc::clone(&progress);
         scope.spawn(move || watch(&watched));
         let net = MioNet::exact().expect("poller");
-        let finding = Runner::new(net, Arc::new(plan), progress, Share::WHOLE).run().expect("run");
+        let finding = Runner::new(net, Arc::new(plan), progress, ThreadShare::WHOLE).run().expect("run");
         handle.stop();
         finding
     })
@@ -159,7 +159,7 @@ fn a_closed_loop_makes_exactly_as_many_requests_as_asked_for() {
 fn an_open_loop_sends_what_is_due() {
     let pace = Pace::Open { rate: 5000.0, gaps: Gaps::Poisson };
     let warmup = Duration::from_millis(50);
-    let schedule = Schedule { pace, ramp: Ramp::NONE, warmup, end: End::Count(500) };
+    let schedule = Schedule { pace, ramp: Ramp::NONE, warmup, end: StopAfter::Count(500) };
     let tally = run_against(Echo, None, plan(Language::Echo, 4, schedule)).tally;
     assert_eq!((tally.due, tally.sent, tally.answered, tally.failures.total()), (500, 500, 500, 0));
 }
@@ -255,7 +255,7 @@ fn idle_connections_that_are_lost_have_failed_once_and_are_not_open() {
 fn idle_connections_are_held_for_as_long_as_is_said() {
     let hour = Duration::from_hours(1);
     let plan = Plan { once: true, hold: hour, ..plan(Language::Echo, 20, count(20)) };
-    let stop = |progress: &Progress| {
+    let stop = |progress: &RunProgress| {
         while progress.open.load(Ordering::Relaxed) < 20 {
             std::thread::yield_now();
         }

@@ -1,7 +1,7 @@
 use super::*;
 
 fn mix_of(distribution: Distribution, keys: u64) -> Mix {
-    Mix { ratio: Ratio { writes: 1, reads: 10 }, keys, distribution, sizes: Sizes::Fixed(32), seed: 5 }
+    Mix { ratio: Ratio { writes: 1, reads: 10 }, keys, distribution, sizes: ValueSizes::Fixed(32), seed: 5 }
 }
 
 fn frequencies(distribution: Distribution, keys: u64, operations: usize) -> Vec<f64> {
@@ -59,13 +59,13 @@ fn sequential_keys_of_two_threads_interleave() {
 #[test]
 fn writes_are_one_in_eleven() {
     let mut workload = Workload::new(&mix_of(Distribution::Uniform, 10), 0, 1);
-    let writes = (0..110_000).filter(|_| workload.next_operation().kind == Kind::Write).count();
+    let writes = (0..110_000).filter(|_| workload.next_operation().kind == OperationKind::Write).count();
     assert!(writes.abs_diff(10_000) < 480, "{writes}");
 }
 
 #[test]
 fn values_follow_from_key_and_seed() {
-    let sizes: Sizes = "10-200".parse().expect("sizes");
+    let sizes: ValueSizes = "10-200".parse().expect("sizes");
     let [values, same, other] = [5, 5, 6].map(|seed| Values::new(&sizes, seed));
     let mut differing = 0;
     for key in 0..1000 {
@@ -95,9 +95,9 @@ fn texts_are_read_and_nonsense_is_refused() {
     assert_eq!("hot:10%:90%".parse(), Ok(Distribution::HotSet { keys: 0.1, operations: 0.9 }));
     assert_eq!("uniform".parse(), Ok(Distribution::Uniform));
     assert_eq!("sequential".parse(), Ok(Distribution::Sequential));
-    assert_eq!("0".parse(), Ok(Sizes::Fixed(0)));
-    assert_eq!("16-32".parse(), Ok(Sizes::Range(16, 32)));
-    assert_eq!("16:1,32:2".parse(), Ok(Sizes::Weighted(vec![(16, 1), (32, 2)])));
+    assert_eq!("0".parse(), Ok(ValueSizes::Fixed(0)));
+    assert_eq!("16-32".parse(), Ok(ValueSizes::Range(16, 32)));
+    assert_eq!("16:1,32:2".parse(), Ok(ValueSizes::Weighted(vec![(16, 1), (32, 2)])));
     for text in ["", "1", "0:0", "-1:1", "a:b"] {
         assert!(text.parse::<Ratio>().is_err(), "{text}");
     }
@@ -105,6 +105,6 @@ fn texts_are_read_and_nonsense_is_refused() {
         assert!(text.parse::<Distribution>().is_err(), "{text}");
     }
     for text in ["", "x", "-5", "32-16", "16:0", "16:1,", "99999999999"] {
-        assert!(text.parse::<Sizes>().is_err(), "{text}");
+        assert!(text.parse::<ValueSizes>().is_err(), "{text}");
     }
 }

@@ -1,13 +1,13 @@
 //! The bytes of keys and values.
 
-use super::Sizes;
-use crate::load::random::{Random, mix};
+use super::ValueSizes;
+use crate::load::random::{LoadRandom, mix};
 
 /// The bytes of keys and values. A value follows from its key's number and the seed alone, so whoever reads it can tell
 /// whether every byte is right.
 #[derive(Clone, Debug)]
 pub struct Values {
-    sizes: Sizes,
+    sizes: ValueSizes,
     seed: u64,
     first_key: [u8; KEY_BYTES],
     /// Random printable text; every value is a slice of it, so making or checking one is a copy or a compare.
@@ -23,9 +23,9 @@ const OFFSETS: usize = 256 << 10;
 impl Values {
     /// The values of a workload.
     #[must_use]
-    pub fn new(sizes: &Sizes, seed: u64) -> Self {
+    pub fn new(sizes: &ValueSizes, seed: u64) -> Self {
         const ALPHABET: &[u8; 64] = b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_";
-        let mut random = Random::new(seed, u64::MAX);
+        let mut random = LoadRandom::new(seed, u64::MAX);
         let mut text = Vec::new();
         while text.len() < sizes.longest() + OFFSETS {
             let letters = random.next_u64().to_le_bytes();

@@ -2,7 +2,7 @@
 
 #![expect(clippy::cast_precision_loss, reason = "key numbers stay far below 2^53")]
 
-use crate::load::random::Random;
+use crate::load::random::LoadRandom;
 
 /// Zipf-distributed ranks by rejection-inversion (Hörmann and Derflinger, 1996): constant time for any number of keys
 /// and any exponent, without a table.
@@ -26,7 +26,7 @@ impl Zipf {
     }
 
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "clamped to 1..=count")]
-    pub(super) fn sample(&self, random: &mut Random) -> u64 {
+    pub(super) fn sample(&self, random: &mut LoadRandom) -> u64 {
         loop {
             let at = self.integral_at_end + random.unit() * (self.integral_at_first - self.integral_at_end);
             let x = self.inverse(at);

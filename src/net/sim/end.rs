@@ -14,7 +14,7 @@ pub(super) struct EndId {
 
 /// Where events are reported.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Watch {
+pub(super) struct EndWatch {
     pub(super) host: usize,
     pub(super) token: usize,
     /// On the host's list of what to report.
@@ -24,11 +24,11 @@ pub(super) struct Watch {
 /// One end of a connection.
 #[derive(Debug)]
 #[expect(clippy::struct_excessive_bools, reason = "independent facts, set by different happenings")]
-pub(super) struct End {
+pub(super) struct SocketEnd {
     pub(super) serial: u64,
     pub(super) peer: Option<EndId>,
     pub(super) local: SocketAddr,
-    pub(super) watch: Option<Watch>,
+    pub(super) watch: Option<EndWatch>,
     /// Arrived and not read.
     pub(super) inbox: VecDeque<u8>,
     /// Written by the peer and not arrived.
@@ -76,7 +76,7 @@ pub(super) fn release(bytes: &mut VecDeque<u8>) {
     }
 }
 
-impl End {
+impl SocketEnd {
     pub(super) fn new(serial: u64, local: SocketAddr) -> Self {
         Self {
             serial,

@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::Random;
+use super::SimRandom;
 
 /// One kind of misfortune.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
-pub enum Fault {
+pub enum NetFault {
     /// A read gives fewer bytes than have arrived, as if the rest had come just behind it.
     ShortRead,
     /// Urgent data lies among the bytes that arrive: a read ends before it, and no event follows.
@@ -41,7 +41,7 @@ pub enum Fault {
     WallClockSet,
 }
 
-impl Fault {
+impl NetFault {
     /// Every kind.
     pub const ALL: [Self; 15] = [
         Self::ShortRead,
@@ -75,8 +75,8 @@ impl Fault {
 
 /// The weather of one simulation: a probability for each fault, and how fast everything is.
 #[derive(Clone, Debug)]
-pub struct Faults {
-    probability: BTreeMap<Fault, f64>,
+pub struct NetFaults {
+    probability: BTreeMap<NetFault, f64>,
     /// How long bytes, connections and late events are on their way, at most.
     pub latency: Duration,
     /// How long each operation on a socket takes: it makes the clock move within a turn.
@@ -87,7 +87,7 @@ pub struct Faults {
     pub events_per_poll: usize,
 }
 
-impl Faults {
+impl NetFaults {
     /// Fair weather.
     #[must_use]
     pub fn none() -> Self {
@@ -102,9 +102,9 @@ impl Faults {
 
     /// Weather drawn by chance: most kinds of fault are off, the others seldom or frequent. Faults that are always all
     /// on hide each other (swarm testing: Groce and others, ISSTA 2012).
-    pub fn draw(random: &mut Random) -> Self {
+    pub fn draw(random: &mut SimRandom) -> Self {
         let mut faults = Self::none();
-        for fault in Fault::ALL {
+        for fault in NetFault::ALL {
             if random.chance(0.4) {
                 let share = random.one_of([0.02, 0.2, 1.0]);
                 faults.set(fault, share * fault.ceiling());
@@ -122,13 +122,13 @@ impl Faults {
     }
 
     /// Lets `fault` happen with `probability` each time that it could.
-    pub fn set(&mut self, fault: Fault, probability: f64) {
+    pub fn set(&mut self, fault: NetFault, probability: f64) {
         self.probability.insert(fault, probability);
     }
 
     /// How probable `fault` is.
     #[must_use]
-    pub fn probability(&self, fault: Fault) -> f64 {
+    pub fn probability(&self, fault: NetFault) -> f64 {
         self.probability.get(&fault).copied().unwrap_or(0.0)
     }
 

@@ -1,7 +1,7 @@
 //! Simulated sockets and a simulated clock, for testing a [`Service`](crate::connection::Service) of your own: the
 //! server's loop runs on them unchanged, and whatever goes wrong goes wrong again with the same seed.
 //!
-//! A [`Network`] holds everything: who listens, what is under way, what time it is, and which [`Faults`] happen. A
+//! A [`Network`] holds everything: who listens, what is under way, what time it is, and which [`NetFaults`] happen. A
 //! [`SimNet`] is one host's view of it and implements [`Net`](crate::net::Net). Nothing happens by itself: the test moves the
 //! clock with [`Network::advance_to`], and that is when bytes and connections arrive.
 //!
@@ -20,9 +20,9 @@ mod random;
 mod socket;
 mod state;
 
-pub use faults::{Fault, Faults};
+pub use faults::{NetFault, NetFaults};
 pub use network::{Network, SimNet};
-pub use random::Random;
+pub use random::SimRandom;
 pub use socket::{SimListener, SimSocket};
 
 #[cfg(test)]

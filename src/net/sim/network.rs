@@ -9,9 +9,9 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use super::end::Watch;
-use super::state::{Backlog, Happening, Host, Sleep, Source, State};
-use super::{Fault, Faults, SimListener, SimSocket};
+use super::end::EndWatch;
+use super::state::{Backlog, EventSource, Happening, Host, Sleep, State};
+use super::{NetFault, NetFaults, SimListener, SimSocket};
 use crate::net::{AcceptError, Address, Delivery, Event, Net, Wake};
 use crate::timer::Now;
 
@@ -25,7 +25,7 @@ impl Network {
     /// A network in which everything left to chance depends on `seed`.
     #[must_use]
     #[expect(clippy::disallowed_methods, reason = "an instant can only be made from the real clock; it is read once")]
-    pub fn new(seed: u64, faults: Faults) -> Self {
+    pub fn new(seed: u64, faults: NetFaults) -> Self {
         Self { state: Rc::new(RefCell::new(State::new(seed, faults, Instant::now()))) }
     }
 
@@ -61,7 +61,7 @@ impl Network {
     }
 
     /// From now on, `fault` happens with `probability` each time that it could.
-    pub fn set(&self, fault: Fault, probability: f64) {
+    pub fn set(&self, fault: NetFault, probability: f64) {
         self.state.borrow_mut().faults.set(fault, probability);
     }
 
@@ -80,7 +80,7 @@ impl Network {
 
     /// How often each fault has happened.
     #[must_use]
-    pub fn injected(&self) -> BTreeMap<Fault, u64> {
+    pub fn injected(&self) -> BTreeMap<NetFault, u64> {
         self.state.borrow().injected.clone()
     }
 
@@ -149,7 +149,7 @@ impl Net for SimNet {
         if state.listeners.contains_key(&address) {
             return Err(io::ErrorKind::AddrInUse.into());
         }
-        let watch = Watch { host: self.host, token, listed: false };
+        let watch = EndWatch { host: self.host, token, listed: false };
         state.listeners.insert(address, Backlog { watch, waiting: [].into() });
         Ok(SimListener { state: Rc::clone(&self.state), address })
     }
@@ -165,14 +165,14 @@ impl Net for SimNet {
             return Err(AcceptError::Empty);
         }
         state.progress += 1;
-        if state.strikes(Fault::AcceptExhausted) {
+        if state.strikes(NetFault::AcceptExhausted) {
             let errno = state.random.one_of([libc::EMFILE, libc::ENFILE]);
             return Err(AcceptError::Exhausted(io::Error::from_raw_os_error(errno)));
         }
         let waiting = state.listeners.get_mut(&listener.address).and_then(|backlog| backlog.waiting.pop_front());
         let Some((id, from)) = waiting else { return Err(AcceptError::Empty) };
         state.trace.note(&[4, id.serial]);
-        if state.strikes(Fault::AcceptLost) {
+        if state.strikes(NetFault::AcceptLost) {
             state.abort(id);
             return Err(AcceptError::Lost);
         }
@@ -188,10 +188,10 @@ impl Net for SimNet {
     fn connect(&mut self, address: &Address, from: Option<IpAddr>) -> io::Result<SimSocket> {
         let Address::Tcp(address) = *address else { return Err(io::ErrorKind::Unsupported.into()) };
         let mut state = self.state.borrow_mut();
-        if state.strikes(Fault::ConnectFailed) {
+        if state.strikes(NetFault::ConnectFailed) {
             return Err(io::Error::from_raw_os_error(libc::EMFILE));
         }
-        if state.strikes(Fault::ConnectBusy) {
+        if state.strikes(NetFault::ConnectBusy) {
             return Err(io::Error::from_raw_os_error(libc::EAGAIN));
         }
         let local = SocketAddr::new(from.unwrap_or(IpAddr::from([10, 0, 0, 1])), state.new_port());
@@ -218,7 +218,7 @@ impl Net for SimNet {
 
     fn register(&mut self, socket: &mut SimSocket, token: usize) -> io::Result<()> {
         let mut state = self.state.borrow_mut();
-        let watch = Watch { host: self.host, token, listed: false };
+        let watch = EndWatch { host: self.host, token, listed: false };
         state.end(socket.id).ok_or(io::ErrorKind::NotFound)?.watch = Some(watch);
         state.edge(socket.id);
         Ok(())
@@ -252,7 +252,7 @@ impl Net for SimNet {
                 Sleep::Awake => timeout.map(|timeout| now + timeout),
             };
             host.sleep = Sleep::Until(until);
-            if until.is_none_or(|until| until > now) && !state.strikes(Fault::EmptyPoll) {
+            if until.is_none_or(|until| until > now) && !state.strikes(NetFault::EmptyPoll) {
                 return Err(io::ErrorKind::WouldBlock.into());
             }
         }
@@ -293,7 +293,7 @@ impl State {
         if let Some(host) = self.hosts.get_mut(index) {
             host.ready = ready;
         }
-        if self.strikes(Fault::SpuriousEvent) {
+        if self.strikes(NetFault::SpuriousEvent) {
             events.extend(self.spurious_event(index));
         }
         let fresh = events.get(before..).unwrap_or_default();
@@ -311,9 +311,9 @@ impl State {
     }
 
     /// What is true of `source` now; nothing when that is nothing.
-    fn event(&mut self, source: Source) -> Option<Event> {
+    fn event(&mut self, source: EventSource) -> Option<Event> {
         match source {
-            Source::Listener(address) => {
+            EventSource::Listener(address) => {
                 let backlog = self.listeners.get_mut(&address)?;
                 backlog.watch.listed = false;
                 let token = backlog.watch.token;
@@ -325,7 +325,7 @@ impl State {
                     urgent: false,
                 })
             }
-            Source::End(id) => {
+            EventSource::SocketEnd(id) => {
                 let writable = self.is_writable(id);
                 let end = self.end(id)?;
                 let (readable, read_closed) = (end.is_readable(), end.is_read_closed());

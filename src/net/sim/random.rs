@@ -4,11 +4,11 @@ use std::time::Duration;
 
 /// A stream of numbers that depends on its seed alone (splitmix64, of which every seed is a good one).
 #[derive(Clone, Debug)]
-pub struct Random {
+pub struct SimRandom {
     state: u64,
 }
 
-impl Random {
+impl SimRandom {
     /// The stream of `seed`.
     #[must_use]
     pub fn new(seed: u64) -> Self {
@@ -66,13 +66,13 @@ mod tests {
 
     #[test]
     fn the_same_seed_gives_the_same_stream_within_its_bounds() {
-        let (mut one, mut two) = (Random::new(7), Random::new(7));
+        let (mut one, mut two) = (SimRandom::new(7), SimRandom::new(7));
         for _ in 0..1000 {
             assert_eq!(one.bits(), two.bits());
             assert!((3..=5).contains(&one.size(3, 5)));
             assert!((3..=5).contains(&two.size(3, 5)));
         }
-        assert_ne!(Random::new(1).bits(), Random::new(2).bits());
+        assert_ne!(SimRandom::new(1).bits(), SimRandom::new(2).bits());
         assert!(!one.chance(0.0) && one.chance(1.0));
         assert_eq!(one.pick::<u8>(&[]), None);
     }

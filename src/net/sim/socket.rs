@@ -5,7 +5,7 @@ use std::io::{self, Read, Write};
 use std::net::SocketAddr;
 use std::rc::Rc;
 
-use super::Fault;
+use super::NetFault;
 use super::end::{Breakage, EndId};
 use super::state::{Happening, State};
 
@@ -102,7 +102,7 @@ impl Drop for SimListener {
 impl State {
     fn read(&mut self, id: EndId, buffer: &mut [u8]) -> io::Result<usize> {
         self.spend();
-        if self.strikes(Fault::Interrupted) {
+        if self.strikes(NetFault::Interrupted) {
             return Err(io::ErrorKind::Interrupted.into());
         }
         let Some(end) = self.end(id) else { return Err(io::ErrorKind::NotConnected.into()) };
@@ -116,7 +116,7 @@ impl State {
         if arrived == 0 && !buffer.is_empty() && !end.fin {
             return Err(io::ErrorKind::WouldBlock.into());
         }
-        let is_short = arrived > 1 && self.strikes(Fault::ShortRead);
+        let is_short = arrived > 1 && self.strikes(NetFault::ShortRead);
         let most = if is_short { self.random.size(1, arrived - 1) } else { arrived };
         let Some(end) = self.end(id) else { return Err(io::ErrorKind::NotConnected.into()) };
         let count = end.take(buffer.get_mut(..most).unwrap_or_default());
@@ -131,7 +131,7 @@ impl State {
 
     fn write(&mut self, id: EndId, bytes: &[u8]) -> io::Result<usize> {
         self.spend();
-        if self.strikes(Fault::Interrupted) {
+        if self.strikes(NetFault::Interrupted) {
             return Err(io::ErrorKind::Interrupted.into());
         }
         let room = self.room(id);
@@ -144,7 +144,7 @@ impl State {
         }
         let peer = end.peer;
         let mut count = bytes.len().min(room);
-        if count > 0 && self.strikes(Fault::ShortWrite) {
+        if count > 0 && self.strikes(NetFault::ShortWrite) {
             count = self.random.size(0, count - 1);
             // The memory that was short is free again some time later.
             let at = self.later();

@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 
 use slab::Slab;
 
-use super::end::{Breakage, End, EndId, Watch, release};
-use super::{Fault, Faults, Random};
+use super::end::{Breakage, EndId, EndWatch, SocketEnd, release};
+use super::{NetFault, NetFaults, SimRandom};
 
 /// Pieces that a dribbling write is cut into, besides its rest.
 const PIECES: usize = 6;
@@ -26,9 +26,9 @@ const STALE_TOKENS: usize = 8;
 
 /// The whole simulated world of sockets.
 pub(super) struct State {
-    pub(super) random: Random,
-    pub(super) faults: Faults,
-    pub(super) injected: BTreeMap<Fault, u64>,
+    pub(super) random: SimRandom,
+    pub(super) faults: NetFaults,
+    pub(super) injected: BTreeMap<NetFault, u64>,
     pub(super) base: Instant,
     pub(super) elapsed: Duration,
     pub(super) unix_ms: u64,
@@ -36,7 +36,7 @@ pub(super) struct State {
     pub(super) listeners: BTreeMap<SocketAddr, Backlog>,
     /// Addresses from which no answer comes.
     pub(super) swallowed: BTreeSet<SocketAddr>,
-    pub(super) ends: Slab<End>,
+    pub(super) ends: Slab<SocketEnd>,
     agenda: BinaryHeap<Entry>,
     serial: u64,
     pub(super) next_port: u16,
@@ -47,7 +47,7 @@ pub(super) struct State {
 /// One poller.
 #[derive(Default)]
 pub(super) struct Host {
-    pub(super) ready: VecDeque<Source>,
+    pub(super) ready: VecDeque<EventSource>,
     pub(super) woken: Arc<AtomicBool>,
     pub(super) sleep: Sleep,
     /// Tokens of sockets that were dropped lately.
@@ -65,14 +65,14 @@ pub(super) enum Sleep {
 
 /// What an event is about.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Source {
-    End(EndId),
+pub(super) enum EventSource {
+    SocketEnd(EndId),
     Listener(SocketAddr),
 }
 
 /// Connections that have arrived and wait to be accepted.
 pub(super) struct Backlog {
-    pub(super) watch: Watch,
+    pub(super) watch: EndWatch,
     pub(super) waiting: VecDeque<(EndId, SocketAddr)>,
 }
 
@@ -134,9 +134,9 @@ impl Trace {
 }
 
 impl State {
-    pub(super) fn new(seed: u64, faults: Faults, base: Instant) -> Self {
+    pub(super) fn new(seed: u64, faults: NetFaults, base: Instant) -> Self {
         Self {
-            random: Random::new(seed),
+            random: SimRandom::new(seed),
             faults,
             injected: BTreeMap::new(),
             base,
@@ -160,7 +160,7 @@ impl State {
     }
 
     /// Whether `fault` happens now; counts it if so.
-    pub(super) fn strikes(&mut self, fault: Fault) -> bool {
+    pub(super) fn strikes(&mut self, fault: NetFault) -> bool {
         let probability = self.faults.probability(fault);
         let strikes = probability > 0.0 && self.random.chance(probability);
         if strikes {
@@ -181,14 +181,14 @@ impl State {
         self.unix_ms = self.unix_ms.saturating_add(u64::try_from(passed).unwrap_or(u64::MAX));
     }
 
-    pub(super) fn end(&mut self, id: EndId) -> Option<&mut End> {
+    pub(super) fn end(&mut self, id: EndId) -> Option<&mut SocketEnd> {
         self.ends.get_mut(id.key).filter(|end| end.serial == id.serial)
     }
 
     pub(super) fn add_end(&mut self, local: SocketAddr) -> EndId {
         self.serial += 1;
         let serial = self.serial;
-        EndId { key: self.ends.insert(End::new(serial, local)), serial }
+        EndId { key: self.ends.insert(SocketEnd::new(serial, local)), serial }
     }
 
     pub(super) fn schedule(&mut self, at: Duration, what: Happening) {
@@ -212,11 +212,11 @@ impl State {
         let time = target.saturating_sub(self.elapsed);
         if time > Duration::ZERO {
             self.pass(time);
-            if self.strikes(Fault::ClockJump) {
+            if self.strikes(NetFault::ClockJump) {
                 let jump = self.random.time(Duration::from_hours(1));
                 self.pass(jump);
             }
-            if self.strikes(Fault::WallClockSet) {
+            if self.strikes(NetFault::WallClockSet) {
                 let day = 86_400_000;
                 self.unix_ms = self.unix_ms.saturating_sub(day).saturating_add(self.random.below(2 * day));
             }
@@ -251,7 +251,7 @@ impl State {
     }
 
     fn bytes_arrive(&mut self, id: EndId, count: usize) {
-        let is_urgent = count > 0 && self.strikes(Fault::UrgentData);
+        let is_urgent = count > 0 && self.strikes(NetFault::UrgentData);
         let place = if is_urgent { self.random.size(0, count - 1) } else { 0 };
         let Some(end) = self.end(id) else { return };
         let count = count.min(end.in_flight.len());
@@ -308,7 +308,7 @@ impl State {
             return self.break_off(client, Breakage::Refused);
         }
         let server = self.add_end(address);
-        let doomed = self.strikes(Fault::Reset).then(|| 1 + self.random.size(0, RESET_BYTES));
+        let doomed = self.strikes(NetFault::Reset).then(|| 1 + self.random.size(0, RESET_BYTES));
         let server_is_hit = self.random.chance(0.5);
         for (id, peer, is_hit) in [(client, server, !server_is_hit), (server, client, server_is_hit)] {
             if let Some(end) = self.end(id) {
@@ -329,7 +329,7 @@ impl State {
         if self.end(id).is_none_or(|end| end.watch.is_none()) {
             return;
         }
-        if self.strikes(Fault::LateEvent) {
+        if self.strikes(NetFault::LateEvent) {
             let at = self.later() + Duration::from_micros(1);
             self.schedule(at, Happening::Edge(id));
         } else {
@@ -343,7 +343,7 @@ impl State {
         if !std::mem::replace(&mut watch.listed, true)
             && let Some(host) = self.hosts.get_mut(host)
         {
-            host.ready.push_back(Source::End(id));
+            host.ready.push_back(EventSource::SocketEnd(id));
         }
     }
 
@@ -353,14 +353,14 @@ impl State {
         if !std::mem::replace(&mut backlog.watch.listed, true)
             && let Some(host) = self.hosts.get_mut(host)
         {
-            host.ready.push_back(Source::Listener(address));
+            host.ready.push_back(EventSource::Listener(address));
         }
     }
 
     /// Puts written bytes on their way to `to`, in one piece or in several.
     pub(super) fn send(&mut self, to: EndId, bytes: &[u8]) {
         let mut left = bytes.len();
-        if self.strikes(Fault::Dribble) {
+        if self.strikes(NetFault::Dribble) {
             for _ in 0..PIECES {
                 let piece = self.random.size(1, PIECE_BYTES).min(left);
                 left -= piece;

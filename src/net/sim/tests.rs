@@ -15,7 +15,7 @@ struct Pair {
 const TOKEN: usize = 7;
 
 impl Pair {
-    fn new(faults: Faults) -> Self {
+    fn new(faults: NetFaults) -> Self {
         let network = Network::new(1, faults);
         let mut net = network.host();
         let listener = net.listen(([10, 0, 0, 2], 80).into(), 1).expect("a free address");
@@ -51,7 +51,7 @@ fn pass(network: &Network) {
 
 #[test]
 fn data_and_fin_are_one_event_and_it_is_not_repeated() {
-    let mut pair = Pair::new(Faults::none());
+    let mut pair = Pair::new(NetFaults::none());
     pair.client.write_all(b"last words").expect("room");
     pair.client.shutdown_write().expect("open");
     pass(&pair.network);
@@ -68,7 +68,7 @@ fn data_and_fin_are_one_event_and_it_is_not_repeated() {
 
 #[test]
 fn a_full_window_is_reported_writable_when_it_is_read() {
-    let mut faults = Faults::none();
+    let mut faults = NetFaults::none();
     faults.window = 9;
     let mut pair = Pair::new(faults);
     assert_eq!(pair.server.write(&[1; 20]).expect("room"), 9);
@@ -86,8 +86,8 @@ fn a_full_window_is_reported_writable_when_it_is_read() {
 
 #[test]
 fn a_short_write_by_fault_is_followed_by_an_event() {
-    let mut faults = Faults::none();
-    faults.set(Fault::ShortWrite, 1.0);
+    let mut faults = NetFaults::none();
+    faults.set(NetFault::ShortWrite, 1.0);
     let mut pair = Pair::new(faults);
     match pair.server.write(&[1; 20]) {
         Ok(count) => assert!(count < 20),
@@ -95,12 +95,12 @@ fn a_short_write_by_fault_is_followed_by_an_event() {
     }
     pass(&pair.network);
     assert!(pair.events().iter().any(|event| event.writable));
-    assert!(pair.network.injected().contains_key(&Fault::ShortWrite));
+    assert!(pair.network.injected().contains_key(&NetFault::ShortWrite));
 }
 
 #[test]
 fn dropping_a_socket_with_unread_bytes_resets_its_peer() {
-    let mut pair = Pair::new(Faults::none());
+    let mut pair = Pair::new(NetFaults::none());
     pair.client.write_all(b"unheard").expect("room");
     pass(&pair.network);
     drop(pair.server);
@@ -114,7 +114,7 @@ fn dropping_a_socket_with_unread_bytes_resets_its_peer() {
 
 #[test]
 fn a_poll_that_would_sleep_says_so_until_its_time_has_come() {
-    let network = Network::new(1, Faults::none());
+    let network = Network::new(1, NetFaults::none());
     let mut net = network.host();
     let wake = net.waker();
     let second = Duration::from_secs(1);
@@ -137,7 +137,7 @@ fn a_poll_that_would_sleep_says_so_until_its_time_has_come() {
 
 #[test]
 fn nobody_listening_means_refused() {
-    let network = Network::new(1, Faults::none());
+    let network = Network::new(1, NetFaults::none());
     let mut client =
         network.host().connect(&std::net::SocketAddr::from(([10, 0, 0, 2], 80)).into(), None).expect("begun");
     assert_eq!(client.write(b"x").expect_err("not yet").kind(), ErrorKind::WouldBlock);
@@ -147,7 +147,7 @@ fn nobody_listening_means_refused() {
 
 #[test]
 fn a_swallowed_address_never_answers() {
-    let network = Network::new(1, Faults::none());
+    let network = Network::new(1, NetFaults::none());
     let mut net = network.host();
     let listener = net.listen(([10, 0, 0, 2], 0).into(), 1).expect("a free port");
     network.swallow(listener.address);
@@ -159,8 +159,8 @@ fn a_swallowed_address_never_answers() {
 
 #[test]
 fn a_short_read_by_fault_is_followed_by_an_event() {
-    let mut faults = Faults::none();
-    faults.set(Fault::ShortRead, 1.0);
+    let mut faults = NetFaults::none();
+    faults.set(NetFault::ShortRead, 1.0);
     let mut pair = Pair::new(faults);
     pair.client.write_all(&[1; 20]).expect("room");
     pass(&pair.network);
@@ -172,8 +172,8 @@ fn a_short_read_by_fault_is_followed_by_an_event() {
 
 #[test]
 fn urgent_data_ends_a_read_and_is_announced() {
-    let mut faults = Faults::none();
-    faults.set(Fault::UrgentData, 1.0);
+    let mut faults = NetFaults::none();
+    faults.set(NetFault::UrgentData, 1.0);
     let mut pair = Pair::new(faults);
     pair.client.write_all(&[1; 20]).expect("room");
     pass(&pair.network);
@@ -188,7 +188,7 @@ fn urgent_data_ends_a_read_and_is_announced() {
 
 #[test]
 fn what_is_written_is_taken_when_it_is_read() {
-    let mut pair = Pair::new(Faults::none());
+    let mut pair = Pair::new(NetFaults::none());
     pair.server.write_all(&[1; 20]).expect("room");
     pass(&pair.network);
     let delivery = |pair: &Pair| pair.net.delivery(&pair.server).expect("open");
@@ -201,7 +201,7 @@ fn what_is_written_is_taken_when_it_is_read() {
 
 #[test]
 fn a_listener_that_goes_resets_whom_it_has_not_accepted() {
-    let network = Network::new(1, Faults::none());
+    let network = Network::new(1, NetFaults::none());
     let mut net = network.host();
     let listener = net.listen(([10, 0, 0, 2], 0).into(), 1).expect("a free port");
     let mut client = net.connect(&listener.address.into(), None).expect("begun");
@@ -212,8 +212,8 @@ fn a_listener_that_goes_resets_whom_it_has_not_accepted() {
 
 #[test]
 fn every_fault_can_happen_and_ends_in_calm_weather() {
-    let mut faults = Faults::none();
-    for fault in Fault::ALL {
+    let mut faults = NetFaults::none();
+    for fault in NetFault::ALL {
         faults.set(fault, 0.5);
     }
     let network = Network::new(3, faults);
@@ -236,7 +236,7 @@ fn every_fault_can_happen_and_ends_in_calm_weather() {
         network.advance_to(network.now() + Duration::from_millis(1));
     }
     let injected = network.injected();
-    for fault in Fault::ALL {
+    for fault in NetFault::ALL {
         assert!(injected.contains_key(&fault), "{fault:?} never happened");
     }
     network.calm();

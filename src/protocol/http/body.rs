@@ -7,7 +7,7 @@ use std::ops::Range;
 use flate2::bufread::GzDecoder;
 
 use super::lines::Lines;
-use super::{Bounds, HttpError};
+use super::{HttpError, HttpLimits};
 
 /// A chunk's size with its extensions, or one trailer field: longer lines only waste our time.
 const LINE_MAX: usize = 256;
@@ -23,7 +23,7 @@ const RATIO_FREE: usize = 1 << 20;
 
 /// How the end of a body is known.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Framing {
+pub(super) enum BodyFraming {
     Length(usize),
     Chunked(Chunks),
     /// A response without either ends with its connection (RFC 9112 section 6.3).
@@ -35,7 +35,7 @@ pub(super) enum Framing {
 pub(super) struct Body {
     /// Where it begins in the input.
     pub(super) start: usize,
-    pub(super) framing: Framing,
+    pub(super) framing: BodyFraming,
     /// It is compressed.
     pub(super) gzip: bool,
 }
@@ -44,18 +44,18 @@ impl Body {
     /// Where the body ends, once its last byte is there; `at_end` says that no more bytes will come.
     ///
     /// Refuses the message as soon as it is known to be too large.
-    pub(super) fn end(&mut self, input: &[u8], at_end: bool, bounds: &Bounds) -> Result<Option<usize>, HttpError> {
+    pub(super) fn end(&mut self, input: &[u8], at_end: bool, bounds: &HttpLimits) -> Result<Option<usize>, HttpError> {
         let (end, least) = match &mut self.framing {
-            Framing::Length(length) => {
+            BodyFraming::Length(length) => {
                 let end = self.start.saturating_add(*length);
                 ((end <= input.len()).then_some(end), end)
             }
-            Framing::Chunked(chunks) => {
+            BodyFraming::Chunked(chunks) => {
                 // Nothing behind the bound is looked at, so that an error does not depend on how much has arrived.
                 let end = chunks.end(input.get(..bounds.message).unwrap_or(input))?;
                 (end, end.unwrap_or(chunks.least().max(input.len())))
             }
-            Framing::UntilClose => (at_end.then_some(input.len()), input.len()),
+            BodyFraming::UntilClose => (at_end.then_some(input.len()), input.len()),
         };
         if least > bounds.message {
             return Err(HttpError::BodyTooLarge);
@@ -64,10 +64,17 @@ impl Body {
     }
 
     /// The body that ends at `end`, its codings undone; borrowed from `input` when it has none.
-    pub(super) fn decode<'a>(&self, input: &'a [u8], end: usize, bounds: &Bounds) -> Result<Cow<'a, [u8]>, HttpError> {
+    pub(super) fn decode<'a>(
+        &self,
+        input: &'a [u8],
+        end: usize,
+        bounds: &HttpLimits,
+    ) -> Result<Cow<'a, [u8]>, HttpError> {
         let body = match self.framing {
-            Framing::Chunked(_) => Cow::Owned(Chunks::collect(self.start, input)?),
-            Framing::Length(_) | Framing::UntilClose => Cow::Borrowed(input.get(self.start..end).unwrap_or_default()),
+            BodyFraming::Chunked(_) => Cow::Owned(Chunks::collect(self.start, input)?),
+            BodyFraming::Length(_) | BodyFraming::UntilClose => {
+                Cow::Borrowed(input.get(self.start..end).unwrap_or_default())
+            }
         };
         if self.gzip { gunzip(&body, bounds).map(Cow::Owned) } else { Ok(body) }
     }
@@ -208,7 +215,7 @@ fn chunk_size(line: &[u8]) -> Result<usize, HttpError> {
 }
 
 /// Undoes the gzip coding of a whole body, within bounds on the result's size and on its ratio to what was sent.
-fn gunzip(body: &[u8], bounds: &Bounds) -> Result<Vec<u8>, HttpError> {
+fn gunzip(body: &[u8], bounds: &HttpLimits) -> Result<Vec<u8>, HttpError> {
     let most = bounds.decoded.min(body.len().saturating_mul(RATIO_MAX).max(RATIO_FREE));
     let mut gzip = GzDecoder::new(body);
     let mut decoded = Vec::new();
@@ -278,18 +285,18 @@ mod tests {
 
     #[test]
     fn gzip_is_bounded_in_size_and_ratio() {
-        let bounds = Bounds { decoded: 8 << 20, ..Bounds::default() };
+        let bounds = HttpLimits { decoded: 8 << 20, ..HttpLimits::default() };
         let text = b"<methodCall/>".repeat(5000);
         assert_eq!(gunzip(&gzip(&text), &bounds), Ok(text));
         assert_eq!(gunzip(&gzip(&vec![0; RATIO_FREE]), &bounds), Ok(vec![0; RATIO_FREE]));
         assert_eq!(gunzip(&gzip(&vec![0; 4 << 20]), &bounds), Err(HttpError::BodyTooLarge));
-        assert_eq!(gunzip(&gzip(b"12345"), &Bounds { decoded: 4, ..bounds }), Err(HttpError::BodyTooLarge));
-        assert_eq!(gunzip(&gzip(b"1234"), &Bounds { decoded: 4, ..bounds }), Ok(b"1234".to_vec()));
+        assert_eq!(gunzip(&gzip(b"12345"), &HttpLimits { decoded: 4, ..bounds }), Err(HttpError::BodyTooLarge));
+        assert_eq!(gunzip(&gzip(b"1234"), &HttpLimits { decoded: 4, ..bounds }), Ok(b"1234".to_vec()));
     }
 
     #[test]
     fn broken_gzip_is_refused() {
-        let bounds = Bounds::default();
+        let bounds = HttpLimits::default();
         let good = gzip(b"hello hello hello");
         let mut trailing = good.clone();
         trailing.extend_from_slice(&gzip(b""));

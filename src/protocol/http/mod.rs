@@ -1,6 +1,6 @@
 //! HTTP/1.1 as far as an XML-RPC endpoint needs it (RFC 9110 and RFC 9112), sans I/O and over borrowed slices.
 //!
-//! The server's half decodes requests ([`RequestDecoder`]) and encodes replies ([`Reply`]); the client's half encodes a
+//! The server's half decodes requests ([`RequestDecoder`]) and encodes replies ([`HttpReply`]); the client's half encodes a
 //! POST ([`append_post`]) and decodes responses ([`ResponseDecoder`]). Both are strict where leniency lets two parties
 //! read one byte stream as different messages: lines end with CRLF, a message has one framing, and numbers are digits.
 
@@ -17,13 +17,13 @@ mod response_decoder;
 mod tests;
 
 pub use date::DateCache;
-pub use request::{Method, Persistence, Progress, Request, RequestDecoder};
-pub use response::{CONTINUE, GZIP_UP_TO, LengthField, Reply, Status, append_error};
+pub use request::{DecodeProgress, HttpRequest, KeepAlive, Method, RequestDecoder};
+pub use response::{CONTINUE, GZIP_UP_TO, HttpReply, HttpStatus, LengthField, append_error};
 pub use response_decoder::{Response, ResponseDecoder, append_post};
 
 /// Bounds on one message, in bytes.
 #[derive(Clone, Copy, Debug)]
-pub struct Bounds {
+pub struct HttpLimits {
     /// Start line and header fields together. nginx allows 32 KiB and Python 64 KiB a line; 16 KiB hold any cookie.
     pub head: usize,
     /// Head and body as they travel, chunk framing included.
@@ -32,7 +32,7 @@ pub struct Bounds {
     pub decoded: usize,
 }
 
-impl Default for Bounds {
+impl Default for HttpLimits {
     fn default() -> Self {
         Self { head: 16 << 10, message: 64 << 20, decoded: 20 << 20 }
     }
@@ -82,18 +82,18 @@ pub enum HttpError {
 impl HttpError {
     /// The status that tells a client about it (RFC 9110 section 15, RFC 6585 section 5).
     #[must_use]
-    pub fn status(self) -> Status {
+    pub fn status(self) -> HttpStatus {
         match self {
-            Self::Malformed(_) | Self::Gzip => Status::BAD_REQUEST,
-            Self::Version => Status::VERSION_NOT_SUPPORTED,
-            Self::TargetTooLong => Status::URI_TOO_LONG,
-            Self::HeadTooLarge => Status::HEADER_FIELDS_TOO_LARGE,
-            Self::BodyTooLarge | Self::TooManyChunks => Status::CONTENT_TOO_LARGE,
-            Self::LengthRequired => Status::LENGTH_REQUIRED,
-            Self::Origin => Status::FORBIDDEN,
-            Self::Expectation => Status::EXPECTATION_FAILED,
-            Self::ContentCoding => Status::UNSUPPORTED_MEDIA_TYPE,
-            Self::TransferCoding => Status::NOT_IMPLEMENTED,
+            Self::Malformed(_) | Self::Gzip => HttpStatus::BAD_REQUEST,
+            Self::Version => HttpStatus::VERSION_NOT_SUPPORTED,
+            Self::TargetTooLong => HttpStatus::URI_TOO_LONG,
+            Self::HeadTooLarge => HttpStatus::HEADER_FIELDS_TOO_LARGE,
+            Self::BodyTooLarge | Self::TooManyChunks => HttpStatus::CONTENT_TOO_LARGE,
+            Self::LengthRequired => HttpStatus::LENGTH_REQUIRED,
+            Self::Origin => HttpStatus::FORBIDDEN,
+            Self::Expectation => HttpStatus::EXPECTATION_FAILED,
+            Self::ContentCoding => HttpStatus::UNSUPPORTED_MEDIA_TYPE,
+            Self::TransferCoding => HttpStatus::NOT_IMPLEMENTED,
         }
     }
 

@@ -2,14 +2,14 @@
 //! the fuzz targets. Each function panics where its promise is broken.
 #![allow(clippy::missing_panics_doc, reason = "a panic is how they tell that a promise is broken")]
 
-use super::{Bounds, HttpError, Method, Persistence, Progress, Reply, Request, RequestDecoder};
-use super::{ResponseDecoder, Status, append_post};
+use super::{DecodeProgress, HttpError, HttpLimits, HttpReply, HttpRequest, KeepAlive, Method, RequestDecoder};
+use super::{HttpStatus, ResponseDecoder, append_post};
 
 /// Small bounds, so that short inputs reach them.
-const SMALL: Bounds = Bounds { head: 300, message: 2_000, decoded: 3_000 };
+const SMALL: HttpLimits = HttpLimits { head: 300, message: 2_000, decoded: 3_000 };
 
 /// Room for what is written here.
-const AMPLE: Bounds = Bounds { head: 1 << 10, message: 1 << 20, decoded: 1 << 20 };
+const AMPLE: HttpLimits = HttpLimits { head: 1 << 10, message: 1 << 20, decoded: 1 << 20 };
 
 /// What matters of a request, owned.
 #[derive(Debug, PartialEq, Eq)]
@@ -17,13 +17,13 @@ struct Seen {
     method: Method,
     target: String,
     body: Vec<u8>,
-    persistence: Persistence,
+    persistence: KeepAlive,
     accepts_gzip: bool,
 }
 
 impl Seen {
-    fn of(request: Request<'_>) -> Self {
-        let Request { method, target, body, persistence, accepts_gzip, .. } = request;
+    fn of(request: HttpRequest<'_>) -> Self {
+        let HttpRequest { method, target, body, persistence, accepts_gzip, .. } = request;
         Self { method, target: target.to_owned(), body: body.into_owned(), persistence, accepts_gzip }
     }
 }
@@ -36,12 +36,12 @@ fn decode_in_pieces(input: &[u8], cuts: &[usize]) -> (Vec<Seen>, Option<HttpErro
         loop {
             let arrived = input.get(front..end).unwrap_or_default();
             match decoder.decode(arrived, &SMALL) {
-                Ok(Progress::Incomplete) => break,
-                Ok(Progress::Continue) => {
+                Ok(DecodeProgress::Incomplete) => break,
+                Ok(DecodeProgress::Continue) => {
                     assert!(!asked_to_go_on, "a client is told to go on twice");
                     asked_to_go_on = true;
                 }
-                Ok(Progress::Complete(request)) => {
+                Ok(DecodeProgress::Complete(request)) => {
                     assert!((1..=arrived.len().min(SMALL.message)).contains(&request.used), "{request:?}");
                     assert!(request.body.len() <= SMALL.message.max(SMALL.decoded), "a body beyond its bounds");
                     assert!(request.target.bytes().all(|byte| byte.is_ascii_graphic()), "{:?}", request.target);
@@ -73,7 +73,7 @@ fn post_and_read(request: &Seen) {
     let mut bytes = Vec::new();
     append_post(&mut bytes, "localhost", &request.target, &request.body);
     match RequestDecoder::default().decode(&bytes, &AMPLE) {
-        Ok(Progress::Complete(read)) => {
+        Ok(DecodeProgress::Complete(read)) => {
             assert_eq!((read.used, read.method), (bytes.len(), Method::Post));
             assert_eq!(read.body, request.body);
         }
@@ -82,8 +82,8 @@ fn post_and_read(request: &Seen) {
 }
 
 fn reply_and_read(request: &Seen) {
-    let reply = Reply {
-        status: Status::OK,
+    let reply = HttpReply {
+        status: HttpStatus::OK,
         content_type: "text/xml",
         body: &request.body,
         fields: "",
@@ -97,7 +97,7 @@ fn reply_and_read(request: &Seen) {
     let read = ResponseDecoder::default().decode(&bytes, false, &AMPLE).ok().flatten().expect("our own reply is read");
     assert_eq!((read.status, read.used), (200, bytes.len()));
     assert_eq!(read.body, request.body);
-    assert_eq!(read.keep_alive, request.persistence != Persistence::Close);
+    assert_eq!(read.keep_alive, request.persistence != KeepAlive::Close);
 }
 
 /// Status, body and whether the connection goes on, of each response, and the error that ends them.

@@ -3,10 +3,10 @@
 use std::borrow::Cow;
 use std::ops::Range;
 
-use super::body::{Body, Chunks, Framing};
+use super::body::{Body, BodyFraming, Chunks};
 use super::fields::{Fields, is_authority};
 use super::lines::Lines;
-use super::{Bounds, HttpError};
+use super::{HttpError, HttpLimits};
 
 /// A request method, as far as this endpoint tells them apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,7 +25,7 @@ pub enum Method {
 
 /// What becomes of the connection after the reply (RFC 9112 section 9.3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Persistence {
+pub enum KeepAlive {
     /// It stays open, as is usual in HTTP/1.1.
     Open,
     /// It stays open, and an HTTP/1.0 client that asked for that must be told.
@@ -36,7 +36,7 @@ pub enum Persistence {
 
 /// One complete request.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Request<'a> {
+pub struct HttpRequest<'a> {
     /// The method.
     pub method: Method,
     /// The path with its query, of the origin or the absolute form; `*` of the asterisk form (RFC 9112 section 3.2).
@@ -44,7 +44,7 @@ pub struct Request<'a> {
     /// The body with transfer and content codings undone; empty when there is none.
     pub body: Cow<'a, [u8]>,
     /// What the client wishes for its connection.
-    pub persistence: Persistence,
+    pub persistence: KeepAlive,
     /// Whether the reply may be compressed with gzip.
     pub accepts_gzip: bool,
     /// Bytes of the input it took.
@@ -53,13 +53,13 @@ pub struct Request<'a> {
 
 /// How far the front request is.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Progress<'a> {
+pub enum DecodeProgress<'a> {
     /// More bytes are needed.
     Incomplete,
     /// More bytes are needed and the client waits for [`CONTINUE`](super::CONTINUE) to send them; said once a request.
     Continue,
     /// Here it is.
-    Complete(Request<'a>),
+    Complete(HttpRequest<'a>),
 }
 
 /// Decodes requests from the front of a connection's bytes.
@@ -98,7 +98,7 @@ struct RequestLine {
 struct Head {
     method: Method,
     target: Range<usize>,
-    persistence: Persistence,
+    persistence: KeepAlive,
     accepts_gzip: bool,
     /// The client has yet to be told to go on.
     expects_continue: bool,
@@ -108,18 +108,18 @@ struct Head {
 impl RequestDecoder {
     /// Looks at the request at the front of `input`.
     ///
-    /// After [`Progress::Complete`] the caller drops [`used`](Request::used) bytes and the next call begins a new
+    /// After [`DecodeProgress::Complete`] the caller drops [`used`](HttpRequest::used) bytes and the next call begins a new
     /// request; after any other answer the next call gets the same bytes with more behind them. After an error the
     /// connection cannot be used further, since where the next request begins is unknown.
-    pub fn decode<'a>(&mut self, input: &'a [u8], bounds: &Bounds) -> Result<Progress<'a>, HttpError> {
+    pub fn decode<'a>(&mut self, input: &'a [u8], bounds: &HttpLimits) -> Result<DecodeProgress<'a>, HttpError> {
         let mut fresh = Decoding::default();
         let progress = self.begun.as_deref_mut().unwrap_or(&mut fresh).decode(input, bounds)?;
         match progress {
-            Progress::Complete(_) => self.begun = None,
-            Progress::Incomplete | Progress::Continue if self.begun.is_none() && !input.is_empty() => {
+            DecodeProgress::Complete(_) => self.begun = None,
+            DecodeProgress::Incomplete | DecodeProgress::Continue if self.begun.is_none() && !input.is_empty() => {
                 self.begun = Some(Box::new(fresh));
             }
-            Progress::Incomplete | Progress::Continue => {}
+            DecodeProgress::Incomplete | DecodeProgress::Continue => {}
         }
         Ok(progress)
     }
@@ -144,23 +144,23 @@ impl RequestDecoder {
 }
 
 impl Decoding {
-    fn decode<'a>(&mut self, input: &'a [u8], bounds: &Bounds) -> Result<Progress<'a>, HttpError> {
+    fn decode<'a>(&mut self, input: &'a [u8], bounds: &HttpLimits) -> Result<DecodeProgress<'a>, HttpError> {
         if !matches!(self.stage, Stage::Body(_)) && !self.decode_head(input, bounds)? {
-            return Ok(Progress::Incomplete);
+            return Ok(DecodeProgress::Incomplete);
         }
-        let Stage::Body(head) = &mut self.stage else { return Ok(Progress::Incomplete) };
+        let Stage::Body(head) = &mut self.stage else { return Ok(DecodeProgress::Incomplete) };
         match head.body.end(input, false, bounds)? {
-            Some(end) => Ok(Progress::Complete(head.complete(input, end, bounds)?)),
+            Some(end) => Ok(DecodeProgress::Complete(head.complete(input, end, bounds)?)),
             // A client whose first body bytes are here is not waiting (RFC 9110 section 10.1.1).
             None if std::mem::take(&mut head.expects_continue) && input.len() <= head.body.start => {
-                Ok(Progress::Continue)
+                Ok(DecodeProgress::Continue)
             }
-            None => Ok(Progress::Incomplete),
+            None => Ok(DecodeProgress::Incomplete),
         }
     }
 
     /// Takes lines until the body begins; false when the head is not complete.
-    fn decode_head(&mut self, input: &[u8], bounds: &Bounds) -> Result<bool, HttpError> {
+    fn decode_head(&mut self, input: &[u8], bounds: &HttpLimits) -> Result<bool, HttpError> {
         const TLS_HANDSHAKE: u8 = 22;
         if matches!(self.stage, Stage::RequestLine) && input.first() == Some(&TLS_HANDSHAKE) {
             return Err(HttpError::Malformed("these bytes are a TLS handshake, and here plain HTTP is spoken"));
@@ -252,18 +252,18 @@ impl Head {
             return Err(HttpError::Origin);
         }
         let framing = match fields.length {
-            Some(length) => Framing::Length(length),
+            Some(length) => BodyFraming::Length(length),
             None if fields.chunked && line.minor == 0 => {
                 return Err(HttpError::Malformed("HTTP/1.0 has no transfer codings"));
             }
-            None if fields.chunked => Framing::Chunked(Chunks::at(start)),
+            None if fields.chunked => BodyFraming::Chunked(Chunks::at(start)),
             None if line.method == Method::Post => return Err(HttpError::LengthRequired),
-            None => Framing::Length(0),
+            None => BodyFraming::Length(0),
         };
         let persistence = match (line.minor, fields.close, fields.keep_alive) {
-            (1.., false, _) => Persistence::Open,
-            (0, false, true) => Persistence::Announced,
-            _ => Persistence::Close,
+            (1.., false, _) => KeepAlive::Open,
+            (0, false, true) => KeepAlive::Announced,
+            _ => KeepAlive::Close,
         };
         Ok(Self {
             method: line.method,
@@ -275,9 +275,9 @@ impl Head {
         })
     }
 
-    fn complete<'a>(&self, input: &'a [u8], end: usize, bounds: &Bounds) -> Result<Request<'a>, HttpError> {
+    fn complete<'a>(&self, input: &'a [u8], end: usize, bounds: &HttpLimits) -> Result<HttpRequest<'a>, HttpError> {
         let target = input.get(self.target.clone()).and_then(|target| std::str::from_utf8(target).ok());
-        Ok(Request {
+        Ok(HttpRequest {
             method: self.method,
             target: target.filter(|target| !target.is_empty()).unwrap_or("/"),
             body: self.body.decode(input, end, bounds)?,

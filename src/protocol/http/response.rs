@@ -6,9 +6,9 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 
 use super::HttpError;
-use super::request::Persistence;
+use super::request::KeepAlive;
 
-/// The interim reply to [`Progress::Continue`](super::Progress::Continue) (RFC 9110 section 15.2.1).
+/// The interim reply to [`DecodeProgress::Continue`](super::DecodeProgress::Continue) (RFC 9110 section 15.2.1).
 pub const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 
 /// Below this many bytes gzip saves less than a packet; Python's server draws the line here too.
@@ -18,7 +18,7 @@ pub const GZIP_UP_TO: usize = 1 << 20;
 
 /// A status code and its reason phrase (RFC 9110 section 15).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Status {
+pub struct HttpStatus {
     /// Three digits.
     pub code: u16,
     /// The phrase that stands behind them.
@@ -26,7 +26,7 @@ pub struct Status {
 }
 
 #[expect(missing_docs, reason = "each constant is named after its reason phrase")]
-impl Status {
+impl HttpStatus {
     pub const OK: Self = Self { code: 200, reason: "OK" };
     pub const NO_CONTENT: Self = Self { code: 204, reason: "No Content" };
     pub const BAD_REQUEST: Self = Self { code: 400, reason: "Bad Request" };
@@ -47,9 +47,9 @@ impl Status {
 
 /// One reply.
 #[derive(Clone, Debug)]
-pub struct Reply<'a> {
+pub struct HttpReply<'a> {
     /// The status.
-    pub status: Status,
+    pub status: HttpStatus,
     /// Media type of the body.
     pub content_type: &'static str,
     /// The body, not compressed.
@@ -57,7 +57,7 @@ pub struct Reply<'a> {
     /// Further header lines, each with its CRLF.
     pub fields: &'static str,
     /// What becomes of the connection.
-    pub persistence: Persistence,
+    pub persistence: KeepAlive,
     /// Whether the client accepts a gzip body.
     pub accepts_gzip: bool,
     /// The reply is to HEAD: everything but the body.
@@ -66,16 +66,16 @@ pub struct Reply<'a> {
     pub date: Option<&'a [u8]>,
 }
 
-impl<'a> Reply<'a> {
+impl<'a> HttpReply<'a> {
     /// A reply of plain text, to be varied from.
     #[must_use]
     pub fn text(body: &'a [u8], date: Option<&'a [u8]>) -> Self {
-        Reply {
-            status: Status::OK,
+        HttpReply {
+            status: HttpStatus::OK,
             content_type: "text/plain; charset=utf-8",
             body,
             fields: "",
-            persistence: Persistence::Open,
+            persistence: KeepAlive::Open,
             accepts_gzip: false,
             head_only: false,
             date,
@@ -90,7 +90,7 @@ impl<'a> Reply<'a> {
         out.reserve(256 + body.len());
         self.append_start(out);
         // A 204 has no body and says nothing of its length (RFC 9110 section 8.6).
-        if self.status != Status::NO_CONTENT {
+        if self.status != HttpStatus::NO_CONTENT {
             out.extend_from_slice(b"Content-Length: ");
             append_number(out, body.len());
             out.extend_from_slice(b"\r\n");
@@ -128,7 +128,7 @@ impl<'a> Reply<'a> {
             out.extend_from_slice(date);
             out.extend_from_slice(b"\r\n");
         }
-        if self.status != Status::NO_CONTENT {
+        if self.status != HttpStatus::NO_CONTENT {
             out.extend_from_slice(b"Content-Type: ");
             out.extend_from_slice(self.content_type.as_bytes());
             out.extend_from_slice(b"\r\n");
@@ -139,15 +139,15 @@ impl<'a> Reply<'a> {
     fn append_end(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(self.fields.as_bytes());
         out.extend_from_slice(match self.persistence {
-            Persistence::Open => b"\r\n",
-            Persistence::Announced => b"Connection: keep-alive\r\n\r\n",
-            Persistence::Close => b"Connection: close\r\n\r\n",
+            KeepAlive::Open => b"\r\n",
+            KeepAlive::Announced => b"Connection: keep-alive\r\n\r\n",
+            KeepAlive::Close => b"Connection: close\r\n\r\n",
         });
     }
 }
 
-impl Persistence {
-    /// What a reply, as [`Reply::append`] wrote it, says of the connection.
+impl KeepAlive {
+    /// What a reply, as [`HttpReply::append`] wrote it, says of the connection.
     #[must_use]
     pub fn of(reply: &[u8]) -> Self {
         let end = reply.windows(4).position(|bytes| bytes == b"\r\n\r\n").unwrap_or(reply.len());
@@ -190,8 +190,8 @@ pub fn append_error(error: HttpError, date: Option<&[u8]>, out: &mut Vec<u8>) {
     let body = format!("{error}\n");
     // RFC 9110 section 15.5.16: a 415 for a content coding says which are fine.
     let fields = if error == HttpError::ContentCoding { "Accept-Encoding: gzip\r\n" } else { "" };
-    let persistence = Persistence::Close;
-    Reply { status: error.status(), fields, persistence, ..Reply::text(body.as_bytes(), date) }.append(out);
+    let persistence = KeepAlive::Close;
+    HttpReply { status: error.status(), fields, persistence, ..HttpReply::text(body.as_bytes(), date) }.append(out);
 }
 
 /// Compresses at the fastest level, as Python's server does; `None` is an encoder's failure, and then plain will do.

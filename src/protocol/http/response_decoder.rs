@@ -3,12 +3,12 @@
 use std::borrow::Cow;
 use std::ops::Range;
 
-use super::body::{Body, Chunks, Framing};
+use super::body::{Body, BodyFraming, Chunks};
 use super::fields::Fields;
 use super::lines::Lines;
 use super::request::version_minor;
 use super::response::append_number;
-use super::{Bounds, HttpError};
+use super::{HttpError, HttpLimits};
 
 /// Appends a POST of an XML body to `path` on `host` (with its port, as the Host field has it).
 ///
@@ -84,7 +84,7 @@ impl ResponseDecoder {
         &mut self,
         input: &'a [u8],
         at_end: bool,
-        bounds: &Bounds,
+        bounds: &HttpLimits,
     ) -> Result<Option<Response<'a>>, HttpError> {
         const CUT_OFF: HttpError = HttpError::Malformed("the response is cut off");
         if !matches!(self.stage, Stage::Body(_)) && !self.decode_head(input, bounds)? {
@@ -99,7 +99,7 @@ impl ResponseDecoder {
         Ok(Some(response))
     }
 
-    fn decode_head(&mut self, input: &[u8], bounds: &Bounds) -> Result<bool, HttpError> {
+    fn decode_head(&mut self, input: &[u8], bounds: &HttpLimits) -> Result<bool, HttpError> {
         loop {
             let Some(line) = self.lines.next(input.get(..bounds.head).unwrap_or(input))? else {
                 return if input.len() > bounds.head { Err(HttpError::HeadTooLarge) } else { Ok(false) };
@@ -144,17 +144,17 @@ impl StatusLine {
 impl Head {
     fn new(line: StatusLine, fields: &Fields, start: usize) -> Self {
         let framing = match fields.length {
-            _ if matches!(line.code, 204 | 304) => Framing::Length(0),
-            Some(length) => Framing::Length(length),
-            None if fields.chunked => Framing::Chunked(Chunks::at(start)),
-            None => Framing::UntilClose,
+            _ if matches!(line.code, 204 | 304) => BodyFraming::Length(0),
+            Some(length) => BodyFraming::Length(length),
+            None if fields.chunked => BodyFraming::Chunked(Chunks::at(start)),
+            None => BodyFraming::UntilClose,
         };
         let persistent = !fields.close && (line.minor > 0 || fields.keep_alive);
-        let keep_alive = persistent && !matches!(framing, Framing::UntilClose);
+        let keep_alive = persistent && !matches!(framing, BodyFraming::UntilClose);
         Self { line, keep_alive, body: Body { start, framing, gzip: fields.gzip } }
     }
 
-    fn complete<'a>(&self, input: &'a [u8], end: usize, bounds: &Bounds) -> Result<Response<'a>, HttpError> {
+    fn complete<'a>(&self, input: &'a [u8], end: usize, bounds: &HttpLimits) -> Result<Response<'a>, HttpError> {
         let body = self.body.decode(input, end, bounds)?;
         let reason = String::from_utf8_lossy(input.get(self.line.reason.clone()).unwrap_or_default());
         Ok(Response { status: self.line.code, reason, body, keep_alive: self.keep_alive, used: end })

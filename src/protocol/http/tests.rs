@@ -28,23 +28,23 @@ fn chunked(data: &[u8], size: usize) -> Vec<u8> {
 }
 
 /// What matters of a request, owned.
-type Seen = (Method, String, Vec<u8>, Persistence, bool);
+type Seen = (Method, String, Vec<u8>, KeepAlive, bool);
 
 /// Feeds `bytes` as they arrive up to each of `cuts` and then whole; returns the requests and how the stream failed.
-fn requests(bytes: &[u8], cuts: &[usize], bounds: &Bounds) -> (Vec<Seen>, Option<HttpError>) {
+fn requests(bytes: &[u8], cuts: &[usize], bounds: &HttpLimits) -> (Vec<Seen>, Option<HttpError>) {
     let mut decoder = RequestDecoder::default();
     let (mut seen, mut front) = (Vec::new(), 0);
     for &arrived in cuts.iter().chain([&bytes.len()]) {
         loop {
             match decoder.decode(bytes.get(front..arrived).unwrap_or_default(), bounds) {
-                Ok(Progress::Complete(request)) => {
+                Ok(DecodeProgress::Complete(request)) => {
                     front += request.used;
                     let target = request.target.to_owned();
                     let body = request.body.into_owned();
                     seen.push((request.method, target, body, request.persistence, request.accepts_gzip));
                 }
-                Ok(Progress::Incomplete) => break,
-                Ok(Progress::Continue) => {}
+                Ok(DecodeProgress::Incomplete) => break,
+                Ok(DecodeProgress::Continue) => {}
                 Err(error) => return (seen, Some(error)),
             }
         }
@@ -53,18 +53,18 @@ fn requests(bytes: &[u8], cuts: &[usize], bounds: &Bounds) -> (Vec<Seen>, Option
 }
 
 fn one(bytes: &[u8]) -> Seen {
-    let (mut seen, error) = requests(bytes, &[], &Bounds::default());
+    let (mut seen, error) = requests(bytes, &[], &HttpLimits::default());
     assert_eq!((seen.len(), error), (1, None), "{}", String::from_utf8_lossy(bytes));
     seen.remove(0)
 }
 
 fn failure(bytes: &[u8]) -> Option<HttpError> {
-    requests(bytes, &[], &Bounds::default()).1
+    requests(bytes, &[], &HttpLimits::default()).1
 }
 
 #[test]
 fn a_call_from_a_web_page_is_refused() {
-    let bounds = Bounds::default();
+    let bounds = HttpLimits::default();
     for (origin, kind) in
         [("http://elsewhere.example", "text/plain"), ("null", "text/xml"), ("https://localhost", "text/xml")]
     {
@@ -72,7 +72,7 @@ fn a_call_from_a_web_page_is_refused() {
         let call = format!("POST /RPC2 HTTP/1.1\r\nHost: localhost\r\n{head}hi");
         assert_eq!(requests(call.as_bytes(), &[], &bounds), (Vec::new(), Some(HttpError::Origin)), "{call}");
     }
-    assert_eq!(HttpError::Origin.status(), Status::FORBIDDEN);
+    assert_eq!(HttpError::Origin.status(), HttpStatus::FORBIDDEN);
     // A page may look at what everybody may see, and a browser does not show it the answer.
     assert_eq!(one(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nOrigin: null\r\n\r\n").0, Method::Get);
 }
@@ -81,25 +81,25 @@ fn a_call_from_a_web_page_is_refused() {
 fn a_python_call() {
     let bytes =
         format!("{POST}Accept-Encoding: gzip\r\nUser-Agent: Python-xmlrpc/3.11\r\nContent-Length: 5\r\n\r\nhello");
-    assert_eq!(one(bytes.as_bytes()), (Method::Post, "/RPC2".into(), b"hello".to_vec(), Persistence::Open, true));
+    assert_eq!(one(bytes.as_bytes()), (Method::Post, "/RPC2".into(), b"hello".to_vec(), KeepAlive::Open, true));
 }
 
 #[test]
 fn persistence_by_version_and_field() {
     for (version, field, expected) in [
-        ("1.1", "", Persistence::Open),
-        ("1.1", "Connection: close\r\n", Persistence::Close),
-        ("1.1", "Connection: TE, Close\r\n", Persistence::Close),
-        ("1.1", "Connection: keep-alive\r\n", Persistence::Open),
-        ("1.2", "", Persistence::Open),
-        ("1.0", "", Persistence::Close),
-        ("1.0", "Connection: Keep-Alive\r\n", Persistence::Announced),
-        ("1.0", "Connection: keep-alive, close\r\n", Persistence::Close),
+        ("1.1", "", KeepAlive::Open),
+        ("1.1", "Connection: close\r\n", KeepAlive::Close),
+        ("1.1", "Connection: TE, Close\r\n", KeepAlive::Close),
+        ("1.1", "Connection: keep-alive\r\n", KeepAlive::Open),
+        ("1.2", "", KeepAlive::Open),
+        ("1.0", "", KeepAlive::Close),
+        ("1.0", "Connection: Keep-Alive\r\n", KeepAlive::Announced),
+        ("1.0", "Connection: keep-alive, close\r\n", KeepAlive::Close),
     ] {
         let bytes = format!("GET / HTTP/{version}\r\nHost: x\r\n{field}\r\n");
         assert_eq!(one(bytes.as_bytes()).3, expected, "{bytes}");
     }
-    assert_eq!(one(b"GET / HTTP/1.0\r\n\r\n").3, Persistence::Close);
+    assert_eq!(one(b"GET / HTTP/1.0\r\n\r\n").3, KeepAlive::Close);
 }
 
 #[test]
@@ -176,7 +176,7 @@ fn ambiguous_framing_is_refused() {
 
 #[test]
 fn every_part_of_a_message_has_a_limit() {
-    let bounds = Bounds { head: 200, message: 300, decoded: 1000 };
+    let bounds = HttpLimits { head: 200, message: 300, decoded: 1000 };
     let fails = |bytes: &[u8]| requests(bytes, &[], &bounds).1;
     let long = "a".repeat(200);
     assert_eq!(fails(format!("GET /{long}").as_bytes()), Some(HttpError::TargetTooLong));
@@ -205,46 +205,46 @@ fn every_part_of_a_message_has_a_limit() {
 
 #[test]
 fn the_client_is_told_to_continue_once_and_only_when_it_waits() {
-    let bounds = Bounds::default();
+    let bounds = HttpLimits::default();
     let head = format!("{POST}Expect: 100-continue\r\nContent-Length: 2\r\n\r\n");
     let mut decoder = RequestDecoder::default();
-    assert_eq!(decoder.decode(head.as_bytes(), &bounds), Ok(Progress::Continue));
-    assert_eq!(decoder.decode(head.as_bytes(), &bounds), Ok(Progress::Incomplete));
+    assert_eq!(decoder.decode(head.as_bytes(), &bounds), Ok(DecodeProgress::Continue));
+    assert_eq!(decoder.decode(head.as_bytes(), &bounds), Ok(DecodeProgress::Incomplete));
     let whole = format!("{head}ok");
-    assert!(matches!(decoder.decode(whole.as_bytes(), &bounds), Ok(Progress::Complete(_))));
+    assert!(matches!(decoder.decode(whole.as_bytes(), &bounds), Ok(DecodeProgress::Complete(_))));
 
     let begun = format!("{head}o");
-    assert_eq!(RequestDecoder::default().decode(begun.as_bytes(), &bounds), Ok(Progress::Incomplete));
+    assert_eq!(RequestDecoder::default().decode(begun.as_bytes(), &bounds), Ok(DecodeProgress::Incomplete));
     let old = "POST / HTTP/1.0\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\n";
-    assert_eq!(RequestDecoder::default().decode(old.as_bytes(), &bounds), Ok(Progress::Incomplete));
+    assert_eq!(RequestDecoder::default().decode(old.as_bytes(), &bounds), Ok(DecodeProgress::Incomplete));
     let empty = format!("{POST}Expect: 100-continue\r\nContent-Length: 0\r\n\r\n");
-    assert!(matches!(RequestDecoder::default().decode(empty.as_bytes(), &bounds), Ok(Progress::Complete(_))));
+    assert!(matches!(RequestDecoder::default().decode(empty.as_bytes(), &bounds), Ok(DecodeProgress::Complete(_))));
 }
 
 #[test]
 fn a_reply_says_what_becomes_of_its_connection() {
-    for persistence in [Persistence::Open, Persistence::Announced, Persistence::Close] {
+    for persistence in [KeepAlive::Open, KeepAlive::Announced, KeepAlive::Close] {
         let mut bytes = Vec::new();
         let body = b"\r\nConnection: close\r\n\r\n";
-        Reply { persistence, ..Reply::text(body, Some(b"Thu, 01 Jan 1970 00:00:00 GMT")) }.append(&mut bytes);
-        assert_eq!(Persistence::of(&bytes), persistence);
+        HttpReply { persistence, ..HttpReply::text(body, Some(b"Thu, 01 Jan 1970 00:00:00 GMT")) }.append(&mut bytes);
+        assert_eq!(KeepAlive::of(&bytes), persistence);
     }
-    assert_eq!(Persistence::of(b""), Persistence::Open);
+    assert_eq!(KeepAlive::of(b""), KeepAlive::Open);
 }
 
 #[test]
 fn replies_say_what_the_client_needs() {
-    let reply = Reply {
-        status: Status::OK,
+    let reply = HttpReply {
+        status: HttpStatus::OK,
         content_type: "text/xml",
         body: b"<a/>",
         fields: "",
-        persistence: Persistence::Open,
+        persistence: KeepAlive::Open,
         accepts_gzip: true,
         head_only: false,
         date: Some(b"Thu, 01 Jan 1970 00:00:00 GMT"),
     };
-    let text = |reply: &Reply<'_>| {
+    let text = |reply: &HttpReply<'_>| {
         let mut out = Vec::new();
         reply.append(&mut out);
         String::from_utf8(out).expect("text")
@@ -254,9 +254,9 @@ fn replies_say_what_the_client_needs() {
         "HTTP/1.1 200 OK\r\nServer: latchkey\r\nDate: Thu, 01 Jan 1970 00:00:00 GMT\r\n\
          Content-Type: text/xml\r\nContent-Length: 4\r\n\r\n<a/>"
     );
-    let closing = Reply { persistence: Persistence::Close, head_only: true, ..reply.clone() };
+    let closing = HttpReply { persistence: KeepAlive::Close, head_only: true, ..reply.clone() };
     assert!(text(&closing).ends_with("Content-Length: 4\r\nConnection: close\r\n\r\n"));
-    let empty = Reply { status: Status::NO_CONTENT, body: b"", fields: "Allow: POST\r\n", date: None, ..reply };
+    let empty = HttpReply { status: HttpStatus::NO_CONTENT, body: b"", fields: "Allow: POST\r\n", date: None, ..reply };
     assert_eq!(text(&empty), "HTTP/1.1 204 No Content\r\nServer: latchkey\r\nAllow: POST\r\n\r\n");
 }
 
@@ -268,7 +268,7 @@ fn response(bytes: &[u8], cuts: &[usize]) -> Result<Option<SeenResponse>, HttpEr
     let mut decoder = ResponseDecoder::default();
     let arrivals = cuts.iter().map(|cut| (*cut, false)).chain([(bytes.len(), false), (bytes.len(), true)]);
     for (arrived, at_end) in arrivals {
-        if let Some(response) = decoder.decode(&bytes[..arrived], at_end, &Bounds::default())? {
+        if let Some(response) = decoder.decode(&bytes[..arrived], at_end, &HttpLimits::default())? {
             return Ok(Some((response.status, response.body.into_owned(), response.keep_alive, response.used)));
         }
     }
@@ -295,7 +295,7 @@ fn responses_in_each_framing() {
 fn a_post_is_what_the_other_half_reads() {
     let mut out = Vec::new();
     append_post(&mut out, "localhost:15000", "/RPC2", b"<a/>");
-    assert_eq!(one(&out), (Method::Post, "/RPC2".into(), b"<a/>".to_vec(), Persistence::Open, true));
+    assert_eq!(one(&out), (Method::Post, "/RPC2".into(), b"<a/>".to_vec(), KeepAlive::Open, true));
 }
 
 /// One valid request and what it must decode to.
@@ -317,7 +317,7 @@ fn any_request() -> impl Strategy<Value = (Vec<u8>, Seen)> {
         }
         let mut bytes = head.into_bytes();
         bytes.append(&mut wire);
-        (bytes, (Method::Post, "/RPC2".into(), body, Persistence::Open, false))
+        (bytes, (Method::Post, "/RPC2".into(), body, KeepAlive::Open, false))
     })
 }
 
@@ -338,7 +338,7 @@ proptest! {
     ) {
         let bytes: Vec<u8> = sent.iter().flat_map(|(bytes, _)| bytes.clone()).collect();
         let expected: Vec<Seen> = sent.into_iter().map(|(_, seen)| seen).collect();
-        prop_assert_eq!(requests(&bytes, &cuts, &Bounds::default()), (expected, None));
+        prop_assert_eq!(requests(&bytes, &cuts, &HttpLimits::default()), (expected, None));
     }
 
     #[test]
@@ -352,7 +352,7 @@ proptest! {
     ) {
         // How the error is worded may depend on how much of the line was there; what the client is told may not.
         let outcome = |cuts: &[usize]| {
-            let (seen, error) = requests(&bytes, cuts, &Bounds::default());
+            let (seen, error) = requests(&bytes, cuts, &HttpLimits::default());
             (seen, error.map(HttpError::status))
         };
         prop_assert_eq!(outcome(&cuts), outcome(&[]));

@@ -4,7 +4,7 @@ use super::number::Digits;
 
 /// The version of the protocol that a client has chosen with `HELLO`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Protocol {
+pub enum RespVersion {
     /// Version 2, which every connection starts with.
     #[default]
     Resp2,
@@ -16,12 +16,12 @@ pub enum Protocol {
 #[derive(Debug)]
 pub struct Encoder<'a> {
     output: &'a mut Vec<u8>,
-    protocol: Protocol,
+    protocol: RespVersion,
 }
 
 impl<'a> Encoder<'a> {
     /// Appends to `output` as a client of `protocol` expects it.
-    pub fn new(output: &'a mut Vec<u8>, protocol: Protocol) -> Self {
+    pub fn new(output: &'a mut Vec<u8>, protocol: RespVersion) -> Self {
         Self { output, protocol }
     }
 
@@ -89,16 +89,16 @@ impl<'a> Encoder<'a> {
     /// No value, where a string would stand.
     pub fn null(&mut self) {
         self.output.extend_from_slice(match self.protocol {
-            Protocol::Resp2 => b"$-1\r\n",
-            Protocol::Resp3 => b"_\r\n",
+            RespVersion::Resp2 => b"$-1\r\n",
+            RespVersion::Resp3 => b"_\r\n",
         });
     }
 
     /// No value, where an array would stand.
     pub fn null_array(&mut self) {
         self.output.extend_from_slice(match self.protocol {
-            Protocol::Resp2 => b"*-1\r\n",
-            Protocol::Resp3 => b"_\r\n",
+            RespVersion::Resp2 => b"*-1\r\n",
+            RespVersion::Resp3 => b"_\r\n",
         });
     }
 
@@ -110,28 +110,28 @@ impl<'a> Encoder<'a> {
     /// The head of a map; `pairs` times two replies follow.
     pub fn map(&mut self, pairs: usize) {
         match self.protocol {
-            Protocol::Resp2 => self.head(b'*', length(pairs.saturating_mul(2))),
-            Protocol::Resp3 => self.head(b'%', length(pairs)),
+            RespVersion::Resp2 => self.head(b'*', length(pairs.saturating_mul(2))),
+            RespVersion::Resp3 => self.head(b'%', length(pairs)),
         }
     }
 
     /// The head of a set; `elements` replies follow.
     pub fn set(&mut self, elements: usize) {
-        let kind = if self.protocol == Protocol::Resp2 { b'*' } else { b'~' };
+        let kind = if self.protocol == RespVersion::Resp2 { b'*' } else { b'~' };
         self.head(kind, length(elements));
     }
 
     /// The head of a message that answers no request; `elements` replies follow.
     pub fn push(&mut self, elements: usize) {
-        let kind = if self.protocol == Protocol::Resp2 { b'*' } else { b'>' };
+        let kind = if self.protocol == RespVersion::Resp2 { b'*' } else { b'>' };
         self.head(kind, length(elements));
     }
 
     /// A truth value.
     pub fn boolean(&mut self, value: bool) {
         match self.protocol {
-            Protocol::Resp2 => self.integer(i64::from(value)),
-            Protocol::Resp3 => self.output.extend_from_slice(if value { b"#t\r\n" } else { b"#f\r\n" }),
+            RespVersion::Resp2 => self.integer(i64::from(value)),
+            RespVersion::Resp3 => self.output.extend_from_slice(if value { b"#t\r\n" } else { b"#f\r\n" }),
         }
     }
 
@@ -145,8 +145,8 @@ impl<'a> Encoder<'a> {
             value.to_string()
         };
         match self.protocol {
-            Protocol::Resp2 => self.bulk(text.as_bytes()),
-            Protocol::Resp3 => self.line(b',', text.as_bytes()),
+            RespVersion::Resp2 => self.bulk(text.as_bytes()),
+            RespVersion::Resp3 => self.line(b',', text.as_bytes()),
         }
     }
 
@@ -160,8 +160,8 @@ impl<'a> Encoder<'a> {
     /// What comes before so many bytes of such text; behind them a line ends.
     pub fn verbatim_head(&mut self, bytes: usize) {
         match self.protocol {
-            Protocol::Resp2 => self.head(b'$', length(bytes)),
-            Protocol::Resp3 => {
+            RespVersion::Resp2 => self.head(b'$', length(bytes)),
+            RespVersion::Resp3 => {
                 self.head(b'=', length(bytes.saturating_add(4)));
                 self.output.extend_from_slice(b"txt:");
             }
@@ -178,7 +178,7 @@ mod tests {
     use super::*;
 
     fn both(write: impl Fn(&mut Encoder<'_>)) -> (String, String) {
-        let [old, new] = [Protocol::Resp2, Protocol::Resp3].map(|protocol| {
+        let [old, new] = [RespVersion::Resp2, RespVersion::Resp3].map(|protocol| {
             let mut output = Vec::new();
             write(&mut Encoder::new(&mut output, protocol));
             String::from_utf8(output).expect("ASCII")

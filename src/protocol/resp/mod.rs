@@ -13,6 +13,6 @@ mod reply;
 
 pub(crate) use decoder::Span;
 pub use decoder::{Arguments, Decoder, Request, RequestError, RequestLimits};
-pub use encoder::{Encoder, Protocol};
+pub use encoder::{Encoder, RespVersion};
 pub use number::{Digits, parse_integer};
 pub use reply::{Reply, ReplyError, ReplyScanner, encode_command};

@@ -2,7 +2,7 @@
 //! the fuzz targets. Each function panics where its promise is broken.
 #![allow(clippy::missing_panics_doc, reason = "a panic is how they tell that a promise is broken")]
 
-use super::{Arguments, Decoder, Encoder, Protocol, Reply, ReplyError, ReplyScanner};
+use super::{Arguments, Decoder, Encoder, Reply, ReplyError, ReplyScanner, RespVersion};
 use super::{RequestError, RequestLimits, encode_command};
 
 /// Small bounds, so that short inputs reach them.
@@ -101,7 +101,7 @@ pub fn replies(input: &[u8], cuts: &[usize]) {
 
 fn read_again(reply: &Reply) {
     let mut written = Vec::new();
-    let writable = write(reply, &mut Encoder::new(&mut written, Protocol::Resp3));
+    let writable = write(reply, &mut Encoder::new(&mut written, RespVersion::Resp3));
     if writable {
         let again = Reply::decode(&written).map(|decoded| decoded.map(|(reply, length)| (show(&reply), length)));
         assert_eq!(again, Ok(Some((show(reply), written.len()))));

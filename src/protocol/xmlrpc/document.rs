@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use super::scan::{Piece, Scanner};
-use super::{Bounds, ParseError};
+use super::{ParseError, XmlLimits};
 
 /// The elements of XML-RPC.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -117,7 +117,7 @@ pub(super) struct Document<'a> {
 
 impl<'a> Document<'a> {
     /// Begins to read `text`, which XML can carry (see [`is_xml_text`](crate::value::is_xml_text)).
-    pub(super) fn new(text: &'a str, bounds: &Bounds) -> Result<Self, ParseError> {
+    pub(super) fn new(text: &'a str, bounds: &XmlLimits) -> Result<Self, ParseError> {
         Ok(Self { scanner: Scanner::new(text, bounds)?, begun: false })
     }
 

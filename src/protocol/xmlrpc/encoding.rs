@@ -5,14 +5,14 @@ use std::borrow::Cow;
 use encoding_rs::{Encoding, UTF_16BE, UTF_16LE, WINDOWS_1252, X_USER_DEFINED};
 use memchr::memmem;
 
-use super::{Bounds, ParseError};
+use super::{ParseError, XmlLimits};
 use crate::value::is_xml_text;
 
 /// An XML declaration is this short, or its encoding is not worth knowing.
 const DECLARATION_MAX: usize = 256;
 
 /// Decodes a whole document and checks that XML can carry each of its characters.
-pub(super) fn decode<'a>(bytes: &'a [u8], bounds: &Bounds) -> Result<Cow<'a, str>, ParseError> {
+pub(super) fn decode<'a>(bytes: &'a [u8], bounds: &XmlLimits) -> Result<Cow<'a, str>, ParseError> {
     let text = match bytes {
         [0xEF, 0xBB, 0xBF, rest @ ..] => utf8(rest)?,
         [0xFE, 0xFF, rest @ ..] => Cow::Owned(utf16(rest, UTF_16BE, u16::from_be_bytes, bounds)?),
@@ -33,7 +33,7 @@ fn first_illegal(text: &str) -> usize {
 }
 
 /// Without a byte order mark the declaration decides, and without that it is UTF-8.
-fn declared<'a>(bytes: &'a [u8], bounds: &Bounds) -> Result<Cow<'a, str>, ParseError> {
+fn declared<'a>(bytes: &'a [u8], bounds: &XmlLimits) -> Result<Cow<'a, str>, ParseError> {
     let Some(name) = declared_encoding(bytes) else { return utf8(bytes) };
     // Python spells its codecs with underlines.
     let label = name.to_ascii_lowercase().replace('_', "-");
@@ -79,7 +79,7 @@ fn upper_half(encoding: &'static Encoding, label: &str) -> [Option<char>; 128] {
     characters
 }
 
-fn single_byte(bytes: &[u8], upper_half: &[Option<char>; 128], bounds: &Bounds) -> Result<String, ParseError> {
+fn single_byte(bytes: &[u8], upper_half: &[Option<char>; 128], bounds: &XmlLimits) -> Result<String, ParseError> {
     let mut text = String::with_capacity(bytes.len().min(bounds.converted) / 2 * 3);
     // Pieces of ASCII are copied whole, which nearly all are; the others byte by byte.
     for piece in bytes.chunks(64) {
@@ -122,7 +122,7 @@ fn utf16(
     bytes: &[u8],
     encoding: &'static Encoding,
     unit: fn([u8; 2]) -> u16,
-    bounds: &Bounds,
+    bounds: &XmlLimits,
 ) -> Result<String, ParseError> {
     // Half of that, if it is ASCII.
     if bytes.len() / 2 > bounds.converted {
@@ -158,7 +158,7 @@ mod tests {
     use super::*;
 
     fn decode(bytes: &[u8]) -> Result<Cow<'_, str>, ParseError> {
-        super::decode(bytes, &Bounds::default())
+        super::decode(bytes, &XmlLimits::default())
     }
 
     #[test]
@@ -226,7 +226,7 @@ mod tests {
 
     #[test]
     fn a_document_that_must_be_converted_is_bounded() {
-        let bounds = Bounds { converted: 100, ..Bounds::default() };
+        let bounds = XmlLimits { converted: 100, ..XmlLimits::default() };
         let latin = |length: usize| [&b"<?xml version='1.0' encoding='latin1'?>"[..], &vec![0xE9; length]].concat();
         assert!(super::decode(&latin(30), &bounds).is_ok());
         for document in

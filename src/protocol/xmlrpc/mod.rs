@@ -23,7 +23,7 @@ use crate::value::Value;
 
 /// Bounds on one document. What it may cost in memory follows from them and from its own size.
 #[derive(Clone, Copy, Debug)]
-pub struct Bounds {
+pub struct XmlLimits {
     /// Arrays and structs inside one another. xmlrpc-c, the strictest of the common clients, allows 64 too.
     pub depth: usize,
     /// Values in all, containers included. The smallest struct member takes 32 bytes of document and at most 112 of
@@ -43,7 +43,7 @@ pub struct Bounds {
     pub converted: usize,
 }
 
-impl Bounds {
+impl XmlLimits {
     /// What a server may be asked to read within one turn of its loop: half a million pieces take it some 20 ms, and as
     /// many values as make half of them.
     pub const ONE_TURN: Self = Self {
@@ -57,7 +57,7 @@ impl Bounds {
     };
 }
 
-impl Default for Bounds {
+impl Default for XmlLimits {
     fn default() -> Self {
         Self {
             depth: 64,
@@ -123,7 +123,7 @@ pub enum ParseError {
     /// The text of a value is not one of its type.
     #[error("{0}")]
     Scalar(String),
-    /// Over one of the [`Bounds`].
+    /// Over one of the [`XmlLimits`].
     #[error("{0}")]
     Bound(&'static str),
 }

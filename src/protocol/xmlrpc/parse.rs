@@ -4,11 +4,11 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 
 use super::document::{Document, Element, Scalar, Tag, Token, is_blank, unexpected};
-use super::{Bounds, Fault, ParseError, encoding, scalar};
+use super::{Fault, ParseError, XmlLimits, encoding, scalar};
 use crate::value::Value;
 
 /// Parses a `<methodCall>`: the method's name and its parameters.
-pub fn parse_call(body: &[u8], bounds: &Bounds) -> Result<(String, Vec<Value>), ParseError> {
+pub fn parse_call(body: &[u8], bounds: &XmlLimits) -> Result<(String, Vec<Value>), ParseError> {
     let text = encoding::decode(body, bounds)?;
     let mut parser = Parser::new(&text, bounds)?;
     parser.document.open(Element::MethodCall)?;
@@ -28,7 +28,7 @@ pub fn parse_call(body: &[u8], bounds: &Bounds) -> Result<(String, Vec<Value>), 
 }
 
 /// Parses a `<methodResponse>`: the value returned, or the fault.
-pub fn parse_response(body: &[u8], bounds: &Bounds) -> Result<Result<Value, Fault>, ParseError> {
+pub fn parse_response(body: &[u8], bounds: &XmlLimits) -> Result<Result<Value, Fault>, ParseError> {
     let text = encoding::decode(body, bounds)?;
     let mut parser = Parser::new(&text, bounds)?;
     parser.document.open(Element::MethodResponse)?;
@@ -86,12 +86,12 @@ enum Content {
 
 struct Parser<'a> {
     document: Document<'a>,
-    bounds: Bounds,
+    bounds: XmlLimits,
     values: usize,
 }
 
 impl<'a> Parser<'a> {
-    fn new(text: &'a str, bounds: &Bounds) -> Result<Self, ParseError> {
+    fn new(text: &'a str, bounds: &XmlLimits) -> Result<Self, ParseError> {
         Ok(Self { document: Document::new(text, bounds)?, bounds: *bounds, values: 0 })
     }
 

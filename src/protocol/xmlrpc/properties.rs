@@ -2,12 +2,12 @@
 //! targets. Each function panics where its promise is broken.
 #![allow(clippy::missing_panics_doc, reason = "a panic is how they tell that a promise is broken")]
 
-use super::{Bounds, ParseError, append_call, append_fault, append_response, parse_call, parse_response};
+use super::{ParseError, XmlLimits, append_call, append_fault, append_response, parse_call, parse_response};
 use crate::value::Value;
 
 /// Small bounds, so that short documents reach them.
-const SMALL: Bounds =
-    Bounds { depth: 6, values: 40, name_bytes: 60, params: 5, attributes: 4, pieces: 400, converted: 2_000 };
+const SMALL: XmlLimits =
+    XmlLimits { depth: 6, values: 40, name_bytes: 60, params: 5, attributes: 4, pieces: 400, converted: 2_000 };
 
 /// Values in all and how deep they lie.
 fn measure(value: &Value) -> (usize, usize) {

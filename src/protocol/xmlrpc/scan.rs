@@ -9,7 +9,7 @@ use std::borrow::Cow;
 use memchr::{memchr, memchr_iter, memchr2, memmem};
 
 use super::encoding::end_of;
-use super::{Bounds, ParseError};
+use super::{ParseError, XmlLimits};
 use crate::value::is_xml_text;
 
 /// The longest name in markup, and the longest number of a character. XML-RPC's names have 17 bytes at most. Each character
@@ -56,7 +56,7 @@ pub(super) struct Scanner<'a> {
 
 impl<'a> Scanner<'a> {
     /// Begins to read `text`, which XML can carry (see [`is_xml_text`]); its declaration is read.
-    pub(super) fn new(text: &'a str, bounds: &Bounds) -> Result<Self, ParseError> {
+    pub(super) fn new(text: &'a str, bounds: &XmlLimits) -> Result<Self, ParseError> {
         let mut scanner = Self {
             text,
             position: 0,

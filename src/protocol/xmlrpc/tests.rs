@@ -12,13 +12,13 @@ fn call(params: &str) -> String {
 /// Parses the one value in `xml`, which stands between `<value>` and `</value>`.
 fn value(xml: &str) -> Result<Value, ParseError> {
     let document = call(&format!("<params>\n<param>\n<value>{xml}</value>\n</param>\n</params>"));
-    let (method, mut params) = parse_call(document.as_bytes(), &Bounds::default())?;
+    let (method, mut params) = parse_call(document.as_bytes(), &XmlLimits::default())?;
     assert_eq!((method.as_str(), params.len()), ("f", 1));
     Ok(params.remove(0))
 }
 
 fn failure(document: &str) -> ParseError {
-    parse_call(document.as_bytes(), &Bounds::default()).expect_err(document)
+    parse_call(document.as_bytes(), &XmlLimits::default()).expect_err(document)
 }
 
 fn text(s: &str) -> Value {
@@ -72,7 +72,7 @@ fn of_repeated_members_the_last_wins() {
 fn what_is_not_well_formed_is_refused() {
     let good = call("<params><param><value><string>T</string></value></param></params>");
     let with = |old: &str, new: &str| good.replacen(old, new, 1);
-    assert!(parse_call(good.as_bytes(), &Bounds::default()).is_ok());
+    assert!(parse_call(good.as_bytes(), &XmlLimits::default()).is_ok());
     for document in [
         with("<methodCall>", "<methodCall a=\"<\">"),
         with("<methodCall>", "<methodCall a=\"&\">"),
@@ -114,7 +114,7 @@ fn what_is_not_well_formed_is_refused() {
         format!("{good}&#32;"),
         good.replacen("<?xml", "<?xml?><?xml", 1),
     ] {
-        let refused = parse_call(document.as_bytes(), &Bounds::default());
+        let refused = parse_call(document.as_bytes(), &XmlLimits::default());
         assert!(matches!(refused, Err(ParseError::NotWellFormed { .. })), "{document}: {refused:?}");
     }
     for document in [
@@ -123,7 +123,7 @@ fn what_is_not_well_formed_is_refused() {
         with(">T<", ">a<!-- - -x - -->b<?p ?x ??>]]&gt;<!----><![CDATA[]]]]>]>&#00065;<"),
         with("version='1.0'", "version = \"1.0\"\tencoding='UTF-8'\nstandalone='no' "),
     ] {
-        let taken = parse_call(document.as_bytes(), &Bounds::default());
+        let taken = parse_call(document.as_bytes(), &XmlLimits::default());
         assert!(taken.is_ok(), "{document}: {taken:?}");
     }
 }
@@ -131,7 +131,7 @@ fn what_is_not_well_formed_is_refused() {
 /// Work that a document chooses is counted, whatever it is made of.
 #[test]
 fn pieces_of_markup_are_bounded() {
-    let bounds = Bounds { pieces: 1000, ..Bounds::default() };
+    let bounds = XmlLimits { pieces: 1000, ..XmlLimits::default() };
     let string =
         |text: String| call(&format!("<params><param><value><string>{text}</string></value></param></params>"));
     let refused = |document: &str| {
@@ -144,7 +144,7 @@ fn pieces_of_markup_are_bounded() {
     let attributes =
         |count: usize| call(&format!("<params>{}</params>", "<param a='' b='&lt;'><value/></param>".repeat(count)));
     assert!(!refused(&attributes(40)));
-    let bounds = Bounds { params: 1000, ..bounds };
+    let bounds = XmlLimits { params: 1000, ..bounds };
     assert!(matches!(
         parse_call(attributes(250).as_bytes(), &bounds),
         Err(ParseError::Bound("too many pieces of markup"))
@@ -155,7 +155,7 @@ fn pieces_of_markup_are_bounded() {
 
 #[test]
 fn names_in_markup_are_bounded() {
-    let parse = |document: &str| parse_call(document.as_bytes(), &Bounds::default());
+    let parse = |document: &str| parse_call(document.as_bytes(), &XmlLimits::default());
     let is_bounded = |document: &str| matches!(parse(document), Err(ParseError::Bound(_)));
     for name in ["n", "\u{e9}", "\u{203f}"] {
         let name = |bytes: usize| format!("n{}", name.repeat((bytes - 1) / name.len()));
@@ -189,7 +189,7 @@ fn apache_extensions() {
     assert_eq!(refused, Err(ParseError::Invalid("unknown tag 'ex:serializable'".to_owned())));
     let namespaced = "<methodCall xmlns:ex=\"http://ws.apache.org/xmlrpc/namespaces/extensions\">\
                       <methodName>f</methodName></methodCall>";
-    assert_eq!(parse_call(namespaced.as_bytes(), &Bounds::default()), Ok(("f".to_owned(), vec![])));
+    assert_eq!(parse_call(namespaced.as_bytes(), &XmlLimits::default()), Ok(("f".to_owned(), vec![])));
 }
 
 #[test]
@@ -216,7 +216,7 @@ fn params_may_be_absent_and_comments_anywhere() {
             .to_owned(),
         "<?xml-stylesheet x?><methodCall><methodName>f</methodName></methodCall>".to_owned(),
     ] {
-        assert_eq!(parse_call(document.as_bytes(), &Bounds::default()), Ok(("f".to_owned(), vec![])), "{document}");
+        assert_eq!(parse_call(document.as_bytes(), &XmlLimits::default()), Ok(("f".to_owned(), vec![])), "{document}");
     }
 }
 
@@ -294,7 +294,7 @@ fn entity_bombs_are_refused_before_they_go_off() {
 fn documents_in_very_many_pieces_take_linear_time() {
     let pieces = |piece: &str| piece.repeat(200_000);
     let document = call(&format!("{}<params>{}</params>", pieces(" <!---->"), pieces("&#32;")));
-    assert_eq!(parse_call(document.as_bytes(), &Bounds::default()), Ok(("f".to_owned(), vec![])));
+    assert_eq!(parse_call(document.as_bytes(), &XmlLimits::default()), Ok(("f".to_owned(), vec![])));
     for piece in ["&lt;", "<![CDATA[x]]>", "x<!---->"] {
         assert!(matches!(value(&pieces(piece)), Ok(Value::String(text)) if text.len() == 200_000), "{piece}");
     }
@@ -312,7 +312,7 @@ fn every_bound_is_kept() {
     let unclosed = call(&"<struct><member><name>a</name><value>".repeat(100_000));
     assert!(matches!(failure(&unclosed), ParseError::Invalid(_)));
 
-    let bounds = Bounds { values: 10, params: 3, name_bytes: 5, ..Bounds::default() };
+    let bounds = XmlLimits { values: 10, params: 3, name_bytes: 5, ..XmlLimits::default() };
     let refused = |document: &str| matches!(parse_call(document.as_bytes(), &bounds), Err(ParseError::Bound(_)));
     let array = |values: usize| {
         let values = "<value/>".repeat(values);
@@ -365,7 +365,7 @@ fn faults_there_and_back() {
     let fault = Fault { code: 1, text: "<class 'KeyError'>:'zz'".to_owned() };
     let mut out = Vec::new();
     append_fault(&mut out, &fault);
-    assert_eq!(parse_response(&out, &Bounds::default()), Ok(Err(fault)));
+    assert_eq!(parse_response(&out, &XmlLimits::default()), Ok(Err(fault)));
     for document in [
         "<methodResponse><params/></methodResponse>",
         "<methodResponse><params><param><value/></param><param><value/></param></params></methodResponse>",
@@ -374,7 +374,7 @@ fn faults_there_and_back() {
         "<methodResponse/>",
         "<methodCall/>",
     ] {
-        let parsed = parse_response(document.as_bytes(), &Bounds::default());
+        let parsed = parse_response(document.as_bytes(), &XmlLimits::default());
         assert!(matches!(parsed, Err(ParseError::Invalid(_))), "{document}");
     }
 }
@@ -408,11 +408,11 @@ proptest! {
     fn every_value_survives_the_journey(values in prop::collection::vec(any_value(), 0..4)) {
         let mut out = Vec::new();
         append_call(&mut out, "a.method", &values);
-        prop_assert_eq!(parse_call(&out, &Bounds::default()), Ok(("a.method".to_owned(), values.clone())));
+        prop_assert_eq!(parse_call(&out, &XmlLimits::default()), Ok(("a.method".to_owned(), values.clone())));
         for value in values {
             out.clear();
             append_response(&mut out, &value);
-            prop_assert_eq!(parse_response(&out, &Bounds::default()), Ok(Ok(value)));
+            prop_assert_eq!(parse_response(&out, &XmlLimits::default()), Ok(Ok(value)));
         }
     }
 
@@ -428,10 +428,10 @@ proptest! {
             out[at] = with;
         }
         // Whether it still parses is the damage's doing; that it ends and does not panic is ours.
-        if let Ok((method, params)) = parse_call(&out, &Bounds::default()) {
+        if let Ok((method, params)) = parse_call(&out, &XmlLimits::default()) {
             let mut again = Vec::new();
             append_call(&mut again, &method, &params);
-            prop_assert!(parse_call(&again, &Bounds::default()).is_ok());
+            prop_assert!(parse_call(&again, &XmlLimits::default()).is_ok());
         }
     }
 }

@@ -41,7 +41,7 @@ fn flood<S: Service>(site: &mut Site<S>, client: &mut SimSocket) {
 
 #[test]
 fn a_reply_that_never_comes_holds_nobody_for_ever() {
-    let mut site = Site::serving(Late::default(), Faults::none(), Limits::default(), &[]);
+    let mut site = Site::serving(Late::default(), NetFaults::none(), Limits::default(), &[]);
     let mut client = site.connect();
     client.write_all(b"?").expect("room");
     client.shutdown_write().expect("open");
@@ -69,7 +69,7 @@ fn a_reply_that_never_comes_holds_nobody_for_ever() {
 #[test]
 fn replies_that_come_all_at_once_are_not_held_without_bound() {
     let limits = Limits { output_hard_bytes: 1 << 20, ..Limits::default() };
-    let mut site = Site::serving(Late::default(), Faults::none(), limits, &[]);
+    let mut site = Site::serving(Late::default(), NetFaults::none(), limits, &[]);
     let mut clients = [site.connect(), site.connect()];
     for client in &mut clients {
         client.write_all(b"??????????").expect("room");
@@ -118,7 +118,7 @@ fn the_largest_limits_are_no_limits() {
             handshake_slice: Duration::MAX,
             ..Limits::default()
         };
-        let mut site = Site::serving(Endless, Faults::none(), limits, &[]);
+        let mut site = Site::serving(Endless, NetFaults::none(), limits, &[]);
         let mut client = site.connect();
         flood(&mut site, &mut client);
         let reason = site.server.peers.iter().next().and_then(|peer| peer.connection.reason());
@@ -134,7 +134,7 @@ fn the_largest_limits_are_no_limits() {
 #[test]
 fn whoever_holds_most_is_closed_when_all_hold_too_much() {
     let limits = Limits { client_memory: 3 << 20, ..Limits::default() };
-    let mut site = Site::new(Faults::none(), limits.clone());
+    let mut site = Site::new(NetFaults::none(), limits.clone());
     let mut honest = site.connect();
     let mut greedy: Vec<_> = (0..5).map(|_| site.connect()).collect();
     for client in &mut greedy {
@@ -155,7 +155,7 @@ fn whoever_holds_most_is_closed_when_all_hold_too_much() {
 #[test]
 fn a_crowd_that_only_sits_there_leaves_room_for_those_who_work() {
     let limits = Limits { client_memory: 100 * memory::presence::<Echo>(false), refusals: 2, ..Limits::default() };
-    let mut site = Site::new(Faults::none(), limits);
+    let mut site = Site::new(NetFaults::none(), limits);
     let mut first = site.connect();
     let mut crowd: Vec<_> = (0..200).map(|_| site.connect()).collect();
     site.settle();
@@ -172,7 +172,7 @@ fn a_crowd_that_only_sits_there_leaves_room_for_those_who_work() {
 #[test]
 fn one_address_has_its_limit_and_others_are_served() {
     let limits = Limits { connections_per_address: Some(2), refusals: 1, ..Limits::default() };
-    let mut site = Site::serving(Echo, Faults::none(), limits, &[]);
+    let mut site = Site::serving(Echo, NetFaults::none(), limits, &[]);
     let mut own: Vec<_> = (0..4).map(|_| site.connect()).collect();
     site.settle();
     assert_eq!(site.server.occupancy().addresses, 1);
@@ -195,7 +195,7 @@ fn one_address_has_its_limit_and_others_are_served() {
 #[test]
 fn behind_a_balancer_the_announced_address_counts() {
     let limits = Limits { connections_per_address: Some(1), ..Limits::default() };
-    let mut site = Site::serving(Echo, Faults::none(), limits, &["0.0.0.0/0"]);
+    let mut site = Site::serving(Echo, NetFaults::none(), limits, &["0.0.0.0/0"]);
     let mut answers = Vec::new();
     let mut clients = Vec::new();
     for source in ["192.0.2.1", "192.0.2.2", "192.0.2.1"] {
@@ -215,7 +215,7 @@ fn behind_a_balancer_the_announced_address_counts() {
 
 #[test]
 fn a_connection_that_closes_ends_the_pause_of_accepting() {
-    let mut site = Site::new(Faults::none(), Limits::default());
+    let mut site = Site::new(NetFaults::none(), Limits::default());
     let leaves = site.connect();
     site.settle();
     site.server.listeners.pause_clients(site.network.now() + Duration::from_hours(1));
@@ -231,7 +231,7 @@ fn a_connection_that_closes_ends_the_pause_of_accepting() {
 #[test]
 fn a_crowd_that_comes_and_goes_at_once_is_dealt_with_in_pieces() {
     let limits = Limits { peers_per_turn: 3, accepts_per_turn: 2, ..Limits::default() };
-    let mut site = Site::new(Faults::none(), limits);
+    let mut site = Site::new(NetFaults::none(), limits);
     let mut clients: Vec<_> = (0..20).map(|_| site.connect()).collect();
     site.settle();
     for client in &mut clients {
@@ -278,7 +278,7 @@ impl Service for Generous {
 
 #[test]
 fn what_a_service_keeps_for_its_clients_counts_as_held_by_them() {
-    let mut site = Site::serving(Generous::default(), Faults::none(), Limits::default(), &[]);
+    let mut site = Site::serving(Generous::default(), NetFaults::none(), Limits::default(), &[]);
     let mut client = site.connect();
     site.settle();
     let before = site.server.client_memory();
@@ -296,7 +296,7 @@ fn what_a_service_keeps_for_its_clients_counts_as_held_by_them() {
 #[test]
 fn no_turn_owes_everybody_more_than_may_be_held() {
     let limits = Limits { client_memory: 300_000, ..Limits::default() };
-    let mut site = Site::serving(Generous::default(), Faults::none(), limits.clone(), &[]);
+    let mut site = Site::serving(Generous::default(), NetFaults::none(), limits.clone(), &[]);
     let mut clients: Vec<_> = (0..20).map(|_| site.connect()).collect();
     site.settle();
     for client in &mut clients {
@@ -341,7 +341,7 @@ impl Service for Narrow {
 
 #[test]
 fn who_waits_for_room_that_never_comes_is_asked_again() {
-    let mut site = Site::serving(Narrow::default(), Faults::none(), Limits::default(), &[]);
+    let mut site = Site::serving(Narrow::default(), NetFaults::none(), Limits::default(), &[]);
     let mut client = site.connect();
     client.write_all(b"?").expect("room");
     // Other clients make the loop look again.
@@ -369,7 +369,7 @@ fn operators_are_served_whatever_clients_have_filled() {
         Limits { connections_per_address: Some(2), refusals: 1, ..Limits::default() },
         Limits { client_memory: 4 * presence, refusals: 1, ..Limits::default() },
     ] {
-        let mut site = Site::new(Faults::none(), limits.clone());
+        let mut site = Site::new(NetFaults::none(), limits.clone());
         let crowd: Vec<_> = (0..10).map(|_| site.connect()).collect();
         site.settle();
         let (refused, held) = (site.server.metrics().refused, site.server.client_memory());
@@ -387,7 +387,7 @@ fn operators_are_served_whatever_clients_have_filled() {
 #[test]
 fn operators_have_so_many_places_before_they_take_any_of_clients() {
     let limits = Limits { connections: 1, admin_connections: 2, refusals: 1, ..Limits::default() };
-    let mut site = Site::new(Faults::none(), limits);
+    let mut site = Site::new(NetFaults::none(), limits);
     let served = [operate(&mut site, b"1"), operate(&mut site, b"2")];
     assert_eq!(served.each_ref().map(|(_, heard)| heard.clone()), [(b"1".to_vec(), false), (b"2".to_vec(), false)]);
     let mut client = site.connect();
@@ -414,7 +414,7 @@ fn operators_have_so_many_places_before_they_take_any_of_clients() {
 
 #[test]
 fn operators_are_let_in_while_accepting_clients_pauses() {
-    let mut site = Site::new(Faults::none(), Limits::default());
+    let mut site = Site::new(NetFaults::none(), Limits::default());
     site.server.listeners.pause_clients(site.network.now() + Duration::from_hours(1));
     let _waits = site.connect();
     assert_eq!(operate(&mut site, b"well?").1, (b"well?".to_vec(), false));
@@ -424,7 +424,7 @@ fn operators_are_let_in_while_accepting_clients_pauses() {
 #[test]
 fn who_has_too_many_handshakes_is_counted_as_turned_away() {
     let limits = Limits { handshakes_per_address: Some(1), ..Limits::default() };
-    let mut site = Site::new(Faults::none(), limits);
+    let mut site = Site::new(NetFaults::none(), limits);
     let clock = Clock::at(NOW);
     let policy = ServerPolicy::new(World::new().options(&clock)).expect("a policy");
     site.server.shared.security[0] = Security::tls(Arc::new(policy));

@@ -13,16 +13,16 @@ fn wrapping() -> (Site<Splice>, SimNet, SimListener) {
 
 /// The same, where idle clients are waited for no longer than this.
 fn wrapping_for(idle_timeout: Option<Duration>) -> (Site<Splice>, SimNet, SimListener) {
-    wrapping_with(idle_timeout, Faults::none())
+    wrapping_with(idle_timeout, NetFaults::none())
 }
 
-pub(super) fn wrapping_with(idle_timeout: Option<Duration>, faults: Faults) -> (Site<Splice>, SimNet, SimListener) {
+pub(super) fn wrapping_with(idle_timeout: Option<Duration>, faults: NetFaults) -> (Site<Splice>, SimNet, SimListener) {
     wrapping_within(idle_timeout, faults, Limits::default())
 }
 
 fn wrapping_within(
     idle_timeout: Option<Duration>,
-    faults: Faults,
+    faults: NetFaults,
     limits: Limits,
 ) -> (Site<Splice>, SimNet, SimListener) {
     let behind = SocketAddr::from(([10, 0, 0, 7], 80));
@@ -215,7 +215,7 @@ fn who_is_given_up_while_its_server_has_not_finished_is_told_so() {
 #[test]
 fn servers_that_clients_have_left_take_the_places_of_those() {
     let limits = Limits { connections: 3, refusals: 1, ..Limits::default() };
-    let (mut site, mut net, listener) = wrapping_within(None, Faults::none(), limits);
+    let (mut site, mut net, listener) = wrapping_within(None, NetFaults::none(), limits);
     let mut servers = Vec::new();
     let mut most = 0;
     for _ in 0..20 {

@@ -7,7 +7,7 @@ use super::*;
 const WINDOW: usize = 3_000_000;
 
 fn site(idle_timeout: Option<Duration>, limits: Limits) -> Site {
-    let mut faults = Faults::none();
+    let mut faults = NetFaults::none();
     faults.window = WINDOW;
     Site::waiting(idle_timeout, Echo, faults, limits, &[])
 }
@@ -126,7 +126,7 @@ fn who_reads_nothing_of_what_its_socket_holds_is_idle() {
 #[test]
 fn neither_end_of_a_link_is_idle_while_the_other_reads() {
     const IDLE: Duration = Duration::from_secs(10);
-    let mut faults = Faults::none();
+    let mut faults = NetFaults::none();
     faults.window = WINDOW;
     let (mut site, mut net, listener) = wrapping_with(Some(IDLE), faults);
     let mut client = site.connect();
@@ -146,7 +146,7 @@ fn neither_end_of_a_link_is_idle_while_the_other_reads() {
 
 #[test]
 fn the_end_of_a_lost_server_is_not_destroyed_while_its_client_reads() {
-    let mut faults = Faults::none();
+    let mut faults = NetFaults::none();
     faults.window = WINDOW;
     let (mut site, mut net, listener) = wrapping_with(None, faults);
     let mut client = site.connect();

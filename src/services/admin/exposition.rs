@@ -13,7 +13,7 @@ pub(super) struct Exposition {
 
 /// How a value behaves over time.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Kind {
+pub(super) enum MetricKind {
     /// It only grows.
     Counter,
     /// It comes and goes.
@@ -28,10 +28,10 @@ pub(super) struct Family<'a> {
 
 impl Exposition {
     /// Begins the family `name`, which `help` explains in a sentence.
-    pub(super) fn family(&mut self, name: &'static str, kind: Kind, help: &str) -> Family<'_> {
+    pub(super) fn family(&mut self, name: &'static str, kind: MetricKind, help: &str) -> Family<'_> {
         let kind = match kind {
-            Kind::Counter => "counter",
-            Kind::Gauge => "gauge",
+            MetricKind::Counter => "counter",
+            MetricKind::Gauge => "gauge",
         };
         // Writing to a string cannot fail.
         let _ = write!(self.text, "# HELP {name} {help}\n# TYPE {name} {kind}\n");
@@ -40,12 +40,12 @@ impl Exposition {
 
     /// A counter without labels.
     pub(super) fn counter(&mut self, name: &'static str, help: &str, value: u64) {
-        self.family(name, Kind::Counter, help).sample(&[], value);
+        self.family(name, MetricKind::Counter, help).sample(&[], value);
     }
 
     /// A gauge without labels.
     pub(super) fn gauge(&mut self, name: &'static str, help: &str, value: impl Display) {
-        self.family(name, Kind::Gauge, help).sample(&[], value);
+        self.family(name, MetricKind::Gauge, help).sample(&[], value);
     }
 
     pub(super) fn finish(self) -> String {
@@ -85,7 +85,7 @@ mod tests {
     #[test]
     fn labels_are_escaped() {
         let mut text = Exposition::default();
-        text.family("a_total", Kind::Counter, "Things.").sample(&[("x", "1\"\\\n"), ("y", "é")], 7);
+        text.family("a_total", MetricKind::Counter, "Things.").sample(&[("x", "1\"\\\n"), ("y", "é")], 7);
         text.gauge("b", "Others.", 0.5);
         let expected = "# HELP a_total Things.\n# TYPE a_total counter\na_total{x=\"1\\\"\\\\\\n\",y=\"é\"} 7\n\
                         # HELP b Others.\n# TYPE b gauge\nb 0.5\n";

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::Ordering;
 
 use super::Admin;
-use super::exposition::{Exposition, Kind};
+use super::exposition::{Exposition, MetricKind};
 use crate::access::Security;
 use crate::connection::Exchange;
 use crate::metrics::{Disconnect, Metrics};
@@ -32,7 +32,7 @@ pub(super) fn write(exchange: &Exchange<'_>, store: &Store, admin: &Admin) -> St
 
 fn process(text: &mut Exposition, started: Now) {
     let version = [("version", env!("CARGO_PKG_VERSION"))];
-    text.family("latchkey_build_info", Kind::Gauge, "Always 1; the label tells the version.").sample(&version, 1);
+    text.family("latchkey_build_info", MetricKind::Gauge, "Always 1; the label tells the version.").sample(&version, 1);
     let name = "latchkey_start_time_seconds";
     text.gauge(name, "When the server started, in seconds since the Unix epoch.", started.unix_seconds());
 }
@@ -44,7 +44,7 @@ fn connections(text: &mut Exposition, metrics: &Metrics) {
     let help = "Handshakes at listeners for operators that gave way to newer ones.";
     text.counter("latchkey_admin_handshakes_displaced_total", help, metrics.displaced);
     let mut ended =
-        text.family("latchkey_connections_ended_total", Kind::Counter, "Connections that ended, by the reason.");
+        text.family("latchkey_connections_ended_total", MetricKind::Counter, "Connections that ended, by the reason.");
     for reason in Disconnect::ALL {
         ended.sample(&[("reason", reason.name())], metrics.disconnects(reason));
     }
@@ -55,7 +55,8 @@ fn connections(text: &mut Exposition, metrics: &Metrics) {
 }
 
 fn handshakes(text: &mut Exposition, metrics: &Metrics) {
-    let mut family = text.family("latchkey_tls_handshakes_total", Kind::Counter, "TLS handshakes finished, by kind.");
+    let mut family =
+        text.family("latchkey_tls_handshakes_total", MetricKind::Counter, "TLS handshakes finished, by kind.");
     family.sample(&[("kind", "full")], metrics.handshakes_full);
     family.sample(&[("kind", "hello_retry")], metrics.handshakes_retried);
     family.sample(&[("kind", "resumed")], metrics.handshakes_resumed);
@@ -65,7 +66,7 @@ fn handshakes(text: &mut Exposition, metrics: &Metrics) {
 
 fn certificates(text: &mut Exposition, security: &[Security], protocols: &[&str]) {
     let help = "When the first of a listener's certificates expires, in seconds since the Unix epoch.";
-    let mut family = text.family("latchkey_certificate_expiry_timestamp_seconds", Kind::Gauge, help);
+    let mut family = text.family("latchkey_certificate_expiry_timestamp_seconds", MetricKind::Gauge, help);
     for (index, (security, protocol)) in security.iter().zip(protocols).enumerate() {
         let leaves = security.policy().into_iter().flat_map(|policy| policy.leaves());
         if let Some(expiry) = leaves.map(|leaf| leaf.not_after).min() {
@@ -79,7 +80,7 @@ fn revocation(text: &mut Exposition, security: &[Security]) {
     let policies = || security.iter().filter_map(Security::policy);
     let unchecked: BTreeSet<&str> = policies().flat_map(|policy| policy.unchecked_issuers()).collect();
     let help = "1 for each CA in --client-ca that has no revocation list: what it issued is not checked.";
-    let mut family = text.family("latchkey_revocation_unchecked", Kind::Gauge, help);
+    let mut family = text.family("latchkey_revocation_unchecked", MetricKind::Gauge, help);
     for issuer in unchecked {
         family.sample(&[("issuer", issuer)], 1);
     }
@@ -89,7 +90,7 @@ fn revocation(text: &mut Exposition, security: &[Security]) {
         *earliest = next_update.min(*earliest);
     }
     let help = "When the first revocation list of a CA goes out of date, in seconds since the Unix epoch.";
-    let mut family = text.family("latchkey_revocation_list_expiry_timestamp_seconds", Kind::Gauge, help);
+    let mut family = text.family("latchkey_revocation_list_expiry_timestamp_seconds", MetricKind::Gauge, help);
     for (issuer, next_update) in updates {
         family.sample(&[("issuer", issuer)], next_update);
     }

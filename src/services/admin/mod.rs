@@ -12,14 +12,15 @@ use crate::access::{Class, Reach};
 use crate::connection::Exchange;
 use crate::metrics::Disconnect;
 use crate::protocol::http::{
-    Bounds, CONTINUE, DateCache, Method, Persistence, Progress, Reply, Request, RequestDecoder, Status, append_error,
+    CONTINUE, DateCache, DecodeProgress, HttpLimits, HttpReply, HttpRequest, HttpStatus, KeepAlive, Method,
+    RequestDecoder, append_error,
 };
 use crate::services::xmlrpc::explained;
 use crate::store::Store;
 use crate::timer::Now;
 
 /// Nothing that is asked here has a body to speak of.
-const BOUNDS: Bounds = Bounds { head: 16 << 10, message: 32 << 10, decoded: 16 << 10 };
+const BOUNDS: HttpLimits = HttpLimits { head: 16 << 10, message: 32 << 10, decoded: 16 << 10 };
 
 /// What a rule must grant by name before the counters are shown: they tell about everybody.
 const METRICS: &str = "metrics";
@@ -72,15 +73,15 @@ impl Admin {
         exchange: &mut Exchange<'_>,
     ) -> Result<usize, Disconnect> {
         match session.decode(input, &BOUNDS) {
-            Ok(Progress::Incomplete) => Ok(0),
-            Ok(Progress::Continue) => {
+            Ok(DecodeProgress::Incomplete) => Ok(0),
+            Ok(DecodeProgress::Continue) => {
                 exchange.reply().extend_from_slice(CONTINUE);
                 Ok(0)
             }
-            Ok(Progress::Complete(request)) => {
+            Ok(DecodeProgress::Complete(request)) => {
                 exchange.metrics.requests += 1;
                 self.answer(&request, store, exchange);
-                if request.persistence == Persistence::Close { Err(Disconnect::Finished) } else { Ok(request.used) }
+                if request.persistence == KeepAlive::Close { Err(Disconnect::Finished) } else { Ok(request.used) }
             }
             Err(error) => {
                 append_error(error, Some(self.date.text(exchange.now.unix_seconds())), exchange.reply());
@@ -89,31 +90,33 @@ impl Admin {
         }
     }
 
-    fn answer(&mut self, request: &Request<'_>, store: &Store, exchange: &mut Exchange<'_>) {
+    fn answer(&mut self, request: &HttpRequest<'_>, store: &Store, exchange: &mut Exchange<'_>) {
         let is_read = matches!(request.method, Method::Get | Method::Head);
         // What stands behind a question mark would ask for a part; all is an answer to that too.
         let path = request.target.split('?').next().unwrap_or_default();
         let (status, content_type, body) = match path {
-            "/" | "/health" | "/metrics" if !is_read => (Status::METHOD_NOT_ALLOWED, "", "Only GET and HEAD.\n".into()),
-            "/" => (Status::OK, "", USAGE.into()),
-            "/health" => (Status::OK, "", "ok\n".into()),
+            "/" | "/health" | "/metrics" if !is_read => {
+                (HttpStatus::METHOD_NOT_ALLOWED, "", "Only GET and HEAD.\n".into())
+            }
+            "/" => (HttpStatus::OK, "", USAGE.into()),
+            "/health" => (HttpStatus::OK, "", "ok\n".into()),
             "/metrics" if !exchange.peer.access.allows(Class::Server, METRICS, None) => {
                 exchange.metrics.denials += 1;
-                (Status::FORBIDDEN, "", "No rule grants \"metrics\" to this identity.\n".into())
+                (HttpStatus::FORBIDDEN, "", "No rule grants \"metrics\" to this identity.\n".into())
             }
             "/metrics" => {
                 // It costs as much as many requests of other kinds.
                 exchange.spend(exchange.limits.requests_per_turn / 4);
                 let text = metrics::write(exchange, store, self);
-                (Status::OK, exposition::CONTENT_TYPE, text.into_bytes())
+                (HttpStatus::OK, exposition::CONTENT_TYPE, text.into_bytes())
             }
-            _ => (Status::NOT_FOUND, "", "No such page. There are / and /metrics and /health.\n".into()),
+            _ => (HttpStatus::NOT_FOUND, "", "No such page. There are / and /metrics and /health.\n".into()),
         };
-        let reply = Reply::text(&body, Some(self.date.text(exchange.now.unix_seconds())));
-        Reply {
+        let reply = HttpReply::text(&body, Some(self.date.text(exchange.now.unix_seconds())));
+        HttpReply {
             status,
             content_type: if content_type.is_empty() { reply.content_type } else { content_type },
-            fields: if status == Status::METHOD_NOT_ALLOWED { "Allow: GET, HEAD\r\n" } else { "" },
+            fields: if status == HttpStatus::METHOD_NOT_ALLOWED { "Allow: GET, HEAD\r\n" } else { "" },
             persistence: request.persistence,
             accepts_gzip: request.accepts_gzip,
             head_only: request.method == Method::Head,

@@ -6,11 +6,11 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use super::call::{Call, CommandError, quoted};
 use super::command::CommandId;
 use super::scan_queue::{self, Walk};
-use super::session::{Client, Names};
+use super::session::{ClientNames, ClientState};
 use super::{COMMANDS, REDIS_VERSION, transaction};
 use crate::connection::PeerId;
 use crate::metrics::Disconnect;
-use crate::protocol::resp::{Protocol, parse_integer};
+use crate::protocol::resp::{RespVersion, parse_integer};
 use crate::timer::Now;
 
 /// The longest name a client may give itself or its library.
@@ -22,8 +22,8 @@ pub(super) fn hello(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
     if let Some(version) = call.request.get(1) {
         let wrong = CommandError::new("ERR Protocol version is not an integer or out of range");
         protocol = match parse_integer(version).ok_or(wrong)? {
-            2 => Protocol::Resp2,
-            3 => Protocol::Resp3,
+            2 => RespVersion::Resp2,
+            3 => RespVersion::Resp3,
             _ => return Err(CommandError::new("NOPROTO unsupported protocol version")),
         };
     }
@@ -57,7 +57,7 @@ pub(super) fn hello(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
         reply.bulk(value.as_bytes());
     }
     reply.bulk(b"proto");
-    reply.integer(if protocol == Protocol::Resp2 { 2 } else { 3 });
+    reply.integer(if protocol == RespVersion::Resp2 { 2 } else { 3 });
     reply.bulk(b"id");
     reply.integer(number);
     for (field, value) in [("mode", "standalone"), ("role", "master")] {
@@ -100,12 +100,12 @@ pub(super) fn quit(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
 pub(super) fn reset(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
     call.session.transaction = None;
     transaction::forget_watches(call.session, call.store);
-    call.session.protocol = Protocol::Resp2;
+    call.session.protocol = RespVersion::Resp2;
     call.session.is_untouching = false;
     if let Some(client) = this_client(call) {
         client.queued = None;
         client.is_untouching = false;
-        client.protocol = Protocol::Resp2;
+        client.protocol = RespVersion::Resp2;
         if let Some(names) = client.names.as_mut() {
             names.client.clear();
         }
@@ -114,7 +114,7 @@ pub(super) fn reset(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
     Ok(())
 }
 
-fn this_client<'a>(call: &'a mut Call<'_, '_>) -> Option<&'a mut Client> {
+fn this_client<'a>(call: &'a mut Call<'_, '_>) -> Option<&'a mut ClientState> {
     call.core.clients.get_mut(call.exchange.peer.id)
 }
 
@@ -262,7 +262,7 @@ fn is_normal(kind: &[u8]) -> Result<bool, CommandError> {
 }
 
 /// One line of `CLIENT LIST`.
-pub(super) fn describe(client: &Client, now: Now, text: &mut String) {
+pub(super) fn describe(client: &ClientState, now: Now, text: &mut String) {
     let seconds = |since: u64| now.unix_ms.saturating_sub(since) / 1000;
     let flags = match (client.queued.is_some(), client.is_untouching) {
         (true, true) => "xT",
@@ -272,7 +272,7 @@ pub(super) fn describe(client: &Client, now: Now, text: &mut String) {
     };
     let queued = client.queued.map_or(String::from("-1"), |queued| queued.to_string());
     let command = client.command.map(CommandId::index).and_then(|index| COMMANDS.get(index));
-    let nameless = Names::default();
+    let nameless = ClientNames::default();
     let names = client.names.as_deref().unwrap_or(&nameless);
     let [name, user, library, library_version] =
         [&names.client, &names.user, &names.library, &names.library_version].map(|name| String::from_utf8_lossy(name));
@@ -289,7 +289,7 @@ pub(super) fn describe(client: &Client, now: Now, text: &mut String) {
         flags,
         command.map_or("NULL", |command| command.name),
         if user.is_empty() { "default" } else { &user },
-        if client.protocol == Protocol::Resp2 { 2 } else { 3 },
+        if client.protocol == RespVersion::Resp2 { 2 } else { 3 },
     );
 }
 
@@ -339,7 +339,7 @@ impl Filter {
         address.unwrap_or(UNKNOWN)
     }
 
-    fn passes(&self, client: &Client, caller: PeerId) -> bool {
+    fn passes(&self, client: &ClientState, caller: PeerId) -> bool {
         let user = client.names.as_ref().map(|names| names.user.as_slice()).filter(|user| !user.is_empty());
         let is_user = |wanted: &Vec<u8>| user.unwrap_or(b"default") == wanted.as_slice();
         let is_spared = self.nobody || (self.keep_caller && client.id == caller);

@@ -10,7 +10,7 @@ use crate::metrics::Disconnect;
 struct Section {
     name: &'static str,
     by_default: bool,
-    write: fn(&Call<'_, '_>, &mut Report),
+    write: fn(&Call<'_, '_>, &mut InfoText),
 }
 
 const SECTIONS: [Section; 10] = [
@@ -27,9 +27,9 @@ const SECTIONS: [Section; 10] = [
 ];
 
 #[derive(Default)]
-pub(super) struct Report(String);
+pub(super) struct InfoText(String);
 
-impl Report {
+impl InfoText {
     pub(super) fn field(&mut self, name: &str, value: impl Display) {
         // Writing to a string cannot fail.
         let _ = write!(self.0, "{name}:{value}\r\n");
@@ -39,7 +39,7 @@ impl Report {
 pub(super) fn info(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
     let is_asked = |name: &str| call.request.from(1).any(|asked| asked.eq_ignore_ascii_case(name.as_bytes()));
     let (all, default) = (is_asked("all") || is_asked("everything"), is_asked("default") || call.request.len() == 1);
-    let mut report = Report::default();
+    let mut report = InfoText::default();
     for section in SECTIONS {
         if all || (default && section.by_default) || is_asked(section.name) {
             if !report.0.is_empty() {
@@ -55,7 +55,7 @@ pub(super) fn info(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
     Ok(())
 }
 
-fn server(call: &Call<'_, '_>, report: &mut Report) {
+fn server(call: &Call<'_, '_>, report: &mut InfoText) {
     let up = call.now().unix_ms.saturating_sub(call.core.started.unix_ms) / 1000;
     report.field("redis_version", REDIS_VERSION);
     report.field("server_name", "latchkey");
@@ -69,13 +69,13 @@ fn server(call: &Call<'_, '_>, report: &mut Report) {
     report.field("uptime_in_days", up / 86_400);
 }
 
-fn clients(call: &Call<'_, '_>, report: &mut Report) {
+fn clients(call: &Call<'_, '_>, report: &mut InfoText) {
     report.field("connected_clients", call.core.clients.len());
     report.field("maxclients", call.exchange.limits.connections);
     report.field("blocked_clients", 0);
 }
 
-fn memory(call: &Call<'_, '_>, report: &mut Report) {
+fn memory(call: &Call<'_, '_>, report: &mut InfoText) {
     let used = call.store.memory();
     report.field("used_memory", used);
     report.field("used_memory_human", human(used as u64));
@@ -96,7 +96,7 @@ fn human(bytes: u64) -> String {
     }
 }
 
-fn statistics(call: &Call<'_, '_>, report: &mut Report) {
+fn statistics(call: &Call<'_, '_>, report: &mut InfoText) {
     let (metrics, store, base) = (&call.exchange.metrics, call.store.stats(), &call.core.baseline);
     let since = |now: u64, then: u64| now.saturating_sub(then);
     report.field("total_connections_received", since(metrics.accepted, base.metrics.accepted));
@@ -115,13 +115,13 @@ fn statistics(call: &Call<'_, '_>, report: &mut Report) {
     report.field("acl_access_denied_cmd", since(metrics.denials, base.metrics.denials));
 }
 
-fn replication(_: &Call<'_, '_>, report: &mut Report) {
+fn replication(_: &Call<'_, '_>, report: &mut InfoText) {
     report.field("role", "master");
     report.field("connected_slaves", 0);
 }
 
 /// As Redis writes it: seconds with six decimals. No child is ever started.
-fn processor(call: &Call<'_, '_>, report: &mut Report) {
+fn processor(call: &Call<'_, '_>, report: &mut InfoText) {
     let Some(time) = call.core.options.processor_time.and_then(|time| time()) else { return };
     for (name, time) in [("sys", time.system), ("user", time.user)] {
         report.field(&format!("used_cpu_{name}"), format_args!("{:.6}", time.as_secs_f64()));
@@ -132,7 +132,7 @@ fn processor(call: &Call<'_, '_>, report: &mut Report) {
 }
 
 #[expect(clippy::cast_precision_loss, reason = "an average of two decimals")]
-fn commands(call: &Call<'_, '_>, report: &mut Report) {
+fn commands(call: &Call<'_, '_>, report: &mut InfoText) {
     for (command, calls) in COMMANDS.iter().zip(&call.core.calls).filter(|(_, calls)| calls.total + calls.rejected > 0)
     {
         let Calls { total, failed, rejected, .. } = calls;
@@ -147,14 +147,14 @@ fn commands(call: &Call<'_, '_>, report: &mut Report) {
 }
 
 /// Why connections have ended, in the words of the log. Redis has no such section.
-fn disconnects(call: &Call<'_, '_>, report: &mut Report) {
+fn disconnects(call: &Call<'_, '_>, report: &mut InfoText) {
     for reason in Disconnect::ALL {
         let before = call.core.baseline.metrics.disconnects(reason);
         report.field(reason.name(), call.exchange.metrics.disconnects(reason).saturating_sub(before));
     }
 }
 
-fn keyspace(call: &Call<'_, '_>, report: &mut Report) {
+fn keyspace(call: &Call<'_, '_>, report: &mut InfoText) {
     if !call.store.is_empty() {
         let (keys, timed) = (call.store.len(), call.store.timed_len());
         report.field("db0", format_args!("keys={keys},expires={timed},avg_ttl=0"));

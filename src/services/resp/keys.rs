@@ -2,7 +2,7 @@
 
 use super::authorize::scope;
 use super::call::{Call, CommandError, glob, type_name};
-use super::scan_queue::{self, ORDINARY_KEY_BYTES, Purpose, Walk};
+use super::scan_queue::{self, ORDINARY_KEY_BYTES, ScanPurpose, Walk};
 use crate::access::Scope;
 use crate::protocol::resp::{Encoder, parse_integer};
 use crate::store::{Expiry, Kind};
@@ -44,10 +44,10 @@ pub(super) fn keys(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
         return Ok(());
     }
     let pattern = if pattern == b"*" { None } else { Some(Box::new(glob(pattern)?)) };
-    walk_keys(call, Purpose::List { pattern, found: Vec::new() })
+    walk_keys(call, ScanPurpose::List { pattern, found: Vec::new() })
 }
 
-fn walk_keys(call: &mut Call<'_, '_>, purpose: Purpose) -> Result<(), CommandError> {
+fn walk_keys(call: &mut Call<'_, '_>, purpose: ScanPurpose) -> Result<(), CommandError> {
     let walk = Walk::over_keys(call, purpose);
     scan_queue::answer(call, walk)
 }
@@ -59,7 +59,7 @@ pub(super) fn dbsize(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
         let count = call.store.len();
         return call.answer_count(count);
     }
-    walk_keys(call, Purpose::Count)
+    walk_keys(call, ScanPurpose::Count)
 }
 
 /// Keys that `SCAN` looks at while another request is served.
@@ -142,7 +142,7 @@ pub(super) fn scan(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
 pub(super) fn randomkey(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
     let (random, now) = (call.core.random(), call.now());
     if scope(call) != Scope::Everything {
-        return walk_keys(call, Purpose::Pick { seed: random, chosen: None });
+        return walk_keys(call, ScanPurpose::Pick { seed: random, chosen: None });
     }
     let mut reply = Encoder::new(call.exchange.reply(), call.session.protocol);
     match call.store.random_key(random, now) {

@@ -1,7 +1,7 @@
 //! Backups, and what there is to say about durability.
 
 use super::call::{Call, CommandError};
-use super::info::Report;
+use super::info::InfoText;
 use crate::disk::Sync;
 use crate::store::{Persistence, Store};
 
@@ -39,7 +39,7 @@ pub(super) fn fsync(store: &Store) -> &'static str {
 }
 
 /// The section of `INFO`.
-pub(super) fn report(call: &Call<'_, '_>, report: &mut Report) {
+pub(super) fn report(call: &Call<'_, '_>, report: &mut InfoText) {
     let state = call.store.persistence();
     let status = |failed: bool| if failed { "err" } else { "ok" };
     report.field("loading", 0);

@@ -14,7 +14,7 @@ use super::session::Clients;
 use super::{Core, mix};
 use crate::access::{Access, Class};
 use crate::connection::{Deferred, PeerId};
-use crate::protocol::resp::{Encoder, Protocol};
+use crate::protocol::resp::{Encoder, RespVersion};
 use crate::store::{Glob, Store};
 use crate::timer::Now;
 
@@ -42,11 +42,11 @@ pub(super) struct KeyWalk {
     cursor: u64,
     /// Keys that were wanted so far.
     count: u64,
-    purpose: Purpose,
+    purpose: ScanPurpose,
 }
 
 #[derive(Debug)]
-pub(super) enum Purpose {
+pub(super) enum ScanPurpose {
     /// The keys that match, encoded. Without a pattern all do.
     List { pattern: Option<Box<Glob>>, found: Vec<u8> },
     /// How many there are.
@@ -60,7 +60,7 @@ pub(super) enum Purpose {
 pub(super) struct Pending {
     peer: PeerId,
     deferred: Deferred,
-    protocol: Protocol,
+    protocol: RespVersion,
     /// The longest reply that the client may be sent.
     longest: usize,
     walk: Walk,
@@ -74,13 +74,13 @@ struct Step {
     keys: usize,
     segments: usize,
     clients: usize,
-    protocol: Protocol,
+    protocol: RespVersion,
     longest: usize,
 }
 
 impl Step {
     /// A step that leaves the turn to others soon.
-    fn of_many(keys: usize, protocol: Protocol, longest: usize) -> Self {
+    fn of_many(keys: usize, protocol: RespVersion, longest: usize) -> Self {
         Self { keys, segments: segments(keys), clients: CLIENTS_PER_STEP, protocol, longest }
     }
 }
@@ -92,7 +92,7 @@ pub(super) fn segments(keys: usize) -> usize {
 
 impl Walk {
     /// A walk over all keys for the command being called.
-    pub(super) fn over_keys(call: &Call<'_, '_>, purpose: Purpose) -> Self {
+    pub(super) fn over_keys(call: &Call<'_, '_>, purpose: ScanPurpose) -> Self {
         let access = call.exchange.peer.access.clone();
         Self::Keys(KeyWalk { name: call.command.name, access, cursor: 0, count: 0, purpose })
     }
@@ -121,7 +121,7 @@ impl Walk {
     }
 
     /// The reply that tells what was found. This may be megabytes, so it stays in the memory that it has.
-    fn into_reply(self, protocol: Protocol) -> Vec<u8> {
+    fn into_reply(self, protocol: RespVersion) -> Vec<u8> {
         let mut head = Vec::new();
         let mut reply = Encoder::new(&mut head, protocol);
         let (mut found, end) = match self {
@@ -132,19 +132,19 @@ impl Walk {
             Self::Keys(KeyWalk { count, purpose, .. }) => {
                 let count = usize::try_from(count).unwrap_or(usize::MAX);
                 match purpose {
-                    Purpose::List { found, .. } => {
+                    ScanPurpose::List { found, .. } => {
                         reply.array(count);
                         (found, &[][..])
                     }
-                    Purpose::Count => {
+                    ScanPurpose::Count => {
                         reply.count(count);
                         return head;
                     }
-                    Purpose::Pick { chosen: Some(key), .. } => {
+                    ScanPurpose::Pick { chosen: Some(key), .. } => {
                         reply.bulk(&key);
                         return head;
                     }
-                    Purpose::Pick { chosen: None, .. } => {
+                    ScanPurpose::Pick { chosen: None, .. } => {
                         reply.null();
                         return head;
                     }
@@ -182,9 +182,9 @@ impl KeyWalk {
     }
 }
 
-impl Purpose {
+impl ScanPurpose {
     /// Takes a key if it is wanted; it would be the `count`th.
-    fn take(&mut self, key: &[u8], count: u64, protocol: Protocol) -> bool {
+    fn take(&mut self, key: &[u8], count: u64, protocol: RespVersion) -> bool {
         match self {
             Self::List { pattern, found } => {
                 let is_wanted = pattern.as_mut().is_none_or(|pattern| pattern.matches(key));

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use super::command::CommandId;
 use crate::connection::{PeerId, PeerInfo};
 use crate::metrics::Disconnect;
-use crate::protocol::resp::{Decoder, Protocol};
+use crate::protocol::resp::{Decoder, RespVersion};
 use crate::timer::Now;
 
 /// One connection's framing and state. An idle one is a few words: what most never use is boxed.
@@ -13,10 +13,10 @@ use crate::timer::Now;
 pub struct RespSession {
     pub(super) decoder: Decoder,
     pub(super) transaction: Option<Box<Transaction>>,
-    pub(super) watches: Vec<Watch>,
+    pub(super) watches: Vec<WatchedKey>,
     /// The lengths of their keys, added up.
     pub(super) watched_bytes: u32,
-    pub(super) protocol: Protocol,
+    pub(super) protocol: RespVersion,
     /// What it reads counts as unused as before: `CLIENT NO-TOUCH`.
     pub(super) is_untouching: bool,
     /// Set by a command after whose reply the connection closes.
@@ -29,7 +29,10 @@ impl RespSession {
     pub fn memory(&self) -> usize {
         let queued = self.transaction.as_ref().map_or(0, |transaction| transaction.requests.capacity());
         // Each watched key stands in the store's list too.
-        self.decoder.memory() + queued + self.watches.capacity() * size_of::<Watch>() + 2 * self.watched_bytes as usize
+        self.decoder.memory()
+            + queued
+            + self.watches.capacity() * size_of::<WatchedKey>()
+            + 2 * self.watched_bytes as usize
     }
 }
 
@@ -47,7 +50,7 @@ pub(super) struct Transaction {
 
 /// A key that must not change until `EXEC`.
 #[derive(Debug)]
-pub(super) struct Watch {
+pub(super) struct WatchedKey {
     pub(super) key: Box<[u8]>,
     /// The key's version when it was first watched.
     pub(super) version: u64,
@@ -55,7 +58,7 @@ pub(super) struct Watch {
 
 /// What `CLIENT LIST` tells of a connection.
 #[derive(Debug)]
-pub(super) struct Client {
+pub(super) struct ClientState {
     pub(super) id: PeerId,
     pub(super) address: SocketAddr,
     /// The address it connected to.
@@ -64,25 +67,25 @@ pub(super) struct Client {
     pub(super) active_ms: u64,
     /// The last command it asked for.
     pub(super) command: Option<CommandId>,
-    pub(super) protocol: Protocol,
+    pub(super) protocol: RespVersion,
     /// `CLIENT NO-TOUCH ON`.
     pub(super) is_untouching: bool,
     /// Commands queued in its transaction.
     pub(super) queued: Option<u32>,
-    pub(super) names: Option<Box<Names>>,
+    pub(super) names: Option<Box<ClientNames>>,
 }
 
 /// What a client calls itself. Texts are short and printable.
 #[derive(Debug, Default)]
-pub(super) struct Names {
+pub(super) struct ClientNames {
     pub(super) client: Vec<u8>,
     pub(super) library: Vec<u8>,
     pub(super) library_version: Vec<u8>,
     pub(super) user: Vec<u8>,
 }
 
-impl Client {
-    pub(super) fn names(&mut self) -> &mut Names {
+impl ClientState {
+    pub(super) fn names(&mut self) -> &mut ClientNames {
         self.names.get_or_insert_default()
     }
 
@@ -103,30 +106,30 @@ pub(super) struct Clients {
 #[derive(Debug, Default)]
 struct Slot {
     generation: u32,
-    client: Option<Box<Client>>,
+    client: Option<Box<ClientState>>,
 }
 
 impl Slot {
-    fn client(&self, id: PeerId) -> Option<&Client> {
+    fn client(&self, id: PeerId) -> Option<&ClientState> {
         self.client.as_deref().filter(|client| client.id == id)
     }
 }
 
 impl Clients {
-    pub(super) fn insert(&mut self, peer: &PeerInfo, now: Now) -> &mut Client {
+    pub(super) fn insert(&mut self, peer: &PeerInfo, now: Now) -> &mut ClientState {
         let PeerInfo { id, address, local, .. } = *peer;
         let slot = id.key as usize;
         if self.slots.len() <= slot {
             self.slots.resize_with(slot + 1, Slot::default);
         }
-        let client = Client {
+        let client = ClientState {
             id,
             address,
             local,
             opened_ms: now.unix_ms,
             active_ms: now.unix_ms,
             command: None,
-            protocol: Protocol::default(),
+            protocol: RespVersion::default(),
             is_untouching: false,
             queued: None,
             names: None,
@@ -146,16 +149,16 @@ impl Clients {
         }
     }
 
-    pub(super) fn get(&self, id: PeerId) -> Option<&Client> {
+    pub(super) fn get(&self, id: PeerId) -> Option<&ClientState> {
         self.slots.get(id.key as usize)?.client(id)
     }
 
-    pub(super) fn get_mut(&mut self, id: PeerId) -> Option<&mut Client> {
+    pub(super) fn get_mut(&mut self, id: PeerId) -> Option<&mut ClientState> {
         self.slots.get_mut(id.key as usize)?.client.as_deref_mut().filter(|client| client.id == id)
     }
 
     /// The clients whose [`number`](Client::number) is in `numbers`, found in one pass over the slots.
-    pub(super) fn find<'a>(&'a self, numbers: &[u64]) -> impl Iterator<Item = &'a Client> + use<'a> {
+    pub(super) fn find<'a>(&'a self, numbers: &[u64]) -> impl Iterator<Item = &'a ClientState> + use<'a> {
         let mut generations: Vec<u64> = numbers.iter().map(|number| number.wrapping_sub(1)).collect();
         generations.sort_unstable();
         let is_wanted = move |slot: &&Slot| generations.binary_search(&u64::from(slot.generation)).is_ok();
@@ -172,12 +175,12 @@ impl Clients {
     }
 
     /// The clients in slots `start` to `end`, that one not included.
-    pub(super) fn range(&self, start: usize, end: usize) -> impl Iterator<Item = &Client> {
+    pub(super) fn range(&self, start: usize, end: usize) -> impl Iterator<Item = &ClientState> {
         let end = end.min(self.slots.len());
         self.slots.get(start..end).unwrap_or_default().iter().filter_map(|slot| slot.client.as_deref())
     }
 
-    pub(super) fn iter(&self) -> impl Iterator<Item = &Client> {
+    pub(super) fn iter(&self) -> impl Iterator<Item = &ClientState> {
         self.slots.iter().filter_map(|slot| slot.client.as_deref())
     }
 }
@@ -203,7 +206,7 @@ mod tests {
         clients.insert(&PeerInfo::new(new, 0, address, address), now);
         clients.remove(old);
         assert!(clients.get(old).is_none() && clients.get_mut(old).is_none());
-        assert_eq!(clients.get(new).map(Client::number), Some(9));
+        assert_eq!(clients.get(new).map(ClientState::number), Some(9));
         assert_eq!(clients.find(&[8, 0]).count(), 0);
         assert_eq!(clients.find(&[10, 9, 8]).map(|client| client.id).collect::<Vec<_>>(), [new]);
         assert_eq!((clients.len(), clients.iter().count()), (1, 1));

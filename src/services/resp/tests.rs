@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::*;
 use crate::access::{Access, Rules};
 use crate::connection::testing::TestPeer;
-use crate::disk::sim::{Disk, Faults};
+use crate::disk::sim::{Disk, DiskFaults};
 use crate::disk::{DataFiles, Storage, StorageOptions, Sync};
 use crate::protocol::resp::Reply;
 use crate::store::{CommitLimits, GroupStatus};
@@ -585,7 +585,7 @@ fn a_walk_that_saw_what_is_lost_says_so_and_holds_up_nobody() {
     let (mut bench, mut client, disk) = bench_that_awaits_the_disk();
     let mut under_way = bench.connect(1, 1);
     begin(&mut bench, &mut under_way, "keys *\n");
-    disk.set_faults(Faults { room: Some(0), ..Faults::default() });
+    disk.set_faults(DiskFaults { room: Some(0), ..DiskFaults::default() });
     assert!(matches!(word_from_the_disk(&mut bench), GroupStatus::Lost(_)));
     bench.resp.aborted();
     for peer in [&mut client.0, &mut under_way.0] {

@@ -4,7 +4,7 @@ use super::authorize::is_search;
 use super::budget::{self, Budget, Sum};
 use super::call::{Call, CommandError};
 use super::command::flag;
-use super::session::{RespSession, Transaction, Watch};
+use super::session::{RespSession, Transaction, WatchedKey};
 use super::{admit, execute, resolve};
 use crate::protocol::resp::{Arguments, Decoder, Request, RequestLimits};
 use crate::store::{Store, StoreError};
@@ -184,7 +184,7 @@ pub(super) fn watch(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
         // A key whose time has come is gone before it is watched, not a change afterwards.
         call.store.contains(key, call.exchange.now);
         let version = call.store.watch(key);
-        watches.push(Watch { key: key.into(), version });
+        watches.push(WatchedKey { key: key.into(), version });
     }
     call.ok()
 }

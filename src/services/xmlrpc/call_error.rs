@@ -1,7 +1,7 @@
 //! Why a call failed, and the fault that says so.
 
-use super::Faults;
-use super::methods::Method;
+use super::FaultStyle;
+use super::methods::MethodSpec;
 use super::python::{repr_bytes, repr_text};
 use crate::protocol::xmlrpc::{Fault, ParseError};
 use crate::store::StoreError;
@@ -15,7 +15,7 @@ pub(super) enum CallError {
     #[error("method \"{0}\" is not supported")]
     UnknownMethod(String),
     #[error("{}", arity_text(.method, *.given))]
-    Arity { method: &'static Method, given: usize },
+    Arity { method: &'static MethodSpec, given: usize },
     #[error("a key is a string or base64, not {0}")]
     KeyType(&'static str),
     /// The key, as it was sent.
@@ -45,17 +45,17 @@ pub(super) enum CallError {
 
 impl CallError {
     /// The fault a client is sent.
-    pub(super) fn fault(&self, faults: Faults) -> Fault {
+    pub(super) fn fault(&self, faults: FaultStyle) -> Fault {
         match faults {
             // Python's server sends code 1 whatever happened, and the exception's class and text.
-            Faults::Python => {
+            FaultStyle::Python => {
                 let text = match self {
                     Self::MissingKey(key) => repr(key),
                     other => other.to_string(),
                 };
                 Fault { code: 1, text: format!("<class '{}'>:{text}", self.class()) }
             }
-            Faults::Standard => Fault { code: self.code(), text: self.to_string() },
+            FaultStyle::Standard => Fault { code: self.code(), text: self.to_string() },
         }
     }
 
@@ -117,7 +117,7 @@ fn repr(key: &Value) -> String {
 }
 
 /// What Python says of a function called with the wrong number of arguments.
-fn arity_text(method: &Method, given: usize) -> String {
+fn arity_text(method: &MethodSpec, given: usize) -> String {
     let (name, wanted) = (method.name, method.params.len());
     let plural = |count: usize| if count == 1 { "" } else { "s" };
     if given > wanted {

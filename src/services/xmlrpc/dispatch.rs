@@ -1,9 +1,9 @@
 //! Calls on the store.
 
-use super::Faults;
+use super::FaultStyle;
 use super::call_error::CallError;
 use super::key_scan::KEYS_PER_STEP;
-use super::methods::{Action, METHODS, Method, OnAll, OnKey};
+use super::methods::{Action, METHODS, MethodSpec, OnAll, OnKey};
 use crate::access::{Access, Class, Scope};
 use crate::protocol::xmlrpc::encoded_bytes;
 use crate::store::{Store, StoreError};
@@ -37,7 +37,7 @@ const SCAN_STEP: usize = 1024;
 pub(super) struct Dispatcher<'a> {
     store: &'a mut Store,
     now: Now,
-    faults: Faults,
+    faults: FaultStyle,
     access: &'a Access,
     /// Calls that were denied.
     pub(super) denials: u64,
@@ -52,7 +52,7 @@ pub(super) struct Dispatcher<'a> {
 }
 
 impl<'a> Dispatcher<'a> {
-    pub(super) fn new(store: &'a mut Store, now: Now, faults: Faults, access: &'a Access) -> Self {
+    pub(super) fn new(store: &'a mut Store, now: Now, faults: FaultStyle, access: &'a Access) -> Self {
         Self {
             store,
             now,
@@ -70,7 +70,7 @@ impl<'a> Dispatcher<'a> {
     /// Makes one call. Every call passes here, those inside of `system.multicall` too: this is where the method and
     /// the key it touches are known and nothing has been done yet.
     pub(super) fn call(&mut self, name: String, params: Vec<Value>) -> Result<Value, CallError> {
-        let Some(method) = Method::named(&name) else { return Err(CallError::UnknownMethod(name)) };
+        let Some(method) = MethodSpec::named(&name) else { return Err(CallError::UnknownMethod(name)) };
         if params.len() != method.params.len() {
             return Err(CallError::Arity { method, given: params.len() });
         }
@@ -93,7 +93,7 @@ impl<'a> Dispatcher<'a> {
         }
     }
 
-    fn authorize(&mut self, method: &'static Method, is_allowed: bool) -> Result<(), CallError> {
+    fn authorize(&mut self, method: &'static MethodSpec, is_allowed: bool) -> Result<(), CallError> {
         if is_allowed {
             return Ok(());
         }
@@ -138,7 +138,7 @@ impl<'a> Dispatcher<'a> {
                 Ok(Value::Array(METHODS.iter().map(|method| Value::String(method.name.to_owned())).collect()))
             }
             OnAll::MethodHelp => named(argument).map(|method| Value::String(method.help())),
-            OnAll::MethodSignature => named(argument).map(Method::signatures),
+            OnAll::MethodSignature => named(argument).map(MethodSpec::signatures),
             OnAll::Capabilities => Ok(capabilities(self.faults)),
         }?;
         self.spend(encoded_bytes(&result))?;
@@ -253,13 +253,13 @@ pub(super) fn key_value(key: &[u8]) -> Value {
     }
 }
 
-fn named(argument: Value) -> Result<&'static Method, CallError> {
+fn named(argument: Value) -> Result<&'static MethodSpec, CallError> {
     let Value::String(name) = argument else { return Err(CallError::Argument("a method name is a string")) };
-    Method::named(&name).ok_or(CallError::UnknownMethod(name))
+    MethodSpec::named(&name).ok_or(CallError::UnknownMethod(name))
 }
 
 /// What `system.getCapabilities` answers: names and addresses as other servers give them.
-fn capabilities(faults: Faults) -> Value {
+fn capabilities(faults: FaultStyle) -> Value {
     let capability = |name: &str, url: &str, version| {
         let about = vec![
             ("specUrl".to_owned(), Value::String(url.to_owned())),
@@ -273,7 +273,7 @@ fn capabilities(faults: Faults) -> Value {
         capability("system.multicall", "http://www.xmlrpc.com/discuss/msgReader$1208", 1),
         capability("nil", "http://www.ontosys.com/xml-rpc/extensions.php", 20_010_518),
     ];
-    if faults == Faults::Standard {
+    if faults == FaultStyle::Standard {
         let url = "http://xmlrpc-epi.sourceforge.net/specs/rfc.fault_codes.php";
         capabilities.push(capability("faults_interop", url, 20_010_516));
     }

@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use super::call_error::CallError;
 use super::dispatch::key_value;
-use super::{Faults, XmlRpc};
+use super::{FaultStyle, XmlRpc};
 use crate::access::{Access, Class};
 use crate::connection::{Deferred, Exchange, PeerId};
-use crate::protocol::http::{LengthField, Persistence, Reply};
+use crate::protocol::http::{HttpReply, KeepAlive, LengthField};
 use crate::protocol::xmlrpc;
 use crate::store::Store;
 use crate::timer::Now;
@@ -29,8 +29,8 @@ pub(super) struct Pending {
     peer: PeerId,
     deferred: Deferred,
     access: Access,
-    faults: Faults,
-    persistence: Persistence,
+    faults: FaultStyle,
+    persistence: KeepAlive,
     /// The longest reply that the client may be sent: as long as its request may be.
     longest: usize,
     cursor: u64,
@@ -43,7 +43,7 @@ pub(super) struct Pending {
 
 impl XmlRpc {
     /// Answers `keys` step by step.
-    pub(super) fn walk(&mut self, persistence: Persistence, exchange: &mut Exchange<'_>) {
+    pub(super) fn walk(&mut self, persistence: KeepAlive, exchange: &mut Exchange<'_>) {
         let pending = Pending {
             peer: exchange.peer.id,
             deferred: exchange.defer_alone(),
@@ -121,16 +121,16 @@ impl XmlRpc {
 }
 
 /// Appends the reply to a call that has failed.
-pub(super) fn fail(failure: &CallError, faults: Faults, persistence: Persistence, date: &[u8], reply: &mut Vec<u8>) {
+pub(super) fn fail(failure: &CallError, faults: FaultStyle, persistence: KeepAlive, date: &[u8], reply: &mut Vec<u8>) {
     let mut body = Vec::new();
     xmlrpc::append_fault(&mut body, &failure.fault(faults));
-    Reply { content_type: "text/xml", persistence, ..Reply::text(&body, Some(date)) }.append(reply);
+    HttpReply { content_type: "text/xml", persistence, ..HttpReply::text(&body, Some(date)) }.append(reply);
 }
 
 impl Pending {
     fn begin(&mut self, date: &[u8]) {
         let persistence = self.persistence;
-        let head = Reply { content_type: "text/xml", persistence, ..Reply::text(b"", Some(date)) };
+        let head = HttpReply { content_type: "text/xml", persistence, ..HttpReply::text(b"", Some(date)) };
         self.length = head.append_head(&mut self.document);
         xmlrpc::begin_array(&mut self.document);
     }

@@ -76,7 +76,7 @@ pub(super) struct Param {
 
 /// One method.
 #[derive(Debug, PartialEq)]
-pub(super) struct Method {
+pub(super) struct MethodSpec {
     pub(super) name: &'static str,
     pub(super) action: Action,
     pub(super) access: KeyAccess,
@@ -89,8 +89,8 @@ const KEY: Param = Param { name: "name", types: Types::Key };
 const METHOD_NAME: Param = Param { name: "method_name", types: Types::String };
 
 /// Every method, in the order of `system.listMethods`, which is that of their names as in Python's server.
-pub(super) static METHODS: [Method; 10] = [
-    Method {
+pub(super) static METHODS: [MethodSpec; 10] = [
+    MethodSpec {
         name: "delete",
         action: Action::OnKey(OnKey::Delete),
         access: KeyAccess::Write,
@@ -98,7 +98,7 @@ pub(super) static METHODS: [Method; 10] = [
         params: &[KEY],
         help: "Removes the key. A missing key is a fault.",
     },
-    Method {
+    MethodSpec {
         name: "exists",
         action: Action::OnKey(OnKey::Exists),
         access: KeyAccess::Read,
@@ -106,7 +106,7 @@ pub(super) static METHODS: [Method; 10] = [
         params: &[KEY],
         help: "Whether the key exists.",
     },
-    Method {
+    MethodSpec {
         name: "get",
         action: Action::OnKey(OnKey::Get),
         access: KeyAccess::Read,
@@ -114,7 +114,7 @@ pub(super) static METHODS: [Method; 10] = [
         params: &[KEY],
         help: "The value under the key, with the type it was set with. A missing key is a fault.",
     },
-    Method {
+    MethodSpec {
         name: "keys",
         action: Action::OnAll(OnAll::Keys),
         access: KeyAccess::Read,
@@ -122,7 +122,7 @@ pub(super) static METHODS: [Method; 10] = [
         params: &[],
         help: "All keys, in no particular order; base64 where a key is not text.",
     },
-    Method {
+    MethodSpec {
         name: "set",
         action: Action::OnKey(OnKey::Set),
         access: KeyAccess::Write,
@@ -130,7 +130,7 @@ pub(super) static METHODS: [Method; 10] = [
         params: &[KEY, Param { name: "value", types: Types::Any }],
         help: "Puts a value of any type under the key.",
     },
-    Method {
+    MethodSpec {
         name: "system.getCapabilities",
         action: Action::OnAll(OnAll::Capabilities),
         access: KeyAccess::System,
@@ -138,7 +138,7 @@ pub(super) static METHODS: [Method; 10] = [
         params: &[],
         help: "The specifications this server follows: each one's name with specUrl and specVersion.",
     },
-    Method {
+    MethodSpec {
         name: "system.listMethods",
         action: Action::OnAll(OnAll::ListMethods),
         access: KeyAccess::System,
@@ -146,7 +146,7 @@ pub(super) static METHODS: [Method; 10] = [
         params: &[],
         help: "The names of all methods.",
     },
-    Method {
+    MethodSpec {
         name: "system.methodHelp",
         action: Action::OnAll(OnAll::MethodHelp),
         access: KeyAccess::System,
@@ -154,7 +154,7 @@ pub(super) static METHODS: [Method; 10] = [
         params: &[METHOD_NAME],
         help: "What a method does.",
     },
-    Method {
+    MethodSpec {
         name: "system.methodSignature",
         action: Action::OnAll(OnAll::MethodSignature),
         access: KeyAccess::System,
@@ -162,7 +162,7 @@ pub(super) static METHODS: [Method; 10] = [
         params: &[METHOD_NAME],
         help: "An array of the signatures of a method, each an array of type names, the result's first.",
     },
-    Method {
+    MethodSpec {
         name: "system.multicall",
         action: Action::OnAll(OnAll::Multicall),
         access: KeyAccess::System,
@@ -172,7 +172,7 @@ pub(super) static METHODS: [Method; 10] = [
     },
 ];
 
-impl Method {
+impl MethodSpec {
     /// The method called `name`. Only what the table lists can be called.
     pub(super) fn named(name: &str) -> Option<&'static Self> {
         METHODS.iter().find(|method| method.name == name)

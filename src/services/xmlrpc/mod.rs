@@ -15,8 +15,8 @@ use crate::connection::Exchange;
 use crate::limits::Limits;
 use crate::metrics::Disconnect;
 use crate::protocol::http::{
-    Bounds, CONTINUE, DateCache, GZIP_UP_TO, HttpError, Method, Persistence, Progress, Reply, Request, RequestDecoder,
-    Status, append_error,
+    CONTINUE, DateCache, DecodeProgress, GZIP_UP_TO, HttpError, HttpLimits, HttpReply, HttpRequest, HttpStatus,
+    KeepAlive, Method, RequestDecoder, append_error,
 };
 use crate::protocol::xmlrpc;
 use crate::store::Store;
@@ -35,7 +35,7 @@ from xmlrpc.client import ServerProxy\n    \
 print(ServerProxy('https://HOST:PORT', allow_none=True).system.listMethods())\n";
 
 /// A body that is compressed, as long as it is then: undoing that takes longer than reading it.
-const CONVERTED_BYTES: usize = xmlrpc::Bounds::ONE_TURN.converted;
+const CONVERTED_BYTES: usize = xmlrpc::XmlLimits::ONE_TURN.converted;
 
 /// A client that is turned away does well to wait a second.
 const RETRY: &str = "Retry-After: 1\r\n";
@@ -48,7 +48,7 @@ const SCRATCH_KEPT: usize = 64 << 10;
 
 /// Whose fault codes and texts are sent.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Faults {
+pub enum FaultStyle {
     /// Those of Python's `SimpleXMLRPCServer`, which clients of the recipe know: code 1 and the exception.
     #[default]
     Python,
@@ -60,7 +60,7 @@ pub enum Faults {
 #[derive(Clone, Copy, Debug, Default)]
 pub struct XmlRpcOptions {
     /// Whose fault codes and texts are sent (`--faults`).
-    pub faults: Faults,
+    pub faults: FaultStyle,
 }
 
 /// The service: what all its connections share.
@@ -102,7 +102,7 @@ enum Step {
     /// All keys are asked for, which takes many turns.
     Walk {
         used: usize,
-        persistence: Persistence,
+        persistence: KeepAlive,
     },
     Refused(HttpError),
 }
@@ -169,7 +169,7 @@ impl XmlRpc {
             Step::Walk { used, persistence } => {
                 exchange.metrics.requests += 1;
                 self.walk(persistence, exchange);
-                if persistence == Persistence::Close { Err(Disconnect::Finished) } else { Ok(used) }
+                if persistence == KeepAlive::Close { Err(Disconnect::Finished) } else { Ok(used) }
             }
             Step::Refused(error) => Err(explained(error, exchange)),
         }
@@ -194,25 +194,25 @@ impl XmlRpc {
 
     /// Appends what stands in the place of a reply that tells of what was not kept.
     pub fn retract(&self, reply: &[u8], out: &mut Vec<u8>) {
-        fail(&CallError::NotKept, self.options.faults, Persistence::of(reply), self.date.last(), out);
+        fail(&CallError::NotKept, self.options.faults, KeepAlive::of(reply), self.date.last(), out);
     }
 
     /// Appends what a client reads that is turned away for `reason` without being served.
     pub fn refuse(reason: Disconnect, out: &mut Vec<u8>) {
         let (status, fields, body) = match reason {
-            Disconnect::Denied => (Status::FORBIDDEN, "", "No rule lets this identity in.\n"),
-            Disconnect::Revoked => (Status::FORBIDDEN, "", "This certificate's access has been withdrawn.\n"),
+            Disconnect::Denied => (HttpStatus::FORBIDDEN, "", "No rule lets this identity in.\n"),
+            Disconnect::Revoked => (HttpStatus::FORBIDDEN, "", "This certificate's access has been withdrawn.\n"),
             Disconnect::RequestTimeout | Disconnect::HeaderTimeout => {
-                (Status::REQUEST_TIMEOUT, "", "The request did not arrive in time.\n")
+                (HttpStatus::REQUEST_TIMEOUT, "", "The request did not arrive in time.\n")
             }
-            Disconnect::Refused => (Status::SERVICE_UNAVAILABLE, RETRY, "The server has too many connections.\n"),
+            Disconnect::Refused => (HttpStatus::SERVICE_UNAVAILABLE, RETRY, "The server has too many connections.\n"),
             Disconnect::AddressLimit => {
-                (Status::SERVICE_UNAVAILABLE, RETRY, "Your address has too many connections to this server.\n")
+                (HttpStatus::SERVICE_UNAVAILABLE, RETRY, "Your address has too many connections to this server.\n")
             }
-            _ => (Status::SERVICE_UNAVAILABLE, RETRY, "The server cannot serve this connection now.\n"),
+            _ => (HttpStatus::SERVICE_UNAVAILABLE, RETRY, "The server cannot serve this connection now.\n"),
         };
-        let persistence = Persistence::Close;
-        Reply { status, fields, persistence, ..Reply::text(body.as_bytes(), None) }.append(out);
+        let persistence = KeepAlive::Close;
+        HttpReply { status, fields, persistence, ..HttpReply::text(body.as_bytes(), None) }.append(out);
     }
 
     fn step(
@@ -225,20 +225,20 @@ impl XmlRpc {
     ) -> Step {
         let Asker { limits, now, .. } = asker;
         let message = limits.request_bytes.min(limits.call_bytes);
-        let bounds = Bounds { message, decoded: message.min(CONVERTED_BYTES), ..Bounds::default() };
+        let bounds = HttpLimits { message, decoded: message.min(CONVERTED_BYTES), ..HttpLimits::default() };
         match session.decode(input, &bounds) {
-            Ok(Progress::Incomplete) => Step::Incomplete,
-            Ok(Progress::Continue) => {
+            Ok(DecodeProgress::Incomplete) => Step::Incomplete,
+            Ok(DecodeProgress::Continue) => {
                 out.extend_from_slice(CONTINUE);
                 Step::Incomplete
             }
-            Ok(Progress::Complete(request)) if request.method == Method::Post && store.is_congested() => {
+            Ok(DecodeProgress::Complete(request)) if request.method == Method::Post && store.is_congested() => {
                 Step::Congested
             }
-            Ok(Progress::Complete(request)) => {
+            Ok(DecodeProgress::Complete(request)) => {
                 let (used, persistence) = (request.used, request.persistence);
                 if self.answer(&request, store, asker, out) {
-                    Step::Answered { used, close: persistence == Persistence::Close }
+                    Step::Answered { used, close: persistence == KeepAlive::Close }
                 } else {
                     Step::Walk { used, persistence }
                 }
@@ -251,7 +251,7 @@ impl XmlRpc {
     }
 
     /// Answers a request; `false` if it asks for all keys and these are many.
-    fn answer(&mut self, request: &Request<'_>, store: &mut Store, asker: Asker<'_>, out: &mut Vec<u8>) -> bool {
+    fn answer(&mut self, request: &HttpRequest<'_>, store: &mut Store, asker: Asker<'_>, out: &mut Vec<u8>) -> bool {
         let here = PATHS.contains(&request.target);
         let is_call = here && request.method == Method::Post;
         if is_call {
@@ -270,19 +270,21 @@ impl XmlRpc {
         }
         let date = Some(self.date.text(asker.now.unix_seconds()));
         let reply = match request.method {
-            Method::Post if here => Reply { content_type: "text/xml", ..Reply::text(&self.body, date) },
+            Method::Post if here => HttpReply { content_type: "text/xml", ..HttpReply::text(&self.body, date) },
             Method::Options if here || request.target == "*" => {
-                Reply { status: Status::NO_CONTENT, fields: "Allow: POST\r\n", ..Reply::text(b"", date) }
+                HttpReply { status: HttpStatus::NO_CONTENT, fields: "Allow: POST\r\n", ..HttpReply::text(b"", date) }
             }
-            _ if here => {
-                Reply { status: Status::METHOD_NOT_ALLOWED, fields: "Allow: POST\r\n", ..Reply::text(USAGE, date) }
-            }
-            _ => Reply {
-                status: Status::NOT_FOUND,
-                ..Reply::text(b"No such page. Calls are taken at / and /RPC2.\n", date)
+            _ if here => HttpReply {
+                status: HttpStatus::METHOD_NOT_ALLOWED,
+                fields: "Allow: POST\r\n",
+                ..HttpReply::text(USAGE, date)
+            },
+            _ => HttpReply {
+                status: HttpStatus::NOT_FOUND,
+                ..HttpReply::text(b"No such page. Calls are taken at / and /RPC2.\n", date)
             },
         };
-        Reply {
+        HttpReply {
             persistence: request.persistence,
             accepts_gzip: request.accepts_gzip,
             head_only: request.method == Method::Head,
@@ -297,17 +299,17 @@ impl XmlRpc {
 
     /// Appends a reply that is too large to be compressed. Its body is written where it is sent from: a buffer between the two
     /// would cost as much time as all the rest.
-    fn append_large(&mut self, value: &Value, bytes: usize, persistence: Persistence, now: Now, out: &mut Vec<u8>) {
+    fn append_large(&mut self, value: &Value, bytes: usize, persistence: KeepAlive, now: Now, out: &mut Vec<u8>) {
         let date = Some(self.date.text(now.unix_seconds()));
         out.reserve(DOCUMENT_BYTES + bytes);
-        let length = Reply { content_type: "text/xml", persistence, ..Reply::text(b"", date) }.append_head(out);
+        let length = HttpReply { content_type: "text/xml", persistence, ..HttpReply::text(b"", date) }.append_head(out);
         xmlrpc::append_response(out, value);
         length.fill(out);
     }
 
     /// Makes the call in `document`.
     fn call(&mut self, document: &[u8], store: &mut Store, asker: Asker<'_>) -> Called {
-        let parsed = xmlrpc::parse_call(document, &xmlrpc::Bounds::ONE_TURN);
+        let parsed = xmlrpc::parse_call(document, &xmlrpc::XmlLimits::ONE_TURN);
         self.malformed = parsed.as_ref().err().map(xmlrpc::ParseError::name);
         let mut dispatcher = Dispatcher::new(store, asker.now, self.options.faults, asker.access);
         dispatcher.limits.reply_bytes = asker.limits.call_bytes;

@@ -17,7 +17,7 @@ struct Bench {
 }
 
 #[expect(clippy::disallowed_methods, reason = "a test needs some instant to count from")]
-fn bench(faults: Faults) -> Bench {
+fn bench(faults: FaultStyle) -> Bench {
     Bench {
         service: XmlRpc::new(XmlRpcOptions { faults }),
         store: Store::new(StoreOptions::default()),
@@ -57,10 +57,10 @@ impl Bench {
         append_post(&mut request, "localhost", "/RPC2", document);
         let (reply, end) = self.serve(&request, &Limits::default());
         assert_eq!(end, None);
-        let response = ResponseDecoder::default().decode(&reply, true, &Bounds::default());
+        let response = ResponseDecoder::default().decode(&reply, true, &HttpLimits::default());
         let response = response.expect("HTTP").expect("complete");
         assert_eq!((response.status, response.used), (200, reply.len()));
-        parse_response(&response.body, &xmlrpc::Bounds::default()).expect("XML-RPC")
+        parse_response(&response.body, &xmlrpc::XmlLimits::default()).expect("XML-RPC")
     }
 
     fn call(&mut self, method: &str, params: &[Value]) -> Result<Value, Fault> {
@@ -77,7 +77,7 @@ impl Bench {
 
 #[test]
 fn the_recipe() {
-    let mut bench = bench(Faults::Python);
+    let mut bench = bench(FaultStyle::Python);
     let list = Value::Array(vec![Value::Int(1), Value::Int(2), Value::Int(3)]);
     assert_eq!(bench.call("set", &[text("foo"), text("bar")]), NIL);
     assert_eq!(bench.call("set", &[text("spam"), list.clone()]), NIL);
@@ -92,7 +92,7 @@ fn the_recipe() {
 
 #[test]
 fn keys_are_bytes_and_come_back_as_text_where_they_can() {
-    let mut bench = bench(Faults::Python);
+    let mut bench = bench(FaultStyle::Python);
     let binary = Value::Base64(vec![0, 255]);
     assert_eq!(bench.call("set", &[binary.clone(), Value::I8(1)]), NIL);
     assert_eq!(bench.call("get", std::slice::from_ref(&binary)), Ok(Value::I8(1)));
@@ -103,7 +103,7 @@ fn keys_are_bytes_and_come_back_as_text_where_they_can() {
 
 #[test]
 fn bytes_that_xml_cannot_carry_are_base64() {
-    let mut bench = bench(Faults::Python);
+    let mut bench = bench(FaultStyle::Python);
     for (data, expected) in
         [(&b"plain"[..], text("plain")), (b"a\0", Value::Base64(b"a\0".to_vec())), (b"\xff", Value::Base64(vec![255]))]
     {
@@ -114,7 +114,7 @@ fn bytes_that_xml_cannot_carry_are_base64() {
 
 #[test]
 fn faults_have_pythons_text() {
-    let mut bench = bench(Faults::Python);
+    let mut bench = bench(FaultStyle::Python);
     for (method, params, expected) in [
         ("get", vec![text("zz")], "<class 'KeyError'>:'zz'"),
         ("delete", vec![text("it's")], "<class 'KeyError'>:\"it's\""),
@@ -145,7 +145,7 @@ fn faults_have_pythons_text() {
 
 #[test]
 fn faults_have_standard_codes_when_asked() {
-    let mut bench = bench(Faults::Standard);
+    let mut bench = bench(FaultStyle::Standard);
     assert_eq!(bench.fault("get", &[text("zz")]), (-32500, "no such key: 'zz'".to_owned()));
     assert_eq!(bench.fault("nope", &[]).0, -32601);
     assert_eq!(bench.fault("get", &[]).0, -32602);
@@ -165,7 +165,7 @@ fn faults_have_standard_codes_when_asked() {
 
 #[test]
 fn methods_describe_themselves() {
-    let mut bench = bench(Faults::Python);
+    let mut bench = bench(FaultStyle::Python);
     let Ok(Value::Array(names)) = bench.call("system.listMethods", &[]) else { panic!("an array") };
     assert!(names.contains(&text("get")) && names.contains(&text("system.multicall")));
     for name in names {
@@ -197,7 +197,7 @@ fn inner(method: &str, params: Vec<Value>) -> Value {
 
 #[test]
 fn multicall_answers_each_call() {
-    let mut bench = bench(Faults::Python);
+    let mut bench = bench(FaultStyle::Python);
     let calls = Value::Array(vec![
         inner("set", vec![text("k"), Value::Int(7)]),
         inner("get", vec![text("k")]),
@@ -222,11 +222,11 @@ fn multicall_answers_each_call() {
 
 #[test]
 fn a_multicall_cannot_multiply_a_large_value() {
-    let mut bench = bench(Faults::Python);
+    let mut bench = bench(FaultStyle::Python);
     bench.store.set(b"large", Kind::Bytes, &[b'x'; 2000], Expiry::Never, bench.now).expect("room");
     let mut calls = vec![inner("get", vec![text("large")]); 5];
     calls.push(inner("set", vec![text("after"), Value::Nil]));
-    let mut dispatcher = Dispatcher::new(&mut bench.store, bench.now, Faults::Python, &Access::Everything);
+    let mut dispatcher = Dispatcher::new(&mut bench.store, bench.now, FaultStyle::Python, &Access::Everything);
     dispatcher.limits.reply_bytes = 7000;
     let results = dispatcher.call("system.multicall".to_owned(), vec![Value::Array(calls)]);
     let Ok(Value::Array(results)) = results else { panic!("an array") };
@@ -237,13 +237,13 @@ fn a_multicall_cannot_multiply_a_large_value() {
 
 #[test]
 fn too_many_keys_in_a_multicall_are_refused_with_the_way_out() {
-    let mut bench = bench(Faults::Python);
+    let mut bench = bench(FaultStyle::Python);
     for key in [b"a", b"b", b"c"] {
         bench.store.set(key, Kind::Bytes, b"", Expiry::Never, bench.now).expect("room");
     }
     let mut keys = |limit, bytes| {
         let calls = vec![inner("keys", vec![]); 2];
-        let mut dispatcher = Dispatcher::new(&mut bench.store, bench.now, Faults::Python, &Access::Everything);
+        let mut dispatcher = Dispatcher::new(&mut bench.store, bench.now, FaultStyle::Python, &Access::Everything);
         dispatcher.limits.keys = limit;
         dispatcher.limits.reply_bytes = bytes;
         let results = dispatcher.call("system.multicall".to_owned(), vec![Value::Array(calls)]);
@@ -284,7 +284,7 @@ fn walked(bench: &mut Bench, peer: &mut TestPeer, line: &str) -> (Vec<u8>, usize
 
 #[test]
 fn very_many_keys_are_found_in_steps_and_each_is_there() {
-    let mut bench = bench(Faults::Python);
+    let mut bench = bench(FaultStyle::Python);
     for number in 0..20_000_u32 {
         let key = if number % 100 == 0 { number.to_be_bytes().to_vec() } else { format!("<{number}>").into_bytes() };
         bench.store.set(&key, Kind::Bytes, b"", Expiry::Never, bench.now).expect("room");
@@ -293,10 +293,11 @@ fn very_many_keys_are_found_in_steps_and_each_is_there() {
     for line in ["HTTP/1.1", "HTTP/1.0"] {
         let (reply, turns) = walked(&mut bench, &mut peer, line);
         assert!(turns >= 10, "{turns}");
-        let response = ResponseDecoder::default().decode(&reply, true, &Bounds::default());
+        let response = ResponseDecoder::default().decode(&reply, true, &HttpLimits::default());
         let response = response.expect("HTTP").expect("complete");
         assert_eq!((response.status, response.used), (200, reply.len()));
-        let keys = parse_response(&response.body, &xmlrpc::Bounds { values: usize::MAX, ..xmlrpc::Bounds::default() });
+        let keys =
+            parse_response(&response.body, &xmlrpc::XmlLimits { values: usize::MAX, ..xmlrpc::XmlLimits::default() });
         let Ok(Value::Array(keys)) = keys.expect("XML-RPC") else { panic!("an array") };
         let distinct: std::collections::HashSet<_> = keys.iter().map(|key| format!("{key:?}")).collect();
         assert_eq!(distinct.len(), keys.len(), "none twice");
@@ -310,7 +311,7 @@ fn very_many_keys_are_found_in_steps_and_each_is_there() {
 
 #[test]
 fn a_walk_over_keys_ends_with_its_client_and_is_bounded() {
-    let mut bench = bench(Faults::Python);
+    let mut bench = bench(FaultStyle::Python);
     let long = "k".repeat(1_000);
     for number in 0..2_100 {
         bench
@@ -319,7 +320,7 @@ fn a_walk_over_keys_ends_with_its_client_and_is_bounded() {
             .expect("room");
     }
     let (mut gone, mut peer) = (TestPeer::new(0, 0), TestPeer::new(1, 1));
-    bench.service.walk(Persistence::Open, &mut gone.exchange(bench.now));
+    bench.service.walk(KeepAlive::Open, &mut gone.exchange(bench.now));
     bench.service.tick(&mut bench.store, bench.now);
     bench.service.close(gone.info.id);
     peer.limits.request_bytes = 1 << 20;
@@ -334,17 +335,17 @@ fn a_walk_over_keys_ends_with_its_client_and_is_bounded() {
 
 #[test]
 fn what_cannot_be_got_cannot_be_set_and_no_reply_is_longer_than_a_call() {
-    let mut bench = bench(Faults::Standard);
+    let mut bench = bench(FaultStyle::Standard);
     let limits = Limits { call_bytes: 4_000, ..Limits::default() };
     let mut call = |method: &str, params: &[Value]| {
         let (mut document, mut request) = (Vec::new(), Vec::new());
         append_call(&mut document, method, params);
         append_post(&mut request, "localhost", "/", &document);
         let (reply, _) = bench.serve(&request, &limits);
-        let response = ResponseDecoder::default().decode(&reply, true, &Bounds::default());
+        let response = ResponseDecoder::default().decode(&reply, true, &HttpLimits::default());
         let response = response.expect("HTTP").expect("complete");
         let status = response.status;
-        let parsed = parse_response(&response.body, &xmlrpc::Bounds::default());
+        let parsed = parse_response(&response.body, &xmlrpc::XmlLimits::default());
         (status, parsed.unwrap_or(Ok(Value::Nil)).map_err(|fault| fault.text))
     };
     assert_eq!(call("set", &[text("k"), text(&"x".repeat(3_000))]), (200, Ok(Value::Nil)));
@@ -400,7 +401,7 @@ fn a_reply_as_it_travels() {
     let call =
         "<methodCall><methodName>exists</methodName><params><param><value>k</value></param></params></methodCall>";
     let post = format!("POST / HTTP/1.1\r\nHost: x\r\nContent-Length: {}\r\n\r\n{call}", call.len());
-    let (reply, end) = bench(Faults::Python).text(&post);
+    let (reply, end) = bench(FaultStyle::Python).text(&post);
     let body = "<?xml version=\"1.0\"?><methodResponse><params><param><value><boolean>0</boolean></value></param></params>\
                 </methodResponse>";
     assert_eq!(
@@ -423,7 +424,7 @@ fn pipelined_requests_are_answered_in_order() {
         append_post(&mut post, "x", "/", &document);
         post
     };
-    let mut bench = bench(Faults::Python);
+    let mut bench = bench(FaultStyle::Python);
     let many: Vec<u8> = (0..2000).flat_map(one).collect();
     let (replies, end) = bench.serve(&many, &Limits::default());
     assert_eq!((bench.store.len(), end), (2000, None));
@@ -432,7 +433,7 @@ fn pipelined_requests_are_answered_in_order() {
 
 #[test]
 fn other_methods_and_paths_get_proper_answers() {
-    let mut bench = bench(Faults::Python);
+    let mut bench = bench(FaultStyle::Python);
     for (request, status, has) in [
         ("GET / HTTP/1.1", "405 Method Not Allowed", "\r\nAllow: POST\r\n"),
         ("GET /RPC2 HTTP/1.1", "405 Method Not Allowed", "This is an XML-RPC endpoint"),
@@ -453,7 +454,7 @@ fn other_methods_and_paths_get_proper_answers() {
 
 #[test]
 fn connections_end_when_asked() {
-    let mut bench = bench(Faults::Python);
+    let mut bench = bench(FaultStyle::Python);
     let (reply, end) = bench.text("GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\nGET / HTTP/1.1\r\n");
     assert_eq!((reply.matches("Connection: close\r\n").count(), end), (1, Some(Disconnect::Finished)));
     let (reply, end) = bench.text("GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n");
@@ -480,7 +481,7 @@ fn refused_bytes_are_told_why_and_end_the_connection() {
         ("POST http:///RPC2 HTTP/1.1\r\nHost: x\r\n".to_owned(), "400 Bad", Disconnect::Malformed),
         ("POST http://u@x/RPC2 HTTP/1.1\r\nHost: x\r\n".to_owned(), "400 Bad", Disconnect::Malformed),
     ] {
-        let (reply, end) = bench(Faults::Python).text(&request);
+        let (reply, end) = bench(FaultStyle::Python).text(&request);
         assert!(reply.starts_with(&format!("HTTP/1.1 {status}")), "{request}: {reply}");
         assert!(reply.contains("\r\nConnection: close\r\n\r\n"), "{reply}");
         assert_eq!(end, Some(reason), "{request}");
@@ -489,7 +490,7 @@ fn refused_bytes_are_told_why_and_end_the_connection() {
 
 #[test]
 fn large_replies_are_compressed_when_asked() {
-    let mut bench = bench(Faults::Python);
+    let mut bench = bench(FaultStyle::Python);
     let value = text(&"a".repeat(2000));
     assert_eq!(bench.call("set", &[text("k"), value.clone()]), NIL);
     assert_eq!(bench.call("get", &[text("k")]), Ok(value), "the client half asks for gzip");
@@ -523,9 +524,9 @@ fn the_turned_away_read_why() {
 
 #[test]
 fn what_rules_deny_is_counted_call_by_call() {
-    let mut bench = bench(Faults::Standard);
+    let mut bench = bench(FaultStyle::Standard);
     let access = Rules::granted_to_alice("[[rule]]\ncn='alice'\ngrant=['read', 'delete']\nprefix='a:'");
-    let mut dispatcher = Dispatcher::new(&mut bench.store, bench.now, Faults::Standard, &access);
+    let mut dispatcher = Dispatcher::new(&mut bench.store, bench.now, FaultStyle::Standard, &access);
     let mut call = |name: &str, key: &str| dispatcher.call(name.to_owned(), vec![text(key)]);
     assert_eq!(call("exists", "a:1"), Ok(Value::Boolean(false)));
     assert_eq!(call("delete", "a:1"), Err(CallError::MissingKey(text("a:1"))));

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::*;
-use crate::disk::sim::{Disk, Faults};
+use crate::disk::sim::{Disk, DiskFaults};
 use crate::disk::{DataFiles, Directory, NO_EXPIRY, Record, Storage, StorageError, StorageOptions, Sync};
 
 fn attach_to(disk: &Disk, sync: Sync, store: &mut Store) {
@@ -55,7 +55,7 @@ fn on_a_full_disk(seed: u64) -> Model {
     for _ in 0..10 {
         let _ = group(&mut model);
     }
-    disk.set_faults(Faults { room: Some(0), ..Faults::default() });
+    disk.set_faults(DiskFaults { room: Some(0), ..DiskFaults::default() });
     model
 }
 
@@ -113,7 +113,7 @@ fn only_who_changes_a_value_or_looks_at_it_waits_for_it() {
     let group = store.take_dependency();
     assert!(group.is_some());
     // It is written down behind all replies of the turn.
-    disk.set_faults(Faults { sync_takes: Duration::from_millis(200), ..Faults::default() });
+    disk.set_faults(DiskFaults { sync_takes: Duration::from_millis(200), ..DiskFaults::default() });
     let _ = store.commit(now);
     assert_eq!(store.take_dependency(), None);
     assert!(store.contains(b"key", now));
@@ -189,7 +189,7 @@ fn much_that_is_lost_is_taken_back_in_steps_and_seen_by_nobody_meanwhile() {
         set(&mut store, &number.to_be_bytes(), b"old", now).unwrap();
     }
     assert_eq!(wait(&mut store, now), GroupStatus::Durable(1));
-    disk.set_faults(Faults { room: Some(0), ..Faults::default() });
+    disk.set_faults(DiskFaults { room: Some(0), ..DiskFaults::default() });
     for number in 0..3000_u32 {
         set(&mut store, &number.to_be_bytes(), b"new", now).unwrap();
     }
@@ -223,7 +223,7 @@ fn taking_back_has_an_end_too() {
     let mut store = durable(&disk, Sync::Always);
     set(&mut store, b"a", b"1", now).unwrap();
     wait(&mut store, now);
-    disk.set_faults(Faults { room: Some(0), read_takes: Duration::from_mins(5), ..Faults::default() });
+    disk.set_faults(DiskFaults { room: Some(0), read_takes: Duration::from_mins(5), ..DiskFaults::default() });
     set(&mut store, b"a", b"2", now).unwrap();
     while store.refuses_writes().is_none() {
         assert_eq!(store.commit(later(now, 50_000)), GroupStatus::Unchanged);
@@ -265,7 +265,7 @@ fn a_failed_sync_is_fatal_and_so_is_a_disk_that_does_not_answer() {
     let now = clock();
     let disk = Disk::default();
     let mut store = durable(&disk, Sync::Always);
-    disk.set_faults(Faults { syncs: Some(0), ..Faults::default() });
+    disk.set_faults(DiskFaults { syncs: Some(0), ..DiskFaults::default() });
     set(&mut store, b"a", b"1", now).unwrap();
     assert_eq!(store.take_dependency(), Some(1));
     assert!(matches!(wait(&mut store, now), GroupStatus::Fatal(_)));
@@ -275,7 +275,7 @@ fn a_failed_sync_is_fatal_and_so_is_a_disk_that_does_not_answer() {
 
     let disk = Disk::default();
     let mut store = durable(&disk, Sync::Always);
-    disk.set_faults(Faults { sync_takes: Duration::from_mins(5), ..Faults::default() });
+    disk.set_faults(DiskFaults { sync_takes: Duration::from_mins(5), ..DiskFaults::default() });
     assert_eq!(store.wants_commit_in(now), None);
     set(&mut store, b"a", b"1", now).unwrap();
     assert_eq!(store.commit(now), GroupStatus::Unchanged);
@@ -302,7 +302,7 @@ fn whoever_sees_a_change_waits_for_it_and_nobody_else() {
     };
     assert_eq!(sees(&mut store, &get(b"old")), None);
     assert_eq!(sees(&mut store, &|store| store.note_read_all()), None);
-    disk.set_faults(Faults { sync_takes: Duration::from_millis(300), ..Faults::default() });
+    disk.set_faults(DiskFaults { sync_takes: Duration::from_millis(300), ..DiskFaults::default() });
 
     set(&mut store, b"new", b"1", now).unwrap();
     store.remove(b"two", now);
@@ -370,7 +370,7 @@ fn keys_are_as_long_as_they_are_in_memory() {
 fn a_full_queue_is_told_until_there_is_room() {
     let now = clock();
     let disk = Disk::default();
-    disk.set_faults(Faults { sync_takes: Duration::from_millis(100), ..Faults::default() });
+    disk.set_faults(DiskFaults { sync_takes: Duration::from_millis(100), ..DiskFaults::default() });
     let mut store = Store::new(StoreOptions::default());
     let options = StorageOptions { sync: Sync::Always, backup: None };
     let storage = Storage::start(DataFiles::new(disk.folder()).unwrap(), options, Arc::new(|| {})).unwrap();
@@ -391,7 +391,7 @@ fn removing_all_keys_again_and_again_is_bounded_too() {
     let disk = Disk::default();
     let mut store = durable(&disk, Sync::Always);
     let mut clears = 0;
-    disk.set_faults(Faults { sync_takes: Duration::from_secs(1), ..Faults::default() });
+    disk.set_faults(DiskFaults { sync_takes: Duration::from_secs(1), ..DiskFaults::default() });
     while !store.is_congested() {
         store.clear();
         let _ = store.commit(now);
@@ -411,7 +411,7 @@ fn a_large_value_that_is_changed_often_in_one_turn_is_written_down_once() {
     let mut store = durable(&disk, Sync::Always);
     set(&mut store, b"large", &vec![b'a'; LENGTH], now).unwrap();
     assert_eq!(wait(&mut store, now), GroupStatus::Durable(1));
-    disk.set_faults(Faults { sync_takes: Duration::from_millis(300), ..Faults::default() });
+    disk.set_faults(DiskFaults { sync_takes: Duration::from_millis(300), ..DiskFaults::default() });
     for offset in 0..1000 {
         assert_eq!(store.patch(b"large", offset * 1000, b"b", now), Ok(Some(LENGTH)));
     }
@@ -442,7 +442,7 @@ fn a_large_value_is_in_a_group_once_however_often_it_is_moved_or_put() {
     let disk = Disk::default();
     let mut store = durable(&disk, Sync::Always);
     let value = vec![b'v'; LENGTH];
-    disk.set_faults(Faults { sync_takes: Duration::from_millis(300), ..Faults::default() });
+    disk.set_faults(DiskFaults { sync_takes: Duration::from_millis(300), ..DiskFaults::default() });
     for number in 0..100_u8 {
         set(&mut store, b"put", &value, now).unwrap();
         set(&mut store, &[number], &value, now).unwrap();

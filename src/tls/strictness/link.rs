@@ -13,7 +13,7 @@ use x509_parser::prelude::{
     NameConstraints, ParsedExtension, X509Certificate, X509Extension,
 };
 
-use crate::tls::certificate::{Certificate, Unreadable};
+use crate::tls::certificate::{Certificate, MalformedCertificate};
 use crate::tls::crl::significant;
 use crate::tls::der::{Element, Reader, SEQUENCE, UTC_TIME};
 use crate::tls::names::Comparable;
@@ -45,9 +45,9 @@ pub(super) struct Link<'a> {
 }
 
 impl<'a> Link<'a> {
-    pub(super) fn read(der: &'a [u8]) -> Result<Self, Unreadable> {
+    pub(super) fn read(der: &'a [u8]) -> Result<Self, MalformedCertificate> {
         let facts = Certificate::from_der(der)?;
-        let (_, parsed) = X509Certificate::from_der(der).map_err(|error| Unreadable(error.to_string()))?;
+        let (_, parsed) = X509Certificate::from_der(der).map_err(|error| MalformedCertificate(error.to_string()))?;
         Ok(Self {
             der,
             facts,

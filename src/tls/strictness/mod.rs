@@ -17,7 +17,7 @@ use rustls_pki_types::CertificateDer;
 
 use self::link::Link;
 use super::authority::Role;
-use super::certificate::Unreadable;
+use super::certificate::MalformedCertificate;
 
 /// A kind of verifier.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -139,7 +139,7 @@ fn purpose_of(link: &Link<'_>) -> Purpose {
 /// # Errors
 ///
 /// When it cannot be read.
-pub fn examine(der: &[u8], now: u64) -> Result<(Purpose, Vec<Objection>), Unreadable> {
+pub fn examine(der: &[u8], now: u64) -> Result<(Purpose, Vec<Objection>), MalformedCertificate> {
     let chain = [CertificateDer::from(der)];
     let judgement = judge(&Question { chain: &chain, trusted: None, purpose: None, now })?;
     Ok((judgement.purpose, judgement.objections))
@@ -166,12 +166,12 @@ pub struct Question<'a> {
 /// # Errors
 ///
 /// When one of the certificates cannot be read.
-pub fn judge(question: &Question<'_>) -> Result<Judgement, Unreadable> {
+pub fn judge(question: &Question<'_>) -> Result<Judgement, MalformedCertificate> {
     let chain = question.chain.iter().map(|der| Link::read(der)).collect::<Result<Vec<_>, _>>()?;
     let trusted = question.trusted.map(|ders| ders.iter().map(|der| Link::read(der)).collect::<Result<Vec<_>, _>>());
     let trusted = trusted.transpose()?;
     let trusted = trusted.as_deref();
-    let first = chain.first().ok_or_else(|| Unreadable("there is no certificate".to_owned()))?;
+    let first = chain.first().ok_or_else(|| MalformedCertificate("there is no certificate".to_owned()))?;
     let purpose = question.purpose.unwrap_or_else(|| purpose_of(first));
     let mut judgement = Judgement { purpose, objections: Vec::new(), doubts: Vec::new() };
     let clients_only = first.extended().is_some_and(|usage| usage.client_auth && !usage.server_auth);

@@ -5,10 +5,10 @@ use std::sync::Arc;
 
 use rustls_pki_types::TrustAnchor;
 
-use crate::tls::certificate::{Certificate, Unreadable};
+use crate::tls::certificate::{Certificate, MalformedCertificate};
 use crate::tls::der::{self, Reader};
 use crate::tls::identity::{Anchor, AnchorKind};
-use crate::tls::pem::{PemError, Source, Written};
+use crate::tls::pem::{PemError, PemSource, Written};
 use crate::tls::trust::Refusal;
 
 /// Why a file cannot be used as a list of trusted certificates.
@@ -23,7 +23,7 @@ pub enum TrustError {
         /// The file.
         file: String,
         /// What is wrong with it.
-        source: Unreadable,
+        source: MalformedCertificate,
     },
     /// A certificate in it could not serve as the thing it is listed for.
     #[error(
@@ -131,7 +131,7 @@ impl Vouching {
 }
 
 /// The certificates in a file that is to vouch for others, read.
-pub(super) fn read(source: &Source, vouching: Vouching) -> Result<Vec<Certificate>, TrustError> {
+pub(super) fn read(source: &PemSource, vouching: Vouching) -> Result<Vec<Certificate>, TrustError> {
     let unreadable = |error| TrustError::Certificate { file: source.name.clone(), source: error };
     let mut certificates = Vec::new();
     for Written { der, settings, line } in source.written_certificates()? {

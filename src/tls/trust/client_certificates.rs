@@ -12,9 +12,9 @@ use rustls_pki_types::{CertificateDer, UnixTime};
 use super::anchors::{self, Anchors, TrustError, Vouching};
 use super::{Refusal, chain as bounds, signature};
 use crate::limits::Limits;
-use crate::tls::certificate::{Certificate, Unreadable};
+use crate::tls::certificate::{Certificate, MalformedCertificate};
 use crate::tls::identity::{Anchor, AnchorKind, Identity};
-use crate::tls::pem::Source;
+use crate::tls::pem::PemSource;
 use crate::tls::revocation::{OutdatedLists, RevocationLists, Standing};
 
 /// The certificates a listener accepts from clients.
@@ -41,9 +41,9 @@ impl ClientTrust {
     /// Accepts certificates issued by those in `authorities`, the self-signed ones among these as themselves too, and
     /// those in `pins` as themselves only. `revoked` are revocation lists of the authorities.
     pub fn new(
-        authorities: &[Source],
-        pins: &[Source],
-        revoked: &[Source],
+        authorities: &[PemSource],
+        pins: &[PemSource],
+        revoked: &[PemSource],
         provider: &CryptoProvider,
         now: u64,
     ) -> Result<Self, TrustError> {
@@ -52,9 +52,9 @@ impl ClientTrust {
 
     /// As [`new`](Self::new), where revocation lists may be out of date.
     pub(crate) fn with_outdated(
-        authorities: &[Source],
-        pins: &[Source],
-        revoked: &[Source],
+        authorities: &[PemSource],
+        pins: &[PemSource],
+        revoked: &[PemSource],
         provider: &CryptoProvider,
         now: u64,
         outdated: OutdatedLists,
@@ -137,7 +137,8 @@ impl ClientTrust {
         let refuse = |error| anchors::explain(error, end_entity);
         let parsed = webpki::EndEntityCert::try_from(end_entity).map_err(refuse)?;
         let candidates = bounds::candidates(&parsed, intermediates, self.anchors.roots())?;
-        let certificate = Certificate::from_der(end_entity).map_err(|error| Refusal::Unreadable(error.to_string()))?;
+        let certificate =
+            Certificate::from_der(end_entity).map_err(|error| Refusal::MalformedCertificate(error.to_string()))?;
         // What was found out about the paths that webpki had no objection to: about the last one.
         let found = RefCell::new(None);
         let judge = |path: &webpki::VerifiedPath<'_>| {
@@ -179,7 +180,7 @@ impl ClientTrust {
         let anchor = self.anchors.certificate(position).ok_or_else(unlisted)?;
         let read = |authority: &webpki::Cert<'_>| Certificate::from_der(&authority.der());
         let between = path.intermediate_certificates().map(read).collect::<Result<Vec<_>, _>>();
-        let between = between.map_err(|error| Refusal::Unreadable(error.to_string()))?;
+        let between = between.map_err(|error| Refusal::MalformedCertificate(error.to_string()))?;
         let mut until = end_entity.not_after;
         let mut unknown = None;
         for (below, authority) in between.iter().chain([anchor]).enumerate() {
@@ -301,7 +302,7 @@ impl Witness {
 
     /// Whose connection this is, once the handshake is done: `chain` is what the connection says the peer's
     /// certificates are. `None` when the client showed none.
-    pub fn identify(&self, chain: Option<&[CertificateDer<'_>]>) -> Result<Option<Identity>, Unreadable> {
+    pub fn identify(&self, chain: Option<&[CertificateDer<'_>]>) -> Result<Option<Identity>, MalformedCertificate> {
         let Some(end_entity) = chain.and_then(<[_]>::first) else { return Ok(None) };
         let mut identity = Identity::from_der(end_entity)?;
         identity.anchor =

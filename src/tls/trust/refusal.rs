@@ -115,7 +115,7 @@ pub enum Refusal {
     Signature,
     /// It could not be read.
     #[error("the certificate cannot be read: {}", brief(_0))]
-    Unreadable(String),
+    MalformedCertificate(String),
     /// Another rule of the verifier.
     #[error("the certificate breaks a rule: {}", brief(_0))]
     Rule(String),
@@ -159,7 +159,7 @@ impl Refusal {
             | Self::IssuerRevoked { .. }
             | Self::RevocationUnknown { .. }
             | Self::RevocationListExpired { .. }
-            | Self::Unreadable(_)
+            | Self::MalformedCertificate(_)
             | Self::Rule(_) => "",
         }
     }
@@ -216,7 +216,7 @@ impl Refusal {
                 Self::NameMismatch { expected: expected.to_str().into_owned(), presented: presented.clone() }
             }
             E::InvalidPurpose | E::InvalidPurposeContext { .. } => Self::Purpose,
-            E::BadEncoding => Self::Unreadable("bad encoding".to_owned()),
+            E::BadEncoding => Self::MalformedCertificate("bad encoding".to_owned()),
             E::Other(OtherError(other)) => {
                 other.downcast_ref().cloned().unwrap_or_else(|| Self::Rule(other.to_string()))
             }
@@ -257,7 +257,7 @@ impl Refusal {
             Self::RevocationListExpired { next_update: None } => CertificateError::ExpiredRevocationList,
             Self::Purpose => CertificateError::InvalidPurpose,
             Self::Signature => CertificateError::BadSignature,
-            Self::Unreadable(_) => CertificateError::BadEncoding,
+            Self::MalformedCertificate(_) => CertificateError::BadEncoding,
             other @ (Self::CaAsEndEntity { .. } | Self::LongChain { .. } | Self::TangledChain | Self::Rule(_)) => {
                 CertificateError::Other(OtherError(Arc::new(other)))
             }
@@ -282,7 +282,7 @@ impl Refusal {
             }
             E::RequiredEkuNotFoundContext(_) | E::EmptyEkuExtension => Self::Purpose,
             E::InvalidSignatureForPublicKey => Self::Signature,
-            E::BadDer | E::BadDerTime | E::TrailingData(_) => Self::Unreadable(plain(&error)),
+            E::BadDer | E::BadDerTime | E::TrailingData(_) => Self::MalformedCertificate(plain(&error)),
             other => Self::Rule(plain(&other)),
         }
     }

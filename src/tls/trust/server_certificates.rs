@@ -12,7 +12,7 @@ use super::anchors::{self, Anchors, TrustError, Vouching};
 use super::{Refusal, chain, signature};
 use crate::limits::Limits;
 use crate::tls::certificate::Certificate;
-use crate::tls::pem::Source;
+use crate::tls::pem::PemSource;
 
 /// The certificates a client accepts from servers.
 ///
@@ -29,13 +29,13 @@ pub struct ServerTrust {
 
 impl ServerTrust {
     /// Believes the certificates in `sources`: CAs for what they issue, others as themselves.
-    pub fn new(sources: &[Source], provider: &CryptoProvider) -> Result<Arc<Self>, TrustError> {
+    pub fn new(sources: &[PemSource], provider: &CryptoProvider) -> Result<Arc<Self>, TrustError> {
         Self::with_max_chain(sources, provider, Limits::default().chain_certificates)
     }
 
     /// As [`new`](Self::new), looking at chains of up to `certificates`.
     pub fn with_max_chain(
-        sources: &[Source],
+        sources: &[PemSource],
         provider: &CryptoProvider,
         certificates: usize,
     ) -> Result<Arc<Self>, TrustError> {

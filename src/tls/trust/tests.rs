@@ -121,7 +121,7 @@ fn a_pinned_certificate_without_its_key_is_worth_nothing() {
 }
 
 /// `issued` as `openssl x509 -trustout` writes it, with these trust settings (`X509_CERT_AUX` in DER) behind it.
-fn trusted(issued: &Issued, settings: &[u8]) -> crate::tls::Source {
+fn trusted(issued: &Issued, settings: &[u8]) -> crate::tls::PemSource {
     use base64::Engine;
     let bytes = [&leaf(issued)[..], settings].concat();
     let text = base64::engine::general_purpose::STANDARD.encode(bytes);

@@ -10,7 +10,7 @@ use super::super::*;
 use crate::load::dialect::Phrases;
 use crate::load::outcome::RequestFailure;
 use crate::load::schedule::{Gaps, Pace, Ramp};
-use crate::load::workload::{Mix, Sizes, Values};
+use crate::load::workload::{Mix, ValueSizes, Values};
 use crate::net::{AcceptError, Address, Delivery, Wake};
 use crate::timer::Now;
 
@@ -213,10 +213,10 @@ fn twice_what_a_server_can_do_is_half_sent_and_the_wait_of_the_rest_counts() {
     let seconds = Duration::from_secs;
     let pace = Pace::Open { rate: 20_000.0, gaps: Gaps::Constant };
     // The warm-up alone leaves as much behind as the server can do in a second: it must not stand in the way.
-    let schedule = Schedule { pace, ramp: Ramp::NONE, warmup: seconds(1), end: End::After(seconds(2)) };
+    let schedule = Schedule { pace, ramp: Ramp::NONE, warmup: seconds(1), end: StopAfter::After(seconds(2)) };
     let plan = Plan { pipeline: 1, ..super::plan(Language::Echo, 1, schedule) };
     let net = net(Duration::ZERO..Duration::ZERO);
-    let found = Runner::new(net, Arc::new(plan), Arc::default(), Share::WHOLE).run().expect("run");
+    let found = Runner::new(net, Arc::new(plan), Arc::default(), ThreadShare::WHOLE).run().expect("run");
     assert_eq!(found.tally.due, 40_000);
     assert!(
         found.tally.sent.abs_diff(20_000) < 400 && found.tally.answered == found.tally.sent,
@@ -235,9 +235,9 @@ fn twice_what_a_server_can_do_is_half_sent_and_the_wait_of_the_rest_counts() {
 fn a_stall_that_begins_in_the_warmup_of_a_closed_loop_is_not_lost() {
     let run = |stall| {
         let [warmup, end] = [1, 2].map(Duration::from_secs);
-        let schedule = Schedule { pace: Pace::Closed, ramp: Ramp::NONE, warmup, end: End::After(end) };
+        let schedule = Schedule { pace: Pace::Closed, ramp: Ramp::NONE, warmup, end: StopAfter::After(end) };
         let plan = Plan { pipeline: 1, ..super::plan(Language::Echo, 1, schedule) };
-        Runner::new(net(stall), Arc::new(plan), Arc::default(), Share::WHOLE).run().expect("run")
+        Runner::new(net(stall), Arc::new(plan), Arc::default(), ThreadShare::WHOLE).run().expect("run")
     };
     let millis = Duration::from_millis;
     // The one request in flight was sent at 0.9 s and is answered at 2.5 s; those after it until 3 s.
@@ -259,19 +259,19 @@ fn what_is_answered_after_the_end_makes_no_rate() {
     // A thousand requests are in flight, and the server does 10,000 a second: half of them are answered within 50 ms.
     let run = |end| {
         let schedule = Schedule { pace: Pace::Closed, ramp: Ramp::NONE, warmup: Duration::ZERO, end };
-        let sizes = Sizes::Fixed(8);
+        let sizes = ValueSizes::Fixed(8);
         let phrases = Phrases::new(Values::new(&sizes, 1), String::new());
         let plan = super::plan(Language::Echo, 1, schedule);
         let plan = Plan { pipeline: 1000, phrases, mix: Mix { sizes, ..plan.mix.clone() }, ..plan };
         let net = net(Duration::ZERO..Duration::ZERO);
         net.0.borrow_mut().request = 8;
-        Runner::new(net, Arc::new(plan), Arc::default(), Share::WHOLE).run().expect("run")
+        Runner::new(net, Arc::new(plan), Arc::default(), ThreadShare::WHOLE).run().expect("run")
     };
-    let found = run(End::After(Duration::from_millis(50)));
+    let found = run(StopAfter::After(Duration::from_millis(50)));
     assert_eq!(found.duration, Duration::from_millis(50));
     let [answered, in_time] = [found.tally.answered, found.tally.in_time];
     assert!(in_time < 600 && answered >= 1000, "{in_time} of {answered}");
-    let found = run(End::Count(1000));
+    let found = run(StopAfter::Count(1000));
     assert_eq!((found.tally.answered, found.tally.in_time), (1000, 1000));
     assert!(found.duration >= Duration::from_millis(90) && found.busy < 0.9, "{found:?}");
 }
@@ -280,10 +280,10 @@ fn what_is_answered_after_the_end_makes_no_rate() {
 fn a_stall_shows_in_the_corrected_percentiles_and_hides_from_service_time() {
     let seconds = Duration::from_secs;
     let pace = Pace::Open { rate: 1000.0, gaps: Gaps::Constant };
-    let schedule = Schedule { pace, ramp: Ramp::NONE, warmup: Duration::ZERO, end: End::After(seconds(10)) };
+    let schedule = Schedule { pace, ramp: Ramp::NONE, warmup: Duration::ZERO, end: StopAfter::After(seconds(10)) };
     let plan = Plan { pipeline: 1, ..super::plan(Language::Echo, 1, schedule) };
     let net = net(seconds(5)..seconds(6));
-    let found = Runner::new(net, Arc::new(plan), Arc::default(), Share::WHOLE).run().expect("run");
+    let found = Runner::new(net, Arc::new(plan), Arc::default(), ThreadShare::WHOLE).run().expect("run");
     assert_eq!((found.tally.due, found.tally.answered, found.tally.failures.total()), (10_000, 10_000, 0));
 
     // The k-th request due in the stall is sent when its forerunner is answered, k * 0.1 ms after the stall's end, and
@@ -303,10 +303,10 @@ fn a_number_of_requests_at_a_low_rate_is_made_to_the_last() {
     // One every ten seconds is silence for twice the timeout between any two of them.
     for gaps in [Gaps::Constant, Gaps::Poisson] {
         let pace = Pace::Open { rate: 0.1, gaps };
-        let schedule = Schedule { pace, ramp: Ramp::NONE, warmup: Duration::ZERO, end: End::Count(60) };
+        let schedule = Schedule { pace, ramp: Ramp::NONE, warmup: Duration::ZERO, end: StopAfter::Count(60) };
         let plan = Plan { pipeline: 1, timeout: Duration::from_secs(5), ..super::plan(Language::Echo, 1, schedule) };
         let net = net(Duration::ZERO..Duration::ZERO);
-        let tally = Runner::new(net, Arc::new(plan), Arc::default(), Share::WHOLE).run().expect("run").tally;
+        let tally = Runner::new(net, Arc::new(plan), Arc::default(), ThreadShare::WHOLE).run().expect("run").tally;
         assert_eq!((tally.sent, tally.answered), (60, 60), "{gaps:?}");
     }
 }
@@ -316,10 +316,10 @@ fn a_number_of_requests_ends_early_at_a_server_that_is_dead() {
     let timeout = Duration::from_secs(5);
     let open = Pace::Open { rate: 10.0, gaps: Gaps::Constant };
     for pace in [open, Pace::Closed] {
-        let schedule = Schedule { pace, ramp: Ramp::NONE, warmup: Duration::ZERO, end: End::Count(1_000_000) };
+        let schedule = Schedule { pace, ramp: Ramp::NONE, warmup: Duration::ZERO, end: StopAfter::Count(1_000_000) };
         let plan = Plan { pipeline: 1, timeout, ..super::plan(Language::Echo, 1, schedule) };
         let net = net(Duration::ZERO..Duration::from_hours(1000));
-        let found = Runner::new(net, Arc::new(plan), Arc::default(), Share::WHOLE).run().expect("run");
+        let found = Runner::new(net, Arc::new(plan), Arc::default(), ThreadShare::WHOLE).run().expect("run");
         assert!(found.tally.answered == 0 && found.duration < 10 * timeout, "{pace:?}: {:?}", found.duration);
     }
 }
@@ -327,11 +327,12 @@ fn a_number_of_requests_ends_early_at_a_server_that_is_dead() {
 #[test]
 fn answers_that_are_late_and_wrong_count_in_the_latency() {
     let late = Duration::from_secs(2);
-    let schedule = Schedule { pace: Pace::Closed, ramp: Ramp::NONE, warmup: Duration::ZERO, end: End::Count(100) };
+    let schedule =
+        Schedule { pace: Pace::Closed, ramp: Ramp::NONE, warmup: Duration::ZERO, end: StopAfter::Count(100) };
     let plan = Plan { pipeline: 1, ..super::plan(Language::Echo, 1, schedule) };
     let net = net(Duration::ZERO..Duration::ZERO);
     net.0.borrow_mut().false_answers = Some((20, late));
-    let tally = Runner::new(net, Arc::new(plan), Arc::default(), Share::WHOLE).run().expect("run").tally;
+    let tally = Runner::new(net, Arc::new(plan), Arc::default(), ThreadShare::WHOLE).run().expect("run").tally;
     assert_eq!(tally.failures.nonzero().collect::<Vec<_>>(), [(RequestFailure::WrongBytes, 5)]);
     let (latency, service) = (tally.recorder.latency(), tally.recorder.service());
     assert_eq!((latency.len(), service.len(), tally.answered), (100, 95, 95));
@@ -344,11 +345,11 @@ fn answers_that_are_late_and_wrong_count_in_the_latency() {
 fn a_client_that_is_stopped_does_not_blame_the_server() {
     let seconds = Duration::from_secs;
     for pace in [Pace::Open { rate: 1000.0, gaps: Gaps::Poisson }, Pace::Closed] {
-        let schedule = Schedule { pace, ramp: Ramp::NONE, warmup: seconds(1), end: End::After(seconds(10)) };
+        let schedule = Schedule { pace, ramp: Ramp::NONE, warmup: seconds(1), end: StopAfter::After(seconds(10)) };
         let plan = Plan { pipeline: 1, ..super::plan(Language::Echo, 1, schedule) };
         let net = net(Duration::ZERO..Duration::ZERO);
         net.0.borrow_mut().pause = seconds(5)..seconds(7);
-        let found = Runner::new(net, Arc::new(plan), Arc::default(), Share::WHOLE).run().expect("run");
+        let found = Runner::new(net, Arc::new(plan), Arc::default(), ThreadShare::WHOLE).run().expect("run");
         // Of ten seconds it was away for two.
         assert!((0.18..0.22).contains(&found.starved), "{pace:?}: {}", found.starved);
         assert_eq!(found.late, pace != Pace::Closed, "{pace:?}");
@@ -357,12 +358,12 @@ fn a_client_that_is_stopped_does_not_blame_the_server() {
 
 /// A closed loop against a server that is gone in the time `down`.
 fn against_a_restart(down: std::ops::Range<Duration>) -> Finding {
-    let end = End::After(Duration::from_secs(5));
+    let end = StopAfter::After(Duration::from_secs(5));
     let schedule = Schedule { pace: Pace::Closed, ramp: Ramp::NONE, warmup: Duration::ZERO, end };
     let plan = Plan { pipeline: 1, ..super::plan(Language::Echo, 1, schedule) };
     let net = net(Duration::ZERO..Duration::ZERO);
     net.0.borrow_mut().down = Some(down);
-    Runner::new(net, Arc::new(plan), Arc::default(), Share::WHOLE).run().expect("run")
+    Runner::new(net, Arc::new(plan), Arc::default(), ThreadShare::WHOLE).run().expect("run")
 }
 
 #[test]

@@ -26,7 +26,7 @@ impl Service for RollCall {
 }
 
 /// Runs `plan` on `threads` threads; what each has found, and how many requests came before all clients were there.
-fn run_on(threads: u32, mut plan: Plan, progress: Progress) -> (Vec<Finding>, u64) {
+fn run_on(threads: u32, mut plan: Plan, progress: RunProgress) -> (Vec<Finding>, u64) {
     let early = Arc::new(AtomicU64::new(0));
     let service = RollCall { expected: plan.connections, present: 0, early: Arc::clone(&early) };
     let listener = ListenerConfig::new(([127, 0, 0, 1], 0).into(), Security::Plain);
@@ -40,7 +40,7 @@ fn run_on(threads: u32, mut plan: Plan, progress: Progress) -> (Vec<Finding>, u6
             let (plan, progress) = (Arc::clone(&plan), Arc::clone(&progress));
             scope.spawn(move || {
                 let net = MioNet::exact().expect("poller");
-                Runner::new(net, plan, progress, Share { index, of: threads }).run().expect("run")
+                Runner::new(net, plan, progress, ThreadShare { index, of: threads }).run().expect("run")
             })
         };
         let running: Vec<_> = (0..threads).map(run).collect();
@@ -58,7 +58,7 @@ fn spread(schedule: Schedule) -> Plan {
 
 #[test]
 fn no_thread_asks_before_all_have_connected() {
-    let (found, early) = run_on(4, spread(count(400)), Progress::default());
+    let (found, early) = run_on(4, spread(count(400)), RunProgress::default());
     assert_eq!(found.iter().map(|found| found.tally.answered).sum::<u64>(), 400);
     assert_eq!(early, 0, "requests that a part of the clients have made alone");
     let origins: Vec<_> = found.iter().map(|found| found.origin).collect();
@@ -72,7 +72,7 @@ fn idle_connections_of_all_threads_are_held_together_and_weighed_before_they_are
     let idle = Plan { once: true, hold, ..spread(count(4)) };
     let counted = Arc::clone(&looks);
     let look = move || _ = counted.fetch_add(1, Ordering::Relaxed);
-    let (found, early) = run_on(4, idle, Progress { before_asking: Some(Box::new(look)), ..Progress::default() });
+    let (found, early) = run_on(4, idle, RunProgress { before_asking: Some(Box::new(look)), ..RunProgress::default() });
     assert_eq!((looks.load(Ordering::Relaxed), early), (1, 0));
     assert!(found.iter().all(|found| found.held >= hold && found.connections == (1, 1)), "{found:?}");
 }
@@ -81,11 +81,11 @@ fn idle_connections_of_all_threads_are_held_together_and_weighed_before_they_are
 fn threads_that_reach_nobody_do_not_wait_for_each_other() {
     let port = std::net::TcpListener::bind("127.0.0.1:0").expect("bound").local_addr().expect("address");
     let plan = Arc::new(Plan { target: port.into(), ..plan(Language::Echo, 4, count(100)) });
-    let progress = Arc::new(Progress::default());
+    let progress = Arc::new(RunProgress::default());
     let found: Vec<Finding> = std::thread::scope(|scope| {
         let run = |index| {
             let (plan, progress) = (Arc::clone(&plan), Arc::clone(&progress));
-            let share = Share { index, of: 2 };
+            let share = ThreadShare { index, of: 2 };
             scope.spawn(move || Runner::new(MioNet::new().expect("poller"), plan, progress, share).run().expect("run"))
         };
         let running = [0, 1].map(run);

@@ -4,7 +4,7 @@
 use super::{Pair, described};
 
 /// One difference, and what shows it.
-pub(super) struct Difference {
+pub(super) struct VersionDifference {
     /// As the documentation names it.
     what: &'static str,
     /// What is asked, words separated by spaces, and the piece of the reply that only 7.0 and only 7.2 has.
@@ -15,8 +15,8 @@ pub(super) struct Difference {
 
 const UNKNOWN: &str = "-ERR unknown subcommand '";
 
-pub(super) const DIFFERENCES: &[Difference] = &[
-    Difference {
+pub(super) const DIFFERENCES: &[VersionDifference] = &[
+    VersionDifference {
         what: "`CLIENT SETINFO`",
         shown_by: &[
             ("client setinfo lib-name x", UNKNOWN, "+OK"),
@@ -26,7 +26,7 @@ pub(super) const DIFFERENCES: &[Difference] = &[
         ],
         described: Some("client|setinfo"),
     },
-    Difference {
+    VersionDifference {
         what: "`CLIENT NO-TOUCH`",
         shown_by: &[
             ("client no-touch on", UNKNOWN, "+OK"),
@@ -35,7 +35,7 @@ pub(super) const DIFFERENCES: &[Difference] = &[
         ],
         described: Some("client|no-touch"),
     },
-    Difference {
+    VersionDifference {
         what: "`CLIENT LIST`, `CLIENT INFO`",
         shown_by: &[
             ("client list", " resp=2\\n", " resp=2 lib-name=x lib-ver=1\\n"),
@@ -43,7 +43,7 @@ pub(super) const DIFFERENCES: &[Difference] = &[
         ],
         described: None,
     },
-    Difference {
+    VersionDifference {
         what: "`COMMAND GETKEYS` of a bare command",
         shown_by: &[
             ("command getkeys get", "-ERR wrong number", "-ERR Invalid number of arguments specified for command"),
@@ -52,7 +52,7 @@ pub(super) const DIFFERENCES: &[Difference] = &[
         ],
         described: Some("command|getkeys"),
     },
-    Difference {
+    VersionDifference {
         what: "`COMMAND DOCS`",
         shown_by: &[
             ("command docs get", "Get the value of a key", "Returns the string value of a key"),
@@ -60,7 +60,7 @@ pub(super) const DIFFERENCES: &[Difference] = &[
         ],
         described: None,
     },
-    Difference {
+    VersionDifference {
         what: "`HELLO`, `INFO`",
         shown_by: &[
             ("hello 2", "\\r\\n7.0.", "\\r\\n7.2."),
@@ -75,7 +75,7 @@ pub(super) const DIFFERENCES: &[Difference] = &[
 #[test]
 fn each_difference_between_the_versions_is_one_and_is_decided_for_7_2() {
     let mut pair = Pair::start();
-    for Difference { what, shown_by, described: own } in DIFFERENCES {
+    for VersionDifference { what, shown_by, described: own } in DIFFERENCES {
         for (line, only_7_0, only_7_2) in *shown_by {
             let command: Vec<&str> = line.split(' ').collect();
             let (theirs, ours) = pair.ask(&command);
