@@ -5,32 +5,32 @@ use std::process::ExitCode;
 
 #[path = "../tests/simulation/client.rs"]
 mod client;
-#[path = "../tests/simulation/desk.rs"]
-mod desk;
-#[path = "../tests/simulation/house.rs"]
-mod house;
-#[path = "../tests/simulation/ledger.rs"]
-mod ledger;
+#[path = "../tests/simulation/disk.rs"]
+mod disk;
+#[path = "../tests/simulation/expected_state.rs"]
+mod expected_state;
+#[path = "../tests/simulation/numbered_service.rs"]
+mod numbered_service;
 #[path = "../tests/simulation/oracle.rs"]
 mod oracle;
 #[path = "../tests/simulation/plan.rs"]
 mod plan;
+#[path = "../tests/simulation/protocol_model.rs"]
+mod protocol_model;
 #[path = "../tests/simulation/report.rs"]
 mod report;
 #[path = "../tests/simulation/restart.rs"]
 mod restart;
 #[path = "../tests/simulation/script.rs"]
 mod script;
-#[path = "../tests/simulation/stage.rs"]
-mod stage;
+#[path = "../tests/simulation/service.rs"]
+mod service;
 #[path = "../tests/simulation/sweep.rs"]
 mod sweep;
-#[path = "../tests/simulation/tongue.rs"]
-mod tongue;
+#[path = "../tests/simulation/topology.rs"]
+mod topology;
 #[path = "../tests/simulation/trust.rs"]
 mod trust;
-#[path = "../tests/simulation/vault.rs"]
-mod vault;
 #[path = "../tests/simulation/world.rs"]
 mod world;
 

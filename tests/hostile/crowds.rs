@@ -6,9 +6,9 @@ use std::time::{Duration, Instant};
 
 use socket2::SockRef;
 
+use crate::attack::{Attack, scale};
 use crate::common::{Server, fail, latchkey, tls, until};
 use crate::honest::{Destination, call};
-use crate::siege::{Siege, scale};
 
 /// Sends FIN's opposite: the other end hears of a reset.
 fn reset(stream: &TcpStream) {
@@ -23,9 +23,9 @@ fn noise(seed: &mut u64) -> u8 {
 
 #[test]
 fn silence_and_one_byte_a_second_hold_up_nobody() {
-    let siege = Siege::begin("silence", &["--handshake-timeout", "3s"]);
-    let silent: Vec<_> = (0..500).map(|_| Siege::plain(&siege.destination.resp)).collect();
-    let mut slow: Vec<_> = (0..200).map(|_| Siege::plain(&siege.destination.xmlrpc)).collect();
+    let attack = Attack::begin("silence", &["--handshake-timeout", "3s"]);
+    let silent: Vec<_> = (0..500).map(|_| Attack::plain(&attack.destination.resp)).collect();
+    let mut slow: Vec<_> = (0..200).map(|_| Attack::plain(&attack.destination.xmlrpc)).collect();
     // The beginning of a ClientHello of 512 bytes.
     let hello = [22, 3, 1, 2, 0, 1, 0, 1, 252, 3, 3, 1, 2, 3, 4];
     for second in 0..5 * scale() {
@@ -34,22 +34,22 @@ fn silence_and_one_byte_a_second_hold_up_nobody() {
         }
         std::thread::sleep(Duration::from_secs(1));
     }
-    siege.server.logged("reason=\"handshake_timeout\"");
+    attack.server.logged("reason=\"handshake_timeout\"");
     // They were dropped without a word, long ago.
     for mut stream in silent.into_iter().chain(slow) {
         assert!(!matches!(stream.read(&mut [0; 100]), Ok(1..)), "words for a client that said nothing");
     }
-    siege.end(0);
+    attack.end(0);
 }
 
 #[test]
 fn garbage_and_resets_in_the_middle_end_with_a_reason() {
-    let siege = Siege::begin("garbage", &[]);
-    let Destination { resp, xmlrpc, .. } = siege.destination.clone();
+    let attack = Attack::begin("garbage", &[]);
+    let Destination { resp, xmlrpc, .. } = attack.destination.clone();
     let mut seed = 42;
     for round in 0..100 * scale() {
-        for address in [&resp, &xmlrpc, &siege.resp, &siege.xmlrpc] {
-            let mut stream = Siege::plain(address);
+        for address in [&resp, &xmlrpc, &attack.resp, &attack.xmlrpc] {
+            let mut stream = Attack::plain(address);
             let garbage: Vec<u8> = (0..=round * 37 % 3_000).map(|_| noise(&mut seed)).collect();
             let _ = stream.write_all(&garbage);
             if round % 2 == 0 {
@@ -58,29 +58,29 @@ fn garbage_and_resets_in_the_middle_end_with_a_reason() {
         }
     }
     for round in 0..50 * scale() {
-        let mut client = siege.destination.resp();
+        let mut client = attack.destination.resp();
         let record = client.encrypt(b"GET honest\r\n").expect("a record");
         let cut = 1 + round % (record.len() - 1);
         client.stream().write_all(&record[..cut]).expect("send");
         reset(client.stream());
         drop(client);
     }
-    siege.server.logged("reason=\"not_tls\"");
-    siege.server.logged("reason=\"reset\"");
-    siege.end(0);
+    attack.server.logged("reason=\"not_tls\"");
+    attack.server.logged("reason=\"reset\"");
+    attack.end(0);
 }
 
 #[test]
 fn a_million_large_replies_that_nobody_reads_cost_what_clients_may_hold() {
     const BUDGET: usize = 8 << 20;
-    let siege = Siege::begin("unread", &["--max-client-memory", "8m", "--write-timeout", "3s", "--max-output", "1m"]);
-    let mut setter = siege.destination.resp();
+    let attack = Attack::begin("unread", &["--max-client-memory", "8m", "--write-timeout", "3s", "--max-output", "1m"]);
+    let mut setter = attack.destination.resp();
     let value = "v".repeat(100_000);
     assert_eq!(
         Destination::ask(&mut setter, &format!("*3\r\n$3\r\nSET\r\n$3\r\nbig\r\n$100000\r\n{value}"), 5),
         b"+OK\r\n"
     );
-    let mut rest: Vec<_> = (0..20).map(|_| (Siege::plain(&siege.resp), 1_000_000 * scale())).collect();
+    let mut rest: Vec<_> = (0..20).map(|_| (Attack::plain(&attack.resp), 1_000_000 * scale())).collect();
     for (stream, _) in &rest {
         stream.set_nonblocking(true).expect("nonblocking");
     }
@@ -102,18 +102,18 @@ fn a_million_large_replies_that_nobody_reads_cost_what_clients_may_hold() {
         std::thread::sleep(Duration::from_millis(20));
     }
     assert!(closed > 0, "nobody was closed");
-    siege.server.logged("reason=\"memory\"");
-    siege.server.logged("reason=\"stalled\"");
+    attack.server.logged("reason=\"memory\"");
+    attack.server.logged("reason=\"stalled\"");
     drop((rest, setter));
-    siege.end(BUDGET);
+    attack.end(BUDGET);
 }
 
 #[test]
 fn heads_and_bodies_that_trickle_are_cut_off_each_in_its_time() {
-    let siege = Siege::begin("loris", &["--header-timeout", "2s", "--request-timeout", "4s"]);
+    let attack = Attack::begin("loris", &["--header-timeout", "2s", "--request-timeout", "4s"]);
     let head = b"POST / HTTP/1.1\r\nHost: localhost\r\nX-Slow: ";
-    let mut heads: Vec<_> = (0..100).map(|_| Siege::plain(&siege.xmlrpc)).collect();
-    let mut bodies: Vec<_> = (0..100).map(|_| siege.destination.connect(&siege.destination.xmlrpc)).collect();
+    let mut heads: Vec<_> = (0..100).map(|_| Attack::plain(&attack.xmlrpc)).collect();
+    let mut bodies: Vec<_> = (0..100).map(|_| attack.destination.connect(&attack.destination.xmlrpc)).collect();
     for client in &mut bodies {
         client.write_all(b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100000\r\n\r\n").expect("send");
     }
@@ -129,26 +129,26 @@ fn heads_and_bodies_that_trickle_are_cut_off_each_in_its_time() {
         }
         std::thread::sleep(Duration::from_millis(500));
     }
-    siege.server.logged("reason=\"header_timeout\"");
-    siege.server.logged("reason=\"request_timeout\"");
+    attack.server.logged("reason=\"header_timeout\"");
+    attack.server.logged("reason=\"request_timeout\"");
     drop((heads, bodies));
-    siege.end(0);
+    attack.end(0);
 }
 
 #[test]
 fn connections_whose_other_end_is_gone_do_not_stay() {
-    let siege = Siege::begin("half-open", &["--idle-timeout", "2s", "--half-close-timeout", "2s"]);
+    let attack = Attack::begin("half-open", &["--idle-timeout", "2s", "--half-close-timeout", "2s"]);
     // Nothing more is ever heard of these: as if their machines had lost their power.
-    let mut gone: Vec<_> = (0..100).map(|_| siege.destination.connect(&siege.destination.xmlrpc)).collect();
+    let mut gone: Vec<_> = (0..100).map(|_| attack.destination.connect(&attack.destination.xmlrpc)).collect();
     for client in &mut gone {
         call(client, "has_key", "honest");
     }
     // These have finished, but not closed.
-    let finished: Vec<_> = (0..100).map(|_| Siege::plain(&siege.resp)).collect();
+    let finished: Vec<_> = (0..100).map(|_| Attack::plain(&attack.resp)).collect();
     for stream in &finished {
         stream.shutdown(std::net::Shutdown::Write).expect("shutdown");
     }
-    siege.server.logged("reason=\"idle\"");
+    attack.server.logged("reason=\"idle\"");
     for mut stream in finished {
         assert_eq!(stream.read(&mut [0; 10]).expect("a proper end"), 0);
     }
@@ -156,17 +156,17 @@ fn connections_whose_other_end_is_gone_do_not_stay() {
         // Before it hangs up, the server says good-bye.
         assert_eq!(client.read(&mut [0; 10]).expect("a proper end"), 0);
     }
-    siege.end(0);
+    attack.end(0);
 }
 
 #[test]
 fn one_address_takes_no_more_than_its_share() {
-    let siege = Siege::without_newcomers("one address", &["--max-connections-per-address", "10"]);
+    let attack = Attack::without_newcomers("one address", &["--max-connections-per-address", "10"]);
     // All come from one address, the honest client too: it has its place, and keeps it.
     let mut told = 0;
     let mut held = Vec::new();
     for _ in 0..20 {
-        let mut stream = Siege::plain(&siege.xmlrpc);
+        let mut stream = Attack::plain(&attack.xmlrpc);
         stream.set_read_timeout(Some(Duration::from_millis(100))).expect("timeout");
         let mut words = String::new();
         let _ = stream.read_to_string(&mut words);
@@ -174,23 +174,23 @@ fn one_address_takes_no_more_than_its_share() {
         held.push(stream);
     }
     assert!(told >= 10, "{told} were told");
-    let mut over = Siege::plain(&siege.resp);
+    let mut over = Attack::plain(&attack.resp);
     let mut words = String::new();
     over.read_to_string(&mut words).expect("words");
     assert_eq!(words, "-ERR max number of clients reached for this address\r\n");
     drop((held, over));
-    let line = siege.server.logged("reason=\"address_limit\"");
+    let line = attack.server.logged("reason=\"address_limit\"");
     assert!(line.contains("too many connections from its address"), "{line}");
-    siege.end(0);
+    attack.end(0);
 }
 
 #[test]
 fn one_address_begins_no_more_handshakes_than_its_share() {
     const SHARE: usize = 5;
     let arguments = ["--max-handshakes-per-address", "5", "--handshake-timeout", "10m"];
-    let siege = Siege::without_newcomers("handshakes", &arguments);
+    let attack = Attack::without_newcomers("handshakes", &arguments);
     // Where there are no handshakes, that is no limit.
-    let mut plain = Siege::plain(&siege.resp);
+    let mut plain = Attack::plain(&attack.resp);
     let mut says = |ask: &[u8]| {
         plain.write_all(ask).expect("send");
         let mut reply = [0; 100];
@@ -199,16 +199,16 @@ fn one_address_begins_no_more_handshakes_than_its_share() {
     };
     // The honest client's handshakes count until the server has seen their ends: in its second round it has seen both.
     until(|| !matches!(&*says(b"GET honest\r\n"), "$-1\r\n" | "$8\r\n00000000\r\n"));
-    let mut held: Vec<_> = (0..SHARE).map(|_| Siege::plain(&siege.destination.resp)).collect();
+    let mut held: Vec<_> = (0..SHARE).map(|_| Attack::plain(&attack.destination.resp)).collect();
     for stream in &mut held {
         stream.write_all(&[22, 3, 1]).expect("send");
     }
     for _ in 0..SHARE {
         // At the same listener, which takes them in the order in which they came.
-        let mut over = Siege::plain(&siege.destination.resp);
+        let mut over = Attack::plain(&attack.destination.resp);
         assert!(!matches!(over.read(&mut [0; 10]), Ok(1..)), "words for a handshake too many");
     }
-    let line = siege.server.logged("reason=\"address_limit\"");
+    let line = attack.server.logged("reason=\"address_limit\"");
     assert!(line.contains("too many handshakes under way with its address"), "{line}");
     assert_eq!(says(b"PING\r\n"), "+PONG\r\n");
     for stream in &held {
@@ -217,13 +217,13 @@ fn one_address_begins_no_more_handshakes_than_its_share() {
         assert_eq!(kind, Err(ErrorKind::WouldBlock), "it has its share, and keeps it");
     }
     drop(held);
-    let config = tls::config(&siege.server);
+    let config = tls::config(&attack.server);
     until(|| {
-        let mut newcomer = tls::wrap(&config, tls::dial(&siege.destination.resp));
+        let mut newcomer = tls::wrap(&config, tls::dial(&attack.destination.resp));
         newcomer.write_all(b"PING\r\n").and_then(|()| newcomer.read_exact(&mut [0; 7])).is_ok()
     });
     drop(plain);
-    siege.end(0);
+    attack.end(0);
 }
 
 #[test]
@@ -281,15 +281,15 @@ fn a_wrapped_server_is_guarded_too() {
 
 #[test]
 fn costly_commands_in_a_row_hold_up_nobody() {
-    let siege = Siege::begin("costly", &[]);
-    let mut setter = Siege::plain(&siege.resp);
+    let attack = Attack::begin("costly", &[]);
+    let mut setter = Attack::plain(&attack.resp);
     for first in (0..60_000).step_by(1_000) {
         let sets: String =
             (first..first + 1_000).map(|key| format!("SET key:{key} v\r\n")).collect::<Vec<_>>().concat();
         setter.write_all(sets.as_bytes()).expect("send");
         setter.read_exact(&mut vec![0; 5 * 1_000]).expect("answers");
     }
-    let mut costly: Vec<_> = (0..3).map(|_| Siege::plain(&siege.resp)).collect();
+    let mut costly: Vec<_> = (0..3).map(|_| Attack::plain(&attack.resp)).collect();
     let count = 10 * scale();
     // A neighbour who asks for sixteen turns' worth of small things, and leaves a mark when they are done. Each `KEYS`
     // takes fifteen turns, and the walks wait for each other, so whoever looks behind them must find the mark.
@@ -307,7 +307,7 @@ fn costly_commands_in_a_row_hold_up_nobody() {
     }
     setter.read_exact(&mut vec![0; 7 * pings + 5]).expect("answers");
     drop((setter, costly));
-    siege.end(8 << 20);
+    attack.end(8 << 20);
 }
 
 #[test]
@@ -317,7 +317,7 @@ fn a_request_sent_by_half_fails_no_write_and_evicts_no_key() {
         let limits = ["--max-memory", "32m", "--max-memory-policy", policy];
         let server = Server::start_in(dir, &[&["--resp", "plain://127.0.0.1:0"], &limits[..]].concat());
         let address = server.address("resp");
-        let mut asks = Siege::plain(&address);
+        let mut asks = Attack::plain(&address);
         let mut ask = |request: &[u8]| {
             asks.write_all(request).expect("send");
             let mut reply = [0; 100];
@@ -330,13 +330,13 @@ fn a_request_sent_by_half_fails_no_write_and_evicts_no_key() {
             let request = format!("*3\r\n$3\r\nSET\r\n$2\r\n{key:02}\r\n${}\r\n{value}\r\n", value.len());
             assert_eq!(ask(request.as_bytes()), "+OK\r\n", "{policy}: {key}");
         }
-        let mut refused = Siege::plain(&address);
+        let mut refused = Attack::plain(&address);
         refused.write_all(b"*3\r\n$3\r\nSET\r\n$1\r\nx\r\n$20000000\r\n").expect("send");
         let mut words = [0; 100];
         let count = refused.read(&mut words).expect("an answer");
         assert!(words[..count].starts_with(b"-ERR Protocol error"), "it is more than half of what clients may hold");
         // Half of each request, five times what all clients may hold.
-        let mut greedy: Vec<_> = (0..13).map(|_| Siege::plain(&address)).collect();
+        let mut greedy: Vec<_> = (0..13).map(|_| Attack::plain(&address)).collect();
         for stream in &mut greedy {
             let half = [&b"*3\r\n$3\r\nSET\r\n$1\r\nx\r\n$2000000\r\n"[..], &b"z".repeat(1_600_000)].concat();
             // Those that hold most are closed on the way.

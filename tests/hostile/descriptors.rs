@@ -5,9 +5,9 @@ use std::net::TcpStream;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
+use crate::attack::{Attack, descriptors, scale};
 use crate::common::{PATIENCE, Server, certs, latchkey, run, signal, until, wait};
 use crate::honest::Destination;
-use crate::siege::{Siege, descriptors, scale};
 
 /// Whether a new client is answered at once.
 fn is_served(address: &str) -> bool {
@@ -18,10 +18,10 @@ fn is_served(address: &str) -> bool {
 }
 
 fn fill_and_leave(name: &'static str, limit: usize) {
-    let siege = Siege::with_descriptors(name, limit);
+    let attack = Attack::with_descriptors(name, limit);
     let (mut held, mut told) = (Vec::new(), 0);
     for _ in 0..limit + 100 {
-        let mut stream = Siege::plain(&siege.resp);
+        let mut stream = Attack::plain(&attack.resp);
         stream.write_all(b"PING\r\n").expect("the backlog takes it");
         held.push(stream);
     }
@@ -34,11 +34,11 @@ fn fill_and_leave(name: &'static str, limit: usize) {
         told += usize::from(words.starts_with(b"-ERR max number of clients reached"));
     }
     assert!(told > 0, "nobody was told that there are too many");
-    assert!(descriptors(siege.server.pid()) <= limit);
+    assert!(descriptors(attack.server.pid()) <= limit);
     drop(held);
-    until(|| is_served(&siege.resp));
-    siege.server.logged("reason=\"refused\"");
-    siege.end(0);
+    until(|| is_served(&attack.resp));
+    attack.server.logged("reason=\"refused\"");
+    attack.end(0);
 }
 
 #[test]
@@ -53,9 +53,9 @@ fn two_thousand_descriptors_are_filled_and_left_again() {
 
 #[test]
 fn when_the_system_gives_no_descriptor_accepting_pauses_and_resumes() {
-    let siege = Siege::without_newcomers("no descriptors", &[]);
-    let pid = siege.server.pid();
-    let mut first = Siege::plain(&siege.resp);
+    let attack = Attack::without_newcomers("no descriptors", &[]);
+    let pid = attack.server.pid();
+    let mut first = Attack::plain(&attack.resp);
     first.write_all(b"PING\r\n").expect("send");
     first.read_exact(&mut [0; 7]).expect("an answer");
     drop(first);
@@ -68,14 +68,14 @@ fn when_the_system_gives_no_descriptor_accepting_pauses_and_resumes() {
     assert!(status.success());
     for _ in 0..10 * scale() {
         // Each that is too many hears so at once: it is taken by the reserve descriptor, and closed.
-        let crowd: Vec<_> = (0..10).map(|_| Siege::plain(&siege.resp)).collect();
+        let crowd: Vec<_> = (0..10).map(|_| Attack::plain(&attack.resp)).collect();
         std::thread::sleep(Duration::from_millis(50));
         drop(crowd);
     }
-    siege.server.logged("accepting pauses");
-    until(|| is_served(&siege.resp));
+    attack.server.logged("accepting pauses");
+    until(|| is_served(&attack.resp));
     assert!(descriptors(pid) <= limit);
-    siege.end(0);
+    attack.end(0);
 }
 
 #[test]

@@ -5,10 +5,10 @@
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test that cannot go on must fail")]
 #![allow(clippy::disallowed_methods, clippy::print_stdout, reason = "tests drive real processes in real time")]
 
+mod attack;
 #[path = "../common/mod.rs"]
 mod common;
 mod crowds;
 mod descriptors;
 mod honest;
-mod siege;
-mod words;
+mod requests;

@@ -8,8 +8,8 @@ use latchkey::net::Net;
 use latchkey::net::sim::{SimNet, SimRandom, SimSocket};
 use latchkey::tls::{Outgoing, Session};
 
+use crate::protocol_model::ProtocolModel;
 use crate::script::{Action, Conduct, Script};
-use crate::tongue::Tongue;
 
 /// How long some clients wait from one read to the next.
 const SIP_PAUSE: Duration = Duration::from_millis(500);
@@ -322,7 +322,7 @@ impl Client {
     /// For how long it has been at a request that it sends a byte at a time.
     pub(crate) fn request_age(&self, now: Instant) -> Option<Duration> {
         // An echo has no requests.
-        let is_asking = self.script.drip.is_some() && self.script.tongue != Tongue::Echo;
+        let is_asking = self.script.drip.is_some() && self.script.tongue != ProtocolModel::Echo;
         let is_heard = self.end.is_none() && !self.disturbed && is_asking;
         self.trickling.filter(|_| is_heard).map(|(since, _)| now - since)
     }

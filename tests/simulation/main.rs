@@ -4,19 +4,19 @@
 //! [docs/simulation.md](../../docs/simulation.md) tells how to find out what a seed does, and how to add a fault.
 
 mod client;
-mod desk;
-mod house;
-mod ledger;
+mod disk;
+mod expected_state;
+mod numbered_service;
 mod oracle;
 mod plan;
+mod protocol_model;
 mod report;
 mod restart;
 mod script;
-mod stage;
+mod service;
 mod sweep;
-mod tongue;
+mod topology;
 mod trust;
-mod vault;
 mod world;
 
 /// Seeds in a usual run.

@@ -6,8 +6,8 @@ use latchkey::server::Occupancy;
 
 use crate::client::{Client, End};
 use crate::plan::{Outage, Scarcity, Wrap};
+use crate::protocol_model::{ProtocolModel, hide_dates};
 use crate::script::Conduct;
-use crate::tongue::{Tongue, hide_dates};
 use crate::trust::Change;
 use crate::world::{Loop, World};
 
@@ -58,7 +58,7 @@ impl World {
         let Some(end) = client.end else { return Err("was forgotten".into()) };
         let expected = client.script.talk.expected.as_slice();
         let mut received = client.received.clone();
-        if client.script.tongue == Tongue::XmlRpc {
+        if client.script.tongue == ProtocolModel::XmlRpc {
             hide_dates(&mut received);
         }
         if !self.is_fair(client, &received) {

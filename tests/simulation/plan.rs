@@ -5,10 +5,10 @@ use std::time::Duration;
 use latchkey::limits::Limits;
 use latchkey::net::sim::{NetFaults, SimRandom};
 
+use crate::disk::Durability;
+use crate::protocol_model::ProtocolModel;
 use crate::script::{Conduct, Scale, Script};
-use crate::tongue::Tongue;
 use crate::trust::{Badge, Change, Door};
-use crate::vault::Durability;
 
 /// One in so many seeds runs over TLS, where a handshake costs more than the rest of a simulation.
 const TLS_SHARE: u64 = 4;
@@ -31,7 +31,7 @@ pub(crate) struct Plan {
     /// Clients keep tickets.
     pub(crate) resumption: bool,
     /// What is spoken, each at a listener of its own.
-    pub(crate) tongues: Vec<Tongue>,
+    pub(crate) tongues: Vec<ProtocolModel>,
     /// The server stands behind another one, which wraps it.
     pub(crate) wrap: Option<Wrap>,
     /// What is under the store, if keys outlive the server.
@@ -133,9 +133,9 @@ impl Plan {
             limits.request_timeout = LONG;
         }
         let tongues = match (random.chance(0.5), wrap) {
-            (true, _) if !is_durable => vec![Tongue::Desk],
-            (_, None) => vec![Tongue::Echo, Tongue::XmlRpc, Tongue::Resp],
-            (_, Some(_)) => vec![random.one_of([Tongue::Echo, Tongue::XmlRpc, Tongue::Resp])],
+            (true, _) if !is_durable => vec![ProtocolModel::NumberedService],
+            (_, None) => vec![ProtocolModel::Echo, ProtocolModel::XmlRpc, ProtocolModel::Resp],
+            (_, Some(_)) => vec![random.one_of([ProtocolModel::Echo, ProtocolModel::XmlRpc, ProtocolModel::Resp])],
         };
         let bottleneck = faults.window.min(limits.output_bytes).min(100 * limits.transmit_bytes_per_turn);
         let scale = scale(random, bottleneck);

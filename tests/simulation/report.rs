@@ -5,11 +5,11 @@ use std::collections::BTreeMap;
 use latchkey::metrics::Disconnect;
 use latchkey::net::sim::NetFault;
 
+use crate::disk::{Death, Trouble};
 use crate::plan::{Outage, Scarcity};
+use crate::protocol_model::ProtocolModel;
 use crate::script::Conduct;
-use crate::tongue::Tongue;
 use crate::trust::{Badge, Change, Door};
-use crate::vault::{Death, Trouble};
 use crate::world::World;
 
 /// What a simulation found out.
@@ -63,7 +63,7 @@ pub(crate) fn everything() -> Vec<String> {
     [
         names("fault", &NetFault::ALL),
         names("client", &Conduct::ALL),
-        names("tongue", &Tongue::ALL),
+        names("tongue", &ProtocolModel::ALL),
         names("shows", &Badge::ALL),
         names("door", &Door::ALL),
         names("reload", &Change::ALL),

@@ -3,16 +3,16 @@
 use std::time::{Duration, Instant};
 
 use crate::client::Client;
-use crate::ledger::Keys;
-use crate::stage;
-use crate::tongue::{Tongue, hide_dates};
+use crate::disk::{Contents, Death};
+use crate::expected_state::Keys;
+use crate::protocol_model::{ProtocolModel, hide_dates};
+use crate::topology;
 use crate::trust::{self, Change};
-use crate::vault::{Contents, Death};
 use crate::world::World;
 
 impl World {
     /// The storage thread takes its next job; and the server dies, if it is time.
-    pub(crate) fn keep_vault(&mut self, now: Instant) -> Result<(), String> {
+    pub(crate) fn run_disk(&mut self, now: Instant) -> Result<(), String> {
         let Some(vault) = &mut self.vault else { return Ok(()) };
         vault.look(now, &mut self.random);
         if vault.has_stopped() {
@@ -51,7 +51,7 @@ impl World {
         let change = self.plan.reload.map(|(_, change)| change);
         let security =
             trust::security(self.plan.door, change.filter(|_| self.reloaded && change != Some(Change::Refused)))?;
-        let (each, contents) = stage::alone(&self.plan, &self.network, &self.books, &security, self.vault.as_mut())?;
+        let (each, contents) = topology::alone(&self.plan, &self.network, &self.books, &security, self.vault.as_mut())?;
         if self.stop_sent.is_some() {
             each.server.handle().stop();
         }
@@ -100,7 +100,7 @@ impl World {
     }
 
     /// At the end the server closes its vault; that too may not lose anything.
-    pub(crate) fn check_vault(&mut self) -> Result<(), String> {
+    pub(crate) fn check_disk(&mut self) -> Result<(), String> {
         for client in &self.clients {
             if let Some(kept) = client.kept.filter(|kept| *kept < client.acknowledged()) {
                 let (name, told) = (&client.script.talk.name, client.acknowledged());
@@ -158,13 +158,13 @@ fn sizes(keys: &Keys) -> Vec<(&str, usize)> {
 impl Client {
     /// Whether it keeps something in the store.
     fn is_keeper(&self) -> bool {
-        matches!(self.script.tongue, Tongue::Resp | Tongue::XmlRpc)
+        matches!(self.script.tongue, ProtocolModel::Resp | ProtocolModel::XmlRpc)
     }
 
     /// How many requests it has the right replies to.
     pub(crate) fn acknowledged(&self) -> usize {
         let mut received = self.received.clone();
-        if self.script.tongue == Tongue::XmlRpc {
+        if self.script.tongue == ProtocolModel::XmlRpc {
             hide_dates(&mut received);
         }
         let talk = &self.script.talk;

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use latchkey::net::sim::SimRandom;
 
-use crate::ledger::Keys;
-use crate::tongue::{Conversation, Tongue};
+use crate::expected_state::Keys;
+use crate::protocol_model::{Conversation, ProtocolModel};
 use crate::trust::Badge;
 
 /// How long some clients stay when they have everything.
@@ -97,7 +97,7 @@ impl Conduct {
 /// One client's part.
 #[derive(Clone, Debug)]
 pub(crate) struct Script {
-    pub(crate) tongue: Tongue,
+    pub(crate) tongue: ProtocolModel,
     /// The address it comes from, and the listener it goes to.
     pub(crate) host: u8,
     pub(crate) listener: usize,
@@ -128,9 +128,9 @@ pub(crate) struct Scale {
 
 impl Script {
     /// The part of a client of this name, who speaks one of `tongues`, each at a listener of its own.
-    pub(crate) fn draw(random: &mut SimRandom, name: String, tongues: &[Tongue], scale: Scale) -> Self {
+    pub(crate) fn draw(random: &mut SimRandom, name: String, tongues: &[ProtocolModel], scale: Scale) -> Self {
         let listener = random.size(0, tongues.len().saturating_sub(1));
-        let tongue = tongues.get(listener).copied().unwrap_or(Tongue::Echo);
+        let tongue = tongues.get(listener).copied().unwrap_or(ProtocolModel::Echo);
         let conduct = if random.chance(0.4) { Conduct::Polite } else { random.one_of(Conduct::ALL) };
         let conduct = tongue.adapt(conduct);
         let latest = Duration::from_secs(random.one_of([0, 1, 5]));

@@ -253,12 +253,12 @@ pub(crate) fn security(door: Option<Door>, change: Option<Change>) -> Result<Sec
 
 /// The clients of one simulation. Who has the same badge and version shares tickets, and nobody else does: with those of
 /// another simulation, a trace would depend on history.
-pub(crate) struct Wallet {
+pub(crate) struct Credentials {
     resumption: bool,
     configs: BTreeMap<(Badge, bool, bool), Arc<ClientConfig>>,
 }
 
-impl Wallet {
+impl Credentials {
     pub(crate) fn new(resumption: bool) -> Self {
         Self { resumption, configs: BTreeMap::new() }
     }

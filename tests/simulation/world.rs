@@ -13,13 +13,13 @@ use latchkey::net::sim::{NetFault, Network, SimNet, SimRandom};
 use latchkey::server::{Server, Status};
 
 use crate::client::Client;
-use crate::desk::complete_due;
-use crate::house::{Books, House};
+use crate::disk::SimulatedDisk;
+use crate::numbered_service::complete_due;
 use crate::plan::{Outage, Plan, Scarcity};
 use crate::report::Report;
-use crate::stage;
+use crate::service::{Books, SimulatedService};
+use crate::topology;
 use crate::trust::{self, Change};
-use crate::vault::Vault;
 
 /// When faults end.
 const CALM: Duration = Duration::from_secs(30);
@@ -58,14 +58,14 @@ impl fmt::Display for StorageError {
 /// One of the production loops, on a host of its own.
 pub(crate) struct Loop {
     pub(crate) net: SimNet,
-    pub(crate) server: Server<SimNet, House>,
+    pub(crate) server: Server<SimNet, SimulatedService>,
     pub(crate) addresses: Vec<SocketAddr>,
     pub(crate) stopped: bool,
     busy: u32,
 }
 
 impl Loop {
-    pub(crate) fn new(net: SimNet, server: Server<SimNet, House>) -> io::Result<Self> {
+    pub(crate) fn new(net: SimNet, server: Server<SimNet, SimulatedService>) -> io::Result<Self> {
         let addresses = server.addresses()?;
         Ok(Self { net, server, addresses, stopped: false, busy: 0 })
     }
@@ -79,9 +79,9 @@ pub(crate) struct World {
     /// The one that clients connect to, and the one behind it, if it wraps one.
     pub(crate) loops: Vec<Loop>,
     pub(crate) books: Rc<RefCell<Books>>,
-    pub(crate) vault: Option<Vault>,
+    pub(crate) vault: Option<SimulatedDisk>,
     pub(crate) clients: Vec<Client>,
-    wallet: trust::Wallet,
+    credentials: trust::Credentials,
     pub(crate) begun: Instant,
     pub(crate) calm_since: Option<Instant>,
     pub(crate) stop_sent: Option<Instant>,
@@ -97,7 +97,7 @@ pub(crate) struct World {
 /// Runs the simulation of `seed` to its end.
 pub(crate) fn run(seed: u64) -> Result<Report, StorageError> {
     let mut world = World::new(seed).map_err(|what| StorageError { seed, step: 0, time: Duration::ZERO, what })?;
-    let result = world.play().and_then(|()| world.check_end()).and_then(|()| world.check_vault());
+    let result = world.play().and_then(|()| world.check_end()).and_then(|()| world.check_disk());
     let time = world.network.now() - world.begun;
     result.map_err(|what| {
         let what = format!("{what}; connections ended by {:?}", world.reasons());
@@ -113,10 +113,10 @@ impl World {
         let plan = Plan::draw(seed, &mut random);
         let network = Network::new(random.bits(), plan.faults.clone());
         let books = Rc::new(RefCell::new(Books::default()));
-        let mut wallet = trust::Wallet::new(plan.resumption);
-        let mut vault = plan.durability.clone().map(Vault::new);
-        let mut loops = stage::loops(&plan, &network, &books, &mut wallet, vault.as_mut())?;
-        let words = loops.last_mut().map(stage::words).unwrap_or_default();
+        let mut credentials = trust::Credentials::new(plan.resumption);
+        let mut vault = plan.durability.clone().map(SimulatedDisk::new);
+        let mut loops = topology::loops(&plan, &network, &books, &mut credentials, vault.as_mut())?;
+        let words = loops.last_mut().map(topology::words).unwrap_or_default();
         let begun = network.now();
         let mut clients = Vec::new();
         for script in plan.scripts.clone() {
@@ -132,7 +132,7 @@ impl World {
             books,
             vault,
             clients,
-            wallet,
+            credentials,
             begun,
             calm_since: None,
             stop_sent: None,
@@ -169,7 +169,7 @@ impl World {
         if self.calm_since.is_none() && age >= CALM {
             self.calm_since = Some(now);
             self.network.calm();
-            self.vault.iter_mut().for_each(Vault::calm);
+            self.vault.iter_mut().for_each(SimulatedDisk::calm);
             for client in &mut self.clients {
                 client.script.drip = None;
                 client.script.sip = None;
@@ -186,7 +186,7 @@ impl World {
             self.front().server.handle().stop();
             self.clients.iter_mut().for_each(Client::note_stop);
         }
-        self.keep_vault(now)?;
+        self.run_disk(now)?;
         self.relieve(now)?;
         if self.death().is_some_and(|at| age >= at) {
             self.died = true;
@@ -263,7 +263,7 @@ impl World {
         let is_new = client.port.is_none();
         if is_new && self.plan.door.is_some() {
             // No sooner: the hello that is made now takes the ticket that is there now.
-            client.session = self.wallet.session(&client.script)?;
+            client.session = self.credentials.session(&client.script)?;
         }
         client.step(&mut self.client_net, address, now, &mut self.random)?;
         let may_come = if self.reloaded { client.welcome.1 } else { client.welcome.0 };

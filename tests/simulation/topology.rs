@@ -16,12 +16,12 @@ use latchkey::services::{Builtin, BuiltinOptions, Renewable, Splice, UpstreamSec
 use latchkey::store::StoreOptions;
 use latchkey::timer::Now;
 
-use crate::desk::Desk;
-use crate::house::{Books, House, Kind};
+use crate::disk::{Contents, SimulatedDisk};
+use crate::numbered_service::NumberedService;
 use crate::plan::{Outage, Plan, Wrap};
-use crate::tongue::Tongue;
-use crate::trust::{self, Badge, Door, Wallet};
-use crate::vault::{Contents, Vault};
+use crate::protocol_model::ProtocolModel;
+use crate::service::{Books, Kind, SimulatedService};
+use crate::trust::{self, Badge, Credentials, Door};
 use crate::world::Loop;
 
 /// Where nobody listens.
@@ -50,8 +50,8 @@ pub(crate) fn loops(
     plan: &Plan,
     network: &Network,
     books: &Shelf,
-    wallet: &mut Wallet,
-    vault: Option<&mut Vault>,
+    credentials: &mut Credentials,
+    vault: Option<&mut SimulatedDisk>,
 ) -> Result<Vec<Loop>, String> {
     let Some(wrap) = plan.wrap else {
         let security = trust::security(plan.door, None)?;
@@ -59,7 +59,7 @@ pub(crate) fn loops(
     };
     let security = trust::security(wrap.tls.then_some(Door::Open), None)?;
     let net = network.host();
-    let house = House::new(kind(plan, books, net.now()), Rc::clone(books), ROOMY, false);
+    let house = SimulatedService::new(kind(plan, books, net.now()), Rc::clone(books), ROOMY, false);
     let mut config = listener(2, &security, plan);
     if wrap.announce {
         config.balancers = [subnet()?].into();
@@ -75,7 +75,7 @@ pub(crate) fn loops(
     };
     let inner = start(net, house, vec![config; plan.tongues.len()], limits)?;
     let target = inner.addresses.first().copied().ok_or("no listener")?;
-    Ok(vec![wrapper(plan, network, books, wrap, target, wallet)?, inner])
+    Ok(vec![wrapper(plan, network, books, wrap, target, credentials)?, inner])
 }
 
 /// A server that wraps none, and what it has found in its vault: where it has been before, it listens again.
@@ -84,20 +84,20 @@ pub(crate) fn alone(
     network: &Network,
     books: &Shelf,
     security: &Security,
-    vault: Option<&mut Vault>,
+    vault: Option<&mut SimulatedDisk>,
 ) -> Result<(Loop, Contents), String> {
     let net = network.host();
     let mut kind = kind(plan, books, net.now());
     let mut listeners = vec![listener(2, security, plan); plan.tongues.len()];
     let (Some(vault), Kind::Builtin(builtin)) = (vault, &mut kind) else {
-        let house = House::new(kind, Rc::clone(books), room(&plan.limits), true);
+        let house = SimulatedService::new(kind, Rc::clone(books), room(&plan.limits), true);
         return Ok((start(net, house, listeners, plan.limits.clone())?, Contents::new()));
     };
     let contents = vault.open(builtin, net.now(), net.waker())?;
     for (listener, address) in listeners.iter_mut().zip(&vault.addresses) {
         listener.address = *address;
     }
-    let house = House::new(kind, Rc::clone(books), room(&plan.limits), true);
+    let house = SimulatedService::new(kind, Rc::clone(books), room(&plan.limits), true);
     let each = start(net, house, listeners, plan.limits.clone())?;
     vault.addresses.clone_from(&each.addresses);
     Ok((each, contents))
@@ -116,8 +116,8 @@ fn listener(host: u8, security: &Security, plan: &Plan) -> ListenerConfig {
 
 /// What speaks the plan's tongues.
 fn kind(plan: &Plan, books: &Shelf, now: Now) -> Kind {
-    if plan.tongues == [Tongue::Desk] {
-        return Kind::Desk(Desk::new(Rc::clone(books)));
+    if plan.tongues == [ProtocolModel::NumberedService] {
+        return Kind::NumberedService(NumberedService::new(Rc::clone(books)));
     }
     let options = BuiltinOptions {
         listeners: plan.tongues.iter().map(|tongue| tongue.protocol()).collect(),
@@ -134,7 +134,7 @@ fn subnet() -> Result<Subnet, String> {
 
 fn start(
     net: latchkey::net::sim::SimNet,
-    house: House,
+    house: SimulatedService,
     listeners: Vec<ListenerConfig>,
     limits: Limits,
 ) -> Result<Loop, String> {
@@ -149,7 +149,7 @@ fn wrapper(
     books: &Shelf,
     wrap: Wrap,
     target: SocketAddr,
-    wallet: &mut Wallet,
+    credentials: &mut Credentials,
 ) -> Result<Loop, String> {
     let nobody = Address::Tcp(SocketAddr::from(NOBODY));
     if wrap.outage == Outage::FirstSilent {
@@ -162,12 +162,12 @@ fn wrapper(
     };
     let security = if wrap.tls {
         let name = "localhost".try_into().map_err(|error| format!("{error}"))?;
-        UpstreamSecurity::Tls(Renewable::new(wallet.config(Badge::None, false, false)?), name)
+        UpstreamSecurity::Tls(Renewable::new(credentials.config(Badge::None, false, false)?), name)
     } else {
         UpstreamSecurity::Plain
     };
     let splice = Splice::new(Target::new(addresses).0, security, wrap.announce);
-    let house = House::new(Kind::Splice(splice), Rc::clone(books), room(&plan.limits), true);
+    let house = SimulatedService::new(Kind::Splice(splice), Rc::clone(books), room(&plan.limits), true);
     let config = listener(3, &trust::security(plan.door, None)?, plan);
     start(network.host(), house, vec![config], plan.limits.clone())
 }

@@ -6,11 +6,11 @@ use std::net::Shutdown;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 
-use crate::siege::{Siege, scale};
+use crate::attack::{Attack, scale};
 
 /// What comes back to `request` when nothing follows it.
 fn answer(address: &str, request: &[u8]) -> String {
-    let mut stream = Siege::plain(address);
+    let mut stream = Attack::plain(address);
     // The server may have had enough before the end.
     let _ = stream.write_all(request);
     let _ = stream.shutdown(Shutdown::Write);
@@ -35,7 +35,7 @@ fn zipped(byte: u8, count: usize) -> Vec<u8> {
 
 #[test]
 fn bombs_do_not_go_off() {
-    let siege = Siege::begin("bombs", &["--max-request", "1m"]);
+    let attack = Attack::begin("bombs", &["--max-request", "1m"]);
     let gzip = post("Content-Encoding: gzip\r\n", &zipped(b' ', 512 << 20));
     let entity = |level: usize| format!("<!ENTITY l{level} \"{}\">", format!("&l{};", level - 1).repeat(10));
     let entities = (1..10).map(entity).collect::<Vec<_>>().concat();
@@ -53,7 +53,7 @@ fn bombs_do_not_go_off() {
     let elements = format!("<methodCall>{}", "<a>".repeat(100_000));
     let many = format!("<methodCall><methodName>get</methodName><params>{}", "<param><value/></param>".repeat(40_000));
     for _ in 0..2 * scale() {
-        let words = answer(&siege.xmlrpc, &gzip);
+        let words = answer(&attack.xmlrpc, &gzip);
         assert!(words.starts_with("HTTP/1.1 413 "), "{words}");
         for (name, document) in [
             ("laughs", laughs.as_str()),
@@ -62,22 +62,22 @@ fn bombs_do_not_go_off() {
             ("elements", &elements),
             ("many", &many),
         ] {
-            let words = answer(&siege.xmlrpc, &post("", document.as_bytes()));
+            let words = answer(&attack.xmlrpc, &post("", document.as_bytes()));
             assert!(words.contains("<fault>") && !words.contains("root:"), "{name}: {words}");
         }
-        let words = answer(&siege.xmlrpc, &post("", deep_to_the_end.as_bytes()));
+        let words = answer(&attack.xmlrpc, &post("", deep_to_the_end.as_bytes()));
         assert!(words.contains("<fault>") || words.starts_with("HTTP/1.1 413 "), "{words}");
     }
     // Sizes that are promised and never come, and such as no machine has.
     for words in ["*1000000000\r\n", "$99999999999999999999\r\n", "*1\r\n$1000000000\r\nx", "*-5\r\n*0\r\n\r\n"] {
-        answer(&siege.resp, words.as_bytes());
+        answer(&attack.resp, words.as_bytes());
     }
-    siege.end(2 << 20);
+    attack.end(2 << 20);
 }
 
 #[test]
 fn no_request_hides_in_another() {
-    let siege = Siege::begin("smuggling", &[]);
+    let attack = Attack::begin("smuggling", &[]);
     let hidden = "GET /hidden HTTP/1.1\r\nHost: localhost\r\n\r\n";
     let ambiguous = [
         ("both lengths", "Content-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"),
@@ -104,20 +104,20 @@ fn no_request_hides_in_another() {
         ("no length", "\r\n"),
     ];
     for (name, rest) in ambiguous {
-        let words = answer(&siege.xmlrpc, format!("POST / HTTP/1.1\r\nHost: localhost\r\n{rest}{hidden}").as_bytes());
+        let words = answer(&attack.xmlrpc, format!("POST / HTTP/1.1\r\nHost: localhost\r\n{rest}{hidden}").as_bytes());
         let statuses: Vec<_> = words.match_indices("HTTP/1.1 ").map(|(at, _)| &words[at + 9..at + 12]).collect();
         assert!(matches!(statuses.as_slice(), [only] if only.starts_with('4') || *only == "501"), "{name}: {words}");
     }
     // An HTTP request on the other protocol's port, as a browser would be made to send it.
-    let words = answer(&siege.resp, b"POST / HTTP/1.1\r\nHost: localhost\r\n\r\nSET hidden 1\r\nGET hidden\r\n");
+    let words = answer(&attack.resp, b"POST / HTTP/1.1\r\nHost: localhost\r\n\r\nSET hidden 1\r\nGET hidden\r\n");
     assert_eq!(words, "");
-    siege.server.logged("reason=\"malformed\"");
-    siege.end(0);
+    attack.server.logged("reason=\"malformed\"");
+    attack.end(0);
 }
 
 #[test]
 fn nothing_that_clients_send_is_logged() {
-    let siege = Siege::begin("secrets", &["--log-level", "debug", "--max-request", "1k"]);
+    let attack = Attack::begin("secrets", &["--log-level", "debug", "--max-request", "1k"]);
     let large = format!("SET secret-key {}\r\n", "secret-value".repeat(200));
     for words in [
         "SET secret-key secret-value\r\nGET secret-key\r\n",
@@ -127,12 +127,12 @@ fn nothing_that_clients_send_is_logged() {
         &large,
         "GET /secret-path HTTP/1.1\r\n",
     ] {
-        answer(&siege.resp, words.as_bytes());
-        answer(&siege.destination.resp, words.as_bytes());
-        answer(&siege.xmlrpc, words.as_bytes());
-        answer(&siege.xmlrpc, &post("Secret-Field: secret-value\r\n", words.as_bytes()));
+        answer(&attack.resp, words.as_bytes());
+        answer(&attack.destination.resp, words.as_bytes());
+        answer(&attack.xmlrpc, words.as_bytes());
+        answer(&attack.xmlrpc, &post("Secret-Field: secret-value\r\n", words.as_bytes()));
     }
-    let log = siege.end(0).log().join("\n");
+    let log = attack.end(0).log().join("\n");
     assert!(log.contains("connection closed"), "the log is lost: {log}");
     assert!(!log.to_lowercase().contains("secret"), "{log}");
 }

@@ -132,7 +132,7 @@ impl Durability {
 pub(crate) type Contents = BTreeMap<String, Vec<u8>>;
 
 /// A disk, and the storage thread that works on it.
-pub(crate) struct Vault {
+pub(crate) struct SimulatedDisk {
     pub(crate) plan: Durability,
     disk: Disk,
     worker: Option<LockStep>,
@@ -151,7 +151,7 @@ pub(crate) struct Vault {
     pub(crate) recovered: bool,
 }
 
-impl Vault {
+impl SimulatedDisk {
     pub(crate) fn new(plan: Durability) -> Self {
         Self {
             plan,

@@ -6,14 +6,14 @@ use std::collections::BTreeMap;
 use latchkey::protocol::xmlrpc::Fault;
 use latchkey::value::Value;
 
-use crate::tongue::{bulk, fault, page, response, text};
+use crate::protocol_model::{bulk, fault, page, response, text};
 
 /// One client's keys and their values.
 pub(crate) type Keys = BTreeMap<String, Vec<u8>>;
 
 /// What a request is to the store.
 #[derive(Clone, Debug)]
-pub(crate) enum Deed {
+pub(crate) enum StoreChange {
     /// Its reply depends on nothing.
     Nothing,
     /// `GET`, of one key or several.
@@ -33,7 +33,7 @@ pub(crate) enum Deed {
     Call,
 }
 
-impl Deed {
+impl StoreChange {
     /// What stands in the place of a reply that tells of what was lost.
     fn lost(&self) -> Vec<u8> {
         match self {
@@ -45,14 +45,14 @@ impl Deed {
 
 #[derive(Clone, Debug)]
 struct Entry {
-    deed: Deed,
+    deed: StoreChange,
     /// Where its reply ends among those expected.
     answered: usize,
 }
 
 /// A client's requests in order, as far as they are answered.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Ledger {
+pub(crate) struct ExpectedState {
     before: Keys,
     entries: Vec<Entry>,
     /// Behind how many requests a key has changed, and to what.
@@ -64,13 +64,13 @@ const MISCONF: &[u8] =
 const LOST: &[u8] = b"-MISCONF Errors writing to the data directory: this command may not be kept\r\n";
 const EXECABORT: &[u8] = b"-EXECABORT Transaction discarded because of previous errors.\r\n";
 
-impl Ledger {
+impl ExpectedState {
     /// A ledger that goes on where another one ended.
     pub(crate) fn behind(before: Keys) -> Self {
         Self { before, ..Self::default() }
     }
 
-    pub(crate) fn enter(&mut self, deed: Deed, answered: usize) {
+    pub(crate) fn enter(&mut self, deed: StoreChange, answered: usize) {
         self.entries.push(Entry { deed, answered });
     }
 
@@ -127,29 +127,29 @@ impl Ledger {
             let usual = expected.get(self.end_of(index)..entry.answered).unwrap_or_default();
             let has_changed = self.keys(index) != self.keys(index + 1);
             let reply = match &entry.deed {
-                Deed::Nothing => usual.to_vec(),
+                StoreChange::Nothing => usual.to_vec(),
                 _ if index < refused && !has_changed => usual.to_vec(),
-                Deed::Read(names) if names.len() == 1 => bulk(names.first().and_then(value)),
-                Deed::Read(names) => {
+                StoreChange::Read(names) if names.len() == 1 => bulk(names.first().and_then(value)),
+                StoreChange::Read(names) => {
                     let values = names.iter().flat_map(|name| bulk(value(name)));
                     format!("*{}\r\n", names.len()).into_bytes().into_iter().chain(values).collect()
                 }
-                Deed::Search(key) => found(value(key).map(|_| key.as_str())),
-                Deed::Write => MISCONF.to_vec(),
-                Deed::Multi => {
+                StoreChange::Search(key) => found(value(key).map(|_| key.as_str())),
+                StoreChange::Write => MISCONF.to_vec(),
+                StoreChange::Multi => {
                     is_spoiled = false;
                     b"+OK\r\n".to_vec()
                 }
-                Deed::Queued(true) => {
+                StoreChange::Queued(true) => {
                     is_spoiled = true;
                     MISCONF.to_vec()
                 }
-                Deed::Queued(false) => b"+QUEUED\r\n".to_vec(),
-                Deed::Exec(_) if is_spoiled => EXECABORT.to_vec(),
-                Deed::Exec(key) => [b"*2\r\n", MISCONF, &*bulk(value(key))].concat(),
-                Deed::Get(key) => page(&got(key, value(key)), ""),
-                Deed::Exists(key) => page(&response(&Value::Boolean(value(key).is_some())), ""),
-                Deed::Call => page(&fault(&not_kept()), ""),
+                StoreChange::Queued(false) => b"+QUEUED\r\n".to_vec(),
+                StoreChange::Exec(_) if is_spoiled => EXECABORT.to_vec(),
+                StoreChange::Exec(key) => [b"*2\r\n", MISCONF, &*bulk(value(key))].concat(),
+                StoreChange::Get(key) => page(&got(key, value(key)), ""),
+                StoreChange::Exists(key) => page(&response(&Value::Boolean(value(key).is_some())), ""),
+                StoreChange::Call => page(&fault(&not_kept()), ""),
             };
             let word = entry.deed.lost();
             let rest = received.get(replies.len()..).unwrap_or_default();

@@ -16,7 +16,7 @@ use crate::honest::{Destination, Honest};
 const ALLOWANCE: usize = 64 << 20;
 
 /// The server and those who watch it.
-pub(crate) struct Siege {
+pub(crate) struct Attack {
     pub(crate) server: Server,
     pub(crate) destination: Destination,
     pub(crate) resp: String,
@@ -39,7 +39,7 @@ pub(crate) fn scale() -> usize {
     std::env::var("HOSTILE_SCALE").map_or(1, |scale| scale.parse().expect("HOSTILE_SCALE is a number"))
 }
 
-impl Siege {
+impl Attack {
     /// Starts the server with `arguments`, and the honest client.
     pub(crate) fn begin(name: &'static str, arguments: &[&str]) -> Self {
         let mut command = latchkey();

@@ -22,7 +22,7 @@ use latchkey::connection::{Deferred, Exchange, PeerInfo, Service};
 use latchkey::metrics::Disconnect;
 use latchkey::timer::Now;
 
-use crate::house::Books;
+use crate::service::Books;
 
 /// A line longer than this is no request.
 const LINE_BYTES: usize = 100;
@@ -40,12 +40,12 @@ pub(crate) struct Pending {
 }
 
 /// The service.
-pub(crate) struct Desk {
+pub(crate) struct NumberedService {
     inside: Vec<Pending>,
     books: Rc<RefCell<Books>>,
 }
 
-impl Desk {
+impl NumberedService {
     pub(crate) fn new(books: Rc<RefCell<Books>>) -> Self {
         Self { inside: Vec::new(), books }
     }
@@ -109,7 +109,7 @@ impl Request {
     }
 }
 
-impl Service for Desk {
+impl Service for NumberedService {
     /// Requests answered.
     type Session = u64;
 

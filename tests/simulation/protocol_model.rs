@@ -5,27 +5,27 @@ use latchkey::protocol::xmlrpc::{self, Fault};
 use latchkey::services::Protocol;
 use latchkey::value::Value;
 
-use crate::desk;
-use crate::ledger::{Deed, Keys, Ledger, found, got, missing};
+use crate::expected_state::{ExpectedState, Keys, StoreChange, found, got, missing};
+use crate::numbered_service;
 use crate::script::{Conduct, Scale};
 
 /// What a client speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Tongue {
+pub(crate) enum ProtocolModel {
     /// The language of the [`desk`].
-    Desk,
+    NumberedService,
     Echo,
     XmlRpc,
     Resp,
 }
 
-impl Tongue {
-    pub(crate) const ALL: [Self; 4] = [Self::Desk, Self::Echo, Self::XmlRpc, Self::Resp];
+impl ProtocolModel {
+    pub(crate) const ALL: [Self; 4] = [Self::NumberedService, Self::Echo, Self::XmlRpc, Self::Resp];
 
     /// What of the program serves it.
     pub(crate) fn protocol(self) -> Protocol {
         match self {
-            Self::Desk | Self::Echo => Protocol::Echo,
+            Self::NumberedService | Self::Echo => Protocol::Echo,
             Self::XmlRpc => Protocol::XmlRpc,
             Self::Resp => Protocol::Resp,
         }
@@ -49,7 +49,7 @@ pub(crate) struct Conversation {
     /// Where each request ends in `asked`, and its reply in `expected`.
     marks: Vec<(usize, usize)>,
     /// What they do to the store.
-    pub(crate) ledger: Ledger,
+    pub(crate) ledger: ExpectedState,
     /// Nothing is answered any more.
     over: bool,
     requests: u64,
@@ -59,7 +59,13 @@ pub(crate) struct Conversation {
 }
 
 impl Conversation {
-    pub(crate) fn draw(tongue: Tongue, conduct: Conduct, name: String, random: &mut SimRandom, scale: Scale) -> Self {
+    pub(crate) fn draw(
+        tongue: ProtocolModel,
+        conduct: Conduct,
+        name: String,
+        random: &mut SimRandom,
+        scale: Scale,
+    ) -> Self {
         let mut conversation = Self { name, ..Self::default() };
         conversation.go_on(tongue, random, scale);
         match conduct {
@@ -75,21 +81,27 @@ impl Conversation {
     }
 
     /// The conversation of a client of this name who has come back: first it looks at all of its keys, which are `keys`.
-    pub(crate) fn resume(tongue: Tongue, name: String, keys: Keys, random: &mut SimRandom, scale: Scale) -> Self {
-        let mut conversation = Self { ledger: Ledger::behind(keys.clone()), keys, name, ..Self::default() };
+    pub(crate) fn resume(
+        tongue: ProtocolModel,
+        name: String,
+        keys: Keys,
+        random: &mut SimRandom,
+        scale: Scale,
+    ) -> Self {
+        let mut conversation = Self { ledger: ExpectedState::behind(keys.clone()), keys, name, ..Self::default() };
         for number in ["0", "1", "2", COUNT] {
             let key = format!("{}:{number}", conversation.name);
             match tongue {
-                Tongue::Resp => conversation.get(key),
-                Tongue::XmlRpc => conversation.call_get(key, random),
-                Tongue::Desk | Tongue::Echo => {}
+                ProtocolModel::Resp => conversation.get(key),
+                ProtocolModel::XmlRpc => conversation.call_get(key, random),
+                ProtocolModel::NumberedService | ProtocolModel::Echo => {}
             }
         }
         conversation.go_on(tongue, random, scale);
         conversation
     }
 
-    fn go_on(&mut self, tongue: Tongue, random: &mut SimRandom, scale: Scale) {
+    fn go_on(&mut self, tongue: ProtocolModel, random: &mut SimRandom, scale: Scale) {
         for _ in 0..random.size(1, scale.requests) {
             let size = if random.chance(0.1) { random.size(0, scale.bytes) } else { random.size(0, 20) };
             self.ask(tongue, random, size);
@@ -97,8 +109,8 @@ impl Conversation {
     }
 
     /// How many bytes of answers there are to the first `heard` bytes.
-    pub(crate) fn answers(&self, tongue: Tongue, heard: usize) -> usize {
-        if tongue == Tongue::Echo {
+    pub(crate) fn answers(&self, tongue: ProtocolModel, heard: usize) -> usize {
+        if tongue == ProtocolModel::Echo {
             return heard.min(self.asked.len());
         }
         self.marks.iter().take_while(|(asked, _)| *asked <= heard).last().map_or(0, |(_, answered)| *answered)
@@ -111,7 +123,7 @@ impl Conversation {
         (begins < sent && whole < self.marks.len()).then_some(whole)
     }
 
-    fn exchange(&mut self, request: &[u8], reply: &[u8], deed: Deed) {
+    fn exchange(&mut self, request: &[u8], reply: &[u8], deed: StoreChange) {
         self.asked.extend_from_slice(request);
         if !self.over {
             self.expected.extend_from_slice(reply);
@@ -132,59 +144,59 @@ impl Conversation {
         self.ledger.change(key, value);
     }
 
-    fn ask(&mut self, tongue: Tongue, random: &mut SimRandom, size: usize) {
+    fn ask(&mut self, tongue: ProtocolModel, random: &mut SimRandom, size: usize) {
         match tongue {
-            Tongue::Echo => {
+            ProtocolModel::Echo => {
                 let bytes = letters(size);
-                self.exchange(&bytes, &bytes, Deed::Nothing);
+                self.exchange(&bytes, &bytes, StoreChange::Nothing);
             }
-            Tongue::Desk => self.ask_desk(random, size),
-            Tongue::XmlRpc => self.ask_xmlrpc(random, size),
-            Tongue::Resp => self.ask_resp(random, size),
+            ProtocolModel::NumberedService => self.ask_numbered_service(random, size),
+            ProtocolModel::XmlRpc => self.ask_xmlrpc(random, size),
+            ProtocolModel::Resp => self.ask_resp(random, size),
         }
     }
 
-    fn take_leave(&mut self, tongue: Tongue) {
+    fn take_leave(&mut self, tongue: ProtocolModel) {
         match tongue {
-            Tongue::Desk | Tongue::Echo => self.desk("bye\n", b""),
-            Tongue::Resp => self.exchange(b"QUIT\r\n", b"+OK\r\n", Deed::Nothing),
-            Tongue::XmlRpc => {
+            ProtocolModel::NumberedService | ProtocolModel::Echo => self.desk("bye\n", b""),
+            ProtocolModel::Resp => self.exchange(b"QUIT\r\n", b"+OK\r\n", StoreChange::Nothing),
+            ProtocolModel::XmlRpc => {
                 let key = Value::String(format!("{}:none", self.name));
                 let body = call("exists", &[key]);
                 let answer = response(&Value::Boolean(false));
                 let (request, reply) = (post(&body, CLOSE), page(&answer, CLOSE));
-                self.exchange(&request, &reply, Deed::Nothing);
+                self.exchange(&request, &reply, StoreChange::Nothing);
             }
         }
     }
 
-    fn garble(&mut self, tongue: Tongue) {
+    fn garble(&mut self, tongue: ProtocolModel) {
         match tongue {
-            Tongue::Desk | Tongue::Echo => self.desk("nonsense\n", b""),
-            Tongue::Resp => {
+            ProtocolModel::NumberedService | ProtocolModel::Echo => self.desk("nonsense\n", b""),
+            ProtocolModel::Resp => {
                 let reply = b"-ERR Protocol error: expected '$', got '!'\r\n";
-                self.exchange(b"*1\r\n!\r\n", reply, Deed::Nothing);
+                self.exchange(b"*1\r\n!\r\n", reply, StoreChange::Nothing);
             }
-            Tongue::XmlRpc => {
+            ProtocolModel::XmlRpc => {
                 let text = "a POST needs Content-Length or Transfer-Encoding: chunked\n";
                 let mut reply = head("411 Length Required");
                 reply.extend(format!(
                     "Content-Type: text/plain; charset=utf-8\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{text}",
                     text.len()
                 ).bytes());
-                self.exchange(b"POST /RPC2 HTTP/1.1\r\nHost: simulated\r\n\r\n", &reply, Deed::Nothing);
+                self.exchange(b"POST /RPC2 HTTP/1.1\r\nHost: simulated\r\n\r\n", &reply, StoreChange::Nothing);
             }
         }
     }
 
     fn desk(&mut self, line: &str, behind: &[u8]) {
         let request = [line.as_bytes(), behind].concat();
-        let reply = desk::Request::decode(&request).0.reply(self.requests).unwrap_or_default();
+        let reply = numbered_service::Request::decode(&request).0.reply(self.requests).unwrap_or_default();
         self.requests += 1;
-        self.exchange(&request, &reply, Deed::Nothing);
+        self.exchange(&request, &reply, StoreChange::Nothing);
     }
 
-    fn ask_desk(&mut self, random: &mut SimRandom, size: usize) {
+    fn ask_numbered_service(&mut self, random: &mut SimRandom, size: usize) {
         match random.below(12) {
             0..4 => self.desk("now\n", b""),
             4..8 => {
@@ -208,7 +220,7 @@ impl Conversation {
 
     fn get(&mut self, key: String) {
         let reply = bulk(self.value(&key));
-        self.exchange(&command(&[b"GET", key.as_bytes()]), &reply, Deed::Read(vec![key]));
+        self.exchange(&command(&[b"GET", key.as_bytes()]), &reply, StoreChange::Read(vec![key]));
     }
 
     fn ask_resp(&mut self, random: &mut SimRandom, size: usize) {
@@ -216,13 +228,13 @@ impl Conversation {
         let value = bytes(size);
         match random.below(12) {
             0..3 => {
-                self.exchange(&command(&[b"SET", key.as_bytes(), &value]), b"+OK\r\n", Deed::Write);
+                self.exchange(&command(&[b"SET", key.as_bytes(), &value]), b"+OK\r\n", StoreChange::Write);
                 self.change(key, Some(value));
             }
             3..5 => self.get(key),
             5 => {
                 let reply = format!(":{}\r\n", u8::from(self.keys.contains_key(&key)));
-                self.exchange(&command(&[b"DEL", key.as_bytes()]), reply.as_bytes(), Deed::Write);
+                self.exchange(&command(&[b"DEL", key.as_bytes()]), reply.as_bytes(), StoreChange::Write);
                 self.change(key, None);
             }
             6 => {
@@ -230,43 +242,43 @@ impl Conversation {
                 let count = self.value(&counter).and_then(|text| std::str::from_utf8(text).ok()?.parse().ok());
                 let count = (count.unwrap_or(0) + 1).to_string();
                 let request = command(&[b"INCR", counter.as_bytes()]);
-                self.exchange(&request, format!(":{count}\r\n").as_bytes(), Deed::Write);
+                self.exchange(&request, format!(":{count}\r\n").as_bytes(), StoreChange::Write);
                 self.change(counter, Some(count.into_bytes()));
             }
             7 => {
                 let whole = [self.value(&key).unwrap_or_default(), &value].concat();
                 let reply = format!(":{}\r\n", whole.len());
-                self.exchange(&command(&[b"APPEND", key.as_bytes(), &value]), reply.as_bytes(), Deed::Write);
+                self.exchange(&command(&[b"APPEND", key.as_bytes(), &value]), reply.as_bytes(), StoreChange::Write);
                 self.change(key, Some(whole));
             }
             8 => {
                 let reply = [b"*2\r\n", &*bulk(self.value(&key)), &*bulk(self.value(&other))].concat();
                 let request = command(&[b"MGET", key.as_bytes(), other.as_bytes()]);
-                self.exchange(&request, &reply, Deed::Read(vec![key, other]));
+                self.exchange(&request, &reply, StoreChange::Read(vec![key, other]));
             }
-            9 => self.exchange(&command(&[b"ECHO", &value]), &bulk(Some(&value)), Deed::Nothing),
+            9 => self.exchange(&command(&[b"ECHO", &value]), &bulk(Some(&value)), StoreChange::Nothing),
             10 => self.transact(&key, value),
             _ => {
                 // Answered in steps, in a later turn, and nothing may overtake it.
                 let reply = found(self.value(&key).map(|_| key.as_str()));
                 let pattern = key.replace(":0", ":[0]").replace(":1", ":[1]").replace(":2", ":[2]");
-                self.exchange(&command(&[b"KEYS", pattern.as_bytes()]), &reply, Deed::Search(key));
+                self.exchange(&command(&[b"KEYS", pattern.as_bytes()]), &reply, StoreChange::Search(key));
             }
         }
     }
 
     fn transact(&mut self, key: &str, value: Vec<u8>) {
-        self.exchange(&command(&[b"MULTI"]), b"+OK\r\n", Deed::Multi);
-        self.exchange(&command(&[b"SET", key.as_bytes(), &value]), b"+QUEUED\r\n", Deed::Queued(true));
-        self.exchange(&command(&[b"GET", key.as_bytes()]), b"+QUEUED\r\n", Deed::Queued(false));
+        self.exchange(&command(&[b"MULTI"]), b"+OK\r\n", StoreChange::Multi);
+        self.exchange(&command(&[b"SET", key.as_bytes(), &value]), b"+QUEUED\r\n", StoreChange::Queued(true));
+        self.exchange(&command(&[b"GET", key.as_bytes()]), b"+QUEUED\r\n", StoreChange::Queued(false));
         let reply = [b"*2\r\n+OK\r\n", &*bulk(Some(&value))].concat();
-        self.exchange(&command(&[b"EXEC"]), &reply, Deed::Exec(key.to_owned()));
+        self.exchange(&command(&[b"EXEC"]), &reply, StoreChange::Exec(key.to_owned()));
         self.change(key.to_owned(), Some(value));
     }
 
     fn call_get(&mut self, key: String, random: &mut SimRandom) {
         let (body, answer) = (call("get", &[Value::String(key.clone())]), got(&key, self.value(&key)));
-        self.post(&body, &answer, Deed::Get(key), random);
+        self.post(&body, &answer, StoreChange::Get(key), random);
     }
 
     fn ask_xmlrpc(&mut self, random: &mut SimRandom, size: usize) {
@@ -275,24 +287,24 @@ impl Conversation {
         match random.below(6) {
             0..2 => {
                 let value = letters(size);
-                self.post(&call("set", &[name, text(&value)]), &response(&Value::Nil), Deed::Call, random);
+                self.post(&call("set", &[name, text(&value)]), &response(&Value::Nil), StoreChange::Call, random);
                 self.change(key, Some(value));
             }
             2..4 => self.call_get(key, random),
             4 => {
                 let answer = response(&Value::Boolean(self.keys.contains_key(&key)));
-                self.post(&call("exists", &[name]), &answer, Deed::Exists(key), random);
+                self.post(&call("exists", &[name]), &answer, StoreChange::Exists(key), random);
             }
             _ => {
                 let existed = self.keys.contains_key(&key);
                 let answer = if existed { response(&Value::Nil) } else { fault(&missing(&key)) };
-                self.post(&call("delete", &[name]), &answer, Deed::Call, random);
+                self.post(&call("delete", &[name]), &answer, StoreChange::Call, random);
                 self.change(key, None);
             }
         }
     }
 
-    fn post(&mut self, body: &[u8], answer: &[u8], deed: Deed, random: &mut SimRandom) {
+    fn post(&mut self, body: &[u8], answer: &[u8], deed: StoreChange, random: &mut SimRandom) {
         let request = if random.chance(0.3) { chunked(body, random) } else { post(body, "") };
         self.exchange(&request, &page(answer, ""), deed);
     }

@@ -11,7 +11,7 @@ use latchkey::metrics::Disconnect;
 use latchkey::services::{Builtin, BuiltinSession, Splice, Untried};
 use latchkey::timer::Now;
 
-use crate::desk::{Desk, Pending};
+use crate::numbered_service::{NumberedService, Pending};
 
 /// What services do, seen from outside.
 #[derive(Default)]
@@ -33,7 +33,7 @@ pub(crate) struct Books {
 }
 
 /// A service and its observer.
-pub(crate) struct House {
+pub(crate) struct SimulatedService {
     kind: Kind,
     books: Rc<RefCell<Books>>,
     /// Clients that are served, by address.
@@ -45,19 +45,19 @@ pub(crate) struct House {
 }
 
 pub(crate) enum Kind {
-    Desk(Desk),
+    NumberedService(NumberedService),
     Builtin(Box<Builtin>),
     Splice(Splice),
 }
 
 /// One connection's session with whichever service there is.
 pub(crate) enum Visit {
-    Desk(u64),
+    NumberedService(u64),
     Builtin(Box<BuiltinSession>),
     Splice(Untried),
 }
 
-impl House {
+impl SimulatedService {
     pub(crate) fn new(kind: Kind, books: Rc<RefCell<Books>>, room: (usize, usize), is_front: bool) -> Self {
         Self { kind, books, guests: BTreeMap::new(), room, is_front }
     }
@@ -66,7 +66,7 @@ impl House {
     pub(crate) fn builtin(&mut self) -> Option<&mut Builtin> {
         match &mut self.kind {
             Kind::Builtin(builtin) => Some(builtin),
-            Kind::Desk(_) | Kind::Splice(_) => None,
+            Kind::NumberedService(_) | Kind::Splice(_) => None,
         }
     }
 
@@ -96,12 +96,12 @@ impl House {
     }
 }
 
-impl Service for House {
+impl Service for SimulatedService {
     type Session = Visit;
 
     fn admits(&self, client: &PeerInfo) -> bool {
         match &self.kind {
-            Kind::Desk(desk) => desk.admits(client),
+            Kind::NumberedService(desk) => desk.admits(client),
             Kind::Builtin(builtin) => builtin.admits(client),
             Kind::Splice(splice) => splice.admits(client),
         }
@@ -110,7 +110,7 @@ impl Service for House {
     fn open(&mut self, peer: &PeerInfo, now: Now) -> Visit {
         self.enter(peer);
         match &mut self.kind {
-            Kind::Desk(desk) => Visit::Desk(desk.open(peer, now)),
+            Kind::NumberedService(desk) => Visit::NumberedService(desk.open(peer, now)),
             Kind::Builtin(builtin) => Visit::Builtin(Box::new(builtin.open(peer, now))),
             Kind::Splice(splice) => Visit::Splice(splice.open(peer, now)),
         }
@@ -127,7 +127,7 @@ impl Service for House {
             self.broken(format!("{} is served and must not be", exchange.peer.address));
         }
         match (&mut self.kind, visit) {
-            (Kind::Desk(desk), Visit::Desk(index)) => desk.serve(index, input, exchange),
+            (Kind::NumberedService(desk), Visit::NumberedService(index)) => desk.serve(index, input, exchange),
             (Kind::Builtin(builtin), Visit::Builtin(session)) => builtin.serve(session, input, exchange),
             (Kind::Splice(splice), Visit::Splice(untried)) => splice.serve(untried, input, exchange),
             _ => Err(Disconnect::Io),
@@ -136,7 +136,7 @@ impl Service for House {
 
     fn end_of_input(&mut self, visit: &mut Visit, rest: &[u8], exchange: &mut Exchange<'_>) -> Option<Disconnect> {
         match (&mut self.kind, visit) {
-            (Kind::Desk(desk), Visit::Desk(index)) => desk.end_of_input(index, rest, exchange),
+            (Kind::NumberedService(desk), Visit::NumberedService(index)) => desk.end_of_input(index, rest, exchange),
             (Kind::Builtin(builtin), Visit::Builtin(session)) => builtin.end_of_input(session, rest, exchange),
             (Kind::Splice(splice), Visit::Splice(untried)) => splice.end_of_input(untried, rest, exchange),
             _ => Some(Disconnect::Io),
@@ -172,7 +172,7 @@ impl Service for House {
 
     fn refuse(&mut self, listener: usize, reason: Disconnect, reply: &mut Vec<u8>) {
         match &mut self.kind {
-            Kind::Desk(desk) => desk.refuse(listener, reason, reply),
+            Kind::NumberedService(desk) => desk.refuse(listener, reason, reply),
             Kind::Builtin(builtin) => builtin.refuse(listener, reason, reply),
             Kind::Splice(splice) => splice.refuse(listener, reason, reply),
         }
@@ -187,14 +187,14 @@ impl Service for House {
     fn wants_commit_in(&self, now: Now) -> Option<Duration> {
         match &self.kind {
             Kind::Builtin(builtin) => builtin.wants_commit_in(now),
-            Kind::Desk(_) | Kind::Splice(_) => None,
+            Kind::NumberedService(_) | Kind::Splice(_) => None,
         }
     }
 
     fn close(&mut self, visit: Visit, peer: &PeerInfo) {
         self.leave(peer);
         match (&mut self.kind, visit) {
-            (Kind::Desk(desk), Visit::Desk(index)) => desk.close(index, peer),
+            (Kind::NumberedService(desk), Visit::NumberedService(index)) => desk.close(index, peer),
             (Kind::Builtin(builtin), Visit::Builtin(session)) => {
                 Service::close(&mut **builtin, *session, peer);
             }
@@ -213,13 +213,13 @@ impl Service for House {
                 books.congested += u64::from(builtin.store_mut().is_congested());
                 status
             }
-            Kind::Desk(_) | Kind::Splice(_) => CommitStatus::NotUsed,
+            Kind::NumberedService(_) | Kind::Splice(_) => CommitStatus::NotUsed,
         }
     }
 
     fn tick(&mut self, now: Now) -> Option<Duration> {
         match &mut self.kind {
-            Kind::Desk(desk) => desk.tick(now),
+            Kind::NumberedService(desk) => desk.tick(now),
             Kind::Builtin(builtin) => builtin.tick(now),
             Kind::Splice(splice) => splice.tick(now),
         }
