@@ -92,7 +92,7 @@ impl Crowd {
         let name = ServerName::try_from("localhost").expect("a name");
         let session = Session::client(Arc::clone(&self.config), name).expect("a client");
         let mut client = Client { socket, session, retained: Vec::new() };
-        self.settle();
+        self.run_until_idle();
         for _ in 0..10 {
             if !client.session.is_handshaking() {
                 break;
@@ -100,7 +100,7 @@ impl Crowd {
             let mut flight = Outgoing::default();
             client.hear(&mut flight);
             client.say(flight.filled());
-            self.settle();
+            self.run_until_idle();
         }
         assert!(!client.session.is_handshaking(), "turned away");
         // Its tickets.
@@ -109,7 +109,7 @@ impl Crowd {
     }
 
     /// Lets the server work and bytes arrive until nothing moves; the server's CPU time.
-    fn settle(&mut self) -> Duration {
+    fn run_until_idle(&mut self) -> Duration {
         let mut spent = Duration::ZERO;
         loop {
             let before = cpu_time();
@@ -136,7 +136,7 @@ impl Crowd {
             client.session.send(&MESSAGE, &mut client.retained, &mut output).expect("sends");
             client.say(output.filled());
         }
-        let spent = self.settle();
+        let spent = self.run_until_idle();
         for client in active {
             assert_eq!(client.hear(&mut Outgoing::default()), MESSAGE);
         }

@@ -128,7 +128,7 @@ impl Pair {
 
     fn open() -> Self {
         let mut pair = Self::new();
-        pair.settle();
+        pair.run_until_idle();
         assert_eq!(pair.connection.phase(), Phase::Open);
         assert!(!pair.client.is_handshaking());
         pair
@@ -186,7 +186,7 @@ impl Pair {
     }
 
     /// Both sides work until nothing moves.
-    fn settle(&mut self) {
+    fn run_until_idle(&mut self) {
         for _ in 0..10_000 {
             self.client_turn();
             self.turn();
@@ -221,7 +221,7 @@ impl Pair {
 fn echoes_and_holds_no_buffer_at_rest() {
     let mut pair = Pair::open();
     pair.client_sends(b"Hello World?");
-    pair.settle();
+    pair.run_until_idle();
     assert_eq!(pair.received, b"Hello World?");
     assert_eq!(pair.connection.memory(), 0);
     assert_eq!(pair.metrics.handshakes_full, 1);
@@ -314,7 +314,7 @@ fn fin_without_close_notify_is_truncation_and_loses_no_reply() {
     let mut pair = Pair::open();
     pair.client_sends(b"unfinished");
     pair.to_server.fin = true;
-    pair.settle();
+    pair.run_until_idle();
     pair.client_turn();
     assert_eq!(pair.received, b"unfinished");
     assert_eq!(pair.connection.reason(), Some(Disconnect::Truncated));
@@ -425,7 +425,7 @@ fn a_client_that_does_not_read_is_not_read_and_costs_a_bounded_buffer() {
     }
     pair.turn();
     pair.to_client.room = usize::MAX;
-    pair.settle();
+    pair.run_until_idle();
     assert_eq!(pair.received.len(), 200 * 16_000, "a client that reads again gets all of it");
 }
 
@@ -442,7 +442,7 @@ fn idleness_begins_when_the_last_byte_of_a_reply_is_sent() {
         assert_eq!(pair.connection.phase(), Phase::Open);
     }
     pair.to_client.room = usize::MAX;
-    pair.settle();
+    pair.run_until_idle();
     assert_eq!(pair.received, b"taken slowly");
     pair.after(IDLE / 2);
     assert_eq!(pair.connection.phase(), Phase::Open);
@@ -459,7 +459,7 @@ fn whose_requests_wait_for_the_server_is_not_idle() {
     assert!(pair.connection.wants_turn(&pair.limits));
     pair.after(IDLE);
     assert_eq!(pair.connection.reason(), None);
-    pair.settle();
+    pair.run_until_idle();
     assert_eq!(pair.received, b"served bit by bit");
 }
 

@@ -59,7 +59,7 @@ pub struct Runner<N: Net> {
     /// Connections that are being made.
     connecting: usize,
     /// Virtual clients whose first connection is neither made nor failed.
-    unsettled: usize,
+    untried: usize,
     /// Virtual clients with something to read or a connection made.
     ready: VecDeque<usize>,
     /// Virtual clients that may take a request.
@@ -103,7 +103,7 @@ impl<N: Net> Runner<N> {
                     .and_then(|tls| tls.sessions(index * u64::from(share.of) + u64::from(share.index))),
                 link: None,
                 generation: 0,
-                is_settled: false,
+                has_been_tried: false,
                 has_been_open: false,
                 is_queued: false,
                 free_since: Duration::ZERO,
@@ -127,7 +127,7 @@ impl<N: Net> Runner<N> {
             next_to_open: 0,
             openings,
             connecting: 0,
-            unsettled: clients.len(),
+            untried: clients.len(),
             clients,
             ready: VecDeque::new(),
             free: VecDeque::new(),
@@ -152,7 +152,7 @@ impl<N: Net> Runner<N> {
         };
         if runner.plan.language == Language::Silent {
             // Connections are made as they fall due.
-            runner.unsettled = 0;
+            runner.untried = 0;
             runner.next_to_open = runner.clients.len();
         }
         runner
@@ -188,16 +188,16 @@ impl<N: Net> Runner<N> {
     fn wait(&mut self) -> io::Result<()> {
         let mut events = std::mem::take(&mut self.events);
         self.net.poll(&mut events, Some(Duration::ZERO))?;
-        let patience = self.patience();
+        let timeout = self.poll_timeout();
         if events.is_empty() && self.ready.is_empty() {
             // Only a wait that begins with nothing to do is idle time; a busy loop never comes here.
             let before = self.net.now().instant;
-            if !patience.is_zero() {
-                self.net.poll(&mut events, Some(patience))?;
+            if !timeout.is_zero() {
+                self.net.poll(&mut events, Some(timeout))?;
             }
             let after = self.net.now().instant;
             let slept = after.saturating_duration_since(before);
-            let spun = if patience.is_zero() { before.saturating_duration_since(self.now) } else { Duration::ZERO };
+            let spun = if timeout.is_zero() { before.saturating_duration_since(self.now) } else { Duration::ZERO };
             let is_asking = match self.stage {
                 Stage::Running => true,
                 // The last of a number of requests are waited for.
@@ -205,11 +205,11 @@ impl<N: Net> Runner<N> {
                 _ => false,
             };
             let at = self.at(after);
-            self.pressure.woke(at, patience, slept);
+            self.pressure.woke(at, timeout, slept);
             if is_asking && self.plan.schedule.measures(at) {
                 self.pressure.idle += slept + spun;
-                self.pressure.waits = self.pressure.waits.saturating_add(u32::from(!patience.is_zero()));
-                let overslept = slept.saturating_sub(patience);
+                self.pressure.waits = self.pressure.waits.saturating_add(u32::from(!timeout.is_zero()));
+                let overslept = slept.saturating_sub(timeout);
                 self.pressure.overslept += if overslept > LATE { overslept } else { Duration::ZERO };
             }
         }
@@ -229,35 +229,35 @@ impl<N: Net> Runner<N> {
 
     /// How long nothing is due, in whole milliseconds but for the last: a wait of those costs a system call less, and
     /// nobody needs it to end to the microsecond.
-    fn patience(&self) -> Duration {
+    fn poll_timeout(&self) -> Duration {
         let until = |instant: Instant| instant.saturating_duration_since(self.now);
-        let mut patience = until(self.next_patrol).min(self.patrol_period());
+        let mut timeout = until(self.next_patrol).min(self.patrol_period());
         match self.stage {
             Stage::Opening => {
                 let due = self.openings.as_ref().and_then(Arrivals::next_due).map(|due| until(self.began + due));
                 let can_open = self.next_to_open < self.clients.len() && self.connecting < OPENING_AT_ONCE;
-                patience = if can_open { patience.min(due.unwrap_or_default()) } else { patience };
+                timeout = if can_open { timeout.min(due.unwrap_or_default()) } else { timeout };
             }
-            Stage::Gathering => patience = patience.min(MEETING),
-            Stage::Holding { until: end } => patience = patience.min(until(end)),
-            Stage::Starting => patience = patience.min(self.progress.held.at().map_or(MEETING, until)),
+            Stage::Gathering => timeout = timeout.min(MEETING),
+            Stage::Holding { until: end } => timeout = timeout.min(until(end)),
+            Stage::Starting => timeout = timeout.min(self.progress.held.at().map_or(MEETING, until)),
             Stage::Running => {
                 let origin = self.origin.unwrap_or(self.now);
                 let due = self.arrivals.as_ref().and_then(Arrivals::next_due).map(|due| until(origin + due));
                 let over = self.plan.schedule.over_at().map(|over| until(origin + over));
                 let due = due.filter(|_| !self.free.is_empty()).map(|due| due.saturating_sub(LEAD));
-                patience = [due, over].into_iter().flatten().fold(patience, Duration::min);
+                timeout = [due, over].into_iter().flatten().fold(timeout, Duration::min);
                 if self.arrivals.is_none() && !self.free.is_empty() {
-                    patience = Duration::ZERO;
+                    timeout = Duration::ZERO;
                 }
             }
             Stage::Draining { .. } | Stage::Done => {}
         }
-        let patience = self.retries.until_next(self.now).map_or(patience, |retry| retry.min(patience));
-        if patience < COARSE {
-            return patience;
+        let timeout = self.retries.until_next(self.now).map_or(timeout, |retry| retry.min(timeout));
+        if timeout < COARSE {
+            return timeout;
         }
-        Duration::from_millis(u64::try_from(patience.as_millis()).unwrap_or(u64::MAX))
+        Duration::from_millis(u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX))
     }
 
     fn note_event(&mut self, event: Event) {

@@ -241,11 +241,11 @@ impl<N: Net, S: Service> Server<N, S> {
     /// - *reload* before everything else: a turn's handshakes are judged by one policy;
     /// - *accept* before *receive*: what waits longest is the backlog, and taking a socket costs next to nothing;
     /// - *receive*: everything that established clients ask for is executed before anything is sent;
-    /// - *settle* before *transmit*: what was changed is handed to the disk as one group; deferred replies that are
+    /// - *commit* before *transmit*: what was changed is handed to the disk as one group; deferred replies that are
     ///   complete, and held ones that are true by now, leave in the same write as the others;
     /// - *transmit*: each touched socket is written once, whatever number of replies it is owed;
-    /// - *shake* behind that: no answer waits for somebody else's key exchange. Flights, and what a client asks for right
-    ///   behind its last one, leave in the next turn, settled like all else;
+    /// - *handshake* behind that: no answer waits for somebody else's key exchange. Flights, and what a client asks for right
+    ///   behind its last one, leave in the next turn, committed like all else;
     /// - *expire* last: a slot that was freed is not reused while an event of this turn may still name it.
     pub fn turn(&mut self) -> io::Result<Status> {
         self.wait()?;

@@ -59,7 +59,7 @@ impl<S: Service> Site<S> {
     }
 
     /// Turns until the loop would sleep with nothing under way.
-    fn settle(&mut self) -> Status {
+    fn run_until_idle(&mut self) -> Status {
         loop {
             match self.server.turn() {
                 Ok(Status::Running) => {}
@@ -95,21 +95,21 @@ fn a_stop_serves_all_that_has_arrived() {
     faults.events_per_poll = 1;
     let mut site = Site::new(faults, Limits::default());
     let mut clients: Vec<_> = (0..5).map(|_| site.connect()).collect();
-    site.settle();
+    site.run_until_idle();
     for client in &mut clients {
         // More than is read in one turn.
         client.write_all(&vec![7; 150_000]).expect("room");
     }
     pass(&site.network);
     site.server.handle().stop();
-    site.settle();
+    site.run_until_idle();
     for client in &mut clients {
         let (received, ended) = drain(client);
         assert_eq!((received.len(), ended), (150_000, true));
     }
     clients.clear();
     pass(&site.network);
-    assert_eq!(site.settle(), Status::Stopped);
+    assert_eq!(site.run_until_idle(), Status::Stopped);
     assert_eq!(site.server.occupancy().connections, 0);
 }
 
@@ -119,14 +119,14 @@ fn accepting_resumes_by_itself_when_descriptors_had_run_out() {
     faults.set(NetFault::AcceptExhausted, 1.0);
     let mut site = Site::new(faults, Limits::default());
     let _client = site.connect();
-    site.settle();
+    site.run_until_idle();
     assert_eq!((site.server.connections(), site.server.metrics().accept_pauses), (0, 1));
     site.network.calm();
-    site.settle();
+    site.run_until_idle();
     assert_eq!(site.server.connections(), 0, "no event tells that a descriptor is free");
     let resumes = site.net.wakes_at().expect("a timer does");
     site.network.advance_to(resumes);
-    site.settle();
+    site.run_until_idle();
     assert_eq!(site.server.connections(), 1);
 }
 
@@ -141,11 +141,11 @@ fn an_event_that_means_nothing_makes_no_connection() {
     site.network.swallow(silent);
     let _listener = site.network.host().listen(speaking, 1).expect("a free address");
     let _client = site.connect();
-    site.settle();
+    site.run_until_idle();
     assert!(site.network.injected().contains_key(&NetFault::SpuriousEvent));
     assert_eq!((site.server.metrics().dialed, site.server.metrics().unreachable), (1, 0));
     site.network.advance_to(site.network.now() + Limits::default().connect_timeout);
-    site.settle();
+    site.run_until_idle();
     assert_eq!((site.server.metrics().dialed, site.server.metrics().unreachable), (2, 1), "the next one is tried");
 }
 
@@ -155,19 +155,19 @@ fn a_full_server_says_so_as_long_as_it_can() {
     let mut site = Site::new(NetFaults::none(), limits);
     let [mut served, mut told, mut dropped] = [(); 3].map(|()| site.connect());
     served.write_all(b"hello").expect("room");
-    site.settle();
+    site.run_until_idle();
     assert_eq!(drain(&mut served), (b"hello".to_vec(), false));
     assert_eq!(drain(&mut told), (b"connection refused: refused\n".to_vec(), true));
     assert_eq!(drain(&mut dropped), (Vec::new(), true));
     assert_eq!(site.server.metrics().refused, 2);
     drop((told, dropped));
-    site.settle();
+    site.run_until_idle();
     let mut next = site.connect();
-    site.settle();
+    site.run_until_idle();
     assert!(drain(&mut next).0.starts_with(b"connection refused"), "the first one is still there");
     drop((served, next));
     pass(&site.network);
-    site.settle();
+    site.run_until_idle();
     assert_eq!(site.server.occupancy().connections, 0);
 }
 
@@ -177,12 +177,12 @@ fn urgent_data_is_no_end_of_what_can_be_read() {
     faults.set(NetFault::UrgentData, 1.0);
     let mut site = Site::new(faults, Limits::default());
     let mut client = site.connect();
-    site.settle();
+    site.run_until_idle();
     let mut heard = 0;
     for sent in 1..=20 {
         client.write_all(&[7; 1000]).expect("room");
         pass(&site.network);
-        site.settle();
+        site.run_until_idle();
         // The client's own reads end before what is urgent, too.
         while let Ok(count) = client.read(&mut [0; 2000]) {
             heard += count;
@@ -205,12 +205,12 @@ fn a_server_whose_queue_is_full_is_tried_again_without_haste() {
     for (number, client) in &mut clients {
         client.write_all(&[*number]).expect("room");
     }
-    site.settle();
+    site.run_until_idle();
     let mut turns = 0;
     let half = site.network.now() + Limits::default().connect_timeout / 2;
     while let Some(wakes) = site.net.wakes_at().filter(|wakes| *wakes < half) {
         site.network.advance_to(wakes);
-        site.settle();
+        site.run_until_idle();
         turns += 1;
     }
     let tries = site.network.injected().get(&NetFault::ConnectBusy).copied().unwrap_or(0);
@@ -220,10 +220,10 @@ fn a_server_whose_queue_is_full_is_tried_again_without_haste() {
     site.network.calm();
     let wakes = site.net.wakes_at().expect("somebody waits");
     site.network.advance_to(wakes);
-    site.settle();
+    site.run_until_idle();
     let mut servers: Vec<_> = std::iter::from_fn(|| net.accept(&listener).ok()).map(|(socket, _)| socket).collect();
     pass(&site.network);
-    site.settle();
+    site.run_until_idle();
     let mut heard: Vec<_> = servers.iter_mut().map(|server| drain(server).0).collect();
     heard.sort();
     assert_eq!(heard, (0..20).map(|number| vec![number]).collect::<Vec<_>>());
@@ -239,13 +239,13 @@ fn a_server_whose_queue_stays_full_is_given_up_after_the_connect_timeout() {
     let mut client = site.connect();
     let leaves = site.connect();
     site.network.set(NetFault::ConnectBusy, 1.0);
-    site.settle();
+    site.run_until_idle();
     drop(leaves);
     let begun = site.network.now();
     while site.server.metrics().unreachable == 0 {
         let wakes = site.net.wakes_at().expect("somebody waits");
         site.network.advance_to(wakes);
-        site.settle();
+        site.run_until_idle();
     }
     let waited = site.network.now() - begun;
     let limit = Limits::default().connect_timeout;
@@ -253,6 +253,6 @@ fn a_server_whose_queue_stays_full_is_given_up_after_the_connect_timeout() {
     assert_eq!(client.read(&mut [0]).map_err(|error| error.kind()), Err(ErrorKind::ConnectionReset));
     drop(client);
     site.network.advance_to(site.network.now() + limit);
-    site.settle();
+    site.run_until_idle();
     assert_eq!((site.server.occupancy().connections, site.server.occupancy().queued), (0, 0));
 }

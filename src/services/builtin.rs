@@ -292,9 +292,9 @@ mod tests {
             resp: RespOptions::default(),
         };
         let mut service = Builtin::new(options, now);
-        let keeper = DataFiles::new(Disk::default().folder()).unwrap();
+        let data_files = DataFiles::new(Disk::default().folder()).unwrap();
         let (storage, _thread) =
-            LockStep::start(keeper, StorageOptions::default(), std::sync::Arc::new(|| {}), now.instant);
+            LockStep::start(data_files, StorageOptions::default(), std::sync::Arc::new(|| {}), now.instant);
         service.store.attach(storage, CommitLimits::default());
         for key in 0..1000 {
             service.store.set(format!("key:{key}").as_bytes(), Kind::Bytes, &[0; 500], Expiry::Never, now).unwrap();

@@ -144,12 +144,12 @@ impl Stage {
             ClientConnection::new(Arc::clone(&trust().1), name).expect("a client")
         });
         let mut stage = Self { network, net, server, socket: Some(socket), tls, heard: Vec::new(), said: 0 };
-        stage.settle();
+        stage.run_until_idle();
         stage
     }
 
     /// Lets everybody act until nobody would: nothing takes time.
-    fn settle(&mut self) {
+    fn run_until_idle(&mut self) {
         for _ in 0..TURNS {
             self.network.advance_to(self.network.now());
             match self.server.turn() {
@@ -216,7 +216,7 @@ impl Stage {
                     Err(_) => return,
                 }
                 if from < bytes.len() {
-                    self.settle();
+                    self.run_until_idle();
                 }
             }
         }
@@ -230,7 +230,7 @@ impl Stage {
                 self.flush(cuts);
             }
         }
-        self.settle();
+        self.run_until_idle();
     }
 
     /// The client sends its end of stream, or waits until the server has had enough.
@@ -243,7 +243,7 @@ impl Stage {
             if let Some(socket) = &self.socket {
                 let _ = socket.shutdown_write();
             }
-            self.settle();
+            self.run_until_idle();
         }
         for _ in 0..1_000 {
             if self.server.occupancy() == Occupancy::default() {
@@ -255,7 +255,7 @@ impl Stage {
             if let Some(next) = self.net.wakes_at() {
                 self.network.advance_to(next.max(self.network.now() + Duration::from_secs(5)));
             }
-            self.settle();
+            self.run_until_idle();
         }
         panic!("left behind: {:?}", self.server.occupancy());
     }

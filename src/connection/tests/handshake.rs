@@ -147,15 +147,15 @@ fn a_connection_with_worn_keys_ends_between_two_requests() {
         (suites::TLS13_AES_256_GCM_SHA384, false),
     ] {
         let mut pair = Pair::of(testing::sessions_over(&[suite.version()], &[suite]));
-        pair.settle();
+        pair.run_until_idle();
         assert!(pair.connection.is_tls() && pair.connection.phase() == Phase::Open, "{suite:?}");
         pair.connection.session.wear(ALL_BUT_RESERVE - 100);
         pair.client_sends(b"as ever");
-        pair.settle();
+        pair.run_until_idle();
         assert_eq!((pair.connection.reason(), &pair.received[..]), (None, &b"as ever"[..]), "{suite:?}");
         pair.connection.session.wear(100);
         pair.client_sends(b", and the last");
-        pair.settle();
+        pair.run_until_idle();
         assert_eq!(pair.received, b"as ever, and the last", "{suite:?}");
         assert_eq!(pair.connection.reason(), has_limit.then_some(Disconnect::KeyLimit), "{suite:?}");
         assert_eq!(pair.client.peer_closed(), has_limit, "{suite:?}");

@@ -64,12 +64,12 @@ pub fn length(intervals: &Intervals) -> Duration {
 /// A file that is no HDR log, or holds a histogram that cannot be read.
 #[derive(Debug, thiserror::Error)]
 #[error("not a readable HDR log, as --hdr writes it: {0}")]
-pub struct InvalidText(String);
+pub struct MalformedHdr(String);
 
 /// There is no line of a log at `offset`.
-fn no_line(log: &[u8], offset: usize) -> InvalidText {
+fn no_line(log: &[u8], offset: usize) -> MalformedHdr {
     let before = log.get(..offset).unwrap_or_default();
-    InvalidText(format!("line {} is of another format", before.split(|byte| *byte == b'\n').count()))
+    MalformedHdr(format!("line {} is of another format", before.split(|byte| *byte == b'\n').count()))
 }
 
 /// The log of one run. The last second is as long as the measured part reaches into it; answers that came after the
@@ -180,13 +180,13 @@ pub fn merge(sum: &mut Intervals, other: Intervals) {
 ///
 /// # Errors
 ///
-/// [`InvalidText`] says what is wrong; `intervals` is then as it was.
-pub fn read_into(log: &[u8], intervals: &mut Intervals) -> Result<Option<u64>, InvalidText> {
+/// [`MalformedHdr`] says what is wrong; `intervals` is then as it was.
+pub fn read_into(log: &[u8], intervals: &mut Intervals) -> Result<Option<u64>, MalformedHdr> {
     let mut part = Intervals::new();
     let started = read(log, &mut part)?;
     let has_service = part.keys().any(|(_, tag)| tag == "service");
     if !has_service && !part.keys().any(|(_, tag)| tag.is_empty()) {
-        return Err(InvalidText("all its intervals have tags, and none the tag `service`".to_owned()));
+        return Err(MalformedHdr("all its intervals have tags, and none the tag `service`".to_owned()));
     }
     for ((_, tag), interval) in &mut part {
         let counts = if has_service { tag == "service" } else { tag.is_empty() };
@@ -199,7 +199,7 @@ pub fn read_into(log: &[u8], intervals: &mut Intervals) -> Result<Option<u64>, I
 /// How much earlier than at its second an interval may begin and still be of it.
 const JITTER: Duration = Duration::from_millis(10);
 
-fn read(log: &[u8], intervals: &mut Intervals) -> Result<Option<u64>, InvalidText> {
+fn read(log: &[u8], intervals: &mut Intervals) -> Result<Option<u64>, MalformedHdr> {
     let mut deserializer = Deserializer::new();
     let mut started = None;
     let mut first = None;
@@ -211,16 +211,16 @@ fn read(log: &[u8], intervals: &mut Intervals) -> Result<Option<u64>, InvalidTex
                 let at = interval.start_timestamp();
                 let since = (at.saturating_sub(*first.get_or_insert(at)) + JITTER).as_secs();
                 let tag = interval.tag().map_or(String::new(), |tag| tag.as_str().to_owned());
-                let bytes = STANDARD.decode(interval.encoded_histogram()).map_err(|e| InvalidText(e.to_string()))?;
+                let bytes = STANDARD.decode(interval.encoded_histogram()).map_err(|e| MalformedHdr(e.to_string()))?;
                 let read: Histogram<u64> =
-                    deserializer.deserialize(&mut bytes.as_slice()).map_err(|e| InvalidText(e.to_string()))?;
+                    deserializer.deserialize(&mut bytes.as_slice()).map_err(|e| MalformedHdr(e.to_string()))?;
                 let sum = intervals.entry((since, tag)).or_default();
                 sum.length += interval.duration();
                 add(&mut sum.histogram, &read);
             }
         }
     }
-    if first.is_none() { Err(InvalidText("it has no histogram".to_owned())) } else { Ok(started) }
+    if first.is_none() { Err(MalformedHdr("it has no histogram".to_owned())) } else { Ok(started) }
 }
 
 /// Adds histograms of possibly other bounds: what is beyond ours counts at its end.

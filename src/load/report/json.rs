@@ -64,7 +64,7 @@ pub struct Report {
     /// From when a request was sent to its answer.
     pub service_us: Percentiles,
     /// Handshakes of all connections; with `handshake`, of the measured part only.
-    pub handshakes: HandshakeTally,
+    pub handshakes: HandshakeReport,
     /// Connections that replaced an earlier one of the same virtual client, over the whole run.
     #[serde(default)]
     pub reconnections: u64,
@@ -117,7 +117,7 @@ pub type Curve = Vec<(f64, f64)>;
 
 /// What was agreed in handshakes, and how long their parts took.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct HandshakeTally {
+pub struct HandshakeReport {
     /// Full ones without a retry.
     pub full: u64,
     /// Resumed ones.
@@ -270,7 +270,7 @@ impl Report {
             duration_s: context.duration.as_secs_f64(),
             latency_us: Percentiles::of(recorder.latency()),
             service_us: Percentiles::of(recorder.service()),
-            handshakes: HandshakeTally::of(&tally.handshakes),
+            handshakes: HandshakeReport::of(&tally.handshakes),
             reconnections: tally.reconnections,
             bytes_sent: tally.bytes_sent,
             bytes_received: tally.bytes_received,
@@ -335,7 +335,7 @@ impl SecondRow {
     }
 }
 
-impl HandshakeTally {
+impl HandshakeReport {
     fn of(tally: &tally::HandshakeTally) -> Self {
         let phase = |times: &Histogram<u64>| ReportPhase {
             count: times.len(),

@@ -230,7 +230,7 @@ impl<N: Net> Runner<N> {
         }
         self.progress.open.fetch_add(1, Ordering::Relaxed);
         self.progress.made.fetch_add(1, Ordering::Relaxed);
-        self.settle(index);
+        self.note_first_attempt(index);
         let asks_at_once = !link.client.awaited().is_empty();
         if self.plan.language == Language::Silent || asks_at_once {
             link.asked = Some(now);
@@ -262,11 +262,11 @@ impl<N: Net> Runner<N> {
     }
 
     /// The first connection of a client is made or has failed.
-    fn settle(&mut self, index: usize) {
+    fn note_first_attempt(&mut self, index: usize) {
         if let Some(client) = self.clients.get_mut(index)
-            && !std::mem::replace(&mut client.is_settled, true)
+            && !std::mem::replace(&mut client.has_been_tried, true)
         {
-            self.unsettled = self.unsettled.saturating_sub(1);
+            self.untried = self.untried.saturating_sub(1);
         }
     }
 
@@ -373,7 +373,7 @@ impl<N: Net> Runner<N> {
     }
 
     fn retry(&mut self, index: usize) {
-        self.settle(index);
+        self.note_first_attempt(index);
         if self.plan.once {
             // A connection that was to be held and was lost has failed, once and for all.
             return;

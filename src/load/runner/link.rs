@@ -15,7 +15,7 @@ pub(super) struct Virtual<K> {
     /// Distinguishes its connections in events.
     pub(super) generation: u32,
     /// Whether its first connection has been made or has failed.
-    pub(super) is_settled: bool,
+    pub(super) has_been_tried: bool,
     /// Whether it has ever had a connection.
     pub(super) has_been_open: bool,
     /// Whether it stands in the queue of free clients.

@@ -45,7 +45,7 @@ impl<N: Net> Runner<N> {
                 self.end_hold();
                 self.stage = Stage::Done;
             }
-            Stage::Opening if self.unsettled == 0 || self.opens_while_it_asks() => {
+            Stage::Opening if self.untried == 0 || self.opens_while_it_asks() => {
                 if self.progress.connected.arrive(self.share.of) {
                     self.progress.connected.fix(self.now);
                 }

@@ -35,7 +35,7 @@ fn flood<S: Service>(site: &mut Site<S>, client: &mut SimSocket) {
             Ok(_) => pass(&site.network),
             Err(_) => return,
         }
-        site.settle();
+        site.run_until_idle();
     }
 }
 
@@ -46,23 +46,23 @@ fn a_reply_that_never_comes_holds_nobody_for_ever() {
     client.write_all(b"?").expect("room");
     client.shutdown_write().expect("open");
     pass(&site.network);
-    site.settle();
+    site.run_until_idle();
     assert_eq!(site.server.connections(), 1, "it waits for its reply");
     let given_up = site.net.wakes_at().expect("but not without end");
     site.network.advance_to(given_up);
-    site.settle();
+    site.run_until_idle();
     assert_eq!(site.server.connections(), 0);
 
     let mut client = site.connect();
     client.write_all(b"?").expect("room");
     pass(&site.network);
-    site.settle();
+    site.run_until_idle();
     site.server.handle().stop();
-    assert_eq!(site.settle(), Status::Running, "it may be answered yet");
+    assert_eq!(site.run_until_idle(), Status::Running, "it may be answered yet");
     let deadline = site.net.wakes_at().expect("a stop has an end");
     assert!(deadline <= site.network.now() + Limits::default().drain_timeout);
     site.network.advance_to(deadline);
-    assert_eq!(site.settle(), Status::Stopped);
+    assert_eq!(site.run_until_idle(), Status::Stopped);
     assert_eq!(ended(&site, Disconnect::Shutdown), 1);
 }
 
@@ -75,11 +75,11 @@ fn replies_that_come_all_at_once_are_not_held_without_bound() {
         client.write_all(b"??????????").expect("room");
     }
     pass(&site.network);
-    site.settle();
+    site.run_until_idle();
     for (index, deferred) in std::mem::take(&mut site.server.shared.service.owed).into_iter().enumerate() {
         deferred.complete(vec![0; if index < 10 { 200_000 } else { 200 }]);
     }
-    site.settle();
+    site.run_until_idle();
     assert_eq!((ended(&site, Disconnect::OutputLimit), site.server.connections()), (1, 1));
 }
 
@@ -125,9 +125,9 @@ fn the_largest_limits_are_no_limits() {
         assert_eq!(reason == Some(Disconnect::TooLarge), too_large, "{request_bytes}");
         client.shutdown_write().expect("open");
         pass(&site.network);
-        site.settle();
+        site.run_until_idle();
         site.server.handle().stop();
-        site.settle();
+        site.run_until_idle();
     }
 }
 
@@ -142,13 +142,13 @@ fn whoever_holds_most_is_closed_when_all_hold_too_much() {
         assert!(site.server.client_memory() <= limits.client_memory);
         honest.write_all(b"still here").expect("room");
         pass(&site.network);
-        site.settle();
+        site.run_until_idle();
         assert_eq!(drain(&mut honest), (b"still here".to_vec(), false));
     }
     assert!(ended(&site, Disconnect::Memory) >= 2, "five times a megabyte do not fit");
     drop((greedy, honest));
     pass(&site.network);
-    site.settle();
+    site.run_until_idle();
     assert_eq!((site.server.client_memory(), site.server.connections()), (0, 0));
 }
 
@@ -158,13 +158,13 @@ fn a_crowd_that_only_sits_there_leaves_room_for_those_who_work() {
     let mut site = Site::new(NetFaults::none(), limits);
     let mut first = site.connect();
     let mut crowd: Vec<_> = (0..200).map(|_| site.connect()).collect();
-    site.settle();
+    site.run_until_idle();
     assert_eq!(site.server.connections(), 77, "three quarters, and two that are told");
     assert_eq!(drain(&mut crowd[75]), (b"connection refused: memory\n".to_vec(), true));
     assert_eq!(drain(&mut crowd[199]), (Vec::new(), true), "no more than that can be afforded");
     first.write_all(b"work").expect("room");
     pass(&site.network);
-    site.settle();
+    site.run_until_idle();
     assert_eq!(drain(&mut first), (b"work".to_vec(), false));
     assert_eq!(ended(&site, Disconnect::Memory), 124);
 }
@@ -174,7 +174,7 @@ fn one_address_has_its_limit_and_others_are_served() {
     let limits = Limits { connections_per_address: Some(2), refusals: 1, ..Limits::default() };
     let mut site = Site::serving(Echo, NetFaults::none(), limits, &[]);
     let mut own: Vec<_> = (0..4).map(|_| site.connect()).collect();
-    site.settle();
+    site.run_until_idle();
     assert_eq!(site.server.occupancy().addresses, 1);
     assert_eq!(drain(&mut own[2]), (b"connection refused: address_limit\n".to_vec(), true));
     assert_eq!(drain(&mut own[3]), (Vec::new(), true));
@@ -183,11 +183,11 @@ fn one_address_has_its_limit_and_others_are_served() {
     pass(&site.network);
     neighbour.write_all(b"hello").expect("room");
     pass(&site.network);
-    site.settle();
+    site.run_until_idle();
     assert_eq!(drain(&mut neighbour), (b"hello".to_vec(), false));
     drop((own, neighbour));
     pass(&site.network);
-    site.settle();
+    site.run_until_idle();
     assert_eq!(site.server.occupancy().addresses, 0);
     assert_eq!((ended(&site, Disconnect::AddressLimit), site.server.metrics().refused), (2, 2));
 }
@@ -202,14 +202,14 @@ fn behind_a_balancer_the_announced_address_counts() {
         let mut client = site.connect();
         write!(client, "PROXY TCP4 {source} 10.0.0.2 1000 80\r\nhello").expect("room");
         pass(&site.network);
-        site.settle();
+        site.run_until_idle();
         answers.push(String::from_utf8(drain(&mut client).0).expect("text"));
         clients.push(client);
     }
     assert_eq!(answers, ["hello", "hello", "connection refused: address_limit\n"]);
     let _health_check = site.connect().write_all(b"PROXY UNKNOWN\r\nhello");
     pass(&site.network);
-    site.settle();
+    site.run_until_idle();
     assert_eq!(site.server.occupancy().addresses, 2, "nobody is announced");
 }
 
@@ -217,14 +217,14 @@ fn behind_a_balancer_the_announced_address_counts() {
 fn a_connection_that_closes_ends_the_pause_of_accepting() {
     let mut site = Site::new(NetFaults::none(), Limits::default());
     let leaves = site.connect();
-    site.settle();
+    site.run_until_idle();
     site.server.listeners.pause_clients(site.network.now() + Duration::from_hours(1));
     let _waits = site.connect();
-    site.settle();
+    site.run_until_idle();
     assert_eq!(site.server.metrics().accepted, 1);
     drop(leaves);
     pass(&site.network);
-    site.settle();
+    site.run_until_idle();
     assert_eq!(site.server.metrics().accepted, 2, "its descriptor is free now");
 }
 
@@ -233,18 +233,18 @@ fn a_crowd_that_comes_and_goes_at_once_is_dealt_with_in_pieces() {
     let limits = Limits { peers_per_turn: 3, accepts_per_turn: 2, ..Limits::default() };
     let mut site = Site::new(NetFaults::none(), limits);
     let mut clients: Vec<_> = (0..20).map(|_| site.connect()).collect();
-    site.settle();
+    site.run_until_idle();
     for client in &mut clients {
         client.write_all(b"all of us").expect("room");
     }
     pass(&site.network);
-    site.settle();
+    site.run_until_idle();
     for client in &mut clients {
         assert_eq!(drain(client), (b"all of us".to_vec(), false));
     }
     drop(clients);
     pass(&site.network);
-    site.settle();
+    site.run_until_idle();
     assert_eq!(site.server.occupancy(), Occupancy::default());
 }
 
@@ -280,16 +280,16 @@ impl Service for Generous {
 fn what_a_service_keeps_for_its_clients_counts_as_held_by_them() {
     let mut site = Site::serving(Generous::default(), NetFaults::none(), Limits::default(), &[]);
     let mut client = site.connect();
-    site.settle();
+    site.run_until_idle();
     let before = site.server.client_memory();
     client.write_all(b"?").expect("room");
     pass(&site.network);
-    site.settle();
+    site.run_until_idle();
     assert_eq!(drain(&mut client).0.len(), 100_000);
     assert_eq!(site.server.client_memory(), before + 5_000);
     drop(client);
     pass(&site.network);
-    site.settle();
+    site.run_until_idle();
     assert_eq!(site.server.client_memory(), 0);
 }
 
@@ -298,12 +298,12 @@ fn no_turn_owes_everybody_more_than_may_be_held() {
     let limits = Limits { client_memory: 300_000, ..Limits::default() };
     let mut site = Site::serving(Generous::default(), NetFaults::none(), limits.clone(), &[]);
     let mut clients: Vec<_> = (0..20).map(|_| site.connect()).collect();
-    site.settle();
+    site.run_until_idle();
     for client in &mut clients {
         client.write_all(b"?").expect("room");
     }
     pass(&site.network);
-    site.settle();
+    site.run_until_idle();
     for client in &mut clients {
         assert_eq!(drain(client).0.len(), 100_000, "everybody is served, some a turn later");
     }
@@ -345,7 +345,7 @@ fn who_waits_for_room_that_never_comes_is_asked_again() {
     let mut client = site.connect();
     client.write_all(b"?").expect("room");
     // Other clients make the loop look again.
-    let _others: Vec<_> = (0..8).map(|_| (site.connect(), site.settle())).collect();
+    let _others: Vec<_> = (0..8).map(|_| (site.connect(), site.run_until_idle())).collect();
     assert!(site.server.service().is_lost);
     assert_eq!(drain(&mut client), (b"no".to_vec(), false));
 }
@@ -356,7 +356,7 @@ fn operate(site: &mut Site, words: &[u8]) -> (SimSocket, (Vec<u8>, bool)) {
     pass(&site.network);
     let _ = operator.write_all(words);
     pass(&site.network);
-    site.settle();
+    site.run_until_idle();
     let heard = drain(&mut operator);
     (operator, heard)
 }
@@ -371,7 +371,7 @@ fn operators_are_served_whatever_clients_have_filled() {
     ] {
         let mut site = Site::new(NetFaults::none(), limits.clone());
         let crowd: Vec<_> = (0..10).map(|_| site.connect()).collect();
-        site.settle();
+        site.run_until_idle();
         let (refused, held) = (site.server.metrics().refused, site.server.client_memory());
         assert!(refused > 0, "{limits:?}");
         let (operator, heard) = operate(&mut site, b"is all well?");
@@ -379,7 +379,7 @@ fn operators_are_served_whatever_clients_have_filled() {
         assert_eq!((site.server.metrics().refused, site.server.client_memory()), (refused, held), "{limits:?}");
         drop((crowd, operator));
         pass(&site.network);
-        site.settle();
+        site.run_until_idle();
         assert_eq!((site.server.client_memory(), site.server.connections()), (0, 0), "{limits:?}");
     }
 }
@@ -393,22 +393,22 @@ fn operators_have_so_many_places_before_they_take_any_of_clients() {
     let mut client = site.connect();
     client.write_all(b"mine").expect("room");
     pass(&site.network);
-    site.settle();
+    site.run_until_idle();
     assert_eq!(drain(&mut client), (b"mine".to_vec(), false), "a client has its own place");
     let (told, heard) = operate(&mut site, b"");
     assert_eq!(heard, (b"connection refused: refused\n".to_vec(), true), "there is no place of either kind");
     assert_eq!((site.server.metrics().refused, site.server.connections()), (1, 4));
     drop((told, client));
     pass(&site.network);
-    site.settle();
+    site.run_until_idle();
     let (third, heard) = operate(&mut site, b"again");
     assert_eq!(heard, (b"again".to_vec(), false), "an operator may take a client's place");
     let mut client = site.connect();
-    site.settle();
+    site.run_until_idle();
     assert_eq!(drain(&mut client), (b"connection refused: refused\n".to_vec(), true));
     drop((served, third, client));
     pass(&site.network);
-    site.settle();
+    site.run_until_idle();
     assert_eq!(site.server.connections(), 0);
 }
 
@@ -429,7 +429,7 @@ fn who_has_too_many_handshakes_is_counted_as_turned_away() {
     let policy = ServerPolicy::new(World::new().options(&clock)).expect("a policy");
     site.server.shared.security[0] = Security::tls(Arc::new(policy));
     let crowd: Vec<_> = (0..3).map(|_| site.connect()).collect();
-    site.settle();
+    site.run_until_idle();
     assert_eq!((ended(&site, Disconnect::AddressLimit), site.server.metrics().refused), (2, 2));
     drop(crowd);
 }

@@ -38,14 +38,14 @@ fn wrapping_within(
 fn talking(site: &mut Site<Splice>, net: &mut SimNet, listener: &SimListener) -> (SimSocket, SimSocket) {
     let mut client = site.connect();
     client.write_all(b"half").expect("room");
-    site.settle();
+    site.run_until_idle();
     let (mut server, _) = net.accept(listener).expect("the wrapper has dialed");
     pass(&site.network);
-    site.settle();
+    site.run_until_idle();
     assert_eq!(drain(&mut server), (b"half".to_vec(), false));
     server.write_all(b"an answer").expect("room");
     pass(&site.network);
-    site.settle();
+    site.run_until_idle();
     assert_eq!(drain(&mut client), (b"an answer".to_vec(), false));
     (client, server)
 }
@@ -53,10 +53,10 @@ fn talking(site: &mut Site<Splice>, net: &mut SimNet, listener: &SimListener) ->
 /// How the stream ends, when the loop has done all that it will do.
 fn end(site: &mut Site<Splice>, socket: &mut SimSocket) -> Result<usize, ErrorKind> {
     pass(&site.network);
-    site.settle();
+    site.run_until_idle();
     if let Some(lingers) = site.net.wakes_at() {
         site.network.advance_to(lingers);
-        site.settle();
+        site.run_until_idle();
     }
     let result = socket.read(&mut [0]).map_err(|error| error.kind());
     assert_eq!(site.server.occupancy().client_memory == 0, result.is_err(), "who was reset is gone");
@@ -82,13 +82,13 @@ fn a_half_closed_client_has_time_to_read_before_it_is_reset() {
     let (mut client, mut server) = talking(&mut site, &mut net, &listener);
     client.shutdown_write().expect("open");
     pass(&site.network);
-    site.settle();
+    site.run_until_idle();
     server.write_all(b"nearly all").expect("room");
     pass(&site.network);
-    site.settle();
+    site.run_until_idle();
     lose(&mut net, server);
     pass(&site.network);
-    site.settle();
+    site.run_until_idle();
     pass(&site.network);
     assert_eq!(drain(&mut client), (b"nearly all".to_vec(), false));
     assert_eq!(end(&mut site, &mut client), Err(ErrorKind::ConnectionReset));
@@ -108,12 +108,12 @@ fn a_client_that_takes_nothing_is_closed_by_a_reset_and_so_is_its_server() {
     let (mut client, mut server) = talking(&mut site, &mut net, &listener);
     while server.write(&[7; 10_000]).is_ok() {
         pass(&site.network);
-        site.settle();
+        site.run_until_idle();
     }
     while site.server.metrics().disconnects(Disconnect::Stalled) == 0 {
         let deadline = site.net.wakes_at().expect("nobody is waited for without end");
         site.network.advance_to(deadline);
-        site.settle();
+        site.run_until_idle();
     }
     pass(&site.network);
     assert_eq!(client.read(&mut [0]).map_err(|error| error.kind()), Err(ErrorKind::ConnectionReset));
@@ -129,16 +129,16 @@ fn an_answer_that_was_finished_stays_whole_whatever_happens_behind_it() {
     while sent < MUCH {
         sent += server.write(&vec![7; MUCH - sent]).expect("room");
         pass(&site.network);
-        site.settle();
+        site.run_until_idle();
     }
     server.shutdown_write().expect("open");
     pass(&site.network);
-    site.settle();
+    site.run_until_idle();
     lose(&mut net, server);
     // Nobody reads from it any more: only who sends to it learns that.
     client.write_all(b"more").expect("room");
     pass(&site.network);
-    site.settle();
+    site.run_until_idle();
     let mut received = 0;
     loop {
         let (bytes, is_end) = drain(&mut client);
@@ -147,7 +147,7 @@ fn an_answer_that_was_finished_stays_whole_whatever_happens_behind_it() {
             break assert_eq!((received, is_end), (MUCH, true));
         }
         pass(&site.network);
-        site.settle();
+        site.run_until_idle();
     }
 }
 
@@ -158,7 +158,7 @@ fn a_server_that_is_not_there_has_not_answered_with_nothing() {
     let mut client = site.connect();
     client.write_all(b"?").expect("room");
     pass(&site.network);
-    site.settle();
+    site.run_until_idle();
     assert_eq!(client.read(&mut [0]).map_err(|error| error.kind()), Err(ErrorKind::ConnectionReset), "and at once");
 }
 
@@ -171,18 +171,18 @@ fn who_has_sent_what_its_server_has_not_taken_is_not_idle() {
     while sent < MUCH {
         sent += client.write(&vec![7; MUCH - sent]).expect("room");
         pass(&site.network);
-        site.settle();
+        site.run_until_idle();
     }
     let wait = |site: &mut Site<Splice>, time| {
         site.network.advance_to(site.network.now() + time);
-        site.settle();
+        site.run_until_idle();
     };
     let all = site.server.metrics().bytes_received;
     while site.server.metrics().bytes_sent < all {
         wait(&mut site, IDLE.mul_f32(0.8));
         assert_eq!(server.read(&mut [0; 10_000]).expect("the client is not given up"), 10_000);
         pass(&site.network);
-        site.settle();
+        site.run_until_idle();
     }
     // Time counts from the last look at the socket that found it taking: for an answer, there is as much of it as ever, and
     // no more.
@@ -203,7 +203,7 @@ fn who_is_given_up_while_its_server_has_not_finished_is_told_so() {
     let (mut client, mut server) = talking(&mut site, &mut net, &listener);
     for wait in [IDLE, Limits::default().linger_timeout] {
         site.network.advance_to(site.network.now() + wait);
-        site.settle();
+        site.run_until_idle();
     }
     pass(&site.network);
     assert_eq!(client.read(&mut [0]).map_err(|error| error.kind()), Err(ErrorKind::ConnectionReset));
@@ -220,26 +220,26 @@ fn servers_that_clients_have_left_take_the_places_of_those() {
     let mut most = 0;
     for _ in 0..20 {
         let mut client = site.connect();
-        site.settle();
+        site.run_until_idle();
         if let Ok((server, _)) = net.accept(&listener) {
             // It reads nothing, so that more is owed to it than it takes.
             let mut sent = 0;
             while sent < MUCH {
                 sent += client.write(&vec![7; MUCH - sent]).expect("room");
                 pass(&site.network);
-                site.settle();
+                site.run_until_idle();
             }
             servers.push(server);
         }
         lose(&mut net, client);
         pass(&site.network);
-        site.settle();
+        site.run_until_idle();
         most = most.max(site.server.occupancy().connections);
     }
     assert_eq!((servers.len(), most), (3, 3), "two sockets for each place are all that there ever are");
     drop(servers);
     pass(&site.network);
-    site.settle();
+    site.run_until_idle();
     let _ = talking(&mut site, &mut net, &listener);
 }
 
@@ -249,7 +249,7 @@ fn a_server_that_has_taken_all_is_left_at_once_with_its_client() {
     let (client, mut server) = talking(&mut site, &mut net, &listener);
     lose(&mut net, client);
     pass(&site.network);
-    site.settle();
+    site.run_until_idle();
     assert_eq!(site.server.occupancy().connections, 0, "no time has passed");
     pass(&site.network);
     assert_eq!(server.read(&mut [0]).map_err(|error| error.kind()), Err(ErrorKind::ConnectionReset));

@@ -18,7 +18,7 @@ fn fill<S: Service>(site: &mut Site<S>, client: &mut SimSocket) -> usize {
     while let Ok(count) = client.write(&vec![7; 100_000]) {
         sent += count;
         pass(&site.network);
-        site.settle();
+        site.run_until_idle();
     }
     sent
 }
@@ -33,7 +33,7 @@ fn sip<S: Service>(site: &mut Site<S>, client: &mut SimSocket, rate: usize, byte
             Ok(count) => received += count,
         }
         pass(&site.network);
-        site.settle();
+        site.run_until_idle();
     }
     received
 }
@@ -42,10 +42,10 @@ fn wait<S: Service>(site: &mut Site<S>, time: Duration) {
     let until = site.network.now() + time;
     while let Some(wakes) = site.net.wakes_at().filter(|wakes| *wakes < until) {
         site.network.advance_to(wakes);
-        site.settle();
+        site.run_until_idle();
     }
     site.network.advance_to(until);
-    site.settle();
+    site.run_until_idle();
 }
 
 #[test]
@@ -98,7 +98,7 @@ fn who_reads_what_its_socket_holds_is_not_idle() {
     let mut client = site.connect();
     client.write_all(&vec![7; 2_000_000]).expect("room");
     pass(&site.network);
-    site.settle();
+    site.run_until_idle();
     assert_eq!(site.server.metrics().bytes_sent, 2_000_000, "the socket has it all");
     assert_eq!(sip(&mut site, &mut client, 40_000, 2_000_000), 2_000_000);
     assert_eq!(site.server.metrics().disconnects(Disconnect::Idle), 0);
@@ -117,7 +117,7 @@ fn who_reads_nothing_of_what_its_socket_holds_is_idle() {
     let mut client = site.connect();
     client.write_all(&vec![7; 2_000_000]).expect("room");
     pass(&site.network);
-    site.settle();
+    site.run_until_idle();
     wait(&mut site, 2 * IDLE);
     wait(&mut site, 2 * Limits::default().linger_timeout);
     assert_eq!(site.server.metrics().disconnects(Disconnect::Idle), 1);
@@ -131,14 +131,14 @@ fn neither_end_of_a_link_is_idle_while_the_other_reads() {
     let (mut site, mut net, listener) = wrapping_with(Some(IDLE), faults);
     let mut client = site.connect();
     pass(&site.network);
-    site.settle();
+    site.run_until_idle();
     let (mut server, _) = net.accept(&listener).expect("the wrapper has dialed");
     // To the server, then to the client: all of it lies in sockets.
     for is_upload in [true, false] {
         let (from, to) = if is_upload { (&mut client, &mut server) } else { (&mut server, &mut client) };
         from.write_all(&vec![7; 2_000_000]).expect("room");
         pass(&site.network);
-        site.settle();
+        site.run_until_idle();
         assert_eq!(sip(&mut site, to, 40_000, 2_000_000), 2_000_000, "is_upload: {is_upload}");
     }
     assert_eq!(site.server.metrics().disconnects(Disconnect::Idle), 0);
@@ -151,15 +151,15 @@ fn the_end_of_a_lost_server_is_not_destroyed_while_its_client_reads() {
     let (mut site, mut net, listener) = wrapping_with(None, faults);
     let mut client = site.connect();
     pass(&site.network);
-    site.settle();
+    site.run_until_idle();
     let (mut server, _) = net.accept(&listener).expect("the wrapper has dialed");
     server.write_all(&vec![7; 2_000_000]).expect("room");
     pass(&site.network);
-    site.settle();
+    site.run_until_idle();
     net.reset_when_dropped(&server).expect("open");
     drop(server);
     pass(&site.network);
-    site.settle();
+    site.run_until_idle();
     // It takes ten times as long as anybody lingers; then it hears that this was not all.
     let rate = 2_000_000 / 10 / usize::try_from(Limits::default().linger_timeout.as_secs()).expect("small");
     assert_eq!(sip(&mut site, &mut client, rate, 2_000_000), 2_000_000);

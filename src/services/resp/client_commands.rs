@@ -361,16 +361,16 @@ pub(super) fn kill(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
         Filter::parse(call)?
     };
     let caller = call.exchange.peer.id;
-    let mut doomed: Vec<PeerId> = Vec::new();
+    let mut chosen: Vec<PeerId> = Vec::new();
     if let Some(number) = filter.number {
         let client = call.core.clients.find(&[number]);
-        doomed.extend(client.filter(|client| filter.passes(client, caller)).map(|client| client.id));
+        chosen.extend(client.filter(|client| filter.passes(client, caller)).map(|client| client.id));
     } else {
         check_visits(call)?;
         let clients = call.core.clients.iter();
-        doomed.extend(clients.filter(|client| filter.passes(client, caller)).map(|client| client.id));
+        chosen.extend(clients.filter(|client| filter.passes(client, caller)).map(|client| client.id));
     }
-    for &peer in &doomed {
+    for &peer in &chosen {
         if peer == caller {
             // Its reply is sent first.
             call.session.ending = Some(Disconnect::Killed);
@@ -378,7 +378,7 @@ pub(super) fn kill(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
             call.exchange.disconnect(peer, Disconnect::Killed);
         }
     }
-    match (old_form, doomed.len()) {
+    match (old_form, chosen.len()) {
         (true, 0) => Err(CommandError::new("ERR No such client")),
         (true, _) => call.ok(),
         (false, count) => call.answer_count(count),

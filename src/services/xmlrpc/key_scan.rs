@@ -25,7 +25,7 @@ const SEGMENTS_PER_STEP: usize = 16;
 
 /// A walk whose reply is deferred.
 #[derive(Debug)]
-pub(super) struct Pending {
+pub(super) struct PendingKeys {
     peer: PeerId,
     deferred: Deferred,
     access: Access,
@@ -44,7 +44,7 @@ pub(super) struct Pending {
 impl XmlRpc {
     /// Answers `keys` step by step.
     pub(super) fn walk(&mut self, persistence: KeepAlive, exchange: &mut Exchange<'_>) {
-        let pending = Pending {
+        let pending = PendingKeys {
             peer: exchange.peer.id,
             deferred: exchange.defer_alone(),
             access: exchange.peer.access.clone(),
@@ -107,13 +107,13 @@ impl XmlRpc {
     }
 
     fn tell_first(&mut self) {
-        if let Some(Pending { deferred, document, .. }) = self.walks.pop_front() {
+        if let Some(PendingKeys { deferred, document, .. }) = self.walks.pop_front() {
             deferred.complete(document);
         }
     }
 
     fn fail_first(&mut self, failure: &CallError) {
-        let Some(Pending { deferred, faults, persistence, .. }) = self.walks.pop_front() else { return };
+        let Some(PendingKeys { deferred, faults, persistence, .. }) = self.walks.pop_front() else { return };
         let mut reply = Vec::new();
         fail(failure, faults, persistence, self.date.last(), &mut reply);
         deferred.complete(reply);
@@ -127,7 +127,7 @@ pub(super) fn fail(failure: &CallError, faults: FaultStyle, persistence: KeepAli
     HttpReply { content_type: "text/xml", persistence, ..HttpReply::text(&body, Some(date)) }.append(reply);
 }
 
-impl Pending {
+impl PendingKeys {
     fn begin(&mut self, date: &[u8]) {
         let persistence = self.persistence;
         let head = HttpReply { content_type: "text/xml", persistence, ..HttpReply::text(b"", Some(date)) };

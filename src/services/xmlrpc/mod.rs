@@ -24,7 +24,7 @@ use crate::timer::Now;
 use crate::value::Value;
 use call_error::CallError;
 use dispatch::Dispatcher;
-use key_scan::{Pending, fail};
+use key_scan::{PendingKeys, fail};
 
 /// The paths at which calls are taken, as in Python's server.
 const PATHS: [&str; 2] = ["/", "/RPC2"];
@@ -75,7 +75,7 @@ pub struct XmlRpc {
     malformed: Option<&'static str>,
     date: DateCache,
     /// What is answered in steps, in the order in which it was asked for.
-    walks: VecDeque<Pending>,
+    walks: VecDeque<PendingKeys>,
 }
 
 /// What one connection remembers between calls.
