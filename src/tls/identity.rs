@@ -95,6 +95,10 @@ mod tests {
         assert_eq!(identity.dns, ["a.example"]);
         assert_eq!(identity.uris, ["spiffe://example/a"]);
         assert_eq!(identity.emails, ["a@example.org"]);
+        let at = der.windows(9).position(|window| window == b"a.example").expect("the name");
+        let mut cut = der.to_vec();
+        cut[at + 2] = 0;
+        assert!(Identity::from_der(&cut).expect("it reads").dns.is_empty(), "a name with a NUL is withheld");
         assert!(Identity::from_der(&der[..der.len() - 1]).is_err());
         let mut longer = der.to_vec();
         longer.push(0);

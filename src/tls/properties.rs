@@ -53,7 +53,9 @@ pub fn pem(input: &[u8]) {
 pub fn certificate(der: &[u8]) {
     let Ok(read) = Certificate::from_der(der) else { return };
     assert_eq!(&*read.der, der);
-    assert_eq!(Identity::from_der(der).map(|identity| identity.dns), Ok(read.dns.clone()));
+    // Rules see no name with a NUL in it, which `certs show` shows.
+    let known: Vec<_> = read.dns.iter().filter(|name| !name.contains('\0')).cloned().collect();
+    assert_eq!(Identity::from_der(der).map(|identity| identity.dns), Ok(known));
     for text in [&read.subject, &read.issuer].into_iter().chain(&read.server_names()) {
         assert_eq!(printable(text), *text, "control characters are told");
     }
