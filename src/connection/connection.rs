@@ -23,7 +23,7 @@ use crate::tls::{Agreement, Outgoing, Refusal, Session};
 ///
 /// Its methods are of four kinds:
 ///
-/// - events in: [`notice`](Self::notice), [`receive`](Self::receive), [`expire`](Self::expire),
+/// - events in: [`note_event`](Self::note_event), [`receive`](Self::receive), [`expire`](Self::expire),
 ///   [`complete`](Self::complete);
 /// - outputs: [`transmit`](Self::transmit);
 /// - wishes of the owner: [`end`](Self::end), [`close`](Self::close), [`retire`](Self::retire);

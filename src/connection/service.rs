@@ -174,7 +174,7 @@ pub trait Service {
         CommitStatus::NotUsed
     }
 
-    /// How soon [`settle`](Self::commit) has something to say although nothing happens; `None` if it has not. Asked right
+    /// How soon [`commit`](Self::commit) has something to say although nothing happens; `None` if it has not. Asked right
     /// behind it.
     fn wants_commit_in(&self, now: Now) -> Option<std::time::Duration> {
         let _ = now;

@@ -149,7 +149,7 @@ impl Store {
         Ok(false)
     }
 
-    /// How soon [`settle`](Self::settle) has something to do although nothing happens: the disk has taken too long by then,
+    /// How soon [`commit`](Self::commit) has something to do although nothing happens: the disk has taken too long by then,
     /// or there is more to be taken back.
     #[must_use]
     pub fn wants_commit_in(&self, now: Now) -> Option<Duration> {
