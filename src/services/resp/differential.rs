@@ -17,7 +17,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use self::commands::{CHOSEN, Dice, ODD_KEYS, RAW, TEMPLATES};
 use self::versions::DIFFERENCES;
-use super::command::find;
+use super::description::command::find;
 use super::tests::Bench;
 use super::*;
 use crate::connection::testing::TestPeer;

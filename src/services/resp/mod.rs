@@ -18,38 +18,28 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-mod authorize;
-mod budget;
 mod call;
-mod client_commands;
-mod command;
-mod config;
-mod expiry;
-mod extended;
-mod info;
-mod introspection;
-mod keys;
-mod lcs;
+mod commands;
+mod description;
+mod dispatch;
+mod engine;
 mod lookahead;
-mod numbers;
-mod persistence;
 mod scan_queue;
-mod server_commands;
-mod session;
-mod strings;
+mod state;
 mod table;
-mod transaction;
 
 #[cfg(test)]
 mod differential;
 #[cfg(test)]
 mod tests;
 
-use self::authorize::authorize;
 use self::call::{Call, CommandError, quoted};
+use self::description::command;
+use self::dispatch::authorize::{self, authorize};
+use self::engine::transaction;
 use self::lookahead::Lookahead;
 use self::scan_queue::Pending;
-use self::session::Clients;
+use self::state::session::Clients;
 use crate::access::Reach;
 use crate::connection::{Exchange, PeerInfo};
 use crate::metrics::{Disconnect, Metrics};
@@ -60,8 +50,8 @@ use crate::timer::Now;
 /// What clients that ask for a version of Redis are told.
 const REDIS_VERSION: &str = "7.2.0";
 
-pub use self::command::{Command, CommandId, KeySpec, find, flag};
-pub use self::session::RespSession;
+pub use self::description::command::{Command, CommandId, KeySpec, find, flag};
+pub use self::state::session::RespSession;
 pub use self::table::COMMANDS;
 
 /// Bounds that keep any one command short, and what `CONFIG GET` tells of the server.

@@ -9,8 +9,8 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use super::call::{Call, CommandError};
-use super::client_commands::describe;
-use super::session::Clients;
+use super::commands::connection::clients::describe;
+use super::state::session::Clients;
 use super::{Core, mix};
 use crate::access::{Access, Class};
 use crate::connection::{Deferred, PeerId};

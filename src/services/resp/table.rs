@@ -1,16 +1,18 @@
 //! The table of commands. Names, arities, key positions and summaries are those of Redis 7.2 (redis.io/commands).
 
-use super::budget::Forecast;
 use super::call::Handler;
-use super::command::flag::{
+use super::call::budget;
+use super::call::budget::Forecast;
+use super::commands::connection::clients as client_commands;
+use super::commands::keys::{expiry, keyspace as keys};
+use super::commands::server::{config, general as server_commands, info, introspection, persistence};
+use super::commands::strings::{lcs, numbers, values as strings};
+use super::description::command::flag::{
     ADMIN, ADMIN_CATEGORY, ALLOW_BUSY, ALWAYS, CONNECTION, CONTAINER, DANGEROUS, DENY_OOM, FAST, HEAVY, IN_MULTI,
     KEYSPACE, NO_ASYNC_LOADING, NO_AUTH, NO_SCRIPT, PROTECTED, READ, SKIP_SLOWLOG, STRING, TRANSACTION, WRITE,
 };
-use super::command::{Command, KeySpec};
-use super::{
-    budget, client_commands, config, expiry, info, introspection, keys, lcs, numbers, persistence, server_commands,
-    strings, transaction,
-};
+use super::description::command::{Command, KeySpec};
+use super::engine::transaction;
 
 const fn string(name: &'static str, arity: i8, since: &'static str, flags: u32, handler: Handler) -> Command {
     command(name, arity, since, "string", flags | STRING, handler)

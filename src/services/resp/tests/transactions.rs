@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::protocol::resp::encode_command;
+use crate::services::resp::call::budget;
 use crate::services::resp::differential::commands::Dice;
 use crate::store::Eviction;
 

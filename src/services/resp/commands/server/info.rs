@@ -2,9 +2,9 @@
 
 use std::fmt::{Display, Write as _};
 
-use super::call::{Call, CommandError};
-use super::{COMMANDS, Calls, REDIS_VERSION};
 use crate::metrics::Disconnect;
+use crate::services::resp::call::{Call, CommandError};
+use crate::services::resp::{COMMANDS, Calls, REDIS_VERSION};
 
 /// A section: its heading, whether plain `INFO` shows it, and what it says.
 struct Section {
@@ -17,7 +17,11 @@ const SECTIONS: [Section; 10] = [
     Section { name: "Server", by_default: true, write: server },
     Section { name: "Clients", by_default: true, write: clients },
     Section { name: "Memory", by_default: true, write: memory },
-    Section { name: "Persistence", by_default: true, write: super::persistence::report },
+    Section {
+        name: "Persistence",
+        by_default: true,
+        write: crate::services::resp::commands::server::persistence::report,
+    },
     Section { name: "Stats", by_default: true, write: statistics },
     Section { name: "Replication", by_default: true, write: replication },
     Section { name: "CPU", by_default: true, write: processor },
@@ -27,16 +31,16 @@ const SECTIONS: [Section; 10] = [
 ];
 
 #[derive(Default)]
-pub(super) struct InfoText(String);
+pub(crate) struct InfoText(String);
 
 impl InfoText {
-    pub(super) fn field(&mut self, name: &str, value: impl Display) {
+    pub(crate) fn field(&mut self, name: &str, value: impl Display) {
         // Writing to a string cannot fail.
         let _ = write!(self.0, "{name}:{value}\r\n");
     }
 }
 
-pub(super) fn info(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
+pub(crate) fn info(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
     let is_asked = |name: &str| call.request.from(1).any(|asked| asked.eq_ignore_ascii_case(name.as_bytes()));
     let (all, default) = (is_asked("all") || is_asked("everything"), is_asked("default") || call.request.len() == 1);
     let mut report = InfoText::default();

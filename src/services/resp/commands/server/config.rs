@@ -1,14 +1,14 @@
 //! `CONFIG`: what there is to tell in Redis's terms, and the little that may be changed while the server runs.
 
-use super::call::{Call, CommandError, glob, quoted};
-use super::persistence;
 use crate::protocol::resp::parse_integer;
+use crate::services::resp::call::{Call, CommandError, glob, quoted};
+use crate::services::resp::commands::server::persistence;
 use crate::store::Glob;
 
 /// The one parameter that `CONFIG SET` changes.
 const BULK_BYTES: &str = "proto-max-bulk-len";
 /// Redis accepts no less for it.
-pub(super) const LEAST_BULK_BYTES: usize = 1 << 20;
+pub(crate) const LEAST_BULK_BYTES: usize = 1 << 20;
 
 /// Every parameter and its value.
 fn parameters(call: &Call<'_, '_>) -> [(&'static str, String); 12] {
@@ -30,7 +30,7 @@ fn parameters(call: &Call<'_, '_>) -> [(&'static str, String); 12] {
     ]
 }
 
-pub(super) fn get(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
+pub(crate) fn get(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
     let patterns = call.request.from(2).map(|text| glob(&text.to_ascii_lowercase()));
     let mut patterns = patterns.collect::<Result<Vec<Glob>, CommandError>>()?;
     let mut is_wanted = |name: &str| patterns.iter_mut().any(|pattern| pattern.matches(name.as_bytes()));
@@ -48,7 +48,7 @@ pub(super) fn get(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
 }
 
 /// `CONFIG SET name value ...`: all of it or nothing. Setting a parameter to the value that it has is no change.
-pub(super) fn set(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
+pub(crate) fn set(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
     if call.request.len() % 2 == 1 {
         return Err(CommandError::SYNTAX);
     }
@@ -101,13 +101,13 @@ fn memory(text: &[u8]) -> Option<usize> {
     usize::try_from(parse_integer(number)?).ok()?.checked_mul(factor)
 }
 
-pub(super) fn resetstat(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
+pub(crate) fn resetstat(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
     let Call { core, store, exchange, .. } = call;
     core.reset_statistics(exchange.metrics, store.stats());
     call.ok()
 }
 
-pub(super) fn rewrite(_: &mut Call<'_, '_>) -> Result<(), CommandError> {
+pub(crate) fn rewrite(_: &mut Call<'_, '_>) -> Result<(), CommandError> {
     Err(CommandError::new("ERR The server is running without a config file"))
 }
 

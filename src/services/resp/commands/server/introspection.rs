@@ -1,9 +1,9 @@
 //! `COMMAND` and the `HELP` subcommands: the table of commands, told to clients.
 
-use super::call::{Call, CommandError, glob};
-use super::command::{Command, KeySpec, find, find_subcommand, flag, subcommands};
-use super::table::COMMANDS;
 use crate::protocol::resp::Encoder;
+use crate::services::resp::call::{Call, CommandError, glob};
+use crate::services::resp::description::command::{Command, KeySpec, find, find_subcommand, flag, subcommands};
+use crate::services::resp::table::COMMANDS;
 
 /// Flags and their names, in the order in which Redis tells them.
 const FLAGS: [(u32, &str); 12] = [
@@ -60,7 +60,7 @@ fn named(name: &[u8]) -> Option<&'static Command> {
     }
 }
 
-pub(super) fn command(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
+pub(crate) fn command(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
     let mut reply = call.reply();
     let start = reply.position();
     reply.array(commands().count());
@@ -71,11 +71,11 @@ pub(super) fn command(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
     Ok(())
 }
 
-pub(super) fn count(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
+pub(crate) fn count(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
     call.answer_count(commands().count())
 }
 
-pub(super) fn info(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
+pub(crate) fn info(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
     let names = call.request.from(2);
     if names.len() == 0 {
         return command(call);
@@ -157,7 +157,7 @@ fn write_key_spec(reply: &mut Encoder<'_>, spec: &KeySpec) {
     }
 }
 
-pub(super) fn docs(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
+pub(crate) fn docs(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
     let names = call.request.from(2);
     let mut reply = call.reply();
     let start = reply.position();
@@ -201,7 +201,7 @@ fn write_subcommand_docs(reply: &mut Encoder<'_>, subcommands: impl Iterator<Ite
 }
 
 /// `COMMAND LIST [FILTERBY (MODULE name | ACLCAT category | PATTERN pattern)]`.
-pub(super) fn list(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
+pub(crate) fn list(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
     let wanted: Vec<&'static Command> = match call.request.len() {
         2 => commands().collect(),
         5 if call.argument(2).eq_ignore_ascii_case(b"FILTERBY") => {
@@ -232,9 +232,10 @@ fn in_category(category: &[u8]) -> Vec<&'static Command> {
     COMMANDS.iter().filter(is_in).collect()
 }
 
-pub(super) fn getkeys(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
+pub(crate) fn getkeys(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
     let request = call.request.skip(2);
-    let (_, command) = super::resolve(&request).map_err(|_| CommandError::new("ERR Invalid command specified"))?;
+    let (_, command) =
+        crate::services::resp::resolve(&request).map_err(|_| CommandError::new("ERR Invalid command specified"))?;
     if command.keys.iter().flatten().next().is_none() {
         return Err(CommandError::new("ERR The command has no key arguments"));
     }
@@ -251,7 +252,7 @@ pub(super) fn getkeys(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
 }
 
 /// `CONTAINER HELP`: what the table says of the container's subcommands.
-pub(super) fn help(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
+pub(crate) fn help(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
     let Some((_, container)) = call.command.container().and_then(|name| find(name.as_bytes())) else {
         return Err(CommandError::SYNTAX);
     };

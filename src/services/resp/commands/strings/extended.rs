@@ -18,7 +18,7 @@ const MOST_BITS: i32 = 1024;
 
 /// A finite number: `mantissa` times two to the power of `exponent`. The mantissa's first bit is set, except in zero.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Extended {
+pub(crate) struct Extended {
     is_negative: bool,
     mantissa: u64,
     exponent: i32,
@@ -26,18 +26,18 @@ pub(super) struct Extended {
 
 /// What a text says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Number {
+pub(crate) enum Number {
     Finite(Extended),
     /// Infinite, of either sign.
     Infinite,
 }
 
 impl Number {
-    pub(super) const ZERO: Self = Self::Finite(Extended { is_negative: false, mantissa: 0, exponent: 0 });
+    pub(crate) const ZERO: Self = Self::Finite(Extended { is_negative: false, mantissa: 0, exponent: 0 });
 
     /// Reads `[+-]digits[.digits][e[+-]digits]` or an infinity, with nothing before or behind it, as C's `strtold` does; not
     /// its hexadecimal form. `None` if it is none of these, or out of range.
-    pub(super) fn parse(text: &[u8]) -> Option<Self> {
+    pub(crate) fn parse(text: &[u8]) -> Option<Self> {
         if text.len() > TEXT_BYTES {
             return None;
         }
@@ -53,7 +53,7 @@ impl Number {
     }
 
     /// `None` when the sum is infinite, or out of range.
-    pub(super) fn plus(self, other: Self) -> Option<Extended> {
+    pub(crate) fn plus(self, other: Self) -> Option<Extended> {
         match (self, other) {
             (Self::Finite(one), Self::Finite(two)) => one.plus(two),
             _ => None,
@@ -127,7 +127,7 @@ impl Extended {
     }
 
     /// Plain decimal notation of 17 places, rounded half to even, without trailing zeros.
-    pub(super) fn text(self) -> String {
+    pub(crate) fn text(self) -> String {
         let sign = if self.is_negative { "-" } else { "" };
         if let Ok(exponent) = u32::try_from(self.exponent) {
             let mut whole = Natural::from(self.mantissa);

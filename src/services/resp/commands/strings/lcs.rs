@@ -1,7 +1,7 @@
 //! `LCS`: the longest common subsequence of two strings.
 
-use super::call::{Call, CommandError};
 use crate::protocol::resp::{Encoder, parse_integer};
+use crate::services::resp::call::{Call, CommandError};
 use crate::store::plain_bytes;
 
 #[derive(Default)]
@@ -37,7 +37,7 @@ impl Options {
     }
 }
 
-pub(super) fn lcs(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
+pub(crate) fn lcs(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
     let now = call.now();
     let options = Options::parse(call)?;
     let most = call.core.options.lcs_cells;

@@ -1,16 +1,16 @@
 //! Whether a client may execute a command on the keys it names.
 
-use super::COMMANDS;
-use super::call::{Call, CommandError};
-use super::command::{Command, KeySpec, flag};
 use crate::access::{Access, Class, Reach, Scope};
 use crate::protocol::resp::Request;
+use crate::services::resp::COMMANDS;
+use crate::services::resp::call::{Call, CommandError};
+use crate::services::resp::description::command::{Command, KeySpec, flag};
 
 /// Refuses, in Redis's words, what the client's rules do not grant.
 ///
 /// Commands over all keys pass where only some of these are granted if their answer can be confined: their handlers
 /// look at [`scope`].
-pub(super) fn authorize(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
+pub(crate) fn authorize(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
     let access = &call.exchange.peer.access;
     if *access == Access::Everything {
         return Ok(());
@@ -31,7 +31,7 @@ pub(super) fn authorize(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
 }
 
 /// What a command is about, by its name in any case.
-pub(super) fn reach(name: &str) -> Option<Reach> {
+pub(crate) fn reach(name: &str) -> Option<Reach> {
     let is_named = |own: &str| own.eq_ignore_ascii_case(name);
     let named: Vec<&Command> =
         COMMANDS.iter().filter(|command| is_named(command.name) || command.container().is_some_and(is_named)).collect();
@@ -42,12 +42,12 @@ pub(super) fn reach(name: &str) -> Option<Reach> {
 }
 
 /// The keys that a command over all keys may see.
-pub(super) fn scope<'a>(call: &Call<'_, 'a>) -> Scope<'a> {
+pub(crate) fn scope<'a>(call: &Call<'_, 'a>) -> Scope<'a> {
     call.exchange.peer.access.scope(Class::Read, call.command.name)
 }
 
 /// Whether the command looks at many keys only because this client may not see all of them.
-pub(super) fn is_search(command: &Command, access: &Access) -> bool {
+pub(crate) fn is_search(command: &Command, access: &Access) -> bool {
     is_confinable(command) && matches!(access.scope(Class::Read, command.name), Scope::Prefixes(_))
 }
 

@@ -1,12 +1,12 @@
 //! `MULTI`, `EXEC` and `WATCH`: commands executed with no other between them.
 
-use super::authorize::is_search;
-use super::budget::{self, Budget, Sum};
-use super::call::{Call, CommandError};
-use super::command::flag;
-use super::session::{RespSession, Transaction, WatchedKey};
-use super::{admit, execute, resolve};
 use crate::protocol::resp::{Arguments, Decoder, Request, RequestLimits};
+use crate::services::resp::call::budget::{self, Budget, Sum};
+use crate::services::resp::call::{Call, CommandError};
+use crate::services::resp::description::command::flag;
+use crate::services::resp::dispatch::authorize::is_search;
+use crate::services::resp::state::session::{RespSession, Transaction, WatchedKey};
+use crate::services::resp::{admit, execute, resolve};
 use crate::store::{Store, StoreError};
 
 /// What a long-running command counts as in a transaction.
@@ -16,7 +16,7 @@ const TURN_SHARE: usize = 16;
 /// Watched keys of one client, together: room for thousands of the usual length.
 const WATCHED_BYTES: usize = 1 << 20;
 
-pub(super) fn multi(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
+pub(crate) fn multi(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
     if call.session.transaction.is_some() {
         return Err(CommandError::new("ERR MULTI calls can not be nested"));
     }
@@ -26,7 +26,7 @@ pub(super) fn multi(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
 }
 
 /// Puts an admitted command behind those that wait for `EXEC`. `raw` is the request as it was received.
-pub(super) fn queue(call: &mut Call<'_, '_>, raw: &[u8]) -> Result<(), CommandError> {
+pub(crate) fn queue(call: &mut Call<'_, '_>, raw: &[u8]) -> Result<(), CommandError> {
     let most_bytes = call.exchange.limits.request_bytes;
     let most_cost = call.core.options.transaction_cost;
     let is_heavy = call.command.is(flag::HEAVY) || is_search(call.command, &call.exchange.peer.access);
@@ -52,7 +52,7 @@ pub(super) fn queue(call: &mut Call<'_, '_>, raw: &[u8]) -> Result<(), CommandEr
 }
 
 /// A command was refused: if it belongs to a transaction, none of that will be executed. Returns what to reply.
-pub(super) fn abort_transaction(
+pub(crate) fn abort_transaction(
     session: &mut RespSession,
     store: &mut Store,
     name: &[u8],
@@ -70,7 +70,7 @@ pub(super) fn abort_transaction(
     refusal
 }
 
-pub(super) fn discard(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
+pub(crate) fn discard(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
     if call.session.transaction.take().is_none() {
         return Err(CommandError::new("ERR DISCARD without MULTI"));
     }
@@ -79,7 +79,7 @@ pub(super) fn discard(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
     call.ok()
 }
 
-pub(super) fn exec(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
+pub(crate) fn exec(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
     let Some(transaction) = call.session.transaction.take() else {
         return Err(CommandError::new("ERR EXEC without MULTI"));
     };
@@ -131,7 +131,7 @@ fn afford(call: &mut Call<'_, '_>, transaction: &Transaction) -> Result<usize, C
 }
 
 /// What the commands of the transaction cost, beside their arguments.
-pub(super) fn foresee(call: &mut Call<'_, '_>, transaction: &Transaction) -> Sum {
+pub(crate) fn foresee(call: &mut Call<'_, '_>, transaction: &Transaction) -> Sum {
     let (mut budget, access) = (Budget::new(call), &call.exchange.peer.access);
     each_request(&transaction.requests, |request| {
         if let Ok((_, command)) = resolve(&request) {
@@ -167,7 +167,7 @@ fn execute_queued(call: &mut Call<'_, '_>, request: Request<'_>) {
     }
 }
 
-pub(super) fn watch(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
+pub(crate) fn watch(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
     if call.session.transaction.is_some() {
         return Err(CommandError::new("ERR WATCH inside MULTI is not allowed"));
     }
@@ -189,7 +189,7 @@ pub(super) fn watch(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
     call.ok()
 }
 
-pub(super) fn unwatch(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
+pub(crate) fn unwatch(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
     forget_watches(call.session, call.store);
     call.ok()
 }
@@ -204,7 +204,7 @@ fn has_watched_key_changed(call: &mut Call<'_, '_>) -> bool {
 }
 
 /// Watches nothing any more.
-pub(super) fn forget_watches(session: &mut RespSession, store: &mut Store) {
+pub(crate) fn forget_watches(session: &mut RespSession, store: &mut Store) {
     session.watched_bytes = 0;
     for watch in std::mem::take(&mut session.watches) {
         store.unwatch(&watch.key);

@@ -2,13 +2,13 @@
 
 use std::ops::Range;
 
-use super::budget::TYPED_FACTOR;
-use super::call::{Call, CommandError};
-use super::expiry::{self, Deadline};
 use crate::protocol::resp::{Encoder, parse_integer};
+use crate::services::resp::call::budget::TYPED_FACTOR;
+use crate::services::resp::call::{Call, CommandError};
+use crate::services::resp::commands::keys::expiry::{self, Deadline};
 use crate::store::{Entry, Expiry, Kind, plain_bytes, plain_length};
 
-pub(super) fn get(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
+pub(crate) fn get(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
     reply_with_value(call);
     Ok(())
 }
@@ -27,7 +27,7 @@ fn reply_with_value(call: &mut Call<'_, '_>) -> bool {
     false
 }
 
-pub(super) fn mget(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
+pub(crate) fn mget(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
     let (now, longest) = (call.now(), call.exchange.limits.request_bytes);
     let mut reply = Encoder::new(call.exchange.reply(), call.session.protocol);
     let start = reply.position();
@@ -101,16 +101,16 @@ impl<'a> SetOptions<'a> {
     }
 }
 
-pub(super) fn set(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
+pub(crate) fn set(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
     let options = SetOptions::parse(call, 3, true)?;
     set_with(call, options)
 }
 
-pub(super) fn setex(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
+pub(crate) fn setex(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
     set_value_until(call, Deadline::Ex)
 }
 
-pub(super) fn psetex(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
+pub(crate) fn psetex(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
     set_value_until(call, Deadline::Px)
 }
 
@@ -157,7 +157,7 @@ fn store(call: &mut Call<'_, '_>, key: &[u8], value: &[u8], expiry: Expiry) -> R
     Ok(())
 }
 
-pub(super) fn setnx(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
+pub(crate) fn setnx(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
     let (key, now) = (call.argument(1), call.now());
     let absent = !call.store.contains(key, now);
     if absent {
@@ -166,18 +166,18 @@ pub(super) fn setnx(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
     call.answer_integer(i64::from(absent))
 }
 
-pub(super) fn getset(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
+pub(crate) fn getset(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
     set_with(call, SetOptions { get: true, ..SetOptions::default() })
 }
 
-pub(super) fn getdel(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
+pub(crate) fn getdel(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
     if reply_with_value(call) {
         call.store.remove(call.argument(1), call.now());
     }
     Ok(())
 }
 
-pub(super) fn getex(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
+pub(crate) fn getex(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
     let options = SetOptions::parse(call, 2, false)?;
     let (key, now) = (call.argument(1), call.now());
     let Some(entry) = call.store.peek(key, now) else {
@@ -206,12 +206,12 @@ pub(super) fn getex(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
     Ok(())
 }
 
-pub(super) fn mset(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
+pub(crate) fn mset(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
     set_pairs(call)?;
     call.ok()
 }
 
-pub(super) fn msetnx(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
+pub(crate) fn msetnx(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
     check_pairs(call)?;
     let now = call.now();
     for key in call.request.from(1).step_by(2) {
@@ -235,7 +235,7 @@ fn set_pairs(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
     Ok(())
 }
 
-pub(super) fn strlen(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
+pub(crate) fn strlen(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
     let Some(entry) = call.store.get(call.argument(1), call.exchange.now) else { return call.answer_count(0) };
     let length = plain_length(&entry);
     let cost = rewriting_cost(&entry);
@@ -245,7 +245,7 @@ pub(super) fn strlen(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
 
 /// What copying so many bytes counts as in a client's share of the turn: it moves some 16 KiB while another request is
 /// served.
-pub(super) fn cost(bytes: usize) -> usize {
+pub(crate) fn cost(bytes: usize) -> usize {
     bytes >> 14
 }
 
@@ -254,7 +254,7 @@ fn rewriting_cost(entry: &Entry<'_>) -> usize {
     if entry.kind.is_plain() { 0 } else { cost(entry.data.len().saturating_mul(TYPED_FACTOR)) }
 }
 
-pub(super) fn append(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
+pub(crate) fn append(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
     let (key, tail, now) = (call.argument(1), call.argument(2), call.now());
     let longest = call.longest_value();
     let Some(entry) = call.store.get(key, now) else {
@@ -281,7 +281,7 @@ pub(super) fn append(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
     call.answer_count(length)
 }
 
-pub(super) fn getrange(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
+pub(crate) fn getrange(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
     let (first, last) = (call.integer(2)?, call.integer(3)?);
     let (key, now) = (call.argument(1), call.now());
     let mut reply = Encoder::new(call.exchange.reply(), call.session.protocol);
@@ -302,7 +302,7 @@ fn range(bytes: &[u8], first: i64, last: i64) -> &[u8] {
 }
 
 /// Where these bytes are among so many.
-pub(super) fn bounds(length: usize, first: i64, last: i64) -> Range<usize> {
+pub(crate) fn bounds(length: usize, first: i64, last: i64) -> Range<usize> {
     let length = i64::try_from(length).unwrap_or(i64::MAX);
     let position = |index: i64| if index < 0 { length.saturating_add(index).max(0) } else { index };
     let (start, end) = (position(first), position(last).min(length - 1));
@@ -313,7 +313,7 @@ pub(super) fn bounds(length: usize, first: i64, last: i64) -> Range<usize> {
     usize::try_from(start).unwrap_or(0)..usize::try_from(end).unwrap_or(0).saturating_add(1)
 }
 
-pub(super) fn setrange(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
+pub(crate) fn setrange(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
     let offset = parse_integer(call.argument(2)).ok_or(CommandError::NOT_AN_INTEGER)?;
     let offset = usize::try_from(offset).map_err(|_| CommandError::new("ERR offset is out of range"))?;
     let (key, patch, now) = (call.argument(1), call.argument(3), call.now());

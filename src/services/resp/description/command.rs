@@ -1,9 +1,9 @@
 //! What a command is, and how it is found by name.
 
-use super::budget::Forecast;
-use super::call::Handler;
-use super::table::COMMANDS;
 use crate::protocol::resp::Request;
+use crate::services::resp::call::Handler;
+use crate::services::resp::call::budget::Forecast;
+use crate::services::resp::table::COMMANDS;
 
 /// One command, or one subcommand of a container. Everything that is known about commands stands here: dispatch,
 /// `COMMAND`, key extraction and the documentation read the same line.
@@ -23,8 +23,8 @@ pub struct Command {
     pub since: &'static str,
     /// What it does, in one sentence without a full stop.
     pub summary: &'static str,
-    pub(super) forecast: Forecast,
-    pub(super) handler: Handler,
+    pub(crate) forecast: Forecast,
+    pub(crate) handler: Handler,
 }
 
 /// A group of keys among the arguments.
@@ -162,7 +162,7 @@ pub fn find(name: &[u8]) -> Option<(CommandId, &'static Command)> {
 
 /// Finds a subcommand by its own name, in any case.
 #[must_use]
-pub(super) fn find_subcommand(container: &Command, name: &[u8]) -> Option<(CommandId, &'static Command)> {
+pub(crate) fn find_subcommand(container: &Command, name: &[u8]) -> Option<(CommandId, &'static Command)> {
     let start = hash(hash(OFFSET, container.name.as_bytes()), b"|");
     probe(hash(start, name), |command| {
         let own = command.name.split_once('|').filter(|(parent, _)| *parent == container.name);
@@ -171,7 +171,7 @@ pub(super) fn find_subcommand(container: &Command, name: &[u8]) -> Option<(Comma
 }
 
 /// The subcommands of a container.
-pub(super) fn subcommands(container: &'static Command) -> impl Iterator<Item = &'static Command> + Clone {
+pub(crate) fn subcommands(container: &'static Command) -> impl Iterator<Item = &'static Command> + Clone {
     COMMANDS.iter().filter(|command| command.container() == Some(container.name))
 }
 
@@ -261,7 +261,7 @@ mod tests {
 
     #[test]
     fn the_documentation_lists_every_command_and_no_other() {
-        let text = include_str!("../../../docs/resp.md");
+        let text = include_str!("../../../../docs/resp.md");
         let listed: Vec<&str> = text.lines().filter(|line| line.starts_with("| `") && line.ends_with(" |")).collect();
         let (_, commands) = text.split_once("## Commands").expect("a list");
         let (commands, _) = commands.split_once("\n## ").expect("its end");

@@ -1,11 +1,11 @@
 //! When keys cease to exist.
 
-use super::call::{Call, CommandError, quoted};
 use crate::protocol::resp::parse_integer;
+use crate::services::resp::call::{Call, CommandError, quoted};
 
 /// How an argument gives a time: in seconds or milliseconds, from now or since the Unix epoch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Deadline {
+pub(crate) enum Deadline {
     /// Seconds from now.
     Ex,
     /// Milliseconds from now.
@@ -18,7 +18,7 @@ pub(super) enum Deadline {
 
 impl Deadline {
     /// The option of `SET` and `GETEX` of that name.
-    pub(super) fn named(option: &[u8]) -> Option<Self> {
+    pub(crate) fn named(option: &[u8]) -> Option<Self> {
         [(&b"EX"[..], Self::Ex), (b"PX", Self::Px), (b"EXAT", Self::ExAt), (b"PXAT", Self::PxAt)]
             .into_iter()
             .find_map(|(name, deadline)| option.eq_ignore_ascii_case(name).then_some(deadline))
@@ -39,25 +39,25 @@ impl Deadline {
 
 /// The time, in milliseconds since the epoch, that an option of `SET` or `GETEX` asks for. It must be positive as
 /// given, though it may have passed.
-pub(super) fn deadline(call: &Call<'_, '_>, unit: Deadline, text: &[u8]) -> Result<u64, CommandError> {
+pub(crate) fn deadline(call: &Call<'_, '_>, unit: Deadline, text: &[u8]) -> Result<u64, CommandError> {
     let time = parse_integer(text).ok_or(CommandError::NOT_AN_INTEGER)?;
     let at = unit.resolve(time, call.now().unix_ms).filter(|_| time > 0);
     at.and_then(|at| u64::try_from(at).ok()).ok_or_else(|| CommandError::expire_time(call.command))
 }
 
-pub(super) fn expire(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
+pub(crate) fn expire(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
     expire_at(call, Deadline::Ex)
 }
 
-pub(super) fn pexpire(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
+pub(crate) fn pexpire(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
     expire_at(call, Deadline::Px)
 }
 
-pub(super) fn expireat(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
+pub(crate) fn expireat(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
     expire_at(call, Deadline::ExAt)
 }
 
-pub(super) fn pexpireat(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
+pub(crate) fn pexpireat(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
     expire_at(call, Deadline::PxAt)
 }
 
@@ -118,28 +118,28 @@ fn expire_at(call: &mut Call<'_, '_>, unit: Deadline) -> Result<(), CommandError
     call.answer_integer(1)
 }
 
-pub(super) fn persist(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
+pub(crate) fn persist(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
     let (key, now) = (call.argument(1), call.now());
     let timed = call.store.get(key, now).is_some_and(|entry| entry.expires_ms.is_some());
     let changed = timed && call.store.set_expiry(key, None, now);
     call.answer_integer(i64::from(changed))
 }
 
-pub(super) fn ttl(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
+pub(crate) fn ttl(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
     let now = call.now().unix_ms;
     answer_time(call, |at| seconds(at.saturating_sub(now)))
 }
 
-pub(super) fn pttl(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
+pub(crate) fn pttl(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
     let now = call.now().unix_ms;
     answer_time(call, |at| at.saturating_sub(now))
 }
 
-pub(super) fn expiretime(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
+pub(crate) fn expiretime(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
     answer_time(call, seconds)
 }
 
-pub(super) fn pexpiretime(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
+pub(crate) fn pexpiretime(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
     answer_time(call, |at| at)
 }
 

@@ -1,26 +1,26 @@
 //! Keys, whatever they hold.
 
-use super::authorize::scope;
-use super::call::{Call, CommandError, glob, type_name};
-use super::scan_queue::{self, ORDINARY_KEY_BYTES, ScanPurpose, Walk};
 use crate::access::Scope;
 use crate::protocol::resp::{Encoder, parse_integer};
+use crate::services::resp::call::{Call, CommandError, glob, type_name};
+use crate::services::resp::dispatch::authorize::scope;
+use crate::services::resp::scan_queue::{self, ORDINARY_KEY_BYTES, ScanPurpose, Walk};
 use crate::store::{Expiry, Kind};
 
-pub(super) fn del(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
+pub(crate) fn del(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
     let now = call.now();
     let count = call.request.from(1).filter(|key| call.store.remove(key, now)).count();
     call.answer_count(count)
 }
 
 /// `EXISTS`, and `TOUCH`: reading a key marks it as used.
-pub(super) fn exists(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
+pub(crate) fn exists(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
     let now = call.now();
     let count = call.request.from(1).filter(|key| call.store.get(key, now).is_some()).count();
     call.answer_count(count)
 }
 
-pub(super) fn type_of(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
+pub(crate) fn type_of(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
     let name = call.store.peek(call.argument(1), call.now()).map_or("none", |entry| type_name(entry.kind));
     call.reply().simple(name);
     Ok(())
@@ -31,7 +31,7 @@ fn is_literal(pattern: &[u8]) -> bool {
     !pattern.iter().any(|byte| matches!(byte, b'*' | b'?' | b'[' | b'\\'))
 }
 
-pub(super) fn keys(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
+pub(crate) fn keys(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
     let (pattern, now) = (call.argument(1), call.now());
     let scope = scope(call);
     if is_literal(pattern) {
@@ -53,7 +53,7 @@ fn walk_keys(call: &mut Call<'_, '_>, purpose: ScanPurpose) -> Result<(), Comman
 }
 
 /// `DBSIZE`: of the keys that the client may see.
-pub(super) fn dbsize(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
+pub(crate) fn dbsize(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
     if scope(call) == Scope::Everything {
         call.store.note_read_all();
         let count = call.store.len();
@@ -102,7 +102,7 @@ fn cursor(text: &[u8]) -> Option<u64> {
     }
 }
 
-pub(super) fn scan(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
+pub(crate) fn scan(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
     let cursor = cursor(call.argument(1)).ok_or(CommandError::new("ERR invalid cursor"))?;
     let options = ScanOptions::parse(call)?;
     let (mut found, mut count, mut next) = (Vec::new(), 0, cursor);
@@ -139,7 +139,7 @@ pub(super) fn scan(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
     Ok(())
 }
 
-pub(super) fn randomkey(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
+pub(crate) fn randomkey(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
     let (random, now) = (call.core.random(), call.now());
     if scope(call) != Scope::Everything {
         return walk_keys(call, ScanPurpose::Pick { seed: random, chosen: None });
@@ -152,13 +152,13 @@ pub(super) fn randomkey(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
     Ok(())
 }
 
-pub(super) fn rename(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
+pub(crate) fn rename(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
     let (from, to, now) = (call.argument(1), call.argument(2), call.now());
     let done = if from == to { call.store.contains(from, now) } else { call.store.rename(from, to, now)? };
     if done { call.ok() } else { Err(CommandError::NO_SUCH_KEY) }
 }
 
-pub(super) fn renamenx(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
+pub(crate) fn renamenx(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
     let (from, to, now) = (call.argument(1), call.argument(2), call.now());
     if !call.store.contains(from, now) {
         return Err(CommandError::NO_SUCH_KEY);
@@ -167,7 +167,7 @@ pub(super) fn renamenx(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
     call.answer_integer(i64::from(renamed))
 }
 
-pub(super) fn copy(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
+pub(crate) fn copy(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
     let (from, to, now) = (call.argument(1), call.argument(2), call.now());
     let mut replace = false;
     let mut arguments = call.request.from(3);
@@ -175,7 +175,9 @@ pub(super) fn copy(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
         if option.eq_ignore_ascii_case(b"REPLACE") {
             replace = true;
         } else if option.eq_ignore_ascii_case(b"DB") {
-            super::server_commands::check_database(arguments.next().ok_or(CommandError::SYNTAX)?)?;
+            crate::services::resp::commands::server::general::check_database(
+                arguments.next().ok_or(CommandError::SYNTAX)?,
+            )?;
         } else {
             return Err(CommandError::SYNTAX);
         }
@@ -189,12 +191,12 @@ pub(super) fn copy(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
     if !replace && call.store.contains(to, now) {
         return call.answer_integer(0);
     }
-    call.exchange.spend(super::strings::cost(data.len()));
+    call.exchange.spend(crate::services::resp::commands::strings::values::cost(data.len()));
     call.store.set_owned(to, kind, data, expiry, now)?;
     call.answer_integer(1)
 }
 
-pub(super) fn object_encoding(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
+pub(crate) fn object_encoding(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
     /// Redis keeps strings up to this length beside their object.
     const EMBEDDED: usize = 44;
     let Some(entry) = call.store.peek(call.argument(2), call.now()) else { return call.null() };
@@ -208,14 +210,14 @@ pub(super) fn object_encoding(call: &mut Call<'_, '_>) -> Result<(), CommandErro
     Ok(())
 }
 
-pub(super) fn object_refcount(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
+pub(crate) fn object_refcount(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
     match call.store.peek(call.argument(2), call.now()) {
         Some(_) => call.answer_integer(1),
         None => call.null(),
     }
 }
 
-pub(super) fn object_freq(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
+pub(crate) fn object_freq(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
     if call.store.peek(call.argument(2), call.now()).is_none() {
         return call.null();
     }
@@ -225,7 +227,7 @@ pub(super) fn object_freq(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
     ))
 }
 
-pub(super) fn object_idletime(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
+pub(crate) fn object_idletime(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
     if call.store.peek(call.argument(2), call.now()).is_none() {
         return call.null();
     }
@@ -233,7 +235,7 @@ pub(super) fn object_idletime(call: &mut Call<'_, '_>) -> Result<(), CommandErro
 }
 
 /// What a key and its value take, about: their bytes and the table's share.
-pub(super) fn memory_usage(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
+pub(crate) fn memory_usage(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
     /// The head of an entry and its share of the table.
     const TABLE_SHARE: usize = 24;
     let samples = match call.request.len() {

@@ -1,14 +1,14 @@
 //! The server as a whole.
 
-use super::call::{Call, CommandError};
 use crate::protocol::resp::parse_integer;
+use crate::services::resp::call::{Call, CommandError};
 
 /// A container without a subcommand: its arity has refused that already, and this says the same.
-pub(super) fn container(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
+pub(crate) fn container(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
     Err(CommandError::arity(call.command))
 }
 
-pub(super) fn ping(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
+pub(crate) fn ping(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
     match call.request.len() {
         1 => call.reply().simple("PONG"),
         2 => {
@@ -20,19 +20,19 @@ pub(super) fn ping(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
     Ok(())
 }
 
-pub(super) fn echo(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
+pub(crate) fn echo(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
     let text = call.argument(1);
     call.reply().bulk(text);
     Ok(())
 }
 
-pub(super) fn select(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
+pub(crate) fn select(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
     check_database(call.argument(1))?;
     call.ok()
 }
 
 /// There is one database, 0.
-pub(super) fn check_database(index: &[u8]) -> Result<(), CommandError> {
+pub(crate) fn check_database(index: &[u8]) -> Result<(), CommandError> {
     match parse_integer(index).map(i32::try_from) {
         None => Err(CommandError::NOT_AN_INTEGER),
         Some(Ok(0)) => Ok(()),
@@ -44,7 +44,7 @@ pub(super) fn check_database(index: &[u8]) -> Result<(), CommandError> {
 }
 
 /// `FLUSHALL` and `FLUSHDB`. Both ways it may be asked for are the same here: memory is given back step by step.
-pub(super) fn flush(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
+pub(crate) fn flush(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
     let mode = call.argument(1);
     let known = call.request.len() == 1 || mode.eq_ignore_ascii_case(b"ASYNC") || mode.eq_ignore_ascii_case(b"SYNC");
     if !known || call.request.len() > 2 {
@@ -55,7 +55,7 @@ pub(super) fn flush(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
 }
 
 /// `DEBUG SLEEP` would stop every client: refused like all of `DEBUG`, in the words of a Redis that does not enable it.
-pub(super) fn debug(_: &mut Call<'_, '_>) -> Result<(), CommandError> {
+pub(crate) fn debug(_: &mut Call<'_, '_>) -> Result<(), CommandError> {
     Err(CommandError::new(
         "ERR DEBUG command not allowed. If the enable-debug-command option is set to \"local\", you can run it from a \
          local connection, otherwise you need to set this option in the configuration file, and then restart the \
@@ -63,7 +63,7 @@ pub(super) fn debug(_: &mut Call<'_, '_>) -> Result<(), CommandError> {
     ))
 }
 
-pub(super) fn time(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
+pub(crate) fn time(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
     let now = call.now().unix_ms;
     let mut reply = call.reply();
     reply.array(2);

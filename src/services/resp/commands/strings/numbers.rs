@@ -1,24 +1,24 @@
 //! Strings and integers that count.
 
-use super::call::{Call, CommandError};
-use super::extended::Number;
 use crate::protocol::resp::{Digits, parse_integer};
+use crate::services::resp::call::{Call, CommandError};
+use crate::services::resp::commands::strings::extended::Number;
 use crate::store::{Expiry, Kind};
 
-pub(super) fn incr(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
+pub(crate) fn incr(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
     count(call, 1)
 }
 
-pub(super) fn decr(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
+pub(crate) fn decr(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
     count(call, -1)
 }
 
-pub(super) fn incrby(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
+pub(crate) fn incrby(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
     let step = call.integer(2)?;
     count(call, step)
 }
 
-pub(super) fn decrby(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
+pub(crate) fn decrby(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
     let step = call.integer(2)?.checked_neg().ok_or(CommandError::new("ERR decrement would overflow"))?;
     count(call, step)
 }
@@ -40,7 +40,7 @@ fn count(call: &mut Call<'_, '_>, step: i64) -> Result<(), CommandError> {
     call.answer_integer(new)
 }
 
-pub(super) fn incrbyfloat(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
+pub(crate) fn incrbyfloat(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
     let (key, now) = (call.argument(1), call.now());
     let (kind, old) = match call.store.get(key, now) {
         None => (Kind::Bytes, Number::ZERO),

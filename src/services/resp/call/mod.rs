@@ -1,59 +1,61 @@
 //! What a command's handler is given, and how it fails.
 
+pub(crate) mod budget;
+
 use std::borrow::Cow;
 
-use super::Core;
-use super::command::{Command, CommandId};
-use super::session::RespSession;
 use crate::connection::Exchange;
 use crate::protocol::resp::{Encoder, Request, parse_integer};
+use crate::services::resp::Core;
+use crate::services::resp::description::command::{Command, CommandId};
+use crate::services::resp::state::session::RespSession;
 use crate::store::{Glob, Kind, Store, StoreError};
 use crate::timer::Now;
 
 /// Executes a command: writes its reply, or fails with nothing written.
-pub(super) type Handler = fn(&mut Call<'_, '_>) -> Result<(), CommandError>;
+pub(crate) type Handler = fn(&mut Call<'_, '_>) -> Result<(), CommandError>;
 
 /// One command being executed and everything it may touch.
-pub(super) struct Call<'c, 'x> {
-    pub(super) core: &'c mut Core,
-    pub(super) session: &'c mut RespSession,
-    pub(super) store: &'c mut Store,
-    pub(super) command: &'static Command,
-    pub(super) id: CommandId,
-    pub(super) request: Request<'c>,
-    pub(super) exchange: &'c mut Exchange<'x>,
+pub(crate) struct Call<'c, 'x> {
+    pub(crate) core: &'c mut Core,
+    pub(crate) session: &'c mut RespSession,
+    pub(crate) store: &'c mut Store,
+    pub(crate) command: &'static Command,
+    pub(crate) id: CommandId,
+    pub(crate) request: Request<'c>,
+    pub(crate) exchange: &'c mut Exchange<'x>,
     /// Executed by `EXEC`: nothing may come between this command and the next, and the reply must be written at once.
-    pub(super) is_atomic: bool,
+    pub(crate) is_atomic: bool,
 }
 
 impl<'c> Call<'c, '_> {
     /// Where the reply goes.
-    pub(super) fn reply(&mut self) -> Encoder<'_> {
+    pub(crate) fn reply(&mut self) -> Encoder<'_> {
         Encoder::new(self.exchange.reply(), self.session.protocol)
     }
 
-    pub(super) fn now(&self) -> Now {
+    pub(crate) fn now(&self) -> Now {
         self.exchange.now
     }
 
     /// Argument `index`. The arity has been checked, so one that the command requires is there; an optional one that
     /// is not reads as empty.
-    pub(super) fn argument(&self, index: usize) -> &'c [u8] {
+    pub(crate) fn argument(&self, index: usize) -> &'c [u8] {
         self.request.get(index).unwrap_or_default()
     }
 
     /// Argument `index` as an integer.
-    pub(super) fn integer(&self, index: usize) -> Result<i64, CommandError> {
+    pub(crate) fn integer(&self, index: usize) -> Result<i64, CommandError> {
         parse_integer(self.argument(index)).ok_or(CommandError::NOT_AN_INTEGER)
     }
 
     /// The longest string that a command may make.
-    pub(super) fn longest_value(&self) -> usize {
+    pub(crate) fn longest_value(&self) -> usize {
         self.core.bulk_bytes.min(self.exchange.limits.request_bytes)
     }
 
     /// What is said to one that would be `length` bytes long: which of the two bounds it passes.
-    pub(super) fn too_long(&self, length: usize) -> CommandError {
+    pub(crate) fn too_long(&self, length: usize) -> CommandError {
         let most = self.exchange.limits.request_bytes;
         if length > self.core.bulk_bytes {
             return CommandError::TOO_LONG;
@@ -63,29 +65,29 @@ impl<'c> Call<'c, '_> {
 
     /// The reply that began at `start` was put together piece by piece, which costs its client more of its share of the turn
     /// than bytes that are copied.
-    pub(super) fn spend_report(&mut self, start: usize) {
+    pub(crate) fn spend_report(&mut self, start: usize) {
         /// Bytes that cost as much as another request.
         const REQUEST_BYTES: usize = 1 << 10;
         let bytes = self.reply().position().saturating_sub(start);
         self.exchange.spend(bytes / REQUEST_BYTES);
     }
 
-    pub(super) fn ok(&mut self) -> Result<(), CommandError> {
+    pub(crate) fn ok(&mut self) -> Result<(), CommandError> {
         self.reply().ok();
         Ok(())
     }
 
-    pub(super) fn answer_integer(&mut self, value: i64) -> Result<(), CommandError> {
+    pub(crate) fn answer_integer(&mut self, value: i64) -> Result<(), CommandError> {
         self.reply().integer(value);
         Ok(())
     }
 
-    pub(super) fn answer_count(&mut self, value: usize) -> Result<(), CommandError> {
+    pub(crate) fn answer_count(&mut self, value: usize) -> Result<(), CommandError> {
         self.reply().count(value);
         Ok(())
     }
 
-    pub(super) fn null(&mut self) -> Result<(), CommandError> {
+    pub(crate) fn null(&mut self) -> Result<(), CommandError> {
         self.reply().null();
         Ok(())
     }
@@ -93,35 +95,35 @@ impl<'c> Call<'c, '_> {
 
 /// The text of an error reply, its code first.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct CommandError(Cow<'static, [u8]>);
+pub(crate) struct CommandError(Cow<'static, [u8]>);
 
 impl CommandError {
-    pub(super) const SYNTAX: Self = Self::new("ERR syntax error");
-    pub(super) const NOT_AN_INTEGER: Self = Self::new("ERR value is not an integer or out of range");
-    pub(super) const NOT_A_FLOAT: Self = Self::new("ERR value is not a valid float");
-    pub(super) const WRONG_TYPE: Self = Self::new("WRONGTYPE Operation against a key holding the wrong kind of value");
-    pub(super) const TOO_LONG: Self = Self::new("ERR string exceeds maximum allowed size (proto-max-bulk-len)");
-    pub(super) const NO_SUCH_KEY: Self = Self::new("ERR no such key");
+    pub(crate) const SYNTAX: Self = Self::new("ERR syntax error");
+    pub(crate) const NOT_AN_INTEGER: Self = Self::new("ERR value is not an integer or out of range");
+    pub(crate) const NOT_A_FLOAT: Self = Self::new("ERR value is not a valid float");
+    pub(crate) const WRONG_TYPE: Self = Self::new("WRONGTYPE Operation against a key holding the wrong kind of value");
+    pub(crate) const TOO_LONG: Self = Self::new("ERR string exceeds maximum allowed size (proto-max-bulk-len)");
+    pub(crate) const NO_SUCH_KEY: Self = Self::new("ERR no such key");
     /// In the words of a Redis whose disk is full.
-    pub(super) const NOT_KEPT: Self =
+    pub(crate) const NOT_KEPT: Self =
         Self::new("MISCONF Errors writing to the data directory: writes are refused, and INFO persistence says why");
-    pub(super) const OVERFLOW: Self = Self::new("ERR increment or decrement would overflow");
+    pub(crate) const OVERFLOW: Self = Self::new("ERR increment or decrement would overflow");
 
-    pub(super) const fn new(text: &'static str) -> Self {
+    pub(crate) const fn new(text: &'static str) -> Self {
         Self(Cow::Borrowed(text.as_bytes()))
     }
 
     /// Redis's text for a wrong number of arguments.
-    pub(super) fn arity(command: &Command) -> Self {
+    pub(crate) fn arity(command: &Command) -> Self {
         Self::from(format!("ERR wrong number of arguments for '{}' command", command.name))
     }
 
     /// Redis's text for a time that is negative or too far away.
-    pub(super) fn expire_time(command: &Command) -> Self {
+    pub(crate) fn expire_time(command: &Command) -> Self {
         Self::from(format!("ERR invalid expire time in '{}' command", command.name))
     }
 
-    pub(super) fn text(&self) -> &[u8] {
+    pub(crate) fn text(&self) -> &[u8] {
         &self.0
     }
 }
@@ -153,7 +155,7 @@ impl From<StoreError> for CommandError {
 const PATTERN_BYTES: usize = 256;
 
 /// Reads a pattern of `KEYS`, `SCAN`, `CONFIG GET` or `COMMAND LIST`.
-pub(super) fn glob(pattern: &[u8]) -> Result<Glob, CommandError> {
+pub(crate) fn glob(pattern: &[u8]) -> Result<Glob, CommandError> {
     if pattern.len() > PATTERN_BYTES {
         return Err(CommandError::from(format!("ERR the pattern is longer than {PATTERN_BYTES} bytes")));
     }
@@ -161,7 +163,7 @@ pub(super) fn glob(pattern: &[u8]) -> Result<Glob, CommandError> {
 }
 
 /// What `TYPE` says.
-pub(super) fn type_name(kind: Kind) -> &'static str {
+pub(crate) fn type_name(kind: Kind) -> &'static str {
     match kind {
         Kind::Bytes | Kind::String | Kind::Base64 => "string",
         Kind::Int => "int",
@@ -176,7 +178,7 @@ pub(super) fn type_name(kind: Kind) -> &'static str {
 }
 
 /// Text of an argument for an error reply, shortened as Redis does.
-pub(super) fn quoted(argument: &[u8], longest: usize) -> &[u8] {
+pub(crate) fn quoted(argument: &[u8], longest: usize) -> &[u8] {
     let shortened = argument.get(..longest).unwrap_or(argument);
     shortened.split(|&byte| byte == 0).next().unwrap_or_default()
 }

@@ -7,21 +7,21 @@
 
 use std::collections::HashMap;
 
-use super::call::Call;
-use super::strings::bounds;
 use crate::protocol::resp::{Request, parse_integer};
+use crate::services::resp::call::Call;
+use crate::services::resp::commands::strings::values::bounds;
 use crate::store::{Entry, Kind, MAX_KEY, RANDOM_SEGMENTS, Store, spare_room};
 use crate::timer::Now;
 
 /// Adds what a command costs at most, beside its arguments.
-pub(super) type Forecast = fn(&mut Budget<'_>, Request<'_>);
+pub(crate) type Forecast = fn(&mut Budget<'_>, Request<'_>);
 
 /// One unit of `RespOptions::transaction_cost`, in bytes that are copied: what looking at an argument takes.
 const UNIT_BYTES: usize = 1 << 10;
 /// Keys that a walk looks at in that time.
 const UNIT_KEYS: usize = 8;
 /// What a byte of an array or a struct costs to be read and written as text, in bytes that are copied.
-pub(super) const TYPED_FACTOR: usize = 8;
+pub(crate) const TYPED_FACTOR: usize = 8;
 /// A byte of an array or a struct becomes at most so many in JSON: `null,` is stored as one.
 const JSON_FACTOR: usize = 5;
 /// What a number takes at most as text.
@@ -79,7 +79,7 @@ impl Value {
 }
 
 /// The sum so far.
-pub(super) struct Budget<'s> {
+pub(crate) struct Budget<'s> {
     store: &'s Store,
     now: Now,
     clients: usize,
@@ -101,17 +101,17 @@ pub(super) struct Budget<'s> {
 
 /// What all commands cost together.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Sum {
+pub(crate) struct Sum {
     /// In units of `RespOptions::transaction_cost`, arguments not counted.
-    pub(super) work: usize,
+    pub(crate) work: usize,
     /// The replies, in bytes.
-    pub(super) reply: usize,
+    pub(crate) reply: usize,
     /// Memory that the store needs, in bytes.
-    pub(super) memory: usize,
+    pub(crate) memory: usize,
 }
 
 impl<'s> Budget<'s> {
-    pub(super) fn new(call: &'s Call<'_, '_>) -> Self {
+    pub(crate) fn new(call: &'s Call<'_, '_>) -> Self {
         let options = &call.core.options;
         Self {
             store: call.store,
@@ -130,7 +130,7 @@ impl<'s> Budget<'s> {
         }
     }
 
-    pub(super) fn sum(&self) -> Sum {
+    pub(crate) fn sum(&self) -> Sum {
         let dirty = self.values.values().filter(|value| value.is_dirty && self.store.is_durable());
         let written = dirty.map(|value| value.bytes / UNIT_BYTES).fold(0, usize::saturating_add);
         Sum {
@@ -140,15 +140,15 @@ impl<'s> Budget<'s> {
         }
     }
 
-    pub(super) fn work(&mut self, units: usize) {
+    pub(crate) fn work(&mut self, units: usize) {
         self.work = self.work.saturating_add(units);
     }
 
-    pub(super) fn copies(&mut self, bytes: usize) {
+    pub(crate) fn copies(&mut self, bytes: usize) {
         self.work(bytes / UNIT_BYTES);
     }
 
-    pub(super) fn replies(&mut self, bytes: usize) {
+    pub(crate) fn replies(&mut self, bytes: usize) {
         self.reply = self.reply.saturating_add(bytes);
     }
 
@@ -230,31 +230,31 @@ fn argument<'a>(request: &Request<'a>, index: usize) -> &'a [u8] {
 }
 
 /// Nothing depends on the value, which does not change.
-pub(super) fn nothing(_: &mut Budget<'_>, _: Request<'_>) {}
+pub(crate) fn nothing(_: &mut Budget<'_>, _: Request<'_>) {}
 
 /// `GET`, `MGET`: the values of all keys are sent.
-pub(super) fn tells(budget: &mut Budget<'_>, request: Request<'_>) {
+pub(crate) fn tells(budget: &mut Budget<'_>, request: Request<'_>) {
     request.from(1).for_each(|key| budget.tell(key));
 }
 
-pub(super) fn getex(budget: &mut Budget<'_>, request: Request<'_>) {
+pub(crate) fn getex(budget: &mut Budget<'_>, request: Request<'_>) {
     budget.tell(argument(&request, 1));
     changes(budget, request);
 }
 
-pub(super) fn getset(budget: &mut Budget<'_>, request: Request<'_>) {
+pub(crate) fn getset(budget: &mut Budget<'_>, request: Request<'_>) {
     let key = argument(&request, 1);
     budget.tell(key);
     budget.set(key, argument(&request, 2).len());
 }
 
-pub(super) fn getdel(budget: &mut Budget<'_>, request: Request<'_>) {
+pub(crate) fn getdel(budget: &mut Budget<'_>, request: Request<'_>) {
     let key = argument(&request, 1);
     budget.tell(key);
     budget.remove(key);
 }
 
-pub(super) fn set(budget: &mut Budget<'_>, request: Request<'_>) {
+pub(crate) fn set(budget: &mut Budget<'_>, request: Request<'_>) {
     let (key, bytes) = (argument(&request, 1), argument(&request, 2).len());
     if request.from(3).any(|option| option.eq_ignore_ascii_case(b"GET")) {
         budget.tell(key);
@@ -264,28 +264,28 @@ pub(super) fn set(budget: &mut Budget<'_>, request: Request<'_>) {
 }
 
 /// `SETEX`, `PSETEX`.
-pub(super) fn set_until(budget: &mut Budget<'_>, request: Request<'_>) {
+pub(crate) fn set_until(budget: &mut Budget<'_>, request: Request<'_>) {
     budget.set(argument(&request, 1), argument(&request, 3).len());
 }
 
 /// `SETNX`.
-pub(super) fn set_if_absent(budget: &mut Budget<'_>, request: Request<'_>) {
+pub(crate) fn set_if_absent(budget: &mut Budget<'_>, request: Request<'_>) {
     budget.set_perhaps(argument(&request, 1), argument(&request, 2).len());
 }
 
 /// `MSET`.
-pub(super) fn set_pairs(budget: &mut Budget<'_>, request: Request<'_>) {
+pub(crate) fn set_pairs(budget: &mut Budget<'_>, request: Request<'_>) {
     request.from(1).step_by(2).zip(request.from(2).step_by(2)).for_each(|(key, value)| budget.set(key, value.len()));
 }
 
 /// `MSETNX`.
-pub(super) fn set_pairs_if_absent(budget: &mut Budget<'_>, request: Request<'_>) {
+pub(crate) fn set_pairs_if_absent(budget: &mut Budget<'_>, request: Request<'_>) {
     let pairs = request.from(1).step_by(2).zip(request.from(2).step_by(2));
     pairs.for_each(|(key, value)| budget.set_perhaps(key, value.len()));
 }
 
 /// The value becomes a number, if it was one.
-pub(super) fn counts(budget: &mut Budget<'_>, request: Request<'_>) {
+pub(crate) fn counts(budget: &mut Budget<'_>, request: Request<'_>) {
     let key = argument(&request, 1);
     if budget.value(key).bytes <= NUMBER_BYTES {
         budget.set_perhaps(key, NUMBER_BYTES);
@@ -293,7 +293,7 @@ pub(super) fn counts(budget: &mut Budget<'_>, request: Request<'_>) {
 }
 
 /// `INCRBYFLOAT`: as [`counts`], with numbers of up to 512 digits.
-pub(super) fn counts_floats(budget: &mut Budget<'_>, request: Request<'_>) {
+pub(crate) fn counts_floats(budget: &mut Budget<'_>, request: Request<'_>) {
     /// Two numbers of that length take some twenty microseconds to be read, added and written.
     const LONG_NUMBERS: usize = 32;
     budget.work(LONG_NUMBERS);
@@ -301,7 +301,7 @@ pub(super) fn counts_floats(budget: &mut Budget<'_>, request: Request<'_>) {
 }
 
 /// `RANDOMKEY`: keys whose time has come are passed over, in so many segments.
-pub(super) fn picks(budget: &mut Budget<'_>, _: Request<'_>) {
+pub(crate) fn picks(budget: &mut Budget<'_>, _: Request<'_>) {
     /// Nothing but the expiry of each is looked at.
     const UNIT_EXPIRIES: usize = 4 * UNIT_KEYS;
     budget.work(budget.store.timed_len().min(RANDOM_SEGMENTS * SEGMENT_KEYS) / UNIT_EXPIRIES);
@@ -311,14 +311,14 @@ pub(super) fn picks(budget: &mut Budget<'_>, _: Request<'_>) {
     budget.replies(bytes);
 }
 
-pub(super) fn append(budget: &mut Budget<'_>, request: Request<'_>) {
+pub(crate) fn append(budget: &mut Budget<'_>, request: Request<'_>) {
     let key = argument(&request, 1);
     let end = budget.value(key).bytes.saturating_add(argument(&request, 2).len());
     budget.extend(key, end);
     changes(budget, request);
 }
 
-pub(super) fn setrange(budget: &mut Budget<'_>, request: Request<'_>) {
+pub(crate) fn setrange(budget: &mut Budget<'_>, request: Request<'_>) {
     let patch = argument(&request, 3).len();
     let Some(offset) = parse_integer(argument(&request, 2)).and_then(|offset| usize::try_from(offset).ok()) else {
         return;
@@ -330,12 +330,12 @@ pub(super) fn setrange(budget: &mut Budget<'_>, request: Request<'_>) {
     }
 }
 
-pub(super) fn strlen(budget: &mut Budget<'_>, request: Request<'_>) {
+pub(crate) fn strlen(budget: &mut Budget<'_>, request: Request<'_>) {
     let value = budget.value(argument(&request, 1));
     budget.read(value);
 }
 
-pub(super) fn getrange(budget: &mut Budget<'_>, request: Request<'_>) {
+pub(crate) fn getrange(budget: &mut Budget<'_>, request: Request<'_>) {
     let value = budget.value(argument(&request, 1));
     budget.read(value);
     let bound = |index: usize| parse_integer(argument(&request, index)).unwrap_or(0);
@@ -347,7 +347,7 @@ pub(super) fn getrange(budget: &mut Budget<'_>, request: Request<'_>) {
     budget.replies(bytes);
 }
 
-pub(super) fn lcs(budget: &mut Budget<'_>, request: Request<'_>) {
+pub(crate) fn lcs(budget: &mut Budget<'_>, request: Request<'_>) {
     for key in [argument(&request, 1), argument(&request, 2)] {
         let value = budget.value(key);
         budget.read(value);
@@ -356,7 +356,7 @@ pub(super) fn lcs(budget: &mut Budget<'_>, request: Request<'_>) {
     budget.replies(LCS_REPLY);
 }
 
-pub(super) fn copy(budget: &mut Budget<'_>, request: Request<'_>) {
+pub(crate) fn copy(budget: &mut Budget<'_>, request: Request<'_>) {
     let (from, to) = (budget.value(argument(&request, 1)), argument(&request, 2));
     let old = budget.value(to);
     budget.copies(from.bytes);
@@ -364,7 +364,7 @@ pub(super) fn copy(budget: &mut Budget<'_>, request: Request<'_>) {
 }
 
 /// `RENAME`, `RENAMENX`. A value is moved, but stays where the other name is taken.
-pub(super) fn rename(budget: &mut Budget<'_>, request: Request<'_>) {
+pub(crate) fn rename(budget: &mut Budget<'_>, request: Request<'_>) {
     let (source, target) = (argument(&request, 1), argument(&request, 2));
     let (from, old) = (budget.value(source), budget.value(target));
     if request.get(0).is_some_and(|name| name.len() == b"rename".len()) {
@@ -374,12 +374,12 @@ pub(super) fn rename(budget: &mut Budget<'_>, request: Request<'_>) {
 }
 
 /// `DEL`, `UNLINK`.
-pub(super) fn removes(budget: &mut Budget<'_>, request: Request<'_>) {
+pub(crate) fn removes(budget: &mut Budget<'_>, request: Request<'_>) {
     request.from(1).for_each(|key| budget.remove(key));
 }
 
 /// Something about the first key is changed, and it is written down again.
-pub(super) fn changes(budget: &mut Budget<'_>, request: Request<'_>) {
+pub(crate) fn changes(budget: &mut Budget<'_>, request: Request<'_>) {
     if budget.store.is_durable() {
         let key = argument(&request, 1);
         let value = Value { is_dirty: true, ..budget.value(key) };
@@ -388,7 +388,7 @@ pub(super) fn changes(budget: &mut Budget<'_>, request: Request<'_>) {
 }
 
 /// All keys are gone.
-pub(super) fn flush(budget: &mut Budget<'_>, _: Request<'_>) {
+pub(crate) fn flush(budget: &mut Budget<'_>, _: Request<'_>) {
     budget.work(4);
     budget.growth = isize::try_from(budget.store.table_memory()).map_or(isize::MIN, isize::wrapping_neg);
     budget.values.clear();
@@ -396,7 +396,7 @@ pub(super) fn flush(budget: &mut Budget<'_>, _: Request<'_>) {
 }
 
 /// All keys may be looked at, within the bound that is kept in a transaction.
-pub(super) fn walks(budget: &mut Budget<'_>, request: Request<'_>) {
+pub(crate) fn walks(budget: &mut Budget<'_>, request: Request<'_>) {
     let keys = budget.store.len().min(budget.keys_searched);
     let bytes = budget.store.memory().min(budget.keys_searched.saturating_mul(64) + SEGMENT_BYTES);
     budget.work(keys / UNIT_KEYS);
@@ -404,7 +404,7 @@ pub(super) fn walks(budget: &mut Budget<'_>, request: Request<'_>) {
     budget.replies(bytes.saturating_add(keys.saturating_mul(12)));
 }
 
-pub(super) fn scan(budget: &mut Budget<'_>, request: Request<'_>) {
+pub(crate) fn scan(budget: &mut Budget<'_>, request: Request<'_>) {
     let option = |name: &[u8]| {
         let words = request.from(2).step_by(2).zip(request.from(3).step_by(2));
         words.filter(|(option, _)| option.eq_ignore_ascii_case(name)).last().map(|(_, value)| value)
@@ -420,51 +420,51 @@ pub(super) fn scan(budget: &mut Budget<'_>, request: Request<'_>) {
 }
 
 /// All clients are looked at.
-pub(super) fn visits_clients(budget: &mut Budget<'_>, _: Request<'_>) {
+pub(crate) fn visits_clients(budget: &mut Budget<'_>, _: Request<'_>) {
     budget.work(budget.clients / UNIT_KEYS);
 }
 
 /// All clients are described.
-pub(super) fn lists_clients(budget: &mut Budget<'_>, _: Request<'_>) {
+pub(crate) fn lists_clients(budget: &mut Budget<'_>, _: Request<'_>) {
     budget.work(budget.clients.saturating_mul(2));
     budget.replies(budget.clients.saturating_mul(CLIENT_BYTES));
 }
 
 /// One client is described.
-pub(super) fn describes_client(budget: &mut Budget<'_>, _: Request<'_>) {
+pub(crate) fn describes_client(budget: &mut Budget<'_>, _: Request<'_>) {
     budget.work(2);
     budget.replies(CLIENT_BYTES);
 }
 
 /// `HELP` of a container.
-pub(super) fn helps(budget: &mut Budget<'_>, _: Request<'_>) {
+pub(crate) fn helps(budget: &mut Budget<'_>, _: Request<'_>) {
     const HELP_BYTES: usize = 4 << 10;
     budget.work(HELP_BYTES / UNIT_TEXT);
     budget.replies(HELP_BYTES);
 }
 
 /// The arguments come back.
-pub(super) fn echoes(budget: &mut Budget<'_>, request: Request<'_>) {
+pub(crate) fn echoes(budget: &mut Budget<'_>, request: Request<'_>) {
     let bytes = request.from(1).map(<[u8]>::len).sum();
     budget.copies(bytes);
     budget.replies(bytes);
 }
 
 /// A report of the server.
-pub(super) fn informs(budget: &mut Budget<'_>, _: Request<'_>) {
+pub(crate) fn informs(budget: &mut Budget<'_>, _: Request<'_>) {
     budget.work(INFO_BYTES / UNIT_TEXT);
     budget.replies(INFO_BYTES);
 }
 
 /// `CONFIG GET`: a pattern becomes a table of states.
-pub(super) fn matches_patterns(budget: &mut Budget<'_>, request: Request<'_>) {
+pub(crate) fn matches_patterns(budget: &mut Budget<'_>, request: Request<'_>) {
     let bytes: usize = request.from(2).map(|pattern| pattern.len().min(256)).sum();
     budget.work(4 * request.len() + bytes / 4);
     budget.replies(4 << 10);
 }
 
 /// The table of commands, or as much of it as so many names may ask for.
-pub(super) fn describes(budget: &mut Budget<'_>, request: Request<'_>) {
+pub(crate) fn describes(budget: &mut Budget<'_>, request: Request<'_>) {
     /// All of it, and the most that one name asks for: a container with its subcommands.
     const ALL: usize = 64 << 10;
     const ONE: usize = 8 << 10;

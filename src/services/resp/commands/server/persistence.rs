@@ -1,13 +1,13 @@
 //! Backups, and what there is to say about durability.
 
-use super::call::{Call, CommandError};
-use super::info::InfoText;
 use crate::disk::Sync;
+use crate::services::resp::call::{Call, CommandError};
+use crate::services::resp::commands::server::info::InfoText;
 use crate::store::{Persistence, Store};
 
 /// `BGSAVE`: a backup in the data directory, while the server goes on. Redis takes `SCHEDULE` too, which matters only to
 /// one that could be rewriting its append-only file.
-pub(super) fn bgsave(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
+pub(crate) fn bgsave(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
     let scheduled = call.request.len() == 2 && call.argument(1).eq_ignore_ascii_case(b"SCHEDULE");
     if call.request.len() > 1 && !scheduled {
         return Err(CommandError::SYNTAX);
@@ -23,14 +23,14 @@ pub(super) fn bgsave(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
 }
 
 /// `LASTSAVE`: when the last backup was finished, or else when the server was started, as in Redis.
-pub(super) fn lastsave(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
+pub(crate) fn lastsave(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
     let last = call.store.persistence().map_or(0, |state| state.last_backup);
     let seconds = if last == 0 { call.core.started.unix_seconds() } else { last };
     call.answer_integer(i64::try_from(seconds).unwrap_or(i64::MAX))
 }
 
 /// When writes are forced to disk, in Redis's words.
-pub(super) fn fsync(store: &Store) -> &'static str {
+pub(crate) fn fsync(store: &Store) -> &'static str {
     match store.persistence().map(|state| state.sync) {
         Some(Sync::Always) => "always",
         Some(Sync::Interval) => "everysec",
@@ -39,7 +39,7 @@ pub(super) fn fsync(store: &Store) -> &'static str {
 }
 
 /// The section of `INFO`.
-pub(super) fn report(call: &Call<'_, '_>, report: &mut InfoText) {
+pub(crate) fn report(call: &Call<'_, '_>, report: &mut InfoText) {
     let state = call.store.persistence();
     let status = |failed: bool| if failed { "err" } else { "ok" };
     report.field("loading", 0);

@@ -2,25 +2,25 @@
 
 use std::net::SocketAddr;
 
-use super::command::CommandId;
 use crate::connection::{PeerId, PeerInfo};
 use crate::metrics::Disconnect;
 use crate::protocol::resp::{Decoder, RespVersion};
+use crate::services::resp::description::command::CommandId;
 use crate::timer::Now;
 
 /// One connection's framing and state. An idle one is a few words: what most never use is boxed.
 #[derive(Debug, Default)]
 pub struct RespSession {
-    pub(super) decoder: Decoder,
-    pub(super) transaction: Option<Box<Transaction>>,
-    pub(super) watches: Vec<WatchedKey>,
+    pub(crate) decoder: Decoder,
+    pub(crate) transaction: Option<Box<Transaction>>,
+    pub(crate) watches: Vec<WatchedKey>,
     /// The lengths of their keys, added up.
-    pub(super) watched_bytes: u32,
-    pub(super) protocol: RespVersion,
+    pub(crate) watched_bytes: u32,
+    pub(crate) protocol: RespVersion,
     /// What it reads counts as unused as before: `CLIENT NO-TOUCH`.
-    pub(super) is_untouching: bool,
+    pub(crate) is_untouching: bool,
     /// Set by a command after whose reply the connection closes.
-    pub(super) ending: Option<Disconnect>,
+    pub(crate) ending: Option<Disconnect>,
 }
 
 impl RespSession {
@@ -38,66 +38,66 @@ impl RespSession {
 
 /// Commands queued between `MULTI` and `EXEC`.
 #[derive(Debug, Default)]
-pub(super) struct Transaction {
+pub(crate) struct Transaction {
     /// The requests as they were received, one behind the other.
-    pub(super) requests: Vec<u8>,
-    pub(super) commands: usize,
+    pub(crate) requests: Vec<u8>,
+    pub(crate) commands: usize,
     /// What they will cost the loop, in the units of `RespOptions::transaction_cost`.
-    pub(super) cost: usize,
+    pub(crate) cost: usize,
     /// A command could not be queued, so none will be executed.
-    pub(super) failed: bool,
+    pub(crate) failed: bool,
 }
 
 /// A key that must not change until `EXEC`.
 #[derive(Debug)]
-pub(super) struct WatchedKey {
-    pub(super) key: Box<[u8]>,
+pub(crate) struct WatchedKey {
+    pub(crate) key: Box<[u8]>,
     /// The key's version when it was first watched.
-    pub(super) version: u64,
+    pub(crate) version: u64,
 }
 
 /// What `CLIENT LIST` tells of a connection.
 #[derive(Debug)]
-pub(super) struct ClientState {
-    pub(super) id: PeerId,
-    pub(super) address: SocketAddr,
+pub(crate) struct ClientState {
+    pub(crate) id: PeerId,
+    pub(crate) address: SocketAddr,
     /// The address it connected to.
-    pub(super) local: SocketAddr,
-    pub(super) opened_ms: u64,
-    pub(super) active_ms: u64,
+    pub(crate) local: SocketAddr,
+    pub(crate) opened_ms: u64,
+    pub(crate) active_ms: u64,
     /// The last command it asked for.
-    pub(super) command: Option<CommandId>,
-    pub(super) protocol: RespVersion,
+    pub(crate) command: Option<CommandId>,
+    pub(crate) protocol: RespVersion,
     /// `CLIENT NO-TOUCH ON`.
-    pub(super) is_untouching: bool,
+    pub(crate) is_untouching: bool,
     /// Commands queued in its transaction.
-    pub(super) queued: Option<u32>,
-    pub(super) names: Option<Box<ClientNames>>,
+    pub(crate) queued: Option<u32>,
+    pub(crate) names: Option<Box<ClientNames>>,
 }
 
 /// What a client calls itself. Texts are short and printable.
 #[derive(Debug, Default)]
-pub(super) struct ClientNames {
-    pub(super) client: Vec<u8>,
-    pub(super) library: Vec<u8>,
-    pub(super) library_version: Vec<u8>,
-    pub(super) user: Vec<u8>,
+pub(crate) struct ClientNames {
+    pub(crate) client: Vec<u8>,
+    pub(crate) library: Vec<u8>,
+    pub(crate) library_version: Vec<u8>,
+    pub(crate) user: Vec<u8>,
 }
 
 impl ClientState {
-    pub(super) fn names(&mut self) -> &mut ClientNames {
+    pub(crate) fn names(&mut self) -> &mut ClientNames {
         self.names.get_or_insert_default()
     }
 
     /// The number that `CLIENT ID` tells: connections opened until this one.
-    pub(super) fn number(&self) -> u64 {
+    pub(crate) fn number(&self) -> u64 {
         u64::from(self.id.generation) + 1
     }
 }
 
 /// The connections being served, found by the slot that their [`PeerId`] names.
 #[derive(Debug, Default)]
-pub(super) struct Clients {
+pub(crate) struct Clients {
     slots: Vec<Slot>,
     count: usize,
 }
@@ -116,7 +116,7 @@ impl Slot {
 }
 
 impl Clients {
-    pub(super) fn insert(&mut self, peer: &PeerInfo, now: Now) -> &mut ClientState {
+    pub(crate) fn insert(&mut self, peer: &PeerInfo, now: Now) -> &mut ClientState {
         let PeerInfo { id, address, local, .. } = *peer;
         let slot = id.key as usize;
         if self.slots.len() <= slot {
@@ -141,7 +141,7 @@ impl Clients {
         slot.client.insert(Box::new(client))
     }
 
-    pub(super) fn remove(&mut self, id: PeerId) {
+    pub(crate) fn remove(&mut self, id: PeerId) {
         let slot = self.slots.get_mut(id.key as usize);
         if let Some(slot) = slot.filter(|slot| slot.client(id).is_some()) {
             slot.client = None;
@@ -149,38 +149,38 @@ impl Clients {
         }
     }
 
-    pub(super) fn get(&self, id: PeerId) -> Option<&ClientState> {
+    pub(crate) fn get(&self, id: PeerId) -> Option<&ClientState> {
         self.slots.get(id.key as usize)?.client(id)
     }
 
-    pub(super) fn get_mut(&mut self, id: PeerId) -> Option<&mut ClientState> {
+    pub(crate) fn get_mut(&mut self, id: PeerId) -> Option<&mut ClientState> {
         self.slots.get_mut(id.key as usize)?.client.as_deref_mut().filter(|client| client.id == id)
     }
 
     /// The clients whose [`number`](Client::number) is in `numbers`, found in one pass over the slots.
-    pub(super) fn find<'a>(&'a self, numbers: &[u64]) -> impl Iterator<Item = &'a ClientState> + use<'a> {
+    pub(crate) fn find<'a>(&'a self, numbers: &[u64]) -> impl Iterator<Item = &'a ClientState> + use<'a> {
         let mut generations: Vec<u64> = numbers.iter().map(|number| number.wrapping_sub(1)).collect();
         generations.sort_unstable();
         let is_wanted = move |slot: &&Slot| generations.binary_search(&u64::from(slot.generation)).is_ok();
         self.slots.iter().filter(is_wanted).filter_map(|slot| slot.client.as_deref())
     }
 
-    pub(super) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.count
     }
 
     /// Slots in use or not, for [`range`](Self::range).
-    pub(super) fn slots(&self) -> usize {
+    pub(crate) fn slots(&self) -> usize {
         self.slots.len()
     }
 
     /// The clients in slots `start` to `end`, that one not included.
-    pub(super) fn range(&self, start: usize, end: usize) -> impl Iterator<Item = &ClientState> {
+    pub(crate) fn range(&self, start: usize, end: usize) -> impl Iterator<Item = &ClientState> {
         let end = end.min(self.slots.len());
         self.slots.get(start..end).unwrap_or_default().iter().filter_map(|slot| slot.client.as_deref())
     }
 
-    pub(super) fn iter(&self) -> impl Iterator<Item = &ClientState> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &ClientState> {
         self.slots.iter().filter_map(|slot| slot.client.as_deref())
     }
 }

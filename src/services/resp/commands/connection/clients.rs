@@ -3,21 +3,21 @@
 use std::fmt::Write as _;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
-use super::call::{Call, CommandError, quoted};
-use super::command::CommandId;
-use super::scan_queue::{self, Walk};
-use super::session::{ClientNames, ClientState};
-use super::{COMMANDS, REDIS_VERSION, transaction};
 use crate::connection::PeerId;
 use crate::metrics::Disconnect;
 use crate::protocol::resp::{RespVersion, parse_integer};
+use crate::services::resp::call::{Call, CommandError, quoted};
+use crate::services::resp::description::command::CommandId;
+use crate::services::resp::scan_queue::{self, Walk};
+use crate::services::resp::state::session::{ClientNames, ClientState};
+use crate::services::resp::{COMMANDS, REDIS_VERSION, transaction};
 use crate::timer::Now;
 
 /// The longest name a client may give itself or its library.
 const NAME_BYTES: usize = 256;
 
 /// `HELLO [version [AUTH user password] [SETNAME name]]`.
-pub(super) fn hello(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
+pub(crate) fn hello(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
     let mut protocol = call.session.protocol;
     if let Some(version) = call.request.get(1) {
         let wrong = CommandError::new("ERR Protocol version is not an integer or out of range");
@@ -70,7 +70,7 @@ pub(super) fn hello(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
 }
 
 /// `AUTH [user] password`. There are no passwords: who a client is, its certificate says.
-pub(super) fn auth(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
+pub(crate) fn auth(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
     match call.request.len() {
         2 => Err(CommandError::new(
             "ERR AUTH <password> called without any password configured for the default user. Are you sure your \
@@ -92,12 +92,12 @@ fn check_user(user: &[u8]) -> Result<(), CommandError> {
     Err(CommandError::new("WRONGPASS invalid username-password pair or user is disabled."))
 }
 
-pub(super) fn quit(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
+pub(crate) fn quit(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
     call.session.ending = Some(Disconnect::Finished);
     call.ok()
 }
 
-pub(super) fn reset(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
+pub(crate) fn reset(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
     call.session.transaction = None;
     transaction::forget_watches(call.session, call.store);
     call.session.protocol = RespVersion::Resp2;
@@ -122,12 +122,12 @@ fn client_number(call: &mut Call<'_, '_>) -> i64 {
     this_client(call).map_or(0, |client| i64::try_from(client.number()).unwrap_or(i64::MAX))
 }
 
-pub(super) fn id(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
+pub(crate) fn id(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
     let number = client_number(call);
     call.answer_integer(number)
 }
 
-pub(super) fn getname(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
+pub(crate) fn getname(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
     let name = this_client(call).and_then(|client| client.names.as_ref()).map(|names| names.client.clone());
     match name.filter(|name| !name.is_empty()) {
         Some(name) => call.reply().bulk(&name),
@@ -136,7 +136,7 @@ pub(super) fn getname(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
     Ok(())
 }
 
-pub(super) fn setname(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
+pub(crate) fn setname(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
     let name = checked_name(call.argument(2), "Client names")?;
     if let Some(client) = this_client(call) {
         client.names().client = name.to_vec();
@@ -144,7 +144,7 @@ pub(super) fn setname(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
     call.ok()
 }
 
-pub(super) fn setinfo(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
+pub(crate) fn setinfo(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
     let (option, value) = (call.argument(2), call.argument(3));
     if option.eq_ignore_ascii_case(b"lib-name") {
         let name = checked_name(value, "lib-name")?;
@@ -181,7 +181,7 @@ fn switch(call: &Call<'_, '_>) -> Result<bool, CommandError> {
 }
 
 /// `CLIENT NO-EVICT`. The limit on what all clients hold spares none.
-pub(super) fn no_evict(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
+pub(crate) fn no_evict(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
     if switch(call)? {
         return Err(CommandError::new(
             "ERR CLIENT NO-EVICT ON is not served: the memory of clients is limited for all of them",
@@ -191,7 +191,7 @@ pub(super) fn no_evict(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
 }
 
 /// `CLIENT NO-TOUCH`: what this client reads is dropped as if it had not been read, but for `TOUCH`.
-pub(super) fn no_touch(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
+pub(crate) fn no_touch(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
     let is_on = switch(call)?;
     call.session.is_untouching = is_on;
     if let Some(client) = this_client(call) {
@@ -200,15 +200,15 @@ pub(super) fn no_touch(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
     call.ok()
 }
 
-pub(super) fn pause(_: &mut Call<'_, '_>) -> Result<(), CommandError> {
+pub(crate) fn pause(_: &mut Call<'_, '_>) -> Result<(), CommandError> {
     Err(CommandError::new("ERR CLIENT PAUSE is not served: one client must not stop the others"))
 }
 
-pub(super) fn unpause(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
+pub(crate) fn unpause(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
     call.ok()
 }
 
-pub(super) fn info(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
+pub(crate) fn info(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
     let mut text = String::new();
     if let Some(client) = call.core.clients.get(call.exchange.peer.id) {
         describe(client, call.now(), &mut text);
@@ -217,7 +217,7 @@ pub(super) fn info(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
     Ok(())
 }
 
-pub(super) fn list(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
+pub(crate) fn list(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
     let (now, mut text) = (call.now(), String::new());
     let kind = call.argument(2);
     if kind.eq_ignore_ascii_case(b"ID") && call.request.len() > 3 {
@@ -262,7 +262,7 @@ fn is_normal(kind: &[u8]) -> Result<bool, CommandError> {
 }
 
 /// One line of `CLIENT LIST`.
-pub(super) fn describe(client: &ClientState, now: Now, text: &mut String) {
+pub(crate) fn describe(client: &ClientState, now: Now, text: &mut String) {
     let seconds = |since: u64| now.unix_ms.saturating_sub(since) / 1000;
     let flags = match (client.queued.is_some(), client.is_untouching) {
         (true, true) => "xT",
@@ -350,7 +350,7 @@ impl Filter {
     }
 }
 
-pub(super) fn kill(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
+pub(crate) fn kill(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
     // The old form names one address, which may be the caller's own, and answers OK.
     let old_form = call.request.len() == 3;
     let filter = if old_form {

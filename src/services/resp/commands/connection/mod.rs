@@ -1,0 +1,3 @@
+//! The family of commands that Redis calls `connection`.
+
+pub(crate) mod clients;

@@ -1,0 +1,4 @@
+//! The family of commands that Redis calls `generic`.
+
+pub(crate) mod expiry;
+pub(crate) mod keyspace;

@@ -1,0 +1,3 @@
+//! What commands are: their names, arguments, keys and flags.
+
+pub(crate) mod command;

@@ -1,0 +1,3 @@
+//! From a request to its handler.
+
+pub(crate) mod authorize;

@@ -1,0 +1,3 @@
+//! What the service and its connections remember.
+
+pub(crate) mod session;
