@@ -11,6 +11,8 @@ pub mod meeting;
 pub mod outcome;
 pub mod plan;
 pub mod random;
+pub mod readable;
+pub mod recorder;
 pub mod report;
 pub mod runner;
 pub mod schedule;

@@ -256,7 +256,7 @@ impl Iterator for Arrivals {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::load::histogram::Recorder;
+    use crate::load::recorder::Recorder;
 
     const SECOND: Duration = Duration::from_secs(1);
 

@@ -136,7 +136,7 @@ impl Objective {
         match self.measure {
             Measure::Errors => format!("{:.3}%", value * 100.0),
             Measure::Rate => format!("{value:.1}/s"),
-            _ => super::report::time(value),
+            _ => super::readable::time(value),
         }
     }
 }

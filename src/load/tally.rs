@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use hdrhistogram::Histogram;
 
-use super::histogram::{self, Recorder, microseconds};
+use super::histogram::{self, microseconds};
 use super::outcome::Failures;
+use super::recorder::Recorder;
 use super::wording::Wordings;
 
 /// What one thread, or all of them together, did.

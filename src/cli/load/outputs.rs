@@ -10,8 +10,8 @@ use clap::{Args, ValueEnum};
 
 use crate::cli::terminal::{Results, show};
 use crate::cli::{Failure, files};
-use crate::load::histogram::Recorder;
 use crate::load::outcome::Problem;
+use crate::load::recorder::Recorder;
 use crate::load::report::{Report, csv, hdr, html, table};
 use crate::load::slo::Objective;
 

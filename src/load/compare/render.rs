@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use quick_xml::escape::escape;
 
-use super::{Comparison, Difference, Judgement};
+use super::comparison::{Comparison, Difference, Judgement};
 use crate::load::report::Report;
 use crate::load::report::charts::{self, Axis, Line};
 use crate::load::report::html::by_second;

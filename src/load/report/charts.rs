@@ -7,7 +7,7 @@ use std::ops::Range;
 use plotters::coord::ranged1d::{DefaultFormatting, KeyPointHint};
 use plotters::prelude::*;
 
-use super::{amount, time};
+use crate::load::readable::{amount, time};
 
 /// Width and height in user units. Small, so that letters stay readable when a telephone scales the chart down.
 const SIZE: (u32, u32) = (440, 250);

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::Report;
+use super::json::Report;
 use crate::load::histogram::Percentiles;
 
 /// The whole file. Columns are seconds since the measured part began, counts, microseconds, and what was asked for.
@@ -31,7 +31,7 @@ mod tests {
 
     #[test]
     fn every_line_has_as_many_fields_as_the_heading() {
-        let text = render(&super::super::json::tests::sample().0);
+        let text = render(&crate::load::report::json::tests::sample().0);
         let fields: Vec<_> = text.lines().map(|line| line.split(',').count()).collect();
         assert_eq!(fields, [16; 11]);
         let line = text.lines().nth(6).expect("second 5");

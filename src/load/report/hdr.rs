@@ -14,7 +14,7 @@ use hdrhistogram::serialization::interval_log::{
 };
 use hdrhistogram::serialization::{Deserializer, V2DeflateSerializer};
 
-use super::Report;
+use super::json::Report;
 use crate::load::histogram::histogram;
 use crate::load::outcome::Problem;
 use crate::load::second::Second;

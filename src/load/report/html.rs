@@ -8,11 +8,12 @@ use std::time::{Duration, UNIX_EPOCH};
 use quick_xml::escape::escape;
 
 use super::charts::{self, Axis, Line};
+use super::json::Report;
 use super::json::{ReportPhase, SecondRow};
 use super::page::{figure, page, table, tiles};
-use super::{Report, amount, time};
 use crate::load::histogram::Percentiles;
 use crate::load::outcome::Verdict;
+use crate::load::readable::{amount, time};
 
 /// What the latency curve's figure says of its two lines.
 pub(super) const ABOUT_CURVES: &str = "How long the fastest so many percent took: latency from when a request was due, service time from when it was sent.";

@@ -13,9 +13,9 @@ use super::hdr::{Intervals, length, total};
 use super::html::{ABOUT_CURVES, by_second, latency_lines, times_table};
 use super::json::{SecondRow, curve};
 use super::page::{figure, page, table, tiles};
-use super::{amount, time};
 use crate::load::histogram::Percentiles;
 use crate::load::outcome::Problem;
+use crate::load::readable::{amount, time};
 
 /// One of the logs.
 #[derive(Debug)]

@@ -3,9 +3,10 @@
 use std::fmt::Write;
 
 use super::json::Idle;
-use super::{Report, amount, time};
+use super::json::Report;
 use crate::load::histogram::Percentiles;
 use crate::load::outcome::{RequestFailure, STARVED, Verdict};
+use crate::load::readable::{amount, time};
 
 /// The whole table, ending in the verdict.
 #[must_use]

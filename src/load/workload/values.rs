@@ -1,6 +1,6 @@
 //! The bytes of keys and values.
 
-use super::ValueSizes;
+use super::mix::ValueSizes;
 use crate::load::random::{LoadRandom, mix};
 
 /// The bytes of keys and values. A value follows from its key's number and the seed alone, so whoever reads it can tell
