@@ -3,5 +3,5 @@
 mod comparison;
 mod render;
 
-pub use comparison::{Comparison, Difference, Judgement, compare, obstacle, other_protocol};
+pub use comparison::{Comparison, Difference, Significance, compare, obstacle, other_protocol};
 pub use render::{render_page, render_table};

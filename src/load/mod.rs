@@ -3,11 +3,11 @@
 //! A run is a [`schedule::Schedule`] and a [`workload::Mix`]; what it measured is a [`histogram::Recorder`]; what is said
 //! about it is a [`report::Report`], from which every output is made.
 
-pub mod client;
+pub mod barrier;
+pub mod codec;
 pub mod compare;
-pub mod dialect;
+pub mod connection;
 pub mod histogram;
-pub mod meeting;
 pub mod outcome;
 pub mod plan;
 pub mod random;

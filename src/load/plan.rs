@@ -9,8 +9,8 @@ use rustls::ClientConfig;
 use rustls::client::Resumption;
 use rustls::pki_types::ServerName;
 
-use super::dialect::{Dialect, Phrases};
-use super::meeting::Meeting;
+use super::barrier::ThreadBarrier;
+use super::codec::{ProtocolCodec, RequestTemplate};
 use super::schedule::Schedule;
 use super::workload::Mix;
 use crate::net::Address;
@@ -21,7 +21,7 @@ use crate::tls::{Outgoing, Session};
 #[derive(Debug)]
 pub struct Plan {
     /// What is said on each connection.
-    pub language: Language,
+    pub protocol: LoadProtocol,
     /// Where to.
     pub target: Address,
     /// How connections are encrypted; `None` for plain ones.
@@ -40,12 +40,12 @@ pub struct Plan {
     pub lifetime: Option<Duration>,
     /// Whether each virtual client makes a single request.
     pub once: bool,
-    /// When requests (or, with [`Language::Silent`], connections) are due.
+    /// When requests (or, with [`LoadProtocol::HandshakeOnly`], connections) are due.
     pub schedule: Schedule,
     /// What is asked.
     pub mix: Mix,
     /// How it is worded.
-    pub phrases: Phrases,
+    pub template: RequestTemplate,
     /// How long a connection may take to be made, and a reply to come.
     pub timeout: Duration,
     /// Local addresses to connect from, in turn; the system chooses when there is none.
@@ -56,13 +56,13 @@ impl Plan {
     /// Whether operations are done on keys of the server.
     #[must_use]
     pub fn writes(&self) -> bool {
-        matches!(self.language, Language::Resp | Language::XmlRpc) && self.phrases.call.is_none()
+        matches!(self.protocol, LoadProtocol::Resp | LoadProtocol::XmlRpc) && self.template.call.is_none()
     }
 }
 
 /// What is said on a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Language {
+pub enum LoadProtocol {
     /// Bytes that come back.
     Echo,
     /// GET and SET of Redis's protocol.
@@ -70,18 +70,18 @@ pub enum Language {
     /// The methods `get` and `set` over HTTP.
     XmlRpc,
     /// Nothing: the handshake is the request, and a new connection is made for each.
-    Silent,
+    HandshakeOnly,
 }
 
-impl Language {
+impl LoadProtocol {
     /// The decoder of a new connection.
     #[must_use]
-    pub fn dialect(self) -> Dialect {
+    pub fn codec(self) -> ProtocolCodec {
         match self {
-            Self::Echo => Dialect::Echo,
-            Self::Resp => Dialect::Resp(ReplyScanner::default()),
-            Self::XmlRpc => Dialect::XmlRpc(Box::default()),
-            Self::Silent => Dialect::Silent,
+            Self::Echo => ProtocolCodec::Echo,
+            Self::Resp => ProtocolCodec::Resp(ReplyScanner::default()),
+            Self::XmlRpc => ProtocolCodec::XmlRpc(Box::default()),
+            Self::HandshakeOnly => ProtocolCodec::HandshakeOnly,
         }
     }
 }
@@ -248,9 +248,9 @@ pub struct RunProgress {
     /// Connections made, over the whole run.
     pub made: AtomicU64,
     /// Passed when all connections of all threads are made, or have failed.
-    pub connected: Meeting,
+    pub connected: ThreadBarrier,
     /// Passed when they have been held for long enough: the origin of the schedule.
-    pub held: Meeting,
+    pub held: ThreadBarrier,
     /// Called once, by the thread that comes to [`held`](Self::held) last: all connections are open, and nothing is
     /// asked yet.
     pub before_asking: Option<Box<dyn Fn() + Send + Sync>>,

@@ -12,14 +12,14 @@ pub fn mix(word: u64) -> u64 {
 
 /// What random numbers decide. Two purposes never share a stream: what is asked must not follow from when.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Purpose {
+pub enum RandomPurpose {
     /// Operations and their keys.
     Workload,
     /// The gaps between arrivals.
     Arrivals,
 }
 
-impl Purpose {
+impl RandomPurpose {
     /// The stream of thread number `thread`.
     #[must_use]
     pub fn stream(self, thread: u32) -> u64 {
@@ -34,7 +34,7 @@ pub struct LoadRandom {
 }
 
 impl LoadRandom {
-    /// A generator for one purpose (see [`Purpose::stream`]): equal seeds with different `stream`s give unrelated numbers.
+    /// A generator for one purpose (see [`RandomPurpose::stream`]): equal seeds with different `stream`s give unrelated numbers.
     #[must_use]
     pub fn new(seed: u64, stream: u64) -> Self {
         Self { state: mix(seed ^ mix(stream.wrapping_add(0x9e37_79b9_7f4a_7c15))) }

@@ -14,8 +14,8 @@ use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::client::{Lent, SentRequest};
-use super::plan::{Language, Plan, RunProgress};
+use super::connection::{LoopBuffers, SentRequest};
+use super::plan::{LoadProtocol, Plan, RunProgress};
 use super::schedule::{Arrivals, Schedule, StopAfter, ThreadShare};
 use super::tally::Tally;
 use super::workload::Workload;
@@ -79,7 +79,7 @@ pub struct Runner<N: Net> {
     tally: Tally,
     pressure: Pressure,
     held: Held,
-    lent: Lent,
+    buffers: LoopBuffers,
     events: Vec<Event>,
     next_patrol: Instant,
     /// When something was last heard of the server, or nothing was waited for.
@@ -143,14 +143,14 @@ impl<N: Net> Runner<N> {
             tally: Tally::default(),
             pressure: Pressure::default(),
             held: Held::default(),
-            lent: Lent::default(),
+            buffers: LoopBuffers::default(),
             events: Vec::new(),
             next_patrol: now + PATROL,
             alive_at: now,
             now,
             plan,
         };
-        if runner.plan.language == Language::Silent {
+        if runner.plan.protocol == LoadProtocol::HandshakeOnly {
             // Connections are made as they fall due.
             runner.untried = 0;
             runner.next_to_open = runner.clients.len();
@@ -361,10 +361,10 @@ impl<N: Net> Runner<N> {
                 if link.given == 1 {
                     link.asked = Some(self.now);
                 }
-                link.client.request(request, &self.plan.phrases);
+                link.connection.request(request, &self.plan.template);
                 self.touched.push(index);
             }
-            None if self.plan.language == Language::Silent => self.open(index, Some(request)),
+            None if self.plan.protocol == LoadProtocol::HandshakeOnly => self.open(index, Some(request)),
             None => self.open_for(index, request),
         }
     }
@@ -373,8 +373,12 @@ impl<N: Net> Runner<N> {
     fn room(&self, index: usize) -> usize {
         let Some(client) = self.clients.get(index) else { return 0 };
         let room = match &client.link {
-            Some(link) if self.plan.language != Language::Silent => link.room(&self.plan, self.now),
-            None if self.plan.language == Language::Silent || client.connects_late && !client.is_retrying => 1,
+            Some(link) if self.plan.protocol != LoadProtocol::HandshakeOnly => link.room(&self.plan, self.now),
+            None if self.plan.protocol == LoadProtocol::HandshakeOnly
+                || client.connects_late && !client.is_retrying =>
+            {
+                1
+            }
             _ => 0,
         };
         if self.plan.once { room.min(usize::from(client.given == 0)) } else { room }

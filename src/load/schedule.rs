@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use super::random::{LoadRandom, Purpose};
+use super::random::{LoadRandom, RandomPurpose};
 
 /// When things (requests, or new connections) are due and when the run is over. All times count from the run's start.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -185,7 +185,7 @@ impl Schedule {
             stride: of,
             due: f64::from(share.index),
             remaining,
-            random: LoadRandom::new(seed, Purpose::Arrivals.stream(share.index)),
+            random: LoadRandom::new(seed, RandomPurpose::Arrivals.stream(share.index)),
         };
         if gaps == Gaps::Poisson {
             arrivals.due = of * arrivals.random.exponential();

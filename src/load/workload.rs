@@ -9,7 +9,7 @@ mod zipf;
 pub use mix::{Distribution, InvalidText, LONGEST_VALUE, Mix, Ratio, ValueSizes};
 pub use values::Values;
 
-use super::random::{LoadRandom, Purpose};
+use super::random::{LoadRandom, RandomPurpose};
 use zipf::Zipf;
 
 /// One operation.
@@ -58,7 +58,12 @@ impl Workload {
             Distribution::Sequential => Chooser::Sequential { next: u64::from(index), step: u64::from(of.max(1)) },
             Distribution::HotSet { keys: part, operations } => Chooser::HotSet { hot: part_of(keys, part), operations },
         };
-        Self { ratio: mix.ratio, keys, chooser, random: LoadRandom::new(mix.seed, Purpose::Workload.stream(index)) }
+        Self {
+            ratio: mix.ratio,
+            keys,
+            chooser,
+            random: LoadRandom::new(mix.seed, RandomPurpose::Workload.stream(index)),
+        }
     }
 
     /// The next operation.

@@ -13,8 +13,8 @@ use super::tls::{LoadTlsArgs, ResumeArgs};
 use crate::cli::address::{addresses, first_reachable};
 use crate::cli::call::argument;
 use crate::cli::{Failure, units};
-use crate::load::dialect::{Phrases, XMLRPC_PATH};
-use crate::load::plan::{Language, Plan, Resume};
+use crate::load::codec::{DEFAULT_XMLRPC_PATH, RequestTemplate};
+use crate::load::plan::{LoadProtocol, Plan, Resume};
 use crate::load::schedule::{Gaps, Pace, Ramp, Schedule, StopAfter};
 use crate::load::workload::{Distribution, Mix, Ratio, ValueSizes, Values};
 use crate::protocol::xmlrpc::append_call;
@@ -91,7 +91,7 @@ pub(super) struct XmlRpcArgs {
     #[arg(long, value_name = "JSON", requires = "method", allow_hyphen_values = true, help_heading = "Requests")]
     argument: Vec<String>,
     /// Where calls are posted to
-    #[arg(long, value_name = "PATH", default_value = XMLRPC_PATH, value_parser = http_path, help_heading = "Requests")]
+    #[arg(long, value_name = "PATH", default_value = DEFAULT_XMLRPC_PATH, value_parser = http_path, help_heading = "Requests")]
     path: String,
 }
 
@@ -241,9 +241,9 @@ fn time_or_zero(text: &str) -> Result<Duration, String> {
 }
 
 /// What makes one kind of run different from another.
-struct Kind {
-    protocol: &'static str,
-    language: Language,
+struct RunKind {
+    command: &'static str,
+    protocol: LoadProtocol,
     schedule: Schedule,
     mix: Mix,
     pipeline: usize,
@@ -265,12 +265,12 @@ impl EchoArgs {
         self.requests.add_settings(&mut settings);
         let kind = self.requests.kind("echo", self.schedule.schedule()?, mix);
         let resume = self.resume.resume(self.requests.replaces())?;
-        self.common.job(Kind { resume, ..self.opening.of(kind) }, settings, &self.outputs)
+        self.common.job(RunKind { resume, ..self.opening.of(kind) }, settings, &self.outputs)
     }
 }
 
 impl KeyValueArgs {
-    pub(super) fn job(&self, protocol: &'static str) -> Result<LoadJob, Failure> {
+    pub(super) fn job(&self, command: &'static str) -> Result<LoadJob, Failure> {
         let mix = Mix {
             ratio: self.ratio,
             keys: self.keys,
@@ -282,16 +282,16 @@ impl KeyValueArgs {
         settings.insert("ratio".to_owned(), format!("{}:{}", self.ratio.writes, self.ratio.reads));
         settings.insert("keys".to_owned(), self.keys.to_string());
         settings.insert("distribution".to_owned(), self.distribution.to_string());
-        let kind = self.requests.kind(protocol, self.schedule.schedule()?, mix);
-        if kind.language == Language::XmlRpc && kind.pipeline > 1 {
+        let kind = self.requests.kind(command, self.schedule.schedule()?, mix);
+        if kind.protocol == LoadProtocol::XmlRpc && kind.pipeline > 1 {
             return Err(Failure::usage(
                 "--pipeline",
                 "few XML-RPC servers take more than one request at a time: use 1",
             ));
         }
         // A server of XML-RPC may close after each answer, and is then connected to again.
-        let resume = self.resume.resume(self.requests.replaces() || kind.language == Language::XmlRpc)?;
-        self.common.job(Kind { resume, ..self.opening.of(kind) }, settings, &self.outputs)
+        let resume = self.resume.resume(self.requests.replaces() || kind.protocol == LoadProtocol::XmlRpc)?;
+        self.common.job(RunKind { resume, ..self.opening.of(kind) }, settings, &self.outputs)
     }
 }
 
@@ -301,13 +301,13 @@ impl XmlRpcArgs {
         if self.method.is_some() {
             job = self.keys.common.without_seed(&self.keys.schedule, job)?;
         }
-        job.plan.phrases.path.clone_from(&self.path);
+        job.plan.template.path.clone_from(&self.path);
         if let Some(method) = &self.method {
             let arguments: Result<Vec<_>, _> = self.argument.iter().map(|text| argument(text)).collect();
             let arguments = arguments.map_err(|problem| Failure::usage("--argument", problem))?;
             let mut call = Vec::new();
             append_call(&mut call, method, &arguments);
-            job.plan.phrases.call = Some(call);
+            job.plan.template.call = Some(call);
             for name in ["ratio", "keys", "distribution", "value-size"] {
                 job.settings.remove(name);
             }
@@ -321,9 +321,9 @@ impl XmlRpcArgs {
 
 impl HandshakeArgs {
     pub(super) fn job(&self) -> Result<LoadJob, Failure> {
-        let kind = Kind {
-            protocol: "handshake",
-            language: Language::Silent,
+        let kind = RunKind {
+            command: "handshake",
+            protocol: LoadProtocol::HandshakeOnly,
             schedule: self.schedule.schedule()?,
             mix: self.common.mix(&ValueSizes::Fixed(0)),
             pipeline: 1,
@@ -341,10 +341,10 @@ impl HandshakeArgs {
 
 impl IdleArgs {
     pub(super) fn job(&self) -> Result<LoadJob, Failure> {
-        let language = match self.speak {
-            Speak::Echo => Language::Echo,
-            Speak::Resp => Language::Resp,
-            Speak::Xmlrpc => Language::XmlRpc,
+        let protocol = match self.speak {
+            Speak::Echo => LoadProtocol::Echo,
+            Speak::Resp => LoadProtocol::Resp,
+            Speak::Xmlrpc => LoadProtocol::XmlRpc,
         };
         let once = Schedule {
             pace: Pace::Closed,
@@ -353,9 +353,9 @@ impl IdleArgs {
             end: StopAfter::Count(self.common.connections),
         };
         let reads = Ratio { writes: 0, reads: 1 };
-        let kind = Kind {
-            protocol: "idle",
-            language,
+        let kind = RunKind {
+            command: "idle",
+            protocol,
             schedule: once,
             mix: Mix { ratio: reads, ..self.common.mix(&ValueSizes::Fixed(32)) },
             pipeline: 1,
@@ -373,8 +373,8 @@ impl IdleArgs {
 }
 
 impl OpeningArgs {
-    fn of(self, kind: Kind) -> Kind {
-        Kind { connect_over: self.connect_over.unwrap_or_default(), ..kind }
+    fn of(self, kind: RunKind) -> RunKind {
+        RunKind { connect_over: self.connect_over.unwrap_or_default(), ..kind }
     }
 }
 
@@ -384,15 +384,15 @@ impl RequestArgs {
         self.requests_per_connection.is_some() || self.connection_lifetime.is_some()
     }
 
-    fn kind(&self, protocol: &'static str, schedule: Schedule, mix: Mix) -> Kind {
-        let language = match protocol {
-            "resp" => Language::Resp,
-            "xmlrpc" => Language::XmlRpc,
-            _ => Language::Echo,
+    fn kind(&self, command: &'static str, schedule: Schedule, mix: Mix) -> RunKind {
+        let protocol = match command {
+            "resp" => LoadProtocol::Resp,
+            "xmlrpc" => LoadProtocol::XmlRpc,
+            _ => LoadProtocol::Echo,
         };
-        Kind {
+        RunKind {
+            command,
             protocol,
-            language,
             schedule,
             mix,
             pipeline: self.pipeline as usize,
@@ -491,13 +491,13 @@ impl CommonArgs {
 
     fn job(
         &self,
-        kind: Kind,
+        kind: RunKind,
         mut settings: BTreeMap<String, String>,
         outputs: &OutputArgs,
     ) -> Result<LoadJob, Failure> {
         let LoadTarget { host, port, .. } = &self.server;
-        let is_plain = self.server.is_plain(kind.language, &self.tls)?;
-        if kind.language == Language::Silent && is_plain {
+        let is_plain = self.server.is_plain(kind.protocol, &self.tls)?;
+        if kind.protocol == LoadProtocol::HandshakeOnly && is_plain {
             return Err(Failure::usage("--plain", "a handshake is TLS"));
         }
         if is_plain && kind.resume != Resume::Full {
@@ -515,20 +515,20 @@ impl CommonArgs {
         }
         if !is_plain {
             self.tls.add_settings(&mut settings);
-            if kind.language == Language::Silent || kind.resume != Resume::Full {
+            if kind.protocol == LoadProtocol::HandshakeOnly || kind.resume != Resume::Full {
                 settings.insert("resume".to_owned(), kind.resume.to_string());
             }
         }
         let security = if is_plain { "plain" } else { "tls" };
         Ok(LoadJob {
             threads: self.threads,
-            protocol: kind.protocol,
+            protocol: kind.command,
             target: format!("{security}://{host}:{port}"),
             settings,
             pid: kind.pid,
             outputs: outputs.clone(),
             plan: Plan {
-                language: kind.language,
+                protocol: kind.protocol,
                 target: address.into(),
                 tls,
                 connections: self.connections,
@@ -537,9 +537,9 @@ impl CommonArgs {
                 pipeline: kind.pipeline,
                 requests_per_connection: kind.requests_per_connection,
                 lifetime: kind.lifetime,
-                once: kind.protocol == "idle",
+                once: kind.command == "idle",
                 schedule: kind.schedule,
-                phrases: Phrases::new(Values::new(&kind.mix.sizes, kind.mix.seed), format!("{host}:{port}")),
+                template: RequestTemplate::new(Values::new(&kind.mix.sizes, kind.mix.seed), format!("{host}:{port}")),
                 mix: kind.mix,
                 timeout: self.timeout,
                 sources: self.sources(address)?,

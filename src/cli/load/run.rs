@@ -15,7 +15,7 @@ use crate::load::outcome::Facts;
 use crate::load::plan::{Plan, RunProgress};
 use crate::load::readable::amount;
 use crate::load::report::Report;
-use crate::load::report::json::{Context, Idle};
+use crate::load::report::json::{Idle, RunContext};
 use crate::load::runner::{Finding, Runner};
 use crate::load::schedule::{Pace, StopAfter, ThreadShare};
 use crate::load::tally::Tally;
@@ -84,12 +84,12 @@ pub(super) fn run(job: LoadJob) -> Result<ExitCode, Failure> {
     }
     let facts = Facts { interrupted: progress.is_stopping(), ..facts(&plan, &findings, &tally) };
     let began_after = findings.iter().map(|finding| finding.began_after).max().unwrap_or_default();
-    let context = Context {
+    let context = RunContext {
         started_unix_ms: now + u64::try_from(began_after.as_millis()).unwrap_or(0),
         protocol,
         target,
         settings,
-        key_prefix: Some(plan.phrases.values.prefix()),
+        key_prefix: Some(plan.template.values.prefix()),
         duration: findings.iter().map(|finding| finding.held + finding.duration).max().unwrap_or_default(),
         sending: findings.iter().map(|finding| finding.held + finding.sending).max().unwrap_or_default(),
         client_cpu,

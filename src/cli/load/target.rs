@@ -3,7 +3,7 @@
 use super::tls::LoadTlsArgs;
 use crate::cli::Failure;
 use crate::cli::address::host_and_port;
-use crate::load::plan::Language;
+use crate::load::plan::LoadProtocol;
 
 /// What may stand before HOST:PORT.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -11,11 +11,11 @@ struct Scheme {
     name: &'static str,
     is_plain: bool,
     /// What is spoken there, where the scheme says so, and how to speak it.
-    speaks: Option<(Language, &'static str)>,
+    speaks: Option<(LoadProtocol, &'static str)>,
 }
 
-const REDIS: Option<(Language, &str)> = Some((Language::Resp, "resp"));
-const HTTP: Option<(Language, &str)> = Some((Language::XmlRpc, "xmlrpc"));
+const REDIS: Option<(LoadProtocol, &str)> = Some((LoadProtocol::Resp, "resp"));
+const HTTP: Option<(LoadProtocol, &str)> = Some((LoadProtocol::XmlRpc, "xmlrpc"));
 const SCHEMES: [Scheme; 7] = [
     Scheme { name: "tls", is_plain: false, speaks: None },
     Scheme { name: "rediss", is_plain: false, speaks: REDIS },
@@ -62,12 +62,12 @@ impl LoadTarget {
     }
 
     /// Whether connections to it are without TLS. What was written must agree with itself and with what is spoken.
-    pub(super) fn is_plain(&self, spoken: Language, tls: &LoadTlsArgs) -> Result<bool, Failure> {
+    pub(super) fn is_plain(&self, spoken: LoadProtocol, tls: &LoadTlsArgs) -> Result<bool, Failure> {
         let Some(scheme) = self.scheme else { return Ok(tls.plain) };
         let name = scheme.name;
         // Any server of TLS shakes hands, whatever it speaks.
-        let shakes_hands = spoken == Language::Silent && !scheme.is_plain;
-        if let Some((_, command)) = scheme.speaks.filter(|(language, _)| *language != spoken && !shakes_hands) {
+        let shakes_hands = spoken == LoadProtocol::HandshakeOnly && !scheme.is_plain;
+        if let Some((_, command)) = scheme.speaks.filter(|(protocol, _)| *protocol != spoken && !shakes_hands) {
             return Err(Failure::Usage(format!(
                 "{name}:// is for `load {command}`, or `load idle --speak {command}`; tls:// and plain:// fit everything"
             )));

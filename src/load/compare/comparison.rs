@@ -38,12 +38,12 @@ pub struct Difference {
     /// The interval that holds the true difference B - A with 95% confidence (Welch's t); `None` from one sample.
     pub interval: Option<(f64, f64)>,
     /// What that means.
-    pub judgement: Judgement,
+    pub judgement: Significance,
 }
 
 /// What a difference means for side B.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Judgement {
+pub enum Significance {
     /// B is better.
     Better,
     /// B is worse.
@@ -56,7 +56,7 @@ pub enum Judgement {
     AllAlike,
 }
 
-impl Judgement {
+impl Significance {
     /// As it stands in the outputs.
     #[must_use]
     pub fn name(self) -> &'static str {
@@ -205,16 +205,16 @@ impl Difference {
         let judgement = match interval {
             Some((low, _)) if low > 0.0 => better_if(measure.axis == Axis::Amount),
             Some((_, high)) if high < 0.0 => better_if(measure.axis == Axis::Time),
-            Some(_) => Judgement::NotShown,
-            None if a.len() < 2 || b.len() < 2 => Judgement::TooFew,
-            None => Judgement::AllAlike,
+            Some(_) => Significance::NotShown,
+            None if a.len() < 2 || b.len() < 2 => Significance::TooFew,
+            None => Significance::AllAlike,
         };
         Self { name: measure.name, axis: measure.axis, a: mean(a), b: mean(b), interval, judgement }
     }
 }
 
-fn better_if(is_better: bool) -> Judgement {
-    if is_better { Judgement::Better } else { Judgement::Worse }
+fn better_if(is_better: bool) -> Significance {
+    if is_better { Significance::Better } else { Significance::Worse }
 }
 
 fn mean(samples: &[f64]) -> f64 {
@@ -277,7 +277,7 @@ mod tests {
         rates.iter().map(|rate| Report { answered_per_s: *rate, ..sample().0 }).collect()
     }
 
-    fn judgement(comparison: &Comparison, name: &str) -> Judgement {
+    fn judgement(comparison: &Comparison, name: &str) -> Significance {
         comparison.differences.iter().find(|difference| difference.name == name).expect("measured").judgement
     }
 
@@ -374,16 +374,16 @@ mod tests {
         };
         let frozen = compare(&[run(&[100; 10])], &[run(&[100, 100, 100, 0, 0, 0, 0, 100, 100, 100])], &[]);
         for name in ["latency p50", "service p50", "service p99"] {
-            assert_eq!(judgement(&frozen, name), Judgement::NotShown, "{name}");
+            assert_eq!(judgement(&frozen, name), Significance::NotShown, "{name}");
         }
         assert!(frozen.warnings.iter().any(|warning| warning.contains("no answer in 4 of 10 seconds")));
         let short = compare(&[run(&[])], &[run(&[])], &[]);
         assert!(short.differences.iter().all(|difference| difference.a > 0.0 && difference.interval.is_none()));
-        assert!(short.differences.iter().all(|difference| difference.judgement == Judgement::TooFew));
+        assert!(short.differences.iter().all(|difference| difference.judgement == Significance::TooFew));
         let text = render_table(&short);
         assert!(text.contains("cannot tell: too few samples") && !text.contains("no difference shown"), "{text}");
         let alike = compare(&runs(&[40.0, 40.0]), &runs(&[41.0, 41.0]), &[]);
-        assert_eq!(judgement(&alike, "answers a second"), Judgement::AllAlike);
+        assert_eq!(judgement(&alike, "answers a second"), Significance::AllAlike);
     }
 
     #[test]
@@ -391,11 +391,11 @@ mod tests {
         let (slow, fast) = (runs(&[100.0, 101.0, 99.0]), runs(&[110.0, 111.0, 109.0]));
         let comparison = compare(&slow, &fast, &[]);
         assert!(!comparison.within_run);
-        assert_eq!(judgement(&comparison, "answers a second"), Judgement::Better);
-        assert_eq!(judgement(&compare(&fast, &slow, &[]), "answers a second"), Judgement::Worse);
-        assert_eq!(judgement(&comparison, "latency p99"), Judgement::NotShown);
+        assert_eq!(judgement(&comparison, "answers a second"), Significance::Better);
+        assert_eq!(judgement(&compare(&fast, &slow, &[]), "answers a second"), Significance::Worse);
+        assert_eq!(judgement(&comparison, "latency p99"), Significance::NotShown);
         let noisy = runs(&[80.0, 140.0, 110.0]);
-        assert_eq!(judgement(&compare(&slow, &noisy, &[]), "answers a second"), Judgement::NotShown);
+        assert_eq!(judgement(&compare(&slow, &noisy, &[]), "answers a second"), Significance::NotShown);
     }
 
     #[test]

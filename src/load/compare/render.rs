@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use quick_xml::escape::escape;
 
-use super::comparison::{Comparison, Difference, Judgement};
+use super::comparison::{Comparison, Difference, Significance};
 use crate::load::report::Report;
 use crate::load::report::charts::{self, Axis, Line};
 use crate::load::report::html::by_second;
@@ -55,9 +55,9 @@ impl Difference {
     fn bar(&self) -> Option<(&str, f64, f64, f64, usize)> {
         let (low, high) = self.interval?;
         let colour = match self.judgement {
-            Judgement::Better => BETTER,
-            Judgement::Worse => WORSE,
-            Judgement::NotShown | Judgement::TooFew | Judgement::AllAlike => NOT_SHOWN,
+            Significance::Better => BETTER,
+            Significance::Worse => WORSE,
+            Significance::NotShown | Significance::TooFew | Significance::AllAlike => NOT_SHOWN,
         };
         Some((self.name, self.percent(low)?, self.percent(self.b - self.a)?, self.percent(high)?, colour))
     }
@@ -129,7 +129,7 @@ pub fn render_page(comparison: &Comparison, a: &[Report], b: &[Report]) -> Strin
 /// The chart of intervals.
 fn differences(comparison: &Comparison, body: &mut String) {
     let bars: Vec<_> = comparison.differences.iter().filter_map(Difference::bar).collect();
-    let meanings = [(BETTER, Judgement::Better), (WORSE, Judgement::Worse), (NOT_SHOWN, Judgement::NotShown)];
+    let meanings = [(BETTER, Significance::Better), (WORSE, Significance::Worse), (NOT_SHOWN, Significance::NotShown)];
     let legend: Vec<_> = meanings
         .into_iter()
         .filter(|(colour, _)| bars.iter().any(|bar| bar.4 == *colour))

@@ -1,4 +1,4 @@
-//! HDR logs, version 2: the interval log format of HdrHistogram, readable by its viewers in every language.
+//! HDR logs, version 2: the interval log format of HdrHistogram, readable by its viewers in every protocol.
 //!
 //! One histogram a second. Latency has no tag, so that viewers which know none show it; service time is tagged
 //! `service`. Values are microseconds.

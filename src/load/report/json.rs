@@ -197,7 +197,7 @@ pub struct SecondRow {
 
 /// What the report says besides the tally.
 #[derive(Clone, Debug)]
-pub struct Context {
+pub struct RunContext {
     /// See [`Report::started_unix_ms`].
     pub started_unix_ms: u64,
     /// See [`Report::protocol`].
@@ -230,7 +230,7 @@ impl Report {
     /// The report on `tally`.
     #[must_use]
     #[expect(clippy::cast_precision_loss, reason = "counts stay far below 2^53")]
-    pub fn new(context: Context, tally: &Tally) -> Self {
+    pub fn new(context: RunContext, tally: &Tally) -> Self {
         let seconds = context.duration.as_secs_f64().max(1e-9);
         let per_second = |count: u64| count as f64 / seconds;
         let sending = context.sending.as_secs_f64().max(1e-9);
@@ -417,7 +417,7 @@ pub(in crate::load) mod tests {
             late: false,
             behind: false,
         };
-        let context = Context {
+        let context = RunContext {
             started_unix_ms: 1_700_000_000_000,
             protocol: "echo",
             target: "tls://<localhost>:20000".to_owned(),

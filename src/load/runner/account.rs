@@ -4,8 +4,8 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use super::{Runner, Stage};
-use crate::load::client::SentRequest;
-use crate::load::dialect::Answer;
+use crate::load::codec::ReplyCheck;
+use crate::load::connection::SentRequest;
 use crate::load::outcome::RequestFailure;
 use crate::load::schedule::StopAfter;
 use crate::load::workload::OperationKind;
@@ -15,31 +15,31 @@ impl<N: Net> Runner<N> {
     /// Counts what was just decoded; whether the last of it was as it should be, if there was any.
     pub(super) fn count_answers(&mut self, index: usize, now: Instant) -> Option<bool> {
         let at = self.at(now);
-        let mut answers = std::mem::take(&mut self.lent.answers);
+        let mut answers = std::mem::take(&mut self.buffers.answers);
         let mut is_well = None;
         for (request, answer) in answers.drain(..) {
-            is_well = Some(matches!(answer, Answer::Good | Answer::Missing));
+            is_well = Some(matches!(answer, ReplyCheck::Good | ReplyCheck::Missing));
             self.count(request, &answer, at);
         }
-        self.lent.answers = answers;
+        self.buffers.answers = answers;
         if let Some(client) = self.clients.get_mut(index) {
             client.free_since = at;
         }
         is_well
     }
 
-    pub(super) fn count(&mut self, request: SentRequest, answer: &Answer, at: Duration) {
+    pub(super) fn count(&mut self, request: SentRequest, answer: &ReplyCheck, at: Duration) {
         self.outstanding = self.outstanding.saturating_sub(1);
         self.alive_at = self.now;
         match answer {
-            Answer::Bad(failure) => return self.fail_request(request, *failure, at),
-            Answer::Refused(words) => {
+            ReplyCheck::Bad(failure) => return self.fail_request(request, *failure, at),
+            ReplyCheck::Refused(words) => {
                 if self.counts(request, at) {
                     self.tally.wordings.add(words, 1);
                 }
                 return self.fail_request(request, RequestFailure::ErrorReply, at);
             }
-            Answer::Good | Answer::Missing => {}
+            ReplyCheck::Good | ReplyCheck::Missing => {}
         }
         let writes = request.operation.kind == OperationKind::Write && self.plan.writes();
         self.tally.writes += u64::from(writes);
@@ -56,7 +56,7 @@ impl<N: Net> Runner<N> {
         if request.measured {
             self.tally.recorder.answered(since_measured, latency, at.saturating_sub(request.sent));
             self.tally.answered += 1;
-            self.tally.misses += u64::from(*answer == Answer::Missing);
+            self.tally.misses += u64::from(*answer == ReplyCheck::Missing);
         } else if self.arrivals.is_none() && self.counts(request, at) {
             // In a closed loop nothing else was due meanwhile, and a server that stood still would look fast.
             self.tally.recorder.unanswered(since_measured, latency);

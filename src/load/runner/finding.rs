@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::Runner;
-use crate::load::plan::Language;
+use crate::load::plan::LoadProtocol;
 use crate::load::tally::Tally;
 use crate::net::Net;
 
@@ -60,7 +60,7 @@ impl<N: Net> Runner<N> {
         // One that was lost while it was held is not open, whoever had it once.
         let made = if self.plan.once { self.held.open } else { made };
         // Where handshakes are the requests, as many clients connect as are needed for them.
-        let wanted = if self.plan.language == Language::Silent { made } else { wanted };
+        let wanted = if self.plan.protocol == LoadProtocol::HandshakeOnly { made } else { wanted };
         Finding {
             busy: if shows_nothing { 0.0 } else { (1.0 - idle).clamp(0.0, 1.0) },
             starved: if shows_nothing { 0.0 } else { self.pressure.starved(duration) },

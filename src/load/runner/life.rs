@@ -7,10 +7,10 @@ use rustls::HandshakeKind;
 
 use super::{FAREWELL, OPENING_AT_ONCE, RETRY, Runner, RunnerLink, Stage};
 use crate::connection::PeerId;
-use crate::load::client::{Client, SentRequest, of_socket};
-use crate::load::dialect::Answer;
+use crate::load::codec::ReplyCheck;
+use crate::load::connection::{LoadConnection, SentRequest, failure_of_socket};
 use crate::load::outcome::RequestFailure;
-use crate::load::plan::{Language, NewSession, Plan};
+use crate::load::plan::{LoadProtocol, NewSession, Plan};
 use crate::load::tally::HandshakeTally;
 use crate::net::Net;
 use crate::tls::{Session, suite_name};
@@ -43,7 +43,7 @@ impl<N: Net> Runner<N> {
             client.is_retrying = false;
             if client.connects_late {
                 self.come_again(index);
-            } else if self.plan.language == Language::Silent {
+            } else if self.plan.protocol == LoadProtocol::HandshakeOnly {
                 self.offer(index);
             } else if self.makes_requests() {
                 self.open(index, None);
@@ -73,7 +73,7 @@ impl<N: Net> Runner<N> {
         self.open(index, None);
         if let Some(link) = self.clients.get_mut(index).and_then(|client| client.link.as_mut()) {
             link.given += 1;
-            link.client.request(request, &self.plan.phrases);
+            link.connection.request(request, &self.plan.template);
             return;
         }
         // Why has been counted already.
@@ -105,11 +105,11 @@ impl<N: Net> Runner<N> {
         let token = PeerId { key: u32::try_from(index).unwrap_or(u32::MAX), generation: client.generation }.token();
         let turn = index + client.generation as usize;
         let from = turn.checked_rem(self.plan.sources.len()).and_then(|turn| self.plan.sources.get(turn)).copied();
-        let mut socket = self.net.connect(&self.plan.target, from).map_err(|error| of_socket(&error))?;
-        self.net.register(&mut socket, token).map_err(|error| of_socket(&error))?;
+        let mut socket = self.net.connect(&self.plan.target, from).map_err(|error| failure_of_socket(&error))?;
+        self.net.register(&mut socket, token).map_err(|error| failure_of_socket(&error))?;
         Ok(RunnerLink {
             socket,
-            client: Client::new(session, self.plan.language.dialect()),
+            connection: LoadConnection::new(session, self.plan.protocol.codec()),
             readable: false,
             writable: false,
             read_closed: false,
@@ -158,19 +158,20 @@ impl<N: Net> Runner<N> {
             match self.net.is_connected(&link.socket) {
                 Ok(true) => self.connected(index, link)?,
                 Ok(false) => return Ok(Fate::Alive),
-                Err(error) => return Err(of_socket(&error)),
+                Err(error) => return Err(failure_of_socket(&error)),
             }
         }
         let mut ended = false;
         if link.readable || link.read_closed {
             link.readable = false;
             let to_end = link.read_closed || std::mem::take(&mut link.urgent);
-            let heard = link.client.receive(&mut link.socket, to_end, &mut self.lent, &self.plan.phrases);
+            let heard = link.connection.receive(&mut link.socket, to_end, &mut self.buffers, &self.plan.template);
             self.now = self.net.now().instant;
             link.is_well = self.count_answers(index, self.now).unwrap_or(link.is_well);
             let heard = heard?;
             self.tally.bytes_received += heard.bytes as u64;
-            let answered = if self.plan.language == Language::Silent { heard.bytes } else { heard.plaintext };
+            let answered =
+                if self.plan.protocol == LoadProtocol::HandshakeOnly { heard.bytes } else { heard.plaintext };
             if answered > 0
                 && let Some(asked) = link.asked.take()
             {
@@ -184,7 +185,7 @@ impl<N: Net> Runner<N> {
             }
             ended = heard.ended;
         }
-        self.tally.bytes_sent += link.client.transmit(&mut link.socket, &mut self.lent)? as u64;
+        self.tally.bytes_sent += link.connection.transmit(&mut link.socket, &mut self.buffers)? as u64;
         if ended {
             return if link.closing.is_some() || link.may_end(&self.plan) {
                 Ok(Fate::Over)
@@ -192,10 +193,11 @@ impl<N: Net> Runner<N> {
                 Err(RequestFailure::Closed)
             };
         }
-        let is_done = self.plan.language == Language::Silent && link.opened.is_some() && !link.misses_ticket();
+        let is_done =
+            self.plan.protocol == LoadProtocol::HandshakeOnly && link.opened.is_some() && !link.misses_ticket();
         if (is_done && link.closing.is_none()) || link.is_spent(&self.plan, self.now) {
             self.close(link)?;
-            if !link.client.keep_alive() {
+            if !link.connection.keep_alive() {
                 // The server has announced the end; nobody waits to see it.
                 return Ok(Fate::Over);
             }
@@ -209,8 +211,8 @@ impl<N: Net> Runner<N> {
         if link.is_measured() {
             HandshakeTally::record(&mut self.tally.handshakes.tcp, now.saturating_duration_since(link.began));
         }
-        link.client.begin(&mut self.lent)?;
-        if !link.client.session().is_tls() {
+        link.connection.begin(&mut self.buffers)?;
+        if !link.connection.session().is_tls() {
             self.opened(index, link);
         }
         Ok(())
@@ -224,25 +226,25 @@ impl<N: Net> Runner<N> {
         self.connecting -= 1;
         self.tally.connections += 1;
         let is_first = self.clients.get(index).is_none_or(|client| !client.has_been_open);
-        self.tally.reconnections += u64::from(!is_first && self.plan.language != Language::Silent);
+        self.tally.reconnections += u64::from(!is_first && self.plan.protocol != LoadProtocol::HandshakeOnly);
         if let Some(client) = self.clients.get_mut(index) {
             client.has_been_open = true;
         }
         self.progress.open.fetch_add(1, Ordering::Relaxed);
         self.progress.made.fetch_add(1, Ordering::Relaxed);
         self.note_first_attempt(index);
-        let asks_at_once = !link.client.awaited().is_empty();
-        if self.plan.language == Language::Silent || asks_at_once {
+        let asks_at_once = !link.connection.awaited().is_empty();
+        if self.plan.protocol == LoadProtocol::HandshakeOnly || asks_at_once {
             link.asked = Some(now);
         }
         if asks_at_once {
-            link.client.sent_at(self.at(now));
+            link.connection.sent_at(self.at(now));
         }
         if let Some(sessions) = self.clients.get_mut(index).and_then(|client| client.sessions.as_mut()) {
             sessions.opened(link.wants_ticket);
         }
         let since_connected = now.saturating_duration_since(link.connected.unwrap_or(now));
-        let Some(agreement) = link.client.session().agreement() else { return };
+        let Some(agreement) = link.connection.session().agreement() else { return };
         if link.is_measured() {
             let made = &mut self.tally.handshakes;
             HandshakeTally::record(&mut made.tls, since_connected);
@@ -273,8 +275,8 @@ impl<N: Net> Runner<N> {
     /// Says good-bye; the connection is over when the server has, too.
     fn close(&mut self, link: &mut RunnerLink<N::Socket>) -> Result<(), RequestFailure> {
         link.closing = Some(self.now);
-        link.client.close(&mut self.lent)?;
-        self.tally.bytes_sent += link.client.transmit(&mut link.socket, &mut self.lent)? as u64;
+        link.connection.close(&mut self.buffers)?;
+        self.tally.bytes_sent += link.connection.transmit(&mut link.socket, &mut self.buffers)? as u64;
         // Fails only when the server is gone already, which the next read will tell.
         let _ = self.net.shutdown_write(&link.socket);
         Ok(())
@@ -282,21 +284,21 @@ impl<N: Net> Runner<N> {
 
     /// A connection has ended as it should.
     fn over(&mut self, index: usize, mut link: RunnerLink<N::Socket>) {
-        link.client.last_words(&mut link.socket, &mut self.lent);
+        link.connection.flush_alert(&mut link.socket, &mut self.buffers);
         self.progress.open.fetch_sub(1, Ordering::Relaxed);
         if let (Some(attempt), Some(opened)) = (link.attempt, link.opened) {
             let at = self.at(opened);
-            let answer = if link.was_refused { Answer::Bad(RequestFailure::NotResumed) } else { Answer::Good };
+            let answer = if link.was_refused { ReplyCheck::Bad(RequestFailure::NotResumed) } else { ReplyCheck::Good };
             self.count(attempt, &answer, at);
         }
-        let by_server = !link.client.keep_alive();
+        let by_server = !link.connection.keep_alive();
         drop(link);
         let at = self.at(self.now);
         if let Some(client) = self.clients.get_mut(index) {
             client.connects_late |= by_server;
             client.free_since = at;
         }
-        if self.plan.language == Language::Silent {
+        if self.plan.protocol == LoadProtocol::HandshakeOnly {
             self.offer(index);
         } else if by_server {
             self.come_again(index);
@@ -307,7 +309,7 @@ impl<N: Net> Runner<N> {
 
     /// A connection has ended as it should not: what it carried has failed with it.
     fn break_off(&mut self, index: usize, mut link: RunnerLink<N::Socket>, failure: RequestFailure) {
-        link.client.last_words(&mut link.socket, &mut self.lent);
+        link.connection.flush_alert(&mut link.socket, &mut self.buffers);
         match link.opened {
             Some(_) => {
                 self.progress.open.fetch_sub(1, Ordering::Relaxed);
@@ -316,7 +318,7 @@ impl<N: Net> Runner<N> {
         }
         let at = self.at(self.now);
         self.note_wait(index, at);
-        let carried = link.client.abandon();
+        let carried = link.connection.abandon();
         let has_served = u64::try_from(carried.len()).is_ok_and(|carried| link.given > carried);
         for request in &carried {
             self.unanswered(*request, failure, at);
@@ -324,7 +326,7 @@ impl<N: Net> Runner<N> {
         // After a wrong answer a server may close, or what follows make no sense: that is no second failure.
         let is_counted = !carried.is_empty() || !link.is_well;
         if link.attempt.is_some() || !is_counted {
-            if let Some(words) = link.client.refusal().filter(|_| self.counts_lost(at)) {
+            if let Some(words) = link.connection.refusal().filter(|_| self.counts_lost(at)) {
                 self.tally.wordings.add(words, 1);
             }
             match link.attempt {
@@ -355,7 +357,7 @@ impl<N: Net> Runner<N> {
     fn note_wait(&mut self, index: usize, at: Duration) {
         let is_closed = self.stage == Stage::Running && self.arrivals.is_none() && !self.plan.once;
         if is_closed
-            && self.plan.language != Language::Silent
+            && self.plan.protocol != LoadProtocol::HandshakeOnly
             && let Some(client) = self.clients.get_mut(index)
         {
             client.waits_since.get_or_insert(at);
@@ -400,7 +402,7 @@ impl<N: Net> Runner<N> {
         let mut touched = std::mem::take(&mut self.touched);
         for index in touched.drain(..) {
             let Some(mut link) = self.clients.get_mut(index).and_then(|client| client.link.take()) else { continue };
-            match link.client.transmit(&mut link.socket, &mut self.lent) {
+            match link.connection.transmit(&mut link.socket, &mut self.buffers) {
                 Ok(count) => {
                     self.tally.bytes_sent += count as u64;
                     if let Some(client) = self.clients.get_mut(index) {
@@ -433,7 +435,7 @@ impl<N: Net> Runner<N> {
         if link.closing.is_some() {
             return self.over(index, *link);
         }
-        let has_no_ticket = link.misses_ticket() && self.plan.language == Language::Silent;
+        let has_no_ticket = link.misses_ticket() && self.plan.protocol == LoadProtocol::HandshakeOnly;
         if has_no_ticket || link.is_spent(&self.plan, self.now) {
             if self.close(&mut link).is_err() {
                 // The server is gone already, and owes nothing.
@@ -461,7 +463,7 @@ impl<N: Net> Runner<N> {
                 self.over(index, *link);
                 continue;
             }
-            let carried = link.client.abandon();
+            let carried = link.connection.abandon();
             for request in carried.iter().chain(&link.attempt) {
                 let at = self.at(self.now);
                 self.unanswered(*request, RequestFailure::Timeout, at);
@@ -485,6 +487,6 @@ fn is_due<K>(link: &RunnerLink<K>, plan: &Plan, now: Instant, origin: Instant) -
         (Some(_), Some(closing)) => since(closing) > if link.misses_ticket() { timeout } else { FAREWELL },
         (Some(opened), None) if link.attempt.is_some() => since(opened) > FAREWELL,
         (Some(_), None) if link.is_spent(plan, now) => true,
-        _ => link.client.awaited().front().is_some_and(|oldest| since(origin + oldest.sent) > timeout),
+        _ => link.connection.awaited().front().is_some_and(|oldest| since(origin + oldest.sent) > timeout),
     }
 }

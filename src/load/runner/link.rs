@@ -2,8 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use crate::load::client::{Client, SentRequest};
-use crate::load::plan::{Language, Plan, Sessions};
+use crate::load::connection::{LoadConnection, SentRequest};
+use crate::load::plan::{LoadProtocol, Plan, Sessions};
 
 /// One of the clients that a run pretends to be.
 #[expect(clippy::struct_excessive_bools, reason = "facts that are independent of each other")]
@@ -39,7 +39,7 @@ pub(super) struct Virtual<K> {
 #[expect(clippy::struct_excessive_bools, reason = "four hints of readiness, two wishes and a finding, all independent")]
 pub(super) struct RunnerLink<K> {
     pub(super) socket: K,
-    pub(super) client: Client,
+    pub(super) connection: LoadConnection,
     pub(super) readable: bool,
     pub(super) writable: bool,
     pub(super) read_closed: bool,
@@ -72,19 +72,19 @@ pub(super) struct RunnerLink<K> {
 impl<K> RunnerLink<K> {
     /// How many more requests it can take now.
     pub(super) fn room(&self, plan: &Plan, now: Instant) -> usize {
-        if self.opened.is_none() || self.closing.is_some() || !self.client.keep_alive() || self.is_old(plan, now) {
+        if self.opened.is_none() || self.closing.is_some() || !self.connection.keep_alive() || self.is_old(plan, now) {
             return 0;
         }
         let left = plan.requests_per_connection.map_or(u64::MAX, |limit| limit.saturating_sub(self.given));
-        let room = plan.pipeline.saturating_sub(self.client.awaited().len());
+        let room = plan.pipeline.saturating_sub(self.connection.awaited().len());
         room.min(usize::try_from(left).unwrap_or(usize::MAX))
     }
 
     /// Whether it has served its time and owes no reply.
     pub(super) fn is_spent(&self, plan: &Plan, now: Instant) -> bool {
         let used_up = plan.requests_per_connection.is_some_and(|limit| self.given >= limit);
-        let spent = used_up || !self.client.keep_alive() || self.is_old(plan, now);
-        self.opened.is_some() && self.closing.is_none() && spent && self.client.awaited().is_empty()
+        let spent = used_up || !self.connection.keep_alive() || self.is_old(plan, now);
+        self.opened.is_some() && self.closing.is_none() && spent && self.connection.awaited().is_empty()
     }
 
     /// Whether its lifetime is over.
@@ -96,8 +96,8 @@ impl<K> RunnerLink<K> {
     /// Whether the server may end it now without having failed: it said that it would, or, as HTTP allows between two
     /// requests (RFC 9112, 9.5), it does so unasked.
     pub(super) fn may_end(&self, plan: &Plan) -> bool {
-        let is_usual = !self.client.keep_alive() || plan.language == Language::XmlRpc && !plan.once;
-        self.given > 0 && self.client.awaited().is_empty() && is_usual
+        let is_usual = !self.connection.keep_alive() || plan.protocol == LoadProtocol::XmlRpc && !plan.once;
+        self.given > 0 && self.connection.awaited().is_empty() && is_usual
     }
 
     /// Whether its handshake counts: where handshakes are the requests, those of the warm-up do not.
@@ -107,7 +107,7 @@ impl<K> RunnerLink<K> {
 
     /// Whether a ticket that is wanted has not come. TLS 1.2 sends its ticket within the handshake.
     pub(super) fn misses_ticket(&self) -> bool {
-        let session = self.client.session();
+        let session = self.connection.session();
         let is_tls13 =
             session.agreement().is_some_and(|agreement| agreement.version == rustls::ProtocolVersion::TLSv1_3);
         self.wants_ticket && is_tls13 && session.tickets_received() == 0

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::link::Virtual;
 use super::{Arrivals, Runner};
-use crate::load::plan::Language;
+use crate::load::plan::LoadProtocol;
 use crate::net::Net;
 
 /// How often a thread that waits for the others looks whether they have come.
@@ -72,7 +72,7 @@ impl<N: Net> Runner<N> {
     fn opens_while_it_asks(&self) -> bool {
         let all_begun = self.next_to_open == self.clients.len();
         let any_made = self.progress.made.load(Ordering::Relaxed) > 0;
-        self.plan.language == Language::XmlRpc && !self.plan.once && all_begun && any_made
+        self.plan.protocol == LoadProtocol::XmlRpc && !self.plan.once && all_begun && any_made
     }
 
     /// Holds the connections once those of all threads are made.
@@ -80,7 +80,7 @@ impl<N: Net> Runner<N> {
         let Some(since) = self.progress.connected.at() else { return };
         self.held.since = Some(since);
         let nobody_is_there = self.progress.made.load(Ordering::Relaxed) == 0;
-        self.stage = if nobody_is_there && self.plan.language != Language::Silent {
+        self.stage = if nobody_is_there && self.plan.protocol != LoadProtocol::HandshakeOnly {
             Stage::Done
         } else {
             Stage::Holding { until: since + self.plan.hold }

@@ -10,7 +10,7 @@ use std::sync::atomic::Ordering;
 use super::*;
 use crate::connection::{Exchange, PeerInfo, Service};
 use crate::limits::Limits;
-use crate::load::dialect::Phrases;
+use crate::load::codec::RequestTemplate;
 use crate::load::outcome::RequestFailure;
 use crate::load::plan::{Resume, TlsPlan};
 use crate::load::schedule::{Gaps, Pace, Ramp};
@@ -66,10 +66,10 @@ impl rustls::time_provider::TimeProvider for Hasty {
     }
 }
 
-fn plan(language: Language, connections: u64, schedule: Schedule) -> Plan {
+fn plan(protocol: LoadProtocol, connections: u64, schedule: Schedule) -> Plan {
     let sizes = ValueSizes::Range(1, 3000);
     Plan {
-        language,
+        protocol,
         target: std::net::SocketAddr::from(([127, 0, 0, 1], 0)).into(),
         tls: None,
         connections,
@@ -80,7 +80,7 @@ fn plan(language: Language, connections: u64, schedule: Schedule) -> Plan {
         lifetime: None,
         once: false,
         schedule,
-        phrases: Phrases::new(Values::new(&sizes, 1), String::new()),
+        template: RequestTemplate::new(Values::new(&sizes, 1), String::new()),
         mix: Mix {
             ratio: Ratio { writes: 1, reads: 1 },
             keys: 1000,
@@ -144,7 +144,7 @@ fn with_tls(mut plan: Plan, resume: Resume) -> (ServerPolicy, Plan) {
 
 #[test]
 fn a_closed_loop_makes_exactly_as_many_requests_as_asked_for() {
-    let (server, plan) = with_tls(plan(Language::Echo, 5, count(1001)), Resume::Full);
+    let (server, plan) = with_tls(plan(LoadProtocol::Echo, 5, count(1001)), Resume::Full);
     let found = run_against(Echo, Some(server), plan);
     let tally = &found.tally;
     assert_eq!((tally.sent, tally.answered, tally.failures.total()), (1001, 1001, 0));
@@ -160,13 +160,13 @@ fn an_open_loop_sends_what_is_due() {
     let pace = Pace::Open { rate: 5000.0, gaps: Gaps::Poisson };
     let warmup = Duration::from_millis(50);
     let schedule = Schedule { pace, ramp: Ramp::NONE, warmup, end: StopAfter::Count(500) };
-    let tally = run_against(Echo, None, plan(Language::Echo, 4, schedule)).tally;
+    let tally = run_against(Echo, None, plan(LoadProtocol::Echo, 4, schedule)).tally;
     assert_eq!((tally.due, tally.sent, tally.answered, tally.failures.total()), (500, 500, 500, 0));
 }
 
 #[test]
 fn connections_are_replaced_after_their_share_of_requests() {
-    let plan = Plan { requests_per_connection: Some(10), ..plan(Language::Echo, 2, count(200)) };
+    let plan = Plan { requests_per_connection: Some(10), ..plan(LoadProtocol::Echo, 2, count(200)) };
     let (server, plan) = with_tls(plan, Resume::Tickets);
     let found = run_against(Echo, Some(server), plan);
     assert_eq!((found.tally.answered, found.tally.failures.total()), (200, 0));
@@ -177,7 +177,7 @@ fn connections_are_replaced_after_their_share_of_requests() {
 
 #[test]
 fn wrong_bytes_are_noticed() {
-    let tally = run_against(Liar(0), None, plan(Language::Echo, 2, count(100))).tally;
+    let tally = run_against(Liar(0), None, plan(LoadProtocol::Echo, 2, count(100))).tally;
     let reasons: Vec<_> = tally.failures.nonzero().map(|(failure, _)| failure).collect();
     assert_eq!(reasons, [RequestFailure::WrongBytes]);
     assert_eq!(tally.answered + tally.failures.total(), 100);
@@ -185,7 +185,7 @@ fn wrong_bytes_are_noticed() {
 
 #[test]
 fn handshakes_resume_with_tickets_but_the_first_of_each_client() {
-    let (server, plan) = with_tls(plan(Language::Silent, 3, count(30)), Resume::Tickets);
+    let (server, plan) = with_tls(plan(LoadProtocol::HandshakeOnly, 3, count(30)), Resume::Tickets);
     let tally = run_against(Echo, Some(server), plan).tally;
     assert_eq!((tally.answered, tally.failures.total()), (30, 0));
     assert_eq!((tally.handshakes.full, tally.handshakes.resumed), (3, 27));
@@ -194,7 +194,7 @@ fn handshakes_resume_with_tickets_but_the_first_of_each_client() {
 #[test]
 fn a_mix_of_handshakes_is_resumed_in_the_share_that_was_asked_for() {
     for (resume, expected) in [(Resume::HALF, (11, 10)), (Resume::Mix(900_000), (3, 18))] {
-        let (server, plan) = with_tls(plan(Language::Silent, 1, count(21)), resume);
+        let (server, plan) = with_tls(plan(LoadProtocol::HandshakeOnly, 1, count(21)), resume);
         let tally = run_against(Echo, Some(server), plan).tally;
         assert_eq!(tally.failures.total(), 0);
         assert_eq!((tally.handshakes.full, tally.handshakes.resumed), expected);
@@ -204,7 +204,7 @@ fn a_mix_of_handshakes_is_resumed_in_the_share_that_was_asked_for() {
 #[test]
 fn a_server_that_does_not_resume_is_found_out() {
     let (world, clock_of_client) = (World::new(), Clock::at(testing::NOW));
-    let (_, mut plan) = with_tls(plan(Language::Silent, 1, count(4)), Resume::Tickets);
+    let (_, mut plan) = with_tls(plan(LoadProtocol::HandshakeOnly, 1, count(4)), Resume::Tickets);
     let config = world.client_config(Some(&world.client), &clock_of_client);
     plan.tls.as_mut().expect("TLS").configs = vec![config];
     let clock = Arc::new(Hasty(testing::NOW.into()));
@@ -219,7 +219,7 @@ fn a_server_that_does_not_resume_is_found_out() {
 #[test]
 fn a_connection_that_is_not_resumed_fails_once_and_serves_its_requests() {
     let (world, clock_of_client) = (World::new(), Clock::at(testing::NOW));
-    let plan = Plan { requests_per_connection: Some(5), ..plan(Language::Echo, 1, count(20)) };
+    let plan = Plan { requests_per_connection: Some(5), ..plan(LoadProtocol::Echo, 1, count(20)) };
     let (_, mut plan) = with_tls(plan, Resume::Tickets);
     plan.tls.as_mut().expect("TLS").configs = vec![world.client_config(Some(&world.client), &clock_of_client)];
     let clock = Arc::new(Hasty(testing::NOW.into()));
@@ -238,14 +238,14 @@ fn a_connection_that_is_not_resumed_fails_once_and_serves_its_requests() {
 #[test]
 fn idle_connections_answer_once_each() {
     let hold = Duration::from_millis(20);
-    let found = run_against(Echo, None, Plan { once: true, hold, ..plan(Language::Echo, 20, count(20)) });
+    let found = run_against(Echo, None, Plan { once: true, hold, ..plan(LoadProtocol::Echo, 20, count(20)) });
     assert_eq!((found.tally.answered, found.connections), (20, (20, 20)));
 }
 
 #[test]
 fn idle_connections_that_are_lost_have_failed_once_and_are_not_open() {
     // Time enough for a server on a busy machine to notice that nobody speaks.
-    let plan = Plan { once: true, hold: Duration::from_secs(3), ..plan(Language::Echo, 20, count(20)) };
+    let plan = Plan { once: true, hold: Duration::from_secs(3), ..plan(LoadProtocol::Echo, 20, count(20)) };
     let found = run_watched(Echo, None, Some(Duration::from_millis(50)), plan, |_| {});
     assert_eq!(found.tally.failures.nonzero().collect::<Vec<_>>(), [(RequestFailure::Closed, 20)]);
     assert_eq!((found.tally.answered, found.tally.sent, found.connections), (0, 0, (20, 0)));
@@ -254,7 +254,7 @@ fn idle_connections_that_are_lost_have_failed_once_and_are_not_open() {
 #[test]
 fn idle_connections_are_held_for_as_long_as_is_said() {
     let hour = Duration::from_hours(1);
-    let plan = Plan { once: true, hold: hour, ..plan(Language::Echo, 20, count(20)) };
+    let plan = Plan { once: true, hold: hour, ..plan(LoadProtocol::Echo, 20, count(20)) };
     let stop = |progress: &RunProgress| {
         while progress.open.load(Ordering::Relaxed) < 20 {
             std::thread::yield_now();
@@ -268,10 +268,10 @@ fn idle_connections_are_held_for_as_long_as_is_said() {
 
 #[test]
 fn what_follows_from_a_wrong_answer_is_no_second_failure() {
-    let plan = Plan { pipeline: 1, ..plan(Language::Echo, 2, count(10)) };
+    let plan = Plan { pipeline: 1, ..plan(LoadProtocol::Echo, 2, count(10)) };
     let tally = run_against(Babbler, None, plan).tally;
     assert_eq!(tally.failures.nonzero().collect::<Vec<_>>(), [(RequestFailure::WrongBytes, 10)]);
-    let idle = Plan { once: true, ..self::plan(Language::Echo, 10, count(10)) };
+    let idle = Plan { once: true, ..self::plan(LoadProtocol::Echo, 10, count(10)) };
     let tally = run_against(Babbler, None, idle).tally;
     assert_eq!(tally.failures.nonzero().collect::<Vec<_>>(), [(RequestFailure::WrongBytes, 10)]);
 }
@@ -281,7 +281,7 @@ fn what_follows_from_a_wrong_answer_is_no_second_failure() {
 fn a_refusal_that_nothing_was_asked_for_is_the_servers_error_in_its_words() {
     use std::io::{Read, Write};
     let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("bound");
-    let idle = Plan { once: true, ..plan(Language::Resp, 5, count(5)) };
+    let idle = Plan { once: true, ..plan(LoadProtocol::Resp, 5, count(5)) };
     let idle = Plan { target: listener.local_addr().expect("address").into(), ..idle };
     let accept = || {
         let mut socket = listener.accept().expect("a client").0;
@@ -305,18 +305,18 @@ fn a_refusal_that_nothing_was_asked_for_is_the_servers_error_in_its_words() {
 #[test]
 fn nobody_at_home_ends_the_run_at_once() {
     let port = std::net::TcpListener::bind("127.0.0.1:0").expect("bound").local_addr().expect("address");
-    let found = run(Plan { target: port.into(), ..plan(Language::Echo, 3, count(10)) });
+    let found = run(Plan { target: port.into(), ..plan(LoadProtocol::Echo, 3, count(10)) });
     assert_eq!(found.tally.failures.nonzero().collect::<Vec<_>>(), [(RequestFailure::Refused, 3)]);
     assert_eq!(found.connections, (3, 0));
 }
 
 #[test]
 fn a_certificate_that_is_not_trusted_is_named_as_the_reason() {
-    let (_, plan) = with_tls(plan(Language::Echo, 1, count(10)), Resume::Full);
-    let (stranger, _) = with_tls(self::plan(Language::Echo, 1, count(10)), Resume::Full);
+    let (_, plan) = with_tls(plan(LoadProtocol::Echo, 1, count(10)), Resume::Full);
+    let (stranger, _) = with_tls(self::plan(LoadProtocol::Echo, 1, count(10)), Resume::Full);
     let tally = run_against(Echo, Some(stranger), plan).tally;
     assert_eq!(tally.failures.nonzero().collect::<Vec<_>>(), [(RequestFailure::Certificate, 1)]);
-    let (server, mut plan) = with_tls(self::plan(Language::Echo, 1, count(10)), Resume::Full);
+    let (server, mut plan) = with_tls(self::plan(LoadProtocol::Echo, 1, count(10)), Resume::Full);
     plan.tls.as_mut().expect("TLS").server_name = ServerName::try_from("elsewhere.test").expect("name");
     let tally = run_against(Echo, Some(server), plan).tally;
     assert_eq!(tally.failures.nonzero().collect::<Vec<_>>(), [(RequestFailure::CertificateName, 1)]);

@@ -7,7 +7,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 
 use super::super::*;
-use crate::load::dialect::Phrases;
+use crate::load::codec::RequestTemplate;
 use crate::load::outcome::RequestFailure;
 use crate::load::schedule::{Gaps, Pace, Ramp};
 use crate::load::workload::{Mix, ValueSizes, Values};
@@ -214,7 +214,7 @@ fn twice_what_a_server_can_do_is_half_sent_and_the_wait_of_the_rest_counts() {
     let pace = Pace::Open { rate: 20_000.0, gaps: Gaps::Constant };
     // The warm-up alone leaves as much behind as the server can do in a second: it must not stand in the way.
     let schedule = Schedule { pace, ramp: Ramp::NONE, warmup: seconds(1), end: StopAfter::After(seconds(2)) };
-    let plan = Plan { pipeline: 1, ..super::plan(Language::Echo, 1, schedule) };
+    let plan = Plan { pipeline: 1, ..super::plan(LoadProtocol::Echo, 1, schedule) };
     let net = net(Duration::ZERO..Duration::ZERO);
     let found = Runner::new(net, Arc::new(plan), Arc::default(), ThreadShare::WHOLE).run().expect("run");
     assert_eq!(found.tally.due, 40_000);
@@ -236,7 +236,7 @@ fn a_stall_that_begins_in_the_warmup_of_a_closed_loop_is_not_lost() {
     let run = |stall| {
         let [warmup, end] = [1, 2].map(Duration::from_secs);
         let schedule = Schedule { pace: Pace::Closed, ramp: Ramp::NONE, warmup, end: StopAfter::After(end) };
-        let plan = Plan { pipeline: 1, ..super::plan(Language::Echo, 1, schedule) };
+        let plan = Plan { pipeline: 1, ..super::plan(LoadProtocol::Echo, 1, schedule) };
         Runner::new(net(stall), Arc::new(plan), Arc::default(), ThreadShare::WHOLE).run().expect("run")
     };
     let millis = Duration::from_millis;
@@ -260,9 +260,9 @@ fn what_is_answered_after_the_end_makes_no_rate() {
     let run = |end| {
         let schedule = Schedule { pace: Pace::Closed, ramp: Ramp::NONE, warmup: Duration::ZERO, end };
         let sizes = ValueSizes::Fixed(8);
-        let phrases = Phrases::new(Values::new(&sizes, 1), String::new());
-        let plan = super::plan(Language::Echo, 1, schedule);
-        let plan = Plan { pipeline: 1000, phrases, mix: Mix { sizes, ..plan.mix.clone() }, ..plan };
+        let template = RequestTemplate::new(Values::new(&sizes, 1), String::new());
+        let plan = super::plan(LoadProtocol::Echo, 1, schedule);
+        let plan = Plan { pipeline: 1000, template, mix: Mix { sizes, ..plan.mix.clone() }, ..plan };
         let net = net(Duration::ZERO..Duration::ZERO);
         net.0.borrow_mut().request = 8;
         Runner::new(net, Arc::new(plan), Arc::default(), ThreadShare::WHOLE).run().expect("run")
@@ -281,7 +281,7 @@ fn a_stall_shows_in_the_corrected_percentiles_and_hides_from_service_time() {
     let seconds = Duration::from_secs;
     let pace = Pace::Open { rate: 1000.0, gaps: Gaps::Constant };
     let schedule = Schedule { pace, ramp: Ramp::NONE, warmup: Duration::ZERO, end: StopAfter::After(seconds(10)) };
-    let plan = Plan { pipeline: 1, ..super::plan(Language::Echo, 1, schedule) };
+    let plan = Plan { pipeline: 1, ..super::plan(LoadProtocol::Echo, 1, schedule) };
     let net = net(seconds(5)..seconds(6));
     let found = Runner::new(net, Arc::new(plan), Arc::default(), ThreadShare::WHOLE).run().expect("run");
     assert_eq!((found.tally.due, found.tally.answered, found.tally.failures.total()), (10_000, 10_000, 0));
@@ -304,7 +304,8 @@ fn a_number_of_requests_at_a_low_rate_is_made_to_the_last() {
     for gaps in [Gaps::Constant, Gaps::Poisson] {
         let pace = Pace::Open { rate: 0.1, gaps };
         let schedule = Schedule { pace, ramp: Ramp::NONE, warmup: Duration::ZERO, end: StopAfter::Count(60) };
-        let plan = Plan { pipeline: 1, timeout: Duration::from_secs(5), ..super::plan(Language::Echo, 1, schedule) };
+        let plan =
+            Plan { pipeline: 1, timeout: Duration::from_secs(5), ..super::plan(LoadProtocol::Echo, 1, schedule) };
         let net = net(Duration::ZERO..Duration::ZERO);
         let tally = Runner::new(net, Arc::new(plan), Arc::default(), ThreadShare::WHOLE).run().expect("run").tally;
         assert_eq!((tally.sent, tally.answered), (60, 60), "{gaps:?}");
@@ -317,7 +318,7 @@ fn a_number_of_requests_ends_early_at_a_server_that_is_dead() {
     let open = Pace::Open { rate: 10.0, gaps: Gaps::Constant };
     for pace in [open, Pace::Closed] {
         let schedule = Schedule { pace, ramp: Ramp::NONE, warmup: Duration::ZERO, end: StopAfter::Count(1_000_000) };
-        let plan = Plan { pipeline: 1, timeout, ..super::plan(Language::Echo, 1, schedule) };
+        let plan = Plan { pipeline: 1, timeout, ..super::plan(LoadProtocol::Echo, 1, schedule) };
         let net = net(Duration::ZERO..Duration::from_hours(1000));
         let found = Runner::new(net, Arc::new(plan), Arc::default(), ThreadShare::WHOLE).run().expect("run");
         assert!(found.tally.answered == 0 && found.duration < 10 * timeout, "{pace:?}: {:?}", found.duration);
@@ -329,7 +330,7 @@ fn answers_that_are_late_and_wrong_count_in_the_latency() {
     let late = Duration::from_secs(2);
     let schedule =
         Schedule { pace: Pace::Closed, ramp: Ramp::NONE, warmup: Duration::ZERO, end: StopAfter::Count(100) };
-    let plan = Plan { pipeline: 1, ..super::plan(Language::Echo, 1, schedule) };
+    let plan = Plan { pipeline: 1, ..super::plan(LoadProtocol::Echo, 1, schedule) };
     let net = net(Duration::ZERO..Duration::ZERO);
     net.0.borrow_mut().false_answers = Some((20, late));
     let tally = Runner::new(net, Arc::new(plan), Arc::default(), ThreadShare::WHOLE).run().expect("run").tally;
@@ -346,7 +347,7 @@ fn a_client_that_is_stopped_does_not_blame_the_server() {
     let seconds = Duration::from_secs;
     for pace in [Pace::Open { rate: 1000.0, gaps: Gaps::Poisson }, Pace::Closed] {
         let schedule = Schedule { pace, ramp: Ramp::NONE, warmup: seconds(1), end: StopAfter::After(seconds(10)) };
-        let plan = Plan { pipeline: 1, ..super::plan(Language::Echo, 1, schedule) };
+        let plan = Plan { pipeline: 1, ..super::plan(LoadProtocol::Echo, 1, schedule) };
         let net = net(Duration::ZERO..Duration::ZERO);
         net.0.borrow_mut().pause = seconds(5)..seconds(7);
         let found = Runner::new(net, Arc::new(plan), Arc::default(), ThreadShare::WHOLE).run().expect("run");
@@ -360,7 +361,7 @@ fn a_client_that_is_stopped_does_not_blame_the_server() {
 fn against_a_restart(down: std::ops::Range<Duration>) -> Finding {
     let end = StopAfter::After(Duration::from_secs(5));
     let schedule = Schedule { pace: Pace::Closed, ramp: Ramp::NONE, warmup: Duration::ZERO, end };
-    let plan = Plan { pipeline: 1, ..super::plan(Language::Echo, 1, schedule) };
+    let plan = Plan { pipeline: 1, ..super::plan(LoadProtocol::Echo, 1, schedule) };
     let net = net(Duration::ZERO..Duration::ZERO);
     net.0.borrow_mut().down = Some(down);
     Runner::new(net, Arc::new(plan), Arc::default(), ThreadShare::WHOLE).run().expect("run")

@@ -53,7 +53,7 @@ fn run_on(threads: u32, mut plan: Plan, progress: RunProgress) -> (Vec<Finding>,
 
 /// Connections of the last thread are made half a second after those of the first.
 fn spread(schedule: Schedule) -> Plan {
-    Plan { connect_over: Duration::from_millis(660), ..plan(Language::Echo, 4, schedule) }
+    Plan { connect_over: Duration::from_millis(660), ..plan(LoadProtocol::Echo, 4, schedule) }
 }
 
 #[test]
@@ -80,7 +80,7 @@ fn idle_connections_of_all_threads_are_held_together_and_weighed_before_they_are
 #[test]
 fn threads_that_reach_nobody_do_not_wait_for_each_other() {
     let port = std::net::TcpListener::bind("127.0.0.1:0").expect("bound").local_addr().expect("address");
-    let plan = Arc::new(Plan { target: port.into(), ..plan(Language::Echo, 4, count(100)) });
+    let plan = Arc::new(Plan { target: port.into(), ..plan(LoadProtocol::Echo, 4, count(100)) });
     let progress = Arc::new(RunProgress::default());
     let found: Vec<Finding> = std::thread::scope(|scope| {
         let run = |index| {

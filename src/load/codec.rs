@@ -10,7 +10,7 @@ use crate::value::Value;
 
 /// One connection's protocol, with what its decoder remembers.
 #[derive(Debug)]
-pub enum Dialect {
+pub enum ProtocolCodec {
     /// Every byte comes back.
     Echo,
     /// Redis's protocol: GET and SET.
@@ -18,12 +18,12 @@ pub enum Dialect {
     /// XML-RPC over HTTP: the methods `get` and `set`.
     XmlRpc(Box<ResponseDecoder>),
     /// Nothing is asked: the handshake is all.
-    Silent,
+    HandshakeOnly,
 }
 
 /// What a complete reply says.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Answer {
+pub enum ReplyCheck {
     /// What was expected, to the byte.
     Good,
     /// The key has no value.
@@ -36,18 +36,18 @@ pub enum Answer {
 
 /// A reply at the front of the input.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Decoded {
+pub struct DecodedReply {
     /// How many bytes it took.
     pub used: usize,
     /// What it says.
-    pub answer: Answer,
+    pub answer: ReplyCheck,
     /// Whether further requests may follow on this connection.
     pub keep_alive: bool,
 }
 
 /// What all requests of a run have in common.
 #[derive(Debug)]
-pub struct Phrases {
+pub struct RequestTemplate {
     /// The bytes of keys and values.
     pub values: Values,
     /// The Host field of HTTP.
@@ -59,43 +59,43 @@ pub struct Phrases {
     pub call: Option<Vec<u8>>,
 }
 
-impl Phrases {
+impl RequestTemplate {
     /// What most servers understand.
     #[must_use]
     pub fn new(values: Values, host: String) -> Self {
-        Self { values, host, path: XMLRPC_PATH.to_owned(), call: None }
+        Self { values, host, path: DEFAULT_XMLRPC_PATH.to_owned(), call: None }
     }
 }
 
 /// The path that every server of Python's accepts.
-pub const XMLRPC_PATH: &str = "/RPC2";
+pub const DEFAULT_XMLRPC_PATH: &str = "/RPC2";
 
-impl Dialect {
+impl ProtocolCodec {
     /// Appends the request for `operation` to `out`.
-    pub fn encode(&self, operation: Operation, phrases: &Phrases, out: &mut Vec<u8>) {
-        let value = phrases.values.value(operation.key);
+    pub fn encode(&self, operation: Operation, template: &RequestTemplate, out: &mut Vec<u8>) {
+        let value = template.values.value(operation.key);
         match self {
-            Self::Silent => {}
+            Self::HandshakeOnly => {}
             Self::Echo => out.extend_from_slice(value),
             Self::Resp(_) => {
-                let key = phrases.values.key(operation.key);
+                let key = template.values.key(operation.key);
                 match operation.kind {
                     OperationKind::Read => encode_command(out, &[b"GET", key.as_slice()]),
                     OperationKind::Write => encode_command(out, &[b"SET", key.as_slice(), value]),
                 }
             }
             Self::XmlRpc(_) => {
-                if let Some(call) = &phrases.call {
-                    return append_post(out, &phrases.host, &phrases.path, call);
+                if let Some(call) = &template.call {
+                    return append_post(out, &template.host, &template.path, call);
                 }
                 let text = |bytes: &[u8]| Value::String(String::from_utf8_lossy(bytes).into_owned());
-                let key = phrases.values.key(operation.key);
+                let key = template.values.key(operation.key);
                 let mut body = Vec::with_capacity(256 + value.len());
                 match operation.kind {
                     OperationKind::Read => append_call(&mut body, "get", &[text(&key)]),
                     OperationKind::Write => append_call(&mut body, "set", &[text(&key), text(value)]),
                 }
-                append_post(out, &phrases.host, &phrases.path, &body);
+                append_post(out, &template.host, &template.path, &body);
             }
         }
     }
@@ -110,15 +110,15 @@ impl Dialect {
         &mut self,
         input: &[u8],
         operation: Operation,
-        phrases: &Phrases,
+        template: &RequestTemplate,
         at_end: bool,
-    ) -> Result<Option<Decoded>, RequestFailure> {
-        let value = phrases.values.value(operation.key);
+    ) -> Result<Option<DecodedReply>, RequestFailure> {
+        let value = template.values.value(operation.key);
         match self {
-            Self::Silent => Err(RequestFailure::Malformed),
-            Self::Echo => Ok(input.get(..value.len()).map(|echoed| Decoded {
+            Self::HandshakeOnly => Err(RequestFailure::Malformed),
+            Self::Echo => Ok(input.get(..value.len()).map(|echoed| DecodedReply {
                 used: value.len(),
-                answer: if echoed == value { Answer::Good } else { Answer::Bad(RequestFailure::WrongBytes) },
+                answer: if echoed == value { ReplyCheck::Good } else { ReplyCheck::Bad(RequestFailure::WrongBytes) },
                 keep_alive: true,
             })),
             Self::Resp(scanner) => {
@@ -126,15 +126,15 @@ impl Dialect {
                     return Ok(None);
                 };
                 let reply = input.get(..used).unwrap_or_default();
-                Ok(Some(Decoded { used, answer: judge_resp(reply, operation.kind, value), keep_alive: true }))
+                Ok(Some(DecodedReply { used, answer: judge_resp(reply, operation.kind, value), keep_alive: true }))
             }
             Self::XmlRpc(decoder) => {
                 // Cut off in the middle, if this is the end; else it is no HTTP.
                 let failure = if at_end { RequestFailure::Closed } else { RequestFailure::Malformed };
                 let response = decoder.decode(input, at_end, &http::HttpLimits::default()).map_err(|_| failure)?;
-                Ok(response.map(|response| Decoded {
+                Ok(response.map(|response| DecodedReply {
                     used: response.used,
-                    answer: match &phrases.call {
+                    answer: match &template.call {
                         None => judge_xmlrpc(&response, operation.kind, value),
                         // Like a write, it is done if there is no fault.
                         Some(_) => judge_xmlrpc(&response, OperationKind::Write, value),
@@ -170,11 +170,11 @@ fn error_words(reply: &[u8]) -> String {
     }
 }
 
-fn judge_resp(reply: &[u8], kind: OperationKind, value: &[u8]) -> Answer {
+fn judge_resp(reply: &[u8], kind: OperationKind, value: &[u8]) -> ReplyCheck {
     match (reply.first(), kind) {
-        (Some(b'-' | b'!'), _) => Answer::Refused(error_words(reply)),
-        (_, OperationKind::Write) if reply == b"+OK\r\n" => Answer::Good,
-        (_, OperationKind::Read) if reply == b"$-1\r\n" || reply == b"_\r\n" => Answer::Missing,
+        (Some(b'-' | b'!'), _) => ReplyCheck::Refused(error_words(reply)),
+        (_, OperationKind::Write) if reply == b"+OK\r\n" => ReplyCheck::Good,
+        (_, OperationKind::Read) if reply == b"$-1\r\n" || reply == b"_\r\n" => ReplyCheck::Missing,
         (Some(b'$'), OperationKind::Read) => {
             let length = Digits::new(i64::try_from(value.len()).unwrap_or(i64::MAX));
             let found = reply
@@ -182,24 +182,24 @@ fn judge_resp(reply: &[u8], kind: OperationKind, value: &[u8]) -> Answer {
                 .and_then(|rest| rest.strip_prefix(length.as_bytes()))
                 .and_then(|rest| rest.strip_prefix(b"\r\n"))
                 .and_then(|rest| rest.strip_suffix(b"\r\n"));
-            if found == Some(value) { Answer::Good } else { Answer::Bad(RequestFailure::WrongBytes) }
+            if found == Some(value) { ReplyCheck::Good } else { ReplyCheck::Bad(RequestFailure::WrongBytes) }
         }
-        _ => Answer::Bad(RequestFailure::WrongBytes),
+        _ => ReplyCheck::Bad(RequestFailure::WrongBytes),
     }
 }
 
-fn judge_xmlrpc(response: &http::Response<'_>, kind: OperationKind, value: &[u8]) -> Answer {
+fn judge_xmlrpc(response: &http::Response<'_>, kind: OperationKind, value: &[u8]) -> ReplyCheck {
     if response.status != 200 {
-        return Answer::Refused(words(format!("HTTP {} {}", response.status, response.reason).as_bytes()));
+        return ReplyCheck::Refused(words(format!("HTTP {} {}", response.status, response.reason).as_bytes()));
     }
     match (parse_response(&response.body, &xmlrpc::XmlLimits::default()), kind) {
-        (Err(_), _) => Answer::Bad(RequestFailure::Malformed),
+        (Err(_), _) => ReplyCheck::Bad(RequestFailure::Malformed),
         // A dictionary behind XML-RPC answers so in Python, and servers made to replace one do too.
-        (Ok(Err(fault)), OperationKind::Read) if fault.text.contains("KeyError") => Answer::Missing,
-        (Ok(Err(fault)), _) => Answer::Refused(words(format!("fault {}: {}", fault.code, fault.text).as_bytes())),
-        (Ok(Ok(_)), OperationKind::Write) => Answer::Good,
-        (Ok(Ok(Value::String(text))), OperationKind::Read) if text.as_bytes() == value => Answer::Good,
-        (Ok(Ok(_)), OperationKind::Read) => Answer::Bad(RequestFailure::WrongBytes),
+        (Ok(Err(fault)), OperationKind::Read) if fault.text.contains("KeyError") => ReplyCheck::Missing,
+        (Ok(Err(fault)), _) => ReplyCheck::Refused(words(format!("fault {}: {}", fault.code, fault.text).as_bytes())),
+        (Ok(Ok(_)), OperationKind::Write) => ReplyCheck::Good,
+        (Ok(Ok(Value::String(text))), OperationKind::Read) if text.as_bytes() == value => ReplyCheck::Good,
+        (Ok(Ok(_)), OperationKind::Read) => ReplyCheck::Bad(RequestFailure::WrongBytes),
     }
 }
 
@@ -212,19 +212,23 @@ mod tests {
     const READ: Operation = Operation { kind: OperationKind::Read, key: 7 };
     const WRITE: Operation = Operation { kind: OperationKind::Write, key: 7 };
 
-    fn phrases() -> Phrases {
-        Phrases::new(Values::new(&ValueSizes::Fixed(40), 1), "localhost:1".to_owned())
+    fn template() -> RequestTemplate {
+        RequestTemplate::new(Values::new(&ValueSizes::Fixed(40), 1), "localhost:1".to_owned())
     }
 
     /// Decodes with every split of the bytes in two, as a socket may give them.
-    fn decode(new: impl Fn() -> Dialect, reply: &[u8], operation: Operation) -> Result<Answer, RequestFailure> {
-        let phrases = phrases();
-        let whole = new().decode(reply, operation, &phrases, false);
+    fn decode(
+        new: impl Fn() -> ProtocolCodec,
+        reply: &[u8],
+        operation: Operation,
+    ) -> Result<ReplyCheck, RequestFailure> {
+        let template = template();
+        let whole = new().decode(reply, operation, &template, false);
         for split in 0..reply.len() {
-            let mut dialect = new();
-            let first = dialect.decode(&reply[..split], operation, &phrases, false);
+            let mut codec = new();
+            let first = codec.decode(&reply[..split], operation, &template, false);
             if let Ok(None) = first {
-                assert_eq!(dialect.decode(reply, operation, &phrases, false), whole, "split at {split}");
+                assert_eq!(codec.decode(reply, operation, &template, false), whole, "split at {split}");
             } else {
                 assert!(first.is_err() && whole.is_err(), "split at {split}: {first:?}");
             }
@@ -236,41 +240,41 @@ mod tests {
 
     #[test]
     fn an_echo_must_be_exact() {
-        let phrases = phrases();
+        let template = template();
         let mut request = Vec::new();
-        Dialect::Echo.encode(READ, &phrases, &mut request);
-        assert_eq!(decode(|| Dialect::Echo, &request, READ), Ok(Answer::Good));
+        ProtocolCodec::Echo.encode(READ, &template, &mut request);
+        assert_eq!(decode(|| ProtocolCodec::Echo, &request, READ), Ok(ReplyCheck::Good));
         request[39] ^= 1;
-        assert_eq!(decode(|| Dialect::Echo, &request, READ), Ok(Answer::Bad(RequestFailure::WrongBytes)));
+        assert_eq!(decode(|| ProtocolCodec::Echo, &request, READ), Ok(ReplyCheck::Bad(RequestFailure::WrongBytes)));
     }
 
     #[test]
     fn resp_replies_are_judged_to_the_byte() {
-        let new = || Dialect::Resp(ReplyScanner::default());
-        let phrases = phrases();
-        let value = phrases.values.value(7);
+        let new = || ProtocolCodec::Resp(ReplyScanner::default());
+        let template = template();
+        let value = template.values.value(7);
         let bulk = [b"$40\r\n", value, b"\r\n"].concat();
-        assert_eq!(decode(new, &bulk, READ), Ok(Answer::Good));
+        assert_eq!(decode(new, &bulk, READ), Ok(ReplyCheck::Good));
         let mut wrong = bulk.clone();
         wrong[10] ^= 1;
-        let bad = |failure| Ok(Answer::Bad(failure));
+        let bad = |failure| Ok(ReplyCheck::Bad(failure));
         assert_eq!(decode(new, &wrong, READ), bad(RequestFailure::WrongBytes));
-        assert_eq!(decode(new, b"$-1\r\n", READ), Ok(Answer::Missing));
-        assert_eq!(decode(new, b"+OK\r\n", WRITE), Ok(Answer::Good));
+        assert_eq!(decode(new, b"$-1\r\n", READ), Ok(ReplyCheck::Missing));
+        assert_eq!(decode(new, b"+OK\r\n", WRITE), Ok(ReplyCheck::Good));
         assert_eq!(decode(new, b"+OK\r\n", READ), bad(RequestFailure::WrongBytes));
-        assert_eq!(decode(new, b"-ERR no\r\n", WRITE), Ok(Answer::Refused("ERR no".to_owned())));
-        assert_eq!(decode(new, b"!6\r\nERR no\r\n", READ), Ok(Answer::Refused("ERR no".to_owned())));
+        assert_eq!(decode(new, b"-ERR no\r\n", WRITE), Ok(ReplyCheck::Refused("ERR no".to_owned())));
+        assert_eq!(decode(new, b"!6\r\nERR no\r\n", READ), Ok(ReplyCheck::Refused("ERR no".to_owned())));
         assert_eq!(decode(new, b"?\r\n", WRITE), Err(RequestFailure::Malformed));
         let mut request = Vec::new();
-        new().encode(WRITE, &phrases, &mut request);
+        new().encode(WRITE, &template, &mut request);
         assert!(request.starts_with(b"*3\r\n$3\r\nSET\r\n$") && request.ends_with(&bulk));
     }
 
     #[test]
     fn xmlrpc_replies_are_judged_to_the_byte() {
-        let new = || Dialect::XmlRpc(Box::default());
-        let phrases = phrases();
-        let text = String::from_utf8(phrases.values.value(7).to_vec()).expect("ASCII");
+        let new = || ProtocolCodec::XmlRpc(Box::default());
+        let template = template();
+        let text = String::from_utf8(template.values.value(7).to_vec()).expect("ASCII");
         let http = |body: Vec<u8>| {
             let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", body.len());
             [head.into_bytes(), body].concat()
@@ -285,12 +289,12 @@ mod tests {
             append_fault(&mut body, &Fault { code: 1, text: text.to_owned() });
             http(body)
         };
-        let bad = |failure| Ok(Answer::Bad(failure));
-        assert_eq!(decode(new, &response(&Value::String(text)), READ), Ok(Answer::Good));
+        let bad = |failure| Ok(ReplyCheck::Bad(failure));
+        assert_eq!(decode(new, &response(&Value::String(text)), READ), Ok(ReplyCheck::Good));
         assert_eq!(decode(new, &response(&Value::String("x".into())), READ), bad(RequestFailure::WrongBytes));
-        assert_eq!(decode(new, &response(&Value::Nil), WRITE), Ok(Answer::Good));
-        assert_eq!(decode(new, &fault("<class 'KeyError'>:'k'"), READ), Ok(Answer::Missing));
-        let refused = |words: &str| Ok(Answer::Refused(words.to_owned()));
+        assert_eq!(decode(new, &response(&Value::Nil), WRITE), Ok(ReplyCheck::Good));
+        assert_eq!(decode(new, &fault("<class 'KeyError'>:'k'"), READ), Ok(ReplyCheck::Missing));
+        let refused = |words: &str| Ok(ReplyCheck::Refused(words.to_owned()));
         assert_eq!(decode(new, &fault("denied"), WRITE), refused("fault 1: denied"));
         assert_eq!(decode(new, b"HTTP/1.1 503 No\r\nContent-Length: 0\r\n\r\n", READ), refused("HTTP 503 No"));
         assert_eq!(decode(new, b"+OK\r\n", READ), Err(RequestFailure::Malformed));
@@ -298,31 +302,31 @@ mod tests {
 
     #[test]
     fn a_reply_of_http_1_0_without_a_length_ends_with_the_connection() {
-        let text = String::from_utf8(phrases().values.value(7).to_vec()).expect("ASCII");
+        let text = String::from_utf8(template().values.value(7).to_vec()).expect("ASCII");
         let mut reply = b"HTTP/1.0 200 OK\r\n\r\n".to_vec();
         append_response(&mut reply, &Value::String(text));
-        let mut dialect = Dialect::XmlRpc(Box::default());
-        assert_eq!(dialect.decode(&reply, READ, &phrases(), false), Ok(None));
-        let decoded = dialect.decode(&reply, READ, &phrases(), true).expect("HTTP").expect("complete");
-        assert_eq!((decoded.answer, decoded.used, decoded.keep_alive), (Answer::Good, reply.len(), false));
-        let mut dialect = Dialect::XmlRpc(Box::default());
-        assert_eq!(dialect.decode(&reply[..15], READ, &phrases(), true), Err(RequestFailure::Closed));
+        let mut codec = ProtocolCodec::XmlRpc(Box::default());
+        assert_eq!(codec.decode(&reply, READ, &template(), false), Ok(None));
+        let decoded = codec.decode(&reply, READ, &template(), true).expect("HTTP").expect("complete");
+        assert_eq!((decoded.answer, decoded.used, decoded.keep_alive), (ReplyCheck::Good, reply.len(), false));
+        let mut codec = ProtocolCodec::XmlRpc(Box::default());
+        assert_eq!(codec.decode(&reply[..15], READ, &template(), true), Err(RequestFailure::Closed));
     }
 
     #[test]
     fn any_call_can_be_made_and_is_good_unless_it_faults() {
         let mut call = Vec::new();
         append_call(&mut call, "system.listMethods", &[]);
-        let phrases = Phrases { path: "/rpc".to_owned(), call: Some(call), ..phrases() };
-        let mut dialect = Dialect::XmlRpc(Box::default());
+        let template = RequestTemplate { path: "/rpc".to_owned(), call: Some(call), ..template() };
+        let mut codec = ProtocolCodec::XmlRpc(Box::default());
         let mut request = Vec::new();
-        dialect.encode(READ, &phrases, &mut request);
+        codec.encode(READ, &template, &mut request);
         let request = String::from_utf8(request).expect("text");
         assert!(request.starts_with("POST /rpc HTTP/1.1") && request.contains("system.listMethods"), "{request}");
         let mut body = Vec::new();
         append_response(&mut body, &Value::Array(vec![Value::String("get".into())]));
         let reply = [format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", body.len()).into_bytes(), body].concat();
-        let decoded = dialect.decode(&reply, READ, &phrases, false).expect("HTTP").expect("complete");
-        assert_eq!(decoded.answer, Answer::Good);
+        let decoded = codec.decode(&reply, READ, &template, false).expect("HTTP").expect("complete");
+        assert_eq!(decoded.answer, ReplyCheck::Good);
     }
 }

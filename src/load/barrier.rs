@@ -9,12 +9,12 @@ use std::time::Instant;
 /// Rates of several threads may be added only if they are of the same time: a thread that begins when its own
 /// connections are open measures a server that the others leave alone.
 #[derive(Debug, Default)]
-pub struct Meeting {
+pub struct ThreadBarrier {
     arrived: AtomicU32,
     at: OnceLock<Instant>,
 }
 
-impl Meeting {
+impl ThreadBarrier {
     /// One of the `of` threads is here; whether it is the last, which must then [`fix`](Self::fix) the moment. Each
     /// thread may call it once.
     pub fn arrive(&self, of: u32) -> bool {
@@ -40,11 +40,11 @@ mod tests {
     #[test]
     #[expect(clippy::disallowed_methods, reason = "any moment will do")]
     fn nobody_goes_on_before_the_last_has_come() {
-        let (meeting, now) = (Meeting::default(), Instant::now());
-        assert!(!meeting.arrive(3) && !meeting.arrive(3));
-        assert_eq!(meeting.at(), None);
-        assert!(meeting.arrive(3));
-        meeting.fix(now);
-        assert_eq!(meeting.at(), Some(now));
+        let (barrier, now) = (ThreadBarrier::default(), Instant::now());
+        assert!(!barrier.arrive(3) && !barrier.arrive(3));
+        assert_eq!(barrier.at(), None);
+        assert!(barrier.arrive(3));
+        barrier.fix(now);
+        assert_eq!(barrier.at(), Some(now));
     }
 }

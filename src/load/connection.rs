@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use rustls::Error;
 
-use super::dialect::{Answer, Dialect, Phrases};
+use super::codec::{ProtocolCodec, ReplyCheck, RequestTemplate};
 use super::outcome::RequestFailure;
 use super::workload::Operation;
 use crate::tls::{Outgoing, Session};
@@ -29,14 +29,14 @@ pub struct SentRequest {
 
 /// The buffers of one loop, lent to each of its connections in turn. `output` is empty between two of them.
 #[derive(Debug)]
-pub struct Lent {
+pub struct LoopBuffers {
     input: Vec<u8>,
     output: Outgoing,
-    /// What [`Client::receive`] decoded, in the order of the requests.
-    pub answers: Vec<(SentRequest, Answer)>,
+    /// What [`LoadConnection::receive`] decoded, in the order of the requests.
+    pub answers: Vec<(SentRequest, ReplyCheck)>,
 }
 
-impl Default for Lent {
+impl Default for LoopBuffers {
     fn default() -> Self {
         Self { input: vec![0; 2 * READ_BYTES], output: Outgoing::default(), answers: Vec::new() }
     }
@@ -44,7 +44,7 @@ impl Default for Lent {
 
 /// What became of a look at the socket.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Heard {
+pub struct ReadOutcome {
     /// Bytes read.
     pub bytes: usize,
     /// Bytes of them that the server's program said: not TLS's own, such as a ticket that comes before any answer.
@@ -60,7 +60,7 @@ pub struct Heard {
 /// Its owner calls [`receive`](Self::receive) when there may be something to read, [`request`](Self::request) when
 /// something is due, and [`transmit`](Self::transmit) after either. After an error it is of no further use.
 #[derive(Debug)]
-pub struct Client {
+pub struct LoadConnection {
     session: Session,
     /// Encrypted bytes that are not a whole record, or not a whole handshake message.
     retained: Vec<u8>,
@@ -74,7 +74,7 @@ pub struct Client {
 /// The plaintext half: which replies are awaited, and what has come of the first of them.
 #[derive(Debug)]
 struct Replies {
-    dialect: Dialect,
+    codec: ProtocolCodec,
     undecoded: Vec<u8>,
     awaited: VecDeque<SentRequest>,
     keep_alive: bool,
@@ -83,12 +83,12 @@ struct Replies {
     refusal: Option<String>,
 }
 
-impl Client {
-    /// A new connection, speaking `dialect` through `session`.
+impl LoadConnection {
+    /// A new connection, speaking `codec` through `session`.
     #[must_use]
-    pub fn new(session: Session, dialect: Dialect) -> Self {
+    pub fn new(session: Session, codec: ProtocolCodec) -> Self {
         let replies = Replies {
-            dialect,
+            codec,
             undecoded: Vec::new(),
             awaited: VecDeque::new(),
             keep_alive: true,
@@ -133,65 +133,65 @@ impl Client {
     }
 
     /// The socket is connected: the handshake, if any, begins.
-    pub fn begin(&mut self, lent: &mut Lent) -> Result<(), RequestFailure> {
-        let received = self.session.receive(&mut [], &mut lent.output, &mut |_| {});
-        received.error.map_or(Ok(()), |error| Err(of_tls(&error)))
+    pub fn begin(&mut self, buffers: &mut LoopBuffers) -> Result<(), RequestFailure> {
+        let received = self.session.receive(&mut [], &mut buffers.output, &mut |_| {});
+        received.error.map_or(Ok(()), |error| Err(failure_of_tls(&error)))
     }
 
-    /// Reads what there is and decodes it into `lent.answers`. With `to_end`, a short read is not taken as the last.
+    /// Reads what there is and decodes it into `buffers.answers`. With `to_end`, a short read is not taken as the last.
     pub fn receive(
         &mut self,
         socket: &mut impl Read,
         to_end: bool,
-        lent: &mut Lent,
-        phrases: &Phrases,
-    ) -> Result<Heard, RequestFailure> {
-        let mut heard = Heard::default();
+        buffers: &mut LoopBuffers,
+        template: &RequestTemplate,
+    ) -> Result<ReadOutcome, RequestFailure> {
+        let mut heard = ReadOutcome::default();
         loop {
             let kept = self.retained.len();
-            lent.input.resize(lent.input.len().max(kept + READ_BYTES), 0);
-            let (front, space) = lent.input.split_at_mut(kept);
+            buffers.input.resize(buffers.input.len().max(kept + READ_BYTES), 0);
+            let (front, space) = buffers.input.split_at_mut(kept);
             front.copy_from_slice(&self.retained);
             let count = match socket.read(space) {
                 Ok(0) => {
                     heard.ended = true;
-                    self.replies.end(phrases, &mut lent.answers);
+                    self.replies.end(template, &mut buffers.answers);
                     return self.replies.failure.map_or(Ok(heard), Err);
                 }
                 Ok(count) => count,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(heard),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                Err(error) => return Err(of_socket(&error)),
+                Err(error) => return Err(failure_of_socket(&error)),
             };
             let is_drained = count < space.len() && !to_end;
             heard.bytes += count;
             self.retained.clear();
-            self.take_in(kept + count, &mut heard, lent, phrases)?;
+            self.take_in(kept + count, &mut heard, buffers, template)?;
             if is_drained {
                 return Ok(heard);
             }
         }
     }
 
-    /// Decrypts and decodes the first `length` bytes of `lent.input`.
+    /// Decrypts and decodes the first `length` bytes of `buffers.input`.
     fn take_in(
         &mut self,
         length: usize,
-        heard: &mut Heard,
-        lent: &mut Lent,
-        phrases: &Phrases,
+        heard: &mut ReadOutcome,
+        buffers: &mut LoopBuffers,
+        template: &RequestTemplate,
     ) -> Result<(), RequestFailure> {
-        let Lent { input, output, answers } = lent;
+        let LoopBuffers { input, output, answers } = buffers;
         let mut rest = input.get_mut(..length).unwrap_or_default();
         loop {
             let replies = &mut self.replies;
             let received = self.session.receive(rest, output, &mut |plain| {
                 heard.plaintext += plain.len();
-                replies.deliver(plain, phrases, answers);
+                replies.deliver(plain, template, answers);
             });
             rest = rest.get_mut(received.consumed..).unwrap_or_default();
             if let Some(error) = received.error {
-                return Err(of_tls(&error));
+                return Err(failure_of_tls(&error));
             }
             if let Some(failure) = self.replies.failure {
                 return Err(failure);
@@ -206,42 +206,42 @@ impl Client {
     }
 
     /// Adds a request to what is sent next.
-    pub fn request(&mut self, request: SentRequest, phrases: &Phrases) {
-        self.replies.dialect.encode(request.operation, phrases, &mut self.requests);
+    pub fn request(&mut self, request: SentRequest, template: &RequestTemplate) {
+        self.replies.codec.encode(request.operation, template, &mut self.requests);
         self.replies.awaited.push_back(request);
     }
 
     /// Says that no more requests come.
-    pub fn close(&mut self, lent: &mut Lent) -> Result<(), RequestFailure> {
-        self.session.send_close_notify(&mut self.retained, &mut lent.output).map_err(|error| of_tls(&error))
+    pub fn close(&mut self, buffers: &mut LoopBuffers) -> Result<(), RequestFailure> {
+        self.session.send_close_notify(&mut self.retained, &mut buffers.output).map_err(|error| failure_of_tls(&error))
     }
 
     /// Writes what is due to the socket, as far as it takes it; returns how many bytes.
-    pub fn transmit(&mut self, socket: &mut impl Write, lent: &mut Lent) -> Result<usize, RequestFailure> {
+    pub fn transmit(&mut self, socket: &mut impl Write, buffers: &mut LoopBuffers) -> Result<usize, RequestFailure> {
         if !self.requests.is_empty() && !self.session.is_handshaking() {
-            let sent = self.session.send(&self.requests, &mut self.retained, &mut lent.output);
+            let sent = self.session.send(&self.requests, &mut self.retained, &mut buffers.output);
             self.requests.clear();
-            sent.map_err(|error| of_tls(&error))?;
+            sent.map_err(|error| failure_of_tls(&error))?;
         }
-        let result = self.write(socket, lent);
-        lent.output.clear();
+        let result = self.write(socket, buffers);
+        buffers.output.clear();
         result
     }
 
     /// The connection has failed or is given up: what was to be sent, such as an alert, goes if it can. Nothing of it may
-    /// stay in what is lent to the next connection.
-    pub fn last_words(&mut self, socket: &mut impl Write, lent: &mut Lent) {
-        let _ = self.write(socket, lent);
-        lent.output.clear();
+    /// stay in the buffers of the next connection.
+    pub fn flush_alert(&mut self, socket: &mut impl Write, buffers: &mut LoopBuffers) {
+        let _ = self.write(socket, buffers);
+        buffers.output.clear();
     }
 
-    fn write(&mut self, socket: &mut impl Write, lent: &mut Lent) -> Result<usize, RequestFailure> {
+    fn write(&mut self, socket: &mut impl Write, buffers: &mut LoopBuffers) -> Result<usize, RequestFailure> {
         let mut written = 0;
         if !self.unsent.is_empty() {
             written = write_all(socket, &self.unsent)?;
             self.unsent.drain(..written);
         }
-        let fresh = lent.output.filled();
+        let fresh = buffers.output.filled();
         let mut taken = 0;
         if self.unsent.is_empty() && !fresh.is_empty() {
             taken = write_all(socket, fresh)?;
@@ -260,35 +260,35 @@ fn write_all(socket: &mut impl Write, bytes: &[u8]) -> Result<usize, RequestFail
             Ok(count) => written += count,
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(of_socket(&error)),
+            Err(error) => return Err(failure_of_socket(&error)),
         }
     }
     Ok(written)
 }
 
 impl Replies {
-    fn deliver(&mut self, plaintext: &[u8], phrases: &Phrases, answers: &mut Vec<(SentRequest, Answer)>) {
+    fn deliver(&mut self, plaintext: &[u8], template: &RequestTemplate, answers: &mut Vec<(SentRequest, ReplyCheck)>) {
         // Where nothing is asked, what a server says of its own accord (a greeting, a refusal) is no answer.
-        if self.failure.is_some() || matches!(self.dialect, Dialect::Silent) {
+        if self.failure.is_some() || matches!(self.codec, ProtocolCodec::HandshakeOnly) {
             return;
         }
         if self.undecoded.is_empty() {
-            let used = self.decode(plaintext, phrases, answers);
+            let used = self.decode(plaintext, template, answers);
             self.undecoded.extend_from_slice(plaintext.get(used..).unwrap_or_default());
         } else {
             let mut input = std::mem::take(&mut self.undecoded);
             input.extend_from_slice(plaintext);
-            let used = self.decode(&input, phrases, answers);
+            let used = self.decode(&input, template, answers);
             input.drain(..used);
             self.undecoded = input;
         }
     }
 
     /// No more bytes come: a reply may be complete by that alone (RFC 9112, 6.3).
-    fn end(&mut self, phrases: &Phrases, answers: &mut Vec<(SentRequest, Answer)>) {
+    fn end(&mut self, template: &RequestTemplate, answers: &mut Vec<(SentRequest, ReplyCheck)>) {
         let Some(request) = self.awaited.front().filter(|_| self.failure.is_none()) else { return };
         if !self.undecoded.is_empty() {
-            match self.dialect.decode(&self.undecoded, request.operation, phrases, true) {
+            match self.codec.decode(&self.undecoded, request.operation, template, true) {
                 Ok(Some(decoded)) => {
                     self.keep_alive = false;
                     answers.extend(self.awaited.pop_front().map(|request| (request, decoded.answer)));
@@ -299,18 +299,23 @@ impl Replies {
         }
     }
 
-    fn decode(&mut self, input: &[u8], phrases: &Phrases, answers: &mut Vec<(SentRequest, Answer)>) -> usize {
+    fn decode(
+        &mut self,
+        input: &[u8],
+        template: &RequestTemplate,
+        answers: &mut Vec<(SentRequest, ReplyCheck)>,
+    ) -> usize {
         let mut used = 0;
         while let Some(rest) = input.get(used..).filter(|rest| !rest.is_empty()) {
             let Some(request) = self.awaited.front() else {
-                match self.dialect.decode_refusal(rest) {
+                match self.codec.decode_refusal(rest) {
                     Ok(None) => {}
                     Ok(refusal) => (self.refusal, self.failure) = (refusal, Some(RequestFailure::ErrorReply)),
                     Err(failure) => self.failure = Some(failure),
                 }
                 break;
             };
-            match self.dialect.decode(rest, request.operation, phrases, false) {
+            match self.codec.decode(rest, request.operation, template, false) {
                 Ok(None) => break,
                 Ok(Some(decoded)) => {
                     used += decoded.used;
@@ -329,7 +334,7 @@ impl Replies {
 
 /// The failure that an error of a socket stands for.
 #[must_use]
-pub fn of_socket(error: &io::Error) -> RequestFailure {
+pub fn failure_of_socket(error: &io::Error) -> RequestFailure {
     use io::ErrorKind;
     match (error.kind(), error.raw_os_error()) {
         (_, Some(libc::EMFILE | libc::ENFILE)) => RequestFailure::Descriptors,
@@ -341,7 +346,7 @@ pub fn of_socket(error: &io::Error) -> RequestFailure {
     }
 }
 
-fn of_tls(error: &Error) -> RequestFailure {
+fn failure_of_tls(error: &Error) -> RequestFailure {
     use rustls::CertificateError as Refused;
     match error {
         Error::InvalidCertificate(Refused::NotValidForName | Refused::NotValidForNameContext { .. }) => {
@@ -366,24 +371,24 @@ mod tests {
     use crate::protocol::resp::ReplyScanner;
 
     /// What comes of `pieces`, each as much as one read gives, where nothing was asked.
-    fn unasked(dialect: Dialect, pieces: &[&[u8]]) -> (Option<RequestFailure>, Option<String>) {
-        let phrases = Phrases::new(Values::new(&ValueSizes::Fixed(8), 1), String::new());
-        let (mut client, mut lent) = (Client::new(Session::plain(), dialect), Lent::default());
-        client.begin(&mut lent).expect("begun");
-        let hear = |mut piece: &[u8]| client.receive(&mut piece, false, &mut lent, &phrases).err();
+    fn unasked(codec: ProtocolCodec, pieces: &[&[u8]]) -> (Option<RequestFailure>, Option<String>) {
+        let template = RequestTemplate::new(Values::new(&ValueSizes::Fixed(8), 1), String::new());
+        let (mut client, mut buffers) = (LoadConnection::new(Session::plain(), codec), LoopBuffers::default());
+        client.begin(&mut buffers).expect("begun");
+        let hear = |mut piece: &[u8]| client.receive(&mut piece, false, &mut buffers, &template).err();
         let failure = pieces.iter().copied().find_map(hear);
         (failure, client.refusal().map(str::to_owned))
     }
 
     #[test]
     fn an_error_that_nothing_was_asked_for_is_told_in_its_words() {
-        let resp = || Dialect::Resp(ReplyScanner::default());
+        let resp = || ProtocolCodec::Resp(ReplyScanner::default());
         let refused = (Some(RequestFailure::ErrorReply), Some("NOPERM no rule".to_owned()));
         assert_eq!(unasked(resp(), &[b"-NOPERM no rule\r\n"]), refused);
         assert_eq!(unasked(resp(), &[b"-NOP", b"ERM no rule\r", b"\n"]), refused);
         assert_eq!(unasked(resp(), &[b"!14\r\nNOPERM no rule\r\n"]), refused);
         assert_eq!(unasked(resp(), &[b"-NOPERM"]), (None, None), "there may be more");
         assert_eq!(unasked(resp(), &[b"+OK\r\n"]), (Some(RequestFailure::Malformed), None));
-        assert_eq!(unasked(Dialect::Echo, &[b"-ERR\r\n"]), (Some(RequestFailure::Malformed), None));
+        assert_eq!(unasked(ProtocolCodec::Echo, &[b"-ERR\r\n"]), (Some(RequestFailure::Malformed), None));
     }
 }
