@@ -1,5 +1,7 @@
 //! A comparison as people read it: on a terminal, and as a page.
 
+#![expect(clippy::cast_precision_loss, reason = "counts stay far below 2^53")]
+
 use std::fmt::Write;
 
 use quick_xml::escape::escape;
