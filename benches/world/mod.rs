@@ -5,11 +5,8 @@ use std::io::{self, Read, Write};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use latchkey::connection::{
-    Addresses, Connection, Effects, Mailbox, Operators, PeerId, PeerInfo, Phase, Scratch, Service, Turn,
-};
+use latchkey::connection::{Connection, Context, PeerId, PeerInfo, Phase, Service};
 use latchkey::limits::Limits;
-use latchkey::metrics::Metrics;
 use latchkey::services::Echo;
 use latchkey::timer::Now;
 use latchkey::tls::authority::{Authority, KeyKind, Role, Subject};
@@ -21,15 +18,7 @@ use rustls::pki_types::ServerName;
 
 /// What a loop would lend its connections, and what both sides of a handshake know.
 pub(crate) struct World<S: Service> {
-    pub(crate) service: S,
-    scratch: Scratch,
-    metrics: Metrics,
-    limits: Limits,
-    mailbox: Mailbox,
-    effects: Effects,
-    addresses: Addresses,
-    operators: Operators,
-    now: Now,
+    pub(crate) context: Context<S>,
     server: Arc<ServerPolicy>,
     client: Arc<ClientConfig>,
 }
@@ -51,21 +40,10 @@ impl World<Echo> {
 impl<S: Service> World<S> {
     #[expect(clippy::disallowed_methods, reason = "a bench needs some instant to count from")]
     pub(crate) fn of(service: S) -> Self {
-        let (mailbox, _) = Mailbox::new(Arc::new(|| {}));
+        let now = Now { instant: Instant::now(), unix_ms: 0 };
+        let (context, _) = Context::new(service, Limits::default(), Vec::new(), Arc::new(|| {}), now);
         let (server, client) = configurations();
-        Self {
-            service,
-            scratch: Scratch::default(),
-            metrics: Metrics::default(),
-            limits: Limits::default(),
-            mailbox,
-            effects: Effects::default(),
-            addresses: Addresses::default(),
-            operators: Operators::default(),
-            now: Now { instant: Instant::now(), unix_ms: 0 },
-            server,
-            client,
-        }
+        Self { context, server, client }
     }
 
     /// A connection whose handshake is done.
@@ -91,15 +69,14 @@ impl<S: Service> World<S> {
         let id = PeerId { key: 0, generation: 0 };
         let address = ([127, 0, 0, 1], 1).into();
         let info = PeerInfo::new(id, 0, address, address);
-        let mut turn = self.turn();
-        let mut connection = Box::new(Connection::new(session, info, None, None, &mut turn));
+        let mut connection = Box::new(Connection::new(session, info, None, None, &mut self.context));
         let mut spent = clock().saturating_sub(before);
         while client.is_handshaking() || connection.phase() == Phase::Handshaking {
             hear(&mut client, &mut to_client, &mut to_server);
             let before = clock();
             connection.note_event(true, true, false);
-            connection.receive(&mut to_server, &mut turn);
-            connection.transmit(&mut to_client, &mut turn);
+            connection.receive(&mut to_server, &mut self.context);
+            connection.transmit(&mut to_client, &mut self.context);
             spent += clock().saturating_sub(before);
         }
         hear(&mut client, &mut to_client, &mut to_server);
@@ -108,25 +85,9 @@ impl<S: Service> World<S> {
 
     /// The server's half of one exchange: reads what the client has sent, serves it and answers.
     pub(crate) fn serve(&mut self, pair: &mut Pair<S>) {
-        let mut turn = self.turn();
         pair.connection.note_event(true, false, false);
-        pair.connection.receive(&mut pair.to_server, &mut turn);
-        pair.connection.transmit(&mut pair.to_client, &mut turn);
-    }
-
-    fn turn(&mut self) -> Turn<'_, S> {
-        Turn {
-            service: &mut self.service,
-            scratch: &mut self.scratch,
-            metrics: &mut self.metrics,
-            limits: &self.limits,
-            mailbox: &self.mailbox,
-            effects: &mut self.effects,
-            addresses: &mut self.addresses,
-            operators: &mut self.operators,
-            security: &[],
-            now: self.now,
-        }
+        pair.connection.receive(&mut pair.to_server, &mut self.context);
+        pair.connection.transmit(&mut pair.to_client, &mut self.context);
     }
 }
 

@@ -8,8 +8,9 @@ use bytes::Bytes;
 use rustls::HandshakeKind;
 
 use super::addresses::{AddressVerdict, Counted, TOO_MANY_CONNECTIONS};
+use super::context::Context;
 use super::deadlines::{Asked, WriteProgress};
-use super::framing::{Framing, Turn};
+use super::framing::Framing;
 use super::phase::{Phase, WriteShutdown};
 use super::scratch::{READ_BYTES, Scratch};
 use super::service::{PeerInfo, Service};
@@ -89,37 +90,37 @@ impl<S: Service> Connection<S> {
         info: PeerInfo,
         idle_timeout: Option<Duration>,
         refusal: Option<Disconnect>,
-        turn: &mut Turn<'_, S>,
+        context: &mut Context<S>,
     ) -> Self {
-        let mut connection = Self::unopened(session, info, idle_timeout, refusal, turn.now.instant);
-        connection.enter_address(turn);
+        let mut connection = Self::unopened(session, info, idle_timeout, refusal, context.env.now.instant);
+        connection.enter_address(context);
         if !connection.session.is_handshaking() && connection.phase != Phase::Closed {
-            connection.open(turn);
+            connection.open(context);
         }
         connection
     }
 
     /// Counts it at the address that it comes from, as far as is known by now.
-    pub(super) fn enter_address(&mut self, turn: &mut Turn<'_, S>) {
+    pub(super) fn enter_address(&mut self, context: &mut Context<S>) {
         let (address, handshaking) = (self.framing.info.address.ip(), self.session.is_handshaking());
         let is_operator = self.framing.info.is_operator;
         // One that is turned away for another reason has been counted.
         let is_first = self.refusal.is_none();
-        match turn.addresses.enter((is_operator, address), handshaking, turn.limits) {
+        match context.env.addresses.enter((is_operator, address), handshaking, &context.env.limits) {
             AddressVerdict::Uncounted => {}
             AddressVerdict::Accepted(counted) => self.counted = Some(counted),
             AddressVerdict::Refused(counted) => {
                 self.counted = Some(counted);
                 if is_first {
                     self.refusal = Some(Disconnect::AddressLimit);
-                    self.framing.detail = Some(TOO_MANY_CONNECTIONS.into());
-                    turn.metrics.refused += 1;
+                    self.framing.output.detail = Some(TOO_MANY_CONNECTIONS.into());
+                    context.env.metrics.refused += 1;
                 }
             }
             AddressVerdict::Dropped(detail) => {
-                self.framing.detail = Some(detail.into());
-                turn.metrics.refused += u64::from(is_first);
-                self.close(Disconnect::AddressLimit, turn.scratch);
+                self.framing.output.detail = Some(detail.into());
+                context.env.metrics.refused += u64::from(is_first);
+                self.close(Disconnect::AddressLimit, &mut context.env.scratch);
             }
         }
     }
@@ -171,26 +172,26 @@ impl<S: Service> Connection<S> {
 
     /// Does this turn's share of receiving: resumes requests that waited, reads the socket once (twice before its end), decrypts,
     /// decodes, serves.
-    pub fn receive(&mut self, socket: &mut impl Read, turn: &mut Turn<'_, S>) {
+    pub fn receive(&mut self, socket: &mut impl Read, context: &mut Context<S>) {
         self.framing.begin_turn();
-        self.framing.resume(turn);
+        self.framing.resume(context);
         if self.wants_read() {
-            self.read(socket, turn);
+            self.read(socket, context);
             // FIN has been announced, so this read finds the end, and saves the connection a turn of its own for it.
             if self.readiness.read_closed && self.wants_read() {
-                self.read(socket, turn);
+                self.read(socket, context);
             }
         }
         if self.phase == Phase::Open {
             let all_received = self.readiness.input_ended || self.session.is_tls() && self.session.peer_closed();
             if all_received && !self.framing.is_paused() {
-                self.framing.end_of_input(self.session.peer_closed(), turn);
+                self.framing.end_of_input(self.session.peer_closed(), context);
                 if self.write_shutdown > WriteShutdown::Open {
                     self.framing.conclude();
                 }
             }
-            self.note_activity(turn.now.instant);
-            self.drain_if_ended(turn.now.instant);
+            self.note_activity(context.env.now.instant);
+            self.drain_if_ended(context.env.now.instant);
         }
     }
 
@@ -198,8 +199,8 @@ impl<S: Service> Connection<S> {
         let Some(reason) = self.framing.ended() else { return };
         // Only the other end of a link knows whether that was all; and where there is none, an empty answer must not pass
         // for the server's.
-        let is_no_end =
-            self.framing.info.link.is_some() || reason == Disconnect::Upstream && self.framing.replies.is_empty();
+        let is_no_end = self.framing.info.link.is_some()
+            || reason == Disconnect::Upstream && self.framing.output.replies.is_empty();
         if is_no_end && self.write_shutdown == WriteShutdown::Open {
             self.write_shutdown = WriteShutdown::Withheld;
         }
@@ -215,8 +216,8 @@ impl<S: Service> Connection<S> {
         wanted && self.readiness.readable && !self.readiness.input_ended
     }
 
-    fn read(&mut self, socket: &mut impl Read, turn: &mut Turn<'_, S>) {
-        let mut input = std::mem::take(&mut turn.scratch.input);
+    fn read(&mut self, socket: &mut impl Read, context: &mut Context<S>) {
+        let mut input = std::mem::take(&mut context.env.scratch.input);
         let retained = self.retained.len();
         if input.len() < retained + READ_BYTES {
             input.resize(retained + READ_BYTES, 0);
@@ -226,18 +227,18 @@ impl<S: Service> Connection<S> {
         let space = space.get_mut(..READ_BYTES).unwrap_or_default();
         let outcome = socket.read(space);
         match outcome {
-            Ok(0) => self.end_of_stream(turn),
+            Ok(0) => self.end_of_stream(context),
             Ok(count) => {
-                turn.metrics.bytes_received += count as u64;
+                context.env.metrics.bytes_received += count as u64;
                 self.readiness.heard = true;
                 // A part of a record is not forwarded before its end has come, but whoever sends it is not idle.
                 if self.phase == Phase::Open && self.framing.info.link.is_some() {
-                    self.since = turn.now.instant;
+                    self.since = context.env.now.instant;
                 }
                 // A short read means that the socket is empty, unless FIN is behind it, or urgent data.
                 self.readiness.readable = count == READ_BYTES || self.readiness.read_closed || self.readiness.urgent;
                 if self.phase != Phase::Lingering {
-                    self.process(input.get_mut(..retained + count).unwrap_or_default(), turn);
+                    self.process(input.get_mut(..retained + count).unwrap_or_default(), context);
                 }
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
@@ -245,19 +246,19 @@ impl<S: Service> Connection<S> {
                 self.readiness.urgent = false;
             }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => self.socket_failed(&error, turn.scratch),
+            Err(error) => self.socket_failed(&error, &mut context.env.scratch),
         }
-        turn.scratch.input = input;
+        context.env.scratch.input = input;
     }
 
-    fn end_of_stream(&mut self, turn: &mut Turn<'_, S>) {
+    fn end_of_stream(&mut self, context: &mut Context<S>) {
         self.readiness.input_ended = true;
         self.readiness.readable = false;
         match self.phase {
             Phase::Connecting | Phase::Handshaking => {
                 // A client that says nothing at all is a port probe, not a failed handshake.
                 let reason = if self.readiness.heard { Disconnect::CutOff } else { Disconnect::PeerClosed };
-                self.close(reason, turn.scratch);
+                self.close(reason, &mut context.env.scratch);
             }
             Phase::Lingering => self.phase = Phase::Closed,
             Phase::Open | Phase::Draining | Phase::Closed => {}
@@ -265,96 +266,99 @@ impl<S: Service> Connection<S> {
     }
 
     /// Decrypts `bytes` and serves what they hold.
-    pub(super) fn process(&mut self, bytes: &mut [u8], turn: &mut Turn<'_, S>) {
-        let Some(header) = self.take_header(bytes, turn) else { return self.retain(bytes, turn) };
+    pub(super) fn process(&mut self, bytes: &mut [u8], context: &mut Context<S>) {
+        let Some(header) = self.take_header(bytes, context) else { return self.retain(bytes, context) };
         let bytes = bytes.get_mut(header..).unwrap_or_default();
-        self.session.set_max_handshake(turn.limits.handshake_bytes);
-        let mut output = std::mem::take(&mut turn.scratch.output);
+        self.session.set_max_handshake(context.env.limits.handshake_bytes);
+        let mut output = std::mem::take(&mut context.env.scratch.output);
         let mut consumed = 0;
         loop {
             let rest = bytes.get_mut(consumed..).unwrap_or_default();
             let framing = &mut self.framing;
-            let received = self.session.receive(rest, &mut output, &mut |plaintext| framing.deliver(plaintext, turn));
+            let received =
+                self.session.receive(rest, &mut output, &mut |plaintext| framing.deliver(plaintext, context));
             consumed += received.consumed;
             if let Some(error) = received.error {
-                self.session_failed(&error, bytes, &mut output, turn);
+                self.session_failed(&error, bytes, &mut output, context);
                 break;
             }
             if !received.opened {
                 break;
             }
-            self.open(turn);
+            self.open(context);
         }
         self.begun |= consumed > 0;
-        self.retain(bytes.get(consumed..).unwrap_or_default(), turn);
+        self.retain(bytes.get(consumed..).unwrap_or_default(), context);
         if !output.filled().is_empty() {
             self.answered = true;
             self.unsent.extend_from_slice(output.filled());
             output.clear();
         }
-        turn.scratch.output = output;
+        context.env.scratch.output = output;
     }
 
-    fn retain(&mut self, bytes: &[u8], turn: &mut Turn<'_, S>) {
+    fn retain(&mut self, bytes: &[u8], context: &mut Context<S>) {
         if bytes.is_empty() || self.session.has_failed() {
-            turn.scratch.give(std::mem::take(&mut self.retained));
+            context.env.scratch.give(std::mem::take(&mut self.retained));
             return;
         }
-        if self.awaits_header && bytes.len() > turn.limits.handshake_bytes {
-            self.framing.detail = Some("the balancer's header is longer than is kept".into());
-            return self.close(Disconnect::TooLarge, turn.scratch);
+        if self.awaits_header && bytes.len() > context.env.limits.handshake_bytes {
+            self.framing.output.detail = Some("the balancer's header is longer than is kept".into());
+            return self.close(Disconnect::TooLarge, &mut context.env.scratch);
         }
         if self.retained.capacity() == 0 {
-            self.retained = turn.scratch.take();
+            self.retained = context.env.scratch.take();
         }
         self.retained.clear();
         self.retained.extend_from_slice(bytes);
     }
 
     /// Keys are agreed, or none are needed: begins to serve.
-    pub(super) fn open(&mut self, turn: &mut Turn<'_, S>) {
+    pub(super) fn open(&mut self, context: &mut Context<S>) {
         if let Some(agreement) = self.session.agreement() {
-            count_handshake(turn.metrics, &agreement);
+            count_handshake(&mut context.env.metrics, &agreement);
             self.framing.info.agreement = Some(agreement);
         }
-        self.enter(Phase::Open, turn.now.instant);
+        self.enter(Phase::Open, context.env.now.instant);
         if let Some(counted) = self.counted.as_mut() {
-            turn.addresses.handshake_done(counted);
+            context.env.addresses.handshake_done(counted);
         }
         match self.session.identify() {
             Ok(identity) => self.framing.info.identity = identity.map(Arc::new),
-            Err(error) => return self.refuse(Disconnect::Certificate, error.to_string(), turn),
+            Err(error) => return self.refuse(Disconnect::Certificate, error.to_string(), context),
         }
-        match self.admit(turn) {
+        match self.admit(context) {
             Ok(()) => {}
-            Err(Denial::Untrusted(refusal)) => return self.refuse(Disconnect::Certificate, refusal.to_string(), turn),
+            Err(Denial::Untrusted(refusal)) => {
+                return self.refuse(Disconnect::Certificate, refusal.to_string(), context);
+            }
             Err(denial @ (Denial::NoRule(_) | Denial::NotGranted(_))) => {
-                return self.refuse(Disconnect::Denied, denial.to_string(), turn);
+                return self.refuse(Disconnect::Denied, denial.to_string(), context);
             }
         }
         let refusal = self.refusal;
         match refusal {
-            Some(reason) => self.refuse(reason, String::new(), turn),
-            None if self.take_place(turn) => self.framing.open(turn),
+            Some(reason) => self.refuse(reason, String::new(), context),
+            None if self.take_place(context) => self.framing.open(context),
             None => {
-                turn.metrics.refused += 1;
-                self.refuse(Disconnect::Refused, String::new(), turn);
+                context.env.metrics.refused += 1;
+                self.refuse(Disconnect::Refused, String::new(), context);
             }
         }
     }
 
-    pub(super) fn refuse(&mut self, reason: Disconnect, detail: String, turn: &mut Turn<'_, S>) {
-        turn.service.refuse(self.framing.info.listener, reason, self.framing.replies.tail());
+    pub(super) fn refuse(&mut self, reason: Disconnect, detail: String, context: &mut Context<S>) {
+        context.service.refuse(self.framing.info.listener, reason, self.framing.output.replies.tail());
         if !detail.is_empty() {
-            self.framing.detail = Some(detail.into());
+            self.framing.output.detail = Some(detail.into());
         }
-        self.framing.end(reason, turn.scratch);
+        self.framing.end(reason, &mut context.env.scratch);
     }
 
     /// A deferred reply is complete; `None` when it never will be.
     pub fn complete(&mut self, sequence: u64, reply: Option<Bytes>, scratch: &mut Scratch) {
         match reply {
-            Some(bytes) => self.framing.replies.complete(sequence, bytes),
+            Some(bytes) => self.framing.output.replies.complete(sequence, bytes),
             None => self.close(Disconnect::Abandoned, scratch),
         }
     }
@@ -378,12 +382,12 @@ impl<S: Service> Connection<S> {
     }
 
     /// The socket is gone: gives the session back to the service.
-    pub fn retire(&mut self, turn: &mut Turn<'_, S>) {
+    pub fn retire(&mut self, context: &mut Context<S>) {
         if let Some(counted) = self.counted.take() {
-            turn.addresses.leave(counted);
+            context.env.addresses.leave(counted);
         }
-        self.leave_place(turn);
-        self.framing.retire(turn.service);
+        self.leave_place(context);
+        self.framing.retire(&mut context.service);
     }
 
     pub(super) fn enter(&mut self, phase: Phase, now: Instant) {
@@ -394,14 +398,14 @@ impl<S: Service> Connection<S> {
     pub(super) fn socket_failed(&mut self, error: &io::Error, scratch: &mut Scratch) {
         use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset};
         let reset = matches!(error.kind(), BrokenPipe | ConnectionAborted | ConnectionReset);
-        if !reset && self.framing.detail.is_none() {
-            self.framing.detail = Some(error.to_string().into());
+        if !reset && self.framing.output.detail.is_none() {
+            self.framing.output.detail = Some(error.to_string().into());
         }
         self.close(if reset { Disconnect::Reset } else { Disconnect::Io }, scratch);
     }
 
     /// The session is broken: its last words are in `output`, and nothing else will be sent.
-    fn session_failed(&mut self, error: &rustls::Error, input: &[u8], output: &mut Outgoing, turn: &mut Turn<'_, S>) {
+    fn session_failed(&mut self, error: &rustls::Error, input: &[u8], output: &mut Outgoing, context: &mut Context<S>) {
         let mut reason = blame(error, self.session.is_handshaking());
         // Who has sent a record speaks TLS, whatever comes behind it.
         if self.phase == Phase::Handshaking && !self.begun && self.unsent.is_empty() && plaintext::is_text(input) {
@@ -422,9 +426,9 @@ impl<S: Service> Connection<S> {
             None if reason == Disconnect::TooLarge => "a message of the handshake is longer than is taken".into(),
             None => crate::tls::in_words(error),
         };
-        self.framing.detail = Some(detail.into());
-        self.framing.end(reason, turn.scratch);
-        self.enter(Phase::Draining, turn.now.instant);
+        self.framing.output.detail = Some(detail.into());
+        self.framing.end(reason, &mut context.env.scratch);
+        self.enter(Phase::Draining, context.env.now.instant);
     }
 
     /// Where the connection is in its life.
@@ -439,7 +443,7 @@ impl<S: Service> Connection<S> {
 
     /// What more is known about the reason.
     pub fn detail(&self) -> &str {
-        self.framing.detail.as_deref().unwrap_or_default()
+        self.framing.output.detail.as_deref().unwrap_or_default()
     }
 
     /// Who is at the other end.
@@ -481,7 +485,7 @@ impl<S: Service> Connection<S> {
 
     /// Bytes of replies that wait for it, encrypted or not.
     pub fn output(&self) -> usize {
-        self.unsent.len() + self.framing.replies.queued_bytes()
+        self.unsent.len() + self.framing.output.replies.queued_bytes()
     }
 
     /// Whether what it sends and receives is encrypted.

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::connection::Connection;
-use super::framing::Turn;
+use super::context::Context;
 use super::phase::{Phase, WriteShutdown};
 use super::service::Service;
 use crate::limits::Limits;
@@ -58,30 +58,30 @@ fn enough(time: Duration, limits: &Limits) -> u64 {
 
 impl<S: Service> Connection<S> {
     /// Acts on a deadline that has passed.
-    pub fn expire(&mut self, turn: &mut Turn<'_, S>) {
-        let now = turn.now.instant;
+    pub fn expire(&mut self, context: &mut Context<S>) {
+        let now = context.env.now.instant;
         let delivered = self.asked.as_ref().filter(|asked| asked.at == now).map(|asked| asked.delivery.taken);
-        match self.next_deadline(turn.limits) {
+        match self.next_deadline(&context.env.limits) {
             Some((deadline, reason)) if deadline <= now => match reason {
                 Disconnect::RequestTimeout | Disconnect::HeaderTimeout if self.framing.is_mid_request() => {
-                    self.refuse(reason, String::new(), turn);
+                    self.refuse(reason, String::new(), context);
                     self.drain_if_ended(now);
                 }
                 Disconnect::RequestTimeout | Disconnect::HeaderTimeout | Disconnect::Idle
                     if self.phase == Phase::Open =>
                 {
-                    self.framing.end(reason, turn.scratch);
+                    self.framing.end(reason, &mut context.env.scratch);
                     self.drain_if_ended(now);
                 }
                 Disconnect::Stalled
                     if self
                         .write_progress
                         .as_ref()
-                        .is_some_and(|progress| !progress.is_too_slow(delivered, turn.limits)) =>
+                        .is_some_and(|progress| !progress.is_too_slow(delivered, &context.env.limits)) =>
                 {
                     self.write_progress = Some(Box::new(WriteProgress { delivered, ..WriteProgress::begin(now) }));
                 }
-                _ => self.close(reason, turn.scratch),
+                _ => self.close(reason, &mut context.env.scratch),
             },
             _ => {}
         }
@@ -151,7 +151,7 @@ impl<S: Service> Connection<S> {
                 let request = begun.map(|begun| self.request_deadline(begun, limits));
                 // Whose requests wait for us is not idle: for room on the way to disk, perhaps, or for a server that we wrap
                 // to take them. Those have other deadlines.
-                let is_owed = !self.framing.replies.is_empty() || !self.unsent.is_empty();
+                let is_owed = !self.framing.output.replies.is_empty() || !self.unsent.is_empty();
                 let is_owed = is_owed || self.framing.is_paused() || self.is_carried;
                 let at_rest = request.is_none() && !is_owed;
                 let idle = self.idle_timeout.filter(|_| at_rest).and_then(|idle| since(idle, Disconnect::Idle));

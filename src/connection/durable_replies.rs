@@ -1,35 +1,35 @@
 //! Replies that wait until what they tell of is durable, and requests that wait for room for what they change.
 
 use super::connection::Connection;
-use super::framing::Turn;
+use super::context::Context;
 use super::service::Service;
 use crate::metrics::Disconnect;
 
 impl<S: Service> Connection<S> {
     /// Whether anything here waits for [`Service::commit`].
     pub fn awaits_commit(&self) -> bool {
-        self.framing.replies.is_held() || self.framing.is_congested()
+        self.framing.output.replies.is_held() || self.framing.is_congested()
     }
 
     /// Everything up to `group` is durable.
     pub fn release(&mut self, group: u64) {
-        self.framing.replies.release(group);
+        self.framing.output.replies.release(group);
         self.framing.resume_congested();
     }
 
     /// What is held will never be true: its client is told so in the place of each reply. Where there is nothing in the
     /// place of one, the connection is closed: its client would wait for ever, or take the next reply for this one.
-    pub fn retract(&mut self, turn: &mut Turn<'_, S>) {
+    pub fn retract(&mut self, context: &mut Context<S>) {
         self.framing.resume_congested();
         let listener = self.framing.info.listener;
         let mut is_answered = true;
-        self.framing.replies.retract(&mut |reply, out| {
+        self.framing.output.replies.retract(&mut |reply, out| {
             let before = out.len();
-            turn.service.retract(listener, reply, out);
+            context.service.retract(listener, reply, out);
             is_answered &= out.len() > before;
         });
         if !is_answered {
-            self.close(Disconnect::Abandoned, turn.scratch);
+            self.close(Disconnect::Abandoned, &mut context.env.scratch);
         }
     }
 }

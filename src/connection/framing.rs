@@ -1,54 +1,22 @@
 //! From plaintext to requests served: one connection's bytes that are not decoded yet, and when to stop decoding.
 
-use super::Scratch;
-use super::addresses::Addresses;
+use super::context::Context;
 use super::effects::{Effect, Effects, Link, Loss};
-use super::operators::Operators;
-use super::replies::{Mailbox, Replies};
-use super::scratch::{READ_BYTES, shrink};
+use super::replies::Replies;
+use super::scratch::{READ_BYTES, Scratch, shrink};
 use super::service::{Exchange, PeerInfo, Service};
-use crate::access::Security;
 use crate::limits::Limits;
-use crate::metrics::{Disconnect, Metrics};
-use crate::timer::Now;
+use crate::metrics::Disconnect;
 
-/// Everything a connection needs from its loop while it works.
-pub struct Turn<'a, S> {
-    /// What is served.
-    pub service: &'a mut S,
-    /// The loop's buffers.
-    pub scratch: &'a mut Scratch,
-    /// The loop's counters.
-    pub metrics: &'a mut Metrics,
-    /// The bounds to keep.
-    pub limits: &'a Limits,
-    /// Where deferred replies come back.
-    pub mailbox: &'a Mailbox,
-    /// What is to be done to other connections.
-    pub effects: &'a mut Effects,
-    /// How many connections each address has.
-    pub addresses: &'a mut Addresses,
-    /// Places of operators.
-    pub operators: &'a mut Operators,
-    /// How each listener is protected, by its index.
-    pub security: &'a [Security],
-    /// This turn's time.
-    pub now: Now,
-}
-
-impl<S> Turn<'_, S> {
-    /// The service, and the surroundings of one request of `peer`.
-    fn exchange<'a>(
-        &'a mut self,
-        peer: &'a PeerInfo,
-        replies: &'a mut Replies,
-        served: &'a mut usize,
-        detail: &'a mut Option<Box<str>>,
-    ) -> (&'a mut S, Exchange<'a>) {
-        let Self { service, scratch, metrics, limits, mailbox, effects, security, now, .. } = self;
-        let now = *now;
-        (service, Exchange { peer, now, limits, security, metrics, replies, mailbox, effects, scratch, served, detail })
-    }
+/// What a connection owes its peer, and what its requests have said about it.
+#[derive(Debug, Default)]
+pub(super) struct Output {
+    /// Replies in the order of their requests.
+    pub(super) replies: Replies,
+    /// Requests served in this turn, with what the service has [spent](Exchange::spend).
+    pub(super) served: usize,
+    /// What more is known about why the connection ends.
+    pub(super) detail: Option<Box<str>>,
 }
 
 /// The plaintext half of a connection: undecoded input on one side, replies in order on the other.
@@ -58,16 +26,12 @@ pub(super) struct Framing<S: Service> {
     session: Option<S::Session>,
     /// Plaintext received and not decoded: an incomplete request, or requests that wait because of back-pressure.
     input: Vec<u8>,
-    pub(super) replies: Replies,
+    pub(super) output: Output,
     state: State,
-    /// Requests served since [`begin_turn`](Self::begin_turn).
-    served: usize,
     /// What the service waits for is the head of a request.
     in_head: bool,
     /// What the session holds for its peer.
     session_memory: usize,
-    /// What more is known about why it ends.
-    pub(super) detail: Option<Box<str>>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -92,31 +56,31 @@ impl<S: Service> Framing<S> {
             info,
             session: None,
             input: Vec::new(),
-            replies: Replies::default(),
+            output: Output::default(),
             state: State::Hungry,
-            served: 0,
             in_head: false,
             session_memory: 0,
-            detail: None,
         }
     }
 
-    pub(super) fn open(&mut self, turn: &mut Turn<'_, S>) {
-        let session = turn.service.open(&self.info, turn.now);
+    pub(super) fn open(&mut self, context: &mut Context<S>) {
+        let session = context.service.open(&self.info, context.env.now);
         let session = self.session.insert(session);
-        let (service, mut exchange) = turn.exchange(&self.info, &mut self.replies, &mut self.served, &mut self.detail);
+        let Context { service, env } = context;
+        let mut exchange = Exchange { peer: &self.info, env, output: &mut self.output };
         service.greet(session, &mut exchange);
         self.in_head = service.is_in_head(session);
-        self.wait_if_dialing(turn.effects);
+        self.wait_if_dialing(&context.env.effects);
     }
 
     /// What was dialed could not be reached.
-    pub(super) fn unreachable(&mut self, loss: &Loss, turn: &mut Turn<'_, S>) {
+    pub(super) fn unreachable(&mut self, loss: &Loss, context: &mut Context<S>) {
         let Some(session) = self.session.as_mut() else { return };
-        let (service, mut exchange) = turn.exchange(&self.info, &mut self.replies, &mut self.served, &mut self.detail);
+        let Context { service, env } = context;
+        let mut exchange = Exchange { peer: &self.info, env, output: &mut self.output };
         let reason = service.unreachable(session, loss, &mut exchange);
         self.state = reason.map_or(State::Paused, State::Ended);
-        self.wait_if_dialing(turn.effects);
+        self.wait_if_dialing(&context.env.effects);
     }
 
     fn wait_if_dialing(&mut self, effects: &Effects) {
@@ -127,46 +91,47 @@ impl<S: Service> Framing<S> {
 
     /// A new turn: the share of requests starts afresh.
     pub(super) fn begin_turn(&mut self) {
-        self.served = 0;
+        self.output.served = 0;
     }
 
     /// Takes plaintext and serves the requests that it completes.
-    pub(super) fn deliver(&mut self, plaintext: &[u8], turn: &mut Turn<'_, S>) {
+    pub(super) fn deliver(&mut self, plaintext: &[u8], context: &mut Context<S>) {
         if self.ended().is_some() {
             return;
         }
         if self.input.is_empty() {
-            let used = self.serve_all(plaintext, turn);
+            let used = self.serve_all(plaintext, context);
             let rest = plaintext.get(used..).unwrap_or_default();
             if !rest.is_empty() && self.ended().is_none() {
-                self.input = turn.scratch.take();
+                self.input = context.env.scratch.take();
                 self.input.extend_from_slice(rest);
             }
         } else {
             self.input.extend_from_slice(plaintext);
             if self.state == State::Hungry {
-                self.serve_waiting(turn);
+                self.serve_waiting(context);
             }
         }
-        if self.state == State::Hungry && self.input.len() > turn.limits.request_bytes.saturating_add(READ_BYTES) {
+        if self.state == State::Hungry && self.input.len() > context.env.limits.request_bytes.saturating_add(READ_BYTES)
+        {
             // The service knows better words for this; here is the backstop for one that does not look.
-            self.end(Disconnect::TooLarge, turn.scratch);
+            self.end(Disconnect::TooLarge, &mut context.env.scratch);
         }
     }
 
     /// Serves requests that waited for room, if there is room now.
-    pub(super) fn resume(&mut self, turn: &mut Turn<'_, S>) {
+    pub(super) fn resume(&mut self, context: &mut Context<S>) {
         if self.state == State::Paused {
             self.state = State::Hungry;
-            self.serve_waiting(turn);
+            self.serve_waiting(context);
         }
     }
 
-    fn serve_waiting(&mut self, turn: &mut Turn<'_, S>) {
+    fn serve_waiting(&mut self, context: &mut Context<S>) {
         let mut input = std::mem::take(&mut self.input);
-        let used = self.serve_all(&input, turn);
+        let used = self.serve_all(&input, context);
         if used == input.len() || self.ended().is_some() {
-            turn.scratch.give(input);
+            context.env.scratch.give(input);
         } else {
             input.drain(..used);
             self.input = input;
@@ -176,27 +141,29 @@ impl<S: Service> Framing<S> {
     }
 
     /// Serves requests from the front of `input` while there are complete ones and room for replies.
-    fn serve_all(&mut self, input: &[u8], turn: &mut Turn<'_, S>) -> usize {
+    fn serve_all(&mut self, input: &[u8], context: &mut Context<S>) -> usize {
         let Some(session) = self.session.as_mut() else { return 0 };
         let mut used = 0;
         while let Some(rest) = input.get(used..).filter(|rest| !rest.is_empty()) {
-            if self.served >= turn.limits.requests_per_turn || is_full(&self.info, &self.replies, turn.limits) {
+            if self.output.served >= context.env.limits.requests_per_turn
+                || is_full(&self.info, &self.output.replies, &context.env.limits)
+            {
                 self.state = State::Paused;
                 break;
             }
             if self.info.link.is_some() {
-                if turn.effects.room() == 0 {
+                if context.env.effects.room() == 0 {
                     self.state = State::Throttled;
                     break;
                 }
             } else {
-                self.replies.lend(|| turn.scratch.take());
+                self.output.replies.lend(|| context.env.scratch.take());
             }
-            self.replies.mark();
-            let (service, mut exchange) =
-                turn.exchange(&self.info, &mut self.replies, &mut self.served, &mut self.detail);
+            self.output.replies.mark();
+            let Context { service, env } = context;
+            let mut exchange = Exchange { peer: &self.info, env, output: &mut self.output };
             match service.serve(session, rest, &mut exchange) {
-                Ok(0) if self.replies.take_congested() => {
+                Ok(0) if self.output.replies.take_congested() => {
                     self.state = State::Congested;
                     break;
                 }
@@ -207,40 +174,41 @@ impl<S: Service> Framing<S> {
                     break;
                 }
             }
-            self.served = self.served.saturating_add(1);
-            if self.info.link.is_none() && turn.effects.is_dialed_by(self.info.id) {
+            self.output.served = self.output.served.saturating_add(1);
+            if self.info.link.is_none() && context.env.effects.is_dialed_by(self.info.id) {
                 self.state = State::Throttled;
                 break;
             }
         }
-        self.session_memory = turn.service.session_memory(session);
-        self.in_head = turn.service.is_in_head(session);
-        if let Some(spare) = self.replies.reclaim() {
-            turn.scratch.give(spare);
+        self.session_memory = context.service.session_memory(session);
+        self.in_head = context.service.is_in_head(session);
+        if let Some(spare) = self.output.replies.reclaim() {
+            context.env.scratch.give(spare);
         }
         used
     }
 
     /// The peer will send no more: serves what is left and says farewell.
-    pub(super) fn end_of_input(&mut self, proper: bool, turn: &mut Turn<'_, S>) {
+    pub(super) fn end_of_input(&mut self, proper: bool, context: &mut Context<S>) {
         if self.state != State::Hungry {
             return;
         }
         let rest = std::mem::take(&mut self.input);
         let Some(session) = self.session.as_mut() else { return };
-        let (service, mut exchange) = turn.exchange(&self.info, &mut self.replies, &mut self.served, &mut self.detail);
+        let Context { service, env } = context;
+        let mut exchange = Exchange { peer: &self.info, env, output: &mut self.output };
         let reason = service.end_of_input(session, &rest, &mut exchange);
         let usual = if proper { Disconnect::PeerClosed } else { Disconnect::Truncated };
         self.state = match (reason, self.info.link) {
             // A client may leave without close_notify: many do. Whatever a server had to say is not known to be all then, and
             // it counts as lost.
             (None, Some(link)) if proper || matches!(link, Link::Upstream(_)) => {
-                turn.effects.push(Effect::Finish { peer: link.peer(), proper });
+                context.env.effects.push(Effect::Finish { peer: link.peer(), proper });
                 State::HalfClosed(usual)
             }
             (reason, _) => State::Ended(reason.unwrap_or(usual)),
         };
-        turn.scratch.give(rest);
+        context.env.scratch.give(rest);
     }
 
     /// Nothing more will be forwarded to the peer: if it has finished too, this is the end.
@@ -306,7 +274,7 @@ impl<S: Service> Framing<S> {
 
     /// Whether [`resume`](Self::resume) would serve something.
     pub(super) fn can_resume(&self, limits: &Limits) -> bool {
-        self.state == State::Paused && !is_full(&self.info, &self.replies, limits)
+        self.state == State::Paused && !is_full(&self.info, &self.output.replies, limits)
     }
 
     /// Whether decoding waits for room or for the next turn; the socket is not read meanwhile.
@@ -326,12 +294,12 @@ impl<S: Service> Framing<S> {
 
     /// Requests served in this turn.
     pub(super) fn served(&self) -> usize {
-        self.served
+        self.output.served
     }
 
     /// Heap bytes held.
     pub(super) fn memory(&self) -> usize {
-        self.input.capacity() + self.replies.memory() + self.session_memory
+        self.input.capacity() + self.output.replies.memory() + self.session_memory
     }
 }
 

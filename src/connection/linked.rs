@@ -4,8 +4,8 @@ use std::io;
 use std::time::Instant;
 
 use super::connection::{Connection, Readiness};
+use super::context::Context;
 use super::effects::{Link, Loss};
-use super::framing::Turn;
 use super::phase::{Phase, WriteShutdown};
 use super::scratch::Scratch;
 use super::service::{PeerInfo, Service};
@@ -26,20 +26,20 @@ impl<S: Service> Connection<S> {
 
     /// Something has happened to a connection that is being made: whether it is made now, or why it never will be. An
     /// event alone tells neither.
-    pub fn note_connecting(&mut self, is_connected: io::Result<bool>, turn: &mut Turn<'_, S>) {
+    pub fn note_connecting(&mut self, is_connected: io::Result<bool>, context: &mut Context<S>) {
         match is_connected {
-            Ok(true) => self.connected(turn),
+            Ok(true) => self.connected(context),
             Ok(false) => self.readiness = Readiness::default(),
-            Err(error) => self.socket_failed(&error, turn.scratch),
+            Err(error) => self.socket_failed(&error, &mut context.env.scratch),
         }
     }
 
-    fn connected(&mut self, turn: &mut Turn<'_, S>) {
-        self.enter(Phase::Handshaking, turn.now.instant);
+    fn connected(&mut self, context: &mut Context<S>) {
+        self.enter(Phase::Handshaking, context.env.now.instant);
         if self.session.is_handshaking() {
-            self.process(&mut [], turn);
+            self.process(&mut [], context);
         } else {
-            self.open(turn);
+            self.open(context);
         }
     }
 
@@ -50,14 +50,14 @@ impl<S: Service> Connection<S> {
     }
 
     /// The connection that was to be made for it could not be: the service says what becomes of it.
-    pub fn unreachable(&mut self, loss: &Loss, turn: &mut Turn<'_, S>) {
+    pub fn unreachable(&mut self, loss: &Loss, context: &mut Context<S>) {
         self.framing.info.link = None;
         self.is_carried = false;
         if self.phase != Phase::Open {
             return;
         }
-        self.framing.unreachable(loss, turn);
-        self.drain_if_ended(turn.now.instant);
+        self.framing.unreachable(loss, context);
+        self.drain_if_ended(context.env.now.instant);
         if self.write_shutdown == WriteShutdown::Withheld && !self.is_tls() {
             // Nothing was forwarded yet that a reset could destroy.
             self.phase = Phase::Closed;
@@ -69,13 +69,13 @@ impl<S: Service> Connection<S> {
         if self.phase != Phase::Open || self.write_shutdown > WriteShutdown::Open {
             return 0;
         }
-        limits.output_bytes.saturating_sub(self.framing.replies.queued_bytes())
+        limits.output_bytes.saturating_sub(self.framing.output.replies.queued_bytes())
     }
 
     /// Sends bytes that the connection it is linked to has forwarded.
     pub fn forward(&mut self, bytes: Vec<u8>, now: Instant) {
         if self.phase == Phase::Open && self.write_shutdown == WriteShutdown::Open {
-            self.framing.replies.append(bytes);
+            self.framing.output.replies.append(bytes);
             self.since = now;
         }
     }
@@ -136,8 +136,8 @@ impl<S: Service> Connection<S> {
 
     /// Says for the log why the server that it is linked to was lost.
     pub fn explain(&mut self, loss: &Loss) {
-        if self.framing.detail.is_none() && loss.is_of_tls() {
-            self.framing.detail = Some(loss.detail.clone());
+        if self.framing.output.detail.is_none() && loss.is_of_tls() {
+            self.framing.output.detail = Some(loss.detail.clone());
         }
     }
 

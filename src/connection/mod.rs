@@ -4,6 +4,7 @@ mod addresses;
 mod admit;
 #[allow(clippy::module_inception)]
 mod connection;
+mod context;
 mod deadlines;
 mod durable_replies;
 mod effects;
@@ -23,8 +24,8 @@ mod transmit;
 
 pub use addresses::{Addresses, site};
 pub use connection::Connection;
+pub use context::{Context, Environment};
 pub use effects::{Dial, Effect, Effects, Link, Loss};
-pub use framing::Turn;
 pub use id::PeerId;
 pub use operators::Operators;
 pub use phase::{Phase, Transmitted};

@@ -1,7 +1,7 @@
 //! Places of those who watch the server.
 
 use super::connection::Connection;
-use super::framing::Turn;
+use super::context::Context;
 use super::phase::Phase;
 use super::scratch::Scratch;
 use super::service::Service;
@@ -31,23 +31,23 @@ impl Operators {
 impl<S: Service> Connection<S> {
     /// Takes an operator's place for a peer that has come to a listener for operators and may be served; if there is none, a
     /// client's. `false` if there is neither.
-    pub(super) fn take_place(&mut self, turn: &mut Turn<'_, S>) -> bool {
+    pub(super) fn take_place(&mut self, context: &mut Context<S>) -> bool {
         let info = &mut self.framing.info;
         if !info.is_operator || self.has_place {
             return true;
         }
-        if turn.operators.placed < turn.limits.admin_connections {
-            turn.operators.placed += 1;
+        if context.env.operators.placed < context.env.limits.admin_connections {
+            context.env.operators.placed += 1;
             self.has_place = true;
             return true;
         }
-        info.is_operator = !turn.operators.has_overflow;
-        turn.operators.has_overflow
+        info.is_operator = !context.env.operators.has_overflow;
+        context.env.operators.has_overflow
     }
 
-    pub(super) fn leave_place(&mut self, turn: &mut Turn<'_, S>) {
+    pub(super) fn leave_place(&mut self, context: &mut Context<S>) {
         if std::mem::take(&mut self.has_place) {
-            turn.operators.placed -= 1;
+            context.env.operators.placed -= 1;
         }
     }
 
@@ -58,7 +58,7 @@ impl<S: Service> Connection<S> {
 
     /// Closes one that knocks, for one that came later.
     pub fn displace(&mut self, scratch: &mut Scratch) {
-        self.framing.detail.get_or_insert("its handshake gave place to a newer one for operators".into());
+        self.framing.output.detail.get_or_insert("its handshake gave place to a newer one for operators".into());
         self.close(Disconnect::Refused, scratch);
     }
 }

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::connection::Connection;
-use super::framing::Turn;
+use super::context::Context;
 use super::phase::Phase;
 use super::service::{PeerInfo, Service};
 use crate::metrics::Disconnect;
@@ -26,7 +26,7 @@ impl<S: Service> Connection<S> {
 
     /// Takes the header from the front of `bytes` and returns its size; `None` when it is not complete, or is none and
     /// the connection is over.
-    pub(super) fn take_header(&mut self, bytes: &[u8], turn: &mut Turn<'_, S>) -> Option<usize> {
+    pub(super) fn take_header(&mut self, bytes: &[u8], context: &mut Context<S>) -> Option<usize> {
         if !self.awaits_header {
             return Some(0);
         }
@@ -37,19 +37,19 @@ impl<S: Service> Connection<S> {
                 if let Some(endpoints) = header.endpoints {
                     self.framing.info.address = endpoints.source;
                     self.framing.info.local = endpoints.destination;
-                    self.enter_address(turn);
+                    self.enter_address(context);
                 }
                 if self.phase == Phase::Closed {
                     return None;
                 }
                 if self.phase == Phase::Handshaking && !self.session.is_handshaking() {
-                    self.open(turn);
+                    self.open(context);
                 }
                 Some(header.size)
             }
             Err(error) => {
-                self.framing.detail = Some(error.to_string().into());
-                self.close(Disconnect::Malformed, turn.scratch);
+                self.framing.output.detail = Some(error.to_string().into());
+                self.close(Disconnect::Malformed, &mut context.env.scratch);
                 None
             }
         }

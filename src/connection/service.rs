@@ -3,13 +3,13 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use super::effects::{Dial, Effect, Effects, Link, Loss};
+use super::context::Environment;
+use super::effects::{Dial, Effect, Link, Loss};
+use super::framing::Output;
 use super::id::PeerId;
-use super::replies::{Deferred, Mailbox, Replies};
-use super::scratch::Scratch;
-use crate::access::{Access, Security};
-use crate::limits::Limits;
-use crate::metrics::{Disconnect, Metrics};
+use super::replies::Deferred;
+use crate::access::Access;
+use crate::metrics::Disconnect;
 use crate::timer::Now;
 use crate::tls::{Agreement, Identity};
 
@@ -253,73 +253,62 @@ impl PeerInfo {
     }
 }
 
-/// One request's surroundings: where its reply goes and what the service may know.
+/// What one request may use: who asks, what the loop provides, and where the reply goes.
 pub struct Exchange<'a> {
     /// Who asks.
     pub peer: &'a PeerInfo,
-    /// The time of this turn.
-    pub now: Now,
-    /// The bounds the framing must keep (`request_bytes` above all).
-    pub limits: &'a Limits,
-    /// How each listener is protected now, by its index.
-    pub security: &'a [Security],
-    /// Counters a service may add to.
-    pub metrics: &'a mut Metrics,
-    pub(super) replies: &'a mut Replies,
-    pub(super) mailbox: &'a Mailbox,
-    pub(super) effects: &'a mut Effects,
-    pub(super) scratch: &'a mut Scratch,
-    pub(super) served: &'a mut usize,
-    pub(super) detail: &'a mut Option<Box<str>>,
+    /// The bounds that the framing must keep (`request_bytes` above all), the time, the counters.
+    pub env: &'a mut Environment,
+    pub(super) output: &'a mut Output,
 }
 
 impl Exchange<'_> {
     /// Where the encoded reply to this request goes: append to it. Order is kept behind earlier deferred replies.
     pub fn reply(&mut self) -> &mut Vec<u8> {
-        self.replies.tail()
+        self.output.replies.tail()
     }
 
     /// Leaves this request's reply open, to be completed later through [`Deferred`], from any thread.
     ///
     /// Replies to later requests wait behind it.
     pub fn defer(&mut self) -> Deferred {
-        self.mailbox.deferred(self.peer.id, self.replies.defer())
+        self.env.mailbox.deferred(self.peer.id, self.output.replies.defer())
     }
 
     /// Leaves this request's reply open as [`defer`](Self::defer) does, and serves no further request of this connection
     /// before it is complete: for what takes many turns, and must not be overtaken by what its client asks afterwards.
     pub fn defer_alone(&mut self) -> Deferred {
-        self.mailbox.deferred(self.peer.id, self.replies.defer_alone())
+        self.env.mailbox.deferred(self.peer.id, self.output.replies.defer_alone())
     }
 
     /// Counts this request as `requests` more of its peer's share of the turn
-    /// ([`requests_per_turn`](Limits::requests_per_turn)): for one that costs the loop as much as many.
+    /// ([`requests_per_turn`](crate::limits::Limits::requests_per_turn)): for one that costs the loop as much as many.
     pub fn spend(&mut self, requests: usize) {
-        *self.served = self.served.saturating_add(requests);
+        self.output.served = self.output.served.saturating_add(requests);
     }
 
     /// Says for the log what more is known about why this connection ends; no key, no value, nothing its peer has sent.
     pub fn explain(&mut self, detail: impl Into<Box<str>>) {
-        *self.detail = Some(detail.into());
+        self.output.detail = Some(detail.into());
     }
 
     /// Holds the reply to this request, and all later ones, until [`Service::commit`] says that `group` is durable.
     pub fn hold(&mut self, group: u64) {
-        let scratch = &mut *self.scratch;
-        self.replies.hold(group, || scratch.take());
+        let scratch = &mut self.env.scratch;
+        self.output.replies.hold(group, || scratch.take());
     }
 
     /// This request cannot be taken now: `serve` returns `Ok(0)` with nothing done, and is called again, with the same
     /// bytes, after [`Service::commit`] has said that something is durable.
     pub fn congested(&mut self) {
-        self.replies.congested();
+        self.output.replies.congested();
     }
 
     /// How many more reply bytes fit before this peer is throttled. A streaming service (echo) answers no more than
     /// this at once; others may overshoot by one reply.
     #[must_use]
     pub fn room(&self) -> usize {
-        self.limits.output_bytes.saturating_sub(self.replies.queued_bytes())
+        self.env.limits.output_bytes.saturating_sub(self.output.replies.queued_bytes())
     }
 
     /// Asks for a connection to another server, linked to this one. A connection has one link at a time.
@@ -328,18 +317,19 @@ impl Exchange<'_> {
     /// then it passes through [`Service::open`] and [`Service::greet`] like any other. If that fails,
     /// [`Service::unreachable`] is called for this one.
     pub fn dial(&mut self, dial: Dial) {
-        self.effects.push(Effect::Dial { dialer: self.peer.id, dial: Box::new(dial) });
+        self.env.effects.push(Effect::Dial { dialer: self.peer.id, dial: Box::new(dial) });
     }
 
     /// Sends `bytes` on the connection at the other end of the link, as many as it has room for, and returns how many.
     /// When it has no room, no request of this connection is decoded until it has.
     pub fn forward(&mut self, bytes: &[u8]) -> usize {
         let Some(link) = self.peer.link else { return 0 };
-        self.effects.forward(link.peer(), bytes, || self.scratch.take())
+        let Environment { effects, scratch, .. } = &mut *self.env;
+        effects.forward(link.peer(), bytes, || scratch.take())
     }
 
     /// Ends another connection, or this one, for `reason`, after what it is owed has been sent.
     pub fn disconnect(&mut self, peer: PeerId, reason: Disconnect) {
-        self.effects.push(Effect::Disconnect { peer, reason });
+        self.env.effects.push(Effect::Disconnect { peer, reason });
     }
 }

@@ -2,33 +2,29 @@
 
 use std::net::SocketAddr;
 use std::sync::{Arc, mpsc};
+use std::time::Instant;
 
-use super::{Completion, Effect, Effects, Exchange, Mailbox, PeerId, PeerInfo, Replies, Scratch};
+use super::framing::Output;
+use super::{Completion, Context, Effect, Environment, Exchange, PeerId, PeerInfo};
 use crate::limits::Limits;
-use crate::metrics::{Disconnect, Metrics};
+use crate::metrics::Disconnect;
 use crate::timer::Now;
 
 /// One peer and what it is owed.
 pub(crate) struct TestPeer {
     pub(crate) info: PeerInfo,
-    pub(crate) limits: Limits,
-    pub(crate) metrics: Metrics,
-    effects: Effects,
-    scratch: Scratch,
-    replies: Replies,
-    mailbox: Mailbox,
+    pub(crate) env: Environment,
+    output: Output,
     completions: mpsc::Receiver<Completion>,
-    /// What the service has counted of this peer's share of a turn.
-    pub(crate) served: usize,
-    /// What the service has said of why the connection ends.
-    pub(crate) detail: Option<Box<str>>,
 }
 
 impl TestPeer {
     /// The peer in slab slot `key`, the connection before which `generation` others were opened.
+    #[expect(clippy::disallowed_methods, reason = "a test needs some instant to count from")]
     pub(crate) fn new(key: u32, generation: u32) -> Self {
         let port = u16::try_from(40_000 + key).expect("a small key");
-        let (mailbox, completions) = Mailbox::new(Arc::new(|| {}));
+        let now = Now { instant: Instant::now(), unix_ms: 0 };
+        let (context, completions) = Context::new((), Limits::default(), Vec::new(), Arc::new(|| {}), now);
         Self {
             info: PeerInfo::new(
                 PeerId { key, generation },
@@ -36,37 +32,25 @@ impl TestPeer {
                 SocketAddr::from(([127, 0, 0, 1], port)),
                 SocketAddr::from(([127, 0, 0, 1], 6380)),
             ),
-            limits: Limits::default(),
-            metrics: Metrics::default(),
-            effects: Effects::default(),
-            scratch: Scratch::default(),
-            replies: Replies::default(),
-            mailbox,
+            env: context.env,
+            output: Output::default(),
             completions,
-            served: 0,
-            detail: None,
         }
     }
 
     pub(crate) fn exchange(&mut self, now: Now) -> Exchange<'_> {
-        Exchange {
-            peer: &self.info,
-            now,
-            limits: &self.limits,
-            security: &[],
-            metrics: &mut self.metrics,
-            replies: &mut self.replies,
-            mailbox: &self.mailbox,
-            effects: &mut self.effects,
-            scratch: &mut self.scratch,
-            served: &mut self.served,
-            detail: &mut self.detail,
-        }
+        self.env.now = now;
+        Exchange { peer: &self.info, env: &mut self.env, output: &mut self.output }
+    }
+
+    /// What the service has counted of this peer's share of a turn.
+    pub(crate) fn served(&self) -> usize {
+        self.output.served
     }
 
     /// Whom the service has asked to disconnect since the last call, and why.
     pub(crate) fn take_disconnects(&mut self) -> Vec<(PeerId, Disconnect)> {
-        let effects = std::iter::from_fn(|| self.effects.pop());
+        let effects = std::iter::from_fn(|| self.env.effects.pop());
         let disconnects = effects.filter_map(|effect| match effect {
             Effect::Disconnect { peer, reason } => Some((peer, reason)),
             _ => None,
@@ -78,16 +62,16 @@ impl TestPeer {
     pub(crate) fn is_alone(&mut self) -> bool {
         for completion in self.completions.try_iter() {
             if let Some(reply) = completion.reply {
-                self.replies.complete(completion.sequence, reply);
+                self.output.replies.complete(completion.sequence, reply);
             }
         }
-        self.replies.is_alone()
+        self.output.replies.is_alone()
     }
 
     /// The bytes that would be sent now.
     pub(crate) fn take_replies(&mut self) -> Vec<u8> {
-        let bytes = self.replies.unsent().to_vec();
-        self.replies.consume(bytes.len());
+        let bytes = self.output.replies.unsent().to_vec();
+        self.output.replies.consume(bytes.len());
         bytes
     }
 }

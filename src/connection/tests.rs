@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::*;
 use crate::limits::Limits;
-use crate::metrics::{Disconnect, Metrics};
+use crate::metrics::Disconnect;
 use crate::services::Echo;
 use crate::timer::Now;
 use crate::tls::{Outgoing, Session, testing};
@@ -61,15 +61,7 @@ struct Pair {
     to_server: Pipe,
     to_client: Pipe,
     fin_sent: bool,
-    echo: Echo,
-    scratch: Scratch,
-    metrics: Metrics,
-    limits: Limits,
-    mailbox: Mailbox,
-    effects: Effects,
-    addresses: Addresses,
-    operators: Operators,
-    now: Now,
+    context: Context<Echo>,
 }
 
 impl Pair {
@@ -79,51 +71,15 @@ impl Pair {
 
     #[expect(clippy::disallowed_methods, reason = "a test needs some instant to count from")]
     fn of((server, client): (Session, Session)) -> Self {
-        let mut echo = Echo;
-        let mut scratch = Scratch::default();
-        let mut metrics = Metrics::default();
-        let mut effects = Effects::default();
-        let mut addresses = Addresses::default();
-        let mut operators = Operators::default();
-        let limits = Limits::default();
-        let (mailbox, _) = Mailbox::new(Arc::new(|| {}));
         let now = Now { instant: Instant::now(), unix_ms: 0 };
         let id = PeerId { key: 0, generation: 0 };
         let address = ([127, 0, 0, 1], 1).into();
         let info = PeerInfo::new(id, 0, address, address);
-        let mut turn = Turn {
-            service: &mut echo,
-            scratch: &mut scratch,
-            metrics: &mut metrics,
-            limits: &limits,
-            mailbox: &mailbox,
-            effects: &mut effects,
-            addresses: &mut addresses,
-            operators: &mut operators,
-            security: &[],
-            now,
-        };
-        let connection = Connection::new(server, info, Some(IDLE), None, &mut turn);
+        let (mut context, _) = Context::new(Echo, Limits::default(), Vec::new(), Arc::new(|| {}), now);
+        let connection = Connection::new(server, info, Some(IDLE), None, &mut context);
         let to_client = Pipe { room: usize::MAX, ..Pipe::default() };
         let (client_retained, received, to_server) = Default::default();
-        Self {
-            client,
-            client_retained,
-            received,
-            connection,
-            to_server,
-            to_client,
-            fin_sent: false,
-            echo,
-            scratch,
-            metrics,
-            limits,
-            mailbox,
-            effects,
-            addresses,
-            operators,
-            now,
-        }
+        Self { client, client_retained, received, connection, to_server, to_client, fin_sent: false, context }
     }
 
     fn open() -> Self {
@@ -134,28 +90,11 @@ impl Pair {
         pair
     }
 
-    /// The server's end, what it reads from and writes to, and what a loop lends it.
-    fn parts(&mut self) -> (&mut Connection<Echo>, &mut Pipe, &mut Pipe, Turn<'_, Echo>) {
-        let turn = Turn {
-            service: &mut self.echo,
-            scratch: &mut self.scratch,
-            metrics: &mut self.metrics,
-            limits: &self.limits,
-            mailbox: &self.mailbox,
-            effects: &mut self.effects,
-            addresses: &mut self.addresses,
-            operators: &mut self.operators,
-            security: &[],
-            now: self.now,
-        };
-        (&mut self.connection, &mut self.to_server, &mut self.to_client, turn)
-    }
-
     /// Receives and transmits, whether anything was noticed or not.
     fn work(&mut self) {
-        let (connection, mut to_server, mut to_client, mut turn) = self.parts();
-        connection.receive(&mut to_server, &mut turn);
-        let transmitted = connection.transmit(&mut to_client, &mut turn);
+        let Self { connection, to_server, to_client, context, .. } = self;
+        connection.receive(&mut &mut *to_server, context);
+        let transmitted = connection.transmit(&mut &mut *to_client, context);
         self.fin_sent |= transmitted == Transmitted::ShutdownWrite;
     }
 
@@ -191,7 +130,7 @@ impl Pair {
             self.client_turn();
             self.turn();
             let moving = !self.to_server.bytes.is_empty() || !self.to_client.bytes.is_empty();
-            if !moving && !self.connection.wants_turn(&self.limits) {
+            if !moving && !self.connection.wants_turn(&self.context.env.limits) {
                 return;
             }
         }
@@ -211,9 +150,8 @@ impl Pair {
     }
 
     fn after(&mut self, time: Duration) {
-        self.now.instant += time;
-        let (connection, _, _, mut turn) = self.parts();
-        connection.expire(&mut turn);
+        self.context.env.now.instant += time;
+        self.connection.expire(&mut self.context);
     }
 }
 
@@ -224,7 +162,7 @@ fn echoes_and_holds_no_buffer_at_rest() {
     pair.run_until_idle();
     assert_eq!(pair.received, b"Hello World?");
     assert_eq!(pair.connection.memory(), 0);
-    assert_eq!(pair.metrics.handshakes_full, 1);
+    assert_eq!(pair.context.env.metrics.handshakes_full, 1);
 }
 
 #[test]
@@ -257,7 +195,7 @@ fn a_partial_hello_survives_a_write_and_a_timeout() {
     pair.turn();
     assert_eq!(pair.connection.phase(), Phase::Handshaking);
     pair.turn();
-    pair.after(pair.limits.handshake_timeout);
+    pair.after(pair.context.env.limits.handshake_timeout);
     assert_eq!(pair.connection.phase(), Phase::Closed);
     assert_eq!(pair.connection.reason(), Some(Disconnect::HandshakeTimeout));
 }
@@ -287,7 +225,7 @@ fn data_and_fin_in_one_event_are_both_seen() {
     pair.to_server.fin = true;
     // One event announces both. From here on the poller is silent; only what the connection remembers can drive it.
     pair.turn();
-    while pair.connection.wants_turn(&pair.limits) {
+    while pair.connection.wants_turn(&pair.context.env.limits) {
         pair.work();
     }
     pair.client_turn();
@@ -304,9 +242,9 @@ fn a_later_event_does_not_undo_an_earlier_one() {
     pair.client_sends(b"announced once");
     pair.connection.note_event(true, false, false);
     pair.connection.note_event(false, true, false);
-    assert!(pair.connection.wants_turn(&pair.limits), "no other event will tell of these bytes");
+    assert!(pair.connection.wants_turn(&pair.context.env.limits), "no other event will tell of these bytes");
     pair.connection.note_event(false, false, true);
-    assert!(pair.connection.wants_turn(&pair.limits));
+    assert!(pair.connection.wants_turn(&pair.context.env.limits));
 }
 
 #[test]
@@ -369,7 +307,7 @@ fn an_error_is_latched_and_its_alert_sent() {
     pair.to_server.bytes.extend_from_slice(&[23, 3, 3, 0, 1, 0]);
     pair.turn();
     assert!(pair.to_client.bytes.is_empty());
-    pair.after(pair.limits.linger_timeout);
+    pair.after(pair.context.env.limits.linger_timeout);
     assert_eq!(pair.connection.phase(), Phase::Closed);
     assert_eq!(pair.connection.reason(), Some(Disconnect::Tls));
 }
@@ -408,14 +346,14 @@ fn a_client_that_does_not_read_is_not_read_and_costs_a_bounded_buffer() {
     for _ in 0..1_000 {
         pair.client_sends(&[1; 16_000]);
         pair.turn();
-        while pair.connection.wants_turn(&pair.limits) {
+        while pair.connection.wants_turn(&pair.context.env.limits) {
             pair.turn();
         }
     }
-    let bound = 3 * pair.limits.output_bytes;
+    let bound = 3 * pair.context.env.limits.output_bytes;
     assert!(pair.connection.memory() < bound, "{} bytes", pair.connection.memory());
     assert!(!pair.to_server.bytes.is_empty(), "the rest waits in the socket");
-    pair.after(pair.limits.write_timeout);
+    pair.after(pair.context.env.limits.write_timeout);
     assert_eq!(pair.connection.reason(), Some(Disconnect::Stalled));
 
     let mut pair = Pair::open();
@@ -438,7 +376,7 @@ fn idleness_begins_when_the_last_byte_of_a_reply_is_sent() {
     for _ in 0..20 {
         pair.to_client.room += 1;
         pair.turn();
-        pair.after(pair.limits.write_timeout / 30);
+        pair.after(pair.context.env.limits.write_timeout / 30);
         assert_eq!(pair.connection.phase(), Phase::Open);
     }
     pair.to_client.room = usize::MAX;
@@ -453,10 +391,10 @@ fn idleness_begins_when_the_last_byte_of_a_reply_is_sent() {
 #[test]
 fn whose_requests_wait_for_the_server_is_not_idle() {
     let mut pair = Pair::open();
-    pair.limits.output_bytes = 4;
+    pair.context.env.limits.output_bytes = 4;
     pair.client_sends(b"served bit by bit");
     pair.turn();
-    assert!(pair.connection.wants_turn(&pair.limits));
+    assert!(pair.connection.wants_turn(&pair.context.env.limits));
     pair.after(IDLE);
     assert_eq!(pair.connection.reason(), None);
     pair.run_until_idle();
@@ -469,7 +407,7 @@ fn a_record_that_never_ends_is_a_request_that_never_ends() {
     pair.client_sends(b"cut in the middle");
     pair.to_server.bytes.truncate(10);
     pair.turn();
-    pair.after(pair.limits.request_timeout);
+    pair.after(pair.context.env.limits.request_timeout);
     assert_eq!(pair.connection.reason(), Some(Disconnect::RequestTimeout));
 }
 
@@ -532,18 +470,20 @@ fn who_reads_slowly_is_served_and_who_reads_a_byte_now_and_then_is_not() {
 #[test]
 fn room_for_a_large_reply_is_given_back_while_it_is_sent() {
     let mut pair = Pair::open();
-    pair.limits.output_bytes = 4 << 20;
+    pair.context.env.limits.output_bytes = 4 << 20;
     pair.to_client.room = 0;
     for _ in 0..256 {
         pair.client_sends(&[1; 16 << 10]);
     }
     pair.turn();
-    while pair.connection.wants_turn(&pair.limits) {
+    while pair.connection.wants_turn(&pair.context.env.limits) {
         pair.turn();
     }
     assert!(pair.connection.memory() > 3 << 20);
     pair.to_client.room = 4_000_000;
-    while pair.connection.wants_turn(&pair.limits) || pair.to_client.room > 0 && pair.connection.output() > 0 {
+    while pair.connection.wants_turn(&pair.context.env.limits)
+        || pair.to_client.room > 0 && pair.connection.output() > 0
+    {
         pair.turn();
     }
     let (owed, held) = (pair.connection.output(), pair.connection.memory());
@@ -553,11 +493,11 @@ fn room_for_a_large_reply_is_given_back_while_it_is_sent() {
 #[test]
 fn who_is_told_nothing_in_the_place_of_a_lost_reply_is_closed() {
     let mut pair = Pair::open();
-    let replies = &mut pair.connection.framing.replies;
+    let replies = &mut pair.connection.framing.output.replies;
     replies.mark();
     replies.tail().extend_from_slice(b"kept");
     replies.hold(1, Vec::new);
-    let (connection, _, _, mut turn) = pair.parts();
-    connection.retract(&mut turn);
+    let Pair { connection, context, .. } = &mut pair;
+    connection.retract(context);
     assert_eq!((pair.connection.phase(), pair.connection.reason()), (Phase::Closed, Some(Disconnect::Abandoned)));
 }

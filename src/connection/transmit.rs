@@ -3,8 +3,8 @@
 use std::io::{self, Write};
 
 use super::connection::Connection;
+use super::context::Context;
 use super::deadlines::WriteProgress;
-use super::framing::Turn;
 use super::phase::{Phase, Transmitted, WriteShutdown};
 use super::scratch::READ_BYTES;
 use super::service::Service;
@@ -16,18 +16,18 @@ const DIRECT_BYTES: usize = 16 << 10;
 
 impl<S: Service> Connection<S> {
     /// Encrypts and writes what is owed, as far as the socket and this turn's share allow.
-    pub fn transmit(&mut self, socket: &mut impl Write, turn: &mut Turn<'_, S>) -> Transmitted {
+    pub fn transmit(&mut self, socket: &mut impl Write, context: &mut Context<S>) -> Transmitted {
         let mut sent = 0;
-        while self.readiness.writable && self.has_output() && sent < turn.limits.transmit_bytes_per_turn {
+        while self.readiness.writable && self.has_output() && sent < context.env.limits.transmit_bytes_per_turn {
             sent += if self.unsent.len() >= DIRECT_BYTES {
-                self.send_unsent(socket, turn)
+                self.send_unsent(socket, context)
             } else if self.unsent.is_empty() && !self.session.is_tls() {
-                self.send_plain(socket, turn)
+                self.send_plain(socket, context)
             } else {
-                self.send_encrypted(socket, turn)
+                self.send_encrypted(socket, context)
             };
         }
-        self.end_if_worn(turn);
+        self.end_if_worn(context);
         if !self.has_output() {
             self.write_progress = None;
         }
@@ -35,7 +35,7 @@ impl<S: Service> Connection<S> {
         let nothing_to_say = self.write_shutdown >= WriteShutdown::CloseNotifySent || self.session.has_failed();
         let all_said = is_sending && nothing_to_say && !self.has_output();
         if all_said && self.phase == Phase::Draining {
-            self.finish(turn);
+            self.finish(context);
         }
         // Closing the socket sends FIN too.
         if all_said
@@ -51,19 +51,19 @@ impl<S: Service> Connection<S> {
 
     /// Ends a connection whose keys are used up, between two requests. Where it is never seen there, the keys come to their
     /// end in the middle of something. So does a linked one, where nobody knows what is between.
-    fn end_if_worn(&mut self, turn: &mut Turn<'_, S>) {
+    fn end_if_worn(&mut self, context: &mut Context<S>) {
         let is_between = !self.is_mid_request() && self.framing.info.link.is_none() && !self.has_output();
-        if self.session.is_worn() && self.phase == Phase::Open && is_between && self.framing.replies.is_empty() {
-            self.end(Disconnect::KeyLimit, turn.now.instant, turn.scratch);
+        if self.session.is_worn() && self.phase == Phase::Open && is_between && self.framing.output.replies.is_empty() {
+            self.end(Disconnect::KeyLimit, context.env.now.instant, &mut context.env.scratch);
         }
     }
 
     /// Writes what the socket has not taken, from where it lies.
-    fn send_unsent(&mut self, socket: &mut impl Write, turn: &mut Turn<'_, S>) -> usize {
+    fn send_unsent(&mut self, socket: &mut impl Write, context: &mut Context<S>) -> usize {
         let mut unsent = std::mem::take(&mut self.unsent);
-        let count = self.write(socket, &unsent, turn);
+        let count = self.write(socket, &unsent, context);
         if count == unsent.len() || self.phase == Phase::Closed {
-            turn.scratch.give(unsent);
+            context.env.scratch.give(unsent);
         } else {
             unsent.drain(..count);
             self.unsent = unsent;
@@ -72,17 +72,17 @@ impl<S: Service> Connection<S> {
     }
 
     /// Writes replies that need no encryption, from where they lie.
-    fn send_plain(&mut self, socket: &mut impl Write, turn: &mut Turn<'_, S>) -> usize {
-        let mut replies = std::mem::take(&mut self.framing.replies);
+    fn send_plain(&mut self, socket: &mut impl Write, context: &mut Context<S>) -> usize {
+        let mut replies = std::mem::take(&mut self.framing.output.replies);
         let ready = replies.unsent();
-        let piece = ready.get(..turn.limits.transmit_bytes_per_turn).unwrap_or(ready);
-        let count = self.write(socket, piece, turn);
+        let piece = ready.get(..context.env.limits.transmit_bytes_per_turn).unwrap_or(ready);
+        let count = self.write(socket, piece, context);
         if count > 0
             && let Some(spare) = replies.consume(count)
         {
-            turn.scratch.give(spare);
+            context.env.scratch.give(spare);
         }
-        self.framing.replies = replies;
+        self.framing.output.replies = replies;
         if self.is_close_notify_due() {
             self.write_shutdown = WriteShutdown::CloseNotifySent;
         }
@@ -90,26 +90,26 @@ impl<S: Service> Connection<S> {
     }
 
     /// Encrypts the next piece of the replies and writes it behind what is unsent.
-    fn send_encrypted(&mut self, socket: &mut impl Write, turn: &mut Turn<'_, S>) -> usize {
-        let mut output = std::mem::take(&mut turn.scratch.output);
+    fn send_encrypted(&mut self, socket: &mut impl Write, context: &mut Context<S>) -> usize {
+        let mut output = std::mem::take(&mut context.env.scratch.output);
         output.append(&self.unsent);
-        turn.scratch.give(std::mem::take(&mut self.unsent));
-        self.encrypt(&mut output, turn);
-        let count = self.write(socket, output.filled(), turn);
+        context.env.scratch.give(std::mem::take(&mut self.unsent));
+        self.encrypt(&mut output, context);
+        let count = self.write(socket, output.filled(), context);
         let rest = output.filled().get(count..).unwrap_or_default();
         if !rest.is_empty() && self.phase != Phase::Closed {
-            self.unsent = turn.scratch.take();
+            self.unsent = context.env.scratch.take();
             self.unsent.extend_from_slice(rest);
         }
         output.clear();
         output.shrink(4 * READ_BYTES);
-        turn.scratch.output = output;
+        context.env.scratch.output = output;
         count
     }
 
     /// Adds the next piece of the replies, encrypted, and close_notify behind the last one.
-    fn encrypt(&mut self, output: &mut Outgoing, turn: &mut Turn<'_, S>) {
-        let replies = &mut self.framing.replies;
+    fn encrypt(&mut self, output: &mut Outgoing, context: &mut Context<S>) {
+        let replies = &mut self.framing.output.replies;
         if output.filled().len() >= READ_BYTES || self.session.is_handshaking() || self.session.has_failed() {
             return;
         }
@@ -120,7 +120,7 @@ impl<S: Service> Connection<S> {
         if size > 0 {
             result = self.session.send(piece, &mut self.retained, output);
             if let Some(spare) = replies.consume(size) {
-                turn.scratch.give(spare);
+                context.env.scratch.give(spare);
             }
         }
         if result.is_ok() && self.is_close_notify_due() {
@@ -128,38 +128,38 @@ impl<S: Service> Connection<S> {
             self.write_shutdown = WriteShutdown::CloseNotifySent;
         }
         if let Err(error) = result {
-            self.framing.detail = Some(error.to_string().into());
+            self.framing.output.detail = Some(error.to_string().into());
             let reason = if self.session.is_worn() { Disconnect::KeyLimit } else { Disconnect::Tls };
-            self.close(reason, turn.scratch);
+            self.close(reason, &mut context.env.scratch);
         }
     }
 
-    fn write(&mut self, socket: &mut impl Write, bytes: &[u8], turn: &mut Turn<'_, S>) -> usize {
+    fn write(&mut self, socket: &mut impl Write, bytes: &[u8], context: &mut Context<S>) -> usize {
         if bytes.is_empty() {
             return 0;
         }
         match socket.write(bytes) {
             Ok(count) => {
-                turn.metrics.bytes_sent += count as u64;
+                context.env.metrics.bytes_sent += count as u64;
                 self.readiness.writable = count == bytes.len();
                 if let Some(progress) = self.write_progress.as_mut() {
                     progress.take(count);
                 } else if count < bytes.len() {
-                    self.write_progress = Some(Box::new(WriteProgress::begin(turn.now.instant)));
+                    self.write_progress = Some(Box::new(WriteProgress::begin(context.env.now.instant)));
                 }
                 if matches!(self.phase, Phase::Open | Phase::Draining) {
-                    self.since = turn.now.instant;
+                    self.since = context.env.now.instant;
                 }
                 count
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                 self.readiness.writable = false;
-                self.write_progress.get_or_insert_with(|| Box::new(WriteProgress::begin(turn.now.instant)));
+                self.write_progress.get_or_insert_with(|| Box::new(WriteProgress::begin(context.env.now.instant)));
                 0
             }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => 0,
             Err(error) => {
-                self.socket_failed(&error, turn.scratch);
+                self.socket_failed(&error, &mut context.env.scratch);
                 0
             }
         }
@@ -169,22 +169,22 @@ impl<S: Service> Connection<S> {
         if matches!(self.phase, Phase::Connecting | Phase::Closed) {
             return false;
         }
-        let replies = &self.framing.replies;
+        let replies = &self.framing.output.replies;
         let can_encrypt = !self.session.is_handshaking() && !self.session.has_failed();
         !self.unsent.is_empty() || can_encrypt && (!replies.unsent().is_empty() || self.is_close_notify_due())
     }
 
     fn is_close_notify_due(&self) -> bool {
         let is_last = self.phase == Phase::Draining || self.write_shutdown == WriteShutdown::Pending;
-        is_last && self.write_shutdown < WriteShutdown::CloseNotifySent && self.framing.replies.is_empty()
+        is_last && self.write_shutdown < WriteShutdown::CloseNotifySent && self.framing.output.replies.is_empty()
     }
 
     /// Everything owed has been sent.
-    fn finish(&mut self, turn: &Turn<'_, S>) {
+    fn finish(&mut self, context: &Context<S>) {
         if self.readiness.input_ended && !self.must_reset() {
             self.phase = Phase::Closed;
         } else {
-            self.enter(Phase::Lingering, turn.now.instant);
+            self.enter(Phase::Lingering, context.env.now.instant);
         }
     }
 }

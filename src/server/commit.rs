@@ -7,8 +7,8 @@ use crate::net::Net;
 impl<N: Net, S: Service> Server<N, S> {
     /// Hears what has become of what the service changed, and lets go of the replies that tell of it.
     pub(super) fn release_durable(&mut self) {
-        let status = self.shared.service.commit(self.shared.now);
-        let wanted = self.shared.service.wants_commit_in(self.shared.now);
+        let status = self.context.service.commit(self.context.env.now);
+        let wanted = self.context.service.wants_commit_in(self.context.env.now);
         self.tick_in = [self.tick_in, wanted].into_iter().flatten().min();
         if status == CommitStatus::NotUsed {
             return;
@@ -48,9 +48,8 @@ impl<N: Net, S: Service> Server<N, S> {
     fn retract(&mut self) {
         for id in std::mem::take(&mut self.held) {
             let Some(peer) = self.peers.get_mut(id) else { continue };
-            let mut turn = self.shared.turn();
             peer.held = false;
-            peer.connection.retract(&mut turn);
+            peer.connection.retract(&mut self.context);
             queue_transmit(peer, &mut self.to_transmit);
         }
     }

@@ -18,12 +18,12 @@ impl<N: Net, S: Service> Server<N, S> {
     pub(super) fn measure_room(&mut self, id: PeerId) {
         let link = self.peers.get_mut(id).and_then(|peer| peer.connection.info().link);
         let Some(partner) = link.and_then(|link| self.peers.get_mut(link.peer())) else { return };
-        self.shared.effects.set_room(partner.connection.room(&self.shared.limits));
+        self.context.env.effects.set_room(partner.connection.room(&self.context.env.limits));
     }
 
     /// Does what was asked for, once whoever asked has finished its work.
     pub(super) fn apply_effects(&mut self) {
-        while let Some(effect) = self.shared.effects.pop() {
+        while let Some(effect) = self.context.env.effects.pop() {
             match effect {
                 Effect::Dial { dialer, dial } => self.begin_to_dial(dialer, *dial),
                 Effect::Forward { to, bytes } => self.alter(to, |connection, now, _| connection.forward(bytes, now)),
@@ -39,13 +39,13 @@ impl<N: Net, S: Service> Server<N, S> {
 
     fn alter(&mut self, id: PeerId, change: impl FnOnce(&mut Connection<S>, Instant, &mut Scratch)) {
         if let Some(peer) = self.peers.get_mut(id) {
-            change(&mut peer.connection, self.shared.now.instant, &mut self.shared.scratch);
+            change(&mut peer.connection, self.context.env.now.instant, &mut self.context.env.scratch);
             queue_transmit(peer, &mut self.to_transmit);
         }
     }
 
     fn begin_to_dial(&mut self, dialer: PeerId, dial: Dial) {
-        let now = self.shared.now.instant;
+        let now = self.context.env.now.instant;
         if self.waiting.has(&dial.address) {
             return self.waiting.push(dialer, dial, now, now);
         }
@@ -59,13 +59,13 @@ impl<N: Net, S: Service> Server<N, S> {
         if info.link.is_some() || peer.connection.phase() != Phase::Open {
             return;
         }
-        let (listener, now) = (info.listener, self.shared.now.instant);
-        let may_wait = now.saturating_duration_since(begun) < self.shared.limits.connect_timeout;
+        let (listener, now) = (info.listener, self.context.env.now.instant);
+        let may_wait = now.saturating_duration_since(begun) < self.context.env.limits.connect_timeout;
         let connected = self.connect(&dial.address);
         if connected.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock) && may_wait {
             return self.waiting.push(dialer, dial, begun, now);
         }
-        self.shared.metrics.dialed += 1;
+        self.context.env.metrics.dialed += 1;
         let (id, socket) = match connected {
             Ok(connected) => connected,
             Err(error) => {
@@ -80,7 +80,7 @@ impl<N: Net, S: Service> Server<N, S> {
         };
         let mut info = PeerInfo::new(id, listener, address, UNSPECIFIED);
         info.link = Some(Link::Client(dialer));
-        self.add(Peer::new(socket, Connection::dialed(dial.session, info, dial.preface, self.shared.now.instant)));
+        self.add(Peer::new(socket, Connection::dialed(dial.session, info, dial.preface, self.context.env.now.instant)));
         if let Some(peer) = self.peers.get_mut(dialer) {
             peer.connection.link(Link::Upstream(id));
         }
@@ -96,10 +96,9 @@ impl<N: Net, S: Service> Server<N, S> {
 
     /// What `dialer` dialed came to nothing.
     fn unreachable(&mut self, dialer: PeerId, loss: &Loss) {
-        self.shared.metrics.unreachable += 1;
+        self.context.env.metrics.unreachable += 1;
         let Some(peer) = self.peers.get_mut(dialer) else { return };
-        let mut turn = self.shared.turn();
-        peer.connection.unreachable(loss, &mut turn);
+        peer.connection.unreachable(loss, &mut self.context);
         queue_transmit(peer, &mut self.to_transmit);
     }
 
@@ -109,10 +108,10 @@ impl<N: Net, S: Service> Server<N, S> {
     pub(super) fn resume_sender(&mut self, id: PeerId) {
         let Some(peer) = self.peers.get_mut(id) else { return };
         let Some(link) = peer.connection.info().link else { return };
-        let has_room = peer.connection.room(&self.shared.limits) > self.shared.limits.output_bytes / 2;
+        let has_room = peer.connection.room(&self.context.env.limits) > self.context.env.limits.output_bytes / 2;
         let has_output = peer.connection.output() > 0;
         let Some(partner) = self.peers.get_mut(link.peer()) else { return };
-        let has_left = partner.connection.note_carried(has_output, self.shared.now.instant);
+        let has_left = partner.connection.note_carried(has_output, self.context.env.now.instant);
         if has_room && partner.connection.unthrottle() {
             enqueue(partner, &mut self.ready, &mut self.handshake_queue);
         }
@@ -146,7 +145,7 @@ impl<N: Net, S: Service> Server<N, S> {
         let Some(peer) = self.peers.get_mut(id) else { return };
         let is_cut = peer.connection.phase() == Phase::Draining && peer.connection.was_cut();
         if is_cut && self.net.delivery(&peer.socket).is_ok_and(|delivery| !delivery.is_pending) {
-            peer.connection.close(Disconnect::Upstream, &mut self.shared.scratch);
+            peer.connection.close(Disconnect::Upstream, &mut self.context.env.scratch);
             self.reschedule(id);
         }
     }

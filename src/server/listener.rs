@@ -204,7 +204,7 @@ impl<N: Net, S: Service> Server<N, S> {
     /// Takes waiting connections, a bounded number from each listener.
     pub(super) fn accept(&mut self) {
         for index in 0..self.listeners.all.len() {
-            for _ in 0..self.shared.limits.accepts_per_turn {
+            for _ in 0..self.context.env.limits.accepts_per_turn {
                 if !self.accept_one(index) {
                     break;
                 }
@@ -217,7 +217,7 @@ impl<N: Net, S: Service> Server<N, S> {
 
     /// Takes one connection; `false` when this listener has no more for now.
     fn accept_one(&mut self, index: usize) -> bool {
-        let now = self.shared.now.instant;
+        let now = self.context.env.now.instant;
         let listener = self.listeners.all.get_mut(index);
         let listener = listener.filter(|listener| listener.ready && listener.until_resumed(now).is_none());
         let Some(listener) = listener.filter(|listener| listener.calls > 0) else { return false };
@@ -225,7 +225,7 @@ impl<N: Net, S: Service> Server<N, S> {
         match self.net.accept(socket) {
             Ok((socket, address)) => {
                 listener.calls -= 1;
-                self.shared.metrics.accepted += 1;
+                self.context.env.metrics.accepted += 1;
                 listener.said_so = false;
                 self.welcome(index, socket, address);
                 true
@@ -236,7 +236,7 @@ impl<N: Net, S: Service> Server<N, S> {
                 false
             }
             Err(error @ (AcceptError::Exhausted(_) | AcceptError::Failed(_))) => {
-                self.shared.metrics.accept_pauses += 1;
+                self.context.env.metrics.accept_pauses += 1;
                 listener.paused_until = Some(now + PAUSE);
                 if !std::mem::replace(&mut listener.said_so, true) {
                     let listener = self.listeners.label(index);
@@ -249,7 +249,7 @@ impl<N: Net, S: Service> Server<N, S> {
 
     /// Opens a connection on a new socket, or turns it away.
     fn welcome(&mut self, listener: usize, mut socket: N::Socket, address: SocketAddr) {
-        let Some(session) = self.shared.security.get(listener).map(Security::session) else { return };
+        let Some(session) = self.context.env.security.get(listener).map(Security::session) else { return };
         let Some(Listener { idle_timeout, balancers, for_operators, .. }) = self.listeners.all.get(listener) else {
             return;
         };
@@ -259,7 +259,7 @@ impl<N: Net, S: Service> Server<N, S> {
         let is_operator = for_operators && self.has_operator_places();
         let refusal = match self.reception(session.is_tls(), is_operator) {
             Ok(refusal) => refusal,
-            Err(reason) => return self.shared.metrics.disconnected(reason),
+            Err(reason) => return self.context.env.metrics.disconnected(reason),
         };
         if is_operator {
             self.make_room_to_knock();
@@ -267,15 +267,14 @@ impl<N: Net, S: Service> Server<N, S> {
         let id = self.peers.next_id();
         if let Err(error) = self.net.register(&mut socket, id.token()) {
             tracing::warn!(%error, "a socket cannot be watched");
-            return self.shared.metrics.disconnected(Disconnect::Io);
+            return self.context.env.metrics.disconnected(Disconnect::Io);
         }
         let local = self.local_address(listener, &socket);
         let info = PeerInfo { is_operator, ..PeerInfo::new(id, listener, address, local) };
         let connection = if is_announced {
-            Connection::announced(session, info, idle_timeout, refusal, self.shared.now.instant)
+            Connection::announced(session, info, idle_timeout, refusal, self.context.env.now.instant)
         } else {
-            let mut turn = self.shared.turn();
-            Connection::new(session, info, idle_timeout, refusal, &mut turn)
+            Connection::new(session, info, idle_timeout, refusal, &mut self.context)
         };
         if connection.knocks() {
             self.knocking.push(id);
@@ -298,7 +297,7 @@ impl<N: Net, S: Service> Server<N, S> {
     ///
     /// Not even a refusal can be afforded: dropping the socket is all that is left.
     fn reception(&mut self, tls: bool, is_operator: bool) -> Result<Option<Disconnect>, Disconnect> {
-        let limits = &self.shared.limits;
+        let limits = &self.context.env.limits;
         let clients = self.clients();
         let presence = memory::presence::<S>(tls);
         let crowding = self.memory_account.crowding(presence, limits.client_memory);
@@ -313,7 +312,7 @@ impl<N: Net, S: Service> Server<N, S> {
         } else {
             return Ok(None);
         };
-        self.shared.metrics.refused += 1;
+        self.context.env.metrics.refused += 1;
         if is_hopeless { Err(reason) } else { Ok(Some(reason)) }
     }
 

@@ -100,7 +100,7 @@ impl<N: Net, S: Service> Server<N, S> {
 
     /// Whether clients hold more than they may.
     pub(super) fn is_over_memory(&self) -> bool {
-        self.memory_account.total() > self.shared.limits.client_memory
+        self.memory_account.total() > self.context.env.limits.client_memory
     }
 
     /// Takes a new peer into the house.
@@ -122,8 +122,8 @@ impl<N: Net, S: Service> Server<N, S> {
     /// After work on a peer: how much it holds now. One that is owed too much is closed.
     pub(super) fn weigh(&mut self, id: PeerId) {
         let Some(peer) = self.peers.get_mut(id) else { return };
-        if peer.connection.output() > self.shared.limits.output_hard_bytes {
-            peer.connection.close(Disconnect::OutputLimit, &mut self.shared.scratch);
+        if peer.connection.output() > self.context.env.limits.output_hard_bytes {
+            peer.connection.close(Disconnect::OutputLimit, &mut self.context.env.scratch);
         }
         if !peer.connection.info().is_operator {
             self.memory_account.weigh(&mut peer.memory_share, peer.connection.memory());
@@ -145,7 +145,7 @@ impl<N: Net, S: Service> Server<N, S> {
             && let Some(id) = self.memory_account.biggest()
             && let Some(peer) = self.peers.get_mut(id)
         {
-            peer.connection.close(Disconnect::Memory, &mut self.shared.scratch);
+            peer.connection.close(Disconnect::Memory, &mut self.context.env.scratch);
             self.memory_account.forgive(id, &mut peer.memory_share);
             self.peers.mark_closed(id);
         }

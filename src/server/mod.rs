@@ -9,7 +9,6 @@ mod memory;
 mod operators;
 mod peers;
 mod reload;
-mod shared;
 mod waiting;
 
 use std::collections::VecDeque;
@@ -21,10 +20,7 @@ pub use handle::Handle;
 pub use listener::{Bound, ListenerConfig};
 
 pub use crate::access::Security;
-use crate::connection::{
-    Addresses, Completion, Connection, Effects, Link, Loss, Mailbox, Operators, PeerId, Phase, Scratch, Service,
-    Transmitted,
-};
+use crate::connection::{Completion, Connection, Context, Link, Loss, PeerId, Phase, Service, Transmitted};
 use crate::limits::Limits;
 use crate::metrics::{Disconnect, Metrics};
 use crate::net::{Event, Net};
@@ -34,7 +30,6 @@ use listener::Listeners;
 use memory::MemoryAccount;
 use peers::{Peer, Peers};
 use reload::Reload;
-use shared::Shared;
 use waiting::Waiting;
 
 /// Serves one [`Service`] on any number of listeners.
@@ -43,7 +38,7 @@ use waiting::Waiting;
 /// ready; work is done at the loop's own pace, bounded for each peer, so that no client can hold up its neighbours.
 pub struct Server<N: Net, S: Service> {
     net: N,
-    shared: Shared<S>,
+    context: Context<S>,
     listeners: Listeners<N>,
     peers: Peers<N::Socket, S>,
     /// Peers that came to a listener for operators and have no place yet, the oldest first; some have gone since.
@@ -127,23 +122,11 @@ impl<N: Net, S: Service> Server<N, S> {
         let security = listeners.iter().map(|listener| listener.security.clone()).collect();
         let listeners = Listeners::new(sockets, listeners);
         let wake = net.waker();
-        let (mailbox, completions) = Mailbox::new(wake.clone());
+        let (context, completions) = Context::new(service, limits, security, wake.clone(), net.now());
         let (orders, received) = mpsc::channel();
-        let shared = Shared {
-            service,
-            scratch: Scratch::default(),
-            metrics: Metrics::default(),
-            limits,
-            mailbox,
-            effects: Effects::default(),
-            addresses: Addresses::default(),
-            operators: Operators::default(),
-            security,
-            now: net.now(),
-        };
         Self {
             net,
-            shared,
+            context,
             listeners,
             peers: Peers::default(),
             knocking: Vec::new(),
@@ -175,17 +158,17 @@ impl<N: Net, S: Service> Server<N, S> {
 
     /// The counters.
     pub fn metrics(&self) -> &Metrics {
-        &self.shared.metrics
+        &self.context.env.metrics
     }
 
     /// The service.
     pub fn service(&self) -> &S {
-        &self.shared.service
+        &self.context.service
     }
 
     /// The service, to set it up before the first turn and to close it behind the last.
     pub fn service_mut(&mut self) -> &mut S {
-        &mut self.shared.service
+        &mut self.context.service
     }
 
     /// Open connections from clients and operators, those still shaking hands included.
@@ -201,7 +184,7 @@ impl<N: Net, S: Service> Server<N, S> {
             queued: self.ready.len() + self.handshake_queue.len() + self.to_transmit.len() + self.waiting.len(),
             deadlines: self.deadlines.len(),
             client_memory: self.memory_account.total(),
-            addresses: self.shared.addresses.len(),
+            addresses: self.context.env.addresses.len(),
         }
     }
 
@@ -215,13 +198,13 @@ impl<N: Net, S: Service> Server<N, S> {
     pub fn handshakes(&self) -> (usize, usize) {
         let is_shaking =
             |peer: &&Peer<N::Socket, S>| peer.connection.is_tls() && peer.connection.info().agreement.is_none();
-        (self.shared.addresses.handshakes(), self.peers.iter().filter(is_shaking).count())
+        (self.context.env.addresses.handshakes(), self.peers.iter().filter(is_shaking).count())
     }
 
     /// How long ago the first deadline passed that nothing was done about yet. It visits every connection.
     pub fn overdue(&self) -> Option<Duration> {
         let now = self.net.now().instant;
-        let deadlines = self.peers.iter().filter_map(|peer| peer.connection.deadline(&self.shared.limits));
+        let deadlines = self.peers.iter().filter_map(|peer| peer.connection.deadline(&self.context.env.limits));
         deadlines.min().and_then(|first| now.checked_duration_since(first))
     }
 
@@ -262,7 +245,7 @@ impl<N: Net, S: Service> Server<N, S> {
     fn wait(&mut self) -> io::Result<()> {
         let mut events = std::mem::take(&mut self.events);
         self.net.poll(&mut events, self.poll_timeout())?;
-        self.shared.now = self.net.now();
+        self.context.env.now = self.net.now();
         for event in events.drain(..) {
             if !self.listeners.note_event(event.token) {
                 self.note_event(event);
@@ -276,10 +259,10 @@ impl<N: Net, S: Service> Server<N, S> {
     fn poll_timeout(&self) -> Option<Duration> {
         let left_over = !self.ready.is_empty() || !self.handshake_queue.is_empty() || !self.to_transmit.is_empty();
         let left_over = left_over || self.reload.is_under_way() || self.peers.has_closed();
-        if left_over || self.listeners.are_ready(self.shared.now.instant) {
+        if left_over || self.listeners.are_ready(self.context.env.now.instant) {
             return Some(Duration::ZERO);
         }
-        let now = self.shared.now.instant;
+        let now = self.context.env.now.instant;
         let drain = match self.state {
             RunState::Running => None,
             RunState::Draining { deadline } => Some(deadline.saturating_duration_since(now)),
@@ -301,7 +284,7 @@ impl<N: Net, S: Service> Server<N, S> {
     }
 
     fn receive(&mut self) {
-        for _ in 0..self.ready.len().min(self.shared.limits.peers_per_turn) {
+        for _ in 0..self.ready.len().min(self.context.env.limits.peers_per_turn) {
             let Some(id) = self.ready.pop_front() else { break };
             self.receive_from(id);
             // What was asked for is sent before more is taken, lest one turn hold the replies of everybody.
@@ -315,7 +298,7 @@ impl<N: Net, S: Service> Server<N, S> {
         if self.handshake_queue.is_empty() {
             return;
         }
-        let slice_end = after(self.net.now().instant, self.shared.limits.handshake_slice);
+        let slice_end = after(self.net.now().instant, self.context.env.limits.handshake_slice);
         while let Some(id) = self.handshake_queue.pop() {
             self.receive_from(id);
             if self.net.now().instant >= slice_end {
@@ -329,19 +312,20 @@ impl<N: Net, S: Service> Server<N, S> {
         self.look_for_overflow(id);
         let Some(peer) = self.peers.get_mut(id) else { return };
         peer.queued = false;
-        let is_late =
-            peer.connection.deadline(&self.shared.limits).is_some_and(|deadline| deadline <= self.shared.now.instant);
-        let mut turn = self.shared.turn();
+        let is_late = peer
+            .connection
+            .deadline(&self.context.env.limits)
+            .is_some_and(|deadline| deadline <= self.context.env.now.instant);
         if peer.connection.phase() == Phase::Connecting {
-            peer.connection.note_connecting(self.net.is_connected(&peer.socket), &mut turn);
+            peer.connection.note_connecting(self.net.is_connected(&peer.socket), &mut self.context);
         }
         if peer.connection.phase() == Phase::Handshaking && is_late {
             // Past its deadline: dropped before it costs any more crypto.
-            peer.connection.expire(&mut turn);
+            peer.connection.expire(&mut self.context);
         } else {
-            peer.connection.receive(&mut peer.socket, &mut turn);
+            peer.connection.receive(&mut peer.socket, &mut self.context);
             if self.state != RunState::Running && (peer.connection.is_at_rest() || peer.connection.is_silent()) {
-                peer.connection.end(Disconnect::Shutdown, self.shared.now.instant, &mut self.shared.scratch);
+                peer.connection.end(Disconnect::Shutdown, self.context.env.now.instant, &mut self.context.env.scratch);
             }
         }
         queue_transmit(peer, &mut self.to_transmit);
@@ -351,11 +335,11 @@ impl<N: Net, S: Service> Server<N, S> {
     }
 
     fn commit(&mut self) {
-        self.shared.service.set_client_memory(self.memory_account.total());
-        self.tick_in = self.shared.service.tick(self.shared.now);
+        self.context.service.set_client_memory(self.memory_account.total());
+        self.tick_in = self.context.service.tick(self.context.env.now);
         while let Ok(completion) = self.completions.try_recv() {
             if let Some(peer) = self.peers.get_mut(completion.peer) {
-                peer.connection.complete(completion.sequence, completion.reply, &mut self.shared.scratch);
+                peer.connection.complete(completion.sequence, completion.reply, &mut self.context.env.scratch);
                 queue_transmit(peer, &mut self.to_transmit);
             }
         }
@@ -367,15 +351,14 @@ impl<N: Net, S: Service> Server<N, S> {
         for id in batch.drain(..) {
             let Some(peer) = self.peers.get_mut(id) else { continue };
             peer.to_transmit = false;
-            let mut turn = self.shared.turn();
-            if peer.connection.transmit(&mut peer.socket, &mut turn) == Transmitted::ShutdownWrite {
+            if peer.connection.transmit(&mut peer.socket, &mut self.context) == Transmitted::ShutdownWrite {
                 // Fails only when the peer is gone, which the next read will tell.
                 let _ = self.net.shutdown_write(&peer.socket);
             }
             if peer.connection.wants_delivery() {
                 // Where the system does not tell, what the socket accepts must do.
                 let delivery = self.net.delivery(&peer.socket).unwrap_or_default();
-                peer.connection.note_delivery(delivery, &self.shared.limits, self.shared.now.instant);
+                peer.connection.note_delivery(delivery, &self.context.env.limits, self.context.env.now.instant);
             }
             self.reschedule(id);
             self.resume_sender(id);
@@ -393,10 +376,10 @@ impl<N: Net, S: Service> Server<N, S> {
             return self.peers.mark_closed(id);
         }
         self.memory_account.place(id, &mut peer.memory_share);
-        if peer.connection.wants_turn(&self.shared.limits) {
+        if peer.connection.wants_turn(&self.context.env.limits) {
             enqueue(peer, &mut self.ready, &mut self.handshake_queue);
         }
-        if let Some(deadline) = peer.connection.deadline(&self.shared.limits)
+        if let Some(deadline) = peer.connection.deadline(&self.context.env.limits)
             && peer.deadline_entries.set(deadline)
         {
             self.deadlines.insert(deadline, id);
@@ -404,13 +387,13 @@ impl<N: Net, S: Service> Server<N, S> {
     }
 
     fn expire(&mut self) {
-        for _ in 0..self.shared.limits.peers_per_turn {
-            let Some(id) = self.deadlines.pop_due(self.shared.now.instant) else { break };
+        for _ in 0..self.context.env.limits.peers_per_turn {
+            let Some(id) = self.deadlines.pop_due(self.context.env.now.instant) else { break };
             let Some(peer) = self.peers.get_mut(id) else { continue };
-            if peer.deadline_entries.fire(self.shared.now.instant) {
+            if peer.deadline_entries.fire(self.context.env.now.instant) {
                 self.ask_before_cutting(id);
                 let Some(peer) = self.peers.get_mut(id) else { continue };
-                peer.connection.expire(&mut self.shared.turn());
+                peer.connection.expire(&mut self.context);
                 // It may be at its end with nothing left to write, which no event will tell.
                 queue_transmit(peer, &mut self.to_transmit);
                 self.reschedule(id);
@@ -427,7 +410,7 @@ impl<N: Net, S: Service> Server<N, S> {
     /// A peer whose time is over may still be reading what its socket holds, or, where it is linked, what the socket at
     /// the other end of the link holds of its own bytes. That is progress, and it is asked for before anybody is cut off.
     fn ask_before_cutting(&mut self, id: PeerId) {
-        let (limits, now) = (&self.shared.limits, self.shared.now.instant);
+        let (limits, now) = (&self.context.env.limits, self.context.env.now.instant);
         let Some(peer) = self.peers.get(id).filter(|peer| peer.connection.may_be_cut(limits, now)) else { return };
         // One that is only waited for until it leaves has nothing to do with its link any more.
         let link = peer.connection.info().link.filter(|_| peer.connection.phase() != Phase::Lingering);
@@ -448,7 +431,7 @@ impl<N: Net, S: Service> Server<N, S> {
 
     /// Frees the slots of closed peers, and tells those who must know.
     fn reap(&mut self) {
-        for _ in 0..self.shared.limits.peers_per_turn {
+        for _ in 0..self.context.env.limits.peers_per_turn {
             let Some(mut peer) = self.peers.reap() else { break };
             self.listeners.resume();
             self.forget_memory(&mut peer);
@@ -457,10 +440,10 @@ impl<N: Net, S: Service> Server<N, S> {
                 // Fails only when the peer is gone.
                 let _ = self.net.reset_when_dropped(&peer.socket);
             }
-            peer.connection.retire(&mut self.shared.turn());
+            peer.connection.retire(&mut self.context);
             let reason = log_end(&peer, was_opened, self.listeners.label(peer.connection.info().listener));
             if !peer.connection.info().is_dialed() {
-                self.shared.metrics.disconnected(reason);
+                self.context.env.metrics.disconnected(reason);
             }
             if let Some(link) = peer.connection.info().link {
                 let loss = Loss { reason, detail: peer.connection.detail().into() };
@@ -477,14 +460,14 @@ impl<N: Net, S: Service> Server<N, S> {
                 false
             }
             RunState::Running => false,
-            RunState::Draining { deadline } => deadline <= self.shared.now.instant,
+            RunState::Draining { deadline } => deadline <= self.context.env.now.instant,
         };
         if overdue {
             self.listeners.close();
             for id in self.peers.ids() {
                 let peer = self.peers.get_mut(id);
                 if let Some(peer) = peer.filter(|peer| peer.connection.phase() != Phase::Closed) {
-                    peer.connection.close(Disconnect::Shutdown, &mut self.shared.scratch);
+                    peer.connection.close(Disconnect::Shutdown, &mut self.context.env.scratch);
                     self.peers.mark_closed(id);
                 }
             }
@@ -495,7 +478,8 @@ impl<N: Net, S: Service> Server<N, S> {
     /// arrived is still served.
     fn begin_drain(&mut self) {
         tracing::info!(connections = self.peers.len(), "stopping: no new connections, finishing what was received");
-        self.state = RunState::Draining { deadline: after(self.shared.now.instant, self.shared.limits.drain_timeout) };
+        self.state =
+            RunState::Draining { deadline: after(self.context.env.now.instant, self.context.env.limits.drain_timeout) };
         self.listeners.last_call();
         for id in self.peers.ids() {
             if let Some(peer) = self.peers.get_mut(id) {

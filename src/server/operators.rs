@@ -10,7 +10,7 @@ use crate::net::Net;
 impl<N: Net, S: Service> Server<N, S> {
     /// Whether whoever comes to a listener for operators may hope for a place there. Others are clients like any.
     pub(super) fn has_operator_places(&self) -> bool {
-        self.shared.operators.placed() < self.shared.limits.admin_connections
+        self.context.env.operators.placed() < self.context.env.limits.admin_connections
     }
 
     /// One more knocks. There are as many places to knock as there are for those who were let in. When they are taken, the
@@ -19,7 +19,7 @@ impl<N: Net, S: Service> Server<N, S> {
     pub(super) fn make_room_to_knock(&mut self) {
         let Self { knocking, peers, .. } = self;
         knocking.retain(|id| peers.get(*id).is_some_and(|peer| peer.connection.knocks()));
-        if knocking.len() < self.shared.limits.admin_connections {
+        if knocking.len() < self.context.env.limits.admin_connections {
             return;
         }
         let place = |id: &PeerId| peers.get(*id).map(|peer| site(peer.connection.info().address.ip()));
@@ -32,9 +32,9 @@ impl<N: Net, S: Service> Server<N, S> {
         let Some(victim) = knocking.iter().find(is_of_most).copied() else { return };
         knocking.retain(|id| *id != victim);
         if let Some(peer) = peers.get_mut(victim) {
-            self.shared.metrics.refused += 1;
-            self.shared.metrics.displaced += 1;
-            peer.connection.displace(&mut self.shared.scratch);
+            self.context.env.metrics.refused += 1;
+            self.context.env.metrics.displaced += 1;
+            peer.connection.displace(&mut self.context.env.scratch);
             peers.mark_closed(victim);
         }
     }
@@ -44,11 +44,11 @@ impl<N: Net, S: Service> Server<N, S> {
     pub(super) fn look_for_overflow(&mut self, id: PeerId) {
         let Some(peer) = self.peers.get(id).filter(|peer| peer.connection.knocks()) else { return };
         let presence = memory::presence::<S>(peer.connection.is_tls());
-        let limits = &self.shared.limits;
+        let limits = &self.context.env.limits;
         let is_full = self.clients() >= limits.connections
             || self.memory_account.crowding(presence, limits.client_memory) > 0
             || self.is_over_memory();
-        self.shared.operators.set_overflow(!is_full);
+        self.context.env.operators.set_overflow(!is_full);
     }
 
     /// Behind that: whether it did.

@@ -57,18 +57,17 @@ impl<N: Net, S: Service> Server<N, S> {
     pub(super) fn reload(&mut self) {
         while let Ok(order) = self.reload.orders.try_recv() {
             match order {
-                Order::Adopt(security) if security.len() == self.shared.security.len() => {
-                    self.shared.metrics.reloads += 1;
-                    self.shared.security = security;
+                Order::Adopt(security) if security.len() == self.context.env.security.len() => {
+                    self.context.env.metrics.reloads += 1;
+                    self.context.env.security = security;
                     self.reload.begin_review();
                 }
-                Order::Adopt(_) | Order::Refused => self.shared.metrics.reload_failures += 1,
+                Order::Adopt(_) | Order::Refused => self.context.env.metrics.reload_failures += 1,
             }
         }
         for slot in self.reload.next_slots(self.peers.slots()) {
             let Some(peer) = self.peers.in_slot(slot) else { continue };
-            let mut turn = self.shared.turn();
-            peer.connection.reconsider(&mut turn);
+            peer.connection.reconsider(&mut self.context);
             if peer.connection.reason().is_some() {
                 queue_transmit(peer, &mut self.to_transmit);
             }

@@ -49,14 +49,14 @@ impl Waiting {
 impl<N: Net, S: Service> Server<N, S> {
     /// Tries those again that wait, at most one in vain for each address.
     pub(super) fn dial_again(&mut self) {
-        let now = self.shared.now.instant;
+        let now = self.context.env.now.instant;
         if self.waiting.next.is_none_or(|next| next > now) {
             return;
         }
         self.waiting.next = None;
         let mut full: Vec<Address> = Vec::new();
         for Wait { dialer, dial, begun } in std::mem::take(&mut self.waiting.queue) {
-            let is_over = now.saturating_duration_since(begun) >= self.shared.limits.connect_timeout;
+            let is_over = now.saturating_duration_since(begun) >= self.context.env.limits.connect_timeout;
             if full.contains(&dial.address) && !is_over {
                 self.waiting.push(dialer, dial, begun, now);
                 continue;

@@ -16,7 +16,7 @@ impl Service for Echo {
     fn serve(&mut self, _session: &mut (), input: &[u8], exchange: &mut Exchange<'_>) -> Result<usize, Disconnect> {
         let piece = input.get(..exchange.room()).unwrap_or(input);
         exchange.reply().extend_from_slice(piece);
-        exchange.metrics.requests += 1;
+        exchange.env.metrics.requests += 1;
         Ok(piece.len())
     }
 

@@ -126,7 +126,7 @@ impl Service for NumberedService {
         match (&request, reply) {
             (Request::Incomplete, _) => return Ok(0),
             (Request::Late(delay, _), Some(reply)) => {
-                let pending = Pending { due: exchange.now.instant + *delay, deferred: exchange.defer(), reply };
+                let pending = Pending { due: exchange.env.now.instant + *delay, deferred: exchange.defer(), reply };
                 if index.is_multiple_of(2) { &mut self.inside } else { &mut books.outside }.push(pending);
             }
             (Request::Drop, _) => drop(exchange.defer()),
@@ -134,7 +134,7 @@ impl Service for NumberedService {
             (_, None) => {}
         }
         *index += 1;
-        exchange.metrics.requests += 1;
+        exchange.env.metrics.requests += 1;
         match request {
             Request::Bye => Err(Disconnect::Finished),
             Request::Unknown => Err(Disconnect::Malformed),

@@ -41,7 +41,7 @@ fn record(payload: &[u8]) -> Vec<u8> {
 /// A server that was sent `bytes` in pieces of `size`.
 fn sent(bytes: &[u8], size: usize, handshake_bytes: Option<usize>) -> Pair {
     let mut pair = Pair::new();
-    pair.limits.handshake_bytes = handshake_bytes.unwrap_or(pair.limits.handshake_bytes);
+    pair.context.env.limits.handshake_bytes = handshake_bytes.unwrap_or(pair.context.env.limits.handshake_bytes);
     for piece in bytes.chunks(size) {
         pair.to_server.bytes.extend_from_slice(piece);
         while !pair.to_server.bytes.is_empty() && pair.connection.phase() == Phase::Handshaking {

@@ -76,7 +76,7 @@ fn replies_that_come_all_at_once_are_not_held_without_bound() {
     }
     pass(&site.network);
     site.run_until_idle();
-    for (index, deferred) in std::mem::take(&mut site.server.shared.service.owed).into_iter().enumerate() {
+    for (index, deferred) in std::mem::take(&mut site.server.context.service.owed).into_iter().enumerate() {
         deferred.complete(vec![0; if index < 10 { 200_000 } else { 200 }]);
     }
     site.run_until_idle();
@@ -427,7 +427,7 @@ fn who_has_too_many_handshakes_is_counted_as_turned_away() {
     let mut site = Site::new(NetFaults::none(), limits);
     let clock = Clock::at(NOW);
     let policy = ServerPolicy::new(World::new().options(&clock)).expect("a policy");
-    site.server.shared.security[0] = Security::tls(Arc::new(policy));
+    site.server.context.env.security[0] = Security::tls(Arc::new(policy));
     let crowd: Vec<_> = (0..3).map(|_| site.connect()).collect();
     site.run_until_idle();
     assert_eq!((ended(&site, Disconnect::AddressLimit), site.server.metrics().refused), (2, 2));

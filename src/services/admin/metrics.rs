@@ -20,11 +20,11 @@ pub(super) fn write(exchange: &Exchange<'_>, store: &Store, admin: &Admin) -> St
         "Lines of the log that nobody read in time.",
         admin.dropped.load(Ordering::Relaxed),
     );
-    connections(&mut text, exchange.metrics);
-    handshakes(&mut text, exchange.metrics);
-    certificates(&mut text, exchange.security, &admin.protocols);
-    revocation(&mut text, exchange.security);
-    requests(&mut text, exchange.metrics);
+    connections(&mut text, &exchange.env.metrics);
+    handshakes(&mut text, &exchange.env.metrics);
+    certificates(&mut text, &exchange.env.security, &admin.protocols);
+    revocation(&mut text, &exchange.env.security);
+    requests(&mut text, &exchange.env.metrics);
     keys(&mut text, store);
     durability(&mut text, store);
     text.finish()

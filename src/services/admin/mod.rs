@@ -79,12 +79,12 @@ impl Admin {
                 Ok(0)
             }
             Ok(DecodeProgress::Complete(request)) => {
-                exchange.metrics.requests += 1;
+                exchange.env.metrics.requests += 1;
                 self.answer(&request, store, exchange);
                 if request.persistence == KeepAlive::Close { Err(Disconnect::Finished) } else { Ok(request.used) }
             }
             Err(error) => {
-                append_error(error, Some(self.date.text(exchange.now.unix_seconds())), exchange.reply());
+                append_error(error, Some(self.date.text(exchange.env.now.unix_seconds())), exchange.reply());
                 Err(explained(error, exchange))
             }
         }
@@ -101,18 +101,18 @@ impl Admin {
             "/" => (HttpStatus::OK, "", USAGE.into()),
             "/health" => (HttpStatus::OK, "", "ok\n".into()),
             "/metrics" if !exchange.peer.access.allows(Class::Server, METRICS, None) => {
-                exchange.metrics.denials += 1;
+                exchange.env.metrics.denials += 1;
                 (HttpStatus::FORBIDDEN, "", "No rule grants \"metrics\" to this identity.\n".into())
             }
             "/metrics" => {
                 // It costs as much as many requests of other kinds.
-                exchange.spend(exchange.limits.requests_per_turn / 4);
+                exchange.spend(exchange.env.limits.requests_per_turn / 4);
                 let text = metrics::write(exchange, store, self);
                 (HttpStatus::OK, exposition::CONTENT_TYPE, text.into_bytes())
             }
             _ => (HttpStatus::NOT_FOUND, "", "No such page. There are / and /metrics and /health.\n".into()),
         };
-        let reply = HttpReply::text(&body, Some(self.date.text(exchange.now.unix_seconds())));
+        let reply = HttpReply::text(&body, Some(self.date.text(exchange.env.now.unix_seconds())));
         HttpReply {
             status,
             content_type: if content_type.is_empty() { reply.content_type } else { content_type },

@@ -263,7 +263,8 @@ impl Resp {
         exchange: &mut Exchange<'_>,
     ) -> Result<usize, Disconnect> {
         let Self { core, arguments, lookahead } = self;
-        let limits = RequestLimits { bulk_bytes: core.bulk_bytes, ..RequestLimits::new(exchange.limits.request_bytes) };
+        let limits =
+            RequestLimits { bulk_bytes: core.bulk_bytes, ..RequestLimits::new(exchange.env.limits.request_bytes) };
         let foreseen = lookahead.next(exchange.peer.id, input);
         let is_foreseen = foreseen.is_some();
         let decoded = match foreseen {
@@ -279,7 +280,7 @@ impl Resp {
             Ok(Some((request, used))) => {
                 let (raw, rest) = input.split_at_checked(used).unwrap_or_default();
                 if !request.is_empty() {
-                    exchange.metrics.requests += 1;
+                    exchange.env.metrics.requests += 1;
                     answer(core, session, store, exchange, request, raw)?;
                 }
                 if is_foreseen {
@@ -346,7 +347,7 @@ fn answer(
     let refusal = match resolve(&request) {
         Ok((id, command)) => {
             if let Some(client) = core.clients.get_mut(exchange.peer.id) {
-                client.active_ms = exchange.now.unix_ms;
+                client.active_ms = exchange.env.now.unix_ms;
                 client.command = Some(id);
             }
             let mut call = Call { core, session, store, command, id, request, exchange, is_atomic: false };
@@ -451,7 +452,7 @@ fn execute(call: &mut Call<'_, '_>) {
     // A heavy one has cost as much as all that one client may ask for in a turn.
     let is_heavy = call.command.is(flag::HEAVY);
     let share =
-        if is_heavy { call.exchange.limits.requests_per_turn } else { call.request.len() / ARGUMENTS_PER_REQUEST };
+        if is_heavy { call.exchange.env.limits.requests_per_turn } else { call.request.len() / ARGUMENTS_PER_REQUEST };
     call.exchange.spend(share);
     let failed = u64::from(outcome.is_err());
     let took = began.map(|(clock, began)| clock().saturating_duration_since(began));

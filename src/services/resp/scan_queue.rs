@@ -214,7 +214,7 @@ impl ScanPurpose {
 
 /// Answers by a walk: now if it is short, else later.
 pub(super) fn answer(call: &mut Call<'_, '_>, mut walk: Walk) -> Result<(), CommandError> {
-    let (now, protocol, longest) = (call.now(), call.session.protocol, call.exchange.limits.request_bytes);
+    let (now, protocol, longest) = (call.now(), call.session.protocol, call.exchange.env.limits.request_bytes);
     if call.is_atomic {
         return answer_at_once(call, walk);
     }
@@ -230,7 +230,7 @@ pub(super) fn answer(call: &mut Call<'_, '_>, mut walk: Walk) -> Result<(), Comm
 
 /// Answers in one step, or refuses when that would take too long: there are too many keys, or they are too long.
 fn answer_at_once(call: &mut Call<'_, '_>, mut walk: Walk) -> Result<(), CommandError> {
-    let (now, protocol, longest) = (call.now(), call.session.protocol, call.exchange.limits.request_bytes);
+    let (now, protocol, longest) = (call.now(), call.session.protocol, call.exchange.env.limits.request_bytes);
     let options = &call.core.options;
     let (keys, clients) = (options.keys_searched + 1, options.clients_visited);
     // However few keys are in each segment, all keys are not too many.

@@ -175,7 +175,7 @@ fn work_on_the_loop_is_bounded() {
     };
     let mut bench = Bench::new(options);
     let mut client = bench.connect(0, 0);
-    client.0.limits.request_bytes = 100;
+    client.0.env.limits.request_bytes = 100;
     let mut is = |line: &str, expected: &str| {
         let reply = bench.ask(&mut client, line);
         assert!(reply.starts_with(expected), "{line}: {reply}");
@@ -267,7 +267,7 @@ fn long_keys_end_a_scan_step_early_and_none_is_lost() {
     let reply = bench.ask(&mut client, "scan 0 match nothing count 10000");
     assert!(!reply.starts_with("*2\r\n$1\r\n0\r\n"), "long keys that are not wanted take time too: {reply}");
     bench.ask(&mut client, "flushall");
-    client.0.limits.output_bytes = 10_000;
+    client.0.env.limits.output_bytes = 10_000;
     for index in 0..5000 {
         let key = format!("{index:0200}");
         bench.store.set(key.as_bytes(), Kind::Bytes, b"", Expiry::Never, bench.now).expect("room");
@@ -401,7 +401,7 @@ fn what_rules_deny_is_counted_and_changes_nothing() {
     assert_eq!(bench.ask(&mut client, "mset a:1 9 b:1 9"), denied);
     assert_eq!(bench.ask(&mut client, "rename b:1 a:1"), denied);
     assert_eq!(bench.ask(&mut client, "dbsize"), ":1\r\n");
-    assert_eq!(client.0.metrics.denials, 2);
+    assert_eq!(client.0.env.metrics.denials, 2);
     client.0.info.access = Access::Everything;
     assert_eq!(bench.ask(&mut client, "mget a:1 b:1"), "*2\r\n$1\r\n2\r\n$1\r\n1\r\n");
 }
@@ -513,7 +513,7 @@ fn walks_wait_for_each_other_and_end_with_their_clients() {
 #[test]
 fn a_walk_that_finds_too_much_is_refused_and_holds_nothing() {
     let (mut bench, mut client) = bench_of_small_steps();
-    client.0.limits.request_bytes = 20_000;
+    client.0.env.limits.request_bytes = 20_000;
     let refusal = "-ERR the reply exceeds 20000 bytes: use SCAN\r\n";
     assert_eq!(bench.ask(&mut client, "keys *"), refusal);
     assert!(bench.ask(&mut client, "keys a:*").starts_with("*1000\r\n"));
@@ -528,7 +528,7 @@ fn any_number_of_clients_is_listed_in_steps() {
     bench.finish(&mut client.0);
     let list = String::from_utf8_lossy(&client.0.take_replies()).into_owned();
     assert_eq!(list.matches(" laddr=").count(), 1 + others.len());
-    client.0.limits.request_bytes = 100_000;
+    client.0.env.limits.request_bytes = 100_000;
     let refusal = "-ERR the reply exceeds 100000 bytes: name some by ID\r\n";
     assert_eq!(bench.ask(&mut client, "client list"), refusal);
 }
@@ -537,9 +537,9 @@ fn any_number_of_clients_is_listed_in_steps() {
 fn a_heavy_command_uses_up_its_clients_share_of_the_turn() {
     let (mut bench, mut client) = bench();
     bench.ask(&mut client, "set a 1");
-    assert_eq!(client.0.served, 0);
+    assert_eq!(client.0.served(), 0);
     bench.ask(&mut client, "copy a b");
-    assert!(client.0.served >= client.0.limits.requests_per_turn);
+    assert!(client.0.served() >= client.0.env.limits.requests_per_turn);
 }
 
 /// Keys whose changes go to a simulated disk, which takes its time, and a client that is waiting for all of them: the

@@ -50,7 +50,7 @@ impl XmlRpc {
             access: exchange.peer.access.clone(),
             faults: self.options.faults,
             persistence,
-            longest: exchange.limits.request_bytes,
+            longest: exchange.env.limits.request_bytes,
             cursor: 0,
             document: Vec::new(),
             length: LengthField::default(),

@@ -11,7 +11,7 @@ mod tests;
 use std::collections::VecDeque;
 
 use crate::access::Access;
-use crate::connection::Exchange;
+use crate::connection::{Exchange, PeerInfo};
 use crate::limits::Limits;
 use crate::metrics::Disconnect;
 use crate::protocol::http::{
@@ -84,9 +84,19 @@ pub type XmlRpcSession = RequestDecoder;
 /// What is known of a request besides its bytes.
 #[derive(Clone, Copy)]
 struct Asker<'a> {
-    limits: &'a Limits,
+    /// The longest request taken from it.
+    request_bytes: usize,
+    /// The longest reply made for it.
+    reply_bytes: usize,
     now: Now,
     access: &'a Access,
+}
+
+impl<'a> Asker<'a> {
+    fn new(peer: &'a PeerInfo, limits: &Limits, now: Now) -> Self {
+        let request_bytes = limits.request_bytes.min(limits.call_bytes);
+        Self { request_bytes, reply_bytes: limits.call_bytes, now, access: &peer.access }
+    }
 }
 
 /// What became of the front of the input.
@@ -148,11 +158,11 @@ impl XmlRpc {
         input: &[u8],
         exchange: &mut Exchange<'_>,
     ) -> Result<usize, Disconnect> {
-        let (limits, now, access) = (exchange.limits, exchange.now, &exchange.peer.access);
-        let step = self.step(session, store, input, Asker { limits, now, access }, exchange.reply());
-        exchange.metrics.denials += std::mem::take(&mut self.denials);
+        let asker = Asker::new(exchange.peer, &exchange.env.limits, exchange.env.now);
+        let step = self.step(session, store, input, asker, exchange.reply());
+        exchange.env.metrics.denials += std::mem::take(&mut self.denials);
         if let Some(reason) = self.malformed.take() {
-            exchange.metrics.malformed_calls += 1;
+            exchange.env.metrics.malformed_calls += 1;
             let peer = exchange.peer;
             tracing::info!(peer = %peer.address, id = %peer.id, reason, "malformed call");
         }
@@ -163,11 +173,11 @@ impl XmlRpc {
                 Ok(0)
             }
             Step::Answered { used, close } => {
-                exchange.metrics.requests += 1;
+                exchange.env.metrics.requests += 1;
                 if close { Err(Disconnect::Finished) } else { Ok(used) }
             }
             Step::Walk { used, persistence } => {
-                exchange.metrics.requests += 1;
+                exchange.env.metrics.requests += 1;
                 self.walk(persistence, exchange);
                 if persistence == KeepAlive::Close { Err(Disconnect::Finished) } else { Ok(used) }
             }
@@ -180,7 +190,7 @@ impl XmlRpc {
         if RequestDecoder::is_between_requests(rest) {
             return None;
         }
-        let date = self.date.text(exchange.now.unix_seconds());
+        let date = self.date.text(exchange.env.now.unix_seconds());
         append_error(HttpError::Malformed("the request is cut off"), Some(date), exchange.reply());
         exchange.explain("in the middle of an HTTP request");
         Some(Disconnect::CutOff)
@@ -223,8 +233,7 @@ impl XmlRpc {
         asker: Asker<'_>,
         out: &mut Vec<u8>,
     ) -> Step {
-        let Asker { limits, now, .. } = asker;
-        let message = limits.request_bytes.min(limits.call_bytes);
+        let Asker { request_bytes: message, now, .. } = asker;
         let bounds = HttpLimits { message, decoded: message.min(CONVERTED_BYTES), ..HttpLimits::default() };
         match session.decode(input, &bounds) {
             Ok(DecodeProgress::Incomplete) => Step::Incomplete,
@@ -312,7 +321,7 @@ impl XmlRpc {
         let parsed = xmlrpc::parse_call(document, &xmlrpc::XmlLimits::ONE_TURN);
         self.malformed = parsed.as_ref().err().map(xmlrpc::ParseError::name);
         let mut dispatcher = Dispatcher::new(store, asker.now, self.options.faults, asker.access);
-        dispatcher.limits.reply_bytes = asker.limits.call_bytes;
+        dispatcher.limits.reply_bytes = asker.reply_bytes;
         let result = parsed.map_err(CallError::from).and_then(|(method, params)| dispatcher.call(method, params));
         self.denials += dispatcher.denials;
         self.body.clear();

@@ -35,7 +35,8 @@ impl Bench {
     /// All replies to `input`, and how the connection ends if it does.
     fn serve(&mut self, mut input: &[u8], limits: &Limits) -> (Vec<u8>, Option<Disconnect>) {
         let (mut session, mut out) = (XmlRpcSession::default(), Vec::new());
-        let asker = Asker { limits, now: self.now, access: &Access::Everything };
+        let peer = TestPeer::new(0, 0);
+        let asker = Asker::new(&peer.info, limits, self.now);
         loop {
             match self.service.step(&mut session, &mut self.store, input, asker, &mut out) {
                 Step::Incomplete => return (out, None),
@@ -323,7 +324,7 @@ fn a_walk_over_keys_ends_with_its_client_and_is_bounded() {
     bench.service.walk(KeepAlive::Open, &mut gone.exchange(bench.now));
     bench.service.tick(&mut bench.store, bench.now);
     bench.service.close(gone.info.id);
-    peer.limits.request_bytes = 1 << 20;
+    peer.env.limits.request_bytes = 1 << 20;
     let (reply, turns) = walked(&mut bench, &mut peer, "HTTP/1.1");
     let reply = String::from_utf8_lossy(&reply);
     assert!(reply.contains("the reply would be larger than 1048576 bytes") && reply.len() < 1000, "{reply}");

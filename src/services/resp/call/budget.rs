@@ -119,7 +119,7 @@ impl<'s> Budget<'s> {
             clients: call.core.clients.slots(),
             scan_count: options.scan_count,
             keys_searched: options.keys_searched,
-            output_bytes: call.exchange.limits.output_bytes,
+            output_bytes: call.exchange.env.limits.output_bytes,
             longest_value: call.longest_value(),
             values: HashMap::new(),
             is_flushed: false,

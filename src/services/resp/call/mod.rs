@@ -35,7 +35,7 @@ impl<'c> Call<'c, '_> {
     }
 
     pub(crate) fn now(&self) -> Now {
-        self.exchange.now
+        self.exchange.env.now
     }
 
     /// Argument `index`. The arity has been checked, so one that the command requires is there; an optional one that
@@ -51,12 +51,12 @@ impl<'c> Call<'c, '_> {
 
     /// The longest string that a command may make.
     pub(crate) fn longest_value(&self) -> usize {
-        self.core.bulk_bytes.min(self.exchange.limits.request_bytes)
+        self.core.bulk_bytes.min(self.exchange.env.limits.request_bytes)
     }
 
     /// What is said to one that would be `length` bytes long: which of the two bounds it passes.
     pub(crate) fn too_long(&self, length: usize) -> CommandError {
-        let most = self.exchange.limits.request_bytes;
+        let most = self.exchange.env.limits.request_bytes;
         if length > self.core.bulk_bytes {
             return CommandError::TOO_LONG;
         }

@@ -26,7 +26,7 @@ pub(crate) fn authorize(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
             CommandError::from(format!("NOPERM User {user} has no permissions to run the '{name}' command"))
         }
     };
-    call.exchange.metrics.denials += 1;
+    call.exchange.env.metrics.denials += 1;
     Err(refusal)
 }
 

@@ -27,7 +27,7 @@ pub(crate) fn multi(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
 
 /// Puts an admitted command behind those that wait for `EXEC`. `raw` is the request as it was received.
 pub(crate) fn queue(call: &mut Call<'_, '_>, raw: &[u8]) -> Result<(), CommandError> {
-    let most_bytes = call.exchange.limits.request_bytes;
+    let most_bytes = call.exchange.env.limits.request_bytes;
     let most_cost = call.core.options.transaction_cost;
     let is_heavy = call.command.is(flag::HEAVY) || is_search(call.command, &call.exchange.peer.access);
     let has_room = !call.command.is(flag::DENY_OOM) || call.store.has_room(raw.len());
@@ -115,7 +115,7 @@ fn discarded(reason: &CommandError) -> CommandError {
 ///
 /// It would take too long, say too much, or find no room. Nothing has been done.
 fn afford(call: &mut Call<'_, '_>, transaction: &Transaction) -> Result<usize, CommandError> {
-    let (most_cost, most_reply) = (call.core.options.transaction_cost, call.exchange.limits.request_bytes);
+    let (most_cost, most_reply) = (call.core.options.transaction_cost, call.exchange.env.limits.request_bytes);
     let Sum { work, reply, memory } = foresee(call, transaction);
     let cost = work.saturating_add(transaction.cost);
     if cost > most_cost {
@@ -182,7 +182,7 @@ pub(crate) fn watch(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
     call.session.watched_bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
     for key in call.request.from(1) {
         // A key whose time has come is gone before it is watched, not a change afterwards.
-        call.store.contains(key, call.exchange.now);
+        call.store.contains(key, call.exchange.env.now);
         let version = call.store.watch(key);
         watches.push(WatchedKey { key: key.into(), version });
     }

@@ -57,7 +57,7 @@ fn resetting_statistics_resets_all_that_info_counts() {
     bench.ask(&mut client, "set a 1\nget a\nget b\nget\nset c 1 px 5");
     bench.now.unix_ms += 10;
     bench.ask(&mut client, "get c");
-    let metrics = &mut client.0.metrics;
+    let metrics = &mut client.0.env.metrics;
     (metrics.accepted, metrics.refused, metrics.bytes_received, metrics.bytes_sent) = (3, 2, 1000, 2000);
     (metrics.malformed_calls, metrics.denials) = (4, 5);
     metrics.disconnected(Disconnect::Idle);
@@ -86,8 +86,8 @@ fn resetting_statistics_resets_all_that_info_counts() {
     }
     assert_eq!(field(&info, "total_commands_processed"), "1", "the reset itself");
     // Other observers see what there was since the start.
-    assert_eq!((client.0.metrics.accepted, bench.store.stats().hits), (3, 1));
-    client.0.metrics.accepted += 1;
+    assert_eq!((client.0.env.metrics.accepted, bench.store.stats().hits), (3, 1));
+    client.0.env.metrics.accepted += 1;
     assert_eq!(field(&bench.ask(&mut client, "info stats"), "total_connections_received"), "1");
 }
 
@@ -129,7 +129,7 @@ fn what_a_client_reads_without_touching_is_dropped_as_if_it_had_not_been_read() 
 #[test]
 fn the_bound_that_is_passed_is_the_one_that_is_named() {
     let (mut bench, mut client) = bench();
-    client.0.limits.request_bytes = 2 << 20;
+    client.0.env.limits.request_bytes = 2 << 20;
     bench.ask(&mut client, "setrange a 2000000 x");
     let flag = "-ERR string exceeds maximum allowed size (--max-request, 2097152 bytes)\r\n";
     assert_eq!(bench.ask(&mut client, "setrange a 2097152 x"), flag);

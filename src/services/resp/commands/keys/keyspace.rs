@@ -112,10 +112,10 @@ pub(crate) fn scan(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
     let scope = scope(call);
     // Long keys end the step early, as fits what SCAN promises: the cursor says where to go on.
     for _ in 0..scan_queue::segments(options.count) {
-        if seen >= options.count || seen_bytes >= most_bytes || found.len() >= call.exchange.limits.output_bytes {
+        if seen >= options.count || seen_bytes >= most_bytes || found.len() >= call.exchange.env.limits.output_bytes {
             break;
         }
-        next = call.store.scan(next, 1, call.exchange.now, &mut |key, entry| {
+        next = call.store.scan(next, 1, call.exchange.env.now, &mut |key, entry| {
             seen += 1;
             seen_bytes += key.len();
             let is_wanted = scope.covers(key)

@@ -13,7 +13,7 @@ pub(crate) const LEAST_BULK_BYTES: usize = 1 << 20;
 /// Every parameter and its value.
 fn parameters(call: &Call<'_, '_>) -> [(&'static str, String); 12] {
     let options = &call.core.options;
-    let limits = call.exchange.limits;
+    let limits = &call.exchange.env.limits;
     [
         ("appendfsync", String::from(persistence::fsync(call.store))),
         ("appendonly", String::from(if call.store.is_durable() { "yes" } else { "no" })),
@@ -103,7 +103,7 @@ fn memory(text: &[u8]) -> Option<usize> {
 
 pub(crate) fn resetstat(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
     let Call { core, store, exchange, .. } = call;
-    core.reset_statistics(exchange.metrics, store.stats());
+    core.reset_statistics(&exchange.env.metrics, store.stats());
     call.ok()
 }
 

@@ -75,7 +75,7 @@ fn server(call: &Call<'_, '_>, report: &mut InfoText) {
 
 fn clients(call: &Call<'_, '_>, report: &mut InfoText) {
     report.field("connected_clients", call.core.clients.len());
-    report.field("maxclients", call.exchange.limits.connections);
+    report.field("maxclients", call.exchange.env.limits.connections);
     report.field("blocked_clients", 0);
 }
 
@@ -101,7 +101,7 @@ fn human(bytes: u64) -> String {
 }
 
 fn statistics(call: &Call<'_, '_>, report: &mut InfoText) {
-    let (metrics, store, base) = (&call.exchange.metrics, call.store.stats(), &call.core.baseline);
+    let (metrics, store, base) = (&call.exchange.env.metrics, call.store.stats(), &call.core.baseline);
     let since = |now: u64, then: u64| now.saturating_sub(then);
     report.field("total_connections_received", since(metrics.accepted, base.metrics.accepted));
     report.field("total_commands_processed", call.core.calls.iter().map(|calls| calls.total).sum::<u64>());
@@ -154,7 +154,7 @@ fn commands(call: &Call<'_, '_>, report: &mut InfoText) {
 fn disconnects(call: &Call<'_, '_>, report: &mut InfoText) {
     for reason in Disconnect::ALL {
         let before = call.core.baseline.metrics.disconnects(reason);
-        report.field(reason.name(), call.exchange.metrics.disconnects(reason).saturating_sub(before));
+        report.field(reason.name(), call.exchange.env.metrics.disconnects(reason).saturating_sub(before));
     }
 }
 

@@ -28,7 +28,7 @@ fn reply_with_value(call: &mut Call<'_, '_>) -> bool {
 }
 
 pub(crate) fn mget(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
-    let (now, longest) = (call.now(), call.exchange.limits.request_bytes);
+    let (now, longest) = (call.now(), call.exchange.env.limits.request_bytes);
     let mut reply = Encoder::new(call.exchange.reply(), call.session.protocol);
     let start = reply.position();
     let mut spent = 0;
@@ -231,12 +231,12 @@ fn set_pairs(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
     check_pairs(call)?;
     let keys = call.request.from(1).step_by(2);
     let pairs = keys.zip(call.request.from(2).step_by(2));
-    call.store.set_all(pairs, call.exchange.now)?;
+    call.store.set_all(pairs, call.exchange.env.now)?;
     Ok(())
 }
 
 pub(crate) fn strlen(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
-    let Some(entry) = call.store.get(call.argument(1), call.exchange.now) else { return call.answer_count(0) };
+    let Some(entry) = call.store.get(call.argument(1), call.exchange.env.now) else { return call.answer_count(0) };
     let length = plain_length(&entry);
     let cost = rewriting_cost(&entry);
     call.exchange.spend(cost);
