@@ -10,7 +10,7 @@
 
 use std::{env, error::Error, fs, io::Write, net::SocketAddr, sync::Arc, thread, time::Duration};
 
-use latchkey::connection::{Exchange, PeerInfo, Service};
+use latchkey::connection::{Exchange, PeerInfo, Served, Service};
 use latchkey::limits::Limits;
 use latchkey::metrics::Disconnect;
 use latchkey::net::mio::MioNet;
@@ -26,12 +26,12 @@ impl Service for Lines {
 
     fn open(&mut self, _: &PeerInfo, _: Now) {}
 
-    fn serve(&mut self, (): &mut (), input: &[u8], exchange: &mut Exchange<'_>) -> Result<usize, Disconnect> {
+    fn serve(&mut self, (): &mut (), input: &[u8], exchange: &mut Exchange<'_>) -> Served {
         let Some(end) = input.iter().take(1024).position(|byte| *byte == b'\n') else {
-            return if input.len() < 1024 { Ok(0) } else { Err(Disconnect::TooLarge) };
+            return if input.len() < 1024 { Served::Incomplete } else { Served::Close(Disconnect::TooLarge) };
         };
         match input.split_at(end).0.trim_ascii() {
-            b"QUIT" => return Err(Disconnect::Finished),
+            b"QUIT" => return Served::Close(Disconnect::Finished),
             b"WHO" => {
                 let name = exchange.peer.identity.as_ref().and_then(|identity| identity.common_name.clone());
                 exchange.reply().extend(format!("{}\n", name.as_deref().unwrap_or("nobody")).bytes());
@@ -45,7 +45,7 @@ impl Service for Lines {
             }
             line => exchange.reply().extend(line.to_ascii_uppercase().iter().chain(b"\n")),
         }
-        Ok(end + 1)
+        Served::Used(end + 1)
     }
 }
 

@@ -4,7 +4,7 @@ use super::context::Context;
 use super::effects::{Effect, Effects, Link, Loss};
 use super::replies::Replies;
 use super::scratch::{READ_BYTES, Scratch, shrink};
-use super::service::{Exchange, PeerInfo, Service};
+use super::service::{Exchange, PeerInfo, Served, Service};
 use crate::limits::Limits;
 use crate::metrics::Disconnect;
 
@@ -163,13 +163,13 @@ impl<S: Service> Framing<S> {
             let Context { service, env } = context;
             let mut exchange = Exchange { peer: &self.info, env, output: &mut self.output };
             match service.serve(session, rest, &mut exchange) {
-                Ok(0) if self.output.replies.take_congested() => {
+                Served::Incomplete | Served::Used(0) => break,
+                Served::Used(count) => used += count.min(rest.len()),
+                Served::Congested => {
                     self.state = State::Congested;
                     break;
                 }
-                Ok(0) => break,
-                Ok(count) => used += count.min(rest.len()),
-                Err(reason) => {
+                Served::Close(reason) => {
                     self.state = State::Ended(reason);
                     break;
                 }

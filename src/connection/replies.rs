@@ -24,8 +24,6 @@ pub struct Replies {
     first: u64,
     /// Where the reply to the present request begins: how many slots there were, and bytes behind the last.
     mark: (usize, usize),
-    /// The present request must wait, undone.
-    congested: bool,
 }
 
 #[derive(Debug)]
@@ -144,15 +142,6 @@ impl Replies {
     #[must_use]
     pub fn is_held(&self) -> bool {
         self.slots.iter().any(|slot| matches!(slot, Slot::Held(..)))
-    }
-
-    /// The present request is not to be answered before there is room for what it changes.
-    pub(super) fn congested(&mut self) {
-        self.congested = true;
-    }
-
-    pub(super) fn take_congested(&mut self) -> bool {
-        std::mem::take(&mut self.congested)
     }
 
     /// Opens a slot for a reply that comes later and returns its sequence number.

@@ -24,7 +24,7 @@ use crate::tls::{Agreement, Identity};
 /// use std::io::{Read, Write};
 /// use std::net::{Shutdown, TcpStream};
 ///
-/// use latchkey::connection::{Exchange, PeerInfo, Service};
+/// use latchkey::connection::{Exchange, PeerInfo, Served, Service};
 /// use latchkey::limits::Limits;
 /// use latchkey::metrics::Disconnect;
 /// use latchkey::net::mio::MioNet;
@@ -41,11 +41,13 @@ use crate::tls::{Agreement, Identity};
 ///
 ///     fn open(&mut self, _: &PeerInfo, _: Now) {}
 ///
-///     fn serve(&mut self, (): &mut (), input: &[u8], exchange: &mut Exchange<'_>) -> Result<usize, Disconnect> {
-///         let digit = input.first().copied().filter(u8::is_ascii_digit).ok_or(Disconnect::Malformed)?;
+///     fn serve(&mut self, (): &mut (), input: &[u8], exchange: &mut Exchange<'_>) -> Served {
+///         let Some(digit) = input.first().filter(|byte| byte.is_ascii_digit()) else {
+///             return Served::Close(Disconnect::Malformed);
+///         };
 ///         self.sum += u32::from(digit - b'0');
 ///         exchange.reply().extend(format!("{}\n", self.sum).bytes());
-///         Ok(1)
+///         Served::Used(1)
 ///     }
 /// }
 ///
@@ -89,19 +91,9 @@ pub trait Service {
 
     /// Takes at most one request from the front of `input` and answers it through `exchange`.
     ///
-    /// Returns how many bytes of `input` the request used. `Ok(0)` means that the request is not complete: the call is
-    /// repeated, with the same bytes and more behind them, when more have arrived. (To avoid scanning bytes twice, keep
-    /// a position in the session; it counts from the front of `input`, which does not move until bytes are used.)
-    ///
-    /// # Errors
-    ///
-    /// `Err(reason)` closes the connection after all replies written so far, this call's included, have been sent.
-    fn serve(
-        &mut self,
-        session: &mut Self::Session,
-        input: &[u8],
-        exchange: &mut Exchange<'_>,
-    ) -> Result<usize, Disconnect>;
+    /// To avoid scanning bytes twice, a service keeps a position in the session; it counts from the front of `input`,
+    /// which does not move until bytes are used.
+    fn serve(&mut self, session: &mut Self::Session, input: &[u8], exchange: &mut Exchange<'_>) -> Served;
 
     /// The peer will send no more; `rest` is the incomplete request it leaves, often empty.
     ///
@@ -187,6 +179,35 @@ pub trait Service {
     fn tick(&mut self, now: Now) -> Option<std::time::Duration> {
         let _ = now;
         None
+    }
+}
+
+/// What [`Service::serve`] did with the front of the input.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub enum Served {
+    /// It holds no complete request: the call is repeated, with the same bytes and more behind them, when more have
+    /// arrived.
+    Incomplete,
+    /// One request was taken, of so many bytes. 0 means the same as [`Incomplete`](Self::Incomplete).
+    Used(usize),
+    /// There is no room for what the request changes, and nothing was done: the call is repeated, with the same bytes,
+    /// when [`Service::commit`] says that something is durable.
+    Congested,
+    /// The connection ends for this reason, after all replies written so far, this call's included, have been sent. A
+    /// client that asked for the end is [`Finished`](Disconnect::Finished).
+    Close(Disconnect),
+}
+
+#[cfg(test)]
+impl Served {
+    /// How many bytes were used by a request that is taken or waits for more.
+    pub(crate) fn used(self) -> usize {
+        match self {
+            Self::Incomplete => 0,
+            Self::Used(used) => used,
+            Self::Congested | Self::Close(_) => panic!("{self:?}"),
+        }
     }
 }
 
@@ -296,12 +317,6 @@ impl Exchange<'_> {
     pub fn hold(&mut self, group: u64) {
         let scratch = &mut self.env.scratch;
         self.output.replies.hold(group, || scratch.take());
-    }
-
-    /// This request cannot be taken now: `serve` returns `Ok(0)` with nothing done, and is called again, with the same
-    /// bytes, after [`Service::commit`] has said that something is durable.
-    pub fn congested(&mut self) {
-        self.output.replies.congested();
     }
 
     /// How many more reply bytes fit before this peer is throttled. A streaming service (echo) answers no more than

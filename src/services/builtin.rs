@@ -5,11 +5,12 @@ use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use super::Echo;
-use super::admin::{Admin, AdminSession};
+use super::admin::Admin;
+use super::http::{self, HttpSession};
 use super::resp::{Resp, RespOptions, RespSession};
-use super::xmlrpc::{XmlRpc, XmlRpcOptions, XmlRpcSession};
+use super::xmlrpc::{XmlRpc, XmlRpcOptions};
 use crate::access::Reach;
-use crate::connection::{CommitStatus, Exchange, PeerInfo, Service};
+use crate::connection::{CommitStatus, Exchange, PeerInfo, Served, Service};
 use crate::disk::StorageError;
 use crate::metrics::Disconnect;
 use crate::store::{self, Store, StoreOptions};
@@ -80,11 +81,11 @@ pub enum BuiltinSession {
     /// Echo remembers nothing.
     Echo,
     /// Where an HTTP request's parts begin.
-    XmlRpc(XmlRpcSession),
+    XmlRpc(HttpSession),
     /// Where a command's parts begin, and what the client has set up.
     Resp(RespSession),
     /// Where an HTTP request's parts begin.
-    Admin(AdminSession),
+    Admin(HttpSession),
 }
 
 impl Builtin {
@@ -140,18 +141,13 @@ impl Service for Builtin {
     fn open(&mut self, peer: &PeerInfo, now: Now) -> BuiltinSession {
         match self.protocol(peer.listener) {
             Protocol::Echo => BuiltinSession::Echo,
-            Protocol::XmlRpc => BuiltinSession::XmlRpc(XmlRpcSession::default()),
+            Protocol::XmlRpc => BuiltinSession::XmlRpc(HttpSession::default()),
             Protocol::Resp => BuiltinSession::Resp(self.resp.open(peer, now)),
-            Protocol::Admin => BuiltinSession::Admin(AdminSession::default()),
+            Protocol::Admin => BuiltinSession::Admin(HttpSession::default()),
         }
     }
 
-    fn serve(
-        &mut self,
-        session: &mut BuiltinSession,
-        input: &[u8],
-        exchange: &mut Exchange<'_>,
-    ) -> Result<usize, Disconnect> {
+    fn serve(&mut self, session: &mut BuiltinSession, input: &[u8], exchange: &mut Exchange<'_>) -> Served {
         let served = match session {
             BuiltinSession::Echo => return self.echo.serve(&mut (), input, exchange),
             BuiltinSession::XmlRpc(session) => self.xmlrpc.serve(session, &mut self.store, input, exchange),
@@ -199,7 +195,7 @@ impl Service for Builtin {
     fn refuse(&mut self, listener: usize, reason: Disconnect, reply: &mut Vec<u8>) {
         match self.protocol(listener) {
             Protocol::Echo => self.echo.refuse(listener, reason, reply),
-            Protocol::XmlRpc | Protocol::Admin => XmlRpc::refuse(reason, reply),
+            Protocol::XmlRpc | Protocol::Admin => http::refuse(reason, reply),
             Protocol::Resp => self.resp.refuse(reason, reply),
         }
     }

@@ -1,6 +1,6 @@
 //! Echo (in the manner of RFC 862): every byte comes back.
 
-use crate::connection::{Exchange, PeerInfo, Service};
+use crate::connection::{Exchange, PeerInfo, Served, Service};
 use crate::metrics::Disconnect;
 use crate::timer::Now;
 
@@ -13,11 +13,11 @@ impl Service for Echo {
 
     fn open(&mut self, _peer: &PeerInfo, _now: Now) {}
 
-    fn serve(&mut self, _session: &mut (), input: &[u8], exchange: &mut Exchange<'_>) -> Result<usize, Disconnect> {
+    fn serve(&mut self, _session: &mut (), input: &[u8], exchange: &mut Exchange<'_>) -> Served {
         let piece = input.get(..exchange.room()).unwrap_or(input);
         exchange.reply().extend_from_slice(piece);
         exchange.env.metrics.requests += 1;
-        Ok(piece.len())
+        Served::Used(piece.len())
     }
 
     fn refuse(&mut self, _listener: usize, reason: Disconnect, reply: &mut Vec<u8>) {

@@ -7,7 +7,7 @@ use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, HandshakeKind, ProtocolVersion};
 
 use crate::access::{Class, Reach};
-use crate::connection::{Dial, Exchange, Loss, PeerInfo, Service};
+use crate::connection::{Dial, Exchange, Loss, PeerInfo, Served, Service};
 use crate::metrics::Disconnect;
 use crate::net::{Address, Target};
 use crate::protocol::proxy::{self, ClientCertificate, Endpoints};
@@ -121,8 +121,8 @@ impl Service for Splice {
         }
     }
 
-    fn serve(&mut self, _: &mut Untried, input: &[u8], exchange: &mut Exchange<'_>) -> Result<usize, Disconnect> {
-        Ok(exchange.forward(input))
+    fn serve(&mut self, _: &mut Untried, input: &[u8], exchange: &mut Exchange<'_>) -> Served {
+        Served::Used(exchange.forward(input))
     }
 
     fn unreachable(&mut self, untried: &mut Untried, loss: &Loss, exchange: &mut Exchange<'_>) -> Option<Disconnect> {

@@ -18,7 +18,7 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use latchkey::connection::{Deferred, Exchange, PeerInfo, Service};
+use latchkey::connection::{Deferred, Exchange, PeerInfo, Served, Service};
 use latchkey::metrics::Disconnect;
 use latchkey::timer::Now;
 
@@ -117,14 +117,14 @@ impl Service for NumberedService {
         0
     }
 
-    fn serve(&mut self, index: &mut u64, input: &[u8], exchange: &mut Exchange<'_>) -> Result<usize, Disconnect> {
+    fn serve(&mut self, index: &mut u64, input: &[u8], exchange: &mut Exchange<'_>) -> Served {
         let mut books = self.books.borrow_mut();
         let owed = books.owed.entry(exchange.peer.address).or_default();
         let (request, used) = Request::decode(input);
         let reply = request.reply(*index);
         *owed += reply.as_ref().map_or(0, Vec::len);
         match (&request, reply) {
-            (Request::Incomplete, _) => return Ok(0),
+            (Request::Incomplete, _) => return Served::Incomplete,
             (Request::Late(delay, _), Some(reply)) => {
                 let pending = Pending { due: exchange.env.now.instant + *delay, deferred: exchange.defer(), reply };
                 if index.is_multiple_of(2) { &mut self.inside } else { &mut books.outside }.push(pending);
@@ -136,9 +136,9 @@ impl Service for NumberedService {
         *index += 1;
         exchange.env.metrics.requests += 1;
         match request {
-            Request::Bye => Err(Disconnect::Finished),
-            Request::Unknown => Err(Disconnect::Malformed),
-            _ => Ok(used),
+            Request::Bye => Served::Close(Disconnect::Finished),
+            Request::Unknown => Served::Close(Disconnect::Malformed),
+            _ => Served::Used(used),
         }
     }
 

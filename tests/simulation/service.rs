@@ -6,7 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::time::Duration;
 
-use latchkey::connection::{CommitStatus, Exchange, Loss, PeerInfo, Service};
+use latchkey::connection::{CommitStatus, Exchange, Loss, PeerInfo, Served, Service};
 use latchkey::metrics::Disconnect;
 use latchkey::services::{Builtin, BuiltinSession, Splice, Untried};
 use latchkey::timer::Now;
@@ -122,7 +122,7 @@ impl Service for SimulatedService {
         }
     }
 
-    fn serve(&mut self, visit: &mut Visit, input: &[u8], exchange: &mut Exchange<'_>) -> Result<usize, Disconnect> {
+    fn serve(&mut self, visit: &mut Visit, input: &[u8], exchange: &mut Exchange<'_>) -> Served {
         if self.is_front && self.books.borrow().banned.contains(&exchange.peer.address) {
             self.broken(format!("{} is served and must not be", exchange.peer.address));
         }
@@ -130,7 +130,7 @@ impl Service for SimulatedService {
             (Kind::NumberedService(desk), Visit::NumberedService(index)) => desk.serve(index, input, exchange),
             (Kind::Builtin(builtin), Visit::Builtin(session)) => builtin.serve(session, input, exchange),
             (Kind::Splice(splice), Visit::Splice(untried)) => splice.serve(untried, input, exchange),
-            _ => Err(Disconnect::Io),
+            _ => Served::Close(Disconnect::Io),
         }
     }
 

@@ -8,14 +8,13 @@ use rustls::pki_types::ServerName;
 use std::sync::atomic::Ordering;
 
 use super::*;
-use crate::connection::{Exchange, PeerInfo, Service};
+use crate::connection::{Exchange, PeerInfo, Served, Service};
 use crate::limits::Limits;
 use crate::load::codec::RequestTemplate;
 use crate::load::outcome::RequestFailure;
 use crate::load::plan::{Resume, TlsPlan};
 use crate::load::schedule::{Gaps, Pace, Ramp};
 use crate::load::workload::{Distribution, Mix, Ratio, ValueSizes, Values};
-use crate::metrics::Disconnect;
 use crate::net::mio::MioNet;
 use crate::server::{ListenerConfig, Security, Server};
 use crate::services::Echo;
@@ -31,12 +30,12 @@ impl Service for Liar {
 
     fn open(&mut self, _peer: &PeerInfo, _now: Now) {}
 
-    fn serve(&mut self, _session: &mut (), input: &[u8], exchange: &mut Exchange<'_>) -> Result<usize, Disconnect> {
+    fn serve(&mut self, _session: &mut (), input: &[u8], exchange: &mut Exchange<'_>) -> Served {
         for byte in input {
             self.0 += 1;
             exchange.reply().push(if self.0.is_multiple_of(100) { byte ^ 1 } else { *byte });
         }
-        Ok(input.len())
+        Served::Used(input.len())
     }
 }
 
@@ -48,10 +47,10 @@ impl Service for Babbler {
 
     fn open(&mut self, _peer: &PeerInfo, _now: Now) {}
 
-    fn serve(&mut self, _session: &mut (), input: &[u8], exchange: &mut Exchange<'_>) -> Result<usize, Disconnect> {
+    fn serve(&mut self, _session: &mut (), input: &[u8], exchange: &mut Exchange<'_>) -> Served {
         exchange.reply().extend(input.iter().map(|byte| byte ^ 1));
         exchange.reply().push(0);
-        Ok(input.len())
+        Served::Used(input.len())
     }
 }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::*;
-use crate::connection::{CommitStatus, Deferred, Exchange, PeerInfo};
+use crate::connection::{CommitStatus, Deferred, Exchange, PeerInfo, Served};
 use crate::tls::ServerPolicy;
 use crate::tls::testing::{Clock, NOW, World};
 
@@ -18,9 +18,9 @@ impl Service for Late {
 
     fn open(&mut self, _: &PeerInfo, _: crate::timer::Now) {}
 
-    fn serve(&mut self, (): &mut (), _: &[u8], exchange: &mut Exchange<'_>) -> Result<usize, Disconnect> {
+    fn serve(&mut self, (): &mut (), _: &[u8], exchange: &mut Exchange<'_>) -> Served {
         self.owed.push(exchange.defer());
-        Ok(1)
+        Served::Used(1)
     }
 }
 
@@ -91,8 +91,8 @@ impl Service for Endless {
 
     fn open(&mut self, _: &PeerInfo, _: crate::timer::Now) {}
 
-    fn serve(&mut self, (): &mut (), _: &[u8], _: &mut Exchange<'_>) -> Result<usize, Disconnect> {
-        Ok(0)
+    fn serve(&mut self, (): &mut (), _: &[u8], _: &mut Exchange<'_>) -> Served {
+        Served::Incomplete
     }
 }
 
@@ -261,10 +261,10 @@ impl Service for Generous {
         0
     }
 
-    fn serve(&mut self, heard: &mut usize, _: &[u8], exchange: &mut Exchange<'_>) -> Result<usize, Disconnect> {
+    fn serve(&mut self, heard: &mut usize, _: &[u8], exchange: &mut Exchange<'_>) -> Served {
         *heard += 1;
         exchange.reply().extend_from_slice(&vec![7; 100_000]);
-        Ok(1)
+        Served::Used(1)
     }
 
     fn session_memory(&self, heard: &usize) -> usize {
@@ -323,13 +323,12 @@ impl Service for Narrow {
 
     fn open(&mut self, _: &PeerInfo, _: crate::timer::Now) {}
 
-    fn serve(&mut self, (): &mut (), _: &[u8], exchange: &mut Exchange<'_>) -> Result<usize, Disconnect> {
+    fn serve(&mut self, (): &mut (), _: &[u8], exchange: &mut Exchange<'_>) -> Served {
         if self.is_lost {
             exchange.reply().extend_from_slice(b"no");
-            return Ok(1);
+            return Served::Used(1);
         }
-        exchange.congested();
-        Ok(0)
+        Served::Congested
     }
 
     fn commit(&mut self, _: crate::timer::Now) -> CommitStatus {

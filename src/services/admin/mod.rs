@@ -9,13 +9,10 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
 use crate::access::{Class, Reach};
-use crate::connection::Exchange;
+use crate::connection::{Exchange, Served};
 use crate::metrics::Disconnect;
-use crate::protocol::http::{
-    CONTINUE, DateCache, DecodeProgress, HttpLimits, HttpReply, HttpRequest, HttpStatus, KeepAlive, Method,
-    RequestDecoder, append_error,
-};
-use crate::services::xmlrpc::explained;
+use crate::protocol::http::{HttpLimits, HttpReply, HttpRequest, HttpStatus, Method};
+use crate::services::http::{self, HttpFraming, HttpSession};
 use crate::store::Store;
 use crate::timer::Now;
 
@@ -34,19 +31,16 @@ pub struct Admin {
     started: Now,
     /// The names of the protocols that the listeners speak, by their index.
     protocols: Vec<&'static str>,
-    date: DateCache,
+    http: HttpFraming,
     /// Lines of the log that were dropped.
     dropped: Arc<AtomicU64>,
 }
-
-/// What one connection remembers between requests.
-pub type AdminSession = RequestDecoder;
 
 impl Admin {
     /// A service that began `now`, beside listeners that speak `protocols`.
     #[must_use]
     pub fn new(protocols: Vec<&'static str>, now: Now) -> Self {
-        Self { started: now, protocols, date: DateCache::default(), dropped: Arc::default() }
+        Self { started: now, protocols, http: HttpFraming::default(), dropped: Arc::default() }
     }
 
     /// Shows how many lines of the log were dropped.
@@ -61,33 +55,25 @@ impl Admin {
     }
 
     /// Answers the request at the front of `input`; see [`Service::serve`](crate::connection::Service::serve).
-    ///
-    /// # Errors
-    ///
-    /// The connection ends: the client asked for it, or its bytes were refused with the reply that tells why.
     pub fn serve(
         &mut self,
-        session: &mut AdminSession,
+        session: &mut HttpSession,
         store: &Store,
         input: &[u8],
         exchange: &mut Exchange<'_>,
-    ) -> Result<usize, Disconnect> {
-        match session.decode(input, &BOUNDS) {
-            Ok(DecodeProgress::Incomplete) => Ok(0),
-            Ok(DecodeProgress::Continue) => {
-                exchange.reply().extend_from_slice(CONTINUE);
-                Ok(0)
-            }
-            Ok(DecodeProgress::Complete(request)) => {
-                exchange.env.metrics.requests += 1;
-                self.answer(&request, store, exchange);
-                if request.persistence == KeepAlive::Close { Err(Disconnect::Finished) } else { Ok(request.used) }
-            }
-            Err(error) => {
-                append_error(error, Some(self.date.text(exchange.env.now.unix_seconds())), exchange.reply());
-                Err(explained(error, exchange))
-            }
-        }
+    ) -> Served {
+        let request = match self.http.take(session, input, &BOUNDS, exchange) {
+            Ok(request) => request,
+            Err(served) => return served,
+        };
+        exchange.env.metrics.requests += 1;
+        self.answer(&request, store, exchange);
+        http::answered(request.used, request.persistence)
+    }
+
+    /// The client sends no more; `rest` is the request that it left unfinished.
+    pub fn end_of_input(&mut self, rest: &[u8], exchange: &mut Exchange<'_>) -> Option<Disconnect> {
+        self.http.end_of_input(rest, exchange)
     }
 
     fn answer(&mut self, request: &HttpRequest<'_>, store: &Store, exchange: &mut Exchange<'_>) {
@@ -112,7 +98,7 @@ impl Admin {
             }
             _ => (HttpStatus::NOT_FOUND, "", "No such page. There are / and /metrics and /health.\n".into()),
         };
-        let reply = HttpReply::text(&body, Some(self.date.text(exchange.env.now.unix_seconds())));
+        let reply = HttpReply::text(&body, Some(self.http.date(exchange.env.now)));
         HttpReply {
             status,
             content_type: if content_type.is_empty() { reply.content_type } else { content_type },

@@ -41,7 +41,7 @@ use self::lookahead::Lookahead;
 use self::scan_queue::Pending;
 use self::state::session::Clients;
 use crate::access::Reach;
-use crate::connection::{Exchange, PeerInfo};
+use crate::connection::{Exchange, PeerInfo, Served};
 use crate::metrics::{Disconnect, Metrics};
 use crate::protocol::resp::{Arguments, Encoder, Request, RequestLimits};
 use crate::store::{Stats, Store};
@@ -261,42 +261,40 @@ impl Resp {
         store: &mut Store,
         input: &[u8],
         exchange: &mut Exchange<'_>,
-    ) -> Result<usize, Disconnect> {
+    ) -> Served {
         let Self { core, arguments, lookahead } = self;
-        let limits =
-            RequestLimits { bulk_bytes: core.bulk_bytes, ..RequestLimits::new(exchange.env.limits.request_bytes) };
+        let most = exchange.env.limits.request_bytes;
+        let limits = RequestLimits { bulk_bytes: core.bulk_bytes, ..RequestLimits::new(most) };
         let foreseen = lookahead.next(exchange.peer.id, input);
         let is_foreseen = foreseen.is_some();
         let decoded = match foreseen {
             Some(decoded) => Ok(Some(decoded)),
             None => session.decoder.decode(input, &limits, arguments),
         };
-        match decoded {
-            Ok(None) => Ok(0),
-            Ok(Some((request, _))) if store.is_congested() && may_write(&request) => {
-                exchange.congested();
-                Ok(0)
-            }
-            Ok(Some((request, used))) => {
-                let (raw, rest) = input.split_at_checked(used).unwrap_or_default();
-                if !request.is_empty() {
-                    exchange.env.metrics.requests += 1;
-                    answer(core, session, store, exchange, request, raw)?;
-                }
-                if is_foreseen {
-                    lookahead.advance();
-                } else {
-                    lookahead.look(exchange.peer.id, store, rest, &limits);
-                }
-                session.ending.take().map_or(Ok(used), Err)
-            }
+        let (request, used) = match decoded {
+            Ok(None) => return Served::Incomplete,
+            Ok(Some((request, _))) if store.is_congested() && may_write(&request) => return Served::Congested,
+            Ok(Some(decoded)) => decoded,
             Err(error) => {
                 let mut reply = Encoder::new(exchange.reply(), session.protocol);
                 reply.error(format!("ERR {error}").as_bytes());
                 exchange.explain(error.to_string());
-                Err(if error.is_limit() { Disconnect::TooLarge } else { Disconnect::Malformed })
+                return Served::Close(if error.is_limit() { Disconnect::TooLarge } else { Disconnect::Malformed });
+            }
+        };
+        let (raw, rest) = input.split_at_checked(used).unwrap_or_default();
+        if !request.is_empty() {
+            exchange.env.metrics.requests += 1;
+            if let Err(reason) = answer(core, session, store, exchange, request, raw) {
+                return Served::Close(reason);
             }
         }
+        if is_foreseen {
+            lookahead.advance();
+        } else {
+            lookahead.look(exchange.peer.id, store, rest, &limits);
+        }
+        session.ending.take().map_or(Served::Used(used), Served::Close)
     }
 
     /// The peer will send no more: what it leaves of a request is not answered, as in Redis.

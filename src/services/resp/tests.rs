@@ -45,12 +45,12 @@ impl Bench {
         let mut ending = None;
         while !input.is_empty() {
             match self.resp.serve(session, &mut self.store, input, &mut peer.exchange(self.now)) {
-                Ok(0) => break,
-                Ok(used) => {
+                Served::Incomplete | Served::Congested => break,
+                Served::Used(used) => {
                     input = &input[used..];
                     self.finish(peer);
                 }
-                Err(reason) => {
+                Served::Close(reason) => {
                     ending = Some(reason);
                     break;
                 }
@@ -134,7 +134,7 @@ fn requests_split_anywhere_get_the_same_replies() {
     for end in 1..=input.len() {
         let (peer, session) = &mut client;
         let exchange = &mut peer.exchange(pieces.now);
-        front += pieces.resp.serve(session, &mut pieces.store, &input[front..end], exchange).expect("well formed");
+        front += pieces.resp.serve(session, &mut pieces.store, &input[front..end], exchange).used();
         replies.extend(peer.take_replies());
     }
     assert_eq!(replies, expected);
@@ -228,7 +228,7 @@ fn a_million_arguments_are_refused_in_the_commands_own_words() {
         while received < request.len() {
             received = request.len().min(received + (64 << 10));
             let exchange = &mut peer.exchange(bench.now);
-            let used = bench.resp.serve(session, &mut bench.store, &request[..received], exchange).expect(name);
+            let used = bench.resp.serve(session, &mut bench.store, &request[..received], exchange).used();
             assert_eq!(used, if received == request.len() { received } else { 0 });
             most = most.max(session.memory());
         }
@@ -446,7 +446,7 @@ fn bench_of_small_steps() -> (Bench, (TestPeer, RespSession)) {
 /// Serves one inline command and leaves what it defers to the caller.
 fn begin(bench: &mut Bench, (peer, session): &mut (TestPeer, RespSession), line: &str) {
     let used = bench.resp.serve(session, &mut bench.store, line.as_bytes(), &mut peer.exchange(bench.now));
-    assert_eq!(used, Ok(line.len()));
+    assert_eq!(used, Served::Used(line.len()));
 }
 
 #[test]

@@ -67,7 +67,7 @@ impl XmlRpc {
             return None;
         }
         if first.document.is_empty() {
-            first.begin(self.date.text(now.unix_seconds()));
+            first.begin(self.http.date(now));
         }
         match first.step(store, now) {
             Ok(false) => {}
@@ -115,7 +115,7 @@ impl XmlRpc {
     fn fail_first(&mut self, failure: &CallError) {
         let Some(PendingKeys { deferred, faults, persistence, .. }) = self.walks.pop_front() else { return };
         let mut reply = Vec::new();
-        fail(failure, faults, persistence, self.date.last(), &mut reply);
+        fail(failure, faults, persistence, self.http.last_date(), &mut reply);
         deferred.complete(reply);
     }
 }

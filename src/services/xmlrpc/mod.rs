@@ -11,14 +11,12 @@ mod tests;
 use std::collections::VecDeque;
 
 use crate::access::Access;
-use crate::connection::{Exchange, PeerInfo};
+use crate::connection::{Exchange, PeerInfo, Served};
 use crate::limits::Limits;
 use crate::metrics::Disconnect;
-use crate::protocol::http::{
-    CONTINUE, DateCache, DecodeProgress, GZIP_UP_TO, HttpError, HttpLimits, HttpReply, HttpRequest, HttpStatus,
-    KeepAlive, Method, RequestDecoder, append_error,
-};
+use crate::protocol::http::{GZIP_UP_TO, HttpLimits, HttpReply, HttpRequest, HttpStatus, KeepAlive, Method};
 use crate::protocol::xmlrpc;
+use crate::services::http::{self, HttpFraming, HttpSession};
 use crate::store::Store;
 use crate::timer::Now;
 use crate::value::Value;
@@ -36,9 +34,6 @@ print(ServerProxy('https://HOST:PORT', allow_none=True).system.listMethods())\n"
 
 /// A body that is compressed, as long as it is then: undoing that takes longer than reading it.
 const CONVERTED_BYTES: usize = xmlrpc::XmlLimits::ONE_TURN.converted;
-
-/// A client that is turned away does well to wait a second.
-const RETRY: &str = "Retry-After: 1\r\n";
 
 /// What a reply has beside its value, about.
 const DOCUMENT_BYTES: usize = 512;
@@ -73,19 +68,14 @@ pub struct XmlRpc {
     denials: u64,
     /// The call being answered was not understood, for this reason.
     malformed: Option<&'static str>,
-    date: DateCache,
+    http: HttpFraming,
     /// What is answered in steps, in the order in which it was asked for.
     walks: VecDeque<PendingKeys>,
 }
 
-/// What one connection remembers between calls.
-pub type XmlRpcSession = RequestDecoder;
-
 /// What is known of a request besides its bytes.
 #[derive(Clone, Copy)]
 struct Asker<'a> {
-    /// The longest request taken from it.
-    request_bytes: usize,
     /// The longest reply made for it.
     reply_bytes: usize,
     now: Now,
@@ -94,37 +84,8 @@ struct Asker<'a> {
 
 impl<'a> Asker<'a> {
     fn new(peer: &'a PeerInfo, limits: &Limits, now: Now) -> Self {
-        let request_bytes = limits.request_bytes.min(limits.call_bytes);
-        Self { request_bytes, reply_bytes: limits.call_bytes, now, access: &peer.access }
+        Self { reply_bytes: limits.call_bytes, now, access: &peer.access }
     }
-}
-
-/// What became of the front of the input.
-#[derive(Debug, PartialEq, Eq)]
-enum Step {
-    Incomplete,
-    /// Complete, but there is no room for what it may change.
-    Congested,
-    Answered {
-        used: usize,
-        close: bool,
-    },
-    /// All keys are asked for, which takes many turns.
-    Walk {
-        used: usize,
-        persistence: KeepAlive,
-    },
-    Refused(HttpError),
-}
-
-/// Why a connection ends whose bytes were refused; says the rest for the log.
-pub(super) fn explained(error: HttpError, exchange: &mut Exchange<'_>) -> Disconnect {
-    exchange.explain(error.to_string());
-    reason(error)
-}
-
-fn reason(error: HttpError) -> Disconnect {
-    if error.is_too_large() { Disconnect::TooLarge } else { Disconnect::Malformed }
 }
 
 /// What became of a call.
@@ -147,53 +108,45 @@ impl XmlRpc {
     }
 
     /// Answers the request at the front of `input`; see [`Service::serve`](crate::connection::Service::serve).
-    ///
-    /// # Errors
-    ///
-    /// The connection ends: the client asked for it, or its bytes were refused with the reply that tells why.
     pub fn serve(
         &mut self,
-        session: &mut XmlRpcSession,
+        session: &mut HttpSession,
         store: &mut Store,
         input: &[u8],
         exchange: &mut Exchange<'_>,
-    ) -> Result<usize, Disconnect> {
+    ) -> Served {
+        let message = exchange.env.limits.request_bytes.min(exchange.env.limits.call_bytes);
+        let bounds = HttpLimits { message, decoded: message.min(CONVERTED_BYTES), ..HttpLimits::default() };
+        let request = match self.http.take(session, input, &bounds, exchange) {
+            Ok(request) => request,
+            Err(served) => return served,
+        };
+        if request.method == Method::Post && store.is_congested() {
+            return Served::Congested;
+        }
         let asker = Asker::new(exchange.peer, &exchange.env.limits, exchange.env.now);
-        let step = self.step(session, store, input, asker, exchange.reply());
+        let is_answered = self.answer(&request, store, asker, exchange.reply());
+        self.count(exchange);
+        if !is_answered {
+            self.walk(request.persistence, exchange);
+        }
+        http::answered(request.used, request.persistence)
+    }
+
+    /// Counts the request that was answered, and logs a call that was not understood.
+    fn count(&mut self, exchange: &mut Exchange<'_>) {
+        exchange.env.metrics.requests += 1;
         exchange.env.metrics.denials += std::mem::take(&mut self.denials);
         if let Some(reason) = self.malformed.take() {
             exchange.env.metrics.malformed_calls += 1;
             let peer = exchange.peer;
             tracing::info!(peer = %peer.address, id = %peer.id, reason, "malformed call");
         }
-        match step {
-            Step::Incomplete => Ok(0),
-            Step::Congested => {
-                exchange.congested();
-                Ok(0)
-            }
-            Step::Answered { used, close } => {
-                exchange.env.metrics.requests += 1;
-                if close { Err(Disconnect::Finished) } else { Ok(used) }
-            }
-            Step::Walk { used, persistence } => {
-                exchange.env.metrics.requests += 1;
-                self.walk(persistence, exchange);
-                if persistence == KeepAlive::Close { Err(Disconnect::Finished) } else { Ok(used) }
-            }
-            Step::Refused(error) => Err(explained(error, exchange)),
-        }
     }
 
-    /// The client sends no more; `rest` is the request it left unfinished.
+    /// The client sends no more; `rest` is the request that it left unfinished.
     pub fn end_of_input(&mut self, rest: &[u8], exchange: &mut Exchange<'_>) -> Option<Disconnect> {
-        if RequestDecoder::is_between_requests(rest) {
-            return None;
-        }
-        let date = self.date.text(exchange.env.now.unix_seconds());
-        append_error(HttpError::Malformed("the request is cut off"), Some(date), exchange.reply());
-        exchange.explain("in the middle of an HTTP request");
-        Some(Disconnect::CutOff)
+        self.http.end_of_input(rest, exchange)
     }
 
     /// Whether a method is called `name`, in any case.
@@ -204,59 +157,7 @@ impl XmlRpc {
 
     /// Appends what stands in the place of a reply that tells of what was not kept.
     pub fn retract(&self, reply: &[u8], out: &mut Vec<u8>) {
-        fail(&CallError::NotKept, self.options.faults, KeepAlive::of(reply), self.date.last(), out);
-    }
-
-    /// Appends what a client reads that is turned away for `reason` without being served.
-    pub fn refuse(reason: Disconnect, out: &mut Vec<u8>) {
-        let (status, fields, body) = match reason {
-            Disconnect::Denied => (HttpStatus::FORBIDDEN, "", "No rule lets this identity in.\n"),
-            Disconnect::Revoked => (HttpStatus::FORBIDDEN, "", "This certificate's access has been withdrawn.\n"),
-            Disconnect::RequestTimeout | Disconnect::HeaderTimeout => {
-                (HttpStatus::REQUEST_TIMEOUT, "", "The request did not arrive in time.\n")
-            }
-            Disconnect::Refused => (HttpStatus::SERVICE_UNAVAILABLE, RETRY, "The server has too many connections.\n"),
-            Disconnect::AddressLimit => {
-                (HttpStatus::SERVICE_UNAVAILABLE, RETRY, "Your address has too many connections to this server.\n")
-            }
-            _ => (HttpStatus::SERVICE_UNAVAILABLE, RETRY, "The server cannot serve this connection now.\n"),
-        };
-        let persistence = KeepAlive::Close;
-        HttpReply { status, fields, persistence, ..HttpReply::text(body.as_bytes(), None) }.append(out);
-    }
-
-    fn step(
-        &mut self,
-        session: &mut XmlRpcSession,
-        store: &mut Store,
-        input: &[u8],
-        asker: Asker<'_>,
-        out: &mut Vec<u8>,
-    ) -> Step {
-        let Asker { request_bytes: message, now, .. } = asker;
-        let bounds = HttpLimits { message, decoded: message.min(CONVERTED_BYTES), ..HttpLimits::default() };
-        match session.decode(input, &bounds) {
-            Ok(DecodeProgress::Incomplete) => Step::Incomplete,
-            Ok(DecodeProgress::Continue) => {
-                out.extend_from_slice(CONTINUE);
-                Step::Incomplete
-            }
-            Ok(DecodeProgress::Complete(request)) if request.method == Method::Post && store.is_congested() => {
-                Step::Congested
-            }
-            Ok(DecodeProgress::Complete(request)) => {
-                let (used, persistence) = (request.used, request.persistence);
-                if self.answer(&request, store, asker, out) {
-                    Step::Answered { used, close: persistence == KeepAlive::Close }
-                } else {
-                    Step::Walk { used, persistence }
-                }
-            }
-            Err(error) => {
-                append_error(error, Some(self.date.text(now.unix_seconds())), out);
-                Step::Refused(error)
-            }
-        }
+        fail(&CallError::NotKept, self.options.faults, KeepAlive::of(reply), self.http.last_date(), out);
     }
 
     /// Answers a request; `false` if it asks for all keys and these are many.
@@ -277,7 +178,7 @@ impl XmlRpc {
                 Called::Failed(failure) => xmlrpc::append_fault(&mut self.body, &failure.fault(self.options.faults)),
             }
         }
-        let date = Some(self.date.text(asker.now.unix_seconds()));
+        let date = Some(self.http.date(asker.now));
         let reply = match request.method {
             Method::Post if here => HttpReply { content_type: "text/xml", ..HttpReply::text(&self.body, date) },
             Method::Options if here || request.target == "*" => {
@@ -309,7 +210,7 @@ impl XmlRpc {
     /// Appends a reply that is too large to be compressed. Its body is written where it is sent from: a buffer between the two
     /// would cost as much time as all the rest.
     fn append_large(&mut self, value: &Value, bytes: usize, persistence: KeepAlive, now: Now, out: &mut Vec<u8>) {
-        let date = Some(self.date.text(now.unix_seconds()));
+        let date = Some(self.http.date(now));
         out.reserve(DOCUMENT_BYTES + bytes);
         let length = HttpReply { content_type: "text/xml", persistence, ..HttpReply::text(b"", date) }.append_head(out);
         xmlrpc::append_response(out, value);

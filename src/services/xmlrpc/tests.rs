@@ -34,18 +34,17 @@ const NIL: Result<Value, Fault> = Ok(Value::Nil);
 impl Bench {
     /// All replies to `input`, and how the connection ends if it does.
     fn serve(&mut self, mut input: &[u8], limits: &Limits) -> (Vec<u8>, Option<Disconnect>) {
-        let (mut session, mut out) = (XmlRpcSession::default(), Vec::new());
-        let peer = TestPeer::new(0, 0);
-        let asker = Asker::new(&peer.info, limits, self.now);
-        loop {
-            match self.service.step(&mut session, &mut self.store, input, asker, &mut out) {
-                Step::Incomplete => return (out, None),
-                Step::Answered { close: true, .. } => return (out, Some(Disconnect::Finished)),
-                Step::Answered { used, .. } => input = input.get(used..).unwrap_or_default(),
-                Step::Refused(error) => return (out, Some(reason(error))),
-                Step::Congested | Step::Walk { .. } => panic!("a store in memory has room, and few keys"),
+        let (mut session, mut peer) = (HttpSession::default(), TestPeer::new(0, 0));
+        peer.env.limits = limits.clone();
+        let end = loop {
+            match self.service.serve(&mut session, &mut self.store, input, &mut peer.exchange(self.now)) {
+                Served::Incomplete => break None,
+                Served::Used(used) => input = input.get(used..).unwrap_or_default(),
+                Served::Close(reason) => break Some(reason),
+                Served::Congested => panic!("a store in memory has room"),
             }
-        }
+        };
+        (peer.take_replies(), end)
     }
 
     fn text(&mut self, input: &str) -> (String, Option<Disconnect>) {
@@ -270,9 +269,10 @@ fn too_many_keys_in_a_multicall_are_refused_with_the_way_out() {
 fn walked(bench: &mut Bench, peer: &mut TestPeer, line: &str) -> (Vec<u8>, usize) {
     let document = "<methodCall><methodName>keys</methodName></methodCall>";
     let request = format!("POST / {line}\r\nHost: x\r\nContent-Length: {}\r\n\r\n{document}", document.len());
-    let mut session = XmlRpcSession::default();
+    let mut session = HttpSession::default();
     let served = bench.service.serve(&mut session, &mut bench.store, request.as_bytes(), &mut peer.exchange(bench.now));
-    let expected = if line.ends_with("1.0") { Err(Disconnect::Finished) } else { Ok(request.len()) };
+    let expected =
+        if line.ends_with("1.0") { Served::Close(Disconnect::Finished) } else { Served::Used(request.len()) };
     assert_eq!(served, expected);
     let mut turns = 0;
     while peer.is_alone() {
@@ -516,7 +516,7 @@ fn the_turned_away_read_why() {
         (Disconnect::Memory, "503 Service Unavailable"),
     ] {
         let mut out = Vec::new();
-        XmlRpc::refuse(reason, &mut out);
+        http::refuse(reason, &mut out);
         let reply = String::from_utf8(out).expect("text");
         assert!(reply.starts_with(&format!("HTTP/1.1 {status}\r\n")) && reply.contains("Connection: close\r\n"));
         assert_eq!(reply.contains("Retry-After: "), status.starts_with("503"));

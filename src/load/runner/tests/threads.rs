@@ -18,10 +18,10 @@ impl Service for RollCall {
         self.present += 1;
     }
 
-    fn serve(&mut self, _session: &mut (), input: &[u8], exchange: &mut Exchange<'_>) -> Result<usize, Disconnect> {
+    fn serve(&mut self, _session: &mut (), input: &[u8], exchange: &mut Exchange<'_>) -> Served {
         self.early.fetch_add(u64::from(self.present < self.expected), Ordering::Relaxed);
         exchange.reply().extend(input.iter().copied());
-        Ok(input.len())
+        Served::Used(input.len())
     }
 }
 
