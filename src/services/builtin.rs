@@ -211,7 +211,7 @@ impl Service for Builtin {
     fn close(&mut self, session: BuiltinSession, peer: &PeerInfo) {
         match session {
             BuiltinSession::Resp(session) => self.resp.close(session, peer, &mut self.store),
-            BuiltinSession::XmlRpc(_) => self.xmlrpc.close(peer.id),
+            BuiltinSession::XmlRpc(_) => XmlRpc::close(peer.id, &mut self.store),
             BuiltinSession::Echo | BuiltinSession::Admin(_) => {}
         }
     }
@@ -222,11 +222,7 @@ impl Service for Builtin {
         }
         match self.store.commit(now) {
             store::GroupStatus::Unchanged => CommitStatus::Unchanged,
-            store::GroupStatus::Durable(group) => {
-                self.resp.durable(&self.store);
-                self.xmlrpc.durable(&self.store);
-                CommitStatus::Durable(group)
-            }
+            store::GroupStatus::Durable(group) => CommitStatus::Durable(group),
             store::GroupStatus::Recovered => {
                 tracing::info!("there is room in the data directory: writes are taken again");
                 CommitStatus::Unchanged
@@ -234,8 +230,6 @@ impl Service for Builtin {
             store::GroupStatus::Lost(failure) => {
                 let end = if matches!(failure, StorageError::Full(_)) { ", until there is room" } else { "" };
                 tracing::error!("writes are refused from now on{end}; reads are served: {failure}");
-                self.resp.aborted();
-                self.xmlrpc.aborted();
                 CommitStatus::Aborted
             }
             store::GroupStatus::Fatal(failure) => {
@@ -243,19 +237,16 @@ impl Service for Builtin {
                 if !std::mem::replace(&mut self.is_lost, true) {
                     tracing::error!("stopping: it is unknown what is on disk: {failure}");
                 }
-                self.resp.aborted();
-                self.xmlrpc.aborted();
                 CommitStatus::Fatal
             }
         }
     }
 
     fn tick(&mut self, now: Now) -> Option<Duration> {
-        let (resp, xmlrpc) = (self.resp.tick(&mut self.store, now), self.xmlrpc.tick(&mut self.store, now));
-        let store = self.store.tick(now);
+        let (lists, scans, store) = (self.resp.tick(now), self.store.scan_tick(now), self.store.tick(now));
         // What housekeeping has done and seen is told by no reply, and must not be taken for what the next one tells.
         let _ = self.store.take_dependency();
-        [resp, xmlrpc, store].into_iter().flatten().min()
+        [lists, scans, store].into_iter().flatten().min()
     }
 
     fn wants_commit_in(&self, now: Now) -> Option<Duration> {

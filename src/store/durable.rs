@@ -105,6 +105,12 @@ impl Store {
 
     /// Hands over what has changed since the last call as one group, and tells what has become of earlier ones.
     pub fn commit(&mut self, now: Now) -> GroupStatus {
+        let status = self.commit_group(now);
+        self.update_scans(&status);
+        status
+    }
+
+    fn commit_group(&mut self, now: Now) -> GroupStatus {
         let keys = self.table.len() as u64;
         let Some(commits) = &mut self.commits else { return GroupStatus::Unchanged };
         commits.write_edited(&self.table);

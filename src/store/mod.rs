@@ -6,8 +6,9 @@
 //! ```text
 //! Store -> Table (directory of hash prefixes) -> Segment (a few hundred records) -> Arena (their bytes)
 //!       -> Watches (versions of watched keys)
-//!       -> Graveyard (what waits to be freed)
-//!       -> Journal (what is on its way to disk, if anything is)
+//!       -> ScanQueue (scans under way)
+//!       -> DeferredFree (memory to free in steps)
+//!       -> Commits (changes on their way to disk, if anything is kept)
 //! ```
 
 mod arena;
@@ -21,6 +22,7 @@ mod hit_ratio;
 mod housekeeping;
 mod json;
 mod prefetch;
+mod scan_queue;
 mod segment;
 mod table;
 #[cfg(test)]
@@ -38,6 +40,7 @@ pub use glob::Glob;
 #[cfg(any(test, fuzzing))]
 pub use glob::property as glob_property;
 pub use prefetch::Prefetch;
+pub use scan_queue::{KeyScan, ORDINARY_KEY_BYTES, ScanBounds, ScanError};
 pub use typed::{plain_bytes, plain_length};
 
 use crate::timer::Now;
@@ -47,6 +50,7 @@ use commits::Commits;
 use deferred_free::DeferredFree;
 use housekeeping::Housekeeping;
 use prefetch::PREFETCHED;
+use scan_queue::ScanQueue;
 use segment::Taken;
 use table::{Found, SEGMENT_RECORDS, Table};
 use watch::Watches;
@@ -128,6 +132,7 @@ pub struct Store {
     watches: Watches,
     deferred_free: DeferredFree,
     housekeeping: Housekeeping,
+    scans: ScanQueue,
     stats: Stats,
     client_memory: usize,
     /// What is written has its room already.
@@ -152,6 +157,7 @@ impl Store {
             watches: Watches::default(),
             deferred_free: DeferredFree::default(),
             housekeeping: Housekeeping::default(),
+            scans: ScanQueue::default(),
             stats: Stats::default(),
             client_memory: 0,
             is_reserved: false,

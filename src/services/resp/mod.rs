@@ -24,7 +24,6 @@ mod description;
 mod dispatch;
 mod engine;
 mod lookahead;
-mod scan_queue;
 mod state;
 mod table;
 
@@ -34,12 +33,12 @@ mod differential;
 mod tests;
 
 use self::call::{Call, CommandError, quoted};
+use self::commands::connection::list;
 use self::description::command;
 use self::dispatch::authorize::{self, authorize};
 use self::engine::transaction;
 use self::lookahead::Lookahead;
-use self::scan_queue::Pending;
-use self::state::session::Clients;
+use self::state::session::{Clients, DeferredList};
 use crate::access::Reach;
 use crate::connection::{Exchange, PeerInfo, Served};
 use crate::metrics::{Disconnect, Metrics};
@@ -143,8 +142,8 @@ pub(crate) struct Core {
     /// Requests refused before they were executed.
     rejected: u64,
     random: u64,
-    /// What is looked at in steps, in the order in which it was asked for.
-    walks: VecDeque<Pending>,
+    /// Lists of all clients that take many turns, in the order in which they were asked for.
+    lists: VecDeque<DeferredList>,
 }
 
 /// What has become of the calls of one command.
@@ -209,7 +208,7 @@ impl Resp {
             baseline: Baseline::default(),
             rejected: 0,
             random: options.seed,
-            walks: VecDeque::new(),
+            lists: VecDeque::new(),
             options,
         };
         Self { core, arguments: Arguments::default(), lookahead: Lookahead::default() }
@@ -229,7 +228,8 @@ impl Resp {
     /// The connection is over: what it watched is no longer watched for it.
     pub fn close(&mut self, mut session: RespSession, peer: &PeerInfo, store: &mut Store) {
         transaction::forget_watches(&mut session, store);
-        scan_queue::forget(&mut self.core.walks, peer.id);
+        list::cancel(&mut self.core, peer.id);
+        store.cancel_scans(peer.id.token());
         self.core.clients.remove(peer.id);
     }
 
@@ -239,19 +239,9 @@ impl Resp {
         authorize::reach(name)
     }
 
-    /// Goes on with what takes many turns, for well under a millisecond; returns when it wants to be called again.
-    pub fn tick(&mut self, store: &mut Store, now: Now) -> Option<Duration> {
-        scan_queue::tick(&mut self.core, store, now)
-    }
-
-    /// More is durable: goes on with what waited for that.
-    pub fn durable(&mut self, store: &Store) {
-        scan_queue::go_on(&mut self.core, store);
-    }
-
-    /// What was not durable is lost: nothing more may be told of it.
-    pub fn aborted(&mut self) {
-        scan_queue::lose(&mut self.core);
+    /// Takes one step of what takes many turns, well under a millisecond; returns when it wants to be called again.
+    pub fn tick(&mut self, now: Now) -> Option<Duration> {
+        list::tick(&mut self.core, now)
     }
 
     /// Answers the request at the front of `input`, as [`Service::serve`](crate::connection::Service::serve) wants it.

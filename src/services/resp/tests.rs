@@ -62,8 +62,13 @@ impl Bench {
     /// Lets turns pass until a reply that takes many of them is complete.
     fn finish(&mut self, peer: &mut TestPeer) {
         while peer.is_alone() {
-            self.resp.tick(&mut self.store, self.now);
+            self.tick();
         }
+    }
+
+    /// What the loop does in one turn for requests that take many.
+    fn tick(&mut self) -> Option<Duration> {
+        [self.resp.tick(self.now), self.store.scan_tick(self.now)].into_iter().flatten().min()
     }
 
     /// Sends inline commands, one a line, and returns the replies as text.
@@ -432,7 +437,7 @@ fn searches_within_a_transaction_are_bounded() {
     assert!(replies.contains("is refused beyond 10 keys of ordinary length"), "{replies}");
 }
 
-/// Walks of a few keys a step: what takes many turns at ten million keys does so here.
+/// Searches of a few keys a step: what takes many turns at ten million keys does so here.
 fn bench_of_small_steps() -> (Bench, (TestPeer, RespSession)) {
     let mut bench = Bench::new(RespOptions { keys_per_step: 1, ..RespOptions::default() });
     let client = bench.connect(0, 0);
@@ -450,14 +455,14 @@ fn begin(bench: &mut Bench, (peer, session): &mut (TestPeer, RespSession), line:
 }
 
 #[test]
-fn a_long_walk_takes_many_turns_and_meets_every_key_once() {
+fn a_long_search_takes_many_turns_and_visits_every_key_once() {
     let (mut bench, mut client) = bench_of_small_steps();
     begin(&mut bench, &mut client, "keys a:*\n");
     let mut turns = 0;
     while client.0.is_alone() {
         assert!(client.0.take_replies().is_empty());
-        bench.resp.tick(&mut bench.store, bench.now);
-        // Others write meanwhile: the table grows and shrinks under the walk.
+        bench.tick();
+        // Others write meanwhile: the table grows and shrinks under the scan.
         for number in 0..200 {
             let key = format!("c:{turns}:{number}");
             bench.store.set(key.as_bytes(), Kind::Bytes, b"", Expiry::Never, bench.now).expect("room");
@@ -469,7 +474,7 @@ fn a_long_walk_takes_many_turns_and_meets_every_key_once() {
     let Ok(Some((Reply::Array(keys), _))) = Reply::decode(&client.0.take_replies()) else { panic!("no array") };
     let unique: std::collections::HashSet<_> = keys.iter().map(|key| format!("{key:?}")).collect();
     assert_eq!((keys.len(), unique.len()), (1000, 1000));
-    assert_eq!(bench.resp.tick(&mut bench.store, bench.now), None, "nothing is left to do");
+    assert_eq!(bench.tick(), None, "nothing is left to do");
 }
 
 #[test]
@@ -484,7 +489,7 @@ fn keys_that_have_expired_take_time_too() {
     begin(&mut bench, &mut client, "keys *\n");
     let mut turns = 0;
     while client.0.is_alone() {
-        bench.resp.tick(&mut bench.store, bench.now);
+        bench.tick();
         turns += 1;
     }
     assert!(turns > 50, "{turns}");
@@ -494,14 +499,14 @@ fn keys_that_have_expired_take_time_too() {
 }
 
 #[test]
-fn walks_wait_for_each_other_and_end_with_their_clients() {
+fn searches_are_answered_in_order_and_end_with_their_clients() {
     let (mut bench, mut one) = bench_of_small_steps();
     let (mut two, mut three) = (bench.connect(1, 1), bench.connect(2, 2));
     three.0.info.access = Rules::granted_to_alice("[[rule]]\ncn='alice'\ngrant=['read']\nprefix='a:'");
     begin(&mut bench, &mut one, "keys *\n");
     begin(&mut bench, &mut two, "keys nothing*\n");
     begin(&mut bench, &mut three, "dbsize\n");
-    bench.resp.tick(&mut bench.store, bench.now);
+    bench.tick();
     bench.resp.close(one.1, &one.0.info, &mut bench.store);
     bench.finish(&mut three.0);
     assert_eq!(three.0.take_replies(), b":1000\r\n");
@@ -511,7 +516,7 @@ fn walks_wait_for_each_other_and_end_with_their_clients() {
 }
 
 #[test]
-fn a_walk_that_finds_too_much_is_refused_and_holds_nothing() {
+fn a_search_with_too_long_a_reply_is_refused() {
     let (mut bench, mut client) = bench_of_small_steps();
     client.0.env.limits.request_bytes = 20_000;
     let refusal = "-ERR the reply exceeds 20000 bytes: use SCAN\r\n";
@@ -543,7 +548,7 @@ fn a_heavy_command_uses_up_its_clients_share_of_the_turn() {
 }
 
 /// Keys whose changes go to a simulated disk, which takes its time, and a client that is waiting for all of them: the
-/// walk is over, but it has seen a key that is not on disk yet.
+/// search is over, but it has seen a key that is not on disk yet.
 fn bench_that_awaits_the_disk() -> (Bench, (TestPeer, RespSession), Disk) {
     let (mut bench, mut client) = bench_of_small_steps();
     let disk = Disk::default();
@@ -552,7 +557,7 @@ fn bench_that_awaits_the_disk() -> (Bench, (TestPeer, RespSession), Disk) {
     bench.store.attach(storage, CommitLimits::default());
     bench.store.set(b"late", Kind::Bytes, b"1", Expiry::Never, bench.now).expect("room");
     begin(&mut bench, &mut client, "keys l*\n");
-    while bench.resp.tick(&mut bench.store, bench.now).is_some() {}
+    while bench.tick().is_some() {}
     assert!(client.0.is_alone() && client.0.take_replies().is_empty());
     (bench, client, disk)
 }
@@ -567,13 +572,12 @@ fn word_from_the_disk(bench: &mut Bench) -> GroupStatus {
 }
 
 #[test]
-fn a_walk_is_told_of_when_what_it_saw_is_durable() {
+fn a_search_is_answered_when_what_it_saw_is_durable() {
     let (mut bench, mut client, _disk) = bench_that_awaits_the_disk();
     let mut other = bench.connect(1, 1);
     begin(&mut bench, &mut other, "keys a:*\n");
-    assert_eq!(bench.resp.tick(&mut bench.store, bench.now), None, "the first is not over, and no time helps it");
+    assert_eq!(bench.tick(), None, "the first is not over, and no time helps it");
     assert_eq!(word_from_the_disk(&mut bench), GroupStatus::Durable(1));
-    bench.resp.durable(&bench.store);
     assert!(!client.0.is_alone());
     assert_eq!(client.0.take_replies(), b"*1\r\n$4\r\nlate\r\n");
     bench.finish(&mut other.0);
@@ -581,13 +585,12 @@ fn a_walk_is_told_of_when_what_it_saw_is_durable() {
 }
 
 #[test]
-fn a_walk_that_saw_what_is_lost_says_so_and_holds_up_nobody() {
+fn a_search_that_saw_lost_changes_is_refused() {
     let (mut bench, mut client, disk) = bench_that_awaits_the_disk();
     let mut under_way = bench.connect(1, 1);
     begin(&mut bench, &mut under_way, "keys *\n");
     disk.set_faults(DiskFaults { room: Some(0), ..DiskFaults::default() });
     assert!(matches!(word_from_the_disk(&mut bench), GroupStatus::Lost(_)));
-    bench.resp.aborted();
     for peer in [&mut client.0, &mut under_way.0] {
         assert!(!peer.is_alone());
         assert!(peer.take_replies().starts_with(b"-MISCONF "));

@@ -16,7 +16,7 @@ use crate::value::is_xml_text;
 pub(super) struct CallLimits {
     /// Calls in one `system.multicall`. A thousand keep a batch useful and the loop's turn short.
     pub(super) calls: usize,
-    /// Keys that `keys` looks at, where it is called by itself, before it is done [in steps](super::walk).
+    /// Keys that `keys` looks at, where it is called by itself, before it is done [in steps](super::key_scan).
     pub(super) keys_at_once: usize,
     /// Keys that all calls of `keys` within one `system.multicall`, which cannot be done in steps, look at: some 10 ms.
     pub(super) keys: usize,

@@ -1,122 +1,51 @@
-//! `keys` where there are many: some keys a turn, so that nobody else waits for it.
-//!
-//! The reply is deferred, and nothing more of this client is served until it is complete. One walk goes on at a time, and
-//! those behind it hold nothing yet, so all of them together hold one reply.
-
-use std::time::Duration;
+//! `keys` of a large store. The reply is deferred, no further request of this client is served until it is complete, and the
+//! scan waits in the [store's queue](Store::queue_scan), which takes one bounded step a turn.
 
 use super::call_error::CallError;
 use super::dispatch::key_value;
 use super::{FaultStyle, XmlRpc};
 use crate::access::{Access, Class};
-use crate::connection::{Deferred, Exchange, PeerId};
-use crate::protocol::http::{HttpReply, KeepAlive, LengthField};
+use crate::connection::{Deferred, Exchange};
+use crate::protocol::http::{DateCache, HttpReply, KeepAlive, LengthField};
 use crate::protocol::xmlrpc;
-use crate::store::Store;
+use crate::store::{KeyScan, ScanBounds, ScanError, Store};
 use crate::timer::Now;
 
-/// Keys that one step looks at, half a millisecond's worth.
+/// Keys that one step visits, half a millisecond's worth.
 pub(super) const KEYS_PER_STEP: usize = 2048;
-/// So many bytes of keys are a step too.
-const BYTES_PER_STEP: usize = KEYS_PER_STEP * 64;
-/// Segments of the table that a step looks into. Most have some hundred keys, but those whose keys have expired may have
-/// none that it would meet.
-const SEGMENTS_PER_STEP: usize = 16;
 
-/// A walk whose reply is deferred.
-#[derive(Debug)]
-pub(super) struct PendingKeys {
-    peer: PeerId,
+/// A call of `keys` whose reply is deferred.
+struct DeferredKeys {
     deferred: Deferred,
     access: Access,
     faults: FaultStyle,
     persistence: KeepAlive,
+    date: DateCache,
     /// The longest reply that the client may be sent: as long as its request may be.
     longest: usize,
     cursor: u64,
     /// The reply so far, its head included; empty before the first step.
     document: Vec<u8>,
     length: LengthField,
-    /// It is done, and may be told when this group is durable.
-    awaits: Option<u64>,
 }
 
 impl XmlRpc {
-    /// Answers `keys` step by step.
-    pub(super) fn walk(&mut self, persistence: KeepAlive, exchange: &mut Exchange<'_>) {
-        let pending = PendingKeys {
-            peer: exchange.peer.id,
+    /// Answers `keys` in steps.
+    pub(super) fn queue_keys(&self, persistence: KeepAlive, store: &mut Store, exchange: &mut Exchange<'_>) {
+        let mut date = DateCache::default();
+        date.text(exchange.env.now.unix_seconds());
+        let keys = DeferredKeys {
             deferred: exchange.defer_alone(),
             access: exchange.peer.access.clone(),
             faults: self.options.faults,
             persistence,
+            date,
             longest: exchange.env.limits.request_bytes,
             cursor: 0,
             document: Vec::new(),
             length: LengthField::default(),
-            awaits: None,
         };
-        self.walks.push_back(pending);
-    }
-
-    /// Does a step of the walk that came first, for well under a millisecond; returns when it wants to be called again.
-    pub fn tick(&mut self, store: &mut Store, now: Now) -> Option<Duration> {
-        let first = self.walks.front_mut()?;
-        if first.awaits.is_some() {
-            // Word from the disk is what it waits for, and wakes the loop.
-            return None;
-        }
-        if first.document.is_empty() {
-            first.begin(self.http.date(now));
-        }
-        match first.step(store, now) {
-            Ok(false) => {}
-            Ok(true) => {
-                // What it has seen may not be on disk yet. The last look was the latest.
-                first.awaits = store.take_dependency().filter(|group| !store.is_durable_to(*group));
-                if first.awaits.is_some() {
-                    return None;
-                }
-                self.tell_first();
-            }
-            Err(failure) => self.fail_first(&failure),
-        }
-        (!self.walks.is_empty()).then_some(Duration::ZERO)
-    }
-
-    /// More is durable: perhaps what the first walk waits for.
-    pub fn durable(&mut self, store: &Store) {
-        let awaits = self.walks.front().and_then(|first| first.awaits);
-        if awaits.is_some_and(|group| store.is_durable_to(group)) {
-            self.tell_first();
-        }
-    }
-
-    /// What walks have seen may have been taken back: none of them may tell of it.
-    pub fn aborted(&mut self) {
-        while !self.walks.is_empty() {
-            self.fail_first(&CallError::NotKept);
-        }
-    }
-
-    /// The client is gone: nobody waits for its walk.
-    pub fn close(&mut self, peer: PeerId) {
-        if !self.walks.is_empty() {
-            self.walks.retain(|pending| pending.peer != peer);
-        }
-    }
-
-    fn tell_first(&mut self) {
-        if let Some(PendingKeys { deferred, document, .. }) = self.walks.pop_front() {
-            deferred.complete(document);
-        }
-    }
-
-    fn fail_first(&mut self, failure: &CallError) {
-        let Some(PendingKeys { deferred, faults, persistence, .. }) = self.walks.pop_front() else { return };
-        let mut reply = Vec::new();
-        fail(failure, faults, persistence, self.http.last_date(), &mut reply);
-        deferred.complete(reply);
+        store.queue_scan(exchange.peer.id.token(), Box::new(keys));
     }
 }
 
@@ -127,36 +56,43 @@ pub(super) fn fail(failure: &CallError, faults: FaultStyle, persistence: KeepAli
     HttpReply { content_type: "text/xml", persistence, ..HttpReply::text(&body, Some(date)) }.append(reply);
 }
 
-impl PendingKeys {
-    fn begin(&mut self, date: &[u8]) {
-        let persistence = self.persistence;
+impl KeyScan for DeferredKeys {
+    fn step(&mut self, store: &mut Store, now: Now) -> Result<bool, ScanError> {
+        if self.document.is_empty() {
+            self.begin(now);
+        }
+        let Self { access, longest, cursor, document, length, .. } = self;
+        let scope = access.scope(Class::Read, "keys");
+        let is_complete = store.scan_step(cursor, ScanBounds::keys(KEYS_PER_STEP), now, &mut |key, _| {
+            if scope.covers(key) {
+                xmlrpc::append_value(document, &key_value(key));
+            }
+        });
+        if is_complete {
+            xmlrpc::end_array(document);
+            length.fill(document);
+        }
+        if document.len() > *longest { Err(ScanError::TooLong) } else { Ok(is_complete) }
+    }
+
+    fn finish(self: Box<Self>, outcome: Result<(), ScanError>) {
+        let Self { deferred, faults, persistence, date, longest, mut document, .. } = *self;
+        let failure = match outcome {
+            Ok(()) => return deferred.complete(document),
+            Err(ScanError::TooLong) => CallError::ReplyTooLarge(longest),
+            Err(ScanError::Aborted) => CallError::NotKept,
+        };
+        document = Vec::new();
+        fail(&failure, faults, persistence, date.last(), &mut document);
+        deferred.complete(document);
+    }
+}
+
+impl DeferredKeys {
+    fn begin(&mut self, now: Now) {
+        let (date, persistence) = (self.date.text(now.unix_seconds()), self.persistence);
         let head = HttpReply { content_type: "text/xml", persistence, ..HttpReply::text(b"", Some(date)) };
         self.length = head.append_head(&mut self.document);
         xmlrpc::begin_array(&mut self.document);
-    }
-
-    /// Appends some keys to the reply. Whether those were the last.
-    fn step(&mut self, store: &mut Store, now: Now) -> Result<bool, CallError> {
-        let Self { access, longest, cursor, document, length, .. } = self;
-        let scope = access.scope(Class::Read, "keys");
-        let (mut keys, mut bytes) = (0, 0);
-        for _ in 0..SEGMENTS_PER_STEP {
-            if keys >= KEYS_PER_STEP || bytes >= BYTES_PER_STEP {
-                break;
-            }
-            *cursor = store.scan(*cursor, 1, now, &mut |key, _| {
-                keys += 1;
-                bytes += key.len();
-                if scope.covers(key) {
-                    xmlrpc::append_value(document, &key_value(key));
-                }
-            });
-            if *cursor == 0 {
-                xmlrpc::end_array(document);
-                length.fill(document);
-                break;
-            }
-        }
-        if document.len() > *longest { Err(CallError::ReplyTooLarge(*longest)) } else { Ok(*cursor == 0) }
     }
 }

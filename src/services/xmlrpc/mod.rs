@@ -8,10 +8,8 @@ mod python;
 #[cfg(test)]
 mod tests;
 
-use std::collections::VecDeque;
-
 use crate::access::Access;
-use crate::connection::{Exchange, PeerInfo, Served};
+use crate::connection::{Exchange, PeerId, PeerInfo, Served};
 use crate::limits::Limits;
 use crate::metrics::Disconnect;
 use crate::protocol::http::{GZIP_UP_TO, HttpLimits, HttpReply, HttpRequest, HttpStatus, KeepAlive, Method};
@@ -22,7 +20,7 @@ use crate::timer::Now;
 use crate::value::Value;
 use call_error::CallError;
 use dispatch::Dispatcher;
-use key_scan::{PendingKeys, fail};
+use key_scan::fail;
 
 /// The paths at which calls are taken, as in Python's server.
 const PATHS: [&str; 2] = ["/", "/RPC2"];
@@ -69,8 +67,6 @@ pub struct XmlRpc {
     /// The call being answered was not understood, for this reason.
     malformed: Option<&'static str>,
     http: HttpFraming,
-    /// What is answered in steps, in the order in which it was asked for.
-    walks: VecDeque<PendingKeys>,
 }
 
 /// What is known of a request besides its bytes.
@@ -97,7 +93,7 @@ enum Called {
     },
     Failed(CallError),
     /// All keys are asked for, and these are many.
-    Walk,
+    Scan,
 }
 
 impl XmlRpc {
@@ -128,7 +124,7 @@ impl XmlRpc {
         let is_answered = self.answer(&request, store, asker, exchange.reply());
         self.count(exchange);
         if !is_answered {
-            self.walk(request.persistence, exchange);
+            self.queue_keys(request.persistence, store, exchange);
         }
         http::answered(request.used, request.persistence)
     }
@@ -149,6 +145,11 @@ impl XmlRpc {
         self.http.end_of_input(rest, exchange)
     }
 
+    /// The connection is over: the scan that it waits for is cancelled.
+    pub fn close(peer: PeerId, store: &mut Store) {
+        store.cancel_scans(peer.token());
+    }
+
     /// Whether a method is called `name`, in any case.
     #[must_use]
     pub fn is_method(name: &str) -> bool {
@@ -166,7 +167,7 @@ impl XmlRpc {
         let is_call = here && request.method == Method::Post;
         if is_call {
             match self.call(&request.body, store, asker) {
-                Called::Walk => return false,
+                Called::Scan => return false,
                 Called::Returned { value, bytes } if bytes > GZIP_UP_TO => {
                     self.append_large(&value, bytes, request.persistence, asker.now, out);
                     return true;
@@ -227,7 +228,7 @@ impl XmlRpc {
         self.denials += dispatcher.denials;
         self.body.clear();
         match result {
-            _ if dispatcher.asks_for_many_keys => Called::Walk,
+            _ if dispatcher.asks_for_many_keys => Called::Scan,
             Ok(value) => Called::Returned { value, bytes: dispatcher.spent },
             Err(failure) => Called::Failed(failure),
         }

@@ -266,7 +266,7 @@ fn too_many_keys_in_a_multicall_are_refused_with_the_way_out() {
 }
 
 /// What a client is sent that asks for `keys` of `bench`, and in how many turns. Others write meanwhile.
-fn walked(bench: &mut Bench, peer: &mut TestPeer, line: &str) -> (Vec<u8>, usize) {
+fn scanned(bench: &mut Bench, peer: &mut TestPeer, line: &str) -> (Vec<u8>, usize) {
     let document = "<methodCall><methodName>keys</methodName></methodCall>";
     let request = format!("POST / {line}\r\nHost: x\r\nContent-Length: {}\r\n\r\n{document}", document.len());
     let mut session = HttpSession::default();
@@ -276,7 +276,7 @@ fn walked(bench: &mut Bench, peer: &mut TestPeer, line: &str) -> (Vec<u8>, usize
     assert_eq!(served, expected);
     let mut turns = 0;
     while peer.is_alone() {
-        bench.service.tick(&mut bench.store, bench.now);
+        bench.store.scan_tick(bench.now);
         bench.store.set(b"new", Kind::Bytes, &[0; 100], Expiry::Never, bench.now).expect("room");
         turns += 1;
     }
@@ -292,7 +292,7 @@ fn very_many_keys_are_found_in_steps_and_each_is_there() {
     }
     let mut peer = TestPeer::new(0, 0);
     for line in ["HTTP/1.1", "HTTP/1.0"] {
-        let (reply, turns) = walked(&mut bench, &mut peer, line);
+        let (reply, turns) = scanned(&mut bench, &mut peer, line);
         assert!(turns >= 10, "{turns}");
         let response = ResponseDecoder::default().decode(&reply, true, &HttpLimits::default());
         let response = response.expect("HTTP").expect("complete");
@@ -306,12 +306,12 @@ fn very_many_keys_are_found_in_steps_and_each_is_there() {
         assert!(keys.contains(&text("<7>")) && keys.contains(&Value::Base64(vec![0, 0, 0, 100])));
     }
     peer.info.access = Rules::granted_to_alice("[[rule]]\ncn='alice'\ngrant=['read']\nprefix='<77'");
-    let (reply, _) = walked(&mut bench, &mut peer, "HTTP/1.1");
+    let (reply, _) = scanned(&mut bench, &mut peer, "HTTP/1.1");
     assert_eq!(String::from_utf8_lossy(&reply).matches("<string>&lt;77").count(), 110);
 }
 
 #[test]
-fn a_walk_over_keys_ends_with_its_client_and_is_bounded() {
+fn a_scan_ends_with_its_client_and_is_bounded() {
     let mut bench = bench(FaultStyle::Python);
     let long = "k".repeat(1_000);
     for number in 0..2_100 {
@@ -321,16 +321,16 @@ fn a_walk_over_keys_ends_with_its_client_and_is_bounded() {
             .expect("room");
     }
     let (mut gone, mut peer) = (TestPeer::new(0, 0), TestPeer::new(1, 1));
-    bench.service.walk(KeepAlive::Open, &mut gone.exchange(bench.now));
-    bench.service.tick(&mut bench.store, bench.now);
-    bench.service.close(gone.info.id);
+    bench.service.queue_keys(KeepAlive::Open, &mut bench.store, &mut gone.exchange(bench.now));
+    bench.store.scan_tick(bench.now);
+    XmlRpc::close(gone.info.id, &mut bench.store);
     peer.env.limits.request_bytes = 1 << 20;
-    let (reply, turns) = walked(&mut bench, &mut peer, "HTTP/1.1");
+    let (reply, turns) = scanned(&mut bench, &mut peer, "HTTP/1.1");
     let reply = String::from_utf8_lossy(&reply);
     assert!(reply.contains("the reply would be larger than 1048576 bytes") && reply.len() < 1000, "{reply}");
     assert!(turns > 4, "long keys make short steps: {turns}");
-    assert_eq!(bench.service.tick(&mut bench.store, bench.now), None, "nothing is left to do");
-    let (again, _) = walked(&mut bench, &mut peer, "HTTP/1.1");
+    assert_eq!(bench.store.scan_tick(bench.now), None, "nothing is left to do");
+    let (again, _) = scanned(&mut bench, &mut peer, "HTTP/1.1");
     assert_eq!(String::from_utf8_lossy(&again), reply);
 }
 

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use crate::connection::{PeerId, PeerInfo};
+use crate::connection::{Deferred, PeerId, PeerInfo};
 use crate::metrics::Disconnect;
 use crate::protocol::resp::{Decoder, RespVersion};
 use crate::services::resp::description::command::CommandId;
@@ -183,6 +183,19 @@ impl Clients {
     pub(crate) fn iter(&self) -> impl Iterator<Item = &ClientState> {
         self.slots.iter().filter_map(|slot| slot.client.as_deref())
     }
+}
+
+/// A `CLIENT LIST` whose reply is deferred.
+#[derive(Debug)]
+pub(crate) struct DeferredList {
+    pub(crate) peer: PeerId,
+    pub(crate) deferred: Deferred,
+    pub(crate) protocol: RespVersion,
+    /// The longest reply that the client may be sent.
+    pub(crate) longest: usize,
+    /// The next slot to describe.
+    pub(crate) slot: usize,
+    pub(crate) text: String,
 }
 
 #[cfg(test)]

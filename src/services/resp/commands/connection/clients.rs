@@ -3,12 +3,12 @@
 use std::fmt::Write as _;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
+use super::list::list_all;
 use crate::connection::PeerId;
 use crate::metrics::Disconnect;
 use crate::protocol::resp::{RespVersion, parse_integer};
 use crate::services::resp::call::{Call, CommandError, quoted};
 use crate::services::resp::description::command::CommandId;
-use crate::services::resp::scan_queue::{self, Walk};
 use crate::services::resp::state::session::{ClientNames, ClientState};
 use crate::services::resp::{COMMANDS, REDIS_VERSION, transaction};
 use crate::timer::Now;
@@ -232,7 +232,7 @@ pub(crate) fn list(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
             _ => return Err(CommandError::SYNTAX),
         };
         if everybody {
-            return scan_queue::answer(call, Walk::over_clients());
+            return list_all(call);
         }
     }
     call.reply().verbatim(text.as_bytes());

@@ -3,9 +3,9 @@
 use crate::access::Scope;
 use crate::protocol::resp::{Encoder, parse_integer};
 use crate::services::resp::call::{Call, CommandError, glob, type_name};
+use crate::services::resp::commands::keys::search::{Purpose, search};
 use crate::services::resp::dispatch::authorize::scope;
-use crate::services::resp::scan_queue::{self, ORDINARY_KEY_BYTES, ScanPurpose, Walk};
-use crate::store::{Expiry, Kind};
+use crate::store::{Expiry, Kind, ORDINARY_KEY_BYTES, ScanBounds};
 
 pub(crate) fn del(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
     let now = call.now();
@@ -44,12 +44,7 @@ pub(crate) fn keys(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
         return Ok(());
     }
     let pattern = if pattern == b"*" { None } else { Some(Box::new(glob(pattern)?)) };
-    walk_keys(call, ScanPurpose::List { pattern, found: Vec::new() })
-}
-
-fn walk_keys(call: &mut Call<'_, '_>, purpose: ScanPurpose) -> Result<(), CommandError> {
-    let walk = Walk::over_keys(call, purpose);
-    scan_queue::answer(call, walk)
+    search(call, Purpose::List { pattern, found: Vec::new() })
 }
 
 /// `DBSIZE`: of the keys that the client may see.
@@ -59,7 +54,7 @@ pub(crate) fn dbsize(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
         let count = call.store.len();
         return call.answer_count(count);
     }
-    walk_keys(call, ScanPurpose::Count)
+    search(call, Purpose::Count)
 }
 
 /// Keys that `SCAN` looks at while another request is served.
@@ -111,7 +106,7 @@ pub(crate) fn scan(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
     let mut glob = options.pattern.map(glob).transpose()?;
     let scope = scope(call);
     // Long keys end the step early, as fits what SCAN promises: the cursor says where to go on.
-    for _ in 0..scan_queue::segments(options.count) {
+    for _ in 0..ScanBounds::keys(options.count).segments {
         if seen >= options.count || seen_bytes >= most_bytes || found.len() >= call.exchange.env.limits.output_bytes {
             break;
         }
@@ -142,7 +137,7 @@ pub(crate) fn scan(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
 pub(crate) fn randomkey(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
     let (random, now) = (call.core.random(), call.now());
     if scope(call) != Scope::Everything {
-        return walk_keys(call, ScanPurpose::Pick { seed: random, chosen: None });
+        return search(call, Purpose::Pick { seed: random, chosen: None });
     }
     let mut reply = Encoder::new(call.exchange.reply(), call.session.protocol);
     match call.store.random_key(random, now) {
