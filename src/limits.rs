@@ -12,8 +12,9 @@ pub struct Limits {
     /// Open connections over all listeners (`--max-connections`).
     pub connections: usize,
     /// Open connections to listeners for operators that are no client's (`--admin-connections`), so that who watches a full
-    /// server sees that it is full. A place is granted behind the handshake. As many handshakes may be under way besides;
-    /// beyond that the oldest gives way. Whoever comes when the places are taken takes a client's.
+    /// server sees that it is full. A place is granted behind the handshake. As many handshakes may be under way besides.
+    /// Who comes when the places are taken takes a client's, and when those are taken too, that of the operator from which
+    /// nothing was heard for longest.
     pub admin_connections: usize,
     /// Connections past `connections` that are still handshaken so that the refusal can be read. As many past
     /// `connections_per_address`, for each address.

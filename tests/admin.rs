@@ -2,7 +2,7 @@
 
 mod common;
 
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
 use std::process::Command;
 
@@ -151,9 +151,13 @@ fn an_operator_behind_the_places_takes_a_clients() {
     let server = Server::start(&["--admin", "127.0.0.1:0", "--max-connections", "1", "--admin-connections", "1"]);
     let ask = |operator: &mut common::tls::Tls| {
         operator.write_all(b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n").expect("sent");
-        let mut answer = [0; 12];
-        operator.read_exact(&mut answer).expect("an answer");
-        String::from_utf8_lossy(&answer).into_owned()
+        let mut answer = Vec::new();
+        while !answer.ends_with(b"ok\n") {
+            let mut byte = [0];
+            operator.read_exact(&mut byte).expect("an answer");
+            answer.extend(byte);
+        }
+        String::from_utf8_lossy(&answer[..12]).into_owned()
     };
     // All knock before one of them has a place.
     let mut operators: Vec<_> = (0..2).map(|_| common::tls::connect(&server, "admin")).collect();
@@ -161,7 +165,40 @@ fn an_operator_behind_the_places_takes_a_clients() {
     let mut second = common::tls::connect(&server, "admin");
     assert_eq!(ask(&mut second), "HTTP/1.1 200", "the place of a client");
     let mut third = common::tls::connect(&server, "admin");
-    assert_eq!(ask(&mut third), "HTTP/1.1 503");
+    assert_eq!(ask(&mut third), "HTTP/1.1 200", "the place of an older operator");
+    let end = operators[1].read(&mut [0]).map_err(|error| error.kind());
+    assert!(matches!(end, Ok(0) | Err(ErrorKind::UnexpectedEof | ErrorKind::ConnectionReset)), "it is closed: {end:?}");
+    assert_eq!(ask(&mut second), "HTTP/1.1 200", "a client's place is not taken back");
+}
+
+/// Whoever is let in at no cost and asks nothing keeps nobody out.
+#[test]
+fn operators_that_stay_silent_give_way() {
+    for (scheme, protocol) in [("tls", "https"), ("plain", "http")] {
+        let admin = if scheme == "tls" { "127.0.0.1:0" } else { "plain://127.0.0.1:0" };
+        let server = Server::start(&["--admin", admin, "--max-connections", "2", "--admin-connections", "4"]);
+        let address = server.address_at("admin", scheme);
+        let shake = |protocol: &str| {
+            let mut tls = common::tls::connect(&server, protocol);
+            tls.flush().expect("a handshake");
+            tls
+        };
+        let clients = [shake("echo"), shake("echo")];
+        let (mut silent, mut silent_in_plain) = (Vec::new(), Vec::new());
+        for _ in 0..12 {
+            if scheme == "tls" {
+                silent.push(shake("admin"));
+            } else {
+                silent_in_plain.push(TcpStream::connect(&address).expect("connect"));
+            }
+        }
+        for _ in 0..12 {
+            let mut command = Command::new("curl");
+            command.args(["-s", "--cacert", "certs/ca.pem", &format!("{protocol}://{address}/health")]);
+            assert_eq!(succeed(command.current_dir(server.dir.path())), "ok", "{scheme}");
+        }
+        drop((clients, silent, silent_in_plain));
+    }
 }
 
 #[test]

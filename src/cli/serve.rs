@@ -99,7 +99,8 @@ struct LimitArgs {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     max_connections: Option<u32>,
     /// Connections to --admin listeners that do not compete with clients, counted behind the handshake; as many handshakes
-    /// may be under way. Whoever comes when the places are taken takes a client's
+    /// may be under way. Whoever comes when the places are taken takes a client's, and when those are taken too, that of
+    /// the operator from which nothing was heard for longest
     /// [default: 16, or fewer where the descriptor limit is low]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     admin_connections: Option<u32>,

@@ -336,15 +336,11 @@ impl<S: Service> Connection<S> {
                 return self.refuse(Disconnect::Denied, denial.to_string(), context);
             }
         }
-        let refusal = self.refusal;
-        match refusal {
-            Some(reason) => self.refuse(reason, String::new(), context),
-            None if self.take_place(context) => self.framing.open(context),
-            None => {
-                context.env.metrics.refused += 1;
-                self.refuse(Disconnect::Refused, String::new(), context);
-            }
+        if let Some(reason) = self.refusal {
+            return self.refuse(reason, String::new(), context);
         }
+        self.take_place(context);
+        self.framing.open(context);
     }
 
     pub(super) fn refuse(&mut self, reason: Disconnect, detail: String, context: &mut Context<S>) {

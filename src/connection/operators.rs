@@ -1,5 +1,7 @@
 //! Places of those who watch the server.
 
+use std::time::Instant;
+
 use super::connection::Connection;
 use super::context::Context;
 use super::phase::Phase;
@@ -29,20 +31,19 @@ impl Operators {
 }
 
 impl<S: Service> Connection<S> {
-    /// Takes an operator's place for a peer that has come to a listener for operators and may be served; if there is none, a
-    /// client's. `false` if there is neither.
-    pub(super) fn take_place(&mut self, context: &mut Context<S>) -> bool {
+    /// Takes a place for a peer that has come to a listener for operators and may be served: one of the operators', or a
+    /// client's. Where there is neither, it takes an operator's all the same, and the server makes another give way.
+    pub(super) fn take_place(&mut self, context: &mut Context<S>) {
         let info = &mut self.framing.info;
         if !info.is_operator || self.has_place {
-            return true;
+            return;
         }
-        if context.env.operators.placed < context.env.limits.admin_connections {
-            context.env.operators.placed += 1;
-            self.has_place = true;
-            return true;
+        if context.env.operators.placed >= context.env.limits.admin_connections && context.env.operators.has_overflow {
+            info.is_operator = false;
+            return;
         }
-        info.is_operator = !context.env.operators.has_overflow;
-        context.env.operators.has_overflow
+        context.env.operators.placed += 1;
+        self.has_place = true;
     }
 
     pub(super) fn leave_place(&mut self, context: &mut Context<S>) {
@@ -56,9 +57,19 @@ impl<S: Service> Connection<S> {
         self.framing.info.is_operator && !self.has_place && self.phase != Phase::Closed
     }
 
-    /// Closes one that knocks, for one that came later.
-    pub fn displace(&mut self, scratch: &mut Scratch) {
-        self.framing.output.detail.get_or_insert("its handshake gave place to a newer one for operators".into());
+    /// Whether it has an operator's place.
+    pub fn has_place(&self) -> bool {
+        self.has_place && self.phase != Phase::Closed
+    }
+
+    /// When it came, was let in, asked or was answered for the last time.
+    pub fn quiet_since(&self) -> Instant {
+        self.since
+    }
+
+    /// Closes it for an operator that came later.
+    pub fn displace(&mut self, why: &str, scratch: &mut Scratch) {
+        self.framing.output.detail.get_or_insert(why.into());
         self.close(Disconnect::Refused, scratch);
     }
 }

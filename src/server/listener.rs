@@ -253,16 +253,15 @@ impl<N: Net, S: Service> Server<N, S> {
         let Some(Listener { idle_timeout, balancers, for_operators, .. }) = self.listeners.all.get(listener) else {
             return;
         };
-        // Whoever finds no place among the operators' own is a client like others.
         let is_announced = balancers.iter().any(|balancer| balancer.contains(address.ip()));
-        let (for_operators, idle_timeout) = (*for_operators, *idle_timeout);
-        let is_operator = for_operators && self.has_operator_places();
+        let (is_operator, idle_timeout) = (*for_operators, *idle_timeout);
         let refusal = match self.reception(session.is_tls(), is_operator) {
             Ok(refusal) => refusal,
             Err(reason) => return self.context.env.metrics.disconnected(reason),
         };
         if is_operator {
             self.make_room_to_knock();
+            self.allow_overflow(session.is_tls());
         }
         let id = self.peers.next_id();
         if let Err(error) = self.net.register(&mut socket, id.token()) {
@@ -276,10 +275,11 @@ impl<N: Net, S: Service> Server<N, S> {
         } else {
             Connection::new(session, info, idle_timeout, refusal, &mut self.context)
         };
-        if connection.knocks() {
-            self.knocking.push(id);
+        if is_operator {
+            self.operators.push(id);
         }
         self.add(Peer::new(socket, connection));
+        self.settle_operator(id);
         if let Some(peer) = self.peers.get_mut(id) {
             queue_transmit(peer, &mut self.to_transmit);
             if self.state != RunState::Running {

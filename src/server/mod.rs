@@ -41,8 +41,8 @@ pub struct Server<N: Net, S: Service> {
     context: Context<S>,
     listeners: Listeners<N>,
     peers: Peers<N::Socket, S>,
-    /// Peers that came to a listener for operators and have no place yet, the oldest first; some have gone since.
-    knocking: Vec<PeerId>,
+    /// Peers that came to a listener for operators, the oldest first; some have gone since.
+    operators: Vec<PeerId>,
     /// Established peers with work, first come, first served.
     ready: VecDeque<PeerId>,
     /// Peers with handshake bytes to work on.
@@ -129,7 +129,7 @@ impl<N: Net, S: Service> Server<N, S> {
             context,
             listeners,
             peers: Peers::default(),
-            knocking: Vec::new(),
+            operators: Vec::new(),
             ready: VecDeque::new(),
             handshake_queue: HandshakeQueue::default(),
             to_transmit: Vec::new(),
@@ -329,7 +329,7 @@ impl<N: Net, S: Service> Server<N, S> {
             }
         }
         queue_transmit(peer, &mut self.to_transmit);
-        self.note_overflow(id);
+        self.settle_operator(id);
         self.weigh(id);
         self.apply_effects();
     }
