@@ -26,7 +26,13 @@ pub(super) struct WriteProgress {
     taken: usize,
     /// What had been delivered when it began, once the socket was asked.
     delivered: Option<u64>,
+    /// What it has taken beyond what it had to in the times before, at most [`STEP`]. A new stall begins with all of it.
+    credit: u64,
 }
+
+/// A peer with TLS takes a record of 16 KiB at a time, however steadily it reads: in one `write_timeout` it may have taken
+/// so much less than in another.
+const STEP: u64 = 16 << 10;
 
 /// What was delivered when the socket was last asked.
 #[derive(Clone, Copy, Debug)]
@@ -37,16 +43,20 @@ pub(super) struct Asked {
 
 impl WriteProgress {
     pub(super) fn begin(now: Instant) -> Self {
-        Self { since: now, taken: 0, delivered: None }
+        Self { since: now, taken: 0, delivered: None, credit: STEP }
     }
 
     pub(super) fn take(&mut self, count: usize) {
         self.taken = self.taken.saturating_add(count);
     }
 
-    fn is_too_slow(&self, delivered: Option<u64>, limits: &Limits) -> bool {
-        let delivered = delivered.zip(self.delivered).map_or(0, |(now, before)| now.saturating_sub(before));
-        delivered.max(self.taken as u64) < enough(limits.write_timeout, limits)
+    /// After a `write_timeout`: the next one, or nothing if the peer was too slow.
+    fn next(&self, delivered: Option<u64>, now: Instant, limits: &Limits) -> Option<Self> {
+        let by_socket = delivered.zip(self.delivered).map_or(0, |(now, before)| now.saturating_sub(before));
+        let taken = by_socket.max(self.taken as u64);
+        let surplus = taken.saturating_add(self.credit).checked_sub(enough(limits.write_timeout, limits));
+        let credit = surplus.filter(|_| taken > 0)?.min(STEP);
+        Some(Self { delivered, credit, ..Self::begin(now) })
     }
 }
 
@@ -73,13 +83,12 @@ impl<S: Service> Connection<S> {
                     self.framing.end(reason, &mut context.env.scratch);
                     self.drain_if_ended(now);
                 }
-                Disconnect::Stalled
-                    if self
-                        .write_progress
-                        .as_ref()
-                        .is_some_and(|progress| !progress.is_too_slow(delivered, &context.env.limits)) =>
-                {
-                    self.write_progress = Some(Box::new(WriteProgress { delivered, ..WriteProgress::begin(now) }));
+                Disconnect::Stalled => {
+                    let progress = self.write_progress.take();
+                    match progress.and_then(|progress| progress.next(delivered, now, &context.env.limits)) {
+                        Some(next) => self.write_progress = Some(Box::new(next)),
+                        None => self.close(reason, &mut context.env.scratch),
+                    }
                 }
                 _ => self.close(reason, &mut context.env.scratch),
             },

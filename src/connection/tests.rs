@@ -430,9 +430,9 @@ fn a_linked_connection_in_the_middle_of_a_record_is_judged_by_its_idle_time() {
     }
 }
 
-/// A client that has asked for half a megabyte and takes `rate` bytes in every second; how long it was served, in
-/// seconds, and why no longer.
-fn read_slowly(rate: usize) -> (usize, Option<Disconnect>) {
+/// A client that has asked for half a megabyte and takes `rate` bytes a second, in one piece at the end of every `step`
+/// seconds; how long it was served, in seconds, and why no longer.
+fn read_slowly(rate: usize, step: usize) -> (usize, Option<Disconnect>) {
     let mut pair = Pair::open();
     pair.to_client.room = 0;
     for _ in 0..32 {
@@ -443,7 +443,9 @@ fn read_slowly(rate: usize) -> (usize, Option<Disconnect>) {
         if pair.received.len() == 512 << 10 || pair.connection.phase() == Phase::Closed {
             return (second, pair.connection.reason());
         }
-        pair.to_client.room += rate;
+        if second % step == step - 1 {
+            pair.to_client.room += rate * step;
+        }
         pair.turn();
         pair.client_turn();
         pair.after(Duration::from_secs(1));
@@ -454,16 +456,30 @@ fn read_slowly(rate: usize) -> (usize, Option<Disconnect>) {
 #[test]
 fn who_reads_slowly_is_served_and_who_reads_a_byte_now_and_then_is_not() {
     let limits = Limits::default();
-    let (seconds, reason) = read_slowly(2 * limits.write_rate);
+    let (seconds, reason) = read_slowly(2 * limits.write_rate, 1);
     assert_eq!(reason, None, "slow, but not too slow");
     assert!(
         seconds > 3 * usize::try_from(limits.write_timeout.as_secs()).expect("small"),
         "the rate is counted afresh"
     );
     for rate in [0, 1, limits.write_rate / 2] {
-        let (seconds, reason) = read_slowly(rate);
+        let (seconds, reason) = read_slowly(rate, 1);
         assert_eq!(reason, Some(Disconnect::Stalled), "{rate} bytes a second");
         assert!(seconds <= 60, "{seconds} s for {rate} bytes a second");
+    }
+}
+
+/// A TLS library takes whole records, however steadily its user reads.
+#[test]
+fn who_reads_steadily_in_whole_records_is_not_stalled() {
+    let limits = Limits::default();
+    for step in 1..=16 {
+        let (_, reason) = read_slowly(limits.write_rate + limits.write_rate / 32, step);
+        assert_eq!(reason, None, "every {step} seconds");
+    }
+    for step in [1, 16] {
+        let (seconds, reason) = read_slowly(limits.write_rate / 2, step);
+        assert_eq!((seconds <= 120, reason), (true, Some(Disconnect::Stalled)), "every {step} seconds: {seconds} s");
     }
 }
 
