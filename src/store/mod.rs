@@ -42,6 +42,7 @@ pub use glob::property as glob_property;
 pub use prefetch::Prefetch;
 pub use scan_queue::{KeyScan, ORDINARY_KEY_BYTES, ScanBounds, ScanError};
 pub use typed::{plain_bytes, plain_length};
+pub use watch::WATCHED_KEY_BYTES;
 
 use crate::timer::Now;
 use crate::value::Value;

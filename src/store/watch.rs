@@ -2,6 +2,10 @@
 
 use std::collections::HashMap;
 
+/// What a watched key takes beside its bytes, at most: its entry in a table that has just doubled, which leaves 16 places
+/// with a byte of control for 7 keys, and what the allocator adds to each of two copies of the key: the watcher has one too.
+pub const WATCHED_KEY_BYTES: usize = 16 * (size_of::<(Box<[u8]>, Watch)>() + 1) / 7 + 2 * 24;
+
 /// Versions of the watched keys only.
 #[derive(Debug, Default)]
 pub(super) struct Watches {

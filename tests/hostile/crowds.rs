@@ -108,6 +108,26 @@ fn a_million_large_replies_that_nobody_reads_cost_what_clients_may_hold() {
     attack.end(BUDGET);
 }
 
+/// The keys are short, so what is kept beside their bytes is most of what they cost.
+#[test]
+fn watched_keys_cost_what_clients_may_hold() {
+    const BUDGET: usize = 48 << 20;
+    let attack = Attack::begin("watchers", &["--max-client-memory", "48m"]);
+    let mut watchers: Vec<_> = (0..120).map(|_| Attack::plain(&attack.resp)).collect();
+    for (number, watcher) in watchers.iter_mut().enumerate() {
+        let keys = (number * 16_000..(number + 1) * 16_000).map(|key| format!(" {key:x}"));
+        let watch: Vec<String> = keys.collect::<Vec<_>>().chunks(8_000).map(<[String]>::concat).collect();
+        // Whoever is closed has been held for too much: that is what is asked here.
+        for keys in watch {
+            let _ = writeln!(watcher, "WATCH{keys}\r");
+            let _ = watcher.read(&mut [0; 64]);
+        }
+    }
+    attack.server.logged("reason=\"memory\"");
+    drop(watchers);
+    attack.end(BUDGET);
+}
+
 #[test]
 fn heads_and_bodies_that_trickle_are_cut_off_each_in_its_time() {
     let attack = Attack::begin("loris", &["--header-timeout", "2s", "--request-timeout", "4s"]);

@@ -6,6 +6,7 @@ use crate::connection::{Deferred, PeerId, PeerInfo};
 use crate::metrics::Disconnect;
 use crate::protocol::resp::{Decoder, RespVersion};
 use crate::services::resp::description::command::CommandId;
+use crate::store::WATCHED_KEY_BYTES;
 use crate::timer::Now;
 
 /// One connection's framing and state. An idle one is a few words: what most never use is boxed.
@@ -32,6 +33,7 @@ impl RespSession {
         self.decoder.memory()
             + queued
             + self.watches.capacity() * size_of::<WatchedKey>()
+            + self.watches.len() * WATCHED_KEY_BYTES
             + 2 * self.watched_bytes as usize
     }
 }
