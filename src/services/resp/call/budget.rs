@@ -144,6 +144,13 @@ impl<'s> Budget<'s> {
         self.work = self.work.saturating_add(units);
     }
 
+    /// So many keys are looked for: their arguments pay for that as long as the processor's caches hold the table.
+    pub(crate) fn finds(&mut self, keys: usize) {
+        if self.store.outgrows_caches() {
+            self.work(keys.saturating_mul(2).saturating_sub(1));
+        }
+    }
+
     pub(crate) fn copies(&mut self, bytes: usize) {
         self.work(bytes / UNIT_BYTES);
     }
@@ -376,6 +383,10 @@ pub(crate) fn rename(budget: &mut Budget<'_>, request: Request<'_>) {
 /// `DEL`, `UNLINK`.
 pub(crate) fn removes(budget: &mut Budget<'_>, request: Request<'_>) {
     request.from(1).for_each(|key| budget.remove(key));
+    // The memory of what is removed is not in the caches either.
+    if budget.store.outgrows_caches() {
+        budget.work(request.len() - 1);
+    }
 }
 
 /// Something about the first key is changed, and it is written down again.

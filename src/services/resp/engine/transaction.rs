@@ -135,6 +135,7 @@ pub(crate) fn foresee(call: &mut Call<'_, '_>, transaction: &Transaction) -> Sum
     let (mut budget, access) = (Budget::new(call), &call.exchange.peer.access);
     each_request(&transaction.requests, |request| {
         if let Ok((_, command)) = resolve(&request) {
+            budget.finds(command.key_count(&request));
             (command.forecast)(&mut budget, request);
             // DBSIZE and RANDOMKEY are answered at once to whoever may see all keys.
             if is_search(command, access) {

@@ -45,7 +45,7 @@ fn a_transaction_that_would_take_long_does_nothing() {
         ("setrange new 9000000 x", 1, 10_000),
         ("getrange large 0 999999", 20, 1000),
         ("copy large copied replace", 3, 12),
-        ("getset large x", 10, 15_000),
+        ("getset large x", 10, 13_000),
         ("strlen struct", 1, 50),
         ("command", 10, 30_000),
         ("info all", 10, 30_000),
@@ -100,6 +100,35 @@ fn what_no_argument_shows_is_foreseen_too() {
     }
     bench.now.unix_ms += 1;
     judge(&mut bench, "randomkey", 100, 2000);
+}
+
+/// Finding a key in a large table waits for memory, some hundred times as long as reading its name.
+#[test]
+fn keys_of_a_large_table_cost_a_transaction_more() {
+    let (mut bench, mut client) = bench();
+    let names = |first: usize, count: usize| (first..first + count).map(|number| format!("key:{number}"));
+    let removal = |first| [vec!["del".to_owned()], names(first, 16_000).collect()].concat();
+    let removals: Vec<_> = (0..4).map(|part| removal(part * 16_000)).collect();
+    let mut refused = |bench: &mut Bench, commands: &[Vec<String>]| {
+        let (reply, _) = bench.send(&mut client, &transaction(commands));
+        String::from_utf8_lossy(&reply).contains("-EXECABORT")
+    };
+    assert!(!refused(&mut bench, &removals), "in an empty table nothing is waited for");
+    for key in names(0, 64_000) {
+        bench.store.set(key.as_bytes(), Kind::Bytes, &[b'v'; 16], Expiry::Never, bench.now).expect("room");
+    }
+    assert!(bench.store.outgrows_caches());
+    for (name, keys, count) in [("del", 16_000, 2), ("mget", 16_000, 2), ("exists", 16_000, 2), ("rename", 2, 11_000)] {
+        let command = [vec![name.to_owned()], names(0, keys).collect()].concat();
+        assert!(refused(&mut bench, &vec![command; count]), "{name}");
+    }
+    assert_eq!(bench.store.len(), 64_000, "nothing of it was done");
+    // What one command may name, one transaction may.
+    let most = bench.resp.core.options.keys_per_command;
+    let pairs = names(0, most).flat_map(|key| [key, "w".to_owned()]);
+    assert!(!refused(&mut bench, &[[vec!["mset".to_owned()], pairs.collect()].concat()]));
+    assert!(!refused(&mut bench, &[[vec!["del".to_owned()], names(0, most).collect()].concat()]));
+    assert_eq!(bench.store.len(), 64_000 - most);
 }
 
 #[test]
