@@ -13,6 +13,7 @@ use crate::store::{CommitLimits, GroupStatus};
 use crate::store::{Expiry, Kind, StoreOptions};
 use crate::value::Value;
 
+mod compounds;
 mod statistics;
 mod transactions;
 

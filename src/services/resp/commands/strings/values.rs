@@ -31,11 +31,17 @@ pub(crate) fn mget(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
     let (now, longest) = (call.now(), call.exchange.env.limits.request_bytes);
     let mut reply = Encoder::new(call.exchange.reply(), call.session.protocol);
     let start = reply.position();
-    let mut spent = 0;
+    let (mut spent, mut compound_bytes) = (0, 0);
     reply.array(call.request.len() - 1);
     for key in call.request.from(1) {
         match call.store.get(key, now) {
             Some(entry) => {
+                if exceeds_compound_share(&entry, &mut compound_bytes, longest) {
+                    reply.rewind(start);
+                    return Err(CommandError::new(
+                        "ERR the arrays and structs together take too long to write as text: ask for fewer at once",
+                    ));
+                }
                 reply.bulk(&plain_bytes(&entry));
                 spent += rewriting_cost(&entry);
             }
@@ -51,6 +57,17 @@ pub(crate) fn mget(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
     spent += cost(reply.position() - start);
     call.exchange.spend(spent);
     Ok(())
+}
+
+/// Whether `entry` is an array or a struct that, with the `compound_bytes` of those before it, takes longer to write as text
+/// than a reply of plain bytes may. The first is always served: what can be set can be read.
+fn exceeds_compound_share(entry: &Entry<'_>, compound_bytes: &mut usize, longest: usize) -> bool {
+    if !entry.kind.is_compound() {
+        return false;
+    }
+    let is_first = *compound_bytes == 0;
+    *compound_bytes = compound_bytes.saturating_add(entry.data.len());
+    !is_first && *compound_bytes > longest / TYPED_FACTOR
 }
 
 /// The options of `SET` and `GETEX`.
