@@ -10,12 +10,11 @@
 
 use std::{env, error::Error, fs, io::Write, net::SocketAddr, sync::Arc, thread, time::Duration};
 
-use latchkey::connection::{Exchange, PeerInfo, Served, Service};
+use latchkey::connection::{Exchange, Served, Service};
 use latchkey::limits::Limits;
 use latchkey::metrics::Disconnect;
 use latchkey::net::mio::MioNet;
 use latchkey::server::{ListenerConfig, Security, Server};
-use latchkey::timer::Now;
 use latchkey::tls::{PemSource, PolicyOptions, ServerPolicy};
 
 /// The service: it has no state.
@@ -24,7 +23,7 @@ pub(crate) struct Lines;
 impl Service for Lines {
     type Session = ();
 
-    fn open(&mut self, _: &PeerInfo, _: Now) {}
+    fn open(&mut self, _: &mut Exchange<'_>) {}
 
     fn serve(&mut self, (): &mut (), input: &[u8], exchange: &mut Exchange<'_>) -> Served {
         let Some(end) = input.iter().take(1024).position(|byte| *byte == b'\n') else {

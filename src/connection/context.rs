@@ -29,6 +29,9 @@ pub struct Environment {
     pub now: Now,
     /// The loop's counters.
     pub metrics: Metrics,
+    /// What all clients together hold, in bytes, for a service whose own limit counts that too. As it was before the
+    /// latest [tick](super::Service::tick).
+    pub client_memory: usize,
     /// How each listener is protected now, by its index.
     pub security: Vec<Security>,
     /// The loop's buffers.
@@ -57,6 +60,7 @@ impl<S> Context<S> {
             limits,
             now,
             metrics: Metrics::default(),
+            client_memory: 0,
             security,
             scratch: Scratch::default(),
             effects: Effects::default(),

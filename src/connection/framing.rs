@@ -4,7 +4,7 @@ use super::context::Context;
 use super::effects::{Effect, Effects, Link, Loss};
 use super::replies::Replies;
 use super::scratch::{READ_BYTES, Scratch, shrink};
-use super::service::{Exchange, PeerInfo, Served, Service};
+use super::service::{Exchange, PeerInfo, Served, Service, SessionState};
 use crate::limits::Limits;
 use crate::metrics::Disconnect;
 
@@ -28,10 +28,7 @@ pub(super) struct Framing<S: Service> {
     input: Vec<u8>,
     pub(super) output: Output,
     state: State,
-    /// What the service waits for is the head of a request.
-    in_head: bool,
-    /// What the session holds for its peer.
-    session_memory: usize,
+    session_state: SessionState,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,18 +55,16 @@ impl<S: Service> Framing<S> {
             input: Vec::new(),
             output: Output::default(),
             state: State::Hungry,
-            in_head: false,
-            session_memory: 0,
+            session_state: SessionState::default(),
         }
     }
 
     pub(super) fn open(&mut self, context: &mut Context<S>) {
-        let session = context.service.open(&self.info, context.env.now);
-        let session = self.session.insert(session);
         let Context { service, env } = context;
         let mut exchange = Exchange { peer: &self.info, env, output: &mut self.output };
-        service.greet(session, &mut exchange);
-        self.in_head = service.is_in_head(session);
+        let session = service.open(&mut exchange);
+        self.session_state = service.inspect(&session);
+        self.session = Some(session);
         self.wait_if_dialing(&context.env.effects);
     }
 
@@ -180,8 +175,7 @@ impl<S: Service> Framing<S> {
                 break;
             }
         }
-        self.session_memory = context.service.session_memory(session);
-        self.in_head = context.service.is_in_head(session);
+        self.session_state = context.service.inspect(session);
         if let Some(spare) = self.output.replies.reclaim() {
             context.env.scratch.give(spare);
         }
@@ -249,7 +243,7 @@ impl<S: Service> Framing<S> {
 
     /// Returns the session to the service: the connection is over.
     pub(super) fn retire(&mut self, service: &mut S) {
-        self.session_memory = 0;
+        self.session_state = SessionState::default();
         if let Some(session) = self.session.take() {
             service.close(session, &self.info);
         }
@@ -289,7 +283,7 @@ impl<S: Service> Framing<S> {
 
     /// Whether the service waits for the head of a request.
     pub(super) fn is_in_head(&self) -> bool {
-        self.in_head
+        self.session_state.is_in_head
     }
 
     /// Requests served in this turn.
@@ -299,7 +293,7 @@ impl<S: Service> Framing<S> {
 
     /// Heap bytes held.
     pub(super) fn memory(&self) -> usize {
-        self.input.capacity() + self.output.replies.memory() + self.session_memory
+        self.input.capacity() + self.output.replies.memory() + self.session_state.memory
     }
 }
 

@@ -31,7 +31,7 @@ pub use operators::Operators;
 pub use phase::{Phase, Transmitted};
 pub use replies::{Completion, Deferred, Mailbox, Replies};
 pub use scratch::Scratch;
-pub use service::{CommitStatus, Exchange, PeerInfo, Served, Service};
+pub use service::{CommitStatus, Exchange, PeerInfo, Served, Service, SessionState, Tick};
 
 #[cfg(test)]
 mod tests;

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::context::Environment;
 use super::effects::{Dial, Effect, Link, Loss};
@@ -10,7 +11,6 @@ use super::id::PeerId;
 use super::replies::Deferred;
 use crate::access::Access;
 use crate::metrics::Disconnect;
-use crate::timer::Now;
 use crate::tls::{Agreement, Identity};
 
 /// What a server serves: how bytes become requests and what is answered.
@@ -24,12 +24,11 @@ use crate::tls::{Agreement, Identity};
 /// use std::io::{Read, Write};
 /// use std::net::{Shutdown, TcpStream};
 ///
-/// use latchkey::connection::{Exchange, PeerInfo, Served, Service};
+/// use latchkey::connection::{Exchange, Served, Service};
 /// use latchkey::limits::Limits;
 /// use latchkey::metrics::Disconnect;
 /// use latchkey::net::mio::MioNet;
 /// use latchkey::server::{ListenerConfig, Security, Server};
-/// use latchkey::timer::Now;
 ///
 /// /// Requests are single digits; the answer is their sum so far, over all clients.
 /// struct Adder {
@@ -39,7 +38,7 @@ use crate::tls::{Agreement, Identity};
 /// impl Service for Adder {
 ///     type Session = ();
 ///
-///     fn open(&mut self, _: &PeerInfo, _: Now) {}
+///     fn open(&mut self, _: &mut Exchange<'_>) {}
 ///
 ///     fn serve(&mut self, (): &mut (), input: &[u8], exchange: &mut Exchange<'_>) -> Served {
 ///         let Some(digit) = input.first().filter(|byte| byte.is_ascii_digit()) else {
@@ -73,27 +72,21 @@ pub trait Service {
     /// What the framing of one connection remembers between calls.
     type Session;
 
-    /// Whether a client that its listener lets in can do anything here, by what [`PeerInfo::access`] allows. Asked before
-    /// [`open`](Self::open), and again when that changes.
-    fn admits(&self, peer: &PeerInfo) -> bool {
-        let _ = peer;
-        true
-    }
+    // What every service does: it takes connections and answers requests.
 
     /// A connection is ready to be served: its handshake, if any, is done.
-    fn open(&mut self, peer: &PeerInfo, now: Now) -> Self::Session;
-
-    /// Called once, right after [`open`](Self::open): a protocol in which the server speaks first writes its greeting
-    /// here, and one that needs a connection to another server dials it.
-    fn greet(&mut self, session: &mut Self::Session, exchange: &mut Exchange<'_>) {
-        let _ = (session, exchange);
-    }
+    ///
+    /// A protocol in which the server speaks first writes its greeting here, and one that needs a connection to another
+    /// server dials it.
+    fn open(&mut self, exchange: &mut Exchange<'_>) -> Self::Session;
 
     /// Takes at most one request from the front of `input` and answers it through `exchange`.
     ///
     /// To avoid scanning bytes twice, a service keeps a position in the session; it counts from the front of `input`,
     /// which does not move until bytes are used.
     fn serve(&mut self, session: &mut Self::Session, input: &[u8], exchange: &mut Exchange<'_>) -> Served;
+
+    // The rest of a connection's life.
 
     /// The peer will send no more; `rest` is the incomplete request it leaves, often empty.
     ///
@@ -109,27 +102,36 @@ pub trait Service {
         (!rest.is_empty()).then_some(Disconnect::CutOff)
     }
 
-    /// Whether what the peer sends next is the head of a request, or the rest of one: where a protocol has heads, they
-    /// must come sooner than bodies.
-    fn is_in_head(&self, session: &Self::Session) -> bool {
+    /// What the connection's deadlines and limits depend on. Asked when it is open, and whenever requests were served.
+    fn inspect(&self, session: &Self::Session) -> SessionState {
         let _ = session;
-        false
+        SessionState::default()
     }
 
-    /// Heap bytes that the session holds because of what its peer has sent (a transaction, say). They count in the
-    /// memory limits.
-    fn session_memory(&self, session: &Self::Session) -> usize {
-        let _ = session;
-        0
+    /// The connection is over; its session is returned, to end what the service does for it (subscriptions, watches).
+    fn close(&mut self, session: Self::Session, peer: &PeerInfo) {
+        let _ = (session, peer);
     }
 
-    /// What all clients together hold, in bytes, for a service whose own limit counts that too. Called once a turn,
-    /// before [`tick`](Self::tick).
-    fn set_client_memory(&mut self, bytes: usize) {
-        let _ = bytes;
+    // Clients that are not served.
+
+    /// Whether a client that its listener admits can do anything here, by what [`PeerInfo::access`] allows. Asked before
+    /// [`open`](Self::open), and again when that changes.
+    fn admits(&self, peer: &PeerInfo) -> bool {
+        let _ = peer;
+        true
     }
 
-    /// The connection that this one dialed could not be made, for the reason in `loss`. Another may be dialed, or a last reply written.
+    /// Writes what a client of `listener` should read when it is turned away for `reason` without being served, or
+    /// when the rest of a request that it began has not come in time.
+    fn refuse(&mut self, listener: usize, reason: Disconnect, reply: &mut Vec<u8>) {
+        let _ = (listener, reason, reply);
+    }
+
+    // Links to other servers.
+
+    /// The connection that this one dialed could not be made, for the reason in `loss`. Another may be dialed, or a last
+    /// reply written.
     ///
     /// Returns why the connection ends; `None` when it goes on.
     fn unreachable(
@@ -142,44 +144,41 @@ pub trait Service {
         Some(Disconnect::Upstream)
     }
 
-    /// Writes what a client of `listener` should read when it is turned away for `reason` without being served, or
-    /// when the rest of a request that it began has not come in time.
-    fn refuse(&mut self, listener: usize, reason: Disconnect, reply: &mut Vec<u8>) {
-        let _ = (listener, reason, reply);
+    // Housekeeping and durability.
+
+    /// Called once a turn, after all requests of the turn were answered and before anything is sent: hands what was
+    /// changed to the disk, and does a small piece of housekeeping (expiry, compaction), bounded to well under a
+    /// millisecond.
+    fn tick(&mut self, env: &mut Environment) -> Tick {
+        let _ = env;
+        Tick::default()
     }
 
     /// Writes what a client of `listener` should read in the place of `reply`, which was [held](Exchange::hold) and will
-    /// never be true. A service that holds replies must say so here; a client for which nothing is written is closed.
+    /// never be true. A service that holds replies must write something; a client for which it does not is closed.
     fn retract(&mut self, listener: usize, reply: &[u8], out: &mut Vec<u8>) {
         let _ = (listener, reply, out);
     }
+}
 
-    /// The connection is over; its session is returned for good-byes (subscriptions, watches).
-    fn close(&mut self, session: Self::Session, peer: &PeerInfo) {
-        let _ = (session, peer);
-    }
+/// What a session says about its connection.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SessionState {
+    /// What the peer sends next is the head of a request, or the rest of one: where a protocol has heads, they must come
+    /// sooner than bodies.
+    pub is_in_head: bool,
+    /// Heap bytes that the session holds because of what its peer has sent (a transaction, say). They count in the memory
+    /// limits.
+    pub memory: usize,
+}
 
-    /// After all requests of a turn were answered, and before anything is sent: what has become of replies that were
-    /// [held](Exchange::hold).
-    fn commit(&mut self, now: Now) -> CommitStatus {
-        let _ = now;
-        CommitStatus::NotUsed
-    }
-
-    /// How soon [`commit`](Self::commit) has something to say although nothing happens; `None` if it has not. Asked right
-    /// behind it.
-    fn wants_commit_in(&self, now: Now) -> Option<std::time::Duration> {
-        let _ = now;
-        None
-    }
-
-    /// A small piece of housekeeping (expiry, compaction), bounded to well under a millisecond. Called once a turn.
-    ///
-    /// Returns how soon it wants to be called again if nothing else happens; `None` for no wish.
-    fn tick(&mut self, now: Now) -> Option<std::time::Duration> {
-        let _ = now;
-        None
-    }
+/// What [`Service::tick`] returns.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tick {
+    /// What has become of replies that were [held](Exchange::hold).
+    pub commits: CommitStatus,
+    /// How soon the next tick is wanted although nothing happens; `None` for no wish.
+    pub again_in: Option<Duration>,
 }
 
 /// What [`Service::serve`] did with the front of the input.
@@ -192,7 +191,7 @@ pub enum Served {
     /// One request was taken, of so many bytes. 0 means the same as [`Incomplete`](Self::Incomplete).
     Used(usize),
     /// There is no room for what the request changes, and nothing was done: the call is repeated, with the same bytes,
-    /// when [`Service::commit`] says that something is durable.
+    /// when [`Service::tick`] says that something is durable.
     Congested,
     /// The connection ends for this reason, after all replies written so far, this call's included, have been sent. A
     /// client that asked for the end is [`Finished`](Disconnect::Finished).
@@ -212,9 +211,10 @@ impl Served {
 }
 
 /// What has become of replies that were held.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum CommitStatus {
     /// This service holds none.
+    #[default]
     NotUsed,
     /// Nothing new.
     Unchanged,
@@ -313,7 +313,7 @@ impl Exchange<'_> {
         self.output.detail = Some(detail.into());
     }
 
-    /// Holds the reply to this request, and all later ones, until [`Service::commit`] says that `group` is durable.
+    /// Holds the reply to this request, and all later ones, until [`Service::tick`] says that `group` is durable.
     pub fn hold(&mut self, group: u64) {
         let scratch = &mut self.env.scratch;
         self.output.replies.hold(group, || scratch.take());
@@ -329,7 +329,7 @@ impl Exchange<'_> {
     /// Asks for a connection to another server, linked to this one. A connection has one link at a time.
     ///
     /// No further request of this connection is decoded before the new one is open, with its handshake, if any, done:
-    /// then it passes through [`Service::open`] and [`Service::greet`] like any other. If that fails,
+    /// then it passes through [`Service::open`] like any other. If that fails,
     /// [`Service::unreachable`] is called for this one.
     pub fn dial(&mut self, dial: Dial) {
         self.env.effects.push(Effect::Dial { dialer: self.peer.id, dial: Box::new(dial) });

@@ -5,11 +5,8 @@ use crate::connection::{CommitStatus, Service};
 use crate::net::Net;
 
 impl<N: Net, S: Service> Server<N, S> {
-    /// Hears what has become of what the service changed, and lets go of the replies that tell of it.
-    pub(super) fn release_durable(&mut self) {
-        let status = self.context.service.commit(self.context.env.now);
-        let wanted = self.context.service.wants_commit_in(self.context.env.now);
-        self.tick_in = [self.tick_in, wanted].into_iter().flatten().min();
+    /// Releases or retracts the replies that are held, by what has become of the changes that they report.
+    pub(super) fn answer_held(&mut self, status: CommitStatus) {
         if status == CommitStatus::NotUsed {
             return;
         }

@@ -335,15 +335,17 @@ impl<N: Net, S: Service> Server<N, S> {
     }
 
     fn commit(&mut self) {
-        self.context.service.set_client_memory(self.memory_account.total());
-        self.tick_in = self.context.service.tick(self.context.env.now);
+        let Context { service, env } = &mut self.context;
+        env.client_memory = self.memory_account.total();
+        let tick = service.tick(env);
+        self.tick_in = tick.again_in;
         while let Ok(completion) = self.completions.try_recv() {
             if let Some(peer) = self.peers.get_mut(completion.peer) {
                 peer.connection.complete(completion.sequence, completion.reply, &mut self.context.env.scratch);
                 queue_transmit(peer, &mut self.to_transmit);
             }
         }
-        self.release_durable();
+        self.answer_held(tick.commits);
     }
 
     fn transmit(&mut self) {

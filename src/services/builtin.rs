@@ -6,14 +6,14 @@ use std::time::Duration;
 
 use super::Echo;
 use super::admin::Admin;
-use super::http::{self, HttpSession};
+use super::http::HttpSession;
+use super::key_value::{KeyValue, StoreProtocol};
 use super::resp::{Resp, RespOptions, RespSession};
 use super::xmlrpc::{XmlRpc, XmlRpcOptions};
 use crate::access::Reach;
-use crate::connection::{CommitStatus, Exchange, PeerInfo, Served, Service};
-use crate::disk::StorageError;
+use crate::connection::{Exchange, PeerInfo, Served, SessionState};
 use crate::metrics::Disconnect;
-use crate::store::{self, Store, StoreOptions};
+use crate::store::{Store, StoreOptions};
 use crate::timer::Now;
 
 /// The protocols that come with the program.
@@ -65,21 +65,21 @@ pub struct BuiltinOptions {
 }
 
 /// All built-in services: echo, and XML-RPC and RESP over the same keys.
-pub struct Builtin {
+pub type Builtin = KeyValue<Protocols>;
+
+/// The protocols of [`Builtin`], by listener.
+pub struct Protocols {
     listeners: Vec<Protocol>,
-    store: Store,
     echo: Echo,
     xmlrpc: XmlRpc,
     resp: Resp,
     admin: Admin,
-    /// It has been said that the store's changes are lost.
-    is_lost: bool,
 }
 
 /// What the framing of one connection remembers, by protocol.
 pub enum BuiltinSession {
     /// Echo remembers nothing.
-    Echo,
+    Echo(()),
     /// Where an HTTP request's parts begin.
     XmlRpc(HttpSession),
     /// Where a command's parts begin, and what the client has set up.
@@ -88,39 +88,72 @@ pub enum BuiltinSession {
     Admin(HttpSession),
 }
 
+/// Calls a method of the protocol that a session belongs to.
+macro_rules! of_session {
+    ($protocols:ident, $session:expr, |$protocol:ident, $state:pat_param| $call:expr) => {
+        match $session {
+            BuiltinSession::Echo($state) => {
+                let $protocol = &mut $protocols.echo;
+                $call
+            }
+            BuiltinSession::XmlRpc($state) => {
+                let $protocol = &mut $protocols.xmlrpc;
+                $call
+            }
+            BuiltinSession::Resp($state) => {
+                let $protocol = &mut $protocols.resp;
+                $call
+            }
+            BuiltinSession::Admin($state) => {
+                let $protocol = &mut $protocols.admin;
+                $call
+            }
+        }
+    };
+}
+
+/// Calls a method of the protocol that a listener speaks.
+macro_rules! of_listener {
+    ($protocols:ident, $listener:expr, |$protocol:ident| $call:expr) => {
+        match $protocols.protocol($listener) {
+            Protocol::Echo => {
+                let $protocol = &mut $protocols.echo;
+                $call
+            }
+            Protocol::XmlRpc => {
+                let $protocol = &mut $protocols.xmlrpc;
+                $call
+            }
+            Protocol::Resp => {
+                let $protocol = &mut $protocols.resp;
+                $call
+            }
+            Protocol::Admin => {
+                let $protocol = &mut $protocols.admin;
+                $call
+            }
+        }
+    };
+}
+
 impl Builtin {
     /// Services with an empty store, from `now` on.
     #[must_use]
     pub fn new(options: BuiltinOptions, now: Now) -> Self {
-        let protocols = options.listeners.iter().map(|protocol| protocol.name()).collect();
-        Self {
+        let names = options.listeners.iter().map(|protocol| protocol.name()).collect();
+        let protocols = Protocols {
             listeners: options.listeners,
-            store: Store::new(options.store),
             echo: Echo,
             xmlrpc: XmlRpc::new(options.xmlrpc),
             resp: Resp::new(options.resp, now),
-            admin: Admin::new(protocols, now),
-            is_lost: false,
-        }
-    }
-
-    /// The store, to load it before anything is served.
-    pub fn store_mut(&mut self) -> &mut Store {
-        &mut self.store
+            admin: Admin::new(names, now),
+        };
+        Self::over(Store::new(options.store), protocols)
     }
 
     /// Shows among the counters how many lines of the log were dropped.
     pub fn watch_log(&mut self, dropped: Arc<AtomicU64>) {
-        self.admin.watch_log(dropped);
-    }
-
-    /// Makes everything durable and lets go of the data directory.
-    ///
-    /// # Errors
-    ///
-    /// Changes were not kept, now or earlier.
-    pub fn close(&mut self) -> Result<(), StorageError> {
-        self.store.close()
+        self.protocol_mut().admin.watch_log(dropped);
     }
 
     /// What can be asked for by this name, in any case and over any protocol: what a rule may grant.
@@ -129,35 +162,34 @@ impl Builtin {
         let method = XmlRpc::is_method(name).then_some(Reach::Keys);
         method.or_else(|| Resp::reach(name)).or_else(|| Admin::reach(name))
     }
+}
 
+impl Protocols {
     fn protocol(&self, listener: usize) -> Protocol {
         self.listeners.get(listener).copied().unwrap_or(Protocol::Echo)
     }
 }
 
-impl Service for Builtin {
+impl StoreProtocol for Protocols {
     type Session = BuiltinSession;
 
-    fn open(&mut self, peer: &PeerInfo, now: Now) -> BuiltinSession {
-        match self.protocol(peer.listener) {
-            Protocol::Echo => BuiltinSession::Echo,
-            Protocol::XmlRpc => BuiltinSession::XmlRpc(HttpSession::default()),
-            Protocol::Resp => BuiltinSession::Resp(self.resp.open(peer, now)),
-            Protocol::Admin => BuiltinSession::Admin(HttpSession::default()),
+    fn open(&mut self, exchange: &mut Exchange<'_>) -> BuiltinSession {
+        match self.protocol(exchange.peer.listener) {
+            Protocol::Echo => BuiltinSession::Echo(()),
+            Protocol::XmlRpc => BuiltinSession::XmlRpc(self.xmlrpc.open(exchange)),
+            Protocol::Resp => BuiltinSession::Resp(self.resp.open(exchange)),
+            Protocol::Admin => BuiltinSession::Admin(self.admin.open(exchange)),
         }
     }
 
-    fn serve(&mut self, session: &mut BuiltinSession, input: &[u8], exchange: &mut Exchange<'_>) -> Served {
-        let served = match session {
-            BuiltinSession::Echo => return self.echo.serve(&mut (), input, exchange),
-            BuiltinSession::XmlRpc(session) => self.xmlrpc.serve(session, &mut self.store, input, exchange),
-            BuiltinSession::Resp(session) => self.resp.serve(session, &mut self.store, input, exchange),
-            BuiltinSession::Admin(session) => return self.admin.serve(session, &self.store, input, exchange),
-        };
-        if let Some(group) = self.store.take_dependency() {
-            exchange.hold(group);
-        }
-        served
+    fn serve(
+        &mut self,
+        session: &mut BuiltinSession,
+        store: &mut Store,
+        input: &[u8],
+        exchange: &mut Exchange<'_>,
+    ) -> Served {
+        of_session!(self, session, |protocol, state| StoreProtocol::serve(protocol, state, store, input, exchange))
     }
 
     fn end_of_input(
@@ -166,100 +198,42 @@ impl Service for Builtin {
         rest: &[u8],
         exchange: &mut Exchange<'_>,
     ) -> Option<Disconnect> {
-        match session {
-            BuiltinSession::Echo => self.echo.end_of_input(&mut (), rest, exchange),
-            BuiltinSession::XmlRpc(_) | BuiltinSession::Admin(_) => self.xmlrpc.end_of_input(rest, exchange),
-            BuiltinSession::Resp(_) => self.resp.end_of_input(rest, exchange),
-        }
+        of_session!(self, session, |protocol, state| StoreProtocol::end_of_input(protocol, state, rest, exchange))
     }
 
-    fn is_in_head(&self, session: &BuiltinSession) -> bool {
+    fn inspect(&self, session: &BuiltinSession) -> SessionState {
         match session {
-            BuiltinSession::XmlRpc(session) | BuiltinSession::Admin(session) => session.is_in_head(),
-            BuiltinSession::Echo | BuiltinSession::Resp(_) => false,
+            BuiltinSession::Echo(()) => SessionState::default(),
+            BuiltinSession::XmlRpc(session) => self.xmlrpc.inspect(session),
+            BuiltinSession::Resp(session) => self.resp.inspect(session),
+            BuiltinSession::Admin(session) => self.admin.inspect(session),
         }
-    }
-
-    fn session_memory(&self, session: &BuiltinSession) -> usize {
-        match session {
-            BuiltinSession::Echo => 0,
-            BuiltinSession::XmlRpc(session) | BuiltinSession::Admin(session) => session.memory(),
-            BuiltinSession::Resp(session) => session.memory(),
-        }
-    }
-
-    fn set_client_memory(&mut self, bytes: usize) {
-        self.store.set_client_memory(bytes);
     }
 
     fn refuse(&mut self, listener: usize, reason: Disconnect, reply: &mut Vec<u8>) {
-        match self.protocol(listener) {
-            Protocol::Echo => self.echo.refuse(listener, reason, reply),
-            Protocol::XmlRpc | Protocol::Admin => http::refuse(reason, reply),
-            Protocol::Resp => self.resp.refuse(reason, reply),
-        }
+        of_listener!(self, listener, |protocol| StoreProtocol::refuse(protocol, listener, reason, reply));
     }
 
     fn retract(&mut self, listener: usize, reply: &[u8], out: &mut Vec<u8>) {
-        match self.protocol(listener) {
-            Protocol::Echo | Protocol::Admin => {}
-            Protocol::XmlRpc => self.xmlrpc.retract(reply, out),
-            Protocol::Resp => Resp::retract(out),
-        }
+        of_listener!(self, listener, |protocol| StoreProtocol::retract(protocol, listener, reply, out));
     }
 
-    fn close(&mut self, session: BuiltinSession, peer: &PeerInfo) {
-        match session {
-            BuiltinSession::Resp(session) => self.resp.close(session, peer, &mut self.store),
-            BuiltinSession::XmlRpc(_) => XmlRpc::close(peer.id, &mut self.store),
-            BuiltinSession::Echo | BuiltinSession::Admin(_) => {}
-        }
+    fn close(&mut self, session: BuiltinSession, store: &mut Store, peer: &PeerInfo) {
+        of_session!(self, session, |protocol, state| StoreProtocol::close(protocol, state, store, peer));
     }
 
-    fn commit(&mut self, now: Now) -> CommitStatus {
-        if !self.store.is_durable() {
-            return CommitStatus::NotUsed;
-        }
-        match self.store.commit(now) {
-            store::GroupStatus::Unchanged => CommitStatus::Unchanged,
-            store::GroupStatus::Durable(group) => CommitStatus::Durable(group),
-            store::GroupStatus::Recovered => {
-                tracing::info!("there is room in the data directory: writes are taken again");
-                CommitStatus::Unchanged
-            }
-            store::GroupStatus::Lost(failure) => {
-                let end = if matches!(failure, StorageError::Full(_)) { ", until there is room" } else { "" };
-                tracing::error!("writes are refused from now on{end}; reads are served: {failure}");
-                CommitStatus::Aborted
-            }
-            store::GroupStatus::Fatal(failure) => {
-                // It is told again each turn, for those who have looked at what is lost since.
-                if !std::mem::replace(&mut self.is_lost, true) {
-                    tracing::error!("stopping: it is unknown what is on disk: {failure}");
-                }
-                CommitStatus::Fatal
-            }
-        }
-    }
-
-    fn tick(&mut self, now: Now) -> Option<Duration> {
-        let (lists, scans, store) = (self.resp.tick(now), self.store.scan_tick(now), self.store.tick(now));
-        // What housekeeping has done and seen is told by no reply, and must not be taken for what the next one tells.
-        let _ = self.store.take_dependency();
-        [lists, scans, store].into_iter().flatten().min()
-    }
-
-    fn wants_commit_in(&self, now: Now) -> Option<Duration> {
-        self.store.wants_commit_in(now)
+    fn tick(&mut self, store: &mut Store, now: Now) -> Option<Duration> {
+        self.resp.tick(store, now)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::connection::Connection;
+    use crate::connection::{Connection, Context, Service};
     use crate::disk::sim::Disk;
     use crate::disk::{DataFiles, LockStep, StorageOptions};
+    use crate::limits::Limits;
     use crate::store::{CommitLimits, Eviction, Expiry, Kind};
 
     #[test]
@@ -282,14 +256,18 @@ mod tests {
         let data_files = DataFiles::new(Disk::default().folder()).unwrap();
         let (storage, _thread) =
             LockStep::start(data_files, StorageOptions::default(), std::sync::Arc::new(|| {}), now.instant);
-        service.store.attach(storage, CommitLimits::default());
+        service.store_mut().attach(storage, CommitLimits::default());
         for key in 0..1000 {
-            service.store.set(format!("key:{key}").as_bytes(), Kind::Bytes, &[0; 500], Expiry::Never, now).unwrap();
+            service
+                .store_mut()
+                .set(format!("key:{key}").as_bytes(), Kind::Bytes, &[0; 500], Expiry::Never, now)
+                .unwrap();
         }
-        assert!(service.store.take_dependency().is_some());
-        service.set_client_memory(1_900_000);
-        let _ = service.tick(now);
-        assert!(service.store.len() < 1000, "some had to go");
-        assert_eq!(service.store.take_dependency(), None);
+        assert!(service.store_mut().take_dependency().is_some());
+        let (mut context, _) = Context::new((), Limits::default(), Vec::new(), Arc::new(|| {}), now);
+        context.env.client_memory = 1_900_000;
+        let _ = service.tick(&mut context.env);
+        assert!(service.store_mut().len() < 1000, "some had to go");
+        assert_eq!(service.store_mut().take_dependency(), None);
     }
 }

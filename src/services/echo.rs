@@ -1,8 +1,9 @@
 //! Echo (in the manner of RFC 862): every byte comes back.
 
-use crate::connection::{Exchange, PeerInfo, Served, Service};
+use super::StoreProtocol;
+use crate::connection::{Exchange, Served, Service};
 use crate::metrics::Disconnect;
-use crate::timer::Now;
+use crate::store::Store;
 
 /// Sends back what it receives, as far as the client takes it: a client that does not read is not read either.
 #[derive(Clone, Copy, Debug, Default)]
@@ -11,7 +12,7 @@ pub struct Echo;
 impl Service for Echo {
     type Session = ();
 
-    fn open(&mut self, _peer: &PeerInfo, _now: Now) {}
+    fn open(&mut self, _exchange: &mut Exchange<'_>) {}
 
     fn serve(&mut self, _session: &mut (), input: &[u8], exchange: &mut Exchange<'_>) -> Served {
         let piece = input.get(..exchange.room()).unwrap_or(input);
@@ -28,5 +29,30 @@ impl Service for Echo {
         reply.extend_from_slice(b"connection refused: ");
         reply.extend_from_slice(reason.name().as_bytes());
         reply.push(b'\n');
+    }
+}
+
+/// Beside protocols over a store, it leaves the store alone.
+impl StoreProtocol for Echo {
+    type Session = ();
+
+    fn open(&mut self, exchange: &mut Exchange<'_>) {
+        Service::open(self, exchange);
+    }
+
+    fn serve(&mut self, session: &mut (), _: &mut Store, input: &[u8], exchange: &mut Exchange<'_>) -> Served {
+        Service::serve(self, session, input, exchange)
+    }
+
+    fn end_of_input(&mut self, session: &mut (), rest: &[u8], exchange: &mut Exchange<'_>) -> Option<Disconnect> {
+        Service::end_of_input(self, session, rest, exchange)
+    }
+
+    fn refuse(&mut self, listener: usize, reason: Disconnect, reply: &mut Vec<u8>) {
+        Service::refuse(self, listener, reason, reply);
+    }
+
+    fn retract(&mut self, listener: usize, reply: &[u8], out: &mut Vec<u8>) {
+        Service::retract(self, listener, reply, out);
     }
 }

@@ -1,6 +1,6 @@
 //! HTTP/1.1 for the services that speak it: requests in, errors answered, connections kept or closed.
 
-use crate::connection::{Exchange, Served};
+use crate::connection::{Exchange, Served, SessionState};
 use crate::metrics::Disconnect;
 use crate::protocol::http::{
     CONTINUE, DateCache, DecodeProgress, HttpError, HttpLimits, HttpReply, HttpRequest, HttpStatus, KeepAlive,
@@ -65,6 +65,11 @@ impl HttpFraming {
         exchange.explain("in the middle of an HTTP request");
         Some(Disconnect::CutOff)
     }
+}
+
+/// What an HTTP session says about its connection.
+pub(super) fn inspect(session: &HttpSession) -> SessionState {
+    SessionState { is_in_head: session.is_in_head(), memory: session.memory() }
 }
 
 /// What the service returns for a request that is answered: a client may have asked for the end of the connection.

@@ -11,7 +11,6 @@ use crate::connection::{Dial, Exchange, Loss, PeerInfo, Served, Service};
 use crate::metrics::Disconnect;
 use crate::net::{Address, Target};
 use crate::protocol::proxy::{self, ClientCertificate, Endpoints};
-use crate::timer::Now;
 use crate::tls;
 
 /// Links each client's connection to one of its own to the same server, and forwards bytes between the two.
@@ -107,18 +106,15 @@ impl Service for Splice {
         client.access.allows(Class::Server, Self::CONNECT, None)
     }
 
-    fn open(&mut self, peer: &PeerInfo, _now: Now) -> Untried {
-        let addresses = if peer.is_dialed() { Vec::new() } else { self.target.addresses() };
-        Untried(addresses.into())
-    }
-
-    fn greet(&mut self, untried: &mut Untried, exchange: &mut Exchange<'_>) {
+    fn open(&mut self, exchange: &mut Exchange<'_>) -> Untried {
         if exchange.peer.is_dialed() {
-            return;
+            return Untried(VecDeque::new());
         }
-        if let Some(reason) = self.dial(untried, exchange) {
+        let mut untried = Untried(self.target.addresses().into());
+        if let Some(reason) = self.dial(&mut untried, exchange) {
             exchange.disconnect(exchange.peer.id, reason);
         }
+        untried
     }
 
     fn serve(&mut self, _: &mut Untried, input: &[u8], exchange: &mut Exchange<'_>) -> Served {

@@ -18,9 +18,8 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use latchkey::connection::{Deferred, Exchange, PeerInfo, Served, Service};
+use latchkey::connection::{Deferred, Environment, Exchange, Served, Service, Tick};
 use latchkey::metrics::Disconnect;
-use latchkey::timer::Now;
 
 use crate::service::Books;
 
@@ -113,7 +112,7 @@ impl Service for NumberedService {
     /// Requests answered.
     type Session = u64;
 
-    fn open(&mut self, _peer: &PeerInfo, _now: Now) -> u64 {
+    fn open(&mut self, _: &mut Exchange<'_>) -> u64 {
         0
     }
 
@@ -146,9 +145,11 @@ impl Service for NumberedService {
         reply.extend_from_slice(if reason == Disconnect::RequestTimeout { LATE } else { REFUSAL });
     }
 
-    fn tick(&mut self, now: Now) -> Option<Duration> {
-        complete_due(&mut self.inside, now.instant);
-        self.inside.iter().map(|pending| pending.due - now.instant).min()
+    fn tick(&mut self, env: &mut Environment) -> Tick {
+        let now = env.now.instant;
+        complete_due(&mut self.inside, now);
+        let again_in = self.inside.iter().map(|pending| pending.due - now).min();
+        Tick { again_in, ..Tick::default() }
     }
 }
 

@@ -4,12 +4,10 @@ use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
-use std::time::Duration;
 
-use latchkey::connection::{CommitStatus, Exchange, Loss, PeerInfo, Served, Service};
+use latchkey::connection::{Environment, Exchange, Loss, PeerInfo, Served, Service, SessionState, Tick};
 use latchkey::metrics::Disconnect;
 use latchkey::services::{Builtin, BuiltinSession, Splice, Untried};
-use latchkey::timer::Now;
 
 use crate::numbered_service::{NumberedService, Pending};
 
@@ -107,18 +105,12 @@ impl Service for SimulatedService {
         }
     }
 
-    fn open(&mut self, peer: &PeerInfo, now: Now) -> Visit {
-        self.enter(peer);
+    fn open(&mut self, exchange: &mut Exchange<'_>) -> Visit {
+        self.enter(exchange.peer);
         match &mut self.kind {
-            Kind::NumberedService(desk) => Visit::NumberedService(desk.open(peer, now)),
-            Kind::Builtin(builtin) => Visit::Builtin(Box::new(builtin.open(peer, now))),
-            Kind::Splice(splice) => Visit::Splice(splice.open(peer, now)),
-        }
-    }
-
-    fn greet(&mut self, visit: &mut Visit, exchange: &mut Exchange<'_>) {
-        if let (Kind::Splice(splice), Visit::Splice(untried)) = (&mut self.kind, visit) {
-            splice.greet(untried, exchange);
+            Kind::NumberedService(desk) => Visit::NumberedService(desk.open(exchange)),
+            Kind::Builtin(builtin) => Visit::Builtin(Box::new(builtin.open(exchange))),
+            Kind::Splice(splice) => Visit::Splice(splice.open(exchange)),
         }
     }
 
@@ -143,23 +135,10 @@ impl Service for SimulatedService {
         }
     }
 
-    fn is_in_head(&self, visit: &Visit) -> bool {
+    fn inspect(&self, visit: &Visit) -> SessionState {
         match (&self.kind, visit) {
-            (Kind::Builtin(builtin), Visit::Builtin(session)) => builtin.is_in_head(session),
-            _ => false,
-        }
-    }
-
-    fn session_memory(&self, visit: &Visit) -> usize {
-        match (&self.kind, visit) {
-            (Kind::Builtin(builtin), Visit::Builtin(session)) => builtin.session_memory(session),
-            _ => 0,
-        }
-    }
-
-    fn set_client_memory(&mut self, bytes: usize) {
-        if let Kind::Builtin(builtin) = &mut self.kind {
-            builtin.set_client_memory(bytes);
+            (Kind::Builtin(builtin), Visit::Builtin(session)) => builtin.inspect(session),
+            _ => SessionState::default(),
         }
     }
 
@@ -184,13 +163,6 @@ impl Service for SimulatedService {
         }
     }
 
-    fn wants_commit_in(&self, now: Now) -> Option<Duration> {
-        match &self.kind {
-            Kind::Builtin(builtin) => builtin.wants_commit_in(now),
-            Kind::NumberedService(_) | Kind::Splice(_) => None,
-        }
-    }
-
     fn close(&mut self, visit: Visit, peer: &PeerInfo) {
         self.leave(peer);
         match (&mut self.kind, visit) {
@@ -203,25 +175,18 @@ impl Service for SimulatedService {
         }
     }
 
-    fn commit(&mut self, now: Now) -> CommitStatus {
+    fn tick(&mut self, env: &mut Environment) -> Tick {
         match &mut self.kind {
+            Kind::NumberedService(desk) => desk.tick(env),
             Kind::Builtin(builtin) => {
-                let status = builtin.commit(now);
+                let tick = builtin.tick(env);
                 let mut books = self.books.borrow_mut();
                 // Writes are refused before it is known what is lost, and perhaps the server dies in between.
                 books.lost |= builtin.store_mut().refuses_writes().is_some();
                 books.congested += u64::from(builtin.store_mut().is_congested());
-                status
+                tick
             }
-            Kind::NumberedService(_) | Kind::Splice(_) => CommitStatus::NotUsed,
-        }
-    }
-
-    fn tick(&mut self, now: Now) -> Option<Duration> {
-        match &mut self.kind {
-            Kind::NumberedService(desk) => desk.tick(now),
-            Kind::Builtin(builtin) => builtin.tick(now),
-            Kind::Splice(splice) => splice.tick(now),
+            Kind::Splice(splice) => splice.tick(env),
         }
     }
 }

@@ -8,7 +8,7 @@ use rustls::pki_types::ServerName;
 use std::sync::atomic::Ordering;
 
 use super::*;
-use crate::connection::{Exchange, PeerInfo, Served, Service};
+use crate::connection::{Exchange, Served, Service};
 use crate::limits::Limits;
 use crate::load::codec::RequestTemplate;
 use crate::load::outcome::RequestFailure;
@@ -18,7 +18,6 @@ use crate::load::workload::{Distribution, Mix, Ratio, ValueSizes, Values};
 use crate::net::mio::MioNet;
 use crate::server::{ListenerConfig, Security, Server};
 use crate::services::Echo;
-use crate::timer::Now;
 use crate::tls::testing::{self, Clock, World};
 use crate::tls::{PolicyOptions, ServerPolicy};
 
@@ -28,7 +27,7 @@ struct Liar(usize);
 impl Service for Liar {
     type Session = ();
 
-    fn open(&mut self, _peer: &PeerInfo, _now: Now) {}
+    fn open(&mut self, _: &mut Exchange<'_>) {}
 
     fn serve(&mut self, _session: &mut (), input: &[u8], exchange: &mut Exchange<'_>) -> Served {
         for byte in input {
@@ -45,7 +44,7 @@ struct Babbler;
 impl Service for Babbler {
     type Session = ();
 
-    fn open(&mut self, _peer: &PeerInfo, _now: Now) {}
+    fn open(&mut self, _: &mut Exchange<'_>) {}
 
     fn serve(&mut self, _session: &mut (), input: &[u8], exchange: &mut Exchange<'_>) -> Served {
         exchange.reply().extend(input.iter().map(|byte| byte ^ 1));

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::*;
-use crate::connection::{CommitStatus, Deferred, Exchange, PeerInfo, Served};
+use crate::connection::{CommitStatus, Deferred, Environment, Exchange, Served, SessionState, Tick};
 use crate::tls::ServerPolicy;
 use crate::tls::testing::{Clock, NOW, World};
 
@@ -16,7 +16,7 @@ struct Late {
 impl Service for Late {
     type Session = ();
 
-    fn open(&mut self, _: &PeerInfo, _: crate::timer::Now) {}
+    fn open(&mut self, _: &mut Exchange<'_>) {}
 
     fn serve(&mut self, (): &mut (), _: &[u8], exchange: &mut Exchange<'_>) -> Served {
         self.owed.push(exchange.defer());
@@ -89,7 +89,7 @@ struct Endless;
 impl Service for Endless {
     type Session = ();
 
-    fn open(&mut self, _: &PeerInfo, _: crate::timer::Now) {}
+    fn open(&mut self, _: &mut Exchange<'_>) {}
 
     fn serve(&mut self, (): &mut (), _: &[u8], _: &mut Exchange<'_>) -> Served {
         Served::Incomplete
@@ -257,7 +257,7 @@ struct Generous {
 impl Service for Generous {
     type Session = usize;
 
-    fn open(&mut self, _: &PeerInfo, _: crate::timer::Now) -> usize {
+    fn open(&mut self, _: &mut Exchange<'_>) -> usize {
         0
     }
 
@@ -267,12 +267,13 @@ impl Service for Generous {
         Served::Used(1)
     }
 
-    fn session_memory(&self, heard: &usize) -> usize {
-        5_000 * heard
+    fn inspect(&self, heard: &usize) -> SessionState {
+        SessionState { memory: 5_000 * heard, ..SessionState::default() }
     }
 
-    fn set_client_memory(&mut self, bytes: usize) {
-        self.most = self.most.max(bytes);
+    fn tick(&mut self, env: &mut Environment) -> Tick {
+        self.most = self.most.max(env.client_memory);
+        Tick::default()
     }
 }
 
@@ -321,7 +322,7 @@ struct Narrow {
 impl Service for Narrow {
     type Session = ();
 
-    fn open(&mut self, _: &PeerInfo, _: crate::timer::Now) {}
+    fn open(&mut self, _: &mut Exchange<'_>) {}
 
     fn serve(&mut self, (): &mut (), _: &[u8], exchange: &mut Exchange<'_>) -> Served {
         if self.is_lost {
@@ -331,10 +332,11 @@ impl Service for Narrow {
         Served::Congested
     }
 
-    fn commit(&mut self, _: crate::timer::Now) -> CommitStatus {
+    fn tick(&mut self, _: &mut Environment) -> Tick {
         self.looks += 1;
         self.is_lost = self.looks > 3;
-        if self.looks == 4 { CommitStatus::Aborted } else { CommitStatus::Unchanged }
+        let commits = if self.looks == 4 { CommitStatus::Aborted } else { CommitStatus::Unchanged };
+        Tick { commits, again_in: None }
     }
 }
 

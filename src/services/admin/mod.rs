@@ -9,9 +9,10 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
 use crate::access::{Class, Reach};
-use crate::connection::{Exchange, Served};
+use crate::connection::{Exchange, Served, SessionState};
 use crate::metrics::Disconnect;
 use crate::protocol::http::{HttpLimits, HttpReply, HttpRequest, HttpStatus, Method};
+use crate::services::StoreProtocol;
 use crate::services::http::{self, HttpFraming, HttpSession};
 use crate::store::Store;
 use crate::timer::Now;
@@ -36,6 +37,45 @@ pub struct Admin {
     dropped: Arc<AtomicU64>,
 }
 
+impl StoreProtocol for Admin {
+    type Session = HttpSession;
+
+    fn open(&mut self, _: &mut Exchange<'_>) -> HttpSession {
+        HttpSession::default()
+    }
+
+    fn serve(
+        &mut self,
+        session: &mut HttpSession,
+        store: &mut Store,
+        input: &[u8],
+        exchange: &mut Exchange<'_>,
+    ) -> Served {
+        let request = match self.http.take(session, input, &BOUNDS, exchange) {
+            Ok(request) => request,
+            Err(served) => return served,
+        };
+        exchange.env.metrics.requests += 1;
+        self.answer(&request, store, exchange);
+        http::answered(request.used, request.persistence)
+    }
+
+    fn end_of_input(&mut self, _: &mut HttpSession, rest: &[u8], exchange: &mut Exchange<'_>) -> Option<Disconnect> {
+        self.http.end_of_input(rest, exchange)
+    }
+
+    fn inspect(&self, session: &HttpSession) -> SessionState {
+        http::inspect(session)
+    }
+
+    fn refuse(&mut self, _: usize, reason: Disconnect, reply: &mut Vec<u8>) {
+        http::refuse(reason, reply);
+    }
+
+    /// Nothing to write: replies about counters are not held.
+    fn retract(&mut self, _: usize, _: &[u8], _: &mut Vec<u8>) {}
+}
+
 impl Admin {
     /// A service that began `now`, beside listeners that speak `protocols`.
     #[must_use]
@@ -52,28 +92,6 @@ impl Admin {
     #[must_use]
     pub fn reach(name: &str) -> Option<Reach> {
         name.eq_ignore_ascii_case(METRICS).then_some(Reach::Server)
-    }
-
-    /// Answers the request at the front of `input`; see [`Service::serve`](crate::connection::Service::serve).
-    pub fn serve(
-        &mut self,
-        session: &mut HttpSession,
-        store: &Store,
-        input: &[u8],
-        exchange: &mut Exchange<'_>,
-    ) -> Served {
-        let request = match self.http.take(session, input, &BOUNDS, exchange) {
-            Ok(request) => request,
-            Err(served) => return served,
-        };
-        exchange.env.metrics.requests += 1;
-        self.answer(&request, store, exchange);
-        http::answered(request.used, request.persistence)
-    }
-
-    /// The client sends no more; `rest` is the request that it left unfinished.
-    pub fn end_of_input(&mut self, rest: &[u8], exchange: &mut Exchange<'_>) -> Option<Disconnect> {
-        self.http.end_of_input(rest, exchange)
     }
 
     fn answer(&mut self, request: &HttpRequest<'_>, store: &Store, exchange: &mut Exchange<'_>) {

@@ -82,6 +82,7 @@ impl Lookahead {
 #[cfg(test)]
 mod tests {
     use crate::connection::testing::TestPeer;
+    use crate::services::StoreProtocol;
     use crate::services::resp::tests::Bench;
     use crate::services::resp::{RespOptions, RespSession};
     use crate::store::{Expiry, Kind};

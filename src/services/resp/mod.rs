@@ -40,9 +40,10 @@ use self::engine::transaction;
 use self::lookahead::Lookahead;
 use self::state::session::{Clients, DeferredList};
 use crate::access::Reach;
-use crate::connection::{Exchange, PeerInfo, Served};
+use crate::connection::{Exchange, PeerInfo, Served, SessionState};
 use crate::metrics::{Disconnect, Metrics};
 use crate::protocol::resp::{Arguments, Encoder, Request, RequestLimits};
+use crate::services::StoreProtocol;
 use crate::store::{Stats, Store};
 use crate::timer::Now;
 
@@ -214,9 +215,19 @@ impl Resp {
         Self { core, arguments: Arguments::default(), lookahead: Lookahead::default() }
     }
 
-    /// A connection is ready to be served.
-    pub fn open(&mut self, peer: &PeerInfo, now: Now) -> RespSession {
-        let client = self.core.clients.insert(peer, now);
+    /// What the command `name`, in any case, is about; that of a container is what its subcommands are about.
+    #[must_use]
+    pub fn reach(name: &str) -> Option<Reach> {
+        authorize::reach(name)
+    }
+}
+
+impl StoreProtocol for Resp {
+    type Session = RespSession;
+
+    fn open(&mut self, exchange: &mut Exchange<'_>) -> RespSession {
+        let peer = exchange.peer;
+        let client = self.core.clients.insert(peer, exchange.env.now);
         if let Some(name) = peer.identity.as_ref().and_then(|identity| identity.common_name.as_ref()) {
             // `CLIENT LIST` separates its fields by spaces.
             let printable = name.bytes().map(|byte| if byte.is_ascii_graphic() { byte } else { b'_' });
@@ -225,27 +236,18 @@ impl Resp {
         RespSession::default()
     }
 
-    /// The connection is over: what it watched is no longer watched for it.
-    pub fn close(&mut self, mut session: RespSession, peer: &PeerInfo, store: &mut Store) {
+    fn close(&mut self, mut session: RespSession, store: &mut Store, peer: &PeerInfo) {
         transaction::forget_watches(&mut session, store);
         list::cancel(&mut self.core, peer.id);
         store.cancel_scans(peer.id.token());
         self.core.clients.remove(peer.id);
     }
 
-    /// What the command `name`, in any case, is about; that of a container is what its subcommands are about.
-    #[must_use]
-    pub fn reach(name: &str) -> Option<Reach> {
-        authorize::reach(name)
-    }
-
-    /// Takes one step of what takes many turns, well under a millisecond; returns when it wants to be called again.
-    pub fn tick(&mut self, now: Now) -> Option<Duration> {
+    fn tick(&mut self, _: &mut Store, now: Now) -> Option<Duration> {
         list::tick(&mut self.core, now)
     }
 
-    /// Answers the request at the front of `input`, as [`Service::serve`](crate::connection::Service::serve) wants it.
-    pub fn serve(
+    fn serve(
         &mut self,
         session: &mut RespSession,
         store: &mut Store,
@@ -287,8 +289,8 @@ impl Resp {
         session.ending.take().map_or(Served::Used(used), Served::Close)
     }
 
-    /// The peer will send no more: what it leaves of a request is not answered, as in Redis.
-    pub fn end_of_input(&mut self, rest: &[u8], exchange: &mut Exchange<'_>) -> Option<Disconnect> {
+    /// What the peer leaves of a request is not answered, as in Redis.
+    fn end_of_input(&mut self, _: &mut RespSession, rest: &[u8], exchange: &mut Exchange<'_>) -> Option<Disconnect> {
         if rest.is_empty() {
             return None;
         }
@@ -296,13 +298,15 @@ impl Resp {
         Some(Disconnect::CutOff)
     }
 
-    /// Appends what stands in the place of a reply that tells of what was not kept.
-    pub fn retract(out: &mut Vec<u8>) {
+    fn inspect(&self, session: &RespSession) -> SessionState {
+        SessionState { is_in_head: false, memory: session.memory() }
+    }
+
+    fn retract(&mut self, _: usize, _: &[u8], out: &mut Vec<u8>) {
         out.extend_from_slice(b"-MISCONF Errors writing to the data directory: this command may not be kept\r\n");
     }
 
-    /// What a client reads that is turned away.
-    pub fn refuse(&self, reason: Disconnect, reply: &mut Vec<u8>) {
+    fn refuse(&mut self, _: usize, reason: Disconnect, reply: &mut Vec<u8>) {
         let text: &[u8] = match reason {
             Disconnect::Refused => b"-ERR max number of clients reached\r\n",
             Disconnect::AddressLimit => b"-ERR max number of clients reached for this address\r\n",

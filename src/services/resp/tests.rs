@@ -32,8 +32,8 @@ impl Bench {
     }
 
     pub(super) fn connect(&mut self, key: u32, generation: u32) -> (TestPeer, RespSession) {
-        let peer = TestPeer::new(key, generation);
-        let session = self.resp.open(&peer.info, self.now);
+        let mut peer = TestPeer::new(key, generation);
+        let session = self.resp.open(&mut peer.exchange(self.now));
         (peer, session)
     }
 
@@ -69,7 +69,7 @@ impl Bench {
 
     /// What the loop does in one turn for requests that take many.
     fn tick(&mut self) -> Option<Duration> {
-        [self.resp.tick(self.now), self.store.scan_tick(self.now)].into_iter().flatten().min()
+        [self.resp.tick(&mut self.store, self.now), self.store.scan_tick(self.now)].into_iter().flatten().min()
     }
 
     /// Sends inline commands, one a line, and returns the replies as text.
@@ -321,7 +321,7 @@ fn clients_see_and_close_each_other() {
     assert_eq!(bench.ask(&mut one, "client kill laddr 127.0.0.1:6381"), ":0\r\n");
     assert_eq!(bench.ask(&mut one, "client kill 127.0.0.1:9"), "-ERR No such client\r\n");
     assert_eq!(bench.ask(&mut one, "client kill type normal"), ":1\r\n");
-    bench.resp.close(two.1, &two.0.info, &mut bench.store);
+    bench.resp.close(two.1, &mut bench.store, &two.0.info);
     assert_eq!(bench.ask(&mut one, "client kill id 2"), ":0\r\n");
     let (reply, ending) = bench.send(&mut one, b"client kill 127.0.0.1:40000\r\n");
     assert_eq!((reply.as_slice(), ending), (&b"+OK\r\n"[..], Some(Disconnect::Killed)));
@@ -332,7 +332,7 @@ fn a_closed_connection_watches_nothing() {
     let (mut bench, mut client) = bench();
     bench.ask(&mut client, "watch k k j");
     assert_ne!(bench.store.version(b"k"), 0);
-    bench.resp.close(client.1, &client.0.info, &mut bench.store);
+    bench.resp.close(client.1, &mut bench.store, &client.0.info);
     assert_eq!((bench.store.version(b"k"), bench.store.version(b"j")), (0, 0));
 }
 
@@ -379,12 +379,12 @@ fn information_is_told_by_section() {
 
 #[test]
 fn a_refused_client_reads_why() {
-    let (bench, _) = bench();
+    let (mut bench, _) = bench();
     let mut reply = Vec::new();
-    bench.resp.refuse(Disconnect::Refused, &mut reply);
+    bench.resp.refuse(0, Disconnect::Refused, &mut reply);
     assert_eq!(reply, b"-ERR max number of clients reached\r\n");
     reply.clear();
-    bench.resp.refuse(Disconnect::Denied, &mut reply);
+    bench.resp.refuse(0, Disconnect::Denied, &mut reply);
     assert!(matches!(Reply::decode(&reply), Ok(Some((Reply::Error(text), _))) if text.starts_with(b"NOPERM ")));
 }
 
@@ -508,7 +508,7 @@ fn searches_are_answered_in_order_and_end_with_their_clients() {
     begin(&mut bench, &mut two, "keys nothing*\n");
     begin(&mut bench, &mut three, "dbsize\n");
     bench.tick();
-    bench.resp.close(one.1, &one.0.info, &mut bench.store);
+    bench.resp.close(one.1, &mut bench.store, &one.0.info);
     bench.finish(&mut three.0);
     assert_eq!(three.0.take_replies(), b":1000\r\n");
     assert!(!two.0.is_alone());

@@ -9,11 +9,12 @@ mod python;
 mod tests;
 
 use crate::access::Access;
-use crate::connection::{Exchange, PeerId, PeerInfo, Served};
+use crate::connection::{Exchange, PeerInfo, Served, SessionState};
 use crate::limits::Limits;
 use crate::metrics::Disconnect;
 use crate::protocol::http::{GZIP_UP_TO, HttpLimits, HttpReply, HttpRequest, HttpStatus, KeepAlive, Method};
 use crate::protocol::xmlrpc;
+use crate::services::StoreProtocol;
 use crate::services::http::{self, HttpFraming, HttpSession};
 use crate::store::Store;
 use crate::timer::Now;
@@ -96,15 +97,14 @@ enum Called {
     Scan,
 }
 
-impl XmlRpc {
-    /// A service set up so.
-    #[must_use]
-    pub fn new(options: XmlRpcOptions) -> Self {
-        Self { options, ..Self::default() }
+impl StoreProtocol for XmlRpc {
+    type Session = HttpSession;
+
+    fn open(&mut self, _: &mut Exchange<'_>) -> HttpSession {
+        HttpSession::default()
     }
 
-    /// Answers the request at the front of `input`; see [`Service::serve`](crate::connection::Service::serve).
-    pub fn serve(
+    fn serve(
         &mut self,
         session: &mut HttpSession,
         store: &mut Store,
@@ -129,6 +129,34 @@ impl XmlRpc {
         http::answered(request.used, request.persistence)
     }
 
+    fn end_of_input(&mut self, _: &mut HttpSession, rest: &[u8], exchange: &mut Exchange<'_>) -> Option<Disconnect> {
+        self.http.end_of_input(rest, exchange)
+    }
+
+    fn inspect(&self, session: &HttpSession) -> SessionState {
+        http::inspect(session)
+    }
+
+    fn refuse(&mut self, _: usize, reason: Disconnect, reply: &mut Vec<u8>) {
+        http::refuse(reason, reply);
+    }
+
+    fn retract(&mut self, _: usize, reply: &[u8], out: &mut Vec<u8>) {
+        fail(&CallError::NotKept, self.options.faults, KeepAlive::of(reply), self.http.last_date(), out);
+    }
+
+    fn close(&mut self, _: HttpSession, store: &mut Store, peer: &PeerInfo) {
+        store.cancel_scans(peer.id.token());
+    }
+}
+
+impl XmlRpc {
+    /// A service set up so.
+    #[must_use]
+    pub fn new(options: XmlRpcOptions) -> Self {
+        Self { options, ..Self::default() }
+    }
+
     /// Counts the request that was answered, and logs a call that was not understood.
     fn count(&mut self, exchange: &mut Exchange<'_>) {
         exchange.env.metrics.requests += 1;
@@ -140,25 +168,10 @@ impl XmlRpc {
         }
     }
 
-    /// The client sends no more; `rest` is the request that it left unfinished.
-    pub fn end_of_input(&mut self, rest: &[u8], exchange: &mut Exchange<'_>) -> Option<Disconnect> {
-        self.http.end_of_input(rest, exchange)
-    }
-
-    /// The connection is over: the scan that it waits for is cancelled.
-    pub fn close(peer: PeerId, store: &mut Store) {
-        store.cancel_scans(peer.token());
-    }
-
     /// Whether a method is called `name`, in any case.
     #[must_use]
     pub fn is_method(name: &str) -> bool {
         methods::METHODS.iter().any(|method| method.name.eq_ignore_ascii_case(name))
-    }
-
-    /// Appends what stands in the place of a reply that tells of what was not kept.
-    pub fn retract(&self, reply: &[u8], out: &mut Vec<u8>) {
-        fail(&CallError::NotKept, self.options.faults, KeepAlive::of(reply), self.http.last_date(), out);
     }
 
     /// Answers a request; `false` if it asks for all keys and these are many.

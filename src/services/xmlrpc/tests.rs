@@ -323,7 +323,7 @@ fn a_scan_ends_with_its_client_and_is_bounded() {
     let (mut gone, mut peer) = (TestPeer::new(0, 0), TestPeer::new(1, 1));
     bench.service.queue_keys(KeepAlive::Open, &mut bench.store, &mut gone.exchange(bench.now));
     bench.store.scan_tick(bench.now);
-    XmlRpc::close(gone.info.id, &mut bench.store);
+    bench.service.close(HttpSession::default(), &mut bench.store, &gone.info);
     peer.env.limits.request_bytes = 1 << 20;
     let (reply, turns) = scanned(&mut bench, &mut peer, "HTTP/1.1");
     let reply = String::from_utf8_lossy(&reply);

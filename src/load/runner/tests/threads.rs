@@ -14,7 +14,7 @@ struct RollCall {
 impl Service for RollCall {
     type Session = ();
 
-    fn open(&mut self, _peer: &PeerInfo, _now: Now) {
+    fn open(&mut self, _: &mut Exchange<'_>) {
         self.present += 1;
     }
 

@@ -1,0 +1,178 @@
+//! A service over a store: what every protocol with keys and values shares.
+
+use std::time::Duration;
+
+use crate::connection::{CommitStatus, Environment, Exchange, PeerInfo, Served, Service, SessionState, Tick};
+use crate::disk::StorageError;
+use crate::metrics::Disconnect;
+use crate::store::{GroupStatus, Store};
+use crate::timer::Now;
+
+/// A protocol, or several, over a store that is lent to it for each request.
+///
+/// The methods are those of [`Service`] with the store beside them; what becomes of changes is
+/// [`KeyValue`]'s to know.
+pub trait StoreProtocol {
+    /// What the framing of one connection remembers between calls.
+    type Session;
+
+    /// See [`Service::open`].
+    fn open(&mut self, exchange: &mut Exchange<'_>) -> Self::Session;
+
+    /// See [`Service::serve`]. The reply is held until what it reports is durable.
+    fn serve(
+        &mut self,
+        session: &mut Self::Session,
+        store: &mut Store,
+        input: &[u8],
+        exchange: &mut Exchange<'_>,
+    ) -> Served;
+
+    /// See [`Service::end_of_input`].
+    fn end_of_input(
+        &mut self,
+        session: &mut Self::Session,
+        rest: &[u8],
+        exchange: &mut Exchange<'_>,
+    ) -> Option<Disconnect>;
+
+    /// See [`Service::inspect`].
+    fn inspect(&self, session: &Self::Session) -> SessionState {
+        let _ = session;
+        SessionState::default()
+    }
+
+    /// See [`Service::refuse`].
+    fn refuse(&mut self, listener: usize, reason: Disconnect, reply: &mut Vec<u8>);
+
+    /// See [`Service::retract`].
+    fn retract(&mut self, listener: usize, reply: &[u8], out: &mut Vec<u8>);
+
+    /// See [`Service::close`].
+    fn close(&mut self, session: Self::Session, store: &mut Store, peer: &PeerInfo) {
+        let _ = (session, store, peer);
+    }
+
+    /// Continues what takes many turns, for well under a millisecond. Returns how soon it wants to be called again if
+    /// nothing happens.
+    fn tick(&mut self, store: &mut Store, now: Now) -> Option<Duration> {
+        let _ = (store, now);
+        None
+    }
+}
+
+/// Serves a protocol over one store.
+pub struct KeyValue<P> {
+    store: Store,
+    protocol: P,
+    /// It has been logged that the store's changes are lost.
+    is_loss_logged: bool,
+}
+
+impl<P> KeyValue<P> {
+    /// Serves `protocol` over `store`.
+    #[must_use]
+    pub fn over(store: Store, protocol: P) -> Self {
+        Self { store, protocol, is_loss_logged: false }
+    }
+
+    /// The store, to load it before anything is served.
+    pub fn store_mut(&mut self) -> &mut Store {
+        &mut self.store
+    }
+
+    /// The protocol.
+    pub fn protocol_mut(&mut self) -> &mut P {
+        &mut self.protocol
+    }
+
+    /// Makes everything durable and closes the data directory.
+    ///
+    /// # Errors
+    ///
+    /// Changes were not kept, now or earlier.
+    pub fn close(&mut self) -> Result<(), StorageError> {
+        self.store.close()
+    }
+}
+
+impl<P> KeyValue<P> {
+    /// Hands the changes of this turn to the disk as one group, and hears what has become of earlier ones.
+    fn commit(&mut self, now: Now) -> CommitStatus {
+        if !self.store.is_durable() {
+            return CommitStatus::NotUsed;
+        }
+        match self.store.commit(now) {
+            GroupStatus::Unchanged => CommitStatus::Unchanged,
+            GroupStatus::Durable(group) => CommitStatus::Durable(group),
+            GroupStatus::Recovered => {
+                tracing::info!("there is room in the data directory: writes are taken again");
+                CommitStatus::Unchanged
+            }
+            GroupStatus::Lost(failure) => {
+                let end = if matches!(failure, StorageError::Full(_)) { ", until there is room" } else { "" };
+                tracing::error!("writes are refused from now on{end}; reads are served: {failure}");
+                CommitStatus::Aborted
+            }
+            GroupStatus::Fatal(failure) => {
+                // The status repeats each turn, for requests that have read what is lost since.
+                if !std::mem::replace(&mut self.is_loss_logged, true) {
+                    tracing::error!("stopping: it is unknown what is on disk: {failure}");
+                }
+                CommitStatus::Fatal
+            }
+        }
+    }
+}
+
+impl<P: StoreProtocol> Service for KeyValue<P> {
+    type Session = P::Session;
+
+    fn open(&mut self, exchange: &mut Exchange<'_>) -> P::Session {
+        self.protocol.open(exchange)
+    }
+
+    fn serve(&mut self, session: &mut P::Session, input: &[u8], exchange: &mut Exchange<'_>) -> Served {
+        let served = self.protocol.serve(session, &mut self.store, input, exchange);
+        if let Some(group) = self.store.take_dependency() {
+            exchange.hold(group);
+        }
+        served
+    }
+
+    fn end_of_input(
+        &mut self,
+        session: &mut P::Session,
+        rest: &[u8],
+        exchange: &mut Exchange<'_>,
+    ) -> Option<Disconnect> {
+        self.protocol.end_of_input(session, rest, exchange)
+    }
+
+    fn inspect(&self, session: &P::Session) -> SessionState {
+        self.protocol.inspect(session)
+    }
+
+    fn close(&mut self, session: P::Session, peer: &PeerInfo) {
+        self.protocol.close(session, &mut self.store, peer);
+    }
+
+    fn refuse(&mut self, listener: usize, reason: Disconnect, reply: &mut Vec<u8>) {
+        self.protocol.refuse(listener, reason, reply);
+    }
+
+    fn retract(&mut self, listener: usize, reply: &[u8], out: &mut Vec<u8>) {
+        self.protocol.retract(listener, reply, out);
+    }
+
+    fn tick(&mut self, env: &mut Environment) -> Tick {
+        self.store.set_client_memory(env.client_memory);
+        let protocol = self.protocol.tick(&mut self.store, env.now);
+        let (scans, store) = (self.store.scan_tick(env.now), self.store.tick(env.now));
+        // No reply reports what housekeeping has done and read, so the next reply must not wait for it.
+        let _ = self.store.take_dependency();
+        let commits = self.commit(env.now);
+        let again_in = [protocol, scans, store, self.store.wants_commit_in(env.now)].into_iter().flatten().min();
+        Tick { commits, again_in }
+    }
+}
