@@ -263,11 +263,11 @@ mod tests {
                 .set(format!("key:{key}").as_bytes(), Kind::Bytes, &[0; 500], Expiry::Never, now)
                 .unwrap();
         }
-        assert!(service.store_mut().take_dependency().is_some());
+        assert!(service.store_mut().view().finish().is_some());
         let (mut context, _) = Context::new((), Limits::default(), Vec::new(), Arc::new(|| {}), now);
         context.env.client_memory = 1_900_000;
         let _ = service.tick(&mut context.env);
         assert!(service.store_mut().len() < 1000, "some had to go");
-        assert_eq!(service.store_mut().take_dependency(), None);
+        assert_eq!(service.store_mut().view().finish(), None);
     }
 }

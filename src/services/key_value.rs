@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::connection::{CommitStatus, Environment, Exchange, PeerInfo, Served, Service, SessionState, Tick};
 use crate::disk::StorageError;
 use crate::metrics::Disconnect;
-use crate::store::{GroupStatus, Store};
+use crate::store::{CommitGroup, GroupStatus, Store};
 use crate::timer::Now;
 
 /// A protocol, or several, over a store that is lent to it for each request.
@@ -133,8 +133,9 @@ impl<P: StoreProtocol> Service for KeyValue<P> {
     }
 
     fn serve(&mut self, session: &mut P::Session, input: &[u8], exchange: &mut Exchange<'_>) -> Served {
-        let served = self.protocol.serve(session, &mut self.store, input, exchange);
-        if let Some(group) = self.store.take_dependency() {
+        let mut view = self.store.view();
+        let served = self.protocol.serve(session, &mut view, input, exchange);
+        if let Some(CommitGroup(group)) = view.finish() {
             exchange.hold(group);
         }
         served
@@ -167,10 +168,10 @@ impl<P: StoreProtocol> Service for KeyValue<P> {
 
     fn tick(&mut self, env: &mut Environment) -> Tick {
         self.store.set_client_memory(env.client_memory);
-        let protocol = self.protocol.tick(&mut self.store, env.now);
-        let (scans, store) = (self.store.scan_tick(env.now), self.store.tick(env.now));
-        // No reply reports what housekeeping has done and read, so the next reply must not wait for it.
-        let _ = self.store.take_dependency();
+        let mut view = self.store.view();
+        let protocol = self.protocol.tick(&mut view, env.now);
+        let (scans, store) = (view.scan_tick(env.now), view.tick(env.now));
+        view.finish_unreported();
         let commits = self.commit(env.now);
         let again_in = [protocol, scans, store, self.store.wants_commit_in(env.now)].into_iter().flatten().min();
         Tick { commits, again_in }

@@ -1,5 +1,6 @@
 //! A store that outlives its process: loading, and what becomes of changes.
 
+use std::ops::{Deref, DerefMut};
 use std::time::Duration;
 
 use super::arena::{Data, Draft, NEVER};
@@ -30,6 +31,44 @@ pub enum Unfit {
     Room,
 }
 
+/// Names a group of changes that the disk makes durable together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[must_use = "a reply that reports the changes of this group must be held until it is durable"]
+pub struct CommitGroup(pub u64);
+
+/// The [store](Store) for one request.
+#[must_use = "`finish` says which group the reply depends on"]
+pub struct View<'s> {
+    store: &'s mut Store,
+}
+
+impl View<'_> {
+    /// The group that must be durable before a reply may report what this request has changed and read; `None` when all
+    /// of it is durable.
+    pub fn finish(self) -> Option<CommitGroup> {
+        self.store.take_dependency().map(CommitGroup)
+    }
+
+    /// Ends housekeeping, which no reply reports: the next request must not wait for what it has changed and read.
+    pub fn finish_unreported(self) {
+        let _ = self.finish();
+    }
+}
+
+impl Deref for View<'_> {
+    type Target = Store;
+
+    fn deref(&self) -> &Store {
+        self.store
+    }
+}
+
+impl DerefMut for View<'_> {
+    fn deref_mut(&mut self) -> &mut Store {
+        self.store
+    }
+}
+
 impl Store {
     /// Puts a record under its key as it was kept; nothing is noted.
     ///
@@ -56,8 +95,15 @@ impl Store {
         self.commits = Some(Box::new(Commits::new(storage, limits)));
     }
 
-    /// The group that must be durable before what was done and seen since the last call may be told; `None` if it is.
-    pub fn take_dependency(&mut self) -> Option<u64> {
+    /// The store for one request. What the request changes and reads is noted, and [`View::finish`] says what its reply
+    /// depends on.
+    pub fn view(&mut self) -> View<'_> {
+        View { store: self }
+    }
+
+    /// The group that must be durable before a reply may report what was changed and read since the last call; `None` if
+    /// it is.
+    pub(super) fn take_dependency(&mut self) -> Option<u64> {
         self.commits.as_ref().and_then(|commits| commits.take_dependency())
     }
 

@@ -34,7 +34,7 @@ use siphasher::sip::SipHasher13;
 
 pub use arena::spare as spare_room;
 pub use commits::{CommitLimits, GroupStatus, Persistence};
-pub use durable::Unfit;
+pub use durable::{CommitGroup, Unfit, View};
 pub use entry::{Entry, Expiry, Kind};
 pub use glob::Glob;
 #[cfg(any(test, fuzzing))]
