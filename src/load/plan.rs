@@ -175,10 +175,27 @@ pub struct Sessions {
 pub struct NewSession {
     /// The client's end.
     pub session: Session,
-    /// Whether it must be resumed.
-    pub resumes: bool,
-    /// Whether a ticket must be waited for.
-    pub wants_ticket: bool,
+    /// What its handshake is to come to.
+    pub goal: SessionGoal,
+}
+
+/// What the handshake of a session is to come to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SessionGoal {
+    /// A full handshake; no ticket is awaited.
+    Full,
+    /// A full handshake and a ticket.
+    EarnTicket,
+    /// A resumed handshake and the next ticket.
+    Resume,
+}
+
+impl SessionGoal {
+    /// Whether the connection stays until a ticket has come.
+    #[must_use]
+    pub fn wants_ticket(self) -> bool {
+        self != Self::Full
+    }
 }
 
 impl TlsPlan {
@@ -225,14 +242,17 @@ impl Sessions {
         let config = remembering.unwrap_or(&self.forgetful);
         Ok(NewSession {
             session: Session::client(Arc::clone(config), self.server_name.clone())?,
-            resumes: remembering.is_some() && self.has_remembered,
-            wants_ticket: remembering.is_some(),
+            goal: match remembering {
+                None => SessionGoal::Full,
+                Some(_) if self.has_remembered => SessionGoal::Resume,
+                Some(_) => SessionGoal::EarnTicket,
+            },
         })
     }
 
-    /// A session has finished its handshake; `wants_ticket` is as it came with it.
-    pub fn opened(&mut self, wants_ticket: bool) {
-        self.has_remembered |= wants_ticket;
+    /// A session with that `goal` has finished its handshake.
+    pub fn opened(&mut self, goal: SessionGoal) {
+        self.has_remembered |= goal.wants_ticket();
     }
 }
 

@@ -1,89 +1,80 @@
-//! The loop of one thread of a run: opens connections, sends what is due, takes the answers, keeps the time.
+//! The loop of one thread of a run.
+//!
+//! A turn is [`Runner::turn`]: wait for events, open connections that are due, receive, move to the next stage of the run,
+//! send what is due, look for connections that have waited too long. What differs between runs is in two values, so that
+//! the loop does not ask for it:
+//!
+//! - the `Pacer` knows when the next request is due, what counts as late and when the schedule is over: by the clock in an
+//!   open loop, by answers in a closed one;
+//! - the `Driver` knows what a virtual client does once it is connected and when its connection is done: it carries
+//!   requests, or is a handshake, or is held in silence.
+//!
+//! ```text
+//! pacer     driver     when, and what                    Runner's methods, by the step of a turn:
+//! clients   link       a virtual client's state,         open      connect, connect again
+//! opening              its connection's state            receive   read, count, end, replace
+//! account   pressure   what is counted: of the server,   advance   from stage to stage
+//!                      and of this thread's own time     send      give what is due, write
+//! stage     finding    where the run is, what it found   patrol    timeouts, the end
+//! ```
+//!
+//! The modules on the left import only each other and lower rooms; those on the right are `impl Runner` and import them.
 
 mod account;
+mod advance;
+mod clients;
+mod driver;
 mod finding;
-mod life;
 mod link;
+mod open;
+mod opening;
+mod pacer;
+mod patrol;
 mod pressure;
-mod stages;
+mod receive;
+mod send;
+mod stage;
 #[cfg(test)]
 mod tests;
 
-use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::connection::{LoopBuffers, SentRequest};
-use super::plan::{LoadProtocol, Plan, RunProgress};
-use super::schedule::{Arrivals, Schedule, StopAfter, ThreadShare};
-use super::tally::Tally;
+use super::connection::LoopBuffers;
+use super::plan::{Plan, RunProgress};
+use super::schedule::ThreadShare;
 use super::workload::Workload;
 use crate::connection::PeerId;
 use crate::net::{Event, Net};
-use crate::timer::Deadlines;
+use account::Account;
+use clients::{Clients, Reached, Virtual};
+use driver::Driver;
 pub use finding::Finding;
-use finding::Held;
-use link::{RunnerLink, Virtual};
+use opening::Opening;
+use pacer::Pacer;
 use pressure::Pressure;
-use stages::{MEETING, Stage};
+use stage::{Hold, Stage, Stages};
 
-/// Handshakes that one thread has in progress while it opens its connections: enough to keep any server busy, and few
-/// enough for the listen queue of a modest one.
-const OPENING_AT_ONCE: usize = 256;
-/// How often timeouts are looked for.
-const PATROL: Duration = Duration::from_millis(100);
-const CHURNING_PATROL: Duration = Duration::from_millis(10);
-/// How long a virtual client waits after its connection could not be made, or has failed before it answered anything: a
-/// server that turns clients away is not stormed. The wait is no latency of a closed loop.
-const RETRY: Duration = Duration::from_millis(100);
-/// So long before a request is due the thread is awake, since a kernel takes tens of microseconds to wake one.
-const LEAD: Duration = Duration::from_micros(60);
 /// Waits from this on are cut to whole milliseconds.
 const COARSE: Duration = Duration::from_millis(2);
-/// How long a ticket, or the server's own end of a connection, is waited for.
-const FAREWELL: Duration = Duration::from_secs(1);
-/// A request that is sent later than this after it was due is late.
-const LATE: Duration = Duration::from_millis(1);
+/// How often a thread that waits for the others looks whether they have come.
+const BARRIER_POLL: Duration = Duration::from_millis(1);
 
 /// One thread of a run.
 pub struct Runner<N: Net> {
     net: N,
     plan: Arc<Plan>,
-    progress: Arc<RunProgress>,
-    share: ThreadShare,
-    clients: Vec<Virtual<N::Socket>>,
-    /// The virtual client that opens its first connection next, and when.
-    next_to_open: usize,
-    openings: Option<Arrivals>,
-    /// Connections that are being made.
-    connecting: usize,
-    /// Virtual clients whose first connection is neither made nor failed.
-    untried: usize,
-    /// Virtual clients with something to read or a connection made.
-    ready: VecDeque<usize>,
-    /// Virtual clients that may take a request.
-    free: VecDeque<usize>,
-    /// Virtual clients that were given requests in this turn.
-    touched: Vec<usize>,
-    retries: Deadlines<usize>,
-    stage: Stage,
-    began: Instant,
-    /// When the schedule begins, for all threads; all its times count from here.
-    origin: Option<Instant>,
-    arrivals: Option<Arrivals>,
-    /// Requests still to be made in a closed loop that ends by their number.
-    quota: u64,
-    outstanding: u64,
+    pacer: Pacer,
+    driver: Driver,
     workload: Workload,
-    tally: Tally,
+    clients: Clients<N::Socket>,
+    stages: Stages,
+    account: Account,
     pressure: Pressure,
-    held: Held,
     buffers: LoopBuffers,
     events: Vec<Event>,
     next_patrol: Instant,
-    /// When something was last heard of the server, or nothing was waited for.
-    alive_at: Instant,
     now: Instant,
 }
 
@@ -94,68 +85,29 @@ impl<N: Net> Runner<N> {
             tls.prepare();
         }
         let now = net.now().instant;
-        let count = share.part(plan.connections);
-        let clients: Vec<_> = (0..count)
-            .map(|index| Virtual {
-                sessions: plan
-                    .tls
-                    .as_ref()
-                    .and_then(|tls| tls.sessions(index * u64::from(share.of) + u64::from(share.index))),
-                link: None,
-                generation: 0,
-                has_been_tried: false,
-                has_been_open: false,
-                is_queued: false,
-                free_since: Duration::ZERO,
-                waits_since: None,
-                has_paused: false,
-                given: 0,
-                connects_late: false,
-                is_retrying: false,
-            })
-            .collect();
-        let quota = match plan.schedule.end {
-            StopAfter::After(_) => u64::MAX,
-            StopAfter::Count(count) => share.part(count),
+        let driver = Driver::new(&plan);
+        let client = |index: u64| {
+            let number = index * u64::from(share.of) + u64::from(share.index);
+            Virtual::new(plan.tls.as_ref().and_then(|tls| tls.sessions(number)), !driver.connects_ahead())
         };
-        let workload = Workload::new(&plan.mix, share.index, share.of);
-        let openings = Schedule::spread(plan.connections, plan.connect_over).arrivals(share, 0);
-        let mut runner = Self {
+        let clients: Vec<_> = (0..share.part(plan.connections)).map(client).collect();
+        let ahead = if driver.connects_ahead() { clients.len() } else { 0 };
+        let opening = Opening::new(&plan, share, ahead, now);
+        Self {
             net,
-            progress,
-            share,
-            next_to_open: 0,
-            openings,
-            connecting: 0,
-            untried: clients.len(),
-            clients,
-            ready: VecDeque::new(),
-            free: VecDeque::new(),
-            touched: Vec::new(),
-            retries: Deadlines::default(),
-            stage: Stage::Opening,
-            began: now,
-            origin: None,
-            arrivals: None,
-            quota,
-            outstanding: 0,
-            workload,
-            tally: Tally::default(),
+            pacer: Pacer::new(plan.schedule, share, plan.mix.seed),
+            driver,
+            workload: Workload::new(&plan.mix, share.index, share.of),
+            clients: Clients::new(clients, opening),
+            account: Account::new(&plan, Arc::clone(&progress), now),
+            stages: Stages { stage: Stage::Opening, hold: Hold::default(), progress, threads: share.of },
             pressure: Pressure::default(),
-            held: Held::default(),
             buffers: LoopBuffers::default(),
             events: Vec::new(),
-            next_patrol: now + PATROL,
-            alive_at: now,
+            next_patrol: now + driver.patrol_period(),
             now,
             plan,
-        };
-        if runner.plan.protocol == LoadProtocol::HandshakeOnly {
-            // Connections are made as they fall due.
-            runner.untried = 0;
-            runner.next_to_open = runner.clients.len();
         }
-        runner
     }
 
     /// Runs to the end.
@@ -174,44 +126,18 @@ impl<N: Net> Runner<N> {
         self.open_due();
         self.receive();
         self.advance();
-        self.dispatch();
+        self.send_due();
         self.transmit();
         self.patrol();
-        Ok(self.stage != Stage::Done)
+        Ok(self.stages.stage != Stage::Done)
     }
 
-    /// Time since the schedule began; zero before.
-    fn at(&self, instant: Instant) -> Duration {
-        self.origin.map_or(Duration::ZERO, |origin| instant.saturating_duration_since(origin))
-    }
-
+    /// Waits until something has happened or is due, and notes what has happened.
     fn wait(&mut self) -> io::Result<()> {
         let mut events = std::mem::take(&mut self.events);
         self.net.poll(&mut events, Some(Duration::ZERO))?;
-        let timeout = self.poll_timeout();
-        if events.is_empty() && self.ready.is_empty() {
-            // Only a wait that begins with nothing to do is idle time; a busy loop never comes here.
-            let before = self.net.now().instant;
-            if !timeout.is_zero() {
-                self.net.poll(&mut events, Some(timeout))?;
-            }
-            let after = self.net.now().instant;
-            let slept = after.saturating_duration_since(before);
-            let spun = if timeout.is_zero() { before.saturating_duration_since(self.now) } else { Duration::ZERO };
-            let is_asking = match self.stage {
-                Stage::Running => true,
-                // The last of a number of requests are waited for.
-                Stage::Draining { .. } => matches!(self.plan.schedule.end, StopAfter::Count(_)),
-                _ => false,
-            };
-            let at = self.at(after);
-            self.pressure.woke(at, timeout, slept);
-            if is_asking && self.plan.schedule.measures(at) {
-                self.pressure.idle += slept + spun;
-                self.pressure.waits = self.pressure.waits.saturating_add(u32::from(!timeout.is_zero()));
-                let overslept = slept.saturating_sub(timeout);
-                self.pressure.overslept += if overslept > LATE { overslept } else { Duration::ZERO };
-            }
+        if events.is_empty() && self.clients.ready.is_empty() {
+            self.sleep(&mut events)?;
         }
         self.now = self.net.now().instant;
         for event in events.drain(..) {
@@ -221,39 +147,39 @@ impl<N: Net> Runner<N> {
         Ok(())
     }
 
-    /// From one look for connections that have waited too long to the next.
-    fn patrol_period(&self) -> Duration {
-        // One that is replaced late is one too few for the requests that are due.
-        if self.plan.lifetime.is_some() { CHURNING_PATROL } else { PATROL }
+    /// Waits with nothing to do, and counts that as idle time. A busy loop never comes here.
+    fn sleep(&mut self, events: &mut Vec<Event>) -> io::Result<()> {
+        let timeout = self.poll_timeout();
+        let before = self.net.now().instant;
+        if !timeout.is_zero() {
+            self.net.poll(events, Some(timeout))?;
+        }
+        let after = self.net.now().instant;
+        let slept = after.saturating_duration_since(before);
+        let spent = if timeout.is_zero() { before.saturating_duration_since(self.now) } else { Duration::ZERO };
+        let at = self.pacer.at(after);
+        self.pressure.woke(at, timeout, slept);
+        if self.pacer.measures_time(at) {
+            self.pressure.count_idle(timeout, slept, spent);
+        }
+        Ok(())
     }
 
-    /// How long nothing is due, in whole milliseconds but for the last: a wait of those costs a system call less, and
-    /// nobody needs it to end to the microsecond.
+    /// How long nothing is due. All but short waits are cut to whole milliseconds: such a wait costs a system call less,
+    /// and its end need not be exact.
     fn poll_timeout(&self) -> Duration {
         let until = |instant: Instant| instant.saturating_duration_since(self.now);
-        let mut timeout = until(self.next_patrol).min(self.patrol_period());
-        match self.stage {
-            Stage::Opening => {
-                let due = self.openings.as_ref().and_then(Arrivals::next_due).map(|due| until(self.began + due));
-                let can_open = self.next_to_open < self.clients.len() && self.connecting < OPENING_AT_ONCE;
-                timeout = if can_open { timeout.min(due.unwrap_or_default()) } else { timeout };
-            }
-            Stage::Gathering => timeout = timeout.min(MEETING),
-            Stage::Holding { until: end } => timeout = timeout.min(until(end)),
-            Stage::Starting => timeout = timeout.min(self.progress.held.at().map_or(MEETING, until)),
-            Stage::Running => {
-                let origin = self.origin.unwrap_or(self.now);
-                let due = self.arrivals.as_ref().and_then(Arrivals::next_due).map(|due| until(origin + due));
-                let over = self.plan.schedule.over_at().map(|over| until(origin + over));
-                let due = due.filter(|_| !self.free.is_empty()).map(|due| due.saturating_sub(LEAD));
-                timeout = [due, over].into_iter().flatten().fold(timeout, Duration::min);
-                if self.arrivals.is_none() && !self.free.is_empty() {
-                    timeout = Duration::ZERO;
-                }
-            }
-            Stage::Draining { .. } | Stage::Done => {}
-        }
-        let timeout = self.retries.until_next(self.now).map_or(timeout, |retry| retry.min(timeout));
+        let of_stage = match self.stages.stage {
+            Stage::Opening => self.clients.opening.time_to_next(self.now),
+            Stage::Gathering => Some(BARRIER_POLL),
+            Stage::Holding { until: end } => Some(until(end)),
+            Stage::Starting => Some(self.stages.progress.held.at().map_or(BARRIER_POLL, until)),
+            Stage::Sending => self.pacer.time_to_next(self.now, self.clients.free_len() > 0),
+            Stage::Draining { .. } | Stage::Done => None,
+        };
+        let patrol = until(self.next_patrol).min(self.driver.patrol_period());
+        let timeout =
+            [of_stage, self.clients.time_to_retry(self.now)].into_iter().flatten().fold(patrol, Duration::min);
         if timeout < COARSE {
             return timeout;
         }
@@ -266,148 +192,36 @@ impl<N: Net> Runner<N> {
         let Some(client) = self.clients.get_mut(index).filter(|client| client.generation == id.generation) else {
             return;
         };
-        let Some(link) = client.link.as_mut() else { return };
-        link.readable |= event.readable;
-        link.writable |= event.writable;
-        link.read_closed |= event.read_closed;
-        link.urgent |= event.urgent;
-        self.ready.push_back(index);
+        let Some(link) = client.link_mut() else { return };
+        link.hints.readable |= event.readable;
+        link.hints.writable |= event.writable;
+        link.hints.read_closed |= event.read_closed;
+        link.hints.urgent |= event.urgent;
+        self.clients.ready.push_back(index);
     }
 
-    fn receive(&mut self) {
-        for _ in 0..self.ready.len() {
-            let Some(index) = self.ready.pop_front() else { break };
-            self.work(index);
+    /// What was found; the run should be over.
+    pub fn finding(self) -> Finding {
+        let duration = self.pacer.duration();
+        // Waking everyone up at once is no load, and a run of no length shows nothing.
+        let shows_nothing = !self.driver.replaces_lost() || duration.is_zero();
+        let idle = self.pressure.idle.as_secs_f64() / duration.as_secs_f64().max(f64::MIN_POSITIVE);
+        let many = |count: u64| count * 100 > self.account.tally.sent;
+        let count = |count: usize| u64::try_from(count).unwrap_or(u64::MAX);
+        let connected = self.clients.iter().filter(|client| client.reached == Reached::Connected).count();
+        let began_after = self.pacer.origin().map(|at| at.saturating_duration_since(self.clients.opening.began));
+        Finding {
+            busy: if shows_nothing { 0.0 } else { (1.0 - idle).clamp(0.0, 1.0) },
+            starved: if shows_nothing { 0.0 } else { self.pressure.starved(duration) },
+            late: many(self.pressure.late),
+            behind: many(self.pressure.behind),
+            duration,
+            sending: self.pacer.sending(),
+            held: self.stages.hold.time,
+            origin: self.pacer.origin(),
+            began_after: began_after.unwrap_or_default() + self.pacer.warmup(),
+            connections: self.driver.connections(count(self.clients.len()), count(connected), self.stages.hold.open),
+            tally: self.account.tally,
         }
-    }
-
-    /// Gives what is due to who is free.
-    fn dispatch(&mut self) {
-        if self.stage != Stage::Running {
-            return;
-        }
-        if self.arrivals.is_none() {
-            for _ in 0..self.free.len() {
-                let Some(index) = self.take_free() else { break };
-                let at = self.at(self.now);
-                self.refill(index, at);
-            }
-            return;
-        }
-        self.forget_warmup();
-        let due = self.arrivals.as_ref().and_then(Arrivals::next_due);
-        self.pressure.look(self.at(self.now), due);
-        while let Some(intended) = self.arrivals.as_ref().and_then(Arrivals::next_due) {
-            let at = self.at(self.now);
-            if intended > at {
-                break;
-            }
-            let Some(index) = self.take_free() else { break };
-            self.arrivals.as_mut().map(Iterator::next);
-            self.give(index, intended, at);
-            self.offer(index);
-        }
-        let due = self.arrivals.as_ref().and_then(Arrivals::next_due);
-        self.pressure.looked(self.at(self.now), due, !self.free.is_empty());
-    }
-
-    /// Once measuring has begun, what the warm-up was too slow to send is no longer sent: behind such a queue, nothing
-    /// of the measured part would ever have its turn.
-    fn forget_warmup(&mut self) {
-        let warmup = self.plan.schedule.warmup;
-        if self.at(self.now) < warmup {
-            return;
-        }
-        while self.arrivals.as_ref().and_then(Arrivals::next_due).is_some_and(|due| due < warmup) {
-            self.arrivals.as_mut().map(Iterator::next);
-        }
-    }
-
-    /// In a closed loop, gives a client as many requests as it has room for.
-    fn refill(&mut self, index: usize, at: Duration) {
-        let may_go_on =
-            |runner: &Self| runner.stage == Stage::Running && runner.arrivals.is_none() && !runner.is_over();
-        while may_go_on(self) && self.room(index) > 0 {
-            let waited = self.clients.get_mut(index).and_then(|client| {
-                client.has_paused = false;
-                client.waits_since.take()
-            });
-            // Of a wait that began in the warm-up, the measured part counts.
-            let warmup = self.plan.schedule.warmup.min(at);
-            self.give(index, waited.map_or(at, |since| since.max(warmup)), at);
-        }
-    }
-
-    /// Gives one request to a client that has room for it.
-    fn give(&mut self, index: usize, intended: Duration, at: Duration) {
-        let measured = self.plan.schedule.measures(intended);
-        let request = SentRequest { operation: self.workload.next_operation(), intended, sent: at, measured };
-        let Some(client) = self.clients.get_mut(index) else { return };
-        if measured {
-            self.quota = self.quota.saturating_sub(1);
-            self.tally.sent += 1;
-            self.tally.due += u64::from(self.arrivals.is_some());
-            // In a closed loop only an outage makes a request late.
-            let is_late = self.arrivals.is_some() && at.saturating_sub(intended) > LATE;
-            self.pressure.behind += u64::from(is_late);
-            let is_own = client.free_since <= intended || self.pressure.is_own(intended);
-            self.pressure.late += u64::from(is_late && is_own);
-        }
-        self.outstanding += 1;
-        client.given += 1;
-        match client.link.as_mut() {
-            Some(link) => {
-                link.given += 1;
-                if link.given == 1 {
-                    link.asked = Some(self.now);
-                }
-                link.connection.request(request, &self.plan.template);
-                self.touched.push(index);
-            }
-            None if self.plan.protocol == LoadProtocol::HandshakeOnly => self.open(index, Some(request)),
-            None => self.open_for(index, request),
-        }
-    }
-
-    /// How many requests a client can take now.
-    fn room(&self, index: usize) -> usize {
-        let Some(client) = self.clients.get(index) else { return 0 };
-        let room = match &client.link {
-            Some(link) if self.plan.protocol != LoadProtocol::HandshakeOnly => link.room(&self.plan, self.now),
-            None if self.plan.protocol == LoadProtocol::HandshakeOnly
-                || client.connects_late && !client.is_retrying =>
-            {
-                1
-            }
-            _ => 0,
-        };
-        if self.plan.once { room.min(usize::from(client.given == 0)) } else { room }
-    }
-
-    /// Puts a client with room on the queue of free ones, once.
-    fn offer(&mut self, index: usize) {
-        if self.room(index) > 0
-            && let Some(client) = self.clients.get_mut(index)
-            && !std::mem::replace(&mut client.is_queued, true)
-        {
-            self.free.push_back(index);
-        }
-    }
-
-    fn take_free(&mut self) -> Option<usize> {
-        while let Some(index) = self.free.pop_front() {
-            if let Some(client) = self.clients.get_mut(index) {
-                client.is_queued = false;
-            }
-            if self.room(index) > 0 {
-                return Some(index);
-            }
-            // Its connection may have become too old while it stood here.
-            let spent = |link: &mut Box<RunnerLink<N::Socket>>| link.is_spent(&self.plan, self.now);
-            if let Some(link) = self.clients.get_mut(index).and_then(|client| client.link.take_if(spent)) {
-                self.overdue(index, link);
-            }
-        }
-        None
     }
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use hdrhistogram::Histogram;
+use rustls::HandshakeKind;
 
 use super::histogram::{self, microseconds};
 use super::outcome::Failures;
@@ -81,6 +82,15 @@ impl Default for HandshakeTally {
 }
 
 impl HandshakeTally {
+    /// Counts a handshake by its kind.
+    pub fn count(&mut self, kind: HandshakeKind) {
+        match kind {
+            HandshakeKind::Full => self.full += 1,
+            HandshakeKind::Resumed => self.resumed += 1,
+            HandshakeKind::FullWithHelloRetryRequest => self.retried += 1,
+        }
+    }
+
     /// Counts what one handshake agreed on.
     pub fn agreed(&mut self, group: Option<&str>, suite: Option<&str>) {
         for (counts, name) in [(&mut self.groups, group), (&mut self.suites, suite)] {

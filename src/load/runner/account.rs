@@ -1,102 +1,162 @@
 //! What answers and failures count for.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use super::{Runner, Stage};
+use super::pacer::Pacer;
 use crate::load::codec::ReplyCheck;
 use crate::load::connection::SentRequest;
 use crate::load::outcome::RequestFailure;
-use crate::load::schedule::StopAfter;
+use crate::load::plan::{Plan, RunProgress};
+use crate::load::tally::Tally;
 use crate::load::workload::OperationKind;
-use crate::net::Net;
 
-impl<N: Net> Runner<N> {
-    /// Counts what was just decoded; whether the last of it was as it should be, if there was any.
-    pub(super) fn count_answers(&mut self, index: usize, now: Instant) -> Option<bool> {
-        let at = self.at(now);
-        let mut answers = std::mem::take(&mut self.buffers.answers);
-        let mut is_well = None;
-        for (request, answer) in answers.drain(..) {
-            is_well = Some(matches!(answer, ReplyCheck::Good | ReplyCheck::Missing));
-            self.count(request, &answer, at);
-        }
-        self.buffers.answers = answers;
-        if let Some(client) = self.clients.get_mut(index) {
-            client.free_since = at;
-        }
-        is_well
+/// A count of requests must be answered by a server that may be dead: it is where nothing has been answered for so many
+/// times the timeout of a request while some were awaited. A single request that is never answered times out before. A
+/// new connection is no answer.
+const DEAD_AFTER: u32 = 2;
+
+/// What one thread has counted, and what it still waits for.
+pub(super) struct Account {
+    pub(super) tally: Tally,
+    progress: Arc<RunProgress>,
+    /// Requests without a reply.
+    outstanding: u64,
+    /// When something was last answered, or nothing was awaited.
+    alive_at: Instant,
+    /// Whether writes are of keys that stay on the server.
+    writes_keys: bool,
+}
+
+impl Account {
+    pub(super) fn new(plan: &Plan, progress: Arc<RunProgress>, now: Instant) -> Self {
+        Self { tally: Tally::default(), progress, outstanding: 0, alive_at: now, writes_keys: plan.writes() }
     }
 
-    pub(super) fn count(&mut self, request: SentRequest, answer: &ReplyCheck, at: Duration) {
+    /// Requests without a reply.
+    pub(super) fn outstanding(&self) -> u64 {
+        self.outstanding
+    }
+
+    /// A request is sent, or is about to be.
+    pub(super) fn count_sent(&mut self, request: SentRequest, pacer: &Pacer) {
+        self.outstanding += 1;
+        if request.measured {
+            self.tally.sent += 1;
+            self.tally.due += u64::from(pacer.is_open_loop());
+        }
+    }
+
+    /// A request that fell due was not sent before the end. It has waited in vain.
+    pub(super) fn count_never_sent(&mut self, intended: Duration, at: Duration, pacer: &Pacer) {
+        if pacer.measures(intended) {
+            self.tally.due += 1;
+            self.tally.recorder.unanswered(pacer.since_measured(at), at.saturating_sub(intended));
+        }
+    }
+
+    /// The next request of a client, due at `intended`, had no connection before the end.
+    pub(super) fn count_unmet(&mut self, intended: Duration, at: Duration, pacer: &Pacer) {
+        let since_measured = pacer.since_measured(at);
+        self.tally.recorder.unanswered(since_measured, at.saturating_sub(intended).min(since_measured));
+    }
+
+    /// The connection for a request could not be begun, for a reason that has been counted.
+    pub(super) fn count_without_connection(&mut self, request: SentRequest, at: Duration, pacer: &Pacer) {
         self.outstanding = self.outstanding.saturating_sub(1);
-        self.alive_at = self.now;
-        match answer {
-            ReplyCheck::Bad(failure) => return self.fail_request(request, *failure, at),
+        if request.measured {
+            self.tally.recorder.unanswered(pacer.since_measured(at), at.saturating_sub(request.intended));
+        }
+    }
+
+    /// A request got its reply at `at`.
+    pub(super) fn count_reply(&mut self, request: SentRequest, reply: &ReplyCheck, at: Duration, pacer: &Pacer) {
+        match reply {
+            ReplyCheck::Bad(failure) => self.fail_request(request, *failure, at, pacer),
             ReplyCheck::Refused(words) => {
-                if self.counts(request, at) {
+                if pacer.concerns(request, at) {
                     self.tally.wordings.add(words, 1);
                 }
-                return self.fail_request(request, RequestFailure::ErrorReply, at);
+                self.fail_request(request, RequestFailure::ErrorReply, at, pacer);
             }
-            ReplyCheck::Good | ReplyCheck::Missing => {}
+            ReplyCheck::Good => self.count_answer(request, false, at, pacer),
+            ReplyCheck::Missing => self.count_answer(request, true, at, pacer),
         }
-        let writes = request.operation.kind == OperationKind::Write && self.plan.writes();
-        self.tally.writes += u64::from(writes);
+    }
+
+    fn count_answer(&mut self, request: SentRequest, is_missing: bool, at: Duration, pacer: &Pacer) {
+        self.outstanding = self.outstanding.saturating_sub(1);
+        self.tally.writes += u64::from(request.operation.kind == OperationKind::Write && self.writes_keys);
         self.progress.answered.fetch_add(1, Ordering::Relaxed);
-        let since_measured = at.saturating_sub(self.plan.schedule.warmup);
+        let since_measured = pacer.since_measured(at);
         let latency = at.saturating_sub(request.intended);
-        let is_in_time = match self.plan.schedule.end {
-            StopAfter::Count(_) => request.measured,
-            StopAfter::After(_) => {
-                self.plan.schedule.measures(at) && (self.stage == Stage::Running || at <= self.pressure.ended)
-            }
-        };
-        self.tally.in_time += u64::from(is_in_time);
+        self.tally.in_time += u64::from(pacer.is_in_time(request, at));
         if request.measured {
             self.tally.recorder.answered(since_measured, latency, at.saturating_sub(request.sent));
             self.tally.answered += 1;
-            self.tally.misses += u64::from(*answer == ReplyCheck::Missing);
-        } else if self.arrivals.is_none() && self.counts(request, at) {
+            self.tally.misses += u64::from(is_missing);
+        } else if !pacer.is_open_loop() && pacer.concerns(request, at) {
             // In a closed loop nothing else was due meanwhile, and a server that stood still would look fast.
             self.tally.recorder.unanswered(since_measured, latency);
         }
     }
 
-    /// Whether what became of a request at `at` belongs to the measured part: it was due there, or it is of the warm-up
-    /// and has kept its client waiting for longer since than before.
-    fn counts(&self, request: SentRequest, at: Duration) -> bool {
-        let warmup = self.plan.schedule.warmup;
-        let (before, since) = (warmup.saturating_sub(request.intended), at.saturating_sub(warmup));
-        request.measured || request.intended < warmup && since > before
-    }
-
-    /// Whether a failure of a connection without a request counts. One that cannot be made spoils the run whenever it happens.
-    pub(super) fn counts_lost(&self, at: Duration) -> bool {
-        self.stage != Stage::Running || at >= self.plan.schedule.warmup
-    }
-
-    /// Counts a request that has failed: without an answer, or with a wrong one. What it waited is latency all the same, or
-    /// a server would look fast whose slowest answers are errors.
-    pub(super) fn fail_request(&mut self, request: SentRequest, failure: RequestFailure, at: Duration) {
-        if self.counts(request, at) {
-            let since_measured = at.saturating_sub(self.plan.schedule.warmup);
+    /// A request has failed: without an answer, or with a wrong one. Its wait is latency all the same, or a server would
+    /// look fast whose slowest answers are errors.
+    pub(super) fn fail_request(&mut self, request: SentRequest, failure: RequestFailure, at: Duration, pacer: &Pacer) {
+        self.outstanding = self.outstanding.saturating_sub(1);
+        let is_counted = pacer.concerns(request, at);
+        if is_counted {
+            let since_measured = pacer.since_measured(at);
             self.tally.recorder.unanswered(since_measured, at.saturating_sub(request.intended));
         }
-        self.fail(failure, Some(request), at);
+        self.count_failure(failure, is_counted, at, pacer);
     }
 
-    /// Counts a failure: of `request`, or of a connection that carried none.
-    pub(super) fn fail(&mut self, failure: RequestFailure, request: Option<SentRequest>, at: Duration) {
-        self.progress.failed.fetch_add(1, Ordering::Relaxed);
-        let warmup = self.plan.schedule.warmup;
-        let counts = match request {
-            Some(request) => self.counts(request, at),
-            None => self.counts_lost(at),
-        };
-        if counts {
-            self.tally.failures.add(failure, 1);
-            self.tally.recorder.failed(at.saturating_sub(warmup));
+    /// A connection has failed that carried no request; the server may have said why in an error of its protocol.
+    pub(super) fn fail_connection(
+        &mut self,
+        failure: RequestFailure,
+        refusal: Option<&str>,
+        at: Duration,
+        pacer: &Pacer,
+    ) {
+        let is_counted = pacer.concerns_connections(at);
+        if let Some(words) = refusal.filter(|_| is_counted) {
+            self.tally.wordings.add(words, 1);
         }
+        self.count_failure(failure, is_counted, at, pacer);
+    }
+
+    fn count_failure(&mut self, failure: RequestFailure, is_counted: bool, at: Duration, pacer: &Pacer) {
+        self.progress.failed.fetch_add(1, Ordering::Relaxed);
+        if is_counted {
+            self.tally.failures.add(failure, 1);
+            self.tally.recorder.failed(pacer.since_measured(at));
+        }
+    }
+
+    /// A connection can carry requests; whether it `replaces` an earlier one of its client.
+    pub(super) fn count_opened(&mut self, replaces: bool) {
+        self.tally.connections += 1;
+        self.tally.reconnections += u64::from(replaces);
+        self.progress.open.fetch_add(1, Ordering::Relaxed);
+        self.progress.made.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// A connection that was opened is no longer open.
+    pub(super) fn count_closed(&self) {
+        self.progress.open.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// The server has answered, or has nothing to answer: its silence counts from `now`.
+    pub(super) fn note_alive(&mut self, now: Instant) {
+        self.alive_at = now;
+    }
+
+    /// Whether the server has been silent for so long that it answers nothing any more.
+    pub(super) fn is_dead(&self, now: Instant, timeout: Duration) -> bool {
+        now.saturating_duration_since(self.alive_at) > DEAD_AFTER * timeout
     }
 }

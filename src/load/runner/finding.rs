@@ -2,21 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::Runner;
-use crate::load::plan::LoadProtocol;
 use crate::load::tally::Tally;
-use crate::net::Net;
-
-/// What was seen of connections that were held in silence.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Held {
-    /// Since when.
-    pub(super) since: Option<Instant>,
-    /// For how long, once it is over.
-    pub(super) time: Duration,
-    /// How many of them were still open then.
-    pub(super) open: u64,
-}
 
 /// What one thread has found.
 #[derive(Debug)]
@@ -43,36 +29,4 @@ pub struct Finding {
     pub began_after: Duration,
     /// Virtual clients, and those of them that had a connection; where each asks once, that still had it when it asked.
     pub connections: (u64, u64),
-}
-
-impl<N: Net> Runner<N> {
-    /// What was found; the run should be over.
-    pub fn finding(self) -> Finding {
-        let warmup = self.plan.schedule.warmup;
-        let duration = self.pressure.over.saturating_sub(warmup);
-        let idle = self.pressure.idle.as_secs_f64() / duration.as_secs_f64().max(f64::MIN_POSITIVE);
-        // Waking everyone up at once is no load, and a run of no length shows nothing.
-        let shows_nothing = self.plan.once || duration.is_zero();
-        let many = |count: u64| count * 100 > self.tally.sent;
-        let wanted = u64::try_from(self.clients.len()).unwrap_or(0);
-        // Connections that replaced others do not stand for clients that never had one.
-        let made = self.clients.iter().filter(|client| client.has_been_open).count().try_into().unwrap_or(wanted);
-        // One that was lost while it was held is not open, whoever had it once.
-        let made = if self.plan.once { self.held.open } else { made };
-        // Where handshakes are the requests, as many clients connect as are needed for them.
-        let wanted = if self.plan.protocol == LoadProtocol::HandshakeOnly { made } else { wanted };
-        Finding {
-            busy: if shows_nothing { 0.0 } else { (1.0 - idle).clamp(0.0, 1.0) },
-            starved: if shows_nothing { 0.0 } else { self.pressure.starved(duration) },
-            late: many(self.pressure.late),
-            behind: many(self.pressure.behind),
-            duration,
-            sending: if self.arrivals.is_some() { self.pressure.ended.saturating_sub(warmup) } else { duration },
-            held: self.held.time,
-            origin: self.origin,
-            began_after: self.origin.map_or(Duration::ZERO, |at| at.saturating_duration_since(self.began)) + warmup,
-            connections: (wanted, made),
-            tally: self.tally,
-        }
-    }
 }

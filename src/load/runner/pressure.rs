@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use super::{LATE, Runner};
-use crate::net::{Net, Processor};
+use super::pacer::LATE;
+use crate::net::Processor;
 
 /// From the moment that a thread may run to the moment that it does, on a machine with a processor to spare. A wait that
 /// ends costs so much without anything being wrong.
@@ -28,10 +28,6 @@ pub(super) struct Pressure {
     looked: Option<(Duration, bool)>,
     /// What was due until then and has been waiting since a pause is late because of the pause.
     catching_up: Option<Duration>,
-    /// When the last request of the measured part was made, since the origin, or could have been.
-    pub(super) ended: Duration,
-    /// When the measured part was over: then, too, or where a number of requests ends it, with the answer to the last.
-    pub(super) over: Duration,
 }
 
 impl Pressure {
@@ -65,9 +61,25 @@ impl Pressure {
         self.looked = Some((at, is_free && is_drained));
     }
 
+    /// A request that was due at `intended` is sent late. That is this side's own fault if its client was free then, or if
+    /// this side has paused.
+    pub(super) fn count_late(&mut self, intended: Duration, free_since: Duration) {
+        self.behind += 1;
+        self.late += u64::from(free_since <= intended || self.is_own(intended));
+    }
+
     /// Whether a request that was due at `intended` and is late is so because this side has paused.
-    pub(super) fn is_own(&self, intended: Duration) -> bool {
+    fn is_own(&self, intended: Duration) -> bool {
         self.catching_up.is_some_and(|until| intended <= until)
+    }
+
+    /// A measured wait for events has ended: `slept` of the `timeout` that it was given, or, where it was given none, time
+    /// `spent` without anything to do.
+    pub(super) fn count_idle(&mut self, timeout: Duration, slept: Duration, spent: Duration) {
+        self.idle += slept + spent;
+        self.waits = self.waits.saturating_add(u32::from(!timeout.is_zero()));
+        let overslept = slept.saturating_sub(timeout);
+        self.overslept += if overslept > LATE { overslept } else { Duration::ZERO };
     }
 
     /// The part of the measured `time` that the thread had something to do and no processor to do it, 0 to 1.
@@ -84,20 +96,6 @@ impl Pressure {
         let working = time.saturating_sub(self.idle);
         let absent = self.overslept + working.saturating_sub(ran);
         (queued.max(absent).as_secs_f64() / time.as_secs_f64().max(f64::MIN_POSITIVE)).clamp(0.0, 1.0)
-    }
-}
-
-impl<N: Net> Runner<N> {
-    /// Notes what this thread has had of the processors until the measured part began.
-    pub(super) fn begin_measuring(&mut self) {
-        if self.pressure.processor.0.is_none() && self.at(self.now) >= self.plan.schedule.warmup {
-            self.pressure.processor.0 = self.net.processor();
-        }
-    }
-
-    /// The same until it is over.
-    pub(super) fn end_measuring(&mut self) {
-        self.pressure.processor.1 = self.net.processor();
     }
 }
 

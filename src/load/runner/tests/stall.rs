@@ -9,7 +9,8 @@ use std::rc::Rc;
 use super::super::*;
 use crate::load::codec::RequestTemplate;
 use crate::load::outcome::RequestFailure;
-use crate::load::schedule::{Gaps, Pace, Ramp};
+use crate::load::plan::LoadProtocol;
+use crate::load::schedule::{Gaps, Pace, Ramp, Schedule, StopAfter};
 use crate::load::workload::{Mix, ValueSizes, Values};
 use crate::net::{AcceptError, Address, Delivery, Wake};
 use crate::timer::Now;
@@ -32,6 +33,8 @@ struct World {
     pause: std::ops::Range<Duration>,
     /// The server is gone then, and its connections with it.
     down: Option<std::ops::Range<Duration>>,
+    /// No connection can be begun: every local port is taken.
+    has_no_ports: bool,
     /// When the connection was made.
     opened: Duration,
     /// Whether it has been reported that the server is gone.
@@ -112,6 +115,9 @@ impl Net for Shared {
     }
 
     fn connect(&mut self, _address: &Address, _from: Option<IpAddr>) -> io::Result<Self> {
+        if self.0.borrow().has_no_ports {
+            return Err(io::ErrorKind::AddrNotAvailable.into());
+        }
         Ok(self.clone())
     }
 
@@ -198,6 +204,7 @@ fn net(stall: std::ops::Range<Duration>) -> Shared {
         served: 0,
         pause: Duration::ZERO..Duration::ZERO,
         down: None,
+        has_no_ports: false,
         opened: Duration::ZERO,
         is_gone: false,
         busy_until: Duration::ZERO,
@@ -378,4 +385,26 @@ fn the_pause_before_a_client_connects_again_is_no_latency() {
     let found = against_a_restart(millis(1000)..millis(2950));
     let max = found.tally.recorder.latency().max();
     assert!((1_850_000..=1_953_000).contains(&max), "{max}");
+}
+
+/// An error of the connect call itself fails the request before any event.
+#[test]
+fn a_connection_that_cannot_be_begun_is_retried_after_a_pause() {
+    let end = StopAfter::After(Duration::from_secs(1));
+    for pace in [Pace::Closed, Pace::Open { rate: 10_000.0, gaps: Gaps::Constant }] {
+        for protocol in [LoadProtocol::HandshakeOnly, LoadProtocol::Echo] {
+            let schedule = Schedule { pace, ramp: Ramp::NONE, warmup: Duration::ZERO, end };
+            let net = net(Duration::ZERO..Duration::ZERO);
+            net.0.borrow_mut().has_no_ports = true;
+            let plan = super::plan(protocol, 3, schedule);
+            let found = Runner::new(net, Arc::new(plan), Arc::default(), ThreadShare::WHOLE).run().expect("run");
+            let failures: Vec<_> = found.tally.failures.nonzero().collect();
+            // A client tries at most once in 100 ms; without any connection an echo has nothing to send.
+            let most = if protocol == LoadProtocol::Echo { 3 } else { 33 };
+            assert!(
+                matches!(failures[..], [(RequestFailure::Ports, 3..)]) && found.tally.failures.total() <= most,
+                "{protocol:?}, {pace:?}: {failures:?}"
+            );
+        }
+    }
 }
