@@ -122,7 +122,7 @@ impl ProtocolCodec {
                 keep_alive: true,
             })),
             Self::Resp(scanner) => {
-                let Some(used) = scanner.advance(input).map_err(|_| RequestFailure::Malformed)? else {
+                let Some(used) = scan(scanner, input, value.len().saturating_add(REPLY_SLACK))? else {
                     return Ok(None);
                 };
                 let reply = input.get(..used).unwrap_or_default();
@@ -131,7 +131,7 @@ impl ProtocolCodec {
             Self::XmlRpc(decoder) => {
                 // Cut off in the middle, if this is the end; else it is no HTTP.
                 let failure = if at_end { RequestFailure::Closed } else { RequestFailure::Malformed };
-                let response = decoder.decode(input, at_end, &http::HttpLimits::default()).map_err(|_| failure)?;
+                let response = decoder.decode(input, at_end, &limits_of_http(value, template)).map_err(|_| failure)?;
                 Ok(response.map(|response| DecodedReply {
                     used: response.used,
                     answer: match &template.call {
@@ -155,9 +155,30 @@ impl ProtocolCodec {
         let (Self::Resp(scanner), Some(b'-' | b'!')) = (self, input.first()) else {
             return Err(RequestFailure::Malformed);
         };
-        let Some(used) = scanner.advance(input).map_err(|_| RequestFailure::Malformed)? else { return Ok(None) };
+        let Some(used) = scan(scanner, input, REPLY_SLACK)? else { return Ok(None) };
         Ok(Some(error_words(input.get(..used).unwrap_or_default())))
     }
+}
+
+/// How much longer than the value that is asked for a reply of RESP may be, in bytes: as long as the longest line is.
+const REPLY_SLACK: usize = 64 << 10;
+
+/// Bounds on a response that gives back `value`, however it is escaped, or says in its place what has gone wrong. What the
+/// answer to a call of the user's own may be is not known.
+fn limits_of_http(value: &[u8], template: &RequestTemplate) -> http::HttpLimits {
+    let usual = http::HttpLimits::default();
+    if template.call.is_some() {
+        return usual;
+    }
+    let most = value.len().saturating_mul(8).saturating_add(1 << 20);
+    http::HttpLimits { message: usual.message.min(most), decoded: usual.decoded.min(most), ..usual }
+}
+
+/// The length of the reply at the front of `input`, or `None` while it is incomplete. A reply that has no end within
+/// `most` bytes answers nothing that was asked, and is not waited for: each connection would keep all of it.
+fn scan(scanner: &mut ReplyScanner, input: &[u8], most: usize) -> Result<Option<usize>, RequestFailure> {
+    let used = scanner.advance(input).map_err(|_| RequestFailure::Malformed)?;
+    if used.is_none() && input.len() > most { Err(RequestFailure::Malformed) } else { Ok(used) }
 }
 
 /// The words of an error of RESP.
@@ -270,6 +291,23 @@ mod tests {
         assert!(request.starts_with(b"*3\r\n$3\r\nSET\r\n$") && request.ends_with(&bulk));
     }
 
+    /// A false server costs a bounded buffer for each connection.
+    #[test]
+    fn a_reply_of_resp_without_end_is_malformed() {
+        let template = template();
+        let longest = 40 + REPLY_SLACK;
+        let heads = b"*1\r\n".iter().copied().cycle().take(longest / 4 * 4);
+        for front in [heads.collect::<Vec<u8>>(), [b"$536870912\r\n".to_vec(), vec![b'x'; longest - 12]].concat()] {
+            let mut codec = ProtocolCodec::Resp(ReplyScanner::default());
+            assert_eq!(codec.decode(&front, READ, &template, false), Ok(None), "it may still end");
+            let more = [front, b"*1\r\n".to_vec()].concat();
+            assert_eq!(codec.decode(&more, READ, &template, false), Err(RequestFailure::Malformed));
+        }
+        let mut codec = ProtocolCodec::Resp(ReplyScanner::default());
+        let refusal = [b"!536870912\r\n".to_vec(), vec![b'x'; REPLY_SLACK]].concat();
+        assert_eq!(codec.decode_refusal(&refusal), Err(RequestFailure::Malformed));
+    }
+
     #[test]
     fn xmlrpc_replies_are_judged_to_the_byte() {
         let new = || ProtocolCodec::XmlRpc(Box::default());
@@ -298,6 +336,18 @@ mod tests {
         assert_eq!(decode(new, &fault("denied"), WRITE), refused("fault 1: denied"));
         assert_eq!(decode(new, b"HTTP/1.1 503 No\r\nContent-Length: 0\r\n\r\n", READ), refused("HTTP 503 No"));
         assert_eq!(decode(new, b"+OK\r\n", READ), Err(RequestFailure::Malformed));
+    }
+
+    #[test]
+    fn a_response_much_longer_than_its_value_is_malformed() {
+        let head = |length: usize| format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n").into_bytes();
+        let ask = |length: usize, template: &RequestTemplate| {
+            ProtocolCodec::XmlRpc(Box::default()).decode(&head(length), READ, template, false)
+        };
+        let call = RequestTemplate { call: Some(Vec::new()), ..template() };
+        assert_eq!(ask(1 << 20, &template()), Ok(None));
+        assert_eq!(ask(2 << 20, &template()), Err(RequestFailure::Malformed));
+        assert_eq!(ask(2 << 20, &call), Ok(None), "what it answers may have any length");
     }
 
     #[test]
