@@ -151,6 +151,13 @@ impl<'s> Budget<'s> {
         }
     }
 
+    /// A change in place is noted for the disk, which finds the key again when the turn is over.
+    fn notes(&mut self) {
+        if self.store.outgrows_caches() {
+            self.work(3);
+        }
+    }
+
     pub(crate) fn copies(&mut self, bytes: usize) {
         self.work(bytes / UNIT_BYTES);
     }
@@ -378,6 +385,9 @@ pub(crate) fn rename(budget: &mut Budget<'_>, request: Request<'_>) {
         budget.remove(source);
     }
     budget.put(target, from.or(old));
+    if budget.store.is_durable() {
+        budget.notes();
+    }
 }
 
 /// `DEL`, `UNLINK`.
@@ -392,6 +402,7 @@ pub(crate) fn removes(budget: &mut Budget<'_>, request: Request<'_>) {
 /// Something about the first key is changed, and it is written down again.
 pub(crate) fn changes(budget: &mut Budget<'_>, request: Request<'_>) {
     if budget.store.is_durable() {
+        budget.notes();
         let key = argument(&request, 1);
         let value = Value { is_dirty: true, ..budget.value(key) };
         budget.values.insert(budget.store.hash(key), value);

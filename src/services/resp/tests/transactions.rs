@@ -4,6 +4,7 @@ use super::*;
 use crate::protocol::resp::encode_command;
 use crate::services::resp::call::budget;
 use crate::services::resp::differential::commands::Dice;
+use crate::services::resp::tests::disk::attach_disk;
 use crate::store::Eviction;
 
 /// `MULTI`, the command `count` times, `EXEC`.
@@ -129,6 +130,24 @@ fn keys_of_a_large_table_cost_a_transaction_more() {
     assert!(!refused(&mut bench, &[[vec!["mset".to_owned()], pairs.collect()].concat()]));
     assert!(!refused(&mut bench, &[[vec!["del".to_owned()], names(0, most).collect()].concat()]));
     assert_eq!(bench.store.len(), 64_000 - most);
+}
+
+/// What is changed in place is looked for once more when the turn is over, to be written down.
+#[test]
+fn changes_of_a_large_table_that_go_to_disk_cost_a_transaction_more() {
+    for is_durable in [false, true] {
+        let (mut bench, mut client) = bench();
+        let _disk = is_durable.then(|| attach_disk(&mut bench));
+        for number in 0..30_000 {
+            let key = format!("key:{number}");
+            bench.store.set(key.as_bytes(), Kind::Bytes, &[b'v'; 16], Expiry::Never, bench.now).expect("room");
+        }
+        assert!(bench.store.outgrows_caches());
+        for line in ["append key:1 w", "expire key:1 1000", "getex key:2 persist", "rename key:1 key:1"] {
+            let reply = executed(&mut bench, &mut client, line, 10_500);
+            assert_eq!(reply.starts_with("-EXECABORT"), is_durable, "{line}: {}", &reply[..reply.len().min(100)]);
+        }
+    }
 }
 
 #[test]
