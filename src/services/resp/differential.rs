@@ -17,7 +17,6 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use self::commands::{CHOSEN, Dice, ODD_KEYS, RAW, TEMPLATES};
 use self::versions::DIFFERENCES;
-use super::description::command::find;
 use super::tests::Bench;
 use super::*;
 use crate::connection::testing::TestPeer;
@@ -436,7 +435,7 @@ fn the_table_of_commands_is_that_of_redis() {
     let differs = |name| DIFFERENCES.iter().any(|difference| difference.described == Some(name));
     for protocol in ["2", "3"] {
         pair.ask(&["HELLO", protocol]);
-        for command in COMMANDS.iter().filter(|command| !differs(command.name)) {
+        for command in TABLE.commands().filter(|command| !differs(command.name)) {
             let (theirs, ours) = pair.ask(&["COMMAND", "INFO", command.name]);
             assert!(described(&ours).is_some(), "{}", command.name);
             assert_eq!(described(&ours), described(&theirs), "{} in version {protocol}", command.name);
@@ -476,6 +475,6 @@ fn without_notes(spec: Reply) -> Reply {
 fn templates_name_commands_or_are_meant_not_to() {
     for template in TEMPLATES {
         let name = template.split(' ').next().unwrap();
-        assert!(find(name.as_bytes()).is_some() || ["nothing", "quux"].contains(&name), "{template}");
+        assert!(TABLE.find(name.as_bytes()).is_some() || ["nothing", "quux"].contains(&name), "{template}");
     }
 }

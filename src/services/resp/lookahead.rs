@@ -5,7 +5,7 @@
 //! other. Looked at together they wait together. Nothing is decided here: a request is kept as it was decoded, until its
 //! turn comes or somebody else's requests are looked at.
 
-use super::commands::server::config::LEAST_BULK_BYTES;
+use super::state::LEAST_BULK_BYTES;
 use crate::connection::PeerId;
 use crate::protocol::resp::{Arguments, Decoder, Request, RequestLimits, Span};
 use crate::store::Store;

@@ -15,9 +15,6 @@
 
 #![expect(clippy::unnecessary_wraps, reason = "all command handlers have the same signature")]
 
-use std::collections::VecDeque;
-use std::time::{Duration, Instant};
-
 mod call;
 mod commands;
 mod description;
@@ -32,94 +29,23 @@ mod differential;
 #[cfg(test)]
 mod tests;
 
-use self::call::{Call, CommandError, quoted};
+use std::time::Duration;
+
 use self::commands::connection::list;
-use self::description::command;
-use self::dispatch::authorize::{self, authorize};
-use self::engine::transaction;
+use self::description::{Command, permission};
+use self::engine::{answer, may_write};
 use self::lookahead::Lookahead;
-use self::state::session::{Clients, DeferredList};
+use self::state::Core;
+use self::table::TABLE;
 use crate::access::Reach;
 use crate::connection::{Exchange, PeerInfo, Served, SessionState};
-use crate::metrics::{Disconnect, Metrics};
-use crate::protocol::resp::{Arguments, Encoder, Request, RequestLimits};
+use crate::metrics::Disconnect;
+use crate::protocol::resp::{Arguments, Encoder, RequestLimits};
 use crate::services::StoreProtocol;
-use crate::store::{Stats, Store};
+use crate::store::Store;
 use crate::timer::Now;
 
-/// What clients that ask for a version of Redis are told.
-const REDIS_VERSION: &str = "7.2.0";
-
-pub use self::description::command::{Command, CommandId, KeySpec, find, flag};
-pub use self::state::session::RespSession;
-pub use self::table::COMMANDS;
-
-/// Bounds that keep any one command short, and what `CONFIG GET` tells of the server.
-#[derive(Clone, Debug)]
-pub struct RespOptions {
-    /// The longest argument, and the longest string a command may make: `proto-max-bulk-len`.
-    pub bulk_bytes: usize,
-    /// Keys named in one command (`MGET`, `MSET`, `DEL`, `EXISTS`, `WATCH`).
-    pub keys_per_command: usize,
-    /// Keys that one step of `KEYS` looks at; the next step is done in the next turn.
-    pub keys_per_step: usize,
-    /// `KEYS` within a transaction, where it cannot be done in steps, is refused when the store holds more keys than this.
-    pub keys_searched: usize,
-    /// Keys that one `SCAN` looks at, whatever `COUNT` asks.
-    pub scan_count: usize,
-    /// The product of the lengths of two strings that `LCS` compares.
-    pub lcs_cells: usize,
-    /// Connections that `CLIENT KILL`, and `CLIENT LIST` within a transaction, look at.
-    pub clients_visited: usize,
-    /// The arguments of all commands of one transaction; a long-running command counts as 4,096.
-    pub transaction_cost: usize,
-    /// `maxmemory`, in bytes; 0 for none.
-    pub max_memory: u64,
-    /// `maxmemory-policy`, in Redis's words.
-    pub max_memory_policy: &'static str,
-    /// `timeout`, in seconds; 0 for none.
-    pub idle_seconds: u64,
-    /// What tells the time, for `INFO commandstats`; without it no call is timed.
-    pub clock: Option<fn() -> Instant>,
-    /// What tells the processor time that the process has taken, for `INFO cpu`.
-    pub processor_time: Option<fn() -> Option<ProcessorTime>>,
-    /// Seeds the choice of `RANDOMKEY`.
-    pub seed: u64,
-}
-
-impl Default for RespOptions {
-    fn default() -> Self {
-        Self {
-            bulk_bytes: 512 << 20,
-            // Two milliseconds of lookups in a table far larger than the caches.
-            keys_per_command: 16_384,
-            // Half a millisecond.
-            keys_per_step: 4096,
-            keys_searched: 65_536,
-            scan_count: 10_000,
-            // A millisecond.
-            lcs_cells: 1 << 20,
-            // A few milliseconds, for a command by which somebody puts things in order.
-            clients_visited: 65_536,
-            transaction_cost: 65_536,
-            max_memory: 0,
-            max_memory_policy: "noeviction",
-            idle_seconds: 0,
-            clock: None,
-            processor_time: None,
-            seed: 0,
-        }
-    }
-}
-
-/// Processor time that a process has taken.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct ProcessorTime {
-    /// In its own code.
-    pub user: Duration,
-    /// In the system's.
-    pub system: Duration,
-}
+pub use self::state::{ProcessorTime, RespOptions, RespSession};
 
 /// The service: one value serves every connection of its listeners.
 #[derive(Debug)]
@@ -129,96 +55,20 @@ pub struct Resp {
     lookahead: Lookahead,
 }
 
-/// What command handlers see of the service.
-#[derive(Debug)]
-pub(crate) struct Core {
-    options: RespOptions,
-    /// `proto-max-bulk-len`, which `CONFIG SET` changes.
-    bulk_bytes: usize,
-    started: Now,
-    clients: Clients,
-    /// By [`CommandId`].
-    calls: Vec<Calls>,
-    baseline: Baseline,
-    /// Requests refused before they were executed.
-    rejected: u64,
-    random: u64,
-    /// Lists of all clients that take many turns, in the order in which they were asked for.
-    lists: VecDeque<DeferredList>,
-}
-
-/// What has become of the calls of one command.
-#[derive(Clone, Copy, Debug, Default)]
-struct Calls {
-    total: u64,
-    failed: u64,
-    /// Refused before they were executed.
-    rejected: u64,
-    /// How many were timed, and how long these took.
-    timed: u64,
-    took: Duration,
-}
-
-impl Calls {
-    /// How long one takes on average, in microseconds, as far as is known.
-    #[expect(clippy::cast_precision_loss, reason = "an average")]
-    fn microseconds(&self) -> f64 {
-        self.took.as_secs_f64() * 1e6 / (self.timed.max(1) as f64)
-    }
-}
-
-/// What the counters of the whole server were when `CONFIG RESETSTAT` was last asked for. The counters themselves go on: other
-/// observers count on that.
-#[derive(Debug, Default)]
-struct Baseline {
-    metrics: Metrics,
-    store: Stats,
-}
-
-impl Core {
-    /// A number that no one needs to be unable to guess: splitmix64.
-    fn random(&mut self) -> u64 {
-        self.random = self.random.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        mix(self.random)
-    }
-
-    /// Statistics begin anew from what is counted now.
-    fn reset_statistics(&mut self, metrics: &Metrics, store: Stats) {
-        self.calls.fill(Calls::default());
-        self.rejected = 0;
-        self.baseline = Baseline { metrics: metrics.clone(), store };
-    }
-}
-
-/// Spreads the bits of a number: the second half of splitmix64.
-fn mix(number: u64) -> u64 {
-    let mixed = (number ^ (number >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    mixed ^ (mixed >> 31)
-}
-
 impl Resp {
     /// A service that starts at `now`.
     #[must_use]
     pub fn new(options: RespOptions, now: Now) -> Self {
-        let core = Core {
-            bulk_bytes: options.bulk_bytes,
-            started: now,
-            clients: Clients::default(),
-            calls: vec![Calls::default(); COMMANDS.len()],
-            baseline: Baseline::default(),
-            rejected: 0,
-            random: options.seed,
-            lists: VecDeque::new(),
-            options,
-        };
+        let core = Core::new(options, TABLE.commands().len(), now);
         Self { core, arguments: Arguments::default(), lookahead: Lookahead::default() }
     }
 
     /// What the command `name`, in any case, is about; that of a container is what its subcommands are about.
     #[must_use]
     pub fn reach(name: &str) -> Option<Reach> {
-        authorize::reach(name)
+        let is_named = |own: &str| own.eq_ignore_ascii_case(name);
+        let bears = |command: &&'static Command| is_named(command.name) || command.container().is_some_and(is_named);
+        permission::reach(&TABLE.commands().filter(bears).collect::<Vec<_>>())
     }
 }
 
@@ -237,7 +87,7 @@ impl StoreProtocol for Resp {
     }
 
     fn close(&mut self, mut session: RespSession, store: &mut Store, peer: &PeerInfo) {
-        transaction::forget_watches(&mut session, store);
+        session.unwatch(store);
         list::cancel(&mut self.core, peer.id);
         store.cancel_scans(peer.id.token());
         self.core.clients.remove(peer.id);
@@ -265,7 +115,7 @@ impl StoreProtocol for Resp {
         };
         let (request, used) = match decoded {
             Ok(None) => return Served::Incomplete,
-            Ok(Some((request, _))) if store.is_congested() && may_write(&request) => return Served::Congested,
+            Ok(Some((request, _))) if store.is_congested() && may_write(&TABLE, &request) => return Served::Congested,
             Ok(Some(decoded)) => decoded,
             Err(error) => {
                 let mut reply = Encoder::new(exchange.reply(), session.protocol);
@@ -277,7 +127,7 @@ impl StoreProtocol for Resp {
         let (raw, rest) = input.split_at_checked(used).unwrap_or_default();
         if !request.is_empty() {
             exchange.env.metrics.requests += 1;
-            if let Err(reason) = answer(core, session, store, exchange, request, raw) {
+            if let Err(reason) = answer(&TABLE, core, session, store, exchange, request, raw) {
                 return Served::Close(reason);
             }
         }
@@ -319,161 +169,4 @@ impl StoreProtocol for Resp {
         };
         reply.extend_from_slice(text);
     }
-}
-
-/// Finds the command that is asked for, and executes, queues or refuses it.
-///
-/// # Errors
-///
-/// The bytes are an HTTP request, aimed at this port through somebody's browser: the connection must be closed before
-/// the rest of it, which an attacker may have chosen, is taken for commands.
-fn answer(
-    core: &mut Core,
-    session: &mut RespSession,
-    store: &mut Store,
-    exchange: &mut Exchange<'_>,
-    request: Request<'_>,
-    raw: &[u8],
-) -> Result<(), Disconnect> {
-    let name = request.get(0).unwrap_or_default();
-    let refusal = match resolve(&request) {
-        Ok((id, command)) => {
-            if let Some(client) = core.clients.get_mut(exchange.peer.id) {
-                client.active_ms = exchange.env.now.unix_ms;
-                client.command = Some(id);
-            }
-            let mut call = Call { core, session, store, command, id, request, exchange, is_atomic: false };
-            match admit(&mut call) {
-                Ok(()) if call.session.transaction.is_some() && !command.is(flag::IN_MULTI) => {
-                    match transaction::queue(&mut call, raw) {
-                        Ok(()) => return Ok(()),
-                        Err(failure) => failure,
-                    }
-                }
-                Ok(()) => {
-                    execute(&mut call);
-                    return Ok(());
-                }
-                Err(failure) => failure,
-            }
-        }
-        Err(_) if name.eq_ignore_ascii_case(b"post") || name.eq_ignore_ascii_case(b"host:") => {
-            exchange.explain("an HTTP request, where RESP is spoken");
-            return Err(Disconnect::Malformed);
-        }
-        Err(failure) => failure,
-    };
-    core.rejected += 1;
-    if let Ok((id, _)) = resolve(&request)
-        && let Some(calls) = core.calls.get_mut(id.index())
-    {
-        calls.rejected += 1;
-    }
-    let refusal = transaction::abort_transaction(session, store, name, refusal);
-    Encoder::new(exchange.reply(), session.protocol).error(refusal.text());
-    Ok(())
-}
-
-/// Whether a request may change the store.
-fn may_write(request: &Request<'_>) -> bool {
-    resolve(request).is_ok_and(|(_, command)| command.is(flag::WRITE) || command.name == "exec")
-}
-
-/// Finds the command, or the subcommand, that a request names.
-fn resolve(request: &Request<'_>) -> Result<(CommandId, &'static Command), CommandError> {
-    let name = request.get(0).unwrap_or_default();
-    let (id, command) = find(name).ok_or_else(|| unknown_command(request))?;
-    match request.get(1) {
-        Some(name) if command.is(flag::CONTAINER) => {
-            command::find_subcommand(command, name).ok_or_else(|| unknown_subcommand(command, name))
-        }
-        _ => Ok((id, command)),
-    }
-}
-
-/// Arguments of a command that does not take a list of keys.
-const OTHER_ARGUMENTS: usize = 128;
-
-/// The one place that every command passes before it is executed or queued, and again when `EXEC` executes it.
-///
-/// It sees who asks, what command it is, and which keys it names.
-fn admit(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
-    if !call.command.takes(call.request.len()) {
-        return Err(CommandError::arity(call.command));
-    }
-    if call.command.is(flag::PROTECTED) {
-        return (call.command.handler)(call);
-    }
-    let most = call.core.options.keys_per_command;
-    if call.command.key_count(&call.request) > most {
-        return Err(CommandError::from(format!("ERR too many keys in one command: at most {most} are served")));
-    }
-    let takes_any_keys = call.command.keys.iter().flatten().any(|keys| keys.last < 0);
-    if !takes_any_keys && call.request.len() > OTHER_ARGUMENTS {
-        return Err(CommandError::from(format!("ERR too many arguments: at most {OTHER_ARGUMENTS} are served")));
-    }
-    authorize(call)?;
-    if call.command.is(flag::WRITE) && call.store.refuses_writes().is_some() {
-        return Err(CommandError::NOT_KEPT);
-    }
-    Ok(())
-}
-
-/// Arguments that cost as much as another request: a command that names many keys uses up more of its client's share of the
-/// turn.
-const ARGUMENTS_PER_REQUEST: usize = 16;
-
-/// Of so many calls of a command one is timed, the first of them: to read a clock takes as long as a part of a small command.
-const CALLS_TIMED: u64 = 16;
-
-/// The clock and the time by it, where this call is one of those that are timed.
-fn begin_timing(call: &Call<'_, '_>) -> Option<(fn() -> Instant, Instant)> {
-    let calls = call.core.calls.get(call.id.index())?;
-    let clock = call.core.options.clock.filter(|_| calls.total.is_multiple_of(CALLS_TIMED))?;
-    Some((clock, clock()))
-}
-
-/// Calls the handler and writes what it fails with.
-fn execute(call: &mut Call<'_, '_>) {
-    let began = begin_timing(call);
-    let is_untouched = call.session.is_untouching && call.command.name != "touch";
-    // Commands of a transaction are executed within `EXEC`, each by its own rule.
-    let outer = call.store.set_untouched(is_untouched);
-    let outcome = (call.command.handler)(call);
-    call.store.set_untouched(outer);
-    // A heavy one has cost as much as all that one client may ask for in a turn.
-    let is_heavy = call.command.is(flag::HEAVY);
-    let share =
-        if is_heavy { call.exchange.env.limits.requests_per_turn } else { call.request.len() / ARGUMENTS_PER_REQUEST };
-    call.exchange.spend(share);
-    let failed = u64::from(outcome.is_err());
-    let took = began.map(|(clock, began)| clock().saturating_duration_since(began));
-    if let Some(calls) = call.core.calls.get_mut(call.id.index()) {
-        calls.total += 1;
-        calls.failed += failed;
-        if let Some(took) = took {
-            calls.timed += 1;
-            calls.took += took;
-        }
-    }
-    if let Err(failure) = outcome {
-        call.reply().error(failure.text());
-    }
-}
-
-fn unknown_command(request: &Request<'_>) -> CommandError {
-    const LONGEST: usize = 128;
-    let name = quoted(request.get(0).unwrap_or_default(), LONGEST);
-    let mut text = [b"ERR unknown command '", name, b"', with args beginning with: "].concat();
-    let start = text.len();
-    for argument in request.from(1) {
-        let Some(room) = LONGEST.checked_sub(text.len() - start).filter(|&room| room > 0) else { break };
-        text.extend_from_slice(&[b"'", quoted(argument, room), b"' "].concat());
-    }
-    CommandError::from(text)
-}
-
-fn unknown_subcommand(container: &Command, name: &[u8]) -> CommandError {
-    let tail = format!("'. Try {} HELP.", container.name.to_uppercase());
-    CommandError::from([b"ERR unknown subcommand '", quoted(name, 128), tail.as_bytes()].concat())
 }

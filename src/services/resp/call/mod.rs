@@ -1,22 +1,43 @@
-//! What a command's handler is given, and how it fails.
+//! One command being executed: what its handler is given, and how it fails.
 
+pub(crate) mod arguments;
 pub(crate) mod budget;
 
-use std::borrow::Cow;
+mod error;
+mod served_command;
+pub(crate) mod work;
 
+use self::budget::Forecast;
+use super::description::{Command, CommandEntry, CommandId, CommandTable};
+use super::state::{Core, RespSession};
+use crate::access::{Class, Scope};
 use crate::connection::Exchange;
 use crate::protocol::resp::{Encoder, Request, parse_integer};
-use crate::services::resp::Core;
-use crate::services::resp::description::command::{Command, CommandId};
-use crate::services::resp::state::session::RespSession;
-use crate::store::{Glob, Kind, Store, StoreError};
+use crate::store::Store;
 use crate::timer::Now;
+
+pub(crate) use error::CommandError;
+pub(crate) use served_command::command;
 
 /// Executes a command: writes its reply, or fails with nothing written.
 pub(crate) type Handler = fn(&mut Call<'_, '_>) -> Result<(), CommandError>;
 
+/// What executes a command.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Run {
+    pub(crate) handler: Handler,
+    pub(crate) forecast: Forecast,
+}
+
+/// A command that is served: its description, and what executes it.
+pub(crate) type ServedCommand = CommandEntry<Run>;
+/// All commands that are served.
+pub(crate) type ServedCommands = CommandTable<Run>;
+
 /// One command being executed and everything it may touch.
 pub(crate) struct Call<'c, 'x> {
+    /// Where other commands are found.
+    pub(crate) table: &'static ServedCommands,
     pub(crate) core: &'c mut Core,
     pub(crate) session: &'c mut RespSession,
     pub(crate) store: &'c mut Store,
@@ -28,7 +49,7 @@ pub(crate) struct Call<'c, 'x> {
     pub(crate) is_atomic: bool,
 }
 
-impl<'c> Call<'c, '_> {
+impl<'c, 'x> Call<'c, 'x> {
     /// Where the reply goes.
     pub(crate) fn reply(&mut self) -> Encoder<'_> {
         Encoder::new(self.exchange.reply(), self.session.protocol)
@@ -52,6 +73,11 @@ impl<'c> Call<'c, '_> {
     /// The longest string that a command may make.
     pub(crate) fn longest_value(&self) -> usize {
         self.core.bulk_bytes.min(self.exchange.env.limits.request_bytes)
+    }
+
+    /// The keys that a command over all keys may see.
+    pub(crate) fn scope(&self) -> Scope<'x> {
+        self.exchange.peer.access.scope(Class::Read, self.command.name)
     }
 
     /// What is said to one that would be `length` bytes long: which of the two bounds it passes.
@@ -91,94 +117,4 @@ impl<'c> Call<'c, '_> {
         self.reply().null();
         Ok(())
     }
-}
-
-/// The text of an error reply, its code first.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct CommandError(Cow<'static, [u8]>);
-
-impl CommandError {
-    pub(crate) const SYNTAX: Self = Self::new("ERR syntax error");
-    pub(crate) const NOT_AN_INTEGER: Self = Self::new("ERR value is not an integer or out of range");
-    pub(crate) const NOT_A_FLOAT: Self = Self::new("ERR value is not a valid float");
-    pub(crate) const WRONG_TYPE: Self = Self::new("WRONGTYPE Operation against a key holding the wrong kind of value");
-    pub(crate) const TOO_LONG: Self = Self::new("ERR string exceeds maximum allowed size (proto-max-bulk-len)");
-    pub(crate) const NO_SUCH_KEY: Self = Self::new("ERR no such key");
-    /// In the words of a Redis whose disk is full.
-    pub(crate) const NOT_KEPT: Self =
-        Self::new("MISCONF Errors writing to the data directory: writes are refused, and INFO persistence says why");
-    pub(crate) const OVERFLOW: Self = Self::new("ERR increment or decrement would overflow");
-
-    pub(crate) const fn new(text: &'static str) -> Self {
-        Self(Cow::Borrowed(text.as_bytes()))
-    }
-
-    /// Redis's text for a wrong number of arguments.
-    pub(crate) fn arity(command: &Command) -> Self {
-        Self::from(format!("ERR wrong number of arguments for '{}' command", command.name))
-    }
-
-    /// Redis's text for a time that is negative or too far away.
-    pub(crate) fn expire_time(command: &Command) -> Self {
-        Self::from(format!("ERR invalid expire time in '{}' command", command.name))
-    }
-
-    pub(crate) fn text(&self) -> &[u8] {
-        &self.0
-    }
-}
-
-impl From<String> for CommandError {
-    fn from(text: String) -> Self {
-        Self(Cow::Owned(text.into_bytes()))
-    }
-}
-
-impl From<Vec<u8>> for CommandError {
-    fn from(text: Vec<u8>) -> Self {
-        Self(Cow::Owned(text))
-    }
-}
-
-impl From<StoreError> for CommandError {
-    fn from(error: StoreError) -> Self {
-        match error {
-            StoreError::OutOfMemory => Self::new("OOM command not allowed when used memory > 'maxmemory'."),
-            StoreError::KeyTooLong => Self::new("ERR key exceeds maximum allowed size"),
-            StoreError::ValueTooLarge => Self::TOO_LONG,
-            StoreError::ReadOnly => Self::NOT_KEPT,
-        }
-    }
-}
-
-/// The longest pattern. Reading one takes time and memory in proportion, and many kilobytes of it.
-const PATTERN_BYTES: usize = 256;
-
-/// Reads a pattern of `KEYS`, `SCAN`, `CONFIG GET` or `COMMAND LIST`.
-pub(crate) fn glob(pattern: &[u8]) -> Result<Glob, CommandError> {
-    if pattern.len() > PATTERN_BYTES {
-        return Err(CommandError::from(format!("ERR the pattern is longer than {PATTERN_BYTES} bytes")));
-    }
-    Ok(Glob::new(pattern))
-}
-
-/// What `TYPE` says.
-pub(crate) fn type_name(kind: Kind) -> &'static str {
-    match kind {
-        Kind::Bytes | Kind::String | Kind::Base64 => "string",
-        Kind::Int => "int",
-        Kind::I8 => "i8",
-        Kind::Boolean => "boolean",
-        Kind::Double => "double",
-        Kind::Nil => "nil",
-        Kind::DateTime => "dateTime",
-        Kind::Array => "array",
-        Kind::Struct => "struct",
-    }
-}
-
-/// Text of an argument for an error reply, shortened as Redis does.
-pub(crate) fn quoted(argument: &[u8], longest: usize) -> &[u8] {
-    let shortened = argument.get(..longest).unwrap_or(argument);
-    shortened.split(|&byte| byte == 0).next().unwrap_or_default()
 }

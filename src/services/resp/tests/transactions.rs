@@ -2,7 +2,8 @@
 
 use super::*;
 use crate::protocol::resp::encode_command;
-use crate::services::resp::call::budget;
+use crate::services::resp::call::Call;
+use crate::services::resp::call::budget::Sum;
 use crate::services::resp::differential::commands::Dice;
 use crate::services::resp::tests::disk::attach_disk;
 use crate::store::Eviction;
@@ -215,16 +216,17 @@ fn put_typed(bench: &mut Bench, dice: &mut Dice) {
 }
 
 /// What the transaction of this client is foreseen to cost.
-fn foresee(bench: &mut Bench, (peer, session): &mut (TestPeer, RespSession)) -> budget::Sum {
+fn foresee(bench: &mut Bench, (peer, session): &mut (TestPeer, RespSession)) -> Sum {
     let mut exchange = peer.exchange(bench.now);
     let transaction = session.transaction.take().expect("it was begun");
-    let (id, command) = find(b"exec").expect("a command");
+    let (id, entry) = TABLE.find(b"exec").expect("a command");
     let (core, store, exchange) = (&mut bench.resp.core, &mut bench.store, &mut exchange);
     let (mut decoder, mut arguments) = (crate::protocol::resp::Decoder::default(), Arguments::default());
     let request = decoder.decode(b"EXEC\r\n", &RequestLimits::new(100), &mut arguments);
     let (request, _) = request.expect("a request").expect("all of it");
-    let mut call = Call { core, session, store, command, id, request, exchange, is_atomic: false };
-    let sum = transaction::foresee(&mut call, &transaction);
+    let (table, command) = (&TABLE, &entry.command);
+    let mut call = Call { table, core, session, store, command, id, request, exchange, is_atomic: false };
+    let sum = engine::transactions::foresee(&mut call, &transaction);
     session.transaction = Some(transaction);
     sum
 }

@@ -1,124 +1,23 @@
-//! The connection itself: its protocol, its names, and the others beside it.
+//! `CLIENT`: what a connection is called, and the connections beside it.
 
-use std::fmt::Write as _;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use super::list::list_all;
 use crate::connection::PeerId;
 use crate::metrics::Disconnect;
-use crate::protocol::resp::{RespVersion, parse_integer};
-use crate::services::resp::call::{Call, CommandError, quoted};
-use crate::services::resp::description::command::CommandId;
-use crate::services::resp::state::session::{ClientNames, ClientState};
-use crate::services::resp::{COMMANDS, REDIS_VERSION, transaction};
-use crate::timer::Now;
+use crate::protocol::resp::parse_integer;
+use crate::services::resp::call::arguments::quoted;
+use crate::services::resp::call::{Call, CommandError};
+use crate::services::resp::state::ClientState;
 
 /// The longest name a client may give itself or its library.
 const NAME_BYTES: usize = 256;
 
-/// `HELLO [version [AUTH user password] [SETNAME name]]`.
-pub(crate) fn hello(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
-    let mut protocol = call.session.protocol;
-    if let Some(version) = call.request.get(1) {
-        let wrong = CommandError::new("ERR Protocol version is not an integer or out of range");
-        protocol = match parse_integer(version).ok_or(wrong)? {
-            2 => RespVersion::Resp2,
-            3 => RespVersion::Resp3,
-            _ => return Err(CommandError::new("NOPROTO unsupported protocol version")),
-        };
-    }
-    let mut name = None;
-    let mut arguments = call.request.from(2);
-    while let Some(option) = arguments.next() {
-        if option.eq_ignore_ascii_case(b"AUTH") && arguments.len() >= 2 {
-            check_user(arguments.next().unwrap_or_default())?;
-            arguments.next();
-        } else if option.eq_ignore_ascii_case(b"SETNAME") && arguments.len() >= 1 {
-            let given = arguments.next().unwrap_or_default();
-            name = Some(checked_name(given, "Client names")?);
-        } else {
-            return Err(CommandError::from(
-                [b"ERR Syntax error in HELLO option '", quoted(option, 128), b"'"].concat(),
-            ));
-        }
-    }
-    if let (Some(name), Some(client)) = (name, this_client(call)) {
-        client.names().client = name.to_vec();
-    }
-    call.session.protocol = protocol;
-    if let Some(client) = this_client(call) {
-        client.protocol = protocol;
-    }
-    let number = client_number(call);
-    let mut reply = call.reply();
-    reply.map(7);
-    for (field, value) in [("server", "redis"), ("version", REDIS_VERSION)] {
-        reply.bulk(field.as_bytes());
-        reply.bulk(value.as_bytes());
-    }
-    reply.bulk(b"proto");
-    reply.integer(if protocol == RespVersion::Resp2 { 2 } else { 3 });
-    reply.bulk(b"id");
-    reply.integer(number);
-    for (field, value) in [("mode", "standalone"), ("role", "master")] {
-        reply.bulk(field.as_bytes());
-        reply.bulk(value.as_bytes());
-    }
-    reply.bulk(b"modules");
-    reply.array(0);
-    Ok(())
-}
-
-/// `AUTH [user] password`. There are no passwords: who a client is, its certificate says.
-pub(crate) fn auth(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
-    match call.request.len() {
-        2 => Err(CommandError::new(
-            "ERR AUTH <password> called without any password configured for the default user. Are you sure your \
-             configuration is correct?",
-        )),
-        3 => {
-            check_user(call.argument(1))?;
-            call.ok()
-        }
-        _ => Err(CommandError::SYNTAX),
-    }
-}
-
-/// As in a Redis without passwords, anybody may be `default`, which everybody is already.
-fn check_user(user: &[u8]) -> Result<(), CommandError> {
-    if user == b"default" {
-        return Ok(());
-    }
-    Err(CommandError::new("WRONGPASS invalid username-password pair or user is disabled."))
-}
-
-pub(crate) fn quit(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
-    call.session.ending = Some(Disconnect::Finished);
-    call.ok()
-}
-
-pub(crate) fn reset(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
-    call.session.transaction = None;
-    transaction::forget_watches(call.session, call.store);
-    call.session.protocol = RespVersion::Resp2;
-    call.session.is_untouching = false;
-    if let Some(client) = this_client(call) {
-        client.queued = None;
-        client.is_untouching = false;
-        client.protocol = RespVersion::Resp2;
-        if let Some(names) = client.names.as_mut() {
-            names.client.clear();
-        }
-    }
-    call.reply().simple("RESET");
-    Ok(())
-}
-
-fn this_client<'a>(call: &'a mut Call<'_, '_>) -> Option<&'a mut ClientState> {
+pub(crate) fn this_client<'a>(call: &'a mut Call<'_, '_>) -> Option<&'a mut ClientState> {
     call.core.clients.get_mut(call.exchange.peer.id)
 }
 
-fn client_number(call: &mut Call<'_, '_>) -> i64 {
+pub(crate) fn client_number(call: &mut Call<'_, '_>) -> i64 {
     this_client(call).map_or(0, |client| i64::try_from(client.number()).unwrap_or(i64::MAX))
 }
 
@@ -163,7 +62,7 @@ pub(crate) fn setinfo(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
 }
 
 /// A name must not break the lines and fields of `CLIENT LIST`.
-fn checked_name<'a>(name: &'a [u8], what: &str) -> Result<&'a [u8], CommandError> {
+pub(crate) fn checked_name<'a>(name: &'a [u8], what: &str) -> Result<&'a [u8], CommandError> {
     if !name.iter().all(u8::is_ascii_graphic) {
         return Err(CommandError::from(format!("ERR {what} cannot contain spaces, newlines or special characters.")));
     }
@@ -211,7 +110,7 @@ pub(crate) fn unpause(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
 pub(crate) fn info(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
     let mut text = String::new();
     if let Some(client) = call.core.clients.get(call.exchange.peer.id) {
-        describe(client, call.now(), &mut text);
+        client.describe(call.now(), &mut text);
     }
     call.reply().verbatim(text.as_bytes());
     Ok(())
@@ -223,7 +122,7 @@ pub(crate) fn list(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
     if kind.eq_ignore_ascii_case(b"ID") && call.request.len() > 3 {
         let numbers = call.request.from(3).map(positive).collect::<Option<Vec<u64>>>();
         for client in call.core.clients.find(&numbers.ok_or(CommandError::new("ERR Invalid client ID"))?) {
-            describe(client, now, &mut text);
+            client.describe(now, &mut text);
         }
     } else {
         let everybody = match call.request.len() {
@@ -259,38 +158,6 @@ fn is_normal(kind: &[u8]) -> Result<bool, CommandError> {
         b"master" | b"replica" | b"slave" | b"pubsub" => Ok(false),
         _ => Err(CommandError::from([b"ERR Unknown client type '", quoted(kind, 128), b"'"].concat())),
     }
-}
-
-/// One line of `CLIENT LIST`.
-pub(crate) fn describe(client: &ClientState, now: Now, text: &mut String) {
-    let seconds = |since: u64| now.unix_ms.saturating_sub(since) / 1000;
-    let flags = match (client.queued.is_some(), client.is_untouching) {
-        (true, true) => "xT",
-        (true, false) => "x",
-        (false, true) => "T",
-        (false, false) => "N",
-    };
-    let queued = client.queued.map_or(String::from("-1"), |queued| queued.to_string());
-    let command = client.command.map(CommandId::index).and_then(|index| COMMANDS.get(index));
-    let nameless = ClientNames::default();
-    let names = client.names.as_deref().unwrap_or(&nameless);
-    let [name, user, library, library_version] =
-        [&names.client, &names.user, &names.library, &names.library_version].map(|name| String::from_utf8_lossy(name));
-    // Writing to a string cannot fail.
-    let _ = writeln!(
-        text,
-        "id={} addr={} laddr={} name={name} age={} idle={} flags={} db=0 sub=0 psub=0 ssub=0 multi={queued} cmd={} user={} \
-         redir=-1 resp={} lib-name={library} lib-ver={library_version}",
-        client.number(),
-        client.address,
-        client.local,
-        seconds(client.opened_ms),
-        seconds(client.active_ms),
-        flags,
-        command.map_or("NULL", |command| command.name),
-        if user.is_empty() { "default" } else { &user },
-        if client.protocol == RespVersion::Resp2 { 2 } else { 3 },
-    );
 }
 
 /// Stands for what is no address.

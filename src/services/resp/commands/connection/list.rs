@@ -6,12 +6,11 @@
 
 use std::time::Duration;
 
-use super::clients::describe;
 use crate::connection::PeerId;
 use crate::protocol::resp::{Encoder, RespVersion};
-use crate::services::resp::Core;
 use crate::services::resp::call::{Call, CommandError};
-use crate::services::resp::state::session::{Clients, DeferredList};
+use crate::services::resp::state::Core;
+use crate::services::resp::state::{Clients, DeferredList};
 use crate::timer::Now;
 
 /// Connections that one step describes, half a millisecond's worth.
@@ -67,7 +66,7 @@ fn describe_some(
     longest: usize,
 ) -> Result<bool, CommandError> {
     let end = slot.saturating_add(step);
-    clients.range(*slot, end).for_each(|client| describe(client, now, text));
+    clients.range(*slot, end).for_each(|client| client.describe(now, text));
     *slot = end;
     if text.len() > longest {
         return Err(CommandError::from(format!("ERR the reply exceeds {longest} bytes: name some by ID")));

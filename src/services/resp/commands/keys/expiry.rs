@@ -1,49 +1,7 @@
 //! When keys cease to exist.
 
-use crate::protocol::resp::parse_integer;
-use crate::services::resp::call::{Call, CommandError, quoted};
-
-/// How an argument gives a time: in seconds or milliseconds, from now or since the Unix epoch.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Deadline {
-    /// Seconds from now.
-    Ex,
-    /// Milliseconds from now.
-    Px,
-    /// Seconds since the epoch.
-    ExAt,
-    /// Milliseconds since the epoch.
-    PxAt,
-}
-
-impl Deadline {
-    /// The option of `SET` and `GETEX` of that name.
-    pub(crate) fn named(option: &[u8]) -> Option<Self> {
-        [(&b"EX"[..], Self::Ex), (b"PX", Self::Px), (b"EXAT", Self::ExAt), (b"PXAT", Self::PxAt)]
-            .into_iter()
-            .find_map(|(name, deadline)| option.eq_ignore_ascii_case(name).then_some(deadline))
-    }
-
-    /// Milliseconds since the epoch, if they can be counted. Before 1970 they are negative.
-    fn resolve(self, time: i64, now_ms: u64) -> Option<i64> {
-        let milliseconds = match self {
-            Self::Ex | Self::ExAt => time.checked_mul(1000)?,
-            Self::Px | Self::PxAt => time,
-        };
-        match self {
-            Self::Ex | Self::Px => milliseconds.checked_add(i64::try_from(now_ms).ok()?),
-            Self::ExAt | Self::PxAt => Some(milliseconds),
-        }
-    }
-}
-
-/// The time, in milliseconds since the epoch, that an option of `SET` or `GETEX` asks for. It must be positive as
-/// given, though it may have passed.
-pub(crate) fn deadline(call: &Call<'_, '_>, unit: Deadline, text: &[u8]) -> Result<u64, CommandError> {
-    let time = parse_integer(text).ok_or(CommandError::NOT_AN_INTEGER)?;
-    let at = unit.resolve(time, call.now().unix_ms).filter(|_| time > 0);
-    at.and_then(|at| u64::try_from(at).ok()).ok_or_else(|| CommandError::expire_time(call.command))
-}
+use crate::services::resp::call::arguments::{Deadline, quoted};
+use crate::services::resp::call::{Call, CommandError};
 
 pub(crate) fn expire(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
     expire_at(call, Deadline::Ex)
@@ -161,17 +119,6 @@ fn seconds(milliseconds: u64) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn times_that_cannot_be_counted_are_refused() {
-        assert_eq!(Deadline::Ex.resolve(5, 100), Some(5100));
-        assert_eq!(Deadline::Px.resolve(-5, 100), Some(95));
-        assert_eq!(Deadline::ExAt.resolve(5, 100), Some(5000));
-        assert_eq!(Deadline::PxAt.resolve(5, 100), Some(5));
-        assert_eq!(Deadline::Ex.resolve(i64::MAX / 1000 + 1, 0), None);
-        assert_eq!(Deadline::Px.resolve(i64::MAX, 1), None);
-        assert_eq!(Deadline::PxAt.resolve(i64::MAX, 1), Some(i64::MAX));
-    }
 
     #[test]
     fn never_is_later_than_any_time() {

@@ -2,9 +2,9 @@
 
 use crate::access::Scope;
 use crate::protocol::resp::{Encoder, parse_integer};
-use crate::services::resp::call::{Call, CommandError, glob, type_name};
+use crate::services::resp::call::arguments::{check_database, glob};
+use crate::services::resp::call::{Call, CommandError, work};
 use crate::services::resp::commands::keys::search::{Purpose, search};
-use crate::services::resp::dispatch::authorize::scope;
 use crate::store::{Expiry, Kind, ORDINARY_KEY_BYTES, ScanBounds};
 
 pub(crate) fn del(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
@@ -26,6 +26,21 @@ pub(crate) fn type_of(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
     Ok(())
 }
 
+/// What `TYPE` says.
+pub(crate) fn type_name(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Bytes | Kind::String | Kind::Base64 => "string",
+        Kind::Int => "int",
+        Kind::I8 => "i8",
+        Kind::Boolean => "boolean",
+        Kind::Double => "double",
+        Kind::Nil => "nil",
+        Kind::DateTime => "dateTime",
+        Kind::Array => "array",
+        Kind::Struct => "struct",
+    }
+}
+
 /// Whether `pattern` matches nothing but itself.
 fn is_literal(pattern: &[u8]) -> bool {
     !pattern.iter().any(|byte| matches!(byte, b'*' | b'?' | b'[' | b'\\'))
@@ -33,7 +48,7 @@ fn is_literal(pattern: &[u8]) -> bool {
 
 pub(crate) fn keys(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
     let (pattern, now) = (call.argument(1), call.now());
-    let scope = scope(call);
+    let scope = call.scope();
     if is_literal(pattern) {
         let exists = scope.covers(pattern) && call.store.peek(pattern, now).is_some();
         let mut reply = call.reply();
@@ -49,7 +64,7 @@ pub(crate) fn keys(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
 
 /// `DBSIZE`: of the keys that the client may see.
 pub(crate) fn dbsize(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
-    if scope(call) == Scope::Everything {
+    if call.scope() == Scope::Everything {
         call.store.note_read_all();
         let count = call.store.len();
         return call.answer_count(count);
@@ -104,7 +119,7 @@ pub(crate) fn scan(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
     let (mut seen, mut seen_bytes, most_bytes) =
         (0, 0, call.core.options.scan_count.saturating_mul(ORDINARY_KEY_BYTES));
     let mut glob = options.pattern.map(glob).transpose()?;
-    let scope = scope(call);
+    let scope = call.scope();
     // Long keys end the step early, as fits what SCAN promises: the cursor says where to go on.
     for _ in 0..ScanBounds::keys(options.count).segments {
         if seen >= options.count || seen_bytes >= most_bytes || found.len() >= call.exchange.env.limits.output_bytes {
@@ -136,7 +151,7 @@ pub(crate) fn scan(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
 
 pub(crate) fn randomkey(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
     let (random, now) = (call.core.random(), call.now());
-    if scope(call) != Scope::Everything {
+    if call.scope() != Scope::Everything {
         return search(call, Purpose::Pick { seed: random, chosen: None });
     }
     let mut reply = Encoder::new(call.exchange.reply(), call.session.protocol);
@@ -170,9 +185,7 @@ pub(crate) fn copy(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
         if option.eq_ignore_ascii_case(b"REPLACE") {
             replace = true;
         } else if option.eq_ignore_ascii_case(b"DB") {
-            crate::services::resp::commands::server::general::check_database(
-                arguments.next().ok_or(CommandError::SYNTAX)?,
-            )?;
+            check_database(arguments.next().ok_or(CommandError::SYNTAX)?)?;
         } else {
             return Err(CommandError::SYNTAX);
         }
@@ -186,7 +199,7 @@ pub(crate) fn copy(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
     if !replace && call.store.contains(to, now) {
         return call.answer_integer(0);
     }
-    call.exchange.spend(crate::services::resp::commands::strings::values::cost(data.len()));
+    call.exchange.spend(work::copying(data.len()));
     call.store.set_owned(to, kind, data, expiry, now)?;
     call.answer_integer(1)
 }

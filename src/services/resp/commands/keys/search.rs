@@ -9,7 +9,7 @@ use crate::access::{Access, Class};
 use crate::connection::Deferred;
 use crate::protocol::resp::{Encoder, RespVersion};
 use crate::services::resp::call::{Call, CommandError};
-use crate::services::resp::mix;
+use crate::services::resp::state::mix;
 use crate::store::{Glob, KeyScan, ScanBounds, ScanError, Store};
 use crate::timer::Now;
 

@@ -1,14 +1,14 @@
 //! `CONFIG`: what there is to tell in Redis's terms, and the little that may be changed while the server runs.
 
 use crate::protocol::resp::parse_integer;
-use crate::services::resp::call::{Call, CommandError, glob, quoted};
+use crate::services::resp::call::arguments::{glob, quoted};
+use crate::services::resp::call::{Call, CommandError};
 use crate::services::resp::commands::server::persistence;
+use crate::services::resp::state::LEAST_BULK_BYTES;
 use crate::store::Glob;
 
 /// The one parameter that `CONFIG SET` changes.
 const BULK_BYTES: &str = "proto-max-bulk-len";
-/// Redis accepts no less for it.
-pub(crate) const LEAST_BULK_BYTES: usize = 1 << 20;
 
 /// Every parameter and its value.
 fn parameters(call: &Call<'_, '_>) -> [(&'static str, String); 12] {

@@ -4,7 +4,7 @@ use std::fmt::{Display, Write as _};
 
 use crate::metrics::Disconnect;
 use crate::services::resp::call::{Call, CommandError};
-use crate::services::resp::{COMMANDS, Calls, REDIS_VERSION};
+use crate::services::resp::state::{Calls, REDIS_VERSION};
 
 /// A section: its heading, whether plain `INFO` shows it, and what it says.
 struct Section {
@@ -137,7 +137,8 @@ fn processor(call: &Call<'_, '_>, report: &mut InfoText) {
 
 #[expect(clippy::cast_precision_loss, reason = "an average of two decimals")]
 fn commands(call: &Call<'_, '_>, report: &mut InfoText) {
-    for (command, calls) in COMMANDS.iter().zip(&call.core.calls).filter(|(_, calls)| calls.total + calls.rejected > 0)
+    for (command, calls) in
+        call.table.commands().zip(&call.core.calls).filter(|(_, calls)| calls.total + calls.rejected > 0)
     {
         let Calls { total, failed, rejected, .. } = calls;
         let (each, name) = (calls.microseconds(), command.name);

@@ -1,82 +1,86 @@
-//! `COMMAND` and the `HELP` subcommands: the table of commands, told to clients.
+//! `COMMAND`: the table of commands, as clients read it.
 
 use crate::protocol::resp::Encoder;
-use crate::services::resp::call::{Call, CommandError, glob};
-use crate::services::resp::description::command::{Command, KeySpec, find, find_subcommand, flag, subcommands};
-use crate::services::resp::table::COMMANDS;
+use crate::services::resp::call::arguments::glob;
+use crate::services::resp::call::{Call, CommandError, ServedCommands};
+use crate::services::resp::description::{Command, Flag, KeyBegin, KeyEffect, KeyFlag, KeySpan, KeyUse};
 
 /// Flags and their names, in the order in which Redis tells them.
-const FLAGS: [(u32, &str); 12] = [
-    (flag::WRITE, "write"),
-    (flag::READ, "readonly"),
-    (flag::DENY_OOM, "denyoom"),
-    (flag::ADMIN, "admin"),
-    (flag::NO_SCRIPT, "noscript"),
-    (flag::ALWAYS, "loading"),
-    (flag::ALWAYS, "stale"),
-    (flag::SKIP_SLOWLOG, "skip_slowlog"),
-    (flag::FAST, "fast"),
-    (flag::NO_AUTH, "no_auth"),
-    (flag::NO_ASYNC_LOADING, "no_async_loading"),
-    (flag::ALLOW_BUSY, "allow_busy"),
+const FLAGS: [(Flag, &str); 12] = [
+    (Flag::Write, "write"),
+    (Flag::ReadOnly, "readonly"),
+    (Flag::DenyOom, "denyoom"),
+    (Flag::Admin, "admin"),
+    (Flag::NoScript, "noscript"),
+    (Flag::Always, "loading"),
+    (Flag::Always, "stale"),
+    (Flag::SkipSlowlog, "skip_slowlog"),
+    (Flag::Fast, "fast"),
+    (Flag::NoAuth, "no_auth"),
+    (Flag::NoAsyncLoading, "no_async_loading"),
+    (Flag::AllowBusy, "allow_busy"),
 ];
 
 /// Access categories that flags stand for, in the order in which Redis tells them.
-const CATEGORIES: [(u32, &str); 11] = [
-    (flag::KEYSPACE, "keyspace"),
-    (flag::READ, "read"),
-    (flag::WRITE, "write"),
-    (flag::STRING, "string"),
-    (flag::ADMIN, "admin"),
-    (flag::ADMIN_CATEGORY, "admin"),
-    (flag::FAST, "fast"),
-    (0, "slow"),
-    (flag::DANGEROUS, "dangerous"),
-    (flag::CONNECTION, "connection"),
-    (flag::TRANSACTION, "transaction"),
+const CATEGORIES: [(Flag, &str); 10] = [
+    (Flag::Keyspace, "keyspace"),
+    (Flag::ReadOnly, "read"),
+    (Flag::Write, "write"),
+    (Flag::Strings, "string"),
+    (Flag::Admin, "admin"),
+    (Flag::AdminCategory, "admin"),
+    (Flag::Fast, "fast"),
+    (Flag::Dangerous, "dangerous"),
+    (Flag::Connection, "connection"),
+    (Flag::Transaction, "transaction"),
 ];
 
 fn flags(command: &Command) -> Vec<&'static str> {
-    FLAGS.into_iter().filter(|(flag, _)| command.flags & flag != 0).map(|(_, name)| name).collect()
+    FLAGS.into_iter().filter(|(flag, _)| command.is(*flag)).map(|(_, name)| name).collect()
 }
 
 fn categories(command: &Command) -> Vec<&'static str> {
-    let applies = |flag: u32| if flag == 0 { !command.is(flag::FAST) } else { command.is(flag) };
-    CATEGORIES.into_iter().filter(|(flag, _)| applies(*flag)).map(|(_, name)| name).collect()
+    let category = |(flag, name)| match flag {
+        Flag::Fast => Some(if command.is(Flag::Fast) { "fast" } else { "slow" }),
+        _ => command.is(flag).then_some(name),
+    };
+    CATEGORIES.into_iter().filter_map(category).collect()
 }
 
 /// Commands that are not subcommands.
-fn commands() -> impl Iterator<Item = &'static Command> + Clone {
-    COMMANDS.iter().filter(|command| command.container().is_none())
+fn commands(table: &'static ServedCommands) -> impl Iterator<Item = &'static Command> + Clone {
+    table.commands().filter(|command| command.container().is_none())
 }
 
 /// A command by its own name or by `container|subcommand`.
-fn named(name: &[u8]) -> Option<&'static Command> {
+fn named(table: &'static ServedCommands, name: &[u8]) -> Option<&'static Command> {
     let mut parts = name.splitn(2, |&byte| byte == b'|');
-    let (_, command) = find(parts.next()?)?;
+    let (_, entry) = table.find(parts.next()?)?;
     match parts.next() {
-        None => Some(command),
-        Some(own) => find_subcommand(command, own).map(|(_, command)| command),
+        None => Some(&entry.command),
+        Some(own) => table.find_subcommand(&entry.command, own).map(|(_, entry)| &entry.command),
     }
 }
 
 pub(crate) fn command(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
+    let table = call.table;
     let mut reply = call.reply();
     let start = reply.position();
-    reply.array(commands().count());
-    for command in commands() {
-        write_info(&mut reply, command);
+    reply.array(commands(table).count());
+    for command in commands(table) {
+        write_info(&mut reply, table, command);
     }
     call.spend_report(start);
     Ok(())
 }
 
 pub(crate) fn count(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
-    call.answer_count(commands().count())
+    let count = commands(call.table).count();
+    call.answer_count(count)
 }
 
 pub(crate) fn info(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
-    let names = call.request.from(2);
+    let (table, names) = (call.table, call.request.from(2));
     if names.len() == 0 {
         return command(call);
     }
@@ -84,8 +88,8 @@ pub(crate) fn info(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
     let start = reply.position();
     reply.array(names.len());
     for name in names {
-        match named(name) {
-            Some(command) => write_info(&mut reply, command),
+        match named(table, name) {
+            Some(command) => write_info(&mut reply, table, command),
             None => reply.null(),
         }
     }
@@ -93,7 +97,7 @@ pub(crate) fn info(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
     Ok(())
 }
 
-fn write_info(reply: &mut Encoder<'_>, command: &'static Command) {
+fn write_info(reply: &mut Encoder<'_>, table: &'static ServedCommands, command: &'static Command) {
     let (first, last, step) = command.key_positions();
     reply.array(10);
     reply.bulk(command.name.as_bytes());
@@ -104,7 +108,7 @@ fn write_info(reply: &mut Encoder<'_>, command: &'static Command) {
         reply.simple(flag);
     }
     for position in [first, last, step] {
-        reply.integer(i64::from(position));
+        reply.integer(position);
     }
     let categories = categories(command);
     reply.set(categories.len());
@@ -113,105 +117,136 @@ fn write_info(reply: &mut Encoder<'_>, command: &'static Command) {
     }
     // Hints for proxies that spread commands over servers: there is one server.
     reply.set(0);
-    let specs = command.keys.iter().flatten();
-    reply.set(specs.clone().count());
-    for spec in specs {
-        write_key_spec(reply, spec);
+    reply.set(command.keys.len());
+    for key_use in command.keys {
+        write_key_use(reply, key_use);
     }
     // One level deep: a subcommand has no subcommands.
-    let subcommands = subcommands(command);
+    let subcommands = table.subcommands(command);
     match subcommands.clone().count() {
         0 => reply.set(0),
         count => reply.array(count),
     }
     for command in subcommands {
-        write_info(reply, command);
+        write_info(reply, table, command);
     }
 }
 
-fn write_key_spec(reply: &mut Encoder<'_>, spec: &KeySpec) {
-    let usage = spec.usage.split(' ');
+/// The names of what is known of a group of keys, in the order in which Redis tells them.
+fn key_flags(key_use: &KeyUse) -> Vec<&'static str> {
+    let effect = match key_use.effect {
+        KeyEffect::Read => "RO",
+        KeyEffect::ReadWrite => "RW",
+        KeyEffect::Overwrite => "OW",
+        KeyEffect::Remove => "RM",
+    };
+    let name = |flag| match flag {
+        KeyFlag::Access => "access",
+        KeyFlag::Insert => "insert",
+        KeyFlag::Update => "update",
+        KeyFlag::Delete => "delete",
+        KeyFlag::NotKey => "not_key",
+        KeyFlag::Incomplete => "incomplete",
+        KeyFlag::VariableFlags => "variable_flags",
+    };
+    let others = KeyFlag::ALL.into_iter().filter(|flag| key_use.has(*flag)).map(name);
+    std::iter::once(effect).chain(others).collect()
+}
+
+/// One key specification. No command that is served has keys behind a word.
+fn write_key_use(reply: &mut Encoder<'_>, key_use: &KeyUse) {
+    let flags = key_flags(key_use);
     reply.map(3);
     reply.bulk(b"flags");
-    reply.set(usage.clone().count());
-    for word in usage {
-        reply.simple(word);
+    reply.set(flags.len());
+    for flag in flags {
+        reply.simple(flag);
     }
     reply.bulk(b"begin_search");
-    reply.map(2);
-    reply.bulk(b"type");
-    reply.bulk(b"index");
-    reply.bulk(b"spec");
-    reply.map(1);
-    reply.bulk(b"index");
-    reply.integer(i64::from(spec.first));
+    match key_use.begin {
+        KeyBegin::Argument(index) => write_search(reply, "index", &[("index", i64::from(index))]),
+        KeyBegin::Keyword { .. } | KeyBegin::Unknown => write_search(reply, "unknown", &[]),
+    }
     reply.bulk(b"find_keys");
+    match key_use.span {
+        KeySpan::Range { last, step, limit } => {
+            let fields = [("lastkey", last.into()), ("keystep", step.into()), ("limit", limit.into())];
+            write_search(reply, "range", &fields);
+        }
+        KeySpan::Count { at, first, step } => {
+            let fields = [("keynumidx", at.into()), ("firstkey", first.into()), ("keystep", step.into())];
+            write_search(reply, "keynum", &fields);
+        }
+        KeySpan::Unknown => write_search(reply, "unknown", &[]),
+    }
+}
+
+fn write_search(reply: &mut Encoder<'_>, kind: &str, fields: &[(&str, i64)]) {
     reply.map(2);
     reply.bulk(b"type");
-    reply.bulk(b"range");
+    reply.bulk(kind.as_bytes());
     reply.bulk(b"spec");
-    reply.map(3);
-    for (name, value) in [("lastkey", spec.last), ("keystep", spec.step), ("limit", 0)] {
+    reply.map(fields.len());
+    for (name, value) in fields {
         reply.bulk(name.as_bytes());
-        reply.integer(i64::from(value));
+        reply.integer(*value);
     }
 }
 
 pub(crate) fn docs(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
-    let names = call.request.from(2);
+    let (table, names) = (call.table, call.request.from(2));
     let mut reply = call.reply();
     let start = reply.position();
     if names.len() == 0 {
-        write_all_docs(&mut reply, commands());
+        write_all_docs(&mut reply, table, commands(table));
     } else {
-        write_all_docs(&mut reply, names.filter_map(named));
+        write_all_docs(&mut reply, table, names.filter_map(|name| named(table, name)));
     }
     call.spend_report(start);
     Ok(())
 }
 
-fn write_all_docs(reply: &mut Encoder<'_>, commands: impl Iterator<Item = &'static Command> + Clone) {
+fn write_all_docs(
+    reply: &mut Encoder<'_>,
+    table: &'static ServedCommands,
+    commands: impl Iterator<Item = &'static Command> + Clone,
+) {
     reply.map(commands.clone().count());
     for command in commands {
-        let subcommands = subcommands(command);
-        let has_subcommands = subcommands.clone().next().is_some();
-        reply.bulk(command.name.as_bytes());
-        reply.map(if has_subcommands { 4 } else { 3 });
-        for (field, text) in [("summary", command.summary), ("since", command.since), ("group", command.group)] {
-            reply.bulk(field.as_bytes());
-            reply.bulk(text.as_bytes());
-        }
-        if has_subcommands {
+        let subcommands = table.subcommands(command);
+        let count = subcommands.clone().count();
+        write_docs(reply, command, usize::from(count > 0));
+        if count > 0 {
             reply.bulk(b"subcommands");
-            write_subcommand_docs(reply, subcommands);
+            reply.map(count);
+            subcommands.for_each(|command| write_docs(reply, command, 0));
         }
     }
 }
 
-fn write_subcommand_docs(reply: &mut Encoder<'_>, subcommands: impl Iterator<Item = &'static Command> + Clone) {
-    reply.map(subcommands.clone().count());
-    for command in subcommands {
-        reply.bulk(command.name.as_bytes());
-        reply.map(3);
-        for (field, text) in [("summary", command.summary), ("since", command.since), ("group", command.group)] {
-            reply.bulk(field.as_bytes());
-            reply.bulk(text.as_bytes());
-        }
+/// The name of a command and what is said of it, in a map with room for so many fields more.
+fn write_docs(reply: &mut Encoder<'_>, command: &Command, more: usize) {
+    reply.bulk(command.name.as_bytes());
+    reply.map(3 + more);
+    for (field, text) in [("summary", command.summary), ("since", command.since), ("group", command.group.name())] {
+        reply.bulk(field.as_bytes());
+        reply.bulk(text.as_bytes());
     }
 }
 
 /// `COMMAND LIST [FILTERBY (MODULE name | ACLCAT category | PATTERN pattern)]`.
 pub(crate) fn list(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
+    let table = call.table;
     let wanted: Vec<&'static Command> = match call.request.len() {
-        2 => commands().collect(),
+        2 => commands(table).collect(),
         5 if call.argument(2).eq_ignore_ascii_case(b"FILTERBY") => {
             let value = call.argument(4);
             match call.argument(3).to_ascii_uppercase().as_slice() {
                 b"MODULE" => Vec::new(),
-                b"ACLCAT" => in_category(value),
+                b"ACLCAT" => in_category(table, value),
                 b"PATTERN" => {
                     let mut pattern = glob(&value.to_ascii_lowercase())?;
-                    COMMANDS.iter().filter(|command| pattern.matches(command.name.as_bytes())).collect()
+                    table.commands().filter(|command| pattern.matches(command.name.as_bytes())).collect()
                 }
                 _ => return Err(CommandError::SYNTAX),
             }
@@ -226,17 +261,17 @@ pub(crate) fn list(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
     Ok(())
 }
 
-fn in_category(category: &[u8]) -> Vec<&'static Command> {
+fn in_category(table: &ServedCommands, category: &[u8]) -> Vec<&'static Command> {
     let is_in =
         |command: &&Command| categories(command).iter().any(|own| own.as_bytes().eq_ignore_ascii_case(category));
-    COMMANDS.iter().filter(is_in).collect()
+    table.commands().filter(is_in).collect()
 }
 
 pub(crate) fn getkeys(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
     let request = call.request.skip(2);
-    let (_, command) =
-        crate::services::resp::resolve(&request).map_err(|_| CommandError::new("ERR Invalid command specified"))?;
-    if command.keys.iter().flatten().next().is_none() {
+    let (_, entry) = call.table.resolve(&request).map_err(|_| CommandError::new("ERR Invalid command specified"))?;
+    let command = &entry.command;
+    if command.keys.is_empty() {
         return Err(CommandError::new("ERR The command has no key arguments"));
     }
     if !command.takes(request.len()) {
@@ -247,24 +282,6 @@ pub(crate) fn getkeys(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
     reply.array(keys.len());
     for key in keys {
         reply.bulk(key);
-    }
-    Ok(())
-}
-
-/// `CONTAINER HELP`: what the table says of the container's subcommands.
-pub(crate) fn help(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
-    let Some((_, container)) = call.command.container().and_then(|name| find(name.as_bytes())) else {
-        return Err(CommandError::SYNTAX);
-    };
-    let subcommands = subcommands(container);
-    let name = container.name.to_uppercase();
-    let mut reply = call.reply();
-    reply.array(1 + 2 * subcommands.clone().count());
-    reply.simple(&format!("{name} <subcommand> [<arg> [value] [opt] ...]. Subcommands are:"));
-    for command in subcommands {
-        let own = command.name.rsplit('|').next().unwrap_or_default();
-        reply.simple(&own.to_uppercase());
-        reply.simple(&format!("    {}.", command.summary.trim_end_matches('.')));
     }
     Ok(())
 }

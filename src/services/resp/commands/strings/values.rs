@@ -3,9 +3,8 @@
 use std::ops::Range;
 
 use crate::protocol::resp::{Encoder, parse_integer};
-use crate::services::resp::call::budget::TYPED_FACTOR;
-use crate::services::resp::call::{Call, CommandError};
-use crate::services::resp::commands::keys::expiry::{self, Deadline};
+use crate::services::resp::call::arguments::{Deadline, deadline};
+use crate::services::resp::call::{Call, CommandError, work};
 use crate::store::{Entry, Expiry, Kind, plain_bytes, plain_length};
 
 pub(crate) fn get(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
@@ -19,7 +18,7 @@ fn reply_with_value(call: &mut Call<'_, '_>) -> bool {
     let mut reply = Encoder::new(call.exchange.reply(), call.session.protocol);
     if let Some(entry) = call.store.get(key, now) {
         reply.bulk(&plain_bytes(&entry));
-        let cost = cost(entry.data.len()) + rewriting_cost(&entry);
+        let cost = work::copying(entry.data.len()) + work::rewriting(&entry);
         call.exchange.spend(cost);
         return true;
     }
@@ -43,7 +42,7 @@ pub(crate) fn mget(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
                     ));
                 }
                 reply.bulk(&plain_bytes(&entry));
-                spent += rewriting_cost(&entry);
+                spent += work::rewriting(&entry);
             }
             None => reply.null(),
         }
@@ -54,7 +53,7 @@ pub(crate) fn mget(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
             )));
         }
     }
-    spent += cost(reply.position() - start);
+    spent += work::copying(reply.position() - start);
     call.exchange.spend(spent);
     Ok(())
 }
@@ -67,7 +66,7 @@ fn exceeds_compound_share(entry: &Entry<'_>, compound_bytes: &mut usize, longest
     }
     let is_first = *compound_bytes == 0;
     *compound_bytes = compound_bytes.saturating_add(entry.data.len());
-    !is_first && *compound_bytes > longest / TYPED_FACTOR
+    !is_first && *compound_bytes > longest / work::TYPED_FACTOR
 }
 
 /// The options of `SET` and `GETEX`.
@@ -132,7 +131,7 @@ pub(crate) fn psetex(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
 }
 
 fn set_value_until(call: &mut Call<'_, '_>, unit: Deadline) -> Result<(), CommandError> {
-    let at = expiry::deadline(call, unit, call.argument(2))?;
+    let at = deadline(call.command, call.now(), unit, call.argument(2))?;
     store(call, call.argument(1), call.argument(3), Expiry::At(at))?;
     call.ok()
 }
@@ -140,7 +139,7 @@ fn set_value_until(call: &mut Call<'_, '_>, unit: Deadline) -> Result<(), Comman
 fn set_with(call: &mut Call<'_, '_>, options: SetOptions<'_>) -> Result<(), CommandError> {
     let (key, value, now) = (call.argument(1), call.argument(2), call.now());
     let expiry = match options.deadline {
-        Some((unit, text)) => Expiry::At(expiry::deadline(call, unit, text)?),
+        Some((unit, text)) => Expiry::At(deadline(call.command, call.now(), unit, text)?),
         None if options.keep_ttl => Expiry::Keep,
         None => Expiry::Never,
     };
@@ -203,7 +202,7 @@ pub(crate) fn getex(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
     };
     let is_timed = entry.expires_ms.is_some();
     let at = match options.deadline {
-        Some((unit, text)) => Some(expiry::deadline(call, unit, text)?),
+        Some((unit, text)) => Some(deadline(call.command, call.now(), unit, text)?),
         None => None,
     };
     reply_with_value(call);
@@ -255,20 +254,9 @@ fn set_pairs(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
 pub(crate) fn strlen(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
     let Some(entry) = call.store.get(call.argument(1), call.exchange.env.now) else { return call.answer_count(0) };
     let length = plain_length(&entry);
-    let cost = rewriting_cost(&entry);
+    let cost = work::rewriting(&entry);
     call.exchange.spend(cost);
     call.answer_count(length)
-}
-
-/// What copying so many bytes counts as in a client's share of the turn: it moves some 16 KiB while another request is
-/// served.
-pub(crate) fn cost(bytes: usize) -> usize {
-    bytes >> 14
-}
-
-/// What it counts as to write a value as its text, which only those of another protocol's types need.
-fn rewriting_cost(entry: &Entry<'_>) -> usize {
-    if entry.kind.is_plain() { 0 } else { cost(entry.data.len().saturating_mul(TYPED_FACTOR)) }
 }
 
 pub(crate) fn append(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
@@ -290,7 +278,7 @@ pub(crate) fn append(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
         let whole = [entry.data, tail].concat();
         let length = whole.len();
         call.store.set_owned(key, Kind::Bytes, whole, Expiry::Keep, now)?;
-        call.exchange.spend(cost(length));
+        call.exchange.spend(work::copying(length));
         length
     } else {
         call.store.append(key, tail, now)?
@@ -305,7 +293,7 @@ pub(crate) fn getrange(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
     match call.store.get(key, now) {
         Some(entry) => {
             reply.bulk(range(&plain_bytes(&entry), first, last));
-            let cost = rewriting_cost(&entry);
+            let cost = work::rewriting(&entry);
             call.exchange.spend(cost);
         }
         None => reply.bulk(b""),
@@ -358,7 +346,7 @@ pub(crate) fn setrange(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
     let kind = if kind == Kind::String { Kind::Bytes } else { kind };
     // What is to be kept on disk is copied there, the zeros with it.
     let copied = if call.store.is_durable() { length } else { old };
-    call.exchange.spend(cost(copied));
+    call.exchange.spend(work::copying(copied));
     call.store.set_owned(key, kind, whole, Expiry::Keep, now)?;
     call.answer_count(length)
 }

@@ -1,13 +1,40 @@
-//! `MULTI`, `EXEC` and `WATCH`: commands executed with no other between them.
+//! `MULTI`, `EXEC` and `WATCH`: commands executed with no other between them. This family stands above dispatch, which
+//! `EXEC` runs each queued command through.
 
 use crate::protocol::resp::{Arguments, Decoder, Request, RequestLimits};
-use crate::services::resp::call::budget::{self, Budget, Sum};
-use crate::services::resp::call::{Call, CommandError};
-use crate::services::resp::description::command::flag;
-use crate::services::resp::dispatch::authorize::is_search;
-use crate::services::resp::state::session::{RespSession, Transaction, WatchedKey};
-use crate::services::resp::{admit, execute, resolve};
+use crate::services::resp::call::budget::{Budget, Sum};
+use crate::services::resp::call::{Call, CommandError, Handler, ServedCommand, command};
+use crate::services::resp::commands::keys::forecast::search;
+use crate::services::resp::description::Flag::{self, AllowBusy, Exec, Fast, InMulti, SkipSlowlog};
+use crate::services::resp::description::KeyEffect::Read;
+use crate::services::resp::description::permission::is_search;
+use crate::services::resp::description::{Flags, Group, KeyUse};
+use crate::services::resp::dispatch::{admit, execute, resolve};
+use crate::services::resp::state::{RespSession, Transaction, WatchedKey};
 use crate::store::{Store, StoreError};
+
+const fn transaction(
+    name: &'static str,
+    arity: i8,
+    since: &'static str,
+    flags: &[Flag],
+    handler: Handler,
+) -> ServedCommand {
+    const ALL: Flags = Flags::of(&[Flag::Always, Flag::NoScript, Flag::Transaction]);
+    command(name, arity, since, Group::Transactions, Flags::of(flags).and(ALL), handler)
+}
+
+pub(crate) const ENTRIES: &[ServedCommand] = &[
+    transaction("discard", 1, "2.0.0", &[Fast, AllowBusy, InMulti], discard).about("Discards a transaction"),
+    transaction("exec", 1, "1.2.0", &[SkipSlowlog, InMulti, Exec], exec)
+        .about("Executes all commands in a transaction"),
+    transaction("multi", 1, "1.2.0", &[Fast, AllowBusy, InMulti], multi).about("Starts a transaction"),
+    transaction("unwatch", 1, "2.2.0", &[Fast, AllowBusy], unwatch)
+        .about("Forgets about watched keys of a transaction"),
+    transaction("watch", -2, "2.2.0", &[Fast, AllowBusy, InMulti], watch)
+        .keys(&[KeyUse::every(1, Read, &[])])
+        .about("Monitors changes to keys to determine the execution of a transaction"),
+];
 
 /// What a long-running command counts as in a transaction.
 const HEAVY_COST: usize = 4096;
@@ -16,7 +43,7 @@ const TURN_SHARE: usize = 16;
 /// Watched keys of one client, together: room for thousands of the usual length.
 const WATCHED_BYTES: usize = 1 << 20;
 
-pub(crate) fn multi(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
+fn multi(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
     if call.session.transaction.is_some() {
         return Err(CommandError::new("ERR MULTI calls can not be nested"));
     }
@@ -29,8 +56,8 @@ pub(crate) fn multi(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
 pub(crate) fn queue(call: &mut Call<'_, '_>, raw: &[u8]) -> Result<(), CommandError> {
     let most_bytes = call.exchange.env.limits.request_bytes;
     let most_cost = call.core.options.transaction_cost;
-    let is_heavy = call.command.is(flag::HEAVY) || is_search(call.command, &call.exchange.peer.access);
-    let has_room = !call.command.is(flag::DENY_OOM) || call.store.has_room(raw.len());
+    let is_heavy = call.command.is(Flag::Heavy) || is_search(call.command, &call.exchange.peer.access);
+    let has_room = !call.command.is(Flag::DenyOom) || call.store.has_room(raw.len());
     let Some(transaction) = call.session.transaction.as_mut() else { return Ok(()) };
     // After a failure nothing will be executed, so nothing need be kept.
     if !transaction.failed {
@@ -52,16 +79,16 @@ pub(crate) fn queue(call: &mut Call<'_, '_>, raw: &[u8]) -> Result<(), CommandEr
 }
 
 /// A command was refused: if it belongs to a transaction, none of that will be executed. Returns what to reply.
-pub(crate) fn abort_transaction(
+pub(crate) fn abort(
     session: &mut RespSession,
     store: &mut Store,
-    name: &[u8],
+    is_exec: bool,
     refusal: CommandError,
 ) -> CommandError {
-    if name.eq_ignore_ascii_case(b"exec") {
+    if is_exec {
         // An EXEC that is refused ends the transaction all the same.
         session.transaction = None;
-        forget_watches(session, store);
+        session.unwatch(store);
         return discarded(&refusal);
     }
     if let Some(transaction) = session.transaction.as_mut() {
@@ -70,22 +97,22 @@ pub(crate) fn abort_transaction(
     refusal
 }
 
-pub(crate) fn discard(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
+fn discard(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
     if call.session.transaction.take().is_none() {
         return Err(CommandError::new("ERR DISCARD without MULTI"));
     }
     show_queued(call, None);
-    forget_watches(call.session, call.store);
+    call.session.unwatch(call.store);
     call.ok()
 }
 
-pub(crate) fn exec(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
+fn exec(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
     let Some(transaction) = call.session.transaction.take() else {
         return Err(CommandError::new("ERR EXEC without MULTI"));
     };
     show_queued(call, None);
     let changed = has_watched_key_changed(call);
-    forget_watches(call.session, call.store);
+    call.session.unwatch(call.store);
     if transaction.failed {
         return Err(CommandError::new("EXECABORT Transaction discarded because of previous errors."));
     }
@@ -132,14 +159,15 @@ fn afford(call: &mut Call<'_, '_>, transaction: &Transaction) -> Result<usize, C
 
 /// What the commands of the transaction cost, beside their arguments.
 pub(crate) fn foresee(call: &mut Call<'_, '_>, transaction: &Transaction) -> Sum {
-    let (mut budget, access) = (Budget::new(call), &call.exchange.peer.access);
+    let (table, env, access) = (call.table, &call.exchange.env, &call.exchange.peer.access);
+    let mut budget = Budget::new(call.core, call.store, &env.limits, env.now);
     each_request(&transaction.requests, |request| {
-        if let Ok((_, command)) = resolve(&request) {
-            budget.finds(command.key_count(&request));
-            (command.forecast)(&mut budget, request);
+        if let Ok((_, entry)) = table.resolve(&request) {
+            budget.finds(entry.command.key_count(&request));
+            (entry.run.forecast)(&mut budget, request);
             // DBSIZE and RANDOMKEY are answered at once to whoever may see all keys.
-            if is_search(command, access) {
-                budget::walks(&mut budget, request);
+            if is_search(&entry.command, access) {
+                search(&mut budget, request);
             }
         }
     });
@@ -158,17 +186,18 @@ fn each_request(mut requests: &[u8], mut serve: impl FnMut(Request<'_>)) {
 }
 
 fn execute_queued(call: &mut Call<'_, '_>, request: Request<'_>) {
-    let outcome = resolve(&request).and_then(|(id, command)| {
-        let Call { core, session, store, exchange, .. } = call;
-        let mut queued = Call { core, session, store, command, id, request, exchange, is_atomic: true };
-        admit(&mut queued).map(|()| execute(&mut queued))
+    let outcome = resolve(call.table, &request).and_then(|(id, entry)| {
+        let Call { table, core, session, store, exchange, .. } = call;
+        let (command, handler) = (&entry.command, entry.run.handler);
+        let mut queued = Call { table, core, session, store, command, id, request, exchange, is_atomic: true };
+        admit(&mut queued, handler).map(|()| execute(&mut queued, handler))
     });
     if let Err(failure) = outcome {
         call.reply().error(failure.text());
     }
 }
 
-pub(crate) fn watch(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
+fn watch(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
     if call.session.transaction.is_some() {
         return Err(CommandError::new("ERR WATCH inside MULTI is not allowed"));
     }
@@ -190,8 +219,8 @@ pub(crate) fn watch(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
     call.ok()
 }
 
-pub(crate) fn unwatch(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
-    forget_watches(call.session, call.store);
+fn unwatch(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
+    call.session.unwatch(call.store);
     call.ok()
 }
 
@@ -202,14 +231,6 @@ fn has_watched_key_changed(call: &mut Call<'_, '_>) -> bool {
         call.store.contains(&watch.key, now);
         call.store.version(&watch.key) != watch.version
     })
-}
-
-/// Watches nothing any more.
-pub(crate) fn forget_watches(session: &mut RespSession, store: &mut Store) {
-    session.watched_bytes = 0;
-    for watch in std::mem::take(&mut session.watches) {
-        store.unwatch(&watch.key);
-    }
 }
 
 fn show_queued(call: &mut Call<'_, '_>, queued: Option<u32>) {

@@ -1,0 +1,36 @@
+//! What commands on the server as a whole cost in a transaction.
+
+use crate::protocol::resp::Request;
+use crate::services::resp::call::budget::{Budget, UNIT_TEXT};
+
+/// What `INFO` may write.
+const INFO_BYTES: usize = 24 << 10;
+
+/// A report of the server.
+pub(crate) fn info(budget: &mut Budget<'_>, _: Request<'_>) {
+    budget.work(INFO_BYTES / UNIT_TEXT);
+    budget.replies(INFO_BYTES);
+}
+
+/// `CONFIG GET`: a pattern becomes a table of states.
+pub(crate) fn config_get(budget: &mut Budget<'_>, request: Request<'_>) {
+    let bytes: usize = request.from(2).map(|pattern| pattern.len().min(256)).sum();
+    budget.work(4 * request.len() + bytes / 4);
+    budget.replies(4 << 10);
+}
+
+/// The table of commands, or as much of it as so many names may ask for.
+pub(crate) fn describe_commands(budget: &mut Budget<'_>, request: Request<'_>) {
+    /// All of it, and the most that one name asks for: a container with its subcommands.
+    const ALL: usize = 64 << 10;
+    const ONE: usize = 8 << 10;
+    let bytes = if request.len() <= 2 { ALL } else { request.len() * ONE };
+    budget.work(bytes / UNIT_TEXT);
+    budget.replies(bytes);
+}
+
+/// All keys are gone.
+pub(crate) fn flush(budget: &mut Budget<'_>, _: Request<'_>) {
+    budget.work(4);
+    budget.remove_all();
+}
