@@ -11,8 +11,8 @@
 use std::{env, error::Error, fs, io::Write, net::SocketAddr, sync::Arc, thread, time::Duration};
 
 use latchkey::connection::{Exchange, Served, Service};
+use latchkey::disconnect::Disconnect;
 use latchkey::limits::Limits;
-use latchkey::metrics::Disconnect;
 use latchkey::net::mio::MioNet;
 use latchkey::server::{ListenerConfig, Security, Server};
 use latchkey::tls::{PemSource, PolicyOptions, ServerPolicy};

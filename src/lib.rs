@@ -10,8 +10,8 @@
 //!
 //! | floor | modules | job |
 //! |---|---|---|
-//! | 0 | [`limits`], [`metrics`], [`text`], [`timer`], [`value`] | plain data |
-//! | 1 | [`net`], [`disk`] | the outside world: sockets and the clock; what outlives the process |
+//! | 0 | [`disconnect`], [`limits`], [`text`], [`timer`], [`value`] | plain data |
+//! | 1 | [`net`], [`disk`], [`metrics`] | the outside world: sockets and the clock; what outlives the process; what is counted for operators |
 //! | 2 | [`tls`], [`store`] | sessions and trust; keys and values |
 //! | 3 | [`protocol`], [`access`] | bytes to requests, replies to bytes; who may ask what |
 //! | 4 | [`connection`] | one client: session, framing, replies in order, deadlines |
@@ -25,6 +25,7 @@
 pub mod access;
 pub mod client;
 pub mod connection;
+pub mod disconnect;
 pub mod disk;
 pub mod limits;
 pub mod load;

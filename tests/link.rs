@@ -6,8 +6,8 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
+use latchkey::disconnect::Disconnect;
 use latchkey::limits::Limits;
-use latchkey::metrics::Disconnect;
 use latchkey::net::mio::MioNet;
 use latchkey::net::{Address, Lookup, Target};
 use latchkey::server::{ListenerConfig, Security, Server};

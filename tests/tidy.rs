@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 
 /// The floors, from the ground up. A module imports from lower floors and from itself.
 const FLOORS: [&[&str]; 7] = [
-    &["limits", "metrics", "text", "timer", "value"],
-    &["net", "disk"],
+    &["disconnect", "limits", "text", "timer", "value"],
+    &["net", "disk", "metrics"],
     &["tls", "store"],
     &["protocol", "access"],
     &["connection"],

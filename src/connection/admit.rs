@@ -7,7 +7,7 @@ use super::context::Context;
 use super::phase::Phase;
 use super::service::Service;
 use crate::access::{Access, Denial, Security};
-use crate::metrics::Disconnect;
+use crate::disconnect::Disconnect;
 use crate::tls::ServerPolicy;
 
 impl<S: Service> Connection<S> {

@@ -16,8 +16,9 @@ use super::scratch::{READ_BYTES, Scratch};
 use super::service::{PeerInfo, Service};
 use super::{PeerId, plaintext};
 use crate::access::Denial;
+use crate::disconnect::Disconnect;
 use crate::limits::Limits;
-use crate::metrics::{Disconnect, Metrics};
+use crate::metrics::Metrics;
 use crate::tls::{Agreement, Outgoing, Refusal, Session};
 
 /// One client's connection: session, framing, replies in order, phase and deadlines; but no socket and no clock.

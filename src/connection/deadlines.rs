@@ -6,8 +6,8 @@ use super::connection::Connection;
 use super::context::Context;
 use super::phase::{Phase, WriteShutdown};
 use super::service::Service;
+use crate::disconnect::Disconnect;
 use crate::limits::Limits;
-use crate::metrics::Disconnect;
 use crate::net::Delivery;
 use crate::timer::after;
 

@@ -3,7 +3,7 @@
 use super::connection::Connection;
 use super::context::Context;
 use super::service::Service;
-use crate::metrics::Disconnect;
+use crate::disconnect::Disconnect;
 
 impl<S: Service> Connection<S> {
     /// Whether anything here waits for [`Service::commit`].

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use super::PeerId;
-use crate::metrics::Disconnect;
+use crate::disconnect::Disconnect;
 use crate::net::Address;
 use crate::tls::Session;
 

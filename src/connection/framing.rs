@@ -5,8 +5,8 @@ use super::effects::{Effect, Effects, Link, Loss};
 use super::replies::Replies;
 use super::scratch::{READ_BYTES, Scratch, shrink};
 use super::service::{Exchange, PeerInfo, Served, Service, SessionState};
+use crate::disconnect::Disconnect;
 use crate::limits::Limits;
-use crate::metrics::Disconnect;
 
 /// What a connection owes its peer, and what its requests have said about it.
 #[derive(Debug, Default)]

@@ -9,8 +9,8 @@ use super::effects::{Link, Loss};
 use super::phase::{Phase, WriteShutdown};
 use super::scratch::Scratch;
 use super::service::{PeerInfo, Service};
+use crate::disconnect::Disconnect;
 use crate::limits::Limits;
-use crate::metrics::Disconnect;
 use crate::tls::Session;
 
 impl<S: Service> Connection<S> {

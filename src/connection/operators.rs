@@ -7,7 +7,7 @@ use super::context::Context;
 use super::phase::Phase;
 use super::scratch::Scratch;
 use super::service::Service;
-use crate::metrics::Disconnect;
+use crate::disconnect::Disconnect;
 
 /// Counts the places of operators that are taken. A place is granted behind the handshake and the gate: a socket that says
 /// nothing, or shows no certificate that is believed, takes none.

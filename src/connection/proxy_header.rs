@@ -6,7 +6,7 @@ use super::connection::Connection;
 use super::context::Context;
 use super::phase::Phase;
 use super::service::{PeerInfo, Service};
-use crate::metrics::Disconnect;
+use crate::disconnect::Disconnect;
 use crate::protocol::proxy;
 use crate::tls::Session;
 

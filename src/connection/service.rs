@@ -10,7 +10,7 @@ use super::framing::Output;
 use super::id::PeerId;
 use super::replies::Deferred;
 use crate::access::Access;
-use crate::metrics::Disconnect;
+use crate::disconnect::Disconnect;
 use crate::tls::{Agreement, Identity};
 
 /// What a server serves: how bytes become requests and what is answered.
@@ -26,7 +26,7 @@ use crate::tls::{Agreement, Identity};
 ///
 /// use latchkey::connection::{Exchange, Served, Service};
 /// use latchkey::limits::Limits;
-/// use latchkey::metrics::Disconnect;
+/// use latchkey::disconnect::Disconnect;
 /// use latchkey::net::mio::MioNet;
 /// use latchkey::server::{ListenerConfig, Security, Server};
 ///

@@ -6,8 +6,8 @@ use std::time::Instant;
 
 use super::framing::Output;
 use super::{Completion, Context, Effect, Environment, Exchange, PeerId, PeerInfo};
+use crate::disconnect::Disconnect;
 use crate::limits::Limits;
-use crate::metrics::Disconnect;
 use crate::timer::Now;
 
 /// One peer and what it is owed.

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::*;
+use crate::disconnect::Disconnect;
 use crate::limits::Limits;
-use crate::metrics::Disconnect;
 use crate::services::Echo;
 use crate::timer::Now;
 use crate::tls::{Outgoing, Session, testing};

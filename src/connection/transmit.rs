@@ -8,7 +8,7 @@ use super::deadlines::WriteProgress;
 use super::phase::{Phase, Transmitted, WriteShutdown};
 use super::scratch::READ_BYTES;
 use super::service::Service;
-use crate::metrics::Disconnect;
+use crate::disconnect::Disconnect;
 use crate::tls::Outgoing;
 
 /// So many unsent bytes are written by themselves. Fewer are copied, to leave in one write with what comes behind them.

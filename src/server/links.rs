@@ -7,7 +7,7 @@ use std::time::Instant;
 use super::peers::Peer;
 use super::{Server, enqueue, queue_transmit};
 use crate::connection::{Connection, Dial, Effect, Link, Loss, PeerId, PeerInfo, Phase, Scratch, Service};
-use crate::metrics::Disconnect;
+use crate::disconnect::Disconnect;
 use crate::net::{Address, Net};
 
 /// The address of what has none.

@@ -10,8 +10,8 @@ use super::peers::Peer;
 use super::{RunState, Server, enqueue, memory, queue_transmit};
 use crate::access::Security;
 use crate::connection::{Connection, PeerInfo, Service};
+use crate::disconnect::Disconnect;
 use crate::limits::Limits;
-use crate::metrics::Disconnect;
 use crate::net::{AcceptError, Net, Subnet};
 
 /// How long accepting pauses when the process is out of descriptors: no event tells when one is free again.

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::Server;
 use super::peers::Peer;
 use crate::connection::{Connection, PeerId, Service};
-use crate::metrics::Disconnect;
+use crate::disconnect::Disconnect;
 use crate::net::Net;
 
 /// What rustls and aws-lc hold for an established session that is idle: the memory bench measures it.

@@ -21,8 +21,9 @@ pub use listener::{Bound, ListenerConfig};
 
 pub use crate::access::Security;
 use crate::connection::{Completion, Connection, Context, Link, Loss, PeerId, Phase, Service, Transmitted};
+use crate::disconnect::Disconnect;
 use crate::limits::Limits;
-use crate::metrics::{Disconnect, Metrics};
+use crate::metrics::Metrics;
 use crate::net::{Event, Net};
 use crate::timer::{Deadlines, after};
 use handshake_queue::HandshakeQueue;

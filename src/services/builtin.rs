@@ -12,7 +12,7 @@ use super::resp::{Resp, RespOptions, RespSession};
 use super::xmlrpc::{XmlRpc, XmlRpcOptions};
 use crate::access::Reach;
 use crate::connection::{Exchange, PeerInfo, Served, SessionState};
-use crate::metrics::Disconnect;
+use crate::disconnect::Disconnect;
 use crate::store::{Store, StoreOptions};
 use crate::timer::Now;
 

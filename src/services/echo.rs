@@ -2,7 +2,7 @@
 
 use super::StoreProtocol;
 use crate::connection::{Exchange, Served, Service};
-use crate::metrics::Disconnect;
+use crate::disconnect::Disconnect;
 use crate::store::Store;
 
 /// Sends back what it receives, as far as the client takes it: a client that does not read is not read either.

@@ -1,7 +1,7 @@
 //! HTTP/1.1 for the services that speak it: requests in, errors answered, connections kept or closed.
 
 use crate::connection::{Exchange, Served, SessionState};
-use crate::metrics::Disconnect;
+use crate::disconnect::Disconnect;
 use crate::protocol::http::{
     CONTINUE, DateCache, DecodeProgress, HttpError, HttpLimits, HttpReply, HttpRequest, HttpStatus, KeepAlive,
     RequestDecoder, append_error,

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use crate::connection::{CommitStatus, Environment, Exchange, PeerInfo, Served, Service, SessionState, Tick};
+use crate::disconnect::Disconnect;
 use crate::disk::StorageError;
-use crate::metrics::Disconnect;
 use crate::store::{CommitGroup, GroupStatus, Store};
 use crate::timer::Now;
 

@@ -8,7 +8,7 @@ use rustls::{ClientConfig, HandshakeKind, ProtocolVersion};
 
 use crate::access::{Class, Reach};
 use crate::connection::{Dial, Exchange, Loss, PeerInfo, Served, Service};
-use crate::metrics::Disconnect;
+use crate::disconnect::Disconnect;
 use crate::net::{Address, Target};
 use crate::protocol::proxy::{self, ClientCertificate, Endpoints};
 use crate::tls;

@@ -8,8 +8,8 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use latchkey::access::Security;
+use latchkey::disconnect::Disconnect;
 use latchkey::limits::Limits;
-use latchkey::metrics::Disconnect;
 use latchkey::net::Net;
 use latchkey::net::sim::{NetFaults, Network, SimNet, SimSocket};
 use latchkey::server::{ListenerConfig, Occupancy, Server, Status};

@@ -19,7 +19,7 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use latchkey::connection::{Deferred, Environment, Exchange, Served, Service, Tick};
-use latchkey::metrics::Disconnect;
+use latchkey::disconnect::Disconnect;
 
 use crate::service::Books;
 

@@ -1,6 +1,6 @@
 //! What must be true when nobody will ever move again.
 
-use latchkey::metrics::Disconnect;
+use latchkey::disconnect::Disconnect;
 use latchkey::net::sim::NetFault;
 use latchkey::server::Occupancy;
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use latchkey::metrics::Disconnect;
+use latchkey::disconnect::Disconnect;
 use latchkey::net::sim::NetFault;
 
 use crate::disk::{Death, Trouble};

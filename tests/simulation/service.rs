@@ -6,7 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 
 use latchkey::connection::{Environment, Exchange, Loss, PeerInfo, Served, Service, SessionState, Tick};
-use latchkey::metrics::Disconnect;
+use latchkey::disconnect::Disconnect;
 use latchkey::services::{Builtin, BuiltinSession, Splice, Untried};
 
 use crate::numbered_service::{NumberedService, Pending};

@@ -5,8 +5,8 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 
 use latchkey::connection::Service;
+use latchkey::disconnect::Disconnect;
 use latchkey::limits::Limits;
-use latchkey::metrics::Disconnect;
 use latchkey::net::sim::Network;
 use latchkey::net::{Address, Net, Subnet, Target};
 use latchkey::server::{ListenerConfig, Security, Server};

@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use latchkey::metrics::Disconnect;
+use latchkey::disconnect::Disconnect;
 use latchkey::net::sim::{NetFault, Network, SimNet, SimRandom};
 use latchkey::server::{Server, Status};
 

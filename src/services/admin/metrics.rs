@@ -7,7 +7,8 @@ use super::Admin;
 use super::exposition::{Exposition, MetricKind};
 use crate::access::Security;
 use crate::connection::Exchange;
-use crate::metrics::{Disconnect, Metrics};
+use crate::disconnect::Disconnect;
+use crate::metrics::Metrics;
 use crate::store::Store;
 use crate::timer::Now;
 

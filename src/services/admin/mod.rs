@@ -10,7 +10,7 @@ use std::sync::atomic::AtomicU64;
 
 use crate::access::{Class, Reach};
 use crate::connection::{Exchange, Served, SessionState};
-use crate::metrics::Disconnect;
+use crate::disconnect::Disconnect;
 use crate::protocol::http::{HttpLimits, HttpReply, HttpRequest, HttpStatus, Method};
 use crate::services::StoreProtocol;
 use crate::services::http::{self, HttpFraming, HttpSession};

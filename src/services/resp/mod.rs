@@ -39,7 +39,7 @@ use self::state::Core;
 use self::table::TABLE;
 use crate::access::Reach;
 use crate::connection::{Exchange, PeerInfo, Served, SessionState};
-use crate::metrics::Disconnect;
+use crate::disconnect::Disconnect;
 use crate::protocol::resp::{Arguments, Encoder, RequestLimits};
 use crate::services::StoreProtocol;
 use crate::store::Store;

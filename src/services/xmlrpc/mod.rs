@@ -10,8 +10,8 @@ mod tests;
 
 use crate::access::Access;
 use crate::connection::{Exchange, PeerInfo, Served, SessionState};
+use crate::disconnect::Disconnect;
 use crate::limits::Limits;
-use crate::metrics::Disconnect;
 use crate::protocol::http::{GZIP_UP_TO, HttpLimits, HttpReply, HttpRequest, HttpStatus, KeepAlive, Method};
 use crate::protocol::xmlrpc;
 use crate::services::StoreProtocol;

@@ -7,7 +7,7 @@ use super::description::{CommandId, Flag};
 use super::dispatch::{admit, execute, resolve};
 use super::state::{Core, RespSession};
 use crate::connection::Exchange;
-use crate::metrics::Disconnect;
+use crate::disconnect::Disconnect;
 use crate::protocol::resp::{Encoder, Request};
 use crate::store::Store;
 

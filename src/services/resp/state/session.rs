@@ -1,6 +1,6 @@
 //! What one connection remembers between requests.
 
-use crate::metrics::Disconnect;
+use crate::disconnect::Disconnect;
 use crate::protocol::resp::{Decoder, RespVersion};
 use crate::store::{Store, WATCHED_KEY_BYTES};
 

@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use super::list::list_all;
 use crate::connection::PeerId;
-use crate::metrics::Disconnect;
+use crate::disconnect::Disconnect;
 use crate::protocol::resp::parse_integer;
 use crate::services::resp::call::arguments::quoted;
 use crate::services::resp::call::{Call, CommandError};

@@ -1,7 +1,7 @@
 //! The connection itself: its protocol, its end, and whether it is there.
 
 use super::clients::{checked_name, client_number, this_client};
-use crate::metrics::Disconnect;
+use crate::disconnect::Disconnect;
 use crate::protocol::resp::{RespVersion, parse_integer};
 use crate::services::resp::call::arguments::{check_database, quoted};
 use crate::services::resp::call::{Call, CommandError};

@@ -2,7 +2,7 @@
 
 use std::fmt::{Display, Write as _};
 
-use crate::metrics::Disconnect;
+use crate::disconnect::Disconnect;
 use crate::services::resp::call::{Call, CommandError};
 use crate::services::resp::state::{Calls, REDIS_VERSION};
 

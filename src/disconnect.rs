@@ -1,0 +1,90 @@
+//! Why a connection ended.
+
+/// Declares the reasons: each with its name in the log and in counters.
+macro_rules! reasons {
+    ($($(#[$attribute:meta])* $reason:ident = $name:literal,)+) => {
+        /// Why a connection ended: the complete list. The same names label the log line and the counters.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        #[non_exhaustive]
+        pub enum Disconnect {
+            $($(#[$attribute])* $reason,)+
+        }
+
+        impl Disconnect {
+            /// Every reason, in the order of the counters.
+            pub const ALL: [Self; [$($name),+].len()] = [$(Self::$reason),+];
+
+            /// The reason as it stands in the log and in counters.
+            #[must_use]
+            pub fn name(self) -> &'static str {
+                match self {
+                    $(Self::$reason => $name,)+
+                }
+            }
+        }
+    };
+}
+
+reasons! {
+    /// The peer finished and said so (close_notify, or FIN on a plain socket).
+    PeerClosed = "peer_closed",
+    /// The service asked for it after its last reply (`Connection: close`, `QUIT`).
+    Finished = "finished",
+    /// FIN without close_notify between requests; harmless where requests carry their length.
+    Truncated = "truncated",
+    /// FIN in the middle of a request or of the handshake.
+    CutOff = "cut_off",
+    /// Bytes that are not the listener's protocol.
+    Malformed = "malformed",
+    /// A request or header larger than its limit.
+    TooLarge = "too_large",
+    /// The peer's bytes are not TLS: plain HTTP or RESP sent to a TLS port, most often.
+    NotTls = "not_tls",
+    /// The TLS handshake failed for another reason.
+    Handshake = "handshake",
+    /// The peer's certificate was missing or not accepted.
+    Certificate = "certificate",
+    /// The peer's chain has more certificates than are looked at, or too many paths through it.
+    Chain = "chain",
+    /// The peer sent a fatal TLS alert.
+    Alert = "alert",
+    /// The keys of the connection have encrypted as much as they may, and TLS 1.2 has no way to renew them.
+    KeyLimit = "key_limit",
+    /// A TLS record failed after the handshake.
+    Tls = "tls",
+    /// The handshake did not finish in time.
+    HandshakeTimeout = "handshake_timeout",
+    /// A request did not finish arriving in time.
+    RequestTimeout = "request_timeout",
+    /// The head of a request did not finish arriving in time.
+    HeaderTimeout = "header_timeout",
+    /// Nothing was asked for the idle time.
+    Idle = "idle",
+    /// The peer did not take its replies in time.
+    Stalled = "stalled",
+    /// More replies were waiting for the peer than any one may be owed.
+    OutputLimit = "output_limit",
+    /// Over the limit on all connections.
+    Refused = "refused",
+    /// Its address has too many connections, or too many handshakes under way.
+    AddressLimit = "address_limit",
+    /// The peer's identity has no rule that lets it in.
+    Denied = "denied",
+    /// The peer's certificate was revoked or lost its rule while it was connected.
+    Revoked = "revoked",
+    /// Closed, or not let in, to keep the limit on the memory of all clients.
+    Memory = "memory",
+    /// Closed by an administrator's command.
+    Killed = "killed",
+    /// The server is stopping.
+    Shutdown = "shutdown",
+    /// The socket was reset.
+    Reset = "reset",
+    /// Another socket error.
+    Io = "io",
+    /// The server that this connection is linked to could not be reached, or was lost.
+    Upstream = "upstream",
+    /// The service dropped a deferred reply, or wrote nothing for one that it took back, so no later reply could be sent in
+    /// order.
+    Abandoned = "abandoned",
+}
