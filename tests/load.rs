@@ -155,6 +155,8 @@ fn exit_codes_tell_what_went_wrong() {
 
     let (code, refused) = report(&server, "echo", &["resp", "--requests", "20", "--connections", "2"]);
     assert_eq!((code, &refused["verdict"]), (Some(3), &"not_as_asked".into()), "an echo is no reply");
+    assert_eq!(refused["outcome"], "FAIL: errors (--allow errors accepts that)", "{refused}");
+    assert_eq!(missed["outcome"], "FAIL: missed p99<1us");
 
     let address = server.address("echo");
     let distrusted = load(&server, &["echo", &address, "--ca", "certs/client.pem", "--requests", "1", "--json", "-"]);
@@ -341,6 +343,8 @@ fn a_rate_beyond_what_is_possible_is_reported_with_what_came_of_it() {
     assert_eq!((output.status.code(), &report["asked_per_s"]), (Some(3), &1e6.into()), "{report}");
     assert!(report["requests"].as_u64().is_some_and(|count| count > 0), "{report}");
     assert!(report["problems"].as_array().is_some_and(|all| all.contains(&"sent_less".into())), "{report}");
+    let outcome = report["outcome"].as_str().expect("a line");
+    assert!(outcome.starts_with("FAIL: ") && outcome.contains(" % of the load was sent"), "{outcome}");
     // Nearly all of a million wait in vain, evenly from a second down to nothing: what was answered alone would say less.
     let p50 = report["latency_us"]["p50"].as_f64().expect("a number");
     assert!(p50 > 450_000.0, "{p50}");

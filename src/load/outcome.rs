@@ -200,16 +200,91 @@ pub struct Facts {
     pub interrupted: bool,
     /// Connections asked for and connections made.
     pub connections: (u64, u64),
-    /// The busiest thread's part of its time that it ran or waited for a processor, 0 to 1.
-    pub busy: f64,
-    /// The part of its time that the most starved thread had something to do and was given no processor for it, 0 to 1.
-    pub starved: f64,
     /// Length of the measured part.
     pub measured: Duration,
-    /// Whether many requests were sent later than they were due although a connection was free for them.
-    pub late: bool,
-    /// Whether many requests were sent later than they were due for whatever reason.
+    /// How much of it all may be the harness's own doing: the worst of each over its threads.
+    pub own: OwnShare,
+    /// Latency at the 99th percentile, in microseconds.
+    pub p99_us: f64,
+}
+
+/// How much of what a thread, or the worst of several, has measured may be its own doing.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct OwnShare {
+    /// The part of its time that it ran or waited for a processor, 0 to 1.
+    pub busy: f64,
+    /// The part of its time that it had something to do and no processor, 0 to 1.
+    pub starved: f64,
+    /// The part of its time that it was in pauses: without a processor for more than a millisecond at a time, 0 to 1.
+    pub paused: f64,
+    /// The part of the mean latency that may be its waits for a processor, 0 to 1.
+    pub latency: f64,
+    /// Whether more than one request in a hundred was sent late although a connection was free for it.
+    pub late_sends: bool,
+    /// Whether more than one request in a hundred was sent late for whatever reason.
     pub behind: bool,
+    /// The part of the answers that were read just after a pause, 0 to 1.
+    pub late_reads: f64,
+    /// The mean of the pauses before these answers, in microseconds: none was read later than its pause was long.
+    pub read_delay_us: f64,
+}
+
+impl OwnShare {
+    /// The worse of two in everything.
+    #[must_use]
+    pub fn worst(self, other: Self) -> Self {
+        Self {
+            busy: self.busy.max(other.busy),
+            starved: self.starved.max(other.starved),
+            paused: self.paused.max(other.paused),
+            latency: self.latency.max(other.latency),
+            late_sends: self.late_sends || other.late_sends,
+            behind: self.behind || other.behind,
+            late_reads: self.late_reads.max(other.late_reads),
+            read_delay_us: self.read_delay_us.max(other.read_delay_us),
+        }
+    }
+}
+
+/// What makes the harness, and not the server, set the figures.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ClientLimit {
+    /// A thread had no time left.
+    Busy,
+    /// Requests were sent late although a connection was free.
+    LateSends,
+    /// A thread was without a processor for so long that it sent less.
+    Paused,
+    /// Answers were read late, by an amount that shows in the 99th percentile.
+    LateReads,
+    /// Short waits for a processor are a large part of the latency.
+    Waits,
+}
+
+impl ClientLimit {
+    /// What happened, as the rest of a sentence about this client.
+    #[must_use]
+    pub fn explanation(self) -> &'static str {
+        match self {
+            Self::Busy => "had no time left: add --threads or hosts",
+            Self::LateSends => {
+                "sent over 1% of the requests more than 1 ms late though a connection was free, which the latency includes: \
+                 leave it a processor of its own"
+            }
+            Self::Paused => {
+                "was without a processor for over 10% of the time, in pauses of more than 1 ms: it has asked less than it \
+                 could; leave it a processor of its own"
+            }
+            Self::LateReads => {
+                "read over 1% of the answers late, after pauses without a processor that show in the p99: leave it a \
+                 processor of its own"
+            }
+            Self::Waits => {
+                "waited for a processor for over half of the latency that it reports: leave it a processor of its own"
+            }
+        }
+    }
 }
 
 /// Why a run is not what was asked for.
@@ -244,26 +319,15 @@ impl Problem {
         }
     }
 
-    /// One sentence for people.
+    /// The value of `--allow` that accepts it; nothing accepts a run without a measurement.
     #[must_use]
-    pub fn explanation(self) -> &'static str {
+    pub fn allowed_by(self) -> Option<&'static str> {
         match self {
-            Self::Errors => "requests or connections failed, see above (allow with --allow errors)",
-            Self::SentLess => {
-                "less was sent than asked for: connections were busy or missing. What was due and not sent counts in the \
-                 latency with the time it waited. Cure what failed, ask for less, or give more --connections (allow with \
-                 --allow sent-less)"
-            }
-            Self::Stopped => {
-                "the run was stopped before its end: the figures are of what came before (allow with --allow stopped)"
-            }
-            Self::ClientBound => {
-                "this client was the bottleneck: the figures describe it, not the server. If it was busy, add --threads or \
-                 hosts; if it was not given a processor, leave it one of its own (allow with --allow client-bound)"
-            }
-            Self::Nothing => {
-                "nothing was measured: was the time too short for a single answer? Give a longer --duration"
-            }
+            Self::Errors => Some("errors"),
+            Self::SentLess => Some("sent-less"),
+            Self::Stopped => Some("stopped"),
+            Self::ClientBound => Some("client-bound"),
+            Self::Nothing => None,
         }
     }
 }
@@ -272,24 +336,70 @@ impl Problem {
 const TOLERATED_MISSING: f64 = 0.001;
 /// A thread that is busier than this has no time left.
 const SATURATED: f64 = 0.95;
-/// A thread that waits for a processor for a larger part of its time than this measures its own machine: more than one
-/// answer in a hundred is then read later than it came.
-pub(crate) const STARVED: f64 = 0.02;
+/// The part of its time that a thread may be in pauses. While it is, it sends nothing: in a closed loop the rate may be
+/// lower by as much. Rates of one server differ by some percent from run to run.
+const PAUSED: f64 = 0.10;
+/// The part of the answers that may be read late: beyond it, the 99th percentile is one of those.
+const LATE_READS: f64 = 0.01;
+/// Late reads show in the 99th percentile if the delay is at least this part of it.
+const SHOWS_IN_P99: f64 = 0.10;
+/// The part of the mean latency that may be waits for a processor: beyond it, the figure describes more of this machine
+/// than of the server.
+const WAITS: f64 = 0.5;
+/// Less of its time than this a thread waits for a processor on an idle machine too, where wake-ups are rare and slow.
+const NOTICEABLE: f64 = 0.02;
 /// A run must have lasted so long for its client to be judged: what a thread does in a few milliseconds, the first of its
 /// life, is chance.
 const SHORTEST: Duration = Duration::from_millis(100);
 
 impl Facts {
-    /// Whether the figures describe the harness, not the server.
+    /// What makes the figures describe the harness and not the server, if anything does.
     ///
-    /// They do if it had no time left: behind its schedule, or in a closed loop, where it goes as fast as it can. And they
-    /// do if it was not given a processor when it had something to do, since its machine was busy with something else, or
-    /// it was stopped: what it then sends late, and reads late, the server has not done.
+    /// That a thread has waited for a processor is no distortion by itself: on a machine that client and server share,
+    /// some of its many wake-ups always wait, while the server works on other requests. It is one where the thread had no
+    /// time left, where it sent or read so late that the percentiles show it, where it was away for so long that the rate
+    /// shows it, and where its waits are most of the latency.
     #[must_use]
-    pub fn client_bound(&self) -> bool {
-        let had_no_time = self.busy >= SATURATED && (self.due.is_none() || self.behind);
-        let shows_something = self.measured >= SHORTEST && self.answered > 0;
-        shows_something && (had_no_time || self.late || self.starved >= STARVED)
+    pub fn client_limit(&self) -> Option<ClientLimit> {
+        let own = self.own;
+        if self.measured < SHORTEST || self.answered == 0 {
+            return None;
+        }
+        let shows_in_p99 = own.read_delay_us >= self.p99_us * SHOWS_IN_P99;
+        let limits = [
+            (ClientLimit::Busy, own.busy >= SATURATED && (self.due.is_none() || own.behind)),
+            (ClientLimit::LateSends, own.late_sends),
+            (ClientLimit::Paused, own.paused >= PAUSED),
+            (ClientLimit::LateReads, own.late_reads > LATE_READS && shows_in_p99),
+            (ClientLimit::Waits, own.latency >= WAITS && own.starved >= NOTICEABLE),
+        ];
+        limits.into_iter().find_map(|(limit, applies)| applies.then_some(limit))
+    }
+
+    /// How much of the load was sent, in words; of the connections, if only those are short.
+    #[expect(clippy::cast_precision_loss, reason = "counts stay far below 2^53")]
+    fn sent_part(&self) -> String {
+        let (wanted, made) = self.connections;
+        match self.promised.or(self.due) {
+            Some(asked) if self.sent < asked => {
+                // Rounded down: what is short is never 100 %.
+                let permille = (1000.0 * self.sent as f64 / asked as f64).floor();
+                format!("{} % of the load was sent", permille / 10.0)
+            }
+            _ => format!("{made} of {wanted} connections were made"),
+        }
+    }
+
+    /// A problem of this run, in the words of the verdict.
+    #[must_use]
+    pub fn words(&self, problem: Problem) -> String {
+        match problem {
+            Problem::Errors => "errors".to_owned(),
+            Problem::SentLess => self.sent_part(),
+            Problem::Stopped => "stopped before its end".to_owned(),
+            Problem::ClientBound => "client-bound".to_owned(),
+            Problem::Nothing => "nothing was measured".to_owned(),
+        }
     }
 
     /// Everything that makes the run something else than what was asked for.
@@ -306,7 +416,7 @@ impl Facts {
             (Problem::Errors, self.failed > 0),
             (Problem::SentLess, sent_less && !self.interrupted),
             (Problem::Stopped, self.interrupted),
-            (Problem::ClientBound, self.client_bound()),
+            (Problem::ClientBound, self.client_limit().is_some()),
         ];
         found.into_iter().filter_map(|(problem, is_so)| is_so.then_some(problem)).collect()
     }
@@ -361,11 +471,20 @@ mod tests {
         failed: 0,
         interrupted: false,
         connections: (50, 50),
+        measured: Duration::from_secs(10),
+        own: OWN,
+        p99_us: 800.0,
+    };
+
+    const OWN: OwnShare = OwnShare {
         busy: 0.4,
         starved: 0.005,
-        measured: Duration::from_secs(10),
-        late: false,
+        paused: 0.0,
+        latency: 0.005,
+        late_sends: false,
         behind: false,
+        late_reads: 0.0,
+        read_delay_us: 0.0,
     };
 
     #[test]
@@ -395,15 +514,7 @@ mod tests {
             (Facts { connections: (50, 49), ..GOOD }, vec![Problem::SentLess]),
             (Facts { interrupted: true, ..GOOD }, vec![Problem::Stopped]),
             (Facts { failed: 1, ..GOOD }, vec![Problem::Errors]),
-            (Facts { busy: 0.99, ..GOOD }, vec![]),
-            (Facts { late: true, behind: true, busy: 0.04, ..GOOD }, vec![Problem::ClientBound]),
-            (Facts { starved: 0.3, ..GOOD }, vec![Problem::ClientBound]),
-            (Facts { starved: 0.3, due: None, ..GOOD }, vec![Problem::ClientBound]),
-            (Facts { busy: 1.0, starved: 1.0, due: None, measured: Duration::from_millis(99), ..GOOD }, vec![]),
-            (Facts { busy: 1.0, due: None, answered: 0, failed: 1, ..GOOD }, vec![Problem::Errors]),
-            (Facts { behind: true, ..GOOD }, vec![]),
-            (Facts { busy: 0.99, behind: true, ..GOOD }, vec![Problem::ClientBound]),
-            (Facts { busy: 0.99, due: None, ..GOOD }, vec![Problem::ClientBound]),
+            (Facts { own: OwnShare { late_sends: true, ..OWN }, ..GOOD }, vec![Problem::ClientBound]),
             (Facts { due: Some(0), sent: 0, answered: 0, ..GOOD }, vec![Problem::Nothing]),
         ];
         for (facts, expected) in cases {
@@ -412,6 +523,45 @@ mod tests {
                 assert_eq!(serde_json::to_value(problem).expect("a word"), problem.name());
             }
         }
+    }
+
+    #[test]
+    fn client_bound_needs_a_distortion_that_the_figures_show() {
+        let closed = Facts { due: None, asked_per_s: None, ..GOOD };
+        let limit = |facts: Facts, own: OwnShare| Facts { own, ..facts }.client_limit();
+        // A loop that goes as fast as it can has no time left; one with a schedule only if it is behind.
+        assert_eq!(limit(GOOD, OwnShare { busy: 0.99, ..OWN }), None);
+        assert_eq!(limit(GOOD, OwnShare { behind: true, ..OWN }), None, "the server may be slow");
+        assert_eq!(limit(GOOD, OwnShare { busy: 0.99, behind: true, ..OWN }), Some(ClientLimit::Busy));
+        assert_eq!(limit(closed, OwnShare { busy: 0.99, ..OWN }), Some(ClientLimit::Busy));
+        let late = OwnShare { late_sends: true, behind: true, busy: 0.04, ..OWN };
+        assert_eq!(limit(GOOD, late), Some(ClientLimit::LateSends));
+        // A quarter of the time in short waits, as beside a build on two processors: the server works on meanwhile.
+        let shared = OwnShare { starved: 0.25, latency: 0.25, paused: 0.04, ..OWN };
+        assert_eq!([GOOD, closed].map(|facts| limit(facts, shared)), [None, None]);
+        assert_eq!(limit(closed, OwnShare { paused: 0.2, ..shared }), Some(ClientLimit::Paused));
+        // One request in flight at a time, read half a millisecond late each.
+        assert_eq!(limit(GOOD, OwnShare { latency: 0.8, ..shared }), Some(ClientLimit::Waits));
+        assert_eq!(limit(GOOD, OwnShare { latency: 0.8, ..OWN }), None, "rare wake-ups of an idle machine");
+        // Late reads count where they are more than one in a hundred, and by what they add to the percentile.
+        let reads = |late_reads, read_delay_us| OwnShare { late_reads, read_delay_us, ..shared };
+        assert_eq!(limit(GOOD, reads(0.009, 4000.0)), None);
+        assert_eq!(limit(GOOD, reads(0.02, 4000.0)), Some(ClientLimit::LateReads));
+        assert_eq!(limit(Facts { p99_us: 50_000.0, ..GOOD }, reads(0.02, 4000.0)), None, "the server is slower still");
+        // What a thread does in a few milliseconds, the first of its life, is chance.
+        let short = Facts { measured: Duration::from_millis(99), ..closed };
+        assert_eq!(limit(short, OwnShare { busy: 1.0, paused: 1.0, ..OWN }), None);
+        assert_eq!(limit(Facts { answered: 0, ..closed }, OwnShare { busy: 1.0, ..OWN }), None);
+    }
+
+    #[test]
+    fn problems_are_named_with_what_is_short() {
+        let words = |facts: Facts| facts.words(Problem::SentLess);
+        assert_eq!(words(Facts { sent: 8000, ..GOOD }), "80 % of the load was sent");
+        assert_eq!(words(Facts { sent: 9_999_999, due: Some(10_000_000), ..GOOD }), "99.9 % of the load was sent");
+        assert_eq!(words(Facts { due: None, promised: Some(30), sent: 10, ..GOOD }), "33.3 % of the load was sent");
+        assert_eq!(words(Facts { connections: (50, 49), ..GOOD }), "49 of 50 connections were made");
+        assert_eq!(GOOD.words(Problem::Errors), "errors");
     }
 
     #[test]

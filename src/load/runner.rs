@@ -13,7 +13,7 @@
 //! pacer     driver     when, and what                    Runner's methods, by the step of a turn:
 //! clients   link       a virtual client's state,         open      connect, connect again
 //! opening              its connection's state            receive   read, count, end, replace
-//! account   pressure   what is counted: of the server,   advance   from stage to stage
+//! account   own_time   what is counted: of the server,   advance   from stage to stage
 //!                      and of this thread's own time     send      give what is due, write
 //! stage     finding    where the run is, what it found   patrol    timeouts, the end
 //! ```
@@ -28,9 +28,9 @@ mod finding;
 mod link;
 mod open;
 mod opening;
+mod own_time;
 mod pacer;
 mod patrol;
-mod pressure;
 mod receive;
 mod send;
 mod stage;
@@ -42,6 +42,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::connection::LoopBuffers;
+use super::outcome::OwnShare;
 use super::plan::{Plan, RunProgress};
 use super::schedule::ThreadShare;
 use super::workload::Workload;
@@ -52,8 +53,8 @@ use clients::{Clients, Reached, Virtual};
 use driver::Driver;
 pub use finding::Finding;
 use opening::Opening;
+use own_time::OwnTime;
 use pacer::Pacer;
-use pressure::Pressure;
 use stage::{Hold, Stage, Stages};
 
 /// Waits from this on are cut to whole milliseconds.
@@ -71,7 +72,7 @@ pub struct Runner<N: Net> {
     clients: Clients<N::Socket>,
     stages: Stages,
     account: Account,
-    pressure: Pressure,
+    own_time: OwnTime,
     buffers: LoopBuffers,
     events: Vec<Event>,
     next_patrol: Instant,
@@ -101,7 +102,7 @@ impl<N: Net> Runner<N> {
             clients: Clients::new(clients, opening),
             account: Account::new(&plan, Arc::clone(&progress), now),
             stages: Stages { stage: Stage::Opening, hold: Hold::default(), progress, threads: share.of },
-            pressure: Pressure::default(),
+            own_time: OwnTime::default(),
             buffers: LoopBuffers::default(),
             events: Vec::new(),
             next_patrol: now + driver.patrol_period(),
@@ -140,6 +141,8 @@ impl<N: Net> Runner<N> {
             self.sleep(&mut events)?;
         }
         self.now = self.net.now().instant;
+        let is_measured = self.pacer.measures_time(self.pacer.at(self.now));
+        self.own_time.begin_turn(self.now, is_measured, || self.net.processor());
         for event in events.drain(..) {
             self.note_event(event);
         }
@@ -158,10 +161,7 @@ impl<N: Net> Runner<N> {
         let slept = after.saturating_duration_since(before);
         let spent = if timeout.is_zero() { before.saturating_duration_since(self.now) } else { Duration::ZERO };
         let at = self.pacer.at(after);
-        self.pressure.woke(at, timeout, slept);
-        if self.pacer.measures_time(at) {
-            self.pressure.count_idle(timeout, slept, spent);
-        }
+        self.own_time.end_sleep(at, timeout, slept, spent, self.pacer.measures_time(at));
         Ok(())
     }
 
@@ -202,19 +202,14 @@ impl<N: Net> Runner<N> {
 
     /// What was found; the run should be over.
     pub fn finding(self) -> Finding {
-        let duration = self.pacer.duration();
-        // Waking everyone up at once is no load, and a run of no length shows nothing.
-        let shows_nothing = !self.driver.replaces_lost() || duration.is_zero();
-        let idle = self.pressure.idle.as_secs_f64() / duration.as_secs_f64().max(f64::MIN_POSITIVE);
-        let many = |count: u64| count * 100 > self.account.tally.sent;
         let count = |count: usize| u64::try_from(count).unwrap_or(u64::MAX);
         let connected = self.clients.iter().filter(|client| client.reached == Reached::Connected).count();
         let began_after = self.pacer.origin().map(|at| at.saturating_duration_since(self.clients.opening.began));
+        let duration = self.pacer.duration();
+        // Waking everyone up at once is no load, and a run of no length shows nothing.
+        let shows_something = self.driver.replaces_lost() && !duration.is_zero();
         Finding {
-            busy: if shows_nothing { 0.0 } else { (1.0 - idle).clamp(0.0, 1.0) },
-            starved: if shows_nothing { 0.0 } else { self.pressure.starved(duration) },
-            late: many(self.pressure.late),
-            behind: many(self.pressure.behind),
+            own: if shows_something { self.own_time.share(duration, &self.account.tally) } else { OwnShare::default() },
             duration,
             sending: self.pacer.sending(),
             held: self.stages.hold.time,

@@ -11,7 +11,8 @@ use indicatif::{ProgressBar, ProgressStyle};
 use super::args::LoadJob;
 use super::machine;
 use crate::cli::Failure;
-use crate::load::outcome::Facts;
+use crate::load::histogram::Percentiles;
+use crate::load::outcome::{Facts, OwnShare};
 use crate::load::plan::{Plan, RunProgress};
 use crate::load::readable::amount;
 use crate::load::report::Report;
@@ -182,11 +183,9 @@ fn facts(plan: &Plan, findings: &[Finding], tally: &Tally) -> Facts {
         failed: tally.failures.total(),
         interrupted: false,
         connections: (sum(|finding| finding.connections.0), sum(|finding| finding.connections.1)),
-        busy: findings.iter().map(|finding| finding.busy).fold(0.0, f64::max),
-        starved: findings.iter().map(|finding| finding.starved).fold(0.0, f64::max),
         measured: findings.iter().map(|finding| finding.duration).max().unwrap_or_default(),
-        late: findings.iter().any(|finding| finding.late),
-        behind: findings.iter().any(|finding| finding.behind),
+        own: findings.iter().map(|finding| finding.own).fold(OwnShare::default(), OwnShare::worst),
+        p99_us: Percentiles::of(tally.recorder.latency()).p99,
     }
 }
 

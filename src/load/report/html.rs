@@ -42,11 +42,8 @@ fn heading(report: &Report, body: &mut String) {
     let began = UNIX_EPOCH + Duration::from_millis(report.started_unix_ms.min(MAX_UNIX_MS));
     let began = humantime::format_rfc3339_seconds(began);
     let _ = writeln!(body, "<p class=\"quiet\">{began}, {}</p>", escape(&report.tool));
-    let (class, verdict) = match report.verdict {
-        Verdict::Pass => ("good", "Pass"),
-        Verdict::NotAsAsked => ("bad", "Fail: this run is not what was asked for"),
-        Verdict::SloMissed => ("bad", "Fail: an objective was missed"),
-    };
+    let class = if report.verdict == Verdict::Pass { "good" } else { "bad" };
+    let verdict = escape(&report.outcome);
     let asked = report.asked_per_s.map_or(String::new(), |asked| format!(" of {}/s asked", amount(asked)));
     let _ = writeln!(
         body,
@@ -56,8 +53,8 @@ fn heading(report: &Report, body: &mut String) {
         amount(report.answered_per_s),
         amount(report.sent_per_s)
     );
-    for problem in &report.problems {
-        let _ = writeln!(body, "<p class=\"bad\">{}</p>", escape(problem.explanation()));
+    for warning in report.warnings() {
+        let _ = writeln!(body, "<p class=\"bad\">{}</p>", escape(&warning));
     }
 }
 

@@ -10,7 +10,7 @@ use hdrhistogram::{Counter, Histogram};
 use serde::{Deserialize, Serialize};
 
 use crate::load::histogram::Percentiles;
-use crate::load::outcome::{Facts, Problem, Verdict};
+use crate::load::outcome::{ClientLimit, Facts, Problem, Verdict};
 use crate::load::schedule::Schedule;
 use crate::load::second::Second;
 use crate::load::slo::{Measured, Objective};
@@ -75,20 +75,37 @@ pub struct Report {
     /// Connections open at the end, and the server's memory for them; only with `idle`.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub idle: Option<Idle>,
-    /// Whether this program, not the server, set the pace.
+    /// Whether the figures describe this program, or its machine, and not the server.
     pub client_bound: bool,
+    /// What makes them do so.
+    #[serde(default)]
+    pub client_bound_by: Option<ClientLimit>,
     /// The busiest thread's part of the time that it had something to do, 0 to 1.
     pub client_busy: f64,
     /// Processor time of all threads over the whole run.
     pub client_cpu_s: f64,
-    /// The part of the measured time that the most starved thread had something to do and was given no processor for it,
-    /// 0 to 1.
+    /// The part of the measured time that the most starved thread had something to do and no processor, 0 to 1.
     #[serde(default)]
     pub client_starved: f64,
+    /// The part of it in pauses: without a processor for more than a millisecond at a time, 0 to 1.
+    #[serde(default)]
+    pub client_paused: f64,
+    /// The part of the answers that were read just after a pause, 0 to 1.
+    #[serde(default)]
+    pub client_late_reads: f64,
+    /// The mean of the pauses before these answers: none was read later than its pause was long.
+    #[serde(default)]
+    pub client_read_delay_us: f64,
+    /// The part of the mean latency that may be waits of this program for a processor, 0 to 1.
+    #[serde(default)]
+    pub client_latency_part: f64,
     /// Whether more than one request in a hundred was sent over a millisecond late although a connection was free: this
     /// program was not woken in time, which is part of the latency.
     #[serde(default)]
     pub client_late: bool,
+    /// The verdict in one line: `pass`, or `FAIL: ` and why.
+    #[serde(default)]
+    pub outcome: String,
     /// `pass`, `not_as_asked` or `slo_missed`.
     pub verdict: Verdict,
     /// What makes the run something else than what was asked for, allowed problems included.
@@ -243,6 +260,9 @@ impl Report {
         };
         let slo: Vec<_> = context.objectives.iter().map(|objective| Slo::judge(objective, &measured)).collect();
         let problems = context.facts.problems();
+        let verdict = Verdict::of(&problems, &context.allowed, slo.iter().all(|slo| slo.met));
+        let outcome = outcome(verdict, &problems, &context, &slo);
+        let (own, limit) = (context.facts.own, context.facts.client_limit());
         let schedule = context.schedule;
         let asked = |second| schedule.expected(Duration::from_secs(second), Duration::from_secs(second + 1));
         let errors = tally.failures.nonzero().map(|(failure, count)| (failure.name().to_owned(), count)).collect();
@@ -275,12 +295,18 @@ impl Report {
             bytes_sent: tally.bytes_sent,
             bytes_received: tally.bytes_received,
             idle: context.idle,
-            client_bound: context.facts.client_bound(),
-            client_busy: context.facts.busy,
+            client_bound: limit.is_some(),
+            client_bound_by: limit,
+            client_busy: own.busy,
             client_cpu_s: context.client_cpu.as_secs_f64(),
-            client_starved: context.facts.starved,
-            client_late: context.facts.late,
-            verdict: Verdict::of(&problems, &context.allowed, slo.iter().all(|slo| slo.met)),
+            client_starved: own.starved,
+            client_paused: own.paused,
+            client_late_reads: own.late_reads,
+            client_read_delay_us: own.read_delay_us,
+            client_latency_part: own.latency,
+            client_late: own.late_sends,
+            outcome,
+            verdict,
             problems,
             slo,
             seconds: recorder
@@ -294,7 +320,54 @@ impl Report {
     }
 }
 
+/// The verdict in one line, with the flags that accept what is wrong.
+fn outcome(verdict: Verdict, problems: &[Problem], context: &RunContext, slo: &[Slo]) -> String {
+    match verdict {
+        Verdict::Pass => "pass".to_owned(),
+        Verdict::NotAsAsked => {
+            let mut wrong = problems.to_vec();
+            wrong.retain(|problem| !context.allowed.contains(problem));
+            let words: Vec<_> = wrong.iter().map(|problem| context.facts.words(*problem)).collect();
+            let flags = wrong.iter().filter_map(|problem| problem.allowed_by());
+            let flags: Vec<_> = flags.map(|value| format!("--allow {value}")).collect();
+            let accepted =
+                if flags.is_empty() { String::new() } else { format!(" ({} accepts that)", flags.join(" ")) };
+            format!("FAIL: {}{accepted}", words.join(", "))
+        }
+        Verdict::SloMissed => {
+            let missed = slo.iter().filter(|slo| !slo.met).map(|slo| slo.objective.as_str());
+            format!("FAIL: missed {}", missed.collect::<Vec<_>>().join(", "))
+        }
+    }
+}
+
 impl Report {
+    /// What a reader must know before believing the figures, one sentence for each cause. Errors stand with their reasons
+    /// in the table, and connections that failed explain what was not sent.
+    #[must_use]
+    pub fn warnings(&self) -> Vec<String> {
+        let has_failed = self.problems.contains(&Problem::Errors);
+        let warning = |problem: &Problem| {
+            match problem {
+            Problem::Errors | Problem::Stopped => None,
+            Problem::SentLess if has_failed => None,
+            Problem::SentLess => Some(
+                "less was sent than the schedule asks for: every connection was busy. Requests that were due and not sent \
+                 count in the latency with the time they waited. Ask for less, or give more --connections"
+                    .to_owned(),
+            ),
+            Problem::ClientBound => {
+                let why = self.client_bound_by.map_or("was the bottleneck", ClientLimit::explanation);
+                Some(format!("the figures describe this client and not the server: it {why}"))
+            }
+            Problem::Nothing => {
+                Some("nothing was measured: the time was too short for a single answer; give a longer --duration".to_owned())
+            }
+        }
+        };
+        self.problems.iter().filter_map(warning).collect()
+    }
+
     /// The seconds that the measured part covers wholly. One that it covers in part, or that only its last answers fell
     /// into, would look like a slow second.
     #[must_use]
@@ -370,7 +443,7 @@ pub(super) fn curve<C: Counter>(histogram: &Histogram<C>) -> Curve {
 #[cfg(test)]
 pub(in crate::load) mod tests {
     use super::*;
-    use crate::load::outcome::RequestFailure;
+    use crate::load::outcome::{OwnShare, RequestFailure};
     use crate::load::schedule::{Gaps, Pace, Ramp, StopAfter};
 
     /// A run of ten seconds with a little of everything, as other tests of outputs need it.
@@ -411,11 +484,9 @@ pub(in crate::load) mod tests {
             failed: 2,
             interrupted: false,
             connections: (50, 50),
-            busy: 0.41,
-            starved: 0.003,
             measured: Duration::from_secs(10),
-            late: false,
-            behind: false,
+            own: OwnShare { busy: 0.41, starved: 0.003, ..OwnShare::default() },
+            p99_us: 800.0,
         };
         let context = RunContext {
             started_unix_ms: 1_700_000_000_000,

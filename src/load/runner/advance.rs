@@ -30,7 +30,9 @@ impl<N: Net> Runner<N> {
             Stage::Starting => self.start(),
             Stage::Sending => {
                 self.note_silence();
-                self.begin_measuring();
+                if self.pacer.has_warmed_up(self.pacer.at(self.now)) {
+                    self.own_time.begin_measuring(|| self.net.processor());
+                }
                 if self.stages.progress.is_stopping() || self.is_over() {
                     self.stop();
                 }
@@ -118,7 +120,7 @@ impl<N: Net> Runner<N> {
             self.send_due();
         }
         let at = self.pacer.at(self.now);
-        self.end_measuring();
+        self.own_time.end_measuring(self.net.processor());
         self.pacer.stop(at);
         while let Some(intended) = self.pacer.next_due().filter(|due| *due <= at) {
             self.pacer.take_due();
@@ -135,7 +137,7 @@ impl<N: Net> Runner<N> {
     fn finish(&mut self) {
         self.pacer.finish(self.pacer.at(self.now));
         if self.pacer.ends_by_count() {
-            self.end_measuring();
+            self.own_time.end_measuring(self.net.processor());
         }
         self.stages.stage = Stage::Done;
         for index in 0..self.clients.len() {
@@ -143,17 +145,5 @@ impl<N: Net> Runner<N> {
                 self.abandon(index, link);
             }
         }
-    }
-
-    /// Notes what this thread has had of the processors until measuring began.
-    fn begin_measuring(&mut self) {
-        if self.pressure.processor.0.is_none() && self.pacer.has_warmed_up(self.pacer.at(self.now)) {
-            self.pressure.processor.0 = self.net.processor();
-        }
-    }
-
-    /// The same until it is over.
-    fn end_measuring(&mut self) {
-        self.pressure.processor.1 = self.net.processor();
     }
 }

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use crate::load::outcome::OwnShare;
 use crate::load::tally::Tally;
 
 /// What one thread has found.
@@ -9,14 +10,8 @@ use crate::load::tally::Tally;
 pub struct Finding {
     /// All it counted.
     pub tally: Tally,
-    /// The part of the measured time that it had something to do, 0 to 1.
-    pub busy: f64,
-    /// The part of the measured time that it had something to do and was given no processor for it, 0 to 1.
-    pub starved: f64,
-    /// Whether more than one request in a hundred was sent late by its own fault: a connection was free.
-    pub late: bool,
-    /// Whether more than one request in a hundred was sent late for whatever reason.
-    pub behind: bool,
+    /// How much of what was measured may be its own doing.
+    pub own: OwnShare,
     /// Length of the measured part.
     pub duration: Duration,
     /// The part of it in which requests were made; all of it in a closed loop.

@@ -13,6 +13,7 @@ impl<N: Net> Runner<N> {
             return;
         }
         self.next_patrol = self.now + self.driver.patrol_period();
+        self.own_time.note_processor(self.net.processor());
         (0..self.clients.len()).for_each(|index| self.patrol_client(index));
     }
 

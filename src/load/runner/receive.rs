@@ -26,12 +26,14 @@ type Link<N> = RunnerLink<<N as Net>::Socket>;
 impl<N: Net> Runner<N> {
     /// Looks at every connection that the poller has reported.
     pub(super) fn receive(&mut self) {
+        let before = self.account.tally.answered;
         for _ in 0..self.clients.ready.len() {
             let Some(index) = self.clients.ready.pop_front() else { break };
             if let Some(link) = self.clients.take_link(index) {
                 self.receive_on(index, link);
             }
         }
+        self.own_time.count_answers(self.account.tally.answered - before);
     }
 
     fn receive_on(&mut self, index: usize, mut link: Box<Link<N>>) {

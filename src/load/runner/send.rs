@@ -27,7 +27,7 @@ impl<N: Net> Runner<N> {
     /// In an open loop, sends what is due as far as clients are free.
     fn send_backlog(&mut self) {
         self.pacer.drop_warmup_backlog(self.pacer.at(self.now));
-        self.pressure.look(self.pacer.at(self.now), self.pacer.next_due());
+        self.own_time.begin_look(self.pacer.at(self.now), self.pacer.next_due());
         while let Some(intended) = self.pacer.next_due() {
             let at = self.pacer.at(self.now);
             if intended > at {
@@ -38,7 +38,7 @@ impl<N: Net> Runner<N> {
             self.give(index, intended, at);
             self.offer(index);
         }
-        self.pressure.looked(self.pacer.at(self.now), self.pacer.next_due(), self.clients.free_len() > 0);
+        self.own_time.end_look(self.pacer.at(self.now), self.pacer.next_due(), self.clients.free_len() > 0);
     }
 
     /// A client may have room: in a closed loop it is given requests, in an open loop it waits for one that is due.
@@ -68,7 +68,7 @@ impl<N: Net> Runner<N> {
         if measured {
             self.pacer.count_sent();
             if self.pacer.is_late(intended, at) {
-                self.pressure.count_late(intended, client.free_since);
+                self.own_time.count_late_send(intended, client.free_since);
             }
         }
         client.given += 1;

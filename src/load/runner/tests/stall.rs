@@ -280,7 +280,7 @@ fn what_is_answered_after_the_end_makes_no_rate() {
     assert!(in_time < 600 && answered >= 1000, "{in_time} of {answered}");
     let found = run(StopAfter::Count(1000));
     assert_eq!((found.tally.answered, found.tally.in_time), (1000, 1000));
-    assert!(found.duration >= Duration::from_millis(90) && found.busy < 0.9, "{found:?}");
+    assert!(found.duration >= Duration::from_millis(90) && found.own.busy < 0.9, "{found:?}");
 }
 
 #[test]
@@ -302,7 +302,7 @@ fn a_stall_shows_in_the_corrected_percentiles_and_hides_from_service_time() {
     let service = found.tally.recorder.service();
     assert!(service.value_at_quantile(0.999) < 110, "{}", service.value_at_quantile(0.999));
     // A thousand requests were late by the server's fault, and none by the client's.
-    assert!(found.behind && !found.late && found.busy < 0.5, "{found:?}");
+    assert!(found.own.behind && !found.own.late_sends && found.own.busy < 0.5, "{found:?}");
 }
 
 #[test]
@@ -359,8 +359,12 @@ fn a_client_that_is_stopped_does_not_blame_the_server() {
         net.0.borrow_mut().pause = seconds(5)..seconds(7);
         let found = Runner::new(net, Arc::new(plan), Arc::default(), ThreadShare::WHOLE).run().expect("run");
         // Of ten seconds it was away for two.
-        assert!((0.18..0.22).contains(&found.starved), "{pace:?}: {}", found.starved);
-        assert_eq!(found.late, pace != Pace::Closed, "{pace:?}");
+        let own = found.own;
+        assert!((0.18..0.22).contains(&own.starved) && (0.18..0.22).contains(&own.paused), "{pace:?}: {own:?}");
+        assert_eq!(own.late_sends, pace != Pace::Closed, "{pace:?}");
+        // One answer waited for the client's return.
+        assert!(own.late_reads > 0.0 && own.late_reads < 0.001, "{pace:?}: {own:?}");
+        assert!((1_800_000.0..=2_000_000.0).contains(&own.read_delay_us), "{pace:?}: {own:?}");
     }
 }
 
