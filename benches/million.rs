@@ -81,7 +81,7 @@ impl Crowd {
         let listener = ListenerConfig::new(SocketAddr::from(([10, 0, 0, 2], 0)), Security::tls(policy));
         // A million sessions are more than a server takes unless it is told to.
         let limits = Limits { connections, client_memory: usize::MAX, ..Limits::default() };
-        let made = Server::new(network.host(), Echo, vec![listener], limits).map_err(|(_, error)| error);
+        let made = Server::new(network.host(), Echo, vec![listener], limits);
         let server = made.expect("a server");
         let address = *server.addresses().expect("addresses").first().expect("a listener");
         Self { clients: network.host(), network, server, address, config }

@@ -58,7 +58,7 @@ pub(crate) fn serve(
     let options = PolicyOptions { identities: vec![(cert, key)], client_ca: vec![ca], ..PolicyOptions::default() };
     let security = Security::tls(Arc::new(ServerPolicy::new(options)?));
     let listener = ListenerConfig::new(address, security);
-    Server::new(MioNet::new()?, Lines, vec![listener], Limits::default()).map_err(|(_, error)| error.into())
+    Server::new(MioNet::new()?, Lines, vec![listener], Limits::default()).map_err(Into::into)
 }
 
 fn main() -> Result<(), Box<dyn Error>> {

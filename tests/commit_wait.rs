@@ -69,9 +69,7 @@ fn serve(disk: &Disk, limits: CommitLimits) -> Server<MioNet, Builtin> {
     let service = Builtin::new(options, net.now());
     let address = ([127, 0, 0, 1], 0).into();
     let listener = ListenerConfig::new(address, Security::Plain);
-    let mut server = Server::new(net, service, vec![listener.clone(), listener], Limits::default())
-        .map_err(|(_, e)| e)
-        .expect("binds");
+    let mut server = Server::new(net, service, vec![listener.clone(), listener], Limits::default()).expect("binds");
     let data_files = DataFiles::new(disk.folder()).expect("opens");
     let storage = StorageOptions { sync: Sync::Always, backup: None };
     let storage = Storage::start(data_files, storage, wake).expect("a thread");

@@ -27,7 +27,7 @@ fn splice(to: &[SocketAddr], limits: Limits) -> (Server<MioNet, Splice>, Lookup)
     let listener = ListenerConfig::new(address, Security::Plain);
     let service = Splice::new(target, UpstreamSecurity::Plain, false);
     let server = Server::new(MioNet::new().expect("poller"), service, vec![listener], limits);
-    (server.map_err(|(_, error)| error).expect("a listener"), lookup)
+    (server.expect("a listener"), lookup)
 }
 
 /// A client that says `words` and returns what it hears until the end of the stream.

@@ -18,10 +18,11 @@ use super::logging::Logging;
 use super::reload::{self, Recipe};
 use super::tls_options::TlsArgs;
 use super::{Failure, descriptors, processor, signals, terminal, units};
+use crate::access::Gate;
 use crate::limits::Limits;
 use crate::net::Net;
 use crate::net::mio::MioNet;
-use crate::server::{Bound, ListenerConfig, Security, Server};
+use crate::server::{BindError, Bound, ListenerConfig, Security, Server};
 use crate::services::resp::RespOptions;
 use crate::services::xmlrpc::{FaultStyle, XmlRpcOptions};
 use crate::services::{Builtin, BuiltinOptions, Protocol};
@@ -229,27 +230,18 @@ pub(super) fn run(args: &ServeArgs) -> Result<ExitCode, Failure> {
     let mut net = MioNet::new()?;
     let wake = net.waker();
     let wanted = args.listeners();
-    let protocols: Vec<Protocol> = wanted.iter().map(|(protocol, _)| *protocol).collect();
-    args.check_use(&protocols)?;
+    args.check_use(&wanted)?;
     let (limits, shortage) = args.limits.limits(args.data.is_given(), !args.admin.is_empty())?;
     // Before any file is made: what cannot be done leaves nothing behind.
-    let bound = wanted.iter().map(|(protocol, address)| args.bound(*protocol, address));
-    let bound = bound.collect::<Result<Vec<_>, _>>()?;
-    let mut exposed =
-        wanted.iter().zip(&bound).filter(|((protocol, address), bound)| is_exposed(*protocol, address, **bound));
-    if args.allow_plain && exposed.next().is_none() {
-        let problem = "no key/value or counters are served by plain:// beyond this machine: leave it out";
-        return Err(Failure::usage("--allow-plain", problem));
-    }
-    let sockets = Bound::new(&mut net, &limits, bound.iter().copied())
-        .map_err(|(index, error)| args.cannot_listen(&wanted, index, &error))?;
-    args.check_openness(&wanted, &bound)?;
-    let recipe = args.recipe(&wanted);
+    let listeners = args.resolve(wanted)?;
+    let sockets = Bound::new(&mut net, &limits, listeners.iter().map(|listener| listener.address))
+        .map_err(|error| args.cannot_listen(&listeners, &error))?;
+    args.check_openness(&listeners)?;
+    let recipe = args.recipe(&listeners);
     let prepared = recipe.prepare(None)?;
-    let configs = protocols.iter().zip(&bound).zip(&prepared.security);
-    let configs = configs.map(|((protocol, address), security)| args.configure(*protocol, *address, security.clone()));
-    let configs: Vec<ListenerConfig> = configs.collect();
-    let service = Builtin::new(args.services(protocols.clone(), limits.client_memory)?, net.now());
+    let configs = args.configure(&listeners, &prepared.security);
+    let protocols = listeners.iter().map(|listener| listener.protocol).collect();
+    let service = Builtin::new(args.services(protocols, limits.client_memory)?, net.now());
     let mut server = Server::on(sockets, net, service, configs.clone(), limits);
     server.service_mut().watch_log(logging.dropped());
     let addresses = server.addresses()?;
@@ -258,17 +250,16 @@ pub(super) fn run(args: &ServeArgs) -> Result<ExitCode, Failure> {
     reload::keep_current(recipe, prepared, server.handle())?;
     args.data.load(server.service_mut().store_mut(), wake)?;
     shortage.into_iter().for_each(Shortage::say);
-    announce(&protocols, &configs, &addresses);
-    if development.is_some()
-        && configs.iter().any(|config| config.security.is_tls() && !config.address.ip().is_loopback())
-    {
-        tracing::warn!(
-            "the development certificate is for localhost only, and whoever can read certs/ can be this server: name your \
-             own with --cert and --key where other machines connect"
-        );
-    }
+    let reachable: Vec<Served> = Served::all(&listeners, &configs, &addresses);
+    announce(&reachable);
     if let Some(development) = &development {
-        suggest(development, &protocols, &configs, &addresses);
+        if reachable.iter().any(|reachable| reachable.security.is_tls() && !reachable.address.ip().is_loopback()) {
+            tracing::warn!(
+                "the development certificate is for localhost only, and whoever can read certs/ can be this server: \
+                 name your own with --cert and --key where other machines connect"
+            );
+        }
+        suggest(development, &reachable);
     }
     let ran = server.run();
     let closed = server.service_mut().close().map_err(|failure| Failure::Other(failure.to_string()));
@@ -296,9 +287,28 @@ impl ServeArgs {
         all
     }
 
+    /// Where each is to be served; refused where that would show secrets to the network.
+    fn resolve(&self, wanted: Vec<(Protocol, ListenAddress)>) -> Result<Vec<Listener>, Failure> {
+        let resolve = |(protocol, asked): (Protocol, ListenAddress)| {
+            let address = asked.resolve(&Listener::flag(protocol))?;
+            let listener = Listener { protocol, asked, address };
+            if listener.is_exposed() && !self.allow_plain {
+                let problem = "would show what it holds to the network: use TLS, or give --allow-plain";
+                return Err(Failure::usage(&Listener::flag(protocol), format!("plain://{address} {problem}")));
+            }
+            Ok(listener)
+        };
+        let listeners = wanted.into_iter().map(resolve).collect::<Result<Vec<_>, _>>()?;
+        if self.allow_plain && !listeners.iter().any(Listener::is_exposed) {
+            let problem = "no key/value or counters are served by plain:// beyond this machine: leave it out";
+            return Err(Failure::usage("--allow-plain", problem));
+        }
+        Ok(listeners)
+    }
+
     /// Refuses options that nothing served here would heed.
-    fn check_use(&self, protocols: &[Protocol]) -> Result<(), Failure> {
-        let is_served = |wanted: &[Protocol]| protocols.iter().any(|protocol| wanted.contains(protocol));
+    fn check_use(&self, listeners: &[(Protocol, ListenAddress)]) -> Result<(), Failure> {
+        let is_served = |wanted: &[Protocol]| listeners.iter().any(|(protocol, _)| wanted.contains(protocol));
         let of_calls = [("--faults", self.faults.is_some()), ("--max-call", self.limits.max_call.is_some())];
         if let Some((flag, _)) = of_calls.into_iter().find(|(_, is_given)| *is_given)
             && !is_served(&[Protocol::XmlRpc])
@@ -322,22 +332,25 @@ impl ServeArgs {
         self.tls.check_use(false)
     }
 
-    fn cannot_listen(&self, wanted: &[(Protocol, ListenAddress)], index: usize, error: &std::io::Error) -> Failure {
-        let Some((protocol, address)) = wanted.get(index) else { return Failure::Other(error.to_string()) };
-        let name = protocol.name();
+    fn cannot_listen(&self, listeners: &[Listener], failed: &BindError) -> Failure {
+        let error = &failed.error;
+        let Some(Listener { protocol, asked, .. }) = listeners.get(failed.listener) else {
+            return Failure::Other(error.to_string());
+        };
         let is_named = !self.echo.is_empty() || !self.xmlrpc.is_empty() || !self.resp.is_empty();
         if is_named || *protocol == Protocol::Admin {
-            return Failure::usage(&format!("--{name}"), format!("cannot listen on {address}: {error}"));
+            return Failure::usage(&Listener::flag(*protocol), format!("cannot listen on {asked}: {error}"));
         }
         Failure::Usage(format!(
-            "cannot listen on {address}, where {name} is served unless a listener is named: {error}; name those that you \
-             want, with other ports: --echo, --xmlrpc or --resp ADDR"
+            "cannot listen on {asked}, where {} is served unless a listener is named: {error}; name those that you \
+             want, with other ports: --echo, --xmlrpc or --resp ADDR",
+            protocol.name()
         ))
     }
 
     /// How the listeners are protected.
-    fn recipe(&self, wanted: &[(Protocol, ListenAddress)]) -> Recipe {
-        let alpn = wanted.iter().map(|(protocol, address)| (!address.plain).then(|| protocol.alpn()));
+    fn recipe(&self, listeners: &[Listener]) -> Recipe {
+        let alpn = listeners.iter().map(|listener| (!listener.asked.plain).then(|| listener.protocol.alpn()));
         Recipe { tls: self.tls.clone(), listeners: alpn.collect(), reach: Builtin::reach }
     }
 
@@ -378,28 +391,14 @@ impl ServeArgs {
         })
     }
 
-    /// Where `protocol` is to be served; refused where that would show secrets.
-    fn bound(&self, protocol: Protocol, address: &ListenAddress) -> Result<SocketAddr, Failure> {
-        let flag = format!("--{}", protocol.name());
-        let bound = address.resolve(&flag)?;
-        if is_exposed(protocol, address, bound) && !self.allow_plain {
-            return Err(Failure::usage(
-                &flag,
-                format!("plain://{bound} would show what it holds to the network: use TLS, or give --allow-plain"),
-            ));
-        }
-        Ok(bound)
-    }
-
     /// Refuses to serve keys over TLS to everybody on the network, unless that was asked for.
-    fn check_openness(&self, wanted: &[(Protocol, ListenAddress)], bound: &[SocketAddr]) -> Result<(), Failure> {
-        let mut open =
-            wanted.iter().zip(bound).filter(|((protocol, address), bound)| self.is_open(*protocol, address, **bound));
+    fn check_openness(&self, listeners: &[Listener]) -> Result<(), Failure> {
+        let mut open = listeners.iter().filter(|listener| listener.is_open(&self.tls));
         match (open.next(), self.allow_anonymous) {
-            (Some(((protocol, _), bound)), false) => Err(Failure::usage(
-                &format!("--{}", protocol.name()),
+            (Some(Listener { protocol, address, .. }), false) => Err(Failure::usage(
+                &Listener::flag(*protocol),
                 format!(
-                    "everybody who can reach {bound} could use it, for no client certificate is demanded: name \
+                    "everybody who can reach {address} could use it, for no client certificate is demanded: name \
                      --client-ca or --client-pin, listen on a loopback address, or give --allow-anonymous"
                 ),
             )),
@@ -412,53 +411,87 @@ impl ServeArgs {
         }
     }
 
-    /// Whether what is served there over TLS is for everybody on the network.
-    fn is_open(&self, protocol: Protocol, address: &ListenAddress, bound: SocketAddr) -> bool {
-        !address.plain && protocol != Protocol::Echo && !bound.ip().is_loopback() && !self.tls.knows_clients()
+    fn configure(&self, listeners: &[Listener], security: &[Security]) -> Vec<ListenerConfig> {
+        let configure = |(listener, security): (&Listener, &Security)| ListenerConfig {
+            idle_timeout: self.limits.idle_timeout(listener.protocol),
+            for_operators: listener.protocol == Protocol::Admin,
+            ..ListenerConfig::new(listener.address, security.clone())
+        };
+        listeners.iter().zip(security).map(configure).collect()
+    }
+}
+
+/// A listener that was asked for.
+struct Listener {
+    protocol: Protocol,
+    asked: ListenAddress,
+    address: SocketAddr,
+}
+
+impl Listener {
+    fn flag(protocol: Protocol) -> String {
+        format!("--{}", protocol.name())
     }
 
-    fn configure(&self, protocol: Protocol, address: SocketAddr, security: Security) -> ListenerConfig {
-        ListenerConfig {
-            idle_timeout: self.limits.idle_timeout(protocol),
-            for_operators: protocol == Protocol::Admin,
-            ..ListenerConfig::new(address, security)
+    fn is_beyond_this_machine(&self) -> bool {
+        self.protocol != Protocol::Echo && !self.address.ip().is_loopback()
+    }
+
+    /// Whether what is served there could be read on the network.
+    fn is_exposed(&self) -> bool {
+        self.asked.plain && self.is_beyond_this_machine()
+    }
+
+    /// Whether what is served there over TLS is for everybody on the network.
+    fn is_open(&self, tls: &TlsArgs) -> bool {
+        !self.asked.plain && self.is_beyond_this_machine() && !tls.knows_clients()
+    }
+}
+
+/// A listener that serves.
+struct Served<'a> {
+    protocol: Protocol,
+    /// The address that was bound; the port may have been left to the system.
+    address: SocketAddr,
+    security: &'a Security,
+}
+
+impl<'a> Served<'a> {
+    fn all(listeners: &[Listener], configs: &'a [ListenerConfig], addresses: &[SocketAddr]) -> Vec<Self> {
+        let served = listeners.iter().zip(configs).zip(addresses).map(|((listener, config), address)| Self {
+            protocol: listener.protocol,
+            address: *address,
+            security: &config.security,
+        });
+        served.collect()
+    }
+
+    fn gate(&self) -> Option<&'a Gate> {
+        match self.security {
+            Security::Tls(gate) => Some(gate),
+            Security::Plain => None,
         }
     }
 }
 
-/// Whether what is served there could be read on the network.
-fn is_exposed(protocol: Protocol, address: &ListenAddress, bound: SocketAddr) -> bool {
-    address.plain && protocol != Protocol::Echo && !bound.ip().is_loopback()
-}
-
-/// Says on stdout where the listeners are, for scripts, and on stderr what each demands, for people.
-fn announce(protocols: &[Protocol], configs: &[ListenerConfig], addresses: &[SocketAddr]) {
+/// Writes where the listeners are to stdout, for scripts, and what each demands to stderr, for people.
+fn announce(listeners: &[Served]) {
     let mut lines = String::new();
-    for ((protocol, config), address) in protocols.iter().zip(configs).zip(addresses) {
-        let name = protocol.name();
-        let scheme = config.security.scheme();
+    for Served { protocol, address, security } in listeners {
+        let (name, scheme) = (protocol.name(), security.scheme());
         let _ = writeln!(lines, "listening {name} {scheme}://{address}");
-        terminal::tell(format_args!("{name} {scheme}://{address}: {}", config.security.describe()));
+        terminal::tell(format_args!("{name} {scheme}://{address}: {}", security.describe()));
     }
     terminal::announce(&lines);
 }
 
-/// Says on stderr how to try what is served.
-fn suggest(
-    development: &DevelopmentIdentities,
-    protocols: &[Protocol],
-    configs: &[ListenerConfig],
-    addresses: &[SocketAddr],
-) {
-    let gates = configs.iter().map(|config| match &config.security {
-        Security::Tls(gate) => Some(gate),
-        Security::Plain => None,
-    });
+/// Writes to stderr how to try what is served.
+fn suggest(development: &DevelopmentIdentities, listeners: &[Served]) {
     // Clients are judged in the same way everywhere.
-    let Some(gate) = gates.clone().flatten().next() else { return };
-    let with_tls = protocols.iter().zip(addresses).zip(gates).filter(|(_, gate)| gate.is_some());
+    let Some(gate) = listeners.iter().find_map(Served::gate) else { return };
+    let with_tls = listeners.iter().filter(|served| served.security.is_tls());
     let reachable: Vec<_> =
-        with_tls.map(|((protocol, address), _)| Reachable { protocol: *protocol, address: *address }).collect();
+        with_tls.map(|Served { protocol, address, .. }| Reachable { protocol: *protocol, address: *address }).collect();
     terminal::tell_lines(&hints::how_to_connect(development, &reachable, &Standing::before(gate, development)));
 }
 
@@ -476,9 +509,12 @@ mod tests {
 
     #[test]
     fn a_default_port_that_is_taken_is_no_flag_of_the_users() {
-        let refusal = |line: &[&str], index| {
+        let refusal = |line: &[&str], index: usize| {
             let args = Line::parse_from([&["serve"], line].concat()).serve;
-            args.cannot_listen(&args.listeners(), index, &std::io::ErrorKind::AddrInUse.into()).to_string()
+            let listeners: Vec<Listener> = args.resolve(args.listeners()).expect("addresses");
+            let address = listeners[index].address;
+            let error = std::io::ErrorKind::AddrInUse.into();
+            args.cannot_listen(&listeners, &BindError { listener: index, address, error }).to_string()
         };
         let said = refusal(&["--admin", "127.0.0.1:9180"], 0);
         assert!(said.starts_with("cannot listen on 127.0.0.1:20000, where echo is served unless a listener"), "{said}");

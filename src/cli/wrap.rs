@@ -22,7 +22,7 @@ use super::{Failure, client_tls, descriptors, signals, terminal, units};
 use crate::limits::Limits;
 use crate::net::mio::MioNet;
 use crate::net::{Address, Lookup, Subnet, Target};
-use crate::server::{Bound, ListenerConfig, Security, Server};
+use crate::server::{BindError, Bound, ListenerConfig, Security, Server};
 use crate::services::{Renewable, Splice, UpstreamSecurity};
 
 /// A name is looked up again no sooner than this, however many connections fail.
@@ -218,8 +218,9 @@ pub(super) fn run(args: &WrapArgs) -> Result<ExitCode, Failure> {
     let address = args.listen.resolve("--listen")?;
     args.check_exposure(address)?;
     // Before any file is made: what cannot be done leaves nothing behind.
-    let sockets = Bound::new(&mut net, &limits, [address])
-        .map_err(|(_, error)| Failure::usage("--listen", format!("cannot listen on {}: {error}", args.listen)))?;
+    let sockets = Bound::new(&mut net, &limits, [address]).map_err(|BindError { error, .. }| {
+        Failure::usage("--listen", format!("cannot listen on {}: {error}", args.listen))
+    })?;
     let prepared = recipe.as_ref().map(|recipe| recipe.prepare(None)).transpose()?;
     if let Some(prepared) = &prepared {
         check_rules(&prepared.security)?;

@@ -52,8 +52,7 @@ use crate::tls::{Agreement, Identity};
 ///
 /// let address = ([127, 0, 0, 1], 0).into();
 /// let listener = ListenerConfig::new(address, Security::Plain);
-/// let mut server = Server::new(MioNet::new()?, Adder { sum: 0 }, vec![listener], Limits::default())
-///     .map_err(|(_, error)| error)?;
+/// let mut server = Server::new(MioNet::new()?, Adder { sum: 0 }, vec![listener], Limits::default())?;
 /// let (address, handle) = (server.addresses()?[0], server.handle());
 /// let running = std::thread::spawn(move || server.run());
 ///
@@ -66,7 +65,7 @@ use crate::tls::{Agreement, Identity};
 ///
 /// handle.stop();
 /// running.join().expect("the loop does not panic")?;
-/// # Ok::<(), std::io::Error>(())
+/// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub trait Service {
     /// What the framing of one connection remembers between calls.

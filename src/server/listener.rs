@@ -49,6 +49,19 @@ impl ListenerConfig {
     }
 }
 
+/// A listener's address cannot be bound.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot listen on {address}: {error}")]
+pub struct BindError {
+    /// The listener's index, in the order in which listeners were given.
+    pub listener: usize,
+    /// Its address.
+    pub address: SocketAddr,
+    /// What the system said.
+    #[source]
+    pub error: io::Error,
+}
+
 /// Sockets that listen. Clients may knock from now on; nobody is accepted before a [`Server`] has its first turn.
 pub struct Bound<N: Net>(Vec<(N::Listener, SocketAddr)>);
 
@@ -58,16 +71,17 @@ impl<N: Net> Bound<N> {
     ///
     /// # Errors
     ///
-    /// The index of the address that cannot be bound, and why.
+    /// The first address that cannot be bound.
     pub fn new(
         net: &mut N,
         limits: &Limits,
         addresses: impl IntoIterator<Item = SocketAddr>,
-    ) -> Result<Self, (usize, io::Error)> {
+    ) -> Result<Self, BindError> {
         net.set_keepalive(limits.keepalive);
         let sockets = addresses.into_iter().enumerate().map(|(index, address)| {
-            let socket = net.listen(address, TOKENS + index).map_err(|error| (index, error))?;
-            let bound = net.local_address(&socket).map_err(|error| (index, error))?;
+            let failed = |error| BindError { listener: index, address, error };
+            let socket = net.listen(address, TOKENS + index).map_err(failed)?;
+            let bound = net.local_address(&socket).map_err(failed)?;
             Ok((socket, bound))
         });
         Ok(Self(sockets.collect::<Result<_, _>>()?))
@@ -77,13 +91,13 @@ impl<N: Net> Bound<N> {
 /// All listeners of a server.
 pub(super) struct Listeners<N: Net> {
     all: Vec<Listener<N>>,
-    /// What they are called in the log, by their index, also when they are closed.
-    labels: Vec<String>,
 }
 
 struct Listener<N: Net> {
     /// `None` when it is closed.
     socket: Option<N::Listener>,
+    /// Its name in the log.
+    label: String,
     /// How many more connections are taken.
     calls: usize,
     bound: SocketAddr,
@@ -110,12 +124,11 @@ impl<N: Net> Listeners<N> {
     /// The sockets in the order of their `configs`.
     pub(super) fn new(sockets: Bound<N>, configs: Vec<ListenerConfig>) -> Self {
         let mut all = Vec::with_capacity(configs.len());
-        let mut labels = Vec::with_capacity(configs.len());
         for ((socket, bound), config) in sockets.0.into_iter().zip(configs) {
             let ListenerConfig { security, idle_timeout, balancers, for_operators, .. } = config;
-            labels.push(format!("{}://{bound}", security.scheme()));
             all.push(Listener {
                 socket: Some(socket),
+                label: format!("{}://{bound}", security.scheme()),
                 calls: usize::MAX,
                 bound,
                 idle_timeout,
@@ -126,7 +139,7 @@ impl<N: Net> Listeners<N> {
                 said_so: false,
             });
         }
-        Self { all, labels }
+        Self { all }
     }
 
     pub(super) fn addresses(&self) -> Vec<SocketAddr> {
@@ -135,7 +148,7 @@ impl<N: Net> Listeners<N> {
 
     /// What the listener `index` is called in the log.
     pub(super) fn label(&self, index: usize) -> &str {
-        self.labels.get(index).map_or("", String::as_str)
+        self.all.get(index).map_or("", |listener| listener.label.as_str())
     }
 
     /// Whether `token` names a listener, which then has connections waiting.

@@ -17,7 +17,7 @@ use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 pub use handle::Handle;
-pub use listener::{Bound, ListenerConfig};
+pub use listener::{BindError, Bound, ListenerConfig};
 
 pub use crate::access::Security;
 use crate::connection::{Completion, Connection, Context, Link, Loss, PeerId, Phase, Service, Transmitted};
@@ -106,13 +106,8 @@ impl<N: Net, S: Service> Server<N, S> {
     ///
     /// # Errors
     ///
-    /// The index of the listener whose address cannot be bound, and why.
-    pub fn new(
-        mut net: N,
-        service: S,
-        listeners: Vec<ListenerConfig>,
-        limits: Limits,
-    ) -> Result<Self, (usize, io::Error)> {
+    /// The first listener whose address cannot be bound.
+    pub fn new(mut net: N, service: S, listeners: Vec<ListenerConfig>, limits: Limits) -> Result<Self, BindError> {
         let sockets = Bound::new(&mut net, &limits, listeners.iter().map(|listener| listener.address))?;
         Ok(Self::on(sockets, net, service, listeners, limits))
     }

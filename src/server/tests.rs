@@ -46,7 +46,7 @@ impl<S: Service> Site<S> {
         let balancers = balancers.iter().map(|range| range.parse().expect("a range")).collect();
         let listener = ListenerConfig { idle_timeout, balancers, ..ListenerConfig::new(address, Security::Plain) };
         let watched = ListenerConfig { for_operators: true, ..listener.clone() };
-        let server = Server::new(net.clone(), service, vec![listener, watched], limits).map_err(|(_, error)| error);
+        let server = Server::new(net.clone(), service, vec![listener, watched], limits);
         let server = server.expect("a free port");
         let addresses = server.addresses().expect("bound");
         Self { network, net, server, address: addresses[0], operators: addresses[1] }

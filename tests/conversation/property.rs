@@ -135,7 +135,7 @@ impl Stage {
             ..ListenerConfig::new(SocketAddr::from(([10, 0, 0, 2], 0)), security)
         };
         let service = Builtin::new(options, net.now());
-        let server = Server::new(net.clone(), service, vec![listener], limits()).map_err(|(_, error)| error);
+        let server = Server::new(net.clone(), service, vec![listener], limits());
         let server = server.expect("a free port");
         let address = *server.addresses().expect("bound").first().expect("one");
         let socket = away.connect(&address.into(), None).expect("begun");

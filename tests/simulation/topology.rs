@@ -138,7 +138,7 @@ fn start(
     listeners: Vec<ListenerConfig>,
     limits: Limits,
 ) -> Result<Loop, String> {
-    let server = Server::new(net.clone(), house, listeners, limits).map_err(|(_, error)| error.to_string())?;
+    let server = Server::new(net.clone(), house, listeners, limits).map_err(|error| error.to_string())?;
     Loop::new(net, server).map_err(|error| error.to_string())
 }
 

@@ -116,7 +116,7 @@ fn run_watched<S: Service<Session = ()> + Send>(
     let security = config.map_or(Security::Plain, |policy| Security::tls(Arc::new(policy)));
     let listener = ListenerConfig { idle_timeout, ..ListenerConfig::new(([127, 0, 0, 1], 0).into(), security) };
     let net = MioNet::new().expect("poller");
-    let mut server = Server::new(net, service, vec![listener], Limits::default()).map_err(|(_, e)| e).expect("server");
+    let mut server = Server::new(net, service, vec![listener], Limits::default()).expect("server");
     plan.target = server.addresses().expect("addresses")[0].into();
     let handle = server.handle();
     std::thread::scope(|scope| {

@@ -31,7 +31,7 @@ fn run_on(threads: u32, mut plan: Plan, progress: RunProgress) -> (Vec<Finding>,
     let service = RollCall { expected: plan.connections, present: 0, early: Arc::clone(&early) };
     let listener = ListenerConfig::new(([127, 0, 0, 1], 0).into(), Security::Plain);
     let net = MioNet::new().expect("poller");
-    let mut server = Server::new(net, service, vec![listener], Limits::default()).map_err(|(_, e)| e).expect("server");
+    let mut server = Server::new(net, service, vec![listener], Limits::default()).expect("server");
     plan.target = server.addresses().expect("addresses")[0].into();
     let (handle, plan, progress) = (server.handle(), Arc::new(plan), Arc::new(progress));
     let findings = std::thread::scope(|scope| {
