@@ -81,10 +81,19 @@ fn every_command_that_is_printed_works_when_pasted_and_a_second_start_finds_ever
     assert_eq!(answers, ["hello", "hello", "null", "[1,2,3]", "['spam']", "[1,2,3]"], "{printed:#?}");
 
     let readme = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md")).expect("README");
-    let block = readme.split("in another terminal:\n\n").nth(1).and_then(|rest| rest.split("\n\n").next());
-    let lines: Vec<_> = block.expect("commands").lines().map(str::trim).collect();
-    let expected =
-        [("latchkey call", "null"), ("redis-cli", "[1,2,3]"), ("latchkey connect", "hello"), ("latchkey load", "")];
+    let block = readme.split("in another terminal:\n\n").nth(1).and_then(|rest| rest.split("```\n").next());
+    let lines: Vec<_> = block.expect("commands").lines().filter_map(|line| line.strip_prefix("$ ")).collect();
+    let expected = [
+        ("latchkey call", "null"),
+        ("redis-cli", "[1,2,3]"),
+        (
+            "curl",
+            "<?xml version=\"1.0\"?><methodResponse><params><param><value><array><data><value><string>spam</string>\
+             </value></data></array></value></param></params></methodResponse>",
+        ),
+        ("python3", "[1, 2, 3]"),
+        ("latchkey load", ""),
+    ];
     assert_eq!(lines.len(), expected.len(), "{lines:#?}");
     for (line, (beginning, answer)) in lines.iter().zip(expected) {
         assert!(line.starts_with(beginning), "{line}");
