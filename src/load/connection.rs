@@ -61,14 +61,20 @@ pub struct ReadOutcome {
 /// something is due, and [`transmit`](Self::transmit) after either. After an error it is of no further use.
 #[derive(Debug)]
 pub struct LoadConnection {
-    session: Session,
-    /// Encrypted bytes that are not a whole record, or not a whole handshake message.
-    retained: Vec<u8>,
+    channel: ClientChannel,
     replies: Replies,
     /// Encoded requests that are not encrypted yet.
     requests: Vec<u8>,
     /// Encrypted bytes that the socket did not take.
     unsent: Vec<u8>,
+}
+
+/// The TLS half: the session and the bytes that it has not used yet.
+#[derive(Debug)]
+struct ClientChannel {
+    session: Session,
+    /// Encrypted bytes that are not a whole record, or not a whole handshake message.
+    retained: Vec<u8>,
 }
 
 /// The plaintext half: which replies are awaited, and what has come of the first of them.
@@ -95,13 +101,14 @@ impl LoadConnection {
             failure: None,
             refusal: None,
         };
-        Self { session, retained: Vec::new(), replies, requests: Vec::new(), unsent: Vec::new() }
+        let channel = ClientChannel { session, retained: Vec::new() };
+        Self { channel, replies, requests: Vec::new(), unsent: Vec::new() }
     }
 
     /// The TLS side of it.
     #[must_use]
     pub fn session(&self) -> &Session {
-        &self.session
+        &self.channel.session
     }
 
     /// Requests without a reply, the oldest first.
@@ -134,8 +141,8 @@ impl LoadConnection {
 
     /// The socket is connected: the handshake, if any, begins.
     pub fn begin(&mut self, buffers: &mut LoopBuffers) -> Result<(), RequestFailure> {
-        let received = self.session.receive(&mut [], &mut buffers.output, &mut |_| {});
-        received.error.map_or(Ok(()), |error| Err(failure_of_tls(&error)))
+        let begun = self.channel.receive(&mut [], &mut buffers.output, &mut |_| {});
+        begun.map(drop).map_err(|error| failure_of_tls(&error))
     }
 
     /// Reads what there is and decodes it into `buffers.answers`. With `to_end`, a short read is not taken as the last.
@@ -146,29 +153,25 @@ impl LoadConnection {
         buffers: &mut LoopBuffers,
         template: &RequestTemplate,
     ) -> Result<ReadOutcome, RequestFailure> {
-        let mut heard = ReadOutcome::default();
+        let mut outcome = ReadOutcome::default();
         loop {
-            let kept = self.retained.len();
-            buffers.input.resize(buffers.input.len().max(kept + READ_BYTES), 0);
-            let (front, space) = buffers.input.split_at_mut(kept);
-            front.copy_from_slice(&self.retained);
+            let (kept, space) = self.channel.read_space(&mut buffers.input);
             let count = match socket.read(space) {
                 Ok(0) => {
-                    heard.ended = true;
+                    outcome.ended = true;
                     self.replies.end(template, &mut buffers.answers);
-                    return self.replies.failure.map_or(Ok(heard), Err);
+                    return self.replies.failure.map_or(Ok(outcome), Err);
                 }
                 Ok(count) => count,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(heard),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(outcome),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 Err(error) => return Err(failure_of_socket(&error)),
             };
             let is_drained = count < space.len() && !to_end;
-            heard.bytes += count;
-            self.retained.clear();
-            self.take_in(kept + count, &mut heard, buffers, template)?;
+            outcome.bytes += count;
+            self.take_in(kept + count, &mut outcome, buffers, template)?;
             if is_drained {
-                return Ok(heard);
+                return Ok(outcome);
             }
         }
     }
@@ -177,32 +180,18 @@ impl LoadConnection {
     fn take_in(
         &mut self,
         length: usize,
-        heard: &mut ReadOutcome,
+        outcome: &mut ReadOutcome,
         buffers: &mut LoopBuffers,
         template: &RequestTemplate,
     ) -> Result<(), RequestFailure> {
         let LoopBuffers { input, output, answers } = buffers;
-        let mut rest = input.get_mut(..length).unwrap_or_default();
-        loop {
-            let replies = &mut self.replies;
-            let received = self.session.receive(rest, output, &mut |plain| {
-                heard.plaintext += plain.len();
-                replies.deliver(plain, template, answers);
-            });
-            rest = rest.get_mut(received.consumed..).unwrap_or_default();
-            if let Some(error) = received.error {
-                return Err(failure_of_tls(&error));
-            }
-            if let Some(failure) = self.replies.failure {
-                return Err(failure);
-            }
-            heard.opened |= received.opened;
-            if !received.opened {
-                break;
-            }
-        }
-        self.retained.extend_from_slice(rest);
-        Ok(())
+        let replies = &mut self.replies;
+        let received = self.channel.receive(input.get_mut(..length).unwrap_or_default(), output, &mut |plain| {
+            outcome.plaintext += plain.len();
+            replies.deliver(plain, template, answers);
+        });
+        outcome.opened |= received.map_err(|error| failure_of_tls(&error))?;
+        self.replies.failure.map_or(Ok(()), Err)
     }
 
     /// Adds a request to what is sent next.
@@ -213,13 +202,13 @@ impl LoadConnection {
 
     /// Says that no more requests come.
     pub fn close(&mut self, buffers: &mut LoopBuffers) -> Result<(), RequestFailure> {
-        self.session.send_close_notify(&mut self.retained, &mut buffers.output).map_err(|error| failure_of_tls(&error))
+        self.channel.send_close_notify(&mut buffers.output).map_err(|error| failure_of_tls(&error))
     }
 
     /// Writes what is due to the socket, as far as it takes it; returns how many bytes.
     pub fn transmit(&mut self, socket: &mut impl Write, buffers: &mut LoopBuffers) -> Result<usize, RequestFailure> {
-        if !self.requests.is_empty() && !self.session.is_handshaking() {
-            let sent = self.session.send(&self.requests, &mut self.retained, &mut buffers.output);
+        if !self.requests.is_empty() && !self.channel.session.is_handshaking() {
+            let sent = self.channel.send(&self.requests, &mut buffers.output);
             self.requests.clear();
             sent.map_err(|error| failure_of_tls(&error))?;
         }
@@ -248,6 +237,50 @@ impl LoadConnection {
         }
         self.unsent.extend_from_slice(fresh.get(taken..).unwrap_or_default());
         Ok(written + taken)
+    }
+}
+
+impl ClientChannel {
+    /// Puts the retained bytes at the front of `input`; returns how many they are, and the space behind them.
+    fn read_space<'a>(&self, input: &'a mut Vec<u8>) -> (usize, &'a mut [u8]) {
+        let kept = self.retained.len();
+        input.resize(input.len().max(kept + READ_BYTES), 0);
+        let (front, space) = input.split_at_mut(kept);
+        front.copy_from_slice(&self.retained);
+        (kept, space)
+    }
+
+    /// Decrypts `bytes`, which begin with the retained ones, and retains the rest; returns whether the handshake has
+    /// finished in them.
+    fn receive(
+        &mut self,
+        mut bytes: &mut [u8],
+        output: &mut Outgoing,
+        deliver: &mut dyn FnMut(&[u8]),
+    ) -> Result<bool, Error> {
+        self.retained.clear();
+        let mut has_opened = false;
+        loop {
+            let received = self.session.receive(bytes, output, deliver);
+            bytes = bytes.get_mut(received.consumed..).unwrap_or_default();
+            if let Some(error) = received.error {
+                return Err(error);
+            }
+            if !received.opened {
+                break;
+            }
+            has_opened = true;
+        }
+        self.retained.extend_from_slice(bytes);
+        Ok(has_opened)
+    }
+
+    fn send(&mut self, plaintext: &[u8], output: &mut Outgoing) -> Result<(), Error> {
+        self.session.send(plaintext, &mut self.retained, output)
+    }
+
+    fn send_close_notify(&mut self, output: &mut Outgoing) -> Result<(), Error> {
+        self.session.send_close_notify(&mut self.retained, output)
     }
 }
 
