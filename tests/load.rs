@@ -31,7 +31,7 @@ fn size_of(path: &Path) -> u64 {
 }
 
 #[test]
-fn what_has_failed_is_told_when_logs_are_merged() {
+fn merge_names_logs_of_failed_runs() {
     let server = Server::start(&[]);
     let target = server.address("xmlrpc");
     let flags = "--ca certs/ca.pem --warmup 0s --requests 20 --connections 2 --allow errors --allow client-bound";
@@ -46,11 +46,11 @@ fn what_has_failed_is_told_when_logs_are_merged() {
     };
     let sum = merged(&["good.hdr", "bad.hdr", "--hdr", "sum.hdr"]);
     assert!(sum.starts_with("20 answered, 20 failed or without an answer, from 2 logs\n"), "{sum}");
-    assert!(sum.contains("warning: bad.hdr is of a run that is not what was asked for: errors"), "{sum}");
-    assert!(!sum.contains("good.hdr is of a run that is not what was asked for: errors"), "{sum}");
+    assert!(sum.contains("warning: bad.hdr: its run failed: errors"), "{sum}");
+    assert!(!sum.contains("good.hdr: its run failed: errors"), "{sum}");
     let again = merged(&["sum.hdr"]);
     assert!(again.starts_with("20 answered, 20 failed or without an answer, from 1 log\n"), "{again}");
-    assert!(again.contains("warning: sum.hdr is of a run that is not what was asked for: errors"), "{again}");
+    assert!(again.contains("warning: sum.hdr: its run failed: errors"), "{again}");
 }
 
 #[test]
@@ -128,7 +128,7 @@ fn handshakes_are_counted_by_kind() {
 }
 
 #[test]
-fn idle_connections_are_weighed() {
+fn idle_reports_the_servers_memory() {
     let server = Server::start(&[]);
     let pid = server.pid().to_string();
     let (code, report) =
@@ -146,7 +146,7 @@ fn report_without_warmup(server: &Server, arguments: &[&str]) -> (Option<i32>, V
 }
 
 #[test]
-fn exit_codes_tell_what_went_wrong() {
+fn each_verdict_has_its_exit_code() {
     let server = Server::start(&[]);
     let few = ["echo", "--requests", "20", "--connections", "2"];
     let (code, missed) = report(&server, "echo", &[&few[..], &["--slo", "p99<1us", "--slo", "errors<1%"]].concat());
@@ -173,7 +173,7 @@ fn exit_codes_tell_what_went_wrong() {
 }
 
 #[test]
-fn what_could_not_be_written_is_refused_before_the_run() {
+fn unwritable_outputs_are_refused_before_the_run() {
     let server = Server::start(&[]);
     let address = server.address("echo");
     let refuse = |arguments: &[&str], part: &str| {
@@ -193,7 +193,7 @@ fn what_could_not_be_written_is_refused_before_the_run() {
 }
 
 #[test]
-fn an_option_that_would_have_no_effect_is_refused() {
+fn options_without_effect_are_refused() {
     let server = Server::start(&[]);
     let dir = server.dir.path();
     std::fs::create_dir(dir.join("many")).expect("a folder");
@@ -252,7 +252,7 @@ fn an_option_that_would_have_no_effect_is_refused() {
 }
 
 #[test]
-fn a_command_at_the_port_of_another_protocol_is_told_so() {
+fn the_port_of_another_protocol_is_named_as_a_cause() {
     let server = Server::start_in(tempfile::tempdir().expect("a folder"), &["--resp", "127.0.0.1:0"]);
     let target = server.address("resp");
     let line = "--ca certs/ca.pem --requests 2 --connections 2 --warmup 0s --timeout 1s --value-size 8";
@@ -263,7 +263,7 @@ fn a_command_at_the_port_of_another_protocol_is_told_so() {
 }
 
 #[test]
-fn a_servers_own_words_say_why_it_refuses() {
+fn error_replies_are_reported_with_their_text() {
     let server = Server::start_in(tempfile::tempdir().expect("a folder"), &["--xmlrpc", "127.0.0.1:0"]);
     let line = "--method nosuch --json a.json --ca certs/ca.pem --requests 20 --connections 2 --warmup 0s";
     let target = server.address("xmlrpc");
@@ -296,7 +296,7 @@ fn any_one_output_may_go_to_stdout() {
 }
 
 #[test]
-fn a_reader_who_has_gone_costs_no_other_output() {
+fn a_closed_pipe_costs_no_other_output() {
     let server = Server::start(&[]);
     let mut command = latchkey();
     command.args(["load", "echo", &server.address("echo"), "--ca", "certs/ca.pem", "--requests", "20"]);
@@ -310,7 +310,7 @@ fn a_reader_who_has_gone_costs_no_other_output() {
 }
 
 #[test]
-fn connections_have_a_lifetime_and_come_from_where_they_are_told_to() {
+fn connections_have_a_lifetime_and_a_source_address() {
     let server = Server::start(&[]);
     let arguments = ["echo", "--requests", "2000", "--connections", "2", "--connection-lifetime", "1ms"];
     let (code, report) = report(&server, "echo", &[&arguments[..], &["--bind", "127.0.0.2,127.0.0.3"]].concat());
@@ -321,19 +321,19 @@ fn connections_have_a_lifetime_and_come_from_where_they_are_told_to() {
 }
 
 #[test]
-fn the_suites_that_are_asked_for_are_offered() {
+fn only_the_given_suites_are_offered() {
     let server = Server::start(&[]);
     let name = "TLS_AES_128_GCM_SHA256";
     let arguments = ["handshake", "--requests", "5", "--connections", "1", "--suites"];
     let (code, report) = report(&server, "echo", &[&arguments[..], &[name]].concat());
     assert_eq!((code, &report["handshakes"]["suites"][name]), (Some(0), &5.into()), "{report}");
     let refused = load(&server, &[&["handshake", "localhost:1"], &arguments[1..], &["AES128-SHA"]].concat());
-    let told = String::from_utf8_lossy(&refused.stderr);
-    assert!(refused.status.code() == Some(2) && told.contains("--suites") && told.contains(name), "{told}");
+    let stderr = String::from_utf8_lossy(&refused.stderr);
+    assert!(refused.status.code() == Some(2) && stderr.contains("--suites") && stderr.contains(name), "{stderr}");
 }
 
 #[test]
-fn a_rate_beyond_what_is_possible_is_reported_with_what_came_of_it() {
+fn an_impossible_rate_is_reported_with_the_part_that_was_sent() {
     let server = Server::start(&[]);
     let arguments = ["handshake", "--rate", "1000000", "--duration", "1s", "--connections", "4", "--timeout", "60s"];
     let target = server.address("echo").replace("127.0.0.1", "localhost");
@@ -345,14 +345,14 @@ fn a_rate_beyond_what_is_possible_is_reported_with_what_came_of_it() {
     assert!(report["problems"].as_array().is_some_and(|all| all.contains(&"sent_less".into())), "{report}");
     let outcome = report["outcome"].as_str().expect("a line");
     assert!(outcome.starts_with("FAIL: ") && outcome.contains(" % of the load was sent"), "{outcome}");
-    // Nearly all of a million wait in vain, evenly from a second down to nothing: what was answered alone would say less.
+    // Nearly all of a million are never sent and wait, evenly distributed, from a second down to nothing.
     let p50 = report["latency_us"]["p50"].as_f64().expect("a number");
     assert!(p50 > 450_000.0, "{p50}");
 }
 
 /// Ends a load that would take an hour, by one signal or by two.
 #[test]
-fn a_first_signal_ends_the_run_and_a_second_the_program() {
+fn the_first_signal_ends_the_run_and_the_second_the_program() {
     let server = Server::start(&[]);
     let pipe = server.dir.path().join("pipe");
     assert!(std::process::Command::new("mkfifo").arg(&pipe).status().expect("mkfifo").success());
@@ -373,7 +373,7 @@ fn a_first_signal_ends_the_run_and_a_second_the_program() {
         assert!(std::process::Command::new("kill").args(kill).status().expect("kill").success());
     };
     interrupt(&child);
-    // Nobody reads the pipe: it would wait for ten seconds.
+    // The pipe has no reader: a write would wait for ten seconds.
     std::thread::sleep(Duration::from_millis(500));
     assert_eq!(child.try_wait().expect("a child"), None, "the first ends the run alone");
     interrupt(&child);
@@ -382,7 +382,7 @@ fn a_first_signal_ends_the_run_and_a_second_the_program() {
 }
 
 #[test]
-fn a_disk_that_is_full_costs_no_earlier_report_and_an_unread_pipe_no_other_output() {
+fn a_full_disk_keeps_the_earlier_report_and_an_unread_pipe_the_other_outputs() {
     let server = Server::start(&[]);
     let dir = server.dir.path();
     let few = "--ca certs/ca.pem --connections 2 --requests 20 --warmup 0s --allow client-bound";
@@ -406,7 +406,7 @@ fn a_disk_that_is_full_costs_no_earlier_report_and_an_unread_pipe_no_other_outpu
     let output = load(&server, &words.concat());
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(
-        output.status.code() == Some(1) && said.contains("--csv: cannot write pipe: nobody reads from it"),
+        output.status.code() == Some(1) && said.contains("--csv: cannot write pipe: no process reads from it"),
         "{said}"
     );
     let written = std::fs::read(dir.join("old.json")).expect("it is there");

@@ -30,7 +30,7 @@ fn folder() -> tempfile::TempDir {
     dir
 }
 
-/// A port that nobody has, below those that the system gives to clients: for servers that cannot choose one themselves.
+/// A free port, below those that the system gives to clients: for servers that cannot choose one themselves.
 fn free_port() -> u16 {
     static NEXT: AtomicU16 = AtomicU16::new(0);
     let first = std::process::id() % 10_000;
@@ -53,7 +53,7 @@ fn start(command: Command, dir: tempfile::TempDir, port: u16) -> Server {
 fn redis(auth_clients: &str) -> (Server, u16) {
     let (dir, port) = (folder(), free_port());
     let mut command = Command::new("redis-server");
-    // Nobody reads its stdout.
+    // Its stdout has no reader.
     command.args([
         "--logfile",
         "redis.txt",
@@ -117,7 +117,7 @@ fn redis_over_tls_is_loaded_and_verified() {
 }
 
 #[test]
-fn redis_wants_certificates_and_gets_one_of_many() {
+fn redis_with_client_certificates_accepts_each_identity() {
     let (server, port) = redis("yes");
     let (code, report) = report(&server, "resp", port, "--requests 100 --connections 4 --identities clients");
     assert_eq!((code, &report["requests"]), (Some(0), &100.into()), "{report}");
@@ -150,7 +150,7 @@ fn nginx_shakes_hands_in_full_and_resumed_over_both_versions() {
 }
 
 #[test]
-fn a_hello_retry_request_is_told_with_the_group_that_came_of_it() {
+fn a_hello_retry_request_is_counted_with_its_group() {
     let (server, port) = nginx("ssl_protocols TLSv1.3; ssl_ecdh_curve secp384r1;");
     let (code, report) = report(&server, "handshake", port, "--requests 10 --connections 2");
     let made = &report["handshakes"];
@@ -158,7 +158,7 @@ fn a_hello_retry_request_is_told_with_the_group_that_came_of_it() {
 }
 
 #[test]
-fn a_server_without_tickets_is_found_out() {
+fn a_server_without_tickets_fails_not_resumed() {
     let (server, port) = nginx("ssl_protocols TLSv1.2; ssl_session_tickets off; ssl_session_cache off;");
     let output = load(server.dir.path(), "handshake", port, "--requests 10 --connections 1 --resume tickets");
     let table = String::from_utf8_lossy(&output.stdout);
@@ -176,7 +176,7 @@ fn a_server_that_closes_after_each_answer_is_connected_to_again() {
     let port = server.listening().first().expect("a port").parse().expect("a number");
     let (code, report) = report(&server, "xmlrpc", port, "--requests 60 --connections 2 --ratio 1:1 --keys 4");
     assert_eq!((code, &report["requests"], &report["errors"]), (Some(0), &60.into(), &serde_json::json!({})));
-    // The first two connections replaced none; the last two may be opened in vain, just before the run ends.
+    // The first two connections replaced none; the last two may be opened without use, just before the run ends.
     let again = report["reconnections"].as_u64().expect("a number");
     assert!((58..=60).contains(&again), "{report}");
     let full = report["handshakes"]["full"].as_u64().expect("a number");

@@ -14,11 +14,10 @@ use clap::{Args, Subcommand};
 
 use super::Failure;
 
-/// Load a server, and say honestly what came of it
+/// Load a server and measure its latency and throughput
 ///
-/// Latency is always measured from when a request was due, so a server that stalls cannot hide it. A run that is not
-/// what was asked for (errors, fewer requests than asked for, this client being the bottleneck) fails with exit code 3,
-/// a missed --slo with 4.
+/// Latency counts from when a request was due, so a stall of the server shows in it. A run with problems (errors, less
+/// load sent than asked for, figures that describe this client) fails with exit code 3, a missed --slo with 4.
 #[derive(Debug, Args)]
 pub(super) struct LoadArgs {
     #[command(subcommand)]
@@ -33,7 +32,7 @@ enum LoadCommand {
     Resp(args::KeyValueArgs),
     /// Call get and set on an XML-RPC server, by POST to /RPC2; values that are read are verified
     Xmlrpc(args::XmlRpcArgs),
-    /// Make TLS handshakes: connect, shake hands, close
+    /// Make TLS handshakes: connect, handshake, close
     Handshake(args::HandshakeArgs),
     /// Hold idle connections, then verify that each still answers
     Idle(args::IdleArgs),
@@ -43,7 +42,7 @@ enum LoadCommand {
     Merge(analysis::MergeArgs),
 }
 
-/// Does what `args` say.
+/// Runs the subcommand of `args`.
 pub(super) fn run(args: &LoadArgs) -> Result<ExitCode, Failure> {
     match &args.command {
         LoadCommand::Echo(args) => run::run(args.job()?),

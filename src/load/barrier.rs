@@ -15,7 +15,7 @@ pub struct ThreadBarrier {
 }
 
 impl ThreadBarrier {
-    /// One of the `of` threads is here; whether it is the last, which must then [`fix`](Self::fix) the moment. Each
+    /// One of the `of` threads arrives; returns whether it is the last, which must then [`fix`](Self::fix) the moment. Each
     /// thread may call it once.
     pub fn arrive(&self, of: u32) -> bool {
         self.arrived.fetch_add(1, Ordering::AcqRel).saturating_add(1) >= of
@@ -39,7 +39,7 @@ mod tests {
 
     #[test]
     #[expect(clippy::disallowed_methods, reason = "any moment will do")]
-    fn nobody_goes_on_before_the_last_has_come() {
+    fn the_last_thread_releases_the_barrier() {
         let (barrier, now) = (ThreadBarrier::default(), Instant::now());
         assert!(!barrier.arrive(3) && !barrier.arrive(3));
         assert_eq!(barrier.at(), None);

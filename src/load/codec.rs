@@ -1,4 +1,4 @@
-//! What a client says and what it expects to hear, protocol by protocol.
+//! Requests and the checks of their replies, protocol by protocol.
 
 use super::outcome::RequestFailure;
 use super::wording::words;
@@ -8,7 +8,7 @@ use crate::protocol::resp::{Digits, ReplyScanner, encode_command};
 use crate::protocol::xmlrpc::{self, append_call, parse_response};
 use crate::value::Value;
 
-/// One connection's protocol, with what its decoder remembers.
+/// One connection's protocol, with the state of its decoder.
 #[derive(Debug)]
 pub enum ProtocolCodec {
     /// Every byte comes back.
@@ -17,14 +17,14 @@ pub enum ProtocolCodec {
     Resp(ReplyScanner),
     /// XML-RPC over HTTP: the methods `get` and `set`.
     XmlRpc(Box<ResponseDecoder>),
-    /// Nothing is asked: the handshake is all.
+    /// No requests: the handshake is all.
     HandshakeOnly,
 }
 
-/// What a complete reply says.
+/// The result of checking a complete reply.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ReplyCheck {
-    /// What was expected, to the byte.
+    /// As expected, to the byte.
     Good,
     /// The key has no value.
     Missing,
@@ -39,7 +39,7 @@ pub enum ReplyCheck {
 pub struct DecodedReply {
     /// How many bytes it took.
     pub used: usize,
-    /// What it says.
+    /// Whether it is as expected.
     pub answer: ReplyCheck,
     /// Whether further requests may follow on this connection.
     pub keep_alive: bool,

@@ -42,12 +42,12 @@ impl Default for LoopBuffers {
     }
 }
 
-/// What became of a look at the socket.
+/// The result of reading from the socket.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct ReadOutcome {
     /// Bytes read.
     pub bytes: usize,
-    /// Bytes of them that the server's program said: not TLS's own, such as a ticket that comes before any answer.
+    /// Bytes of application data among them: a ticket, for example, is TLS's own and comes before any answer.
     pub plaintext: usize,
     /// The handshake has just finished.
     pub opened: bool,
@@ -77,7 +77,7 @@ struct ClientChannel {
     retained: Vec<u8>,
 }
 
-/// The plaintext half: which replies are awaited, and what has come of the first of them.
+/// The plaintext half: the awaited replies, and the bytes of the first of them that have come.
 #[derive(Debug)]
 struct Replies {
     codec: ProtocolCodec,
@@ -85,7 +85,7 @@ struct Replies {
     awaited: VecDeque<SentRequest>,
     keep_alive: bool,
     failure: Option<RequestFailure>,
-    /// The words of an error that came although nothing was asked.
+    /// The text of an error that came before any request.
     refusal: Option<String>,
 }
 
@@ -117,7 +117,7 @@ impl LoadConnection {
         &self.replies.awaited
     }
 
-    /// The requests that wait for the connection are sent `at` last.
+    /// Requests that waited for the connection are sent now, `at`.
     pub fn sent_at(&mut self, at: Duration) {
         self.replies.awaited.iter_mut().for_each(|request| request.sent = at);
     }
@@ -127,7 +127,7 @@ impl LoadConnection {
         std::mem::take(&mut self.replies.awaited)
     }
 
-    /// In what words the server has turned the connection away, asked for nothing.
+    /// The error with which the server has turned the connection away before any request.
     #[must_use]
     pub fn refusal(&self) -> Option<&str> {
         self.replies.refusal.as_deref()
@@ -194,18 +194,18 @@ impl LoadConnection {
         self.replies.failure.map_or(Ok(()), Err)
     }
 
-    /// Adds a request to what is sent next.
+    /// Adds a request to those that are sent next.
     pub fn request(&mut self, request: SentRequest, template: &RequestTemplate) {
         self.replies.codec.encode(request.operation, template, &mut self.requests);
         self.replies.awaited.push_back(request);
     }
 
-    /// Says that no more requests come.
+    /// Announces that no more requests come (`close_notify`).
     pub fn close(&mut self, buffers: &mut LoopBuffers) -> Result<(), RequestFailure> {
         self.channel.send_close_notify(&mut buffers.output).map_err(|error| failure_of_tls(&error))
     }
 
-    /// Writes what is due to the socket, as far as it takes it; returns how many bytes.
+    /// Writes pending bytes as far as the socket takes them; returns how many.
     pub fn transmit(&mut self, socket: &mut impl Write, buffers: &mut LoopBuffers) -> Result<usize, RequestFailure> {
         if !self.requests.is_empty() && !self.channel.session.is_handshaking() {
             let sent = self.channel.send(&self.requests, &mut buffers.output);
@@ -217,8 +217,8 @@ impl LoadConnection {
         result
     }
 
-    /// The connection has failed or is given up: what was to be sent, such as an alert, goes if it can. Nothing of it may
-    /// stay in the buffers of the next connection.
+    /// The connection has failed or is given up: an alert and other pending bytes are written if possible. None may stay
+    /// in the buffers, which the next connection uses.
     pub fn flush_alert(&mut self, socket: &mut impl Write, buffers: &mut LoopBuffers) {
         let _ = self.write(socket, buffers);
         buffers.output.clear();
@@ -301,7 +301,7 @@ fn write_all(socket: &mut impl Write, bytes: &[u8]) -> Result<usize, RequestFail
 
 impl Replies {
     fn deliver(&mut self, plaintext: &[u8], template: &RequestTemplate, answers: &mut Vec<(SentRequest, ReplyCheck)>) {
-        // Where nothing is asked, what a server says of its own accord (a greeting, a refusal) is no answer.
+        // Without requests, bytes that a server sends of its own accord (a greeting, a refusal) are no answer.
         if self.failure.is_some() || matches!(self.codec, ProtocolCodec::HandshakeOnly) {
             return;
         }
@@ -403,7 +403,7 @@ mod tests {
     use crate::load::workload::{ValueSizes, Values};
     use crate::protocol::resp::ReplyScanner;
 
-    /// What comes of `pieces`, each as much as one read gives, where nothing was asked.
+    /// Failure and refusal after `pieces`, each as much as one read gives, before any request.
     fn unasked(codec: ProtocolCodec, pieces: &[&[u8]]) -> (Option<RequestFailure>, Option<String>) {
         let template = RequestTemplate::new(Values::new(&ValueSizes::Fixed(8), 1), String::new());
         let (mut client, mut buffers) = (LoadConnection::new(Session::plain(), codec), LoopBuffers::default());
@@ -414,7 +414,7 @@ mod tests {
     }
 
     #[test]
-    fn an_error_that_nothing_was_asked_for_is_told_in_its_words() {
+    fn an_unasked_error_is_reported_with_its_text() {
         let resp = || ProtocolCodec::Resp(ReplyScanner::default());
         let refused = (Some(RequestFailure::ErrorReply), Some("NOPERM no rule".to_owned()));
         assert_eq!(unasked(resp(), &[b"-NOPERM no rule\r\n"]), refused);

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use hdrhistogram::Histogram;
 
-/// Longest time that is told apart, in microseconds: one hour. Longer ones count as one hour.
+/// Longest time that is recorded exactly, in microseconds: one hour. Longer ones count as one hour.
 pub(super) const LONGEST_US: u64 = 3_600_000_000;
 /// Significant decimal digits that a histogram keeps.
 pub(super) const DIGITS: u8 = 3;

@@ -1,7 +1,7 @@
-//! The load harness: when to ask, what to ask, what came back, and whether the run may be believed.
+//! The load harness: it sends requests at their times, checks the answers, and judges whether the run is valid.
 //!
-//! A run is a [`schedule::Schedule`] and a [`workload::Mix`]; what it measured is a [`histogram::Recorder`]; what is said
-//! about it is a [`report::Report`], from which every output is made.
+//! A [`plan::Plan`] describes a run: above all its [`schedule::Schedule`] and its [`workload::Mix`]. A [`runner::Runner`]
+//! is one thread of it and counts into a [`tally::Tally`]. Every output is made from a [`report::Report`].
 
 pub mod barrier;
 pub mod codec;

@@ -1,4 +1,4 @@
-//! What can go wrong in a run, and whether the run is what was asked for.
+//! Failures of requests and connections, and the verdict on a run.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 /// Why a request or a connection failed: the complete list. The names stand in every output.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum RequestFailure {
-    /// Nobody listens there.
+    /// No server listens at the address.
     Refused,
     /// The connection was not made in time.
     ConnectTimeout,
@@ -17,13 +17,13 @@ pub enum RequestFailure {
     Descriptors,
     /// Every local port of the source addresses is in use.
     Ports,
-    /// The TLS handshake failed, but for the server's certificate.
+    /// The TLS handshake failed for another reason than the server's certificate.
     Handshake,
-    /// The server's certificate is not accepted: it is not from a CA that is believed, or is damaged.
+    /// The server's certificate was rejected: no trusted CA issued it, or it is damaged.
     Certificate,
-    /// It is for another name.
+    /// The server's certificate is for another name.
     CertificateName,
-    /// It has expired, or is not valid yet.
+    /// The server's certificate has expired, or is not valid yet.
     CertificateTime,
     /// The server sent a fatal TLS alert.
     Alert,
@@ -95,11 +95,11 @@ impl RequestFailure {
         Self::ALL.into_iter().find(|failure| failure.name() == name)
     }
 
-    /// What it means, and what to do about it.
+    /// Its meaning and its remedy, for people.
     #[must_use]
     pub fn remedy(self) -> &'static str {
         match self {
-            Self::Refused => "nobody listens there: is the server running, is the port right?",
+            Self::Refused => "no server listens there: is it running, and is the port right?",
             Self::ConnectTimeout => {
                 "no connection within --timeout: a firewall, or a full listen queue; try --connect-over, fewer --connections"
             }
@@ -110,15 +110,15 @@ impl RequestFailure {
                 "the handshake failed: is it a TLS port, and do --tls and --pq fit? `latchkey certs check HOST:PORT` looks"
             }
             Self::Certificate => {
-                "the server's certificate is not from a CA that is believed here: name the file of its CA with --ca; \
-                 `latchkey certs check HOST:PORT` says what is wrong"
+                "server certificate rejected: no trusted CA issued it; give the file of its CA with --ca; \
+                 `latchkey certs check HOST:PORT` shows what is wrong"
             }
             Self::CertificateName => {
-                "the server's certificate is for another name than the one that was connected to: connect by a name in \
-                 it, or give that with --server-name; `latchkey certs check HOST:PORT` shows its names"
+                "server certificate rejected: it is for another name; connect by a name in it, or give that with \
+                 --server-name; `latchkey certs check HOST:PORT` shows its names"
             }
             Self::CertificateTime => {
-                "the server's certificate has expired or is not valid yet: renew it, and compare the clocks; \
+                "server certificate rejected: it has expired or is not valid yet; renew it, and compare the clocks; \
                  `latchkey certs check HOST:PORT` shows its times"
             }
             Self::Alert => {
@@ -246,7 +246,7 @@ impl OwnShare {
     }
 }
 
-/// What makes the harness, and not the server, set the figures.
+/// A reason for which the figures describe the harness and not the server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ClientLimit {
@@ -287,7 +287,7 @@ impl ClientLimit {
     }
 }
 
-/// Why a run is not what was asked for.
+/// A reason for which a run answers another question than was asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Problem {
@@ -353,7 +353,7 @@ const NOTICEABLE: f64 = 0.02;
 const SHORTEST: Duration = Duration::from_millis(100);
 
 impl Facts {
-    /// What makes the figures describe the harness and not the server, if anything does.
+    /// The reason for which the figures describe the harness and not the server, if there is one.
     ///
     /// That a thread has waited for a processor is no distortion by itself: on a machine that client and server share,
     /// some of its many wake-ups always wait, while the server works on other requests. It is one where the thread had no
@@ -382,7 +382,7 @@ impl Facts {
         let (wanted, made) = self.connections;
         match self.promised.or(self.due) {
             Some(asked) if self.sent < asked => {
-                // Rounded down: what is short is never 100 %.
+                // Rounded down: a part is never 100 %.
                 let permille = (1000.0 * self.sent as f64 / asked as f64).floor();
                 format!("{} % of the load was sent", permille / 10.0)
             }
@@ -402,7 +402,7 @@ impl Facts {
         }
     }
 
-    /// Everything that makes the run something else than what was asked for.
+    /// All problems of the run.
     #[must_use]
     #[expect(clippy::cast_precision_loss, reason = "counts stay far below 2^53")]
     pub fn problems(&self) -> Vec<Problem> {
@@ -422,13 +422,13 @@ impl Facts {
     }
 }
 
-/// What a script needs to know of a run.
+/// The verdict on a run, for scripts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Verdict {
-    /// The run is what was asked for, and every objective was met.
+    /// The run has no problem, and every objective was met.
     Pass,
-    /// The run is not what was asked for; its figures answer another question.
+    /// The run has a problem that was not allowed; its figures answer another question.
     NotAsAsked,
     /// The run is valid and missed an objective.
     SloMissed,
@@ -447,7 +447,7 @@ impl Verdict {
         }
     }
 
-    /// The exit code that says so to a script.
+    /// Its exit code.
     #[must_use]
     pub fn exit_code(self) -> u8 {
         match self {
@@ -548,7 +548,7 @@ mod tests {
         assert_eq!(limit(GOOD, reads(0.009, 4000.0)), None);
         assert_eq!(limit(GOOD, reads(0.02, 4000.0)), Some(ClientLimit::LateReads));
         assert_eq!(limit(Facts { p99_us: 50_000.0, ..GOOD }, reads(0.02, 4000.0)), None, "the server is slower still");
-        // What a thread does in a few milliseconds, the first of its life, is chance.
+        // The first few milliseconds of a thread show chance.
         let short = Facts { measured: Duration::from_millis(99), ..closed };
         assert_eq!(limit(short, OwnShare { busy: 1.0, paused: 1.0, ..OWN }), None);
         assert_eq!(limit(Facts { answered: 0, ..closed }, OwnShare { busy: 1.0, ..OWN }), None);

@@ -1,4 +1,4 @@
-//! A run, decided: everything that the threads of a run share and none of them changes.
+//! The plan of a run: everything that its threads share and none of them changes.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -17,18 +17,18 @@ use crate::net::Address;
 use crate::protocol::resp::ReplyScanner;
 use crate::tls::{Outgoing, Session};
 
-/// What is run.
+/// A run.
 #[derive(Debug)]
 pub struct Plan {
-    /// What is said on each connection.
+    /// The protocol of each connection.
     pub protocol: LoadProtocol,
-    /// Where to.
+    /// The server's address.
     pub target: Address,
     /// How connections are encrypted; `None` for plain ones.
     pub tls: Option<TlsPlan>,
     /// Virtual clients, each with at most one connection, over all threads.
     pub connections: u64,
-    /// How long opening them is spread over.
+    /// The time over which opening them is spread.
     pub connect_over: Duration,
     /// How long they are held open in silence before the schedule begins.
     pub hold: Duration,
@@ -42,9 +42,9 @@ pub struct Plan {
     pub once: bool,
     /// When requests (or, with [`LoadProtocol::HandshakeOnly`], connections) are due.
     pub schedule: Schedule,
-    /// What is asked.
+    /// Operations, keys and values.
     pub mix: Mix,
-    /// How it is worded.
+    /// The bytes of requests.
     pub template: RequestTemplate,
     /// How long a connection may take to be made, and a reply to come.
     pub timeout: Duration,
@@ -60,7 +60,7 @@ impl Plan {
     }
 }
 
-/// What is said on a connection.
+/// The protocol of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LoadProtocol {
     /// Bytes that come back.
@@ -91,7 +91,7 @@ impl LoadProtocol {
 pub struct TlsPlan {
     /// One configuration for each client identity; virtual clients take them in turn. Not empty.
     pub configs: Vec<Arc<ClientConfig>>,
-    /// The name that is asked for and checked.
+    /// The name that is sent (SNI) and checked.
     pub server_name: ServerName<'static>,
     /// Which handshakes are full.
     pub resume: Resume,
@@ -108,7 +108,7 @@ pub enum Resume {
     Mix(u64),
 }
 
-/// The whole that the share of resumed handshakes is a part of.
+/// The denominator of the share of resumed handshakes.
 pub const MIX: u64 = 1_000_000;
 
 impl Resume {
@@ -170,16 +170,16 @@ pub struct Sessions {
     has_remembered: bool,
 }
 
-/// A new session, and what is expected of it.
+/// A new session and its goal.
 #[derive(Debug)]
 pub struct NewSession {
     /// The client's end.
     pub session: Session,
-    /// What its handshake is to come to.
+    /// The handshake that is expected.
     pub goal: SessionGoal,
 }
 
-/// What the handshake of a session is to come to.
+/// The handshake that a session is expected to make.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SessionGoal {
     /// A full handshake; no ticket is awaited.
@@ -199,8 +199,8 @@ impl SessionGoal {
 }
 
 impl TlsPlan {
-    /// Does once on this thread what the first handshake of a thread costs more than others: seeding its generator of
-    /// random numbers, and tables of the key exchange. It would be counted as the server's.
+    /// Does the work of a thread's first handshake that later ones are spared: seeding its generator of random numbers and
+    /// filling the tables of the key exchange. In a measured handshake it would count as the server's.
     pub fn prepare(&self) {
         if let Some(config) = self.configs.first()
             && let Ok(mut session) = Session::client(Arc::clone(config), self.server_name.clone())
@@ -256,7 +256,7 @@ impl Sessions {
     }
 }
 
-/// How far a run is, for whoever watches it, the way to stop it, and where its threads wait for each other.
+/// The progress of a run, the flag that stops it, and the barriers of its threads.
 #[derive(Default)]
 pub struct RunProgress {
     /// Requests answered, the warm-up included.
@@ -269,12 +269,12 @@ pub struct RunProgress {
     pub made: AtomicU64,
     /// Passed when all connections of all threads are made, or have failed.
     pub connected: ThreadBarrier,
-    /// Passed when they have been held for long enough: the origin of the schedule.
+    /// Passed when the hold is over: the origin of the schedule.
     pub held: ThreadBarrier,
-    /// Called once, by the thread that comes to [`held`](Self::held) last: all connections are open, and nothing is
-    /// asked yet.
+    /// Called once, by the last thread that arrives at [`held`](Self::held): all connections are open, and no request was
+    /// sent yet.
     pub before_asking: Option<Box<dyn Fn() + Send + Sync>>,
-    /// Set, it ends the run early.
+    /// Ends the run early once it is set.
     pub stop: Arc<AtomicBool>,
 }
 

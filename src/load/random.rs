@@ -10,7 +10,7 @@ pub fn mix(word: u64) -> u64 {
     word ^ (word >> 31)
 }
 
-/// What random numbers decide. Two purposes never share a stream: what is asked must not follow from when.
+/// The use of random numbers. Two uses never share a stream: operations must not follow from arrival times.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RandomPurpose {
     /// Operations and their keys.

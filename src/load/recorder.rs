@@ -1,4 +1,4 @@
-//! What was measured: latency from the intended time, service time from the send, and both second by second.
+//! The measurements: latency from the intended time, service time from the send, and both second by second.
 
 use std::time::Duration;
 
@@ -116,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn what_never_came_back_counts_with_the_time_it_waited() {
+    fn unanswered_requests_count_with_their_wait() {
         let mut recorder = Recorder::new();
         recorder.unanswered(Duration::from_secs(3), Duration::from_secs(2));
         recorder.unanswered(Duration::from_secs(3), Duration::from_hours(2));

@@ -1,8 +1,8 @@
 //! The loop of one thread of a run.
 //!
 //! A turn is [`Runner::turn`]: wait for events, open connections that are due, receive, move to the next stage of the run,
-//! send what is due, look for connections that have waited too long. What differs between runs is in two values, so that
-//! the loop does not ask for it:
+//! send what is due, look for connections that have waited too long. The differences between runs are in two
+//! values, so that the loop has no modes:
 //!
 //! - the `Pacer` knows when the next request is due, what counts as late and when the schedule is over: by the clock in an
 //!   open loop, by answers in a closed one;
@@ -133,7 +133,7 @@ impl<N: Net> Runner<N> {
         Ok(self.stages.stage != Stage::Done)
     }
 
-    /// Waits until something has happened or is due, and notes what has happened.
+    /// Waits until an event comes or something is due, and notes the events.
     fn wait(&mut self) -> io::Result<()> {
         let mut events = std::mem::take(&mut self.events);
         self.net.poll(&mut events, Some(Duration::ZERO))?;
@@ -200,13 +200,13 @@ impl<N: Net> Runner<N> {
         self.clients.ready.push_back(index);
     }
 
-    /// What was found; the run should be over.
+    /// The result; the run should be over.
     pub fn finding(self) -> Finding {
         let count = |count: usize| u64::try_from(count).unwrap_or(u64::MAX);
         let connected = self.clients.iter().filter(|client| client.reached == Reached::Connected).count();
         let began_after = self.pacer.origin().map(|at| at.saturating_duration_since(self.clients.opening.began));
         let duration = self.pacer.duration();
-        // Waking everyone up at once is no load, and a run of no length shows nothing.
+        // One request on each idle connection is no load, and a run of no length shows nothing.
         let shows_something = self.driver.replaces_lost() && !duration.is_zero();
         Finding {
             own: if shows_something { self.own_time.share(duration, &self.account.tally) } else { OwnShare::default() },

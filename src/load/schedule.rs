@@ -1,4 +1,4 @@
-//! When load is due: a schedule is a value, and its arrivals are an iterator of intended times.
+//! When requests are due: a schedule is a value, and its arrivals are an iterator of intended times.
 
 #![expect(clippy::cast_precision_loss, reason = "counts and rates stay far below 2^53")]
 
@@ -6,14 +6,14 @@ use std::time::Duration;
 
 use super::random::{LoadRandom, RandomPurpose};
 
-/// When things (requests, or new connections) are due and when the run is over. All times count from the run's start.
+/// When requests or new connections are due and when the run is over. All times count from the run's start.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Schedule {
     /// What makes the next one due.
     pub pace: Pace,
-    /// How the rate of an open loop comes to its height.
+    /// How the rate of an open loop rises.
     pub ramp: Ramp,
-    /// What is due earlier than this is done but not measured.
+    /// Requests that are due earlier than this are sent but not measured.
     pub warmup: Duration,
     /// When the measured part ends.
     pub end: StopAfter,
@@ -74,7 +74,7 @@ impl Ramp {
 /// What makes the next request due.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Pace {
-    /// The end of an earlier one: a fixed number is in flight, and a slow server is asked less.
+    /// The answer to an earlier one: a fixed number is in flight, and a slow server gets fewer requests.
     Closed,
     /// The clock, whatever the server does.
     Open {
@@ -213,8 +213,8 @@ impl Schedule {
 /// The intended times of an open loop, each a duration since the run's start.
 ///
 /// Arrivals are the integers (or, for Poisson, the sums of exponential gaps) on the axis of the expected count, mapped
-/// back to time. That makes ramps exact for both kinds of gaps. The iterator is also the backlog: what is due and not
-/// yet sent has simply not been taken from it.
+/// back to time. That makes ramps exact for both kinds of gaps. The iterator is also the backlog: a
+/// request that is due and was not sent has not been taken from it.
 #[derive(Clone, Debug)]
 pub struct Arrivals {
     schedule: Schedule,

@@ -1,4 +1,4 @@
-//! What happened second by second, of a run that may take days.
+//! The measurements second by second, of a run that may take days.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use hdrhistogram::serialization::{Deserializer, Serializer, V2Serializer};
 
 use super::histogram::DIGITS;
 
-/// What happened in one second of the measured part.
+/// One second of the measured part.
 #[derive(Clone, Debug)]
 pub struct Second {
     /// From the intended time; of the answered requests, and of those that were given up.
@@ -30,7 +30,7 @@ fn growing() -> Histogram<u32> {
 }
 
 /// All seconds of a run. Only the one in hand is kept as it is recorded into, some tens of kilobytes; the others are packed
-/// to a few hundred bytes each, for there is one every second.
+/// to a few hundred bytes each, since there is one every second.
 #[derive(Clone, Debug, Default)]
 pub struct Seconds {
     packed: Vec<Packed>,
@@ -70,7 +70,7 @@ impl Seconds {
         })
     }
 
-    /// Adds what others have measured in the same seconds.
+    /// Adds the measurements of others in the same seconds.
     pub fn merge(&mut self, other: &Self) {
         for (index, theirs) in (0..).zip(other.iter()) {
             let mine = self.at(Duration::from_secs(index));
@@ -126,7 +126,7 @@ mod tests {
     fn seconds_that_are_over_take_little_and_are_the_same_and_can_be_added_to() {
         let mut seconds = Seconds::default();
         let mut expected = vec![Second::default(); 50];
-        // Two thousand values between 0.1 and 40 ms, a late word about an earlier second, and one with nothing in it.
+        // Two thousand values between 0.1 and 40 ms, a late value of an earlier second, and an empty second.
         for number in (0..100_000_u64).filter(|number| number / 2000 != 7) {
             let second = if number % 1000 == 999 { number / 2000 / 2 } else { number / 2000 };
             let us = 100 + number.wrapping_mul(0x9e37_79b9) % 40_000;

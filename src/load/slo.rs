@@ -37,7 +37,7 @@ enum Comparison {
     AtLeast,
 }
 
-/// What objectives are judged by.
+/// The measurements that objectives are judged by.
 #[derive(Clone, Copy, Debug)]
 pub struct Measured<'a> {
     /// Microseconds from the intended time.
@@ -48,7 +48,7 @@ pub struct Measured<'a> {
     pub rate: f64,
 }
 
-/// Text that is no objective.
+/// A text that is not an objective.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error("expected an objective such as p99<5ms, p99.9<=800us, mean<1ms, max<1s, errors<0.1% or rate>=10000")]
 pub struct NotAnObjective;
@@ -108,7 +108,7 @@ fn microseconds(text: &str) -> Option<f64> {
 }
 
 impl Objective {
-    /// What was measured, in the unit of the limit, and whether it meets the objective.
+    /// The measured value, in the unit of the limit, and whether it meets the objective.
     #[must_use]
     #[expect(clippy::cast_precision_loss, reason = "an hour in microseconds is below 2^53")]
     pub fn judge(&self, measured: &Measured<'_>) -> (f64, bool) {

@@ -11,14 +11,14 @@ use super::outcome::Failures;
 use super::recorder::Recorder;
 use super::wording::Wordings;
 
-/// What one thread, or all of them together, did.
+/// The counts of one thread, or of all of them together.
 #[derive(Clone, Debug, Default)]
 pub struct Tally {
     /// Latency, service time, and both second by second.
     pub recorder: Recorder,
-    /// What failed, by reason.
+    /// Failures by reason.
     pub failures: Failures,
-    /// The words of those that were answers: errors of the server.
+    /// The texts of errors that the server answered with.
     pub wordings: Wordings,
     /// Requests that fell due in an open loop.
     pub due: u64,
@@ -27,11 +27,11 @@ pub struct Tally {
     /// Requests answered as they should be.
     pub answered: u64,
     /// Good answers that came before the measured part was over, whenever they were due; where a number of requests ends
-    /// it, those to them. What is answered after the end says nothing of the rate.
+    /// it, those to them. Answers after the end do not belong to the rate.
     pub in_time: u64,
     /// Values written, those of the warm-up included: they stay on the server.
     pub writes: u64,
-    /// Answers that said that a key has no value; no failure, since nobody may have written it yet.
+    /// Answers that a key has no value: no failure, since it may not have been written yet.
     pub misses: u64,
     /// Bytes written to sockets, TLS included.
     pub bytes_sent: u64,
@@ -45,7 +45,7 @@ pub struct Tally {
     pub handshakes: HandshakeTally,
 }
 
-/// What was agreed in handshakes, and how long their parts took.
+/// Groups and suites agreed in handshakes, and how long their parts took.
 #[derive(Clone, Debug)]
 pub struct HandshakeTally {
     /// Full ones, without a retry.
@@ -91,7 +91,7 @@ impl HandshakeTally {
         }
     }
 
-    /// Counts what one handshake agreed on.
+    /// Counts the group and the suite that one handshake agreed on.
     pub fn agreed(&mut self, group: Option<&str>, suite: Option<&str>) {
         for (counts, name) in [(&mut self.groups, group), (&mut self.suites, suite)] {
             let Some(name) = name else { continue };

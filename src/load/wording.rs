@@ -1,6 +1,6 @@
-//! What a server says when it refuses: enough of it to know why, and no more than fits on a screen.
+//! Texts of errors that a server answers with: enough to know the reason, and no more than fits on a screen.
 
-/// Different wordings that are kept: a run rarely fails for more reasons, and what differs in each reply (the name of a
+/// Different texts that are kept: a run rarely fails for more reasons, and texts that differ in each reply (the name of a
 /// key, a number) must not fill the report.
 const KEPT: usize = 5;
 
@@ -11,7 +11,7 @@ const LONGEST: usize = 160;
 /// direction of writing, and cut where they are long.
 #[must_use]
 pub fn words(bytes: &[u8]) -> String {
-    // Four bytes a character at most; what is behind them need not be decoded.
+    // A character is four bytes at most: the bytes after these need not be decoded.
     let some = bytes.get(..4 * (LONGEST + 1)).unwrap_or(bytes);
     let text = String::from_utf8_lossy(some);
     let mut shown: String = text.trim().chars().take(LONGEST).map(visible).collect();
@@ -31,7 +31,7 @@ fn visible(character: char) -> char {
     }
 }
 
-/// The first few different wordings, in the order in which they were met, and how often each was.
+/// The first few different texts in their order, and how often each came.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Wordings {
     kept: Vec<(String, u64)>,

@@ -1,4 +1,4 @@
-//! What is asked: which operation, on which key, with which bytes. All of it follows from a seed.
+//! Operations, keys and values of a load. All of them follow from a seed.
 
 #![expect(clippy::cast_precision_loss, reason = "key numbers and sizes stay far below 2^53")]
 
@@ -21,10 +21,10 @@ pub struct Operation {
     pub key: u64,
 }
 
-/// What is done with a key.
+/// The kind of an operation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OperationKind {
-    /// Get, and compare with what the seed says.
+    /// Get, and compare with the value that follows from the seed.
     Read,
     /// Set.
     Write,

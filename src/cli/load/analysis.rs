@@ -1,4 +1,4 @@
-//! `load compare` and `load merge`: what is done with the reports of runs.
+//! `load compare` and `load merge`: comparison and sum of the reports of runs.
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -91,7 +91,7 @@ fn apart(starts: &[u64]) -> String {
     }
 }
 
-/// What one log, read from `bytes` into `intervals`, says of its run.
+/// The part that one log, read from `bytes` into `intervals`, has in the sum.
 fn part_of(name: String, bytes: &[u8], intervals: &hdr::Intervals) -> merged::Part {
     let latency = hdr::total(intervals, "");
     let answered = intervals.values().map(|interval| interval.answered).sum();
@@ -157,7 +157,7 @@ pub(super) fn merge(args: &MergeArgs) -> Result<ExitCode, Failure> {
                 return Err(Failure::Usage(format!("{} {reason}", path.display())));
             }
         }
-        // What is added must be of the same time.
+        // Only intervals of the same length can be added.
         let seconds = hdr::length(&part).as_secs_f64();
         let first: f64 = *length.get_or_insert(seconds);
         if (seconds - first).abs() > first / 10.0 {

@@ -25,7 +25,7 @@ const PORTS_OF_ONE_ADDRESS: u64 = 20_000;
 /// More than any client can send: each request that is due costs time, sent or not.
 const HIGHEST_RATE: f64 = 1e7;
 
-/// A run, validated.
+/// A validated run.
 pub(super) struct LoadJob {
     pub(super) plan: Plan,
     pub(super) threads: u32,
@@ -72,7 +72,7 @@ pub(super) struct KeyValueArgs {
     /// Number of keys
     #[arg(long, value_name = "N", default_value_t = 100_000, value_parser = clap::value_parser!(u64).range(1..=1_000_000_000_000), help_heading = "Requests")]
     keys: u64,
-    /// How often each key is asked for: uniform, sequential, zipf:EXPONENT or hot:KEYS%:OPERATIONS%
+    /// How often each key is used: uniform, sequential, zipf:EXPONENT or hot:KEYS%:OPERATIONS%
     #[arg(long, value_name = "HOW", default_value = "uniform", help_heading = "Requests")]
     distribution: Distribution,
     #[command(flatten)]
@@ -87,7 +87,7 @@ pub(super) struct XmlRpcArgs {
     /// Call this method every time, in place of get and set; any answer is good but a fault
     #[arg(long, value_name = "METHOD", conflicts_with_all = ["ratio", "keys", "distribution", "value_size"], help_heading = "Requests")]
     method: Option<String>,
-    /// An argument of --method, as JSON; what is not JSON is a string [repeatable]
+    /// An argument of --method, as JSON; other text is a string [repeatable]
     #[arg(long, value_name = "JSON", requires = "method", allow_hyphen_values = true, help_heading = "Requests")]
     argument: Vec<String>,
     /// Where calls are posted to
@@ -113,10 +113,10 @@ pub(super) struct IdleArgs {
     common: CommonArgs,
     #[command(flatten)]
     opening: OpeningArgs,
-    /// How long to hold the connections before they are asked to answer
+    /// How long to hold the connections before each gets a request
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = units::time)]
     duration: Duration,
-    /// What they are asked in
+    /// Protocol of that request
     #[arg(long, value_enum, value_name = "PROTOCOL", default_value = "echo")]
     speak: Speak,
     /// The server's process: its resident memory for each connection is reported
@@ -136,7 +136,7 @@ enum Speak {
     Xmlrpc,
 }
 
-/// Whom to connect to, and as whom.
+/// The server, the connections to it and their identity.
 #[derive(Clone, Debug, Args)]
 struct CommonArgs {
     /// The server, HOST:PORT, or that behind tls://, rediss://, https:// (all TLS), plain://, tcp://, redis:// or
@@ -162,7 +162,7 @@ struct CommonArgs {
     seed: Option<u64>,
 }
 
-/// How connections come to be open before anything is asked.
+/// How connections are opened before the first request.
 #[derive(Clone, Copy, Debug, Args)]
 struct OpeningArgs {
     /// Spread opening the connections evenly over this time [default: as fast as the server takes them]
@@ -170,7 +170,7 @@ struct OpeningArgs {
     connect_over: Option<Duration>,
 }
 
-/// When something is due.
+/// When requests are due.
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Schedule")]
 struct ScheduleArgs {
@@ -206,7 +206,7 @@ enum ArrivalsArg {
     Poisson,
 }
 
-/// What requests are like.
+/// Size, pipelining and connections of requests.
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Requests")]
 struct RequestArgs {
@@ -240,7 +240,7 @@ fn time_or_zero(text: &str) -> Result<Duration, String> {
     if matches!(text, "0" | "0s") { Ok(Duration::ZERO) } else { units::time(text) }
 }
 
-/// What makes one kind of run different from another.
+/// The parts of a run in which one command differs from another.
 struct RunKind {
     command: &'static str,
     protocol: LoadProtocol,
@@ -258,7 +258,7 @@ struct RunKind {
 impl EchoArgs {
     pub(super) fn job(&self) -> Result<LoadJob, Failure> {
         if self.requests.value_size.shortest() == 0 {
-            return Err(Failure::usage("--value-size", "an echo of no bytes cannot be told from none"));
+            return Err(Failure::usage("--value-size", "an echo of 0 bytes cannot be recognised"));
         }
         let mix = self.common.mix(&self.requests.value_size);
         let mut settings = self.schedule.settings();
@@ -427,7 +427,7 @@ impl ScheduleArgs {
         if let (Some(rate), None) = (self.rate, self.requests)
             && self.ramp.unwrap_or_default() > run
         {
-            let problem = format!("the run ends after {}, before it has come to {rate}/s: see --duration", show(run));
+            let problem = format!("the run ends after {}, before it reaches {rate}/s: see --duration", show(run));
             return Err(Failure::usage("--ramp", problem));
         }
         let gaps = match self.gaps() {
@@ -557,7 +557,7 @@ impl CommonArgs {
         first_reachable(&candidates, self.timeout).ok_or_else(|| Failure::Usage(format!("{host} has no address")))
     }
 
-    /// On this machine there are as many local addresses as anyone wants, so ports need not run out. They are used only
+    /// The loopback network has enough local addresses for any number of ports. They are used only
     /// when they must be: Redis, for one, trusts 127.0.0.1 more than its neighbours.
     fn sources(&self, target: SocketAddr) -> Result<Vec<IpAddr>, Failure> {
         let is_loopback = matches!(target.ip(), IpAddr::V4(ip) if ip.is_loopback());

@@ -1,4 +1,4 @@
-//! What the operating system says of processes and their limits.
+//! Processes and their limits, from the operating system.
 
 use std::fs;
 use std::net::{IpAddr, UdpSocket};
@@ -33,7 +33,7 @@ pub(super) fn check_local(address: IpAddr) -> Result<(), Failure> {
     UdpSocket::bind((address, 0)).map(drop).map_err(refuse)
 }
 
-/// The processor time that the calling thread has used, where the system tells.
+/// The processor time that the calling thread has used, where the system counts it.
 pub(super) fn thread_cpu() -> Option<Duration> {
     let text = fs::read_to_string("/proc/thread-self/schedstat").ok()?;
     text.split_whitespace().next()?.parse().ok().map(Duration::from_nanos)

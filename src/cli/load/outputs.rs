@@ -15,14 +15,14 @@ use crate::load::recorder::Recorder;
 use crate::load::report::{Report, csv, hdr, html, table};
 use crate::load::slo::Objective;
 
-/// What is demanded of a run, and where its report goes.
+/// Objectives of a run, accepted problems, and the files of its report.
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Outcome")]
 pub(super) struct OutputArgs {
     /// Fail with exit code 4 unless this holds, such as 'p99<5ms', 'errors<0.1%' or 'rate>=10000' [repeatable]
     #[arg(long, value_name = "OBJECTIVE")]
     slo: Vec<Objective>,
-    /// Do not fail because of this [repeatable]
+    /// Accept this problem [repeatable]
     #[arg(long, value_enum, value_name = "PROBLEM")]
     allow: Vec<Allow>,
     /// Write the report as JSON; as for all of these, '-' is stdout, which then gets no table
@@ -47,7 +47,7 @@ enum Allow {
     SentLess,
     /// The run being stopped before its end
     Stopped,
-    /// This client being the bottleneck
+    /// Figures that describe this client and not the server
     ClientBound,
 }
 
@@ -171,7 +171,7 @@ fn to_file(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let mut name = target.file_name().unwrap_or_default().to_owned();
     name.push(format!(".{}.new", std::process::id()));
     let beside = target.with_file_name(name);
-    // Left behind by a process that was killed and had our number.
+    // A leftover of a killed process with the same process number.
     let _ = fs::remove_file(&beside);
     let Ok(mut file) = OpenOptions::new().write(true).create_new(true).open(&beside) else {
         // A file may be writable where its folder is not.
@@ -203,7 +203,7 @@ fn to_pipe(path: &Path, bytes: &[u8]) -> io::Result<()> {
                 patience = patience.saturating_sub(PAUSE);
             }
             Err(error) if error.raw_os_error() == Some(libc::ENXIO) => {
-                return Err(io::Error::new(io::ErrorKind::NotConnected, "nobody reads from it"));
+                return Err(io::Error::new(io::ErrorKind::NotConnected, "no process reads from it"));
             }
             opened => break opened?,
         }

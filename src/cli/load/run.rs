@@ -26,19 +26,19 @@ use crate::net::mio::MioNet;
 /// How often the progress line changes.
 const GLANCE: Duration = Duration::from_millis(250);
 
-/// What one thread found, and the processor time it took.
+/// The result of one thread, and its processor time.
 type Ended = std::io::Result<(Finding, Duration)>;
 
-/// What was seen of the server's memory.
+/// Readings of the server's memory.
 #[derive(Debug, Default)]
 struct Memory {
     before: Option<u64>,
     peak_before: Option<u64>,
-    /// With all connections open, and none of them asked anything.
+    /// With all connections open, before the first request.
     with_all_open: OnceLock<u64>,
 }
 
-/// Stops the others when its thread ends as it should not: they would wait for it for ever.
+/// Stops the other threads when its own ends by an error: they would wait for it for ever.
 struct StopsOthers<'a>(&'a RunProgress);
 
 impl Drop for StopsOthers<'_> {
@@ -71,7 +71,7 @@ pub(super) fn run(job: LoadJob) -> Result<ExitCode, Failure> {
     let ended = start(&plan, &progress, threads);
     let endings = watch(&ended, &progress);
     if endings.len() < threads as usize {
-        return Err(Failure::Other("a thread of the run has ended without a word: its part is missing".into()));
+        return Err(Failure::Other("a thread of the run ended without a result: its part is missing".into()));
     }
     let (mut findings, mut client_cpu) = (Vec::new(), Duration::ZERO);
     for ending in endings {
@@ -105,7 +105,7 @@ pub(super) fn run(job: LoadJob) -> Result<ExitCode, Failure> {
     Ok(ExitCode::from(report.verdict.exit_code()))
 }
 
-/// What reads the memory of process `pid` when all connections are open.
+/// A function that reads the memory of process `pid` when all connections are open.
 fn weigh(pid: Option<u32>, memory: &Arc<Memory>) -> Option<Box<dyn Fn() + Send + Sync>> {
     let (pid, memory) = (pid?, Arc::clone(memory));
     Some(Box::new(move || {
@@ -115,7 +115,7 @@ fn weigh(pid: Option<u32>, memory: &Arc<Memory>) -> Option<Box<dyn Fn() + Send +
     }))
 }
 
-/// Starts a loop on each thread; each sends what it has found when it has ended.
+/// Starts a loop on each thread; each sends its result when it has ended.
 fn start(plan: &Arc<Plan>, progress: &Arc<RunProgress>, threads: u32) -> mpsc::Receiver<Ended> {
     let (sender, ended) = mpsc::channel();
     for index in 0..threads {
@@ -130,7 +130,7 @@ fn start(plan: &Arc<Plan>, progress: &Arc<RunProgress>, threads: u32) -> mpsc::R
                 std::mem::forget(guard);
                 Ok((finding, machine::thread_cpu().unwrap_or_default()))
             };
-            // Fails only when nobody waits any more.
+            // Fails only when the receiver is gone.
             let _ = sender.send(run());
         });
     }
@@ -168,7 +168,7 @@ fn describe(progress: &RunProgress, answered: u64, fresh: u64) -> String {
     format!("{answered} answered, {}/s, {failed} failed, {open} connections open", amount(rate))
 }
 
-/// What the verdict rests on: a run is as bad as its worst thread.
+/// The facts of the verdict: a run is as bad as its worst thread.
 fn facts(plan: &Plan, findings: &[Finding], tally: &Tally) -> Facts {
     let sum = |of: fn(&Finding) -> u64| findings.iter().map(of).sum::<u64>();
     Facts {

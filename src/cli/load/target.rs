@@ -10,7 +10,7 @@ use crate::load::plan::LoadProtocol;
 struct Scheme {
     name: &'static str,
     is_plain: bool,
-    /// What is spoken there, where the scheme says so, and how to speak it.
+    /// The protocol that the scheme implies, if any, and the command for it.
     speaks: Option<(LoadProtocol, &'static str)>,
 }
 
@@ -61,11 +61,11 @@ impl LoadTarget {
         Ok(Self { host, port, scheme })
     }
 
-    /// Whether connections to it are without TLS. What was written must agree with itself and with what is spoken.
+    /// Whether connections to it are without TLS. Scheme, flags and protocol must agree.
     pub(super) fn is_plain(&self, spoken: LoadProtocol, tls: &LoadTlsArgs) -> Result<bool, Failure> {
         let Some(scheme) = self.scheme else { return Ok(tls.plain) };
         let name = scheme.name;
-        // Any server of TLS shakes hands, whatever it speaks.
+        // Any TLS server makes handshakes, whatever its protocol.
         let shakes_hands = spoken == LoadProtocol::HandshakeOnly && !scheme.is_plain;
         if let Some((_, command)) = scheme.speaks.filter(|(protocol, _)| *protocol != spoken && !shakes_hands) {
             return Err(Failure::Usage(format!(

@@ -1,4 +1,4 @@
-//! Flags of TLS: whom to believe, whom to be, which handshakes to make.
+//! Flags of TLS: trust, identity, handshakes.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -15,14 +15,14 @@ use crate::cli::{Failure, files, units};
 use crate::load::plan::{Resume, TlsPlan};
 use crate::tls::{ClientOptions, ClientPolicy, PemSource, PostQuantum, suite_name, suite_named, suite_names};
 
-/// Whom to believe, and as whom to come.
+/// Trust and identity.
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "TLS")]
 pub(super) struct LoadTlsArgs {
-    /// Believe servers with a certificate from this PEM file [default: the system's CAs]
+    /// Trust servers whose certificate a CA in this PEM file issued [default: the system's CAs]
     #[arg(long, value_name = "FILE")]
     ca: Option<PathBuf>,
-    /// Believe every server: anyone can be in between
+    /// Trust every server: traffic can be intercepted
     #[arg(long, conflicts_with_all = ["ca", "max_chain"])]
     insecure: bool,
     /// No TLS
@@ -43,7 +43,7 @@ pub(super) struct LoadTlsArgs {
     /// Certificates in the server's chain, its own included; more are not verified at all
     #[arg(long, value_name = "N", default_value = "8", value_parser = units::chain)]
     max_chain: usize,
-    /// Speak this version of TLS only
+    /// Offer this version of TLS only
     #[arg(long, value_enum, value_name = "VERSION")]
     tls: Option<TlsVersion>,
     /// Post-quantum key exchange, which needs TLS 1.3 [default: prefer]
@@ -77,7 +77,7 @@ fn resume(text: &str) -> Result<Resume, String> {
 }
 
 impl ResumeArgs {
-    /// What was chosen, which has no effect if no connection is ever replaced.
+    /// The choice; it has no effect if no connection is ever replaced.
     pub(super) fn resume(self, connects_again: bool) -> Result<Resume, Failure> {
         let resume = self.resume.unwrap_or(Resume::Full);
         if resume != Resume::Full && !connects_again {
@@ -189,7 +189,7 @@ impl LoadTlsArgs {
         Ok(versions)
     }
 
-    /// Who virtual clients are, in turn.
+    /// The identities of virtual clients, in turn.
     fn identities(&self, connections: u64) -> Result<Vec<Option<(PemSource, PemSource)>>, Failure> {
         if self.cert.len() != self.key.len() {
             return Err(Failure::usage("--key", "there must be as many as there are --cert"));

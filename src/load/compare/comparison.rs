@@ -20,7 +20,7 @@ pub struct Comparison {
     pub differences: Vec<Difference>,
     /// Whether a side has a single run, so that the samples are seconds and not runs.
     pub within_run: bool,
-    /// What a reader must know before believing the figures.
+    /// Conditions under which the figures mislead.
     pub warnings: Vec<String>,
 }
 
@@ -50,9 +50,9 @@ pub enum Significance {
     Worse,
     /// The interval holds zero: the samples show no difference.
     NotShown,
-    /// There is no interval, for a side has a single sample.
+    /// There is no interval, since a side has a single sample.
     TooFew,
-    /// There is no interval, for the samples of each side are all alike, which rounding may have made them.
+    /// There is no interval, since the samples of each side are all alike, which rounding may have made them.
     AllAlike,
 }
 
@@ -143,12 +143,12 @@ pub fn compare(a: &[Report], b: &[Report], names: &[String]) -> Comparison {
     Comparison { differences: differences.collect(), within_run, warnings }
 }
 
-/// What is asked, as against how: runs that differ in one of these do not measure the same thing.
+/// Settings of the workload: runs that differ in one of these do not measure the same thing.
 const WORKLOAD: [&str; 6] = ["argument", "distribution", "keys", "method", "ratio", "value-size"];
 
 /// Why `run` cannot be compared with `first`, in words that go on after the name of its file.
 ///
-/// How it is asked (connections, pipeline, rate, TLS) may differ: that may be what is compared, and is pointed out.
+/// Other settings (connections, pipeline, rate, TLS) may differ: a comparison may be of them. A warning names each.
 #[must_use]
 pub fn obstacle(first: &Report, run: &Report) -> Option<String> {
     if run.requests == 0 {
@@ -194,7 +194,7 @@ fn warnings(a: &[Report], b: &[Report], names: &[String]) -> Vec<String> {
     for (number, (side, run)) in sides.enumerate().filter(|(_, (_, run))| run.verdict == Verdict::NotAsAsked) {
         let name = names.get(number).map_or("a run", String::as_str);
         let problems: Vec<_> = run.problems.iter().map(|problem| problem.name()).collect();
-        warnings.push(format!("{name} of side {side} is not what was asked for: {}", problems.join(", ")));
+        warnings.push(format!("{name} of side {side}: its run failed: {}", problems.join(", ")));
     }
     warnings
 }
@@ -412,7 +412,7 @@ mod tests {
         let comparison = compare(&a, &b, &names);
         let text = render_table(&comparison);
         assert!(text.contains("differ in --connections: 50, 51<"), "{text}");
-        assert!(text.contains("a2.json of side A is not what was asked for: errors"), "{text}");
+        assert!(text.contains("a2.json of side A: its run failed: errors"), "{text}");
         let page = render_page(&comparison, &a, &b);
         check_page(&page);
         assert_eq!(page.matches("<figure>").count(), 5);

@@ -41,7 +41,7 @@ pub struct Line {
 impl Line {
     /// The usual width.
     pub const THIN: u32 = 2;
-    /// What is drawn under another line.
+    /// A line that is drawn under another.
     pub const WIDE: u32 = 4;
 
     /// A thin line.
@@ -67,7 +67,7 @@ impl Line {
     }
 }
 
-/// Colours of lines: told apart on white and on black, and by most colour-blind readers.
+/// Colours of lines: distinct on white and on black, and for most colour-blind readers.
 pub const COLOURS: [(u8, u8, u8); 6] =
     [(59, 130, 246), (217, 119, 6), (5, 150, 105), (220, 38, 38), (139, 92, 246), (107, 114, 128)];
 

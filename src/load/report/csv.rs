@@ -5,7 +5,7 @@ use std::fmt::Write;
 use super::json::Report;
 use crate::load::histogram::Percentiles;
 
-/// The whole file. Columns are seconds since the measured part began, counts, microseconds, and what was asked for.
+/// The whole file. Columns are seconds since the measured part began, counts, microseconds, and the requests that the schedule made due.
 #[must_use]
 pub fn render(report: &Report) -> String {
     let mut text = String::from("second,answered,errors");

@@ -121,7 +121,7 @@ pub fn protocol(log: &[u8]) -> Option<&str> {
     comment(log, PROTOCOL).filter(|name| name.chars().all(|char| char.is_ascii_alphanumeric() || char == '-'))
 }
 
-/// What makes the run something else than what was asked for. A log has no place for it: a connection that could not be
+/// The problems of the run. A log has no other place for them: a connection that could not be
 /// made is in no histogram.
 #[must_use]
 pub fn problems(log: &[u8]) -> Vec<Problem> {
@@ -223,7 +223,7 @@ fn read(log: &[u8], intervals: &mut Intervals) -> Result<Option<u64>, MalformedH
     if first.is_none() { Err(MalformedHdr("it has no histogram".to_owned())) } else { Ok(started) }
 }
 
-/// Adds histograms of possibly other bounds: what is beyond ours counts at its end.
+/// Adds histograms of possibly other bounds: values beyond ours count at its end.
 pub fn add(sum: &mut Histogram<u64>, other: &Histogram<u64>) {
     if sum.add(other).is_err() {
         for bucket in other.iter_recorded() {

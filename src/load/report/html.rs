@@ -15,7 +15,7 @@ use crate::load::histogram::Percentiles;
 use crate::load::outcome::Verdict;
 use crate::load::readable::{amount, time};
 
-/// What the latency curve's figure says of its two lines.
+/// The caption of the latency curve's figure.
 pub(super) const ABOUT_CURVES: &str = "How long the fastest so many percent took: latency from when a request was due, service time from when it was sent.";
 
 /// The whole page.

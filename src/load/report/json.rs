@@ -77,7 +77,7 @@ pub struct Report {
     pub idle: Option<Idle>,
     /// Whether the figures describe this program, or its machine, and not the server.
     pub client_bound: bool,
-    /// What makes them do so.
+    /// The first reason that applies.
     #[serde(default)]
     pub client_bound_by: Option<ClientLimit>,
     /// The busiest thread's part of the time that it had something to do, 0 to 1.
@@ -108,7 +108,7 @@ pub struct Report {
     pub outcome: String,
     /// `pass`, `not_as_asked` or `slo_missed`.
     pub verdict: Verdict,
-    /// What makes the run something else than what was asked for, allowed problems included.
+    /// Problems of the run, allowed ones included.
     pub problems: Vec<Problem>,
     /// Objectives, and what was measured for each.
     pub slo: Vec<Slo>,
@@ -132,7 +132,7 @@ pub struct ErrorReply {
 /// Pairs of a quantile (0 to 1) and the microseconds at it.
 pub type Curve = Vec<(f64, f64)>;
 
-/// What was agreed in handshakes, and how long their parts took.
+/// Groups and suites agreed in handshakes, and how long their parts took.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct HandshakeReport {
     /// Full ones without a retry.
@@ -164,7 +164,7 @@ pub struct ReportPhase {
     pub curve: Curve,
 }
 
-/// What holding idle connections showed.
+/// The result of holding idle connections.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Idle {
     /// Connections open at the end.
@@ -212,7 +212,7 @@ pub struct SecondRow {
     pub service_us: Percentiles,
 }
 
-/// What the report says besides the tally.
+/// The facts of a report besides the tally.
 #[derive(Clone, Debug)]
 pub struct RunContext {
     /// See [`Report::started_unix_ms`].
@@ -239,7 +239,7 @@ pub struct RunContext {
     pub facts: Facts,
     /// Problems that do not spoil the verdict.
     pub allowed: Vec<Problem>,
-    /// What is to be met.
+    /// Objectives to meet.
     pub objectives: Vec<Objective>,
 }
 
@@ -320,7 +320,7 @@ impl Report {
     }
 }
 
-/// The verdict in one line, with the flags that accept what is wrong.
+/// The verdict in one line, with the flags that accept its problems.
 fn outcome(verdict: Verdict, problems: &[Problem], context: &RunContext, slo: &[Slo]) -> String {
     match verdict {
         Verdict::Pass => "pass".to_owned(),
@@ -342,8 +342,8 @@ fn outcome(verdict: Verdict, problems: &[Problem], context: &RunContext, slo: &[
 }
 
 impl Report {
-    /// What a reader must know before believing the figures, one sentence for each cause. Errors stand with their reasons
-    /// in the table, and connections that failed explain what was not sent.
+    /// Warnings about the figures, one for each cause. Errors stand with their reasons in the table, and explain requests
+    /// that were not sent.
     #[must_use]
     pub fn warnings(&self) -> Vec<String> {
         let has_failed = self.problems.contains(&Problem::Errors);

@@ -1,4 +1,4 @@
-//! What the HDR logs of several hosts come to together, as one static page.
+//! The sum of the HDR logs of several hosts, as one static page.
 
 #![expect(clippy::cast_precision_loss, reason = "counts and seconds stay far below 2^53")]
 
@@ -24,9 +24,9 @@ pub struct Part {
     pub name: String,
     /// Requests that were answered in it; its latencies have those that failed, too.
     pub answered: u64,
-    /// Requests that failed or were not answered; 0 in a log without service times, which does not say.
+    /// Requests that failed or were not answered; 0 in a log without service times, where it is not known.
     pub failed: u64,
-    /// What makes its run something else than what was asked for.
+    /// Problems of its run.
     pub problems: Vec<Problem>,
     /// Its latencies.
     pub latency: Histogram<u64>,
@@ -92,14 +92,14 @@ pub fn summary(parts: &[Part]) -> String {
     format!("{answered} answered{failed}, from {} {logs}", parts.len())
 }
 
-/// Which logs are of runs that are not what was asked for, and why.
+/// Names logs of runs with problems, and the problems.
 #[must_use]
 pub fn warnings(parts: &[Part]) -> Vec<String> {
     let spoiled = parts.iter().filter(|part| !part.problems.is_empty());
     spoiled
         .map(|Part { name, problems, .. }| {
             let problems: Vec<_> = problems.iter().map(|problem| problem.name()).collect();
-            format!("{name} is of a run that is not what was asked for: {}", problems.join(", "))
+            format!("{name}: its run failed: {}", problems.join(", "))
         })
         .collect()
 }
@@ -171,10 +171,9 @@ mod tests {
         let page = render(&intervals, &parts);
         check_page(&page);
         assert_eq!(page.matches("<figure>").count(), 3);
-        for part in [
-            "19996 answered, 4 failed or without an answer, from 2 logs",
-            "Warning: b&lt;.hdr is of a run that is not what was asked for: errors",
-        ] {
+        for part in
+            ["19996 answered, 4 failed or without an answer, from 2 logs", "Warning: b&lt;.hdr: its run failed: errors"]
+        {
             assert!(page.contains(part), "{part} is missing in {page}");
         }
     }

@@ -38,7 +38,7 @@ fn totals(report: &Report, text: &mut String) {
     if report.misses > 0 {
         let _ = writeln!(
             text,
-            "{} reads found no value: keys not written (--ratio 1:0 --distribution sequential does that), or lost",
+            "{} reads of missing keys: not written yet (--ratio 1:0 --distribution sequential writes all), or lost",
             report.misses
         );
     }
@@ -158,7 +158,7 @@ mod tests {
     use crate::load::report::json::tests::sample;
 
     #[test]
-    fn the_table_says_what_matters() {
+    fn the_table_ends_in_the_verdict() {
         let text = render(&sample().0);
         for part in [
             "9998 answered: 1000/s, 1000/s sent of 1000/s asked",
@@ -177,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn idle_memory_is_told_with_what_it_rests_on() {
+    fn idle_memory_is_shown_with_its_uncertainty() {
         let mib = 1 << 20;
         let idle = Idle {
             open: 1024,

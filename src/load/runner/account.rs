@@ -1,4 +1,4 @@
-//! What answers and failures count for.
+//! How answers and failures count.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -12,12 +12,11 @@ use crate::load::plan::{Plan, RunProgress};
 use crate::load::tally::Tally;
 use crate::load::workload::OperationKind;
 
-/// A count of requests must be answered by a server that may be dead: it is where nothing has been answered for so many
-/// times the timeout of a request while some were awaited. A single request that is never answered times out before. A
-/// new connection is no answer.
+/// A server is dead if it has answered nothing for so many times the timeout of a request while some were awaited. A
+/// single request that is never answered times out before. A new connection is no answer.
 const DEAD_AFTER: u32 = 2;
 
-/// What one thread has counted, and what it still waits for.
+/// The counts of one thread, and the requests it still waits for.
 pub(super) struct Account {
     pub(super) tally: Tally,
     progress: Arc<RunProgress>,
@@ -48,7 +47,7 @@ impl Account {
         }
     }
 
-    /// A request that fell due was not sent before the end. It has waited in vain.
+    /// A request that fell due was not sent before the end. Its wait is latency.
     pub(super) fn count_never_sent(&mut self, intended: Duration, at: Duration, pacer: &Pacer) {
         if pacer.measures(intended) {
             self.tally.due += 1;

@@ -113,7 +113,7 @@ impl<N: Net> Runner<N> {
         }
     }
 
-    /// Sends no more requests. What was due and found no client free has waited in vain, and counts so.
+    /// Sends no more requests. Those that were due and found no client free count with the time they waited.
     fn stop(&mut self) {
         // The last turn may have taken long: what fell due in it is still sent.
         if !self.stages.progress.is_stopping() {
@@ -133,7 +133,7 @@ impl<N: Net> Runner<N> {
         self.advance();
     }
 
-    /// Ends the run: what is still in flight has waited in vain.
+    /// Ends the run: requests still in flight have failed.
     fn finish(&mut self) {
         self.pacer.finish(self.pacer.at(self.now));
         if self.pacer.ends_by_count() {

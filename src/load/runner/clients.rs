@@ -27,7 +27,7 @@ pub(super) struct Virtual<K> {
     pub(super) outage: Option<Outage>,
 }
 
-/// What a virtual client has of a connection.
+/// The connection of a virtual client.
 pub(super) enum ClientState<K> {
     /// None, and none is being made.
     Offline,
@@ -37,7 +37,7 @@ pub(super) enum ClientState<K> {
     Online(Box<RunnerLink<K>>),
 }
 
-/// What has become of a virtual client's attempts to connect.
+/// The result of a virtual client's attempts to connect so far.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Reached {
     /// The first has neither been made nor failed.

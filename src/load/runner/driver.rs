@@ -1,4 +1,4 @@
-//! What a virtual client does once it is connected, and when its connection is done: requests, handshakes, or silence.
+//! The behaviour of a connected client, and the end of its connection: requests, handshakes, or silence.
 
 use std::time::{Duration, Instant};
 
@@ -14,7 +14,7 @@ const PATROL: Duration = Duration::from_millis(100);
 /// The same where connections have a lifetime: one that is replaced late is missing for the requests that are due.
 const PATROL_OF_LIFETIMES: Duration = Duration::from_millis(10);
 
-/// What the clients of a run do.
+/// The behaviour of the clients of a run.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Driver {
     /// Connections carry requests, and are replaced when they end.
@@ -34,7 +34,7 @@ pub(super) enum Driver {
     IdleConnections,
 }
 
-/// What is done with a connection that has waited for too long.
+/// The action on a connection that has waited for too long.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Overdue {
     /// The server has not ended it in time; it is over all the same.
@@ -144,8 +144,8 @@ impl Driver {
         link.given() > 0 && link.connection.awaited().is_empty() && is_usual
     }
 
-    /// What is done with a connection that has waited for longer than `timeout`, or than is usual for its state; `at` is
-    /// `now` since the schedule's origin.
+    /// The action on a connection that has waited for longer than `timeout`, or than is usual for its state; `at` is `now`
+    /// since the schedule's origin.
     pub(super) fn overdue<K>(
         self,
         link: &RunnerLink<K>,

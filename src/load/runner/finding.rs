@@ -1,11 +1,11 @@
-//! What a thread has found when it ends.
+//! The result of one thread.
 
 use std::time::{Duration, Instant};
 
 use crate::load::outcome::OwnShare;
 use crate::load::tally::Tally;
 
-/// What one thread has found.
+/// The result of one thread.
 #[derive(Debug)]
 pub struct Finding {
     /// All it counted.

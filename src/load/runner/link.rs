@@ -14,7 +14,7 @@ pub(super) struct RunnerLink<K> {
     pub(super) hints: SocketHints,
     pub(super) state: LinkState,
     pub(super) task: LinkTask,
-    /// What its handshake is to come to.
+    /// The handshake that is expected of it.
     pub(super) goal: SessionGoal,
     /// When the connect call was made.
     pub(super) began: Instant,
@@ -36,7 +36,7 @@ pub(super) enum LinkState {
     Closing { opened: Instant, closing: Instant },
 }
 
-/// What a connection is for.
+/// The use of a connection.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum LinkTask {
     /// It carries requests.
@@ -55,7 +55,7 @@ impl LinkTask {
     pub(super) const REQUESTS: Self = Self::Requests { given: 0, is_well: true };
 }
 
-/// What the poller has reported of a socket and was not acted upon yet.
+/// Readiness that the poller has reported and that was not used up yet.
 #[derive(Clone, Copy, Debug, Default)]
 #[expect(clippy::struct_excessive_bools, reason = "the poller's bits, as it gives them")]
 pub(super) struct SocketHints {

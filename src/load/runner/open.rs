@@ -1,4 +1,4 @@
-//! How connections are made: the first of each client, and those that follow.
+//! The loop's step that connects: the first connection of each client, and those that follow.
 
 use std::time::Duration;
 

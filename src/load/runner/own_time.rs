@@ -1,4 +1,4 @@
-//! What a thread knows of its own time: when it had nothing to do, when it had no processor, what that has made late.
+//! The thread's own time: idle, without a processor, and the requests and answers that this has made late.
 //!
 //! Three things are kept apart. A *late send* is a request that left more than a millisecond after it was due although a
 //! client was free. A *pause* is a time of more than a millisecond that the thread needed a processor and had none: it
@@ -16,7 +16,7 @@ use crate::net::Processor;
 /// ends costs this much without anything being wrong.
 const USUAL_WAKE: Duration = Duration::from_micros(10);
 
-/// What a thread sees of its own time.
+/// The account of a thread's own time.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct OwnTime {
     /// Time spent with nothing to do, in the measured part.
@@ -25,7 +25,7 @@ pub(super) struct OwnTime {
     sleeps: u32,
     /// How much longer than it meant to.
     overslept: Duration,
-    /// What it had had of the processors when the measured part began, and when it was over.
+    /// Its processor time when the measured part began, and when it was over.
     processor: (Option<Processor>, Option<Processor>),
     turn: OwnTurn,
     pauses: Pauses,
@@ -40,7 +40,7 @@ struct OwnTurn {
     /// How long the thread slept since the last one began, and how much longer than it meant to.
     slept: Duration,
     overslept: Duration,
-    /// What the thread had had of the processors when that was last asked.
+    /// Its processor time when that was last read.
     processor: Option<Processor>,
     /// The pause that it began with.
     pause: Duration,
@@ -66,13 +66,13 @@ struct LateSends {
     own: u64,
     /// When the schedule was last looked at, and whether a client was free then with nothing due.
     looked: Option<(Duration, bool)>,
-    /// What was due until then and has waited since a pause is late because of the pause.
+    /// Requests that were due until then and have waited since a pause are late because of the pause.
     catching_up: Option<Duration>,
 }
 
 impl OwnTime {
-    /// The schedule is looked at; the first of what is due has been so since `due`. If a client was free at the last look,
-    /// a thread that was awake would have sent it: this one has paused, and the backlog is its own. So is what waits behind
+    /// The schedule is looked at; its first request has been due since `due`. If a client was free at the last look, a
+    /// thread that was awake would have sent it: this one has paused, and the backlog is its own. So are the requests behind
     /// it, but not for longer than the pause was: after that the server keeps the backlog up.
     pub(super) fn begin_look(&mut self, at: Duration, due: Option<Duration>) {
         let is_late = due.is_some_and(|due| at.saturating_sub(due) > LATE);
@@ -83,7 +83,7 @@ impl OwnTime {
         }
     }
 
-    /// The look is over: `due` is what is due next, and `is_free` whether a client is free for it.
+    /// The look is over: the next request is due at `due`, and `is_free` is whether a client is free for it.
     pub(super) fn end_look(&mut self, at: Duration, due: Option<Duration>, is_free: bool) {
         let is_drained = due.is_none_or(|due| due > at);
         if is_drained {
@@ -150,7 +150,7 @@ impl OwnTime {
         }
     }
 
-    /// What the thread has had of the processors by now: short waits before it belong to no later pause.
+    /// The thread's processor time by now: short waits before it belong to no later pause.
     pub(super) fn note_processor(&mut self, processor: Option<Processor>) {
         self.turn.processor = processor;
     }
@@ -216,7 +216,7 @@ impl OwnTime {
 
 impl OwnTurn {
     /// How long the thread was without a processor in a turn that has lasted for `gap`, if it has had `to` of them at its
-    /// end. What is known since an earlier turn is an upper bound.
+    /// end. Where the count began in an earlier turn, this is an upper bound.
     fn lacked(self, gap: Duration, to: Option<Processor>) -> Duration {
         let (ran, waited) = match (self.processor, to) {
             (Some(from), Some(to)) => (to.ran.saturating_sub(from.ran), to.waited.saturating_sub(from.waited)),

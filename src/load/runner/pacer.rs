@@ -18,10 +18,10 @@ pub(super) struct Pacer {
     state: PacerState,
 }
 
-/// What makes the next request due.
+/// The cause that makes the next request due.
 #[derive(Debug)]
 enum ThreadPace {
-    /// The clock. What is due and was not taken yet is the backlog.
+    /// The clock. Arrivals that are due and not taken yet are the backlog.
     Open(Arrivals),
     /// An answer, until `quota` measured requests were sent.
     Closed { quota: u64 },
@@ -124,8 +124,8 @@ impl Pacer {
         }
     }
 
-    /// Drops what the warm-up was too slow to send, once measuring has begun: behind such a backlog no measured request
-    /// would ever be sent.
+    /// Drops the unsent requests of the warm-up once measuring has begun: behind such a backlog no measured request would
+    /// ever be sent.
     pub(super) fn drop_warmup_backlog(&mut self, at: Duration) {
         let warmup = self.schedule.warmup;
         while at >= warmup && self.next_due().is_some_and(|due| due < warmup) {
@@ -195,8 +195,8 @@ impl Pacer {
         waited.map_or(at, |since| since.max(self.schedule.warmup.min(at)))
     }
 
-    /// Whether what became of `request` at `at` belongs to the measured part: the request was due there, or it is one of
-    /// the warm-up that has kept its client waiting for longer since then than before.
+    /// Whether the end of `request` at `at` belongs to the measured part: the request was due there, or it is one of the
+    /// warm-up that has kept its client waiting for longer since then than before.
     pub(super) fn concerns(&self, request: SentRequest, at: Duration) -> bool {
         let warmup = self.schedule.warmup;
         let (before, since) = (warmup.saturating_sub(request.intended), at.saturating_sub(warmup));
@@ -283,7 +283,7 @@ mod tests {
         assert_eq!((pacer.next_due(), pacer.has_due(Duration::ZERO)), (Some(Duration::ZERO), true));
         pacer.take_due();
         assert_eq!(pacer.time_to_next(origin, true), Some(millis(10).saturating_sub(LEAD)));
-        assert_eq!(pacer.time_to_next(origin, false), Some(millis(150)), "nobody can send before the end");
+        assert_eq!(pacer.time_to_next(origin, false), Some(millis(150)), "no client can send before the end");
         assert!(!pacer.is_late(millis(10), millis(11)) && pacer.is_late(millis(10), millis(12)));
         pacer.drop_warmup_backlog(millis(99));
         assert_eq!(pacer.next_due(), Some(millis(10)));

@@ -32,7 +32,7 @@ impl<N: Net> Runner<N> {
         }
     }
 
-    /// The run is over: what a connection still carries has waited in vain.
+    /// The run is over: requests that a connection still carries have failed.
     pub(super) fn abandon(&mut self, index: usize, mut link: Box<RunnerLink<N::Socket>>) {
         let handshake = match link.task {
             LinkTask::Handshake(_) if link.is_closing() => return self.end(index, *link),

@@ -1,4 +1,4 @@
-//! What is done with a connection that the poller reports: its handshake, its answers, its end.
+//! The loop's step for connections that the poller reports: their handshakes, their answers, their ends.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use crate::load::tally::HandshakeTally;
 use crate::net::Net;
 use crate::tls::suite_name;
 
-/// What becomes of a connection after a look at it.
+/// Whether a connection goes on after its events were handled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Fate {
     /// It goes on.
@@ -80,7 +80,7 @@ impl<N: Net> Runner<N> {
         Ok(Fate::Alive)
     }
 
-    /// Reads and counts what there is; returns whether the server has ended.
+    /// Reads and counts all that has come; returns whether the server has ended.
     fn read(&mut self, index: usize, link: &mut Link<N>) -> Result<bool, RequestFailure> {
         link.hints.readable = false;
         let to_end = link.hints.read_closed || std::mem::take(&mut link.hints.urgent);
@@ -102,7 +102,7 @@ impl<N: Net> Runner<N> {
         Ok(ended)
     }
 
-    /// Counts what was just decoded.
+    /// Counts the answers that were just decoded.
     fn count_answers(&mut self, index: usize, link: &mut Link<N>) {
         let at = self.pacer.at(self.now);
         let mut answers = std::mem::take(&mut self.buffers.answers);

@@ -1,4 +1,4 @@
-//! What is sent: requests that are due, to clients that have room for them.
+//! The loop's step that sends: requests that are due go to clients that have room for them.
 
 use std::time::Duration;
 
@@ -24,7 +24,7 @@ impl<N: Net> Runner<N> {
         }
     }
 
-    /// In an open loop, sends what is due as far as clients are free.
+    /// In an open loop, sends requests that are due as far as clients are free.
     fn send_backlog(&mut self) {
         self.pacer.drop_warmup_backlog(self.pacer.at(self.now));
         self.own_time.begin_look(self.pacer.at(self.now), self.pacer.next_due());

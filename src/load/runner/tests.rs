@@ -105,7 +105,7 @@ fn run_against<S: Service<Session = ()> + Send>(service: S, config: Option<Serve
     run_watched(service, config, None, plan, |_| {})
 }
 
-/// As [`run_against`], with a server that closes idle connections, and with somebody who watches the run.
+/// As [`run_against`], with a server that closes idle connections, and with a function that watches the run.
 fn run_watched<S: Service<Session = ()> + Send>(
     service: S,
     config: Option<ServerPolicy>,
@@ -168,7 +168,7 @@ fn connections_are_replaced_after_their_share_of_requests() {
     let (server, plan) = with_tls(plan, Resume::Tickets);
     let found = run_against(Echo, Some(server), plan);
     assert_eq!((found.tally.answered, found.tally.failures.total()), (200, 0));
-    // The last ones may be opened in vain, just before the run ends.
+    // The last ones may be opened without use, just before the run ends.
     assert!((20..=22).contains(&found.tally.connections), "{}", found.tally.connections);
     assert_eq!(found.tally.handshakes.full, 2);
 }
@@ -200,7 +200,7 @@ fn a_mix_of_handshakes_is_resumed_in_the_share_that_was_asked_for() {
 }
 
 #[test]
-fn a_server_that_does_not_resume_is_found_out() {
+fn a_server_that_does_not_resume_is_an_error() {
     let (world, clock_of_client) = (World::new(), Clock::at(testing::NOW));
     let (_, mut plan) = with_tls(plan(LoadProtocol::HandshakeOnly, 1, count(4)), Resume::Tickets);
     let config = world.client_config(Some(&world.client), &clock_of_client);
@@ -209,7 +209,7 @@ fn a_server_that_does_not_resume_is_found_out() {
     let forgetful = PolicyOptions { reauthenticate_after: Duration::ZERO, clock, ..world.mutual(&clock_of_client) };
     let policy = ServerPolicy::new(forgetful).expect("policy");
     let tally = run_against(Echo, Some(policy), plan).tally;
-    // The first alone may be full: each client has a ticket for every one behind it.
+    // Only the first may be full: each client has a ticket for every later one.
     assert_eq!(tally.failures.nonzero().collect::<Vec<_>>(), [(RequestFailure::NotResumed, 3)]);
     assert_eq!((tally.answered, tally.handshakes.full), (1, 4));
 }
@@ -225,7 +225,7 @@ fn a_connection_that_is_not_resumed_fails_once_and_serves_its_requests() {
     let policy = ServerPolicy::new(forgetful).expect("policy");
     let tally = run_against(Echo, Some(policy), plan).tally;
     assert_eq!((tally.answered, tally.handshakes.resumed), (20, 0));
-    // All but the first; one more may be opened in vain, just before the run ends.
+    // All but the first; one more may be opened without use, just before the run ends.
     let failures: Vec<_> = tally.failures.nonzero().collect();
     assert!(
         [[(RequestFailure::NotResumed, 3)], [(RequestFailure::NotResumed, 4)]].iter().any(|it| failures == it),
@@ -242,7 +242,7 @@ fn idle_connections_answer_once_each() {
 
 #[test]
 fn idle_connections_that_are_lost_have_failed_once_and_are_not_open() {
-    // Time enough for a server on a busy machine to notice that nobody speaks.
+    // Time enough for a server on a busy machine to notice the silence.
     let plan = Plan { once: true, hold: Duration::from_secs(3), ..plan(LoadProtocol::Echo, 20, count(20)) };
     let found = run_watched(Echo, None, Some(Duration::from_millis(50)), plan, |_| {});
     assert_eq!(found.tally.failures.nonzero().collect::<Vec<_>>(), [(RequestFailure::Closed, 20)]);
@@ -250,7 +250,7 @@ fn idle_connections_that_are_lost_have_failed_once_and_are_not_open() {
 }
 
 #[test]
-fn idle_connections_are_held_for_as_long_as_is_said() {
+fn a_stop_ends_the_hold_of_idle_connections() {
     let hour = Duration::from_hours(1);
     let plan = Plan { once: true, hold: hour, ..plan(LoadProtocol::Echo, 20, count(20)) };
     let stop = |progress: &RunProgress| {
@@ -265,7 +265,7 @@ fn idle_connections_are_held_for_as_long_as_is_said() {
 }
 
 #[test]
-fn what_follows_from_a_wrong_answer_is_no_second_failure() {
+fn a_close_after_a_wrong_answer_is_no_second_failure() {
     let plan = Plan { pipeline: 1, ..plan(LoadProtocol::Echo, 2, count(10)) };
     let tally = run_against(Babbler, None, plan).tally;
     assert_eq!(tally.failures.nonzero().collect::<Vec<_>>(), [(RequestFailure::WrongBytes, 10)]);
@@ -276,7 +276,7 @@ fn what_follows_from_a_wrong_answer_is_no_second_failure() {
 
 /// The refusal may be there before the first request, or come as if it were the answer to it.
 #[test]
-fn a_refusal_that_nothing_was_asked_for_is_the_servers_error_in_its_words() {
+fn an_unasked_refusal_is_an_error_reply_with_its_text() {
     use std::io::{Read, Write};
     let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("bound");
     let idle = Plan { once: true, ..plan(LoadProtocol::Resp, 5, count(5)) };
@@ -301,7 +301,7 @@ fn a_refusal_that_nothing_was_asked_for_is_the_servers_error_in_its_words() {
 }
 
 #[test]
-fn nobody_at_home_ends_the_run_at_once() {
+fn a_refused_connection_ends_the_run_at_once() {
     let port = std::net::TcpListener::bind("127.0.0.1:0").expect("bound").local_addr().expect("address");
     let found = run(Plan { target: port.into(), ..plan(LoadProtocol::Echo, 3, count(10)) });
     assert_eq!(found.tally.failures.nonzero().collect::<Vec<_>>(), [(RequestFailure::Refused, 3)]);
@@ -309,7 +309,7 @@ fn nobody_at_home_ends_the_run_at_once() {
 }
 
 #[test]
-fn a_certificate_that_is_not_trusted_is_named_as_the_reason() {
+fn a_rejected_certificate_is_the_reason_of_the_failure() {
     let (_, plan) = with_tls(plan(LoadProtocol::Echo, 1, count(10)), Resume::Full);
     let (stranger, _) = with_tls(self::plan(LoadProtocol::Echo, 1, count(10)), Resume::Full);
     let tally = run_against(Echo, Some(stranger), plan).tally;

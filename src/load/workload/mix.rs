@@ -1,4 +1,4 @@
-//! What a load is composed of: writes and reads, keys, and sizes of values, each with its text.
+//! The composition of a load: writes and reads, keys, and sizes of values, each with its text.
 
 use std::fmt;
 use std::str::FromStr;

@@ -3,7 +3,7 @@
 use super::mix::ValueSizes;
 use crate::load::random::{LoadRandom, mix};
 
-/// The bytes of keys and values. A value follows from its key's number and the seed alone, so whoever reads it can tell
+/// The bytes of keys and values. A value follows from its key's number and the seed alone, so a reader can tell
 /// whether every byte is right.
 #[derive(Clone, Debug)]
 pub struct Values {
@@ -56,7 +56,7 @@ impl Values {
         String::from_utf8_lossy(self.first_key.get(..length).unwrap_or_default()).into_owned()
     }
 
-    /// The name of key number `key`: `lk:`, what tells data sets apart, `:`, and the last twelve digits of the number.
+    /// The name of key number `key`: `lk:`, the mark of the data set, `:`, and the last twelve digits of the number.
     /// Names differ between seeds and sizes.
     #[must_use]
     pub fn key(&self, key: u64) -> [u8; KEY_BYTES] {

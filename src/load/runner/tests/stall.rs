@@ -1,4 +1,4 @@
-//! A server that stands still for a second, in virtual time: what the loop then reports is what arithmetic predicts.
+//! A server that stands still for a second, in virtual time: the loop's report is checked against arithmetic.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -29,7 +29,7 @@ struct World {
     /// the others.
     false_answers: Option<(usize, Duration)>,
     served: usize,
-    /// The process is stopped then: time goes on, and nobody looks.
+    /// The process is stopped then: time goes on, and no code runs.
     pause: std::ops::Range<Duration>,
     /// The server is gone then, and its connections with it.
     down: Option<std::ops::Range<Duration>>,
@@ -216,7 +216,7 @@ fn net(stall: std::ops::Range<Duration>) -> Shared {
 }
 
 #[test]
-fn twice_what_a_server_can_do_is_half_sent_and_the_wait_of_the_rest_counts() {
+fn an_overloaded_server_gets_half_and_the_wait_of_the_rest_counts() {
     let seconds = Duration::from_secs;
     let pace = Pace::Open { rate: 20_000.0, gaps: Gaps::Constant };
     // The warm-up alone leaves as much behind as the server can do in a second: it must not stand in the way.
@@ -262,7 +262,7 @@ fn a_stall_that_begins_in_the_warmup_of_a_closed_loop_is_not_lost() {
 }
 
 #[test]
-fn what_is_answered_after_the_end_makes_no_rate() {
+fn answers_after_the_end_do_not_count_in_the_rate() {
     // A thousand requests are in flight, and the server does 10,000 a second: half of them are answered within 50 ms.
     let run = |end| {
         let schedule = Schedule { pace: Pace::Closed, ramp: Ramp::NONE, warmup: Duration::ZERO, end };
@@ -306,7 +306,7 @@ fn a_stall_shows_in_the_corrected_percentiles_and_hides_from_service_time() {
 }
 
 #[test]
-fn a_number_of_requests_at_a_low_rate_is_made_to_the_last() {
+fn silence_between_rare_requests_ends_no_run() {
     // One every ten seconds is silence for twice the timeout between any two of them.
     for gaps in [Gaps::Constant, Gaps::Poisson] {
         let pace = Pace::Open { rate: 0.1, gaps };
@@ -320,7 +320,7 @@ fn a_number_of_requests_at_a_low_rate_is_made_to_the_last() {
 }
 
 #[test]
-fn a_number_of_requests_ends_early_at_a_server_that_is_dead() {
+fn a_dead_server_ends_a_number_of_requests_early() {
     let timeout = Duration::from_secs(5);
     let open = Pace::Open { rate: 10.0, gaps: Gaps::Constant };
     for pace in [open, Pace::Closed] {
@@ -350,7 +350,7 @@ fn answers_that_are_late_and_wrong_count_in_the_latency() {
 }
 
 #[test]
-fn a_client_that_is_stopped_does_not_blame_the_server() {
+fn a_stopped_client_is_client_bound() {
     let seconds = Duration::from_secs;
     for pace in [Pace::Open { rate: 1000.0, gaps: Gaps::Poisson }, Pace::Closed] {
         let schedule = Schedule { pace, ramp: Ramp::NONE, warmup: seconds(1), end: StopAfter::After(seconds(10)) };

@@ -57,7 +57,7 @@ fn spread(schedule: Schedule) -> Plan {
 }
 
 #[test]
-fn no_thread_asks_before_all_have_connected() {
+fn no_thread_sends_before_all_have_connected() {
     let (found, early) = run_on(4, spread(count(400)), RunProgress::default());
     assert_eq!(found.iter().map(|found| found.tally.answered).sum::<u64>(), 400);
     assert_eq!(early, 0, "requests that a part of the clients have made alone");
@@ -66,7 +66,7 @@ fn no_thread_asks_before_all_have_connected() {
 }
 
 #[test]
-fn idle_connections_of_all_threads_are_held_together_and_weighed_before_they_are_asked() {
+fn server_memory_is_read_while_idle_connections_of_all_threads_are_open() {
     let looks = Arc::new(AtomicU64::new(0));
     let hold = Duration::from_millis(50);
     let idle = Plan { once: true, hold, ..spread(count(4)) };
@@ -78,7 +78,7 @@ fn idle_connections_of_all_threads_are_held_together_and_weighed_before_they_are
 }
 
 #[test]
-fn threads_that_reach_nobody_do_not_wait_for_each_other() {
+fn threads_without_a_server_do_not_wait_for_each_other() {
     let port = std::net::TcpListener::bind("127.0.0.1:0").expect("bound").local_addr().expect("address");
     let plan = Arc::new(Plan { target: port.into(), ..plan(LoadProtocol::Echo, 4, count(100)) });
     let progress = Arc::new(RunProgress::default());
