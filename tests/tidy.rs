@@ -15,6 +15,9 @@ const FLOORS: [&[&str]; 7] = [
     &["cli"],
 ];
 
+/// The layers of RESP, from the ground up; `src/services/resp/mod.rs` says what each knows.
+const RESP_LAYERS: [&str; 6] = ["description", "state", "call", "commands", "dispatch", "engine"];
+
 /// Lines a source file may have. A room that needs more is two rooms.
 const LINES: usize = 600;
 
@@ -36,6 +39,105 @@ fn imports_point_down() {
         }
     }
     assert!(wrong.is_empty(), "imports must point down:\n{}", wrong.join("\n"));
+}
+
+#[test]
+fn layers_of_resp_import_downwards() {
+    let room = Path::new("src/services/resp");
+    let layer_of = |file: &Path| {
+        let inside = file.strip_prefix(room).ok()?;
+        let first = inside.components().next()?.as_os_str().to_str()?;
+        // What stands beside the layers stands above them.
+        Some(RESP_LAYERS.iter().position(|layer| *layer == first).unwrap_or(RESP_LAYERS.len()))
+    };
+    let mut sources = files("src/services/resp", "rs");
+    sources.retain(|file| !file.to_string_lossy().contains("differential"));
+    let imports = imports_among(&sources);
+    assert!(imports.len() > 100, "only {} imports are seen", imports.len());
+    let upward: Vec<String> = imports
+        .iter()
+        .filter(|(file, target)| layer_of(target) > layer_of(file))
+        .map(|(file, target)| format!("{} imports {}", file.display(), target.display()))
+        .collect();
+    assert!(upward.is_empty(), "layers must import downwards:\n{}", upward.join("\n"));
+    let circle = circle_among(imports);
+    assert!(circle.is_empty(), "these files import each other in a circle, or need one that does: {circle:?}");
+}
+
+/// Which of `sources` imports which, by their `use` declarations. Re-exports are left out.
+fn imports_among(sources: &[PathBuf]) -> Vec<(PathBuf, PathBuf)> {
+    let mut found = Vec::new();
+    for file in sources {
+        let module = module_of(file);
+        let code: Vec<String> = code_lines(file).into_iter().map(|(_, line)| line).collect();
+        for declaration in format!("\n{}", code.join("\n")).split("\nuse ").skip(1) {
+            let tree = declaration.split(';').next().unwrap_or_default();
+            for path in paths_of(tree) {
+                let target = absolute(&module, &path);
+                let above = sources.iter().filter(|source| target.starts_with(&module_of(source)));
+                let nearest = above.max_by_key(|source| module_of(source).len());
+                found.extend(nearest.filter(|target| *target != file).map(|target| (file.clone(), target.clone())));
+            }
+        }
+    }
+    found
+}
+
+/// The files that stay when one that imports nothing is taken away, again and again.
+fn circle_among(mut imports: Vec<(PathBuf, PathBuf)>) -> Vec<PathBuf> {
+    loop {
+        let importing: Vec<PathBuf> = imports.iter().map(|(file, _)| file.clone()).collect();
+        let before = imports.len();
+        imports.retain(|(_, target)| importing.contains(target));
+        if imports.len() == before {
+            let mut circle = importing;
+            circle.dedup();
+            return circle;
+        }
+    }
+}
+
+/// The path of the module that a file is, without the crate.
+fn module_of(file: &Path) -> Vec<String> {
+    let inside = file.strip_prefix("src").expect("a source").with_extension("");
+    let mut path: Vec<String> = inside.iter().map(|part| part.to_str().expect("a name").to_owned()).collect();
+    if path.last().is_some_and(|last| last == "mod") {
+        path.pop();
+    }
+    path
+}
+
+/// The single paths of the tree in a `use` declaration.
+fn paths_of(tree: &str) -> Vec<String> {
+    let Some((prefix, rest)) = tree.split_once('{') else {
+        return vec![tree.split(" as ").next().unwrap_or_default().trim().to_owned()];
+    };
+    let list = rest.rsplit_once('}').map_or(rest, |(list, _)| list);
+    let (mut depth, mut branches) = (0, vec![String::new()]);
+    for c in list.chars() {
+        depth += i32::from(c == '{') - i32::from(c == '}');
+        if c == ',' && depth == 0 {
+            branches.push(String::new());
+        } else if let Some(branch) = branches.last_mut() {
+            branch.push(c);
+        }
+    }
+    let paths = branches.iter().filter(|branch| !branch.trim().is_empty()).flat_map(|branch| paths_of(branch));
+    paths.map(|path| format!("{}{path}", prefix.trim())).collect()
+}
+
+/// A path within `module` from the root of the crate; a crate or an item of the module itself is looked for below it.
+fn absolute(module: &[String], path: &str) -> Vec<String> {
+    let (mut base, mut parts) = (module.to_vec(), path.split("::").peekable());
+    if parts.next_if_eq(&"crate").is_some() {
+        base.clear();
+    }
+    parts.next_if_eq(&"self");
+    while parts.next_if_eq(&"super").is_some() {
+        base.pop();
+    }
+    base.extend(parts.map(str::to_owned));
+    base
 }
 
 #[test]

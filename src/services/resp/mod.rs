@@ -1,17 +1,32 @@
 //! Redis's protocol over the store: strings and keys as a user of Redis 7.2 knows them.
 //!
-//! A request is decoded in place, found in the [table of commands](COMMANDS), admitted, and executed by its handler,
-//! which writes the reply straight to the connection. Lists, hashes, sets, streams, scripts, channels and replication
-//! are not served: their commands are unknown.
+//! Lists, hashes, sets, streams, scripts, channels and replication are not served: their commands are unknown.
+//! `docs/resp.md` lists the commands, the limits, and the differences from Redis.
 //!
 //! Values that were set over another protocol keep their type. Every reading command sees a typed value as its JSON
 //! text, `INCR` and its kin count on integers and keep them integers, other editing commands answer `WRONGTYPE`,
 //! `SET` replaces, and `TYPE` tells the type.
 //!
-//! `docs/resp.md` lists the commands, the limits, and where they differ from Redis.
-//!
 //! One command costs the loop a bounded time: see [`RespOptions`] for the bounds on keys named, keys searched and the work
-//! of `LCS`. What looks at every key or client does so in steps, one a [`tick`](Resp::tick).
+//! of `LCS`. What needs every key or every client takes bounded steps, one a turn, and its reply is deferred.
+//!
+//! # Layers
+//!
+//! A request is decoded in place (`lookahead`), its command found in the `table` and admitted, and its handler writes the
+//! reply straight to the connection. Each layer imports only from those below it, which `tests/tidy.rs` checks:
+//!
+//! ```text
+//! mod.rs        the service: decodes requests, and knows what a connection is
+//! table         all commands, put together from the families
+//! engine        what becomes of a request: executed, queued by MULTI, refused; the family of MULTI, EXEC and WATCH
+//! dispatch      the name to a command, admission (arity, lengths, permission), execution, counters
+//! commands      by family: the description of each command, its handler, the forecast of its cost in a transaction
+//! call          one command being executed: what its handler is given, its errors, arguments, budget of a transaction
+//! state         what the service and its connections remember between requests
+//! description   what a command is, as data: names, arity, keys, flags, help; and whether rules permit it
+//! ```
+//!
+//! `table` is handed down with each call, so that `COMMAND` and `EXEC` find other commands without importing them.
 
 #![expect(clippy::unnecessary_wraps, reason = "all command handlers have the same signature")]
 

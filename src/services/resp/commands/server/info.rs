@@ -1,7 +1,9 @@
 //! `INFO`: the state of the server in Redis's words, of which monitoring tools read the well-known ones.
 
-use std::fmt::{Display, Write as _};
+use std::fmt::Write as _;
 
+use super::info_text::InfoText;
+use super::persistence;
 use crate::disconnect::Disconnect;
 use crate::services::resp::call::{Call, CommandError};
 use crate::services::resp::state::{Calls, REDIS_VERSION};
@@ -17,11 +19,7 @@ const SECTIONS: [Section; 10] = [
     Section { name: "Server", by_default: true, write: server },
     Section { name: "Clients", by_default: true, write: clients },
     Section { name: "Memory", by_default: true, write: memory },
-    Section {
-        name: "Persistence",
-        by_default: true,
-        write: crate::services::resp::commands::server::persistence::report,
-    },
+    Section { name: "Persistence", by_default: true, write: persistence::report },
     Section { name: "Stats", by_default: true, write: statistics },
     Section { name: "Replication", by_default: true, write: replication },
     Section { name: "CPU", by_default: true, write: processor },
@@ -29,16 +27,6 @@ const SECTIONS: [Section; 10] = [
     Section { name: "Disconnects", by_default: false, write: disconnects },
     Section { name: "Keyspace", by_default: true, write: keyspace },
 ];
-
-#[derive(Default)]
-pub(crate) struct InfoText(String);
-
-impl InfoText {
-    pub(crate) fn field(&mut self, name: &str, value: impl Display) {
-        // Writing to a string cannot fail.
-        let _ = write!(self.0, "{name}:{value}\r\n");
-    }
-}
 
 pub(crate) fn info(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
     let is_asked = |name: &str| call.request.from(1).any(|asked| asked.eq_ignore_ascii_case(name.as_bytes()));

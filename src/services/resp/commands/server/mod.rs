@@ -4,6 +4,7 @@ pub(crate) mod config;
 pub(crate) mod forecast;
 mod general;
 mod info;
+mod info_text;
 mod introspection;
 mod persistence;
 

@@ -1,8 +1,8 @@
 //! Backups, and what there is to say about durability.
 
+use super::info_text::InfoText;
 use crate::disk::Sync;
 use crate::services::resp::call::{Call, CommandError};
-use crate::services::resp::commands::server::info::InfoText;
 use crate::store::{Persistence, Store};
 
 /// `BGSAVE`: a backup in the data directory, while the server goes on. Redis takes `SCHEDULE` too, which matters only to
