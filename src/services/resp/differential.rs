@@ -8,6 +8,7 @@
 //! - where Redis 7.2 and 7.0 differ: [`DIFFERENCES`].
 
 pub(super) mod commands;
+mod learned;
 mod versions;
 
 use std::io::{Read, Write};

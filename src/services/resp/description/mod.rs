@@ -10,5 +10,7 @@ mod table;
 
 pub(crate) use command::{Command, Group};
 pub(crate) use flags::{Flag, Flags};
+#[cfg(test)]
+pub(crate) use key_use::Keyword;
 pub(crate) use key_use::{KeyBegin, KeyEffect, KeyFlag, KeySpan, KeyUse};
 pub(crate) use table::{CommandEntry, CommandId, CommandTable, Unresolved, concat};
