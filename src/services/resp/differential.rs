@@ -50,7 +50,7 @@ impl Redis {
         let mut process = Killed(process.expect(absent));
         for _ in 0..200 {
             std::thread::sleep(Duration::from_millis(50));
-            // Whoever listens must be the server started here.
+            // The process that listens must be the server started here.
             assert_eq!(process.0.try_wait().expect("a child of ours"), None, "redis-server stopped at once");
             if let Ok(stream) = TcpStream::connect(("127.0.0.1", port)) {
                 stream.set_nodelay(true).expect("a socket option");
@@ -114,7 +114,7 @@ impl Pair {
         (theirs, ours)
     }
 
-    /// What differs in the replies to a command, to be shown.
+    /// The difference of the replies to a command, for the failure message.
     fn difference(&mut self, line: &str) -> Option<String> {
         let command: Vec<&str> = line.split(' ').collect();
         let (theirs, ours) = self.ask(&command);
@@ -204,7 +204,7 @@ impl Compare {
     }
 }
 
-/// What is compared in another way, or whose reply changes with time, stays out of transactions.
+/// Commands that are compared in another way, or whose reply changes with time, stay out of transactions.
 fn may_be_queued(name: &str) -> bool {
     Compare::of(name) == Compare::Exactly && name != "dbsize"
 }
@@ -403,7 +403,7 @@ fn odd_bytes_get_the_replies_of_redis() {
     let Pair { redis, mut bench, .. } = pair;
     for (number, input) in RAW.iter().enumerate() {
         let mut stream = redis.another();
-        // Whoever closes the connection answers no PING behind it.
+        // A server that closes the connection answers no PING behind it.
         let whole = [input, &b"\r\nPING end\r\n"[..]].concat();
         stream.write_all(&whole).expect("redis-server takes it");
         stream.set_read_timeout(Some(Duration::from_secs(20))).expect("a socket option");
@@ -423,7 +423,7 @@ fn odd_bytes_get_the_replies_of_redis() {
     }
 }
 
-/// What follows the answer to `HELLO`, which tells a version and a number of its own.
+/// The replies behind that to `HELLO`, which contains a version and a client number.
 fn without_greeting(reply: &[u8]) -> String {
     let shown = reply.escape_ascii().to_string();
     shown.split_once("modules\\r\\n*0\\r\\n").map_or(shown.clone(), |(_, after)| after.to_owned())
@@ -431,7 +431,7 @@ fn without_greeting(reply: &[u8]) -> String {
 
 /// The first seven fields of `COMMAND INFO` and the key specifications, as Redis tells them.
 #[test]
-fn the_table_of_commands_is_that_of_redis() {
+fn command_info_equals_that_of_redis() {
     let mut pair = Pair::start();
     let differs = |name| DIFFERENCES.iter().any(|difference| difference.described == Some(name));
     for protocol in ["2", "3"] {
@@ -444,7 +444,7 @@ fn the_table_of_commands_is_that_of_redis() {
     }
 }
 
-/// What is compared of one command in a reply to `COMMAND INFO`; `None` where the command is unknown.
+/// The compared part of one command in a reply to `COMMAND INFO`; `None` where the command is unknown.
 fn described(reply: &[u8]) -> Option<(Vec<Reply>, Vec<Reply>)> {
     let Some((Reply::Array(mut commands), _)) = Reply::decode(reply).unwrap() else { panic!("no array") };
     let Some(Reply::Array(mut fields)) = commands.pop() else { return None };
@@ -473,7 +473,7 @@ fn without_notes(spec: Reply) -> Reply {
 }
 
 #[test]
-fn templates_name_commands_or_are_meant_not_to() {
+fn templates_name_served_commands() {
     for template in TEMPLATES {
         let name = template.split(' ').next().unwrap();
         assert!(TABLE.find(name.as_bytes()).is_some() || ["nothing", "quux"].contains(&name), "{template}");

@@ -1,9 +1,9 @@
-//! Looking at the requests behind the one that is served, so that their records are in the processor's caches when they
-//! come.
+//! Decoding the requests behind the one that is served, so that the processor's caches hold their records when they are
+//! served.
 //!
 //! In a table of many megabytes nearly every search waits for memory, and the searches of a pipeline wait one after the
-//! other. Looked at together they wait together. Nothing is decided here: a request is kept as it was decoded, until its
-//! turn comes or somebody else's requests are looked at.
+//! other. Prefetched together they wait together. Nothing is decided here: a request is kept as it was decoded, until it is
+//! served or the requests of another client are decoded.
 
 use super::state::LEAST_BULK_BYTES;
 use crate::connection::PeerId;
@@ -12,7 +12,7 @@ use crate::store::Store;
 
 /// No further ahead than this: a longer request spends its time on its own bytes.
 const SIGHT: usize = 8192;
-// What was within sight stays a request, whatever one before it sets.
+// A request within sight stays within the limit, whatever `CONFIG SET` before it changes.
 const _: () = assert!(SIGHT <= LEAST_BULK_BYTES);
 
 /// The requests of one client that are decoded already.
@@ -20,7 +20,7 @@ const _: () = assert!(SIGHT <= LEAST_BULK_BYTES);
 pub(super) struct Lookahead {
     decoder: Decoder,
     arguments: Arguments,
-    /// Whose they are.
+    /// The client that sent them.
     peer: Option<PeerId>,
     requests: Vec<Foreseen>,
     /// Where the arguments of each stand, counted from its own first byte.
@@ -37,7 +37,7 @@ struct Foreseen {
 }
 
 impl Lookahead {
-    /// The request at the front of `input`, and how many bytes it takes, if it has been looked at. `input` must go on
+    /// The request at the front of `input`, and how many bytes it takes, if it has been decoded. `input` must go on
     /// behind what this client was last served.
     pub(super) fn next<'a>(&'a self, peer: PeerId, input: &'a [u8]) -> Option<(Request<'a>, usize)> {
         let foreseen = self.requests.get(self.served).filter(|_| self.peer == Some(peer));
@@ -45,7 +45,7 @@ impl Lookahead {
         Some((Request::new(input.get(..bytes)?, self.spans.get(first..end)?), bytes))
     }
 
-    /// What [`next`](Self::next) gave has been served.
+    /// The request that [`next`](Self::next) returned has been served.
     pub(super) fn advance(&mut self) {
         self.served += 1;
     }
@@ -122,7 +122,7 @@ mod tests {
         used > 0
     }
 
-    /// What comes back when `commands` arrive in pieces of so many, and how far was looked ahead at most.
+    /// The replies to `commands` that arrive in pieces of so many, and the most requests that were decoded ahead.
     fn replies(commands: &[Vec<u8>], pieces: usize, value: &[u8]) -> (Vec<u8>, usize) {
         let mut bench = bench(value);
         let mut client = bench.connect(0, 0);
@@ -142,7 +142,7 @@ mod tests {
     const LARGE: [u8; 1000] = [b'v'; 1000];
 
     #[test]
-    fn a_pipeline_over_a_large_table_is_answered_as_its_commands_are_alone() {
+    fn a_prefetched_pipeline_has_the_replies_of_single_commands() {
         let commands = commands();
         let (alone, none) = replies(&commands, 1, &LARGE);
         assert_eq!(none, 0, "there is nothing behind a lone request");
@@ -163,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn two_who_take_turns_are_each_answered_their_own() {
+    fn interleaved_clients_are_each_answered_their_own() {
         let mut bench = bench(&LARGE);
         let (mut one, mut other) = (bench.connect(0, 0), bench.connect(0, 1));
         let of =
@@ -187,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn what_has_not_arrived_whole_is_decoded_when_it_has() {
+    fn incomplete_requests_are_decoded_when_complete() {
         let mut bench = bench(&LARGE);
         let mut client = bench.connect(0, 0);
         let whole = commands().concat();
@@ -202,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn a_small_table_is_not_worth_it() {
+    fn a_small_table_is_not_prefetched() {
         assert_eq!(replies(&commands(), 50, b"v").1, 0);
     }
 }

@@ -8,7 +8,8 @@
 //! `SET` replaces, and `TYPE` tells the type.
 //!
 //! One command costs the loop a bounded time: see [`RespOptions`] for the bounds on keys named, keys searched and the work
-//! of `LCS`. What needs every key or every client takes bounded steps, one a turn, and its reply is deferred.
+//! of `LCS`. A command that needs every key or every client takes
+//! bounded steps, one a turn, and its reply is deferred.
 //!
 //! # Layers
 //!
@@ -16,14 +17,14 @@
 //! reply straight to the connection. Each layer imports only from those below it, which `tests/tidy.rs` checks:
 //!
 //! ```text
-//! mod.rs        the service: decodes requests, and knows what a connection is
+//! mod.rs        the service: connections, and the decoding of requests
 //! table         all commands, put together from the families
-//! engine        what becomes of a request: executed, queued by MULTI, refused; the family of MULTI, EXEC and WATCH
+//! engine        the outcome of a request: executed, queued by MULTI, refused; the family of MULTI, EXEC and WATCH
 //! dispatch      the name to a command, admission (arity, lengths, permission), execution, counters
 //! commands      by family: the description of each command, its handler, the forecast of its cost in a transaction
-//! call          one command being executed: what its handler is given, its errors, arguments, budget of a transaction
-//! state         what the service and its connections remember between requests
-//! description   what a command is, as data: names, arity, keys, flags, help; and whether rules permit it
+//! call          one command being executed: the input of its handler, errors, arguments, the budget of a transaction
+//! state         state of the service and its connections between requests
+//! description   commands as data: names, arity, keys, flags, help; and whether rules permit a request
 //! ```
 //!
 //! `table` is handed down with each call, so that `COMMAND` and `EXEC` find other commands without importing them.
@@ -78,7 +79,7 @@ impl Resp {
         Self { core, arguments: Arguments::default(), lookahead: Lookahead::default() }
     }
 
-    /// What the command `name`, in any case, is about; that of a container is what its subcommands are about.
+    /// The reach of a rule that grants the command `name`, in any case; that of a container is that of its subcommands.
     #[must_use]
     pub fn reach(name: &str) -> Option<Reach> {
         let is_named = |own: &str| own.eq_ignore_ascii_case(name);
@@ -154,7 +155,7 @@ impl StoreProtocol for Resp {
         session.ending.take().map_or(Served::Used(used), Served::Close)
     }
 
-    /// What the peer leaves of a request is not answered, as in Redis.
+    /// An incomplete request is not answered, as in Redis.
     fn end_of_input(&mut self, _: &mut RespSession, rest: &[u8], exchange: &mut Exchange<'_>) -> Option<Disconnect> {
         if rest.is_empty() {
             return None;

@@ -94,7 +94,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_prefix_can_bind_is_told_from_what_it_cannot() {
+    fn the_reach_of_a_command_is_its_keys_or_the_server() {
         for name in ["get", "MSET", "keys", "scan", "ping", "object", "multi"] {
             assert_eq!(Resp::reach(name), Some(Reach::Keys), "{name}");
         }

@@ -14,7 +14,7 @@ mod disk;
 mod statistics;
 mod transactions;
 
-/// A service with its store, one peer, and a clock that stands still until it is told otherwise.
+/// A service with its store, and a clock that a test sets.
 pub(super) struct Bench {
     pub(super) resp: Resp,
     pub(super) store: Store,
@@ -64,7 +64,7 @@ impl Bench {
         }
     }
 
-    /// What the loop does in one turn for requests that take many.
+    /// The loop's work in one turn for requests that take many.
     fn tick(&mut self) -> Option<Duration> {
         [self.resp.tick(&mut self.store, self.now), self.store.scan_tick(self.now)].into_iter().flatten().min()
     }
@@ -144,7 +144,7 @@ fn requests_split_anywhere_get_the_same_replies() {
 }
 
 #[test]
-fn what_is_not_the_protocol_ends_the_connection_with_a_word() {
+fn malformed_input_ends_the_connection_with_an_error() {
     let (mut bench, _) = bench();
     for (input, reply, ending) in [
         (&b"*1\r\n$-1\r\n"[..], &b"-ERR Protocol error: invalid bulk length\r\n"[..], Disconnect::Malformed),
@@ -334,7 +334,7 @@ fn a_closed_connection_watches_nothing() {
 }
 
 #[test]
-fn configuration_is_told_and_hardly_changed() {
+fn configuration_is_reported_and_hardly_changed() {
     let (mut bench, mut client) = bench();
     let mut is = |line: &str, expected: &str| assert_eq!(bench.ask(&mut client, line), expected, "{line}");
     is("config get save", "*2\r\n$4\r\nsave\r\n$0\r\n\r\n");
@@ -355,7 +355,7 @@ fn configuration_is_told_and_hardly_changed() {
 }
 
 #[test]
-fn information_is_told_by_section() {
+fn info_is_reported_by_section() {
     let (mut bench, mut client) = bench();
     let all = bench.ask(&mut client, "set k v ex 100\nget k\nget j\ninfo everything");
     for field in [
@@ -386,7 +386,7 @@ fn a_refused_client_reads_why() {
 }
 
 #[test]
-fn full_memory_refuses_writes_and_lets_reads_go_on() {
+fn full_memory_refuses_writes_and_serves_reads() {
     let (mut bench, mut client) = bench();
     bench.ask(&mut client, "set k v");
     bench.store = Store::new(StoreOptions { max_memory: Some(1), ..StoreOptions::default() });
@@ -395,7 +395,7 @@ fn full_memory_refuses_writes_and_lets_reads_go_on() {
 }
 
 #[test]
-fn what_rules_deny_is_counted_and_changes_nothing() {
+fn denied_commands_are_counted_and_change_nothing() {
     let (mut bench, mut client) = bench();
     bench.ask(&mut client, "mset a:1 1 b:1 1");
     client.0.info.access = Rules::granted_to_alice("[[rule]]\ncn='alice'\ngrant=['read', 'write']\nprefix='a:'");
@@ -476,7 +476,7 @@ fn a_long_search_takes_many_turns_and_visits_every_key_once() {
 }
 
 #[test]
-fn keys_that_have_expired_take_time_too() {
+fn steps_count_segments_of_expired_keys() {
     let (mut bench, mut client) = bench_of_small_steps();
     bench.store.clear();
     for number in 0..50_000_u32 {

@@ -1,4 +1,4 @@
-//! Arguments that commands of several families read alike.
+//! Arguments that commands of several families parse alike.
 
 use super::error::CommandError;
 use crate::protocol::resp::parse_integer;

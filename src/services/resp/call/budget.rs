@@ -1,4 +1,4 @@
-//! What a transaction will cost, worked out before any of it is done: `EXEC` must be short, must not run out of memory or
+//! The cost of a transaction, estimated before any of it is executed: `EXEC` must be short, must not run out of memory or
 //! room half-way, and cannot be stopped once it has begun.
 //!
 //! Each command has a [`Forecast`], which adds what the command costs at most, and notes how long the values that it writes
@@ -17,18 +17,18 @@ use crate::timer::Now;
 /// Adds what a command costs at most, beside its arguments.
 pub(crate) type Forecast = fn(&mut Budget<'_>, Request<'_>);
 
-/// One unit of `RespOptions::transaction_cost`, in bytes that are copied: what looking at an argument takes.
+/// One unit of `RespOptions::transaction_cost`, in bytes that are copied: the time to read an argument.
 const UNIT_BYTES: usize = 1 << 10;
-/// Keys that a walk looks at in that time.
+/// Keys that a search visits in that time.
 pub(crate) const UNIT_KEYS: usize = 8;
 /// A byte of an array or a struct becomes at most so many in JSON: `null,` is stored as one.
 const JSON_FACTOR: usize = 5;
 /// Bytes of text that are put together in the time of one unit.
 pub(crate) const UNIT_TEXT: usize = 128;
-/// What a record takes in the table beside its key and data.
+/// The size of a record in the table beside its key and data.
 const TABLE_SHARE: usize = 64;
 
-/// What is known of a value while the transaction is thought through.
+/// A value as the estimate knows it at some command of the transaction.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Value {
     /// Its length at most.
@@ -87,7 +87,7 @@ pub(crate) struct Budget<'s> {
     most_growth: isize,
 }
 
-/// What all commands cost together.
+/// The cost of all commands together.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Sum {
     /// In units of `RespOptions::transaction_cost`, arguments not counted.
@@ -131,15 +131,15 @@ impl<'s> Budget<'s> {
         self.work = self.work.saturating_add(units);
     }
 
-    /// So many keys are looked for: their arguments pay for that as long as the processor's caches hold the table.
-    pub(crate) fn finds(&mut self, keys: usize) {
+    /// So many keys are looked up: their arguments pay for that as long as the processor's caches hold the table.
+    pub(crate) fn find_keys(&mut self, keys: usize) {
         if self.store.outgrows_caches() {
             self.work(keys.saturating_mul(2).saturating_sub(1));
         }
     }
 
     /// A change in place is noted for the disk, which finds the key again when the turn is over.
-    pub(crate) fn notes(&mut self) {
+    pub(crate) fn note_change(&mut self) {
         if self.store.outgrows_caches() {
             self.work(3);
         }
@@ -180,8 +180,8 @@ impl<'s> Budget<'s> {
         self.put(key, Value { bytes, ..Value::default() });
     }
 
-    /// It is, or the old one stays.
-    pub(crate) fn set_perhaps(&mut self, key: &[u8], bytes: usize) {
+    /// A value of so many bytes is put, or the old one stays.
+    pub(crate) fn set_or_keep(&mut self, key: &[u8], bytes: usize) {
         let old = self.value(key);
         self.copies(bytes);
         self.put(key, Value { bytes: bytes.max(old.bytes), ..old });
@@ -194,14 +194,14 @@ impl<'s> Budget<'s> {
     }
 
     /// The whole value is sent.
-    pub(crate) fn tell(&mut self, key: &[u8]) {
+    pub(crate) fn send(&mut self, key: &[u8]) {
         let value = self.value(key);
         self.read(value);
         self.copies(value.text());
         self.replies(value.text());
     }
 
-    /// The whole value is looked at as text, without being sent.
+    /// The whole value is read as text, without being sent.
     pub(crate) fn read(&mut self, value: Value) {
         if value.is_typed {
             self.copies(value.bytes.saturating_mul(TYPED_FACTOR));
@@ -225,10 +225,10 @@ impl<'s> Budget<'s> {
         self.put(key, Value { bytes: end, room, is_typed: old.is_typed, ..Value::default() });
     }
 
-    /// Something about the value is changed, and it is written down again.
+    /// Something about the value is changed, and it is written to disk again.
     pub(crate) fn change(&mut self, key: &[u8]) {
         if self.store.is_durable() {
-            self.notes();
+            self.note_change();
             let value = Value { is_dirty: true, ..self.value(key) };
             self.values.insert(self.store.hash(key), value);
         }
@@ -246,7 +246,7 @@ pub(crate) fn argument<'a>(request: &Request<'a>, index: usize) -> &'a [u8] {
     request.get(index).unwrap_or_default()
 }
 
-/// Nothing depends on the value, which does not change.
+/// The arguments alone determine the cost.
 pub(crate) fn nothing(_: &mut Budget<'_>, _: Request<'_>) {}
 
 /// `HELP` of a container.

@@ -1,4 +1,4 @@
-//! One command being executed: what its handler is given, and how it fails.
+//! One command being executed: the input of its handler, and its errors.
 
 pub(crate) mod arguments;
 pub(crate) mod budget;
@@ -22,7 +22,7 @@ pub(crate) use served_command::command;
 /// Executes a command: writes its reply, or fails with nothing written.
 pub(crate) type Handler = fn(&mut Call<'_, '_>) -> Result<(), CommandError>;
 
-/// What executes a command.
+/// The means to execute a command.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Run {
     pub(crate) handler: Handler,
@@ -36,7 +36,7 @@ pub(crate) type ServedCommands = CommandTable<Run>;
 
 /// One command being executed and everything it may touch.
 pub(crate) struct Call<'c, 'x> {
-    /// Where other commands are found.
+    /// All commands, to find another one by name.
     pub(crate) table: &'static ServedCommands,
     pub(crate) core: &'c mut Core,
     pub(crate) session: &'c mut RespSession,
@@ -45,7 +45,7 @@ pub(crate) struct Call<'c, 'x> {
     pub(crate) id: CommandId,
     pub(crate) request: Request<'c>,
     pub(crate) exchange: &'c mut Exchange<'x>,
-    /// Executed by `EXEC`: nothing may come between this command and the next, and the reply must be written at once.
+    /// Executed by `EXEC`: no command may come between this one and the next, and the reply must be written at once.
     pub(crate) is_atomic: bool,
 }
 
@@ -80,7 +80,7 @@ impl<'c, 'x> Call<'c, 'x> {
         self.exchange.peer.access.scope(Class::Read, self.command.name)
     }
 
-    /// What is said to one that would be `length` bytes long: which of the two bounds it passes.
+    /// The error for a string that would be `length` bytes long: it names the bound that is exceeded.
     pub(crate) fn too_long(&self, length: usize) -> CommandError {
         let most = self.exchange.env.limits.request_bytes;
         if length > self.core.bulk_bytes {
@@ -89,8 +89,7 @@ impl<'c, 'x> Call<'c, 'x> {
         CommandError::from(format!("ERR string exceeds maximum allowed size (--max-request, {most} bytes)"))
     }
 
-    /// The reply that began at `start` was put together piece by piece, which costs its client more of its share of the turn
-    /// than bytes that are copied.
+    /// Charges the client for the reply that began at `start`: assembling it piece by piece takes longer than copying bytes.
     pub(crate) fn spend_report(&mut self, start: usize) {
         /// Bytes that cost as much as another request.
         const REQUEST_BYTES: usize = 1 << 10;

@@ -18,7 +18,7 @@ pub(crate) const fn command(
 }
 
 impl ServedCommand {
-    /// What it does.
+    /// Its summary.
     pub(crate) const fn about(mut self, summary: &'static str) -> Self {
         self.command.summary = summary;
         self
@@ -30,7 +30,7 @@ impl ServedCommand {
         self
     }
 
-    /// Its arguments alone do not tell what it costs in a transaction.
+    /// Its cost in a transaction, where its arguments alone do not determine it.
     pub(crate) const fn forecast(mut self, forecast: Forecast) -> Self {
         self.run.forecast = forecast;
         self

@@ -1,4 +1,4 @@
-//! What work counts as in a client's share of the turn, in requests.
+//! The cost of work in a client's share of the turn, in requests.
 
 use crate::store::Entry;
 

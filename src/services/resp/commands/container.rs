@@ -1,13 +1,13 @@
-//! What all containers do alike: they do nothing without a subcommand, and tell what subcommands they have.
+//! Handlers that all containers share: the refusal without a subcommand, and the `HELP` subcommand.
 
 use crate::services::resp::call::{Call, CommandError};
 
-/// A container without a subcommand: its arity has refused that already, and this says the same.
+/// A container without a subcommand: its arity has refused that already, with the same error.
 pub(crate) fn refuse(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
     Err(CommandError::arity(call.command))
 }
 
-/// `CONTAINER HELP`: what the table says of the container's subcommands.
+/// `CONTAINER HELP`: the summaries of the container's subcommands.
 pub(crate) fn help(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
     let Some((_, container)) = call.command.container().and_then(|name| call.table.find(name.as_bytes())) else {
         return Err(CommandError::SYNTAX);

@@ -19,7 +19,7 @@ pub(crate) struct Command {
     pub(crate) group: Group,
     /// The version of Redis that has it first.
     pub(crate) since: &'static str,
-    /// What it does, in one sentence without a full stop.
+    /// Its effect, in one sentence without a full stop.
     pub(crate) summary: &'static str,
 }
 
@@ -61,8 +61,8 @@ impl Command {
         if self.arity < 0 { arguments >= wanted } else { arguments == wanted }
     }
 
-    /// The position of the first key, that of the last (-1: the last argument), and the step, as Redis told them before
-    /// there were key specifications: zeros for no keys, and for keys that stand at no fixed place.
+    /// The position of the first key, that of the last (-1: the last argument), and the step, in the form that
+    /// Redis had before key specifications: zeros for no keys, and for keys that stand at no fixed place.
     pub(crate) fn key_positions(&self) -> (i64, i64, i64) {
         let fixed = |key_use: &KeyUse| match (key_use.begin, key_use.span) {
             (KeyBegin::Argument(first), KeySpan::Range { last, step, .. }) => {
@@ -76,7 +76,7 @@ impl Command {
         (first, ranges.last().map_or(last, |(_, last, _)| last), step)
     }
 
-    /// The keys in `request`, as far as it tells them.
+    /// The keys in `request`, as far as it determines them.
     pub(crate) fn keys_of<'a>(&self, request: Request<'a>) -> impl Iterator<Item = &'a [u8]> + use<'a> {
         let groups = self.keys.iter();
         groups.filter_map(move |key_use| key_use.positions(&request)).flat_map(move |keys| keys.keys(request))

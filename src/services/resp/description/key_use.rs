@@ -10,9 +10,9 @@ pub(crate) struct KeyUse {
     pub(crate) begin: KeyBegin,
     /// How far it reaches.
     pub(crate) span: KeySpan,
-    /// What is done with the keys.
+    /// The effect of the command on the keys.
     pub(crate) effect: KeyEffect,
-    /// What else is known of the group, a set of [`KeyFlag`]s.
+    /// Further properties, a set of [`KeyFlag`]s.
     flags: u8,
 }
 
@@ -25,7 +25,7 @@ pub(crate) enum KeyBegin {
     /// Behind the first argument that is this word, looked for from argument `from` on; where `from` is negative, behind the
     /// last one, looked for backwards from that argument, -1 being the last. Without the word there are no keys.
     Keyword { word: Keyword, from: i16 },
-    /// Cannot be told from the request.
+    /// Not determined by the request.
     Unknown,
 }
 
@@ -39,11 +39,11 @@ pub(crate) enum KeySpan {
     Range { last: i16, step: u16, limit: u16 },
     /// An argument says how many keys there are. Both positions count from the beginning.
     Count { at: u16, first: u16, step: u16 },
-    /// Cannot be told from the request.
+    /// Not determined by the request.
     Unknown,
 }
 
-/// What a command does with its keys.
+/// The effect of a command on its keys.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum KeyEffect {
     /// `RO`: it changes nothing.
@@ -56,11 +56,11 @@ pub(crate) enum KeyEffect {
     Remove,
 }
 
-/// What else is known of a group of keys, as Redis words it.
+/// Further properties of a group of keys, as Redis words them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub(crate) enum KeyFlag {
-    /// The values, or what is derived from them, are told.
+    /// The reply contains the values, or something derived from them.
     Access,
     /// New data is added without touching what is there.
     Insert,
@@ -72,12 +72,12 @@ pub(crate) enum KeyFlag {
     NotKey,
     /// There are more keys than the group has.
     Incomplete,
-    /// What is done depends on the options given.
+    /// The effect depends on the options given.
     VariableFlags,
 }
 
 impl KeyFlag {
-    /// In the order in which Redis tells them.
+    /// In the order of Redis's replies.
     pub(crate) const ALL: [Self; 7] =
         [Self::Access, Self::Insert, Self::Update, Self::Delete, Self::NotKey, Self::Incomplete, Self::VariableFlags];
 }
@@ -164,7 +164,7 @@ impl KeyUse {
         !matches!(self.span, KeySpan::Range { last: 0.., .. })
     }
 
-    /// Where the keys of this group stand in `request`; `None` if that cannot be told. The name of a subcommand counts as an
+    /// The places of the keys of this group in `request`; `None` if the request does not determine them. The name of a subcommand counts as an
     /// argument.
     pub(crate) fn positions(&self, request: &Request<'_>) -> Option<KeyPositions> {
         let begin = match self.begin {
@@ -265,7 +265,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_request_does_not_tell_is_unknown() {
+    fn keys_that_a_request_does_not_determine_are_unknown() {
         let one = KeySpan::Range { last: 0, step: 1, limit: 0 };
         assert_eq!(keys(KeyUse::new(KeyBegin::Unknown, one, KeyEffect::Overwrite, &[]), "sort a by b"), None);
         assert_eq!(keys(KeyUse::new(KeyBegin::Argument(1), KeySpan::Unknown, KeyEffect::Read, &[]), "sort a"), None);

@@ -1,6 +1,5 @@
-//! What commands are, as data: their names, how many arguments they take, which of these are keys, their flags and their
-//! help. Nothing here knows how a command is executed, so that a description learned from another server's `COMMAND` reply
-//! can be judged by the same [permissions](permission::decide).
+//! Commands as data: their names, arity, keys, flags and help. This layer does not know how a command is executed, so that
+//! the same [permissions](permission::decide) apply to a description learned from another server's `COMMAND` reply.
 
 mod command;
 mod flags;

@@ -6,7 +6,7 @@ use super::key_use::{KeyFlag, KeyUse};
 use crate::access::{Access, Class, Reach, Scope};
 use crate::protocol::resp::Request;
 
-/// What the client lacks.
+/// The permission that the client lacks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Refusal {
     /// The command, whatever its keys.
@@ -42,7 +42,7 @@ pub(crate) fn decide(command: &Command, request: &Request<'_>, access: &Access) 
             if !allows_some(class) {
                 return Err(Refusal::Command);
             }
-            // Keys that the request does not tell may be any.
+            // Keys that the request does not determine may be any.
             let is_allowed = match keys {
                 Some(keys) => keys.keys(*request).all(|key| allows(class, Some(key))),
                 None => allows(class, None),
@@ -55,7 +55,7 @@ pub(crate) fn decide(command: &Command, request: &Request<'_>, access: &Access) 
     Ok(())
 }
 
-/// What a rule that grants commands by a name grants with it, by the commands that bear the name.
+/// The reach of a rule that grants these commands, which bear the name in the rule.
 pub(crate) fn reach(named: &[&Command]) -> Option<Reach> {
     let is_about_keys = |command: &&Command| !command.keys.is_empty() || command.is(Flag::Confinable);
     let is_open = |command: &&Command| class_without_keys(command) == Class::Open;
@@ -68,22 +68,22 @@ pub(crate) fn is_search(command: &Command, access: &Access) -> bool {
     command.is(Flag::Confinable) && matches!(access.scope(Class::Read, command.name), Scope::Prefixes(_))
 }
 
-/// What a command does that names no key.
+/// The class of a command that names no key.
 fn class_without_keys(command: &Command) -> Class {
     if command.is(Flag::Admin) {
         Class::Server
     } else if command.is(Flag::Write) {
         Class::Write
     } else if command.is(Flag::ReadOnly) || command.is(Flag::Dangerous) {
-        // INFO, which alone is dangerous but neither writes nor administers, tells how many keys there are.
+        // INFO, the one dangerous command that neither writes nor administers, reports how many keys there are.
         Class::Read
     } else {
         Class::Open
     }
 }
 
-/// What is done with a group of keys. To tell a value is to read it, and so is to tell that there is one where nothing is
-/// changed.
+/// The classes of what a command does with a group of keys. Reporting a value is reading, and so is reporting that there is
+/// one, where nothing is changed.
 fn classes(command: &Command, key_use: &KeyUse, request: &Request<'_>) -> impl Iterator<Item = Class> + use<> {
     let writes = key_use.writes();
     let is_asked = !command.is(Flag::ReadsOnGet) || request.from(3).any(|word| word.eq_ignore_ascii_case(b"GET"));

@@ -4,7 +4,7 @@ use super::command::Command;
 use super::flags::Flag;
 use crate::protocol::resp::Request;
 
-/// A command together with what executes it, of which nothing is known here.
+/// A command together with the means to execute it, which this layer does not know.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct CommandEntry<H: 'static> {
     pub(crate) command: Command,

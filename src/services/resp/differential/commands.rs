@@ -1,4 +1,4 @@
-//! What is asked: templates, what fills them, and commands in a chosen order.
+//! The requests: templates, values to fill them, and commands in a chosen order.
 
 /// Commands with places to fill: K a key, V a value, N an integer, B no time, F a number, T a relative and A an absolute
 /// time in seconds, P a pattern. Relative times do not meet GT and LT, whose answer would depend on the millisecond.
@@ -285,7 +285,7 @@ pub(super) const ODD_KEYS: &[&[u8]] = &[
     b"a key of more than a hundred bytes, which is nothing special but to a server that has a buffer of that size....",
 ];
 
-/// What comes over the wire when something other than a library speaks. None leaves a request incomplete.
+/// Bytes that no client library sends. None leaves a request incomplete.
 pub(super) const RAW: &[&[u8]] = &[
     b"",
     b"\r\n\r\n",

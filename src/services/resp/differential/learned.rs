@@ -161,7 +161,7 @@ fn a_prefix_binds_commands_that_are_learned() {
         ("xread streams a:1 b:2 0 0", Err(Refusal::Key)),
         ("zunionstore a:to 2 a:1 b:2", Err(Refusal::Key)),
         ("eval script 2 a:1 a:2", Ok(())),
-        // What the request does not tell may be any key.
+        // Keys that the request does not determine may be any.
         ("eval script x a:1", Err(Refusal::Key)),
         ("sort a:1 store a:2", Err(Refusal::Key)),
         ("georadius a:1 0 0 1 km store b:2", Err(Refusal::Key)),

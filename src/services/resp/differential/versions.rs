@@ -7,7 +7,7 @@ use super::{Pair, described};
 pub(super) struct VersionDifference {
     /// As the documentation names it.
     what: &'static str,
-    /// What is asked, words separated by spaces, and the piece of the reply that only 7.0 and only 7.2 has.
+    /// The request, words separated by spaces, and the piece of the reply that only 7.0 and only 7.2 has.
     shown_by: &'static [(&'static str, &'static str, &'static str)],
     /// The command that `COMMAND INFO` describes otherwise, if there is one.
     pub(super) described: Option<&'static str>,

@@ -25,7 +25,7 @@ const OTHER_ARGUMENTS: usize = 128;
 
 /// The one place that every command passes before it is executed or queued, and again when `EXEC` executes it.
 ///
-/// It sees who asks, what command it is, and which keys it names.
+/// It sees the client, the command and the keys that the request names.
 pub(crate) fn admit(call: &mut Call<'_, '_>, handler: Handler) -> Result<(), CommandError> {
     if !call.command.takes(call.request.len()) {
         return Err(CommandError::arity(call.command));
@@ -81,7 +81,7 @@ fn authorize(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
 /// turn.
 const ARGUMENTS_PER_REQUEST: usize = 16;
 
-/// Of so many calls of a command one is timed, the first of them: to read a clock takes as long as a part of a small command.
+/// One call of a command in so many is timed, the first: reading the clock takes a noticeable part of a small command.
 const CALLS_TIMED: u64 = 16;
 
 /// The clock and the time by it, where this call is one of those that are timed.
@@ -91,7 +91,7 @@ fn begin_timing(call: &Call<'_, '_>) -> Option<(fn() -> Instant, Instant)> {
     Some((clock, clock()))
 }
 
-/// Calls the handler and writes what it fails with.
+/// Calls the handler, writes its error, and counts the call.
 pub(crate) fn execute(call: &mut Call<'_, '_>, handler: Handler) {
     let began = begin_timing(call);
     let is_untouched = call.session.is_untouching && !call.command.is(Flag::Touch);
@@ -99,7 +99,7 @@ pub(crate) fn execute(call: &mut Call<'_, '_>, handler: Handler) {
     let outer = call.store.set_untouched(is_untouched);
     let outcome = handler(call);
     call.store.set_untouched(outer);
-    // A heavy one has cost as much as all that one client may ask for in a turn.
+    // A heavy command uses up its client's share of the turn.
     let is_heavy = call.command.is(Flag::Heavy);
     let share =
         if is_heavy { call.exchange.env.limits.requests_per_turn } else { call.request.len() / ARGUMENTS_PER_REQUEST };

@@ -1,4 +1,4 @@
-//! What becomes of a request: it is executed, queued until `EXEC`, or refused.
+//! The outcome of a request: it is executed, queued until `EXEC`, or refused.
 
 pub(crate) mod transactions;
 

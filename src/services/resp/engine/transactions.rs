@@ -36,7 +36,7 @@ pub(crate) const ENTRIES: &[ServedCommand] = &[
         .about("Monitors changes to keys to determine the execution of a transaction"),
 ];
 
-/// What a long-running command counts as in a transaction.
+/// The cost of a long-running command in a transaction.
 const HEAVY_COST: usize = 4096;
 /// Units of a transaction's cost that count as one more request of its client in the turn.
 const TURN_SHARE: usize = 16;
@@ -52,14 +52,14 @@ fn multi(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
     call.ok()
 }
 
-/// Puts an admitted command behind those that wait for `EXEC`. `raw` is the request as it was received.
+/// Queues an admitted command until `EXEC`. `raw` is the request as it was received.
 pub(crate) fn queue(call: &mut Call<'_, '_>, raw: &[u8]) -> Result<(), CommandError> {
     let most_bytes = call.exchange.env.limits.request_bytes;
     let most_cost = call.core.options.transaction_cost;
     let is_heavy = call.command.is(Flag::Heavy) || is_search(call.command, &call.exchange.peer.access);
     let has_room = !call.command.is(Flag::DenyOom) || call.store.has_room(raw.len());
     let Some(transaction) = call.session.transaction.as_mut() else { return Ok(()) };
-    // After a failure nothing will be executed, so nothing need be kept.
+    // After a failure no command will be executed, so none need be kept.
     if !transaction.failed {
         let extra = if is_heavy { HEAVY_COST } else { 0 };
         transaction.cost += call.request.len() + extra;
@@ -78,7 +78,7 @@ pub(crate) fn queue(call: &mut Call<'_, '_>, raw: &[u8]) -> Result<(), CommandEr
     Ok(())
 }
 
-/// A command was refused: if it belongs to a transaction, none of that will be executed. Returns what to reply.
+/// A command was refused: if it belongs to a transaction, none of that will be executed. Returns the error to reply with.
 pub(crate) fn abort(
     session: &mut RespSession,
     store: &mut Store,
@@ -121,7 +121,7 @@ fn exec(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
         return Ok(());
     }
     let cost = afford(call, &transaction).map_err(|failure| discarded(&failure))?;
-    // What it has cost is taken from its client's share of the turn.
+    // Its client's share of the turn pays for it.
     call.exchange.spend(cost / TURN_SHARE);
     call.reply().array(transaction.commands);
     each_request(&transaction.requests, |request| execute_queued(call, request));
@@ -129,7 +129,7 @@ fn exec(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
     Ok(())
 }
 
-/// What is answered to an `EXEC` that does nothing for this reason.
+/// The reply to an `EXEC` that is discarded for this reason.
 fn discarded(reason: &CommandError) -> CommandError {
     let reason = reason.text().strip_prefix(b"ERR ").unwrap_or(reason.text());
     CommandError::from([b"EXECABORT Transaction discarded because of: ", reason].concat())
@@ -140,7 +140,7 @@ fn discarded(reason: &CommandError) -> CommandError {
 ///
 /// # Errors
 ///
-/// It would take too long, say too much, or find no room. Nothing has been done.
+/// It would take too long, reply with too much, or find no room. No command has been executed.
 fn afford(call: &mut Call<'_, '_>, transaction: &Transaction) -> Result<usize, CommandError> {
     let (most_cost, most_reply) = (call.core.options.transaction_cost, call.exchange.env.limits.request_bytes);
     let Sum { work, reply, memory } = foresee(call, transaction);
@@ -157,15 +157,15 @@ fn afford(call: &mut Call<'_, '_>, transaction: &Transaction) -> Result<usize, C
     Ok(cost)
 }
 
-/// What the commands of the transaction cost, beside their arguments.
+/// The cost of the commands of the transaction, beside their arguments.
 pub(crate) fn foresee(call: &mut Call<'_, '_>, transaction: &Transaction) -> Sum {
     let (table, env, access) = (call.table, &call.exchange.env, &call.exchange.peer.access);
     let mut budget = Budget::new(call.core, call.store, &env.limits, env.now);
     each_request(&transaction.requests, |request| {
         if let Ok((_, entry)) = table.resolve(&request) {
-            budget.finds(entry.command.key_count(&request));
+            budget.find_keys(entry.command.key_count(&request));
             (entry.run.forecast)(&mut budget, request);
-            // DBSIZE and RANDOMKEY are answered at once to whoever may see all keys.
+            // DBSIZE and RANDOMKEY are answered at once where the client may see all keys.
             if is_search(&entry.command, access) {
                 search(&mut budget, request);
             }
@@ -211,7 +211,7 @@ fn watch(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
     }
     call.session.watched_bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
     for key in call.request.from(1) {
-        // A key whose time has come is gone before it is watched, not a change afterwards.
+        // An expired key is removed before it is watched, or its removal would count as a change.
         call.store.contains(key, call.exchange.env.now);
         let version = call.store.watch(key);
         watches.push(WatchedKey { key: key.into(), version });

@@ -8,7 +8,7 @@ use crate::protocol::resp::RespVersion;
 use crate::services::resp::description::Command;
 use crate::timer::Now;
 
-/// What `CLIENT LIST` tells of a connection.
+/// A connection as `CLIENT LIST` describes it.
 #[derive(Debug)]
 pub(crate) struct ClientState {
     pub(crate) id: PeerId,
@@ -17,7 +17,7 @@ pub(crate) struct ClientState {
     pub(crate) local: SocketAddr,
     pub(crate) opened_ms: u64,
     pub(crate) active_ms: u64,
-    /// The last command it asked for.
+    /// The last command that it requested.
     pub(crate) command: Option<&'static Command>,
     pub(crate) protocol: RespVersion,
     /// `CLIENT NO-TOUCH ON`.
@@ -27,7 +27,7 @@ pub(crate) struct ClientState {
     pub(crate) names: Option<Box<ClientNames>>,
 }
 
-/// What a client calls itself. Texts are short and printable.
+/// The names that a client has given itself. Texts are short and printable.
 #[derive(Debug, Default)]
 pub(crate) struct ClientNames {
     pub(crate) client: Vec<u8>,
@@ -41,7 +41,7 @@ impl ClientState {
         self.names.get_or_insert_default()
     }
 
-    /// The number that `CLIENT ID` tells: connections opened until this one.
+    /// The number that `CLIENT ID` returns: connections opened until this one.
     pub(crate) fn number(&self) -> u64 {
         u64::from(self.id.generation) + 1
     }

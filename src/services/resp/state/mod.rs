@@ -1,4 +1,4 @@
-//! What the service and its connections remember between requests.
+//! State of the service and its connections between requests.
 
 mod clients;
 mod options;
@@ -18,7 +18,7 @@ pub use session::RespSession;
 pub(crate) use session::{Transaction, WatchedKey};
 pub(crate) use statistics::{Baseline, Calls};
 
-/// What all connections of the service share, beside the store.
+/// State that all connections of the service share, beside the store.
 #[derive(Debug)]
 pub(crate) struct Core {
     pub(crate) options: RespOptions,
@@ -52,13 +52,13 @@ impl Core {
         }
     }
 
-    /// A number that no one needs to be unable to guess: splitmix64.
+    /// A number that need not be unpredictable: splitmix64.
     pub(crate) fn random(&mut self) -> u64 {
         self.random = self.random.wrapping_add(0x9e37_79b9_7f4a_7c15);
         mix(self.random)
     }
 
-    /// Statistics begin anew from what is counted now.
+    /// Resets statistics to the present values of the counters.
     pub(crate) fn reset_statistics(&mut self, metrics: &Metrics, store: Stats) {
         self.calls.fill(Calls::default());
         self.rejected = 0;

@@ -2,28 +2,28 @@
 
 use std::time::{Duration, Instant};
 
-/// The version of Redis that clients are told.
+/// The version of Redis that the service reports.
 pub(crate) const REDIS_VERSION: &str = "7.2.0";
 
 /// Redis accepts no less for `proto-max-bulk-len`.
 pub(crate) const LEAST_BULK_BYTES: usize = 1 << 20;
 
-/// Bounds that keep any one command short, and what `CONFIG GET` tells of the server.
+/// Bounds that keep any one command short, and values for `CONFIG GET`.
 #[derive(Clone, Debug)]
 pub struct RespOptions {
     /// The longest argument, and the longest string a command may make: `proto-max-bulk-len`.
     pub bulk_bytes: usize,
     /// Keys named in one command (`MGET`, `MSET`, `DEL`, `EXISTS`, `WATCH`).
     pub keys_per_command: usize,
-    /// Keys that one step of `KEYS` looks at; the next step is done in the next turn.
+    /// Keys that one step of `KEYS` visits; the next step is done in the next turn.
     pub keys_per_step: usize,
     /// `KEYS` within a transaction, where it cannot be done in steps, is refused when the store holds more keys than this.
     pub keys_searched: usize,
-    /// Keys that one `SCAN` looks at, whatever `COUNT` asks.
+    /// Keys that one `SCAN` visits at most, whatever its `COUNT`.
     pub scan_count: usize,
     /// The product of the lengths of two strings that `LCS` compares.
     pub lcs_cells: usize,
-    /// Connections that `CLIENT KILL`, and `CLIENT LIST` within a transaction, look at.
+    /// Connections that `CLIENT KILL`, and `CLIENT LIST` within a transaction, visit.
     pub clients_visited: usize,
     /// The arguments of all commands of one transaction; a long-running command counts as 4,096.
     pub transaction_cost: usize,
@@ -33,9 +33,9 @@ pub struct RespOptions {
     pub max_memory_policy: &'static str,
     /// `timeout`, in seconds; 0 for none.
     pub idle_seconds: u64,
-    /// What tells the time, for `INFO commandstats`; without it no call is timed.
+    /// The clock for `INFO commandstats`; without it no call is timed.
     pub clock: Option<fn() -> Instant>,
-    /// What tells the processor time that the process has taken, for `INFO cpu`.
+    /// Reads the processor time that the process has taken, for `INFO cpu`.
     pub processor_time: Option<fn() -> Option<ProcessorTime>>,
     /// Seeds the choice of `RANDOMKEY`.
     pub seed: u64,
@@ -53,7 +53,7 @@ impl Default for RespOptions {
             scan_count: 10_000,
             // A millisecond.
             lcs_cells: 1 << 20,
-            // A few milliseconds, for a command by which somebody puts things in order.
+            // A few milliseconds, which is acceptable for an operator's command.
             clients_visited: 65_536,
             transaction_cost: 65_536,
             max_memory: 0,

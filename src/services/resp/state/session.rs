@@ -1,4 +1,4 @@
-//! What one connection remembers between requests.
+//! State of one connection between requests.
 
 use crate::disconnect::Disconnect;
 use crate::protocol::resp::{Decoder, RespVersion};
@@ -13,7 +13,7 @@ pub struct RespSession {
     /// The lengths of their keys, added up.
     pub(crate) watched_bytes: u32,
     pub(crate) protocol: RespVersion,
-    /// What it reads counts as unused as before: `CLIENT NO-TOUCH`.
+    /// Its reads do not mark keys as used: `CLIENT NO-TOUCH`.
     pub(crate) is_untouching: bool,
     /// Set by a command after whose reply the connection closes.
     pub(crate) ending: Option<Disconnect>,
@@ -49,7 +49,7 @@ pub(crate) struct Transaction {
     /// The requests as they were received, one behind the other.
     pub(crate) requests: Vec<u8>,
     pub(crate) commands: usize,
-    /// What they will cost the loop, in the units of `RespOptions::transaction_cost`.
+    /// Their cost for the loop, in the units of `RespOptions::transaction_cost`.
     pub(crate) cost: usize,
     /// A command could not be queued, so none will be executed.
     pub(crate) failed: bool,

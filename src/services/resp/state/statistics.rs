@@ -1,11 +1,11 @@
-//! What `INFO` counts.
+//! Counters for `INFO`.
 
 use std::time::Duration;
 
 use crate::metrics::Metrics;
 use crate::store::Stats;
 
-/// What has become of the calls of one command.
+/// Counters of the calls of one command.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Calls {
     pub(crate) total: u64,
@@ -25,8 +25,8 @@ impl Calls {
     }
 }
 
-/// What the counters of the whole server were when `CONFIG RESETSTAT` was last asked for. The counters themselves go on: other
-/// observers count on that.
+/// The counters of the whole server at the last `CONFIG RESETSTAT`. The counters themselves are never reset: other observers
+/// rely on that.
 #[derive(Debug, Default)]
 pub(crate) struct Baseline {
     pub(crate) metrics: Metrics,

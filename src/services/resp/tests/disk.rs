@@ -1,4 +1,4 @@
-//! What a data directory changes: searches that have seen what is not on disk yet.
+//! A data directory: searches that have seen changes that are not on disk yet.
 
 use std::sync::Arc;
 
@@ -7,7 +7,7 @@ use crate::disk::sim::{Disk, DiskFaults};
 use crate::disk::{DataFiles, Storage, StorageOptions, Sync};
 use crate::store::{CommitLimits, GroupStatus};
 
-/// What is changed from now on goes to a simulated disk, which takes its time.
+/// Changes from now on go to a simulated disk, which takes its time.
 pub(super) fn attach_disk(bench: &mut Bench) -> Disk {
     let disk = Disk::default();
     let storage = StorageOptions { sync: Sync::Always, backup: None };

@@ -1,4 +1,4 @@
-//! What the service tells of itself, and what it does about being told to count otherwise.
+//! `INFO` and the modes that change its counters.
 
 use super::*;
 use crate::store::Eviction;
@@ -108,7 +108,7 @@ fn survivors(switch: &str, read: impl Fn(usize) -> String) -> usize {
 }
 
 #[test]
-fn what_a_client_reads_without_touching_is_dropped_as_if_it_had_not_been_read() {
+fn no_touch_reads_do_not_keep_keys_from_eviction() {
     let reads = |number: usize| format!("get read{number}\ngetrange read{number} 0 1");
     assert!(survivors("client no-touch off", reads) > 45);
     assert!(survivors("client no-touch on", reads) < 5);
@@ -127,7 +127,7 @@ fn what_a_client_reads_without_touching_is_dropped_as_if_it_had_not_been_read() 
 }
 
 #[test]
-fn the_bound_that_is_passed_is_the_one_that_is_named() {
+fn a_too_long_string_names_the_bound_that_it_exceeds() {
     let (mut bench, mut client) = bench();
     client.0.env.limits.request_bytes = 2 << 20;
     bench.ask(&mut client, "setrange a 2000000 x");

@@ -1,4 +1,4 @@
-//! What a transaction may cost, and that it is executed as a whole or not at all.
+//! The cost of a transaction is bounded, and it is executed as a whole or not at all.
 
 use super::*;
 use crate::protocol::resp::encode_command;
@@ -80,7 +80,7 @@ fn a_transaction_that_would_take_long_does_nothing() {
 }
 
 #[test]
-fn what_no_argument_shows_is_foreseen_too() {
+fn the_forecast_counts_costs_that_no_argument_shows() {
     let (mut bench, mut client) = bench();
     let mut judge = |bench: &mut Bench, line: &str, few: usize, many: usize| {
         let fits = executed(bench, &mut client, line, few);
@@ -125,7 +125,7 @@ fn keys_of_a_large_table_cost_a_transaction_more() {
         assert!(refused(&mut bench, &vec![command; count]), "{name}");
     }
     assert_eq!(bench.store.len(), 64_000, "nothing of it was done");
-    // What one command may name, one transaction may.
+    // One transaction may name as many keys as one command.
     let most = bench.resp.core.options.keys_per_command;
     let pairs = names(0, most).flat_map(|key| [key, "w".to_owned()]);
     assert!(!refused(&mut bench, &[[vec!["mset".to_owned()], pairs.collect()].concat()]));
@@ -133,7 +133,7 @@ fn keys_of_a_large_table_cost_a_transaction_more() {
     assert_eq!(bench.store.len(), 64_000 - most);
 }
 
-/// What is changed in place is looked for once more when the turn is over, to be written down.
+/// A key that is changed in place is looked up once more at the end of the turn, to be written to disk.
 #[test]
 fn changes_of_a_large_table_that_go_to_disk_cost_a_transaction_more() {
     for is_durable in [false, true] {
@@ -152,7 +152,7 @@ fn changes_of_a_large_table_that_go_to_disk_cost_a_transaction_more() {
 }
 
 #[test]
-fn with_memory_full_nothing_is_done_by_half() {
+fn with_full_memory_a_transaction_is_executed_whole_or_not_at_all() {
     let (mut bench, mut client) = bench();
     bench.store = Store::new(StoreOptions { max_memory: Some(1 << 20), ..StoreOptions::default() });
     bench.ask(&mut client, "set old v");
@@ -180,7 +180,7 @@ fn with_memory_full_nothing_is_done_by_half() {
     let replies = bench.ask(&mut client, "exec\nexists old a");
     assert_eq!(replies, format!("-EXECABORT Transaction discarded because of: {oom}:1\r\n"));
     bench.store.set_client_memory(0);
-    // What makes its own room is done.
+    // A transaction that frees the room that it needs is executed.
     let replies = bench.ask(&mut client, &format!("multi\ndel f1\nset a {some}\nset b {some}\nexec\nexists a b f1"));
     assert!(replies.ends_with("*3\r\n:1\r\n+OK\r\n+OK\r\n:2\r\n"), "{replies}");
     // Outside of a transaction the limit holds as before.
@@ -189,7 +189,7 @@ fn with_memory_full_nothing_is_done_by_half() {
 }
 
 #[test]
-fn others_are_dropped_before_a_transaction_begins() {
+fn eviction_happens_before_a_transaction_begins() {
     let (mut bench, mut client) = bench();
     let (max_memory, eviction) = (Some(1 << 20), Eviction::AllKeys);
     bench.store = Store::new(StoreOptions { max_memory, eviction, ..StoreOptions::default() });
@@ -215,7 +215,7 @@ fn put_typed(bench: &mut Bench, dice: &mut Dice) {
     bench.store.set_value(key.as_bytes(), value, bench.now).expect("room");
 }
 
-/// What the transaction of this client is foreseen to cost.
+/// The estimated cost of the transaction of this client.
 fn foresee(bench: &mut Bench, (peer, session): &mut (TestPeer, RespSession)) -> Sum {
     let mut exchange = peer.exchange(bench.now);
     let transaction = session.transaction.take().expect("it was begun");
@@ -231,7 +231,7 @@ fn foresee(bench: &mut Bench, (peer, session): &mut (TestPeer, RespSession)) -> 
     sum
 }
 
-/// What is queued, with places to fill: K a key, V a value, N a number that counts from the front or from the end.
+/// Commands to queue, with places to fill: K a key, V a value, N a number that counts from the front or from the end.
 const LINES: &[&str] = &[
     "set K V",
     "set K V NX",
@@ -289,9 +289,9 @@ fn filled(line: &str, dice: &mut Dice) -> Vec<Vec<u8>> {
     line.split(' ').map(fill).collect()
 }
 
-/// Whatever is queued, `EXEC` says no more and takes no more memory than was foreseen, so that nothing of it can fail for that.
+/// `EXEC` replies no more and takes no more memory than its forecast, so that no queued command fails for want of either.
 #[test]
-fn no_transaction_costs_more_than_was_foreseen() {
+fn no_transaction_costs_more_than_its_forecast() {
     let (mut bench, mut client) = bench();
     let mut dice = Dice(5);
     for round in 0..1500 {

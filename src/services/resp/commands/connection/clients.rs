@@ -160,7 +160,7 @@ fn is_normal(kind: &[u8]) -> Result<bool, CommandError> {
     }
 }
 
-/// Stands for what is no address.
+/// The address of a filter whose text is no address.
 const UNKNOWN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
 
 /// Which clients `CLIENT KILL` is about: those that pass every filter given.

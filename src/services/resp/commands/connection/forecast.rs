@@ -1,12 +1,12 @@
-//! What commands on connections cost in a transaction.
+//! The cost of commands on connections in a transaction.
 
 use crate::protocol::resp::Request;
 use crate::services::resp::call::budget::{Budget, UNIT_KEYS};
 
-/// What one client's line in `CLIENT LIST` takes at most, but for its names.
+/// The longest line of a client in `CLIENT LIST`, without its names.
 const CLIENT_BYTES: usize = 2 << 10;
 
-/// All clients are looked at.
+/// All clients are visited.
 pub(crate) fn client_kill(budget: &mut Budget<'_>, _: Request<'_>) {
     budget.work(budget.clients / UNIT_KEYS);
 }

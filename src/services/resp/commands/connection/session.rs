@@ -60,7 +60,7 @@ pub(crate) fn hello(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
     Ok(())
 }
 
-/// `AUTH [user] password`. There are no passwords: who a client is, its certificate says.
+/// `AUTH [user] password`. There are no passwords: the certificate of a client is its identity.
 pub(crate) fn auth(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
     match call.request.len() {
         2 => Err(CommandError::new(
@@ -75,7 +75,7 @@ pub(crate) fn auth(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
     }
 }
 
-/// As in a Redis without passwords, anybody may be `default`, which everybody is already.
+/// As in a Redis without passwords, any client may log in as `default`, the user that it is already.
 fn check_user(user: &[u8]) -> Result<(), CommandError> {
     if user == b"default" {
         return Ok(());

@@ -1,4 +1,4 @@
-//! When keys cease to exist.
+//! The expiry of keys.
 
 use crate::services::resp::call::arguments::{Deadline, quoted};
 use crate::services::resp::call::{Call, CommandError};
@@ -51,7 +51,7 @@ impl Conditions {
         Ok(conditions)
     }
 
-    /// Whether a key that expires at `current` may be told to expire at `new`. Never is later than any time.
+    /// Whether the expiry of a key may be changed from `current` to `new`. Never is later than any time.
     fn allow(self, current: Option<u64>, new: i64) -> bool {
         let current = current.map(|at| i64::try_from(at).unwrap_or(i64::MAX));
         match current {
@@ -101,8 +101,8 @@ pub(crate) fn pexpiretime(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
     answer_time(call, |at| at)
 }
 
-/// Replies with the time of the key, -1 if it has none, -2 if it does not exist. The time is read without counting as
-/// a use of the key.
+/// Replies with the time of the key, -1 if it has none, -2 if it does not exist. Reading the time does not mark the key as
+/// used.
 fn answer_time(call: &mut Call<'_, '_>, show: impl Fn(u64) -> u64) -> Result<(), CommandError> {
     let answer = match call.store.peek(call.argument(1), call.now()) {
         None => -2,

@@ -1,10 +1,10 @@
-//! What commands on keys cost in a transaction.
+//! The cost of commands on keys in a transaction.
 
 use crate::protocol::resp::{Request, parse_integer};
 use crate::services::resp::call::budget::{Budget, UNIT_KEYS, argument};
 use crate::store::{MAX_KEY, RANDOM_SEGMENTS};
 
-/// A segment of the table has no more keys than this, and no more bytes of them unless they are few.
+/// The most keys of a segment of the table, and the most bytes of them unless they are few.
 const SEGMENT_KEYS: usize = 512;
 const SEGMENT_BYTES: usize = 2 << 20;
 
@@ -24,31 +24,31 @@ pub(crate) fn rename(budget: &mut Budget<'_>, request: Request<'_>) {
     }
     budget.put(target, from.or(old));
     if budget.store.is_durable() {
-        budget.notes();
+        budget.note_change();
     }
 }
 
 /// `DEL`, `UNLINK`.
 pub(crate) fn remove(budget: &mut Budget<'_>, request: Request<'_>) {
     request.from(1).for_each(|key| budget.remove(key));
-    // The memory of what is removed is not in the caches either.
+    // The memory of the removed values is not in the caches either.
     if budget.store.outgrows_caches() {
         budget.work(request.len() - 1);
     }
 }
 
-/// `RANDOMKEY`: keys whose time has come are passed over, in so many segments.
+/// `RANDOMKEY`: expired keys are skipped, in so many segments.
 pub(crate) fn randomkey(budget: &mut Budget<'_>, _: Request<'_>) {
-    /// Nothing but the expiry of each is looked at.
+    /// Only the expiry of each is read.
     const UNIT_EXPIRIES: usize = 4 * UNIT_KEYS;
     budget.work(budget.store.timed_len().min(RANDOM_SEGMENTS * SEGMENT_KEYS) / UNIT_EXPIRIES);
-    // How long the longest key is, nobody knows.
+    // The length of the longest key is not known.
     let bytes = MAX_KEY.min(budget.store.memory());
     budget.copies(bytes);
     budget.replies(bytes);
 }
 
-/// All keys may be looked at, within the bound that is kept in a transaction.
+/// All keys may be visited, within the bound on searches in a transaction.
 pub(crate) fn search(budget: &mut Budget<'_>, request: Request<'_>) {
     let keys = budget.store.len().min(budget.keys_searched);
     let bytes = budget.store.memory().min(budget.keys_searched.saturating_mul(64) + SEGMENT_BYTES);
@@ -72,7 +72,7 @@ pub(crate) fn scan(budget: &mut Budget<'_>, request: Request<'_>) {
     budget.replies(bytes.min(budget.output_bytes + SEGMENT_BYTES).saturating_add(keys * 12));
 }
 
-/// Something about the first key is changed, and it is written down again.
+/// Something about the first key is changed, and it is written to disk again.
 pub(crate) fn change(budget: &mut Budget<'_>, request: Request<'_>) {
     budget.change(argument(&request, 1));
 }

@@ -26,7 +26,7 @@ pub(crate) fn type_of(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
     Ok(())
 }
 
-/// What `TYPE` says.
+/// The reply of `TYPE`.
 pub(crate) fn type_name(kind: Kind) -> &'static str {
     match kind {
         Kind::Bytes | Kind::String | Kind::Base64 => "string",
@@ -72,7 +72,7 @@ pub(crate) fn dbsize(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
     search(call, Purpose::Count)
 }
 
-/// Keys that `SCAN` looks at while another request is served.
+/// Keys that `SCAN` visits while another request is served.
 const KEYS_PER_REQUEST: usize = 32;
 
 struct ScanOptions<'a> {
@@ -242,7 +242,7 @@ pub(crate) fn object_idletime(call: &mut Call<'_, '_>) -> Result<(), CommandErro
     Err(CommandError::new("ERR idle time is not tracked: eviction knows only whether a key was used lately"))
 }
 
-/// What a key and its value take, about: their bytes and the table's share.
+/// The approximate size of a key and its value: their bytes and the table's share.
 pub(crate) fn memory_usage(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
     /// The head of an entry and its share of the table.
     const TABLE_SHARE: usize = 24;

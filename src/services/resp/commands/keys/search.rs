@@ -28,7 +28,7 @@ struct Search {
     purpose: Purpose,
 }
 
-/// What a search is for, and its result so far.
+/// The purpose of a search, and its result so far.
 #[derive(Debug)]
 pub(crate) enum Purpose {
     /// The keys that match, encoded. Without a pattern all do.

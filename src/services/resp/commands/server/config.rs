@@ -1,4 +1,4 @@
-//! `CONFIG`: what there is to tell in Redis's terms, and the little that may be changed while the server runs.
+//! `CONFIG`: the settings that have a name in Redis, and the one that may be changed while the server runs.
 
 use crate::protocol::resp::parse_integer;
 use crate::services::resp::call::arguments::{glob, quoted};
@@ -36,7 +36,7 @@ pub(crate) fn get(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
     let mut is_wanted = |name: &str| patterns.iter_mut().any(|pattern| pattern.matches(name.as_bytes()));
     let mut found = Vec::from(parameters(call));
     found.retain(|(name, _)| is_wanted(name));
-    // To read a pattern takes longer than to answer a small request.
+    // Compiling a pattern takes longer than answering a small request.
     call.exchange.spend(2 * call.request.len());
     let mut reply = call.reply();
     reply.map(found.len());

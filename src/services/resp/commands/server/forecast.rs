@@ -1,9 +1,9 @@
-//! What commands on the server as a whole cost in a transaction.
+//! The cost of commands on the server as a whole in a transaction.
 
 use crate::protocol::resp::Request;
 use crate::services::resp::call::budget::{Budget, UNIT_TEXT};
 
-/// What `INFO` may write.
+/// The longest reply of `INFO`.
 const INFO_BYTES: usize = 24 << 10;
 
 /// A report of the server.
@@ -19,9 +19,9 @@ pub(crate) fn config_get(budget: &mut Budget<'_>, request: Request<'_>) {
     budget.replies(4 << 10);
 }
 
-/// The table of commands, or as much of it as so many names may ask for.
+/// The table of commands, or as much of it as so many names may request.
 pub(crate) fn describe_commands(budget: &mut Budget<'_>, request: Request<'_>) {
-    /// All of it, and the most that one name asks for: a container with its subcommands.
+    /// All of it, and the most that one name requests: a container with its subcommands.
     const ALL: usize = 64 << 10;
     const ONE: usize = 8 << 10;
     let bytes = if request.len() <= 2 { ALL } else { request.len() * ONE };
@@ -29,7 +29,7 @@ pub(crate) fn describe_commands(budget: &mut Budget<'_>, request: Request<'_>) {
     budget.replies(bytes);
 }
 
-/// All keys are gone.
+/// All keys are removed.
 pub(crate) fn flush(budget: &mut Budget<'_>, _: Request<'_>) {
     budget.work(4);
     budget.remove_all();

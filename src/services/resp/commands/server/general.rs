@@ -2,7 +2,7 @@
 
 use crate::services::resp::call::{Call, CommandError};
 
-/// `FLUSHALL` and `FLUSHDB`. Both ways it may be asked for are the same here: memory is given back step by step.
+/// `FLUSHALL` and `FLUSHDB`. `SYNC` and `ASYNC` are the same here: memory is freed in steps.
 pub(crate) fn flush(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
     let mode = call.argument(1);
     let known = call.request.len() == 1 || mode.eq_ignore_ascii_case(b"ASYNC") || mode.eq_ignore_ascii_case(b"SYNC");
@@ -13,7 +13,7 @@ pub(crate) fn flush(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
     call.ok()
 }
 
-/// `DEBUG SLEEP` would stop every client: refused like all of `DEBUG`, in the words of a Redis that does not enable it.
+/// `DEBUG SLEEP` would stop every client: refused like all of `DEBUG`, with the error of a Redis that does not enable it.
 pub(crate) fn debug(_: &mut Call<'_, '_>) -> Result<(), CommandError> {
     Err(CommandError::new(
         "ERR DEBUG command not allowed. If the enable-debug-command option is set to \"local\", you can run it from a \

@@ -8,7 +8,7 @@ use crate::disconnect::Disconnect;
 use crate::services::resp::call::{Call, CommandError};
 use crate::services::resp::state::{Calls, REDIS_VERSION};
 
-/// A section: its heading, whether plain `INFO` shows it, and what it says.
+/// A section: its heading, whether plain `INFO` shows it, and its content.
 struct Section {
     name: &'static str,
     by_default: bool,

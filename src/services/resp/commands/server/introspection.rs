@@ -5,7 +5,7 @@ use crate::services::resp::call::arguments::glob;
 use crate::services::resp::call::{Call, CommandError, ServedCommands};
 use crate::services::resp::description::{Command, Flag, KeyBegin, KeyEffect, KeyFlag, KeySpan, KeyUse};
 
-/// Flags and their names, in the order in which Redis tells them.
+/// Flags and their names, in the order of Redis's replies.
 const FLAGS: [(Flag, &str); 12] = [
     (Flag::Write, "write"),
     (Flag::ReadOnly, "readonly"),
@@ -21,7 +21,7 @@ const FLAGS: [(Flag, &str); 12] = [
     (Flag::AllowBusy, "allow_busy"),
 ];
 
-/// Access categories that flags stand for, in the order in which Redis tells them.
+/// Access categories that flags stand for, in the order of Redis's replies.
 const CATEGORIES: [(Flag, &str); 10] = [
     (Flag::Keyspace, "keyspace"),
     (Flag::ReadOnly, "read"),
@@ -132,7 +132,7 @@ fn write_info(reply: &mut Encoder<'_>, table: &'static ServedCommands, command: 
     }
 }
 
-/// The names of what is known of a group of keys, in the order in which Redis tells them.
+/// The names of what is known of a group of keys, in the order of Redis's replies.
 fn key_flags(key_use: &KeyUse) -> Vec<&'static str> {
     let effect = match key_use.effect {
         KeyEffect::Read => "RO",

@@ -1,4 +1,4 @@
-//! Backups, and what there is to say about durability.
+//! Backups, and the state of durability.
 
 use super::info_text::InfoText;
 use crate::disk::Sync;

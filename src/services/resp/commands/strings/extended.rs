@@ -24,7 +24,7 @@ pub(crate) struct Extended {
     exponent: i32,
 }
 
-/// What a text says.
+/// The number in a text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Number {
     Finite(Extended),
@@ -224,7 +224,7 @@ impl Natural {
         }
     }
 
-    /// What is left over.
+    /// Returns the remainder.
     fn divide(&mut self, divisor: u32) -> u32 {
         let mut rest: u64 = 0;
         for limb in self.0.iter_mut().rev() {
@@ -240,7 +240,7 @@ impl Natural {
         each_factor(power, |factor| self.multiply_add(factor, 0));
     }
 
-    /// Whether anything was left over.
+    /// Whether there was a remainder.
     fn divide_by_power_of_ten(&mut self, power: u32) -> bool {
         let mut is_inexact = false;
         each_factor(power, |factor| is_inexact |= self.divide(factor) != 0);
@@ -326,7 +326,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_number_or_out_of_range_is_refused() {
+    fn malformed_numbers_and_numbers_out_of_range_are_refused() {
         for text in [
             "",
             " 1",

@@ -1,43 +1,43 @@
-//! What commands on strings cost in a transaction.
+//! The cost of commands on strings in a transaction.
 
 use super::values::bounds;
 use crate::protocol::resp::{Request, parse_integer};
 use crate::services::resp::call::budget::{Budget, argument};
 
-/// What a number takes at most as text.
+/// The longest text of a number.
 const NUMBER_BYTES: usize = 512;
 /// The longest reply of `LCS` whose strings are within its bound.
 const LCS_REPLY: usize = 128 << 10;
 
 /// `GET`, `MGET`: the values of all keys are sent.
 pub(crate) fn get(budget: &mut Budget<'_>, request: Request<'_>) {
-    request.from(1).for_each(|key| budget.tell(key));
+    request.from(1).for_each(|key| budget.send(key));
 }
 
 pub(crate) fn getex(budget: &mut Budget<'_>, request: Request<'_>) {
-    budget.tell(argument(&request, 1));
+    budget.send(argument(&request, 1));
     budget.change(argument(&request, 1));
 }
 
 pub(crate) fn getset(budget: &mut Budget<'_>, request: Request<'_>) {
     let key = argument(&request, 1);
-    budget.tell(key);
+    budget.send(key);
     budget.set(key, argument(&request, 2).len());
 }
 
 pub(crate) fn getdel(budget: &mut Budget<'_>, request: Request<'_>) {
     let key = argument(&request, 1);
-    budget.tell(key);
+    budget.send(key);
     budget.remove(key);
 }
 
 pub(crate) fn set(budget: &mut Budget<'_>, request: Request<'_>) {
     let (key, bytes) = (argument(&request, 1), argument(&request, 2).len());
     if request.from(3).any(|option| option.eq_ignore_ascii_case(b"GET")) {
-        budget.tell(key);
+        budget.send(key);
     }
     let is_conditional = |option: &[u8]| option.eq_ignore_ascii_case(b"NX") || option.eq_ignore_ascii_case(b"XX");
-    if request.from(3).any(is_conditional) { budget.set_perhaps(key, bytes) } else { budget.set(key, bytes) }
+    if request.from(3).any(is_conditional) { budget.set_or_keep(key, bytes) } else { budget.set(key, bytes) }
 }
 
 /// `SETEX`, `PSETEX`.
@@ -47,7 +47,7 @@ pub(crate) fn set_until(budget: &mut Budget<'_>, request: Request<'_>) {
 
 /// `SETNX`.
 pub(crate) fn set_if_absent(budget: &mut Budget<'_>, request: Request<'_>) {
-    budget.set_perhaps(argument(&request, 1), argument(&request, 2).len());
+    budget.set_or_keep(argument(&request, 1), argument(&request, 2).len());
 }
 
 /// `MSET`.
@@ -58,14 +58,14 @@ pub(crate) fn set_pairs(budget: &mut Budget<'_>, request: Request<'_>) {
 /// `MSETNX`.
 pub(crate) fn set_pairs_if_absent(budget: &mut Budget<'_>, request: Request<'_>) {
     let pairs = request.from(1).step_by(2).zip(request.from(2).step_by(2));
-    pairs.for_each(|(key, value)| budget.set_perhaps(key, value.len()));
+    pairs.for_each(|(key, value)| budget.set_or_keep(key, value.len()));
 }
 
 /// The value becomes a number, if it was one.
 pub(crate) fn count(budget: &mut Budget<'_>, request: Request<'_>) {
     let key = argument(&request, 1);
     if budget.value(key).bytes <= NUMBER_BYTES {
-        budget.set_perhaps(key, NUMBER_BYTES);
+        budget.set_or_keep(key, NUMBER_BYTES);
     }
 }
 

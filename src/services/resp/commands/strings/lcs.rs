@@ -49,7 +49,7 @@ pub(crate) fn lcs(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
     let mut read = |index: usize| {
         let key = call.request.get(index).unwrap_or_default();
         match call.store.get(key, now) {
-            // Not worth copying: the other one would have to be empty.
+            // Not copied: the other string would have to be empty.
             Some(entry) if entry.data.len() > most => Err(too_long()),
             entry => Ok(entry.map(|entry| plain_bytes(&entry).into_owned()).unwrap_or_default()),
         }

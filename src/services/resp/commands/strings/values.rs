@@ -163,7 +163,7 @@ fn set_with(call: &mut Call<'_, '_>, options: SetOptions<'_>) -> Result<(), Comm
     call.ok()
 }
 
-/// Stores a string. With a time that has passed the key comes and goes at once, which those who watch it see.
+/// Stores a string. With a time that has passed the key is set and removed at once, and both count as changes for `WATCH`.
 fn store(call: &mut Call<'_, '_>, key: &[u8], value: &[u8], expiry: Expiry) -> Result<(), CommandError> {
     let now = call.now();
     call.store.set(key, Kind::Bytes, value, expiry, now)?;
@@ -213,7 +213,7 @@ pub(crate) fn getex(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
         Some(_) => {
             call.store.set_expiry(key, at, now);
         }
-        // What did not expire anyway is not changed for those who watch it.
+        // A key without an expiry is not changed, so `WATCH` sees no change.
         None if options.persist && is_timed => {
             call.store.set_expiry(key, None, now);
         }
@@ -344,7 +344,7 @@ pub(crate) fn setrange(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
     let whole = patched(call.store.peek(key, now).map_or(&[], |entry| entry.data), offset, patch);
     // As for APPEND: what is patched into a text need not be text.
     let kind = if kind == Kind::String { Kind::Bytes } else { kind };
-    // What is to be kept on disk is copied there, the zeros with it.
+    // A durable store copies the whole value to the disk, zeros included.
     let copied = if call.store.is_durable() { length } else { old };
     call.exchange.spend(work::copying(copied));
     call.store.set_owned(key, kind, whole, Expiry::Keep, now)?;
