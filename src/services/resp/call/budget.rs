@@ -2,8 +2,8 @@
 //! room half-way, and cannot be stopped once it has begun.
 //!
 //! Each command has a [`Forecast`], which adds what the command costs at most, and notes how long the values that it writes
-//! become for those behind it. A command without one costs its arguments. Bytes are what is copied, moved past or
-//! written down, keys what is looked at.
+//! become for those behind it. A command without one costs its arguments. Bytes are those that are copied, moved
+//! past or written to disk, keys those that are visited.
 
 use std::collections::HashMap;
 
