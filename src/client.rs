@@ -1,4 +1,4 @@
-//! A blocking TLS client over any stream: for programs that do one thing at a time.
+//! A blocking TLS client over any stream, for programs that do one thing at a time.
 
 use std::io::{self, Read, Write};
 
@@ -7,13 +7,13 @@ use rustls::pki_types::ServerName;
 
 use crate::tls::{ClientPolicy, Outgoing, Refusal, Session};
 
-/// Bytes read from the stream at once.
+/// Bytes read from the stream in one call.
 const READ_BYTES: usize = 64 << 10;
 
 /// A TLS connection whose handshake is done.
 ///
-/// It reads and writes plaintext. Reading ends (`Ok(0)`) when the server has said good-bye; an end without one is an
-/// error, for something may be missing. Time limits are the stream's.
+/// It reads and writes plaintext. A read returns `Ok(0)` after the server's close_notify; an end of stream without
+/// close_notify is an error, since data may be missing (RFC 8446, 6.1). Time limits are those of the stream.
 pub struct Client<T> {
     stream: T,
     session: Session,
@@ -21,7 +21,7 @@ pub struct Client<T> {
     /// Encrypted bytes received: the beginning of a record.
     retained: Vec<u8>,
     output: Outgoing,
-    /// Plaintext received, taken up to a position.
+    /// Plaintext received, and the position up to which it was read.
     received: Vec<u8>,
     taken: usize,
 }
@@ -32,22 +32,22 @@ pub enum ClientError {
     /// The stream failed.
     #[error("the connection broke: {0}")]
     Stream(io::Error),
-    /// The stream's time limit passed.
+    /// The stream's time limit passed during the handshake.
     #[error("the server does not complete a TLS handshake in time: is it a TLS server?")]
     Silent,
-    /// The same, once the handshake was done.
+    /// The stream's time limit passed after the handshake.
     #[error("the server did not answer in time")]
     Late,
-    /// The server hung up without good-bye.
-    #[error("the server hung up without saying good-bye")]
+    /// The stream ended without close_notify.
+    #[error("the server closed the connection without close_notify; data may be missing")]
     HungUp,
-    /// The first bytes are no TLS.
+    /// The first bytes from the server are not TLS.
     #[error("this port does not speak TLS")]
     NotTls,
-    /// The server's certificate is not acceptable.
-    #[error("the server is not believed: {0}")]
+    /// The server's certificate is rejected.
+    #[error("server certificate rejected: {0}")]
     Refused(Refusal),
-    /// The server gave up, and said why.
+    /// The server sent a fatal alert.
     #[error("the server refused the connection (alert {0:?})")]
     Alert(AlertDescription),
     /// The session failed for another reason.
@@ -67,7 +67,7 @@ impl From<ClientError> for io::Error {
 }
 
 impl<T: Read + Write> Client<T> {
-    /// Shakes hands with the server `name` at the other end of `stream`.
+    /// Performs the handshake with the server `name` at the other end of `stream`.
     pub fn handshake(stream: T, policy: ClientPolicy, name: ServerName<'static>) -> Result<Self, ClientError> {
         let session = Session::client(policy.config(), name).map_err(ClientError::Tls)?;
         let (retained, received) = Default::default();
@@ -88,7 +88,7 @@ impl<T: Read + Write> Client<T> {
         self.stream.write_all(&bytes).map_err(ClientError::Stream)
     }
 
-    /// Waits for plaintext, or for the good-bye.
+    /// Waits for plaintext or close_notify.
     fn wait(&mut self) -> Result<(), ClientError> {
         while self.taken == self.received.len() && !self.session.peer_closed() {
             self.received.clear();
@@ -99,7 +99,7 @@ impl<T: Read + Write> Client<T> {
         Ok(())
     }
 
-    /// Reads the stream once and returns what must be sent in answer.
+    /// Reads the stream once. Returns the bytes to send in answer.
     fn advance(&mut self) -> Result<Vec<u8>, ClientError> {
         let mut bytes = vec![0; READ_BYTES];
         match self.stream.read(&mut bytes) {
@@ -112,8 +112,8 @@ impl<T: Read + Write> Client<T> {
         }
     }
 
-    /// Takes `bytes` that came from the server; their plaintext is there for [`take_plaintext`](Self::take_plaintext) and [`Read`].
-    /// Returns what must be sent in answer, often nothing.
+    /// Decrypts `bytes` from the server; the plaintext is then available to [`take_plaintext`](Self::take_plaintext)
+    /// and [`Read`]. Returns the bytes to send in answer, often none.
     pub fn decrypt(&mut self, bytes: &[u8]) -> Result<Vec<u8>, ClientError> {
         self.retained.extend_from_slice(bytes);
         loop {
@@ -123,7 +123,7 @@ impl<T: Read + Write> Client<T> {
             });
             self.retained.drain(..outcome.consumed);
             if let Some(error) = outcome.error {
-                // Told or not, the server finds out; what counts is what the caller is told.
+                // The server may or may not get the alert; the caller gets the error in either case.
                 let alert = self.take_output();
                 let _ = self.stream.write_all(&alert);
                 return Err(self.explain(error, bytes));
@@ -140,13 +140,13 @@ impl<T: Read + Write> Client<T> {
         Ok(self.take_output())
     }
 
-    /// The word that nothing more will be sent, to be sent.
+    /// An encrypted close_notify, to be sent.
     pub fn encrypt_close_notify(&mut self) -> Result<Vec<u8>, ClientError> {
         self.session.send_close_notify(&mut self.retained, &mut self.output).map_err(ClientError::Tls)?;
         Ok(self.take_output())
     }
 
-    /// Says that nothing more will be sent. Reading goes on.
+    /// Sends close_notify. Reading goes on.
     pub fn finish(&mut self) -> Result<(), ClientError> {
         let farewell = self.encrypt_close_notify()?;
         self.stream.write_all(&farewell).map_err(ClientError::Stream)
@@ -159,17 +159,17 @@ impl<T: Read + Write> Client<T> {
         plaintext
     }
 
-    /// The stream below.
+    /// The underlying stream.
     pub fn stream(&self) -> &T {
         &self.stream
     }
 
-    /// The stream below, to set its time limits.
+    /// The underlying stream, to set its time limits.
     pub fn stream_mut(&mut self) -> &mut T {
         &mut self.stream
     }
 
-    /// What was agreed, and what the server showed.
+    /// The session: what was negotiated, and the server's certificates.
     pub fn session(&self) -> &Session {
         &self.session
     }

@@ -14,7 +14,7 @@ macro_rules! reasons {
             /// Every reason, in the order of the counters.
             pub const ALL: [Self; [$($name),+].len()] = [$(Self::$reason),+];
 
-            /// The reason as it stands in the log and in counters.
+            /// The reason's name in logs and counters.
             #[must_use]
             pub fn name(self) -> &'static str {
                 match self {
@@ -26,9 +26,9 @@ macro_rules! reasons {
 }
 
 reasons! {
-    /// The peer finished and said so (close_notify, or FIN on a plain socket).
+    /// The peer ended the connection in order (close_notify, or FIN on a plain socket).
     PeerClosed = "peer_closed",
-    /// The service asked for it after its last reply (`Connection: close`, `QUIT`).
+    /// The service closed it after its last reply (`Connection: close`, `QUIT`).
     Finished = "finished",
     /// FIN without close_notify between requests; harmless where requests carry their length.
     Truncated = "truncated",
@@ -38,17 +38,17 @@ reasons! {
     Malformed = "malformed",
     /// A request or header larger than its limit.
     TooLarge = "too_large",
-    /// The peer's bytes are not TLS: plain HTTP or RESP sent to a TLS port, most often.
+    /// The peer's bytes are not TLS, most often plain HTTP or RESP sent to a TLS port.
     NotTls = "not_tls",
     /// The TLS handshake failed for another reason.
     Handshake = "handshake",
     /// The peer's certificate was missing or not accepted.
     Certificate = "certificate",
-    /// The peer's chain has more certificates than are looked at, or too many paths through it.
+    /// The peer's chain has more certificates than are verified, or too many possible paths.
     Chain = "chain",
     /// The peer sent a fatal TLS alert.
     Alert = "alert",
-    /// The keys of the connection have encrypted as much as they may, and TLS 1.2 has no way to renew them.
+    /// The keys of the connection have encrypted as much as they may, and TLS 1.2 cannot renew them.
     KeyLimit = "key_limit",
     /// A TLS record failed after the handshake.
     Tls = "tls",
@@ -58,21 +58,21 @@ reasons! {
     RequestTimeout = "request_timeout",
     /// The head of a request did not finish arriving in time.
     HeaderTimeout = "header_timeout",
-    /// Nothing was asked for the idle time.
+    /// No request arrived within the idle time.
     Idle = "idle",
     /// The peer did not take its replies in time.
     Stalled = "stalled",
-    /// More replies were waiting for the peer than any one may be owed.
+    /// More replies were waiting for the peer than one peer may be owed.
     OutputLimit = "output_limit",
     /// Over the limit on all connections.
     Refused = "refused",
     /// Its address has too many connections, or too many handshakes under way.
     AddressLimit = "address_limit",
-    /// The peer's identity has no rule that lets it in.
+    /// No rule grants access to the peer's identity.
     Denied = "denied",
     /// The peer's certificate was revoked or lost its rule while it was connected.
     Revoked = "revoked",
-    /// Closed, or not let in, to keep the limit on the memory of all clients.
+    /// Closed or refused to keep the limit on the memory of all clients.
     Memory = "memory",
     /// Closed by an administrator's command.
     Killed = "killed",
@@ -82,7 +82,7 @@ reasons! {
     Reset = "reset",
     /// Another socket error.
     Io = "io",
-    /// The server that this connection is linked to could not be reached, or was lost.
+    /// The backend that this connection is linked to could not be reached, or was lost.
     Upstream = "upstream",
     /// The service dropped a deferred reply, or wrote nothing for one that it took back, so no later reply could be sent in
     /// order.

@@ -1,39 +1,39 @@
-//! What the server counts. Plain numbers owned by the server and passed down by reference: no globals.
+//! What the server counts: plain numbers, owned by the server and passed down by reference. There are no globals.
 
 use crate::disconnect::Disconnect;
 
 /// Counters since start. `u64` never wraps in practice.
 #[derive(Clone, Debug, Default)]
 pub struct Metrics {
-    /// Connections taken from a listener.
+    /// Connections accepted from listeners.
     pub accepted: u64,
-    /// Connections turned away at a limit: on all, on those of an address, on what clients hold together.
+    /// Connections refused at a limit: on all connections, on those of one address, on client memory.
     pub refused: u64,
-    /// Of those, how many were on their way to an operator's place and gave way to another.
+    /// Of those, connections waiting for an operator's place that were replaced by a newer one.
     pub displaced: u64,
-    /// Connections begun to other servers.
+    /// Connections begun to backends.
     pub dialed: u64,
-    /// Of those, how many came to nothing.
+    /// Of those, connections that failed.
     pub unreachable: u64,
-    /// Accepting was paused because the process had no descriptor left.
+    /// Times that accepting was paused because the process had no descriptor left.
     pub accept_pauses: u64,
     /// Handshakes finished in full.
     pub handshakes_full: u64,
     /// Handshakes finished by resumption.
     pub handshakes_resumed: u64,
-    /// Full handshakes that took a HelloRetryRequest.
+    /// Full handshakes that needed a HelloRetryRequest.
     pub handshakes_retried: u64,
-    /// Handshakes that agreed on a key exchange with no post-quantum part.
+    /// Handshakes whose key exchange has no post-quantum part.
     pub handshakes_classical: u64,
     /// Requests served.
     pub requests: u64,
-    /// XML-RPC calls whose document was not understood. The client is sent a fault, and stays connected.
+    /// XML-RPC calls whose document could not be parsed. The client gets a fault, and stays connected.
     pub malformed_calls: u64,
     /// Requests refused by the authorization rules.
     pub denials: u64,
-    /// Times that new policies were adopted.
+    /// Reloads that installed new policies.
     pub reloads: u64,
-    /// Times that new policies were no good, so that the old ones stayed.
+    /// Reloads that failed, so that the old policies stayed.
     pub reload_failures: u64,
     /// Bytes read from sockets.
     pub bytes_received: u64,
@@ -49,13 +49,13 @@ impl Metrics {
         self.disconnects[reason as usize] += 1;
     }
 
-    /// Connections from clients that have not ended.
+    /// Open connections from clients.
     #[must_use]
     pub fn open(&self) -> u64 {
         self.accepted.saturating_sub(self.disconnects.iter().sum())
     }
 
-    /// How many connections ended for `reason`.
+    /// Connections that ended for `reason`.
     #[must_use]
     #[expect(clippy::indexing_slicing, reason = "a reason is its own index, which a test below checks")]
     pub fn disconnects(&self, reason: Disconnect) -> u64 {

@@ -1,22 +1,23 @@
-//! Text from others made fit for a terminal and for a log.
+//! Text from others, escaped for terminals and logs.
 
 use std::borrow::Cow;
 use std::fmt::Write;
 
-/// `text` with every character escaped that could do more than be read: control characters, which move a cursor or end a
-/// line, and those that reorder or hide the text around them.
+/// `text` with every character escaped that does more than show itself: control characters, which move a cursor or end
+/// a line, and characters that reorder or hide the text around them.
 #[must_use]
 pub fn printable(text: &str) -> Cow<'_, str> {
     escaped(text, acts)
 }
 
-/// As [`printable`], for text of several lines: line ends and tabs stay.
+/// As [`printable`], but for text of several lines: line ends and tabs stay.
 #[must_use]
 pub fn printable_lines(text: &str) -> Cow<'_, str> {
     escaped(text, |c| !matches!(c, '\n' | '\t') && acts(c))
 }
 
-/// JSON with the same characters escaped as JSON escapes them. They stand in strings only, where that means the same.
+/// JSON with the same characters escaped in JSON's way. They can occur in strings only, where the escape means the
+/// same.
 #[must_use]
 pub fn printable_json(json: &str) -> Cow<'_, str> {
     if !json.contains(acts) {
@@ -50,8 +51,8 @@ fn escaped(text: &str, acts: fn(char) -> bool) -> Cow<'_, str> {
     Cow::Owned(shown)
 }
 
-/// Whether a character acts on what is shown: controls (C0, DEL, C1), line separators, and directions (Unicode's
-/// Bidi_Control), with which one text can be shown as another.
+/// Whether a character changes how other text is shown: controls (C0, DEL, C1), line separators, and Unicode's
+/// Bidi_Control, with which one text can be displayed as another.
 fn acts(c: char) -> bool {
     c.is_control()
         || matches!(c, '\u{61C}' | '\u{200E}' | '\u{200F}' | '\u{2028}'..='\u{202E}' | '\u{2066}'..='\u{2069}' | '\u{FEFF}')
@@ -62,7 +63,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_acts_on_a_terminal_is_escaped() {
+    fn control_and_bidi_characters_are_escaped() {
         assert_eq!(printable("plain \u{e9}\u{4e2d}\u{1f600}"), "plain \u{e9}\u{4e2d}\u{1f600}");
         assert!(matches!(printable("plain"), Cow::Borrowed(_)));
         assert_eq!(printable("\x1b[2J\r\n\t\x07\x7f"), "\\u{1b}[2J\\r\\n\\t\\u{7}\\u{7f}");

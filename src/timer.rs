@@ -1,4 +1,4 @@
-//! Time as data: the instant a turn works with, and the queue of deadlines.
+//! Time as data: the current time of a turn, and the queue of deadlines.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -21,10 +21,10 @@ impl Now {
     }
 }
 
-/// Later than any deadline that is meant: a century.
+/// A century: later than any deadline in use.
 const FAR: Duration = Duration::from_hours(100 * 365 * 24);
 
-/// The instant `time` after `instant`. A limit that the clock cannot count to never comes.
+/// The instant `time` after `instant`; a century later where the clock cannot represent the sum.
 #[must_use]
 pub fn after(instant: Instant, time: Duration) -> Instant {
     instant.checked_add(time).unwrap_or_else(|| instant + FAR)
@@ -32,9 +32,9 @@ pub fn after(instant: Instant, time: Duration) -> Instant {
 
 /// Deadlines of many owners, the earliest first.
 ///
-/// Entries are never cancelled. An owner whose deadline has moved later is asked again when the old entry fires, and
-/// puts itself back; one whose deadline has moved earlier adds a second entry and lets the stale one fire harmlessly.
-/// So nothing on the hot path touches the heap, and an owner with no deadline costs nothing.
+/// Entries are never cancelled. When the entry of an owner whose deadline has moved later fires, the owner checks its
+/// deadline and inserts itself again; an owner whose deadline has moved earlier inserts a second entry, and the stale
+/// one fires without effect. So the hot path does not touch the heap, and an owner without a deadline costs nothing.
 #[derive(Debug)]
 pub struct Deadlines<T> {
     heap: BinaryHeap<Reverse<(Instant, T)>>,
@@ -52,7 +52,7 @@ impl<T: Ord + Copy> Deadlines<T> {
         self.heap.push(Reverse((deadline, owner)));
     }
 
-    /// Takes one owner whose deadline has come.
+    /// Removes one owner whose deadline has passed, and returns it.
     pub fn pop_due(&mut self, now: Instant) -> Option<T> {
         if self.heap.peek()?.0.0 > now {
             return None;
@@ -60,19 +60,19 @@ impl<T: Ord + Copy> Deadlines<T> {
         self.heap.pop().map(|Reverse((_, owner))| owner)
     }
 
-    /// How long until the earliest deadline; `None` when there is none.
+    /// Time until the earliest deadline; `None` if there is none.
     #[must_use]
     pub fn until_next(&self, now: Instant) -> Option<Duration> {
         self.heap.peek().map(|Reverse((deadline, _))| deadline.saturating_duration_since(now))
     }
 
-    /// Entries, stale ones included.
+    /// The number of entries, stale ones included.
     #[must_use]
     pub fn len(&self) -> usize {
         self.heap.len()
     }
 
-    /// Whether no entry is left.
+    /// Whether there are no entries.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.heap.is_empty()

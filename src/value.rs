@@ -1,4 +1,4 @@
-//! One typed value: what an XML-RPC parameter carries and what the store keeps.
+//! One typed value: an XML-RPC parameter, or a value in the store.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -22,15 +22,15 @@ pub enum Value {
     String(String),
     /// `<base64>`, decoded.
     Base64(Vec<u8>),
-    /// `<dateTime.iso8601>`, its text kept verbatim: the specification gives it no time zone.
+    /// `<dateTime.iso8601>`, its text unchanged: the specification gives it no time zone.
     DateTime(String),
     /// `<array>`.
     Array(Vec<Value>),
-    /// `<struct>`, members in the order they arrived; of a repeated name the last wins.
+    /// `<struct>`, members in the order they arrived; if a name is repeated, the last one counts.
     Struct(Vec<(String, Value)>),
 }
 
-/// A value as JSON: what JSON lacks (nan, inf, dates, bytes) is a string.
+/// A value as JSON. A type that JSON lacks (nan, inf, dates, bytes) becomes a string.
 #[derive(Clone, Copy, Debug)]
 pub struct Json<'a>(pub &'a Value);
 
@@ -58,7 +58,7 @@ impl Serialize for Json<'_> {
 }
 
 impl From<serde_json::Value> for Value {
-    /// Whole numbers become `<int>` where 32 bits hold them, `<i8>` where 64 do, else `<double>`.
+    /// A whole number becomes `<int>` if 32 bits hold it, `<i8>` if 64 do, else `<double>`.
     fn from(json: serde_json::Value) -> Self {
         use serde_json::Value as J;
         match json {
@@ -77,20 +77,20 @@ impl From<serde_json::Value> for Value {
     }
 }
 
-/// The shortest text that reads back as the same number; JSON where JSON has the number.
+/// The shortest text that reads back as the same number; JSON's form where JSON has the number.
 #[must_use]
 pub fn double_text(number: f64) -> String {
     if number.is_nan() { "nan".to_owned() } else { format!("{number:?}") }
 }
 
-/// Whether XML 1.0 can carry `text` at all (section 2.2): most control characters it cannot, not even escaped.
+/// Whether XML 1.0 can carry `text` (section 2.2): it has no form for most control characters, escaped or not.
 #[must_use]
 pub fn is_xml_text(text: &str) -> bool {
     // A fold that never stops early becomes vector instructions; nearly all text is legal, so stopping gains nothing.
     let control = |byte: u8| byte < b' ' && !matches!(byte, b'\t' | b'\n' | b'\r');
     let controls = text.bytes().fold(false, |found, byte| found | control(byte));
-    // U+FFFE and U+FFFF are EF BF BE and EF BF BF. A search for these characters stops at each byte that is like their last,
-    // and half the bytes of a text can be.
+    // U+FFFE and U+FFFF are EF BF BE and EF BF BF. A search for them stops at each byte equal to their last one, which
+    // can be half the bytes of a text.
     let bytes = text.as_bytes();
     let (second, third) = (bytes.get(1..).unwrap_or_default(), bytes.get(2..).unwrap_or_default());
     let noncharacters = bytes.iter().zip(second).zip(third).fold(0, |found, ((first, second), third)| {
@@ -115,9 +115,9 @@ mod tests {
     }
 
     #[test]
-    fn xml_carries_white_space_but_no_other_controls() {
+    fn xml_text_has_white_space_but_no_other_controls() {
         assert!(is_xml_text("a\tb\r\n\u{20ac}\u{10ffff}"));
-        // Bytes of the two noncharacters, in other places.
+        // The bytes of the two noncharacters, in other places.
         assert!(is_xml_text("\u{fffd}\u{43e}\u{43f}\u{1ffff}\u{ffbd}") && is_xml_text("") && is_xml_text("\u{fffd}"));
         for bad in ["\0", "\u{1f}", "\u{fffe}", "x\u{ffff}", "\u{fffd}\u{fffe}x", "\u{ffff}"] {
             assert!(!is_xml_text(bad), "{bad:?}");

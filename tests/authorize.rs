@@ -85,7 +85,7 @@ fn whom_no_rule_names_is_told_so_and_not_served() {
     let server = start();
     let refusal = "-NOPERM this certificate's identity has no access to this server";
     assert_eq!(resp(&server, "stranger", &["PING", "PING"])[0], refusal);
-    assert!(server.logged("reason=\"denied\"").contains("no rule lets in stranger (sha256 "));
+    assert!(server.logged("reason=\"denied\"").contains("no rule matches stranger (sha256 "));
     let refusal = run(&mut call(&server, "stranger", &["get", "x:1"]));
     assert!(String::from_utf8_lossy(&refusal.stderr).contains("403"), "{refusal:?}");
     server.logged("reason=\"denied\"");

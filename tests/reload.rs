@@ -232,7 +232,7 @@ fn rules_reach_clients_that_are_connected() {
         "[[rule]]\ncn = 'alice'\ngrant = ['read', 'write']\nprefix = 'a:'\n",
     );
     server.logged("reloaded: ");
-    server.logged("no rule lets in bob");
+    server.logged("no rule matches bob");
     assert_eq!(bob.go_on(), "-NOPERM this certificate's access has been withdrawn");
     assert_eq!(alice.go_on(), "[-NOPERM No permissions to access a key]", "asked again at EXEC");
     assert_eq!(alice.line(), "one");

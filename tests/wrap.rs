@@ -426,10 +426,10 @@ fn rules_say_whose_certificates_are_let_in() {
         assert_eq!(heard, "", "{others}");
         if others.is_empty() {
             server.logged("has no [[rule]], so nobody is let in");
-            server.logged("no rules: nobody is let in");
+            server.logged("no rules: every client is denied");
         }
         let line = server.logged("reason=\"denied\"");
-        let why = if others == NAMED { "but none of them grants" } else { "no rule lets in client" };
+        let why = if others == NAMED { "but none of them grants" } else { "no rule matches client" };
         assert!(line.contains(why), "{others}: {line}");
     }
     assert_eq!(ask("[[rule]]\ncn = 'client'\ngrant = ['connect']").0, "welcome");

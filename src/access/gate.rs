@@ -1,4 +1,4 @@
-//! What stands before a listener: its TLS policy and its rules, which a reload replaces together.
+//! The access policy of a listener: its TLS policy and its rules, which a reload replaces together.
 
 use std::sync::Arc;
 
@@ -10,42 +10,42 @@ use crate::tls::{Identity, Refusal, ServerPolicy, Session};
 /// How a listener's connections are protected.
 #[derive(Clone, Debug)]
 pub enum Security {
-    /// Not at all.
+    /// No protection: plain TCP.
     Plain,
     /// By TLS.
     Tls(Gate),
 }
 
-/// Whom a TLS listener lets in and what they may do. Cheap to clone.
+/// The TLS policy of a listener, and its rules if it has any. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Gate {
     policy: Arc<ServerPolicy>,
-    /// `None` where whoever is let in may do everything.
+    /// `None`: every client that the TLS policy accepts may do everything.
     rules: Option<Arc<Rules>>,
 }
 
-/// Why somebody who was let in by a handshake is not, or no longer, served.
+/// Why a client that completed a handshake is not, or no longer, served.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Denial {
-    /// The certificate is not acceptable under the policy that holds now.
+    /// The current policy rejects the client's certificate.
     #[error("{0}")]
     Untrusted(#[from] Refusal),
-    /// No rule names this identity.
-    #[error("no rule lets in {0}")]
+    /// No rule matches this identity.
+    #[error("no rule matches {0}")]
     NoRule(String),
-    /// A rule names this identity, and grants it something else.
-    #[error("rules name {0}, but none of them grants \"connect\"")]
+    /// A rule matches this identity, but does not grant this service.
+    #[error("rules match {0}, but none of them grants \"connect\"")]
     NotGranted(String),
 }
 
 impl Denial {
-    /// No rule lets in a client of this identity.
+    /// No rule matches a client of this identity.
     #[must_use]
     pub fn no_rule(identity: Option<&Identity>) -> Self {
         Self::NoRule(shown(identity))
     }
 
-    /// Rules let in a client of this identity, but not to this service.
+    /// Rules match a client of this identity, but do not grant it this service.
     #[must_use]
     pub fn not_granted(identity: Option<&Identity>) -> Self {
         Self::NotGranted(shown(identity))
@@ -57,19 +57,19 @@ fn shown(identity: Option<&Identity>) -> String {
 }
 
 impl Security {
-    /// TLS under `policy`, where everyone who is let in may do everything.
+    /// TLS under `policy`, where every accepted client may do everything.
     #[must_use]
     pub fn tls(policy: Arc<ServerPolicy>) -> Self {
         Self::Tls(Gate::new(policy, None))
     }
 
-    /// Whether bytes are encrypted.
+    /// Whether connections are encrypted.
     #[must_use]
     pub fn is_tls(&self) -> bool {
         matches!(self, Self::Tls(_))
     }
 
-    /// What stands before its address: `tls` or `plain`.
+    /// The scheme in front of its address: `tls` or `plain`.
     #[must_use]
     pub fn scheme(&self) -> &'static str {
         if self.is_tls() { "tls" } else { "plain" }
@@ -84,11 +84,11 @@ impl Security {
         }
     }
 
-    /// What is enforced, in one line.
+    /// The enforced protection, in one line.
     #[must_use]
     pub fn describe(&self) -> String {
         match self {
-            Self::Plain => "no encryption, no authentication".to_owned(),
+            Self::Plain => "plain TCP, no authentication".to_owned(),
             Self::Tls(gate) => gate.describe(),
         }
     }
@@ -104,7 +104,7 @@ impl Security {
 }
 
 impl Gate {
-    /// A gate that asks `rules` about everyone whom `policy` lets in.
+    /// A gate that applies `rules` to every client that `policy` accepts.
     #[must_use]
     pub fn new(policy: Arc<ServerPolicy>, rules: Option<Arc<Rules>>) -> Self {
         Self { policy, rules }
@@ -116,9 +116,9 @@ impl Gate {
         &self.policy
     }
 
-    /// Decides on a connection by its certificate chain, which is empty when none was shown. `identity` is what is known
-    /// of its holder; when `begun` is not the policy of this gate, the chain is verified again and the anchor in
-    /// `identity` brought up to date.
+    /// Decides on a connection by its certificate chain, which is empty if the client sent none. `identity` is what is
+    /// known of the client; if `begun`, the policy of its handshake, is not the policy of this gate, the chain is
+    /// verified again and the anchor in `identity` is updated.
     pub fn admit(
         &self,
         chain: &[CertificateDer<'_>],
@@ -136,7 +136,7 @@ impl Gate {
         grant.map(|grant| Access::Granted(Arc::new(grant))).ok_or_else(|| Denial::no_rule(identity.as_deref()))
     }
 
-    /// Whether there are rules, and none of them grants anybody `name` by name.
+    /// Whether there are rules, none of which grants `name` by name.
     #[must_use]
     pub fn grants_nobody(&self, name: &str) -> bool {
         self.rules.as_ref().is_some_and(|rules| !rules.is_empty() && rules.names().all(|(granted, _)| granted != name))
@@ -146,7 +146,7 @@ impl Gate {
         let policy = self.policy.describe();
         match self.rules.as_ref().map(|rules| rules.len()) {
             None => policy,
-            Some(0) => format!("{policy}, no rules: nobody is let in"),
+            Some(0) => format!("{policy}, no rules: every client is denied"),
             Some(1) => format!("{policy}, 1 rule"),
             Some(count) => format!("{policy}, {count} rules"),
         }
@@ -165,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn a_handshake_that_began_under_another_policy_is_judged_by_the_present_one() {
+    fn a_handshake_under_an_old_policy_is_verified_again_by_the_current_one() {
         let (world, clock) = (World::new(), Clock::at(NOW));
         let before = policy(world.mutual(&clock));
         let done = shake(&world.client_config(Some(&world.client), &clock), &before).expect("in");
@@ -178,13 +178,13 @@ mod tests {
         assert_eq!(gate.admit(chain, Some(&before), &mut None), Err(Denial::Untrusted(Refusal::Revoked)));
         assert_eq!(gate.admit(chain, None, &mut None), Err(Denial::Untrusted(Refusal::Revoked)));
         assert_eq!(Gate::new(before.clone(), None).admit(chain, None, &mut None), Ok(Access::Everything));
-        // What the handshake itself has just decided is not decided twice.
+        // The handshake has just made this decision; it is not made again.
         assert_eq!(gate.admit(chain, Some(&after), &mut None), Ok(Access::Everything));
         assert_eq!(gate.admit(&[], Some(&before), &mut None), Err(Denial::Untrusted(Refusal::NoCertificate)));
     }
 
     #[test]
-    fn who_vouches_for_a_client_is_what_the_present_policy_says() {
+    fn the_anchor_of_a_client_comes_from_the_current_policy() {
         let (world, clock) = (World::new(), Clock::at(NOW));
         let pin = source("alice.pem", &world.client.certificate);
         let pinned = policy(PolicyOptions { client_pin: vec![pin], ..world.options(&clock) });
@@ -202,6 +202,6 @@ mod tests {
         let access = gate.admit(chain.unwrap_or_default(), Some(&issued), &mut identity).expect("the pin's rule");
         assert!(access.allows(Class::Read, "get", Some(b"k")) && !access.allows(Class::Write, "set", Some(b"k")));
         let nobody = gate.admit(chain.unwrap_or_default(), Some(&pinned), &mut None).expect_err("no identity");
-        assert_eq!(nobody.to_string(), "no rule lets in a client without a certificate");
+        assert_eq!(nobody.to_string(), "no rule matches a client without a certificate");
     }
 }

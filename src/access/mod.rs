@@ -21,23 +21,23 @@ use std::sync::Arc;
 pub use gate::{Denial, Gate, Security};
 pub use rules::{Rules, RulesError};
 
-/// What a request does to keys, whatever the protocol.
+/// What a request does to keys, in any protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Class {
-    /// Touches no key and changes nothing others see (`PING`, `system.listMethods`): for everyone with a grant.
+    /// Touches no key and changes nothing that others see (`PING`, `system.listMethods`): allowed with any grant.
     Open,
     /// Reads keys or their existence.
     Read,
-    /// Changes keys. A request that does both is asked about twice.
+    /// Changes keys. A request that also reads is checked for both.
     Write,
-    /// Acts on the server itself (`CONFIG`, `SHUTDOWN`): only for who is granted it by name.
+    /// Acts on the server itself (`CONFIG`, `SHUTDOWN`): allowed only if granted by name.
     Server,
 }
 
-/// What a request that a rule grants by name is about.
+/// What a request granted by name acts on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reach {
-    /// Keys, so that a prefix can bind it, or nothing that anybody must be kept from.
+    /// Keys, so that a prefix can restrict it, or nothing that needs protection.
     Keys,
     /// The server as a whole: a rule with a prefix never grants it.
     Server,
@@ -53,7 +53,7 @@ pub enum Access {
     Granted(Arc<Grant>),
 }
 
-/// What one identity may do.
+/// What one identity may do: the permissions of all rules that match it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Grant {
     permissions: Vec<Arc<Permission>>,
@@ -73,8 +73,8 @@ struct Permission {
 pub enum Scope<'a> {
     /// None: the request is denied.
     Nothing,
-    /// Those that begin with one of these. Requests over many keys see only these; those that cannot be confined are
-    /// denied.
+    /// Keys that begin with one of these prefixes. A request over many keys sees only these; a request that cannot be
+    /// restricted to them is denied.
     Prefixes(Vec<&'a [u8]>),
     /// Every key.
     Everything,
@@ -101,9 +101,9 @@ impl Access {
 }
 
 impl Grant {
-    /// Whether the request `name` may touch `key`, or, with `None`, whatever keys there are.
+    /// Whether the request `name` may touch `key`; with `None`, any key at all.
     ///
-    /// A request on several keys is asked about once for each.
+    /// For a request on several keys, call it once for each.
     #[must_use]
     pub fn allows(&self, class: Class, name: &str, key: Option<&[u8]>) -> bool {
         match key {
@@ -113,7 +113,7 @@ impl Grant {
         }
     }
 
-    /// The keys that the request `name` may reach: what KEYS, SCAN and `keys()` filter by.
+    /// The keys that the request `name` may reach; KEYS, SCAN and `keys()` filter by it.
     #[must_use]
     pub fn scope(&self, class: Class, name: &str) -> Scope<'_> {
         let mut prefixes = Vec::new();
@@ -148,7 +148,7 @@ impl Permission {
 }
 
 impl Scope<'_> {
-    /// Whether `key` is within.
+    /// Whether the scope includes `key`.
     #[must_use]
     pub fn covers(&self, key: &[u8]) -> bool {
         match self {
@@ -173,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn a_class_is_granted_apart_from_the_other() {
+    fn read_and_write_are_granted_separately() {
         let reader = Grant { permissions: vec![permission(true, false, &[], None)] };
         assert!(reader.allows(Class::Read, "GET", Some(b"k")));
         assert!(reader.allows(Class::Read, "DBSIZE", None));
@@ -183,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn a_prefix_binds_single_keys_and_closes_the_whole_keyspace() {
+    fn a_prefix_restricts_keys_and_denies_requests_on_the_whole_keyspace() {
         let confined = Grant { permissions: vec![permission(true, true, &[], Some("a:"))] };
         assert!(confined.allows(Class::Write, "SET", Some(b"a:1")));
         assert!(!confined.allows(Class::Write, "SET", Some(b"a")));
@@ -194,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_grants_that_request_alone_and_in_any_case() {
+    fn a_name_grants_only_that_request_in_upper_or_lower_case() {
         let named = Grant { permissions: vec![permission(false, false, &["get", "shutdown"], Some("a:"))] };
         assert!(named.allows(Class::Read, "GET", Some(b"a:1")));
         assert!(!named.allows(Class::Read, "GET", Some(b"b:1")));
@@ -203,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn permissions_add_up_without_lending_each_other_their_keys() {
+    fn permissions_add_up_and_each_keeps_its_own_prefix() {
         let permissions = vec![permission(true, false, &[], None), permission(false, true, &[], Some("a:"))];
         let both = Grant { permissions };
         assert!(both.allows(Class::Read, "GET", Some(b"b:1")));

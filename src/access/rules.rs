@@ -1,4 +1,4 @@
-//! The file of rules, read so that a mistake in it denies or refuses, never allows.
+//! The file of rules. A mistake in it denies access or is an error at start; it never grants access.
 
 use std::sync::Arc;
 
@@ -7,24 +7,24 @@ use serde::Deserialize;
 use super::{Grant, Permission};
 use crate::tls::{Anchor, Identity, PemSource, hex};
 
-/// Rules that say what each client may do.
+/// Rules about what each client may do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rules {
     rules: Vec<Rule>,
 }
 
-/// Why a file of rules is refused. The text names the file and, where it can, the rule.
+/// Why a file of rules is rejected. The text names the file and, where possible, the rule.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RulesError {
-    /// It is not the TOML that is expected: a field that is unknown, missing, or of the wrong type.
+    /// Not the expected TOML: a field is unknown, missing, or of the wrong type.
     #[error("{file}: {detail}")]
     Syntax {
         /// The file.
         file: String,
-        /// The parser's complaint, with the line.
+        /// The parser's message, with the line.
         detail: String,
     },
-    /// A rule cannot mean what its author thinks.
+    /// A rule cannot mean what its author intended.
     #[error("{file}: rule {number}: {detail}")]
     Rule {
         /// The file.
@@ -44,7 +44,7 @@ struct Rule {
     email: Option<String>,
     fingerprint: Option<[u8; 32]>,
     anchor: Option<[u8; 32]>,
-    /// Shared by everyone whom the rule matches.
+    /// Shared by all clients that the rule matches.
     permission: Arc<Permission>,
 }
 
@@ -55,7 +55,7 @@ struct File {
     rule: Vec<Written>,
 }
 
-/// A rule as it stands in the file.
+/// A rule as written in the file.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Written {
@@ -70,7 +70,7 @@ struct Written {
 }
 
 impl Rules {
-    /// What the rules in `text` grant to somebody whose common name is alice.
+    /// What the rules in `text` grant to a client whose common name is alice.
     #[cfg(test)]
     pub(crate) fn granted_to_alice(text: &str) -> super::Access {
         let rules = Self::parse(&PemSource { name: String::new(), bytes: text.into() }, &[]).expect("rules");
@@ -80,12 +80,12 @@ impl Rules {
         super::Access::Granted(Arc::new(rules.grant(&alice).expect("a rule for alice")))
     }
 
-    /// Reads a file of rules for a listener that trusts `anchors`.
+    /// Parses a file of rules for a listener that trusts `anchors`.
     ///
     /// # Errors
     ///
-    /// On anything not understood, on a rule that names nobody, and on an anchor that the listener does not trust or
-    /// that two of its certificates could be.
+    /// The file has a field or value that is not understood, a rule that names no identity, or an anchor that the
+    /// listener does not trust or that matches two of its certificates.
     pub fn parse(source: &PemSource, anchors: &[Arc<Anchor>]) -> Result<Self, RulesError> {
         let syntax = |detail: String| RulesError::Syntax { file: source.name.clone(), detail };
         let text = std::str::from_utf8(&source.bytes).map_err(|error| syntax(error.to_string()))?;
@@ -100,7 +100,7 @@ impl Rules {
         Ok(Self { rules: rules.collect::<Result<_, _>>()? })
     }
 
-    /// What `identity` may do; `None` when no rule matches it.
+    /// What `identity` may do; `None` if no rule matches it.
     #[must_use]
     pub fn grant(&self, identity: &Identity) -> Option<Grant> {
         let matching = self.rules.iter().filter(|rule| rule.matches(identity));
@@ -114,14 +114,14 @@ impl Rules {
         self.rules.len()
     }
 
-    /// Whether there is no rule, so that nobody may do anything.
+    /// Whether there are no rules, so that every client is denied.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.rules.is_empty()
     }
 
-    /// The methods and commands granted by name, in lower case, so that whoever knows them can refuse unknown ones; and
-    /// whether only for keys under a prefix.
+    /// The methods and commands granted by name, in lower case, and whether the grant has a prefix. The caller refuses
+    /// names that it does not know.
     pub fn names(&self) -> impl Iterator<Item = (&str, bool)> {
         let permissions = self.rules.iter().map(|rule| &rule.permission);
         permissions
@@ -142,7 +142,7 @@ impl Rule {
         };
         let names = [&rule.common_name, &rule.dns, &rule.uri, &rule.email];
         if names.iter().all(|name| name.is_none()) && rule.fingerprint.is_none() && rule.anchor.is_none() {
-            return Err("it matches nobody in particular; name cn, dns, uri, email, fingerprint or anchor".to_owned());
+            return Err("it names no identity; add cn, dns, uri, email, fingerprint or anchor".to_owned());
         }
         if names.into_iter().flatten().any(String::is_empty) {
             return Err("an empty name matches nobody".to_owned());
@@ -157,8 +157,8 @@ impl Rule {
     }
 
     fn matches(&self, identity: &Identity) -> bool {
-        // Host names and the e-mail's host are not case-sensitive, but a rule is easier to trust when it compares as
-        // it is written; the CA writes them in one way.
+        // Host names are not case-sensitive, but an exact comparison is easier to trust, and a CA writes names in one
+        // way.
         let among =
             |wanted: &Option<String>, names: &[String]| wanted.as_ref().is_none_or(|wanted| names.contains(wanted));
         self.common_name.as_ref().is_none_or(|wanted| identity.common_name.as_ref() == Some(wanted))
@@ -177,11 +177,11 @@ fn permission(written: &Written) -> Result<Permission, String> {
         return Err("it grants nothing; leave the rule out instead".to_owned());
     }
     if written.prefix.as_deref() == Some("") {
-        return Err("an empty prefix binds nothing; leave it out".to_owned());
+        return Err("an empty prefix restricts nothing; leave it out".to_owned());
     }
     if let Some(prefix) = written.prefix.as_deref().filter(|prefix| prefix.ends_with('*')) {
         return Err(format!(
-            "prefix {prefix:?} looks like a pattern; it stands for all keys that begin so without one"
+            "prefix {prefix:?} looks like a pattern; a prefix already covers all keys that begin with it"
         ));
     }
     let has = |class: &str| written.grant.iter().any(|granted| granted == class);
@@ -194,7 +194,7 @@ fn permission(written: &Written) -> Result<Permission, String> {
     })
 }
 
-/// A SHA-256 in hexadecimal, with or without colons.
+/// A SHA-256 fingerprint in hexadecimal, with or without colons.
 fn sha256(text: &str) -> Result<[u8; 32], String> {
     let wrong = || format!("{text:?} is not a SHA-256 fingerprint of 64 hexadecimal digits");
     let digits: Vec<u32> =
@@ -209,19 +209,19 @@ fn sha256(text: &str) -> Result<[u8; 32], String> {
     bytes.and_then(|bytes| bytes.try_into().ok()).ok_or_else(wrong)
 }
 
-/// The one listed certificate that `text` names, by common name or fingerprint.
+/// The one trusted certificate that `text` names, by common name or fingerprint.
 fn find(text: &str, anchors: &[Arc<Anchor>]) -> Result<[u8; 32], String> {
     let wanted = sha256(text).ok();
     let named =
         |anchor: &&Arc<Anchor>| wanted == Some(anchor.fingerprint) || anchor.common_name.as_deref() == Some(text);
     let mut found = anchors.iter().filter(named);
     let Some(first) = found.next() else {
-        return Err(format!("no certificate in --client-ca or --client-pin is called {text:?}"));
+        return Err(format!("no certificate in --client-ca or --client-pin has the name or fingerprint {text:?}"));
     };
-    // The same certificate may be listed twice; two different ones of one name may not be confused.
+    // The same certificate may be listed twice; two different ones with one name must not be confused.
     if let Some(other) = found.find(|other| other.fingerprint != first.fingerprint) {
         let (one, two) = (hex(&first.fingerprint), hex(&other.fingerprint));
-        return Err(format!("two trusted certificates are called {text:?}; name the fingerprint, {one} or {two}"));
+        return Err(format!("two trusted certificates have the name {text:?}; use the fingerprint, {one} or {two}"));
     }
     Ok(first.fingerprint)
 }
@@ -285,7 +285,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_from_another_anchor_is_another_client() {
+    fn the_same_name_from_another_anchor_does_not_match() {
         let (ours, theirs) = (anchor("ours", 1), anchor("theirs", 2));
         let both = [ours.clone(), theirs.clone()];
         let rules = parse("[[rule]]\ncn = 'alice'\nanchor = 'ours'\ngrant = ['read']", &both).expect("a rule");
@@ -314,14 +314,14 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_understood_is_refused_with_its_place() {
+    fn rules_that_cannot_be_understood_are_rejected_with_their_place() {
         let twins = [anchor("A", 1), anchor("A", 2)];
         for (text, part) in [
             ("[[rule]]\ncn = 'a'\ngrant = ['read']\nprefx = 'a:'", "prefx"),
             ("[[rules]]\ncn = 'a'\ngrant = ['read']", "rules"),
             ("[[rule]]\ncn = 'a'", "grant"),
             ("[[rule]]\ncn = 'a'\ngrant = 'read'", "line 3"),
-            ("[[rule]]\ngrant = ['read']", "rule 1: it matches nobody"),
+            ("[[rule]]\ngrant = ['read']", "rule 1: it names no identity"),
             ("[[rule]]\ncn = ''\ngrant = ['read']", "empty name"),
             ("[[rule]]\ncn = 'a'\ngrant = []", "grants nothing"),
             ("[[rule]]\ncn = 'a'\ngrant = ['read']\nprefix = ''", "empty prefix"),
@@ -331,7 +331,7 @@ mod tests {
             ("[[rule]]\nemail = '*@example.org'\ngrant = ['read']", "looks like a pattern"),
             ("[[rule]]\ncn = 'a'\ngrant = ['read']\nprefix = 'a:*'", "prefix \"a:*\" looks like a pattern"),
             ("[[rule]]\nfingerprint = 'abc'\ngrant = ['read']", "64 hexadecimal"),
-            ("[[rule]]\nanchor = 'B'\ngrant = ['read']", "called \"B\""),
+            ("[[rule]]\nanchor = 'B'\ngrant = ['read']", "has the name or fingerprint \"B\""),
             ("[[rule]]\nanchor = 'A'\ngrant = ['read']", "two trusted certificates"),
         ] {
             let error = parse(text, &twins).expect_err(text).to_string();

@@ -1,4 +1,4 @@
-//! Where a connection can be made to.
+//! Addresses to connect to.
 
 use std::fmt;
 use std::net::SocketAddr;

@@ -1,4 +1,4 @@
-//! How far a socket has got rid of what was written to it.
+//! How much of the written bytes a peer has acknowledged.
 
 use std::io;
 use std::os::fd::AsFd;
@@ -6,16 +6,16 @@ use std::os::fd::AsFd;
 use nix::getsockopt_impl;
 use nix::sys::socket::{GetSockOpt, sockopt::GetStruct};
 
-/// What has become of the bytes that a socket has taken.
+/// What has become of the bytes written to a socket.
 ///
-/// A write that succeeds says only that the kernel has room; the peer may have read none of it. What the peer has taken
-/// is known by acknowledgements alone, and those come in steps: a receiver whose buffer was full announces room only
-/// for a whole segment, or for a sixteenth of its buffer (RFC 9293, 3.8.6.2.2; `__tcp_select_window` in Linux).
+/// A successful write shows only that the kernel has room; the peer may have read nothing. Only acknowledgements show
+/// what the peer has taken, and they come in steps: a receiver whose buffer was full announces room only for a whole
+/// segment, or for a sixteenth of its buffer (RFC 9293, 3.8.6.2.2; `__tcp_select_window` in Linux).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Delivery {
-    /// Bytes that the peer's system has acknowledged, counted from anywhere: it never decreases.
+    /// Bytes that the peer's system has acknowledged, counted from an arbitrary start. It never decreases.
     pub taken: u64,
-    /// Some that were written are not acknowledged yet.
+    /// Some written bytes are not acknowledged yet.
     pub is_pending: bool,
 }
 
@@ -30,24 +30,24 @@ const NOT_SENT_BYTES: usize = 144;
 struct TcpInfoOption;
 getsockopt_impl!(TcpInfoOption, libc::IPPROTO_TCP, libc::TCP_INFO, TcpInfo, GetStruct<TcpInfo>);
 
-/// `SO_MEMINFO`: counts of bytes by kind (linux/sock_diag.h), the bookkeeping of the kernel included.
+/// `SO_MEMINFO`: byte counts by kind (linux/sock_diag.h), the kernel's own overhead included.
 type MemoryInfo = [u32; 9];
-/// What is sent and not received: `SK_MEMINFO_WMEM_ALLOC`.
+/// Bytes sent and not received: `SK_MEMINFO_WMEM_ALLOC`.
 const SENT_MEMORY: usize = 2;
 
 #[derive(Clone, Copy)]
 struct MemoryInfoOption;
 getsockopt_impl!(MemoryInfoOption, libc::SOL_SOCKET, libc::SO_MEMINFO, MemoryInfo, GetStruct<MemoryInfo>);
 
-/// Of a TCP stream.
+/// For a TCP stream.
 pub(super) fn of_tcp(stream: &impl AsFd) -> io::Result<Delivery> {
     let info = TcpInfoOption.get(stream)?;
     let is_pending = number(&info, UNACKED_SEGMENTS) > 0 || number(&info, NOT_SENT_BYTES) > 0;
     Ok(Delivery { taken: bytes(&info, BYTES_ACKED).map_or(0, u64::from_ne_bytes), is_pending })
 }
 
-/// Of a stream over a Unix socket, to which `written` bytes were written. There, what is taken is read, but the kernel
-/// counts its own bookkeeping among what is not.
+/// For a Unix stream socket, to which `written` bytes were written. On such a socket, acknowledged means read. The
+/// kernel counts its own overhead among the bytes that were not read.
 pub(super) fn of_unix(stream: &impl AsFd, written: u64) -> io::Result<Delivery> {
     let unread = MemoryInfoOption.get(stream)?.get(SENT_MEMORY).copied().unwrap_or(0);
     Ok(Delivery { taken: written.saturating_sub(unread.into()), is_pending: unread > 0 })

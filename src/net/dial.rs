@@ -1,10 +1,10 @@
-//! Connecting and waiting where one thing is done at a time, each with an end.
+//! Blocking connections with a deadline, for programs that do one thing at a time.
 
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
 use std::time::{Duration, Instant};
 
-/// A blocking stream whose reads and writes all end by one moment, however little each of them brings.
+/// A blocking stream with one deadline for all its reads and writes, however little each of them transfers.
 #[derive(Debug)]
 pub struct TimedStream {
     stream: TcpStream,
@@ -12,12 +12,13 @@ pub struct TimedStream {
 }
 
 impl TimedStream {
-    /// Connects to the first address of `host` that answers, within `timeout` for all of them: one that is silent may take
-    /// its share of what is left. What follows must end by the same moment, until [`end_in`](Self::end_in) sets another.
+    /// Connects to the first address of `host` that answers, within `timeout` for all of them: an address that does not
+    /// answer may use its share of the rest. Later reads and writes have the same deadline, until
+    /// [`end_in`](Self::end_in) sets another.
     ///
     /// # Errors
     ///
-    /// The name has no address, or that of the last address, where none answers.
+    /// The name has no address, or no address answers; then the error is that of the last one.
     pub fn connect(host: &str, port: u16, timeout: Duration) -> io::Result<Self> {
         let end = now().checked_add(timeout);
         let addresses: Vec<_> = (host, port).to_socket_addrs()?.collect();
@@ -26,7 +27,7 @@ impl TimedStream {
         Ok(Self { stream, end })
     }
 
-    /// What follows must end within `time` from now.
+    /// Reads and writes must end within `time` from now.
     pub fn end_in(&mut self, time: Duration) {
         self.end = now().checked_add(time);
     }
@@ -36,7 +37,7 @@ impl TimedStream {
         &self.stream
     }
 
-    /// What is left, never nothing.
+    /// The time that is left; it is never zero.
     fn left(&self) -> io::Result<Option<Duration>> {
         let Some(end) = self.end else { return Ok(None) };
         let left = end.saturating_duration_since(now());
@@ -53,14 +54,14 @@ fn now() -> Instant {
 ///
 /// # Errors
 ///
-/// There is no address, or that of the last one, where none answers.
+/// There is no address, or none answers; then the error is that of the last one.
 pub fn first_that_answers(addresses: &[SocketAddr], timeout: Duration) -> io::Result<TcpStream> {
     let begun = now();
     let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
     for (index, address) in addresses.iter().enumerate() {
         let others = u32::try_from(addresses.len() - index).unwrap_or(u32::MAX);
         let share = timeout.saturating_sub(begun.elapsed()) / others;
-        // Nothing is no time limit that can be set.
+        // Zero is not a valid timeout for a socket.
         match TcpStream::connect_timeout(address, share.max(Duration::from_millis(1))) {
             Ok(stream) => return Ok(stream),
             Err(error) => last = error,
@@ -108,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn a_moment_ends_reading_whatever_comes() {
+    fn a_deadline_ends_a_read_although_bytes_arrive() {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let port = listener.local_addr().expect("bound").port();
         let mut stream = TimedStream::connect("127.0.0.1", port, Duration::from_secs(10)).expect("connected");

@@ -21,13 +21,13 @@ use crate::timer::Now;
 /// The token of the waker's own events; no peer and no listener has it.
 const WAKE: Token = Token(usize::MAX);
 
-/// The token of the timer's events. What is below is of sockets.
+/// The token of the timer's events. Sockets have smaller ones.
 const TIMER: Token = Token(usize::MAX - 1);
 
-/// Events taken from the kernel in one poll. More wait for the next.
+/// Events taken from the kernel in one poll. Further ones wait for the next.
 const EVENTS: usize = 1024;
 
-/// Connections the kernel may hold ready to accept; it lowers this to `net.core.somaxconn`.
+/// Connections that the kernel may queue for accept; it lowers this to `net.core.somaxconn`.
 const BACKLOG: i32 = 65_535;
 
 /// `mio`'s poller, a clock, and one descriptor kept in reserve.
@@ -35,20 +35,20 @@ pub struct MioNet {
     poll: Poll,
     events: Events,
     waker: Arc<Waker>,
-    /// When the process is out of descriptors, closing this one lets the waiting connection be accepted and closed,
-    /// so that its client hears at once instead of hanging in the backlog.
+    /// When the process is out of descriptors, closing this one lets the server accept and close the waiting
+    /// connection, so that its client gets an answer at once instead of hanging in the backlog.
     reserve: Option<File>,
     keepalive: Option<TcpKeepalive>,
-    /// Ends waits where whole milliseconds are too coarse.
+    /// Ends waits for which whole milliseconds are too coarse.
     timer: Option<OwnedFd>,
 }
 
-/// Between two questions whether the other end is there, and how many of them may stay unanswered.
+/// The interval between keepalive probes, and how many may stay unanswered.
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(20);
 const KEEPALIVE_RETRIES: u32 = 3;
 
 impl MioNet {
-    /// A poller of its own.
+    /// A new poller.
     pub fn new() -> io::Result<Self> {
         let poll = Poll::new()?;
         let waker = Arc::new(Waker::new(poll.registry(), WAKE)?);
@@ -62,8 +62,8 @@ impl MioNet {
         })
     }
 
-    /// One whose waits end when they should, not at the next whole millisecond (epoll_wait(2) counts in those), for
-    /// whoever has to send at a given moment. A wait that is not of whole milliseconds costs it one more system call.
+    /// A poller whose waits end on time, not at the next whole millisecond (the unit of epoll_wait(2)), for a caller
+    /// that must send at a given instant. A wait that is not of whole milliseconds costs one more system call.
     pub fn exact() -> io::Result<Self> {
         let timer = timerfd_create(TimerfdClockId::Monotonic, TimerfdFlags::NONBLOCK | TimerfdFlags::CLOEXEC)?;
         let net = Self::new()?;
@@ -71,13 +71,13 @@ impl MioNet {
         Ok(Self { timer: Some(timer), ..net })
     }
 
-    /// What the poller is to wait for, after the timer has been set to the rest.
+    /// The timeout for the poller, after the timer has been set to the rest.
     fn time(&self, timeout: Option<Duration>) -> io::Result<Option<Duration>> {
         match (&self.timer, timeout) {
             (Some(timer), Some(wait)) if wait.subsec_nanos() % 1_000_000 != 0 => {
                 let it_value = Timespec::try_from(wait).map_err(|_| io::ErrorKind::InvalidInput)?;
                 let once = Itimerspec { it_interval: Timespec::default(), it_value };
-                // An event for each expiry, since the registration is edge-triggered: nothing needs to be read.
+                // The registration is edge-triggered: each expiry is an event, and nothing needs to be read.
                 timerfd_settime(timer, TimerfdTimerFlags::empty(), &once)?;
                 Ok(None)
             }
@@ -85,8 +85,8 @@ impl MioNet {
         }
     }
 
-    /// How every TCP stream is set up, or the listener that streams inherit this from. On a stream it can only fail when
-    /// that is already dead, which the first read will tell.
+    /// Sets the options of a TCP stream, or of the listener that streams inherit them from. On a stream it fails only
+    /// if that is already dead, which the first read reports.
     fn prepare(&self, socket: &SockRef<'_>) -> io::Result<()> {
         // A reply must not wait for the acknowledgement of the one before it (Nagle, RFC 896).
         socket.set_tcp_nodelay(true)?;
@@ -105,7 +105,7 @@ fn reserve() -> Option<File> {
     File::open("/dev/null").ok()
 }
 
-/// A stream over the network or over a socket in the file system.
+/// A TCP stream or a Unix stream socket.
 #[derive(Debug)]
 pub enum MioSocket {
     /// TCP.
@@ -136,7 +136,7 @@ impl Write for MioSocket {
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        // Neither kind buffers.
+        // Neither kind has a buffer of its own.
         Ok(())
     }
 }
@@ -166,7 +166,7 @@ impl Net for MioNet {
         let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
         socket.set_reuse_address(true)?;
         socket.set_nonblocking(true)?;
-        // An accepted stream has its listener's options: set here, they do not cost every connection five calls.
+        // An accepted stream inherits its listener's options: five system calls less for each connection.
         self.prepare(&SockRef::from(&socket))?;
         socket.bind(&address.into())?;
         socket.listen(BACKLOG)?;
@@ -215,14 +215,14 @@ impl Net for MioNet {
     }
 
     fn processor(&self) -> Option<Processor> {
-        // Nanoseconds on a processor, and on its queue: Documentation/scheduler/sched-stats.rst of Linux.
+        // Nanoseconds on a processor and in its run queue (Documentation/scheduler/sched-stats.rst of Linux).
         let text = std::fs::read_to_string("/proc/thread-self/schedstat").ok()?;
         let mut fields = text.split_whitespace().map(|field| field.parse().ok().map(Duration::from_nanos));
         Some(Processor { ran: fields.next()??, waited: fields.next()?? })
     }
 
     fn is_connected(&self, socket: &MioSocket) -> io::Result<bool> {
-        // A Unix socket connects at once or not at all.
+        // A Unix socket connects at once or fails at once.
         let MioSocket::Tcp(stream) = socket else { return Ok(true) };
         if let Some(error) = stream.take_error()? {
             return Err(error);
@@ -242,7 +242,7 @@ impl Net for MioNet {
     }
 
     fn register(&mut self, socket: &mut MioSocket, token: usize) -> io::Result<()> {
-        // PRIORITY is what tells urgent data: without it, a read that ends before it looks like the last.
+        // Without PRIORITY, a read that ends before urgent data looks like the last one.
         let interest = Interest::READABLE | Interest::WRITABLE | Interest::PRIORITY;
         let registry = self.poll.registry();
         match socket {
@@ -261,7 +261,7 @@ impl Net for MioNet {
     fn reset_when_dropped(&mut self, socket: &MioSocket) -> io::Result<()> {
         match socket {
             MioSocket::Tcp(stream) => SockRef::from(stream).set_linger(Some(Duration::ZERO)),
-            // It knows no reset. Whoever sends to a closed one is told by an error.
+            // A Unix socket has no reset. A write to a closed one returns an error.
             MioSocket::Unix(..) => Ok(()),
         }
     }
@@ -291,17 +291,17 @@ impl Net for MioNet {
     fn waker(&self) -> Wake {
         let waker = Arc::clone(&self.waker);
         Arc::new(move || {
-            // Fails only when the poller is gone, and then nobody sleeps in it.
+            // This fails only if the poller is gone, and then no thread sleeps in it.
             let _ = waker.wake();
         })
     }
 }
 
-/// Sorts the errors of accept(2) by what can be done about them.
+/// Sorts the errors of accept(2) by what the caller can do about them.
 fn classify(error: io::Error) -> AcceptError {
     match error.raw_os_error() {
         _ if error.kind() == io::ErrorKind::WouldBlock => AcceptError::Empty,
-        // Linux passes on what has befallen the new connection itself, before it was taken: accept(2), "Error handling".
+        // Linux reports errors of the new connection itself through accept(2), section "Error handling".
         Some(
             libc::EINTR
             | libc::ECONNABORTED
@@ -326,7 +326,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn accept_errors_are_sorted_by_what_can_be_done() {
+    fn accept_errors_are_sorted_by_remedy() {
         let class = |errno| classify(io::Error::from_raw_os_error(errno));
         assert!(matches!(class(libc::EAGAIN), AcceptError::Empty));
         assert!(matches!(class(libc::ECONNABORTED), AcceptError::Lost));
@@ -338,7 +338,7 @@ mod tests {
     }
 
     #[test]
-    fn silent_peers_are_asked_whether_they_are_there() {
+    fn silent_peers_get_keepalive_probes() {
         let mut net = MioNet::new().expect("poller");
         net.set_keepalive(Some(Duration::from_secs(77)));
         let listener = net.listen(([127, 0, 0, 1], 0).into(), 0).expect("a port");
@@ -355,10 +355,10 @@ mod tests {
         }
     }
 
-    /// Asks `net` until the answer is as it must be.
+    /// Polls `net` until the delivery is as expected.
     fn asked(net: &MioNet, socket: &MioSocket, is_right: impl Fn(Delivery) -> bool) -> Delivery {
         for _ in 0..10_000 {
-            let delivery = net.delivery(socket).expect("it is told");
+            let delivery = net.delivery(socket).expect("an answer");
             if is_right(delivery) {
                 return delivery;
             }
@@ -368,7 +368,7 @@ mod tests {
     }
 
     #[test]
-    fn a_socket_tells_what_its_peer_has_taken_whatever_it_holds() {
+    fn delivery_counts_acknowledged_bytes_not_buffered_ones() {
         const BYTES: usize = 4 << 20;
         let mut net = MioNet::new().expect("poller");
         let dir = tempfile::tempdir().expect("a folder");
@@ -388,7 +388,7 @@ mod tests {
                 written += count;
             }
             let full = asked(&net, &socket, |delivery| delivery.is_pending);
-            // A part that makes no socket writable, but is more than the steps in which receipt is confirmed.
+            // A part too small to make a socket writable, but larger than the steps of acknowledgement.
             let part = written / 5;
             peer.read_exact(&mut vec![0; part]).expect("a part");
             let later = asked(&net, &socket, |delivery| delivery.taken > full.taken);
@@ -400,7 +400,7 @@ mod tests {
     }
 
     #[test]
-    fn urgent_data_is_an_event_of_its_own() {
+    fn urgent_data_is_reported_in_an_event() {
         let mut net = MioNet::new().expect("poller");
         let tcp = std::net::TcpListener::bind("127.0.0.1:0").expect("bind");
         let mut socket = net.connect(&Address::Tcp(tcp.local_addr().expect("an address")), None).expect("begun");
@@ -412,7 +412,7 @@ mod tests {
         let mut events = Vec::new();
         while !events.iter().any(|event: &Event| event.urgent) {
             net.poll(&mut events, Some(Duration::from_mins(1))).expect("poll");
-            assert!(!events.is_empty(), "it is told");
+            assert!(!events.is_empty(), "an answer");
         }
         let mut read = |room: usize| {
             let mut buffer = vec![0; room];
@@ -424,23 +424,23 @@ mod tests {
     }
 
     #[test]
-    fn a_thread_that_works_has_had_a_processor() {
+    fn processor_time_of_a_working_thread_grows() {
         let net = MioNet::new().expect("poller");
-        let before = net.processor().expect("the system tells");
-        // The system adds up the time of a running thread at its ticks only, some milliseconds apart.
+        let before = net.processor().expect("the system reports it");
+        // The kernel updates the time of a running thread only at its ticks, some milliseconds apart.
         let has_run = (0..10_000).any(|_| {
             std::hint::black_box((0..200_000_u64).fold(1, |sum, number| std::hint::black_box(sum ^ number)));
-            net.processor().expect("the system tells").ran > before.ran
+            net.processor().expect("the system reports it").ran > before.ran
         });
-        let after = net.processor().expect("the system tells");
+        let after = net.processor().expect("the system reports it");
         assert!(has_run && after.waited >= before.waited, "{before:?} {after:?}");
     }
 
     #[test]
-    fn an_exact_wait_ends_and_is_no_event() {
+    fn an_exact_wait_ends_without_an_event() {
         let mut net = MioNet::exact().expect("poller");
         let mut events = Vec::new();
-        // Each must end by itself, the second after a first that something else might have ended.
+        // Each must end by itself. Something else might have ended the first, so the second follows it.
         for wait in [Duration::from_micros(1500), Duration::from_nanos(1), Duration::from_micros(300)] {
             let before = net.now().instant;
             net.poll(&mut events, Some(wait)).expect("poll");
@@ -450,7 +450,7 @@ mod tests {
     }
 
     #[test]
-    fn a_wake_ends_a_poll_and_is_no_event() {
+    fn a_wake_ends_a_poll_without_an_event() {
         let mut net = MioNet::new().expect("poller");
         let wake = net.waker();
         wake();

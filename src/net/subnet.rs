@@ -4,7 +4,7 @@ use std::fmt;
 use std::net::IpAddr;
 use std::str::FromStr;
 
-/// All addresses with the same leading bits, in CIDR notation (RFC 4632): `10.0.0.0/8`; one address alone is a range
+/// All addresses with the same leading bits, in CIDR notation (RFC 4632): `10.0.0.0/8`. A single address is a range
 /// too.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Subnet {
@@ -61,7 +61,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ranges_hold_what_shares_their_leading_bits() {
+    fn a_range_contains_addresses_with_its_leading_bits() {
         let cases = [
             ("10.0.0.0/8", "10.255.0.1", true),
             ("10.0.0.0/8", "11.0.0.1", false),

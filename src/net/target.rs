@@ -6,10 +6,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use super::Address;
 
-/// The addresses of one server, for whoever dials it.
+/// The addresses of one backend, for dialing.
 ///
-/// A name is resolved before the first connection and again when no address answers. Looking up may block for many
-/// seconds, so the loop only asks for it; the other end, [`Lookup`], does it on a thread of its own.
+/// A name is resolved before the first connection and again when no address answers. A lookup may block for many
+/// seconds, so the loop only requests it; the other end, [`Lookup`], does it on its own thread.
 #[derive(Clone, Debug)]
 pub struct Target {
     addresses: Arc<Mutex<Vec<Address>>>,
@@ -24,11 +24,11 @@ pub struct Lookup {
 }
 
 impl Target {
-    /// A server with these addresses, the preferred one first.
+    /// A backend with these addresses, the preferred one first.
     #[must_use]
     pub fn new(addresses: Vec<Address>) -> (Self, Lookup) {
         let addresses = Arc::new(Mutex::new(addresses));
-        // One wish is enough, however many ask.
+        // One pending request is enough, however many callers want one.
         let (sender, wishes) = mpsc::sync_channel(1);
         (Self { addresses: Arc::clone(&addresses), wishes: sender }, Lookup { addresses, wishes })
     }
@@ -39,21 +39,23 @@ impl Target {
         self.addresses.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Asks for fresh addresses, for the connections to come.
+    /// Requests a new lookup, for later connections.
     pub fn refresh(&self) {
-        // Full means that somebody has asked already; closed, that these addresses never change.
+        // Full means that a request is pending already; closed, that these addresses never change.
         let _ = self.wishes.try_send(());
     }
 }
 
 impl Lookup {
-    /// Looks addresses up whenever asked, until nobody can ask any more. When that fails the old ones stay.
+    /// Looks addresses up on request, until all [`Target`]s are gone. If a lookup fails the old addresses stay.
     pub fn run(self, mut resolve: impl FnMut() -> io::Result<Vec<Address>>) {
         while self.wishes.recv().is_ok() {
             match resolve() {
-                Ok(fresh) if fresh.is_empty() => tracing::warn!("a name has no address any more; keeping the old ones"),
+                Ok(fresh) if fresh.is_empty() => {
+                    tracing::warn!("the name has no address any more; keeping the old addresses");
+                }
                 Ok(fresh) => *self.addresses.lock().unwrap_or_else(PoisonError::into_inner) = fresh,
-                Err(error) => tracing::warn!(%error, "a name cannot be resolved; keeping the old addresses"),
+                Err(error) => tracing::warn!(%error, "name resolution failed; keeping the old addresses"),
             }
         }
     }
@@ -64,7 +66,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn addresses_are_looked_up_once_for_many_wishes_and_kept_on_failure() {
+    fn many_requests_cause_one_lookup_and_a_failed_one_keeps_the_addresses() {
         let (old, new) = (Address::Unix("/old".into()), Address::Unix("/new".into()));
         let (target, lookup) = Target::new(vec![old.clone()]);
         target.refresh();
@@ -75,7 +77,7 @@ mod tests {
             calls += 1;
             let known = asker.as_ref().map(Target::addresses).unwrap_or_default();
             assert_eq!(known, [if calls < 4 { old.clone() } else { new.clone() }]);
-            // Nobody can ask any more after the fourth time.
+            // No request can come after the fourth call.
             asker = asker.take().filter(|_| calls < 4);
             asker.iter().for_each(Target::refresh);
             match calls {

@@ -1,11 +1,11 @@
-//! One end of a simulated connection, and what is on its way to it.
+//! One end of a simulated connection, and the bytes on their way to it.
 
 use std::collections::VecDeque;
 use std::io;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-/// Names an end: its slot, and a serial number, for slots are reused.
+/// Names an end: its slot, and a serial number, because slots are reused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct EndId {
     pub(super) key: usize,
@@ -17,13 +17,13 @@ pub(super) struct EndId {
 pub(super) struct EndWatch {
     pub(super) host: usize,
     pub(super) token: usize,
-    /// On the host's list of what to report.
+    /// On the host's list of ends to report.
     pub(super) listed: bool,
 }
 
 /// One end of a connection.
 #[derive(Debug)]
-#[expect(clippy::struct_excessive_bools, reason = "independent facts, set by different happenings")]
+#[expect(clippy::struct_excessive_bools, reason = "independent facts, set by different events")]
 pub(super) struct SocketEnd {
     pub(super) serial: u64,
     pub(super) peer: Option<EndId>,
@@ -33,23 +33,23 @@ pub(super) struct SocketEnd {
     pub(super) inbox: VecDeque<u8>,
     /// Written by the peer and not arrived.
     pub(super) in_flight: VecDeque<u8>,
-    /// Where urgent data lies in the inbox, which reads do not give: behind so many bytes. A read ends there.
+    /// Where urgent data lies in the inbox: behind this many bytes. Reads do not return it, and a read ends there.
     pub(super) mark: Option<usize>,
-    /// How many bytes were written here.
+    /// How many bytes this end has written.
     pub(super) written: u64,
     /// When the last of what is in flight arrives: nothing may overtake it.
     pub(super) last_arrival: Duration,
     /// The peer's FIN has arrived.
     pub(super) fin: bool,
-    /// The peer has accepted, or its backlog has.
+    /// The peer, or its backlog, has accepted the connection.
     pub(super) connected: bool,
     /// FIN has been sent.
     pub(super) write_shut: bool,
-    /// Why the connection is broken, until it has been reported, and then that it is.
+    /// Why the connection is broken. The first report gives the reason, later ones only that it is broken.
     pub(super) broken: Option<Breakage>,
     /// A write met a full window: an event is due when there is room.
     pub(super) starved: bool,
-    /// The last write fell short, and since then nothing was written or taken.
+    /// Since when the last write fell short and nothing was written or read.
     pub(super) stuck_since: Option<Instant>,
     /// Dropping the socket resets the connection.
     pub(super) resets: bool,
@@ -69,7 +69,7 @@ pub(super) enum Breakage {
     Reported,
 }
 
-/// An idle connection holds no memory, be it one of a million.
+/// An idle connection holds no memory, because a test may have a million of them.
 pub(super) fn release(bytes: &mut VecDeque<u8>) {
     if bytes.is_empty() {
         *bytes = VecDeque::new();
@@ -110,7 +110,8 @@ impl SocketEnd {
         self.fin || self.broken.is_some()
     }
 
-    /// How many bytes one read can give: those before urgent data, or all if it comes first, for then it is passed.
+    /// How many bytes one read can return: those before urgent data, or all if the urgent data comes first, since
+    /// reading passes it.
     pub(super) fn reach(&self) -> usize {
         self.mark.filter(|before| *before > 0).map_or(self.inbox.len(), |before| before.min(self.inbox.len()))
     }
@@ -120,7 +121,7 @@ impl SocketEnd {
         self.inbox.len() + self.in_flight.len()
     }
 
-    /// Breaks the connection: what was not read is lost, as it can be on real machines.
+    /// Breaks the connection. Unread bytes are lost, as they can be on real machines.
     pub(super) fn break_off(&mut self, how: Breakage) {
         if self.broken.is_none() {
             self.broken = Some(how);
@@ -130,7 +131,7 @@ impl SocketEnd {
         self.in_flight.clear();
     }
 
-    /// The error of a broken connection; the first report says how it broke.
+    /// The error of a broken connection; the first report gives the reason.
     pub(super) fn report_breakage(&mut self) -> Option<io::ErrorKind> {
         let how = self.broken?;
         self.broken = Some(Breakage::Reported);
@@ -141,7 +142,7 @@ impl SocketEnd {
         })
     }
 
-    /// Takes arrived bytes.
+    /// Reads arrived bytes.
     pub(super) fn take(&mut self, buffer: &mut [u8]) -> usize {
         let count = buffer.len().min(self.reach());
         self.mark = self.mark.filter(|before| *before > 0).map(|before| before.saturating_sub(count));

@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use super::SimRandom;
 
-/// One kind of misfortune.
+/// One kind of network fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum NetFault {
-    /// A read gives fewer bytes than have arrived, as if the rest had come just behind it.
+    /// A read returns fewer bytes than have arrived, as if the rest had come just after it.
     ShortRead,
     /// Urgent data lies among the bytes that arrive: a read ends before it, and no event follows.
     UrgentData,
@@ -19,9 +19,9 @@ pub enum NetFault {
     Dribble,
     /// A read or a write is interrupted by a signal (EINTR).
     Interrupted,
-    /// A poll ends early and brings nothing.
+    /// A poll ends early without events.
     EmptyPoll,
-    /// An event that means nothing, for an open socket, a listener or a socket dropped long ago.
+    /// A spurious event, for an open socket, a listener or a socket dropped long ago.
     SpuriousEvent,
     /// An event is reported later than it could be.
     LateEvent,
@@ -35,7 +35,7 @@ pub enum NetFault {
     ConnectBusy,
     /// A connection is reset after some bytes.
     Reset,
-    /// The clock jumps ahead: the machine slept.
+    /// The clock jumps ahead, as after a suspend.
     ClockJump,
     /// The wall clock is set, ahead or back.
     WallClockSet,
@@ -61,8 +61,8 @@ impl NetFault {
         Self::WallClockSet,
     ];
 
-    /// How often it may happen, at most: each time that it could. A connection is reset once, and a jump of the clock
-    /// ends most connections, so these are rare; what a server must simply bear is frequent.
+    /// The highest probability for each occasion. A connection is reset once, and a jump of the clock ends most
+    /// connections, so these are rare; faults that a server must simply tolerate are frequent.
     fn ceiling(self) -> f64 {
         match self {
             Self::ClockJump => 0.002,
@@ -73,11 +73,11 @@ impl NetFault {
     }
 }
 
-/// The weather of one simulation: a probability for each fault, and how fast everything is.
+/// The network conditions of one simulation: a probability for each fault, and how fast everything is.
 #[derive(Clone, Debug)]
 pub struct NetFaults {
     probability: BTreeMap<NetFault, f64>,
-    /// How long bytes, connections and late events are on their way, at most.
+    /// The longest time that bytes, connections and late events are under way.
     pub latency: Duration,
     /// How long each operation on a socket takes: it makes the clock move within a turn.
     pub call_cost: Duration,
@@ -88,7 +88,7 @@ pub struct NetFaults {
 }
 
 impl NetFaults {
-    /// Fair weather.
+    /// No faults.
     #[must_use]
     pub fn none() -> Self {
         Self {
@@ -100,8 +100,8 @@ impl NetFaults {
         }
     }
 
-    /// Weather drawn by chance: most kinds of fault are off, the others seldom or frequent. Faults that are always all
-    /// on hide each other (swarm testing: Groce and others, ISSTA 2012).
+    /// Random conditions: most kinds of fault are off, the others rare or frequent. Faults that are always all on hide
+    /// each other (swarm testing: Groce and others, ISSTA 2012).
     pub fn draw(random: &mut SimRandom) -> Self {
         let mut faults = Self::none();
         for fault in NetFault::ALL {
@@ -113,7 +113,7 @@ impl NetFaults {
         faults.latency = Duration::from_micros(random.one_of([1, 100, 5_000, 100_000]));
         faults.call_cost = Duration::from_micros(random.one_of([0, 1, 20, 700]));
         faults.window = random.one_of([1, 100, 4_000, 65_536, 200_000]);
-        // A narrow window on a slow line is no fault of anybody, but nothing would ever be done in time.
+        // A narrow window on a slow line is no fault of any program, but no request would finish in time.
         let narrow = u32::try_from(faults.window).unwrap_or(u32::MAX);
         faults.latency = faults.latency.min(Duration::from_micros(50).saturating_mul(narrow));
         faults.call_cost = faults.call_cost.min(Duration::from_nanos(200).saturating_mul(narrow));
@@ -121,18 +121,18 @@ impl NetFaults {
         faults
     }
 
-    /// Lets `fault` happen with `probability` each time that it could.
+    /// Injects `fault` with `probability` on each occasion.
     pub fn set(&mut self, fault: NetFault, probability: f64) {
         self.probability.insert(fault, probability);
     }
 
-    /// How probable `fault` is.
+    /// The probability of `fault`.
     #[must_use]
     pub fn probability(&self, fault: NetFault) -> f64 {
         self.probability.get(&fault).copied().unwrap_or(0.0)
     }
 
-    /// No further fault; speeds stay.
+    /// Injects no further fault; speeds stay.
     pub(super) fn calm(&mut self) {
         self.probability.clear();
     }

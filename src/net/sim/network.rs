@@ -22,7 +22,7 @@ pub struct Network {
 }
 
 impl Network {
-    /// A network in which everything left to chance depends on `seed`.
+    /// A network in which all random choices depend on `seed`.
     #[must_use]
     #[expect(clippy::disallowed_methods, reason = "an instant can only be made from the real clock; it is read once")]
     pub fn new(seed: u64, faults: NetFaults) -> Self {
@@ -43,34 +43,34 @@ impl Network {
         self.state.borrow().now()
     }
 
-    /// When the next thing under way arrives; `None` when nothing is.
+    /// When the next thing under way arrives; `None` if nothing is under way.
     #[must_use]
     pub fn next_happening(&self) -> Option<Instant> {
         self.state.borrow().next_happening()
     }
 
-    /// Moves the clock to `instant`, or further if a fault has it jump, and lets everything arrive that is due. A
-    /// time in the past only does the latter.
+    /// Moves the clock to `instant`, or further if a fault makes it jump, and delivers everything that is due. A time
+    /// in the past only delivers.
     pub fn advance_to(&self, instant: Instant) {
         self.state.borrow_mut().advance_to(instant);
     }
 
-    /// Ends all faults: from now on everything works, as fast or slowly as before.
+    /// Ends all faults: from now on everything works, at the same speed as before.
     pub fn calm(&self) {
         self.state.borrow_mut().faults.calm();
     }
 
-    /// From now on, `fault` happens with `probability` each time that it could.
+    /// From now on, injects `fault` with `probability` on each occasion.
     pub fn set(&self, fault: NetFault, probability: f64) {
         self.state.borrow_mut().faults.set(fault, probability);
     }
 
-    /// From now on, what is sent to `address` is lost on the way: whoever connects to it waits in vain.
+    /// From now on, packets to `address` are lost: a connection to it is never answered.
     pub fn swallow(&self, address: SocketAddr) {
         self.state.borrow_mut().swallowed.insert(address);
     }
 
-    /// For how long, at most, a socket of some loop could not be written to, since its peer takes nothing.
+    /// The longest time for which a socket could not be written to because its peer read nothing.
     #[must_use]
     pub fn longest_stall(&self) -> Option<Duration> {
         let state = self.state.borrow();
@@ -78,13 +78,13 @@ impl Network {
         stuck.min().map(|since| state.now() - since)
     }
 
-    /// How often each fault has happened.
+    /// How often each fault was injected.
     #[must_use]
     pub fn injected(&self) -> BTreeMap<NetFault, u64> {
         self.state.borrow().injected.clone()
     }
 
-    /// A hash of all that has happened, by kind, socket and size. Equal for equal seeds.
+    /// A hash of all events, by kind, socket and size. Equal for equal seeds.
     #[must_use]
     pub fn trace(&self) -> u64 {
         self.state.borrow().trace.hash()
@@ -96,7 +96,7 @@ impl Network {
         self.state.borrow().progress
     }
 
-    /// Ends of connections that somebody still holds, or whose peer does.
+    /// Ends of connections that are still held, or whose peer is.
     #[must_use]
     pub fn open_ends(&self) -> usize {
         self.state.borrow().ends.len()
@@ -111,7 +111,7 @@ pub struct SimNet {
 }
 
 impl SimNet {
-    /// Whether a poll would return now. A poll that was never refused is awake.
+    /// Whether a poll would return now. This is true if no poll has failed with `WouldBlock`.
     #[must_use]
     pub fn is_awake(&self) -> bool {
         let state = self.state.borrow();
@@ -121,7 +121,7 @@ impl SimNet {
         })
     }
 
-    /// Until when the last poll wanted to sleep; `None` when it was not refused, or waits for events alone.
+    /// Until when the last poll wanted to sleep; `None` if it did not want to, or has no timeout.
     #[must_use]
     pub fn wakes_at(&self) -> Option<Instant> {
         match self.state.borrow().hosts.get(self.host)?.sleep {
@@ -239,7 +239,7 @@ impl Net for SimNet {
     /// # Errors
     ///
     /// [`WouldBlock`](io::ErrorKind::WouldBlock) where a real poll would sleep: see [`SimNet::is_awake`]. The sleep
-    /// goes on through later calls, whatever `timeout` they give, until there is an event or its time is over.
+    /// continues through later calls, whatever `timeout` they give, until there is an event or its time is over.
     fn poll(&mut self, events: &mut Vec<Event>, timeout: Option<Duration>) -> io::Result<()> {
         let mut state = self.state.borrow_mut();
         state.catch_up();
@@ -277,7 +277,7 @@ impl State {
         self.next_port
     }
 
-    /// A poll of `index` ends, with what there is to report.
+    /// Ends the poll of `index`, with the events there are.
     fn wake_up(&mut self, index: usize, events: &mut Vec<Event>) {
         let mut ready = VecDeque::new();
         if let Some(host) = self.hosts.get_mut(index) {
@@ -310,7 +310,7 @@ impl State {
         }
     }
 
-    /// What is true of `source` now; nothing when that is nothing.
+    /// The current state of `source` as an event; `None` if there is nothing to report.
     fn event(&mut self, source: EventSource) -> Option<Event> {
         match source {
             EventSource::Listener(address) => {

@@ -1,8 +1,8 @@
-//! Chance that can be repeated.
+//! Repeatable random numbers.
 
 use std::time::Duration;
 
-/// A stream of numbers that depends on its seed alone (splitmix64, of which every seed is a good one).
+/// A stream of numbers that depends only on its seed (splitmix64, for which every seed is good).
 #[derive(Clone, Debug)]
 pub struct SimRandom {
     state: u64,
@@ -40,7 +40,7 @@ impl SimRandom {
         Duration::from_micros(self.below(u64::try_from(bound.as_micros()).unwrap_or(u64::MAX)))
     }
 
-    /// Whether something of this probability happens.
+    /// True with this probability.
     pub fn chance(&mut self, probability: f64) -> bool {
         const STEPS: u32 = 1 << 24;
         let drawn = u32::try_from(self.below(u64::from(STEPS))).unwrap_or(0);

@@ -16,13 +16,13 @@ pub struct SimSocket {
 }
 
 impl SimSocket {
-    /// Whether a read would give bytes, the end of the stream or an error. For a peer that the test plays itself.
+    /// Whether a read would return bytes, the end of the stream or an error, for a peer that the test plays itself.
     #[must_use]
     pub fn is_readable(&self) -> bool {
         self.state.borrow_mut().end(self.id).is_some_and(|end| end.is_readable())
     }
 
-    /// Whether a write would take bytes or give an error.
+    /// Whether a write would take bytes or return an error.
     #[must_use]
     pub fn is_writable(&self) -> bool {
         self.state.borrow_mut().is_writable(self.id)
@@ -35,7 +35,7 @@ impl SimSocket {
         self.state.borrow_mut().end(self.id).map_or(unknown, |end| end.local)
     }
 
-    /// Whether a fault of the network, and not the peer, has broken this connection.
+    /// Whether a fault of the network, not the peer, has broken this connection.
     #[must_use]
     pub fn is_disturbed(&self) -> bool {
         self.state.borrow_mut().end(self.id).is_some_and(|end| end.disturbed)
@@ -83,7 +83,7 @@ impl Drop for SimSocket {
     }
 }
 
-/// A simulated listening socket. Dropped, it resets the connections that nobody has accepted.
+/// A simulated listening socket. When dropped, it resets the connections that were not accepted.
 pub struct SimListener {
     pub(super) state: Rc<RefCell<State>>,
     pub(super) address: SocketAddr,
@@ -108,7 +108,7 @@ impl State {
         let Some(end) = self.end(id) else { return Err(io::ErrorKind::NotConnected.into()) };
         match end.report_breakage() {
             None => {}
-            // Once the reason is told, a broken connection reads as ended.
+            // After the first report, a broken connection reads as ended.
             Some(io::ErrorKind::BrokenPipe) => return Ok(0),
             Some(kind) => return Err(kind.into()),
         }
@@ -146,7 +146,7 @@ impl State {
         let mut count = bytes.len().min(room);
         if count > 0 && self.strikes(NetFault::ShortWrite) {
             count = self.random.size(0, count - 1);
-            // The memory that was short is free again some time later.
+            // Short memory is free again some time later.
             let at = self.later();
             self.schedule(at, Happening::Edge(id));
         }

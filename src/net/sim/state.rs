@@ -24,7 +24,7 @@ const RESET_BYTES: usize = 6_000;
 /// Tokens of dropped sockets that are remembered, to report events that come too late.
 const STALE_TOKENS: usize = 8;
 
-/// The whole simulated world of sockets.
+/// All sockets of the simulation.
 pub(super) struct State {
     pub(super) random: SimRandom,
     pub(super) faults: NetFaults,
@@ -34,7 +34,7 @@ pub(super) struct State {
     pub(super) unix_ms: u64,
     pub(super) hosts: Vec<Host>,
     pub(super) listeners: BTreeMap<SocketAddr, Backlog>,
-    /// Addresses from which no answer comes.
+    /// Addresses that never answer.
     pub(super) swallowed: BTreeSet<SocketAddr>,
     pub(super) ends: Slab<SocketEnd>,
     agenda: BinaryHeap<Entry>,
@@ -76,7 +76,7 @@ pub(super) struct Backlog {
     pub(super) waiting: VecDeque<(EndId, SocketAddr)>,
 }
 
-/// Something that will happen.
+/// A scheduled event of the simulation.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Happening {
     /// Bytes arrive at an end.
@@ -141,7 +141,7 @@ impl State {
             injected: BTreeMap::new(),
             base,
             elapsed: Duration::ZERO,
-            // Some day in 2023; a fixed one, for the trace must not depend on today.
+            // A fixed day in 2023, because the trace must not depend on the current date.
             unix_ms: 1_700_000_000_000,
             hosts: Vec::new(),
             listeners: BTreeMap::new(),
@@ -159,7 +159,7 @@ impl State {
         self.base + self.elapsed
     }
 
-    /// Whether `fault` happens now; counts it if so.
+    /// Whether `fault` happens now; counts it if it does.
     pub(super) fn strikes(&mut self, fault: NetFault) -> bool {
         let probability = self.faults.probability(fault);
         let strikes = probability > 0.0 && self.random.chance(probability);
@@ -169,7 +169,7 @@ impl State {
         strikes
     }
 
-    /// An operation on a socket takes its time.
+    /// Advances the clock by the cost of one operation on a socket.
     pub(super) fn spend(&mut self) {
         self.pass(self.faults.call_cost);
     }
@@ -201,12 +201,12 @@ impl State {
         self.elapsed + self.random.time(self.faults.latency)
     }
 
-    /// When the next thing happens.
+    /// When the next event happens.
     pub(super) fn next_happening(&self) -> Option<Instant> {
         self.agenda.peek().map(|entry| self.base + entry.at)
     }
 
-    /// Lets time pass and everything happen that is due by then.
+    /// Advances the clock and runs every event that is due by then.
     pub(super) fn advance_to(&mut self, instant: Instant) {
         let target = instant.saturating_duration_since(self.base);
         let time = target.saturating_sub(self.elapsed);
@@ -224,7 +224,7 @@ impl State {
         self.catch_up();
     }
 
-    /// Lets everything happen that is due.
+    /// Runs every event that is due.
     pub(super) fn catch_up(&mut self) {
         while let Some(entry) = self.agenda.peek()
             && entry.at <= self.elapsed
@@ -257,7 +257,7 @@ impl State {
         let count = count.min(end.in_flight.len());
         let bytes = end.in_flight.drain(..count);
         if end.closed {
-            // Nobody will read them: the sender is told so.
+            // Nobody will read them: the sender gets a reset.
             drop(bytes);
             if let Some(peer) = end.peer {
                 let at = self.later();
@@ -324,7 +324,7 @@ impl State {
         self.list_listener(address);
     }
 
-    /// The readiness of an end has changed: its owner hears of it, perhaps late.
+    /// The readiness of an end has changed: reports it to its owner, perhaps late.
     pub(super) fn edge(&mut self, id: EndId) {
         if self.end(id).is_none_or(|end| end.watch.is_none()) {
             return;
@@ -357,7 +357,7 @@ impl State {
         }
     }
 
-    /// Puts written bytes on their way to `to`, in one piece or in several.
+    /// Sends written bytes to `to`, in one piece or in several.
     pub(super) fn send(&mut self, to: EndId, bytes: &[u8]) {
         let mut left = bytes.len();
         if self.strikes(NetFault::Dribble) {
@@ -373,7 +373,7 @@ impl State {
         }
     }
 
-    /// Schedules what must not overtake the bytes before it.
+    /// Schedules an event that must not overtake the bytes before it.
     pub(super) fn dispatch(&mut self, to: EndId, what: impl FnOnce(EndId) -> Happening) {
         let at = self.later();
         let Some(end) = self.end(to) else { return };
@@ -427,7 +427,7 @@ impl State {
         self.forget(id, peer);
     }
 
-    /// Frees a connection that nobody holds any more. What is still scheduled for it finds another serial number.
+    /// Frees a connection that is no longer held. Events still scheduled for it find another serial number.
     fn forget(&mut self, id: EndId, peer: Option<EndId>) {
         let peer_is_open = peer.and_then(|peer| self.end(peer)).is_some_and(|end| !end.closed);
         if !peer_is_open {

@@ -42,7 +42,7 @@ fn take_events(net: &mut SimNet) -> Vec<Event> {
     events
 }
 
-/// Lets everything arrive.
+/// Delivers everything that is under way.
 fn pass(network: &Network) {
     while let Some(next) = network.next_happening() {
         network.advance_to(next);
@@ -107,13 +107,13 @@ fn dropping_a_socket_with_unread_bytes_resets_its_peer() {
     pass(&pair.network);
     assert_eq!(pair.client.read(&mut [0; 1]).expect_err("reset").kind(), ErrorKind::ConnectionReset);
     assert_eq!(pair.client.read(&mut [0; 1]).expect("then nothing"), 0);
-    assert!(!pair.client.is_disturbed(), "the peer did it, no fault");
+    assert!(!pair.client.is_disturbed(), "the peer caused it, not a fault");
     drop(pair.client);
     assert_eq!(pair.network.open_ends(), 0);
 }
 
 #[test]
-fn a_poll_that_would_sleep_says_so_until_its_time_has_come() {
+fn a_poll_that_would_sleep_returns_would_block_until_its_timeout() {
     let network = Network::new(1, NetFaults::none());
     let mut net = network.host();
     let wake = net.waker();
@@ -136,7 +136,7 @@ fn a_poll_that_would_sleep_says_so_until_its_time_has_come() {
 }
 
 #[test]
-fn nobody_listening_means_refused() {
+fn connecting_without_a_listener_is_refused() {
     let network = Network::new(1, NetFaults::none());
     let mut client =
         network.host().connect(&std::net::SocketAddr::from(([10, 0, 0, 2], 80)).into(), None).expect("begun");
@@ -179,7 +179,7 @@ fn urgent_data_ends_a_read_and_is_announced() {
     pass(&pair.network);
     assert!(pair.events().iter().any(|event| event.urgent));
     let first = pair.server.read(&mut [0; 100]).expect("data");
-    assert_eq!(pair.events(), [], "no event tells that there is more");
+    assert_eq!(pair.events(), [], "no event reports that there is more");
     if first < 20 {
         assert_eq!(pair.server.read(&mut [0; 100]).expect("data"), 20 - first);
     }
@@ -187,7 +187,7 @@ fn urgent_data_ends_a_read_and_is_announced() {
 }
 
 #[test]
-fn what_is_written_is_taken_when_it_is_read() {
+fn delivery_counts_bytes_that_were_read() {
     let mut pair = Pair::new(NetFaults::none());
     pair.server.write_all(&[1; 20]).expect("room");
     pass(&pair.network);
@@ -200,7 +200,7 @@ fn what_is_written_is_taken_when_it_is_read() {
 }
 
 #[test]
-fn a_listener_that_goes_resets_whom_it_has_not_accepted() {
+fn dropping_a_listener_resets_connections_in_its_backlog() {
     let network = Network::new(1, NetFaults::none());
     let mut net = network.host();
     let listener = net.listen(([10, 0, 0, 2], 0).into(), 1).expect("a free port");
@@ -211,7 +211,7 @@ fn a_listener_that_goes_resets_whom_it_has_not_accepted() {
 }
 
 #[test]
-fn every_fault_can_happen_and_ends_in_calm_weather() {
+fn every_fault_happens_and_calm_ends_them() {
     let mut faults = NetFaults::none();
     for fault in NetFault::ALL {
         faults.set(fault, 0.5);
