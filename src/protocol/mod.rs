@@ -1,4 +1,4 @@
-//! Bytes to requests and replies to bytes, sans I/O: each protocol with both its halves.
+//! Bytes to requests and replies to bytes, sans I/O: each protocol with its server and client halves.
 
 pub mod http;
 #[cfg(test)]

@@ -1,20 +1,20 @@
-//! The PROXY protocol: what a balancer says about a connection before the connection's own bytes.
+//! The PROXY protocol: what a balancer reports about a connection before the connection's own bytes.
 //!
 //! Version 2 is read and written, version 1 is read. The specification is HAProxy's `proxy-protocol.txt`: section 2.1
-//! for version 1, 2.2 for version 2, 2.2.6 for what is said about TLS.
+//! for version 1, 2.2 for version 2, 2.2.6 for TLS.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-/// What every version 2 header begins with (2.2): nothing that a server of another protocol would take for its own.
+/// The first bytes of every version 2 header (2.2): no server of another protocol accepts them.
 const SIGNATURE: [u8; 12] = *b"\r\n\r\n\0\r\nQUIT\n";
 
-/// The signature, version and command, family and transport, length.
+/// The length of the fixed part: signature, version and command, family and transport, length.
 const FIXED_BYTES: usize = 16;
 
 /// The longest version 1 header, its CR LF included (2.1).
 const V1_BYTES: usize = 107;
 
-/// The longest version 2 header that is read. The specification lets a receiver set a bound; addresses and the usual
+/// The longest version 2 header that is read. The specification lets a receiver set a limit; addresses and the usual
 /// type-length-values have a few hundred bytes, and a certificate fits.
 const V2_BYTES: usize = 8 << 10;
 
@@ -36,16 +36,16 @@ const CLIENT_SSL: u8 = 0x01;
 const CLIENT_CERTIFICATE_NOW: u8 = 0x02;
 const CLIENT_CERTIFICATE_IN_SESSION: u8 = 0x04;
 
-/// A TCP connection's two ends, as its first server saw them.
+/// The two ends of a TCP connection, as its first server saw them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Endpoints {
-    /// Who connected.
+    /// The client's address.
     pub source: SocketAddr,
-    /// What they connected to.
+    /// The address that the client connected to.
     pub destination: SocketAddr,
 }
 
-/// What is said about the TLS of the connection.
+/// The TLS properties of the connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Tls<'a> {
     /// The version as OpenSSL writes it: `TLSv1.3`.
@@ -56,28 +56,28 @@ pub struct Tls<'a> {
     pub common_name: Option<&'a str>,
 }
 
-/// How the client has proved who it is.
+/// How the client has authenticated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ClientCertificate {
-    /// Not at all.
+    /// Without a certificate.
     None,
-    /// By a certificate in this connection's own handshake, which was verified.
+    /// By a verified certificate in this connection's own handshake.
     Shown,
-    /// By one in an earlier connection of the session that this one resumed.
+    /// By a verified certificate in an earlier connection of the session that this one resumed.
     Resumed,
 }
 
-/// A header that has been read.
+/// A decoded header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Header {
-    /// `None` when it names no TCP endpoints: the connection is the balancer's own (a health check), or its transport
-    /// is not known.
+    /// `None` if it has no TCP endpoints: the connection is the balancer's own (a health check), or its transport is
+    /// unknown.
     pub endpoints: Option<Endpoints>,
-    /// Bytes it takes.
+    /// Bytes of the header.
     pub size: usize,
 }
 
-/// The bytes are no PROXY header, or none that can be believed.
+/// The bytes are not a valid PROXY header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("not a PROXY protocol header: {0}")]
 pub struct Malformed(&'static str);
@@ -89,7 +89,7 @@ pub fn decode(input: &[u8]) -> Result<Option<Header>, Malformed> {
         return if input.len() < v1.len() { Ok(None) } else { decode_v1(input) };
     }
     if !begins_alike(input, &SIGNATURE) {
-        return Err(Malformed("neither signature stands at its beginning"));
+        return Err(Malformed("it begins with neither signature"));
     }
     decode_v2(input)
 }
@@ -105,7 +105,7 @@ fn decode_v1(input: &[u8]) -> Result<Option<Header>, Malformed> {
     };
     let line = window.get(..end).unwrap_or_default();
     let size = end + 2;
-    // Whatever stands behind that word is to be passed over (2.1), and need not be text.
+    // Everything after that word is ignored (2.1), and need not be text.
     if let Some(behind) = line.strip_prefix(b"PROXY UNKNOWN")
         && behind.first().is_none_or(|byte| *byte == b' ')
     {
@@ -116,7 +116,7 @@ fn decode_v1(input: &[u8]) -> Result<Option<Header>, Malformed> {
     let is_ipv6 = match words.next() {
         Some("TCP4") => false,
         Some("TCP6") => true,
-        _ => return Err(Malformed("an unknown transport")),
+        _ => return Err(Malformed("unknown transport")),
     };
     let mut address = || {
         let address: IpAddr = words.next()?.parse().ok()?;
@@ -133,11 +133,11 @@ fn decode_v1(input: &[u8]) -> Result<Option<Header>, Malformed> {
             };
             Ok(Some(Header { endpoints: Some(endpoints), size }))
         }
-        _ => Err(Malformed("addresses or ports that cannot be read")),
+        _ => Err(Malformed("invalid addresses or ports")),
     }
 }
 
-/// A port in decimal digits, without a sign and without zeros before it (2.1).
+/// A port in decimal digits, without sign or leading zeros (2.1).
 fn v1_port(text: &str) -> Option<u16> {
     let is_plain = text == "0" || text.starts_with(|c: char| matches!(c, '1'..='9'));
     text.parse().ok().filter(|_| is_plain)
@@ -148,7 +148,7 @@ fn decode_v2(input: &[u8]) -> Result<Option<Header>, Malformed> {
     let [.., version_and_command, transport, high, low] = *fixed;
     let length = usize::from(u16::from_be_bytes([high, low]));
     if version_and_command & 0xf0 != VERSION_2 {
-        return Err(Malformed("a version that is not 2"));
+        return Err(Malformed("unknown version"));
     }
     if FIXED_BYTES + length > V2_BYTES {
         return Err(Malformed("too long"));
@@ -157,7 +157,7 @@ fn decode_v2(input: &[u8]) -> Result<Option<Header>, Malformed> {
     if command > COMMAND_PROXY {
         return Err(Malformed("an unknown command"));
     }
-    // Four families and three transports are defined, and others must be refused; a LOCAL header's are ignored (2.2).
+    // Four families and three transports are defined; others must be rejected. A LOCAL header's are ignored (2.2).
     if command == COMMAND_PROXY && (transport >> 4 > LAST_FAMILY || transport & 0x0f > LAST_TRANSPORT) {
         return Err(Malformed("an unknown family or transport"));
     }
@@ -231,7 +231,7 @@ fn encode_tls(tls: &Tls<'_>, output: &mut Vec<u8>) {
         ClientCertificate::Shown => CLIENT_SSL | CLIENT_CERTIFICATE_NOW | CLIENT_CERTIFICATE_IN_SESSION,
         ClientCertificate::Resumed => CLIENT_SSL | CLIENT_CERTIFICATE_IN_SESSION,
     };
-    // Zero is the value for "presented and verified".
+    // Zero means "presented and verified".
     let verify = u32::from(tls.certificate == ClientCertificate::None);
     let mut value = vec![client];
     value.extend_from_slice(&verify.to_be_bytes());
@@ -247,16 +247,17 @@ fn append_value(kind: u8, value: &[u8], output: &mut Vec<u8>) {
     append_with_length(value, output);
 }
 
-/// Appends the length in 16 bits and then the bytes. What could not be told in 16 bits is cut; nothing here comes near.
+/// Appends the length in 16 bits and then the bytes. Bytes beyond that length are cut; nothing written here is that
+/// long.
 fn append_with_length(bytes: &[u8], output: &mut Vec<u8>) {
     let length = u16::try_from(bytes.len()).unwrap_or(u16::MAX);
     output.extend_from_slice(&length.to_be_bytes());
     output.extend_from_slice(bytes.get(..usize::from(length)).unwrap_or(bytes));
 }
 
-/// What holds for any bytes taken for a header, for the tests and the fuzz target: no prefix is read as anything else, and
-/// what a header says is read again when it is written anew. Panics where that is broken.
-#[allow(clippy::missing_panics_doc, reason = "a panic is how it tells that a promise is broken")]
+/// A property of any bytes, for the tests and the fuzz target: no prefix of a header is read as another header, and a
+/// header that is read and written again has the same endpoints. Panics if that does not hold.
+#[allow(clippy::missing_panics_doc, reason = "a panic reports that the property does not hold")]
 #[cfg(any(test, fuzzing))]
 pub fn property(input: &[u8]) {
     let whole = decode(input);
@@ -331,7 +332,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_header_is_refused() {
+    fn invalid_headers_are_refused() {
         let long_line = [b"PROXY TCP4 ".as_slice(), &[b'1'; 200]].concat();
         let mut wrong_version = [SIGNATURE.as_slice(), &[0x31, 0x11, 0, 12], &[0; 12]].concat();
         let bad: [&[u8]; 9] = [
@@ -376,7 +377,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_written_is_read_and_no_prefix_of_it_is(
+        fn a_written_header_is_read_and_no_prefix_of_it_is(
             source in any_address(),
             destination in any_address(),
             common_name in proptest::option::of("[a-z]{0,40}"),

@@ -9,41 +9,41 @@ use flate2::bufread::GzDecoder;
 use super::lines::Lines;
 use super::{HttpError, HttpLimits};
 
-/// A chunk's size with its extensions, or one trailer field: longer lines only waste our time.
+/// The longest chunk-size line with its extensions, or trailer field, in bytes. No client needs longer ones.
 const LINE_MAX: usize = 256;
-/// Chunks of one body. The smallest take six bytes each, and a body that is all framing costs time for nothing; a quarter
-/// of a million are walked over in some 5 ms, and carry 20 MiB in chunks of 80 bytes.
+/// Chunks of one body. The smallest take six bytes each, so a body of framing alone costs time without data. A quarter
+/// of a million take some 5 ms to scan, and carry 20 MiB in chunks of 80 bytes.
 const CHUNKS_MAX: u32 = 1 << 18;
-/// Trailer fields together: they are read past, never used.
+/// All trailer fields together, in bytes: they are skipped, never used.
 const TRAILER_MAX: usize = 4 << 10;
 /// Deflate can reach 1000:1, but text hardly ever passes 100:1.
 const RATIO_MAX: usize = 100;
 /// Below this decoded size no ratio is a threat.
 const RATIO_FREE: usize = 1 << 20;
 
-/// How the end of a body is known.
+/// How the end of a body is determined (RFC 9112 section 6.3).
 #[derive(Clone, Copy, Debug)]
 pub(super) enum BodyFraming {
     Length(usize),
     Chunked(Chunks),
-    /// A response without either ends with its connection (RFC 9112 section 6.3).
+    /// Neither a length nor chunks: the response ends with its connection.
     UntilClose,
 }
 
-/// The body of one message whose head has been read.
+/// The body of a message whose head has been read.
 #[derive(Clone, Debug)]
 pub(super) struct Body {
-    /// Where it begins in the input.
+    /// Where the body begins in the input.
     pub(super) start: usize,
     pub(super) framing: BodyFraming,
-    /// It is compressed.
+    /// The body is compressed.
     pub(super) gzip: bool,
 }
 
 impl Body {
-    /// Where the body ends, once its last byte is there; `at_end` says that no more bytes will come.
+    /// Where the body ends, once its last byte has arrived; `at_end`: no more bytes will come.
     ///
-    /// Refuses the message as soon as it is known to be too large.
+    /// Rejects the message as soon as it is known to be too large.
     pub(super) fn end(&mut self, input: &[u8], at_end: bool, bounds: &HttpLimits) -> Result<Option<usize>, HttpError> {
         let (end, least) = match &mut self.framing {
             BodyFraming::Length(length) => {
@@ -51,7 +51,7 @@ impl Body {
                 ((end <= input.len()).then_some(end), end)
             }
             BodyFraming::Chunked(chunks) => {
-                // Nothing behind the bound is looked at, so that an error does not depend on how much has arrived.
+                // Bytes beyond the limit are not looked at, so that the error does not depend on how much has arrived.
                 let end = chunks.end(input.get(..bounds.message).unwrap_or(input))?;
                 (end, end.unwrap_or(chunks.least().max(input.len())))
             }
@@ -63,7 +63,7 @@ impl Body {
         Ok(end)
     }
 
-    /// The body that ends at `end`, its codings undone; borrowed from `input` when it has none.
+    /// The body that ends at `end`, with its codings undone; borrowed from `input` if it has none.
     pub(super) fn decode<'a>(
         &self,
         input: &'a [u8],
@@ -80,10 +80,10 @@ impl Body {
     }
 }
 
-/// A walk over chunked framing, which can stop anywhere and go on when more bytes have arrived.
+/// A scan over chunked framing that can stop anywhere and continue when more bytes have arrived.
 ///
-/// It keeps positions only. While the body arrives the walk looks for its end; then [`collect`](Chunks::collect) walks
-/// once more and copies the data. Chunk headers are few, so the second walk costs little more than the copy.
+/// It keeps positions only. While the body arrives, the scan looks for its end; then [`collect`](Chunks::collect) scans
+/// once more and copies the data. Chunk headers are few, so the second scan costs little more than the copy.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Chunks {
     lines: Lines,
@@ -94,30 +94,30 @@ pub(super) struct Chunks {
 
 #[derive(Clone, Copy, Debug)]
 enum Part {
-    /// A line with a size.
+    /// A line with a chunk size.
     Size,
     /// This many bytes of data are left.
     Data(usize),
-    /// The CRLF behind the data.
+    /// The CRLF after the data.
     DataEnd,
     Trailer,
 }
 
-/// What the walk came across.
+/// The next part of the body in the scan.
 enum Piece {
-    /// Data, possibly not all of its chunk.
+    /// Data, possibly only a part of its chunk.
     Data(Range<usize>),
-    /// The end of the body: the position behind its last byte.
+    /// The end of the body: the position after its last byte.
     End(usize),
 }
 
 impl Chunks {
-    /// A walk whose first chunk begins at `position`.
+    /// A scan whose first chunk begins at `position`.
     pub(super) fn at(position: usize) -> Self {
         Self { lines: Lines::at(position), part: Part::Size, trailer_start: position, seen: 0 }
     }
 
-    /// Looks at the bytes not seen before; returns the position behind the body once its end is there.
+    /// Scans the new bytes; returns the position after the body once its end is there.
     fn end(&mut self, input: &[u8]) -> Result<Option<usize>, HttpError> {
         while let Some(piece) = self.next(input)? {
             if let Piece::End(end) = piece {
@@ -127,7 +127,7 @@ impl Chunks {
         Ok(None)
     }
 
-    /// How much of the input the message takes at the least, by what its chunks have announced so far.
+    /// The least length of the message, by the chunks announced so far.
     fn least(&self) -> usize {
         match self.part {
             Part::Data(left) => self.lines.position.saturating_add(left),
@@ -135,7 +135,7 @@ impl Chunks {
         }
     }
 
-    /// The data of a body that begins at `position` and is complete.
+    /// The data of a complete body that begins at `position`.
     fn collect(position: usize, input: &[u8]) -> Result<Vec<u8>, HttpError> {
         let mut walk = Self::at(position);
         let mut data = Vec::new();
@@ -176,7 +176,7 @@ impl Chunks {
         }
     }
 
-    /// Acts on one line of framing; returns the end of the body when this was its last line.
+    /// Handles one line of framing; returns the end of the body if this was its last line.
     fn take_line(&mut self, line: &[u8]) -> Result<Option<usize>, HttpError> {
         match self.part {
             Part::Size => {
@@ -200,7 +200,7 @@ impl Chunks {
     }
 }
 
-/// `1*HEXDIG [ chunk-ext ]`; extensions are passed over but may hold no control characters.
+/// `1*HEXDIG [ chunk-ext ]`; extensions are ignored but must not contain control characters.
 fn chunk_size(line: &[u8]) -> Result<usize, HttpError> {
     const MALFORMED: HttpError = HttpError::Malformed("a chunk size is not hexadecimal");
     let digits = line.iter().take_while(|byte| byte.is_ascii_hexdigit()).count();
@@ -214,12 +214,12 @@ fn chunk_size(line: &[u8]) -> Result<usize, HttpError> {
     usize::from_str_radix(digits, 16).map_err(|_| HttpError::BodyTooLarge)
 }
 
-/// Undoes the gzip coding of a whole body, within bounds on the result's size and on its ratio to what was sent.
+/// Undoes the gzip coding of a whole body, within limits on the result's size and on its ratio to the compressed size.
 fn gunzip(body: &[u8], bounds: &HttpLimits) -> Result<Vec<u8>, HttpError> {
     let most = bounds.decoded.min(body.len().saturating_mul(RATIO_MAX).max(RATIO_FREE));
     let mut gzip = GzDecoder::new(body);
     let mut decoded = Vec::new();
-    // One byte above the bound tells a body that fits exactly from one that goes on.
+    // One byte above the limit distinguishes a body that fits exactly from one that goes on.
     let read = gzip.by_ref().take(most as u64 + 1).read_to_end(&mut decoded).map_err(|_| HttpError::Gzip)?;
     if read > most {
         return Err(HttpError::BodyTooLarge);

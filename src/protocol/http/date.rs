@@ -2,7 +2,7 @@
 
 use std::io::Write;
 
-/// The text of the second it was last asked for.
+/// The text of the second that was last requested.
 #[derive(Debug, Default)]
 pub struct DateCache {
     second: u64,
@@ -20,7 +20,7 @@ impl DateCache {
         &self.text
     }
 
-    /// The last one that was asked for: what stands in the place of a reply has its date.
+    /// The text returned last. A reply reserved for later carries the date of its request.
     pub fn last(&self) -> &[u8] {
         &self.text
     }
@@ -30,7 +30,7 @@ fn append_fixdate(out: &mut Vec<u8>, unix_seconds: u64) {
     const WEEKDAYS: [&str; 7] = ["Thu", "Fri", "Sat", "Sun", "Mon", "Tue", "Wed"];
     const MONTHS: [&str; 12] = ["Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec", "Jan", "Feb"];
     let (days, second) = (unix_seconds / 86_400, unix_seconds % 86_400);
-    // Years that begin in March put the leap day last; an era is the 400 years after which the calendar repeats.
+    // With years that begin in March the leap day comes last; an era is the 400 years after which the calendar repeats.
     let since_march_of_year_0 = days + 719_468;
     let (era, day_of_era) = (since_march_of_year_0 / 146_097, since_march_of_year_0 % 146_097);
     let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;

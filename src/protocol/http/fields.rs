@@ -1,11 +1,11 @@
-//! The header fields that framing and content coding depend on; all others are passed over.
+//! The header fields that framing and content coding depend on; all others are ignored.
 
 use super::HttpError;
 
 /// More fields than any client of an XML-RPC endpoint sends; Python refuses at 100.
 const FIELDS_MAX: usize = 64;
 
-/// What the header fields of one message say.
+/// What the header fields of one message contain.
 #[derive(Clone, Copy, Debug, Default)]
 #[expect(clippy::struct_excessive_bools, reason = "each is one independent header field")]
 pub(super) struct Fields {
@@ -17,15 +17,16 @@ pub(super) struct Fields {
     pub(super) accepts_gzip: bool,
     pub(super) expects_continue: bool,
     pub(super) hosts: u8,
-    /// One of them names no host.
+    /// A Host field has no valid host.
     pub(super) is_host_malformed: bool,
-    /// A browser sends the message, on behalf of a page (RFC 6454, section 7).
+    /// A browser sends the message for a web page (RFC 6454, section 7).
     pub(super) has_origin: bool,
 }
 
 impl Fields {
-    /// Reads the lines of a response, where a value may go on in the next line: each line end with the white space behind it
-    /// stands for a space (RFC 9112 section 5.2). In a request it is refused, since readers differ about it.
+    /// Reads the lines of a response, where a value may continue in the next line: each line end with the white space
+    /// after it stands for a space (RFC 9112 section 5.2). In a request this is rejected, because parsers disagree
+    /// about it.
     pub(super) fn parse_response(lines: &[u8]) -> Result<Self, HttpError> {
         let is_fold = |window: &[u8]| matches!(window, [b'\r', b'\n', b' ' | b'\t']);
         if !lines.windows(3).any(is_fold) {
@@ -42,7 +43,7 @@ impl Fields {
         Self::parse(&unfolded)
     }
 
-    /// Reads the lines between the start line and the empty line, that one included.
+    /// Reads the lines between the start line and the empty line, including the latter.
     pub(super) fn parse(lines: &[u8]) -> Result<Self, HttpError> {
         let mut parsed = [httparse::EMPTY_HEADER; FIELDS_MAX];
         let parsed = match httparse::parse_headers(lines, &mut parsed) {
@@ -102,7 +103,7 @@ impl Fields {
         if is(b"identity") {
             return Ok(());
         }
-        // A body that is compressed twice serves nobody but an attacker.
+        // Only an attacker has a use for a body that is compressed twice.
         if std::mem::replace(&mut self.gzip, true) || !(is(b"gzip") || is(b"x-gzip")) {
             return Err(HttpError::ContentCoding);
         }
@@ -133,8 +134,8 @@ fn elements(value: &[u8]) -> impl Iterator<Item = &[u8]> {
     value.split(|byte| *byte == b',').map(<[u8]>::trim_ascii).filter(|element| !element.is_empty())
 }
 
-/// Digits and nothing else: no sign, no list, no hexadecimal. One too large for `usize` saturates and is then refused
-/// by the limit on the body.
+/// Digits only: no sign, no list, no hexadecimal. A value too large for `usize` saturates and is then rejected by the
+/// limit on the body.
 fn content_length(value: &[u8]) -> Result<usize, HttpError> {
     if value.is_empty() || !value.iter().all(u8::is_ascii_digit) {
         return Err(HttpError::Malformed("Content-Length is not a number"));
@@ -143,8 +144,8 @@ fn content_length(value: &[u8]) -> Result<usize, HttpError> {
     Ok(digits.fold(0_usize, |number, digit| number.saturating_mul(10).saturating_add(digit)))
 }
 
-/// RFC 9112 section 6.1: where chunked is not the last coding the length is unknowable; where others come before it
-/// they are not implemented.
+/// RFC 9112 section 6.1: if chunked is not the last coding the length cannot be known; codings before it are not
+/// implemented.
 fn transfer_encoding(value: &[u8]) -> Result<(), HttpError> {
     if value.eq_ignore_ascii_case(b"chunked") {
         return Ok(());
@@ -155,9 +156,9 @@ fn transfer_encoding(value: &[u8]) -> Result<(), HttpError> {
     }
 }
 
-/// Whether one element of Accept-Encoding asks for gzip, with any weight but zero (RFC 9110 section 12.4.2).
+/// Whether one element of Accept-Encoding accepts gzip, with any weight but zero (RFC 9110 section 12.4.2).
 ///
-/// A `*` is not taken for gzip: who means it can say it, and identity is always allowed.
+/// A `*` does not count: a client that wants gzip can name it, and identity is always allowed.
 fn names_gzip(element: &[u8]) -> bool {
     let mut parts = element.split(|byte| *byte == b';').map(<[u8]>::trim_ascii);
     let coding = parts.next().unwrap_or_default();
@@ -195,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn a_length_is_digits_only_and_stands_once() {
+    fn content_length_is_digits_and_occurs_once() {
         assert_eq!(parse("Content-Length: 42").expect("valid").length, Some(42));
         assert_eq!(parse("content-length: 99999999999999999999999").expect("valid").length, Some(usize::MAX));
         for value in ["-1", "+1", "0x10", "1 2", "", "5, 5", "1e3"] {
@@ -223,7 +224,7 @@ mod tests {
     }
 
     #[test]
-    fn a_host_names_a_host() {
+    fn a_host_field_has_a_valid_host() {
         for value in
             ["a", "a:1", "a:", "127.0.0.1:80", "[::1]", "[::1]:443", "a_b.example", "x%20y", "", "[fe80::1%25eth0]"]
         {
@@ -243,7 +244,7 @@ mod tests {
         assert!(read("Content-Type: text/xml;\r\n charset=utf-8\r\nContent-Encoding:\r\n\tgzip").expect("folded").gzip);
         assert_eq!(read("Content-Length: \r\n  42\r\nA: b").expect("folded").length, Some(42));
         assert_eq!(read("A: b\r\n Content-Length: 42").expect("folded").length, None);
-        // Nothing stands before the first field that it could belong to (RFC 9112 section 2.2).
+        // The first field has no field before it that it could continue (RFC 9112 section 2.2).
         assert!(read(" A: b").is_err());
         assert!(read("Content-Length: 4\r\n 2").is_err());
     }

@@ -1,15 +1,15 @@
-//! Lines of a head or of chunked framing, each byte looked at once however the bytes arrive.
+//! Lines of a head or of chunked framing, each byte scanned once however the bytes arrive.
 
 use std::ops::Range;
 
 use super::HttpError;
 
-/// A position in bytes whose front does not move between calls.
+/// A position in a buffer whose front does not move between calls.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Lines {
     /// Where the next line begins.
     pub(super) position: usize,
-    /// Bytes before this one hold no end of that line.
+    /// No byte before this one ends that line.
     scanned: usize,
 }
 
@@ -19,10 +19,10 @@ impl Lines {
         Self { position, scanned: position }
     }
 
-    /// The next line without its CRLF, or `None` when its end has not arrived.
+    /// The next line without its CRLF, or `None` if its end has not arrived.
     ///
-    /// RFC 9112 section 2.2 lets a recipient take a bare LF for the end of a line. This one does not: an intermediary
-    /// that sees the line go on would frame the message differently.
+    /// RFC 9112 section 2.2 lets a recipient accept a bare LF as the end of a line. This one does not: an intermediary
+    /// that does not end the line there would frame the message differently.
     pub(super) fn next(&mut self, input: &[u8]) -> Result<Option<Range<usize>>, HttpError> {
         let unseen = input.get(self.scanned..).unwrap_or_default();
         let Some(offset) = unseen.iter().position(|byte| matches!(byte, b'\r' | b'\n')) else {

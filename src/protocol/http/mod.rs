@@ -21,7 +21,7 @@ pub use request::{DecodeProgress, HttpRequest, KeepAlive, Method, RequestDecoder
 pub use response::{CONTINUE, GZIP_UP_TO, HttpReply, HttpStatus, LengthField, append_error};
 pub use response_decoder::{Response, ResponseDecoder, append_post};
 
-/// Bounds on one message, in bytes.
+/// Limits on one message, in bytes.
 #[derive(Clone, Copy, Debug)]
 pub struct HttpLimits {
     /// Start line and header fields together. nginx allows 32 KiB and Python 64 KiB a line; 16 KiB hold any cookie.
@@ -38,10 +38,10 @@ impl Default for HttpLimits {
     }
 }
 
-/// Why a message cannot be decoded. The sender is at fault in each case, and its connection cannot be used further.
+/// Why a message cannot be decoded. In each case the sender is at fault, and its connection cannot be used further.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum HttpError {
-    /// Not HTTP/1, or framing that two readers could understand differently.
+    /// Not HTTP/1, or framing that two parsers could read differently.
     #[error("malformed HTTP: {0}")]
     Malformed(&'static str),
     /// A major version other than 1.
@@ -59,7 +59,7 @@ pub enum HttpError {
     /// A body in more chunks than allowed.
     #[error("the body comes in too many chunks: make them larger")]
     TooManyChunks,
-    /// A POST that says nothing about its body.
+    /// A POST without framing of its body.
     #[error("a POST needs Content-Length or Transfer-Encoding: chunked")]
     LengthRequired,
     /// An expectation other than `100-continue`.
@@ -74,13 +74,13 @@ pub enum HttpError {
     /// A POST from a web page.
     #[error("calls from web pages are refused: the request names an Origin")]
     Origin,
-    /// A body that is not the gzip stream it is said to be.
+    /// A body that is not a valid gzip stream although it is declared as one.
     #[error("error decoding gzip content")]
     Gzip,
 }
 
 impl HttpError {
-    /// The status that tells a client about it (RFC 9110 section 15, RFC 6585 section 5).
+    /// The status code of the error reply (RFC 9110 section 15, RFC 6585 section 5).
     #[must_use]
     pub fn status(self) -> HttpStatus {
         match self {
@@ -97,7 +97,7 @@ impl HttpError {
         }
     }
 
-    /// Whether a limit was exceeded, as opposed to the protocol broken.
+    /// Whether a limit was exceeded, as opposed to the protocol violated.
     #[must_use]
     pub fn is_too_large(self) -> bool {
         matches!(self, Self::TargetTooLong | Self::HeadTooLarge | Self::BodyTooLarge | Self::TooManyChunks)

@@ -8,18 +8,18 @@ use super::fields::{Fields, is_authority};
 use super::lines::Lines;
 use super::{HttpError, HttpLimits};
 
-/// A request method, as far as this endpoint tells them apart.
+/// A request method, as far as this endpoint distinguishes them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Method {
     /// `GET`.
     Get,
-    /// `HEAD`: answered as GET is, without the body.
+    /// `HEAD`: answered like GET, without the body.
     Head,
     /// `OPTIONS`.
     Options,
     /// `POST`.
     Post,
-    /// Every other one.
+    /// Any other method.
     Other,
 }
 
@@ -28,7 +28,7 @@ pub enum Method {
 pub enum KeepAlive {
     /// It stays open, as is usual in HTTP/1.1.
     Open,
-    /// It stays open, and an HTTP/1.0 client that asked for that must be told.
+    /// It stays open, and the reply must announce that to an HTTP/1.0 client that asked for it.
     Announced,
     /// It is closed.
     Close,
@@ -43,35 +43,36 @@ pub struct HttpRequest<'a> {
     pub target: &'a str,
     /// The body with transfer and content codings undone; empty when there is none.
     pub body: Cow<'a, [u8]>,
-    /// What the client wishes for its connection.
+    /// What the client wants for its connection.
     pub persistence: KeepAlive,
     /// Whether the reply may be compressed with gzip.
     pub accepts_gzip: bool,
-    /// Bytes of the input it took.
+    /// Bytes of the input that the request takes.
     pub used: usize,
 }
 
-/// How far the front request is.
+/// The state of the request at the front.
 #[derive(Debug, PartialEq, Eq)]
 pub enum DecodeProgress<'a> {
     /// More bytes are needed.
     Incomplete,
-    /// More bytes are needed and the client waits for [`CONTINUE`](super::CONTINUE) to send them; said once a request.
+    /// More bytes are needed, and the client waits for [`CONTINUE`](super::CONTINUE) before it sends them. Returned
+    /// once for each request.
     Continue,
-    /// Here it is.
+    /// The request is complete.
     Complete(HttpRequest<'a>),
 }
 
 /// Decodes requests from the front of a connection's bytes.
 ///
-/// Between calls it keeps positions only, and those only of a request that has begun to arrive: an idle connection costs
-/// one word, and no byte of a head or of chunked framing is scanned twice however the bytes arrive.
+/// Between calls it keeps positions only, and those only while a request arrives: an idle connection costs one word,
+/// and each byte of a head or of chunked framing is scanned once however the bytes arrive.
 #[derive(Debug, Default)]
 pub struct RequestDecoder {
     begun: Option<Box<Decoding>>,
 }
 
-/// How far one request is decoded.
+/// The state of decoding one request.
 #[derive(Debug, Default)]
 struct Decoding {
     lines: Lines,
@@ -100,17 +101,17 @@ struct Head {
     target: Range<usize>,
     persistence: KeepAlive,
     accepts_gzip: bool,
-    /// The client has yet to be told to go on.
+    /// The client still expects 100 Continue.
     expects_continue: bool,
     body: Body,
 }
 
 impl RequestDecoder {
-    /// Looks at the request at the front of `input`.
+    /// Decodes the request at the front of `input`.
     ///
-    /// After [`DecodeProgress::Complete`] the caller drops [`used`](HttpRequest::used) bytes and the next call begins a new
-    /// request; after any other answer the next call gets the same bytes with more behind them. After an error the
-    /// connection cannot be used further, since where the next request begins is unknown.
+    /// After [`DecodeProgress::Complete`] the caller removes [`used`](HttpRequest::used) bytes and the next call begins
+    /// a new request; after any other result the next call gets the same bytes with more after them. After an error the
+    /// connection cannot be used further, because the start of the next request is unknown.
     pub fn decode<'a>(&mut self, input: &'a [u8], bounds: &HttpLimits) -> Result<DecodeProgress<'a>, HttpError> {
         let mut fresh = Decoding::default();
         let progress = self.begun.as_deref_mut().unwrap_or(&mut fresh).decode(input, bounds)?;
@@ -124,19 +125,19 @@ impl RequestDecoder {
         Ok(progress)
     }
 
-    /// Whether the head of a request is what comes next, or its rest.
+    /// Whether the head of a request is expected next, as opposed to its body.
     #[must_use]
     pub fn is_in_head(&self) -> bool {
         !self.begun.as_ref().is_some_and(|begun| matches!(begun.stage, Stage::Body(_)))
     }
 
-    /// Heap bytes, in use while a request arrives in parts.
+    /// Heap bytes, in use only while a request arrives in parts.
     #[must_use]
     pub fn memory(&self) -> usize {
         self.begun.as_ref().map_or(0, |_| size_of::<Decoding>())
     }
 
-    /// Whether nothing of a request has been seen in `rest`, the bytes that will never be completed.
+    /// Whether `rest`, the bytes at the end of the stream, holds no part of a request.
     #[must_use]
     pub fn is_between_requests(rest: &[u8]) -> bool {
         rest.iter().all(|byte| matches!(byte, b'\r' | b'\n'))
@@ -151,7 +152,7 @@ impl Decoding {
         let Stage::Body(head) = &mut self.stage else { return Ok(DecodeProgress::Incomplete) };
         match head.body.end(input, false, bounds)? {
             Some(end) => Ok(DecodeProgress::Complete(head.complete(input, end, bounds)?)),
-            // A client whose first body bytes are here is not waiting (RFC 9110 section 10.1.1).
+            // A client that has sent bytes of the body is not waiting (RFC 9110 section 10.1.1).
             None if std::mem::take(&mut head.expects_continue) && input.len() <= head.body.start => {
                 Ok(DecodeProgress::Continue)
             }
@@ -159,7 +160,7 @@ impl Decoding {
         }
     }
 
-    /// Takes lines until the body begins; false when the head is not complete.
+    /// Reads lines until the body begins; false if the head is incomplete.
     fn decode_head(&mut self, input: &[u8], bounds: &HttpLimits) -> Result<bool, HttpError> {
         const TLS_HANDSHAKE: u8 = 22;
         if matches!(self.stage, Stage::RequestLine) && input.first() == Some(&TLS_HANDSHAKE) {
@@ -167,14 +168,14 @@ impl Decoding {
         }
         loop {
             self.check_beginning(input)?;
-            // Nothing behind the bound is looked at, so that an error does not depend on how much has arrived.
+            // Bytes beyond the limit are not looked at, so that the error does not depend on how much has arrived.
             let Some(line) = self.lines.next(input.get(..bounds.head).unwrap_or(input))? else {
                 return if input.len() > bounds.head { Err(self.head_too_large()) } else { Ok(false) };
             };
             match &self.stage {
                 // Empty lines before a request are ignored (RFC 9112 section 2.2).
                 Stage::RequestLine if line.is_empty() => {}
-                // Parsed when it arrives: a peer that speaks something else hears so at its first line.
+                // Parsed when it arrives, so that a peer with another protocol gets its error after its first line.
                 Stage::RequestLine => {
                     self.stage = Stage::Fields(RequestLine::parse(input, line, self.lines.position)?);
                 }
@@ -189,7 +190,7 @@ impl Decoding {
         }
     }
 
-    /// A peer that speaks something else hears so at its first byte.
+    /// Checks the first bytes, so that a peer with another protocol gets its error at once.
     fn check_beginning(&self, input: &[u8]) -> Result<(), HttpError> {
         let is_strange = |byte: &u8| !matches!(byte, b'\r' | b'\n') && !is_token(*byte);
         if matches!(self.stage, Stage::RequestLine) && input.get(self.lines.position).is_some_and(is_strange) {
@@ -239,15 +240,15 @@ impl RequestLine {
 
 impl Head {
     fn new(line: &RequestLine, fields: &Fields, start: usize) -> Result<Self, HttpError> {
-        // RFC 9112 section 3.2 demands both answers to a missing or doubled Host.
+        // RFC 9112 section 3.2 requires a 400 for a missing or repeated Host.
         if fields.hosts > 1 || (fields.hosts == 0 && line.minor > 0) {
             return Err(HttpError::Malformed("exactly one Host is needed"));
         }
         if fields.is_host_malformed {
             return Err(HttpError::Malformed("the Host names no host"));
         }
-        // A browser lets any page send a POST to this machine or with its user's certificate, as long as it is of a simple
-        // type, and names the page's origin. No page is served here, so every page is a stranger's.
+        // A browser lets any page send a POST of a simple type to this machine or with its user's certificate, and adds
+        // the page's origin. No page is served here, so every page is foreign.
         if fields.has_origin && line.method == Method::Post {
             return Err(HttpError::Origin);
         }
@@ -288,8 +289,8 @@ impl Head {
     }
 }
 
-/// The minor version of HTTP/1; RFC 9112 section 2.3 writes one digit each and RFC 9110 section 2.5 treats a higher
-/// minor version than known as the highest known.
+/// The minor version of HTTP/1. RFC 9112 section 2.3 allows one digit each, and RFC 9110 section 2.5 treats an unknown
+/// higher minor version as the highest known.
 pub(super) fn version_minor(version: &[u8]) -> Result<u8, HttpError> {
     match version {
         [b'H', b'T', b'T', b'P', b'/', b'1', b'.', minor @ b'0'..=b'9'] => Ok((minor - b'0').min(1)),
@@ -298,7 +299,7 @@ pub(super) fn version_minor(version: &[u8]) -> Result<u8, HttpError> {
     }
 }
 
-/// How much of a target in absolute form stands before its path; a server must accept that form (RFC 9112 3.2.2).
+/// The length of what precedes the path in a target in absolute form; a server must accept that form (RFC 9112 3.2.2).
 fn authority_length(target: &[u8]) -> Result<usize, HttpError> {
     let scheme = [&b"https://"[..], b"http://"]
         .into_iter()
@@ -306,7 +307,7 @@ fn authority_length(target: &[u8]) -> Result<usize, HttpError> {
     let Some(scheme) = scheme else { return Ok(0) };
     let rest = target.get(scheme.len()..).unwrap_or_default();
     let length = rest.iter().position(|byte| *byte == b'/').unwrap_or(rest.len());
-    // Neither a query without a path nor a user's name belongs there (RFC 9110 sections 4.2.1 and 4.2.4).
+    // A query without a path and user information are not allowed there (RFC 9110 sections 4.2.1 and 4.2.4).
     if !is_authority(rest.get(..length).unwrap_or_default()) {
         return Err(HttpError::Malformed("the request target names no host"));
     }

@@ -1,4 +1,4 @@
-//! Replies: appended to the bytes a connection is owed.
+//! Replies, appended to a connection's output.
 
 use std::io::Write;
 
@@ -11,9 +11,9 @@ use super::request::KeepAlive;
 /// The interim reply to [`DecodeProgress::Continue`](super::DecodeProgress::Continue) (RFC 9110 section 15.2.1).
 pub const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 
-/// Below this many bytes gzip saves less than a packet; Python's server draws the line here too.
+/// Below this many bytes gzip saves less than a packet. Python's server has the same threshold.
 const GZIP_FROM: usize = 1400;
-/// Compressing more than this would hold up the loop for longer than the bytes saved are worth (about 10 ms).
+/// Compressing more than this would block the loop for longer than the saved bytes are worth (about 10 ms).
 pub const GZIP_UP_TO: usize = 1 << 20;
 
 /// A status code and its reason phrase (RFC 9110 section 15).
@@ -21,7 +21,7 @@ pub const GZIP_UP_TO: usize = 1 << 20;
 pub struct HttpStatus {
     /// Three digits.
     pub code: u16,
-    /// The phrase that stands behind them.
+    /// The reason phrase.
     pub reason: &'static str,
 }
 
@@ -56,18 +56,18 @@ pub struct HttpReply<'a> {
     pub body: &'a [u8],
     /// Further header lines, each with its CRLF.
     pub fields: &'static str,
-    /// What becomes of the connection.
+    /// What becomes of the connection after the reply.
     pub persistence: KeepAlive,
     /// Whether the client accepts a gzip body.
     pub accepts_gzip: bool,
     /// The reply is to HEAD: everything but the body.
     pub head_only: bool,
-    /// The Date field's text, where the clock is known.
+    /// The text of the Date field, if the clock is known.
     pub date: Option<&'a [u8]>,
 }
 
 impl<'a> HttpReply<'a> {
-    /// A reply of plain text, to be varied from.
+    /// A plain-text reply, as a base for others.
     #[must_use]
     pub fn text(body: &'a [u8], date: Option<&'a [u8]>) -> Self {
         HttpReply {
@@ -82,14 +82,14 @@ impl<'a> HttpReply<'a> {
         }
     }
 
-    /// Appends the reply to `out`: its head in pieces, with no allocation unless the body is compressed.
+    /// Appends the reply to `out`, without allocation unless the body is compressed.
     pub fn append(&self, out: &mut Vec<u8>) {
         let compressible = self.accepts_gzip && (GZIP_FROM..=GZIP_UP_TO).contains(&self.body.len());
         let compressed = if compressible { gzip(self.body) } else { None };
         let body = compressed.as_deref().unwrap_or(self.body);
         out.reserve(256 + body.len());
         self.append_start(out);
-        // A 204 has no body and says nothing of its length (RFC 9110 section 8.6).
+        // A 204 has no body and no Content-Length (RFC 9110 section 8.6).
         if self.status != HttpStatus::NO_CONTENT {
             out.extend_from_slice(b"Content-Length: ");
             append_number(out, body.len());
@@ -104,8 +104,8 @@ impl<'a> HttpReply<'a> {
         }
     }
 
-    /// Appends the head of a reply whose body is appended afterwards, piece by piece, and returns where its length is to be
-    /// written then.
+    /// Appends the head of a reply whose body follows piece by piece, and returns where its length is to be written at
+    /// the end.
     pub fn append_head(&self, out: &mut Vec<u8>) -> LengthField {
         self.append_start(out);
         out.extend_from_slice(b"Content-Length: ");
@@ -116,7 +116,7 @@ impl<'a> HttpReply<'a> {
         LengthField { digits, body: out.len() }
     }
 
-    /// Everything before what tells of the body's bytes.
+    /// Appends the fields before those that describe the body.
     fn append_start(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(b"HTTP/1.1 ");
         append_number(out, usize::from(self.status.code));
@@ -135,7 +135,7 @@ impl<'a> HttpReply<'a> {
         }
     }
 
-    /// Everything behind that.
+    /// Appends the fields after those that describe the body.
     fn append_end(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(self.fields.as_bytes());
         out.extend_from_slice(match self.persistence {
@@ -147,7 +147,7 @@ impl<'a> HttpReply<'a> {
 }
 
 impl KeepAlive {
-    /// What a reply, as [`HttpReply::append`] wrote it, says of the connection.
+    /// The connection's fate according to a reply written by [`HttpReply::append`].
     #[must_use]
     pub fn of(reply: &[u8]) -> Self {
         let end = reply.windows(4).position(|bytes| bytes == b"\r\n\r\n").unwrap_or(reply.len());
@@ -163,8 +163,7 @@ impl KeepAlive {
     }
 }
 
-/// Where the length of a body stands that is not complete yet. Leading zeros are digits like others (RFC 9110 section
-/// 8.6).
+/// The place of the length of a body that is not complete yet. Leading zeros are valid digits (RFC 9110 section 8.6).
 #[derive(Clone, Copy, Debug, Default)]
 pub struct LengthField {
     digits: usize,
@@ -172,10 +171,10 @@ pub struct LengthField {
 }
 
 impl LengthField {
-    /// Enough for what a reply may be.
+    /// Enough for the longest possible reply.
     const DIGITS: usize = 10;
 
-    /// Writes it: `reply` is all of the reply.
+    /// Writes the length; `reply` is the whole reply.
     pub fn fill(self, reply: &mut [u8]) {
         let length = format!("{:010}", reply.len().saturating_sub(self.body));
         let field = reply.get_mut(self.digits..self.digits + Self::DIGITS);
@@ -185,16 +184,17 @@ impl LengthField {
     }
 }
 
-/// Appends the reply that tells a client what was wrong with its bytes, and that the connection ends.
+/// Appends the error reply for a message that cannot be decoded. It also announces the end of the connection.
 pub fn append_error(error: HttpError, date: Option<&[u8]>, out: &mut Vec<u8>) {
     let body = format!("{error}\n");
-    // RFC 9110 section 15.5.16: a 415 for a content coding says which are fine.
+    // RFC 9110 section 15.5.16: a 415 for a content coding lists the supported ones.
     let fields = if error == HttpError::ContentCoding { "Accept-Encoding: gzip\r\n" } else { "" };
     let persistence = KeepAlive::Close;
     HttpReply { status: error.status(), fields, persistence, ..HttpReply::text(body.as_bytes(), date) }.append(out);
 }
 
-/// Compresses at the fastest level, as Python's server does; `None` is an encoder's failure, and then plain will do.
+/// Compresses at the fastest level, as Python's server does; `None` if the encoder fails, and then the body is sent
+/// plain.
 fn gzip(body: &[u8]) -> Option<Vec<u8>> {
     let mut encoder = GzEncoder::new(Vec::with_capacity(body.len() / 4), Compression::fast());
     encoder.write_all(body).ok()?;

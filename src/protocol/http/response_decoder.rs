@@ -10,9 +10,9 @@ use super::request::version_minor;
 use super::response::append_number;
 use super::{HttpError, HttpLimits};
 
-/// Appends a POST of an XML body to `path` on `host` (with its port, as the Host field has it).
+/// Appends a POST of an XML body to `path` on `host` (with its port, as in the Host field).
 ///
-/// `host` and `path` come from the caller's configuration and must hold no control characters or spaces.
+/// `host` and `path` come from the caller's configuration and must not contain control characters or spaces.
 pub fn append_post(out: &mut Vec<u8>, host: &str, path: &str, body: &[u8]) {
     out.extend_from_slice(b"POST ");
     out.extend_from_slice(path.as_bytes());
@@ -37,7 +37,7 @@ pub struct Response<'a> {
     pub body: Cow<'a, [u8]>,
     /// Whether another request may follow on this connection.
     pub keep_alive: bool,
-    /// Bytes of the input it took, interim responses included.
+    /// Bytes of the input that it takes, interim responses included.
     pub used: usize,
 }
 
@@ -72,14 +72,14 @@ struct Head {
 }
 
 impl ResponseDecoder {
-    /// Looks at the response at the front of `input`; `at_end` says that no more bytes will come.
+    /// Decodes the response at the front of `input`; `at_end`: no more bytes will come.
     ///
-    /// After `Some` the caller drops [`used`](Response::used) bytes; after `None` the next call gets the same bytes with
-    /// more behind them. Interim responses (1xx) are passed over.
+    /// After `Some` the caller removes [`used`](Response::used) bytes; after `None` the next call gets the same bytes
+    /// with more after them. Interim responses (1xx) are skipped.
     ///
     /// # Errors
     ///
-    /// The server's bytes are not HTTP/1, are over a bound, or (with `at_end`) stop in the middle.
+    /// The server's bytes are not HTTP/1, exceed a limit, or (with `at_end`) are incomplete.
     pub fn decode<'a>(
         &mut self,
         input: &'a [u8],

@@ -27,10 +27,10 @@ fn chunked(data: &[u8], size: usize) -> Vec<u8> {
     framed
 }
 
-/// What matters of a request, owned.
+/// The compared parts of a request, owned.
 type Seen = (Method, String, Vec<u8>, KeepAlive, bool);
 
-/// Feeds `bytes` as they arrive up to each of `cuts` and then whole; returns the requests and how the stream failed.
+/// Feeds `bytes` up to each of `cuts` and then whole; returns the requests and the error of the stream.
 fn requests(bytes: &[u8], cuts: &[usize], bounds: &HttpLimits) -> (Vec<Seen>, Option<HttpError>) {
     let mut decoder = RequestDecoder::default();
     let (mut seen, mut front) = (Vec::new(), 0);
@@ -63,7 +63,7 @@ fn failure(bytes: &[u8]) -> Option<HttpError> {
 }
 
 #[test]
-fn a_call_from_a_web_page_is_refused() {
+fn a_post_with_an_origin_is_refused() {
     let bounds = HttpLimits::default();
     for (origin, kind) in
         [("http://elsewhere.example", "text/plain"), ("null", "text/xml"), ("https://localhost", "text/xml")]
@@ -73,7 +73,7 @@ fn a_call_from_a_web_page_is_refused() {
         assert_eq!(requests(call.as_bytes(), &[], &bounds), (Vec::new(), Some(HttpError::Origin)), "{call}");
     }
     assert_eq!(HttpError::Origin.status(), HttpStatus::FORBIDDEN);
-    // A page may look at what everybody may see, and a browser does not show it the answer.
+    // A page may request what is public, and a browser does not show it the reply.
     assert_eq!(one(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nOrigin: null\r\n\r\n").0, Method::Get);
 }
 
@@ -117,7 +117,7 @@ fn targets_in_each_form() {
 }
 
 #[test]
-fn what_is_not_http_is_refused_at_its_first_line() {
+fn bytes_that_are_not_http_are_refused_at_the_first_line() {
     for bytes in [
         &b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"[..],
         b"*1\r\n$4\r\nPING\r\n",
@@ -184,7 +184,7 @@ fn every_part_of_a_message_has_a_limit() {
     assert_eq!(fails(format!("GET / HTTP/1.1\r\nA: {long}").as_bytes()), Some(HttpError::HeadTooLarge));
     assert_eq!(fails(format!("GET / HTTP/1.1\r\nA: {long}\r\n\r\n").as_bytes()), Some(HttpError::HeadTooLarge));
     assert_eq!(fails("\r\n".repeat(101).as_bytes()), Some(HttpError::TargetTooLong));
-    // Refused by the head alone, before any byte of the body.
+    // Rejected by the head alone, before any byte of the body.
     assert_eq!(fails(format!("{POST}Content-Length: 300\r\n\r\n").as_bytes()), Some(HttpError::BodyTooLarge));
     let expecting = format!("{POST}Expect: 100-continue\r\nContent-Length: 300\r\n\r\n");
     assert_eq!(fails(expecting.as_bytes()), Some(HttpError::BodyTooLarge));
@@ -192,7 +192,7 @@ fn every_part_of_a_message_has_a_limit() {
     assert_eq!(fails(huge.as_bytes()), Some(HttpError::BodyTooLarge));
     let chunks = format!("{POST}Transfer-Encoding: chunked\r\n\r\n{}", "1\r\nx\r\n".repeat(60));
     assert_eq!(fails(chunks.as_bytes()), Some(HttpError::BodyTooLarge));
-    // A chunk too large is refused by its announcement.
+    // A chunk that is too large is rejected by its announced size.
     for size in ["1000", "7fffffffffffffff"] {
         let chunk = format!("{POST}Transfer-Encoding: chunked\r\n\r\n{size}\r\n");
         assert_eq!(fails(chunk.as_bytes()), Some(HttpError::BodyTooLarge), "{size}");
@@ -204,7 +204,7 @@ fn every_part_of_a_message_has_a_limit() {
 }
 
 #[test]
-fn the_client_is_told_to_continue_once_and_only_when_it_waits() {
+fn continue_is_sent_once_and_only_to_a_waiting_client() {
     let bounds = HttpLimits::default();
     let head = format!("{POST}Expect: 100-continue\r\nContent-Length: 2\r\n\r\n");
     let mut decoder = RequestDecoder::default();
@@ -222,7 +222,7 @@ fn the_client_is_told_to_continue_once_and_only_when_it_waits() {
 }
 
 #[test]
-fn a_reply_says_what_becomes_of_its_connection() {
+fn a_reply_announces_whether_its_connection_continues() {
     for persistence in [KeepAlive::Open, KeepAlive::Announced, KeepAlive::Close] {
         let mut bytes = Vec::new();
         let body = b"\r\nConnection: close\r\n\r\n";
@@ -233,7 +233,7 @@ fn a_reply_says_what_becomes_of_its_connection() {
 }
 
 #[test]
-fn replies_say_what_the_client_needs() {
+fn replies_have_the_fields_that_a_client_needs() {
     let reply = HttpReply {
         status: HttpStatus::OK,
         content_type: "text/xml",
@@ -260,10 +260,10 @@ fn replies_say_what_the_client_needs() {
     assert_eq!(text(&empty), "HTTP/1.1 204 No Content\r\nServer: latchkey\r\nAllow: POST\r\n\r\n");
 }
 
-/// Status, body, whether the connection lives on, bytes used.
+/// Status, body, whether the connection continues, bytes used.
 type SeenResponse = (u16, Vec<u8>, bool, usize);
 
-/// Feeds a response piecewise, then says that the stream has ended.
+/// Feeds a response in pieces, then ends the stream.
 fn response(bytes: &[u8], cuts: &[usize]) -> Result<Option<SeenResponse>, HttpError> {
     let mut decoder = ResponseDecoder::default();
     let arrivals = cuts.iter().map(|cut| (*cut, false)).chain([(bytes.len(), false), (bytes.len(), true)]);
@@ -292,7 +292,7 @@ fn responses_in_each_framing() {
 }
 
 #[test]
-fn a_post_is_what_the_other_half_reads() {
+fn a_post_is_decoded_by_the_server_half() {
     let mut out = Vec::new();
     append_post(&mut out, "localhost:15000", "/RPC2", b"<a/>");
     assert_eq!(one(&out), (Method::Post, "/RPC2".into(), b"<a/>".to_vec(), KeepAlive::Open, true));
@@ -350,7 +350,7 @@ proptest! {
             (Just(bytes), cuts(length))
         })
     ) {
-        // How the error is worded may depend on how much of the line was there; what the client is told may not.
+        // The error's wording may depend on how much of the line has arrived; the status must not.
         let outcome = |cuts: &[usize]| {
             let (seen, error) = requests(&bytes, cuts, &HttpLimits::default());
             (seen, error.map(HttpError::status))

@@ -3,7 +3,7 @@
 use super::inline;
 use super::number::parse_integer;
 
-/// Bounds on one request.
+/// Limits on one request.
 #[derive(Clone, Copy, Debug)]
 pub struct RequestLimits {
     /// A whole request, in bytes.
@@ -17,7 +17,7 @@ pub struct RequestLimits {
 }
 
 impl RequestLimits {
-    /// Redis's own bounds for requests of at most `request_bytes`.
+    /// Redis's own limits, for requests of at most `request_bytes`.
     #[must_use]
     pub fn new(request_bytes: usize) -> Self {
         Self {
@@ -30,7 +30,7 @@ impl RequestLimits {
     }
 }
 
-/// Why bytes are not a request. The text is Redis's, where Redis has one; an error reply puts `ERR ` before it.
+/// Why bytes are not a request. The text is Redis's where Redis has one; an error reply puts `ERR ` before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RequestError {
     /// The announced number of arguments is not a number, or above [`RequestLimits::arguments`].
@@ -42,7 +42,8 @@ pub enum RequestError {
     /// An argument does not start with `$`.
     #[error("Protocol error: expected '$', got '{0}'")]
     ExpectedBulk(char),
-    /// An argument is longer than announced, so what follows cannot be trusted. (Redis skips two bytes unseen.)
+    /// An argument is longer than announced, so the following bytes cannot be interpreted. (Redis skips two bytes
+    /// unchecked.)
     #[error("Protocol error: expected CRLF after the argument")]
     BulkEnd,
     /// The line that announces the number of arguments does not end.
@@ -54,10 +55,10 @@ pub enum RequestError {
     /// An inline command is longer than [`RequestLimits::line_bytes`].
     #[error("Protocol error: too big inline request")]
     InlineTooLong,
-    /// An inline command opens a quote that it does not close, or goes on right after closing one.
+    /// An inline command opens a quote that it does not close, or continues right after closing one.
     #[error("Protocol error: unbalanced quotes in request")]
     UnbalancedQuotes,
-    /// The first byte begins a record of a TLS handshake (RFC 8446, 5.1), whose end of line may never come.
+    /// The first byte begins a TLS handshake record (RFC 8446, 5.1), which may never contain a line end.
     #[error("Protocol error: these bytes are a TLS handshake, and here plain RESP is spoken")]
     TlsHandshake,
     /// The request as a whole is longer than [`RequestLimits::request_bytes`].
@@ -66,15 +67,15 @@ pub enum RequestError {
 }
 
 impl RequestError {
-    /// Whether a limit was passed, rather than the grammar broken.
+    /// Whether a limit was exceeded, as opposed to the grammar violated.
     #[must_use]
     pub fn is_limit(self) -> bool {
         matches!(self, Self::TooLong | Self::InlineTooLong | Self::ArgumentCountLine | Self::BulkLengthLine)
     }
 }
 
-/// Where the arguments of one request stand. Kept by the caller and used for request after request, so that decoding
-/// allocates nothing.
+/// The positions of the arguments of one request. The caller reuses it for every request, so that decoding does not
+/// allocate.
 #[derive(Debug, Default)]
 pub struct Arguments {
     spans: Vec<Span>,
@@ -82,7 +83,7 @@ pub struct Arguments {
     words: Vec<u8>,
 }
 
-/// Capacity kept for the next request, in arguments and in bytes of inline words; more is given back.
+/// Capacity retained for the next request, in arguments and in bytes of inline words; more is freed.
 const KEPT: usize = 1024;
 
 impl Arguments {
@@ -96,7 +97,7 @@ impl Arguments {
     }
 }
 
-/// Where one argument stands, counted from the first byte of its request.
+/// The position of one argument, counted from the first byte of its request.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Span {
     start: u32,
@@ -118,23 +119,23 @@ pub struct Request<'a> {
 }
 
 impl<'a> Request<'a> {
-    /// A request that was decoded from `bytes` before, with its arguments at these [`spans`](Self::spans).
+    /// A request decoded from `bytes` earlier, with its arguments at these [`spans`](Self::spans).
     pub(crate) fn new(bytes: &'a [u8], spans: &'a [Span]) -> Self {
         Self { bytes, spans }
     }
 
-    /// Where its arguments stand. For an inline command that is in a copy, not in its bytes.
+    /// The positions of its arguments. For an inline command they refer to a copy, not to its bytes.
     pub(crate) fn spans(&self) -> &'a [Span] {
         self.spans
     }
 
-    /// The number of arguments, the command's name included. An empty request (a blank line, `*0`) asks for nothing.
+    /// The number of arguments, the command's name included. A request may be empty (a blank line, `*0`).
     #[must_use]
     pub fn len(&self) -> usize {
         self.spans.len()
     }
 
-    /// Whether nothing is asked.
+    /// Whether the request is empty.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.spans.is_empty()
@@ -169,7 +170,7 @@ pub struct Decoder {
     partial: Option<Box<Partial>>,
 }
 
-/// A request of which some bytes are still to come.
+/// A request that has arrived in part.
 #[derive(Debug)]
 struct Partial {
     cursor: Cursor,
@@ -177,7 +178,7 @@ struct Partial {
 }
 
 impl Decoder {
-    /// Heap bytes held for a request of which some bytes are still to come, beside those bytes.
+    /// Heap bytes held for a request that has arrived in part, besides its bytes.
     #[must_use]
     pub fn memory(&self) -> usize {
         let Some(partial) = &self.partial else { return 0 };
@@ -185,14 +186,15 @@ impl Decoder {
         size_of::<Partial>() + spans.capacity() * size_of::<Span>() + words.capacity()
     }
 
-    /// Decodes the request at the front of `input`, and says how many bytes it takes.
+    /// Decodes the request at the front of `input`, and returns how many bytes it takes.
     ///
-    /// `None` means that more bytes are needed: call again with the same bytes and more behind them. No byte is looked
-    /// at twice, however the bytes arrive, and the result does not depend on how they do.
+    /// `None` means that more bytes are needed: call again with the same bytes and more after them. Each byte is
+    /// scanned once, and the result does not depend on how the bytes arrive.
     ///
     /// # Errors
     ///
-    /// The bytes are no request, or one beyond `limits`. There is no way to find where the next one starts: close.
+    /// The bytes are not a request, or exceed `limits`. The start of the next request cannot be found: close the
+    /// connection.
     pub fn decode<'a>(
         &mut self,
         input: &'a [u8],
@@ -226,10 +228,10 @@ impl Decoder {
     }
 }
 
-/// What the next byte belongs to.
+/// What is expected next.
 #[derive(Clone, Copy, Debug, Default)]
 enum Expect {
-    /// The first byte, which tells an array from an inline command.
+    /// The first byte, which distinguishes an array from an inline command.
     #[default]
     Start,
     Inline,
@@ -238,7 +240,7 @@ enum Expect {
     Bulk(usize),
 }
 
-/// The position in an incomplete request. Invariant: `position <= searched`, and neither runs past the input.
+/// The position in an incomplete request. Invariant: `position <= searched`, and both are within the input.
 #[derive(Debug, Default)]
 struct Cursor {
     expect: Expect,
@@ -251,7 +253,7 @@ struct Cursor {
 }
 
 impl Cursor {
-    /// Goes on as far as `input` allows. Returns the length of the request once it is complete.
+    /// Continues as far as `input` allows. Returns the length of the request once it is complete.
     fn advance(
         &mut self,
         input: &[u8],
@@ -312,7 +314,7 @@ impl Cursor {
         Ok(Some(self.position))
     }
 
-    /// What stands before `position` is done with.
+    /// Marks everything before `position` as decoded.
     fn go_to(&mut self, position: usize) {
         self.position = position;
         self.searched = position;
@@ -336,7 +338,7 @@ impl Cursor {
         match input.get(self.position) {
             None => return Ok(None),
             Some(b'$') => {}
-            // Line breaks would end the error reply that quotes them.
+            // A line break would end the error reply that quotes it.
             Some(b'\r' | b'\n') => return Err(RequestError::ExpectedBulk(' ')),
             Some(&byte) => return Err(RequestError::ExpectedBulk(char::from(byte))),
         }
@@ -351,8 +353,8 @@ impl Cursor {
         Ok(Some(length))
     }
 
-    /// The number of arguments in the line `*number`, once it is there. Redis takes a request of no or of fewer arguments
-    /// for none at all.
+    /// The number of arguments in the line `*number`, once it is there. As in Redis, a request with zero or fewer
+    /// arguments is empty.
     #[inline]
     fn argument_count(&mut self, input: &[u8], limits: &RequestLimits) -> Result<Option<usize>, RequestError> {
         if let Some((count, used)) = short_number(b'*', input, limits)
@@ -366,7 +368,7 @@ impl Cursor {
         if count > limits.arguments { Err(RequestError::ArgumentCount) } else { Ok(Some(count)) }
     }
 
-    /// Takes the line at the current position, without its `\n`. A line too long is `error`.
+    /// Takes the line at the current position, without its `\n`. A line that is too long is `error`.
     fn line<'a>(
         &mut self,
         input: &'a [u8],
@@ -398,8 +400,8 @@ fn announced(line: &[u8]) -> Option<i64> {
     parse_integer(line.get(1..)?.strip_suffix(b"\r")?)
 }
 
-/// The number in the line `*number\r\n` or `$number\r\n` where it is of one or two digits, which nearly all are, and the
-/// length of that line. To look for line ends three bytes away was a twentieth of what a short request costs outside the
+/// The number in the line `*number\r\n` or `$number\r\n` if it has one or two digits, as nearly all have, and the
+/// length of that line. Searching for line ends three bytes away took a twentieth of a short request's time outside the
 /// kernel.
 #[inline]
 fn short_number(sign: u8, line: &[u8], limits: &RequestLimits) -> Option<(usize, usize)> {
@@ -439,7 +441,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_request_is_answered_as_redis_does() {
+    fn invalid_requests_get_the_errors_of_redis() {
         for (input, text) in [
             (&b"*abc\r\n"[..], "Protocol error: invalid multibulk length"),
             (b"*\r\n", "Protocol error: invalid multibulk length"),

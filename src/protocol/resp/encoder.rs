@@ -1,4 +1,4 @@
-//! Replies to bytes, in either version of the protocol.
+//! Replies to bytes, in both versions of the protocol.
 
 use super::number::Digits;
 
@@ -8,11 +8,11 @@ pub enum RespVersion {
     /// Version 2, which every connection starts with.
     #[default]
     Resp2,
-    /// Version 3, which has maps, sets, doubles, booleans, and one null.
+    /// Version 3, which adds maps, sets, doubles, booleans, and a single null.
     Resp3,
 }
 
-/// Appends replies to a buffer. Types that version 2 lacks are written as what Redis sends in their place.
+/// Appends replies to a buffer. A type that version 2 lacks is written as Redis writes it.
 #[derive(Debug)]
 pub struct Encoder<'a> {
     output: &'a mut Vec<u8>,
@@ -31,7 +31,7 @@ impl<'a> Encoder<'a> {
         self.output.len()
     }
 
-    /// Takes back everything written after `position`.
+    /// Removes everything written after `position`.
     pub fn rewind(&mut self, position: usize) {
         self.output.truncate(position);
     }
@@ -49,7 +49,7 @@ impl<'a> Encoder<'a> {
         self.output.extend_from_slice(b"\r\n");
     }
 
-    /// Replies, or elements of an array, that were encoded elsewhere.
+    /// Appends replies, or elements of an array, that are encoded already.
     pub fn encoded(&mut self, replies: &[u8]) {
         self.output.extend_from_slice(replies);
     }
@@ -86,7 +86,7 @@ impl<'a> Encoder<'a> {
         self.output.extend_from_slice(b"\r\n");
     }
 
-    /// No value, where a string would stand.
+    /// Null, in the place of a string.
     pub fn null(&mut self) {
         self.output.extend_from_slice(match self.protocol {
             RespVersion::Resp2 => b"$-1\r\n",
@@ -94,7 +94,7 @@ impl<'a> Encoder<'a> {
         });
     }
 
-    /// No value, where an array would stand.
+    /// Null, in the place of an array.
     pub fn null_array(&mut self) {
         self.output.extend_from_slice(match self.protocol {
             RespVersion::Resp2 => b"*-1\r\n",
@@ -107,7 +107,7 @@ impl<'a> Encoder<'a> {
         self.head(b'*', length(elements));
     }
 
-    /// The head of a map; `pairs` times two replies follow.
+    /// The head of a map; twice `pairs` replies follow.
     pub fn map(&mut self, pairs: usize) {
         match self.protocol {
             RespVersion::Resp2 => self.head(b'*', length(pairs.saturating_mul(2))),
@@ -121,13 +121,13 @@ impl<'a> Encoder<'a> {
         self.head(kind, length(elements));
     }
 
-    /// The head of a message that answers no request; `elements` replies follow.
+    /// The head of a push message, which answers no request; `elements` replies follow.
     pub fn push(&mut self, elements: usize) {
         let kind = if self.protocol == RespVersion::Resp2 { b'*' } else { b'>' };
         self.head(kind, length(elements));
     }
 
-    /// A truth value.
+    /// A boolean.
     pub fn boolean(&mut self, value: bool) {
         match self.protocol {
             RespVersion::Resp2 => self.integer(i64::from(value)),
@@ -150,14 +150,14 @@ impl<'a> Encoder<'a> {
         }
     }
 
-    /// Text meant for people.
+    /// Text for people.
     pub fn verbatim(&mut self, text: &[u8]) {
         self.verbatim_head(text.len());
         self.output.extend_from_slice(text);
         self.output.extend_from_slice(b"\r\n");
     }
 
-    /// What comes before so many bytes of such text; behind them a line ends.
+    /// The head of such a text of this many bytes; a line end follows the text.
     pub fn verbatim_head(&mut self, bytes: usize) {
         match self.protocol {
             RespVersion::Resp2 => self.head(b'$', length(bytes)),
@@ -187,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn types_common_to_both_versions_look_alike() {
+    fn types_common_to_both_versions_are_encoded_alike() {
         for (write, expected) in [
             ((|e| e.ok()) as fn(&mut Encoder<'_>), "+OK\r\n"),
             (|e| e.simple("QUEUED"), "+QUEUED\r\n"),
@@ -222,7 +222,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_cannot_be_broken_by_what_is_quoted_in_it() {
+    fn quoted_text_cannot_break_a_line() {
         assert_eq!(both(|e| e.error(b"ERR 'a\r\n+OK'")).0, "-ERR 'a  +OK'\r\n");
     }
 }

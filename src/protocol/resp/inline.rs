@@ -1,11 +1,11 @@
 //! Inline commands: a line of words, as typed at a terminal.
 
-/// Splits `line` into words by Redis's quoting rules, appending their bytes to `words` and telling `word` where each
-/// one stands in it. Returns `None` when quotes are unbalanced.
+/// Splits `line` into words by Redis's quoting rules, appending their bytes to `words` and calling `word` with the
+/// position of each. Returns `None` if quotes are unbalanced.
 ///
 /// Within double quotes `\xHH`, `\n`, `\r`, `\t`, `\b` and `\a` are escapes and any other character after a backslash
-/// is itself; within single quotes only `\'` is an escape. A closing quote ends its word, so a space must follow.
-/// A NUL ends the line, as it does in Redis, whose lines are C strings.
+/// is itself; within single quotes only `\'` is an escape. A closing quote ends its word, so a space must follow. A NUL
+/// ends the line, as in Redis, whose lines are C strings.
 pub(super) fn split(line: &[u8], words: &mut Vec<u8>, mut word: impl FnMut(usize, usize)) -> Option<()> {
     let line = line.split(|&byte| byte == 0).next().unwrap_or_default();
     let mut rest = line;

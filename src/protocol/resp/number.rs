@@ -1,9 +1,9 @@
 //! Integers as Redis reads and writes them.
 
-/// Parses a decimal 64-bit integer in its one canonical form.
+/// Parses a decimal 64-bit integer in its canonical form.
 ///
-/// As in Redis, there is no sign `+`, no `-0`, no leading zero and no space, so that a text that parses is also the
-/// text that the number prints as.
+/// As in Redis, a `+` sign, `-0`, leading zeros and spaces are invalid, so a text that parses is equal to the text of
+/// its number.
 #[must_use]
 pub fn parse_integer(text: &[u8]) -> Option<i64> {
     let (negative, digits) = match text {
@@ -78,7 +78,7 @@ mod tests {
     }
 
     #[test]
-    fn the_extremes_are_formatted_and_parsed() {
+    fn smallest_and_largest_integers_are_formatted_and_parsed() {
         for value in [0, 1, -1, 9, 10, 99, 100, i64::MAX, i64::MIN] {
             let digits = Digits::new(value);
             assert_eq!(digits.as_bytes(), value.to_string().as_bytes());
@@ -88,7 +88,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_integer_survives(value: i64) {
+        fn any_integer_survives_a_round_trip(value: i64) {
             let (digits, text) = (Digits::new(value), value.to_string());
             prop_assert_eq!(digits.as_bytes(), text.as_bytes());
             prop_assert_eq!(parse_integer(digits.as_bytes()), Some(value));

@@ -38,7 +38,7 @@ pub enum Reply {
     Map(Vec<(Reply, Reply)>),
     /// `~`.
     Set(Vec<Reply>),
-    /// `>`: not the answer to a request.
+    /// `>`: a push message, which answers no request.
     Push(Vec<Reply>),
     /// `,`.
     Double(f64),
@@ -56,7 +56,7 @@ pub enum ReplyError {
     /// No reply starts with this byte.
     #[error("no reply starts with byte {0:#04x}")]
     Kind(u8),
-    /// A length, number or boolean that cannot be read, or a string not followed by a line end.
+    /// A length, number or boolean that cannot be parsed, or a string not followed by a line end.
     #[error("malformed reply")]
     Malformed,
     /// A line longer than 64 KiB, a length above 2^30, or replies nested deeper than 32.
@@ -68,22 +68,22 @@ pub enum ReplyError {
 const MAX_LINE: usize = 64 << 10;
 /// The longest string and the most elements announced in a reply.
 const MAX_LENGTH: i64 = 1 << 30;
-/// How deep replies are built within replies. Redis's own stop at five.
+/// The deepest nesting of replies. Redis's own stop at five.
 const MAX_DEPTH: usize = 32;
 
-/// One element of a reply: a value, or the head of what holds further elements.
+/// One element of a reply: a value, or the head of an aggregate.
 enum Element<'a> {
-    /// A value that stands in its line.
+    /// A value within its line.
     Line(u8, &'a [u8]),
     /// A string of bytes.
     String(u8, &'a [u8]),
     Null,
-    /// How many elements follow.
+    /// The head of an aggregate: how many elements follow.
     Aggregate(u8, usize),
 }
 
-/// Reads the element at `position`; line ends are searched from `searched` on. Returns it and where the next one
-/// starts, or `None` while it is incomplete.
+/// Reads the element at `position`, searching for line ends from `searched` on. Returns it and the position of the next
+/// one, or `None` while it is incomplete.
 fn element<'a>(
     input: &'a [u8],
     position: usize,
@@ -110,7 +110,8 @@ fn element<'a>(
         b'$' | b'=' | b'!' => {
             let Some(length) = announced(line)? else { return Ok(Some((Element::Null, next))) };
             let Some(string) = input.get(next..next + length + 2) else {
-                // The head is found again at once when more arrives: its line is short, and searching starts at its end.
+                // When more arrives, the head is found again at once: its line is short, and the search starts at its
+                // end.
                 *searched = end;
                 return Ok(None);
             };
@@ -136,9 +137,9 @@ fn announced(line: &[u8]) -> Result<Option<usize>, ReplyError> {
     }
 }
 
-/// Finds where one reply ends without building it, in a buffer that grows.
+/// Finds the end of one reply in a growing buffer without building the reply.
 ///
-/// Nesting costs it nothing: what is left of a reply is one number, the elements still to come.
+/// Nesting costs nothing: the state of an incomplete reply is one number, the elements still to come.
 #[derive(Clone, Copy, Debug)]
 pub struct ReplyScanner {
     position: usize,
@@ -153,8 +154,8 @@ impl Default for ReplyScanner {
 }
 
 impl ReplyScanner {
-    /// The length of the reply at the front of `input`, once it is complete. Then the scanner is ready for the next
-    /// reply; until then call again with the same bytes and more behind them, of which none is looked at twice.
+    /// The length of the reply at the front of `input`, once it is complete; the scanner is then ready for the next
+    /// one. Until then, call again with the same bytes and more after them; each byte is scanned once.
     pub fn advance(&mut self, input: &[u8]) -> Result<Option<usize>, ReplyError> {
         while self.missing > 0 {
             let Some((element, next)) = element(input, self.position, &mut self.searched)? else { return Ok(None) };
@@ -175,8 +176,9 @@ impl ReplyScanner {
 }
 
 impl Reply {
-    /// Builds the reply at the front of `input` and says how many bytes it takes; `None` while it is incomplete.
-    /// Attributes are dropped. It starts afresh in each call: ask [`ReplyScanner`] first whether a long one is complete.
+    /// Builds the reply at the front of `input` and returns how many bytes it takes; `None` while it is incomplete.
+    /// Attributes are dropped. Each call starts from the beginning: for a long reply, ask [`ReplyScanner`] first
+    /// whether it is complete.
     pub fn decode(input: &[u8]) -> Result<Option<(Self, usize)>, ReplyError> {
         let mut position = 0;
         Ok(Self::build(input, &mut position, MAX_DEPTH)?.map(|reply| (reply, position)))
@@ -195,7 +197,7 @@ impl Reply {
                 Element::Null => return Ok(Some(Self::Null)),
                 Element::Aggregate(kind, count) => (kind, count),
             };
-            // Not allocated ahead: the count is only announced.
+            // No allocation in advance: the count is only announced.
             let mut elements = Vec::new();
             for _ in 0..count {
                 let Some(element) = Self::build(input, position, depth)? else { return Ok(None) };
@@ -288,7 +290,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_reply_is_refused() {
+    fn invalid_replies_are_refused() {
         for (input, error) in [
             (&b"HTTP/1.1 400\r\n"[..], ReplyError::Kind(b'H')),
             (b"$3\r\nabcde", ReplyError::Malformed),

@@ -1,4 +1,4 @@
-//! A document as tags and text, with XML-RPC's few elements told apart.
+//! A document as tags and text, with XML-RPC's few elements distinguished.
 
 use std::borrow::Cow;
 
@@ -37,8 +37,8 @@ pub(super) enum Scalar {
 }
 
 impl Element {
-    /// Apache's `ex:` types are known by their usual prefix. Those with no counterpart stay unknown, and so does
-    /// `ex:serializable` above all, which asks its reader to run code of the sender's choice (CVE-2016-5003).
+    /// Apache's `ex:` types are recognised by their usual prefix. Those without a counterpart are unknown elements,
+    /// above all `ex:serializable`, which asks its reader to run code of the sender's choice (CVE-2016-5003).
     fn named(name: &str) -> Option<Self> {
         Some(match name {
             "methodCall" => Self::MethodCall,
@@ -93,22 +93,22 @@ impl std::fmt::Display for Element {
     }
 }
 
-/// A tag with nothing but white space before it.
+/// A tag, preceded by white space only.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Tag {
     Open(Element),
-    /// Of which element needs no saying: the reader has checked that it is the innermost open one.
+    /// The end of the innermost open element: the reader has checked the name.
     Close,
 }
 
-/// What comes next where text and tags may both stand.
+/// The next item where both text and tags are allowed.
 pub(super) enum Token {
     Open(Element),
     Close,
     Text,
 }
 
-/// A document being read from its start to its end.
+/// A document that is read from start to end.
 pub(super) struct Document<'a> {
     scanner: Scanner<'a>,
     /// The root element has been opened.
@@ -124,7 +124,7 @@ impl<'a> Document<'a> {
     /// The next tag; text other than white space is an error.
     pub(super) fn tag(&mut self) -> Result<Tag, ParseError> {
         loop {
-            // Each piece is looked at alone: comments can cut white space into very many.
+            // Each piece is checked on its own: comments can cut white space into very many pieces.
             let mut text = Cow::Borrowed("");
             match self.token(&mut text)? {
                 Token::Open(element) => return Ok(Tag::Open(element)),
@@ -154,7 +154,7 @@ impl<'a> Document<'a> {
         }
     }
 
-    /// The rest of the innermost element, which holds text only.
+    /// The rest of the innermost element, which contains text only.
     pub(super) fn text(&mut self) -> Result<Cow<'a, str>, ParseError> {
         let mut text = Cow::Borrowed("");
         loop {

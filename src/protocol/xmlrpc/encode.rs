@@ -29,12 +29,12 @@ pub fn append_response(out: &mut Vec<u8>, value: &Value) {
     out.extend_from_slice(b"</param></params></methodResponse>");
 }
 
-/// Appends the front of a `<methodResponse>` that carries an array: its values follow, and then [`end_array`].
+/// Appends the start of a `<methodResponse>` that carries an array; its values follow, and then [`end_array`].
 pub fn begin_array(out: &mut Vec<u8>) {
     out.extend_from_slice(b"<?xml version=\"1.0\"?><methodResponse><params><param><value><array><data>");
 }
 
-/// Appends what stands behind the values of such an array.
+/// Appends the end of such a response.
 pub fn end_array(out: &mut Vec<u8>) {
     out.extend_from_slice(b"</data></array></value></param></params></methodResponse>");
 }
@@ -46,10 +46,10 @@ pub fn append_fault(out: &mut Vec<u8>, fault: &Fault) {
     out.extend_from_slice(b"</fault></methodResponse>");
 }
 
-/// Appends a `<value>`. A string that XML cannot carry travels as base64 of its UTF-8, so that no value can break a
+/// Appends a `<value>`. A string that XML cannot carry is sent as the base64 of its UTF-8, so that no value can break a
 /// document.
 ///
-/// Recursion is as deep as the value, and values come from a parser with a bound on depth.
+/// Recursion is as deep as the value, and values come from a parser with a limit on depth.
 pub fn append_value(out: &mut Vec<u8>, value: &Value) {
     out.extend_from_slice(b"<value>");
     match value {
@@ -93,8 +93,8 @@ fn append_scalar(out: &mut Vec<u8>, element: &str, text: std::fmt::Arguments<'_>
     debug_assert!(written.is_ok(), "writing to memory cannot fail");
 }
 
-/// Plain decimals, as the specification has them, that read back as exactly the same number; what has none as Python
-/// spells it.
+/// Appends a plain decimal, as the specification requires, that reads back as exactly the same number; nan and inf are
+/// spelled as Python spells them.
 fn append_double(out: &mut Vec<u8>, number: f64) {
     if number.is_nan() {
         append_scalar(out, "double", format_args!("nan"));
@@ -124,7 +124,7 @@ fn append_base64(out: &mut Vec<u8>, bytes: &[u8]) {
     out.extend_from_slice(b"</base64>");
 }
 
-/// Text that has no other form to travel in, a name above all: characters that XML cannot carry are replaced.
+/// Appends text that has no alternative form, above all a name: characters that XML cannot carry are replaced.
 fn append_legal(out: &mut Vec<u8>, text: &str) {
     if is_xml_text(text) {
         append_escaped(out, text);
@@ -136,7 +136,7 @@ fn append_legal(out: &mut Vec<u8>, text: &str) {
 
 /// Escapes markup, and CR, which a parser would otherwise turn into LF (XML 1.0 section 2.11).
 fn append_escaped(out: &mut Vec<u8>, text: &str) {
-    // Pieces without markup are copied whole, which nearly all are; the others byte by byte.
+    // Pieces without markup, nearly all, are copied whole; the others byte by byte.
     for piece in text.as_bytes().chunks(PIECE) {
         if escapes(piece) == 0 {
             out.extend_from_slice(piece);
@@ -154,10 +154,10 @@ fn append_escaped(out: &mut Vec<u8>, text: &str) {
     }
 }
 
-/// Bytes looked at together: what escaping adds to them fits a byte, so that counting becomes vector instructions.
+/// Bytes checked together: the growth by escaping fits a byte, so that counting becomes vector instructions.
 const PIECE: usize = 60;
 
-/// By how many bytes escaping makes `text` longer.
+/// By how many bytes escaping lengthens `text`.
 fn escapes(text: &[u8]) -> usize {
     let is = |byte: u8, special: u8| u8::from(byte == special);
     let extra = |byte: u8| 4 * is(byte, b'&') + 3 * is(byte, b'<') + 3 * is(byte, b'>') + 4 * is(byte, b'\r');
@@ -165,7 +165,7 @@ fn escapes(text: &[u8]) -> usize {
     text.chunks(PIECE).map(|piece| usize::from(in_piece(piece))).sum()
 }
 
-/// Bytes that [`append_value`] writes for `value`, or a few more: known before anything is written.
+/// An upper bound, close to exact, on the bytes that [`append_value`] writes for `value`, without writing anything.
 ///
 /// Recursion is as deep as the value.
 #[must_use]
@@ -181,7 +181,7 @@ pub fn encoded_bytes(value: &Value) -> usize {
         Value::String(string) if !is_xml_text(string) => base64(string.len()),
         Value::String(string) => text(string),
         Value::Base64(bytes) => base64(bytes.len()),
-        // Its tags are the longest.
+        // A dateTime has the longest tags.
         Value::DateTime(date) => text(date) + 20,
         Value::Array(values) => 11 + values.iter().map(encoded_bytes).sum::<usize>(),
         Value::Struct(members) => {
@@ -192,7 +192,7 @@ pub fn encoded_bytes(value: &Value) -> usize {
     }
 }
 
-/// A plain decimal has as many digits before or behind its point as its exponent says, and at most 17 that count.
+/// A plain decimal has as many digits before or after its point as its exponent, and at most 17 significant ones.
 fn double_bytes(number: f64) -> usize {
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "at most 324, and not negative")]
     let zeros = if number.is_normal() { number.abs().log10().abs() as usize } else { 324 };

@@ -8,7 +8,7 @@ use memchr::memmem;
 use super::{ParseError, XmlLimits};
 use crate::value::is_xml_text;
 
-/// An XML declaration is this short, or its encoding is not worth knowing.
+/// The longest XML declaration whose encoding is read.
 const DECLARATION_MAX: usize = 256;
 
 /// Decodes a whole document and checks that XML can carry each of its characters.
@@ -25,17 +25,17 @@ pub(super) fn decode<'a>(bytes: &'a [u8], bounds: &XmlLimits) -> Result<Cow<'a, 
     Err(character(text.get(..first_illegal(&text)).unwrap_or_default()))
 }
 
-/// Where the first character stands that XML cannot carry.
+/// The position of the first character that XML cannot carry.
 fn first_illegal(text: &str) -> usize {
     let control = text.bytes().position(|byte| byte < b' ' && !matches!(byte, b'\t' | b'\n' | b'\r'));
     let noncharacters = ["\u{FFFE}", "\u{FFFF}"].iter().filter_map(|c| memmem::find(text.as_bytes(), c.as_bytes()));
     control.into_iter().chain(noncharacters).min().unwrap_or(text.len())
 }
 
-/// Without a byte order mark the declaration decides, and without that it is UTF-8.
+/// Without a byte order mark the declaration decides; without a declaration it is UTF-8.
 fn declared<'a>(bytes: &'a [u8], bounds: &XmlLimits) -> Result<Cow<'a, str>, ParseError> {
     let Some(name) = declared_encoding(bytes) else { return utf8(bytes) };
-    // Python spells its codecs with underlines.
+    // Python writes the names of its codecs with underscores.
     let label = name.to_ascii_lowercase().replace('_', "-");
     match label.as_str() {
         "utf-8" | "utf8" => return utf8(bytes),
@@ -51,7 +51,7 @@ fn declared<'a>(bytes: &'a [u8], bounds: &XmlLimits) -> Result<Cow<'a, str>, Par
         "latin-1" | "latin" => WINDOWS_1252,
         _ => Encoding::for_label(label.as_bytes()).ok_or_else(|| ParseError::Encoding(name.clone()))?,
     };
-    // As in expat, a character is one byte: decoding others takes several times as long.
+    // As in expat, a character is one byte: decoding other encodings takes several times as long.
     if !encoding.is_single_byte() || encoding == X_USER_DEFINED {
         return Err(ParseError::Encoding(name));
     }
@@ -60,8 +60,8 @@ fn declared<'a>(bytes: &'a [u8], bounds: &XmlLimits) -> Result<Cow<'a, str>, Par
 
 /// The characters of the bytes from 0x80 on.
 ///
-/// The Encoding Standard reads ISO 8859 as the Windows code page that resembles it, and gives the bytes that a code page
-/// leaves undefined the control characters that ISO 8859 has there. XML's names mean what they say.
+/// The Encoding Standard decodes ISO 8859 labels as similar Windows code pages, in which bytes that the code page
+/// leaves undefined are the control characters of ISO 8859. In XML the labels mean ISO 8859 itself.
 fn upper_half(encoding: &'static Encoding, label: &str) -> [Option<char>; 128] {
     let is_code_page = label.contains("windows") || label.contains("cp12") || label.contains("dos-874");
     let mut characters = [None; 128];
@@ -81,7 +81,7 @@ fn upper_half(encoding: &'static Encoding, label: &str) -> [Option<char>; 128] {
 
 fn single_byte(bytes: &[u8], upper_half: &[Option<char>; 128], bounds: &XmlLimits) -> Result<String, ParseError> {
     let mut text = String::with_capacity(bytes.len().min(bounds.converted) / 2 * 3);
-    // Pieces of ASCII are copied whole, which nearly all are; the others byte by byte.
+    // Pieces of ASCII, nearly all, are copied whole; the others byte by byte.
     for piece in bytes.chunks(64) {
         if let Some(plain) = std::str::from_utf8(piece).ok().filter(|piece| piece.is_ascii()) {
             text.push_str(plain);

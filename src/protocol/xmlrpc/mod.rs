@@ -1,9 +1,9 @@
-//! XML-RPC documents: calls, responses and faults (xmlrpc.com/spec), both halves.
+//! XML-RPC documents: calls, responses and faults (xmlrpc.com/spec), server and client halves.
 //!
 //! [`parse_call`] and [`append_response`] are the server's, [`append_call`] and [`parse_response`] the client's. Types
-//! survive the journey: an `<i8>` stays one, and so does an empty `<base64>`. Accepted beyond the specification of
-//! 1999: `<i8>`, `<nil/>`, the harmless ones of Apache's `ex:` types, untyped values, a missing `<params>`. Emitted: always
-//! a type element, `<int>` for 32 bits, and never an `ex:` type, because that is what every client understands.
+//! survive a round trip: an `<i8>` stays one, and so does an empty `<base64>`. Accepted beyond the specification of
+//! 1999: `<i8>`, `<nil/>`, the harmless ones of Apache's `ex:` types, untyped values, a missing `<params>`. Emitted:
+//! always a type element, `<int>` for 32 bits, and never an `ex:` type, because every client understands that.
 
 mod document;
 mod encode;
@@ -21,31 +21,31 @@ pub use parse::{parse_call, parse_response};
 
 use crate::value::Value;
 
-/// Bounds on one document. What it may cost in memory follows from them and from its own size.
+/// Limits on one document. They and the document's own size bound the memory it takes.
 #[derive(Clone, Copy, Debug)]
 pub struct XmlLimits {
-    /// Arrays and structs inside one another. xmlrpc-c, the strictest of the common clients, allows 64 too.
+    /// Nesting of arrays and structs. xmlrpc-c, the strictest of the common clients, allows 64 too.
     pub depth: usize,
     /// Values in all, containers included. The smallest struct member takes 32 bytes of document and at most 112 of
-    /// memory, so this many cost at most 112 MiB, however large a document is allowed to be.
+    /// memory, so this many take at most 112 MiB, however large a document may be.
     pub values: usize,
-    /// Bytes of a method's name, or of a struct member's.
+    /// Bytes of a method's name, or of a struct member's name.
     pub name_bytes: usize,
     /// Parameters of one call; no method takes more than a handful.
     pub params: usize,
     /// Attributes of one element. XML-RPC has none; Apache's client declares one namespace.
     pub attributes: usize,
-    /// Pieces of markup in all: each tag, attribute, reference, comment, processing instruction, CDATA section, each text
-    /// between two of them, and each CR, which becomes LF. A struct's member takes eight. They are what time is spent on:
+    /// Pieces of markup in all: each tag, attribute, reference, comment, processing instruction, CDATA section, each
+    /// text between two of them, and each CR, which becomes LF. A struct member takes eight. Pieces determine the time:
     /// the loop reads some thirty million a second.
     pub pieces: usize,
-    /// Bytes of a document as UTF-8, where it comes in another encoding.
+    /// Bytes of a document converted to UTF-8 from another encoding.
     pub converted: usize,
 }
 
 impl XmlLimits {
-    /// What a server may be asked to read within one turn of its loop: half a million pieces take it some 20 ms, and as
-    /// many values as make half of them.
+    /// What a server reads within one turn of its loop: half a million pieces, which take some 20 ms, and the number of
+    /// values that makes half of them.
     pub const ONE_TURN: Self = Self {
         depth: 64,
         values: 1 << 16,
@@ -71,7 +71,7 @@ impl Default for XmlLimits {
     }
 }
 
-/// A call that failed: what a method answers in place of a value.
+/// A failed call: what a method returns instead of a value.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("fault {code}: {text}")]
 pub struct Fault {
@@ -92,24 +92,24 @@ impl Fault {
     }
 }
 
-/// Why a document was not understood. Its sender is at fault in each case.
+/// Why a document cannot be parsed. In each case its sender is at fault.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ParseError {
-    /// Not XML, or with a document type declaration, which is refused whatever it says: entities it defines can grow a
-    /// small document beyond any bound.
+    /// Not XML, or with a document type declaration, which is always rejected: its entities can expand a small document
+    /// beyond any bound.
     #[error("{what}: line {line}, column {column}")]
     NotWellFormed {
-        /// In the words of the parser that most clients know.
+        /// The wording of expat, the parser that most clients know.
         what: &'static str,
         /// Counted from 1.
         line: usize,
         /// In characters, counted from 0.
         column: usize,
     },
-    /// An encoding other than UTF-8, UTF-16, US-ASCII and those of one byte a character that the Encoding Standard names.
+    /// An encoding other than UTF-8, UTF-16, US-ASCII and the single-byte ones in the Encoding Standard.
     #[error("unknown encoding: {0}")]
     Encoding(String),
-    /// A byte that its encoding does not have, or a character that XML does not.
+    /// A byte that is invalid in its encoding, or a character that is invalid in XML.
     #[error("not well-formed (invalid token): line {line}, column {column}")]
     Character {
         /// Counted from 1.
@@ -129,7 +129,7 @@ pub enum ParseError {
 }
 
 impl ParseError {
-    /// The kind as it stands in the log, which may hold nothing of the document.
+    /// The kind of the error for the log, which must not contain any of the document.
     #[must_use]
     pub fn name(&self) -> &'static str {
         match self {

@@ -71,14 +71,14 @@ fn fault(value: Value) -> Result<Fault, ParseError> {
     }
 }
 
-/// A container whose last value has not come yet.
+/// A container that is still being read.
 enum Container {
     Array(Vec<Value>),
     /// The members, and the name of the one whose value is being read.
     Struct(Vec<(String, Value)>, String),
 }
 
-/// What stands in a `<value>`.
+/// The content of a `<value>`.
 enum Content {
     Complete(Value),
     Container(Container),
@@ -114,8 +114,8 @@ impl<'a> Parser<'a> {
         }
     }
 
-    /// The rest of a `<value>` just opened. Containers wait on a stack of our own, which the bound on depth keeps
-    /// short, so a deep document cannot exhaust the thread's.
+    /// The rest of a `<value>` just opened. Open containers are kept on an explicit stack, which the limit on depth
+    /// bounds, so a deep document cannot exhaust the thread's stack.
     fn value(&mut self) -> Result<Value, ParseError> {
         let mut waiting: Vec<Container> = Vec::new();
         loop {
@@ -129,7 +129,7 @@ impl<'a> Parser<'a> {
                     None
                 }
             };
-            // Close containers until one of them opens its next value.
+            // Closes containers until one of them opens its next value.
             loop {
                 let Some(container) = waiting.last_mut() else {
                     match complete {
@@ -148,7 +148,7 @@ impl<'a> Parser<'a> {
         }
     }
 
-    /// What stands in a `<value>` just opened; to its end, unless it is a container.
+    /// The content of a `<value>` just opened: up to its end, unless it is a container.
     fn content(&mut self) -> Result<Content, ParseError> {
         self.values += 1;
         if self.values > self.bounds.values {
@@ -184,7 +184,7 @@ impl<'a> Parser<'a> {
         Ok(value)
     }
 
-    /// Puts a complete value in its place; a member ends with it.
+    /// Adds a complete value to its container. For a struct, the member ends with it.
     fn put(&mut self, container: &mut Container, value: Value) -> Result<(), ParseError> {
         match container {
             Container::Array(values) => values.push(value),
@@ -196,7 +196,7 @@ impl<'a> Parser<'a> {
         Ok(())
     }
 
-    /// Goes on to the container's next `<value>`; false when instead it ends, and its own `<value>` with it.
+    /// Advances to the container's next `<value>`; false if the container ends instead, and its own `<value>` with it.
     fn opens_value(&mut self, container: &mut Container) -> Result<bool, ParseError> {
         match (self.document.tag()?, container) {
             (Tag::Open(Element::Value), Container::Array(_)) => return Ok(true),
@@ -206,7 +206,7 @@ impl<'a> Parser<'a> {
                 self.document.open(Element::Value)?;
                 return Ok(true);
             }
-            // It was `</data>`, and `</array>` follows.
+            // This was `</data>`; `</array>` follows.
             (Tag::Close, Container::Array(_)) => self.document.close()?,
             (Tag::Close, Container::Struct(..)) => {}
             (found, Container::Array(_)) => return Err(unexpected(found, Element::Value)),
@@ -216,7 +216,7 @@ impl<'a> Parser<'a> {
         Ok(false)
     }
 
-    /// The rest of an element that names something.
+    /// The rest of an element that contains a name.
     fn name(&mut self) -> Result<String, ParseError> {
         let name = self.document.text()?;
         if name.len() > self.bounds.name_bytes {
@@ -235,7 +235,7 @@ impl Container {
     }
 }
 
-/// Of members of one name the last, in the place of the first, as in Python's client.
+/// Of members with equal names, keeps the last value in the first place, as Python's client does.
 fn last_of_each_name(mut members: Vec<(String, Value)>) -> Vec<(String, Value)> {
     let mut places = HashMap::with_capacity(members.len());
     let mut repeated = Vec::new();

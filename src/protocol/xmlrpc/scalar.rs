@@ -10,15 +10,15 @@ use super::ParseError;
 use super::document::Scalar;
 use crate::value::Value;
 
-/// Some encoders leave out the padding, and it carries nothing.
+/// Some encoders leave the padding out, and it carries no information.
 const BASE64: GeneralPurpose = GeneralPurpose::new(
     &STANDARD,
     GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
 );
 
-/// Reads `text` as a value of type `scalar`.
+/// Parses `text` as a value of type `scalar`.
 ///
-/// White space is data in a string and is passed over around numbers and dates; a boolean is exactly `0` or `1`.
+/// White space is data in a string and is ignored around numbers and dates; a boolean is exactly `0` or `1`.
 pub(super) fn parse(scalar: Scalar, text: Cow<'_, str>) -> Result<Value, ParseError> {
     let trimmed = text.trim_ascii();
     match scalar {
@@ -31,7 +31,7 @@ pub(super) fn parse(scalar: Scalar, text: Cow<'_, str>) -> Result<Value, ParseEr
             "1" => Ok(Value::Boolean(true)),
             _ => Err(ParseError::Scalar("bad boolean value".to_owned())),
         },
-        // Rust reads all that Python writes: exponents, `inf` and `nan` among it.
+        // Rust parses everything that Python writes: exponents, `inf` and `nan` included.
         Scalar::Double => {
             trimmed.parse().map(Value::Double).map_err(|_| error("could not convert string to float:", trimmed))
         }
@@ -67,9 +67,10 @@ fn error(what: &str, text: &str) -> ParseError {
     ParseError::Scalar(format!("{what} '{shown}'"))
 }
 
-/// `19980717T14:08:55` and its cousins: dates with hyphens, times without colons, fractions, `Z` or an offset.
+/// Whether `text` has the shape of `19980717T14:08:55` or a variant: dates with hyphens, times without colons,
+/// fractions, `Z` or an offset.
 ///
-/// Only the shape is checked. The specification knows no time zone and no calendar, so the text itself is the value.
+/// Only the shape is checked. The specification defines no time zone and no calendar, so the text itself is the value.
 fn is_date_time(text: &[u8]) -> bool {
     let Some(separator) = text.iter().position(|byte| matches!(byte, b'T' | b't' | b' ')) else { return false };
     let (date, time) = text.split_at_checked(separator).unwrap_or_default();
@@ -95,7 +96,7 @@ fn is_zone(zone: &[u8]) -> bool {
     }
 }
 
-/// Whether `text` has digits where `shape` has `d`, and elsewhere the same bytes.
+/// Whether `text` has digits where `shape` has `d`, and equal bytes elsewhere.
 fn has_shape(text: &[u8], shape: &[u8]) -> bool {
     let fits = |(byte, shape): (&u8, &u8)| if *shape == b'd' { byte.is_ascii_digit() } else { byte == shape };
     text.len() == shape.len() && text.iter().zip(shape).all(fits)

@@ -1,7 +1,7 @@
-//! XML 1.0 as pieces: tags, text, and what is passed over. Refuses whatever is not well-formed (section 2.1), and every
-//! document type declaration.
+//! XML 1.0 as pieces: tags, text, and what is skipped. Rejects everything that is not well-formed (section 2.1), and
+//! every document type declaration.
 //!
-//! A general reader cannot be given a bound on its work: one tag may hold twenty million attributes. Here each step is a
+//! A general-purpose parser has no limit on its work: one tag may hold twenty million attributes. Here each step is a
 //! piece, and pieces are counted; between two pieces bytes are searched at the speed of `memchr`.
 
 use std::borrow::Cow;
@@ -12,8 +12,9 @@ use super::encoding::end_of;
 use super::{ParseError, XmlLimits};
 use crate::value::is_xml_text;
 
-/// The longest name in markup, and the longest number of a character. XML-RPC's names have 17 bytes at most. Each character
-/// is classified, which takes thirty times as long as a search, so one that is longer is not read to its end.
+/// The longest name in markup, and the longest number of a character. XML-RPC's names have 17 bytes at most. Each
+/// character of a name is classified, which takes thirty times as long as a search, so a longer one is not read to its
+/// end.
 const NAME_BYTES: usize = 4 << 10;
 
 const INVALID_TOKEN: &str = "not well-formed (invalid token)";
@@ -40,15 +41,15 @@ pub(super) enum Piece<'a> {
     Eof,
 }
 
-/// Reads a document from its start to its end.
+/// Reads a document from start to end.
 pub(super) struct Scanner<'a> {
     text: &'a str,
     position: usize,
-    /// Where the piece that is looked at begins.
+    /// Where the current piece begins.
     start: usize,
-    /// The elements that are open, the innermost last.
+    /// The open elements, the innermost last.
     open: Vec<&'a str>,
-    /// The innermost was opened by the tag of an empty element.
+    /// The innermost element was opened by an empty-element tag.
     is_empty_element: bool,
     pieces_left: usize,
     attributes_max: usize,
@@ -95,7 +96,7 @@ impl<'a> Scanner<'a> {
         }
     }
 
-    /// An error of the piece that was returned last.
+    /// An error at the piece that was returned last.
     pub(super) fn not_well_formed(&self, what: &'static str) -> ParseError {
         self.error_at(what, self.start)
     }
@@ -109,7 +110,7 @@ impl<'a> Scanner<'a> {
         self.not_well_formed(INVALID_TOKEN)
     }
 
-    /// Charges work that the peer has chosen.
+    /// Counts work that the sender has chosen.
     fn count(&mut self, pieces: usize) -> Result<(), ParseError> {
         self.pieces_left =
             self.pieces_left.checked_sub(pieces).ok_or(ParseError::Bound("too many pieces of markup"))?;
@@ -124,7 +125,7 @@ impl<'a> Scanner<'a> {
         self.rest().starts_with(text)
     }
 
-    /// Steps over `text`, if it is there.
+    /// Skips `text` if it comes next.
     fn take(&mut self, text: &str) -> bool {
         let is_there = self.looks_at(text);
         if is_there {
@@ -133,17 +134,17 @@ impl<'a> Scanner<'a> {
         is_there
     }
 
-    /// Steps over what must be there.
+    /// Skips `text`, which must come next.
     fn expect(&mut self, text: &str) -> Result<(), ParseError> {
         if self.take(text) { Ok(()) } else { Err(self.broken_off()) }
     }
 
-    /// What a piece is that does not go on as it must: one may be cut off.
+    /// The error for an unfinished piece, which may be cut off.
     fn broken_off(&self) -> ParseError {
         if self.rest().is_empty() { self.not_well_formed(UNCLOSED_TOKEN) } else { self.invalid() }
     }
 
-    /// What stands before `mark`, stepping over both.
+    /// The text before `mark`; skips both.
     fn until(&mut self, mark: &str) -> Result<&'a str, ParseError> {
         let rest = self.rest();
         let found = memmem::find(rest.as_bytes(), mark.as_bytes());
@@ -152,7 +153,7 @@ impl<'a> Scanner<'a> {
         Ok(rest.get(..at).unwrap_or_default())
     }
 
-    /// Steps over white space; whether there was any.
+    /// Skips white space; returns whether there was any.
     fn space(&mut self) -> bool {
         let rest = self.rest();
         let behind = rest.trim_start_matches([' ', '\t', '\n', '\r']);
@@ -176,7 +177,7 @@ impl<'a> Scanner<'a> {
         Ok(name)
     }
 
-    /// `S? '=' S?` and a quoted value (section 2.3); what stands between the quotes.
+    /// `S? '=' S?` and a quoted value (section 2.3); returns the text between the quotes.
     fn quoted(&mut self) -> Result<&'a str, ParseError> {
         self.space();
         self.expect("=")?;
@@ -299,7 +300,7 @@ impl<'a> Scanner<'a> {
         Ok(Piece::Passed)
     }
 
-    /// What begins with `<!`: a comment (section 2.5), a CDATA section (2.7) or a document type declaration.
+    /// A piece that begins with `<!`: a comment (section 2.5), a CDATA section (2.7) or a document type declaration.
     fn marked(&mut self) -> Result<Piece<'a>, ParseError> {
         if self.take("<!--") {
             self.until("--")?;
@@ -320,7 +321,7 @@ impl<'a> Scanner<'a> {
         Err(if is_cut_off { self.not_well_formed(UNCLOSED_TOKEN) } else { self.invalid() })
     }
 
-    /// Character data up to the next markup; `]]>` may not stand in it (section 2.4).
+    /// Character data up to the next markup. It must not contain `]]>` (section 2.4).
     fn characters(&mut self) -> Result<Piece<'a>, ParseError> {
         let rest = self.rest();
         let end = memchr2(b'<', b'&', rest.as_bytes()).unwrap_or(rest.len());
@@ -351,7 +352,7 @@ impl<'a> Scanner<'a> {
         Ok(Cow::Owned(normalised))
     }
 
-    /// The rest of a reference (section 4.1) behind its `&`.
+    /// The rest of a reference (section 4.1) after its `&`.
     fn reference(&mut self) -> Result<char, ParseError> {
         let at = self.position;
         let invalid = |scanner: &Self| scanner.error_at(INVALID_TOKEN, at);

@@ -1,4 +1,4 @@
-//! Documents there and back, and documents that must be refused.
+//! Round trips of documents, and documents that must be rejected.
 
 use proptest::prelude::*;
 
@@ -9,7 +9,7 @@ fn call(params: &str) -> String {
     format!("<?xml version='1.0'?>\n<methodCall>\n<methodName>f</methodName>\n{params}\n</methodCall>\n")
 }
 
-/// Parses the one value in `xml`, which stands between `<value>` and `</value>`.
+/// Parses the one value in `xml`, the text between `<value>` and `</value>`.
 fn value(xml: &str) -> Result<Value, ParseError> {
     let document = call(&format!("<params>\n<param>\n<value>{xml}</value>\n</param>\n</params>"));
     let (method, mut params) = parse_call(document.as_bytes(), &XmlLimits::default())?;
@@ -59,7 +59,7 @@ fn every_type_keeps_its_type() {
 }
 
 #[test]
-fn of_repeated_members_the_last_wins() {
+fn the_last_of_repeated_members_counts() {
     let member =
         |name: &str, number: i32| format!("<member><name>{name}</name><value><int>{number}</int></value></member>");
     let members =
@@ -69,7 +69,7 @@ fn of_repeated_members_the_last_wins() {
 }
 
 #[test]
-fn what_is_not_well_formed_is_refused() {
+fn documents_that_are_not_well_formed_are_refused() {
     let good = call("<params><param><value><string>T</string></value></param></params>");
     let with = |old: &str, new: &str| good.replacen(old, new, 1);
     assert!(parse_call(good.as_bytes(), &XmlLimits::default()).is_ok());
@@ -128,7 +128,7 @@ fn what_is_not_well_formed_is_refused() {
     }
 }
 
-/// Work that a document chooses is counted, whatever it is made of.
+/// Work that a document causes is counted, whatever it consists of.
 #[test]
 fn pieces_of_markup_are_bounded() {
     let bounds = XmlLimits { pieces: 1000, ..XmlLimits::default() };
@@ -149,7 +149,7 @@ fn pieces_of_markup_are_bounded() {
         parse_call(attributes(250).as_bytes(), &bounds),
         Err(ParseError::Bound("too many pieces of markup"))
     ));
-    // What one piece holds is no matter.
+    // The length of a piece does not matter.
     assert!(!refused(&string("x".repeat(100_000))));
 }
 
@@ -193,7 +193,7 @@ fn apache_extensions() {
 }
 
 #[test]
-fn text_is_what_xml_says_it_is() {
+fn text_follows_the_rules_of_xml() {
     for (xml, expected) in [
         ("<string>a&lt;&gt;&amp;&apos;&quot;&#65;&#x42;b</string>", "a<>&'\"ABb"),
         ("<string>a<![CDATA[<&>]]>b<!-- c -->d<?pi?></string>", "a<&>bd"),
@@ -221,7 +221,7 @@ fn params_may_be_absent_and_comments_anywhere() {
 }
 
 #[test]
-fn broken_xml_is_told_in_expats_words_and_places() {
+fn errors_in_xml_have_the_wording_and_positions_of_expat() {
     for (document, expected) in [
         ("", "no element found: line 1, column 0"),
         ("hello", "syntax error: line 1, column 0"),
@@ -282,7 +282,7 @@ fn well_formed_documents_that_are_no_calls() {
 }
 
 #[test]
-fn entity_bombs_are_refused_before_they_go_off() {
+fn entity_bombs_are_refused_before_expansion() {
     let bomb = "<?xml version='1.0'?><!DOCTYPE b [<!ENTITY a 'aaaaaaaaaa'><!ENTITY b '&a;&a;&a;&a;'>]>\
                 <methodCall><methodName>&b;</methodName></methodCall>";
     assert!(matches!(failure(bomb), ParseError::NotWellFormed { .. }));
@@ -337,7 +337,7 @@ fn encoded(value: &Value) -> String {
 }
 
 #[test]
-fn values_are_written_so_that_every_client_understands() {
+fn values_are_written_in_forms_that_every_client_understands() {
     for (value, expected) in [
         (Value::Int(i32::MIN), "<int>-2147483648</int>"),
         (Value::I8(1), "<i8>1</i8>"),
@@ -361,7 +361,7 @@ fn values_are_written_so_that_every_client_understands() {
 }
 
 #[test]
-fn faults_there_and_back() {
+fn faults_survive_a_round_trip() {
     let fault = Fault { code: 1, text: "<class 'KeyError'>:'zz'".to_owned() };
     let mut out = Vec::new();
     append_fault(&mut out, &fault);
@@ -405,7 +405,7 @@ fn any_value() -> impl Strategy<Value = Value> {
 
 proptest! {
     #[test]
-    fn every_value_survives_the_journey(values in prop::collection::vec(any_value(), 0..4)) {
+    fn every_value_survives_a_round_trip(values in prop::collection::vec(any_value(), 0..4)) {
         let mut out = Vec::new();
         append_call(&mut out, "a.method", &values);
         prop_assert_eq!(parse_call(&out, &XmlLimits::default()), Ok(("a.method".to_owned(), values.clone())));
@@ -417,7 +417,7 @@ proptest! {
     }
 
     #[test]
-    fn damaged_documents_do_no_harm(
+    fn damaged_documents_do_not_panic(
         value in any_value(),
         damage in prop::collection::vec(any::<(prop::sample::Index, u8)>(), 1..4),
     ) {
@@ -427,7 +427,7 @@ proptest! {
             let at = at.index(out.len());
             out[at] = with;
         }
-        // Whether it still parses is the damage's doing; that it ends and does not panic is ours.
+        // A damaged document may or may not parse; parsing must end and not panic.
         if let Ok((method, params)) = parse_call(&out, &XmlLimits::default()) {
             let mut again = Vec::new();
             append_call(&mut again, &method, &params);
