@@ -229,7 +229,7 @@ fn cas_whose_certificates_are_not_checked_for_revocation_are_named() {
     let line = "--echo 127.0.0.1:0 --admin 127.0.0.1:0 --cert certs/localhost.pem --key certs/localhost-key.pem --client-ca certs/ca.pem \
                 --client-ca other/ca.pem --crl certs/crl.pem";
     let server = Server::start_in(dir, &line.split_whitespace().collect::<Vec<_>>());
-    server.logged("1 CA not revocation-checked: CN=two");
+    server.logged("revocation not checked for 1 CA: CN=two; pass --crl");
     assert_eq!(sample(&server, "latchkey_revocation_unchecked{issuer=CN=two}"), 1);
     let expiry = sample(&server, "latchkey_revocation_list_expiry_timestamp_seconds{issuer=CN=one}");
     assert!(expiry > sample(&server, "latchkey_start_time_seconds{}"));

@@ -77,7 +77,7 @@ fn command_denied(user: &str, name: &str) -> String {
 
 #[test]
 fn the_start_line_counts_the_rules() {
-    start().logged("client certificate required (1 CA), not revocation-checked, 4 rules");
+    start().logged("client certificate required (1 CA), revocation not checked; pass --crl; 4 rules");
 }
 
 #[test]

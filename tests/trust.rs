@@ -132,7 +132,7 @@ fn a_client_gets_the_certificate_for_the_name_it_asks_for() {
 #[test]
 fn naming_a_client_ca_means_that_certificates_are_required() {
     let server = start(folder(), "--client-ca certs/ca.pem");
-    server.logged("client certificate required (1 CA), not revocation-checked");
+    server.logged("client certificate required (1 CA), revocation not checked; pass --crl");
     assert!(probe(&server, "").starts_with("refused"));
     server.logged("reason=\"certificate\"");
     assert_eq!(probe(&server, "--identity alice"), "TLSv1.3 localhost full");

@@ -146,9 +146,9 @@ impl Gate {
         let policy = self.policy.describe();
         match self.rules.as_ref().map(|rules| rules.len()) {
             None => policy,
-            Some(0) => format!("{policy}, no rules: every client is denied"),
-            Some(1) => format!("{policy}, 1 rule"),
-            Some(count) => format!("{policy}, {count} rules"),
+            Some(0) => format!("{policy}; no rules: every client is denied"),
+            Some(1) => format!("{policy}; 1 rule"),
+            Some(count) => format!("{policy}; {count} rules"),
         }
     }
 }
@@ -157,7 +157,7 @@ impl Gate {
 mod tests {
     use super::*;
     use crate::access::Class;
-    use crate::tls::testing::{Clock, NOW, World, leaf, shake, source};
+    use crate::tls::testing::{Clock, NOW, World, handshake, leaf, source};
     use crate::tls::{Certificate, PolicyOptions};
 
     fn policy(options: PolicyOptions) -> Arc<ServerPolicy> {
@@ -168,7 +168,7 @@ mod tests {
     fn a_handshake_under_an_old_policy_is_verified_again_by_the_current_one() {
         let (world, clock) = (World::new(), Clock::at(NOW));
         let before = policy(world.mutual(&clock));
-        let done = shake(&world.client_config(Some(&world.client), &clock), &before).expect("in");
+        let done = handshake(&world.client_config(Some(&world.client), &clock), &before).expect("in");
         let chain = done.server.peer_certificates().expect("it was shown");
         let serial = Certificate::from_der(&leaf(&world.client)).expect("readable").serial;
         let list = world.authority.revocation_list(&[(serial, NOW)], 30, NOW).expect("a list");
@@ -189,7 +189,7 @@ mod tests {
         let pin = source("alice.pem", &world.client.certificate);
         let pinned = policy(PolicyOptions { client_pin: vec![pin], ..world.options(&clock) });
         let issued = policy(world.mutual(&clock));
-        let done = shake(&world.client_config(Some(&world.client), &clock), &issued).expect("in");
+        let done = handshake(&world.client_config(Some(&world.client), &clock), &issued).expect("in");
         let chain = done.server.peer_certificates();
         let witness = done.witness.expect("a certificate was asked for");
         let mut identity = witness.identify(chain).expect("readable").map(Arc::new);
@@ -198,7 +198,7 @@ mod tests {
         let trust = pinned.client_trust().expect("a pin");
         let rules = Rules::parse(&source("rules.toml", text), trust.anchors()).expect("a rule");
         let gate = Gate::new(Arc::clone(&pinned), Some(Arc::new(rules)));
-        assert!(gate.describe().ends_with(", 1 rule"), "{}", gate.describe());
+        assert!(gate.describe().ends_with("; 1 rule"), "{}", gate.describe());
         let access = gate.admit(chain.unwrap_or_default(), Some(&issued), &mut identity).expect("the pin's rule");
         assert!(access.allows(Class::Read, "get", Some(b"k")) && !access.allows(Class::Write, "set", Some(b"k")));
         let nobody = gate.admit(chain.unwrap_or_default(), Some(&pinned), &mut None).expect_err("no identity");

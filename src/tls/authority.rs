@@ -1,8 +1,8 @@
-//! A private certificate authority: makes certificates that rustls, OpenSSL in strict mode and Python all accept.
+//! A private certificate authority. It makes certificates that rustls, OpenSSL in strict mode and Python all accept.
 //!
-//! What the strict verifiers ask for (RFC 5280, 4.2.1; `openssl verify -x509_strict`; Python's `VERIFY_X509_STRICT`,
-//! on by default since 3.13) and quick recipes leave out: a leaf that says it is no CA, key identifiers of subject and
-//! issuer on everything, critical key usage, and names in subjectAltName.
+//! Strict verifiers (RFC 5280, 4.2.1; `openssl verify -x509_strict`; Python's `VERIFY_X509_STRICT`, on by default since
+//! 3.13) require what quick recipes leave out: basicConstraints with CA:FALSE in a leaf, key identifiers of subject and
+//! issuer everywhere, critical keyUsage, and names in subjectAltName.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -22,27 +22,27 @@ use super::revocations::Revocations;
 /// Validity starts this much in the past, so that a verifier whose clock is a little behind accepts a new certificate.
 const BACKDATE: u64 = 60 * 60;
 const DAY: u64 = 24 * 60 * 60;
-/// Ten years: a private CA is replaced by decision, not by surprise.
+/// Ten years: a private CA should be replaced on purpose, not because it expires by surprise.
 const CA_DAYS: u64 = 3650;
-/// The longest validity that public rules for server certificates allowed before they became shorter still; verifiers
-/// that enforce a limit on private CAs allow at least this.
+/// The longest validity that public rules allowed for server certificates before it was reduced further; verifiers that
+/// limit private CAs allow at least this.
 const LEAF_DAYS: u64 = 397;
 /// The upper bound of a common name, in characters (RFC 5280, appendix A.1, ub-common-name).
 const COMMON_NAME_MAX: usize = 64;
 
-/// The kind of key to make.
+/// The kind of a new key.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum KeyKind {
-    /// ECDSA on P-256: small, fast and understood by everything.
+    /// ECDSA on P-256: small, fast and supported everywhere.
     #[default]
     EcdsaP256,
-    /// Ed25519: not yet understood by every browser.
+    /// Ed25519: not supported by every browser yet.
     Ed25519,
-    /// RSA with 3072 bits: for old peers; each handshake costs the server much more.
+    /// RSA with 3072 bits: for old peers. Each handshake costs the server much more.
     Rsa3072,
 }
 
-/// Which side of a connection a leaf is for.
+/// The side of a connection that a leaf is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
     /// serverAuth.
@@ -51,10 +51,10 @@ pub enum Role {
     Client,
 }
 
-/// What a new leaf is to say of its holder.
+/// The names in a new leaf.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Subject {
-    /// `None` for a host whose name is too long for one.
+    /// `None` for a host whose name is too long for a common name.
     common_name: Option<String>,
     alt_names: Vec<SanType>,
 }
@@ -68,11 +68,11 @@ pub struct Issued {
     pub key: String,
 }
 
-/// Why the authority could not do what it was asked.
+/// Why the authority cannot make a certificate or list.
 #[derive(Debug, thiserror::Error)]
 pub enum AuthorityError {
-    /// A name that cannot stand in a certificate.
-    #[error("{name:?} cannot be a name in a certificate: {why}")]
+    /// A name that is invalid in a certificate.
+    #[error("{name:?} is not a valid name in a certificate: {why}")]
     Name {
         /// The name.
         name: String,
@@ -82,7 +82,7 @@ pub enum AuthorityError {
     /// A CA file could not be read as PEM.
     #[error(transparent)]
     Pem(#[from] PemError),
-    /// A CA file holds something that is not a certificate.
+    /// A CA file contains something other than a certificate.
     #[error("{file}: {source}")]
     Certificate {
         /// The file.
@@ -96,7 +96,7 @@ pub enum AuthorityError {
     /// The CA is past its end of validity.
     #[error("the CA certificate in {0} has expired; make a new one with `latchkey certs init --force`")]
     Expired(String),
-    /// The CA's certificate and key do not belong together.
+    /// The CA's key is not the key of its certificate.
     #[error("the key in {key} does not belong to the CA certificate in {certificate}")]
     KeyMismatch {
         /// The certificate's file.
@@ -104,7 +104,7 @@ pub enum AuthorityError {
         /// The key's file.
         key: String,
     },
-    /// A revocation list cannot be continued.
+    /// A revocation list cannot be renewed.
     #[error("{file}: {detail}")]
     RevocationList {
         /// The file.
@@ -124,11 +124,11 @@ impl From<rcgen::Error> for AuthorityError {
 }
 
 impl Subject {
-    /// A holder called `common_name`, with further names written `DNS:…`, `IP:…`, `URI:…` or `EMAIL:…`.
+    /// A subject with common name `common_name`, and further names written `DNS:…`, `IP:…`, `URI:…` or `EMAIL:…`.
     pub fn named(common_name: &str, alt_names: &[String]) -> Result<Self, AuthorityError> {
         let refuse = |why| Err(AuthorityError::Name { name: common_name.to_owned(), why });
         if common_name.is_empty() || common_name.chars().any(char::is_control) {
-            return refuse("it is empty or holds control characters");
+            return refuse("it is empty or contains control characters");
         }
         if common_name.chars().count() > COMMON_NAME_MAX {
             return refuse("a common name has at most 64 characters; give a longer name with --san");
@@ -137,9 +137,9 @@ impl Subject {
         Ok(Self { common_name: Some(common_name.to_owned()), alt_names })
     }
 
-    /// A server that is asked for as `host`, with further names as [`named`](Self::named) takes them. A host name of more
-    /// than 64 characters stands in subjectAltName alone, because a common name has at most 64 (RFC 5280, appendix A.1,
-    /// ub-common-name). A final dot, which says that a name is complete, is left away: certificates have none.
+    /// A server reached as `host`, with further names as for [`named`](Self::named). A host name of more than 64
+    /// characters appears in subjectAltName only, because a common name has at most 64 (RFC 5280, appendix A.1,
+    /// ub-common-name). The final dot of a complete name is removed: names in certificates have none.
     pub fn server(host: &str, alt_names: &[String]) -> Result<Self, AuthorityError> {
         let host = undotted(host);
         if host.chars().count() <= COMMON_NAME_MAX {
@@ -155,13 +155,13 @@ impl Subject {
         Ok(Self { common_name: None, alt_names: names })
     }
 
-    /// The holder's common name; empty for a host whose name is too long for one.
+    /// The subject's common name; empty for a host whose name is too long for one.
     #[must_use]
     pub fn common_name(&self) -> &str {
         self.common_name.as_deref().unwrap_or_default()
     }
 
-    /// The same holder, reachable under its common name: as an IP address when it is one, else as a DNS name.
+    /// The same subject, reachable under its common name: an IP address if it is one, else a DNS name.
     pub fn reachable(mut self) -> Result<Self, AuthorityError> {
         let name = match self.common_name().parse::<IpAddr>() {
             Ok(address) => SanType::IpAddress(address),
@@ -174,7 +174,7 @@ impl Subject {
     }
 }
 
-/// Reads `DNS:…`, `IP:…`, `URI:…` or `EMAIL:…`.
+/// Parses `DNS:…`, `IP:…`, `URI:…` or `EMAIL:…`.
 fn alt_name(text: &str) -> Result<SanType, AuthorityError> {
     let refuse = |why| AuthorityError::Name { name: text.to_owned(), why };
     let (kind, value) =
@@ -182,9 +182,9 @@ fn alt_name(text: &str) -> Result<SanType, AuthorityError> {
     match kind.to_ascii_uppercase().as_str() {
         "DNS" => dns_name(value),
         "IP" => value.parse().map(SanType::IpAddress).map_err(|_| refuse("it is not an IP address")),
-        // Neither type has room for spaces, control characters or letters beyond ASCII (RFC 5280, 4.2.1.6).
+        // Neither type allows spaces, control characters or letters beyond ASCII (RFC 5280, 4.2.1.6).
         "URI" | "EMAIL" if !value.chars().all(|c| c.is_ascii_graphic()) => {
-            Err(refuse("it holds characters that are not visible ASCII"))
+            Err(refuse("it contains characters other than visible ASCII"))
         }
         "URI" if has_scheme(value) => {
             value.try_into().map(SanType::URI).map_err(|_| refuse("a URI in a certificate is ASCII"))
@@ -194,11 +194,11 @@ fn alt_name(text: &str) -> Result<SanType, AuthorityError> {
             value.try_into().map(SanType::Rfc822Name).map_err(|_| refuse("an address in a certificate is ASCII"))
         }
         "EMAIL" => Err(refuse("an e-mail address is NAME@HOST")),
-        _ => Err(refuse("the type is one of DNS, IP, URI and EMAIL")),
+        _ => Err(refuse("the type must be DNS, IP, URI or EMAIL")),
     }
 }
 
-/// Whether something stands before and after the scheme's colon (RFC 3986, 3.1).
+/// Whether there is text before and after the scheme's colon (RFC 3986, 3.1).
 fn has_scheme(uri: &str) -> bool {
     uri.split_once(':').is_some_and(|(scheme, rest)| {
         scheme.starts_with(|c: char| c.is_ascii_alphabetic())
@@ -207,14 +207,14 @@ fn has_scheme(uri: &str) -> bool {
     })
 }
 
-/// Whether an address has a mailbox and a host (RFC 5321, 4.1.2), of which DNS knows the latter.
+/// Whether an address has a mailbox and a valid host name (RFC 5321, 4.1.2).
 fn is_mailbox(address: &str) -> bool {
     address.rsplit_once('@').is_some_and(|(mailbox, host)| {
         !mailbox.is_empty() && !host.ends_with('.') && rustls_pki_types::DnsName::try_from(host).is_ok()
     })
 }
 
-/// A host name without the final dot of a complete one.
+/// A host name without the final dot of a complete name.
 pub(crate) fn undotted(name: &str) -> &str {
     name.strip_suffix('.').unwrap_or(name)
 }
@@ -255,7 +255,7 @@ impl Authority {
         Ok(Self { certificate: read(made.der(), "the new CA")?, pem: made.pem(), issuer: Issuer::new(params, key) })
     }
 
-    /// Takes up a CA from its files.
+    /// Loads a CA from its files.
     pub fn load(certificate: &PemSource, key: &PemSource, now: u64) -> Result<Self, AuthorityError> {
         let der = certificate.certificates()?.swap_remove(0);
         let parsed = read(&der, &certificate.name)?;
@@ -281,7 +281,7 @@ impl Authority {
         Issued { certificate: self.pem.clone(), key: self.issuer.key().serialize_pem() }
     }
 
-    /// The facts of the CA's certificate.
+    /// The CA's certificate, parsed.
     #[must_use]
     pub fn certificate(&self) -> &Certificate {
         &self.certificate
@@ -292,7 +292,7 @@ impl Authority {
         let key = generate(key)?;
         let end = (now + LEAF_DAYS * DAY).min(self.certificate.not_after);
         let mut params = params(subject, now, end)?;
-        // Written out as "CA: no" with a key identifier; leaving basicConstraints away would leave both away.
+        // An explicit CA:FALSE with a key identifier; leaving basicConstraints out would leave both out.
         params.is_ca = IsCa::ExplicitNoCa;
         params.use_authority_key_identifier_extension = true;
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
@@ -304,15 +304,15 @@ impl Authority {
         Ok(Issued { certificate: made.pem(), key: key.serialize_pem() })
     }
 
-    /// When a leaf issued at `now` ends, where that is earlier than usual because the CA itself ends then.
+    /// When a leaf issued at `now` ends, if that is earlier than usual because the CA itself ends then.
     #[must_use]
     pub fn cuts_short(&self, now: u64) -> Option<u64> {
         let end = self.certificate.not_after;
         (end < now + LEAF_DAYS * DAY).then_some(end)
     }
 
-    /// Signs a revocation list of `revoked` (serial number, and when it was revoked, seconds since the Unix epoch),
-    /// to be replaced before `now + days`.
+    /// Signs a revocation list of `revoked` (serial number, and time of revocation in seconds since the Unix epoch).
+    /// Its next update is `now + days`.
     pub fn revocation_list(&self, revoked: &[(Vec<u8>, u64)], days: u64, now: u64) -> Result<String, AuthorityError> {
         let mut revocations = Revocations::default();
         for (serial, at) in revoked {
@@ -321,7 +321,7 @@ impl Authority {
         self.renewed_list(&revocations, days, now)
     }
 
-    /// Signs the revocation list that follows those of which `revocations` were read, to be replaced before `now + days`.
+    /// Signs the revocation list that succeeds those in `revocations`. Its next update is `now + days`.
     pub fn renewed_list(&self, revocations: &Revocations, days: u64, now: u64) -> Result<String, AuthorityError> {
         let epoch = rcgen::date_time_ymd(1970, 1, 1);
         let at = |seconds| epoch + Duration::from_secs(seconds);
@@ -354,10 +354,10 @@ fn read(der: &[u8], file: &str) -> Result<Certificate, AuthorityError> {
 fn generate(kind: KeyKind) -> Result<KeyPair, AuthorityError> {
     Ok(match kind {
         KeyKind::EcdsaP256 => KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256)?,
-        // Made here in PKCS#8 version 1: the version 2 that rcgen would write is not read by OpenSSL 3.0.
+        // Made here in PKCS#8 version 1: OpenSSL 3.0 does not read version 2, which rcgen would write.
         KeyKind::Ed25519 => {
             let key = Ed25519KeyPair::generate_pkcs8v1(&SystemRandom::new())
-                .map_err(|_| AuthorityError::Making("the system gave no random bytes".to_owned()))?;
+                .map_err(|_| AuthorityError::Making("the system's random number generator failed".to_owned()))?;
             KeyPair::try_from(key.as_ref())?
         }
         KeyKind::Rsa3072 => KeyPair::generate_rsa_for(&rcgen::PKCS_RSA_SHA256, RsaKeySize::_3072)?,
@@ -367,7 +367,7 @@ fn generate(kind: KeyKind) -> Result<KeyPair, AuthorityError> {
 fn params(subject: &Subject, now: u64, end: u64) -> Result<CertificateParams, AuthorityError> {
     let mut params = CertificateParams::default();
     params.distinguished_name = DistinguishedName::new();
-    // Where the subject stays empty, subjectAltName is critical (RFC 5280, 4.1.2.6).
+    // With an empty subject, subjectAltName is critical (RFC 5280, 4.1.2.6).
     if let Some(common_name) = &subject.common_name {
         params.distinguished_name.push(DnType::CommonName, common_name.as_str());
     }
@@ -379,13 +379,13 @@ fn params(subject: &Subject, now: u64, end: u64) -> Result<CertificateParams, Au
     Ok(params)
 }
 
-/// 128 random bits: unguessable, positive, and never two alike (RFC 5280, 4.1.2.2).
+/// 128 random bits: unguessable, positive, and unique (RFC 5280, 4.1.2.2).
 fn serial() -> Result<SerialNumber, AuthorityError> {
     let mut bytes = [0; 16];
     SystemRandom::new()
         .fill(&mut bytes)
-        .map_err(|_| AuthorityError::Making("the system gave no random bytes".to_owned()))?;
-    // The top bit is the sign; the next one set keeps the length the same for every certificate.
+        .map_err(|_| AuthorityError::Making("the system's random number generator failed".to_owned()))?;
+    // The top bit is the sign; setting the next one gives every serial number the same length.
     bytes[0] = (bytes[0] & 0x7f) | 0x40;
     Ok(SerialNumber::from_slice(&bytes))
 }

@@ -1,4 +1,4 @@
-//! One X.509 certificate, read once into the facts that trust decisions and messages need.
+//! One X.509 certificate, parsed once into the fields that trust decisions and messages need.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -9,7 +9,7 @@ use x509_parser::prelude::{FromDer, GeneralName, X509Certificate, X509Name};
 use super::crl::distribution_points;
 use super::names::{common_name, shown};
 
-/// The facts of a certificate (RFC 5280). Reading it verifies nothing.
+/// The fields of a certificate (RFC 5280). Parsing verifies nothing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Certificate {
     /// The whole certificate.
@@ -20,7 +20,7 @@ pub struct Certificate {
     pub subject: String,
     /// The issuer, as text for messages.
     pub issuer: String,
-    /// The issuer's name in DER, for telling clients whose certificates are welcome.
+    /// The issuer's name in DER, for the list of acceptable CAs sent to clients.
     pub issuer_der: Vec<u8>,
     /// The subject's name in DER.
     pub subject_der: Vec<u8>,
@@ -40,15 +40,15 @@ pub struct Certificate {
     pub not_before: u64,
     /// Last second of validity, in seconds since the Unix epoch; 0 when before it.
     pub not_after: u64,
-    /// What basicConstraints says of being a CA; `None` without that extension.
+    /// basicConstraints's cA; `None` without that extension.
     pub ca: Option<bool>,
-    /// How many CAs may stand below it on a path, itself not counted; `None` for any number.
+    /// The number of CAs allowed below it on a path (pathLenConstraint); `None` for any number.
     pub path_length: Option<u32>,
     /// Whether its key may sign certificates (keyUsage, RFC 5280, 4.2.1.3); true without that extension.
     pub may_sign_certificates: bool,
     /// Whether its key may sign revocation lists; true without keyUsage.
     pub may_sign_lists: bool,
-    /// Where its CA says that revocation lists are found (RFC 5280, 4.2.1.13): GeneralNames in DER.
+    /// Where its CA publishes revocation lists (RFC 5280, 4.2.1.13): GeneralNames in DER.
     pub(crate) crl_points: Vec<Vec<u8>>,
     /// The subject's public key.
     pub public_key: SubjectPublicKeyInfoDer<'static>,
@@ -56,18 +56,18 @@ pub struct Certificate {
     pub serial: Vec<u8>,
 }
 
-/// The bytes are not a certificate that could be read.
+/// The bytes are not a certificate that can be parsed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("not a readable X.509 certificate: {0}")]
 pub struct MalformedCertificate(pub(crate) String);
 
 impl Certificate {
-    /// Reads a certificate.
+    /// Parses a certificate.
     ///
     /// # Errors
     ///
-    /// On anything but exactly one DER certificate, and on an extension given twice (RFC 5280, 4.2), because two
-    /// readers could then see two different names.
+    /// The bytes are not exactly one DER certificate, or an extension occurs twice (RFC 5280, 4.2): two parsers could
+    /// then see two different names.
     pub fn from_der(der: &[u8]) -> Result<Self, MalformedCertificate> {
         let (rest, parsed) = X509Certificate::from_der(der).map_err(|error| MalformedCertificate(error.to_string()))?;
         if !rest.is_empty() {
@@ -119,20 +119,20 @@ impl Certificate {
                     .ok_or_else(|| MalformedCertificate(format!("an IP address name of {} bytes", octets.len())))?;
                 self.addresses.push(address);
             }
-            // Names of other types take part in no decision here.
+            // Names of other types are not used.
             _ => {}
         }
         Ok(())
     }
 
-    /// Whether it was issued under its own name, as every root and every `openssl req -x509` certificate is.
+    /// Whether it was issued under its own name, like every root and every `openssl req -x509` certificate.
     #[must_use]
     pub fn is_self_issued(&self) -> bool {
         self.issuer_der == self.subject_der
     }
 
-    /// Whether its key may prove who holds it in a handshake: keyUsage has digitalSignature or keyAgreement, as OpenSSL asks
-    /// of clients (RFC 8446, 4.4.2.2). True without that extension.
+    /// Whether its key may be used for authentication in a handshake: keyUsage has digitalSignature or keyAgreement,
+    /// which OpenSSL requires of clients (RFC 8446, 4.4.2.2). True without that extension.
     #[must_use]
     pub fn may_authenticate(&self) -> bool {
         let Ok((_, parsed)) = X509Certificate::from_der(&self.der) else { return false };
@@ -146,7 +146,7 @@ impl Certificate {
         (self.not_before..=self.not_after).contains(&now)
     }
 
-    /// The names a server with this certificate answers to, for messages: alternative names, else the common name.
+    /// The names of a server with this certificate, for messages: alternative names, else the common name.
     #[must_use]
     pub fn server_names(&self) -> Vec<String> {
         if self.has_alt_names {
@@ -157,7 +157,7 @@ impl Certificate {
         }
     }
 
-    /// Whether this certificate's key made `signature` over `message`, by any algorithm that fits the key.
+    /// Whether this certificate's key made `signature` over `message`, with any algorithm for that kind of key.
     #[must_use]
     pub fn has_signed(&self, message: &[u8], signature: &[u8]) -> bool {
         let Ok(key) = webpki::RawPublicKeyEntity::try_from(&self.public_key) else { return false };
@@ -200,15 +200,15 @@ pub fn hex(bytes: &[u8]) -> String {
     })
 }
 
-/// Text from a peer as it may stand in a terminal or a log.
+/// Text from a peer, escaped for a terminal or a log.
 pub(crate) fn printable(text: &str) -> String {
     crate::text::printable(text).into_owned()
 }
 
-/// Characters of a name that are shown in a message: certificates may hold names of any length.
+/// Characters of a name shown in a message: certificates may contain names of any length.
 const SHOWN: usize = 200;
 
-/// A name from a peer as it may stand in a line of a log: [`printable`], and cut if it is long.
+/// A name from a peer for a log line: [`printable`], and cut if it is long.
 pub(crate) fn brief(text: &str) -> String {
     match text.char_indices().nth(SHOWN) {
         Some((end, _)) => printable(text.get(..end).unwrap_or_default()) + "...",
@@ -216,7 +216,7 @@ pub(crate) fn brief(text: &str) -> String {
     }
 }
 
-/// A distinguished name in DER, as a server lists those of the CAs it wants, as text for messages.
+/// A distinguished name in DER, such as a server's acceptable CAs, as text for messages.
 #[must_use]
 pub fn shown_name(der: &[u8]) -> String {
     X509Name::from_der(der).map_or_else(|_| "(unreadable name)".to_owned(), |(_, name)| shown(&name))
@@ -233,11 +233,11 @@ fn address(octets: &[u8]) -> Option<IpAddr> {
         .ok()
 }
 
-/// The UTC date of a moment in seconds since the Unix epoch, as `2026-12-01`.
+/// The UTC date of a time in seconds since the Unix epoch, as `2026-12-01`.
 #[must_use]
 pub fn date(seconds: u64) -> String {
-    // Howard Hinnant's civil_from_days, for days on or after 1970-01-01: years run from March, so that the leap day
-    // is the last of its year.
+    // Howard Hinnant's civil_from_days, for days on or after 1970-01-01: years begin in March, so that the leap day is
+    // the last of its year.
     let days = seconds / 86_400 + 719_468;
     let era = days / 146_097;
     let day_of_era = days % 146_097;

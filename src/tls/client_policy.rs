@@ -1,4 +1,4 @@
-//! What a client demands of servers, and what it shows them.
+//! What a TLS client requires of servers, and the certificate it presents.
 
 use std::sync::Arc;
 
@@ -10,22 +10,22 @@ use super::trust::{Refusal, ServerTrust, TrustError};
 use super::words::in_words;
 use crate::limits::Limits;
 
-/// What the command line, or a program, asks of a TLS client.
+/// Options of a TLS client, from the command line or a program.
 #[derive(Clone, Debug)]
 pub struct ClientOptions {
-    /// Certificates to believe: CAs for what they issue, others as themselves.
+    /// Trusted certificates: CAs for what they issue, others as themselves.
     pub ca: Vec<PemSource>,
-    /// Believe every server. Anyone can be in between.
+    /// Accept every server. Anyone can then intercept the connection.
     pub insecure: bool,
-    /// Certificate chain and private key to show when the server asks.
+    /// Certificate chain and private key to present when the server asks for one.
     pub identity: Option<(PemSource, PemSource)>,
-    /// Application protocols, most wanted first (RFC 7301).
+    /// Application protocols in order of preference (RFC 7301).
     pub alpn: Vec<Vec<u8>>,
-    /// What is asked of the key exchange.
+    /// Requirements on the key exchange.
     pub post_quantum: PostQuantum,
-    /// Cipher suites to offer, most wanted first; none for all, in the library's order.
+    /// Cipher suites to offer, in order of preference; empty for all, in the library's order.
     pub suites: Vec<SupportedCipherSuite>,
-    /// Certificates in a server's chain, its own included; more are not verified at all.
+    /// Certificates in a server's chain, its own included; a longer chain is not verified at all.
     pub max_chain: usize,
 }
 
@@ -43,13 +43,13 @@ impl Default for ClientOptions {
     }
 }
 
-/// Why a client cannot be set up. Every text names the file.
+/// Why a client policy is invalid. Every text names the file.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientPolicyError {
-    /// A PEM file is not what it must be.
+    /// A PEM file does not contain what it should.
     #[error(transparent)]
     Pem(#[from] PemError),
-    /// A certificate to believe is not usable.
+    /// A trusted certificate is not usable.
     #[error(transparent)]
     Trust(#[from] TrustError),
     /// The client's own certificate and key are not usable together.
@@ -62,7 +62,7 @@ pub enum ClientPolicyError {
         /// What is wrong.
         detail: rustls::Error,
     },
-    /// The client's key is not that of its certificate.
+    /// The private key is not that of the client's certificate.
     #[error("the private key in {key} does not belong to the certificate in {certificate}")]
     KeyMismatch {
         /// The certificate's file.
@@ -70,12 +70,12 @@ pub enum ClientPolicyError {
         /// The key's file.
         key: String,
     },
-    /// rustls or its provider refused the combination.
+    /// rustls or its provider rejected the combination.
     #[error("TLS cannot be set up: {}", in_words(.0))]
     Tls(#[from] rustls::Error),
 }
 
-/// A client's configuration, and who remembers why a server was refused.
+/// A client's configuration, and the record of why its last server was rejected.
 #[derive(Clone, Debug)]
 pub struct ClientPolicy {
     config: Arc<ClientConfig>,
@@ -83,7 +83,7 @@ pub struct ClientPolicy {
 }
 
 impl ClientPolicy {
-    /// Reads what a client needs. Where both are offered, X25519MLKEM768 comes first, classical groups after it.
+    /// Parses the client's files. If both are offered, X25519MLKEM768 comes first, classical groups after it.
     pub fn new(options: &ClientOptions) -> Result<Self, ClientPolicyError> {
         Self::with_versions(options, rustls::ALL_VERSIONS)
     }
@@ -130,7 +130,7 @@ impl ClientPolicy {
         Arc::clone(&self.config)
     }
 
-    /// Why a server was refused last, in full.
+    /// Why the last server was rejected, in full.
     #[must_use]
     pub fn refusal(&self) -> Option<Refusal> {
         self.trust.refusal()

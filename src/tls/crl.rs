@@ -1,8 +1,8 @@
-//! One certificate revocation list, read strictly (RFC 5280, section 5).
+//! One certificate revocation list, parsed strictly (RFC 5280, section 5).
 //!
-//! Unlike the profile of RFC 5280, and like OpenSSL, lists of version 1 are read, and lists of version 2 without
-//! extensions: `openssl ca -gencrl` writes the first unless it is told to number its lists. What a list says beyond serial
-//! numbers must be understood, or the list is refused: nothing of it is passed over.
+//! Unlike the profile of RFC 5280, and like OpenSSL, version 1 lists are accepted, and version 2 lists without
+//! extensions: `openssl ca -gencrl` writes the former unless it is configured to number its lists. A list with anything
+//! besides serial numbers that is not understood is rejected as a whole.
 
 use std::cmp::Ordering;
 use std::collections::BTreeSet;
@@ -27,20 +27,20 @@ const FRESHEST: &[u8] = &[0x55, 0x1d, 46];
 /// RSA (PKCS #1) and ECDSA over SHA-1.
 const SHA1: [&[u8]; 2] = [&[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 1, 1, 5], &[0x2a, 0x86, 0x48, 0xce, 0x3d, 4, 1]];
 
-/// A list. Its signature is not checked by reading it.
+/// A parsed list. Parsing does not verify its signature.
 #[derive(Debug)]
 pub(crate) struct List {
     /// Who issued it, as text for messages.
     pub(crate) issuer: String,
-    /// The same, to be compared.
+    /// The same name, in comparable form.
     pub(super) name: Comparable,
-    /// Serial numbers, without zeros before them.
+    /// Serial numbers without leading zeros.
     pub(super) revoked: BTreeSet<Vec<u8>>,
     /// In seconds since the Unix epoch.
     pub(crate) next_update: u64,
     this_update: u64,
     pub(crate) scope: Scope,
-    /// Its number, big-endian, without zeros before it, if it has one (RFC 5280, 5.2.3).
+    /// Its number, big-endian, without leading zeros, if it has one (RFC 5280, 5.2.3).
     pub(super) number: Option<Vec<u8>>,
     signed: Vec<u8>,
     signature: Vec<u8>,
@@ -55,52 +55,52 @@ pub(crate) struct Entry<'a> {
     pub(crate) serial: &'a [u8],
     /// When it was revoked, in seconds since the Unix epoch; 0 for before.
     pub(crate) at: u64,
-    /// The number of the reason, if one is given.
+    /// The reason code, if there is one.
     pub(super) reason: Option<u8>,
-    /// When its key was lost, if that is said, in seconds since the Unix epoch; 0 for before.
+    /// The invalidity date, if there is one, in seconds since the Unix epoch; 0 for before.
     pub(super) invalid_since: Option<u64>,
 }
 
-/// Which certificates of its CA a list is about (RFC 5280, 5.2.5).
+/// The certificates of its CA that a list covers (RFC 5280, 5.2.5).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Scope {
     end_entities: bool,
     authorities: bool,
-    /// One of these distribution points (GeneralNames in DER) must be the certificate's; none for any.
+    /// The certificate must have one of these distribution points (GeneralNames in DER); empty for any.
     points: Vec<Vec<u8>>,
 }
 
 impl Scope {
     const EVERYTHING: Self = Self { end_entities: true, authorities: true, points: Vec::new() };
 
-    /// Whether a list of this scope says that a certificate which is not on it is not revoked.
+    /// Whether, under a list of this scope, a certificate that is not listed counts as not revoked.
     pub(crate) fn covers(&self, certificate: &Certificate) -> bool {
         let of_its_kind = if certificate.ca == Some(true) { self.authorities } else { self.end_entities };
         of_its_kind
             && (self.points.is_empty() || self.points.iter().any(|point| certificate.crl_points.contains(point)))
     }
 
-    /// Whether some certificates are left out.
+    /// Whether some certificates are not covered.
     pub(crate) fn is_partial(&self) -> bool {
         *self != Self::EVERYTHING
     }
 }
 
 impl List {
-    /// Reads a list in DER.
+    /// Parses a list in DER.
     ///
     /// # Errors
     ///
-    /// In words, where it is damaged, or where obeying it takes more than a look for a serial number.
+    /// A sentence: the list is malformed, or it cannot be enforced by comparing serial numbers.
     pub(super) fn read(bytes: &[u8]) -> Result<Self, String> {
         Self::read_each(bytes, |_| ())
     }
 
-    /// As [`read`](Self::read); `each` is shown every entry.
+    /// As [`read`](Self::read), with a call of `each` for every entry.
     ///
     /// # Errors
     ///
-    /// As [`read`](Self::read): what `each` was shown is worth nothing then.
+    /// As [`read`](Self::read); the calls of `each` must then be ignored.
     pub(crate) fn read_each(bytes: &[u8], mut each: impl FnMut(&Entry<'_>)) -> Result<Self, String> {
         let Some(parts) = Parts::read(bytes) else { return Err("not a readable revocation list".to_owned()) };
         let issuer = shown_name(parts.issuer);
@@ -108,15 +108,15 @@ impl List {
         let version = match parts.version {
             None => 1,
             Some([1]) => 2,
-            Some(_) => return Err(refuse("is of a version that is not known: 1 and 2 are")),
+            Some(_) => return Err(refuse("has an unknown version; 1 and 2 are supported")),
         };
         if version == 1 && parts.extensions.is_some() {
-            return Err(refuse("is of version 1 and has extensions, which only version 2 knows"));
+            return Err(refuse("has version 1 and extensions, which only version 2 allows"));
         }
         let unreadable = || refuse("is damaged");
         let name = Comparable::from_der(parts.issuer).ok_or_else(unreadable)?;
         let Some(next_update) = parts.next_update else {
-            return Err(refuse("has no next update (RFC 5280, 5.1.2.5), so nobody can tell when it is out of date"));
+            return Err(refuse("has no next update (RFC 5280, 5.1.2.5), so it never expires"));
         };
         let next_update = seconds(&next_update).ok_or_else(unreadable)?;
         let mut revoked = BTreeSet::new();
@@ -149,8 +149,8 @@ impl List {
         authority.has_signed(&self.signed, &self.signature)
     }
 
-    /// Whether it is at least as new as another list of the same CA and scope: by their numbers, where both have one, and
-    /// then by the time of their issue.
+    /// Whether it is at least as new as another list of the same CA and scope: by their numbers if both have one, then
+    /// by their time of issue.
     pub(super) fn is_as_new_as(&self, other: &Self) -> bool {
         let order = match (&self.number, &other.number) {
             (Some(ours), Some(others)) => (ours.len(), ours).cmp(&(others.len(), others)),
@@ -159,13 +159,13 @@ impl List {
         order.then(self.this_update.cmp(&other.this_update)).is_ge()
     }
 
-    /// Gives up what only checking the signature needs.
+    /// Frees what is needed only to verify the signature.
     pub(super) fn forget_signed(&mut self) {
         self.signed = Vec::new();
     }
 }
 
-/// A serial number without the zeros that encodings put before it or leave away.
+/// A serial number without the leading zeros that encodings add or omit.
 pub(crate) fn significant(serial: &[u8]) -> &[u8] {
     let zeros = serial.iter().take_while(|byte| **byte == 0).count();
     serial.get(zeros..).unwrap_or_default()
@@ -272,7 +272,7 @@ fn read_entry<'a>(entry: &Element<'a>) -> Option<(Entry<'a>, Vec<Extension<'a>>)
 fn read_number(extension: &[u8]) -> Option<Vec<u8>> {
     let mut value = Reader::new(extension);
     let number = value.expect(der::INTEGER)?.value;
-    // It is not negative.
+    // An INTEGER that is not negative.
     let is_number = value.is_empty() && number.first().is_some_and(|first| *first < 0x80);
     is_number.then(|| significant(number).to_vec())
 }
@@ -281,7 +281,7 @@ fn check_entry(extensions: &[Extension<'_>]) -> Result<(), &'static str> {
     for extension in extensions {
         match extension.id {
             CERTIFICATE_ISSUER => {
-                return Err("is indirect: it names certificates of other CAs, which is not supported");
+                return Err("is indirect: it lists certificates of other CAs, which is not supported");
             }
             REASON | INSTRUCTION | INVALIDITY => {}
             _ if extension.is_critical => return Err("has an entry with a critical extension that is not understood"),
@@ -295,7 +295,7 @@ fn scope(extensions: &[Extension<'_>]) -> Result<Scope, &'static str> {
     let mut scope = None;
     for extension in extensions {
         match extension.id {
-            DELTA => return Err("is a delta list, which only tells what has changed: give the complete one"),
+            DELTA => return Err("is a delta list: pass the complete one"),
             ISSUING_POINT if scope.is_some() => return Err("has two issuing distribution points"),
             ISSUING_POINT => scope = Some(issuing_point(extension.value)?),
             NUMBER | AUTHORITY_KEY | ISSUER_ALT_NAME | FRESHEST => {}
@@ -308,7 +308,7 @@ fn scope(extensions: &[Extension<'_>]) -> Result<Scope, &'static str> {
 
 /// Reads an IssuingDistributionPoint (RFC 5280, 5.2.5).
 fn issuing_point(bytes: &[u8]) -> Result<Scope, &'static str> {
-    const DAMAGED: &str = "has an issuing distribution point that cannot be read";
+    const DAMAGED: &str = "has a malformed issuing distribution point";
     let mut fields = der::sequence(bytes).ok_or(DAMAGED)?;
     let mut scope = Scope::EVERYTHING;
     while !fields.is_empty() {
@@ -322,11 +322,13 @@ fn issuing_point(bytes: &[u8]) -> Result<Scope, &'static str> {
         } else if field.tag == der::primitive(2) {
             scope.end_entities &= !is_set;
         } else if field.tag == der::primitive(3) {
-            return Err("is about some reasons of revocation only, so that it clears nobody: give the complete one");
+            return Err(
+                "covers only some reasons of revocation, so it cannot show that a certificate is not revoked: pass the complete one",
+            );
         } else if field.tag == der::primitive(4) && is_set {
-            return Err("is indirect: it names certificates of other CAs, which is not supported");
+            return Err("is indirect: it lists certificates of other CAs, which is not supported");
         } else if field.tag == der::primitive(5) && is_set {
-            return Err("is about attribute certificates only");
+            return Err("covers attribute certificates only");
         } else if field.tag != der::primitive(4) && field.tag != der::primitive(5) {
             return Err(DAMAGED);
         }
@@ -345,9 +347,8 @@ fn full_names(bytes: &[u8]) -> Option<Vec<Vec<u8>>> {
     (choice.is_empty() && !found.is_empty()).then_some(found)
 }
 
-/// The names of the places where a certificate says that its CA's lists are (cRLDistributionPoints, RFC 5280, 4.2.1.13),
-/// GeneralNames in DER. Those that are only about some reasons, or about lists of another issuer, are left out; so is all
-/// where something cannot be read.
+/// The names in a certificate's cRLDistributionPoints (RFC 5280, 4.2.1.13), GeneralNames in DER. Points for some
+/// reasons only, or with another CRL issuer, are left out. The result is empty if the extension cannot be parsed.
 pub(super) fn distribution_points(extension: &[u8]) -> Vec<Vec<u8>> {
     let read = || {
         let mut names = Vec::new();

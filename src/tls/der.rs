@@ -1,5 +1,4 @@
-//! Elements of DER (X.690): read one after another where a general reader would pass over what it does not expect, and
-//! written.
+//! Elements of DER (X.690): a strict parser, where general-purpose ones skip what they do not expect, and a writer.
 
 /// One element.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,7 +38,7 @@ pub(super) const fn primitive(number: u8) -> u8 {
     0x80 | number
 }
 
-/// What is still to be read.
+/// The bytes that are not read yet.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Reader<'a>(&'a [u8]);
 
@@ -52,7 +51,8 @@ impl<'a> Reader<'a> {
         self.0.is_empty()
     }
 
-    /// The next element; `None` where none is whole. Tags have one octet, lengths at most four, and are as short as can be.
+    /// The next element; `None` if it is incomplete or malformed. Tags have one octet, lengths at most four, in the
+    /// shortest form.
     pub(super) fn element(&mut self) -> Option<Element<'a>> {
         let (&tag, rest) = self.0.split_first()?;
         let (&first, rest) = rest.split_first()?;
@@ -78,18 +78,18 @@ impl<'a> Reader<'a> {
         self.element().filter(|element| element.tag == tag)
     }
 
-    /// The next element if it is whole and has one of these tags; if not, it is left to be read or stumbled upon.
+    /// The next element if it has one of these tags; otherwise the reader does not advance.
     pub(super) fn optional(&mut self, tags: &[u8]) -> Option<Element<'a>> {
         let is_there = self.0.first().is_some_and(|tag| tags.contains(tag));
         if is_there { self.element() } else { None }
     }
 
-    /// The elements up to the first that cannot be read.
+    /// The elements up to the first malformed one.
     pub(super) fn elements(mut self) -> impl Iterator<Item = Element<'a>> {
         std::iter::from_fn(move || self.element())
     }
 
-    /// Every element to the end; `None` if anything is left that is none, or if one of them has another tag than this.
+    /// All elements to the end; `None` if one is malformed or has another tag.
     pub(super) fn all(mut self, tag: u8) -> Option<Vec<Element<'a>>> {
         let mut elements = Vec::new();
         while !self.is_empty() {
@@ -99,21 +99,21 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// The contents of the one SEQUENCE that `bytes` are.
+/// The contents of `bytes`, which must be exactly one SEQUENCE.
 pub(super) fn sequence(bytes: &[u8]) -> Option<Reader<'_>> {
     let mut outer = Reader::new(bytes);
     let inner = outer.expect(SEQUENCE)?;
     outer.is_empty().then_some(Reader::new(inner.value))
 }
 
-/// The first element and what follows it.
+/// The first element and the bytes after it.
 pub(super) fn split_first(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
     let mut reader = Reader::new(bytes);
     let first = reader.element()?;
     Some((first.whole, reader.0))
 }
 
-/// An element of this tag, whose contents are those of `parts`, one behind the other.
+/// An element of this tag whose contents are the concatenation of `parts`.
 pub(super) fn write(tag: u8, parts: &[&[u8]]) -> Vec<u8> {
     let length: usize = parts.iter().map(|part| part.len()).sum();
     let octets = length.to_be_bytes();
@@ -149,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn lengths_are_definite_whole_and_as_short_as_can_be() {
+    fn lengths_are_definite_complete_and_in_the_shortest_form() {
         let read = |bytes: &'static [u8]| Reader::new(bytes).element().map(|element| element.value.len());
         assert_eq!(read(&[0x30, 0]), Some(0));
         assert_eq!(read(&[0x04, 2, 1, 2, 3]), Some(2));

@@ -1,4 +1,4 @@
-//! Who a verified certificate says its holder is.
+//! The identity in a verified certificate.
 
 use std::fmt;
 use std::sync::Arc;
@@ -18,15 +18,15 @@ pub struct Identity {
     pub emails: Vec<String>,
     /// SHA-256 of the whole certificate in DER.
     pub fingerprint: [u8; 32],
-    /// What vouches for the names; `None` when the certificate was read but not verified.
+    /// The anchor of the certificate's path; `None` if the certificate was parsed but not verified.
     pub anchor: Option<Arc<Anchor>>,
 }
 
 impl Identity {
-    /// Reads the names of a certificate that has been verified elsewhere. Names with a NUL in them are left out.
+    /// Parses the names of a certificate that was verified elsewhere. Names with a NUL are left out.
     pub fn from_der(der: &[u8]) -> Result<Self, MalformedCertificate> {
         let certificate = Certificate::from_der(der)?;
-        // What compares names as C strings would take one with a NUL for another.
+        // A comparison of C strings would mistake a name with a NUL for another name.
         let whole = |names: Vec<String>| names.into_iter().filter(|name| !name.contains('\0')).collect();
         Ok(Self {
             fingerprint: certificate.fingerprint(),
@@ -46,25 +46,25 @@ impl fmt::Display for Identity {
     }
 }
 
-/// The listed certificate that trust in a client rests on.
+/// The listed certificate that a client's trust is based on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Anchor {
-    /// Whether it may issue or stands only for itself.
+    /// Whether it may issue, or is accepted only as itself.
     pub kind: AnchorKind,
     /// The subject's common name.
     pub common_name: Option<String>,
     /// SHA-256 of the listed certificate in DER.
     pub fingerprint: [u8; 32],
-    /// The file it was listed in.
+    /// The file that lists it.
     pub file: String,
 }
 
 /// How a listed certificate may be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AnchorKind {
-    /// A certificate authority: trusted for whatever it issues.
+    /// A certificate authority: trusted for everything it issues.
     Issuer,
-    /// One certificate, trusted as itself and for nothing else.
+    /// One certificate, accepted as itself and for nothing else.
     Pin,
 }
 

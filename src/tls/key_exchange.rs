@@ -1,22 +1,22 @@
-//! Which key-exchange groups a listener agrees to, post-quantum first.
+//! The key-exchange groups of a listener, post-quantum first.
 //!
-//! rustls lets the client's order decide, and two peers that both know X25519MLKEM768 end on plain X25519 when the
-//! client lists that first. So a listener that prefers post-quantum reads the ClientHello, and when the group is offered
-//! anywhere in it, handshakes with a configuration that has no other group for TLS 1.3; a client that sent no share for
-//! it is asked for one (HelloRetryRequest, RFC 8446, 4.1.4).
+//! rustls follows the client's order, so two peers that both support X25519MLKEM768 negotiate plain X25519 if the
+//! client lists that first. A listener that prefers post-quantum therefore reads the ClientHello, and if the group is
+//! offered anywhere in it, handshakes with a configuration that has no other group for TLS 1.3; a client that sent no
+//! share for it gets a HelloRetryRequest (RFC 8446, 4.1.4).
 
 use std::sync::Arc;
 
 use rustls::crypto::{ActiveKeyExchange, CryptoProvider, SupportedKxGroup, aws_lc_rs};
 use rustls::{Error, NamedGroup, ProtocolVersion};
 
-/// What a listener asks of the key exchange.
+/// A listener's requirement on the key exchange.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum PostQuantum {
-    /// X25519MLKEM768 with every client that knows it, classical groups with the others.
+    /// X25519MLKEM768 with every client that supports it, classical groups with the others.
     #[default]
     Prefer,
-    /// X25519MLKEM768 or no connection; that means TLS 1.3.
+    /// X25519MLKEM768 or no connection; this implies TLS 1.3.
     Require,
     /// Classical groups only.
     Off,
@@ -33,16 +33,17 @@ pub(crate) fn provider(wanted: PostQuantum) -> Arc<CryptoProvider> {
     Arc::new(provider)
 }
 
-/// A provider for clients that offered X25519MLKEM768: in TLS 1.3 it knows nothing else.
+/// A provider for clients that offered X25519MLKEM768: its only group for TLS 1.3.
 ///
-/// In TLS 1.2 that group does not exist. A client may well name it and speak TLS 1.2, so there the classical ones stay.
+/// TLS 1.2 does not have that group. A client may offer it and still negotiate TLS 1.2, so the classical groups stay
+/// for TLS 1.2.
 pub(crate) fn post_quantum_provider() -> Arc<CryptoProvider> {
     let mut provider = aws_lc_rs::default_provider();
     provider.kx_groups = vec![aws_lc_rs::kx_group::X25519MLKEM768, &TLS12_X25519, &TLS12_P256, &TLS12_P384];
     Arc::new(provider)
 }
 
-/// Whether a finished handshake's group protects against a recording that is decrypted by a quantum computer later.
+/// Whether a negotiated group protects a recorded session against decryption by a later quantum computer.
 #[must_use]
 pub fn is_post_quantum(group: NamedGroup) -> bool {
     matches!(

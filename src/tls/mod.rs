@@ -1,7 +1,7 @@
-//! TLS: certificates, trust, and the one place that drives rustls connections.
+//! TLS: certificates, trust, and the only place that drives rustls connections.
 //!
-//! Nothing here reads a file or a clock. Bytes and the names they go by come as [`PemSource`], time through the
-//! [`TimeProvider`](rustls::time_provider::TimeProvider) of the policy.
+//! Nothing here reads a file or a clock. Files are passed in as [`PemSource`], with their names, and time through the
+//! policy's [`TimeProvider`](rustls::time_provider::TimeProvider).
 
 pub mod authority;
 mod certificate;

@@ -1,11 +1,11 @@
-//! Distinguished names (X.501): as text, and in a form in which equal names are equal bytes.
+//! Distinguished names (X.501): as text, and in a form in which equal names have equal bytes.
 
 use x509_parser::objects::{oid_registry, oid2abbrev};
 use x509_parser::prelude::{FromDer, X509Name};
 
 use super::certificate::printable;
 
-/// The ASN.1 types that a name's attributes are written in, by tag number.
+/// The tag numbers of the ASN.1 string types in names that are read as UTF-8.
 const UTF8: [u32; 5] = [12, 18, 19, 22, 26];
 const GENERAL: [u32; 2] = [25, 27];
 const UTF8_STRING: u32 = 12;
@@ -15,9 +15,9 @@ const LATIN: [u32; 4] = [19, TELETEX, 22, 26];
 const UNIVERSAL: u32 = 28;
 const BMP: u32 = 30;
 
-/// An attribute's value as text; `None` if it is none, or is not what its type says.
+/// An attribute's value as text; `None` if it is not a string, or invalid for its type.
 ///
-/// A TeletexString is read as ISO 8859-1, which is what issuers write into it and what OpenSSL reads.
+/// A TeletexString is read as ISO 8859-1: issuers write it so, and OpenSSL reads it so.
 fn text(tag: u32, bytes: &[u8]) -> Option<String> {
     if UTF8.contains(&tag) || GENERAL.contains(&tag) {
         return std::str::from_utf8(bytes).ok().map(str::to_owned);
@@ -38,7 +38,7 @@ fn text(tag: u32, bytes: &[u8]) -> Option<String> {
     }
 }
 
-/// The first common name. One with a NUL in it is withheld: what compares names as C strings would see another.
+/// The first common name. One with a NUL is left out: a comparison of C strings would see another name.
 pub(super) fn common_name(name: &X509Name<'_>) -> Option<String> {
     let value = name.iter_common_name().next()?.attr_value();
     text(value.tag().0, value.data).filter(|name| !name.contains('\0'))
@@ -60,8 +60,8 @@ pub(super) fn shown(name: &X509Name<'_>) -> String {
     if text.is_empty() { "(no name)".to_owned() } else { printable(&text) }
 }
 
-/// The text of an attribute's value as OpenSSL compares it (`asn1_string_canon`): of the types for which it does, of which
-/// those of one octet a character are ISO 8859-1. `None` for what is compared byte by byte.
+/// The text of an attribute's value as OpenSSL compares it (`asn1_string_canon`), for the types it normalises; types
+/// with one octet a character are ISO 8859-1. `None` for types that are compared byte by byte.
 pub(super) fn compared_text(tag: u32, bytes: &[u8]) -> Option<String> {
     match tag {
         UTF8_STRING | UNIVERSAL | BMP => text(tag, bytes),
@@ -70,8 +70,8 @@ pub(super) fn compared_text(tag: u32, bytes: &[u8]) -> Option<String> {
     }
 }
 
-/// A name as it is compared (RFC 5280, 7.1), and as OpenSSL compares it (`X509_NAME_cmp`): whatever string types its
-/// attributes are written in, without regard to the case of ASCII letters and to the amount of white space.
+/// A name in comparable form (RFC 5280, 7.1; OpenSSL's `X509_NAME_cmp`): the string types of attributes, the case of
+/// ASCII letters and the amount of white space do not matter.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Comparable(Vec<Vec<(Vec<u8>, Value)>>);
 
@@ -82,7 +82,7 @@ enum Value {
 }
 
 impl Comparable {
-    /// Reads a name in DER; `None` if it is none.
+    /// Parses a name in DER; `None` if it is malformed.
     pub(super) fn from_der(der: &[u8]) -> Option<Self> {
         let (rest, name) = X509Name::from_der(der).ok()?;
         rest.is_empty().then(|| Self::of(&name))
@@ -92,7 +92,7 @@ impl Comparable {
         self.0.is_empty()
     }
 
-    /// Whether the relative names of `base` are the first of its own.
+    /// Whether it begins with all relative names of `base`.
     pub(super) fn starts_with(&self, base: &Self) -> bool {
         self.0.starts_with(&base.0)
     }
@@ -111,7 +111,7 @@ impl Comparable {
                 (attribute.attr_type().as_bytes().to_vec(), value)
             });
             let mut attributes: Vec<_> = attributes.collect();
-            // A SET is ordered by its encoding, which the string type changes.
+            // A SET is ordered by its encoding, which depends on the string type.
             attributes.sort();
             attributes
         });
@@ -123,7 +123,7 @@ impl Comparable {
 mod tests {
     use super::*;
 
-    /// A name of one common name, whose value has this tag.
+    /// A name with one common name, whose value has this tag.
     fn name(tag: u8, value: &[u8]) -> Vec<u8> {
         let wrap = |tag: u8, inner: &[u8]| [&[tag, u8::try_from(inner.len()).expect("short")], inner].concat();
         wrap(0x30, &wrap(0x31, &wrap(0x30, &[&[6, 3, 0x55, 4, 3][..], &wrap(tag, value)].concat())))
@@ -135,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn a_common_name_in_every_string_type_is_one_name() {
+    fn a_common_name_is_equal_in_every_string_type() {
         let wide: Vec<u8> = "Zoë A".chars().flat_map(|c| u32::from(c).to_be_bytes()).collect();
         let bmp: Vec<u8> = "Zoë A".encode_utf16().flat_map(u16::to_be_bytes).collect();
         let utf8 = name(12, "Zoë A".as_bytes());
@@ -158,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_text_or_holds_a_nul_is_no_common_name() {
+    fn invalid_text_and_nul_are_no_common_name() {
         for der in
             [name(12, b"\xff"), name(30, b"abc"), name(30, &[0xd8, 0]), name(28, &[0, 0x11, 0, 0]), name(4, b"a")]
         {

@@ -1,4 +1,4 @@
-//! PEM text (RFC 7468) to certificates, keys and revocation lists, with errors that say what was found instead.
+//! PEM text (RFC 7468) to certificates, keys and revocation lists, with errors that name what was found instead.
 
 use std::fmt;
 
@@ -8,9 +8,9 @@ use rustls_pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyD
 use super::der;
 use super::sections::{self, Flaw, Kind, Section};
 
-/// The bytes of one file, and the name it goes by in messages.
+/// The bytes of one file, and its name in messages.
 ///
-/// Reading files is the command line's work; this module only interprets what was read.
+/// The command line reads files; this module only parses them.
 #[derive(Clone, PartialEq, Eq)]
 pub struct PemSource {
     /// The file's name as the user wrote it.
@@ -20,16 +20,16 @@ pub struct PemSource {
 }
 
 impl fmt::Debug for PemSource {
-    /// Leaves the content out: it may be a private key.
+    /// Omits the content, which may be a private key.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Source").field("name", &self.name).finish_non_exhaustive()
     }
 }
 
-/// What is wrong with a PEM file, and what to do about it. The text names the file.
+/// What is wrong with a PEM file, and how to correct it. The text names the file.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PemError {
-    /// The file has no byte at all.
+    /// The file is empty.
     #[error("{file} is empty; it must hold a {wanted} in PEM form")]
     Empty {
         /// The file.
@@ -45,7 +45,7 @@ pub enum PemError {
         /// The openssl subcommand that converts it.
         tool: &'static str,
     },
-    /// The key is locked with a passphrase.
+    /// The key is encrypted with a passphrase.
     #[error(
         "the private key in {file} is encrypted; write a copy without a passphrase with `openssl pkey -in {file} -out KEY.pem`"
     )]
@@ -53,46 +53,46 @@ pub enum PemError {
         /// The file.
         file: String,
     },
-    /// The file holds other things than the one wanted.
-    #[error("{file} holds no {wanted}, only {found}{cure}")]
+    /// The file contains none of the wanted sections.
+    #[error("{file} contains no {wanted}, only {found}{cure}")]
     Missing {
         /// The file.
         file: String,
-        /// What was looked for.
+        /// The wanted content.
         wanted: &'static str,
-        /// What is there instead.
+        /// The content found instead.
         found: String,
-        /// A guess at the cause, or nothing.
+        /// The probable cause, or empty.
         cure: &'static str,
     },
-    /// A PEM section or a mark is damaged, or may hold what is looked for in a form that is not read.
+    /// A PEM section or a mark is damaged, or may be the wanted content in an unsupported form.
     #[error("{file} is damaged PEM: {detail}")]
     Damaged {
         /// The file.
         file: String,
-        /// The line and what is wrong there: never text from the file, which may be a key.
+        /// The line and the problem. It never quotes the file, which may be a key.
         detail: String,
     },
-    /// Certificates or lists are in a container that is not read.
+    /// Certificates or lists are in a container format that is not supported.
     #[error(
-        "{file}: line {line}: a {label} section, whose content is not read; convert it with `openssl pkcs7 -print_certs -in {file} -out {file}.pem`"
+        "{file}: line {line}: a {label} section is not supported; convert it with `openssl pkcs7 -print_certs -in {file} -out {file}.pem`"
     )]
     Container {
         /// The file.
         file: String,
         /// Where the section begins.
         line: usize,
-        /// What it is.
+        /// The section's label.
         label: &'static str,
     },
 }
 
-/// A certificate as it stands in a file.
+/// A certificate in a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Written {
     /// The certificate.
     pub(crate) der: CertificateDer<'static>,
-    /// OpenSSL's trust settings behind it (`X509_CERT_AUX`, in DER), as `openssl x509 -trustout` writes them.
+    /// OpenSSL's trust settings after it (`X509_CERT_AUX`, in DER), as written by `openssl x509 -trustout`.
     pub(crate) settings: Option<Vec<u8>>,
     /// The line on which its section begins.
     pub(crate) line: usize,
@@ -104,7 +104,7 @@ impl PemSource {
         Ok(self.written_certificates()?.into_iter().map(|written| written.der).collect())
     }
 
-    /// Every certificate in the file, in order, with what is said about trust in it.
+    /// Every certificate in the file, in order, with its trust settings.
     pub(crate) fn written_certificates(&self) -> Result<Vec<Written>, PemError> {
         let kinds = |kind| matches!(kind, Kind::Certificate | Kind::TrustedCertificate);
         let found = self.every("certificate", kinds, |section, bytes| {
@@ -145,15 +145,15 @@ impl PemSource {
         found.into_iter().next().ok_or_else(|| self.missing("private key", "pkey"))
     }
 
-    /// Whether the file has a section for a private key, whole or damaged, or one whose beginning cannot be told.
+    /// Whether the file has a section for a private key, intact or damaged, or one whose label cannot be read.
     #[must_use]
     pub fn may_hold_private_key(&self) -> bool {
         sections::sections(&self.bytes).is_ok_and(|found| found.iter().any(Section::is_private_key))
             || String::from_utf8_lossy(&self.bytes).contains("PRIVATE KEY")
     }
 
-    /// Everything in the sections of some kinds, each made into what it stands for. Sections that are encrypted, and those
-    /// of other kinds, are passed over.
+    /// The contents of all sections of some kinds, each converted. Encrypted sections and those of other kinds are
+    /// skipped.
     fn every<T>(
         &self,
         wanted: &'static str,
@@ -181,7 +181,7 @@ impl PemSource {
         let labels: Vec<&str> = sections.iter().map(|section| section.label).collect();
         match self.bytes.first() {
             None => PemError::Empty { file, wanted },
-            // A DER certificate, key or list is one SEQUENCE longer than 255 bytes: 30 82, or 30 81 below that.
+            // A DER certificate, key or list is one SEQUENCE: 30 82 if it is longer than 255 bytes, else 30 81.
             Some(0x30) if labels.is_empty() => PemError::Der { file, tool },
             _ if wanted == "private key" && is_encrypted => PemError::Encrypted { file },
             _ => PemError::Missing { file, wanted, cure: cure(wanted, &labels), found: listed(&labels) },
@@ -228,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn every_kind_of_wrong_file_is_told_apart() {
+    fn every_kind_of_wrong_file_has_its_own_error() {
         let issued = issued();
         let der = PemSource {
             name: "it.der".to_owned(),
@@ -250,7 +250,7 @@ mod tests {
     }
 
     #[test]
-    fn no_section_is_lost_in_silence() {
+    fn no_section_is_skipped_silently() {
         let one = issued().certificate;
         let count =
             |text: String| source(&text).certificates().map(|found| found.len()).map_err(|error| error.to_string());
@@ -296,7 +296,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_under_a_traditional_passphrase_is_said_to_be_encrypted_and_spoils_no_certificate() {
+    fn a_traditional_encrypted_key_is_reported_and_certificates_beside_it_are_read() {
         let certificate = issued().certificate;
         let key = "-----BEGIN EC PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\nDEK-Info: AES-256-CBC,00\n\n\
                    AAAA\n-----END EC PRIVATE KEY-----\n";
@@ -308,7 +308,7 @@ mod tests {
 
     #[test]
     #[expect(clippy::disallowed_methods, reason = "a hang guard")]
-    fn a_long_line_of_words_from_marks_is_read_in_linear_time() {
+    fn a_long_line_of_mark_words_is_scanned_in_linear_time() {
         let begun = std::time::Instant::now();
         let line = format!("x {}", "END X509 CRL BEGIN CERTIFICATE ".repeat(1 << 17));
         assert!(matches!(source(&line).certificates(), Err(PemError::Missing { .. })));

@@ -1,4 +1,4 @@
-//! What a listener demands of a TLS client, decided once and then applied to every handshake.
+//! What a listener requires of TLS clients: built once, then applied to every handshake.
 
 use std::fmt;
 use std::sync::Arc;
@@ -21,18 +21,18 @@ use super::tickets::{HandshakeTicketer, TicketKeys};
 use super::trust::{ClientTrust, HandshakeVerifier, Refusal, TrustError, Witness};
 use crate::limits::Limits;
 
-/// Whether a client must show a certificate (`--client-auth`).
+/// Whether a client must present a certificate (`--client-auth`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ClientAuth {
-    /// It is not asked for one.
+    /// No certificate is requested.
     None,
-    /// It is asked; one that is shown must be acceptable.
+    /// A certificate is requested; if one is presented, it must be accepted.
     Optional,
-    /// It must show an acceptable one.
+    /// An accepted certificate is required.
     Required,
 }
 
-/// The oldest protocol version a listener speaks (`--tls-min`).
+/// The oldest protocol version that a listener accepts (`--tls-min`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum TlsMin {
     /// TLS 1.2 and 1.3.
@@ -42,34 +42,34 @@ pub enum TlsMin {
     Tls13,
 }
 
-/// What the command line, or a test, asks of a listener.
+/// Options of a listener's TLS, from the command line or a program.
 #[derive(Clone, Debug)]
 pub struct PolicyOptions {
-    /// Certificate chain and private key, the leaf first in the chain. The first pair serves unknown names.
+    /// Certificate chain and private key, the leaf first in the chain. The first pair is used for unknown names.
     pub identities: Vec<(PemSource, PemSource)>,
-    /// Certificates whose holders, and whoever they issue to, are let in.
+    /// Trusted CAs: they are accepted, and so are certificates that they issued.
     pub client_ca: Vec<PemSource>,
-    /// Certificates whose holders are let in, and nobody else through them.
+    /// Pins: accepted as themselves, never as issuers.
     pub client_pin: Vec<PemSource>,
     /// Revocation lists of the client CAs.
     pub crl: Vec<PemSource>,
-    /// What to do where one of these is out of date.
+    /// How to treat lists that are expired when they are loaded.
     pub outdated_lists: OutdatedLists,
-    /// The policy whose place this one takes: of its revocation lists, those stay that no newer one follows.
+    /// The policy that this one replaces. Its revocation lists stay in force unless a newer list replaces them.
     pub in_force: Option<Arc<ServerPolicy>>,
-    /// Left out: required when a CA or a pin is named, else none.
+    /// `None`: required if there is a CA or a pin, else not requested.
     pub client_auth: Option<ClientAuth>,
     /// The oldest protocol version.
     pub tls_min: TlsMin,
-    /// What is asked of the key exchange.
+    /// Requirements on the key exchange.
     pub post_quantum: PostQuantum,
-    /// Application protocols, most wanted first (RFC 7301); empty to leave the extension out.
+    /// Application protocols in order of preference (RFC 7301); empty to leave the extension out.
     pub alpn: Vec<Vec<u8>>,
-    /// Certificates in a client's chain, its own included; more are not verified at all.
+    /// Certificates in a client's chain, its own included; a longer chain is not verified at all.
     pub max_chain: usize,
-    /// How long a client may resume before it must prove itself again.
+    /// How long a client may resume sessions after a full handshake.
     pub reauthenticate_after: Duration,
-    /// The clock that certificates and tickets are judged by.
+    /// The clock for certificates and tickets.
     pub clock: Arc<dyn TimeProvider>,
 }
 
@@ -87,20 +87,20 @@ impl Default for PolicyOptions {
             post_quantum: PostQuantum::default(),
             alpn: Vec::new(),
             max_chain: Limits::default().chain_certificates,
-            // Long enough that nobody notices, short enough that a withdrawn certificate is out within the day.
+            // Long enough not to be noticed, short enough that a removed certificate stops working within a day.
             reauthenticate_after: Duration::from_hours(12),
             clock: Arc::new(DefaultTimeProvider),
         }
     }
 }
 
-/// Why a policy is refused. Every text names the flag or the file.
+/// Why a policy is invalid. Every text names the flag or the file.
 #[derive(Debug, thiserror::Error)]
 pub enum PolicyError {
-    /// There is nothing to show to clients.
+    /// There is no server certificate.
     #[error("--cert and --key are needed on a TLS listener")]
     NoCertificate,
-    /// A PEM file is not what it must be.
+    /// A PEM file does not contain what it should.
     #[error(transparent)]
     Pem(#[from] PemError),
     /// A client CA, pin or revocation list is not usable.
@@ -122,7 +122,7 @@ pub enum PolicyError {
         /// What is wrong with it.
         detail: String,
     },
-    /// The certificate is for another key.
+    /// The private key is not that of the certificate.
     #[error("the private key in {key} does not belong to the certificate in {certificate}")]
     KeyMismatch {
         /// The certificate's file.
@@ -130,29 +130,27 @@ pub enum PolicyError {
         /// The key's file.
         key: String,
     },
-    /// `--client-auth none` beside a CA or a pin.
-    #[error(
-        "--client-auth none contradicts --client-ca or --client-pin: name no CA and no pin, or ask for certificates"
-    )]
+    /// `--client-auth none` together with a CA or a pin.
+    #[error("--client-auth none contradicts --client-ca or --client-pin: remove them, or request certificates")]
     AuthContradiction,
-    /// Certificates are asked for, but none could be accepted.
+    /// Certificates are requested, but none could be accepted.
     #[error("--client-auth {0} needs --client-ca or --client-pin: without one, no certificate can be accepted")]
     NobodyTrusted(&'static str),
-    /// Revocation lists without the CA they belong to.
-    #[error("--crl needs --client-ca: without one, there is nothing to revoke")]
+    /// Revocation lists without a CA.
+    #[error("--crl needs --client-ca")]
     CrlWithoutCa,
     /// The clock cannot be read.
     #[error("the system clock is before 1970")]
     Clock,
-    /// rustls or its provider refused the combination.
+    /// rustls or its provider rejected the combination.
     #[error("TLS cannot be set up: {}", super::words::in_words(.0))]
     Tls(#[from] rustls::Error),
 }
 
-/// What a listener demands of its clients. Made once, replaced as a whole.
+/// The TLS policy of a listener. It is built once and replaced as a whole.
 ///
-/// Sessions do not outlive it: its ticket keys are its own, nothing else remembers sessions, and so a change of trust
-/// is one new policy.
+/// Sessions do not outlive it: its ticket keys are its own, and there is no other session store. So one new policy is a
+/// complete change of trust.
 #[derive(Debug)]
 pub struct ServerPolicy {
     certificates: Arc<Certificates>,
@@ -160,9 +158,9 @@ pub struct ServerPolicy {
     tickets: TicketKeys,
     tls_min: TlsMin,
     post_quantum: PostQuantum,
-    /// For every client, or for those without X25519MLKEM768 when that is preferred.
+    /// For all clients, or for those without X25519MLKEM768 if that is preferred.
     general: Flavour,
-    /// For clients that offer X25519MLKEM768, when that is preferred.
+    /// For clients that offer X25519MLKEM768, if that is preferred.
     quantum: Option<Flavour>,
     alpn: Vec<Vec<u8>>,
 }
@@ -173,34 +171,35 @@ struct ClientPolicy {
     required: bool,
 }
 
-/// One choice of key-exchange groups.
+/// A configuration with one choice of key-exchange groups.
 #[derive(Debug)]
 struct Flavour {
     builder: ConfigBuilder<ServerConfig, WantsVerifier>,
-    /// The finished configuration where every handshake can share it: no client is asked for a certificate.
+    /// The configuration shared by all handshakes; only if no client certificate is requested.
     shared: Option<Arc<ServerConfig>>,
 }
 
-/// What one handshake runs with.
+/// The configuration and state of one handshake.
 #[derive(Clone, Debug)]
 pub struct Handshake {
-    /// For the connection; where clients show certificates it is this handshake's own.
+    /// The configuration for the connection; it is specific to this handshake if a client certificate is requested.
     pub config: Arc<ServerConfig>,
-    /// Knows afterwards who the client is, or why it was refused. `None` when no certificate is asked for.
+    /// After the handshake, it has the client's identity or the reason for a rejection. `None` if no certificate is
+    /// requested.
     pub witness: Option<Witness>,
 }
 
-/// What to do with a client's first bytes.
+/// What to do with the first bytes of a client.
 #[derive(Clone, Debug)]
 pub enum Choice {
-    /// Come back when there are more.
+    /// Call again with more bytes.
     NeedMore,
-    /// Start the handshake, feeding the same bytes.
+    /// Start the handshake with the same bytes.
     Start(Handshake),
 }
 
 impl ServerPolicy {
-    /// Reads everything a listener needs and refuses what contradicts itself or could not be enforced.
+    /// Parses the listener's files, and rejects options that are contradictory or could not be enforced.
     pub fn new(options: PolicyOptions) -> Result<Self, PolicyError> {
         let now = options.clock.current_time().ok_or(PolicyError::Clock)?.as_secs();
         let provider = key_exchange::provider(options.post_quantum);
@@ -231,12 +230,12 @@ impl ServerPolicy {
         Ok(policy)
     }
 
-    /// Requiring the post-quantum group leaves only TLS 1.3, which alone has it.
+    /// Requiring the post-quantum group leaves only TLS 1.3, because TLS 1.2 does not have it.
     fn only_tls13(options: &PolicyOptions) -> bool {
         options.tls_min == TlsMin::Tls13 || options.post_quantum == PostQuantum::Require
     }
 
-    /// Finishes the configurations once where no handshake needs one of its own.
+    /// Builds shared configurations if no handshake needs its own.
     fn share(&mut self) {
         if self.client.is_some() {
             return;
@@ -255,7 +254,7 @@ impl ServerPolicy {
     }
 
     fn finish(&self, mut config: ServerConfig, ticketer: Arc<dyn ProducesTickets>, count: usize) -> ServerConfig {
-        // A session id would let TLS 1.2 clients resume what a ticket no longer may.
+        // With a session id, TLS 1.2 clients could resume a session after its ticket has expired.
         config.session_storage = Arc::new(NoServerSessionStorage {});
         config.ticketer = ticketer;
         config.send_tls13_tickets = count;
@@ -263,9 +262,9 @@ impl ServerPolicy {
         config
     }
 
-    /// Picks how to handshake with a client from `first`, everything it has sent so far.
+    /// Chooses the configuration for a client by `first`, all bytes it has sent so far.
     ///
-    /// Bytes that are not a ClientHello start a handshake too, so that rustls answers them with the right alert.
+    /// Bytes that are not a ClientHello start a handshake too, so that rustls answers with the right alert.
     pub fn choose(&self, first: &[u8]) -> Choice {
         match Hello::default().look(first, usize::MAX, usize::MAX) {
             Look::NeedMore | Look::TooLong => Choice::NeedMore,
@@ -273,7 +272,7 @@ impl ServerPolicy {
         }
     }
 
-    /// The handshake with a client whose ClientHello is in these records.
+    /// The handshake for the client whose ClientHello is in these records.
     pub(super) fn answer(&self, hello: &[u8]) -> Handshake {
         match &self.quantum {
             Some(quantum) if records::offers_post_quantum(hello) => self.start(quantum),
@@ -281,7 +280,7 @@ impl ServerPolicy {
         }
     }
 
-    /// A handshake that takes the client's own order of groups: for callers that have no bytes yet.
+    /// A handshake that follows the client's order of groups, for callers that have no bytes yet.
     pub fn begin(&self) -> Handshake {
         self.start(&self.general)
     }
@@ -306,63 +305,64 @@ impl ServerPolicy {
             .clone()
             .with_client_cert_verifier(Arc::new(verifier))
             .with_cert_resolver(self.certificates.clone());
-        // The client's whole chain is in every ticket, so one is enough; using it brings the next.
+        // Every ticket contains the client's whole chain, so one is enough; resuming with it brings the next.
         let config = self.finish(config, Arc::new(ticketer), 1);
         Handshake { config: Arc::new(config), witness: Some(witness) }
     }
 
-    /// Decides again on a client that was let in under an earlier policy. `chain` is empty when it showed nothing.
-    /// Returns what vouches for the client now; `None` when it needs nobody to.
+    /// Decides again on a client that was accepted under an earlier policy. `chain` is empty if it presented none.
+    /// Returns its anchor; `None` if no certificate is required of it.
     pub fn still_trusted(&self, chain: &[CertificateDer<'_>]) -> Result<Option<Arc<Anchor>>, Refusal> {
         let Some(client) = &self.client else { return Ok(None) };
         if chain.is_empty() && !client.required {
             return Ok(None);
         }
-        // A clock that cannot be read is before every certificate.
+        // A clock that cannot be read counts as a time before every certificate.
         let epoch = || UnixTime::since_unix_epoch(Duration::ZERO);
         let authentication = client.trust.admit(chain, self.tickets.clock.current_time().unwrap_or_else(epoch))?;
         Ok(client.trust.anchor(authentication.anchor).cloned())
     }
 
-    /// The certificates clients are judged by; `None` when no client is asked for one.
+    /// The trusted certificates for clients; `None` if no certificate is requested.
     pub fn client_trust(&self) -> Option<&ClientTrust> {
         self.client.as_ref().map(|client| &*client.trust)
     }
 
-    /// The leaf certificates shown to clients, the one for unknown names first.
+    /// The server's leaf certificates; the first is used for unknown names.
     pub fn leaves(&self) -> impl Iterator<Item = &Certificate> {
         self.certificates.leaves()
     }
 
-    /// The CAs whose revocation list is out of date at `now` (seconds since the Unix epoch): until a new list is loaded
-    /// nobody they issued to is let in.
+    /// The CAs whose revocation list has expired at `now` (seconds since the Unix epoch). All clients of such a CA are
+    /// rejected until a new list is loaded.
     pub fn outdated_lists(&self, now: u64) -> impl Iterator<Item = &str> {
         self.client.iter().flat_map(move |client| client.trust.revocation().outdated(now))
     }
 
-    /// The CAs whose revocation list is still obeyed although the files hold an older one, or none.
+    /// The CAs whose revocation list stays in force although the files contain an older one, or none.
     pub fn kept_lists(&self) -> impl Iterator<Item = &str> {
         self.client.iter().flat_map(|client| client.trust.revocation().kept())
     }
 
-    /// The CAs in `--client-ca` that have no revocation list, where clients are asked for certificates.
+    /// The CAs in `--client-ca` without a revocation list, if client certificates are requested.
     pub fn unchecked_issuers(&self) -> impl Iterator<Item = &str> {
         self.client.iter().flat_map(|client| client.trust.unchecked_issuers())
     }
 
-    /// Who issued each revocation list, and when it goes out of date, in seconds since the Unix epoch.
+    /// The issuer of each revocation list, and its next update in seconds since the Unix epoch.
     pub fn list_updates(&self) -> impl Iterator<Item = (&str, u64)> {
         self.client.iter().flat_map(|client| client.trust.revocation().updates())
     }
 
-    /// What of `--client-ca` and `--client-pin` has expired at `now`. Whoever shows such a certificate is not let in; whom
-    /// a CA has issued a valid one to still is, for a trust anchor is a name and a key without dates (RFC 5280, 6.1.1).
+    /// The certificates in `--client-ca` and `--client-pin` that have expired at `now`. A client that presents one is
+    /// rejected; one with a valid certificate from such a CA is accepted, because a trust anchor is a name and a key
+    /// without dates (RFC 5280, 6.1.1).
     pub fn expired_trust(&self, now: u64) -> impl Iterator<Item = &Certificate> {
         let listed = self.client.iter().flat_map(|client| client.trust.listed());
         listed.filter(move |certificate| certificate.not_after < now)
     }
 
-    /// The policy in one line, for the start of the server: what is enforced and, as plainly, what is not.
+    /// The policy in one line, for the log at start: what is enforced and what is not.
     #[must_use]
     pub fn describe(&self) -> String {
         self.to_string()
@@ -408,7 +408,7 @@ impl fmt::Display for ServerPolicy {
             PostQuantum::Off => "post-quantum off",
         };
         write!(f, "{version}, {quantum}, ")?;
-        let Some(client) = &self.client else { return f.write_str("no client certificate asked for") };
+        let Some(client) = &self.client else { return f.write_str("client certificate not requested") };
         let demand = if client.required { "required" } else { "optional" };
         let (authorities, pins) = client.trust.counts();
         write!(f, "client certificate {demand} (")?;
@@ -421,34 +421,39 @@ impl fmt::Display for ServerPolicy {
     }
 }
 
-/// Says what is checked for revocation and what is not.
+/// Describes which certificates are checked for revocation.
 fn describe_revocation(trust: &ClientTrust, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     let lists = trust.revocation();
     let unchecked: Vec<&str> = trust.unchecked_issuers().collect();
     let Some(until) = lists.earliest_update() else {
-        return if unchecked.is_empty() { Ok(()) } else { f.write_str(", not revocation-checked") };
+        return if unchecked.is_empty() { Ok(()) } else { f.write_str(", revocation not checked; pass --crl") };
     };
     write!(f, ", {} until {}", counted(lists.len(), "CRL"), date(until))?;
     let of_intermediates: Vec<&str> = lists.of_intermediates().collect();
     if !of_intermediates.is_empty() {
         let count = of_intermediates.len();
         let apply = if count == 1 { "applies" } else { "apply" };
-        write!(f, ", {count} of them {apply} below CAs that clients show: {}", named(&of_intermediates))?;
+        write!(f, ", {count} of them {apply} to intermediate CAs in clients' chains: {}", named(&of_intermediates))?;
     }
     let partial: Vec<&str> = lists.partial().collect();
     if !partial.is_empty() {
-        write!(f, ", {} for a part of the certificates only: {}", partial.len(), named(&partial))?;
+        write!(f, ", {} with partial scope: {}", partial.len(), named(&partial))?;
     }
     if !unchecked.is_empty() {
-        write!(f, ", {} not revocation-checked: {}", counted(unchecked.len(), "CA"), named(&unchecked))?;
+        write!(
+            f,
+            ", revocation not checked for {}: {}; pass --crl",
+            counted(unchecked.len(), "CA"),
+            named(&unchecked)
+        )?;
     }
     Ok(())
 }
 
-/// More names than this do not fit on a line that people read.
+/// The most names on one log line.
 const NAMES: usize = 8;
 
-/// Some names, and how many others there are.
+/// The first names, and the number of the others.
 fn named(names: &[&str]) -> String {
     let some = names.iter().take(NAMES).copied().collect::<Vec<_>>().join("; ");
     match names.len().saturating_sub(NAMES) {

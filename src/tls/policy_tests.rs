@@ -6,7 +6,7 @@ use rustls::{ClientConfig, HandshakeKind, NamedGroup, ProtocolVersion};
 use super::*;
 use crate::tls::ServerTrust;
 use crate::tls::authority::{Authority, KeyKind, Role, Subject};
-use crate::tls::testing::{Clock, DAY, Done, NOW, World, client_config, pair, shake, source};
+use crate::tls::testing::{Clock, DAY, Done, NOW, World, client_config, handshake, pair, source};
 
 fn policy(options: PolicyOptions) -> ServerPolicy {
     ServerPolicy::new(options).expect("a policy")
@@ -17,7 +17,7 @@ fn error(options: PolicyOptions) -> PolicyError {
 }
 
 #[test]
-fn what_contradicts_itself_or_could_not_be_enforced_is_refused() {
+fn contradictory_and_unenforceable_options_are_refused() {
     let (world, clock) = (World::new(), Clock::at(NOW));
     let plain = world.options(&clock);
     let mutual = world.mutual(&clock);
@@ -39,16 +39,16 @@ fn what_contradicts_itself_or_could_not_be_enforced_is_refused() {
 fn naming_a_ca_means_that_certificates_are_required() {
     let (world, clock) = (World::new(), Clock::at(NOW));
     let mutual = policy(world.mutual(&clock));
-    assert!(shake(&world.client_config(None, &clock), &mutual).is_err());
+    assert!(handshake(&world.client_config(None, &clock), &mutual).is_err());
     assert_eq!(
         mutual.describe(),
-        "TLS 1.2+, post-quantum preferred, client certificate required (1 CA), not revocation-checked"
+        "TLS 1.2+, post-quantum preferred, client certificate required (1 CA), revocation not checked; pass --crl"
     );
     let plain = policy(world.options(&clock));
-    assert_eq!(plain.describe(), "TLS 1.2+, post-quantum preferred, no client certificate asked for");
+    assert_eq!(plain.describe(), "TLS 1.2+, post-quantum preferred, client certificate not requested");
 }
 
-/// A client that offers these groups, in this order, with a share for the first.
+/// A client that offers these groups in this order, with a share for the first.
 fn offering(
     world: &World,
     clock: &Arc<Clock>,
@@ -71,63 +71,63 @@ fn group(done: &Done) -> NamedGroup {
 }
 
 #[test]
-fn two_peers_that_know_the_post_quantum_group_use_it_whatever_the_order() {
+fn the_post_quantum_group_is_used_whatever_the_order_of_the_client() {
     let (world, clock) = (World::new(), Clock::at(NOW));
     let preferring = policy(world.options(&clock));
     let last = offering(&world, &clock, &[kx_group::X25519, kx_group::SECP256R1, kx_group::X25519MLKEM768]);
-    let done = shake(&last, &preferring).expect("in");
+    let done = handshake(&last, &preferring).expect("in");
     assert_eq!(group(&done), NamedGroup::X25519MLKEM768);
     assert_eq!(done.server.handshake_kind(), Some(HandshakeKind::FullWithHelloRetryRequest));
 
     let first = offering(&world, &clock, &[kx_group::X25519MLKEM768, kx_group::X25519]);
-    let done = shake(&first, &preferring).expect("in");
+    let done = handshake(&first, &preferring).expect("in");
     assert_eq!((group(&done), done.server.handshake_kind()), (NamedGroup::X25519MLKEM768, Some(HandshakeKind::Full)));
 
     let classical = offering(&world, &clock, &[kx_group::X25519]);
-    assert_eq!(group(&shake(&classical, &preferring).expect("in")), NamedGroup::X25519);
+    assert_eq!(group(&handshake(&classical, &preferring).expect("in")), NamedGroup::X25519);
 }
 
 #[test]
-fn a_client_that_knows_the_group_but_not_tls13_is_still_served() {
+fn a_tls12_client_that_offers_the_post_quantum_group_is_served() {
     let (world, clock) = (World::new(), Clock::at(NOW));
     let preferring = policy(world.options(&clock));
-    // A ClientHello as a TLS 1.2 client with a post-quantum group in its list would send it: rustls's own client leaves
-    // the group out of a TLS 1.2 hello, so the configuration is tried directly.
+    // A ClientHello like that of a TLS 1.2 client with a post-quantum group in its list: rustls's own client leaves the
+    // group out of a TLS 1.2 hello, so the test uses the configuration directly.
     let trust = ServerTrust::new(&[world.ca()], &aws_lc_rs::default_provider()).expect("a CA");
     let config = client_config(trust, None, &clock, &[&rustls::version::TLS12]);
     let only_quantum = ServerPolicy { general: preferring.quantum.expect("preferred"), quantum: None, ..preferring };
-    let done = shake(&config, &only_quantum).expect("in");
+    let done = handshake(&config, &only_quantum).expect("in");
     assert_eq!(done.server.protocol_version(), Some(ProtocolVersion::TLSv1_2));
 }
 
 #[test]
-fn requiring_and_switching_off_are_kept() {
+fn post_quantum_require_and_off_are_enforced() {
     let (world, clock) = (World::new(), Clock::at(NOW));
     let with = |post_quantum| policy(PolicyOptions { post_quantum, ..world.options(&clock) });
     let classical = offering(&world, &clock, &[kx_group::X25519]);
     let both = offering(&world, &clock, &[kx_group::X25519MLKEM768, kx_group::X25519]);
 
     let required = with(PostQuantum::Require);
-    assert!(shake(&classical, &required).is_err());
-    assert_eq!(group(&shake(&both, &required).expect("in")), NamedGroup::X25519MLKEM768);
+    assert!(handshake(&classical, &required).is_err());
+    assert_eq!(group(&handshake(&both, &required).expect("in")), NamedGroup::X25519MLKEM768);
     assert!(required.describe().starts_with("TLS 1.3, post-quantum required"));
 
     let off = with(PostQuantum::Off);
-    assert_eq!(group(&shake(&both, &off).expect("in")), NamedGroup::X25519);
+    assert_eq!(group(&handshake(&both, &off).expect("in")), NamedGroup::X25519);
 }
 
 #[test]
-fn the_oldest_version_is_kept() {
+fn the_oldest_version_is_enforced() {
     let (world, clock) = (World::new(), Clock::at(NOW));
     let trust = ServerTrust::new(&[world.ca()], &aws_lc_rs::default_provider()).expect("a CA");
     let old = client_config(trust, None, &clock, &[&rustls::version::TLS12]);
-    assert!(shake(&old, &policy(world.options(&clock))).is_ok());
+    assert!(handshake(&old, &policy(world.options(&clock))).is_ok());
     let modern = policy(PolicyOptions { tls_min: TlsMin::Tls13, ..world.options(&clock) });
-    assert!(shake(&old, &modern).is_err());
+    assert!(handshake(&old, &modern).is_err());
 }
 
 #[test]
-fn the_certificate_follows_the_name_and_the_kind_of_key_the_client_knows() {
+fn the_certificate_is_chosen_by_server_name_and_signature_scheme() {
     let (world, clock) = (World::new(), Clock::at(NOW));
     let issue = |name: &str, key| {
         let subject = Subject::named(name, &[]).and_then(Subject::reachable).expect("a name");
@@ -135,12 +135,12 @@ fn the_certificate_follows_the_name_and_the_kind_of_key_the_client_knows() {
     };
     let (other, wanted) = (issue("other.example", KeyKind::Ed25519), issue("localhost", KeyKind::EcdsaP256));
     let options = PolicyOptions { identities: vec![pair(&other), pair(&wanted)], ..world.options(&clock) };
-    let done = shake(&world.client_config(None, &clock), &policy(options)).expect("in");
+    let done = handshake(&world.client_config(None, &clock), &policy(options)).expect("in");
     assert_eq!(done.client.peer_certificates(), Some(&[crate::tls::testing::leaf(&wanted)][..]));
 }
 
 #[test]
-fn a_hello_in_pieces_is_waited_for_and_anything_else_is_answered() {
+fn a_hello_in_pieces_is_completed_and_other_bytes_are_answered() {
     let (world, clock) = (World::new(), Clock::at(NOW));
     let preferring = policy(world.options(&clock));
     let name = "localhost".try_into().expect("a name");
@@ -161,7 +161,7 @@ fn a_revoked_client_is_refused_even_with_an_old_ticket() {
     let (world, clock) = (World::new(), Clock::at(NOW));
     let config = world.client_config(Some(&world.client), &clock);
     let before = policy(world.mutual(&clock));
-    let done = shake(&config, &before).expect("in");
+    let done = handshake(&config, &before).expect("in");
     let chain = done.server.peer_certificates().expect("it was shown");
     assert!(matches!(before.still_trusted(chain), Ok(Some(_))));
 
@@ -169,25 +169,25 @@ fn a_revoked_client_is_refused_even_with_an_old_ticket() {
     let list = world.authority.revocation_list(&[(serial, NOW)], 30, NOW).expect("a list");
     let after = policy(PolicyOptions { crl: vec![source("crl.pem", &list)], ..world.mutual(&clock) });
     assert_eq!(after.still_trusted(chain), Err(Refusal::Revoked));
-    let error = shake(&config, &after).expect_err("it must be refused");
+    let error = handshake(&config, &after).expect_err("it must be refused");
     assert_eq!(Refusal::of(&error), Some(Refusal::Revoked));
-    // Another client of the same CA is not touched.
+    // Another client of the same CA is not affected.
     let bob = World::client_of(&world.authority, "bob");
     let bob = world.client_config(Some(&bob), &clock);
-    shake(&bob, &after).expect("in");
+    handshake(&bob, &after).expect("in");
     assert!(after.describe().ends_with("(1 CA), 1 CRL until 2027-02-14"), "{after}");
 
     assert_eq!(after.outdated_lists(NOW).count(), 0);
 
-    // When the list goes out of date, nobody under its CA gets in, not even with a ticket.
+    // When the list expires, all clients of its CA are rejected, even with a ticket.
     clock.set(NOW + 31 * DAY);
-    let error = shake(&bob, &after).expect_err("it must be refused");
+    let error = handshake(&bob, &after).expect_err("it must be refused");
     assert!(matches!(Refusal::of(&error), Some(Refusal::RevocationListExpired { .. })));
     assert_eq!(after.outdated_lists(NOW + 31 * DAY).collect::<Vec<_>>(), ["CN=test CA"]);
 }
 
 #[test]
-fn a_list_binds_to_the_key_of_its_ca_and_not_to_the_name() {
+fn a_revocation_list_belongs_to_the_key_of_its_ca_not_to_the_name() {
     let (world, clock) = (World::new(), Clock::at(NOW));
     let namesake = Authority::create(KeyKind::Ed25519, "test CA", NOW).expect("a CA");
     let list = world.authority.revocation_list(&[], 1, NOW).expect("a list");
@@ -196,23 +196,23 @@ fn a_list_binds_to_the_key_of_its_ca_and_not_to_the_name() {
         crl: vec![source("crl.pem", &list)],
         ..world.options(&clock)
     });
-    assert!(both.describe().ends_with("1 CA not revocation-checked: CN=test CA"), "{both}");
+    assert!(both.describe().ends_with("revocation not checked for 1 CA: CN=test CA; pass --crl"), "{both}");
     clock.set(NOW + 2 * DAY);
-    let covered = shake(&world.client_config(Some(&world.client), &clock), &both).expect_err("it must be refused");
+    let covered = handshake(&world.client_config(Some(&world.client), &clock), &both).expect_err("it must be refused");
     assert!(matches!(Refusal::of(&covered), Some(Refusal::RevocationListExpired { .. })));
     let uncovered = World::client_of(&namesake, "alice");
-    shake(&world.client_config(Some(&uncovered), &clock), &both).expect("in");
+    handshake(&world.client_config(Some(&uncovered), &clock), &both).expect("in");
 }
 
 #[test]
-fn revocation_lists_that_would_not_work_are_refused() {
+fn unusable_revocation_lists_are_refused() {
     let (world, clock) = (World::new(), Clock::at(NOW));
     let with = |list: &str| {
         let crl = vec![source("crl.pem", list)];
         error(PolicyOptions { crl, ..world.mutual(&clock) }).to_string()
     };
     let stale = world.authority.revocation_list(&[], 1, NOW - 2 * DAY).expect("a list");
-    assert!(with(&stale).contains("went out of date"), "{}", with(&stale));
+    assert!(with(&stale).contains("expired on"), "{}", with(&stale));
     let other = Authority::create(KeyKind::Ed25519, "other CA", NOW).expect("a CA");
     let foreign = other.revocation_list(&[], 30, NOW).expect("a list");
     assert!(with(&foreign).contains("not in --client-ca"), "{}", with(&foreign));
@@ -232,7 +232,8 @@ fn a_ca_without_a_list_is_named_in_the_description() {
         ..world.options(&clock)
     });
     assert!(
-        both.describe().ends_with("(2 CAs), 1 CRL until 2027-02-14, 1 CA not revocation-checked: CN=other CA"),
+        both.describe()
+            .ends_with("(2 CAs), 1 CRL until 2027-02-14, revocation not checked for 1 CA: CN=other CA; pass --crl"),
         "{both}"
     );
 }
@@ -282,7 +283,7 @@ fn a_pinned_certificate_that_its_ca_has_revoked_is_refused() {
     let other = source("other.pem", &other.files().certificate);
     for (revoked, expected) in [(vec![], true), (vec![(serial, NOW)], false)] {
         let list = world.authority.revocation_list(&revoked, 30, NOW).expect("a list");
-        // Whether its CA is listed or not.
+        // Whether or not its CA is listed.
         for client_ca in [vec![world.ca()], vec![other.clone()]] {
             let pinned = policy(PolicyOptions {
                 client_ca,
@@ -296,7 +297,7 @@ fn a_pinned_certificate_that_its_ca_has_revoked_is_refused() {
 }
 
 #[test]
-fn a_list_gives_place_to_a_newer_one_only() {
+fn a_revocation_list_is_replaced_by_a_newer_one_only() {
     let (world, clock) = (World::new(), Clock::at(NOW));
     let serial = Certificate::from_der(&crate::tls::testing::leaf(&world.client)).expect("readable").serial;
     let other = Authority::create(KeyKind::Ed25519, "other CA", NOW).expect("a CA");
@@ -331,11 +332,11 @@ fn a_list_gives_place_to_a_newer_one_only() {
     let renewed = after(Some(&again), &cas, &[&newer, &others]);
     assert!(renewed.still_trusted(&chain).is_ok() && kept(&renewed).is_empty(), "its CA has taken it back");
     let without = after(Some(&first), &cas[1..], &[&others]);
-    assert!(kept(&without).is_empty(), "nobody is let in by that CA any more");
+    assert!(kept(&without).is_empty(), "that CA is not trusted any more");
 }
 
 #[test]
-fn a_listed_intermediate_that_its_root_has_revoked_vouches_for_nobody() {
+fn clients_of_a_listed_intermediate_that_its_root_revoked_are_refused() {
     use rcgen::KeyUsagePurpose::{CrlSign, KeyCertSign};
     let (world, clock) = (World::new(), Clock::at(NOW));
     let (root, root_issuer) = authority("root", None, &[KeyCertSign, CrlSign]);
@@ -361,7 +362,7 @@ fn a_listed_intermediate_that_its_root_has_revoked_vouches_for_nobody() {
 }
 
 #[test]
-fn a_ca_that_may_not_sign_lists_signs_none() {
+fn a_list_of_a_ca_without_crl_sign_is_refused() {
     use rcgen::KeyUsagePurpose::{CrlSign, KeyCertSign};
     let (world, clock) = (World::new(), Clock::at(NOW));
     for (usages, expected) in [(&[KeyCertSign, CrlSign][..], true), (&[KeyCertSign], false), (&[], true)] {
@@ -389,7 +390,7 @@ fn authority_with_key(issuer: &rcgen::Issuer<'static, rcgen::KeyPair>) -> rcgen:
 }
 
 #[test]
-fn lists_that_are_out_of_date_may_be_shutting_out_their_ca_instead() {
+fn expired_lists_may_reject_the_clients_of_their_ca_instead() {
     let (world, clock) = (World::new(), Clock::at(NOW));
     let stale = world.authority.revocation_list(&[], 1, NOW - 2 * DAY).expect("a list");
     let chain = [crate::tls::testing::leaf(&world.client)];

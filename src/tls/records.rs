@@ -1,14 +1,15 @@
-//! The outer form of TLS, looked at before rustls sees it: where records end (RFC 8446, 5.1) and what a ClientHello offers
-//! (RFC 8446, 4.1.2).
+//! The record layer of TLS, parsed before rustls sees it: where records end (RFC 8446, 5.1) and what a ClientHello
+//! offers (RFC 8446, 4.1.2).
 //!
-//! How a peer's bytes are cut into packets is for anybody on the way to choose, so nothing may depend on it. A handshake is
-//! therefore taken record by record, however many bytes are there, and its lengths are judged where they are declared.
+//! Anyone on the path can choose how a peer's bytes are split into packets, so nothing may depend on it. A handshake is
+//! therefore processed record by record, however many bytes have arrived, and lengths are checked where they are
+//! declared.
 
 use rustls::NamedGroup;
 
-/// Kind, version and length.
+/// Content type, version and length.
 const HEADER: usize = 5;
-/// The longest payload, protection included, that rustls takes.
+/// The longest payload, protection included, that rustls accepts.
 const PAYLOAD: usize = 16_384 + 2_048;
 
 pub(super) const CHANGE_CIPHER_SPEC: u8 = 20;
@@ -16,30 +17,30 @@ pub(super) const ALERT: u8 = 21;
 const HANDSHAKE: u8 = 22;
 pub(super) const APPLICATION_DATA: u8 = 23;
 
-/// What stands at a place where a record should begin.
+/// The bytes at a place where a record should begin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Record {
     /// Less than a header.
     Begun,
-    /// A header, by which the record ends at `end`, and not all of what it announces.
+    /// A header whose record ends at `end`, and not all bytes of that record.
     Partial {
         /// The content type.
         kind: u8,
-        /// Behind its last byte.
+        /// The position after its last byte.
         end: usize,
     },
-    /// All of a record.
+    /// A complete record.
     Whole {
         /// The content type.
         kind: u8,
-        /// Behind its last byte.
+        /// The position after its last byte.
         end: usize,
     },
-    /// Not a record of TLS: for rustls to complain about.
+    /// Not a TLS record; rustls reports the error.
     Foreign,
 }
 
-/// What begins at `from`.
+/// The record that begins at `from`.
 pub(super) fn record_at(input: &[u8], from: usize) -> Record {
     let bytes = input.get(from..).unwrap_or_default();
     let is_foreign = bytes.first().is_some_and(|kind| !(CHANGE_CIPHER_SPEC..=APPLICATION_DATA).contains(kind))
@@ -56,7 +57,7 @@ pub(super) fn record_at(input: &[u8], from: usize) -> Record {
     if end <= input.len() { Record::Whole { kind, end } } else { Record::Partial { kind, end } }
 }
 
-/// Which kinds of records there are in `output`, which holds whole ones.
+/// The content types of the records in `output`, which contains complete ones.
 pub(super) fn kinds(output: &[u8]) -> impl Iterator<Item = u8> {
     let mut from = 0;
     std::iter::from_fn(move || {
@@ -66,7 +67,7 @@ pub(super) fn kinds(output: &[u8]) -> impl Iterator<Item = u8> {
     })
 }
 
-/// A ClientHello on its way, as far as it has been looked at: each byte once, in however small pieces it comes.
+/// A ClientHello that is still arriving. Each byte is examined once, however small the pieces.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Hello {
     /// Where the next record begins.
@@ -77,19 +78,19 @@ pub(super) struct Hello {
     head: [u8; 4],
 }
 
-/// What is known of a ClientHello.
+/// The state of a ClientHello.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Look {
-    /// More of it must come.
+    /// More bytes are needed.
     NeedMore,
-    /// The handshake can begin with the records before this place: they are all of the hello, or something else comes next.
+    /// The handshake can begin with the records before this position: they contain the whole hello, or something else.
     Start(usize),
-    /// It is longer, by its own word or with its records, than is allowed.
+    /// Its declared length, or that of its records, exceeds the limit.
     TooLong,
 }
 
 impl Hello {
-    /// Looks on through `input`, everything that the client has sent so far. `longest` bounds the message, `most` the bytes
+    /// Examines `input`, all bytes that the client has sent so far. `longest` limits the message, `most` the records
     /// that carry it.
     pub(super) fn look(&mut self, input: &[u8], longest: usize, most: usize) -> Look {
         loop {
@@ -114,7 +115,8 @@ impl Hello {
                 return Look::NeedMore;
             }
             *self = Self { scanned: end, gathered: known, head };
-            // What is no ClientHello is rustls's to refuse; what is behind one is not looked at before it is answered.
+            // Anything but a ClientHello is left to rustls to reject; bytes after a ClientHello are not examined before
+            // it is answered.
             if head.first() != Some(&CLIENT_HELLO) && known > 0 || known >= head.len() + declared && known >= head.len()
             {
                 return Look::Start(end);
@@ -125,8 +127,8 @@ impl Hello {
 
 const CLIENT_HELLO: u8 = 1;
 
-/// Whether the ClientHello in `records` offers X25519MLKEM768, at any place in its list. Not so what is none: let rustls
-/// answer it.
+/// Whether the ClientHello in `records` offers X25519MLKEM768, at any place in its list. False for anything else, which
+/// rustls then answers.
 pub(super) fn offers_post_quantum(records: &[u8]) -> bool {
     let mut message = Vec::with_capacity(records.len());
     let mut from = 0;
@@ -137,7 +139,7 @@ pub(super) fn offers_post_quantum(records: &[u8]) -> bool {
     groups(&message).is_some_and(|mut groups| groups.any(|group| group == NamedGroup::X25519MLKEM768))
 }
 
-/// The groups in a ClientHello (RFC 8446, 4.1.2 and 4.2.7).
+/// The supported groups in a ClientHello (RFC 8446, 4.1.2 and 4.2.7).
 fn groups(message: &[u8]) -> Option<impl Iterator<Item = NamedGroup>> {
     const SUPPORTED_GROUPS: usize = 10;
     let (kind, mut rest) = message.split_first()?;
@@ -168,7 +170,7 @@ fn number(from: &mut &[u8], width: usize) -> Option<usize> {
     Some(bytes.iter().fold(0, |sum, byte| sum << 8 | usize::from(*byte)))
 }
 
-/// Takes what is preceded by its length in `width` bytes.
+/// Takes a vector whose length precedes it in `width` bytes.
 fn sized<'a>(from: &mut &'a [u8], width: usize) -> Option<&'a [u8]> {
     let length = number(from, width)?;
     let (bytes, rest) = from.split_at_checked(length)?;

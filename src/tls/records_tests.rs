@@ -5,7 +5,7 @@ use rustls::{ClientConfig, ClientConnection};
 use super::*;
 use crate::tls::testing::{Clock, NOW, World};
 
-/// The hello of a client of ours, in records of at most `longest` bytes.
+/// The hello of a rustls client, in records of at most `longest` bytes.
 fn hello(longest: Option<usize>) -> Vec<u8> {
     let config = World::new().client_config(None, &Clock::at(NOW));
     let mut config = ClientConfig::clone(&config);
@@ -18,7 +18,7 @@ fn hello(longest: Option<usize>) -> Vec<u8> {
     bytes
 }
 
-/// What rustls reads in a hello: whether it offers the group; `None` where it takes none for one.
+/// Whether the hello offers the group, as rustls reads it; `None` if rustls does not accept it as a hello.
 fn of_rustls(mut bytes: &[u8]) -> Option<bool> {
     let mut acceptor = Acceptor::default();
     while acceptor.read_tls(&mut bytes).ok()? > 0 {
@@ -31,7 +31,7 @@ fn of_rustls(mut bytes: &[u8]) -> Option<bool> {
 }
 
 #[test]
-fn a_hello_is_looked_at_alike_in_any_pieces() {
+fn any_split_of_a_hello_gives_the_same_decision() {
     for records in [None, Some(64)] {
         let bytes = hello(records);
         assert!(offers_post_quantum(&bytes));
@@ -40,14 +40,14 @@ fn a_hello_is_looked_at_alike_in_any_pieces() {
             assert_eq!(hello.look(&bytes[..count], 1 << 16, 1 << 17), Look::NeedMore, "{count}");
         }
         assert_eq!(hello.look(&bytes, 1 << 16, 1 << 17), Look::Start(bytes.len()));
-        // What is behind it is not looked at.
+        // Bytes after it are not examined.
         let more = [&bytes[..], &[23, 3, 3, 0, 0]].concat();
         assert_eq!(Hello::default().look(&more, 1 << 16, 1 << 17), Look::Start(bytes.len()));
     }
 }
 
 #[test]
-fn a_hello_is_judged_by_the_length_that_it_declares() {
+fn a_hello_is_refused_by_its_declared_length() {
     let begun = [22, 3, 1, 0x40, 0, 1, 0, 0x20, 1];
     let look = |longest, most| Hello::default().look(&begun, longest, most);
     assert_eq!(look(0x2001, 1 << 16), Look::NeedMore);
@@ -62,7 +62,7 @@ fn a_hello_is_judged_by_the_length_that_it_declares() {
 }
 
 #[test]
-fn what_is_no_hello_is_left_to_rustls_where_it_begins() {
+fn bytes_that_are_not_a_hello_are_left_to_rustls() {
     let bytes = hello(Some(64));
     let Record::Whole { end: first, .. } = record_at(&bytes, 0) else { panic!("a record") };
     for foreign in [&b"GET"[..], &[21, 3, 3, 0, 2], &[23], &[22, 9], &[22, 3, 3, 0xff, 0xff]] {
@@ -74,7 +74,7 @@ fn what_is_no_hello_is_left_to_rustls_where_it_begins() {
 }
 
 proptest! {
-    /// Whatever rustls takes for a hello is read here as it reads it.
+    /// Any hello that rustls accepts is read in the same way here.
     #[test]
     fn groups_are_read_as_rustls_reads_them(
         bytes in Just(hello(None)),

@@ -1,4 +1,4 @@
-//! A listener's own certificates, and which of them a client gets.
+//! A listener's own certificates, and the choice among them.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use super::pem::PemSource;
 use super::policy::PolicyError;
 use super::words::in_words;
 
-/// The certificates in the order in which they were given; the first is for clients that ask for no known name.
+/// The certificates in the given order; the first is for clients without a known server name.
 #[derive(Debug)]
 pub(crate) struct Certificates {
     entries: Vec<Entry>,
@@ -24,7 +24,7 @@ struct Entry {
 }
 
 impl Certificates {
-    /// Reads pairs of certificate chain and private key.
+    /// Parses pairs of certificate chain and private key.
     pub(crate) fn new(pairs: &[(PemSource, PemSource)], provider: &CryptoProvider) -> Result<Self, PolicyError> {
         if pairs.is_empty() {
             return Err(PolicyError::NoCertificate);
@@ -40,10 +40,10 @@ impl Certificates {
 }
 
 impl ResolvesServerCert for Certificates {
-    /// The first certificate for the name the client asks for whose key the client can verify, else the first one.
+    /// The first certificate for the requested name whose key the client can verify, else the first one.
     ///
-    /// A client that asks for an unknown name still gets an answer: it may know the certificate by other means, and if
-    /// not it can say which names it saw, which an alert cannot.
+    /// A client that requests an unknown name still gets a certificate: it may trust that by other means, and if not it
+    /// can report the names in it, which it could not do after an alert.
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
         let schemes = hello.signature_schemes();
         let usable = |entry: &&Entry| entry.key.key.choose_scheme(schemes).is_some();
@@ -73,7 +73,7 @@ fn certified(chain: &PemSource, key: &PemSource, provider: &CryptoProvider) -> R
         .key_provider
         .load_private_key(key.private_key()?)
         .map_err(|error| PolicyError::Key { file: key.name.clone(), detail: in_words(&error) })?;
-    // rustls compares the keys itself, but only for certificates that webpki can read, which leaves out version 1.
+    // rustls compares the keys itself, but only for certificates that webpki can parse, which excludes version 1.
     if signing.public_key().is_some_and(|public_key| public_key != leaf.public_key) {
         return Err(PolicyError::KeyMismatch { certificate: chain.name.clone(), key: key.name.clone() });
     }
@@ -85,7 +85,7 @@ mod tests {
     use super::covers;
 
     #[test]
-    fn a_wildcard_stands_for_one_label() {
+    fn a_wildcard_covers_one_label() {
         assert!(covers("a.example", "A.Example"));
         assert!(covers("*.example", "a.example"));
         assert!(!covers("*.example", "a.b.example"));

@@ -1,12 +1,12 @@
 //! Certificate revocation lists (RFC 5280, section 5).
 //!
 //! Every certificate of a path is looked up in the lists of its issuer, whether that is a listed CA or an intermediate
-//! that a client has shown. A certificate on any list that its issuer has signed is revoked, whatever the list's scope. To
-//! be cleared, it must be within the scope of a list that is not out of date: an outdated list is worth nothing, because
-//! a revoked certificate could be missing from it. A listed CA without a list is not checked, and the policy's description
-//! says so; an intermediate without one is refused where the CA above it has a list.
+//! in a client's chain. A certificate on any list that its issuer has signed is revoked, whatever the list's scope. A
+//! certificate counts as not revoked only if it is within the scope of a list that has not expired: a revoked
+//! certificate could be missing from an expired list. A listed CA without a list is not checked, and the policy's
+//! description reports that; an intermediate without one is rejected if the CA above it has a list.
 //!
-//! A list's signature is checked once for each key that could have made it, and not for every client as webpki would.
+//! A list's signature is verified once for each key that could have made it, not for every client as webpki would do.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -16,13 +16,13 @@ use super::names::Comparable;
 use super::pem::PemSource;
 use super::trust::{Refusal, TrustError};
 
-/// What to do with lists that are out of date when they are loaded.
+/// How to treat lists that are expired when they are loaded.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum OutdatedLists {
-    /// Refuse the policy: at start, somebody is there to read why.
+    /// Reject the policy: at start, an operator is there to read the error.
     #[default]
     Refused,
-    /// Let in nobody whom the list's CA has issued to: at a reload, everything else must be taken into use.
+    /// Reject all clients of the list's CA: at a reload, everything else must still take effect.
     ShutOut,
 }
 
@@ -30,7 +30,7 @@ pub enum OutdatedLists {
 #[derive(Debug, Default)]
 pub(crate) struct RevocationLists {
     lists: Vec<Arc<Held>>,
-    /// How many of them, the last ones, no file holds any more.
+    /// How many lists, at the end, are no longer in any file.
     kept: usize,
 }
 
@@ -39,27 +39,27 @@ struct Held {
     list: List,
     file: String,
     /// The keys of the listed certificates that have signed it (SubjectPublicKeyInfo in DER): two CAs may have the same
-    /// name, but not the same key. None for a list of an intermediate that is not listed.
+    /// name, but not the same key. Empty for a list of an intermediate that is not listed.
     signers: Vec<Vec<u8>>,
-    /// For the latter, keys of intermediates that clients have shown, and whether they have signed it.
+    /// For the latter, keys of intermediates that clients have sent, and whether they have signed it.
     tried: Mutex<Vec<(Vec<u8>, bool)>>,
 }
 
-/// More keys of intermediates than this are not remembered. They all are of CAs that a listed one vouches for.
+/// The most keys of intermediates that are remembered. All of them are CAs that a listed one has issued.
 const TRIED_KEYS: usize = 64;
 
-/// What lists say about a certificate that none of them revokes.
+/// The status of a certificate that no list revokes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Standing {
-    /// Nothing: its issuer has no list.
+    /// Unknown: its issuer has no list.
     Unknown,
-    /// It is not revoked. This holds until then, in seconds since the Unix epoch.
+    /// Not revoked, until this time in seconds since the Unix epoch.
     Clear(u64),
 }
 
 impl RevocationLists {
-    /// Reads the lists. Each must be signed by the one of `authorities` that has its issuer's name; where none has, it is
-    /// taken for the list of an intermediate if one may be below them.
+    /// Parses the lists. Each must be signed by the one of `authorities` that has its issuer's name; if none has that
+    /// name, it is taken as the list of an intermediate, provided that they may have intermediates.
     pub(crate) fn new(
         sources: &[PemSource],
         authorities: &[Certificate],
@@ -82,17 +82,17 @@ impl RevocationLists {
         if let Some(held) = found.shutting_out(now).next().filter(|_| outdated == OutdatedLists::Refused) {
             let (issuer, since) = (&held.list.issuer, date(held.list.next_update));
             let detail = format!(
-                "the revocation list of {issuer} went out of date on {since}; fetch or make a new one (`latchkey certs revoke`)"
+                "the revocation list of {issuer} expired on {since}; fetch or make a new one (`latchkey certs revoke`)"
             );
             return Err(TrustError::RevocationList { file: held.file.clone(), detail });
         }
         Ok(found)
     }
 
-    /// Keeps those of the lists `in_force` that no list of the same issuer, key and scope follows: what the files hold
-    /// instead is older, or nothing. A list is signed, so that anybody may carry it; its signature does not tell whether
-    /// it is the newest, and a file of several may be half-written between two. Those of a CA that is not among
-    /// `authorities` any more are forgotten.
+    /// Keeps those of the lists `in_force` that no list of the same issuer, key and scope replaces: the files contain
+    /// an older one, or none. A list's signature does not show whether it is the newest, so anyone could bring an old
+    /// one back, and a file of several may be half-written. Lists of CAs that are no longer among `authorities` are
+    /// dropped.
     pub(crate) fn keep(&mut self, in_force: &Self, authorities: &[Certificate]) {
         let lists = in_force.lists.iter();
         let kept = lists.filter(|old| old.is_about(authorities) && !self.lists.iter().any(|new| new.follows(old)));
@@ -101,16 +101,16 @@ impl RevocationLists {
         self.lists.extend(kept);
     }
 
-    /// The issuers of lists that no file holds any more.
+    /// The issuers of lists that are no longer in any file.
     pub(crate) fn kept(&self) -> impl Iterator<Item = &str> {
         self.lists.iter().rev().take(self.kept).map(|held| held.list.issuer.as_str())
     }
 
     /// Decides on a certificate that `issuer` has issued.
     ///
-    /// A list of the issuer's name that it has not signed, and may not sign, says nothing, and neither is the certificate
-    /// let in as if there were none: somebody has given that list to have it checked. Only where a listed CA has signed
-    /// the list is it known that it is about another one of the same name.
+    /// A list with the issuer's name that the issuer has not signed, or may not sign, does not apply; but the
+    /// certificate is not accepted as if there were no list, because the operator has loaded that list to have it
+    /// checked. Only if a listed CA has signed the list, it is known to belong to another CA of the same name.
     pub(crate) fn check(&self, certificate: &Certificate, issuer: &Certificate, now: u64) -> Result<Standing, Refusal> {
         let Some(name) = Comparable::from_der(&issuer.subject_der) else { return Ok(Standing::Unknown) };
         let named = self.lists.iter().map(Arc::as_ref).filter(|held| held.list.name == name);
@@ -121,40 +121,40 @@ impl RevocationLists {
         Ok(standing)
     }
 
-    /// Decides on a listed certificate by lists whose issuer is not known but by its name. Whoever listed the certificate
-    /// has given these lists too, and revocation wins.
+    /// Decides on a listed certificate by lists whose issuer is known only by its name. The operator who listed the
+    /// certificate has loaded these lists too, so a revocation counts.
     pub(crate) fn check_by_name(&self, certificate: &Certificate, now: u64) -> Result<Standing, Refusal> {
         let Some(name) = Comparable::from_der(&certificate.issuer_der) else { return Ok(Standing::Unknown) };
         let of_unknown = |held: &&Held| held.signers.is_empty() && held.list.name == name;
         decide(self.lists.iter().map(Arc::as_ref).filter(of_unknown), certificate, now)
     }
 
-    /// How many lists there are.
+    /// The number of lists.
     pub(crate) fn len(&self) -> usize {
         self.lists.len()
     }
 
-    /// Who issued each list, and when it goes out of date (seconds since the Unix epoch).
+    /// The issuer of each list, and its next update in seconds since the Unix epoch.
     pub(crate) fn updates(&self) -> impl Iterator<Item = (&str, u64)> {
         self.lists.iter().map(|held| (held.list.issuer.as_str(), held.list.next_update))
     }
 
-    /// When the first list goes out of date, in seconds since the Unix epoch.
+    /// The earliest next update, in seconds since the Unix epoch.
     pub(crate) fn earliest_update(&self) -> Option<u64> {
         self.lists.iter().map(|held| held.list.next_update).min()
     }
 
-    /// The CAs that have only lists which are out of date at `now`.
+    /// The CAs whose lists have all expired at `now`.
     pub(crate) fn outdated(&self, now: u64) -> impl Iterator<Item = &str> {
         self.shutting_out(now).map(|held| held.list.issuer.as_str())
     }
 
-    /// The issuers of lists that apply only when a client shows the issuer's certificate.
+    /// The issuers of lists that apply only to chains with the issuer's certificate in them.
     pub(crate) fn of_intermediates(&self) -> impl Iterator<Item = &str> {
         self.lists.iter().filter(|held| held.signers.is_empty()).map(|held| held.list.issuer.as_str())
     }
 
-    /// The issuers of lists that leave out some of their certificates.
+    /// The issuers of lists that do not cover all their certificates.
     pub(crate) fn partial(&self) -> impl Iterator<Item = &str> {
         self.lists.iter().filter(|held| held.list.scope.is_partial()).map(|held| held.list.issuer.as_str())
     }
@@ -164,7 +164,7 @@ impl RevocationLists {
         self.lists.iter().any(|held| held.signers.iter().any(|key| key == authority.public_key.as_ref()))
     }
 
-    /// The lists that are out of date, and that no other list of the same issuer and scope stands in for.
+    /// The expired lists that no other list of the same issuer and scope replaces.
     fn shutting_out(&self, now: u64) -> impl Iterator<Item = &Held> {
         let stands_in = move |held: &Held, other: &Held| other.list.next_update >= now && other.is_alike(held);
         let lists = self.lists.iter().map(Arc::as_ref);
@@ -173,23 +173,23 @@ impl RevocationLists {
 }
 
 impl Held {
-    /// Whether both are of one issuer, key and scope.
+    /// Whether both have the same issuer, key and scope.
     fn is_alike(&self, other: &Self) -> bool {
         (&self.list.name, &self.list.scope, &self.signers) == (&other.list.name, &other.list.scope, &other.signers)
     }
 
-    /// Whether it takes the place of another.
+    /// Whether it replaces another.
     fn follows(&self, other: &Self) -> bool {
         self.is_alike(other) && self.list.is_as_new_as(&other.list)
     }
 
-    /// Whether it may be about anybody whom `authorities` vouch for.
+    /// Whether it may apply to a certificate below `authorities`.
     fn is_about(&self, authorities: &[Certificate]) -> bool {
         let has_signed = |each: &Certificate| self.signers.iter().any(|key| key == each.public_key.as_ref());
         self.signers.is_empty() || authorities.iter().any(has_signed)
     }
 
-    /// Whether `issuer`, a certificate of the list's name, has signed it and may (RFC 5280, 6.3.3 (f)).
+    /// Whether `issuer`, a certificate with the list's issuer name, has signed it and may do so (RFC 5280, 6.3.3 (f)).
     fn is_by(&self, issuer: &Certificate) -> bool {
         let key = issuer.public_key.as_ref();
         if !issuer.may_sign_lists || !self.signers.is_empty() {
@@ -208,7 +208,7 @@ impl Held {
     }
 }
 
-/// What the lists of its issuer say about a certificate.
+/// The status of a certificate by the lists of its issuer.
 fn decide<'a>(
     lists: impl Iterator<Item = &'a Held> + Clone,
     certificate: &Certificate,
@@ -227,7 +227,7 @@ fn decide<'a>(
     }
 }
 
-/// The keys of those listed certificates that have signed a list, and may.
+/// The keys of the listed certificates that have signed a list and may do so.
 fn signers(list: &List, listed: &[Certificate]) -> Result<Vec<Vec<u8>>, String> {
     let issuer = &list.issuer;
     if list.is_sha1 {
@@ -243,7 +243,7 @@ fn signers(list: &List, listed: &[Certificate]) -> Result<Vec<Vec<u8>>, String> 
             return Ok(Vec::new());
         }
         return Err(format!(
-            "the revocation list was issued by {issuer}, which is not in --client-ca, so it would apply to nobody: the CAs there can have none below them"
+            "the revocation list was issued by {issuer}, which is not in --client-ca, so it would apply to no certificate: the CAs there cannot have intermediates"
         ));
     }
     let signed: Vec<&Certificate> = named.into_iter().filter(|authority| list.is_signed_by(authority)).collect();

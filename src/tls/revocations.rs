@@ -1,4 +1,4 @@
-//! What a CA has revoked, as its next revocation list must say it again (RFC 5280, 5.2 and 5.3).
+//! The revocations of a CA, for its next revocation list (RFC 5280, 5.2 and 5.3).
 
 use rcgen::RevocationReason;
 use x509_parser::num_bigint::BigUint;
@@ -8,11 +8,11 @@ use super::certificate::Certificate;
 use super::crl::{Entry, List, significant};
 use super::pem::PemSource;
 
-/// Everything that earlier lists of a CA say, to be kept in the next.
+/// The contents of a CA's earlier lists, to be kept in the next one.
 #[derive(Clone, Debug, Default)]
 pub struct Revocations {
     pub(super) entries: Vec<Revocation>,
-    /// The highest number of a list.
+    /// The highest CRL number so far.
     number: Option<BigUint>,
 }
 
@@ -23,13 +23,13 @@ pub(super) struct Revocation {
     /// Seconds since the Unix epoch.
     pub(super) at: u64,
     pub(super) reason: Option<RevocationReason>,
-    /// When its key was lost, as far as that is known, in seconds since the Unix epoch.
+    /// The invalidity date, if known, in seconds since the Unix epoch.
     pub(super) invalid_since: Option<u64>,
 }
 
 impl Revocations {
-    /// What the lists in a file say, all of which `authority` must have signed. A list out of date is read as well:
-    /// renewing it must not lose what it says.
+    /// Parses the lists in a file, all of which `authority` must have signed. An expired list is read as well: renewing
+    /// it must not lose its entries.
     pub fn read(source: &PemSource, authority: &Certificate) -> Result<Self, AuthorityError> {
         let broken = |detail: String| AuthorityError::RevocationList { file: source.name.clone(), detail };
         let mut read = Self::default();
@@ -40,7 +40,8 @@ impl Revocations {
                 return Err(broken(format!("the revocation list was not signed by {}", authority.subject)));
             }
             if list.scope.is_partial() {
-                let text = "the revocation list is about a part of the CA's certificates only, and the next would be about all";
+                let text =
+                    "the revocation list covers a part of the CA's certificates only, and the next one would cover all";
                 return Err(broken(text.to_owned()));
             }
             read.number = read.number.max(list.number.as_deref().map(BigUint::from_bytes_be));
@@ -48,27 +49,28 @@ impl Revocations {
         Ok(read)
     }
 
-    /// Revokes a certificate at `now`, in seconds since the Unix epoch; one that is revoked stays as it was.
+    /// Revokes a certificate at `now`, in seconds since the Unix epoch; a certificate that is revoked already is
+    /// unchanged.
     pub fn add(&mut self, serial: &[u8], now: u64) {
         if self.entries.iter().all(|entry| significant(&entry.serial) != significant(serial)) {
             self.entries.push(Revocation { serial: serial.to_vec(), at: now, reason: None, invalid_since: None });
         }
     }
 
-    /// How many certificates are revoked.
+    /// The number of revoked certificates.
     #[must_use]
     pub fn len(&self) -> usize {
         self.entries.len()
     }
 
-    /// Whether nothing is revoked.
+    /// Whether no certificate is revoked.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.entries.is_empty()
     }
 
-    /// The number of the next list, big-endian. Numbers grow (RFC 5280, 5.2.3), even within one second and when the clock
-    /// steps back; where no list is left to tell, the time keeps them growing.
+    /// The number of the next list, big-endian. Numbers increase (RFC 5280, 5.2.3), even within one second and when the
+    /// clock steps back; without an earlier list, the time makes them increase.
     pub(super) fn next_number(&self, now: u64) -> Vec<u8> {
         let next = self.number.as_ref().map(|number| number + 1_u32);
         next.unwrap_or_default().max(BigUint::from(now)).to_bytes_be()
@@ -97,7 +99,7 @@ fn reason(code: u8) -> Option<RevocationReason> {
         8 => RevocationReason::RemoveFromCrl,
         9 => RevocationReason::PrivilegeWithdrawn,
         10 => RevocationReason::AaCompromise,
-        // "Unspecified" is to be said by saying nothing (RFC 5280, 5.3.1).
+        // "Unspecified" is expressed by leaving the reason out (RFC 5280, 5.3.1).
         _ => return None,
     })
 }
@@ -113,7 +115,7 @@ mod tests {
         Authority::create(KeyKind::Ed25519, "a CA", NOW).expect("a CA")
     }
 
-    /// What follows the list made at `now` of what came before.
+    /// The revocations parsed from the list that is made at `now` from `before`.
     fn renewed(authority: &Authority, before: &Revocations, now: u64) -> Revocations {
         let list = authority.renewed_list(before, 30, now).expect("a list");
         let source = PemSource { name: "crl.pem".to_owned(), bytes: list.into_bytes() };
@@ -121,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn list_numbers_grow_whatever_the_clock_does() {
+    fn list_numbers_increase_whatever_the_clock_does() {
         let authority = authority();
         let mut lists = Revocations::default();
         for (now, number) in [(NOW, NOW), (NOW, NOW + 1), (NOW - 5000, NOW + 2), (NOW + 9, NOW + 9)] {

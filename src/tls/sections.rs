@@ -1,11 +1,11 @@
-//! The sections of a PEM file (RFC 7468), found so that none is lost in silence.
+//! The sections of a PEM file (RFC 7468), found so that none is skipped silently.
 //!
-//! Every mark is accounted for: a section is read, known to be something else, or the file is refused with the number of
-//! a line. Nothing that is said about a file holds text from it, which may be a private key: labels come from a table.
+//! Every mark is accounted for: a section is parsed, known to be of another kind, or the file is rejected with a line
+//! number. No error quotes the file, which may be a private key: labels come from a table.
 
 use rustls_pki_types::pem::{PemObject, SectionKind};
 
-/// What a section holds, by its label.
+/// The content of a section, by its label.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Kind {
     /// An X.509 certificate.
@@ -14,17 +14,17 @@ pub(super) enum Kind {
     TrustedCertificate,
     /// A certificate revocation list.
     RevocationList,
-    /// A private key that is read.
+    /// A private key in a supported form.
     Key(SectionKind),
-    /// A private key under a passphrase (PKCS#8).
+    /// An encrypted private key (PKCS#8).
     EncryptedKey,
-    /// A container whose certificates and lists are not read.
+    /// A container format that is not supported.
     Container,
-    /// Something that is never looked for.
+    /// A kind that is never wanted.
     Other,
 }
 
-/// A label and what it stands for.
+/// Labels and their kinds.
 const LABELS: &[(&str, Kind)] = &[
     ("CERTIFICATE", Kind::Certificate),
     ("X509 CERTIFICATE", Kind::Certificate),
@@ -64,13 +64,13 @@ pub(super) struct Section<'a> {
     pub(super) kind: Kind,
     /// The line of its BEGIN mark, counted from 1.
     pub(super) line: usize,
-    /// Whether its headers say that it is encrypted (RFC 1421, 4.6.1.1), as traditional OpenSSL keys do.
+    /// Whether its headers declare it encrypted (RFC 1421, 4.6.1.1), as in OpenSSL's traditional keys.
     pub(super) is_encrypted: bool,
-    /// What stands between the marks.
+    /// The bytes between the marks.
     body: &'a [u8],
 }
 
-/// What is wrong with a file, and where.
+/// A defect in a file, and its line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("line {line}: {what}")]
 pub(super) struct Flaw {
@@ -85,8 +85,9 @@ const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
 /// Every section of a file, in order.
 ///
-/// Read more leniently than OpenSSL does: white space and byte order marks may precede a mark, and a line end may be
-/// missing between END and BEGIN. A mark behind other text, without its partner, or almost a mark is a flaw.
+/// This is more lenient than OpenSSL: white space and byte order marks may precede a mark, and a line end may be
+/// missing between END and BEGIN. A mark after other text, one without its partner, and text that resembles a mark are
+/// errors.
 pub(super) fn sections(bytes: &[u8]) -> Result<Vec<Section<'_>>, Flaw> {
     if bytes.starts_with(b"\xff\xfe") || bytes.starts_with(b"\xfe\xff") || find(bytes, b"-\0-\0-\0-").is_some() {
         return Err(Flaw { line: 1, what: "the file is UTF-16 text: save it as UTF-8" });
@@ -97,7 +98,7 @@ pub(super) fn sections(bytes: &[u8]) -> Result<Vec<Section<'_>>, Flaw> {
         if text.starts_with(BEGIN) {
             found.push(scanner.section()?);
         } else if is_almost_a_mark(text) {
-            let what = "this looks like a BEGIN or END mark and is none: a mark begins its line, has five hyphens on each \
+            let what = "this resembles a BEGIN or END mark but is not one: a mark begins its line, has five hyphens on each \
                         side, and END follows BEGIN";
             return Err(Flaw { line: scanner.line(), what });
         } else {
@@ -111,7 +112,7 @@ pub(super) fn sections(bytes: &[u8]) -> Result<Vec<Section<'_>>, Flaw> {
 struct Scanner<'a> {
     bytes: &'a [u8],
     at: usize,
-    /// Up to where line ends have been counted, and how many there are.
+    /// The position up to which line ends have been counted, and their number.
     counted: usize,
     lines: usize,
 }
@@ -121,7 +122,7 @@ impl<'a> Scanner<'a> {
         self.bytes.get(self.at..).unwrap_or_default()
     }
 
-    /// The number of the line here, counted from 1. Only what lies behind the last call is looked at.
+    /// The current line's number, counted from 1. Only bytes after the last call's position are scanned.
     fn line(&mut self) -> usize {
         let passed = self.bytes.get(self.counted..self.at).unwrap_or_default();
         let next = self.rest().first();
@@ -136,7 +137,7 @@ impl<'a> Scanner<'a> {
         self.lines + 1
     }
 
-    /// The rest of the line at the next thing that is not white space; `None` at the end of the file.
+    /// The rest of the line from the next byte that is not white space; `None` at the end of the file.
     fn outside(&mut self) -> Option<&'a [u8]> {
         loop {
             let rest = self.rest();
@@ -154,12 +155,12 @@ impl<'a> Scanner<'a> {
         self.at += self.rest().iter().take_while(|byte| !matches!(byte, b'\n' | b'\r')).count();
     }
 
-    /// Reads the section whose BEGIN mark is here, and goes behind its END mark.
+    /// Reads the section whose BEGIN mark is here, and advances past its END mark.
     fn section(&mut self) -> Result<Section<'a>, Flaw> {
         let line = self.line();
         let flaw = |what| Flaw { line, what };
         let (label, kind) = self.mark(BEGIN).ok_or_else(|| {
-            flaw("the BEGIN mark is not complete, or of a kind that is not known: its label ends with five hyphens")
+            flaw("the BEGIN mark is incomplete or of an unknown kind: its label must end with five hyphens")
         })?;
         let body = self.rest();
         let behind = body.iter().find(|byte| !matches!(byte, b' ' | b'\t'));
@@ -174,15 +175,12 @@ impl<'a> Scanner<'a> {
         }
         let end_line = self.line();
         if self.mark(END).is_none_or(|(end, _)| end != label) {
-            return Err(Flaw {
-                line: end_line,
-                what: "the END mark is not complete, or of another kind than its BEGIN",
-            });
+            return Err(Flaw { line: end_line, what: "the END mark is incomplete, or of another kind than its BEGIN" });
         }
         Ok(Section { label, kind, line, is_encrypted: says_encrypted(body), body })
     }
 
-    /// The label of the mark that starts here; goes behind it.
+    /// The label of the mark that starts here; advances past it.
     fn mark(&mut self, start: &[u8]) -> Option<(&'static str, Kind)> {
         let rest = self.rest().strip_prefix(start)?;
         let length = find(rest, HYPHENS)?;
@@ -194,12 +192,12 @@ impl<'a> Scanner<'a> {
 }
 
 impl Section<'_> {
-    /// Whether it holds a private key of any form.
+    /// Whether it is a private key of any form.
     pub(super) fn is_private_key(&self) -> bool {
         matches!(self.kind, Kind::Key(_) | Kind::EncryptedKey) || self.label.ends_with("PRIVATE KEY")
     }
 
-    /// The bytes that the section stands for. Keys are decoded in constant time.
+    /// The decoded bytes of the section. Keys are decoded in constant time.
     pub(super) fn decode(&self) -> Result<Vec<u8>, Flaw> {
         let flaw = |what| Flaw { line: self.line, what };
         let label = match self.kind {
@@ -217,7 +215,7 @@ impl Section<'_> {
             return Err(flaw("the section is empty"));
         }
         text.extend_from_slice(format!("\n-----END {label}-----\n").as_bytes());
-        // What the reader would say may hold what it read.
+        // The decoder's own error may quote its input.
         let decoded = <(SectionKind, Vec<u8>)>::from_pem_slice(&text);
         decoded.map(|(_, der)| der).map_err(|_| flaw("the base64 text of the section that begins there is damaged"))
     }
@@ -231,14 +229,14 @@ fn lines(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
     bytes.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii)
 }
 
-/// Whether a section has headers (RFC 1421) that say that it is encrypted.
+/// Whether a section has headers (RFC 1421) that declare it encrypted.
 fn says_encrypted(body: &[u8]) -> bool {
     let headers = lines(body.trim_ascii_start()).take_while(|line| line.contains(&b':'));
     let mut headers = headers.filter_map(|line| line.strip_prefix(b"Proc-Type:"));
     headers.any(|value| find(value, b"ENCRYPTED").is_some())
 }
 
-/// A section's data behind its headers, which an empty line ends.
+/// A section's data after its headers, which an empty line ends.
 fn without_headers(body: &[u8]) -> &[u8] {
     let body = body.trim_ascii_start();
     if !lines(body).next().is_some_and(|line| line.contains(&b':')) {
@@ -248,7 +246,7 @@ fn without_headers(body: &[u8]) -> &[u8] {
     blank.and_then(|end| body.get(end..)).unwrap_or(body)
 }
 
-/// Whether a line that begins no section seems to hold a mark: BEGIN or END in any case before a known label, behind a
+/// Whether a line that begins no section resembles a mark: BEGIN or END in any case before a known label, after a
 /// hyphen or dash, or alone on its line.
 fn is_almost_a_mark(text: &[u8]) -> bool {
     if find(text, BEGIN.trim_ascii_end()).is_some() || find(text, END.trim_ascii_end()).is_some() {
@@ -269,7 +267,7 @@ fn is_almost_a_mark(text: &[u8]) -> bool {
     })
 }
 
-/// A hyphen, or one of the dashes that editors put in its place: U+2010 to U+2015, and the minus sign.
+/// A hyphen, or one of the dashes that editors substitute: U+2010 to U+2015, and the minus sign.
 fn is_dash(character: char) -> bool {
     matches!(character, '-' | '\u{2010}'..='\u{2015}' | '\u{2212}')
 }

@@ -1,4 +1,4 @@
-//! A server's handshake with itself, in memory: proof of what a policy really serves.
+//! A server's handshake with itself, in memory, to check what a policy serves.
 
 use std::io::{Read, Write};
 use std::sync::Arc;
@@ -11,14 +11,14 @@ use super::certificate::fingerprint;
 use super::policy::{Choice, ServerPolicy};
 use super::trust::ServerTrust;
 
-/// More round trips than a handshake takes, so that a fault ends in an error and not in a loop.
+/// More round trips than a handshake takes, so that a defect causes an error and not a loop.
 const ROUNDS: usize = 8;
 
-/// Handshakes with `policy` and returns the SHA-256 of the leaf certificate that a client with no particular name gets,
-/// after checking that the server can sign with its key.
+/// Performs a handshake with `policy` and returns the SHA-256 of the leaf certificate that a client without a known
+/// server name gets. The handshake checks that the server can sign with its key.
 ///
-/// Nothing is judged about the certificate: that is for clients to do. Where clients must show certificates the server
-/// refuses this one at the very end, when everything asked here has been answered.
+/// The certificate is not verified: that is the clients' task. If client certificates are required, the server rejects
+/// this client at the very end, after everything checked here.
 pub fn self_handshake(policy: &ServerPolicy) -> Result<[u8; 32], Error> {
     let provider = Arc::new(aws_lc_rs::default_provider());
     let config = ClientConfig::builder_with_provider(provider.clone())
@@ -26,7 +26,7 @@ pub fn self_handshake(policy: &ServerPolicy) -> Result<[u8; 32], Error> {
         .dangerous()
         .with_custom_certificate_verifier(ServerTrust::insecure(&provider))
         .with_no_client_auth();
-    // An address is not sent as a server name, so the policy serves its first certificate.
+    // An address is not sent as a server name, so the policy uses its first certificate.
     let nobody = ServerName::IpAddress(std::net::Ipv4Addr::UNSPECIFIED.into());
     let mut client = ClientConnection::new(Arc::new(config), nobody)?;
     let mut bytes = written(&mut client)?;
@@ -75,7 +75,7 @@ mod tests {
     use crate::tls::{PolicyOptions, PostQuantum};
 
     #[test]
-    fn the_leaf_that_is_served_is_the_one_reported() {
+    fn the_served_leaf_is_the_reported_one() {
         let (world, clock) = (World::new(), Clock::at(NOW));
         let subject = Subject::named("localhost", &[]).and_then(Subject::reachable).expect("a name");
         let renewed = world.authority.issue(Role::Server, &subject, KeyKind::Ed25519, NOW).expect("a leaf");

@@ -1,17 +1,18 @@
 //! One connection's TLS, or none: bytes in, bytes out. The only place that calls rustls connection methods.
 //!
-//! It drives the unbuffered API of rustls 0.23, in which the caller owns all buffers, so an idle session holds none.
-//! The API has rules that its types do not enforce; each is kept here, once:
+//! It drives the unbuffered API of rustls 0.23, in which the caller owns all buffers, so an idle session has none. The
+//! API has rules that its types do not enforce; each is enforced here, once:
 //!
 //! - `process_tls_records` is given exactly the bytes that this peer still retains, in every call, writes included:
 //!   rustls keeps offsets into them while a handshake message is incomplete.
-//! - While a handshake lasts, it is given one record more at a time, so that what is refused does not depend on how the
-//!   bytes were cut into packets.
+//! - During a handshake, it is given one more record at a time, so that errors do not depend on how the bytes were
+//!   split into packets.
 //! - One call is not one record: it is repeated until the session can only write or only wait.
-//! - After an error the session is latched. What rustls queued (the alert) is encoded, and then the session is never
-//!   touched again, although its later states look alive.
-//! - After the peer's close_notify writing goes on (half-close), but rustls discards no later input: it is dropped here.
-//! - rustls knows no end of stream; telling close_notify from truncation is the connection's task
+//! - After an error the session is latched. Output that rustls queued (the alert) is encoded, and then the session is
+//!   never used again, although its later states look valid.
+//! - After the peer's close_notify writing continues (half-close), but rustls discards no later input: it is dropped
+//!   here.
+//! - rustls has no notion of end of stream; distinguishing close_notify from truncation is the connection's task
 //!   ([`Session::peer_closed`]).
 
 use std::sync::Arc;
@@ -37,50 +38,51 @@ use super::records::{self, Hello, Look, Record};
 use super::trust::{Refusal, Witness};
 use crate::limits::Limits;
 
-/// Records that the keys may still encrypt when a connection ends for want of more: enough for what it may be owed.
+/// The number of records left at which a connection ends before its keys are used up: enough for all replies that it
+/// may be owed.
 const KEY_RESERVE: u64 = 1 << 16;
 
-/// One connection's state of encryption.
+/// One connection's encryption state.
 #[expect(clippy::struct_excessive_bools, reason = "independent facts")]
 pub struct Session {
     kind: Kind,
     handshaking: bool,
     peer_closed: bool,
     failed: bool,
-    /// What we send is encrypted by now, or may be: an alert cannot be written by hand any more.
+    /// Our output is encrypted now, or may be: an alert can no longer be written without rustls.
     is_sealed: bool,
     /// How many of the retained bytes the handshake has been given.
     given: usize,
-    /// How many records the keys may still encrypt, where they cannot be renewed.
+    /// How many records the keys may still encrypt, if they cannot be renewed.
     records_left: u64,
-    /// The longest message of a handshake.
+    /// The longest handshake message, in bytes.
     max_handshake: usize,
-    /// What the handshake found out about the client's certificate.
+    /// The handshake's result for the client's certificate.
     witness: Option<Witness>,
-    /// What the handshake began under, until somebody asks.
+    /// The policy of the handshake, until it is taken.
     policy: Option<Arc<ServerPolicy>>,
 }
 
 enum Kind {
     Plain,
-    /// A client has connected; how to handshake with it is decided when its ClientHello is complete.
+    /// A client has connected; its configuration is chosen when its ClientHello is complete.
     Hello(Arc<ServerPolicy>, Hello),
     Server(UnbufferedServerConnection),
     Client(UnbufferedClientConnection),
 }
 
-/// What became of the bytes given to [`Session::receive`].
+/// The result of [`Session::receive`].
 #[derive(Debug)]
 pub struct Received {
-    /// How many bytes, from the front, are done with. The rest must be the front of the next call's input.
+    /// How many bytes, from the front, are consumed. The rest must be the front of the next call's input.
     pub consumed: usize,
-    /// The handshake has just finished: nothing behind it was looked at yet. Call again with the rest.
+    /// The handshake has just finished, and later bytes were not processed: call again with the rest.
     pub opened: bool,
-    /// The session is broken; what it still has to say is in the output.
+    /// The session has failed; its final alert, if any, is in the output.
     pub error: Option<rustls::Error>,
 }
 
-/// What two peers agreed on.
+/// The negotiated parameters of a session.
 #[derive(Clone, Copy, Debug)]
 pub struct Agreement {
     /// Full, full after a HelloRetryRequest, or resumed.
@@ -94,7 +96,7 @@ pub struct Agreement {
 }
 
 impl Agreement {
-    /// Whether the keys were agreed without a post-quantum part.
+    /// Whether the key exchange had no post-quantum part.
     #[must_use]
     pub fn is_classical(&self) -> bool {
         self.group.is_some_and(|group| !is_post_quantum(group))
@@ -102,7 +104,7 @@ impl Agreement {
 }
 
 impl Session {
-    /// No TLS: bytes pass as they are.
+    /// No TLS: bytes pass unchanged.
     #[must_use]
     pub fn plain() -> Self {
         Self::new(Kind::Plain, false)
@@ -114,7 +116,7 @@ impl Session {
         Self::new(Kind::Hello(policy, Hello::default()), true)
     }
 
-    /// The client's end of a new connection to `name`. Call [`receive`](Self::receive) with no bytes to get the
+    /// The client's end of a new connection to `name`. Call [`receive`](Self::receive) without bytes to get the
     /// ClientHello.
     pub fn client(config: Arc<ClientConfig>, name: ServerName<'static>) -> Result<Self, rustls::Error> {
         Ok(Self::new(Kind::Client(UnbufferedClientConnection::new(config, name)?), true))
@@ -137,13 +139,13 @@ impl Session {
         }
     }
 
-    /// From now on, no message of a handshake may be longer. One that is, by the length that it declares, breaks it.
+    /// Sets the longest handshake message. A longer one, by its declared length, fails the handshake.
     pub fn set_max_handshake(&mut self, bytes: usize) {
         self.max_handshake = bytes;
     }
 
-    /// Takes `input`, all the bytes of the peer that are retained and new; gives each piece of plaintext to `deliver`
-    /// and appends what must be sent (handshake flights, tickets, alerts) to `output`.
+    /// Processes `input`, all retained and new bytes of the peer; passes each piece of plaintext to `deliver` and
+    /// appends bytes to be sent (handshake flights, tickets, alerts) to `output`.
     pub fn receive(&mut self, input: &mut [u8], output: &mut Outgoing, deliver: &mut dyn FnMut(&[u8])) -> Received {
         if self.failed || self.peer_closed {
             return Received { consumed: input.len(), opened: false, error: None };
@@ -174,7 +176,7 @@ impl Session {
         received
     }
 
-    /// How many bytes of `input` the handshake is to be given next; `None` when a record must be completed first.
+    /// How many bytes of `input` the handshake gets next; `None` if a record must be completed first.
     fn next_piece(&mut self, input: &[u8]) -> Result<Option<usize>, rustls::Error> {
         let too_long = Err(InvalidMessage::HandshakePayloadTooLarge.into());
         let most = self.max_handshake + self.max_handshake / 16;
@@ -202,7 +204,7 @@ impl Session {
         }
     }
 
-    /// Has the session process `input`.
+    /// Processes `input` with the session.
     fn advance(&mut self, input: &mut [u8], output: &mut Outgoing, deliver: &mut dyn FnMut(&[u8])) -> Received {
         let (before, was_handshaking) = (output.filled().len(), self.handshaking);
         let mut flags = Flags { handshaking: &mut self.handshaking, peer_closed: &mut self.peer_closed };
@@ -227,8 +229,8 @@ impl Session {
         received
     }
 
-    /// How many records the agreed keys may encrypt: 2^24 for AES-GCM in TLS 1.2, less what the handshake took (see the
-    /// analysis that RFC 8446, 5.5 refers to). TLS 1.3 renews its keys, and ChaCha20-Poly1305 has no such limit.
+    /// How many records the negotiated keys may encrypt: 2^24 for AES-GCM in TLS 1.2, less those of the handshake (see
+    /// the analysis that RFC 8446, 5.5 refers to). TLS 1.3 renews its keys, and ChaCha20-Poly1305 has no such limit.
     fn key_limit(&self) -> u64 {
         match self.common().and_then(CommonState::negotiated_cipher_suite) {
             Some(SupportedCipherSuite::Tls12(suite)) => suite.common.confidentiality_limit.saturating_sub(16),
@@ -236,13 +238,13 @@ impl Session {
         }
     }
 
-    /// Whether the keys have so little left that the connection should end as soon as it may.
+    /// Whether the keys are nearly used up, so that the connection should end as soon as it can.
     #[must_use]
     pub fn is_worn(&self) -> bool {
         self.records_left < KEY_RESERVE
     }
 
-    /// Finds out by what was sent, and by what was agreed, whether what we send is encrypted.
+    /// Determines from the sent records and the negotiated version whether our output is encrypted.
     fn note_sealing(&mut self, sent: &[u8]) {
         let version = self.common().and_then(CommonState::protocol_version);
         self.is_sealed |= match (&self.kind, version) {
@@ -253,8 +255,8 @@ impl Session {
         };
     }
 
-    /// Latches the session. After some errors rustls queues no alert; where none is in `output` behind `before`, one is
-    /// written by hand, as long as it need not be encrypted (RFC 8446, 6.2).
+    /// Latches the session. After some errors rustls queues no alert; if `output` has none after `before`, one is
+    /// written here, as long as it need not be encrypted (RFC 8446, 6.2).
     fn give_up(&mut self, error: &rustls::Error, output: &mut Outgoing, before: usize) {
         const FATAL: u8 = 2;
         self.failed = true;
@@ -265,25 +267,25 @@ impl Session {
         }
     }
 
-    /// Whose connection this is, once the handshake is done; `None` when the client showed no certificate. To be asked
-    /// once: what the handshake knew is forgotten then.
+    /// The client's identity, once the handshake is done; `None` if it presented no certificate. Call it once: it drops
+    /// the handshake's state.
     pub fn identify(&mut self) -> Result<Option<Identity>, MalformedCertificate> {
         let Some(witness) = self.witness.take() else { return Ok(None) };
         witness.identify(self.common().and_then(CommonState::peer_certificates))
     }
 
-    /// The policy that a client's handshake began under. To be asked once, when it is done.
+    /// The policy under which a client's handshake began. Call it once, when the handshake is done.
     pub fn begun_under(&mut self) -> Option<Arc<ServerPolicy>> {
         self.policy.take()
     }
 
-    /// Why the client's certificate was refused, where that is what broke the handshake.
+    /// Why the client's certificate was rejected, if that failed the handshake.
     #[must_use]
     pub fn refusal(&self) -> Option<Refusal> {
         self.witness.as_ref().and_then(Witness::refusal)
     }
 
-    /// As if so many more records had been encrypted.
+    /// Counts `records` more records as encrypted.
     #[cfg(test)]
     pub(crate) fn wear(&mut self, records: u64) {
         self.records_left = self.records_left.saturating_sub(records);
@@ -295,7 +297,7 @@ impl Session {
         self.write(Message::Data(plaintext), retained, output)
     }
 
-    /// Says that nothing more will be sent (RFC 8446, 6.1).
+    /// Encrypts a close_notify (RFC 8446, 6.1): nothing more will be sent.
     pub fn send_close_notify(&mut self, retained: &mut [u8], output: &mut Outgoing) -> Result<(), rustls::Error> {
         self.write(Message::CloseNotify, retained, output)
     }
@@ -328,26 +330,26 @@ impl Session {
         self.handshaking
     }
 
-    /// Whether an end of stream now would be a proper one: close_notify has come. Always so without TLS, where FIN is
-    /// all there is.
+    /// Whether an end of stream now would be in order: close_notify has arrived. Always true without TLS, where FIN is
+    /// the only end.
     #[must_use]
     pub fn peer_closed(&self) -> bool {
         self.peer_closed || matches!(self.kind, Kind::Plain)
     }
 
-    /// Whether the session is broken: nothing can be sent or received any more.
+    /// Whether the session has failed: nothing can be sent or received any more.
     #[must_use]
     pub fn has_failed(&self) -> bool {
         self.failed
     }
 
-    /// Whether bytes are encrypted.
+    /// Whether the connection is encrypted.
     #[must_use]
     pub fn is_tls(&self) -> bool {
         !matches!(self.kind, Kind::Plain)
     }
 
-    /// What was agreed; `None` without TLS and before the handshake is done.
+    /// The negotiated parameters; `None` without TLS and before the handshake is done.
     #[must_use]
     pub fn agreement(&self) -> Option<Agreement> {
         let common = self.common().filter(|_| !self.handshaking)?;
@@ -359,19 +361,19 @@ impl Session {
         })
     }
 
-    /// The peer's certificate chain, the leaf first; empty when it showed none.
+    /// The peer's certificate chain, the leaf first; empty if it presented none.
     #[must_use]
     pub fn peer_certificates(&self) -> &[CertificateDer<'static>] {
         self.common().and_then(CommonState::peer_certificates).unwrap_or_default()
     }
 
-    /// The application protocol agreed by ALPN (RFC 7301).
+    /// The application protocol negotiated by ALPN (RFC 7301).
     #[must_use]
     pub fn alpn_protocol(&self) -> Option<&[u8]> {
         self.common().and_then(CommonState::alpn_protocol)
     }
 
-    /// TLS 1.3 tickets received so far; a client that means to resume waits for one.
+    /// TLS 1.3 tickets received so far; a client that will resume waits for one.
     #[must_use]
     pub fn tickets_received(&self) -> u32 {
         match &self.kind {
@@ -400,20 +402,20 @@ impl std::fmt::Debug for Session {
     }
 }
 
-/// What [`drive`] finds out about a session besides its bytes.
+/// The state of a session that [`drive`] updates, besides its bytes.
 struct Flags<'a> {
     handshaking: &'a mut bool,
     peer_closed: &'a mut bool,
 }
 
-/// What a session is asked to write.
+/// A message for a session to encrypt.
 #[derive(Clone, Copy)]
 enum Message<'a> {
     Data(&'a [u8]),
     CloseNotify,
 }
 
-/// The two unbuffered connections of rustls, whose methods are alike but share no trait.
+/// The two unbuffered connections of rustls, which have equal methods but no common trait.
 trait Drive {
     type Side;
     fn process<'c, 'i>(&'c mut self, input: &'i mut [u8]) -> UnbufferedStatus<'c, 'i, Self::Side>;
@@ -449,11 +451,11 @@ fn drive<C: Drive + ?Sized>(
         let status = connection.process(input.get_mut(received.consumed..).unwrap_or_default());
         received.consumed += status.discard;
         let error = match status.state {
-            // The plaintext stays queued in rustls until it is asked for, so nothing is lost by returning first.
+            // The plaintext stays queued in rustls until it is requested, so returning first loses nothing.
             Ok(ConnectionState::ReadTraffic(_)) if *flags.handshaking => break,
             Ok(ConnectionState::ReadTraffic(mut traffic)) => read(&mut traffic, deliver).err(),
             Ok(ConnectionState::EncodeTlsData(mut data)) => encode(&mut data, output).err(),
-            // Output is written in order, so that what was encoded counts as transmitted already.
+            // Output is sent in order, so encoded data counts as transmitted.
             Ok(ConnectionState::TransmitTlsData(data)) => {
                 data.done();
                 None
@@ -464,7 +466,7 @@ fn drive<C: Drive + ?Sized>(
             }
             Ok(_) => break,
             Err(error) => {
-                // A record right behind the handshake may be what is broken, not the handshake.
+                // The failure may be in a record right after the handshake, not in the handshake.
                 *flags.handshaking = connection.common().is_handshaking();
                 encode_last_words(connection, output);
                 Some(error)
@@ -485,7 +487,7 @@ fn drive<C: Drive + ?Sized>(
     received
 }
 
-/// Gives all decrypted plaintext to `deliver`.
+/// Passes all decrypted plaintext to `deliver`.
 fn read<Side>(
     traffic: &mut rustls::unbuffered::ReadTraffic<'_, '_, Side>,
     deliver: &mut dyn FnMut(&[u8]),
@@ -496,7 +498,7 @@ fn read<Side>(
     Ok(())
 }
 
-/// Encodes what is queued and then `message`.
+/// Encodes queued output and then `message`.
 fn write<C: Drive + ?Sized>(
     connection: &mut C,
     message: Message<'_>,
@@ -508,7 +510,7 @@ fn write<C: Drive + ?Sized>(
             ConnectionState::WriteTraffic(mut traffic) => return emit(&mut traffic, message, output),
             ConnectionState::EncodeTlsData(mut data) => encode(&mut data, output)?,
             ConnectionState::TransmitTlsData(data) => data.done(),
-            // What is retained is less than a record, so nothing else can come of it.
+            // The retained bytes are less than a record, so no other state can result from them.
             state => return Err(rustls::Error::General(format!("cannot write in state {state:?}"))),
         }
     }
@@ -554,7 +556,7 @@ fn encode<Side>(data: &mut EncodeTlsData<'_, Side>, output: &mut Outgoing) -> Re
     }
 }
 
-/// The alert for an error that rustls queues none for; `None` where a peer expects none.
+/// The alert for an error for which rustls queues none; `None` if a peer expects none.
 fn alert_after(error: &rustls::Error) -> Option<AlertDescription> {
     use rustls::Error as E;
     match error {
@@ -568,9 +570,9 @@ fn alert_after(error: &rustls::Error) -> Option<AlertDescription> {
     }
 }
 
-/// After an error: encodes the alert, where rustls queued one.
+/// After an error: encodes the alert that rustls queued, if any.
 ///
-/// An empty input is right here although bytes may be retained: queued output is looked at before any input.
+/// An empty input is correct here although bytes may be retained: rustls processes queued output before any input.
 fn encode_last_words<C: Drive + ?Sized>(connection: &mut C, output: &mut Outgoing) {
     while connection.common().wants_write() {
         let done = match connection.process(&mut []).state {
@@ -579,7 +581,7 @@ fn encode_last_words<C: Drive + ?Sized>(connection: &mut C, output: &mut Outgoin
                 data.done();
                 Ok(())
             }
-            // Plaintext that came before the broken record; asking for it makes way for the alert.
+            // Plaintext that came before the broken record; reading it makes the alert available.
             Ok(ConnectionState::ReadTraffic(mut traffic)) => read(&mut traffic, &mut |_| {}),
             _ => return,
         };

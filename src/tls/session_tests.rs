@@ -1,23 +1,23 @@
-//! The rules of rustls's unbuffered API, kept by a session on its own.
+//! The rules of rustls's unbuffered API, tested on a session alone.
 
 use super::*;
 use crate::tls::testing;
 
-/// A server's and a client's session that have shaken hands.
+/// A server's and a client's session after their handshake.
 fn open_sessions() -> (Session, Session) {
     let (server, client, _) = with_tickets_on_the_way();
     (server, client)
 }
 
-/// The same, and what the client has not read yet: its tickets.
+/// The same, and the bytes that the client has not read yet: its tickets.
 fn with_tickets_on_the_way() -> (Session, Session, Outgoing) {
     let (mut server, mut client) = testing::sessions();
-    let tickets = shake(&mut server, &mut client);
+    let tickets = handshake(&mut server, &mut client);
     (server, client, tickets)
 }
 
-/// Has two sessions shake hands. What the client has not read then.
-fn shake(server: &mut Session, client: &mut Session) -> Outgoing {
+/// Performs the handshake of two sessions. Returns the bytes that the client has not read.
+fn handshake(server: &mut Session, client: &mut Session) -> Outgoing {
     let (mut forth, mut back) = (Outgoing::default(), Outgoing::default());
     while server.is_handshaking() || client.is_handshaking() {
         let mut input = std::mem::take(&mut back).filled().to_vec();
@@ -40,7 +40,7 @@ fn a_session_with_a_partial_hello_refuses_to_write_without_panic() {
     assert_eq!(output.filled(), b"");
 }
 
-/// rustls keeps where the pieces of the message stand in what is retained, and looks there at every call.
+/// rustls keeps offsets of a message's pieces in the retained bytes, and uses them in every call.
 #[test]
 fn a_session_with_a_part_of_a_message_refuses_to_write_without_panic() {
     let (mut server, mut client) = testing::sessions_in_small_records();
@@ -57,7 +57,7 @@ fn a_session_with_a_part_of_a_message_refuses_to_write_without_panic() {
     assert!(server.send(b"too early", &mut retained, &mut back).is_err());
 }
 
-/// The same behind the handshake, where writing is allowed. Of a ticket, which is such a message, the rest must find its
+/// The same after the handshake, when writing is allowed: the rest of a ticket, which is such a message, must find its
 /// beginning.
 #[test]
 fn a_session_writes_between_the_pieces_of_a_ticket() {
@@ -68,7 +68,7 @@ fn a_session_writes_between_the_pieces_of_a_ticket() {
     config.max_fragment_size = Some(RECORD);
     let connection = UnbufferedServerConnection::new(Arc::new(config)).expect("a usable configuration");
     let mut server = Session::new(Kind::Server(connection), true);
-    let tickets = shake(&mut server, &mut client);
+    let tickets = handshake(&mut server, &mut client);
 
     let (first, rest) = tickets.filled().split_at(3 * RECORD);
     let (mut first, mut forth, mut heard) = (first.to_vec(), Outgoing::default(), Vec::new());
@@ -88,7 +88,7 @@ fn a_session_writes_between_the_pieces_of_a_ticket() {
 }
 
 #[test]
-fn a_session_that_has_failed_is_never_touched_again() {
+fn a_failed_session_is_never_used_again() {
     let (mut server, mut client) = open_sessions();
     let (mut forth, mut back) = (Outgoing::default(), Outgoing::default());
     client.send(b"to be damaged", &mut [], &mut forth).expect("send");
@@ -98,7 +98,7 @@ fn a_session_that_has_failed_is_never_touched_again() {
     let alert = back.filled().len();
     assert!(alert > 0);
 
-    // rustls would take the record that the damaged one stood for, as if nothing had happened.
+    // rustls would accept the intact version of the damaged record as if nothing had happened.
     let mut heard = 0;
     let mut good = forth.filled().to_vec();
     let received = server.receive(&mut good, &mut back, &mut |bytes| heard += bytes.len());
@@ -132,8 +132,8 @@ fn a_session_drops_all_input_behind_close_notify() {
     server.send(b"still writing", &mut [], &mut back).expect("half-close leaves our direction open");
 }
 
-/// rustls asked for output after an error looks into what is retained, which it is not given: it panics where there is no
-/// output but a part of a message. So it is asked only while it wants to write.
+/// When rustls is asked for output after an error, it uses its offsets into the retained bytes, which it is not given,
+/// and panics if it has no output but a part of a message. So it is called only while it wants to write.
 #[test]
 fn a_session_is_not_asked_for_output_after_an_error_that_left_none() {
     let (mut server, mut client) = testing::sessions();
@@ -141,7 +141,7 @@ fn a_session_is_not_asked_for_output_after_an_error_that_left_none() {
     let _ = client.receive(&mut [], &mut forth, &mut |_| {});
     let mut part = vec![22, 3, 1, 0, 100];
     part.extend_from_slice(&forth.filled()[5..105]);
-    // Application data in the middle of a message: an error that rustls has no alert for.
+    // Application data in the middle of a message: an error without an alert in rustls.
     part.extend_from_slice(&[23, 3, 3, 0, 1, 0]);
     let received = server.receive(&mut part, &mut back, &mut |_| {});
     assert!(matches!(received.error, Some(rustls::Error::PeerMisbehaved(_))), "{received:?}");

@@ -1,9 +1,9 @@
-//! Cipher suites by the names of the standards (RFC 8446, B.4; RFC 5289; RFC 7905).
+//! Cipher suites by their standard names (RFC 8446, B.4; RFC 5289; RFC 7905).
 
 use rustls::crypto::aws_lc_rs::ALL_CIPHER_SUITES;
 use rustls::{CipherSuite, SupportedCipherSuite};
 
-/// A suite's name; rustls has one of its own for those of TLS 1.3.
+/// A suite's standard name; rustls names those of TLS 1.3 differently.
 #[must_use]
 pub fn suite_name(suite: CipherSuite) -> &'static str {
     match suite {
@@ -30,7 +30,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_suite_is_found_by_the_name_that_the_standard_gives_it() {
+    fn every_suite_is_found_by_its_standard_name() {
         for name in suite_names() {
             assert!(name.starts_with("TLS_"), "{name}");
             assert_eq!(suite_named(name).map(|suite| suite_name(suite.suite())), Some(name));

@@ -12,7 +12,7 @@ use super::authority::{Authority, Issued, KeyKind, Role, Subject};
 use super::policy::{Choice, Handshake, PolicyOptions, ServerPolicy};
 use super::{PemSource, ServerTrust, Session, Witness};
 
-/// The moment at which test certificates are made.
+/// The time at which test certificates are made.
 pub(crate) const NOW: u64 = 1_800_000_000;
 pub(crate) const DAY: u64 = 24 * 60 * 60;
 
@@ -73,7 +73,7 @@ impl World {
         source("ca.pem", &self.authority.files().certificate)
     }
 
-    /// A listener with the server's certificate that asks nothing of clients.
+    /// A listener with the server's certificate that requests no client certificates.
     pub(crate) fn options(&self, clock: &Arc<Clock>) -> PolicyOptions {
         PolicyOptions { identities: vec![pair(&self.server)], clock: clock.clone(), ..PolicyOptions::default() }
     }
@@ -83,7 +83,7 @@ impl World {
         PolicyOptions { client_ca: vec![self.ca()], ..self.options(clock) }
     }
 
-    /// A client that believes the CA.
+    /// A client that trusts the CA.
     pub(crate) fn client_config(&self, identity: Option<&Issued>, clock: &Arc<Clock>) -> Arc<ClientConfig> {
         let trust = ServerTrust::new(&[self.ca()], &aws_lc_rs::default_provider()).expect("a CA");
         client_config(trust, identity, clock, rustls::ALL_VERSIONS)
@@ -136,7 +136,7 @@ pub(crate) fn sessions_over(
     (Session::accept(Arc::new(policy)), client)
 }
 
-/// As [`sessions`], with certificates on both sides, and a client whose messages are longer than its records.
+/// As [`sessions`], with certificates on both sides, and a client whose messages span several records.
 pub(crate) fn sessions_in_small_records() -> (Session, Session) {
     let (world, clock) = (World::new(), Clock::at(NOW));
     let policy = ServerPolicy::new(world.mutual(&clock)).expect("a policy");
@@ -154,8 +154,8 @@ pub(crate) struct Done {
     pub(crate) witness: Option<Witness>,
 }
 
-/// Handshakes with `localhost` under `policy`; the error is that of the side that failed first.
-pub(crate) fn shake(config: &Arc<ClientConfig>, policy: &ServerPolicy) -> Result<Done, rustls::Error> {
+/// Performs a handshake with `localhost` under `policy`; the error is that of the side that failed first.
+pub(crate) fn handshake(config: &Arc<ClientConfig>, policy: &ServerPolicy) -> Result<Done, rustls::Error> {
     let name = "localhost".try_into().expect("a name");
     let mut client = ClientConnection::new(config.clone(), name).expect("a usable configuration");
     let mut bytes = Vec::new();

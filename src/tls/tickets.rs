@@ -1,12 +1,12 @@
-//! Session tickets that remember how long the client may go on without proving itself again.
+//! Session tickets that record how long a client may resume without a full handshake.
 //!
-//! rustls resumes a session without asking any verifier, and gives the resumed session fresh tickets, so left alone a
-//! client whose certificate was accepted once could come back for ever. Here a ticket carries the moment until which
-//! the client's authentication holds, fixed at its last full handshake and never moved by resuming. A ticket past it
-//! decrypts to nothing, and rustls then makes an ordinary full handshake.
+//! rustls resumes a session without calling any verifier, and issues new tickets in the resumed session, so a client
+//! whose certificate was accepted once could otherwise resume without end. Here a ticket contains the time until which
+//! the client's authentication is valid, set at its last full handshake and never extended by resuming. A ticket past
+//! that time decrypts to nothing, and rustls then performs an ordinary full handshake.
 //!
 //! rustls encrypts the new ticket of a TLS 1.3 session when the client's Finished arrives, several reads after the old
-//! one was decrypted, so state shared between connections could hand one client the authentication of another. Each
+//! one was decrypted, so state shared between connections could give one client the authentication of another. Each
 //! handshake therefore has its own [`HandshakeTicketer`] around the keys that the listener's handshakes share.
 
 use std::sync::Arc;
@@ -17,20 +17,20 @@ use rustls::time_provider::TimeProvider;
 
 use super::trust::{Authentication, Witness};
 
-/// A session longer than this gets no ticket. It holds the client's chain, and comes back in a ClientHello, which may not be
-/// longer than other messages of a handshake; nor can a ticket of 64 KiB be written at all (RFC 8446, 4.6.1).
+/// A longer session gets no ticket. A session contains the client's chain and returns in a ClientHello, which is
+/// limited like other handshake messages; and a ticket of 64 KiB cannot be encoded (RFC 8446, 4.6.1).
 const SESSION_BYTES: usize = 16 << 10;
-/// Before the session in a ticket's plaintext: `until` and `anchor`, both big-endian.
+/// The length of `until` and `anchor`, both big-endian, before the session in a ticket's plaintext.
 const HEADER: usize = 12;
-/// The anchor of a client that showed no certificate.
+/// The anchor of a client without a certificate.
 const ANONYMOUS: u32 = u32::MAX;
 
-/// The ticket keys of one listener policy, and the clock they are judged by.
+/// The ticket keys of one listener policy, and their clock.
 #[derive(Clone, Debug)]
 pub(crate) struct TicketKeys {
     pub(crate) keys: Arc<dyn ProducesTickets>,
     pub(crate) clock: Arc<dyn TimeProvider>,
-    /// How long a full handshake's authentication lasts.
+    /// How long the authentication by a full handshake is valid.
     pub(crate) reauthenticate_after: Duration,
 }
 
@@ -46,11 +46,11 @@ impl HandshakeTicketer {
         Some(self.shared.clock.current_time()?.as_secs())
     }
 
-    /// What this handshake's tickets may vouch for, and how long.
+    /// The anchor and expiry in this handshake's tickets.
     fn header(&self) -> Option<[u8; HEADER]> {
         let latest = self.now()?.saturating_add(self.shared.reauthenticate_after.as_secs());
         let (until, anchor) = match self.witness.authentication() {
-            // A resumed session's own limit is the earlier one already: it was fixed at its full handshake.
+            // A resumed session's own limit is earlier: it was set at its full handshake.
             Some(authentication) => (authentication.until.min(latest), u32::try_from(authentication.anchor).ok()?),
             None => (latest, ANONYMOUS),
         };
@@ -91,8 +91,8 @@ impl ProducesTickets for HandshakeTicketer {
             return None;
         }
         if anchor != ANONYMOUS {
-            // A client may offer several tickets; rustls stops at the first it accepts, so the last recorded is the
-            // one in use, and a full handshake that follows after all records its own verdict over it.
+            // A client may offer several tickets; rustls stops at the first it accepts, so the last one recorded is in
+            // use. If a full handshake follows after all, it records its own result over it.
             self.witness.record(Ok(Authentication { anchor: usize::try_from(anchor).ok()?, until }));
         }
         Some(session.to_vec())

@@ -1,10 +1,10 @@
-//! What libraries call things in their own language, in words.
+//! Messages for errors of libraries.
 
 use std::fmt::Debug;
 
 use rustls::Error;
 
-/// The name of an enum's variant as words: `UnsupportedSignatureAlgorithmContext { .. }` is "unsupported signature
+/// The name of an enum's variant in words: `UnsupportedSignatureAlgorithmContext { .. }` becomes "unsupported signature
 /// algorithm".
 #[must_use]
 pub fn plain(problem: &impl Debug) -> String {
@@ -21,19 +21,19 @@ pub fn plain(problem: &impl Debug) -> String {
     words
 }
 
-/// What broke a session with a peer, or keeps one from being set up.
+/// The message for an error that broke a session, or prevented its setup.
 #[must_use]
 pub fn in_words(error: &Error) -> String {
     match error {
-        Error::InvalidMessage(kind) => format!("the other end sent what is no valid TLS ({})", plain(kind)),
+        Error::InvalidMessage(kind) => format!("the peer sent invalid TLS ({})", plain(kind)),
         Error::InappropriateMessage { .. } | Error::InappropriateHandshakeMessage { .. } => {
-            "the other end sent a message of TLS out of its turn".to_owned()
+            "the peer sent a TLS message out of order".to_owned()
         }
-        Error::PeerIncompatible(kind) => format!("the two ends have no way of speaking in common ({})", plain(kind)),
-        Error::PeerMisbehaved(kind) => format!("the other end broke a rule of TLS ({})", plain(kind)),
-        Error::PeerSentOversizedRecord => "the other end sent a record longer than TLS allows".to_owned(),
-        Error::NoApplicationProtocol => "the other end speaks none of the offered protocols (ALPN)".to_owned(),
-        Error::DecryptError => "what the other end sent cannot be decrypted".to_owned(),
+        Error::PeerIncompatible(kind) => format!("no TLS parameters in common with the peer ({})", plain(kind)),
+        Error::PeerMisbehaved(kind) => format!("the peer violated the TLS protocol ({})", plain(kind)),
+        Error::PeerSentOversizedRecord => "the peer sent a record longer than TLS allows".to_owned(),
+        Error::NoApplicationProtocol => "the peer supports none of the offered protocols (ALPN)".to_owned(),
+        Error::DecryptError => "a record from the peer cannot be decrypted".to_owned(),
         Error::InconsistentKeys(_) => "the private key does not belong to the certificate".to_owned(),
         Error::InvalidCertificate(kind) => format!("the certificate is not acceptable ({})", plain(kind)),
         Error::InvalidCertRevocationList(kind) => format!("the revocation list is not usable ({})", plain(kind)),
@@ -48,9 +48,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn no_error_is_shown_as_it_is_spelled_in_rust() {
+    fn errors_are_printed_in_words() {
         let said = in_words(&Error::InvalidMessage(InvalidMessage::InvalidContentType));
-        assert_eq!(said, "the other end sent what is no valid TLS (invalid content type)");
+        assert_eq!(said, "the peer sent invalid TLS (invalid content type)");
         let said = in_words(&Error::InconsistentKeys(InconsistentKeys::KeyMismatch));
         assert_eq!(said, "the private key does not belong to the certificate");
         let said = in_words(&Error::InvalidCertificate(CertificateError::BadEncoding));

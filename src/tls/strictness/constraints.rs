@@ -5,31 +5,31 @@ use x509_parser::prelude::{GeneralName, NameConstraints, X509Name};
 use super::link::Link;
 use crate::tls::names::{Comparable, compared_text};
 
-/// emailAddress within a subject, which is held to the constraints of mail addresses.
+/// emailAddress in a subject, to which the constraints of mail addresses apply.
 const EMAIL_ADDRESS: &str = "1.2.840.113549.1.9.1";
 
-/// A name of a certificate, as constraints see it.
+/// A name in a certificate, by its type in constraints.
 enum Name<'a> {
     Directory(Comparable),
     Dns(String),
     Email(String),
     Uri(&'a str),
     Address(&'a [u8]),
-    /// Of a type for which OpenSSL knows no constraints.
+    /// Of a type without constraints in OpenSSL.
     Other,
 }
 
-/// How a name stands to one subtree.
+/// The relation of a name to one subtree.
 enum Fit {
     OtherType,
     Within,
     Outside,
-    /// OpenSSL refuses the certificate because it cannot tell.
+    /// OpenSSL rejects the certificate because it cannot decide.
     Unknown,
 }
 
-/// The first name of `link` that `constraints` do not allow. `is_leaf` for the certificate of the peer itself, whose
-/// common names count as host names where it has none in subjectAltName.
+/// The first name of `link` that `constraints` do not allow. `is_leaf`: it is the peer's own certificate, whose common
+/// names count as host names if it has none in subjectAltName.
 pub(super) fn violation(link: &Link<'_>, constraints: &NameConstraints<'_>, is_leaf: bool) -> Option<String> {
     let mut names = Vec::new();
     if !link.subject.is_empty() {
@@ -61,7 +61,7 @@ fn name<'a>(name: &'a GeneralName<'a>) -> Name<'a> {
     }
 }
 
-/// Common names of two labels and more (`cn2dnsid`).
+/// Common names of two or more labels (`cn2dnsid`).
 fn host_like<'a>(subject: &'a X509Name<'_>) -> impl Iterator<Item = String> + 'a {
     let names =
         subject.iter_common_name().filter_map(|name| compared_text(name.attr_value().tag().0, name.attr_value().data));
@@ -124,7 +124,7 @@ fn is_below(name: &str, base: &str) -> bool {
     base.is_empty() || before.is_empty() || base.starts_with('.') || before.ends_with('.')
 }
 
-/// `nc_email`: one mailbox, all of a host, or with a leading dot all of the hosts below.
+/// `nc_email`: one mailbox, all of a host, or with a leading dot all of the hosts below it.
 fn is_mailbox(local: &str, host: &str, base: &str) -> bool {
     match base.rsplit_once('@') {
         Some((base_local, base_host)) => {

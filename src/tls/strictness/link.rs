@@ -1,4 +1,4 @@
-//! One certificate of a chain, with what OpenSSL notes of it when it reads it (`x509v3_cache_extensions`).
+//! One certificate of a chain, with the properties that OpenSSL caches when it parses it (`x509v3_cache_extensions`).
 
 use rustls_pki_types::SignatureVerificationAlgorithm;
 use x509_parser::asn1_rs::Tag;
@@ -18,12 +18,12 @@ use crate::tls::crl::significant;
 use crate::tls::der::{Element, Reader, SEQUENCE, UTC_TIME};
 use crate::tls::names::Comparable;
 
-/// Extensions that OpenSSL acts upon beside those that x509-parser names: nsCertType, IP address blocks and AS numbers
+/// Extensions that OpenSSL processes besides those that x509-parser names: nsCertType, IP address blocks and AS numbers
 /// (RFC 3779), id-pkix-ocsp-nocheck.
 const FURTHER_HANDLED: [&str; 4] =
     ["2.16.840.1.113730.1.1", "1.3.6.1.5.5.7.1.7", "1.3.6.1.5.5.7.1.8", "1.3.6.1.5.5.7.48.1.5"];
 
-/// The kind of a public key, as far as a signature algorithm names one.
+/// The kind of a public key, as a signature algorithm implies it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum KeyType {
     Rsa,
@@ -40,7 +40,7 @@ pub(super) struct Link<'a> {
     pub(super) parsed: X509Certificate<'a>,
     pub(super) subject: Comparable,
     pub(super) issuer: Comparable,
-    /// Whether both times have the one form that RFC 5280, 4.1.2.5 allows each.
+    /// Whether both times have the form that RFC 5280, 4.1.2.5 requires.
     pub(super) times_are_plain: bool,
 }
 
@@ -107,7 +107,7 @@ impl<'a> Link<'a> {
         })
     }
 
-    /// nsCertType, an extension of Netscape's that OpenSSL still heeds.
+    /// nsCertType, an extension by Netscape that OpenSSL still processes.
     pub(super) fn netscape(&self) -> Option<&NSCertType> {
         self.parsed.extensions().iter().find_map(|extension| match extension.parsed_extension() {
             ParsedExtension::NSCertType(usage) => Some(usage),
@@ -119,7 +119,7 @@ impl<'a> Link<'a> {
         self.parsed.extensions().iter().any(|extension| extension.oid == *oid && extension.critical)
     }
 
-    /// An extension that OpenSSL acts upon and cannot read, or finds twice.
+    /// An extension that OpenSSL processes and that is malformed or occurs twice.
     pub(super) fn unreadable_extension(&self) -> Option<&X509Extension<'a>> {
         let extensions = self.parsed.extensions();
         let is_repeated = |oid: &Oid<'_>| extensions.iter().filter(|extension| extension.oid == *oid).count() > 1;
@@ -131,7 +131,7 @@ impl<'a> Link<'a> {
         })
     }
 
-    /// A critical extension that OpenSSL does not act upon.
+    /// A critical extension that OpenSSL does not process.
     pub(super) fn unhandled_extension(&self) -> Option<&X509Extension<'a>> {
         let handled = [
             OID_X509_EXT_KEY_USAGE,
@@ -160,17 +160,17 @@ impl<'a> Link<'a> {
         self.key_usage().is_some_and(|usage| usage.key_cert_sign())
     }
 
-    /// Whether both names are one, in OpenSSL's comparison.
+    /// Whether both names are equal in OpenSSL's comparison.
     pub(super) fn is_self_issued(&self) -> bool {
         self.subject == self.issuer
     }
 
-    /// `EXFLAG_SS`: it looks as if its own key had signed it. The signature is not looked at.
+    /// `EXFLAG_SS`: it appears to be signed by its own key. The signature is not verified.
     pub(super) fn is_self_signed(&self) -> bool {
         self.is_likely_issued_by(self)
     }
 
-    /// `x509_likely_issued`: names, key identifiers and the kind of key fit.
+    /// `x509_likely_issued`: names, key identifiers and the kind of key match.
     pub(super) fn is_likely_issued_by(&self, issuer: &Self) -> bool {
         let is_readable = |link: &Self| link.unreadable_extension().is_none();
         self.issuer == issuer.subject
@@ -180,7 +180,7 @@ impl<'a> Link<'a> {
             && fits_key(self.signature_key_type(), issuer.key_type())
     }
 
-    /// Which kind of key makes signatures as the one on this certificate.
+    /// The kind of key that makes signatures of this certificate's signature algorithm.
     fn signature_key_type(&self) -> Option<KeyType> {
         let algorithm = self.parsed.tbs_certificate.signature.algorithm.to_id_string();
         match algorithm.as_str() {
@@ -224,7 +224,7 @@ impl<'a> Link<'a> {
             || webpki::ALL_VERIFICATION_ALGS.iter().any(is_scheme_of)
     }
 
-    /// Whether its elliptic curve is written out in numbers, where RFC 5480 wants a name.
+    /// Whether its elliptic curve is given by explicit parameters, where RFC 5480 requires a name.
     pub(super) fn has_explicit_curve(&self) -> bool {
         self.key_type() == Some(KeyType::Elliptic)
             && self.parsed.public_key().algorithm.parameters.as_ref().is_some_and(|any| any.tag() == Tag::Sequence)
@@ -235,12 +235,12 @@ impl<'a> Link<'a> {
         inside(self.parsed.public_key().raw).element().map_or(&[], |algorithm| algorithm.value)
     }
 
-    /// The content of the AlgorithmIdentifier beside its signature.
+    /// The content of the AlgorithmIdentifier next to its signature.
     pub(super) fn signature_algorithm(&self) -> &'a [u8] {
         inside(self.der).elements().nth(1).map_or(&[], |algorithm| algorithm.value)
     }
 
-    /// The content of the AlgorithmIdentifier among what is signed.
+    /// The content of the AlgorithmIdentifier in the signed part.
     pub(super) fn signed_algorithm(&self) -> &'a [u8] {
         signed_part(self.der).find(|element| element.tag == SEQUENCE).map_or(&[], |algorithm| algorithm.value)
     }
@@ -251,7 +251,7 @@ fn inside(der: &[u8]) -> Reader<'_> {
     Reader::new(Reader::new(der).element().map_or(&[], |element| element.value))
 }
 
-/// The elements of what is signed (RFC 5280, 4.1.2).
+/// The elements of the signed part (RFC 5280, 4.1.2).
 fn signed_part(der: &[u8]) -> impl Iterator<Item = Element<'_>> {
     Reader::new(inside(der).element().map_or(&[], |signed| signed.value)).elements()
 }

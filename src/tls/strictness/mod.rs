@@ -1,9 +1,9 @@
-//! What verifiers object to in a certificate and its chain.
+//! Why verifiers reject a certificate or its chain.
 //!
 //! Three kinds cover most clients: webpki (rustls), OpenSSL with `-x509_strict`, and Python, whose
-//! `ssl.create_default_context` sets the same strict flag since 3.13 and accepts partial chains. webpki is asked itself;
-//! what the others do is worked out here, by the rules of RFC 5280, sections 4 and 6, that they enforce, and
-//! `tests/verdicts.rs` compares the answers with the verifiers themselves.
+//! `ssl.create_default_context` sets the same strict flag since 3.13 and accepts partial chains. webpki itself is run;
+//! the others are modelled here, by the rules of RFC 5280, sections 4 and 6, that they enforce, and `tests/verdicts.rs`
+//! compares the results with the verifiers themselves.
 
 mod constraints;
 mod link;
@@ -22,7 +22,7 @@ use super::certificate::MalformedCertificate;
 /// A kind of verifier.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verifier {
-    /// rustls, and everything else built on webpki.
+    /// rustls, and everything else based on webpki.
     Webpki,
     /// OpenSSL with `-x509_strict` (`X509_V_FLAG_X509_STRICT`).
     OpensslStrict,
@@ -31,7 +31,7 @@ pub enum Verifier {
 }
 
 impl Verifier {
-    /// Every kind.
+    /// All kinds.
     pub const ALL: [Self; 3] = [Self::Webpki, Self::OpensslStrict, Self::Python];
 }
 
@@ -45,39 +45,39 @@ impl fmt::Display for Verifier {
     }
 }
 
-/// Why some verifiers reject a certificate, or why it is not known whether they do.
+/// Why some verifiers reject a certificate, or why it is unknown whether they do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Objection {
-    /// Who does. Never empty.
+    /// These verifiers. Never empty.
     pub by: Vec<Verifier>,
-    /// Why: a sentence about "it".
+    /// The reason: a sentence about "it".
     pub why: String,
 }
 
-/// What verifiers make of a certificate.
+/// The verifiers' results for a certificate.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Judgement {
-    /// What the certificate was judged as.
+    /// The purpose it was verified for.
     pub purpose: Purpose,
-    /// Why it is rejected. A verifier that is not named in any accepts it, unless there is a doubt.
+    /// Reasons for rejection. A verifier that none of them names accepts the certificate, unless there is a doubt.
     pub objections: Vec<Objection>,
-    /// What could not be judged.
+    /// Checks that could not be modelled.
     pub doubts: Vec<Objection>,
 }
 
 /// Whether a verifier accepts a certificate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Answer {
-    /// It does.
+    /// It accepts the certificate.
     Accepts,
-    /// It does not.
+    /// It rejects the certificate.
     Rejects,
-    /// Latchkey cannot tell.
+    /// Latchkey cannot determine it.
     Unknown,
 }
 
 impl Judgement {
-    /// What this verifier does.
+    /// The result of this verifier.
     #[must_use]
     pub fn answer(&self, verifier: Verifier) -> Answer {
         let names = |found: &[Objection]| found.iter().any(|objection| objection.by.contains(&verifier));
@@ -89,7 +89,7 @@ impl Judgement {
     }
 }
 
-/// Adds what somebody found to what others found likewise.
+/// Adds a verifier to an equal objection, or a new objection.
 fn add(found: &mut Vec<Objection>, by: Verifier, why: String) {
     match found.iter_mut().find(|objection| objection.why == why) {
         Some(known) if known.by.contains(&by) => {}
@@ -98,12 +98,12 @@ fn add(found: &mut Vec<Objection>, by: Verifier, why: String) {
     }
 }
 
-/// What a certificate looks meant for.
+/// The apparent purpose of a certificate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Purpose {
     /// To issue others.
     Authority,
-    /// To be shown by one side of a connection.
+    /// To be presented by one side of a connection.
     EndEntity(Role),
 }
 
@@ -117,8 +117,8 @@ impl fmt::Display for Purpose {
     }
 }
 
-/// A CA that says what its key is for is one; `openssl req -x509` leaves that away, and its certificates are shown by
-/// servers and clients far more often than they sign. Without an extended key usage, names decide.
+/// A CA with keyUsage is a CA. `openssl req -x509` leaves keyUsage out, and its certificates are presented by servers
+/// and clients far more often than they sign. Without an extended key usage, names decide.
 fn purpose_of(link: &Link<'_>) -> Purpose {
     if link.says_ca() && link.may_sign_certificates() {
         return Purpose::Authority;
@@ -133,39 +133,39 @@ fn purpose_of(link: &Link<'_>) -> Purpose {
     })
 }
 
-/// What a certificate looks meant for, and what is wrong with it for that, at `now` (seconds since the Unix epoch),
-/// provided that whoever issued it is trusted.
+/// The apparent purpose of a certificate, and the objections to it for that purpose, at `now` (seconds since the Unix
+/// epoch), provided that its issuer is trusted.
 ///
 /// # Errors
 ///
-/// When it cannot be read.
+/// It cannot be parsed.
 pub fn examine(der: &[u8], now: u64) -> Result<(Purpose, Vec<Objection>), MalformedCertificate> {
     let chain = [CertificateDer::from(der)];
     let judgement = judge(&Question { chain: &chain, trusted: None, purpose: None, now })?;
     Ok((judgement.purpose, judgement.objections))
 }
 
-/// What is to be judged.
+/// The input of [`judge`].
 #[derive(Clone, Copy, Debug)]
 pub struct Question<'a> {
-    /// The certificate in question, and those that came with it and may stand between it and a trusted one.
+    /// The certificate in question, and those sent with it, which may be between it and a trusted one.
     pub chain: &'a [CertificateDer<'a>],
-    /// What is trusted. `None` when whoever issued the last of the chain is assumed to be; what is self-signed is then
-    /// taken as trusted itself.
+    /// Trusted certificates. `None`: the issuer of the last certificate of the chain is assumed to be trusted; a
+    /// self-signed one is then itself trusted.
     pub trusted: Option<&'a [CertificateDer<'a>]>,
-    /// What it is to be judged as; `None` for what it looks meant for.
+    /// The purpose to verify it for; `None` for its apparent one.
     pub purpose: Option<Purpose>,
     /// Seconds since the Unix epoch.
     pub now: u64,
 }
 
-/// What verifiers make of a certificate.
+/// The verifiers' results for a certificate.
 ///
-/// A CA is judged by what it could issue to a server, or to a client where it says that it issues only to these.
+/// A CA is judged by the certificates that it could issue to a server, or to a client if it can issue only to these.
 ///
 /// # Errors
 ///
-/// When one of the certificates cannot be read.
+/// One of the certificates cannot be parsed.
 pub fn judge(question: &Question<'_>) -> Result<Judgement, MalformedCertificate> {
     let chain = question.chain.iter().map(|der| Link::read(der)).collect::<Result<Vec<_>, _>>()?;
     let trusted = question.trusted.map(|ders| ders.iter().map(|der| Link::read(der)).collect::<Result<Vec<_>, _>>());

@@ -1,9 +1,9 @@
-//! What OpenSSL does with a chain: `openssl verify -x509_strict -auth_level 2 -purpose ..`, and the same with partial
-//! chains, which is Python's default since 3.13.
+//! OpenSSL's verification of a chain: `openssl verify -x509_strict -auth_level 2 -purpose ..`, and the same with
+//! partial chains, which is Python's default since 3.13.
 //!
-//! OpenSSL is not asked, it need not be there: this is its `x509_vfy.c` in small, and `tests/verdicts.rs` holds it
-//! against the real ones over hundreds of chains. Security level 2, the default for connections since OpenSSL 3.2 and in
-//! Debian long before, asks for RSA keys of 2048 bits and for hashes better than SHA-1.
+//! OpenSSL need not be installed: this is a model of its `x509_vfy.c`, and `tests/verdicts.rs` compares it with real
+//! versions over hundreds of chains. Security level 2, the default for connections since OpenSSL 3.2 and in Debian long
+//! before, requires RSA keys of 2048 bits and hashes better than SHA-1.
 
 use x509_parser::oid_registry::{
     OID_X509_EXT_AUTHORITY_KEY_IDENTIFIER, OID_X509_EXT_BASIC_CONSTRAINTS, OID_X509_EXT_SUBJECT_ALT_NAME,
@@ -22,50 +22,51 @@ const DEPTH: usize = 100;
 /// Signatures over MD2, MD5 and SHA-1.
 const WEAK: [&str; 5] =
     ["1.2.840.113549.1.1.2", "1.2.840.113549.1.1.4", "1.2.840.113549.1.1.5", "1.2.840.10045.4.1", "1.3.14.3.2.29"];
-/// Extended key usages that OpenSSL takes for serverAuth: server gated cryptography, of Microsoft and of Netscape.
+/// Extended key usages that OpenSSL accepts for serverAuth: server gated cryptography, by Microsoft and by Netscape.
 const GATED: [&str; 2] = ["1.3.6.1.4.1.311.10.3.3", "2.16.840.1.113730.4.1"];
 
-/// What is to be verified.
+/// The input of [`verify`].
 #[derive(Clone, Copy)]
 pub(super) struct Case<'a> {
-    /// The certificate in question and what came with it.
+    /// The certificate in question and those sent with it.
     pub(super) chain: &'a [Link<'a>],
-    /// What is trusted; `None` when whoever issued the last of the chain is assumed to be.
+    /// Trusted certificates; `None` if the issuer of the last one of the chain is assumed to be trusted.
     pub(super) trusted: Option<&'a [Link<'a>]>,
     pub(super) role: Role,
-    /// Whether the first of the chain is a CA, to be judged by what it issues.
+    /// Whether the first of the chain is a CA, which is judged by what it issues.
     pub(super) issues: bool,
     /// Seconds since the Unix epoch.
     pub(super) now: u64,
-    /// Whether a trusted certificate ends a chain although another issued it (`X509_V_FLAG_PARTIAL_CHAIN`).
+    /// Whether a trusted certificate ends a chain even if another one issued it (`X509_V_FLAG_PARTIAL_CHAIN`).
     pub(super) partial: bool,
 }
 
 /// The chain that OpenSSL builds.
 struct Path<'a> {
     links: Vec<&'a Link<'a>>,
-    /// How many of them came from the peer.
+    /// How many of them the peer sent.
     untrusted: usize,
-    /// Whether a CA that nobody has seen stands above them.
+    /// Whether an assumed CA is above them.
     assumed: bool,
-    /// Why it ends where nothing is trusted.
+    /// Why it ends without a trusted certificate.
     broken: Option<String>,
 }
 
-/// What was found.
+/// The objections.
 #[derive(Default)]
 pub(super) struct Found {
     pub(super) reasons: Vec<String>,
-    /// What could not be judged.
+    /// Checks that could not be modelled.
     pub(super) doubts: Vec<String>,
 }
 
-/// What OpenSSL would refuse.
+/// Why OpenSSL would reject the chain.
 pub(super) fn verify(case: &Case<'_>) -> Found {
     let mut found = Found::default();
     let path = build(case);
     let below = usize::from(case.issues);
-    // Its length as OpenSSL counts, with what a CA issues at its begin and an assumed CA at its end.
+    // The length as OpenSSL counts it, with a certificate issued by a CA in question at its beginning and an assumed CA
+    // at its end.
     let length = path.links.len() + below + usize::from(path.assumed);
     let mut between = 0;
     for (at, link) in path.links.iter().enumerate() {
@@ -76,7 +77,7 @@ pub(super) fn verify(case: &Case<'_>) -> Found {
         if place.depth > 1
             && link.basic().and_then(|basic| basic.path_len_constraint).is_some_and(|most| between > most)
         {
-            place.object(&mut found, "lets fewer CAs stand between itself and the certificate of a peer");
+            place.object(&mut found, "allows fewer CAs between itself and the peer's certificate (pathLenConstraint)");
         }
         if place.depth > 0 && !link.is_self_issued() {
             between += 1;
@@ -90,12 +91,12 @@ pub(super) fn verify(case: &Case<'_>) -> Found {
     found
 }
 
-/// How a certificate of a path is called: the one in question is "it".
+/// How messages refer to a certificate of a path: the one in question is "it".
 fn title(at: usize, link: &Link<'_>) -> String {
     if at == 0 { "it".to_owned() } else { format!("its issuer {}", link.facts.subject) }
 }
 
-/// `build_chain`, with trusted certificates first, without alternatives.
+/// `build_chain`, trusted certificates first, without alternative chains.
 fn build<'a>(case: &Case<'a>) -> Path<'a> {
     let mut path = Path { links: Vec::new(), untrusted: 0, assumed: false, broken: None };
     let Some((first, others)) = case.chain.split_first() else { return path };
@@ -105,7 +106,7 @@ fn build<'a>(case: &Case<'a>) -> Path<'a> {
         Some(trusted) => trusted.iter().collect(),
         None => case.chain.iter().filter(|link| link.is_self_signed()).collect(),
     };
-    // What a CA issues leads to it as a trusted one, where it is that.
+    // If the CA in question is trusted itself, the chain of what it issues ends at it.
     if case.issues && roots.iter().any(|root| root.der == first.der) {
         path.untrusted = 0;
         if case.partial || first.is_self_signed() {
@@ -141,21 +142,18 @@ fn build<'a>(case: &Case<'a>) -> Path<'a> {
     path
 }
 
-/// The end of a path at which no trusted certificate was found.
+/// Ends a path at which no trusted certificate was found.
 fn close(path: &mut Path<'_>, last: &Link<'_>, case: &Case<'_>, roots: &[&Link<'_>]) {
     if case.trusted.is_none() && !last.is_self_signed() {
         path.assumed = case.chain.last().is_some_and(|end| end.der == last.der);
         path.broken = (!path.assumed).then(|| {
-            format!(
-                "none of the certificates with it is that of {}, which issued {}",
-                last.facts.issuer, last.facts.subject
-            )
+            format!("no certificate of {}, which issued {}, was sent with it", last.facts.issuer, last.facts.subject)
         });
         return;
     }
     let is_listed = path.links.first().is_some_and(|first| roots.iter().any(|root| root.der == first.der));
     if case.partial && path.untrusted == path.links.len() && is_listed {
-        // OpenSSL judges the rest of what it found all the same.
+        // OpenSSL still checks the rest of the path.
         path.untrusted = 0;
         return;
     }
@@ -177,7 +175,7 @@ fn close(path: &mut Path<'_>, last: &Link<'_>, case: &Case<'_>, roots: &[&Link<'
     });
 }
 
-/// `get0_best_issuer_sk`: the first that fits and is valid now, else the one that lasts longest.
+/// `get0_best_issuer_sk`: the first candidate that matches and is valid now, else the one with the latest end.
 fn best<'a>(of: &Link<'_>, candidates: impl Iterator<Item = &'a Link<'a>>, now: u64) -> Option<&'a Link<'a>> {
     let fitting: Vec<_> = candidates.filter(|candidate| of.is_likely_issued_by(candidate)).collect();
     let current = fitting.iter().find(|candidate| candidate.facts.is_current(now));
@@ -187,7 +185,7 @@ fn best<'a>(of: &Link<'_>, candidates: impl Iterator<Item = &'a Link<'a>>, now: 
     })
 }
 
-/// One certificate in its place: depth 0 is the certificate of a peer.
+/// One certificate and its position: depth 0 is the peer's certificate.
 struct Place {
     depth: usize,
     length: usize,
@@ -202,30 +200,28 @@ impl Place {
 
     fn extensions(&self, link: &Link<'_>, found: &mut Found) {
         if let Some(extension) = link.unreadable_extension() {
-            self.object(
-                found,
-                &format!("has an extension {} that cannot be read, is empty or stands there twice", extension.oid),
-            );
+            self.object(found, &format!("has an extension {} that is malformed, empty or repeated", extension.oid));
         }
         if let Some(extension) = link.unhandled_extension() {
             self.object(found, &format!("has a critical extension {} that is not understood", extension.oid));
         }
         let standing = standing(link);
         if self.depth > 0 && standing == Standing::No {
-            let why = if link.says_ca() { "its keyUsage does not let it sign certificates" } else { "it is no CA" };
+            let why =
+                if link.says_ca() { "its keyUsage does not allow signing certificates" } else { "it is not a CA" };
             self.object(found, &format!("may not issue: {why}"));
         } else if standing == Standing::Version1 {
-            self.object(found, "is a self-signed certificate of X.509 version 1, which does not say that it is a CA");
+            self.object(found, "is a self-signed certificate of X.509 version 1, which cannot be marked as a CA");
         } else if standing == Standing::Unsaid {
-            self.object(found, "may sign certificates by its keyUsage or nsCertType, and does not say that it is a CA");
+            self.object(found, "may sign certificates by its keyUsage or nsCertType, but is not marked as a CA");
         }
         if self.length > 1 && link.has_explicit_curve() {
-            self.object(found, "has a key on an elliptic curve that is not named but written out");
+            self.object(found, "has a key on an elliptic curve with explicit parameters");
         }
     }
 
-    /// What `X509_V_FLAG_X509_STRICT` adds (`check_extensions`). It does not hold for a certificate that is trusted as
-    /// itself (RFC 6818, section 2).
+    /// The checks that `X509_V_FLAG_X509_STRICT` adds (`check_extensions`). They do not apply to a certificate that is
+    /// trusted itself (RFC 6818, section 2).
     fn strict(&self, link: &Link<'_>, found: &mut Found) {
         if self.length < 2 {
             return;
@@ -234,10 +230,10 @@ impl Place {
         let basic = link.basic();
         if basic.is_some_and(|basic| basic.path_len_constraint.is_some()) {
             if !link.says_ca() {
-                self.object(found, "limits the length of paths and is no CA");
+                self.object(found, "has a pathLenConstraint and is not a CA");
             }
             if !link.may_sign_certificates() {
-                self.object(found, "limits the length of paths, and its keyUsage does not let it sign certificates");
+                self.object(found, "has a pathLenConstraint, and its keyUsage does not allow signing certificates");
             }
         }
         if link.says_ca() {
@@ -251,7 +247,7 @@ impl Place {
                 self.object(found, "is a CA without a subject key identifier");
             }
         } else if link.may_sign_certificates() {
-            self.object(found, "is no CA, but its keyUsage lets it sign certificates");
+            self.object(found, "is not a CA, but its keyUsage allows signing certificates");
         }
         self.strict_names(link, usage, found);
         if link.signature_algorithm() != link.signed_algorithm() {
@@ -263,7 +259,7 @@ impl Place {
             self.object(found, "has no authority key identifier");
         }
         if link.facts.version != 3 && !link.parsed.extensions().is_empty() {
-            self.object(found, "has extensions, which only version 3 knows");
+            self.object(found, "has extensions, which only version 3 allows");
         }
         for (oid, what) in [
             (OID_X509_EXT_AUTHORITY_KEY_IDENTIFIER, "has a critical authority key identifier"),
@@ -283,7 +279,7 @@ impl Place {
         if link.subject.is_empty() {
             let must_be_named = link.says_ca() || usage.is_some_and(|usage| usage.crl_sign()) || alt_names.is_none();
             if must_be_named || !link.is_critical(&OID_X509_EXT_SUBJECT_ALT_NAME) {
-                self.object(found, "has an empty subject, and no critical subjectAltName stands in for it");
+                self.object(found, "has an empty subject and no critical subjectAltName");
             }
         }
         if alt_names.is_some_and(<[_]>::is_empty) {
@@ -320,7 +316,7 @@ impl Place {
                 || (self.role == Role::Server && usage.key_encipherment())
         };
         if link.key_usage().is_some_and(|usage| !serves(usage)) {
-            self.object(found, "has a keyUsage that lets it sign no handshake");
+            self.object(found, "has a keyUsage that does not allow signing handshakes");
         }
     }
 
@@ -330,7 +326,7 @@ impl Place {
             self.object(found, &format!("has an RSA key of {bits} bits; 2048 is the least"));
         }
         let signature = link.parsed.signature_algorithm.algorithm.to_id_string();
-        // Nobody looks at the signature of what is trusted.
+        // The signature of a trusted certificate is not checked.
         if self.depth + 1 < self.length && WEAK.contains(&signature.as_str()) {
             let hash = if signature == "1.2.840.113549.1.1.4" { "MD5" } else { "SHA-1" };
             self.object(found, &format!("is signed with {hash}, which can be forged"));
@@ -339,7 +335,7 @@ impl Place {
 
     fn times(&self, link: &Link<'_>, now: u64, found: &mut Found) {
         if !link.times_are_plain {
-            self.object(found, "has a time in a form that RFC 5280, 4.1.2.5 does not allow");
+            self.object(found, "has a time in a format that RFC 5280, 4.1.2.5 does not allow");
         }
         if now >= link.facts.not_after {
             self.object(found, &format!("expired on {}", date(link.facts.not_after)));
@@ -350,14 +346,14 @@ impl Place {
     }
 }
 
-/// What `X509_check_ca` says.
+/// The result of `X509_check_ca`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Standing {
     No,
     Yes,
     /// Version 1, self-signed.
     Version1,
-    /// By another extension than basicConstraints.
+    /// A CA by an extension other than basicConstraints.
     Unsaid,
 }
 
@@ -379,7 +375,7 @@ fn standing(link: &Link<'_>) -> Standing {
     }
 }
 
-/// `internal_verify`: what is trusted is not verified itself.
+/// `internal_verify`: the signature of a trusted certificate is not verified.
 fn signatures(path: &Path<'_>, found: &mut Found) {
     for (link, issuer) in path.links.iter().zip(path.links.iter().skip(1)) {
         match signature(link, issuer) {
@@ -411,11 +407,11 @@ fn names(path: &Path<'_>, case: &Case<'_>, found: &mut Found) {
     }
 }
 
-/// What Python finds in a handshake beside the chain: a key that TLS 1.3 can sign with, and the name of the server.
+/// What Python checks in a handshake besides the chain: a key that TLS 1.3 can sign with, and the server's name.
 pub(super) fn handshake(link: &Link<'_>, role: Role) -> Vec<String> {
     let mut reasons = Vec::new();
     if !link.signs_handshakes() {
-        reasons.push("it has a key of a kind that signs no handshake".to_owned());
+        reasons.push("it has a key of a kind that cannot sign handshakes".to_owned());
     }
     let is_named = match link.alt_names() {
         Some(names) if names.iter().any(|name| matches!(name, GeneralName::DNSName(_) | GeneralName::IPAddress(_))) => {
@@ -424,7 +420,7 @@ pub(super) fn handshake(link: &Link<'_>, role: Role) -> Vec<String> {
         _ => link.facts.common_name.is_some(),
     };
     if role == Role::Server && !is_named {
-        reasons.push("it names no host under which a client could ask for it".to_owned());
+        reasons.push("it has no host name that a client could connect to".to_owned());
     }
     reasons
 }

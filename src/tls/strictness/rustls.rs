@@ -1,7 +1,7 @@
-//! What webpki, and so rustls, does with a chain: webpki itself is asked.
+//! The verification of webpki, and so of rustls: webpki itself is run.
 //!
-//! Where a CA has to stand in that nobody has seen, or a CA is judged by what it could issue, one signature is taken as
-//! good that nobody could verify: webpki takes signature algorithms from its caller, and these know that one.
+//! If an assumed CA is needed, or a CA is judged by what it could issue, one signature that nothing could verify counts
+//! as valid: webpki takes signature algorithms from its caller, and the ones passed here accept that signature.
 
 use std::time::Duration;
 
@@ -16,18 +16,18 @@ use crate::tls::authority::Role;
 use crate::tls::certificate::date;
 use crate::tls::der::{self, BIT_STRING, GENERALIZED_TIME, INTEGER, Reader, SEQUENCE};
 
-/// The key of a certificate that is made up.
+/// The key of a certificate that does not exist.
 const MADE_UP: &[u8] = b"a key that nobody has";
 /// The key of a CA that is assumed.
 const ASSUMED: &[u8] = b"the key of a CA that nobody has seen";
 /// RSA keys that rustls verifies with.
 const RSA_BITS: std::ops::RangeInclusive<usize> = 2048..=8192;
 
-/// An algorithm to which one signature is good although it verifies nothing.
+/// An algorithm that accepts one given signature without verifying it.
 #[derive(Debug)]
 struct Vouching<'a> {
     inner: &'static dyn SignatureVerificationAlgorithm,
-    /// What the CA in question would have signed, and the key with which.
+    /// What the CA in question would have signed, and the key that it would have signed it with.
     issued: &'a [u8],
     key: &'a [u8],
     /// What an assumed CA has signed.
@@ -52,8 +52,8 @@ impl SignatureVerificationAlgorithm for Vouching<'_> {
     }
 }
 
-/// Why webpki refuses the first of `chain`, with what is in `trusted` as its roots; `None` where whoever issued the last
-/// of the chain is assumed to be trusted. `role` is whose certificate it is, or for a CA whose it issues.
+/// Why webpki rejects the first of `chain`, with `trusted` as its roots; `None`: the issuer of the last one of the
+/// chain is assumed to be trusted. `role` is that of the certificate, or for a CA that of the certificates it issues.
 pub(super) fn verify(
     chain: &[Link<'_>],
     trusted: Option<&[Link<'_>]>,
@@ -107,19 +107,19 @@ pub(super) fn verify(
     reasons
 }
 
-/// Whether rustls can verify what the certificate's own key signs.
+/// Why rustls cannot verify signatures by the certificate's own key.
 fn own_key(link: &Link<'_>, algorithms: &[&'static dyn SignatureVerificationAlgorithm]) -> Option<String> {
     if let Some(bits) = link.rsa_bits().filter(|bits| !RSA_BITS.contains(bits)) {
         return Some(format!("it has an RSA key of {bits} bits; {} is the least", RSA_BITS.start()));
     }
     let is_known = algorithms.iter().any(|algorithm| algorithm.public_key_alg_id().as_ref() == link.key_algorithm());
-    (!is_known).then(|| "it has a key of a kind that rustls does not know".to_owned())
+    (!is_known).then(|| "it has a key of a kind that rustls does not support".to_owned())
 }
 
-/// Why no host name leads to it.
+/// Why the certificate matches no host name.
 fn names(link: &Link<'_>, parsed: &webpki::EndEntityCert<'_>) -> Option<String> {
     if !link.facts.has_alt_names {
-        return Some("it has no subjectAltName, and a common name is not looked at".to_owned());
+        return Some("it has no subjectAltName, and the common name is ignored".to_owned());
     }
     let hosts = link.facts.server_names().into_iter().map(|name| match name.strip_prefix("*.") {
         Some(domain) => format!("any.{domain}"),
@@ -127,10 +127,10 @@ fn names(link: &Link<'_>, parsed: &webpki::EndEntityCert<'_>) -> Option<String> 
     });
     let mut hosts = hosts.filter_map(|host| ServerName::try_from(host).ok());
     let is_reachable = hosts.any(|host| parsed.verify_is_valid_for_subject_name(&host).is_ok());
-    (!is_reachable).then(|| "it names no host under which a client could ask for it".to_owned())
+    (!is_reachable).then(|| "it has no host name that a client could connect to".to_owned())
 }
 
-/// A CA that nobody has seen, above the last certificate of a chain.
+/// An assumed CA above the last certificate of a chain.
 fn assumed(
     link: &Link<'_>,
     algorithms: &[&'static dyn SignatureVerificationAlgorithm],
@@ -154,7 +154,7 @@ fn key_info(algorithm: &dyn SignatureVerificationAlgorithm, key: &[u8]) -> Vec<u
     [algorithm, der::write(BIT_STRING, &[&[0], key])].concat()
 }
 
-/// A certificate that a CA could issue, without a fault of its own.
+/// A certificate that a CA could issue, without a defect of its own.
 #[derive(Default)]
 struct Issued {
     certificate: Vec<u8>,
@@ -166,7 +166,7 @@ fn issued_by(ca: &Link<'_>, algorithms: &[&'static dyn SignatureVerificationAlgo
     let fits = |algorithm: &&&'static dyn SignatureVerificationAlgorithm| {
         algorithm.public_key_alg_id().as_ref() == ca.key_algorithm()
     };
-    // Where rustls does not know the key, it says so of any algorithm.
+    // If rustls does not support the key, it rejects it with any algorithm.
     let Some(algorithm) = algorithms.iter().find(fits).or(algorithms.first()) else { return Issued::default() };
     let key = der::write(SEQUENCE, &[&key_info(*algorithm, MADE_UP)]);
     let algorithm = der::write(SEQUENCE, &[algorithm.signature_alg_id().as_ref()]);
@@ -180,7 +180,7 @@ fn issued_by(ca: &Link<'_>, algorithms: &[&'static dyn SignatureVerificationAlgo
     Issued { certificate, signed }
 }
 
-/// The first of a chain is "it", whoever it is that webpki does not name.
+/// The message for an error. The first of a chain is "it", also if webpki does not name the certificate at fault.
 fn words(error: webpki::Error, chain: &[Link<'_>], role: Role) -> String {
     use webpki::Error as E;
     let culprit = |is: &dyn Fn(&Link<'_>) -> bool| match chain.iter().position(is) {
@@ -203,14 +203,14 @@ fn words(error: webpki::Error, chain: &[Link<'_>], role: Role) -> String {
         E::UnsupportedCertVersion => {
             let old = culprit(&|link| link.facts.version != 3);
             let version = chain.first().map_or(1, |link| link.facts.version);
-            format!("{old} is of X.509 version {version}; only version 3 says what it is for")
+            format!("{old} has X.509 version {version}; only version 3 certificates state their purpose")
         }
         E::CaUsedAsEndEntity => {
-            "it is a CA certificate, and those are not accepted from a server or client as its own".to_owned()
+            "it is a CA certificate, which is not accepted as the own certificate of a server or client".to_owned()
         }
         E::EndEntityUsedAsCa => match issuers.iter().find(|link| !is_ca(link)) {
-            Some(link) => format!("its issuer {} may not issue: it is no CA", link.facts.subject),
-            None => "one of its issuers is no CA".to_owned(),
+            Some(link) => format!("its issuer {} may not issue: it is not a CA", link.facts.subject),
+            None => "one of its issuers is not a CA".to_owned(),
         },
         E::RequiredEkuNotFoundContext(_) | E::EmptyEkuExtension => {
             let lacks = |link: &Link<'_>| {
@@ -234,23 +234,25 @@ fn words(error: webpki::Error, chain: &[Link<'_>], role: Role) -> String {
             "a signature does not verify, or was made with a key that is too short".to_owned()
         }
         E::PathLenConstraintViolated => {
-            "one of its issuers lets fewer CAs stand between itself and the certificate of a peer".to_owned()
+            "one of its issuers allows fewer CAs between itself and the peer's certificate (pathLenConstraint)"
+                .to_owned()
         }
         E::NameConstraintViolation => "the name constraints of one of its issuers do not allow its names".to_owned(),
-        E::MaximumPathDepthExceeded => "its chain has more intermediates than webpki follows, which is 6".to_owned(),
+        E::MaximumPathDepthExceeded => "its chain has more than the 6 intermediates that webpki allows".to_owned(),
         E::UnsupportedCriticalExtension => {
             "a certificate of its chain has a critical extension that is not understood".to_owned()
         }
         E::UnsupportedSignatureAlgorithmContext(_)
         | E::UnsupportedSignatureAlgorithmForPublicKeyContext(_)
         | E::SignatureAlgorithmMismatch => {
-            "a certificate of its chain is signed by an algorithm, or with a key, that rustls does not know".to_owned()
+            "a certificate of its chain is signed by an algorithm, or with a key, that rustls does not support"
+                .to_owned()
         }
         other => format!("a certificate of its chain breaks a rule of webpki: {}", sentence(&format!("{other:?}"))),
     }
 }
 
-/// `BadDerTime` as "bad der time".
+/// `BadDerTime` becomes "bad der time".
 fn sentence(name: &str) -> String {
     let name = name.split(|c: char| !c.is_ascii_alphanumeric()).next().unwrap_or(name);
     let mut words = String::new();

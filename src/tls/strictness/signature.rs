@@ -1,11 +1,11 @@
-//! Signatures on certificates, of more kinds than webpki verifies.
+//! Signatures on certificates, of more algorithms than webpki verifies.
 
 use aws_lc_rs::signature::{ECDSA_P256K1_SHA256_ASN1, UnparsedPublicKey};
 
 use super::link::Link;
 use crate::tls::der::Reader;
 
-/// What is known of a signature.
+/// The result of verifying a signature.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Signature {
     Good,
@@ -14,7 +14,7 @@ pub(super) enum Signature {
     Unknown,
 }
 
-/// secp256k1 as the AlgorithmIdentifier of a key has it: id-ecPublicKey and the curve.
+/// secp256k1 in the AlgorithmIdentifier of a key: id-ecPublicKey and the curve.
 const SECP256K1: &[u8] =
     &[0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01, 0x06, 0x05, 0x2b, 0x81, 0x04, 0x00, 0x0a];
 
@@ -45,7 +45,7 @@ pub(super) fn signature(link: &Link<'_>, issuer: &Link<'_>) -> Signature {
     answer
 }
 
-/// Whether two AlgorithmIdentifiers name one algorithm. Only those of RSASSA-PSS say more in their parameters.
+/// Whether two AlgorithmIdentifiers name the same algorithm. Only parameters of RSASSA-PSS matter.
 fn is_same_algorithm(one: &[u8], other: &[u8]) -> bool {
     fn name(algorithm: &[u8]) -> Option<&[u8]> {
         Reader::new(algorithm).element().map(|name| name.value)

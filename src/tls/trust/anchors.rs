@@ -1,4 +1,4 @@
-//! The certificates that were listed as trusted, sorted by what each may do.
+//! The certificates listed as trusted, by what each may do.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -11,10 +11,10 @@ use crate::tls::identity::{Anchor, AnchorKind};
 use crate::tls::pem::{PemError, PemSource, Written};
 use crate::tls::trust::Refusal;
 
-/// Why a file cannot be used as a list of trusted certificates.
+/// Why a file is not usable as a list of trusted certificates.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TrustError {
-    /// It is not the PEM file that is needed.
+    /// It does not contain the PEM sections that are needed.
     #[error(transparent)]
     Pem(#[from] PemError),
     /// A certificate in it cannot be read.
@@ -25,9 +25,9 @@ pub enum TrustError {
         /// What is wrong with it.
         source: MalformedCertificate,
     },
-    /// A certificate in it could not serve as the thing it is listed for.
+    /// A certificate in it cannot be used for what it is listed for.
     #[error(
-        "{file}: the certificate of {subject} was issued by another CA and is not a CA itself, so it can vouch for nobody; to accept just this one client, list it with --client-pin"
+        "{file}: the certificate of {subject} was issued by another CA and is not a CA itself, so no client can be verified with it; to accept just this one client, list it with --client-pin"
     )]
     NotAuthority {
         /// The file.
@@ -35,16 +35,16 @@ pub enum TrustError {
         /// The subject.
         subject: String,
     },
-    /// OpenSSL's trust settings beside a certificate rule out what it is listed for.
+    /// OpenSSL's trust settings of a certificate do not allow what it is listed for.
     #[error(
-        "{file}: line {line}: the trust settings of this TRUSTED CERTIFICATE do not allow {purpose}; leave them out with `openssl x509 -in {file} -out {file}.pem`, if it is to be trusted for that"
+        "{file}: line {line}: the trust settings of this TRUSTED CERTIFICATE do not allow {purpose}; remove them with `openssl x509 -in {file} -out {file}.pem`, if it is to be trusted for that"
     )]
     Settings {
         /// The file.
         file: String,
-        /// Where the certificate begins.
+        /// The line where the certificate begins.
         line: usize,
-        /// What it is listed for.
+        /// The purpose that it is listed for.
         purpose: &'static str,
     },
     /// webpki does not accept it as a trust anchor.
@@ -54,7 +54,7 @@ pub enum TrustError {
         file: String,
         /// The subject.
         subject: String,
-        /// What is wrong with it.
+        /// webpki's error.
         detail: String,
     },
     /// A revocation list cannot be used.
@@ -62,7 +62,7 @@ pub enum TrustError {
     RevocationList {
         /// The file.
         file: String,
-        /// What is wrong with it and what to do.
+        /// What is wrong with it and how to correct it.
         detail: String,
     },
 }
@@ -72,16 +72,16 @@ pub enum TrustError {
 pub(super) struct Anchors {
     listed: Vec<Arc<Anchor>>,
     certificates: Vec<Certificate>,
-    /// DER to position: those accepted as themselves.
+    /// DER to position, for certificates accepted as themselves.
     exact: BTreeMap<Vec<u8>, usize>,
-    /// Those accepted as issuers, as webpki wants them, and the position of each.
+    /// Certificates accepted as issuers, in webpki's form, and the position of each.
     roots: Vec<TrustAnchor<'static>>,
     root_positions: Vec<usize>,
-    /// For each, the positions of those listed that have issued it: itself, where it is self-signed.
+    /// For each certificate, the positions of the listed ones that have issued it: its own, if it is self-signed.
     issuers: Vec<Vec<usize>>,
 }
 
-/// What a listed certificate is to vouch for.
+/// The side of a connection that a listed certificate is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Vouching {
     ForServers,
@@ -104,8 +104,8 @@ impl Vouching {
         }
     }
 
-    /// Whether OpenSSL's trust settings (`X509_CERT_AUX`) leave this allowed, as OpenSSL judges it: nothing rejects it, and
-    /// where anything is allowed by name, so is this. Settings that cannot be read allow nothing.
+    /// Whether OpenSSL's trust settings (`X509_CERT_AUX`) allow this, by OpenSSL's rules: no rejection applies, and if
+    /// any use is allowed explicitly, this one is. Settings that cannot be parsed allow nothing.
     fn is_allowed(self, settings: &[u8]) -> bool {
         const ANY: &[u8] = b"\x55\x1d\x25\x00";
         if settings.is_empty() {
@@ -130,7 +130,7 @@ impl Vouching {
     }
 }
 
-/// The certificates in a file that is to vouch for others, read.
+/// Parses the certificates in a file.
 pub(super) fn read(source: &PemSource, vouching: Vouching) -> Result<Vec<Certificate>, TrustError> {
     let unreadable = |error| TrustError::Certificate { file: source.name.clone(), source: error };
     let mut certificates = Vec::new();
@@ -144,10 +144,10 @@ pub(super) fn read(source: &PemSource, vouching: Vouching) -> Result<Vec<Certifi
 }
 
 impl Anchors {
-    /// Lists a certificate authority, or a self-signed certificate, which is also accepted as itself.
+    /// Adds a certificate authority, or a self-signed certificate, which is also accepted as itself.
     ///
-    /// A self-signed certificate may issue as well unless it says that it is no CA; one without basicConstraints
-    /// (version 1, made by old recipes) may, as OpenSSL lets it.
+    /// A self-signed certificate may also issue unless it has CA:FALSE; one without basicConstraints (version 1, from
+    /// old recipes) may, as in OpenSSL.
     pub(super) fn add_authority(&mut self, certificate: Certificate, file: &str) -> Result<(), TrustError> {
         let itself = certificate.is_self_issued();
         let issues = certificate.ca.unwrap_or(itself);
@@ -164,7 +164,7 @@ impl Anchors {
         Ok(())
     }
 
-    /// Lists a certificate that is accepted as itself and never as an issuer.
+    /// Adds a certificate that is accepted as itself and never as an issuer.
     pub(super) fn add_pin(&mut self, certificate: Certificate, file: &str) {
         self.list(certificate, file, AnchorKind::Pin, true);
     }
@@ -184,7 +184,7 @@ impl Anchors {
         position
     }
 
-    /// Finds out which of those listed have issued which: to be called once, when all are listed.
+    /// Determines which listed certificates have issued which. Call it once, after all are added.
     pub(super) fn relate(&mut self) {
         let all = || self.certificates.iter().enumerate();
         let issuers_of = |certificate: &Certificate| {
@@ -193,7 +193,7 @@ impl Anchors {
         self.issuers = self.certificates.iter().map(issuers_of).collect();
     }
 
-    /// Those listed that have issued the listed certificate at `position`.
+    /// The listed certificates that have issued the one at `position`.
     pub(super) fn issuers_of(&self, position: usize) -> impl Iterator<Item = &Certificate> {
         let positions = self.issuers.get(position).into_iter().flatten();
         positions.filter_map(|position| self.certificates.get(*position))
@@ -223,13 +223,13 @@ impl Anchors {
         &self.roots
     }
 
-    /// The position of the listed certificate that is this one, byte for byte.
+    /// The position of the listed certificate that is equal to this one, byte for byte.
     pub(super) fn exact(&self, der: &[u8]) -> Option<(usize, &Certificate)> {
         let position = *self.exact.get(der)?;
         Some((position, self.certificates.get(position)?))
     }
 
-    /// The position of the listed certificate behind a root that webpki built a path to.
+    /// The position of the listed certificate for a root to which webpki built a path.
     pub(super) fn of_root(&self, root: &TrustAnchor<'_>) -> Option<usize> {
         let index = self.roots.iter().position(|known| {
             known.subject == root.subject && known.subject_public_key_info == root.subject_public_key_info
@@ -247,7 +247,7 @@ fn root(certificate: &Certificate, file: &str) -> Result<TrustAnchor<'static>, T
     Ok(anchor.to_owned())
 }
 
-/// The dates of a certificate that was recognised as itself, which webpki did not look at.
+/// Checks the dates of a certificate that was recognised as itself, which webpki did not do.
 pub(super) fn check_dates(certificate: &Certificate, now: u64) -> Result<(), Refusal> {
     if now < certificate.not_before {
         return Err(Refusal::NotYetValid { not_before: Some(certificate.not_before) });
@@ -258,10 +258,10 @@ pub(super) fn check_dates(certificate: &Certificate, now: u64) -> Result<(), Ref
     Ok(())
 }
 
-/// Larger certificates than this are not read a second time for the sake of a message: a stranger sent them.
+/// The largest certificate that is parsed again for the sake of a message: its sender is not trusted.
 const EXPLAINED_BYTES: usize = 16 << 10;
 
-/// Says more about a refusal by webpki than webpki can know.
+/// Adds details to a refusal by webpki that webpki does not report.
 pub(super) fn explain(error: webpki::Error, end_entity: &[u8]) -> Refusal {
     let refusal = Refusal::of_webpki(error);
     if end_entity.len() > EXPLAINED_BYTES {
@@ -269,7 +269,7 @@ pub(super) fn explain(error: webpki::Error, end_entity: &[u8]) -> Refusal {
     }
     let Ok(certificate) = Certificate::from_der(end_entity) else { return refusal };
     match refusal {
-        // Whatever webpki tripped over first, the cure for these two starts here.
+        // Whichever error webpki reported first, the cure for these two comes first.
         Refusal::UnknownIssuer { .. } | Refusal::CaAsEndEntity { .. } | Refusal::Rule(_)
             if certificate.is_self_issued() =>
         {
@@ -277,7 +277,7 @@ pub(super) fn explain(error: webpki::Error, end_entity: &[u8]) -> Refusal {
         }
         Refusal::UnknownIssuer { .. } => Refusal::UnknownIssuer { issuer: certificate.issuer },
         Refusal::CaAsEndEntity { .. } => Refusal::CaAsEndEntity { subject: certificate.subject },
-        // Those dates are another certificate's.
+        // The dates belong to another certificate.
         Refusal::Expired { not_after: Some(end) } if end != certificate.not_after => {
             Refusal::IssuerExpired { not_after: end }
         }

@@ -1,38 +1,38 @@
-//! What one verification of a peer's chain may cost, decided before any signature is looked at.
+//! A limit on the cost of verifying a peer's chain, checked before any signature is verified.
 //!
-//! A chain comes from a peer that has proved nothing yet. webpki searches it for a path in every order, up to 200,000
-//! steps: certificates that share a name and differ in their keys, 18 KB of them, hold a thread for seconds. RFC 8446,
-//! 4.4.2 asks for tolerance of extra certificates and of any order, so the order cannot be insisted on; but the number of
-//! steps of that search follows from the names alone, and is counted here first.
+//! A chain comes from a peer that is not authenticated yet. webpki searches it for a path in every order, up to 200,000
+//! steps: certificates that share a name and differ in their keys, 18 KB of them, occupy a thread for seconds. RFC
+//! 8446, 4.4.2 requires tolerance of extra certificates and of any order, so a fixed order cannot be required; but the
+//! number of steps of that search follows from the names alone, and is counted here first.
 
 use rustls_pki_types::{CertificateDer, TrustAnchor};
 use webpki::EndEntityCert;
 
 use super::Refusal;
 
-/// Steps of one search: a partial path looked at is one, and one more where a trust anchor has the name of the issuer, for
-/// a signature is verified then. The longest path that webpki builds, with its root sent along, takes ten; bridges between
-/// a handful of roots take some more.
+/// The most steps of one search. Each partial path is one step, and one more if a trust anchor has the name of its
+/// issuer, because a signature is verified then. The longest path that webpki builds, with its root sent along, takes
+/// ten; bridges between a few roots take some more.
 const STEPS: usize = 16;
 
-/// Bytes of certificates that one search may read: at each step webpki reads all of them again. A chain of 8 KB may take
-/// every step, one of 64 KB four.
+/// Bytes of certificates that one search may parse: in each step webpki parses all of them again. A chain of 8 KB may
+/// take every step, one of 64 KB four.
 const READ_BYTES: usize = 256 << 10;
 
 /// The most intermediates in a path of webpki.
 const DEPTH: usize = 6;
 
-/// Refuses a chain of more than `limit` certificates, the end entity included.
+/// Rejects a chain of more than `limit` certificates, the end entity included.
 pub(super) fn check_length(count: usize, limit: usize) -> Result<(), Refusal> {
     if count > limit { Err(Refusal::LongChain { count, limit }) } else { Ok(()) }
 }
 
-/// The certificates among which webpki may search for a path from `end_entity` to one of `roots`: `intermediates` without
-/// repetitions.
+/// The certificates in which webpki may search for a path from `end_entity` to one of `roots`: `intermediates` without
+/// duplicates.
 ///
 /// # Errors
 ///
-/// [`Refusal::TangledChain`] where the search could be long.
+/// [`Refusal::TangledChain`] if the search could be long.
 pub(super) fn candidates<'c>(
     end_entity: &EndEntityCert<'_>,
     intermediates: &'c [CertificateDer<'_>],
@@ -45,14 +45,14 @@ pub(super) fn candidates<'c>(
         }
     }
     let bytes = distinct.iter().map(|certificate| certificate.len()).sum::<usize>().max(1);
-    // What webpki cannot read is a step of no path; it stays for webpki to complain about.
+    // A certificate that webpki cannot parse is in no path; it stays in the chain so that webpki reports it.
     let nodes = distinct.iter().filter_map(|der| EndEntityCert::try_from(der).ok()).map(|parsed| Node::of(&parsed));
     let mut search = Search { nodes: nodes.collect(), roots, left: STEPS.min(READ_BYTES / bytes) };
     let is_short = search.extend(&Node::of(end_entity), &mut Vec::with_capacity(DEPTH));
     if is_short { Ok(distinct) } else { Err(Refusal::TangledChain) }
 }
 
-/// What of a certificate decides which others may follow it in a path.
+/// The fields of a certificate that decide which others may follow it in a path.
 #[derive(PartialEq, Eq)]
 struct Node {
     subject: Vec<u8>,
@@ -74,7 +74,7 @@ impl Node {
     }
 }
 
-/// The search that webpki would make if every signature were good.
+/// The search that webpki would make if every signature were valid.
 struct Search<'r> {
     nodes: Vec<Node>,
     roots: &'r [TrustAnchor<'r>],
@@ -82,9 +82,10 @@ struct Search<'r> {
 }
 
 impl Search<'_> {
-    /// Looks at the path `end`, `path`, and at all that begin like it. False when that takes more steps than are left.
+    /// Counts the steps for the path `end`, `path`, and for all that extend it. False if that takes more steps than are
+    /// left.
     ///
-    /// It calls itself no deeper than `DEPTH`.
+    /// The recursion is at most `DEPTH` deep.
     fn extend(&mut self, end: &Node, path: &mut Vec<usize>) -> bool {
         let issuer = match path.last().and_then(|last| self.nodes.get(*last)) {
             Some(head) => head.issuer.clone(),
@@ -108,7 +109,7 @@ impl Search<'_> {
         true
     }
 
-    /// Whether `next` is the certificate of `issuer`, and does not close a circle (RFC 4158, 5.2).
+    /// Whether `next` has the name `issuer`, and does not close a loop (RFC 4158, 5.2).
     fn follows(&self, next: usize, issuer: &[u8], end: &Node, path: &[usize]) -> bool {
         let Some(node) = self.nodes.get(next) else { return false };
         let before = path.iter().filter_map(|index| self.nodes.get(*index));

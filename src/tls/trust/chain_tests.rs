@@ -12,7 +12,7 @@ use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use super::*;
 use crate::limits::Limits;
 use crate::tls::ServerPolicy;
-use crate::tls::testing::{Clock, NOW, World, client_config, shake, source};
+use crate::tls::testing::{Clock, NOW, World, client_config, handshake, source};
 use crate::tls::trust::{ClientTrust, ServerTrust};
 
 /// A certificate and its key.
@@ -33,7 +33,7 @@ fn key() -> KeyPair {
     KeyPair::generate().expect("a key")
 }
 
-/// A CA of this name; its own issuer where none is given.
+/// A CA of this name; self-signed if `issuer` is `None`.
 fn authority(name: &str, issuer: Option<&Made>) -> Made {
     let (mut parameters, key) = (parameters(name), key());
     parameters.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -53,7 +53,7 @@ fn end_entity(issuer: &Made) -> Made {
     Made { der: made.expect("a certificate").der().clone(), parameters, key }
 }
 
-/// A root, `count` CAs below it each under the one before, and a leaf under the last.
+/// A root, `count` CAs below it, each issued by the one before, and a leaf issued by the last.
 fn hierarchy(count: usize) -> (Made, Vec<Made>, Made) {
     let root = authority("root", None);
     let mut between: Vec<Made> = Vec::new();
@@ -71,7 +71,7 @@ fn pem(der: &CertificateDer<'_>) -> String {
     format!("-----BEGIN CERTIFICATE-----\n{text}\n-----END CERTIFICATE-----\n")
 }
 
-/// The verdicts of both sides on a chain below `root`: of a server on a client's, of a client on a server's.
+/// The results of both sides for a chain below `root`: of a server for a client's, of a client for a server's.
 fn verdicts(root: &Made, chain: &[CertificateDer<'static>], limit: usize) -> [Result<(), Refusal>; 2] {
     let (ca, provider) = (source("ca.pem", &pem(&root.der)), aws_lc_rs::default_provider());
     let now = UnixTime::since_unix_epoch(std::time::Duration::from_secs(NOW));
@@ -86,7 +86,8 @@ fn default_limit() -> usize {
     Limits::default().chain_certificates
 }
 
-/// `count` certificates of one name, which is their issuer's too, each with a key of its own; and a leaf under that name.
+/// `count` certificates with one name, which is also their issuer's name, each with its own key; and a leaf issued
+/// under that name.
 fn tangle(count: usize, name: &str) -> Vec<CertificateDer<'static>> {
     let forger = authority(name, None);
     let alike = (0..count).map(|_| authority(name, Some(&forger)).der);
@@ -102,7 +103,7 @@ fn a_chain_may_be_as_long_as_the_limit_and_no_longer() {
     assert_eq!(verdicts(&root, &chain, 3), [refused.clone(), refused]);
 }
 
-/// RFC 8446, 4.4.2: certificates that belong to no path, and those in another order, are to be tolerated.
+/// RFC 8446, 4.4.2: certificates that are in no path, and any order, are to be tolerated.
 #[test]
 fn extra_certificates_and_any_order_are_accepted() {
     let (root, between, leaf) = hierarchy(3);
@@ -145,7 +146,7 @@ fn the_longest_path_that_can_be_built_is_accepted_with_its_root() {
     assert_eq!(verdicts(&root, &chain, default_limit()), [Ok(()), Ok(())]);
 }
 
-/// A CA that was renewed twice under its name, and a second root that vouches for the first.
+/// A CA that was renewed twice under its name, and a second root that has cross-signed the first.
 #[test]
 fn a_renewed_and_cross_signed_hierarchy_is_accepted() {
     let (root, between, leaf) = hierarchy(1);
@@ -159,9 +160,9 @@ fn a_renewed_and_cross_signed_hierarchy_is_accepted() {
     }
 }
 
-/// webpki would take 8,659 steps for seven, and verify a hundred signatures where they have the name of a trusted CA.
+/// webpki would take 8,659 steps for seven, and verify a hundred signatures if they have the name of a trusted CA.
 #[test]
-fn a_chain_that_fits_together_in_many_ways_is_refused_unsearched() {
+fn a_chain_with_many_possible_paths_is_refused_without_a_search() {
     let root = authority("root", None);
     for name in ["root", "unknown"] {
         for count in [4, 7] {
@@ -173,9 +174,9 @@ fn a_chain_that_fits_together_in_many_ways_is_refused_unsearched() {
     assert!(few.iter().all(|verdict| matches!(verdict, Err(Refusal::UnknownIssuer { .. }))), "{few:?}");
 }
 
-/// The limit on the chain is not what bounds the search.
+/// The limit on the chain does not bound the search.
 #[test]
-fn a_larger_limit_on_the_chain_leaves_the_search_as_short() {
+fn a_larger_chain_limit_does_not_lengthen_the_search() {
     let (root, between, leaf) = hierarchy(2);
     let chain: Vec<_> = std::iter::once(&leaf).chain(between.iter().rev()).map(|made| made.der.clone()).collect();
     let extra = authority("nobody's", None).der;
@@ -185,9 +186,9 @@ fn a_larger_limit_on_the_chain_leaves_the_search_as_short() {
     assert_eq!(verdicts, [Err(Refusal::TangledChain), Err(Refusal::TangledChain)]);
 }
 
-/// What came back with its ticket could be too long for a hello.
+/// Its session, sent back in a ticket, could be too long for a hello.
 #[test]
-fn a_client_with_a_large_chain_is_let_in_again_without_a_ticket() {
+fn a_client_with_a_large_chain_is_accepted_again_without_a_ticket() {
     let (world, clock) = (World::new(), Clock::at(NOW));
     let root = authority("root", None);
     for (bytes, expected) in [(1_000, rustls::HandshakeKind::Resumed), (30_000, rustls::HandshakeKind::Full)] {
@@ -207,13 +208,13 @@ fn a_client_with_a_large_chain_is_let_in_again_without_a_ticket() {
             let shown = CertifiedKey::new(vec![der.clone()], key);
             config.client_auth_cert_resolver = Arc::new(SingleCertAndKey::from(shown));
             let config = Arc::new(config);
-            let kinds = [(); 2].map(|()| shake(&config, &policy).expect("in").server.handshake_kind());
+            let kinds = [(); 2].map(|()| handshake(&config, &policy).expect("in").server.handshake_kind());
             assert_eq!(kinds, [Some(rustls::HandshakeKind::Full), Some(expected)], "{version:?}, {bytes} bytes");
         }
     }
 }
 
-/// Shows one chain to everybody, with the key of its leaf.
+/// Presents one chain to every peer, with the key of its leaf.
 #[derive(Debug)]
 struct Shown(Arc<CertifiedKey>);
 
@@ -224,7 +225,7 @@ impl ResolvesServerCert for Shown {
 }
 
 #[test]
-fn a_handshake_ends_with_the_reason_on_either_side() {
+fn a_failed_handshake_has_its_reason_on_either_side() {
     let (world, clock) = (World::new(), Clock::at(NOW));
     let forger = authority("forger", None);
     let mallory = end_entity(&forger);
@@ -238,7 +239,7 @@ fn a_handshake_ends_with_the_reason_on_either_side() {
     let policy = ServerPolicy::new(world.mutual(&clock)).expect("a policy");
     let mut config = (*world.client_config(None, &clock)).clone();
     config.client_auth_cert_resolver = Arc::new(SingleCertAndKey::from(CertifiedKey::clone(&shown)));
-    let error = shake(&Arc::new(config), &policy).expect_err("refused");
+    let error = handshake(&Arc::new(config), &policy).expect_err("refused");
     assert_eq!(Refusal::of(&error), Some(expected.clone()));
 
     let trust = ServerTrust::new(&[world.ca()], &aws_lc_rs::default_provider()).expect("a CA");

@@ -1,4 +1,4 @@
-//! The server's side: which clients are let in.
+//! The server's side: which clients are accepted.
 
 use std::cell::RefCell;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -17,7 +17,7 @@ use crate::tls::identity::{Anchor, AnchorKind, Identity};
 use crate::tls::pem::PemSource;
 use crate::tls::revocation::{OutdatedLists, RevocationLists, Standing};
 
-/// The certificates a listener accepts from clients.
+/// The certificates that a listener accepts from clients.
 #[derive(Debug)]
 pub struct ClientTrust {
     anchors: Anchors,
@@ -27,19 +27,19 @@ pub struct ClientTrust {
     max_chain: usize,
 }
 
-/// A certificate that was let in.
+/// The result for an accepted certificate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Authentication {
-    /// Which listed certificate vouches for it.
+    /// The position of the listed certificate that is its anchor.
     pub(crate) anchor: usize,
-    /// Until when that holds without asking again, in seconds since the Unix epoch: the certificate's own end, or the
+    /// Until when it is valid without another check, in seconds since the Unix epoch: the certificate's own end, or the
     /// next update of its CA's revocation list if that is earlier.
     pub(crate) until: u64,
 }
 
 impl ClientTrust {
-    /// Accepts certificates issued by those in `authorities`, the self-signed ones among these as themselves too, and
-    /// those in `pins` as themselves only. `revoked` are revocation lists of the authorities.
+    /// Accepts certificates issued by `authorities`, the self-signed ones of these also as themselves, and `pins` as
+    /// themselves only. `revoked` are revocation lists of the authorities.
     pub fn new(
         authorities: &[PemSource],
         pins: &[PemSource],
@@ -50,7 +50,7 @@ impl ClientTrust {
         Self::with_outdated(authorities, pins, revoked, provider, now, OutdatedLists::Refused)
     }
 
-    /// As [`new`](Self::new), where revocation lists may be out of date.
+    /// As [`new`](Self::new), with a choice about expired revocation lists.
     pub(crate) fn with_outdated(
         authorities: &[PemSource],
         pins: &[PemSource],
@@ -77,12 +77,12 @@ impl ClientTrust {
         Ok(Self { hints: hints(&anchors), anchors, revocation, algorithms, max_chain })
     }
 
-    /// Keeps the revocation lists of `before` that no newer one follows.
+    /// Keeps the revocation lists of `before` that no newer one replaces.
     pub(crate) fn keep_lists(&mut self, before: &Self) {
         self.revocation.keep(&before.revocation, self.anchors.certificates());
     }
 
-    /// The same, which looks at chains of up to `certificates`.
+    /// The same with a limit on the certificates in a chain.
     #[must_use]
     pub fn with_max_chain(self, certificates: usize) -> Self {
         Self { max_chain: certificates, ..self }
@@ -104,12 +104,12 @@ impl ClientTrust {
         &self.revocation
     }
 
-    /// How many listed certificates may issue, and how many stand only for themselves.
+    /// How many listed certificates may issue, and how many are pins.
     pub(crate) fn counts(&self) -> (usize, usize) {
         (self.anchors.count(AnchorKind::Issuer), self.anchors.count(AnchorKind::Pin))
     }
 
-    /// The subjects of those that may issue.
+    /// The listed certificates that may issue.
     pub(crate) fn issuers(&self) -> impl Iterator<Item = &Certificate> {
         let issuing =
             |(anchor, certificate): (&Arc<Anchor>, _)| (anchor.kind == AnchorKind::Issuer).then_some(certificate);
@@ -125,7 +125,7 @@ impl ClientTrust {
         self.anchors.get(position)
     }
 
-    /// Decides on a client's chain, the end entity first. Does not prove that the client has the key.
+    /// Decides on a client's chain, the end entity first. It does not prove that the client has the key.
     pub(crate) fn admit(&self, chain: &[CertificateDer<'_>], now: UnixTime) -> Result<Authentication, Refusal> {
         bounds::check_length(chain.len(), self.max_chain)?;
         let (end_entity, intermediates) = chain.split_first().ok_or(Refusal::NoCertificate)?;
@@ -139,7 +139,7 @@ impl ClientTrust {
         let candidates = bounds::candidates(&parsed, intermediates, self.anchors.roots())?;
         let certificate =
             Certificate::from_der(end_entity).map_err(|error| Refusal::MalformedCertificate(error.to_string()))?;
-        // What was found out about the paths that webpki had no objection to: about the last one.
+        // The result for the last path that webpki accepted.
         let found = RefCell::new(None);
         let judge = |path: &webpki::VerifiedPath<'_>| {
             let verdict = self.judge(&certificate, path, now.as_secs());
@@ -159,13 +159,13 @@ impl ClientTrust {
         match (verified, found.take()) {
             (Ok(_), Some(verdict)) | (Err(_), Some(verdict @ Err(_))) => verdict,
             (Err(error), _) => Err(refuse(error)),
-            (Ok(_), None) => Err(Refusal::Rule("its path was not judged".to_owned())),
+            (Ok(_), None) => Err(Refusal::Rule("its path was not checked".to_owned())),
         }
     }
 
-    /// Decides on a path to a listed CA by what webpki does not look at: revocation of each certificate, whether the CAs on
-    /// it may issue (RFC 5280, 6.1.4 (l) to (n), as OpenSSL does for listed CAs too), and whether the client's key may
-    /// prove anything.
+    /// Decides on a path to a listed CA by checks that webpki does not make: revocation of each certificate, whether
+    /// the CAs on it may issue (RFC 5280, 6.1.4 (l) to (n); as in OpenSSL, for listed CAs too), and whether the
+    /// client's key may be used for authentication.
     fn judge(
         &self,
         end_entity: &Certificate,
@@ -173,7 +173,7 @@ impl ClientTrust {
         now: u64,
     ) -> Result<Authentication, Refusal> {
         if !end_entity.may_authenticate() {
-            return Err(Refusal::Rule("its keyUsage does not let it sign (digitalSignature is missing)".to_owned()));
+            return Err(Refusal::Rule("its keyUsage does not allow signing (digitalSignature is missing)".to_owned()));
         }
         let unlisted = || Refusal::UnknownIssuer { issuer: "an unlisted CA".to_owned() };
         let position = self.anchors.of_root(path.anchor()).ok_or_else(unlisted)?;
@@ -202,9 +202,9 @@ impl ClientTrust {
         }
     }
 
-    /// Decides on a listed certificate by the lists of those who have issued it. Returns until when that holds.
+    /// Decides on a listed certificate by the lists of its issuers. Returns until when the result is valid.
     ///
-    /// Nobody stands above a self-signed one to tell whether it is still good: its own list can only revoke it.
+    /// No other CA can revoke a self-signed one: its own list can only revoke it, not clear it.
     fn check_listed(&self, position: usize, certificate: &Certificate, now: u64) -> Result<u64, Refusal> {
         let mut until = u64::MAX;
         let by_listed = self.anchors.issuers_of(position).map(|issuer| self.revocation.check(certificate, issuer, now));
@@ -219,7 +219,7 @@ impl ClientTrust {
     }
 }
 
-/// Says of a CA's revocation that it is not the client's own certificate that was revoked.
+/// Turns the revocation of a CA into one that does not name the client's own certificate.
 fn about(refusal: Refusal, certificate: &Certificate, end_entity: &Certificate) -> Refusal {
     match refusal {
         Refusal::Revoked if certificate.der != end_entity.der => {
@@ -233,23 +233,23 @@ fn about(refusal: Refusal, certificate: &Certificate, end_entity: &Certificate) 
 fn check_may_issue(authority: &Certificate, below: usize) -> Result<(), Refusal> {
     if !authority.may_sign_certificates {
         let subject = &authority.subject;
-        return Err(Refusal::Rule(format!("the keyUsage of {subject} does not let it sign certificates")));
+        return Err(Refusal::Rule(format!("the keyUsage of {subject} does not allow signing certificates")));
     }
     if authority.path_length.is_some_and(|length| usize::try_from(length).is_ok_and(|length| length < below)) {
         let subject = &authority.subject;
-        return Err(Refusal::Rule(format!("{subject} may not have that many CAs below it (pathLenConstraint)")));
+        return Err(Refusal::Rule(format!("{subject} allows fewer CAs below it (pathLenConstraint)")));
     }
     Ok(())
 }
 
-/// More bytes of names than this are not sent.
+/// The most bytes of names that are sent.
 const HINT_BYTES: usize = 16 << 10;
 
-/// The names that tell a client which of its certificates to show (RFC 8446, 4.2.4).
+/// The names of acceptable CAs for clients (RFC 8446, 4.2.4).
 ///
-/// Clients that honour the list show only certificates issued under one of these names, so it must hold the issuers of
-/// pinned certificates too. That reveals the names of trusted CAs to anyone who connects, as every server that asks
-/// for certificates does. A list too long for the message is left away, which means any issuer.
+/// Clients that honour the list present only certificates issued under one of these names, so it must contain the
+/// issuers of pinned certificates too. It reveals the names of trusted CAs to anyone who connects, as on every server
+/// that requests certificates. A list that is too long for the message is left out, which means any issuer.
 fn hints(anchors: &Anchors) -> Vec<DistinguishedName> {
     let mut names: Vec<&[u8]> = Vec::new();
     for (anchor, certificate) in anchors.all().iter().zip(anchors.certificates()) {
@@ -267,10 +267,10 @@ fn hints(anchors: &Anchors) -> Vec<DistinguishedName> {
     names.into_iter().map(|name| DistinguishedName::from(name.to_vec())).collect()
 }
 
-/// What one handshake found out about the client: written by its verifier or its ticket, read when it is done.
+/// The client's authentication in one handshake: recorded by its verifier or its ticket, read when it is done.
 ///
-/// rustls calls no verifier for a resumed session, and its verifier's result carries no data, so each handshake gets a
-/// verifier and a ticketer of its own, both holding this.
+/// rustls calls no verifier for a resumed session, and its verifier's result carries no data, so each handshake gets
+/// its own verifier and ticketer, which share this.
 #[derive(Clone, Debug)]
 pub struct Witness {
     trust: Arc<ClientTrust>,
@@ -294,14 +294,14 @@ impl Witness {
         self.verdict()?.ok()
     }
 
-    /// Why the client's certificate was refused, in full; `None` when it was not, or none was shown.
+    /// Why the client's certificate was rejected, in full; `None` if it was not, or there was none.
     #[must_use]
     pub fn refusal(&self) -> Option<Refusal> {
         self.verdict()?.err()
     }
 
-    /// Whose connection this is, once the handshake is done: `chain` is what the connection says the peer's
-    /// certificates are. `None` when the client showed none.
+    /// The client's identity, once the handshake is done: `chain` are the peer's certificates according to the
+    /// connection. `None` if the client presented none.
     pub fn identify(&self, chain: Option<&[CertificateDer<'_>]>) -> Result<Option<Identity>, MalformedCertificate> {
         let Some(end_entity) = chain.and_then(<[_]>::first) else { return Ok(None) };
         let mut identity = Identity::from_der(end_entity)?;

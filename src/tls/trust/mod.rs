@@ -1,9 +1,9 @@
-//! Whose certificates are accepted, and why others are not.
+//! Which certificates are accepted, and why others are rejected.
 //!
-//! Both sides work alike. A certificate that was listed itself is recognised by comparing every byte; everything else
-//! goes through webpki. The exact match exists for self-signed certificates as `openssl req -x509` makes them, which
-//! say that they are a CA and have no subjectAltName: webpki refuses those as an end entity's, on principle, although
-//! listing the very certificate is the strictest trust there is.
+//! Both sides work alike. A certificate that is listed itself is recognised by comparing every byte; everything else is
+//! verified by webpki. The exact match exists for self-signed certificates like those of `openssl req -x509`, which
+//! have CA:TRUE and no subjectAltName: webpki never accepts those as end entities, although listing the very
+//! certificate is the strictest form of trust.
 
 mod anchors;
 mod chain;

@@ -1,4 +1,4 @@
-//! Why a peer's certificate was not accepted: one list for both sides of a connection.
+//! Why a peer's certificate was rejected: one list for both sides of a connection.
 
 use std::sync::Arc;
 
@@ -8,121 +8,121 @@ use rustls_pki_types::{ServerName, UnixTime};
 use crate::tls::certificate::brief;
 use crate::tls::words::{in_words, plain};
 
-/// Why a peer's certificate was not accepted.
+/// Why a peer's certificate was rejected.
 ///
-/// The text says what was found; [`cure`](Self::cure) says what a user of the client can do.
+/// The text is the reason; [`cure`](Self::cure) is what a user of the client can do.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
-    /// A certificate was required and none was shown.
-    #[error("no certificate was shown")]
+    /// A certificate is required and the peer presented none.
+    #[error("no certificate was presented")]
     NoCertificate,
-    /// Past its end of validity (seconds since the Unix epoch), or `None` when the verifier did not say when.
+    /// Past its end of validity (seconds since the Unix epoch); `None` if the verifier did not report it.
     #[error("the certificate has expired{}", date(" on ", *not_after))]
     Expired {
         /// The last second of validity.
         not_after: Option<u64>,
     },
-    /// Before its begin of validity (seconds since the Unix epoch).
+    /// Before its beginning of validity (seconds since the Unix epoch).
     #[error("the certificate is not valid yet{}", date(": it begins on ", *not_before))]
     NotYetValid {
         /// The first second of validity.
         not_before: Option<u64>,
     },
-    /// A certificate above it in the chain that was shown is past its end of validity (seconds since the Unix epoch).
+    /// An issuer's certificate in the chain is past its end of validity (seconds since the Unix epoch).
     #[error("an issuer's certificate in the chain has expired{}: the end entity's own has not", date(" on ", Some(*not_after)))]
     IssuerExpired {
         /// The last second of validity.
         not_after: u64,
     },
-    /// Or before its begin of validity.
+    /// An issuer's certificate in the chain is before its beginning of validity.
     #[error("an issuer's certificate in the chain is not valid yet{}", date(": it begins on ", Some(*not_before)))]
     IssuerNotYetValid {
         /// The first second of validity.
         not_before: u64,
     },
     /// No trusted certificate issued it.
-    #[error("the certificate was issued by {}, which is not among the trusted ones", brief(issuer))]
+    #[error("the certificate was issued by {}, which is not trusted here", brief(issuer))]
     UnknownIssuer {
         /// The name of the issuer as the certificate gives it.
         issuer: String,
     },
-    /// It vouches for itself and is not listed.
-    #[error("the certificate of {} is self-signed and not among the trusted ones", brief(subject))]
+    /// It is self-signed and not listed.
+    #[error("the certificate of {} is self-signed and not trusted here", brief(subject))]
     SelfSigned {
         /// The subject.
         subject: String,
     },
-    /// A CA certificate used by a server or a client as its own, and not listed as itself.
+    /// A CA certificate used as the own certificate of a server or client, and not listed itself.
     #[error(
-        "the certificate of {} is a CA certificate, and only a listed one may be used as an end entity's",
+        "the certificate of {} is a CA certificate, which is accepted as an end entity's only if it is listed itself",
         brief(subject)
     )]
     CaAsEndEntity {
         /// The subject.
         subject: String,
     },
-    /// It is not for the name that was asked for.
+    /// It is not valid for the requested name.
     #[error("the certificate is not for {expected}, only for {}", listed(presented))]
     NameMismatch {
-        /// The name the client asked for.
+        /// The requested name.
         expected: String,
         /// The names in the certificate.
         presented: Vec<String>,
     },
-    /// It names a host only in its common name, which is no longer looked at in issued certificates (RFC 9525).
-    #[error("the certificate names {expected} at most in its common name: it has no subjectAltName")]
+    /// It has a host name only in its common name, which is ignored in issued certificates (RFC 9525).
+    #[error("the certificate has no subjectAltName, and the common name is ignored: it is not valid for {expected}")]
     NoAltName {
-        /// The name the client asked for.
+        /// The requested name.
         expected: String,
     },
     /// Its CA has revoked it.
     #[error("the certificate has been revoked by its CA")]
     Revoked,
-    /// A CA on the way from it to a listed one has been revoked.
-    #[error("the CA {subject}, which vouches for the certificate, has been revoked")]
+    /// A CA between it and a listed one has been revoked.
+    #[error("the CA {subject}, which issued a certificate of the chain, has been revoked")]
     IssuerRevoked {
         /// The CA.
         subject: String,
     },
-    /// No revocation list tells about it, or about a CA on the way from it to a listed one whose list is loaded.
-    #[error("no revocation list tells whether what {issuer} issued is revoked: its list must be among those of --crl")]
+    /// No revocation list covers it, or a CA between it and a listed one whose list is loaded.
+    #[error("no revocation list of {issuer}: add its list to --crl")]
     RevocationUnknown {
-        /// Whose list is missing.
+        /// The issuer whose list is missing.
         issuer: String,
     },
-    /// The revocation list of its CA is past its next update, so nothing is known about it.
-    #[error("the revocation list of the certificate's CA is out of date{}", date(" since ", *next_update))]
+    /// The revocation list of its CA is past its next update, so its status is unknown.
+    #[error("the revocation list of the certificate's CA has expired{}", date(" on ", *next_update))]
     RevocationListExpired {
         /// When the list should have been replaced, in seconds since the Unix epoch.
         next_update: Option<u64>,
     },
-    /// Its extended key usage is for something else: a server's certificate shown by a client, most often.
-    #[error("the certificate is not meant for this use: its extended key usage does not include it")]
+    /// Its extended key usage does not include this use, most often a server's certificate presented by a client.
+    #[error("the extended key usage of the certificate does not include this use")]
     Purpose,
-    /// More certificates came with it than are looked at.
-    #[error("the chain has {count} certificates, and no more than {limit} are looked at (--max-chain)")]
+    /// The chain has more certificates than are verified.
+    #[error("the chain has {count} certificates, more than the {limit} allowed (--max-chain)")]
     LongChain {
-        /// How many were shown, the end entity's included.
+        /// Certificates in the chain, the end entity's included.
         count: usize,
-        /// How many may be.
+        /// The limit.
         limit: usize,
     },
-    /// The names in its chain allow so many paths that they are not tried.
-    #[error("the certificates of the chain fit together in too many ways to try them all")]
+    /// The names in the chain allow so many paths that they are not tried.
+    #[error("the chain has too many possible paths")]
     TangledChain,
     /// A signature on it, or made with it, does not verify.
     #[error("a signature does not verify")]
     Signature,
-    /// It could not be read.
-    #[error("the certificate cannot be read: {}", brief(_0))]
+    /// It could not be parsed.
+    #[error("the certificate cannot be parsed: {}", brief(_0))]
     MalformedCertificate(String),
-    /// Another rule of the verifier.
+    /// It violates another rule of the verifier.
     #[error("the certificate breaks a rule: {}", brief(_0))]
     Rule(String),
 }
 
 impl Refusal {
-    /// What the user of a client that refused a server's certificate can do; empty when nothing on this side helps.
+    /// What the user of a client that rejected a server's certificate can do; empty if nothing on this side helps.
     #[must_use]
     pub fn cure(&self) -> &'static str {
         match self {
@@ -136,7 +136,7 @@ impl Refusal {
             Self::NameMismatch { expected, presented }
                 if presented.iter().any(|name| name.starts_with(expected.as_str())) =>
             {
-                "issue a certificate with the address as one: `latchkey certs server NAME --san IP:ADDRESS`"
+                "issue a certificate with that IP address: `latchkey certs server NAME --san IP:ADDRESS`"
             }
             Self::NameMismatch { .. } => {
                 "connect under one of those names, say with --server-name, or issue a certificate with this one: `latchkey certs server NAME`"
@@ -164,7 +164,7 @@ impl Refusal {
         }
     }
 
-    /// What broke a session with a server, and what the user of the client can do about it.
+    /// Why a session with a server failed, and what the user of the client can do about it.
     #[must_use]
     pub fn of_server(error: &rustls::Error) -> String {
         let (text, cure) = match error {
@@ -172,20 +172,20 @@ impl Refusal {
                 (format!("the server refused the connection (alert {alert:?})"), alert_cure(*alert))
             }
             _ => match Self::of(error) {
-                Some(refusal) => (format!("the server is not believed: {refusal}"), refusal.cure()),
+                Some(refusal) => (format!("server certificate rejected: {refusal}"), refusal.cure()),
                 None => (in_words(error), ""),
             },
         };
         if cure.is_empty() { text } else { format!("{text}: {cure}") }
     }
 
-    /// Whether the chain was refused for what verifying it could cost.
+    /// Whether the chain was rejected because verifying it could be expensive.
     #[must_use]
     pub fn is_of_cost(&self) -> bool {
         matches!(self, Self::LongChain { .. } | Self::TangledChain)
     }
 
-    /// What a failed handshake's error says about the peer's certificate; `None` when that was not the cause.
+    /// The refusal in a failed handshake's error; `None` if the peer's certificate was not the cause.
     #[must_use]
     pub fn of(error: &rustls::Error) -> Option<Self> {
         match error {
@@ -224,7 +224,7 @@ impl Refusal {
         }
     }
 
-    /// The error that makes rustls send the alert a peer expects for this refusal (RFC 8446, 6.2).
+    /// The error for which rustls sends the matching alert (RFC 8446, 6.2).
     pub(crate) fn into_rustls(self, now: UnixTime) -> rustls::Error {
         let at = |seconds: u64| UnixTime::since_unix_epoch(std::time::Duration::from_secs(seconds));
         rustls::Error::InvalidCertificate(match self {
@@ -264,7 +264,7 @@ impl Refusal {
         })
     }
 
-    /// What webpki found wrong. The names that only the certificate knows are filled in by the caller.
+    /// The refusal for webpki's error. The caller adds the names in the certificate.
     pub(crate) fn of_webpki(error: webpki::Error) -> Self {
         use webpki::Error as E;
         match error {
@@ -293,7 +293,7 @@ impl Refusal {
 pub fn alert_cure(alert: AlertDescription) -> &'static str {
     match alert {
         AlertDescription::CertificateRequired => {
-            "it demands a client certificate: pass yours with --cert FILE --key FILE"
+            "it requires a client certificate: pass yours with --cert FILE --key FILE"
         }
         AlertDescription::UnknownCA | AlertDescription::BadCertificate | AlertDescription::DecryptError => {
             "it does not accept the client certificate: pass one from a CA that it trusts with --cert FILE --key FILE"
@@ -302,8 +302,8 @@ pub fn alert_cure(alert: AlertDescription) -> &'static str {
             "the client certificate has expired, or is not valid yet by the server's clock: compare the clocks, or pass a new one with --cert FILE"
         }
         AlertDescription::CertificateRevoked => "the client certificate was revoked: pass another with --cert FILE",
-        AlertDescription::ProtocolVersion => "it speaks none of TLS 1.2 and 1.3",
-        _ => "its log says why",
+        AlertDescription::ProtocolVersion => "it supports neither TLS 1.2 nor TLS 1.3",
+        _ => "its log has the reason",
     }
 }
 

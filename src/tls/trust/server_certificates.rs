@@ -1,4 +1,4 @@
-//! The client's side: which servers are believed.
+//! The client's side: which servers are accepted.
 
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -14,11 +14,11 @@ use crate::limits::Limits;
 use crate::tls::certificate::Certificate;
 use crate::tls::pem::PemSource;
 
-/// The certificates a client accepts from servers.
+/// The certificates that a client accepts from servers.
 ///
-/// A server's own certificate may be listed, as the recipe for self-signed certificates does; it is recognised by
-/// comparing every byte. Its name is still checked: against subjectAltName when it has one, else against the common
-/// name, which must be the host itself (no wildcard). Everyone else's common names are not looked at (RFC 9525, 6.4.4).
+/// A server's own certificate may be listed, as for self-signed certificates; it is recognised by comparing every byte.
+/// Its name is still checked: against subjectAltName if it has one, else against the common name, which must equal the
+/// host (no wildcard). The common names of all other certificates are ignored (RFC 9525, 6.4.4).
 #[derive(Debug)]
 pub struct ServerTrust {
     listed: Option<Anchors>,
@@ -28,12 +28,12 @@ pub struct ServerTrust {
 }
 
 impl ServerTrust {
-    /// Believes the certificates in `sources`: CAs for what they issue, others as themselves.
+    /// Trusts the certificates in `sources`: CAs for what they issue, others as themselves.
     pub fn new(sources: &[PemSource], provider: &CryptoProvider) -> Result<Arc<Self>, TrustError> {
         Self::with_max_chain(sources, provider, Limits::default().chain_certificates)
     }
 
-    /// As [`new`](Self::new), looking at chains of up to `certificates`.
+    /// As [`new`](Self::new), with a limit on the certificates in a chain.
     pub fn with_max_chain(
         sources: &[PemSource],
         provider: &CryptoProvider,
@@ -52,7 +52,8 @@ impl ServerTrust {
         Ok(Self::with(Some(listed), provider, certificates))
     }
 
-    /// Believes every server. Only for load against a server whose identity does not matter: anyone can be in between.
+    /// Accepts every server. Only for load tests where the server's identity does not matter: anyone can intercept the
+    /// connection.
     #[must_use]
     pub fn insecure(provider: &CryptoProvider) -> Arc<Self> {
         Self::with(None, provider, Limits::default().chain_certificates)
@@ -63,13 +64,13 @@ impl ServerTrust {
         Arc::new(Self { listed, algorithms, refusal: Mutex::new(None), max_chain })
     }
 
-    /// The last refusal, in full: rustls's own error keeps less.
+    /// The last refusal, in full: rustls's own error has less detail.
     #[must_use]
     pub fn refusal(&self) -> Option<Refusal> {
         self.refusal.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Decides on a server's chain, the end entity first. Does not prove that the server has the key.
+    /// Decides on a server's chain, the end entity first. It does not prove that the server has the key.
     pub fn check(
         &self,
         end_entity: &CertificateDer<'_>,
@@ -127,9 +128,9 @@ fn check_alt_names(
     match (Refusal::of_webpki(error), Certificate::from_der(der)) {
         (Refusal::NameMismatch { .. }, Ok(certificate)) if certificate.has_alt_names => {
             let mut presented = certificate.server_names();
-            // An address as a dNSName is no address (RFC 9525, 6.5), and looks like one.
+            // An address in a dNSName is not an IP address (RFC 9525, 6.5), although it looks like one.
             for name in presented.iter_mut().filter(|name| **name == expected) {
-                *name = format!("{expected} as a DNS name, where an address must stand as an IP address");
+                *name = format!("{expected} as a DNS name, where an IP address must be an iPAddress name");
             }
             Err(Refusal::NameMismatch { expected, presented })
         }

@@ -1,7 +1,7 @@
-//! The signature over the handshake, for certificates that webpki itself cannot read.
+//! The signature over the handshake, for certificates that webpki cannot parse.
 //!
-//! A certificate recognised byte for byte may be of version 1 or carry extensions that webpki does not know. Its
-//! public key is ordinary all the same, and the proof of possession must never be left out.
+//! A certificate recognised byte for byte may have version 1 or contain extensions that webpki does not support. Its
+//! public key is still an ordinary one, and the proof of possession must never be skipped.
 
 use rustls::client::danger::HandshakeSignatureValid;
 use rustls::crypto::{self, WebPkiSupportedAlgorithms};
@@ -22,7 +22,7 @@ pub(super) fn verify_tls12(
     }
     let public_key = public_key(certificate)?;
     let key = webpki::RawPublicKeyEntity::try_from(&public_key).map_err(|_| CertificateError::BadEncoding)?;
-    // In TLS 1.2 a scheme names hash and kind of key but not the curve: any of its algorithms may be the one.
+    // In TLS 1.2 a scheme names the hash and the kind of key but not the curve, so each of its algorithms is tried.
     let candidates = algorithms.mapping.iter().filter(|(scheme, _)| *scheme == signed.scheme);
     for algorithm in candidates.flat_map(|(_, algorithms)| *algorithms) {
         if key.verify_signature(*algorithm, message, signed.signature()).is_ok() {

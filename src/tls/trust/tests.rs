@@ -5,7 +5,7 @@ use super::*;
 use crate::tls::authority::{Authority, Issued, KeyKind};
 use crate::tls::identity::AnchorKind;
 use crate::tls::policy::{PolicyOptions, ServerPolicy};
-use crate::tls::testing::{Clock, DAY, NOW, World, client_config, leaf, shake, source};
+use crate::tls::testing::{Clock, DAY, NOW, World, client_config, handshake, leaf, source};
 
 fn policy(options: PolicyOptions) -> ServerPolicy {
     ServerPolicy::new(options).expect("a policy")
@@ -16,9 +16,9 @@ fn refusal(result: Result<crate::tls::testing::Done, rustls::Error>) -> Refusal 
 }
 
 #[test]
-fn a_client_of_the_listed_ca_is_known_by_name_and_anchor() {
+fn a_client_of_a_listed_ca_is_identified_by_name_and_anchor() {
     let (world, clock) = (World::new(), Clock::at(NOW));
-    let done = shake(&world.client_config(Some(&world.client), &clock), &policy(world.mutual(&clock))).expect("in");
+    let done = handshake(&world.client_config(Some(&world.client), &clock), &policy(world.mutual(&clock))).expect("in");
     let witness = done.witness.expect("certificates are asked for");
     let identity = witness.identify(done.server.peer_certificates()).expect("readable").expect("shown");
     assert_eq!(identity.common_name.as_deref(), Some("alice"));
@@ -28,11 +28,11 @@ fn a_client_of_the_listed_ca_is_known_by_name_and_anchor() {
 }
 
 #[test]
-fn every_refusal_of_a_client_is_told_apart() {
+fn every_refusal_of_a_client_has_its_own_reason() {
     let (world, clock) = (World::new(), Clock::at(NOW));
     let required = policy(world.mutual(&clock));
     let stranger = Authority::create(KeyKind::Ed25519, "other CA", NOW).expect("a CA");
-    let try_with = |issued: Option<&Issued>| refusal(shake(&world.client_config(issued, &clock), &required));
+    let try_with = |issued: Option<&Issued>| refusal(handshake(&world.client_config(issued, &clock), &required));
 
     assert_eq!(try_with(None), Refusal::NoCertificate);
     assert!(matches!(try_with(Some(&World::client_of(&stranger, "mallory"))), Refusal::UnknownIssuer { .. }));
@@ -41,24 +41,24 @@ fn every_refusal_of_a_client_is_told_apart() {
 
     let trusting = world.client_config(Some(&world.client), &clock);
     let late = policy(PolicyOptions { clock: Clock::at(NOW + 398 * DAY), ..world.mutual(&clock) });
-    assert!(matches!(refusal(shake(&trusting, &late)), Refusal::Expired { not_after: Some(_) }));
+    assert!(matches!(refusal(handshake(&trusting, &late)), Refusal::Expired { not_after: Some(_) }));
     let early = policy(PolicyOptions { clock: Clock::at(NOW - 2 * DAY), ..world.mutual(&clock) });
-    assert!(matches!(refusal(shake(&trusting, &early)), Refusal::NotYetValid { .. }));
+    assert!(matches!(refusal(handshake(&trusting, &early)), Refusal::NotYetValid { .. }));
 }
 
 #[test]
-fn optional_lets_in_who_shows_nothing_but_not_who_shows_something_bad() {
+fn optional_accepts_no_certificate_but_not_a_bad_one() {
     let (world, clock) = (World::new(), Clock::at(NOW));
     let client_auth = Some(crate::tls::ClientAuth::Optional);
     let optional = policy(PolicyOptions { client_auth, ..world.mutual(&clock) });
-    let done = shake(&world.client_config(None, &clock), &optional).expect("in");
+    let done = handshake(&world.client_config(None, &clock), &optional).expect("in");
     assert_eq!(done.witness.expect("asked").identify(done.server.peer_certificates()), Ok(None));
     let stranger = Authority::create(KeyKind::Ed25519, "other CA", NOW).expect("a CA");
     let bad = World::client_of(&stranger, "mallory");
-    assert!(shake(&world.client_config(Some(&bad), &clock), &optional).is_err());
+    assert!(handshake(&world.client_config(Some(&bad), &clock), &optional).is_err());
 }
 
-/// The shape of `openssl req -x509`: self-signed, CA, common name only.
+/// Like `openssl req -x509`: self-signed, CA, common name only.
 fn self_signed(name: &str) -> Issued {
     Authority::create(KeyKind::EcdsaP256, name, NOW).expect("a CA").files()
 }
@@ -70,17 +70,17 @@ fn a_listed_self_signed_certificate_is_accepted_as_itself_and_may_issue() {
     let listed = source("bob.pem", &authority.files().certificate);
     let accepting = policy(PolicyOptions { client_ca: vec![listed], ..world.options(&clock) });
     for identity in [authority.files(), World::client_of(&authority, "bob's friend")] {
-        shake(&world.client_config(Some(&identity), &clock), &accepting).expect("in");
+        handshake(&world.client_config(Some(&identity), &clock), &accepting).expect("in");
     }
     // Another certificate with the same name is another certificate.
-    assert!(shake(&world.client_config(Some(&self_signed("bob")), &clock), &accepting).is_err());
-    // Recognising it does not excuse it from its dates.
+    assert!(handshake(&world.client_config(Some(&self_signed("bob")), &clock), &accepting).is_err());
+    // Being recognised does not exempt it from its dates.
     let late = policy(PolicyOptions {
         client_ca: vec![source("bob.pem", &authority.files().certificate)],
         clock: Clock::at(NOW + 3651 * DAY),
         ..world.options(&clock)
     });
-    let late = shake(&world.client_config(Some(&authority.files()), &clock), &late);
+    let late = handshake(&world.client_config(Some(&authority.files()), &clock), &late);
     assert!(matches!(refusal(late), Refusal::Expired { .. }));
 }
 
@@ -90,24 +90,24 @@ fn a_pin_is_accepted_as_itself_and_never_issues() {
     let authority = Authority::create(KeyKind::EcdsaP256, "bob", NOW).expect("a CA");
     let pinned = vec![source("bob.pem", &authority.files().certificate)];
     let only_pin = policy(PolicyOptions { client_pin: pinned, ..world.options(&clock) });
-    let done = shake(&world.client_config(Some(&authority.files()), &clock), &only_pin).expect("in");
+    let done = handshake(&world.client_config(Some(&authority.files()), &clock), &only_pin).expect("in");
     let identity = done.witness.expect("asked").identify(done.server.peer_certificates()).expect("readable");
     assert_eq!(identity.and_then(|identity| identity.anchor).expect("verified").kind, AnchorKind::Pin);
     let minted = World::client_of(&authority, "admin");
     assert!(matches!(
-        refusal(shake(&world.client_config(Some(&minted), &clock), &only_pin)),
+        refusal(handshake(&world.client_config(Some(&minted), &clock), &only_pin)),
         Refusal::UnknownIssuer { .. }
     ));
     assert_eq!(only_pin.describe(), "TLS 1.2+, post-quantum preferred, client certificate required (1 pin)");
 }
 
 #[test]
-fn a_pinned_certificate_without_its_key_is_worth_nothing() {
+fn a_pinned_certificate_without_its_key_is_refused() {
     let (world, clock) = (World::new(), Clock::at(NOW));
     let pinned = self_signed("bob");
     let accepting =
         policy(PolicyOptions { client_pin: vec![source("bob.pem", &pinned.certificate)], ..world.options(&clock) });
-    // Mallory shows bob's certificate and signs with a key of the same kind.
+    // Mallory presents bob's certificate and signs with another key of the same kind.
     let trust = ServerTrust::new(&[world.ca()], &aws_lc_rs::default_provider()).expect("a CA");
     for version in [&rustls::version::TLS12, &rustls::version::TLS13] {
         let mut config = (*client_config(trust.clone(), None, &clock, &[version])).clone();
@@ -115,12 +115,12 @@ fn a_pinned_certificate_without_its_key_is_worth_nothing() {
         let key = aws_lc_rs::default_provider().key_provider.load_private_key(key).expect("a key");
         let stolen = rustls::sign::CertifiedKey::new(vec![leaf(&pinned)], key);
         config.client_auth_cert_resolver = std::sync::Arc::new(rustls::sign::SingleCertAndKey::from(stolen));
-        let result = shake(&std::sync::Arc::new(config), &accepting);
+        let result = handshake(&std::sync::Arc::new(config), &accepting);
         assert_eq!(refusal(result), Refusal::Signature, "{version:?}");
     }
 }
 
-/// `issued` as `openssl x509 -trustout` writes it, with these trust settings (`X509_CERT_AUX` in DER) behind it.
+/// `issued` as `openssl x509 -trustout` writes it, followed by these trust settings (`X509_CERT_AUX` in DER).
 fn trusted(issued: &Issued, settings: &[u8]) -> crate::tls::PemSource {
     use base64::Engine;
     let bytes = [&leaf(issued)[..], settings].concat();
@@ -159,7 +159,7 @@ fn trust_settings_of_openssl_are_honoured_or_refused() {
 }
 
 #[test]
-fn a_leaf_is_not_taken_for_a_ca() {
+fn a_leaf_listed_as_a_ca_is_refused() {
     let (world, clock) = (World::new(), Clock::at(NOW));
     let options =
         PolicyOptions { client_ca: vec![source("client.pem", &world.client.certificate)], ..world.options(&clock) };
@@ -168,7 +168,7 @@ fn a_leaf_is_not_taken_for_a_ca() {
 }
 
 #[test]
-fn a_listed_server_certificate_without_alt_names_is_held_to_its_common_name() {
+fn a_listed_server_certificate_without_alt_names_is_checked_by_its_common_name() {
     let (world, clock) = (World::new(), Clock::at(NOW));
     for (name, expected) in [("localhost", true), ("LOCALHOST", true), ("elsewhere", false)] {
         let itself = self_signed(name);
@@ -177,7 +177,7 @@ fn a_listed_server_certificate_without_alt_names_is_held_to_its_common_name() {
         let listed = source("server.pem", &itself.certificate);
         let trust = ServerTrust::new(&[listed], &aws_lc_rs::default_provider()).expect("a certificate");
         let config = client_config(trust.clone(), None, &clock, rustls::ALL_VERSIONS);
-        assert_eq!(shake(&config, &serving).is_ok(), expected, "{name}");
+        assert_eq!(handshake(&config, &serving).is_ok(), expected, "{name}");
         if !expected {
             let presented = vec!["elsewhere".to_owned()];
             assert_eq!(trust.refusal(), Some(Refusal::NameMismatch { expected: "localhost".to_owned(), presented }));
@@ -194,7 +194,7 @@ fn every_refusal_of_a_server_names_a_cure() {
     let provider = aws_lc_rs::default_provider();
 
     let trust = ServerTrust::new(&[other], &provider).expect("a CA");
-    assert!(shake(&client_config(trust.clone(), None, &clock, rustls::ALL_VERSIONS), &serving).is_err());
+    assert!(handshake(&client_config(trust.clone(), None, &clock, rustls::ALL_VERSIONS), &serving).is_err());
     let refusal = trust.refusal().expect("refused");
     assert_eq!(refusal, Refusal::UnknownIssuer { issuer: "CN=test CA".to_owned() });
     assert!(refusal.cure().contains("--ca"));
@@ -203,21 +203,21 @@ fn every_refusal_of_a_server_names_a_cure() {
         identities: vec![crate::tls::testing::pair(&self_signed("localhost"))],
         ..world.options(&clock)
     });
-    assert!(shake(&client_config(trust.clone(), None, &clock, rustls::ALL_VERSIONS), &unlisted).is_err());
+    assert!(handshake(&client_config(trust.clone(), None, &clock, rustls::ALL_VERSIONS), &unlisted).is_err());
     assert_eq!(trust.refusal(), Some(Refusal::SelfSigned { subject: "CN=localhost".to_owned() }));
 
     let late = Clock::at(NOW + 398 * DAY);
     assert!(matches!(
-        shake(&world.client_config(None, &late), &serving).map_err(|error| Refusal::of(&error)),
+        handshake(&world.client_config(None, &late), &serving).map_err(|error| Refusal::of(&error)),
         Err(Some(Refusal::Expired { .. }))
     ));
 
     let anyone = ServerTrust::insecure(&provider);
-    shake(&client_config(anyone, None, &late, rustls::ALL_VERSIONS), &unlisted).expect("anyone is believed");
+    handshake(&client_config(anyone, None, &late, rustls::ALL_VERSIONS), &unlisted).expect("every server is accepted");
 }
 
 #[test]
-fn a_resumed_client_keeps_its_name_and_its_first_deadline() {
+fn a_resumed_client_keeps_its_identity_and_its_first_deadline() {
     for version in [&rustls::version::TLS12, &rustls::version::TLS13] {
         let (world, clock) = (World::new(), Clock::at(NOW));
         let serving = policy(world.mutual(&clock));
@@ -226,12 +226,13 @@ fn a_resumed_client_keeps_its_name_and_its_first_deadline() {
         let mut kinds = Vec::new();
         for hours in [0, 5, 10, 13, 14] {
             clock.set(NOW + hours * 3600);
-            let done = shake(&config, &serving).expect("in");
+            let done = handshake(&config, &serving).expect("in");
             let identity = done.witness.expect("asked").identify(done.server.peer_certificates()).expect("readable");
             assert!(identity.and_then(|identity| identity.anchor).is_some(), "{version:?} after {hours} h");
             kinds.push(done.server.handshake_kind() == Some(HandshakeKind::Resumed));
         }
-        // Resumed at 5 and at 10 with a ticket made at 5, which says 12 nevertheless; so at 13 in full again.
+        // Resumed at 5 and at 10 with a ticket issued at 5, which is still valid until 12; so the handshake at 13 is a
+        // full one.
         assert_eq!(kinds, [false, true, true, false, true], "{version:?}");
     }
 }
@@ -242,19 +243,20 @@ fn a_ticket_ends_with_the_certificate_and_with_the_policy() {
     let serving = policy(world.mutual(&clock));
     let config = world.client_config(Some(&world.client), &clock);
     clock.set(NOW + 397 * DAY - 60);
-    shake(&config, &serving).expect("in, for another minute");
+    handshake(&config, &serving).expect("in, for another minute");
     clock.set(NOW + 397 * DAY + 60);
-    assert!(matches!(refusal(shake(&config, &serving)), Refusal::Expired { .. }));
+    assert!(matches!(refusal(handshake(&config, &serving)), Refusal::Expired { .. }));
 
     clock.set(NOW);
-    shake(&config, &serving).expect("in");
-    let resumed = |policy| shake(&config, policy).expect("in").server.handshake_kind() == Some(HandshakeKind::Resumed);
+    handshake(&config, &serving).expect("in");
+    let resumed =
+        |policy| handshake(&config, policy).expect("in").server.handshake_kind() == Some(HandshakeKind::Resumed);
     assert!(resumed(&serving));
     assert!(!resumed(&policy(world.mutual(&clock))), "another policy has other ticket keys");
 }
 
 #[test]
-fn tls12_has_no_second_way_to_resume() {
+fn tls12_session_ids_do_not_resume() {
     let (world, clock) = (World::new(), Clock::at(NOW));
     let serving = policy(world.mutual(&clock));
     let trust = ServerTrust::new(&[world.ca()], &aws_lc_rs::default_provider()).expect("a CA");
@@ -264,14 +266,14 @@ fn tls12_has_no_second_way_to_resume() {
         .tls12_resumption(rustls::client::Tls12Resumption::SessionIdOnly);
     let config = std::sync::Arc::new(config);
     for _ in 0..2 {
-        let done = shake(&config, &serving).expect("in");
+        let done = handshake(&config, &serving).expect("in");
         assert_eq!(done.server.protocol_version(), Some(ProtocolVersion::TLSv1_2));
         assert_eq!(done.server.handshake_kind(), Some(HandshakeKind::Full));
     }
 }
 
 #[test]
-fn an_address_that_stands_as_a_dns_name_is_said_to_be_no_address() {
+fn an_ip_address_in_a_dns_name_is_reported() {
     let certificate = |san: rcgen::SanType| {
         let mut params = rcgen::CertificateParams::default();
         params.subject_alt_names = vec![san];
