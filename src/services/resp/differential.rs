@@ -429,6 +429,9 @@ fn without_greeting(reply: &[u8]) -> String {
     shown.split_once("modules\\r\\n*0\\r\\n").map_or(shown.clone(), |(_, after)| after.to_owned())
 }
 
+/// Commands that Redis does not have. Nothing compares their replies: each needs tests of its own.
+const NOT_IN_REDIS: &[&str] = &[];
+
 /// The first seven fields of `COMMAND INFO` and the key specifications, as Redis tells them.
 #[test]
 fn command_info_equals_that_of_redis() {
@@ -439,6 +442,10 @@ fn command_info_equals_that_of_redis() {
         for command in TABLE.commands().filter(|command| !differs(command.name)) {
             let (theirs, ours) = pair.ask(&["COMMAND", "INFO", command.name]);
             assert!(described(&ours).is_some(), "{}", command.name);
+            if NOT_IN_REDIS.contains(&command.name) {
+                assert_eq!(described(&theirs), None, "{}", command.name);
+                continue;
+            }
             assert_eq!(described(&ours), described(&theirs), "{} in version {protocol}", command.name);
         }
     }
