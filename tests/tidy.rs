@@ -250,6 +250,27 @@ fn names_of_latchkey(text: &str) -> Vec<String> {
 }
 
 #[test]
+fn documents_name_tests_that_exist() {
+    let sources: String = ["src", "tests"]
+        .iter()
+        .flat_map(|folder| files(folder, "rs"))
+        .map(|file| fs::read_to_string(file).expect("source"))
+        .collect();
+    let mut wrong = Vec::new();
+    // The page on load names fields of its report, which are as long.
+    for file in files(".", "md").into_iter().chain(files("docs", "md")).filter(|file| !file.ends_with("load.md")) {
+        for (number, line) in fs::read_to_string(&file).expect("text").lines().enumerate() {
+            let words = line.split(|c: char| !(c.is_alphanumeric() || c == '_'));
+            let words = words.filter(|word| word.starts_with(|c: char| c.is_ascii_lowercase()));
+            let names = words.filter(|word| word.matches('_').count() >= 4 && !word.starts_with("latchkey_"));
+            let unknown = names.filter(|name| !line.contains("fn ") && !sources.contains(&format!("fn {name}(")));
+            wrong.extend(unknown.map(|name| format!("{}:{}: {name}", file.display(), number + 1)));
+        }
+    }
+    assert!(wrong.is_empty(), "no such test:\n{}", wrong.join("\n"));
+}
+
+#[test]
 fn every_promise_names_tests_that_exist() {
     let text = fs::read_to_string("SECURITY.md").expect("the promises");
     let tables = text.split("|---|---|\n").skip(1);
