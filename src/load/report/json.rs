@@ -276,11 +276,7 @@ impl Report {
             requests: tally.answered,
             sent: tally.sent,
             errors,
-            error_replies: tally
-                .wordings
-                .iter()
-                .map(|(words, count)| ErrorReply { text: words.to_owned(), count })
-                .collect(),
+            error_replies: tally.wordings.iter().map(ErrorReply::of).collect(),
             misses: tally.misses,
             writes: tally.writes,
             key_prefix: context.key_prefix.filter(|_| tally.writes > 0),
@@ -385,6 +381,12 @@ impl Report {
             [] => self.seconds.get(..1).unwrap_or_default(),
             whole => whole,
         }
+    }
+}
+
+impl ErrorReply {
+    fn of((text, count): (&str, u64)) -> Self {
+        Self { text: text.to_owned(), count }
     }
 }
 
