@@ -54,12 +54,16 @@ reasons! {
     Tls = "tls",
     /// The handshake did not finish in time.
     HandshakeTimeout = "handshake_timeout",
+    /// A connection to another server was not made in time.
+    ConnectTimeout = "connect_timeout",
     /// A request did not finish arriving in time.
     RequestTimeout = "request_timeout",
     /// The head of a request did not finish arriving in time.
     HeaderTimeout = "header_timeout",
     /// No request arrived within the idle time.
     Idle = "idle",
+    /// One direction had ended, and nothing moved in the other one in time.
+    HalfCloseTimeout = "half_close_timeout",
     /// The peer did not take its replies in time.
     Stalled = "stalled",
     /// More replies were waiting for the peer than one peer may be owed.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::connection::Connection;
 use super::context::Context;
-use super::phase::Phase;
+use super::lifecycle::Phase;
 use super::service::Service;
 use crate::access::{Access, Denial, Security};
 use crate::disconnect::Disconnect;

@@ -11,7 +11,7 @@ use super::addresses::{AddressVerdict, Counted, TOO_MANY_CONNECTIONS};
 use super::context::Context;
 use super::deadlines::{Asked, WriteProgress};
 use super::framing::Framing;
-use super::phase::{Phase, WriteShutdown};
+use super::lifecycle::{Phase, WriteShutdown};
 use super::scratch::{READ_BYTES, Scratch};
 use super::service::{PeerInfo, Service};
 use super::{PeerId, plaintext};

@@ -4,9 +4,8 @@ use std::time::{Duration, Instant};
 
 use super::connection::Connection;
 use super::context::Context;
-use super::phase::{Phase, WriteShutdown};
+use super::lifecycle::{Phase, Timer, WriteShutdown};
 use super::service::Service;
-use crate::disconnect::Disconnect;
 use crate::limits::Limits;
 use crate::net::Delivery;
 use crate::timer::after;
@@ -71,28 +70,31 @@ impl<S: Service> Connection<S> {
     pub fn expire(&mut self, context: &mut Context<S>) {
         let now = context.env.now.instant;
         let delivered = self.asked.as_ref().filter(|asked| asked.at == now).map(|asked| asked.delivery.taken);
-        match self.next_deadline(&context.env.limits) {
-            Some((deadline, reason)) if deadline <= now => match reason {
-                Disconnect::RequestTimeout | Disconnect::HeaderTimeout if self.framing.is_mid_request() => {
-                    self.refuse(reason, String::new(), context);
-                    self.drain_if_ended(now);
+        let Some((deadline, timer)) = self.next_deadline(&context.env.limits) else { return };
+        let Some(reason) = timer.reason() else {
+            if deadline <= now {
+                self.phase = Phase::Closed;
+            }
+            return;
+        };
+        match timer {
+            _ if deadline > now => {}
+            Timer::Header | Timer::Request if self.framing.is_mid_request() => {
+                self.refuse(reason, String::new(), context);
+                self.drain_if_ended(now);
+            }
+            Timer::Header | Timer::Request | Timer::Idle | Timer::HalfClose if self.phase == Phase::Open => {
+                self.framing.end(reason, &mut context.env.scratch);
+                self.drain_if_ended(now);
+            }
+            Timer::Write => {
+                let progress = self.write_progress.take();
+                match progress.and_then(|progress| progress.next(delivered, now, &context.env.limits)) {
+                    Some(next) => self.write_progress = Some(Box::new(next)),
+                    None => self.close(reason, &mut context.env.scratch),
                 }
-                Disconnect::RequestTimeout | Disconnect::HeaderTimeout | Disconnect::Idle
-                    if self.phase == Phase::Open =>
-                {
-                    self.framing.end(reason, &mut context.env.scratch);
-                    self.drain_if_ended(now);
-                }
-                Disconnect::Stalled => {
-                    let progress = self.write_progress.take();
-                    match progress.and_then(|progress| progress.next(delivered, now, &context.env.limits)) {
-                        Some(next) => self.write_progress = Some(Box::new(next)),
-                        None => self.close(reason, &mut context.env.scratch),
-                    }
-                }
-                _ => self.close(reason, &mut context.env.scratch),
-            },
-            _ => {}
+            }
+            _ => self.close(reason, &mut context.env.scratch),
         }
     }
 
@@ -105,11 +107,9 @@ impl<S: Service> Connection<S> {
     /// Whether it is about to be cut off for taking nothing, or for having nothing to say while it may still be reading
     /// what the socket holds: [`note_delivery`](Self::note_delivery) comes first.
     pub fn may_be_cut(&self, limits: &Limits, now: Instant) -> bool {
-        self.next_deadline(limits).is_some_and(|(deadline, reason)| {
+        self.next_deadline(limits).is_some_and(|(deadline, timer)| {
             let is_over_output = matches!(self.phase, Phase::Open | Phase::Draining | Phase::Lingering);
-            deadline <= now
-                && is_over_output
-                && !matches!(reason, Disconnect::RequestTimeout | Disconnect::HeaderTimeout)
+            deadline <= now && is_over_output && !matches!(timer, Timer::Request | Timer::Header)
         })
     }
 
@@ -145,15 +145,13 @@ impl<S: Service> Connection<S> {
         self.next_deadline(limits).map(|(deadline, _)| deadline)
     }
 
-    fn next_deadline(&self, limits: &Limits) -> Option<(Instant, Disconnect)> {
-        let since = |time: Duration, reason| Some((after(self.since, time), reason));
-        let stalled = self
-            .write_progress
-            .as_ref()
-            .map(|progress| (after(progress.since, limits.write_timeout), Disconnect::Stalled));
+    fn next_deadline(&self, limits: &Limits) -> Option<(Instant, Timer)> {
+        let since = |time: Duration, timer| Some((after(self.since, time), timer));
+        let stalled =
+            self.write_progress.as_ref().map(|progress| (after(progress.since, limits.write_timeout), Timer::Write));
         match self.phase {
-            Phase::Connecting => since(limits.connect_timeout, Disconnect::HandshakeTimeout),
-            Phase::Handshaking => since(limits.handshake_timeout, Disconnect::HandshakeTimeout),
+            Phase::Connecting => since(limits.connect_timeout, Timer::Connect),
+            Phase::Handshaking => since(limits.handshake_timeout, Timer::Handshake),
             Phase::Open => {
                 // A linked connection has no requests, only a stream: whoever sends a record slowly is judged by its idle time.
                 let begun = self.request_since.filter(|_| self.framing.info.link.is_none());
@@ -163,27 +161,27 @@ impl<S: Service> Connection<S> {
                 let is_owed = !self.framing.output.replies.is_empty() || !self.unsent.is_empty();
                 let is_owed = is_owed || self.framing.is_paused() || self.is_carried;
                 let at_rest = request.is_none() && !is_owed;
-                let idle = self.idle_timeout.filter(|_| at_rest).and_then(|idle| since(idle, Disconnect::Idle));
+                let idle = self.idle_timeout.filter(|_| at_rest).and_then(|idle| since(idle, Timer::Idle));
                 let half = self.write_shutdown > WriteShutdown::Open || self.framing.is_half_closed();
                 let half = half && !self.is_carried;
-                let half = half.then(|| (after(self.since, limits.half_close_timeout), Disconnect::Idle));
+                let half = half.then(|| (after(self.since, limits.half_close_timeout), Timer::HalfClose));
                 [stalled, request, idle, half].into_iter().flatten().min_by_key(|(deadline, _)| *deadline)
             }
             // What is owed may still have to be worked out, but nobody is waited for without end.
-            Phase::Draining => [stalled, since(limits.half_close_timeout, Disconnect::Idle)]
+            Phase::Draining => [stalled, since(limits.half_close_timeout, Timer::HalfClose)]
                 .into_iter()
                 .flatten()
                 .min_by_key(|(deadline, _)| *deadline),
-            Phase::Lingering => since(limits.linger_timeout, Disconnect::PeerClosed),
+            Phase::Lingering => since(limits.linger_timeout, Timer::Linger),
             Phase::Closed => None,
         }
     }
 
-    fn request_deadline(&self, begun: Instant, limits: &Limits) -> (Instant, Disconnect) {
+    fn request_deadline(&self, begun: Instant, limits: &Limits) -> (Instant, Timer) {
         if self.framing.is_in_head() && limits.header_timeout < limits.request_timeout {
-            (after(begun, limits.header_timeout), Disconnect::HeaderTimeout)
+            (after(begun, limits.header_timeout), Timer::Header)
         } else {
-            (after(begun, limits.request_timeout), Disconnect::RequestTimeout)
+            (after(begun, limits.request_timeout), Timer::Request)
         }
     }
 

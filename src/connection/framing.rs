@@ -2,6 +2,7 @@
 
 use super::context::Context;
 use super::effects::{Effect, Effects, Link, Loss};
+use super::lifecycle::ReadState;
 use super::replies::Replies;
 use super::scratch::{READ_BYTES, Scratch, shrink};
 use super::service::{Exchange, PeerInfo, Served, Service, SessionState};
@@ -27,24 +28,8 @@ pub(super) struct Framing<S: Service> {
     /// Plaintext received and not decoded: an incomplete request, or requests that wait because of back-pressure.
     input: Vec<u8>,
     pub(super) output: Output,
-    state: State,
+    state: ReadState,
     session_state: SessionState,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum State {
-    /// The input holds no complete request: only more bytes help.
-    Hungry,
-    /// Decoding has stopped although a request may be complete: too much is owed, or this turn's share is used up.
-    Paused,
-    /// Decoding has stopped until the connection at the other end of the link is open and has room.
-    Throttled,
-    /// Decoding has stopped until there is room for what the next request changes.
-    Congested,
-    /// The peer has finished, for this reason; what is forwarded to it is still sent.
-    HalfClosed(Disconnect),
-    /// No further request will be served.
-    Ended(Disconnect),
 }
 
 impl<S: Service> Framing<S> {
@@ -54,7 +39,7 @@ impl<S: Service> Framing<S> {
             session: None,
             input: Vec::new(),
             output: Output::default(),
-            state: State::Hungry,
+            state: ReadState::AwaitingInput,
             session_state: SessionState::default(),
         }
     }
@@ -74,13 +59,13 @@ impl<S: Service> Framing<S> {
         let Context { service, env } = context;
         let mut exchange = Exchange { peer: &self.info, env, output: &mut self.output };
         let reason = service.unreachable(session, loss, &mut exchange);
-        self.state = reason.map_or(State::Paused, State::Ended);
+        self.state = reason.map_or(ReadState::Paused, ReadState::Ended);
         self.wait_if_dialing(&context.env.effects);
     }
 
     fn wait_if_dialing(&mut self, effects: &Effects) {
         if self.info.link.is_none() && self.ended().is_none() && effects.is_dialed_by(self.info.id) {
-            self.state = State::Throttled;
+            self.state = ReadState::Throttled;
         }
     }
 
@@ -103,11 +88,12 @@ impl<S: Service> Framing<S> {
             }
         } else {
             self.input.extend_from_slice(plaintext);
-            if self.state == State::Hungry {
+            if self.state == ReadState::AwaitingInput {
                 self.serve_waiting(context);
             }
         }
-        if self.state == State::Hungry && self.input.len() > context.env.limits.request_bytes.saturating_add(READ_BYTES)
+        if self.state == ReadState::AwaitingInput
+            && self.input.len() > context.env.limits.request_bytes.saturating_add(READ_BYTES)
         {
             // The service knows better words for this; here is the backstop for one that does not look.
             self.end(Disconnect::TooLarge, &mut context.env.scratch);
@@ -116,8 +102,8 @@ impl<S: Service> Framing<S> {
 
     /// Serves requests that waited for room, if there is room now.
     pub(super) fn resume(&mut self, context: &mut Context<S>) {
-        if self.state == State::Paused {
-            self.state = State::Hungry;
+        if self.state == ReadState::Paused {
+            self.state = ReadState::AwaitingInput;
             self.serve_waiting(context);
         }
     }
@@ -143,12 +129,12 @@ impl<S: Service> Framing<S> {
             if self.output.served >= context.env.limits.requests_per_turn
                 || is_full(&self.info, &self.output.replies, &context.env.limits)
             {
-                self.state = State::Paused;
+                self.state = ReadState::Paused;
                 break;
             }
             if self.info.link.is_some() {
                 if context.env.effects.room() == 0 {
-                    self.state = State::Throttled;
+                    self.state = ReadState::Throttled;
                     break;
                 }
             } else {
@@ -161,17 +147,17 @@ impl<S: Service> Framing<S> {
                 Served::Incomplete | Served::Used(0) => break,
                 Served::Used(count) => used += count.min(rest.len()),
                 Served::Congested => {
-                    self.state = State::Congested;
+                    self.state = ReadState::Congested;
                     break;
                 }
                 Served::Close(reason) => {
-                    self.state = State::Ended(reason);
+                    self.state = ReadState::Ended(reason);
                     break;
                 }
             }
             self.output.served = self.output.served.saturating_add(1);
             if self.info.link.is_none() && context.env.effects.is_dialed_by(self.info.id) {
-                self.state = State::Throttled;
+                self.state = ReadState::Throttled;
                 break;
             }
         }
@@ -184,7 +170,7 @@ impl<S: Service> Framing<S> {
 
     /// The peer will send no more: serves what is left and says farewell.
     pub(super) fn end_of_input(&mut self, proper: bool, context: &mut Context<S>) {
-        if self.state != State::Hungry {
+        if self.state != ReadState::AwaitingInput {
             return;
         }
         let rest = std::mem::take(&mut self.input);
@@ -198,45 +184,45 @@ impl<S: Service> Framing<S> {
             // it counts as lost.
             (None, Some(link)) if proper || matches!(link, Link::Upstream(_)) => {
                 context.env.effects.push(Effect::Finish { peer: link.peer(), proper });
-                State::HalfClosed(usual)
+                ReadState::HalfClosed(usual)
             }
-            (reason, _) => State::Ended(reason.unwrap_or(usual)),
+            (reason, _) => ReadState::Ended(reason.unwrap_or(usual)),
         };
         context.env.scratch.give(rest);
     }
 
     /// Nothing more will be forwarded to the peer: if it has finished too, this is the end.
     pub(super) fn conclude(&mut self) {
-        if let State::HalfClosed(reason) = self.state {
-            self.state = State::Ended(reason);
+        if let ReadState::HalfClosed(reason) = self.state {
+            self.state = ReadState::Ended(reason);
         }
     }
 
     /// The other end of the link has room again. Returns whether that was waited for.
     pub(super) fn unthrottle(&mut self) -> bool {
-        let waited = self.state == State::Throttled;
+        let waited = self.state == ReadState::Throttled;
         if waited {
-            self.state = State::Paused;
+            self.state = ReadState::Paused;
         }
         waited
     }
 
     /// There is room for changes again.
     pub(super) fn resume_congested(&mut self) {
-        if self.state == State::Congested {
-            self.state = State::Paused;
+        if self.state == ReadState::Congested {
+            self.state = ReadState::Paused;
         }
     }
 
     /// Whether a request waits for room for what it changes.
     pub(super) fn is_congested(&self) -> bool {
-        self.state == State::Congested
+        self.state == ReadState::Congested
     }
 
     /// Serves nothing more, for `reason`; what is owed stays owed. The first reason stands.
     pub(super) fn end(&mut self, reason: Disconnect, scratch: &mut Scratch) {
         if self.ended().is_none() {
-            self.state = State::Ended(reason);
+            self.state = ReadState::Ended(reason);
         }
         scratch.give(std::mem::take(&mut self.input));
     }
@@ -251,14 +237,18 @@ impl<S: Service> Framing<S> {
 
     pub(super) fn ended(&self) -> Option<Disconnect> {
         match self.state {
-            State::Ended(reason) => Some(reason),
-            State::Hungry | State::Paused | State::Throttled | State::Congested | State::HalfClosed(_) => None,
+            ReadState::Ended(reason) => Some(reason),
+            ReadState::AwaitingInput
+            | ReadState::Paused
+            | ReadState::Throttled
+            | ReadState::Congested
+            | ReadState::HalfClosed(_) => None,
         }
     }
 
     /// Whether the peer has finished and is still sent to.
     pub(super) fn is_half_closed(&self) -> bool {
-        matches!(self.state, State::HalfClosed(_))
+        matches!(self.state, ReadState::HalfClosed(_))
     }
 
     /// Whether the service has known this connection.
@@ -268,17 +258,17 @@ impl<S: Service> Framing<S> {
 
     /// Whether [`resume`](Self::resume) would serve something.
     pub(super) fn can_resume(&self, limits: &Limits) -> bool {
-        self.state == State::Paused && !is_full(&self.info, &self.output.replies, limits)
+        self.state == ReadState::Paused && !is_full(&self.info, &self.output.replies, limits)
     }
 
     /// Whether decoding waits for room or for the next turn; the socket is not read meanwhile.
     pub(super) fn is_paused(&self) -> bool {
-        matches!(self.state, State::Paused | State::Throttled | State::Congested)
+        matches!(self.state, ReadState::Paused | ReadState::Throttled | ReadState::Congested)
     }
 
     /// Whether the beginning of a request has arrived and its end has not.
     pub(super) fn is_mid_request(&self) -> bool {
-        self.state == State::Hungry && !self.input.is_empty()
+        self.state == ReadState::AwaitingInput && !self.input.is_empty()
     }
 
     /// Whether the service waits for the head of a request.

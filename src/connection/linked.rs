@@ -6,7 +6,7 @@ use std::time::Instant;
 use super::connection::{Connection, Readiness};
 use super::context::Context;
 use super::effects::{Link, Loss};
-use super::phase::{Phase, WriteShutdown};
+use super::lifecycle::{Phase, WriteShutdown};
 use super::scratch::Scratch;
 use super::service::{PeerInfo, Service};
 use crate::disconnect::Disconnect;

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use super::connection::Connection;
 use super::context::Context;
-use super::phase::Phase;
+use super::lifecycle::Phase;
 use super::scratch::Scratch;
 use super::service::Service;
 use crate::disconnect::Disconnect;

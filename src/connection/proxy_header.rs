@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::connection::Connection;
 use super::context::Context;
-use super::phase::Phase;
+use super::lifecycle::Phase;
 use super::service::{PeerInfo, Service};
 use crate::disconnect::Disconnect;
 use crate::protocol::proxy;

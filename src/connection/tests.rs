@@ -517,3 +517,35 @@ fn who_is_told_nothing_in_the_place_of_a_lost_reply_is_closed() {
     connection.retract(context);
     assert_eq!((pair.connection.phase(), pair.connection.reason()), (Phase::Closed, Some(Disconnect::Abandoned)));
 }
+
+#[test]
+fn each_timer_ends_the_connection_with_its_own_reason() {
+    let limits = Limits::default();
+    let mut connecting = Pair::new();
+    connecting.connection.phase = Phase::Connecting;
+    connecting.after(limits.connect_timeout);
+    assert_eq!(connecting.connection.reason(), Some(Disconnect::ConnectTimeout));
+    let mut handshaking = Pair::new();
+    handshaking.after(limits.handshake_timeout);
+    assert_eq!(handshaking.connection.reason(), Some(Disconnect::HandshakeTimeout));
+    // The other end of the link has finished, and the peer says nothing more.
+    let mut half_closed = Pair::open();
+    half_closed.connection.idle_timeout = None;
+    half_closed.connection.link(Link::Upstream(PeerId { key: 1, generation: 0 }));
+    let now = half_closed.context.env.now.instant;
+    half_closed.connection.finish_output(true, now);
+    half_closed.run_until_idle();
+    half_closed.after(limits.half_close_timeout);
+    assert_eq!(half_closed.connection.reason(), Some(Disconnect::HalfCloseTimeout));
+    // Everything is sent, and the peer does not close: the reason of the end stands.
+    let mut lingering = Pair::open();
+    let now = lingering.context.env.now.instant;
+    lingering.connection.end(Disconnect::Killed, now, &mut lingering.context.env.scratch);
+    lingering.run_until_idle();
+    assert_eq!(lingering.connection.phase(), Phase::Lingering);
+    lingering.after(limits.linger_timeout);
+    assert_eq!(
+        (lingering.connection.phase(), lingering.connection.reason()),
+        (Phase::Closed, Some(Disconnect::Killed))
+    );
+}

@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use super::connection::Connection;
 use super::context::Context;
 use super::deadlines::WriteProgress;
-use super::phase::{Phase, Transmitted, WriteShutdown};
+use super::lifecycle::{Phase, Transmitted, WriteShutdown};
 use super::scratch::READ_BYTES;
 use super::service::Service;
 use crate::disconnect::Disconnect;

@@ -177,15 +177,18 @@ impl World {
     /// Only who misbehaves meets a deadline: an event that was lost and made up for by a timeout is lost all the same.
     /// Whoever is refused, where nothing more can be kept, may wait for what never comes.
     fn check_timeouts(&self, index: usize, each: &Loop) -> Result<(), String> {
-        use Disconnect::{HandshakeTimeout, HeaderTimeout, Idle, RequestTimeout, Stalled};
+        use Disconnect::{
+            ConnectTimeout, HalfCloseTimeout, HandshakeTimeout, HeaderTimeout, Idle, RequestTimeout, Stalled,
+        };
         let count = |reason| each.server.metrics().disconnects(reason);
         // Whoever stays when it has everything seems to stay for longer to a server whose wrapper, or whose socket, still had
         // some of it.
         let is_behind = |client: &Client| index > 0 || client.script.conduct == Conduct::Sipper;
         let stays = |client: &&Client| is_behind(client) && client.script.stays();
         let staying = self.clients.iter().filter(stays).count() as u64;
-        let others: u64 = [HandshakeTimeout, HeaderTimeout, RequestTimeout, Stalled].map(count).iter().sum();
-        let timeouts = others + count(Idle).saturating_sub(staying);
+        let others: u64 =
+            [ConnectTimeout, HandshakeTimeout, HeaderTimeout, RequestTimeout, Stalled].map(count).iter().sum();
+        let timeouts = others + (count(Idle) + count(HalfCloseTimeout)).saturating_sub(staying);
         let may_wait = |client: &&Client| {
             client.disturbed
                 || client.interrupted
