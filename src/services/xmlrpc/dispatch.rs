@@ -2,7 +2,6 @@
 
 use super::FaultStyle;
 use super::call_error::CallError;
-use super::key_scan::KEYS_PER_STEP;
 use super::methods::{Action, METHODS, MethodSpec, OnAll, OnKey};
 use crate::access::{Access, Class, Scope};
 use crate::protocol::xmlrpc::encoded_bytes;
@@ -10,6 +9,9 @@ use crate::store::{Store, StoreError};
 use crate::timer::Now;
 use crate::value::Value;
 use crate::value::is_xml_text;
+
+/// Keys that are visited at once, half a millisecond's worth: more are visited [in steps](super::key_scan) of so many.
+pub(super) const KEYS_PER_STEP: usize = 2048;
 
 /// Bounds on what one request may cost.
 #[derive(Clone, Copy, Debug)]

@@ -2,7 +2,7 @@
 //! scan waits in the [store's queue](Store::queue_scan), which takes one bounded step a turn.
 
 use super::call_error::CallError;
-use super::dispatch::key_value;
+use super::dispatch::{KEYS_PER_STEP, key_value};
 use super::{FaultStyle, XmlRpc};
 use crate::access::{Access, Class};
 use crate::connection::{Deferred, Exchange};
@@ -10,9 +10,6 @@ use crate::protocol::http::{DateCache, HttpReply, KeepAlive, LengthField};
 use crate::protocol::xmlrpc;
 use crate::store::{KeyScan, ScanBounds, ScanError, Store};
 use crate::timer::Now;
-
-/// Keys that one step visits, half a millisecond's worth.
-pub(super) const KEYS_PER_STEP: usize = 2048;
 
 /// A call of `keys` whose reply is deferred.
 struct DeferredKeys {
