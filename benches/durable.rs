@@ -20,7 +20,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, SystemTime};
 
-use latchkey::cli::development::development_identities;
+use latchkey::internals::cli::development::development_identities;
 use serde_json::Value;
 
 const WRITERS: &str = "50";

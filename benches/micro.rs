@@ -11,14 +11,14 @@ use std::hint::black_box;
 use std::time::Instant;
 
 use gungraun::{library_benchmark, library_benchmark_group, main};
-use latchkey::protocol::http::{self, RequestDecoder};
-use latchkey::protocol::resp::{Arguments, Decoder, Encoder, RequestLimits, RespVersion};
-use latchkey::protocol::xmlrpc;
-use latchkey::services::resp::RespOptions;
-use latchkey::services::xmlrpc::XmlRpcOptions;
-use latchkey::services::{Builtin, BuiltinOptions, Echo};
-use latchkey::store::{Expiry, Kind, Store, StoreOptions};
-use latchkey::timer::Now;
+use latchkey::internals::protocol::http::{self, RequestDecoder};
+use latchkey::internals::protocol::resp::{Arguments, Decoder, Encoder, RequestLimits, RespVersion};
+use latchkey::internals::protocol::xmlrpc;
+use latchkey::internals::services::resp::RespOptions;
+use latchkey::internals::services::xmlrpc::XmlRpcOptions;
+use latchkey::internals::services::{Builtin, BuiltinOptions, Echo};
+use latchkey::internals::store::{Expiry, Kind, Store, StoreOptions};
+use latchkey::internals::timer::Now;
 use world::{Pair, World};
 
 const GET: &[u8] = b"*2\r\n$3\r\nGET\r\n$16\r\nkey:000000000042\r\n";
@@ -96,7 +96,7 @@ fn table_set(mut store: Store) -> Store {
 }
 
 /// A session that has been asked once, so that what is set up once does not count.
-fn warm<S: latchkey::connection::Service>(service: S, message: &[u8], again: &[u8]) -> (World<S>, Pair<S>) {
+fn warm<S: latchkey::internals::connection::Service>(service: S, message: &[u8], again: &[u8]) -> (World<S>, Pair<S>) {
     let mut world = World::of(service);
     let mut pair = world.open();
     pair.ask(message);
@@ -108,7 +108,7 @@ fn warm<S: latchkey::connection::Service>(service: S, message: &[u8], again: &[u
 
 fn resp_session(requests: usize, keys: u32) -> (World<Builtin>, Pair<Builtin>) {
     let options = BuiltinOptions {
-        listeners: vec![latchkey::services::Protocol::Resp],
+        listeners: vec![latchkey::internals::services::Protocol::Resp],
         store: StoreOptions::default(),
         xmlrpc: XmlRpcOptions::default(),
         resp: RespOptions::default(),

@@ -14,12 +14,12 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use latchkey::limits::Limits;
-use latchkey::net::sim::{NetFaults, Network, SimNet, SimSocket};
-use latchkey::net::{Address, Net};
-use latchkey::server::{ListenerConfig, Security, Server};
-use latchkey::services::Echo;
-use latchkey::tls::{Outgoing, Session};
+use latchkey::internals::limits::Limits;
+use latchkey::internals::net::sim::{NetFaults, Network, SimNet, SimSocket};
+use latchkey::internals::net::{Address, Net};
+use latchkey::internals::server::{ListenerConfig, Security, Server};
+use latchkey::internals::services::Echo;
+use latchkey::internals::tls::{Outgoing, Session};
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 use world::cpu_time;

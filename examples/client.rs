@@ -9,8 +9,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::net::TcpStream;
 use std::{env, error::Error, fs};
 
-use latchkey::client::Client;
-use latchkey::tls::{ClientOptions, ClientPolicy, PemSource};
+use latchkey::{Client, ClientOptions, ClientPolicy, PemSource};
 
 /// Sends `lines` to `host` at `port` and returns the answers.
 pub(crate) fn ask(

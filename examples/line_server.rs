@@ -10,12 +10,8 @@
 
 use std::{env, error::Error, fs, io::Write, net::SocketAddr, sync::Arc, thread, time::Duration};
 
-use latchkey::connection::{Exchange, Served, Service};
-use latchkey::disconnect::Disconnect;
-use latchkey::limits::Limits;
-use latchkey::net::mio::MioNet;
-use latchkey::server::{ListenerConfig, Security, Server};
-use latchkey::tls::{PemSource, PolicyOptions, ServerPolicy};
+use latchkey::{Disconnect, Exchange, Limits, ListenerConfig, MioNet, Security, Served, Server, Service};
+use latchkey::{PemSource, PolicyOptions, ServerPolicy};
 
 /// The service: it has no state.
 pub(crate) struct Lines;

@@ -1,7 +1,7 @@
-//! The `latchkey` program. All it does stands in [`latchkey::cli`].
+//! The `latchkey` program. All it does stands in the library, in `src/cli`.
 
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    latchkey::cli::run()
+    latchkey::run_program()
 }

@@ -12,9 +12,11 @@ use std::process::{Command, Output};
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use latchkey::cli::development::development_identities;
-use latchkey::tls::authority::{Authority, KeyKind, Role, Subject};
-use latchkey::tls::{Choice, PemSource, PolicyOptions, Refusal, ServerPolicy, ServerTrust, Verifier, Witness};
+use latchkey::internals::cli::development::development_identities;
+use latchkey::internals::tls::authority::{Authority, KeyKind, Role, Subject};
+use latchkey::internals::tls::{
+    Choice, PemSource, PolicyOptions, Refusal, ServerPolicy, ServerTrust, Verifier, Witness,
+};
 use rustls::crypto::aws_lc_rs;
 use rustls::{ClientConfig, ClientConnection, ServerConnection};
 
@@ -94,9 +96,10 @@ fn what_is_made_passes_openssl_and_python_at_their_strictest() {
         );
         assert!(succeed(dir, "python3", &["-c", PYTHON]).contains("alice"), "{key:?}");
 
-        let serial = latchkey::tls::Certificate::from_der(&source(dir, "client.pem").certificates().expect("one")[0])
-            .expect("readable")
-            .serial;
+        let serial =
+            latchkey::internals::tls::Certificate::from_der(&source(dir, "client.pem").certificates().expect("one")[0])
+                .expect("readable")
+                .serial;
         let list = authority.revocation_list(&[(serial, now())], 30, now()).expect("a list");
         std::fs::write(dir.join("crl.pem"), list).expect("it writes");
         let with_list = [&verify[..], &["-crl_check", "-CRLfile", "crl.pem"]].concat();
@@ -263,7 +266,7 @@ fn a_version_1_certificate_without_its_key_is_worth_nothing() {
 /// Whether `examine` says that OpenSSL in strict mode accepts the certificate, and what it says.
 fn predicted(dir: &Path, name: &str) -> (bool, String) {
     let der = source(dir, name).certificates().expect("a certificate").swap_remove(0);
-    let (purpose, objections) = latchkey::tls::examine(&der, now()).expect("readable");
+    let (purpose, objections) = latchkey::internals::tls::examine(&der, now()).expect("readable");
     let strict = objections.iter().filter(|objection| objection.by.contains(&Verifier::OpensslStrict));
     let reasons: Vec<&str> = strict.map(|objection| objection.why.as_str()).collect();
     (reasons.is_empty(), format!("{purpose}: {reasons:?}"))
@@ -355,7 +358,7 @@ fn what_is_said_of_webpki_is_what_it_does() {
         let host = "localhost".try_into().expect("a name");
         let at = rustls::pki_types::UnixTime::now();
         assert_eq!(webpki.verify_server_cert(&der, &[], &host, &[], at).is_ok(), expected, "{name}");
-        let (_, objections) = latchkey::tls::examine(&der, now()).expect("readable");
+        let (_, objections) = latchkey::internals::tls::examine(&der, now()).expect("readable");
         let by_webpki = objections.iter().any(|objection| objection.by.contains(&Verifier::Webpki));
         assert_eq!(by_webpki, !expected, "{name}: {objections:?}");
     }

@@ -7,16 +7,16 @@ use std::net::{SocketAddr, TcpStream};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
-use latchkey::disk::sim::{Disk, DiskFaults};
-use latchkey::disk::{DataFiles, Storage, StorageOptions, Sync};
-use latchkey::limits::Limits;
-use latchkey::net::Net;
-use latchkey::net::mio::MioNet;
-use latchkey::server::{Handle, ListenerConfig, Security, Server};
-use latchkey::services::resp::RespOptions;
-use latchkey::services::xmlrpc::XmlRpcOptions;
-use latchkey::services::{Builtin, BuiltinOptions, Protocol};
-use latchkey::store::{CommitLimits, StoreOptions};
+use latchkey::internals::disk::sim::{Disk, DiskFaults};
+use latchkey::internals::disk::{DataFiles, Storage, StorageOptions, Sync};
+use latchkey::internals::limits::Limits;
+use latchkey::internals::net::Net;
+use latchkey::internals::net::mio::MioNet;
+use latchkey::internals::server::{Handle, ListenerConfig, Security, Server};
+use latchkey::internals::services::resp::RespOptions;
+use latchkey::internals::services::xmlrpc::XmlRpcOptions;
+use latchkey::internals::services::{Builtin, BuiltinOptions, Protocol};
+use latchkey::internals::store::{CommitLimits, StoreOptions};
 
 const PATIENCE: Duration = Duration::from_mins(1);
 

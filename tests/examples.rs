@@ -10,8 +10,8 @@ mod line_server;
 
 use std::path::Path;
 
-use latchkey::cli::development::development_identities;
-use latchkey::tls::ClientOptions;
+use latchkey::internals::cli::development::development_identities;
+use latchkey::internals::tls::ClientOptions;
 
 /// Lines that count as somebody's work: neither blank nor comment.
 fn is_code(line: &&str) -> bool {

@@ -6,12 +6,12 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use latchkey::disconnect::Disconnect;
-use latchkey::limits::Limits;
-use latchkey::net::mio::MioNet;
-use latchkey::net::{Address, Lookup, Target};
-use latchkey::server::{ListenerConfig, Security, Server};
-use latchkey::services::{Splice, UpstreamSecurity};
+use latchkey::internals::disconnect::Disconnect;
+use latchkey::internals::limits::Limits;
+use latchkey::internals::net::mio::MioNet;
+use latchkey::internals::net::{Address, Lookup, Target};
+use latchkey::internals::server::{ListenerConfig, Security, Server};
+use latchkey::internals::services::{Splice, UpstreamSecurity};
 
 /// A hang guard.
 const PATIENCE: Duration = Duration::from_mins(1);

@@ -11,8 +11,8 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use common::{Server, certs, latchkey, python, signal, succeed};
-use latchkey::tls::PemSource;
-use latchkey::tls::authority::{Authority, KeyKind, Role, Subject};
+use latchkey::internals::tls::PemSource;
+use latchkey::internals::tls::authority::{Authority, KeyKind, Role, Subject};
 
 /// A folder with a CA, a server's certificate in `live/`, two clients' and a revocation list on which nobody is yet.
 fn folder() -> tempfile::TempDir {

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use common::{Server, client, fail, latchkey, python, succeed};
-use latchkey::load::outcome::RequestFailure;
+use latchkey::internals::load::outcome::RequestFailure;
 use serde_json::Value;
 
 const DOCUMENT: &str = include_str!("../docs/load.md");

@@ -11,8 +11,8 @@ use std::time::Duration;
 
 use base64::Engine;
 use common::run;
-use latchkey::tls::authority::{Authority as Development, KeyKind};
-use latchkey::tls::{OutdatedLists, PemSource, PolicyOptions, ServerPolicy};
+use latchkey::internals::tls::authority::{Authority as Development, KeyKind};
+use latchkey::internals::tls::{OutdatedLists, PemSource, PolicyOptions, ServerPolicy};
 use rcgen::{
     BasicConstraints, CertificateParams, CrlDistributionPoint, DistinguishedName, DnType, ExtendedKeyUsagePurpose,
     IsCa, Issuer, KeyPair, KeyUsagePurpose, PKCS_ED25519, SerialNumber, SigningKey,

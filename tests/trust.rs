@@ -11,8 +11,8 @@ use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use common::{Server, certs, fail, latchkey, python, run, succeed};
-use latchkey::tls::ServerTrust;
-use latchkey::tls::authority::{Authority, KeyKind, Role, Subject};
+use latchkey::internals::tls::ServerTrust;
+use latchkey::internals::tls::authority::{Authority, KeyKind, Role, Subject};
 use rustls::crypto::aws_lc_rs::{self, kx_group};
 use rustls::crypto::{CryptoProvider, SupportedKxGroup};
 use rustls::{ClientConfig, ClientConnection, NamedGroup};

@@ -8,8 +8,8 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use latchkey::tls::authority::Role;
-use latchkey::tls::{Answer, Judgement, PemSource, Purpose, Question, Verifier, judge};
+use latchkey::internals::tls::authority::Role;
+use latchkey::internals::tls::{Answer, Judgement, PemSource, Purpose, Question, Verifier, judge};
 use rustls::client::WebPkiServerVerifier;
 use rustls::crypto::aws_lc_rs;
 use rustls::server::WebPkiClientVerifier;

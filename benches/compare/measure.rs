@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::thread::sleep;
 use std::time::{Duration, SystemTime};
 
-use latchkey::cli::development::development_identities;
+use latchkey::internals::cli::development::development_identities;
 use serde::Serialize;
 use tempfile::TempDir;
 

@@ -15,8 +15,8 @@ use std::hint::black_box;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use latchkey::store::{Expiry, Kind, Store, StoreOptions};
-use latchkey::timer::Now;
+use latchkey::internals::store::{Expiry, Kind, Store, StoreOptions};
+use latchkey::internals::timer::Now;
 use rustix::time::{ClockId, clock_gettime};
 
 const KEYS: u64 = 10_000_000;

@@ -5,12 +5,12 @@ use std::io::{self, Read, Write};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use latchkey::connection::{Connection, Context, PeerId, PeerInfo, Phase, Service};
-use latchkey::limits::Limits;
-use latchkey::services::Echo;
-use latchkey::timer::Now;
-use latchkey::tls::authority::{Authority, KeyKind, Role, Subject};
-use latchkey::tls::{Outgoing, PemSource, PolicyOptions, ServerPolicy, ServerTrust, Session};
+use latchkey::internals::connection::{Connection, Context, PeerId, PeerInfo, Phase, Service};
+use latchkey::internals::limits::Limits;
+use latchkey::internals::services::Echo;
+use latchkey::internals::timer::Now;
+use latchkey::internals::tls::authority::{Authority, KeyKind, Role, Subject};
+use latchkey::internals::tls::{Outgoing, PemSource, PolicyOptions, ServerPolicy, ServerTrust, Session};
 use rustix::time::{ClockId, clock_gettime};
 use rustls::ClientConfig;
 use rustls::crypto::aws_lc_rs;

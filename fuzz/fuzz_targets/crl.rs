@@ -1,3 +1,3 @@
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|input: &[u8]| latchkey::tls::properties::revocation_list(input));
+libfuzzer_sys::fuzz_target!(|input: &[u8]| latchkey::internals::tls::properties::revocation_list(input));

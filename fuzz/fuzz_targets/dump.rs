@@ -1,6 +1,6 @@
 #![no_main]
 
-use latchkey::disk::properties::{dump, journal};
+use latchkey::internals::disk::properties::{dump, journal};
 
 libfuzzer_sys::fuzz_target!(|input: &[u8]| {
     dump(input);

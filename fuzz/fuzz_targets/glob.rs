@@ -1,6 +1,6 @@
 #![no_main]
 
-use latchkey::store::glob_property;
+use latchkey::internals::store::glob_property;
 
 libfuzzer_sys::fuzz_target!(|input: &[u8]| {
     // The first byte says where the pattern ends and the text begins.

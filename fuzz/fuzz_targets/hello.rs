@@ -1,6 +1,6 @@
 #![no_main]
 
-use latchkey::tls::properties::hello;
+use latchkey::internals::tls::properties::hello;
 use latchkey_fuzz::cuts;
 
 libfuzzer_sys::fuzz_target!(|input: &[u8]| hello(input, &cuts(input)));

@@ -1,6 +1,6 @@
 #![no_main]
 
-use latchkey::protocol::http::properties::responses;
+use latchkey::internals::protocol::http::properties::responses;
 use latchkey_fuzz::cuts;
 
 libfuzzer_sys::fuzz_target!(|input: &[u8]| responses(input, &cuts(input)));

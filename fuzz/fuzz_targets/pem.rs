@@ -1,6 +1,6 @@
 #![no_main]
 
-use latchkey::tls::properties::{certificate, pem};
+use latchkey::internals::tls::properties::{certificate, pem};
 
 libfuzzer_sys::fuzz_target!(|input: &[u8]| {
     pem(input);

@@ -1,5 +1,5 @@
 #![no_main]
 
-use latchkey::protocol::proxy::property;
+use latchkey::internals::protocol::proxy::property;
 
 libfuzzer_sys::fuzz_target!(|input: &[u8]| property(input));

@@ -1,6 +1,6 @@
 #![no_main]
 
-use latchkey::protocol::resp::properties::requests;
+use latchkey::internals::protocol::resp::properties::requests;
 use latchkey_fuzz::cuts;
 
 libfuzzer_sys::fuzz_target!(|input: &[u8]| requests(input, &cuts(input)));

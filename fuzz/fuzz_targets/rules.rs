@@ -1,5 +1,5 @@
 #![no_main]
 
-use latchkey::access::properties::rules;
+use latchkey::internals::access::properties::rules;
 
 libfuzzer_sys::fuzz_target!(|input: &[u8]| rules(input));

@@ -1,6 +1,6 @@
 #![no_main]
 
-use latchkey::protocol::xmlrpc::properties::{call, response};
+use latchkey::internals::protocol::xmlrpc::properties::{call, response};
 
 libfuzzer_sys::fuzz_target!(|input: &[u8]| {
     call(input);

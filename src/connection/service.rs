@@ -24,11 +24,7 @@ use crate::tls::{Agreement, Identity};
 /// use std::io::{Read, Write};
 /// use std::net::{Shutdown, TcpStream};
 ///
-/// use latchkey::connection::{Exchange, Served, Service};
-/// use latchkey::limits::Limits;
-/// use latchkey::disconnect::Disconnect;
-/// use latchkey::net::mio::MioNet;
-/// use latchkey::server::{ListenerConfig, Security, Server};
+/// use latchkey::{Disconnect, Exchange, Limits, ListenerConfig, MioNet, Security, Served, Server, Service};
 ///
 /// /// Requests are single digits; the answer is their sum so far, over all clients.
 /// struct Adder {

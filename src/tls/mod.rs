@@ -3,6 +3,7 @@
 //! Nothing here reads a file or a clock. Files are passed in as [`PemSource`], with their names, and time through the
 //! policy's [`TimeProvider`](rustls::time_provider::TimeProvider).
 
+#[cfg(feature = "cli")]
 pub mod authority;
 mod certificate;
 mod client_policy;
@@ -19,10 +20,12 @@ pub mod properties;
 mod records;
 mod resolver;
 mod revocation;
+#[cfg(feature = "cli")]
 mod revocations;
 mod sections;
 mod self_check;
 mod session;
+#[cfg(feature = "cli")]
 mod strictness;
 mod suites;
 #[cfg(test)]
@@ -41,9 +44,11 @@ pub use outgoing::Outgoing;
 pub use pem::{PemError, PemSource};
 pub use policy::{Choice, ClientAuth, Handshake, PolicyError, PolicyOptions, ServerPolicy, TlsMin};
 pub use revocation::OutdatedLists;
+#[cfg(feature = "cli")]
 pub use revocations::Revocations;
 pub use self_check::self_handshake;
 pub use session::{Agreement, Received, Session};
+#[cfg(feature = "cli")]
 pub use strictness::{Answer, Judgement, Objection, Purpose, Question, Verifier, examine, judge};
 pub use suites::{suite_name, suite_named, suite_names};
 pub use trust::{ClientTrust, Refusal, ServerTrust, TrustError, Witness, alert_cure};

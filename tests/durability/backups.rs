@@ -69,11 +69,11 @@ fn shell(line: &str, arguments: &[&Path]) -> Command {
 
 /// A dump of so many keys, each of 1000 bytes.
 fn dump_of(keys: u64) -> Vec<u8> {
-    let mut writer = latchkey::disk::DumpWriter::new(Vec::new()).expect("begun");
+    let mut writer = latchkey::internals::disk::DumpWriter::new(Vec::new()).expect("begun");
     for number in 0..keys {
-        let (key, expires) = (number.to_string(), latchkey::disk::NO_EXPIRY);
+        let (key, expires) = (number.to_string(), latchkey::internals::disk::NO_EXPIRY);
         writer
-            .add(&latchkey::disk::Record { key: key.as_bytes(), kind: 0, expires, data: &[b'v'; 1000] })
+            .add(&latchkey::internals::disk::Record { key: key.as_bytes(), kind: 0, expires, data: &[b'v'; 1000] })
             .expect("added");
     }
     writer.finish().expect("ended").0

@@ -304,10 +304,15 @@ fn a_flood_of_clients_leaves_the_journal_its_descriptors() {
 #[test]
 fn records_that_cannot_be_served_are_refused_with_a_sentence() {
     let folder = tempfile::tempdir().expect("a folder");
-    let mut dump = latchkey::disk::DumpWriter::new(Vec::new()).expect("begun");
-    let record = latchkey::disk::Record { key: b"k", kind: 0, expires: latchkey::disk::NO_EXPIRY, data: b"v" };
+    let mut dump = latchkey::internals::disk::DumpWriter::new(Vec::new()).expect("begun");
+    let record = latchkey::internals::disk::Record {
+        key: b"k",
+        kind: 0,
+        expires: latchkey::internals::disk::NO_EXPIRY,
+        data: b"v",
+    };
     dump.add(&record).expect("added");
-    dump.add(&latchkey::disk::Record { key: &vec![b'k'; 70_000], ..record }).expect("added");
+    dump.add(&latchkey::internals::disk::Record { key: &vec![b'k'; 70_000], ..record }).expect("added");
     let (file, data) = (folder.path().join("dump"), folder.path().join("data"));
     std::fs::write(&file, dump.finish().expect("finished").0).expect("a file");
     succeed(latchkey().arg("restore").arg(&file).arg(&data));

@@ -7,9 +7,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use latchkey::client::Client;
-use latchkey::protocol::http::{HttpLimits, ResponseDecoder, append_post};
-use latchkey::tls::{ClientOptions, ClientPolicy, PemSource};
+use latchkey::internals::client::Client;
+use latchkey::internals::protocol::http::{HttpLimits, ResponseDecoder, append_post};
+use latchkey::internals::tls::{ClientOptions, ClientPolicy, PemSource};
 
 /// No answer takes longer, whatever others do: a hang guard, ten times what is promised.
 const LONGEST: Duration = Duration::from_secs(10);

@@ -4,9 +4,9 @@ use std::io::{self, Read, Write};
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
-use latchkey::net::Net;
-use latchkey::net::sim::{SimNet, SimRandom, SimSocket};
-use latchkey::tls::{Outgoing, Session};
+use latchkey::internals::net::Net;
+use latchkey::internals::net::sim::{SimNet, SimRandom, SimSocket};
+use latchkey::internals::tls::{Outgoing, Session};
 
 use crate::protocol_model::ProtocolModel;
 use crate::script::{Action, Conduct, Script};

@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use latchkey::disk::sim::{Disk, DiskFaults};
-use latchkey::disk::{DataFiles, FileSizes, LockStep, StorageError, StorageOptions, Sync};
-use latchkey::net::Wake;
-use latchkey::net::sim::SimRandom;
-use latchkey::services::Builtin;
-use latchkey::store::CommitLimits;
-use latchkey::timer::Now;
+use latchkey::internals::disk::sim::{Disk, DiskFaults};
+use latchkey::internals::disk::{DataFiles, FileSizes, LockStep, StorageError, StorageOptions, Sync};
+use latchkey::internals::net::Wake;
+use latchkey::internals::net::sim::SimRandom;
+use latchkey::internals::services::Builtin;
+use latchkey::internals::store::CommitLimits;
+use latchkey::internals::timer::Now;
 
 /// Bytes that a directory keeps in reserve, if it does.
 const RESERVE: usize = 4096;

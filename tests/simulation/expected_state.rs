@@ -3,8 +3,8 @@
 
 use std::collections::BTreeMap;
 
-use latchkey::protocol::xmlrpc::Fault;
-use latchkey::value::Value;
+use latchkey::internals::protocol::xmlrpc::Fault;
+use latchkey::internals::value::Value;
 
 use crate::protocol_model::{bulk, fault, page, response, text};
 

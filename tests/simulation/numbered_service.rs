@@ -18,8 +18,8 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use latchkey::connection::{Deferred, Environment, Exchange, Served, Service, Tick};
-use latchkey::disconnect::Disconnect;
+use latchkey::internals::connection::{Deferred, Environment, Exchange, Served, Service, Tick};
+use latchkey::internals::disconnect::Disconnect;
 
 use crate::service::Books;
 

@@ -1,8 +1,8 @@
 //! What must be true when nobody will ever move again.
 
-use latchkey::disconnect::Disconnect;
-use latchkey::net::sim::NetFault;
-use latchkey::server::Occupancy;
+use latchkey::internals::disconnect::Disconnect;
+use latchkey::internals::net::sim::NetFault;
+use latchkey::internals::server::Occupancy;
 
 use crate::client::{Client, End};
 use crate::plan::{Outage, Scarcity, Wrap};

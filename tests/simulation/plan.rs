@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use latchkey::limits::Limits;
-use latchkey::net::sim::{NetFaults, SimRandom};
+use latchkey::internals::limits::Limits;
+use latchkey::internals::net::sim::{NetFaults, SimRandom};
 
 use crate::disk::Durability;
 use crate::protocol_model::ProtocolModel;

@@ -1,9 +1,9 @@
 //! What clients say in each protocol, and what a server answers that never meets trouble: the model.
 
-use latchkey::net::sim::SimRandom;
-use latchkey::protocol::xmlrpc::{self, Fault};
-use latchkey::services::Protocol;
-use latchkey::value::Value;
+use latchkey::internals::net::sim::SimRandom;
+use latchkey::internals::protocol::xmlrpc::{self, Fault};
+use latchkey::internals::services::Protocol;
+use latchkey::internals::value::Value;
 
 use crate::expected_state::{ExpectedState, Keys, StoreChange, found, got, missing};
 use crate::numbered_service;

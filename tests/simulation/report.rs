@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use latchkey::disconnect::Disconnect;
-use latchkey::net::sim::NetFault;
+use latchkey::internals::disconnect::Disconnect;
+use latchkey::internals::net::sim::NetFault;
 
 use crate::disk::{Death, Trouble};
 use crate::plan::{Outage, Scarcity};

@@ -108,7 +108,7 @@ impl World {
             }
         }
         let (Some(vault), Some(each)) = (&mut self.vault, self.loops.first_mut()) else { return Ok(()) };
-        let now = latchkey::net::Net::now(&each.net);
+        let now = latchkey::internals::net::Net::now(&each.net);
         let Some(builtin) = each.server.service_mut().builtin() else { return Ok(()) };
         let contents = vault.close(builtin, now)?;
         self.check_contents(contents)

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use latchkey::net::sim::SimRandom;
+use latchkey::internals::net::sim::SimRandom;
 
 use crate::expected_state::Keys;
 use crate::protocol_model::{Conversation, ProtocolModel};

@@ -5,9 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 
-use latchkey::connection::{Environment, Exchange, Loss, PeerInfo, Served, Service, SessionState, Tick};
-use latchkey::disconnect::Disconnect;
-use latchkey::services::{Builtin, BuiltinSession, Splice, Untried};
+use latchkey::internals::connection::{Environment, Exchange, Loss, PeerInfo, Served, Service, SessionState, Tick};
+use latchkey::internals::disconnect::Disconnect;
+use latchkey::internals::services::{Builtin, BuiltinSession, Splice, Untried};
 
 use crate::numbered_service::{NumberedService, Pending};
 

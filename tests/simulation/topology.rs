@@ -4,17 +4,17 @@ use std::cell::RefCell;
 use std::net::SocketAddr;
 use std::rc::Rc;
 
-use latchkey::connection::Service;
-use latchkey::disconnect::Disconnect;
-use latchkey::limits::Limits;
-use latchkey::net::sim::Network;
-use latchkey::net::{Address, Net, Subnet, Target};
-use latchkey::server::{ListenerConfig, Security, Server};
-use latchkey::services::resp::RespOptions;
-use latchkey::services::xmlrpc::XmlRpcOptions;
-use latchkey::services::{Builtin, BuiltinOptions, Renewable, Splice, UpstreamSecurity};
-use latchkey::store::StoreOptions;
-use latchkey::timer::Now;
+use latchkey::internals::connection::Service;
+use latchkey::internals::disconnect::Disconnect;
+use latchkey::internals::limits::Limits;
+use latchkey::internals::net::sim::Network;
+use latchkey::internals::net::{Address, Net, Subnet, Target};
+use latchkey::internals::server::{ListenerConfig, Security, Server};
+use latchkey::internals::services::resp::RespOptions;
+use latchkey::internals::services::xmlrpc::XmlRpcOptions;
+use latchkey::internals::services::{Builtin, BuiltinOptions, Renewable, Splice, UpstreamSecurity};
+use latchkey::internals::store::StoreOptions;
+use latchkey::internals::timer::Now;
 
 use crate::disk::{Contents, SimulatedDisk};
 use crate::numbered_service::NumberedService;
@@ -133,7 +133,7 @@ fn subnet() -> Result<Subnet, String> {
 }
 
 fn start(
-    net: latchkey::net::sim::SimNet,
+    net: latchkey::internals::net::sim::SimNet,
     house: SimulatedService,
     listeners: Vec<ListenerConfig>,
     limits: Limits,

@@ -5,11 +5,11 @@ use std::error::Error;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use latchkey::access::{Gate, Rules};
-use latchkey::net::sim::SimRandom;
-use latchkey::server::Security;
-use latchkey::tls::authority::{Authority, Issued, KeyKind, Role, Subject};
-use latchkey::tls::{Certificate, ClientAuth, PemSource, PolicyOptions, ServerPolicy, ServerTrust, Session};
+use latchkey::internals::access::{Gate, Rules};
+use latchkey::internals::net::sim::SimRandom;
+use latchkey::internals::server::Security;
+use latchkey::internals::tls::authority::{Authority, Issued, KeyKind, Role, Subject};
+use latchkey::internals::tls::{Certificate, ClientAuth, PemSource, PolicyOptions, ServerPolicy, ServerTrust, Session};
 use rustls::ClientConfig;
 use rustls::client::Resumption;
 use rustls::crypto::aws_lc_rs;

@@ -8,9 +8,9 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use latchkey::disconnect::Disconnect;
-use latchkey::net::sim::{NetFault, Network, SimNet, SimRandom};
-use latchkey::server::{Server, Status};
+use latchkey::internals::disconnect::Disconnect;
+use latchkey::internals::net::sim::{NetFault, Network, SimNet, SimRandom};
+use latchkey::internals::server::{Server, Status};
 
 use crate::client::Client;
 use crate::disk::SimulatedDisk;

@@ -25,7 +25,7 @@ pub struct HttpStatus {
     pub reason: &'static str,
 }
 
-#[expect(missing_docs, reason = "each constant is named after its reason phrase")]
+#[allow(missing_docs, reason = "each constant is named after its reason phrase")]
 impl HttpStatus {
     pub const OK: Self = Self { code: 200, reason: "OK" };
     pub const NO_CONTENT: Self = Self { code: 204, reason: "No Content" };
