@@ -138,11 +138,16 @@ impl Reader {
         let mut shell = self.shell(&format!("exec {command}"));
         let mut child =
             shell.stdout(File::create(&log).expect("a file")).stdin(Stdio::null()).spawn().expect("a shell");
+        let mut looks = 0;
         until(|| {
             let printed = fs::read_to_string(&log).expect("text");
             let ended = child.try_wait().expect("a child");
             assert!(ended.is_none(), "{command} has ended:\n{printed}");
-            shown.iter().all(|line| *line == "..." || printed.lines().any(|printed| is_like(line, printed)))
+            let missing =
+                shown.iter().find(|line| **line != "..." && !printed.lines().any(|shown| is_like(line, shown)));
+            looks += 1;
+            assert!(missing.is_none() || looks < 4_000, "{command} does not print {missing:?}:\n{printed}");
+            missing.is_none()
         });
         self.running.push(child);
     }
