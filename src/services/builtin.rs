@@ -1,4 +1,4 @@
-//! The services that come with the program, over one store.
+//! The built-in services, over one store.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -16,16 +16,16 @@ use crate::disconnect::Disconnect;
 use crate::store::{Store, StoreOptions};
 use crate::timer::Now;
 
-/// The protocols that come with the program.
+/// The built-in protocols.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Protocol {
-    /// Every byte comes back.
+    /// Every byte is sent back.
     Echo,
     /// Key/value by XML-RPC over HTTP/1.1.
     XmlRpc,
     /// Key/value by the Redis protocol.
     Resp,
-    /// Counters and health over HTTP/1.1, for operators.
+    /// Metrics and health over HTTP/1.1, for operators.
     Admin,
 }
 
@@ -41,7 +41,7 @@ impl Protocol {
         }
     }
 
-    /// What it is called in the TLS handshake (RFC 7301), the best first; empty where the registry has no name for it.
+    /// Its ALPN protocol names (RFC 7301), in order of preference; empty if the registry has none.
     #[must_use]
     pub fn alpn(self) -> &'static [&'static str] {
         match self {
@@ -51,16 +51,16 @@ impl Protocol {
     }
 }
 
-/// How the built-in services behave.
+/// Options of the built-in services.
 #[derive(Clone, Debug)]
 pub struct BuiltinOptions {
-    /// What each listener speaks, in the order in which listeners are given to the server.
+    /// The protocol of each listener, in the order in which listeners are given to the server.
     pub listeners: Vec<Protocol>,
     /// The store that XML-RPC and RESP share.
     pub store: StoreOptions,
-    /// XML-RPC's manners.
+    /// Options of XML-RPC.
     pub xmlrpc: XmlRpcOptions,
-    /// RESP's bounds.
+    /// Options of RESP.
     pub resp: RespOptions,
 }
 
@@ -76,19 +76,19 @@ pub struct Protocols {
     admin: Admin,
 }
 
-/// What the framing of one connection remembers, by protocol.
+/// The framing state of one connection, by protocol.
 pub enum BuiltinSession {
-    /// Echo remembers nothing.
+    /// Echo has no state.
     Echo(()),
-    /// Where an HTTP request's parts begin.
+    /// The positions in an HTTP request.
     XmlRpc(HttpSession),
-    /// Where a command's parts begin, and what the client has set up.
+    /// The positions in a command, and the client's settings.
     Resp(RespSession),
-    /// Where an HTTP request's parts begin.
+    /// The positions in an HTTP request.
     Admin(HttpSession),
 }
 
-/// Calls a method of the protocol that a session belongs to.
+/// Calls a method of the session's protocol.
 macro_rules! of_session {
     ($protocols:ident, $session:expr, |$protocol:ident, $state:pat_param| $call:expr) => {
         match $session {
@@ -112,7 +112,7 @@ macro_rules! of_session {
     };
 }
 
-/// Calls a method of the protocol that a listener speaks.
+/// Calls a method of the listener's protocol.
 macro_rules! of_listener {
     ($protocols:ident, $listener:expr, |$protocol:ident| $call:expr) => {
         match $protocols.protocol($listener) {
@@ -137,7 +137,7 @@ macro_rules! of_listener {
 }
 
 impl Builtin {
-    /// Services with an empty store, from `now` on.
+    /// Services with an empty store, created at `now`.
     #[must_use]
     pub fn new(options: BuiltinOptions, now: Now) -> Self {
         let names = options.listeners.iter().map(|protocol| protocol.name()).collect();
@@ -151,12 +151,12 @@ impl Builtin {
         Self::over(Store::new(options.store), protocols)
     }
 
-    /// Shows among the counters how many lines of the log were dropped.
+    /// Adds the count of dropped log lines to the metrics.
     pub fn watch_log(&mut self, dropped: Arc<AtomicU64>) {
         self.protocol_mut().admin.watch_log(dropped);
     }
 
-    /// What can be asked for by this name, in any case and over any protocol: what a rule may grant.
+    /// What `name`, in upper or lower case, acts on over any protocol, if a rule may grant it.
     #[must_use]
     pub fn reach(name: &str) -> Option<Reach> {
         let method = XmlRpc::is_method(name).then_some(Reach::Keys);
@@ -237,13 +237,13 @@ mod tests {
     use crate::store::{CommitLimits, Eviction, Expiry, Kind};
 
     #[test]
-    fn a_connection_costs_little_beside_the_librarys_session() {
+    fn a_connection_costs_little_memory_besides_the_tls_session() {
         let own = size_of::<Connection<Builtin>>() - size_of::<crate::tls::Session>();
         assert!(own <= 512, "{own}");
     }
 
     #[test]
-    fn no_reply_tells_of_what_housekeeping_did() {
+    fn replies_do_not_wait_for_changes_by_housekeeping() {
         #[expect(clippy::disallowed_methods, reason = "a test needs some instant to count from")]
         let now = Now { instant: std::time::Instant::now(), unix_ms: 5 };
         let options = BuiltinOptions {

@@ -1,11 +1,12 @@
-//! Echo (in the manner of RFC 862): every byte comes back.
+//! Echo (similar to RFC 862): every byte is sent back.
 
 use super::StoreProtocol;
 use crate::connection::{Exchange, Served, Service};
 use crate::disconnect::Disconnect;
 use crate::store::Store;
 
-/// Sends back what it receives, as far as the client takes it: a client that does not read is not read either.
+/// Sends received bytes back as fast as the client takes them: the input of a client that does not read is not read
+/// either.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Echo;
 
@@ -22,7 +23,7 @@ impl Service for Echo {
     }
 
     fn refuse(&mut self, _listener: usize, reason: Disconnect, reply: &mut Vec<u8>) {
-        // What is in the stream by now is the client's own, and nothing else may stand in it.
+        // The stream contains the client's own bytes by now, and must contain nothing else.
         if matches!(reason, Disconnect::Revoked | Disconnect::RequestTimeout | Disconnect::HeaderTimeout) {
             return;
         }
@@ -32,7 +33,7 @@ impl Service for Echo {
     }
 }
 
-/// Beside protocols over a store, it leaves the store alone.
+/// With protocols over a store, echo does not use the store.
 impl StoreProtocol for Echo {
     type Session = ();
 

@@ -1,4 +1,4 @@
-//! HTTP/1.1 for the services that speak it: requests in, errors answered, connections kept or closed.
+//! The HTTP/1.1 layer of the services over it: decodes requests, answers errors, keeps or closes connections.
 
 use crate::connection::{Exchange, Served, SessionState};
 use crate::disconnect::Disconnect;
@@ -8,21 +8,21 @@ use crate::protocol::http::{
 };
 use crate::timer::Now;
 
-/// A client that is turned away does well to wait a second.
+/// A refused client should wait a second.
 const RETRY: &str = "Retry-After: 1\r\n";
 
-/// What one HTTP connection remembers between requests: where the parts of the present one begin.
+/// The state of one HTTP connection between requests: positions in the current one.
 pub type HttpSession = RequestDecoder;
 
-/// What all connections of one service share.
+/// The state that all connections of one service share.
 #[derive(Debug, Default)]
 pub(super) struct HttpFraming {
     date: DateCache,
 }
 
 impl HttpFraming {
-    /// Takes the request at the front of `input`. Without one, the result is what the service returns: it is incomplete,
-    /// or an error that has been answered.
+    /// Takes the request at the front of `input`. If there is none, the error is what the service returns: the request
+    /// is incomplete, or malformed and answered.
     pub(super) fn take<'a>(
         &mut self,
         session: &mut HttpSession,
@@ -50,12 +50,12 @@ impl HttpFraming {
         self.date.text(now.unix_seconds())
     }
 
-    /// The date of the latest reply, for one that is made outside a turn's request.
+    /// The date of the latest reply, for a reply that is made outside a request's turn.
     pub(super) fn last_date(&self) -> &[u8] {
         self.date.last()
     }
 
-    /// The client sends no more; `rest` is the request that it left unfinished.
+    /// The client sends no more; `rest` is its unfinished request.
     pub(super) fn end_of_input(&mut self, rest: &[u8], exchange: &mut Exchange<'_>) -> Option<Disconnect> {
         if RequestDecoder::is_between_requests(rest) {
             return None;
@@ -67,12 +67,12 @@ impl HttpFraming {
     }
 }
 
-/// What an HTTP session says about its connection.
+/// The connection's state, from its HTTP session.
 pub(super) fn inspect(session: &HttpSession) -> SessionState {
     SessionState { is_in_head: session.is_in_head(), memory: session.memory() }
 }
 
-/// What the service returns for a request that is answered: a client may have asked for the end of the connection.
+/// What the service returns for an answered request: the client may have asked to close the connection.
 pub(super) fn answered(used: usize, persistence: KeepAlive) -> Served {
     match persistence {
         KeepAlive::Close => Served::Close(Disconnect::Finished),
@@ -80,7 +80,7 @@ pub(super) fn answered(used: usize, persistence: KeepAlive) -> Served {
     }
 }
 
-/// Appends what a client reads that is turned away for `reason` without being served.
+/// Appends the reply for a client that is refused for `reason` without being served.
 pub(super) fn refuse(reason: Disconnect, out: &mut Vec<u8>) {
     let (status, fields, body) = match reason {
         Disconnect::Denied => (HttpStatus::FORBIDDEN, "", "No rule lets this identity in.\n"),

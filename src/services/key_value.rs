@@ -1,4 +1,4 @@
-//! A service over a store: what every protocol with keys and values shares.
+//! A service over a store: what all protocols with keys and values share.
 
 use std::time::Duration;
 
@@ -8,12 +8,11 @@ use crate::disk::StorageError;
 use crate::store::{CommitGroup, GroupStatus, Store};
 use crate::timer::Now;
 
-/// A protocol, or several, over a store that is lent to it for each request.
+/// One or more protocols over a store, which is passed to each call.
 ///
-/// The methods are those of [`Service`] with the store beside them; what becomes of changes is
-/// [`KeyValue`]'s to know.
+/// The methods are those of [`Service`] with the store added; [`KeyValue`] handles commits.
 pub trait StoreProtocol {
-    /// What the framing of one connection remembers between calls.
+    /// The framing state of one connection between calls.
     type Session;
 
     /// See [`Service::open`].
@@ -53,7 +52,7 @@ pub trait StoreProtocol {
         let _ = (session, store, peer);
     }
 
-    /// Continues what takes many turns, for well under a millisecond. Returns how soon it wants to be called again if
+    /// Continues work that takes many turns, for well under a millisecond. Returns when it wants to be called again if
     /// nothing happens.
     fn tick(&mut self, store: &mut Store, now: Now) -> Option<Duration> {
         let _ = (store, now);
@@ -65,7 +64,7 @@ pub trait StoreProtocol {
 pub struct KeyValue<P> {
     store: Store,
     protocol: P,
-    /// It has been logged that the store's changes are lost.
+    /// The loss of the store's changes has been logged.
     is_loss_logged: bool,
 }
 
@@ -90,14 +89,14 @@ impl<P> KeyValue<P> {
     ///
     /// # Errors
     ///
-    /// Changes were not kept, now or earlier.
+    /// Changes could not be written, now or earlier.
     pub fn close(&mut self) -> Result<(), StorageError> {
         self.store.close()
     }
 }
 
 impl<P> KeyValue<P> {
-    /// Hands the changes of this turn to the disk as one group, and hears what has become of earlier ones.
+    /// Submits the changes of this turn to the disk as one group, and returns the status of earlier groups.
     fn commit(&mut self, now: Now) -> CommitStatus {
         if !self.store.is_durable() {
             return CommitStatus::NotUsed;
@@ -115,9 +114,9 @@ impl<P> KeyValue<P> {
                 CommitStatus::Aborted
             }
             GroupStatus::Fatal(failure) => {
-                // The status repeats each turn, for requests that have read what is lost since.
+                // The status repeats each turn, for requests that have since read lost changes.
                 if !std::mem::replace(&mut self.is_loss_logged, true) {
-                    tracing::error!("stopping: it is unknown what is on disk: {failure}");
+                    tracing::error!("stopping: the state of the data on disk is unknown: {failure}");
                 }
                 CommitStatus::Fatal
             }

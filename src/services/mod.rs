@@ -1,4 +1,4 @@
-//! What is served: each built-in service is an ordinary [`Service`](crate::connection::Service).
+//! The built-in services: each is an ordinary [`Service`](crate::connection::Service).
 
 pub mod admin;
 mod builtin;

@@ -1,4 +1,4 @@
-//! TLS for a server that exists already: every byte goes on to it, and its every byte comes back.
+//! TLS for an existing server: every byte is forwarded to it, and every byte of its replies is sent back.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -13,37 +13,37 @@ use crate::net::{Address, Target};
 use crate::protocol::proxy::{self, ClientCertificate, Endpoints};
 use crate::tls;
 
-/// Links each client's connection to one of its own to the same server, and forwards bytes between the two.
+/// Links each client's connection to a connection of its own to one backend, and forwards bytes between the two.
 ///
-/// All that is hard about it (back-pressure, half-close, the loss of one end) is what a link does for any service.
+/// Back-pressure, half-close and the loss of one end are handled by the link, as for any service.
 pub struct Splice {
     target: Target,
     security: UpstreamSecurity,
-    /// Tell the server who its client is, by a PROXY protocol header.
+    /// Send the backend the client's address in a PROXY protocol header.
     announce: bool,
 }
 
-/// How connections to the server are protected.
+/// How connections to the backend are protected.
 #[derive(Clone)]
 pub enum UpstreamSecurity {
-    /// Not at all: the server is on this machine or behind a wall.
+    /// Plain TCP: the backend is on this machine or in a trusted network.
     Plain,
-    /// By TLS, to a server of this name.
+    /// TLS, verified for this server name.
     Tls(Renewable<ClientConfig>, ServerName<'static>),
 }
 
-/// What another thread may replace for the connections to come. It is locked once for each of them.
+/// A value that another thread may replace for later connections. It is locked once for each of them.
 #[derive(Debug)]
 pub struct Renewable<T>(Arc<Mutex<Arc<T>>>);
 
 impl<T> Renewable<T> {
-    /// With this to begin with.
+    /// With this initial value.
     #[must_use]
     pub fn new(first: Arc<T>) -> Self {
         Self(Arc::new(Mutex::new(first)))
     }
 
-    /// What holds now.
+    /// The current value.
     #[must_use]
     pub fn current(&self) -> Arc<T> {
         Arc::clone(&self.0.lock().unwrap_or_else(PoisonError::into_inner))
@@ -61,31 +61,31 @@ impl<T> Clone for Renewable<T> {
     }
 }
 
-/// What is remembered of a client while its server is dialed: the addresses that were not tried yet. Empty for a
-/// connection to the server.
+/// The addresses that were not tried yet, for a client whose backend is being dialed. Empty for a connection to the
+/// backend.
 pub struct Untried(VecDeque<Address>);
 
 impl Splice {
-    /// What a rule must grant, by name, to a client that is to be let in where there are rules.
+    /// The name that a rule must grant to a client, if there are rules.
     pub const CONNECT: &str = "connect";
 
-    /// What `name`, in any case, is about if a rule may grant it.
+    /// What `name`, in upper or lower case, acts on if a rule may grant it.
     #[must_use]
     pub fn reach(name: &str) -> Option<Reach> {
         name.eq_ignore_ascii_case(Self::CONNECT).then_some(Reach::Server)
     }
 
-    /// Forwards everything to `target`; with `announce`, behind a PROXY protocol header of version 2.
+    /// Forwards everything to `target`; with `announce`, after a PROXY protocol header of version 2.
     #[must_use]
     pub fn new(target: Target, security: UpstreamSecurity, announce: bool) -> Self {
         Self { target, security, announce }
     }
 
-    /// Dials the next address. Returns why the client's connection ends if there is none.
+    /// Dials the next address. If there is none, returns why the client's connection ends.
     fn dial(&mut self, untried: &mut Untried, exchange: &mut Exchange<'_>) -> Option<Disconnect> {
         let Some(address) = untried.0.pop_front() else {
             self.target.refresh();
-            exchange.explain("no address of the server answers: is it running, and does --to name it?");
+            exchange.explain("no address of the backend answers: is it running, and is --to right?");
             return Some(Disconnect::Upstream);
         };
         let session = match &self.security {
@@ -123,7 +123,7 @@ impl Service for Splice {
 
     fn unreachable(&mut self, untried: &mut Untried, loss: &Loss, exchange: &mut Exchange<'_>) -> Option<Disconnect> {
         let reason = self.dial(untried, exchange)?;
-        // It answers, and what it answers is the trouble.
+        // The backend answers, but its answer is the problem: no other address would be better.
         if loss.is_of_tls() {
             exchange.explain(loss.detail.clone());
         }
@@ -131,7 +131,7 @@ impl Service for Splice {
     }
 }
 
-/// What the server is told about its client.
+/// The PROXY header for a client's connection.
 fn header(client: &PeerInfo) -> Vec<u8> {
     let identity = client.identity.as_deref();
     let resumed = client.agreement.is_some_and(|agreement| agreement.kind == HandshakeKind::Resumed);

@@ -1,11 +1,11 @@
-//! The text format in which Prometheus collects metrics (version 0.0.4).
+//! The text format of Prometheus metrics (version 0.0.4).
 
 use std::fmt::{Display, Write as _};
 
-/// What the format is called in HTTP.
+/// The media type of the format.
 pub(super) const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
-/// A text that is being written, family by family.
+/// A text that is written family by family.
 #[derive(Debug, Default)]
 pub(super) struct Exposition {
     text: String,
@@ -14,20 +14,20 @@ pub(super) struct Exposition {
 /// How a value behaves over time.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum MetricKind {
-    /// It only grows.
+    /// It only increases.
     Counter,
-    /// It comes and goes.
+    /// It increases and decreases.
     Gauge,
 }
 
-/// One family that is being written: samples that share a name.
+/// A family that is being written: samples with one name.
 pub(super) struct Family<'a> {
     text: &'a mut String,
     name: &'static str,
 }
 
 impl Exposition {
-    /// Begins the family `name`, which `help` explains in a sentence.
+    /// Begins the family `name`, which `help` describes in a sentence.
     pub(super) fn family(&mut self, name: &'static str, kind: MetricKind, help: &str) -> Family<'_> {
         let kind = match kind {
             MetricKind::Counter => "counter",

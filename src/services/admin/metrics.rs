@@ -1,4 +1,4 @@
-//! What is shown: each counter and gauge under its name.
+//! The metrics: each counter and gauge under its name.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::Ordering;
@@ -12,7 +12,7 @@ use crate::metrics::Metrics;
 use crate::store::Store;
 use crate::timer::Now;
 
-/// Everything that is counted, as text.
+/// All metrics, as text.
 pub(super) fn write(exchange: &Exchange<'_>, store: &Store, admin: &Admin) -> String {
     let mut text = Exposition::default();
     process(&mut text, admin.started);

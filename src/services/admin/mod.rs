@@ -1,6 +1,6 @@
-//! What an operator asks a running server over HTTP: is it well, and what has it counted.
+//! Health and metrics of a running server over HTTP, for operators.
 //!
-//! It is a protocol like the others: the same listeners, limits, certificates and rules stand before it.
+//! This is a protocol like the others, with the same listeners, limits, certificates and rules.
 
 mod exposition;
 mod metrics;
@@ -17,23 +17,23 @@ use crate::services::http::{self, HttpFraming, HttpSession};
 use crate::store::Store;
 use crate::timer::Now;
 
-/// Nothing that is asked here has a body to speak of.
+/// No request here needs a body.
 const BOUNDS: HttpLimits = HttpLimits { head: 16 << 10, message: 32 << 10, decoded: 16 << 10 };
 
-/// What a rule must grant by name before the counters are shown: they tell about everybody.
+/// The name that a rule must grant before metrics are shown: they describe all clients.
 const METRICS: &str = "metrics";
 
 const USAGE: &[u8] =
     b"latchkey\n\n/metrics  counters and gauges, in the text format of Prometheus\n/health   200 while connections are served\n";
 
-/// The service: what all its connections share.
+/// The service: the state that all its connections share.
 #[derive(Debug)]
 pub struct Admin {
     started: Now,
     /// The names of the protocols that the listeners speak, by their index.
     protocols: Vec<&'static str>,
     http: HttpFraming,
-    /// Lines of the log that were dropped.
+    /// Log lines that were dropped.
     dropped: Arc<AtomicU64>,
 }
 
@@ -72,23 +72,23 @@ impl StoreProtocol for Admin {
         http::refuse(reason, reply);
     }
 
-    /// Nothing to write: replies about counters are not held.
+    /// Nothing to write: replies with metrics are not held.
     fn retract(&mut self, _: usize, _: &[u8], _: &mut Vec<u8>) {}
 }
 
 impl Admin {
-    /// A service that began `now`, beside listeners that speak `protocols`.
+    /// A service created at `now`, beside listeners with the protocols `protocols`.
     #[must_use]
     pub fn new(protocols: Vec<&'static str>, now: Now) -> Self {
         Self { started: now, protocols, http: HttpFraming::default(), dropped: Arc::default() }
     }
 
-    /// Shows how many lines of the log were dropped.
+    /// Adds the count of dropped log lines to the metrics.
     pub fn watch_log(&mut self, dropped: Arc<AtomicU64>) {
         self.dropped = dropped;
     }
 
-    /// What `name`, in any case, is about if a rule may grant it.
+    /// What `name`, in upper or lower case, acts on if a rule may grant it.
     #[must_use]
     pub fn reach(name: &str) -> Option<Reach> {
         name.eq_ignore_ascii_case(METRICS).then_some(Reach::Server)
@@ -96,7 +96,7 @@ impl Admin {
 
     fn answer(&mut self, request: &HttpRequest<'_>, store: &Store, exchange: &mut Exchange<'_>) {
         let is_read = matches!(request.method, Method::Get | Method::Head);
-        // What stands behind a question mark would ask for a part; all is an answer to that too.
+        // A query would select a part of the metrics; all of them answer it too.
         let path = request.target.split('?').next().unwrap_or_default();
         let (status, content_type, body) = match path {
             "/" | "/health" | "/metrics" if !is_read => {
@@ -109,7 +109,7 @@ impl Admin {
                 (HttpStatus::FORBIDDEN, "", "No rule grants \"metrics\" to this identity.\n".into())
             }
             "/metrics" => {
-                // It costs as much as many requests of other kinds.
+                // It costs as much as many other requests.
                 exchange.spend(exchange.env.limits.requests_per_turn / 4);
                 let text = metrics::write(exchange, store, self);
                 (HttpStatus::OK, exposition::CONTENT_TYPE, text.into_bytes())

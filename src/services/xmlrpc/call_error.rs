@@ -1,4 +1,4 @@
-//! Why a call failed, and the fault that says so.
+//! Why a call failed, and the fault for it.
 
 use super::FaultStyle;
 use super::methods::MethodSpec;
@@ -7,7 +7,7 @@ use crate::protocol::xmlrpc::{Fault, ParseError};
 use crate::store::StoreError;
 use crate::value::Value;
 
-/// Why a call failed. The text of each names nothing of the server's insides.
+/// Why a call failed. The texts reveal nothing of the server's internals.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub(super) enum CallError {
     #[error("{0}")]
@@ -44,10 +44,10 @@ pub(super) enum CallError {
 }
 
 impl CallError {
-    /// The fault a client is sent.
+    /// The fault for the client.
     pub(super) fn fault(&self, faults: FaultStyle) -> Fault {
         match faults {
-            // Python's server sends code 1 whatever happened, and the exception's class and text.
+            // Python's server always sends code 1, with the exception's class and text.
             FaultStyle::Python => {
                 let text = match self {
                     Self::MissingKey(key) => repr(key),
@@ -59,7 +59,7 @@ impl CallError {
         }
     }
 
-    /// The class of the exception that Python's server would have met.
+    /// The class of the exception that Python's server would raise.
     fn class(&self) -> &'static str {
         match self {
             Self::Parse(ParseError::NotWellFormed { .. } | ParseError::Character { .. }) => {
@@ -111,12 +111,12 @@ fn repr(key: &Value) -> String {
     match key {
         Value::String(text) => repr_text(text),
         Value::Base64(bytes) => repr_bytes(bytes),
-        // No other type is a key.
+        // Values of other types are not keys.
         _ => String::new(),
     }
 }
 
-/// What Python says of a function called with the wrong number of arguments.
+/// Python's message for a call with the wrong number of arguments.
 fn arity_text(method: &MethodSpec, given: usize) -> String {
     let (name, wanted) = (method.name, method.params.len());
     let plural = |count: usize| if count == 1 { "" } else { "s" };

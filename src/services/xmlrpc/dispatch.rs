@@ -10,19 +10,20 @@ use crate::timer::Now;
 use crate::value::Value;
 use crate::value::is_xml_text;
 
-/// Keys that are visited at once, half a millisecond's worth: more are visited [in steps](super::key_scan) of so many.
+/// Keys visited in one step, which takes half a millisecond; a scan of more is done [in steps](super::key_scan).
 pub(super) const KEYS_PER_STEP: usize = 2048;
 
-/// Bounds on what one request may cost.
+/// Limits on the cost of one request.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct CallLimits {
-    /// Calls in one `system.multicall`. A thousand keep a batch useful and the loop's turn short.
+    /// Calls in one `system.multicall`. With a thousand a batch is useful and the loop's turn short.
     pub(super) calls: usize,
-    /// Keys that `keys` looks at, where it is called by itself, before it is done [in steps](super::key_scan).
+    /// Keys that a direct call of `keys` scans at once; above that, it is done [in steps](super::key_scan).
     pub(super) keys_at_once: usize,
-    /// Keys that all calls of `keys` within one `system.multicall`, which cannot be done in steps, look at: some 10 ms.
+    /// Keys that all calls of `keys` within one `system.multicall`, which cannot be done in steps, may scan: some 10
+    /// ms.
     pub(super) keys: usize,
-    /// Values in one reply, in bytes of their XML (`--max-call`): what is written within one turn.
+    /// Values in one reply, in bytes of XML (`--max-call`), which are written within one turn.
     pub(super) reply_bytes: usize,
 }
 
@@ -32,7 +33,7 @@ impl Default for CallLimits {
     }
 }
 
-/// Keys visited between two looks at the limits.
+/// Keys visited between two checks of the limits.
 const SCAN_STEP: usize = 1024;
 
 /// Executes the calls of one request.
@@ -44,12 +45,12 @@ pub(super) struct Dispatcher<'a> {
     /// Calls that were denied.
     pub(super) denials: u64,
     pub(super) limits: CallLimits,
-    /// Bytes of values that the reply holds so far, those included that did not fit.
+    /// Bytes of the values in the reply so far, including values that did not fit.
     pub(super) spent: usize,
-    /// Keys that were looked at so far.
+    /// Keys scanned so far.
     searched: usize,
     in_multicall: bool,
-    /// What is asked for is all keys, which are so many that they must be found in steps; the result is not that yet.
+    /// The call is `keys`, and there are so many keys that they must be found in steps; there is no result yet.
     pub(super) asks_for_many_keys: bool,
 }
 
@@ -69,8 +70,8 @@ impl<'a> Dispatcher<'a> {
         }
     }
 
-    /// Makes one call. Every call passes here, those inside of `system.multicall` too: this is where the method and
-    /// the key it touches are known and nothing has been done yet.
+    /// Makes one call. Every call passes here, also those in `system.multicall`: at this point the method and its key
+    /// are known and nothing has been done yet.
     pub(super) fn call(&mut self, name: String, params: Vec<Value>) -> Result<Value, CallError> {
         let Some(method) = MethodSpec::named(&name) else { return Err(CallError::UnknownMethod(name)) };
         if params.len() != method.params.len() {
@@ -80,7 +81,7 @@ impl<'a> Dispatcher<'a> {
             return Err(CallError::Store(StoreError::ReadOnly));
         }
         let mut params = params.into_iter();
-        // The number of parameters is right, so there is a first one wherever it is used.
+        // The number of parameters has been checked, so there is a first one wherever it is used.
         let mut next = || params.next().unwrap_or(Value::Nil);
         match method.action {
             Action::OnKey(action) => {
@@ -100,7 +101,7 @@ impl<'a> Dispatcher<'a> {
             return Ok(());
         }
         self.denials += 1;
-        // Where other keys may be asked for, it is the key that is refused.
+        // If the method is granted for other keys, the error names the key.
         let is_granted = self.access.scope(method.class(), method.name) != Scope::Nothing;
         Err(if is_granted { CallError::DeniedKey(method.name) } else { CallError::Denied(method.name) })
     }
@@ -109,7 +110,8 @@ impl<'a> Dispatcher<'a> {
         let missing = || CallError::MissingKey(key.0.clone());
         match action {
             OnKey::Get => {
-                // Not even copied, if it is as it is too long. That is no use of the key.
+                // A value that is too long even without encoding is not copied. `peek` does not count as a use of the
+                // key.
                 let bytes = self.store.peek(key.bytes(), self.now).map_or(0, |entry| entry.data.len());
                 if bytes > self.limits.reply_bytes {
                     self.spend(bytes)?;
@@ -119,7 +121,7 @@ impl<'a> Dispatcher<'a> {
                 Ok(value)
             }
             OnKey::Set => {
-                // What could not be got may not be set.
+                // A value that could not be returned by `get` must not be set.
                 if encoded_bytes(&value) > self.limits.reply_bytes {
                     return Err(CallError::ValueTooLarge(self.limits.reply_bytes));
                 }
@@ -187,7 +189,7 @@ impl<'a> Dispatcher<'a> {
             Ok(value) => Value::Array(vec![value]),
             Err(failure) => {
                 let fault = failure.fault(self.faults);
-                // Making it took longer than copying a value of its length does. What it takes shows at the next call.
+                // Making the fault took longer than copying its length. The next call checks the limit.
                 let _ = self.spend(4 * fault.text.len());
                 fault.into_value()
             }
@@ -197,7 +199,7 @@ impl<'a> Dispatcher<'a> {
 
     fn inner_call(&mut self, call: Value) -> Result<Value, CallError> {
         const SHAPE: CallError = CallError::Argument("a call is a struct of a string methodName and an array params");
-        // A call that cannot be answered must not be made: it may write.
+        // A call whose reply would not fit must not be made: it may write.
         self.spend(0)?;
         let Value::Struct(members) = call else { return Err(SHAPE) };
         let (mut method, mut arguments) = (None, None);
@@ -237,7 +239,7 @@ impl Key {
         }))
     }
 
-    /// As the store knows it.
+    /// The key in the store.
     fn bytes(&self) -> &[u8] {
         match &self.0 {
             Value::String(text) => text.as_bytes(),
@@ -247,7 +249,7 @@ impl Key {
     }
 }
 
-/// A key that XML can carry is a string, any other base64; both name it when they come back.
+/// A key that XML can carry becomes a string, any other base64; both are accepted as keys again.
 pub(super) fn key_value(key: &[u8]) -> Value {
     match std::str::from_utf8(key) {
         Ok(text) if is_xml_text(text) => Value::String(text.to_owned()),
@@ -260,7 +262,7 @@ fn named(argument: Value) -> Result<&'static MethodSpec, CallError> {
     MethodSpec::named(&name).ok_or(CallError::UnknownMethod(name))
 }
 
-/// What `system.getCapabilities` answers: names and addresses as other servers give them.
+/// The result of `system.getCapabilities`: names and addresses as other servers return them.
 fn capabilities(faults: FaultStyle) -> Value {
     let capability = |name: &str, url: &str, version| {
         let about = vec![

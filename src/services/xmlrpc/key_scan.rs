@@ -1,5 +1,5 @@
-//! `keys` of a large store. The reply is deferred, no further request of this client is served until it is complete, and the
-//! scan waits in the [store's queue](Store::queue_scan), which takes one bounded step a turn.
+//! `keys` of a large store. The reply is deferred, no further request of this client is served until it is complete,
+//! and the scan waits in the [store's queue](Store::queue_scan), which advances by one bounded step each turn.
 
 use super::call_error::CallError;
 use super::dispatch::{KEYS_PER_STEP, key_value};
@@ -18,7 +18,7 @@ struct DeferredKeys {
     faults: FaultStyle,
     persistence: KeepAlive,
     date: DateCache,
-    /// The longest reply that the client may be sent: as long as its request may be.
+    /// The longest reply, in bytes: the same limit as for the client's requests.
     longest: usize,
     cursor: u64,
     /// The reply so far, its head included; empty before the first step.
@@ -46,7 +46,7 @@ impl XmlRpc {
     }
 }
 
-/// Appends the reply to a call that has failed.
+/// Appends the reply for a failed call.
 pub(super) fn fail(failure: &CallError, faults: FaultStyle, persistence: KeepAlive, date: &[u8], reply: &mut Vec<u8>) {
     let mut body = Vec::new();
     xmlrpc::append_fault(&mut body, &failure.fault(faults));

@@ -1,23 +1,23 @@
-//! What can be called: one table that dispatch, help and signatures all read.
+//! The methods: one table for dispatch, help and signatures.
 
 use crate::access::Class;
 use crate::value::Value;
 
-/// What a method does to the store.
+/// The effect of a method on the store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum KeyAccess {
     Read,
     Write,
-    /// Nothing: it is about the service itself.
+    /// None: it describes the service itself.
     System,
 }
 
-/// Which code runs.
+/// The implementation of a method.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Action {
-    /// It touches one key, which is its first parameter.
+    /// It accesses one key, its first parameter.
     OnKey(OnKey),
-    /// It touches no key in particular.
+    /// It accesses no particular key.
     OnAll(OnAll),
 }
 
@@ -39,7 +39,7 @@ pub(super) enum OnAll {
     Capabilities,
 }
 
-/// The types a parameter or a result may have.
+/// The possible types of a parameter or a result.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Types {
     Any,
@@ -88,7 +88,7 @@ pub(super) struct MethodSpec {
 const KEY: Param = Param { name: "name", types: Types::Key };
 const METHOD_NAME: Param = Param { name: "method_name", types: Types::String };
 
-/// Every method, in the order of `system.listMethods`, which is that of their names as in Python's server.
+/// Every method, in the order of `system.listMethods`: sorted by name, as in Python's server.
 pub(super) static METHODS: [MethodSpec; 10] = [
     MethodSpec {
         name: "delete",
@@ -173,12 +173,12 @@ pub(super) static METHODS: [MethodSpec; 10] = [
 ];
 
 impl MethodSpec {
-    /// The method called `name`. Only what the table lists can be called.
+    /// The method called `name`. Only methods in the table can be called.
     pub(super) fn named(name: &str) -> Option<&'static Self> {
         METHODS.iter().find(|method| method.name == name)
     }
 
-    /// What it does to keys, as rules have it.
+    /// Its class in authorization rules.
     pub(super) fn class(&self) -> Class {
         match self.access {
             KeyAccess::Read => Class::Read,
@@ -187,7 +187,7 @@ impl MethodSpec {
         }
     }
 
-    /// What `system.methodHelp` answers.
+    /// The result of `system.methodHelp`.
     pub(super) fn help(&self) -> String {
         let params: Vec<&str> = self.params.iter().map(|param| param.name).collect();
         let access = match self.access {

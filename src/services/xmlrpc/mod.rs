@@ -1,4 +1,4 @@
-//! The recipe's key/value server: XML-RPC in HTTP over a store.
+//! The recipe's key/value server: XML-RPC over HTTP, with a store.
 
 mod call_error;
 mod dispatch;
@@ -23,7 +23,7 @@ use call_error::CallError;
 use dispatch::Dispatcher;
 use key_scan::fail;
 
-/// The paths at which calls are taken, as in Python's server.
+/// The paths that accept calls, as in Python's server.
 const PATHS: [&str; 2] = ["/", "/RPC2"];
 
 const USAGE: &[u8] =
@@ -31,49 +31,49 @@ const USAGE: &[u8] =
 from xmlrpc.client import ServerProxy\n    \
 print(ServerProxy('https://HOST:PORT', allow_none=True).system.listMethods())\n";
 
-/// A body that is compressed, as long as it is then: undoing that takes longer than reading it.
+/// The longest decompressed body: decompressing takes longer than reading.
 const CONVERTED_BYTES: usize = xmlrpc::XmlLimits::ONE_TURN.converted;
 
-/// What a reply has beside its value, about.
+/// The approximate size of a reply besides its value.
 const DOCUMENT_BYTES: usize = 512;
 
-/// A scratch buffer that one large reply has grown beyond this is given back.
+/// Capacity above which a scratch buffer is freed after one large reply.
 const SCRATCH_KEPT: usize = 64 << 10;
 
-/// Whose fault codes and texts are sent.
+/// The style of fault codes and texts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum FaultStyle {
-    /// Those of Python's `SimpleXMLRPCServer`, which clients of the recipe know: code 1 and the exception.
+    /// Those of Python's `SimpleXMLRPCServer`, which the recipe's clients expect: code 1 and the exception.
     #[default]
     Python,
     /// Those of the fault code interoperability specification of 2001: -32601 for an unknown method, and so on.
     Standard,
 }
 
-/// How the service is set up.
+/// Options of the service.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct XmlRpcOptions {
-    /// Whose fault codes and texts are sent (`--faults`).
+    /// The style of fault codes and texts (`--faults`).
     pub faults: FaultStyle,
 }
 
-/// The service: what all its connections share.
+/// The service: the state that all its connections share.
 #[derive(Debug, Default)]
 pub struct XmlRpc {
     options: XmlRpcOptions,
-    /// The body of the reply being made, kept so that its memory is.
+    /// The body of the current reply; its memory is reused.
     body: Vec<u8>,
-    /// Calls that rules denied and that are not counted yet.
+    /// Calls denied by rules that are not in the counters yet.
     denials: u64,
-    /// The call being answered was not understood, for this reason.
+    /// Why the current call could not be parsed.
     malformed: Option<&'static str>,
     http: HttpFraming,
 }
 
-/// What is known of a request besides its bytes.
+/// The context of a request.
 #[derive(Clone, Copy)]
 struct Asker<'a> {
-    /// The longest reply made for it.
+    /// The longest reply to it, in bytes.
     reply_bytes: usize,
     now: Now,
     access: &'a Access,
@@ -85,15 +85,15 @@ impl<'a> Asker<'a> {
     }
 }
 
-/// What became of a call.
+/// The result of a call.
 enum Called {
-    /// What it returns, which as XML takes about so many bytes.
+    /// A value and its approximate size in bytes as XML.
     Returned {
         value: Value,
         bytes: usize,
     },
     Failed(CallError),
-    /// All keys are asked for, and these are many.
+    /// The call is `keys`, and there are too many keys for one turn.
     Scan,
 }
 
@@ -151,13 +151,13 @@ impl StoreProtocol for XmlRpc {
 }
 
 impl XmlRpc {
-    /// A service set up so.
+    /// A service with these options.
     #[must_use]
     pub fn new(options: XmlRpcOptions) -> Self {
         Self { options, ..Self::default() }
     }
 
-    /// Counts the request that was answered, and logs a call that was not understood.
+    /// Counts the answered request, and logs a call that could not be parsed.
     fn count(&mut self, exchange: &mut Exchange<'_>) {
         exchange.env.metrics.requests += 1;
         exchange.env.metrics.denials += std::mem::take(&mut self.denials);
@@ -168,13 +168,13 @@ impl XmlRpc {
         }
     }
 
-    /// Whether a method is called `name`, in any case.
+    /// Whether there is a method `name`, in upper or lower case.
     #[must_use]
     pub fn is_method(name: &str) -> bool {
         methods::METHODS.iter().any(|method| method.name.eq_ignore_ascii_case(name))
     }
 
-    /// Answers a request; `false` if it asks for all keys and these are many.
+    /// Answers a request; `false` if it calls `keys` and there are too many for one turn.
     fn answer(&mut self, request: &HttpRequest<'_>, store: &mut Store, asker: Asker<'_>, out: &mut Vec<u8>) -> bool {
         let here = PATHS.contains(&request.target);
         let is_call = here && request.method == Method::Post;
@@ -221,8 +221,8 @@ impl XmlRpc {
         true
     }
 
-    /// Appends a reply that is too large to be compressed. Its body is written where it is sent from: a buffer between the two
-    /// would cost as much time as all the rest.
+    /// Appends a reply that is too large to compress. Its body is written directly to the output: copying it from a
+    /// buffer would take as long as everything else.
     fn append_large(&mut self, value: &Value, bytes: usize, persistence: KeepAlive, now: Now, out: &mut Vec<u8>) {
         let date = Some(self.http.date(now));
         out.reserve(DOCUMENT_BYTES + bytes);

@@ -1,8 +1,8 @@
-//! Python's `repr` of a key, because clients of the recipe's server match the text of its faults.
+//! Python's `repr` of a key: clients of the recipe's server match the text of its faults.
 
 use std::fmt::Write;
 
-/// Keys longer than this, in characters, are shown cut: a fault must not multiply what was sent.
+/// Longer keys, in characters, are cut: a fault must not multiply the request's size.
 const SHOWN_MAX: usize = 4096;
 
 /// `repr(text)` of a `str`.
@@ -67,8 +67,8 @@ fn push_number(shown: &mut String, letter: char, digits: usize, number: u32) {
 
 /// `str.isprintable` of one character.
 ///
-/// Rust's own escaping decides by the same Unicode categories, but also escapes a combining mark that stands first, so
-/// a letter is put before it.
+/// Rust's own escaping uses the same Unicode categories, but also escapes an initial combining mark, so a letter is put
+/// before it.
 fn is_printable(c: char) -> bool {
     let mut pair = [b'a'; 5];
     let (_, rest) = pair.split_at_mut(1);

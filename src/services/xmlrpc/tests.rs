@@ -1,4 +1,4 @@
-//! Requests as bytes, replies as bytes, and the texts that clients of Python's server match.
+//! Requests and replies as bytes, and the texts that clients of Python's server match.
 
 use std::time::Instant;
 
@@ -32,7 +32,7 @@ fn text(text: &str) -> Value {
 const NIL: Result<Value, Fault> = Ok(Value::Nil);
 
 impl Bench {
-    /// All replies to `input`, and how the connection ends if it does.
+    /// All replies to `input`, and why the connection ends if it does.
     fn serve(&mut self, mut input: &[u8], limits: &Limits) -> (Vec<u8>, Option<Disconnect>) {
         let (mut session, mut peer) = (HttpSession::default(), TestPeer::new(0, 0));
         peer.env.limits = limits.clone();
@@ -76,7 +76,7 @@ impl Bench {
 }
 
 #[test]
-fn the_recipe() {
+fn calls_of_the_recipe_work() {
     let mut bench = bench(FaultStyle::Python);
     let list = Value::Array(vec![Value::Int(1), Value::Int(2), Value::Int(3)]);
     assert_eq!(bench.call("set", &[text("foo"), text("bar")]), NIL);
@@ -144,7 +144,7 @@ fn faults_have_pythons_text() {
 }
 
 #[test]
-fn faults_have_standard_codes_when_asked() {
+fn faults_have_standard_codes_on_request() {
     let mut bench = bench(FaultStyle::Standard);
     assert_eq!(bench.fault("get", &[text("zz")]), (-32500, "no such key: 'zz'".to_owned()));
     assert_eq!(bench.fault("nope", &[]).0, -32601);
@@ -183,7 +183,7 @@ fn methods_describe_themselves() {
     assert_eq!(bench.call("system.methodSignature", &[text("exists")]), exists);
 }
 
-/// The text of a fault among the results of a multicall.
+/// The fault among the results of a multicall.
 fn fault(result: &Value) -> Option<Value> {
     match result {
         Value::Struct(members) => members.last().map(|(_, text)| text.clone()),
@@ -236,7 +236,7 @@ fn a_multicall_cannot_multiply_a_large_value() {
 }
 
 #[test]
-fn too_many_keys_in_a_multicall_are_refused_with_the_way_out() {
+fn too_many_keys_in_a_multicall_are_refused_with_advice() {
     let mut bench = bench(FaultStyle::Python);
     for key in [b"a", b"b", b"c"] {
         bench.store.set(key, Kind::Bytes, b"", Expiry::Never, bench.now).expect("room");
@@ -265,7 +265,7 @@ fn too_many_keys_in_a_multicall_are_refused_with_the_way_out() {
     assert_eq!(fault(&keys(6, 50)[0]), Some(text(told)));
 }
 
-/// What a client is sent that asks for `keys` of `bench`, and in how many turns. Others write meanwhile.
+/// The reply to `keys` of `bench`, and the number of turns it takes. Others write meanwhile.
 fn scanned(bench: &mut Bench, peer: &mut TestPeer, line: &str) -> (Vec<u8>, usize) {
     let document = "<methodCall><methodName>keys</methodName></methodCall>";
     let request = format!("POST / {line}\r\nHost: x\r\nContent-Length: {}\r\n\r\n{document}", document.len());
@@ -284,7 +284,7 @@ fn scanned(bench: &mut Bench, peer: &mut TestPeer, line: &str) -> (Vec<u8>, usiz
 }
 
 #[test]
-fn very_many_keys_are_found_in_steps_and_each_is_there() {
+fn keys_of_a_large_store_are_found_in_steps_and_complete() {
     let mut bench = bench(FaultStyle::Python);
     for number in 0..20_000_u32 {
         let key = if number % 100 == 0 { number.to_be_bytes().to_vec() } else { format!("<{number}>").into_bytes() };
@@ -311,7 +311,7 @@ fn very_many_keys_are_found_in_steps_and_each_is_there() {
 }
 
 #[test]
-fn a_scan_ends_with_its_client_and_is_bounded() {
+fn a_key_scan_ends_with_its_client_and_is_bounded() {
     let mut bench = bench(FaultStyle::Python);
     let long = "k".repeat(1_000);
     for number in 0..2_100 {
@@ -335,7 +335,7 @@ fn a_scan_ends_with_its_client_and_is_bounded() {
 }
 
 #[test]
-fn what_cannot_be_got_cannot_be_set_and_no_reply_is_longer_than_a_call() {
+fn values_too_long_to_get_cannot_be_set_and_replies_are_bounded() {
     let mut bench = bench(FaultStyle::Standard);
     let limits = Limits { call_bytes: 4_000, ..Limits::default() };
     let mut call = |method: &str, params: &[Value]| {
@@ -360,11 +360,11 @@ fn what_cannot_be_got_cannot_be_set_and_no_reply_is_longer_than_a_call() {
     let Ok(Value::Array(answers)) = answers else { panic!("an array") };
     assert_eq!((status, answers.len()), (200, 3));
     assert!(matches!(&answers[..], [Value::Array(_), Value::Struct(_), Value::Struct(_)]), "{answers:?}");
-    // Each call is short, and would have a long answer.
+    // Each call is short, and would have a long reply.
     let (_, answers) = call("system.multicall", &[Value::Array(vec![call_of("system.methodSignature", "set"); 12])]);
     let Ok(Value::Array(answers)) = answers else { panic!("an array") };
     assert!(matches!(answers.last(), Some(Value::Struct(_))), "{answers:?}");
-    // Markup takes four times its length.
+    // Escaped markup is four times as long.
     let raw = "<methodCall><methodName>set</methodName><params><param><value>k</value></param><param><value>~</value></param></params></methodCall>";
     let mut request = Vec::new();
     append_post(&mut request, "localhost", "/", raw.replace('~', &">".repeat(1_500)).as_bytes());
@@ -398,7 +398,7 @@ fn the_length_of_a_value_is_known_before_it_is_written() {
 }
 
 #[test]
-fn a_reply_as_it_travels() {
+fn a_reply_has_the_expected_bytes() {
     let call =
         "<methodCall><methodName>exists</methodName><params><param><value>k</value></param></params></methodCall>";
     let post = format!("POST / HTTP/1.1\r\nHost: x\r\nContent-Length: {}\r\n\r\n{call}", call.len());
@@ -433,7 +433,7 @@ fn pipelined_requests_are_answered_in_order() {
 }
 
 #[test]
-fn other_methods_and_paths_get_proper_answers() {
+fn other_methods_and_paths_get_their_status_codes() {
     let mut bench = bench(FaultStyle::Python);
     for (request, status, has) in [
         ("GET / HTTP/1.1", "405 Method Not Allowed", "\r\nAllow: POST\r\n"),
@@ -454,7 +454,7 @@ fn other_methods_and_paths_get_proper_answers() {
 }
 
 #[test]
-fn connections_end_when_asked() {
+fn connections_close_on_request() {
     let mut bench = bench(FaultStyle::Python);
     let (reply, end) = bench.text("GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\nGET / HTTP/1.1\r\n");
     assert_eq!((reply.matches("Connection: close\r\n").count(), end), (1, Some(Disconnect::Finished)));
@@ -464,7 +464,7 @@ fn connections_end_when_asked() {
 }
 
 #[test]
-fn refused_bytes_are_told_why_and_end_the_connection() {
+fn malformed_requests_get_an_error_and_end_the_connection() {
     let post = "POST / HTTP/1.1\r\nHost: x\r\n";
     for (request, status, reason) in [
         ("\x16\x03\x01".to_owned(), "400 Bad Request", Disconnect::Malformed),
@@ -490,7 +490,7 @@ fn refused_bytes_are_told_why_and_end_the_connection() {
 }
 
 #[test]
-fn large_replies_are_compressed_when_asked() {
+fn large_replies_are_compressed_on_request() {
     let mut bench = bench(FaultStyle::Python);
     let value = text(&"a".repeat(2000));
     assert_eq!(bench.call("set", &[text("k"), value.clone()]), NIL);
@@ -507,7 +507,7 @@ fn large_replies_are_compressed_when_asked() {
 }
 
 #[test]
-fn the_turned_away_read_why() {
+fn refused_clients_get_the_reason() {
     for (reason, status) in [
         (Disconnect::Refused, "503 Service Unavailable"),
         (Disconnect::Denied, "403 Forbidden"),
@@ -524,7 +524,7 @@ fn the_turned_away_read_why() {
 }
 
 #[test]
-fn what_rules_deny_is_counted_call_by_call() {
+fn denied_calls_are_counted_one_by_one() {
     let mut bench = bench(FaultStyle::Standard);
     let access = Rules::granted_to_alice("[[rule]]\ncn='alice'\ngrant=['read', 'delete']\nprefix='a:'");
     let mut dispatcher = Dispatcher::new(&mut bench.store, bench.now, FaultStyle::Standard, &access);
