@@ -1,19 +1,19 @@
-//! How many connections each address has.
+//! The number of connections of each address.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv6Addr};
 
 use crate::limits::Limits;
 
-/// Counts connections and handshakes by address, where there is a limit on either.
+/// Counts connections and handshakes by address, if there is a limit on either.
 ///
-/// One host of IPv6 has a whole /64 to itself, so that is what counts as an address there.
+/// One IPv6 host has a whole /64, so a /64 counts as one address.
 #[derive(Debug, Default)]
 pub struct Addresses {
     counts: BTreeMap<Place, Count>,
 }
 
-/// Whether it is about operators, and the address: what clients have from one takes nothing from operators there.
+/// Whether the connection is an operator's, and its address: operators and clients are counted separately.
 type Place = (bool, IpAddr);
 
 #[derive(Debug, Default)]
@@ -22,32 +22,32 @@ struct Count {
     handshakes: usize,
 }
 
-/// What there is too much of, in the log.
-pub(super) const TOO_MANY_CONNECTIONS: &str = "too many connections from its address";
-const TOO_MANY_HANDSHAKES: &str = "too many handshakes under way with its address";
+/// The exceeded limit, for the log.
+pub(super) const TOO_MANY_CONNECTIONS: &str = "too many connections from this address";
+const TOO_MANY_HANDSHAKES: &str = "too many handshakes under way with this address";
 
-/// What one connection counts for.
+/// What one connection is counted as.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Counted {
     address: Place,
     handshaking: bool,
 }
 
-/// What becomes of a connection by its address.
+/// The decision on a connection by its address.
 #[derive(Debug)]
 pub(super) enum AddressVerdict {
     /// There is no limit on addresses.
     Uncounted,
     /// It may be served.
     Accepted(Counted),
-    /// It is one too many, but may hear so.
+    /// It exceeds the limit, but may read the refusal.
     Refused(Counted),
-    /// It is too many even for that; of what.
+    /// It exceeds the limit on refusals too; the text names the exceeded limit.
     Dropped(&'static str),
 }
 
 impl Addresses {
-    /// A connection from an address has come, of an operator or not; before it is served there is a handshake, perhaps.
+    /// Counts a new connection of an operator or client, and its handshake if there will be one.
     pub(super) fn enter(
         &mut self,
         (is_operator, address): Place,
@@ -89,7 +89,7 @@ impl Addresses {
         }
     }
 
-    /// It is over.
+    /// The connection is closed.
     pub(super) fn leave(&mut self, mut counted: Counted) {
         self.handshake_done(&mut counted);
         if let Some(count) = self.counts.get_mut(&counted.address) {
@@ -100,13 +100,13 @@ impl Addresses {
         }
     }
 
-    /// Handshakes under way, where they are counted.
+    /// Handshakes under way, if they are counted.
     #[must_use]
     pub fn handshakes(&self) -> usize {
         self.counts.values().map(|count| count.handshakes).sum()
     }
 
-    /// Addresses that have connections, where they are counted.
+    /// Addresses that have connections, if they are counted.
     #[must_use]
     pub fn len(&self) -> usize {
         self.counts.len()
@@ -119,7 +119,7 @@ impl Addresses {
     }
 }
 
-/// What stands for an address in the count: of IPv6, its /64.
+/// The address that is counted: for IPv6, its /64.
 #[must_use]
 pub fn site(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
@@ -146,14 +146,14 @@ mod tests {
     }
 
     #[test]
-    fn one_too_many_hears_so_and_two_too_many_do_not() {
+    fn one_connection_beyond_the_limit_is_refused_and_the_next_is_dropped() {
         let (mut addresses, limits) = (Addresses::default(), limits(Some(2), None));
         let mut enter = |text: &str| addresses.enter(address(text), false, &limits);
         assert!(matches!(enter("192.0.2.1"), AddressVerdict::Accepted(_)));
         let second = enter("::ffff:192.0.2.1");
         assert!(matches!(enter("192.0.2.1"), AddressVerdict::Refused(_)));
         assert!(matches!(enter("192.0.2.1"), AddressVerdict::Dropped(TOO_MANY_CONNECTIONS)));
-        assert!(matches!(enter("192.0.2.2"), AddressVerdict::Accepted(_)), "another address is another matter");
+        assert!(matches!(enter("192.0.2.2"), AddressVerdict::Accepted(_)), "another address has its own limit");
         assert!(matches!(enter("2001:db8::1"), AddressVerdict::Accepted(_)));
         assert!(matches!(enter("2001:db8::2"), AddressVerdict::Accepted(_)));
         assert!(matches!(enter("2001:db8::ffff:0:3"), AddressVerdict::Refused(_)), "the same /64");
@@ -164,13 +164,13 @@ mod tests {
             "counted apart"
         );
         assert!(matches!(operate(), AddressVerdict::Refused(_)), "and counted");
-        let AddressVerdict::Accepted(second) = second else { panic!("an IPv4 address in IPv6 clothes") };
+        let AddressVerdict::Accepted(second) = second else { panic!("an IPv4-mapped IPv6 address") };
         addresses.leave(second);
         assert!(matches!(addresses.enter(address("192.0.2.1"), false, &limits), AddressVerdict::Refused(_)));
     }
 
     #[test]
-    fn handshakes_count_until_they_are_done_and_nothing_is_left_behind() {
+    fn handshakes_count_until_they_are_done_and_every_count_returns_to_zero() {
         let (mut addresses, limits) = (Addresses::default(), limits(None, Some(1)));
         let AddressVerdict::Accepted(mut first) = addresses.enter(address("::1"), true, &limits) else {
             panic!("welcome")

@@ -1,4 +1,4 @@
-//! Whether the peer may be served: asked when its handshake is done, and again when its listener's policy changes.
+//! Admission of a peer: decided when its handshake is done, and again when its listener's policy changes.
 
 use std::sync::Arc;
 
@@ -11,14 +11,14 @@ use crate::disconnect::Disconnect;
 use crate::tls::ServerPolicy;
 
 impl<S: Service> Connection<S> {
-    /// Decides under the policy that holds now, which may not be the one that the handshake began under.
+    /// Decides by the current policy, which may not be the one that the handshake began under.
     pub(super) fn admit(&mut self, context: &Context<S>) -> Result<(), Denial> {
         let begun = self.session.begun_under();
         self.decide(begun.as_ref(), context)
     }
 
-    /// The listener's policy has changed: decides again on a peer that is being served, and says good-bye to one that
-    /// is no longer let in. What it has been promised is still sent.
+    /// The listener's policy has changed: decides again on a peer that is being served, and closes one that is no
+    /// longer admitted. Owed replies are still sent.
     pub fn reconsider(&mut self, context: &mut Context<S>) {
         if self.phase != Phase::Open {
             return;
@@ -32,7 +32,7 @@ impl<S: Service> Connection<S> {
     fn decide(&mut self, begun: Option<&Arc<ServerPolicy>>, context: &Context<S>) -> Result<(), Denial> {
         let info = &mut self.framing.info;
         if info.is_dialed() {
-            // It passed no gate: the server at its other end was judged as a client judges.
+            // It passed no gate: its handshake verified the server as a client does.
             return Ok(());
         }
         info.access = match context.env.security.get(info.listener) {

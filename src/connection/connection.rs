@@ -1,4 +1,4 @@
-//! One client from its first byte to its last.
+//! One client's connection from its first byte to its last.
 
 use std::io::{self, Read};
 use std::sync::Arc;
@@ -21,18 +21,18 @@ use crate::limits::Limits;
 use crate::metrics::Metrics;
 use crate::tls::{Agreement, Outgoing, Refusal, Session};
 
-/// One client's connection: session, framing, replies in order, phase and deadlines; but no socket and no clock.
+/// One client's connection: session, framing, replies in order, phase and deadlines; without socket or clock.
 ///
 /// Its methods are of four kinds:
 ///
 /// - events in: [`note_event`](Self::note_event), [`receive`](Self::receive), [`expire`](Self::expire),
 ///   [`complete`](Self::complete);
 /// - outputs: [`transmit`](Self::transmit);
-/// - wishes of the owner: [`end`](Self::end), [`close`](Self::close), [`retire`](Self::retire);
+/// - orders by the owner: [`end`](Self::end), [`close`](Self::close), [`retire`](Self::retire);
 /// - getters: [`phase`](Self::phase), [`wants_turn`](Self::wants_turn), [`deadline`](Self::deadline),
 ///   [`memory`](Self::memory).
 ///
-/// After any of the first three kinds, call `transmit`, then look at the getters.
+/// After any of the first three kinds, call `transmit`, then check the getters.
 #[expect(clippy::struct_excessive_bools, reason = "independent facts")]
 pub struct Connection<S: Service> {
     pub(super) session: Session,
@@ -43,39 +43,39 @@ pub struct Connection<S: Service> {
     pub(super) unsent: Vec<u8>,
     pub(super) phase: Phase,
     pub(super) readiness: Readiness,
-    /// Turn this client away with these words as soon as it can read them.
+    /// Refuse this client with this reason as soon as it can read it.
     pub(super) refusal: Option<Disconnect>,
-    /// What it counts for at its address.
+    /// What it is counted as at its address.
     pub(super) counted: Option<Counted>,
     /// It has an operator's place.
     pub(super) has_place: bool,
     pub(super) idle_timeout: Option<Duration>,
-    /// When the phase began; in [`Phase::Open`] and [`Phase::Draining`], when the last request was served or
-    /// the last byte of a reply sent.
+    /// When the phase began; in [`Phase::Open`] and [`Phase::Draining`], when the last request was served or the last
+    /// byte of a reply sent.
     pub(super) since: Instant,
     pub(super) request_since: Option<Instant>,
-    /// Boxed, as is `asked`: only a connection whose peer is slow has either, and an idle one shall cost nothing more.
+    /// Boxed, like `asked`: only a connection with a slow peer has either, and an idle one must not pay for them.
     pub(super) write_progress: Option<Box<WriteProgress>>,
     pub(super) asked: Option<Box<Asked>>,
-    /// The handshake has sent something: the peer's key exchange is paid for.
+    /// The handshake has sent something: the peer's key exchange has been computed.
     answered: bool,
-    /// The session has taken bytes: the peer speaks what it speaks.
+    /// The session has accepted bytes: the peer's bytes are TLS.
     begun: bool,
     pub(super) write_shutdown: WriteShutdown,
-    /// Some of what it has forwarded has not left for the socket at the other end of the link.
+    /// Some bytes that it has forwarded have not left for the socket at the other end of the link.
     pub(super) is_carried: bool,
-    /// A balancer's header comes before anything else.
+    /// A balancer's PROXY header comes before anything else.
     pub(super) awaits_header: bool,
 }
 
-/// What is known about the socket: events set these bits, work clears them.
+/// The known state of the socket: events set these bits, work clears them.
 #[derive(Clone, Copy, Debug, Default)]
 #[expect(clippy::struct_excessive_bools, reason = "independent facts, set by different events")]
 pub(super) struct Readiness {
     pub(super) readable: bool,
-    /// Urgent data has been announced: a read ends before it, though the socket is not empty.
+    /// Urgent data has been announced: a read ends before it, although the socket is not empty.
     urgent: bool,
-    /// FIN has been announced: reading must go on to the end of the stream, for no other event will say so.
+    /// FIN has been announced: the connection must read to the end of the stream, because no other event follows.
     read_closed: bool,
     pub(super) writable: bool,
     /// Some byte has been read.
@@ -85,7 +85,7 @@ pub(super) struct Readiness {
 }
 
 impl<S: Service> Connection<S> {
-    /// A connection that has just been accepted. With `refusal`, the client is not served: it is told why.
+    /// A newly accepted connection. With `refusal`, the client is not served and gets the reason.
     pub fn new(
         session: Session,
         info: PeerInfo,
@@ -101,11 +101,11 @@ impl<S: Service> Connection<S> {
         connection
     }
 
-    /// Counts it at the address that it comes from, as far as is known by now.
+    /// Counts the connection at its address, if that is known.
     pub(super) fn enter_address(&mut self, context: &mut Context<S>) {
         let (address, handshaking) = (self.framing.info.address.ip(), self.session.is_handshaking());
         let is_operator = self.framing.info.is_operator;
-        // One that is turned away for another reason has been counted.
+        // A connection that is refused for another reason has been counted.
         let is_first = self.refusal.is_none();
         match context.env.addresses.enter((is_operator, address), handshaking, &context.env.limits) {
             AddressVerdict::Uncounted => {}
@@ -139,7 +139,7 @@ impl<S: Service> Connection<S> {
             retained: Vec::new(),
             unsent: Vec::new(),
             phase: Phase::Handshaking,
-            // Not known to be readable: the first event, which epoll gives at registration, will tell.
+            // It is not known to be readable: the first event, which epoll reports at registration, decides.
             readiness: Readiness { writable: true, ..Readiness::default() },
             refusal,
             counted: None,
@@ -157,28 +157,28 @@ impl<S: Service> Connection<S> {
         }
     }
 
-    /// The poller has something to say about the socket. Nothing is done here: work is for the phases of a turn.
+    /// Records an event of the poller. Work is done in the phases of a turn, not here.
     pub fn note_event(&mut self, readable: bool, writable: bool, read_closed: bool) {
         self.readiness.readable |= readable || read_closed || writable && self.phase == Phase::Connecting;
         self.readiness.writable |= writable;
         self.readiness.read_closed |= read_closed;
     }
 
-    /// The poller has seen urgent data. It is no part of the stream and is never read, but a short read may end before it:
-    /// reading goes on to `WouldBlock`.
+    /// Records that there is urgent data. It is not part of the stream and is never read, but a short read may end
+    /// before it: reading continues to `WouldBlock`.
     pub fn notice_urgent(&mut self) {
         self.readiness.readable = true;
         self.readiness.urgent = true;
     }
 
-    /// Does this turn's share of receiving: resumes requests that waited, reads the socket once (twice before its end), decrypts,
-    /// decodes, serves.
+    /// Does this turn's share of receiving: resumes waiting requests, reads the socket once (twice before its end),
+    /// decrypts, decodes, serves.
     pub fn receive(&mut self, socket: &mut impl Read, context: &mut Context<S>) {
         self.framing.begin_turn();
         self.framing.resume(context);
         if self.wants_read() {
             self.read(socket, context);
-            // FIN has been announced, so this read finds the end, and saves the connection a turn of its own for it.
+            // FIN has been announced, so this read finds the end, which saves another turn for it.
             if self.readiness.read_closed && self.wants_read() {
                 self.read(socket, context);
             }
@@ -198,8 +198,8 @@ impl<S: Service> Connection<S> {
 
     pub(super) fn drain_if_ended(&mut self, now: Instant) {
         let Some(reason) = self.framing.ended() else { return };
-        // Only the other end of a link knows whether that was all; and where there is none, an empty answer must not pass
-        // for the server's.
+        // Only the backend knows whether that was all; without a backend, an empty reply must not be taken for the
+        // backend's.
         let is_no_end = self.framing.info.link.is_some()
             || reason == Disconnect::Upstream && self.framing.output.replies.is_empty();
         if is_no_end && self.write_shutdown == WriteShutdown::Open {
@@ -232,11 +232,11 @@ impl<S: Service> Connection<S> {
             Ok(count) => {
                 context.env.metrics.bytes_received += count as u64;
                 self.readiness.heard = true;
-                // A part of a record is not forwarded before its end has come, but whoever sends it is not idle.
+                // A part of a record is not forwarded before its end arrives, but a peer that sends it is not idle.
                 if self.phase == Phase::Open && self.framing.info.link.is_some() {
                     self.since = context.env.now.instant;
                 }
-                // A short read means that the socket is empty, unless FIN is behind it, or urgent data.
+                // A short read means that the socket is empty, unless FIN or urgent data follows.
                 self.readiness.readable = count == READ_BYTES || self.readiness.read_closed || self.readiness.urgent;
                 if self.phase != Phase::Lingering {
                     self.process(input.get_mut(..retained + count).unwrap_or_default(), context);
@@ -257,7 +257,7 @@ impl<S: Service> Connection<S> {
         self.readiness.readable = false;
         match self.phase {
             Phase::Connecting | Phase::Handshaking => {
-                // A client that says nothing at all is a port probe, not a failed handshake.
+                // A client that sends nothing at all is a port probe, not a failed handshake.
                 let reason = if self.readiness.heard { Disconnect::CutOff } else { Disconnect::PeerClosed };
                 self.close(reason, &mut context.env.scratch);
             }
@@ -266,7 +266,7 @@ impl<S: Service> Connection<S> {
         }
     }
 
-    /// Decrypts `bytes` and serves what they hold.
+    /// Decrypts `bytes` and serves the requests in them.
     pub(super) fn process(&mut self, bytes: &mut [u8], context: &mut Context<S>) {
         let Some(header) = self.take_header(bytes, context) else { return self.retain(bytes, context) };
         let bytes = bytes.get_mut(header..).unwrap_or_default();
@@ -304,7 +304,7 @@ impl<S: Service> Connection<S> {
             return;
         }
         if self.awaits_header && bytes.len() > context.env.limits.handshake_bytes {
-            self.framing.output.detail = Some("the balancer's header is longer than is kept".into());
+            self.framing.output.detail = Some("the balancer's PROXY header is too long".into());
             return self.close(Disconnect::TooLarge, &mut context.env.scratch);
         }
         if self.retained.capacity() == 0 {
@@ -314,7 +314,7 @@ impl<S: Service> Connection<S> {
         self.retained.extend_from_slice(bytes);
     }
 
-    /// Keys are agreed, or none are needed: begins to serve.
+    /// The handshake is done, or there is none: begins to serve.
     pub(super) fn open(&mut self, context: &mut Context<S>) {
         if let Some(agreement) = self.session.agreement() {
             count_handshake(&mut context.env.metrics, &agreement);
@@ -352,7 +352,7 @@ impl<S: Service> Connection<S> {
         self.framing.end(reason, &mut context.env.scratch);
     }
 
-    /// A deferred reply is complete; `None` when it never will be.
+    /// Completes a deferred reply; `None` if it was dropped.
     pub fn complete(&mut self, sequence: u64, reply: Option<Bytes>, scratch: &mut Scratch) {
         match reply {
             Some(bytes) => self.framing.output.replies.complete(sequence, bytes),
@@ -360,7 +360,7 @@ impl<S: Service> Connection<S> {
         }
     }
 
-    /// Serves no further request, sends what is owed, says good-bye.
+    /// Serves no further request, sends owed replies, and closes in order (close_notify, FIN).
     pub fn end(&mut self, reason: Disconnect, now: Instant, scratch: &mut Scratch) {
         match self.phase {
             Phase::Connecting | Phase::Handshaking => self.close(reason, scratch),
@@ -372,13 +372,13 @@ impl<S: Service> Connection<S> {
         }
     }
 
-    /// Ends at once: what is owed is lost. A reason given earlier stands.
+    /// Ends at once: owed replies are lost. An earlier reason stays.
     pub fn close(&mut self, reason: Disconnect, scratch: &mut Scratch) {
         self.framing.end(reason, scratch);
         self.phase = Phase::Closed;
     }
 
-    /// The socket is gone: gives the session back to the service.
+    /// The socket is closed: returns the session to the service.
     pub fn retire(&mut self, context: &mut Context<S>) {
         if let Some(counted) = self.counted.take() {
             context.env.addresses.leave(counted);
@@ -401,15 +401,15 @@ impl<S: Service> Connection<S> {
         self.close(if reset { Disconnect::Reset } else { Disconnect::Io }, scratch);
     }
 
-    /// The session is broken: its last words are in `output`, and nothing else will be sent.
+    /// The session has failed: its final alert is in `output`, and nothing else will be sent.
     fn session_failed(&mut self, error: &rustls::Error, input: &[u8], output: &mut Outgoing, context: &mut Context<S>) {
         let mut reason = blame(error, self.session.is_handshaking());
-        // Who has sent a record speaks TLS, whatever comes behind it.
+        // A peer that has sent one record speaks TLS, whatever follows.
         if self.phase == Phase::Handshaking && !self.begun && self.unsent.is_empty() && plaintext::is_text(input) {
-            // Whoever speaks plain text cannot read an alert: tell them in words they can read.
+            // A peer that speaks plain text cannot read an alert: sends a text in its protocol.
             reason = Disconnect::NotTls;
             output.clear();
-            // Not so a server that was dialed: it has asked nothing.
+            // A dialed backend gets no text: it has sent no request.
             if !self.framing.info.is_dialed() {
                 output.append(plaintext::hint(input));
             }
@@ -420,7 +420,7 @@ impl<S: Service> Connection<S> {
             }
             _ if self.framing.info.is_dialed() => Refusal::of_server(error),
             Some(refusal) => refusal.to_string(),
-            None if reason == Disconnect::TooLarge => "a message of the handshake is longer than is taken".into(),
+            None if reason == Disconnect::TooLarge => "a handshake message is longer than --max-handshake".into(),
             None => crate::tls::in_words(error),
         };
         self.framing.output.detail = Some(detail.into());
@@ -428,51 +428,51 @@ impl<S: Service> Connection<S> {
         self.enter(Phase::Draining, context.env.now.instant);
     }
 
-    /// Where the connection is in its life.
+    /// The phase of the connection.
     pub fn phase(&self) -> Phase {
         self.phase
     }
 
-    /// Why it ends, once that is settled.
+    /// Why it ends, once that is decided.
     pub fn reason(&self) -> Option<Disconnect> {
         self.framing.ended()
     }
 
-    /// What more is known about the reason.
+    /// Further details of the reason.
     pub fn detail(&self) -> &str {
         self.framing.output.detail.as_deref().unwrap_or_default()
     }
 
-    /// Who is at the other end.
+    /// The peer.
     pub fn info(&self) -> &PeerInfo {
         &self.framing.info
     }
 
-    /// Its name.
+    /// The connection's id.
     pub fn id(&self) -> PeerId {
         self.framing.info.id
     }
 
-    /// Whether the peer's key exchange is paid for: its next bytes finish a handshake, they do not begin one.
+    /// Whether the peer's key exchange has been computed: its next bytes finish a handshake, they do not begin one.
     pub fn awaits_finished(&self) -> bool {
         self.phase == Phase::Handshaking && (self.answered || self.framing.info.is_dialed())
     }
 
-    /// Whether there is work that no socket event will announce: bytes left unread, requests left undecoded, or output
-    /// left unwritten for the sake of the neighbours.
+    /// Whether there is work that no socket event will announce: unread bytes, undecoded requests, or unwritten output,
+    /// left for a later turn in fairness to other peers.
     pub fn wants_turn(&self, limits: &Limits) -> bool {
         let decode = self.phase == Phase::Open && self.framing.can_resume(limits);
         decode || self.wants_read() || self.readiness.writable && self.has_output()
     }
 
-    /// Whether all that was received has been served and nothing is owed, so that ending now loses nothing.
+    /// Whether all received requests have been served and nothing is owed, so that ending now loses nothing.
     pub fn is_at_rest(&self) -> bool {
         let waiting = self.framing.is_paused() || self.is_mid_request() || self.readiness.readable;
-        // What a linked connection is still owed, only its other end knows.
+        // Only the other end of a link knows what a linked connection is still owed.
         self.phase == Phase::Open && !waiting && self.framing.info.link.is_none()
     }
 
-    /// Whether it has connected and not said a word, as far as was looked.
+    /// Whether it has connected and, as far as it was read, sent nothing.
     pub fn is_silent(&self) -> bool {
         self.phase == Phase::Handshaking
             && !self.readiness.heard
@@ -480,12 +480,12 @@ impl<S: Service> Connection<S> {
             && !self.framing.info.is_dialed()
     }
 
-    /// Bytes of replies that wait for it, encrypted or not.
+    /// Bytes of replies waiting for it, encrypted or not.
     pub fn output(&self) -> usize {
         self.unsent.len() + self.framing.output.replies.queued_bytes()
     }
 
-    /// Whether what it sends and receives is encrypted.
+    /// Whether the connection is encrypted.
     pub fn is_tls(&self) -> bool {
         self.session.is_tls()
     }
@@ -496,7 +496,7 @@ impl<S: Service> Connection<S> {
     }
 }
 
-/// Who is at fault for a broken session, in the words of the counters.
+/// The disconnect reason for a failed session.
 fn blame(error: &rustls::Error, is_handshaking: bool) -> Disconnect {
     use rustls::Error::{AlertReceived, InvalidCertificate, InvalidMessage, NoCertificatesPresented};
     match error {

@@ -1,4 +1,4 @@
-//! What all connections of one loop share, and what one request of one of them may use.
+//! The state that all connections of one loop share, and that one request may use.
 
 use std::sync::mpsc;
 
@@ -13,41 +13,41 @@ use crate::metrics::Metrics;
 use crate::net::Wake;
 use crate::timer::Now;
 
-/// Everything that the connections of one loop share. Each method of a connection that works is given it.
+/// The state shared by the connections of one loop. It is passed to each method that does work.
 pub struct Context<S> {
-    /// What is served.
+    /// The service.
     pub service: S,
-    /// What the loop provides.
+    /// The loop's environment.
     pub env: Environment,
 }
 
 /// What the loop provides to its connections and to the service.
 pub struct Environment {
-    /// The bounds to keep.
+    /// The limits.
     pub limits: Limits,
     /// The time of this turn: read once, after the poll.
     pub now: Now,
     /// The loop's counters.
     pub metrics: Metrics,
-    /// What all clients together hold, in bytes, for a service whose own limit counts that too. As it was before the
-    /// latest [tick](super::Service::tick).
+    /// Memory of all clients together, in bytes, for a service whose own limit includes it; as of the latest
+    /// [tick](super::Service::tick).
     pub client_memory: usize,
-    /// How each listener is protected now, by its index.
+    /// The current security of each listener, by its index.
     pub security: Vec<Security>,
     /// The loop's buffers.
     pub scratch: Scratch,
-    /// What connections ask to be done to others; empty between their turns.
+    /// What connections want done to others; empty between their turns.
     pub effects: Effects,
     /// How many connections each address has.
     pub addresses: Addresses,
     /// The places of operators.
     pub operators: Operators,
-    /// Where deferred replies come back.
+    /// Returns deferred replies to the loop.
     pub(super) mailbox: Mailbox,
 }
 
 impl<S> Context<S> {
-    /// A context for `service`, and where its deferred replies arrive. `wake` ends the loop's poll, from any thread.
+    /// A context for `service`, and the receiver of its deferred replies. `wake` ends the loop's poll, from any thread.
     pub fn new(
         service: S,
         limits: Limits,

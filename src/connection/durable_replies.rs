@@ -1,4 +1,4 @@
-//! Replies that wait until what they tell of is durable, and requests that wait for room for what they change.
+//! Replies that wait until what they report is durable, and requests that wait for room for their changes.
 
 use super::connection::Connection;
 use super::context::Context;
@@ -17,8 +17,8 @@ impl<S: Service> Connection<S> {
         self.framing.resume_congested();
     }
 
-    /// What is held will never be true: its client is told so in the place of each reply. Where there is nothing in the
-    /// place of one, the connection is closed: its client would wait for ever, or take the next reply for this one.
+    /// The held replies will never be true: replaces each by the service's text. If there is no text for one, the
+    /// connection is closed: its client would wait without end, or take the next reply for this one.
     pub fn retract(&mut self, context: &mut Context<S>) {
         self.framing.resume_congested();
         let listener = self.framing.info.listener;

@@ -1,4 +1,4 @@
-//! What a connection wants done to others: noted while it works, done by the loop when it has finished.
+//! What a connection wants done to other connections: recorded during its work, done by the loop afterwards.
 
 use std::collections::VecDeque;
 
@@ -10,18 +10,18 @@ use crate::tls::Session;
 /// A connection to be made.
 #[derive(Debug)]
 pub struct Dial {
-    /// To whom.
+    /// Its address.
     pub address: Address,
-    /// How it is protected: [`Session::plain`] or [`Session::client`].
+    /// Its protection: [`Session::plain`] or [`Session::client`].
     pub session: Session,
-    /// What is sent before anything else, once the connection is open; often empty.
+    /// Bytes sent before anything else, once the connection is open; often empty.
     pub preface: Vec<u8>,
 }
 
 /// The other end of a link.
 ///
-/// Two linked connections live and die together: each sends what the other forwards and is read no faster than the
-/// other sends; the end of one direction is carried across; the loss of one ends the other.
+/// Two linked connections have one lifetime: each sends what the other forwards and is read no faster than the other
+/// sends; the end of one direction is carried across; the loss of one ends the other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Link {
     /// This connection dialed that one.
@@ -31,7 +31,7 @@ pub enum Link {
 }
 
 impl Link {
-    /// Who is at the other end.
+    /// The id of the other end.
     #[must_use]
     pub fn peer(self) -> PeerId {
         match self {
@@ -40,17 +40,17 @@ impl Link {
     }
 }
 
-/// Why a connection that was dialed is over.
+/// Why a dialed connection has ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Loss {
-    /// In the words of the counters.
+    /// The reason, as in the counters.
     pub reason: Disconnect,
-    /// What more is known, for the log; may be empty.
+    /// Further details for the log; may be empty.
     pub detail: Box<str>,
 }
 
 impl Loss {
-    /// Whether the server was there, and TLS with it failed.
+    /// Whether the server was reached, and TLS with it failed.
     #[must_use]
     pub fn is_of_tls(&self) -> bool {
         use Disconnect::{Alert, Certificate, Handshake, NotTls, Tls};
@@ -58,54 +58,54 @@ impl Loss {
     }
 }
 
-/// One thing to be done to another connection. Names of connections that are gone by then are harmless.
+/// One thing to be done to another connection. Ids of connections that have ended are ignored.
 #[derive(Debug)]
 pub enum Effect {
     /// Connect, and link the new connection to its dialer.
     Dial {
-        /// Who asked for it.
+        /// The connection that wants it.
         dialer: PeerId,
-        /// What to connect to.
+        /// The connection to be made.
         dial: Box<Dial>,
     },
     /// Send these bytes.
     Forward {
-        /// Who sends them.
+        /// The connection that sends them.
         to: PeerId,
-        /// What is sent.
+        /// The bytes.
         bytes: Vec<u8>,
     },
-    /// Send no more after what is owed, and go on reading.
+    /// Send no more after owed bytes, and continue reading.
     Finish {
-        /// Whose output is finished.
+        /// The connection whose output ends.
         peer: PeerId,
-        /// Whether what it was sent is known to be all.
+        /// Whether its output is known to be complete.
         proper: bool,
     },
-    /// Serve no more, send what is owed, say good-bye.
+    /// Serve no more, send owed replies, and close in order.
     Disconnect {
-        /// Whose connection ends.
+        /// The connection that ends.
         peer: PeerId,
-        /// Why.
+        /// The reason.
         reason: Disconnect,
     },
 }
 
-/// Effects in the order they were asked for.
+/// Effects in the order in which they were requested.
 #[derive(Debug, Default)]
 pub struct Effects {
     queue: VecDeque<Effect>,
-    /// How much the connection linked to the one at work still takes.
+    /// How many more bytes the linked connection accepts.
     room: usize,
 }
 
 impl Effects {
-    /// Before a connection works: how many bytes the one it is linked to takes.
+    /// Sets, before a connection works, how many bytes its linked connection accepts.
     pub fn set_room(&mut self, room: usize) {
         self.room = room;
     }
 
-    /// Takes the oldest effect.
+    /// Removes the oldest effect and returns it.
     pub fn pop(&mut self) -> Option<Effect> {
         self.queue.pop_front()
     }
@@ -118,7 +118,7 @@ impl Effects {
         self.room
     }
 
-    /// Notes as many of `bytes` as `to` has room for, in one piece with those before them, and returns how many.
+    /// Records as many of `bytes` as `to` has room for, together with those before them, and returns how many.
     pub(super) fn forward(&mut self, to: PeerId, bytes: &[u8], spare: impl FnOnce() -> Vec<u8>) -> usize {
         let piece = bytes.get(..self.room).unwrap_or(bytes);
         self.room -= piece.len();
@@ -134,7 +134,7 @@ impl Effects {
         piece.len()
     }
 
-    /// Whether `peer` has asked for a connection that is not made yet.
+    /// Whether `peer` has requested a connection that is not made yet.
     pub(super) fn is_dialed_by(&self, peer: PeerId) -> bool {
         self.queue.iter().any(|effect| matches!(effect, Effect::Dial { dialer, .. } if *dialer == peer))
     }

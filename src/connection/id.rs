@@ -1,15 +1,14 @@
-//! Names of connections that cannot be confused.
+//! Ids of connections that cannot be confused.
 
-/// A slab key together with the generation of that slot.
+/// A slab key together with a generation.
 ///
-/// It travels in poll tokens, timers and late replies, all of which may outlive the connection. Whatever names a slot
-/// that has been reused carries an old generation and is ignored by comparison, so no reply and no event can reach the
-/// wrong client.
+/// It is used in poll tokens, timers and late replies, all of which may outlive the connection. The id of a reused slot
+/// has an old generation, so the comparison fails and it is ignored: no reply and no event can reach the wrong client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PeerId {
     /// Index in the slab.
     pub key: u32,
-    /// How many connections have been opened before this one, modulo 2^32.
+    /// How many connections were opened before this one, modulo 2^32.
     pub generation: u32,
 }
 

@@ -1,4 +1,4 @@
-//! What is special about a connection that is linked to another one.
+//! The part of a connection that is specific to links.
 
 use std::io;
 use std::time::Instant;
@@ -14,8 +14,8 @@ use crate::limits::Limits;
 use crate::tls::Session;
 
 impl<S: Service> Connection<S> {
-    /// A connection that is being made, for the one it is linked to. It sends `preface` first, in clear, before any
-    /// handshake: that is where a PROXY header belongs, and where balancers and servers look for it.
+    /// A connection that is being made on behalf of the one it is linked to. It sends `preface` first, unencrypted,
+    /// before any handshake: a PROXY header belongs there (proxy-protocol.txt, 2).
     pub fn dialed(session: Session, info: PeerInfo, preface: Vec<u8>, now: Instant) -> Self {
         let mut connection = Self::unopened(session, info, None, None, now);
         connection.unsent = preface;
@@ -24,8 +24,8 @@ impl<S: Service> Connection<S> {
         connection
     }
 
-    /// Something has happened to a connection that is being made: whether it is made now, or why it never will be. An
-    /// event alone tells neither.
+    /// Processes an event of a connection that is being made: whether it is made now, or why it failed. The event alone
+    /// shows neither.
     pub fn note_connecting(&mut self, is_connected: io::Result<bool>, context: &mut Context<S>) {
         match is_connected {
             Ok(true) => self.connected(context),
@@ -49,7 +49,7 @@ impl<S: Service> Connection<S> {
         self.is_carried = false;
     }
 
-    /// The connection that was to be made for it could not be: the service says what becomes of it.
+    /// The connection dialed for it failed: the service decides what follows.
     pub fn unreachable(&mut self, loss: &Loss, context: &mut Context<S>) {
         self.framing.info.link = None;
         self.is_carried = false;
@@ -72,7 +72,7 @@ impl<S: Service> Connection<S> {
         limits.output_bytes.saturating_sub(self.framing.output.replies.queued_bytes())
     }
 
-    /// Sends bytes that the connection it is linked to has forwarded.
+    /// Sends bytes that the linked connection has forwarded.
     pub fn forward(&mut self, bytes: Vec<u8>, now: Instant) {
         if self.phase == Phase::Open && self.write_shutdown == WriteShutdown::Open {
             self.framing.output.replies.append(bytes);
@@ -80,13 +80,14 @@ impl<S: Service> Connection<S> {
         }
     }
 
-    /// The connection it is linked to has room again. Returns whether this one was waiting for it.
+    /// The linked connection has room again. Returns whether this one was waiting for it.
     pub fn unthrottle(&mut self) -> bool {
         self.framing.unthrottle()
     }
 
-    /// Whether some of what it has forwarded still waits for the socket at the other end of the link. Until all of it has
-    /// left, nothing can come back, so the peer is not idle. Returns whether that has just ended: time counts from now on.
+    /// Records whether some bytes that it has forwarded still wait for the socket at the other end of the link. Until
+    /// all of them have left, no reply can arrive, so the peer is not idle. Returns whether that has just ended: idle
+    /// time counts from now on.
     pub fn note_carried(&mut self, is_carried: bool, now: Instant) -> bool {
         let has_left = std::mem::replace(&mut self.is_carried, is_carried) && !is_carried && self.phase == Phase::Open;
         if has_left {
@@ -95,10 +96,10 @@ impl<S: Service> Connection<S> {
         has_left
     }
 
-    /// Nothing more will be forwarded to it: says so to the peer after what is owed. The other direction goes on.
+    /// Nothing more will be forwarded to it: ends its output after the owed bytes. The other direction continues.
     ///
-    /// Where that is not known to be all, since a client's stream ended without close_notify, a server with TLS is not told
-    /// that it is. One without gets FIN all the same: too many clients end every stream like that.
+    /// If the output may be incomplete, because a client's stream ended without close_notify, a backend with TLS gets
+    /// no close_notify. A backend without TLS gets FIN all the same: too many clients end every stream like that.
     pub fn finish_output(&mut self, proper: bool, now: Instant) {
         if self.phase == Phase::Open {
             self.write_shutdown =
@@ -109,8 +110,8 @@ impl<S: Service> Connection<S> {
         }
     }
 
-    /// The connection it is linked to was lost: sends what is owed and then ends without a good-bye, for the peer must not
-    /// take what it got for the whole. Unless it is: when the end had been carried across before.
+    /// The linked connection was lost: sends owed bytes and then ends without close_notify, because the peer must not
+    /// take them for the whole. If the end was carried across before, they are the whole.
     pub fn cut(&mut self, reason: Disconnect, now: Instant, scratch: &mut Scratch) {
         if self.phase == Phase::Open && self.write_shutdown == WriteShutdown::Open {
             self.write_shutdown = WriteShutdown::Withheld;
@@ -118,30 +119,30 @@ impl<S: Service> Connection<S> {
         self.end(reason, now, scratch);
     }
 
-    /// Whether its socket is to be closed with a reset: what it was sent may not be all, and its peer has no close_notify
-    /// to miss. For whoever has TLS, FIN without one says the same and destroys nothing.
+    /// Whether its socket must be closed with a reset: its output may be incomplete, and without TLS there is no
+    /// close_notify to miss. With TLS, FIN without close_notify means the same and destroys nothing.
     ///
-    /// Stunnel does so by default ("reset"), and so did the server, if it was one. The reset waits for the end of
-    /// [`Phase::Lingering`], for it can destroy what the peer has not read.
+    /// Stunnel does the same by default ("reset"), and the server has done so if it sent the reset. The reset waits for
+    /// the end of [`Phase::Lingering`], because it can destroy bytes that the peer has not read.
     pub fn must_reset(&self) -> bool {
         let is_unfinished = self.write_shutdown < WriteShutdown::CloseNotifySent || self.output() > 0;
         let is_lost = self.framing.info.link.is_some() && is_unfinished;
         !self.session.is_tls() && (self.write_shutdown == WriteShutdown::Withheld || is_lost)
     }
 
-    /// Whether the connection it is linked to was lost, and it has been given all that it will be given.
+    /// Whether the linked connection was lost, and this one has been given all it will get.
     pub fn was_cut(&self) -> bool {
         self.write_shutdown == WriteShutdown::Withheld && self.output() == 0
     }
 
-    /// Says for the log why the server that it is linked to was lost.
+    /// Records, for the log, why the backend was lost.
     pub fn explain(&mut self, loss: &Loss) {
         if self.framing.output.detail.is_none() && loss.is_of_tls() {
             self.framing.output.detail = Some(loss.detail.clone());
         }
     }
 
-    /// Whether the service has known it.
+    /// Whether the service has opened it.
     pub fn was_opened(&self) -> bool {
         self.framing.was_opened()
     }

@@ -1,4 +1,4 @@
-//! Places of those who watch the server.
+//! Places for operators.
 
 use std::time::Instant;
 
@@ -9,8 +9,8 @@ use super::scratch::Scratch;
 use super::service::Service;
 use crate::disconnect::Disconnect;
 
-/// Counts the places of operators that are taken. A place is granted behind the handshake and the gate: a socket that says
-/// nothing, or shows no certificate that is believed, takes none.
+/// Counts the places that operators have taken. An operator gets a place after the handshake and admission: a socket
+/// that sends nothing, or presents no accepted certificate, takes none.
 #[derive(Debug, Default)]
 pub struct Operators {
     placed: usize,
@@ -18,21 +18,21 @@ pub struct Operators {
 }
 
 impl Operators {
-    /// Places that are taken.
+    /// Places taken.
     #[must_use]
     pub fn placed(&self) -> usize {
         self.placed
     }
 
-    /// Whether an operator who finds no place may take a client's.
+    /// Sets whether an operator who finds no place may take a client's.
     pub fn set_overflow(&mut self, has_overflow: bool) {
         self.has_overflow = has_overflow;
     }
 }
 
 impl<S: Service> Connection<S> {
-    /// Takes a place for a peer that has come to a listener for operators and may be served: one of the operators', or a
-    /// client's. Where there is neither, it takes an operator's all the same, and the server makes another give way.
+    /// Gives a place to an admitted peer of an `--admin` listener: an operator's, or a client's. If there is neither,
+    /// it gets an operator's place anyway, and the server closes another operator.
     pub(super) fn take_place(&mut self, context: &mut Context<S>) {
         let info = &mut self.framing.info;
         if !info.is_operator || self.has_place {
@@ -52,7 +52,7 @@ impl<S: Service> Connection<S> {
         }
     }
 
-    /// Whether it has come to a listener for operators, and has no place yet.
+    /// Whether it is a peer of an `--admin` listener that has no place yet.
     pub fn knocks(&self) -> bool {
         self.framing.info.is_operator && !self.has_place && self.phase != Phase::Closed
     }
@@ -62,12 +62,12 @@ impl<S: Service> Connection<S> {
         self.has_place && self.phase != Phase::Closed
     }
 
-    /// When it came, was let in, asked or was answered for the last time.
+    /// When it connected, was admitted, sent a request or got a reply for the last time.
     pub fn quiet_since(&self) -> Instant {
         self.since
     }
 
-    /// Closes it for an operator that came later.
+    /// Closes it to make room for a newer operator.
     pub fn displace(&mut self, why: &str, scratch: &mut Scratch) {
         self.framing.output.detail.get_or_insert(why.into());
         self.close(Disconnect::Refused, scratch);

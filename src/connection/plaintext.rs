@@ -1,22 +1,22 @@
-//! What to say to a client that does not speak TLS on a TLS port.
+//! The reply to a client that does not use TLS on a TLS port.
 
 /// Whether the bytes begin like a TLS record (RFC 8446, 5.1).
 ///
-/// A client's second flight may begin with any type: `change_cipher_spec` before its certificate, most often. As text
-/// these are control characters, which no request begins with.
+/// A client's second flight may begin with any type, most often `change_cipher_spec` before its certificate. As text
+/// these are control characters, and no request begins with one.
 pub(super) fn is_tls(input: &[u8]) -> bool {
     const CHANGE_CIPHER_SPEC: u8 = 20;
     const APPLICATION_DATA: u8 = 23;
     input.first().is_some_and(|first| (CHANGE_CIPHER_SPEC..=APPLICATION_DATA).contains(first))
 }
 
-/// Whether the bytes are no TLS, and may be text. The hello of SSL 2 is neither: a client that begins with one understands an
-/// alert. Its first byte has the highest bit set, as that of no request in plain text has (RFC 5246, E.2).
+/// Whether the bytes are not TLS and may be text. An SSL 2 hello is neither: its sender understands an alert. Its first
+/// byte has the highest bit set, which no plain-text request has (RFC 5246, E.2).
 pub(super) fn is_text(input: &[u8]) -> bool {
     !is_tls(input) && input.first().is_none_or(u8::is_ascii)
 }
 
-/// A sentence in the protocol that the client seems to speak.
+/// A sentence in the protocol that the client appears to use.
 pub(super) fn hint(input: &[u8]) -> &'static [u8] {
     if is_http(input) {
         return b"HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain\r\nContent-Length: 44\r\nConnection: close\r\n\r\n\
@@ -25,7 +25,7 @@ pub(super) fn hint(input: &[u8]) -> &'static [u8] {
     b"-ERR this port speaks TLS: connect with TLS enabled\r\n"
 }
 
-/// Whether the bytes begin like a request of HTTP, of any version. A method alone does not tell: `GET` is a command of
+/// Whether the bytes begin like an HTTP request of any version. A method alone does not decide: `GET` is a command of
 /// RESP too, so a path or the version must follow.
 fn is_http(input: &[u8]) -> bool {
     let line = input.split(|byte| matches!(byte, b'\r' | b'\n')).next().unwrap_or_default();
@@ -40,7 +40,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn http_and_other_clients_get_words_they_can_read() {
+    fn http_and_other_clients_get_an_error_in_their_protocol() {
         let http = std::str::from_utf8(hint(b"GET / HTTP/1.1\r\n")).expect("text");
         let (head, body) = http.split_once("\r\n\r\n").expect("head and body");
         assert!(head.starts_with("HTTP/1.1 400 "));

@@ -1,4 +1,4 @@
-//! A connection that a balancer announces: before its own bytes stands a header that says where it comes from.
+//! The PROXY header that a balancer sends before a connection's own bytes.
 
 use std::time::{Duration, Instant};
 
@@ -11,7 +11,7 @@ use crate::protocol::proxy;
 use crate::tls::Session;
 
 impl<S: Service> Connection<S> {
-    /// A connection from a trusted balancer that has just been accepted: nothing begins before its PROXY header.
+    /// A newly accepted connection from a trusted balancer: it begins with a PROXY header.
     pub fn announced(
         session: Session,
         info: PeerInfo,
@@ -24,8 +24,8 @@ impl<S: Service> Connection<S> {
         connection
     }
 
-    /// Takes the header from the front of `bytes` and returns its size; `None` when it is not complete, or is none and
-    /// the connection is over.
+    /// Takes the header from the front of `bytes` and returns its size; `None` if it is incomplete, or invalid and the
+    /// connection is closed.
     pub(super) fn take_header(&mut self, bytes: &[u8], context: &mut Context<S>) -> Option<usize> {
         if !self.awaits_header {
             return Some(0);

@@ -8,13 +8,13 @@ use bytes::Bytes;
 use super::id::PeerId;
 use super::scratch::shrink;
 
-/// The encoded replies one connection is owed, in order.
+/// The encoded replies owed to one connection, in order.
 ///
-/// A reply that is ready when nothing is outstanding goes straight to `ready` and never becomes a slot: a service that
-/// answers at once pays nothing for the order. Behind a deferred reply, later ones wait in slots. So do replies that are
-/// held back until something else has happened: until the group that they tell of is durable.
+/// A reply that is ready when nothing is outstanding is appended to `ready` and never becomes a slot, so a service that
+/// answers at once pays nothing for the order. After a deferred reply, later ones wait in slots. So do held replies,
+/// until the group that they depend on is durable.
 ///
-/// Invariant: slots are numbered contiguously from `first`, and the front slot is open or held (a front that is neither
+/// Invariant: slots are numbered contiguously from `first`, and the front slot is open or held (any other front slot
 /// has been moved to `ready`), so completing a reply is an index, not a search.
 #[derive(Debug, Default)]
 pub struct Replies {
@@ -22,28 +22,28 @@ pub struct Replies {
     sent: usize,
     slots: VecDeque<Slot>,
     first: u64,
-    /// Where the reply to the present request begins: how many slots there were, and bytes behind the last.
+    /// Where the reply to the current request begins: the number of slots, and of bytes in the last one.
     mark: (usize, usize),
 }
 
 #[derive(Debug)]
 enum Slot {
-    /// Deferred: nothing behind it may be sent.
+    /// Deferred: no later reply may be sent.
     Open,
-    /// Deferred, and nothing may be served before it is complete.
+    /// Deferred, and no later request may be served before it is complete.
     Alone,
     Filled(Vec<u8>),
-    /// Ready, but not to be sent before this group is durable, nor anything behind it.
+    /// Ready, but neither it nor any later reply may be sent before this group is durable.
     Held(u64, Held),
 }
 
-/// Replies that are held: the first tells of what is not durable, and so may later ones.
+/// Held replies: the first depends on changes that are not durable, and later ones may.
 #[derive(Debug)]
 struct Held {
     bytes: Vec<u8>,
     /// Where the first reply ends.
     first: usize,
-    /// Where other replies that tell of what is not durable begin and end.
+    /// Where other replies that depend on such changes begin and end.
     others: Vec<(usize, usize)>,
 }
 
@@ -52,7 +52,7 @@ impl Held {
         Self { first: bytes.len(), bytes, others: Vec::new() }
     }
 
-    /// What is left when none of it is true: each reply that tells of it gives place to what `retract` writes for it.
+    /// The replies if the changes are lost: each dependent reply is replaced by what `retract` writes for it.
     fn retracted(&self, retract: &mut dyn FnMut(&[u8], &mut Vec<u8>)) -> Vec<u8> {
         let (mut left, mut at) = (Vec::new(), 0);
         for (start, end) in std::iter::once((0, self.first)).chain(self.others.iter().copied()) {
@@ -66,7 +66,7 @@ impl Held {
 }
 
 impl Replies {
-    /// Where the next reply is appended.
+    /// The buffer for the next reply.
     pub fn tail(&mut self) -> &mut Vec<u8> {
         if self.slots.is_empty() {
             return &mut self.ready;
@@ -80,7 +80,7 @@ impl Replies {
         }
     }
 
-    /// A request is about to be answered.
+    /// Marks the beginning of the reply to the next request.
     pub(super) fn mark(&mut self) {
         let end = match self.slots.back() {
             None => self.ready.len(),
@@ -90,12 +90,11 @@ impl Replies {
         self.mark = (self.slots.len(), end);
     }
 
-    /// Holds the reply to the present request, and all that comes behind it, until `group` is durable. Groups never go
-    /// back, so a reply behind one that waits as long or longer needs no slot of its own. A reply that is deferred is not
-    /// held.
+    /// Holds the reply to the current request, and all later ones, until `group` is durable. Groups only increase, so a
+    /// reply after one that waits for the same or a later group needs no slot of its own. A deferred reply is not held.
     pub fn hold(&mut self, group: u64, spare: impl FnOnce() -> Vec<u8>) {
         let (slots, start) = self.mark;
-        // A reply behind an open slot began a slot of its own.
+        // A reply after an open slot began its own slot.
         let start = if slots == self.slots.len() { start } else { 0 };
         let tail = match self.slots.back_mut() {
             None => &mut self.ready,
@@ -127,8 +126,8 @@ impl Replies {
         self.advance();
     }
 
-    /// What is held will not come true: each reply that tells of it gives place to what `retract` writes for it, and those
-    /// that tell of something else stay.
+    /// The changes are lost: each reply that depends on them is replaced by what `retract` writes for it; the others
+    /// stay.
     pub(super) fn retract(&mut self, retract: &mut dyn FnMut(&[u8], &mut Vec<u8>)) {
         for slot in &mut self.slots {
             if let Slot::Held(_, held) = slot {
@@ -144,13 +143,13 @@ impl Replies {
         self.slots.iter().any(|slot| matches!(slot, Slot::Held(..)))
     }
 
-    /// Opens a slot for a reply that comes later and returns its sequence number.
+    /// Opens a slot for a later reply and returns its sequence number.
     pub fn defer(&mut self) -> u64 {
         self.slots.push_back(Slot::Open);
         self.first + self.slots.len() as u64 - 1
     }
 
-    /// Opens a slot as [`defer`](Self::defer) does; until it is complete, no other request is to be served.
+    /// Opens a slot like [`defer`](Self::defer); until it is complete, no other request may be served.
     pub fn defer_alone(&mut self) -> u64 {
         self.slots.push_back(Slot::Alone);
         self.first + self.slots.len() as u64 - 1
@@ -162,20 +161,20 @@ impl Replies {
         matches!(self.slots.back(), Some(Slot::Alone))
     }
 
-    /// Fills the open slot `sequence`. A number that names no open slot is ignored.
+    /// Fills the open slot `sequence`. A number that is not that of an open slot is ignored.
     pub fn complete(&mut self, sequence: u64, bytes: Bytes) {
         let Some(index) = sequence.checked_sub(self.first).and_then(|index| usize::try_from(index).ok()) else {
             return;
         };
         match self.slots.get_mut(index) {
-            // Bytes that nobody else shares become a `Vec` without a copy.
+            // Bytes that are not shared become a `Vec` without a copy.
             Some(slot @ (Slot::Open | Slot::Alone)) => *slot = Slot::Filled(bytes.into()),
             _ => return,
         }
         self.advance();
     }
 
-    /// Moves what is filled at the front to where it is sent from.
+    /// Moves filled slots at the front to `ready`.
     fn advance(&mut self) {
         while let Some(Slot::Filled(_)) = self.slots.front() {
             if let Some(Slot::Filled(bytes)) = self.slots.pop_front() {
@@ -184,12 +183,12 @@ impl Replies {
             }
         }
         if self.slots.is_empty() {
-            // An idle connection owns nothing, not even the room of its busiest moment.
+            // An idle connection owns nothing, not even the capacity of its busiest moment.
             self.slots = VecDeque::new();
         }
     }
 
-    /// Adds whole bytes behind everything that is owed.
+    /// Appends whole bytes after everything that is owed.
     pub fn append(&mut self, bytes: Vec<u8>) {
         if self.slots.is_empty() {
             self.append_ready(bytes);
@@ -213,14 +212,14 @@ impl Replies {
         self.ready.get(self.sent..).unwrap_or_default()
     }
 
-    /// `count` bytes of [`unsent`](Self::unsent) have been handed to the session.
+    /// Marks `count` bytes of [`unsent`](Self::unsent) as passed to the session.
     ///
-    /// When all have been, the buffer is returned so that an idle connection owns none.
+    /// If all have been, the buffer is returned, so that an idle connection owns none.
     pub fn consume(&mut self, count: usize) -> Option<Vec<u8>> {
         self.sent += count;
         if self.sent < self.ready.len() {
-            // A peer that is always owed something must not keep all it was ever sent. Moving no more than has been
-            // sent since the last move makes this cheap.
+            // A peer that is always owed something must not keep all bytes ever sent to it. Moving at most as many
+            // bytes as have been sent since the last move keeps this cheap.
             if self.sent > self.unsent().len() {
                 self.ready.drain(..self.sent);
                 self.sent = 0;
@@ -232,7 +231,7 @@ impl Replies {
         Some(std::mem::take(&mut self.ready))
     }
 
-    /// Gives the connection a buffer to write its next reply to, if it has none.
+    /// Lends the connection a buffer for its next reply, if it has none.
     pub fn lend(&mut self, spare: impl FnOnce() -> Vec<u8>) {
         if self.ready.capacity() == 0 {
             self.ready = spare();
@@ -244,7 +243,7 @@ impl Replies {
         (self.ready.is_empty() && self.ready.capacity() > 0).then(|| std::mem::take(&mut self.ready))
     }
 
-    /// Encoded bytes not yet handed to the session, those behind open slots included.
+    /// Encoded bytes not yet passed to the session, those after open slots included.
     #[must_use]
     pub fn queued_bytes(&self) -> usize {
         let filled = |slot: &Slot| match slot {
@@ -254,7 +253,7 @@ impl Replies {
         self.unsent().len() + self.slots.iter().map(filled).sum::<usize>()
     }
 
-    /// Replies that are open or wait behind an open one.
+    /// Replies that are open or wait for an open one.
     #[must_use]
     pub fn waiting(&self) -> usize {
         self.slots.len()
@@ -279,9 +278,9 @@ impl Replies {
     }
 }
 
-/// A reply that was deferred: complete it from any thread, once.
+/// A deferred reply: complete it from any thread, once.
 ///
-/// Dropped without completion, it closes its connection, since replies behind it could never be sent in order.
+/// If it is dropped without completion, its connection is closed, because later replies could never be sent in order.
 #[derive(Debug)]
 #[must_use = "a deferred reply that is dropped closes its connection"]
 pub struct Deferred {
@@ -310,15 +309,15 @@ impl Drop for Deferred {
 /// A finished deferred reply on its way to the loop.
 #[derive(Debug)]
 pub struct Completion {
-    /// The connection it belongs to; a connection that is gone is recognised by its generation.
+    /// Its connection; one that has ended is recognised by its generation.
     pub peer: PeerId,
     /// The slot.
     pub sequence: u64,
-    /// The encoded reply; `None` when it was dropped.
+    /// The encoded reply; `None` if it was dropped.
     pub reply: Option<Bytes>,
 }
 
-/// The way from any thread to the loop: a queue, and what wakes the loop to look at it.
+/// Returns replies from any thread to the loop: a queue, and a function that wakes the loop.
 #[derive(Clone)]
 pub struct Mailbox {
     sender: mpsc::Sender<Completion>,
@@ -326,7 +325,7 @@ pub struct Mailbox {
 }
 
 impl Mailbox {
-    /// A mailbox whose every post is followed by `wake`, and the end that the loop reads.
+    /// A mailbox that calls `wake` after every completion, and the receiver for the loop.
     pub fn new(wake: Arc<dyn Fn() + Send + Sync>) -> (Self, mpsc::Receiver<Completion>) {
         let (sender, receiver) = mpsc::channel();
         (Self { sender, wake }, receiver)
@@ -338,7 +337,7 @@ impl Mailbox {
     }
 
     fn post(&self, completion: Completion) {
-        // The loop is gone only when the server is: then nobody waits for this reply.
+        // The loop is gone only if the server is: then no client waits for this reply.
         if self.sender.send(completion).is_ok() {
             (self.wake)();
         }
@@ -381,7 +380,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_held_when_nothing_is_owed() {
+    fn no_memory_is_held_when_nothing_is_owed() {
         let mut replies = Replies::default();
         let open: Vec<u64> = (0..100).map(|_| replies.defer()).collect();
         for sequence in open {
@@ -418,7 +417,7 @@ mod tests {
         assert_eq!((replies.unsent(), replies.waiting()), (&b"012345"[..], 0));
     }
 
-    /// Answers one request.
+    /// Appends the reply to one request.
     fn answer(replies: &mut Replies, reply: &[u8], group: Option<u64>) {
         replies.mark();
         replies.tail().extend_from_slice(reply);
@@ -444,7 +443,7 @@ mod tests {
         assert_eq!((replies.unsent(), replies.is_held(), replies.waiting()), (&b"ef"[..], false, 0));
         replies.consume(2);
         assert_eq!(replies.memory(), 0);
-        // Nothing was written, so there is nothing to hold.
+        // Nothing was written, so nothing is held.
         answer(&mut replies, b"", Some(9));
         assert!(replies.is_empty());
     }
@@ -471,7 +470,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_lost_gives_place_reply_by_reply_and_the_others_stay() {
+    fn lost_replies_are_replaced_one_by_one_and_the_others_stay() {
         let mut replies = Replies::default();
         let retract = &mut |reply: &[u8], out: &mut Vec<u8>| out.extend([b"<", reply, b">"].concat());
         answer(&mut replies, b"a", None);
@@ -491,7 +490,7 @@ mod tests {
         assert_eq!((replies.unsent(), replies.waiting()), (&b"a<b>c<d><e><f><g>lateh<ij>k"[..], 0));
     }
 
-    /// Whatever comes when: what is sent is what was asked for, in order, and never before it is durable.
+    /// In any order of events, the sent replies are those requested, in order, and none is sent before it is durable.
     #[test]
     fn any_order_of_answers_and_groups_gives_the_order_of_requests() {
         const LOST: u8 = 0x80;
@@ -544,7 +543,7 @@ mod tests {
             let sent = replies.unsent();
             assert!(sent.iter().map(|byte| byte & !LOST).eq(expected) && replies.waiting() == 0);
             for (byte, needed) in sent.iter().zip(needs) {
-                // Of what has become durable behind something that has not, either may be said.
+                // If something durable follows something that is not, both results are allowed.
                 let may_be = if byte & LOST == 0 { !is_lost || needed <= durable } else { is_lost && needed > 0 };
                 assert!(may_be, "{byte} needs {needed}, {durable} is durable");
             }

@@ -1,18 +1,18 @@
-//! Buffers that one loop lends to all its connections.
+//! Buffers that one loop lends to its connections.
 
 use crate::tls::Outgoing;
 
-/// Bytes read from a socket at once. Four records of the largest size, and still at home in a core's own cache.
+/// Bytes read from a socket in one call: four records of the largest size, which still fit a core's own cache.
 pub(super) const READ_BYTES: usize = 64 << 10;
 
-/// Spare buffers kept; more are given back to the allocator.
+/// Spare buffers that are kept; more are freed.
 const SPARES: usize = 256;
 
-/// A spare larger than this came from an unusual request and is given back too.
+/// A larger spare came from an unusual request and is freed too.
 const SPARE_BYTES: usize = 64 << 10;
 
-/// The buffers of one loop: where input is read and decrypted, where output is encrypted, and small spares for what a
-/// connection must hold between phases. An idle connection owns none of them.
+/// The buffers of one loop: for reading and decrypting input, for encrypting output, and small spares for bytes that a
+/// connection must keep between phases. An idle connection owns none of them.
 #[derive(Debug)]
 pub struct Scratch {
     pub(super) input: Vec<u8>,
@@ -27,7 +27,7 @@ impl Default for Scratch {
 }
 
 impl Scratch {
-    /// An empty buffer, with room in it if one is spare.
+    /// An empty buffer, with capacity if there is a spare.
     pub(super) fn take(&mut self) -> Vec<u8> {
         self.spares.pop().unwrap_or_default()
     }
@@ -41,7 +41,7 @@ impl Scratch {
     }
 }
 
-/// Gives back most of the room of a large buffer that has little left in it. Halving at least, it costs little for each
+/// Frees most of the capacity of a large buffer with little left in it. It halves at least, so it costs little for each
 /// byte that was in it.
 pub(super) fn shrink(buffer: &mut Vec<u8>) {
     if buffer.capacity() > SPARE_BYTES && buffer.len() < buffer.capacity() / 4 {

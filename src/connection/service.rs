@@ -1,4 +1,4 @@
-//! The one trait a protocol implements to be served.
+//! The one trait that a protocol implements.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -13,12 +13,12 @@ use crate::access::Access;
 use crate::disconnect::Disconnect;
 use crate::tls::{Agreement, Identity};
 
-/// What a server serves: how bytes become requests and what is answered.
+/// A protocol on a server: how bytes become requests, and how requests are answered.
 ///
-/// One value of this type lives on each loop and serves every connection of every listener, so state that connections
-/// share (a store, a counter) is a plain field: no lock, no reference count. What a single connection must remember
-/// between calls is its [`Session`](Service::Session). A service never sees a socket, TLS, or a partial write; limits,
-/// deadlines, back-pressure, drain and metrics are the connection's and the server's.
+/// One value of this type exists on each loop and serves every connection of every listener, so state that connections
+/// share (a store, a counter) is a plain field, without a lock or reference count. State of a single connection between
+/// calls is its [`Session`](Service::Session). A service never sees a socket, TLS, or a partial write; the connection and
+/// the server handle limits, deadlines, back-pressure, drain and metrics.
 ///
 /// ```
 /// use std::io::{Read, Write};
@@ -64,10 +64,10 @@ use crate::tls::{Agreement, Identity};
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub trait Service {
-    /// What the framing of one connection remembers between calls.
+    /// The framing state of one connection between calls.
     type Session;
 
-    // What every service does: it takes connections and answers requests.
+    // Required: connections and requests.
 
     /// A connection is ready to be served: its handshake, if any, is done.
     ///
@@ -83,7 +83,7 @@ pub trait Service {
 
     // The rest of a connection's life.
 
-    /// The peer will send no more; `rest` is the incomplete request it leaves, often empty.
+    /// The peer will send no more; `rest` is its incomplete request, often empty.
     ///
     /// A last reply may be written. Returns why the connection ends; all owed replies are still sent. `None` is the
     /// usual end; of a linked connection it ends this direction only, and is carried across the link.
@@ -97,38 +97,39 @@ pub trait Service {
         (!rest.is_empty()).then_some(Disconnect::CutOff)
     }
 
-    /// What the connection's deadlines and limits depend on. Asked when it is open, and whenever requests were served.
+    /// The session's state for the connection's deadlines and limits. Called when it is open, and whenever requests
+    /// were served.
     fn inspect(&self, session: &Self::Session) -> SessionState {
         let _ = session;
         SessionState::default()
     }
 
-    /// The connection is over; its session is returned, to end what the service does for it (subscriptions, watches).
+    /// The connection has ended; its session is returned, so that the service can end its subscriptions and watches.
     fn close(&mut self, session: Self::Session, peer: &PeerInfo) {
         let _ = (session, peer);
     }
 
     // Clients that are not served.
 
-    /// Whether a client that its listener admits can do anything here, by what [`PeerInfo::access`] allows. Asked before
-    /// [`open`](Self::open), and again when that changes.
+    /// Whether a client that its listener admits can use this service at all, according to [`PeerInfo::access`]. Called
+    /// before [`open`](Self::open), and again when the access changes.
     fn admits(&self, peer: &PeerInfo) -> bool {
         let _ = peer;
         true
     }
 
-    /// Writes what a client of `listener` should read when it is turned away for `reason` without being served, or
-    /// when the rest of a request that it began has not come in time.
+    /// Writes the text for a client of `listener` that is refused for `reason` without being served, or that has not
+    /// completed a request in time.
     fn refuse(&mut self, listener: usize, reason: Disconnect, reply: &mut Vec<u8>) {
         let _ = (listener, reason, reply);
     }
 
     // Links to other servers.
 
-    /// The connection that this one dialed could not be made, for the reason in `loss`. Another may be dialed, or a last
-    /// reply written.
+    /// The connection that this one dialed failed, for the reason in `loss`. Another may be dialed, or a last reply
+    /// written.
     ///
-    /// Returns why the connection ends; `None` when it goes on.
+    /// Returns why the connection ends; `None` if it continues.
     fn unreachable(
         &mut self,
         session: &mut Self::Session,
@@ -141,61 +142,60 @@ pub trait Service {
 
     // Housekeeping and durability.
 
-    /// Called once a turn, after all requests of the turn were answered and before anything is sent: hands what was
-    /// changed to the disk, and does a small piece of housekeeping (expiry, compaction), bounded to well under a
-    /// millisecond.
+    /// Called once a turn, after all requests of the turn were answered and before anything is sent: submits changes to
+    /// the disk, and does a small piece of housekeeping (expiry, compaction), bounded to well under a millisecond.
     fn tick(&mut self, env: &mut Environment) -> Tick {
         let _ = env;
         Tick::default()
     }
 
-    /// Writes what a client of `listener` should read in the place of `reply`, which was [held](Exchange::hold) and will
-    /// never be true. A service that holds replies must write something; a client for which it does not is closed.
+    /// Writes the text that replaces `reply` for a client of `listener`: it was [held](Exchange::hold) and will never
+    /// be true. A service that holds replies must write something; otherwise the client is closed.
     fn retract(&mut self, listener: usize, reply: &[u8], out: &mut Vec<u8>) {
         let _ = (listener, reply, out);
     }
 }
 
-/// What a session says about its connection.
+/// The state of a session.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SessionState {
-    /// What the peer sends next is the head of a request, or the rest of one: where a protocol has heads, they must come
-    /// sooner than bodies.
+    /// The peer sends the head of a request next, or the rest of one. In protocols with heads, these must arrive sooner
+    /// than bodies.
     pub is_in_head: bool,
-    /// Heap bytes that the session holds because of what its peer has sent (a transaction, say). They count in the memory
-    /// limits.
+    /// Heap bytes that the session holds on behalf of its peer (a transaction, for example). They count towards the
+    /// memory limits.
     pub memory: usize,
 }
 
-/// What [`Service::tick`] returns.
+/// The result of [`Service::tick`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Tick {
-    /// What has become of replies that were [held](Exchange::hold).
+    /// The status of [held](Exchange::hold) replies.
     pub commits: CommitStatus,
-    /// How soon the next tick is wanted although nothing happens; `None` for no wish.
+    /// When the next tick is wanted even if nothing happens; `None` for no wish.
     pub again_in: Option<Duration>,
 }
 
-/// What [`Service::serve`] did with the front of the input.
+/// The result of [`Service::serve`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
 pub enum Served {
-    /// It holds no complete request: the call is repeated, with the same bytes and more behind them, when more have
+    /// There is no complete request: the call is repeated, with the same bytes and more after them, when more have
     /// arrived.
     Incomplete,
-    /// One request was taken, of so many bytes. 0 means the same as [`Incomplete`](Self::Incomplete).
+    /// One request of this many bytes was taken. 0 means the same as [`Incomplete`](Self::Incomplete).
     Used(usize),
-    /// There is no room for what the request changes, and nothing was done: the call is repeated, with the same bytes,
-    /// when [`Service::tick`] says that something is durable.
+    /// There is no room for the request's changes, and nothing was done: the call is repeated, with the same bytes,
+    /// when [`Service::tick`] reports a durable group.
     Congested,
-    /// The connection ends for this reason, after all replies written so far, this call's included, have been sent. A
-    /// client that asked for the end is [`Finished`](Disconnect::Finished).
+    /// The connection ends for this reason, after all replies written so far, including this call's, have been sent. If
+    /// the client asked for it, the reason is [`Finished`](Disconnect::Finished).
     Close(Disconnect),
 }
 
 #[cfg(test)]
 impl Served {
-    /// How many bytes were used by a request that is taken or waits for more.
+    /// How many bytes a taken request used; 0 if it waits.
     pub(crate) fn used(self) -> usize {
         match self {
             Self::Incomplete => 0,
@@ -205,39 +205,39 @@ impl Served {
     }
 }
 
-/// What has become of replies that were held.
+/// The status of held replies.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum CommitStatus {
-    /// This service holds none.
+    /// The service holds no replies.
     #[default]
     NotUsed,
     /// Nothing new.
     Unchanged,
-    /// Those that wait for this group, or an earlier one, may leave; there may be room for what was stalled.
+    /// Replies that wait for this group, or an earlier one, may be sent; there may be room for congested requests.
     Durable(u64),
-    /// None of them will ever be true: [`Service::retract`] says so in their place.
+    /// No held reply will ever be true: [`Service::retract`] replaces each.
     Aborted,
     /// The same, and the server must stop.
     Fatal,
 }
 
-/// Who is at the other end.
+/// The peer of a connection.
 #[derive(Clone, Debug)]
 pub struct PeerInfo {
-    /// Names this connection; never reused for another one.
+    /// The connection's id; never reused.
     pub id: PeerId,
-    /// The index of the listener that took it, in the order they were given to the server; of a dialed connection,
-    /// the one that took its dialer.
+    /// The index of the listener that accepted it, in the order given to the server; for a dialed connection, that of
+    /// its dialer.
     pub listener: usize,
-    /// The peer's socket address; unspecified when it has none (a Unix socket).
+    /// The peer's socket address; unspecified if it has none (a Unix socket).
     pub address: SocketAddr,
     /// The local address that the peer connected to; unspecified for a dialed connection.
     pub local: SocketAddr,
-    /// The verified client certificate's identity; `None` when none was shown or the socket is plain.
+    /// The identity in the verified client certificate; `None` without a certificate or TLS.
     pub identity: Option<Arc<Identity>>,
-    /// What the peer may do: every request must be one that this allows.
+    /// The peer's access: every request must be allowed by it.
     pub access: Access,
-    /// What was agreed in the TLS handshake; `None` on a plain socket.
+    /// The negotiated TLS parameters; `None` on a plain socket.
     pub agreement: Option<Agreement>,
     /// The connection at the other end of the link, if there is one.
     pub link: Option<Link>,
@@ -269,76 +269,76 @@ impl PeerInfo {
     }
 }
 
-/// What one request may use: who asks, what the loop provides, and where the reply goes.
+/// What one request may use: its peer, the loop's environment, and the reply.
 pub struct Exchange<'a> {
-    /// Who asks.
+    /// The peer that sent the request.
     pub peer: &'a PeerInfo,
-    /// The bounds that the framing must keep (`request_bytes` above all), the time, the counters.
+    /// The limits that the framing must enforce (`request_bytes` above all), the time, the counters.
     pub env: &'a mut Environment,
     pub(super) output: &'a mut Output,
 }
 
 impl Exchange<'_> {
-    /// Where the encoded reply to this request goes: append to it. Order is kept behind earlier deferred replies.
+    /// The buffer for the encoded reply to this request: append to it. Earlier deferred replies are still sent first.
     pub fn reply(&mut self) -> &mut Vec<u8> {
         self.output.replies.tail()
     }
 
     /// Leaves this request's reply open, to be completed later through [`Deferred`], from any thread.
     ///
-    /// Replies to later requests wait behind it.
+    /// Replies to later requests wait for it.
     pub fn defer(&mut self) -> Deferred {
         self.env.mailbox.deferred(self.peer.id, self.output.replies.defer())
     }
 
-    /// Leaves this request's reply open as [`defer`](Self::defer) does, and serves no further request of this connection
-    /// before it is complete: for what takes many turns, and must not be overtaken by what its client asks afterwards.
+    /// Leaves this request's reply open like [`defer`](Self::defer), and serves no further request of this connection
+    /// before it is complete: for work that takes many turns and must not be overtaken by later requests of its client.
     pub fn defer_alone(&mut self) -> Deferred {
         self.env.mailbox.deferred(self.peer.id, self.output.replies.defer_alone())
     }
 
-    /// Counts this request as `requests` more of its peer's share of the turn
-    /// ([`requests_per_turn`](crate::limits::Limits::requests_per_turn)): for one that costs the loop as much as many.
+    /// Counts this request as `requests` additional ones in its peer's share of the turn
+    /// ([`requests_per_turn`](crate::limits::Limits::requests_per_turn)), for a request that costs as much as many.
     pub fn spend(&mut self, requests: usize) {
         self.output.served = self.output.served.saturating_add(requests);
     }
 
-    /// Says for the log what more is known about why this connection ends; no key, no value, nothing its peer has sent.
+    /// Records details for the log of why this connection ends: no key, no value, nothing that its peer has sent.
     pub fn explain(&mut self, detail: impl Into<Box<str>>) {
         self.output.detail = Some(detail.into());
     }
 
-    /// Holds the reply to this request, and all later ones, until [`Service::tick`] says that `group` is durable.
+    /// Holds the reply to this request, and all later ones, until [`Service::tick`] reports that `group` is durable.
     pub fn hold(&mut self, group: u64) {
         let scratch = &mut self.env.scratch;
         self.output.replies.hold(group, || scratch.take());
     }
 
-    /// How many more reply bytes fit before this peer is throttled. A streaming service (echo) answers no more than
-    /// this at once; others may overshoot by one reply.
+    /// How many more reply bytes fit before this peer's requests are no longer decoded. A streaming service (echo)
+    /// answers no more than this at once; others may exceed it by one reply.
     #[must_use]
     pub fn room(&self) -> usize {
         self.env.limits.output_bytes.saturating_sub(self.output.replies.queued_bytes())
     }
 
-    /// Asks for a connection to another server, linked to this one. A connection has one link at a time.
+    /// Requests a connection to another server, linked to this one. A connection has one link at a time.
     ///
     /// No further request of this connection is decoded before the new one is open, with its handshake, if any, done:
-    /// then it passes through [`Service::open`] like any other. If that fails,
-    /// [`Service::unreachable`] is called for this one.
+    /// then it passes through [`Service::open`] like any other. If that fails, [`Service::unreachable`] is called for
+    /// this one.
     pub fn dial(&mut self, dial: Dial) {
         self.env.effects.push(Effect::Dial { dialer: self.peer.id, dial: Box::new(dial) });
     }
 
-    /// Sends `bytes` on the connection at the other end of the link, as many as it has room for, and returns how many.
-    /// When it has no room, no request of this connection is decoded until it has.
+    /// Sends as many of `bytes` as there is room for on the linked connection, and returns how many. While it has no
+    /// room, no request of this connection is decoded.
     pub fn forward(&mut self, bytes: &[u8]) -> usize {
         let Some(link) = self.peer.link else { return 0 };
         let Environment { effects, scratch, .. } = &mut *self.env;
         effects.forward(link.peer(), bytes, || scratch.take())
     }
 
-    /// Ends another connection, or this one, for `reason`, after what it is owed has been sent.
+    /// Ends another connection, or this one, for `reason`, after its owed replies have been sent.
     pub fn disconnect(&mut self, peer: PeerId, reason: Disconnect) {
         self.env.effects.push(Effect::Disconnect { peer, reason });
     }

@@ -1,4 +1,4 @@
-//! A peer for tests of services: everything one call of a service needs, without a socket or a loop.
+//! A peer for tests of services: the parameters of a service's calls, without a socket or a loop.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, mpsc};
@@ -10,7 +10,7 @@ use crate::disconnect::Disconnect;
 use crate::limits::Limits;
 use crate::timer::Now;
 
-/// One peer and what it is owed.
+/// One peer and the replies it is owed.
 pub(crate) struct TestPeer {
     pub(crate) info: PeerInfo,
     pub(crate) env: Environment,
@@ -43,12 +43,12 @@ impl TestPeer {
         Exchange { peer: &self.info, env: &mut self.env, output: &mut self.output }
     }
 
-    /// What the service has counted of this peer's share of a turn.
+    /// The requests counted in this peer's share of a turn.
     pub(crate) fn served(&self) -> usize {
         self.output.served
     }
 
-    /// Whom the service has asked to disconnect since the last call, and why.
+    /// The peers that the service has disconnected since the last call, with reasons.
     pub(crate) fn take_disconnects(&mut self) -> Vec<(PeerId, Disconnect)> {
         let effects = std::iter::from_fn(|| self.env.effects.pop());
         let disconnects = effects.filter_map(|effect| match effect {
@@ -58,7 +58,7 @@ impl TestPeer {
         disconnects.collect()
     }
 
-    /// Takes the deferred replies that are complete. Whether one is still awaited before the next request is served.
+    /// Takes the completed deferred replies. Returns whether one is still awaited before the next request is served.
     pub(crate) fn is_alone(&mut self) -> bool {
         for completion in self.completions.try_iter() {
             if let Some(reply) = completion.reply {

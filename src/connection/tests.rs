@@ -13,12 +13,12 @@ use crate::tls::{Outgoing, Session, testing};
 
 mod handshake;
 
-/// One direction of a socket: bytes on their way, and perhaps FIN behind them.
+/// One direction of a socket: bytes under way, and perhaps FIN after them.
 #[derive(Default)]
 struct Pipe {
     bytes: Vec<u8>,
     fin: bool,
-    /// How many bytes a write may still put in before it would block.
+    /// How many more bytes can be written before it would block.
     room: usize,
 }
 
@@ -52,7 +52,7 @@ impl Write for &mut Pipe {
 
 const IDLE: Duration = Duration::from_mins(5);
 
-/// A served connection, its client, and all that a loop would lend it.
+/// A served connection, its client, and the state that a loop provides.
 struct Pair {
     client: Session,
     client_retained: Vec<u8>,
@@ -90,7 +90,7 @@ impl Pair {
         pair
     }
 
-    /// Receives and transmits, whether anything was noticed or not.
+    /// Receives and transmits, with or without an event.
     fn work(&mut self) {
         let Self { connection, to_server, to_client, context, .. } = self;
         connection.receive(&mut &mut *to_server, context);
@@ -104,7 +104,7 @@ impl Pair {
         self.work();
     }
 
-    /// The client takes what has arrived and answers what the handshake asks.
+    /// The client reads arrived bytes and answers the handshake.
     fn client_turn(&mut self) {
         let mut input = std::mem::take(&mut self.client_retained);
         input.append(&mut self.to_client.bytes);
@@ -134,7 +134,7 @@ impl Pair {
                 return;
             }
         }
-        panic!("the two sides never came to rest");
+        panic!("the two sides never became idle");
     }
 
     fn client_sends(&mut self, plaintext: &[u8]) {
@@ -156,7 +156,7 @@ impl Pair {
 }
 
 #[test]
-fn echoes_and_holds_no_buffer_at_rest() {
+fn an_idle_echo_connection_holds_no_buffer() {
     let mut pair = Pair::open();
     pair.client_sends(b"Hello World?");
     pair.run_until_idle();
@@ -201,7 +201,7 @@ fn a_partial_hello_survives_a_write_and_a_timeout() {
 }
 
 #[test]
-fn only_an_answered_hello_makes_a_handshake_half_done() {
+fn only_an_answered_hello_awaits_finished() {
     let mut pair = Pair::new();
     pair.client_turn();
     let rest = pair.to_server.bytes.split_off(100);
@@ -210,7 +210,7 @@ fn only_an_answered_hello_makes_a_handshake_half_done() {
     pair.to_server.bytes.extend(rest);
     pair.turn();
     assert!(pair.connection.awaits_finished());
-    // Nonsense behind it is no plain text of one who does not know TLS.
+    // Invalid bytes after a hello do not make the client one without TLS.
     (pair.to_client.bytes, pair.to_server.bytes) = (Vec::new(), b"PING\r\n".to_vec());
     pair.turn();
     let told = (pair.connection.reason(), pair.to_client.bytes.starts_with(b"-ERR"));
@@ -218,31 +218,31 @@ fn only_an_answered_hello_makes_a_handshake_half_done() {
 }
 
 #[test]
-fn data_and_fin_in_one_event_are_both_seen() {
+fn data_and_fin_in_one_event_are_both_processed() {
     let mut pair = Pair::open();
     pair.client_sends(b"last words");
     pair.client_closes();
     pair.to_server.fin = true;
-    // One event announces both. From here on the poller is silent; only what the connection remembers can drive it.
+    // One event announces both. After it the poller reports nothing more; only the connection's own state can drive it.
     pair.turn();
     while pair.connection.wants_turn(&pair.context.env.limits) {
         pair.work();
     }
     pair.client_turn();
     assert_eq!(pair.received, b"last words");
-    assert!(pair.client.peer_closed(), "the client was told good-bye");
+    assert!(pair.client.peer_closed(), "the client got close_notify");
     assert!(!pair.fin_sent, "closing the socket, which comes next, sends it");
     assert_eq!(pair.connection.phase(), Phase::Closed);
     assert_eq!(pair.connection.reason(), Some(Disconnect::PeerClosed));
 }
 
 #[test]
-fn a_later_event_does_not_undo_an_earlier_one() {
+fn a_later_event_does_not_clear_an_earlier_one() {
     let mut pair = Pair::open();
     pair.client_sends(b"announced once");
     pair.connection.note_event(true, false, false);
     pair.connection.note_event(false, true, false);
-    assert!(pair.connection.wants_turn(&pair.context.env.limits), "no other event will tell of these bytes");
+    assert!(pair.connection.wants_turn(&pair.context.env.limits), "no other event reports these bytes");
     pair.connection.note_event(false, false, true);
     assert!(pair.connection.wants_turn(&pair.context.env.limits));
 }
@@ -303,7 +303,7 @@ fn an_error_is_latched_and_its_alert_sent() {
     let mut input = std::mem::take(&mut pair.to_client.bytes);
     let alert = pair.client.receive(&mut input, &mut Outgoing::default(), &mut |_| {});
     assert!(matches!(alert.error, Some(rustls::Error::AlertReceived(_))), "{alert:?}");
-    // Whatever comes now must not reach the broken session.
+    // Later bytes must not reach the failed session.
     pair.to_server.bytes.extend_from_slice(&[23, 3, 3, 0, 1, 0]);
     pair.turn();
     assert!(pair.to_client.bytes.is_empty());
@@ -313,7 +313,7 @@ fn an_error_is_latched_and_its_alert_sent() {
 }
 
 #[test]
-fn a_record_that_is_broken_right_behind_the_handshake_is_not_a_broken_handshake() {
+fn a_broken_record_after_the_handshake_is_not_a_failed_handshake() {
     let mut pair = Pair::new();
     pair.client_turn();
     pair.turn();
@@ -331,7 +331,7 @@ fn a_record_that_is_broken_right_behind_the_handshake_is_not_a_broken_handshake(
 }
 
 #[test]
-fn a_client_without_tls_is_told_so() {
+fn a_client_without_tls_gets_an_error_in_its_protocol() {
     let mut pair = Pair::new();
     pair.to_server.bytes = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n".to_vec();
     pair.turn();
@@ -389,7 +389,7 @@ fn idleness_begins_when_the_last_byte_of_a_reply_is_sent() {
 }
 
 #[test]
-fn whose_requests_wait_for_the_server_is_not_idle() {
+fn a_client_whose_requests_wait_for_the_server_is_not_idle() {
     let mut pair = Pair::open();
     pair.context.env.limits.output_bytes = 4;
     pair.client_sends(b"served bit by bit");
@@ -402,7 +402,7 @@ fn whose_requests_wait_for_the_server_is_not_idle() {
 }
 
 #[test]
-fn a_record_that_never_ends_is_a_request_that_never_ends() {
+fn an_incomplete_record_ends_at_the_request_timeout() {
     let mut pair = Pair::open();
     pair.client_sends(b"cut in the middle");
     pair.to_server.bytes.truncate(10);
@@ -412,7 +412,7 @@ fn a_record_that_never_ends_is_a_request_that_never_ends() {
 }
 
 #[test]
-fn a_linked_connection_in_the_middle_of_a_record_is_judged_by_its_idle_time() {
+fn a_linked_connection_with_an_incomplete_record_has_its_idle_timeout() {
     let partner = PeerId { key: 1, generation: 0 };
     for link in [Link::Upstream(partner), Link::Client(partner)] {
         let mut pair = Pair::open();
@@ -430,8 +430,8 @@ fn a_linked_connection_in_the_middle_of_a_record_is_judged_by_its_idle_time() {
     }
 }
 
-/// A client that has asked for half a megabyte and takes `rate` bytes a second, in one piece at the end of every `step`
-/// seconds; how long it was served, in seconds, and why no longer.
+/// A client that has requested half a megabyte and reads `rate` bytes a second, in one piece at the end of every `step`
+/// seconds. Returns how long it was served, in seconds, and why it was closed.
 fn read_slowly(rate: usize, step: usize) -> (usize, Option<Disconnect>) {
     let mut pair = Pair::open();
     pair.to_client.room = 0;
@@ -454,7 +454,7 @@ fn read_slowly(rate: usize, step: usize) -> (usize, Option<Disconnect>) {
 }
 
 #[test]
-fn who_reads_slowly_is_served_and_who_reads_a_byte_now_and_then_is_not() {
+fn slow_readers_are_served_and_readers_below_the_write_rate_are_not() {
     let limits = Limits::default();
     let (seconds, reason) = read_slowly(2 * limits.write_rate, 1);
     assert_eq!(reason, None, "slow, but not too slow");
@@ -469,9 +469,9 @@ fn who_reads_slowly_is_served_and_who_reads_a_byte_now_and_then_is_not() {
     }
 }
 
-/// A TLS library takes whole records, however steadily its user reads.
+/// A TLS library reads whole records, however steadily its user reads.
 #[test]
-fn who_reads_steadily_in_whole_records_is_not_stalled() {
+fn steady_readers_of_whole_records_are_not_stalled() {
     let limits = Limits::default();
     for step in 1..=16 {
         let (_, reason) = read_slowly(limits.write_rate + limits.write_rate / 32, step);
@@ -484,7 +484,7 @@ fn who_reads_steadily_in_whole_records_is_not_stalled() {
 }
 
 #[test]
-fn room_for_a_large_reply_is_given_back_while_it_is_sent() {
+fn memory_of_a_large_reply_is_freed_while_it_is_sent() {
     let mut pair = Pair::open();
     pair.context.env.limits.output_bytes = 4 << 20;
     pair.to_client.room = 0;
@@ -507,7 +507,7 @@ fn room_for_a_large_reply_is_given_back_while_it_is_sent() {
 }
 
 #[test]
-fn who_is_told_nothing_in_the_place_of_a_lost_reply_is_closed() {
+fn a_client_whose_lost_reply_has_no_replacement_is_closed() {
     let mut pair = Pair::open();
     let replies = &mut pair.connection.framing.output.replies;
     replies.mark();

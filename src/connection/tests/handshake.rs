@@ -1,4 +1,4 @@
-//! Handshakes that are long, broken or cut into pieces.
+//! Handshakes that are long, broken or split into pieces.
 
 use super::*;
 
@@ -9,8 +9,8 @@ fn alert(description: u8) -> Vec<u8> {
     vec![21, 3, 3, 0, 2, 2, description]
 }
 
-/// A ClientHello (RFC 8446, 4.1.2) with a message of `length` bytes, filled by extensions that nobody knows. It offers
-/// X25519, with a share, and behind it X25519MLKEM768.
+/// A ClientHello (RFC 8446, 4.1.2) with a message of `length` bytes, padded with unknown extensions. It offers X25519,
+/// with a share, and after it X25519MLKEM768.
 fn hello(length: usize) -> Vec<u8> {
     let sized = |bytes: &[u8]| [&u16::try_from(bytes.len()).expect("short").to_be_bytes()[..], bytes].concat();
     let extension = |kind: u16, content: &[u8]| [&kind.to_be_bytes()[..], &sized(content)].concat();
@@ -52,14 +52,14 @@ fn sent(bytes: &[u8], size: usize, handshake_bytes: Option<usize>) -> Pair {
     pair
 }
 
-/// The group that a HelloRetryRequest asks for (RFC 8446, 4.1.4): the last extension of ours is its key share.
+/// The group in a HelloRetryRequest (RFC 8446, 4.1.4): the last extension is its key share.
 fn retry(answer: &[u8]) -> Option<[u8; 2]> {
     const KEY_SHARE: [u8; 4] = [0, 51, 0, 2];
     let found = answer.windows(4).position(|window| window == KEY_SHARE)?;
     answer.get(found + 4..found + 6)?.try_into().ok()
 }
 
-/// Whoever is on the way chooses the pieces, and must not choose the key exchange.
+/// Anyone on the path chooses the pieces, and must not choose the key exchange.
 #[test]
 fn a_long_hello_gets_the_post_quantum_group_in_any_pieces() {
     for length in [1_000, 20_000, 60_000, 65_500] {
@@ -74,7 +74,7 @@ fn a_long_hello_gets_the_post_quantum_group_in_any_pieces() {
 }
 
 #[test]
-fn a_hello_that_is_too_long_is_told_so_in_any_pieces() {
+fn a_hello_that_is_too_long_gets_an_alert_in_any_pieces() {
     for (length, limit) in [(9_000, 8 << 10), (40_000, 32 << 10)] {
         let bytes = hello(length);
         for size in [bytes.len(), 1_400, 5, 1] {
@@ -85,7 +85,7 @@ fn a_hello_that_is_too_long_is_told_so_in_any_pieces() {
             assert_eq!(pair.connection.memory(), 0);
         }
     }
-    // More than rustls takes, by the first nine bytes.
+    // More than rustls accepts, by the first nine bytes.
     for bytes in [&[22, 3, 1, 0x40, 0, 1, 1, 0, 0][..], &[22, 3, 1, 0x40, 0, 1, 1, 0, 1]] {
         let mut bytes = bytes.to_vec();
         bytes.resize(5 + 0x4000, 0);
@@ -97,7 +97,7 @@ fn a_hello_that_is_too_long_is_told_so_in_any_pieces() {
     }
 }
 
-/// Records of a byte each carry little and cost much: what carries a message is bounded too.
+/// Records of a byte each carry little and cost much: the records of a message are limited too.
 #[test]
 fn a_hello_in_tiny_records_is_bounded_and_read_once() {
     let message = &hello(3_000)[5..];
@@ -111,7 +111,7 @@ fn a_hello_in_tiny_records_is_bounded_and_read_once() {
 
 /// rustls queues no alert for these.
 #[test]
-fn errors_before_any_key_are_told_by_an_alert() {
+fn errors_before_any_key_cause_an_alert() {
     let hello = hello(1_000);
     let interleaved = [&record(&hello[5..400])[..], &[23, 3, 3, 0, 1, 0]].concat();
     let unknown = [&record(&hello[5..400])[..], &[99, 3, 3, 0, 1, 0]].concat();
@@ -135,7 +135,7 @@ fn errors_before_any_key_are_told_by_an_alert() {
     }
 }
 
-/// rustls breaks off a connection over TLS 1.2 with AES-GCM in the middle of a reply when its keys are used up.
+/// rustls aborts a TLS 1.2 connection with AES-GCM in the middle of a reply when its keys are used up.
 #[test]
 fn a_connection_with_worn_keys_ends_between_two_requests() {
     use rustls::crypto::aws_lc_rs::cipher_suite as suites;
