@@ -1,4 +1,4 @@
-//! How long a peer is waited for: for what, since when, until when.
+//! The deadlines of a connection: what a peer is waited for, since when and until when.
 
 use std::time::{Duration, Instant};
 
@@ -10,30 +10,31 @@ use crate::limits::Limits;
 use crate::net::Delivery;
 use crate::timer::after;
 
-/// A peer's socket is full while more waits for it.
+/// The progress of a peer whose socket is full while more bytes wait for it.
 ///
-/// It may be slow, but not at will: whoever could hold a buffer for ever by taking a byte now and then would. So what
-/// it takes is counted over each `write_timeout`, and must be `write_rate` bytes a second at least.
+/// The peer may be slow, but not arbitrarily: otherwise it could occupy a buffer without end by taking a byte now and
+/// then. So the bytes that it takes are counted over each `write_timeout`, and must reach `write_rate` bytes a second.
 ///
-/// What the socket accepts is not what the peer takes: epoll reports a socket as writable only when a third of its buffer
-/// is free (a Unix socket: three quarters), which is megabytes. So the socket is asked what was delivered, when the stall
-/// begins and before the peer is cut off.
+/// Bytes accepted by the socket are not bytes taken by the peer: epoll reports a socket as writable only when a third
+/// of its buffer is free (a Unix socket: three quarters), which is megabytes. So the socket's delivery is queried when
+/// the stall begins and before the peer is closed.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct WriteProgress {
     since: Instant,
-    /// Bytes that the socket has accepted since then.
+    /// Bytes that the socket has accepted since the stall began.
     taken: usize,
-    /// What had been delivered when it began, once the socket was asked.
+    /// The delivery at the beginning, once it was queried.
     delivered: Option<u64>,
-    /// What it has taken beyond what it had to in the times before, at most [`STEP`]. A new stall begins with all of it.
+    /// Bytes taken beyond the required ones in earlier periods, at most [`STEP`]. A new stall begins with the full
+    /// credit.
     credit: u64,
 }
 
-/// A peer with TLS takes a record of 16 KiB at a time, however steadily it reads: in one `write_timeout` it may have taken
-/// so much less than in another.
+/// A peer with TLS takes records of 16 KiB, however steadily it reads: in one `write_timeout` it may take that much
+/// less than in another.
 const STEP: u64 = 16 << 10;
 
-/// What was delivered when the socket was last asked.
+/// The delivery at the last query.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Asked {
     at: Instant,
@@ -49,7 +50,7 @@ impl WriteProgress {
         self.taken = self.taken.saturating_add(count);
     }
 
-    /// After a `write_timeout`: the next one, or nothing if the peer was too slow.
+    /// The next period after a `write_timeout`; `None` if the peer was too slow.
     fn next(&self, delivered: Option<u64>, now: Instant, limits: &Limits) -> Option<Self> {
         let by_socket = delivered.zip(self.delivered).map_or(0, |(now, before)| now.saturating_sub(before));
         let taken = by_socket.max(self.taken as u64);
@@ -59,14 +60,14 @@ impl WriteProgress {
     }
 }
 
-/// What a peer must take in `time`.
+/// The bytes that a peer must take in `time`.
 fn enough(time: Duration, limits: &Limits) -> u64 {
     let millis = u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
     ((limits.write_rate as u64).saturating_mul(millis) / 1000).max(1)
 }
 
 impl<S: Service> Connection<S> {
-    /// Acts on a deadline that has passed.
+    /// Handles a deadline that has passed.
     pub fn expire(&mut self, context: &mut Context<S>) {
         let now = context.env.now.instant;
         let delivered = self.asked.as_ref().filter(|asked| asked.at == now).map(|asked| asked.delivery.taken);
@@ -98,14 +99,15 @@ impl<S: Service> Connection<S> {
         }
     }
 
-    /// Whether [`note_delivery`](Self::note_delivery) is to be called behind `transmit`: what comes is measured from there.
+    /// Whether [`note_delivery`](Self::note_delivery) must be called after `transmit`, so that later progress is
+    /// measured from there.
     pub fn wants_delivery(&self) -> bool {
         let lingers = self.phase == Phase::Lingering && self.asked.as_ref().is_none_or(|asked| asked.at < self.since);
         lingers || self.write_progress.as_ref().is_some_and(|progress| progress.delivered.is_none())
     }
 
-    /// Whether it is about to be cut off for taking nothing, or for having nothing to say while it may still be reading
-    /// what the socket holds: [`note_delivery`](Self::note_delivery) comes first.
+    /// Whether it is about to be closed as stalled, or as idle while it may still be reading what the socket holds. If
+    /// so, [`note_delivery`](Self::note_delivery) must be called first.
     pub fn may_be_cut(&self, limits: &Limits, now: Instant) -> bool {
         self.next_deadline(limits).is_some_and(|(deadline, timer)| {
             let is_over_output = matches!(self.phase, Phase::Open | Phase::Draining | Phase::Lingering);
@@ -113,9 +115,9 @@ impl<S: Service> Connection<S> {
         })
     }
 
-    /// The socket was asked what has become of the bytes that it was given. Returns whether the peer has taken enough of
-    /// them since it was last asked: `write_rate`, or all there were. The first answer can only be a beginning: it is
-    /// enough if there is something left to take.
+    /// Records the socket's delivery. Returns whether the peer has taken enough since the last query: `write_rate`, or
+    /// all there was. The first query has no earlier one to compare with, so it is enough if there is something left to
+    /// take.
     pub fn note_delivery(&mut self, delivery: Delivery, limits: &Limits, now: Instant) -> bool {
         let before = self.asked.replace(Box::new(Asked { at: now, delivery }));
         if let Some(progress) = self.write_progress.as_mut() {
@@ -127,8 +129,8 @@ impl<S: Service> Connection<S> {
         before.delivery.is_pending && taken > 0 && (!delivery.is_pending || taken >= enough(time, limits))
     }
 
-    /// It, or the connection that it is linked to, is still reading: time counts from now on. But to linger is to wait for
-    /// what an early close could destroy, and there is none of that when all has been taken.
+    /// It, or its linked connection, is still reading: time counts from now on. Not in [`Phase::Lingering`]: it only
+    /// protects bytes that an early close could destroy, and there are none when all have been taken.
     pub fn keep_waiting(&mut self, now: Instant) {
         let is_waited_for = match self.phase {
             Phase::Open | Phase::Draining => true,
@@ -140,7 +142,7 @@ impl<S: Service> Connection<S> {
         }
     }
 
-    /// When [`expire`](Self::expire) must be called.
+    /// When [`expire`](Self::expire) must be called; `None` if there is no deadline.
     pub fn deadline(&self, limits: &Limits) -> Option<Instant> {
         self.next_deadline(limits).map(|(deadline, _)| deadline)
     }
@@ -153,11 +155,11 @@ impl<S: Service> Connection<S> {
             Phase::Connecting => since(limits.connect_timeout, Timer::Connect),
             Phase::Handshaking => since(limits.handshake_timeout, Timer::Handshake),
             Phase::Open => {
-                // A linked connection has no requests, only a stream: whoever sends a record slowly is judged by its idle time.
+                // A linked connection has a stream, not requests: an incomplete record is subject to the idle timeout.
                 let begun = self.request_since.filter(|_| self.framing.info.link.is_none());
                 let request = begun.map(|begun| self.request_deadline(begun, limits));
-                // Whose requests wait for us is not idle: for room on the way to disk, perhaps, or for a server that we wrap
-                // to take them. Those have other deadlines.
+                // A peer whose requests wait for this server is not idle: they may wait for room on the way to disk, or
+                // for a backend to take them. Those waits have other deadlines.
                 let is_owed = !self.framing.output.replies.is_empty() || !self.unsent.is_empty();
                 let is_owed = is_owed || self.framing.is_paused() || self.is_carried;
                 let at_rest = request.is_none() && !is_owed;
@@ -167,7 +169,7 @@ impl<S: Service> Connection<S> {
                 let half = half.then(|| (after(self.since, limits.half_close_timeout), Timer::HalfClose));
                 [stalled, request, idle, half].into_iter().flatten().min_by_key(|(deadline, _)| *deadline)
             }
-            // What is owed may still have to be worked out, but nobody is waited for without end.
+            // Owed replies may still have to be computed, but not without end.
             Phase::Draining => [stalled, since(limits.half_close_timeout, Timer::HalfClose)]
                 .into_iter()
                 .flatten()
@@ -185,7 +187,7 @@ impl<S: Service> Connection<S> {
         }
     }
 
-    /// After this turn's share of receiving: whether a request has begun, and when.
+    /// Records, after this turn's share of receiving, whether a request has begun, and when.
     pub(super) fn note_activity(&mut self, now: Instant) {
         let served = self.framing.served() > 0;
         if served {
@@ -198,8 +200,8 @@ impl<S: Service> Connection<S> {
         }
     }
 
-    /// Whether the beginning of a request has arrived and its end has not. The beginning of a record counts too: what
-    /// it holds cannot be known yet, and it costs as much as a request that does not end.
+    /// Whether a request has begun and not ended. The beginning of a record counts too: its contents cannot be known
+    /// yet, and it costs as much as a request that does not end.
     pub(super) fn is_mid_request(&self) -> bool {
         self.framing.is_mid_request() || !self.framing.is_paused() && !self.retained.is_empty()
     }

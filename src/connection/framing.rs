@@ -1,4 +1,4 @@
-//! From plaintext to requests served: one connection's bytes that are not decoded yet, and when to stop decoding.
+//! From plaintext to served requests: a connection's undecoded bytes, and when to stop decoding.
 
 use super::context::Context;
 use super::effects::{Effect, Effects, Link, Loss};
@@ -9,21 +9,21 @@ use super::service::{Exchange, PeerInfo, Served, Service, SessionState};
 use crate::disconnect::Disconnect;
 use crate::limits::Limits;
 
-/// What a connection owes its peer, and what its requests have said about it.
+/// The replies owed to a peer, and further results of its requests.
 #[derive(Debug, Default)]
 pub(super) struct Output {
     /// Replies in the order of their requests.
     pub(super) replies: Replies,
     /// Requests served in this turn, with what the service has [spent](Exchange::spend).
     pub(super) served: usize,
-    /// What more is known about why the connection ends.
+    /// Further details of the reason why the connection ends.
     pub(super) detail: Option<Box<str>>,
 }
 
 /// The plaintext half of a connection: undecoded input on one side, replies in order on the other.
 pub(super) struct Framing<S: Service> {
     pub(super) info: PeerInfo,
-    /// `None` until the connection is open and after it has been handed back to the service.
+    /// `None` until the connection is open and after the session has been returned to the service.
     session: Option<S::Session>,
     /// Plaintext received and not decoded: an incomplete request, or requests that wait because of back-pressure.
     input: Vec<u8>,
@@ -53,7 +53,7 @@ impl<S: Service> Framing<S> {
         self.wait_if_dialing(&context.env.effects);
     }
 
-    /// What was dialed could not be reached.
+    /// The dialed connection failed.
     pub(super) fn unreachable(&mut self, loss: &Loss, context: &mut Context<S>) {
         let Some(session) = self.session.as_mut() else { return };
         let Context { service, env } = context;
@@ -69,7 +69,7 @@ impl<S: Service> Framing<S> {
         }
     }
 
-    /// A new turn: the share of requests starts afresh.
+    /// Begins a turn: resets the share of requests.
     pub(super) fn begin_turn(&mut self) {
         self.output.served = 0;
     }
@@ -95,7 +95,7 @@ impl<S: Service> Framing<S> {
         if self.state == ReadState::AwaitingInput
             && self.input.len() > context.env.limits.request_bytes.saturating_add(READ_BYTES)
         {
-            // The service knows better words for this; here is the backstop for one that does not look.
+            // The service has a better reply for this; here is the fallback for one that does not check.
             self.end(Disconnect::TooLarge, &mut context.env.scratch);
         }
     }
@@ -116,7 +116,7 @@ impl<S: Service> Framing<S> {
         } else {
             input.drain(..used);
             self.input = input;
-            // A few bytes behind a large request must not keep its room.
+            // A few bytes after a large request must not keep its memory.
             shrink(&mut self.input);
         }
     }
@@ -168,7 +168,7 @@ impl<S: Service> Framing<S> {
         used
     }
 
-    /// The peer will send no more: serves what is left and says farewell.
+    /// The peer will send no more: serves the rest and ends the input.
     pub(super) fn end_of_input(&mut self, proper: bool, context: &mut Context<S>) {
         if self.state != ReadState::AwaitingInput {
             return;
@@ -180,8 +180,8 @@ impl<S: Service> Framing<S> {
         let reason = service.end_of_input(session, &rest, &mut exchange);
         let usual = if proper { Disconnect::PeerClosed } else { Disconnect::Truncated };
         self.state = match (reason, self.info.link) {
-            // A client may leave without close_notify: many do. Whatever a server had to say is not known to be all then, and
-            // it counts as lost.
+            // Clients may leave without close_notify, and many do. From a backend, the output may then be incomplete,
+            // so the backend counts as lost.
             (None, Some(link)) if proper || matches!(link, Link::Upstream(_)) => {
                 context.env.effects.push(Effect::Finish { peer: link.peer(), proper });
                 ReadState::HalfClosed(usual)
@@ -191,14 +191,14 @@ impl<S: Service> Framing<S> {
         context.env.scratch.give(rest);
     }
 
-    /// Nothing more will be forwarded to the peer: if it has finished too, this is the end.
+    /// Nothing more will be forwarded to the peer: if its own input has ended too, the connection ends.
     pub(super) fn conclude(&mut self) {
         if let ReadState::HalfClosed(reason) = self.state {
             self.state = ReadState::Ended(reason);
         }
     }
 
-    /// The other end of the link has room again. Returns whether that was waited for.
+    /// The linked connection has room again. Returns whether this one was waiting for it.
     pub(super) fn unthrottle(&mut self) -> bool {
         let waited = self.state == ReadState::Throttled;
         if waited {
@@ -214,12 +214,12 @@ impl<S: Service> Framing<S> {
         }
     }
 
-    /// Whether a request waits for room for what it changes.
+    /// Whether a request waits for room for its changes.
     pub(super) fn is_congested(&self) -> bool {
         self.state == ReadState::Congested
     }
 
-    /// Serves nothing more, for `reason`; what is owed stays owed. The first reason stands.
+    /// Serves nothing more, for `reason`; owed replies stay owed. The first reason stays.
     pub(super) fn end(&mut self, reason: Disconnect, scratch: &mut Scratch) {
         if self.ended().is_none() {
             self.state = ReadState::Ended(reason);
@@ -227,7 +227,7 @@ impl<S: Service> Framing<S> {
         scratch.give(std::mem::take(&mut self.input));
     }
 
-    /// Returns the session to the service: the connection is over.
+    /// Returns the session to the service: the connection has ended.
     pub(super) fn retire(&mut self, service: &mut S) {
         self.session_state = SessionState::default();
         if let Some(session) = self.session.take() {
@@ -246,12 +246,12 @@ impl<S: Service> Framing<S> {
         }
     }
 
-    /// Whether the peer has finished and is still sent to.
+    /// Whether the peer's input has ended while output continues.
     pub(super) fn is_half_closed(&self) -> bool {
         matches!(self.state, ReadState::HalfClosed(_))
     }
 
-    /// Whether the service has known this connection.
+    /// Whether the service has opened this connection.
     pub(super) fn was_opened(&self) -> bool {
         self.session.is_some()
     }
@@ -266,7 +266,7 @@ impl<S: Service> Framing<S> {
         matches!(self.state, ReadState::Paused | ReadState::Throttled | ReadState::Congested)
     }
 
-    /// Whether the beginning of a request has arrived and its end has not.
+    /// Whether a request has begun and not ended.
     pub(super) fn is_mid_request(&self) -> bool {
         self.state == ReadState::AwaitingInput && !self.input.is_empty()
     }
@@ -287,10 +287,10 @@ impl<S: Service> Framing<S> {
     }
 }
 
-/// Whether so much is owed to the peer that nothing more is asked on its behalf.
+/// Whether so much is owed to the peer that no further request is decoded.
 ///
-/// Not so where it is linked: what it sends is forwarded and adds nothing to what it is owed; the room that counts is at
-/// the other end of the link. Two ends that each waited for their own output to shrink would wait for each other.
+/// This does not apply to a linked connection: its input is forwarded and adds nothing to what it is owed; only the
+/// room at the other end of the link counts. Two ends that each waited for their own output to shrink would deadlock.
 fn is_full(peer: &PeerInfo, owed: &Replies, limits: &Limits) -> bool {
     let is_full = owed.queued_bytes() >= limits.output_bytes || owed.waiting() >= limits.replies || owed.is_alone();
     is_full && peer.link.is_none()

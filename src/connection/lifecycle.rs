@@ -33,20 +33,21 @@
 
 use crate::disconnect::Disconnect;
 
-/// Where a connection is in its life. It only moves downwards.
+/// The phase of a connection. It only moves downwards.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Phase {
-    /// It was dialed, and has not been taken yet.
+    /// It was dialed, and is not connected yet.
     Connecting,
-    /// Keys are being agreed.
+    /// The handshake is under way.
     Handshaking,
     /// Requests are served.
     Open,
-    /// No more requests; what is owed is being sent.
+    /// No more requests; owed replies are being sent.
     Draining,
-    /// All is sent, FIN too; the peer's end of stream is awaited, for a reset could destroy what it has not read.
+    /// Everything is sent, including FIN; the peer's end of stream is awaited, because a reset could destroy unread
+    /// bytes.
     Lingering,
-    /// Over: drop the socket.
+    /// The connection has ended: drop the socket.
     Closed,
 }
 
@@ -61,7 +62,7 @@ pub(super) enum ReadState {
     Throttled,
     /// Decoding has stopped until there is room for what the next request changes.
     Congested,
-    /// The peer has finished, for this reason; what is forwarded to it is still sent.
+    /// The peer's input has ended, for this reason; forwarded bytes are still sent to it.
     HalfClosed(Disconnect),
     /// No further request will be served.
     Ended(Disconnect),
@@ -78,7 +79,7 @@ pub(super) enum Timer {
     Header,
     /// A request has begun and not ended ([`request_timeout`](crate::limits::Limits::request_timeout)).
     Request,
-    /// No request is asked for (the listener's idle timeout).
+    /// No request has begun (the listener's idle timeout).
     Idle,
     /// The peer takes less than [`write_rate`](crate::limits::Limits::write_rate) bytes a second, judged over each
     /// [`write_timeout`](crate::limits::Limits::write_timeout).
@@ -91,8 +92,7 @@ pub(super) enum Timer {
 }
 
 impl Timer {
-    /// Why the connection ends when the timer expires; `None` for one that lingers, which has ended for a reason that
-    /// stands.
+    /// Why the connection ends when the timer expires; `None` for a lingering one, whose reason is already known.
     pub(super) fn reason(self) -> Option<Disconnect> {
         match self {
             Self::Connect => Some(Disconnect::ConnectTimeout),
@@ -107,18 +107,18 @@ impl Timer {
     }
 }
 
-/// How far a connection is with the end of what it sends. It only moves downwards.
+/// How far a connection is with the end of its output. It only moves downwards.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum WriteShutdown {
     /// More may be sent.
     Open,
-    /// Nothing will be added to what is owed, although the peer may be served still.
+    /// Nothing will be added to the owed bytes, although requests may still be served.
     Pending,
-    /// close_notify has been encrypted, or is withheld: it is the last thing the session sends.
+    /// close_notify has been encrypted: it is the last thing that the session sends.
     CloseNotifySent,
-    /// There is none: what was sent may not be all.
+    /// There is no close_notify, because the output may be incomplete.
     Withheld,
-    /// So has FIN been sent.
+    /// FIN has been sent.
     FinSent,
 }
 
@@ -127,6 +127,6 @@ pub(super) enum WriteShutdown {
 pub enum Transmitted {
     /// Nothing.
     Done,
-    /// Send FIN: nothing will be written any more.
+    /// Send FIN: nothing more will be written.
     ShutdownWrite,
 }

@@ -1,4 +1,4 @@
-//! What a connection is owed, on its way to the socket.
+//! Owed replies on their way to the socket.
 
 use std::io::{self, Write};
 
@@ -11,11 +11,11 @@ use super::service::Service;
 use crate::disconnect::Disconnect;
 use crate::tls::Outgoing;
 
-/// So many unsent bytes are written by themselves. Fewer are copied, to leave in one write with what comes behind them.
+/// At least this many unsent bytes are written directly. Fewer are copied, to be sent in one write with what follows.
 const DIRECT_BYTES: usize = 16 << 10;
 
 impl<S: Service> Connection<S> {
-    /// Encrypts and writes what is owed, as far as the socket and this turn's share allow.
+    /// Encrypts and writes owed replies, as far as the socket and this turn's share allow.
     pub fn transmit(&mut self, socket: &mut impl Write, context: &mut Context<S>) -> Transmitted {
         let mut sent = 0;
         while self.readiness.writable && self.has_output() && sent < context.env.limits.transmit_bytes_per_turn {
@@ -49,8 +49,8 @@ impl<S: Service> Connection<S> {
         Transmitted::Done
     }
 
-    /// Ends a connection whose keys are used up, between two requests. Where it is never seen there, the keys come to their
-    /// end in the middle of something. So does a linked one, where nobody knows what is between.
+    /// Ends a connection whose keys are nearly used up, between two requests. If there is no such moment before, the
+    /// keys are used up in the middle of a reply. So they are on a linked connection, whose requests are unknown.
     fn end_if_worn(&mut self, context: &mut Context<S>) {
         let is_between = !self.is_mid_request() && self.framing.info.link.is_none() && !self.has_output();
         if self.session.is_worn() && self.phase == Phase::Open && is_between && self.framing.output.replies.is_empty() {
@@ -58,7 +58,7 @@ impl<S: Service> Connection<S> {
         }
     }
 
-    /// Writes what the socket has not taken, from where it lies.
+    /// Writes unsent bytes from the buffer that holds them.
     fn send_unsent(&mut self, socket: &mut impl Write, context: &mut Context<S>) -> usize {
         let mut unsent = std::mem::take(&mut self.unsent);
         let count = self.write(socket, &unsent, context);
@@ -71,7 +71,7 @@ impl<S: Service> Connection<S> {
         count
     }
 
-    /// Writes replies that need no encryption, from where they lie.
+    /// Writes replies that need no encryption from the buffer that holds them.
     fn send_plain(&mut self, socket: &mut impl Write, context: &mut Context<S>) -> usize {
         let mut replies = std::mem::take(&mut self.framing.output.replies);
         let ready = replies.unsent();
@@ -89,7 +89,7 @@ impl<S: Service> Connection<S> {
         count
     }
 
-    /// Encrypts the next piece of the replies and writes it behind what is unsent.
+    /// Encrypts the next piece of the replies and writes it after the unsent bytes.
     fn send_encrypted(&mut self, socket: &mut impl Write, context: &mut Context<S>) -> usize {
         let mut output = std::mem::take(&mut context.env.scratch.output);
         output.append(&self.unsent);
@@ -107,7 +107,7 @@ impl<S: Service> Connection<S> {
         count
     }
 
-    /// Adds the next piece of the replies, encrypted, and close_notify behind the last one.
+    /// Appends the next piece of the replies, encrypted, and close_notify after the last one.
     fn encrypt(&mut self, output: &mut Outgoing, context: &mut Context<S>) {
         let replies = &mut self.framing.output.replies;
         if output.filled().len() >= READ_BYTES || self.session.is_handshaking() || self.session.has_failed() {
