@@ -222,7 +222,7 @@ fn a_server_that_never_answers_is_given_up() {
 }
 
 #[test]
-fn a_server_that_is_lost_leaves_no_answer_that_looks_whole() {
+fn a_lost_backend_causes_a_reset_to_its_client() {
     let (to, serving) = once(|mut socket| {
         socket.read_exact(&mut [0]).expect("a question");
         socket.write_all(&[7; 1000]).expect("half an answer");

@@ -1,11 +1,11 @@
-//! Replies that wait until what they tell of is durable.
+//! Replies that wait until what they report is durable.
 
 use super::{Server, queue_transmit};
 use crate::connection::{CommitStatus, Service};
 use crate::net::Net;
 
 impl<N: Net, S: Service> Server<N, S> {
-    /// Releases or retracts the replies that are held, by what has become of the changes that they report.
+    /// Sends or retracts held replies, according to the status of the changes that they report.
     pub(super) fn answer_held(&mut self, status: CommitStatus) {
         if status == CommitStatus::NotUsed {
             return;

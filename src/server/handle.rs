@@ -8,7 +8,7 @@ use super::reload::Order;
 use crate::access::Security;
 use crate::net::Wake;
 
-/// Stops a server, or changes whom it lets in, from any thread; cheap to clone.
+/// Stops a server, or replaces its policies, from any thread; cheap to clone.
 #[derive(Clone)]
 pub struct Handle {
     stop: Arc<AtomicBool>,
@@ -21,8 +21,8 @@ impl Handle {
         Self { stop: Arc::default(), orders, wake }
     }
 
-    /// Stops accepting, finishes what was received, says good-bye, and ends [`Server::run`](super::Server::run) within
-    /// the drain timeout.
+    /// Stops accepting, serves everything received, closes all connections in order, and ends
+    /// [`Server::run`](super::Server::run) within the drain timeout.
     pub fn stop(&self) {
         self.stop.store(true, Ordering::Release);
         (self.wake)();
@@ -30,19 +30,19 @@ impl Handle {
 
     /// Serves under these policies from now on: one for each listener, in the order in which the listeners were given.
     ///
-    /// New handshakes are judged by them at once, and those under way when they are done. Open connections are judged
-    /// again over the next turns; those that are no longer let in are told so and closed.
+    /// New handshakes use them at once, and those under way are verified by them when they are done. Open connections
+    /// are verified again over the next turns; those that are no longer admitted are closed with a final reply.
     pub fn reload(&self, security: Vec<Security>) {
         self.order(Order::Adopt(security));
     }
 
-    /// Counts new policies that were found to be no good.
+    /// Counts new policies that were invalid.
     pub fn reload_refused(&self) {
         self.order(Order::Refused);
     }
 
     fn order(&self, order: Order) {
-        // It fails only when the server is gone, and with it all whom the policy could concern.
+        // This fails only if the server is gone, and all its connections with it.
         let _ = self.orders.send(order);
         (self.wake)();
     }

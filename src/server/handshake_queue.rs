@@ -1,16 +1,16 @@
-//! Which handshake to work on next.
+//! The order of handshakes.
 
 use crate::connection::PeerId;
 
-/// So few stale names are not worth a search.
+/// Below this number of stale ids a search is not worth while.
 const SLACK: usize = 1024;
 
 /// Handshakes that have bytes to work on.
 ///
-/// A handshake costs a hundred times what a request costs, so under a storm of them the order decides who is served at
-/// all. Second flights go first: their key exchange is already paid for, and finishing one frees its place. Then new
-/// ClientHellos, the newest first: its client is the likeliest to be still waiting, whereas serving the oldest first
-/// makes everybody wait until everybody has given up.
+/// A handshake costs a hundred times as much as a request, so under a storm of them the order decides who is served at
+/// all. Second flights go first: their key exchange has been computed, and finishing one frees its place. Then come new
+/// ClientHellos, the newest first: its client is the most likely to be still waiting, whereas serving the oldest first
+/// makes every client wait until it has given up.
 #[derive(Debug, Default)]
 pub(super) struct HandshakeQueue {
     second_flights: Vec<PeerId>,
@@ -30,8 +30,8 @@ impl HandshakeQueue {
         self.second_flights.pop().or_else(|| self.hellos.pop())
     }
 
-    /// Forgets names that are not `live`, when most cannot be. Under a storm that never ends, the oldest hellos are
-    /// never reached: their connections give up or time out, but their names would stay for ever.
+    /// Removes ids that are not `live`, if most cannot be. Under an endless storm the oldest hellos are never reached:
+    /// their connections close or time out, but their ids would stay.
     pub(super) fn prune(&mut self, peers: usize, live: impl Fn(PeerId) -> bool) {
         if self.len() > 2 * peers + SLACK {
             self.second_flights.retain(|id| live(*id));
@@ -65,7 +65,7 @@ mod tests {
     }
 
     #[test]
-    fn hellos_that_are_never_reached_are_forgotten_with_their_connections() {
+    fn hellos_that_are_never_reached_are_removed_with_their_connections() {
         let mut handshake_queue = HandshakeQueue::default();
         for key in 0..100_000 {
             handshake_queue.push(PeerId { key, generation: 0 }, false);

@@ -1,4 +1,4 @@
-//! What connections ask to be done to others: dialing, and the upkeep of links.
+//! Effects of connections on others: dialing, and the maintenance of links.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -10,18 +10,18 @@ use crate::connection::{Connection, Dial, Effect, Link, Loss, PeerId, PeerInfo, 
 use crate::disconnect::Disconnect;
 use crate::net::{Address, Net};
 
-/// The address of what has none.
+/// The address of a peer that has none.
 pub(super) const UNSPECIFIED: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
 
 impl<N: Net, S: Service> Server<N, S> {
-    /// Before `id` works: how much the connection linked to it takes.
+    /// Sets, before `id` works, how much its linked connection accepts.
     pub(super) fn measure_room(&mut self, id: PeerId) {
         let link = self.peers.get_mut(id).and_then(|peer| peer.connection.info().link);
         let Some(partner) = link.and_then(|link| self.peers.get_mut(link.peer())) else { return };
         self.context.env.effects.set_room(partner.connection.room(&self.context.env.limits));
     }
 
-    /// Does what was asked for, once whoever asked has finished its work.
+    /// Performs the requested effects, after the connections have finished their work.
     pub(super) fn apply_effects(&mut self) {
         while let Some(effect) = self.context.env.effects.pop() {
             match effect {
@@ -52,7 +52,7 @@ impl<N: Net, S: Service> Server<N, S> {
         self.dial(dialer, dial, now);
     }
 
-    /// Begins a connection for `dialer`, who has wanted it since `begun`.
+    /// Begins a connection for `dialer`, which has wanted it since `begun`.
     pub(super) fn dial(&mut self, dialer: PeerId, dial: Dial, begun: Instant) {
         let Some(peer) = self.peers.get_mut(dialer) else { return };
         let info = peer.connection.info();
@@ -94,7 +94,7 @@ impl<N: Net, S: Service> Server<N, S> {
         Ok((id, socket))
     }
 
-    /// What `dialer` dialed came to nothing.
+    /// The connection that `dialer` dialed failed.
     fn unreachable(&mut self, dialer: PeerId, loss: &Loss) {
         self.context.env.metrics.unreachable += 1;
         let Some(peer) = self.peers.get_mut(dialer) else { return };
@@ -102,9 +102,9 @@ impl<N: Net, S: Service> Server<N, S> {
         queue_transmit(peer, &mut self.to_transmit);
     }
 
-    /// After `id` was written to: if there is room in it again, the connection that waits for that goes on. No event
-    /// will say so. Half of the room, so that two connections do not take turns over every few bytes. And who has
-    /// forwarded what still waits in `id` is not idle.
+    /// After `id` was written to: if there is room in it again, the connection that waits for the room continues,
+    /// because no event will report it. Half of the room must be free, so that two connections do not alternate over
+    /// every few bytes. A peer whose forwarded bytes still wait in `id` is not idle.
     pub(super) fn resume_sender(&mut self, id: PeerId) {
         let Some(peer) = self.peers.get_mut(id) else { return };
         let Some(link) = peer.connection.info().link else { return };
@@ -121,7 +121,7 @@ impl<N: Net, S: Service> Server<N, S> {
         }
     }
 
-    /// A linked connection is over: the other end must not outlive it.
+    /// A linked connection has ended: the other end must not outlive it.
     pub(super) fn unlink(&mut self, link: Link, was_opened: bool, loss: &Loss) {
         let partner = link.peer();
         let is_server = matches!(link, Link::Client(_));
@@ -139,8 +139,8 @@ impl<N: Net, S: Service> Server<N, S> {
         }
     }
 
-    /// A server whose client was lost is not lingered for where it has taken all that it was sent: there is nothing that a
-    /// reset could destroy, and clients that come and go must not leave a crowd of such connections behind.
+    /// A backend whose client was lost does not linger if it has taken everything that it was sent: a reset could
+    /// destroy nothing, and clients that come and go must not leave many such connections behind.
     fn close_if_delivered(&mut self, id: PeerId) {
         let Some(peer) = self.peers.get_mut(id) else { return };
         let is_cut = peer.connection.phase() == Phase::Draining && peer.connection.was_cut();

@@ -1,4 +1,4 @@
-//! Where clients come in.
+//! Listeners: where connections are accepted.
 
 use std::io;
 use std::net::SocketAddr;
@@ -14,35 +14,35 @@ use crate::disconnect::Disconnect;
 use crate::limits::Limits;
 use crate::net::{AcceptError, Net, Subnet};
 
-/// How long accepting pauses when the process is out of descriptors: no event tells when one is free again.
+/// How long accepting pauses when the process is out of descriptors: no event reports that one is free again.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// Connections still taken from one listener when the server stops, at most: as many as can wait, so that a crowd that
-/// keeps coming does not keep it open.
+/// The most connections still accepted from one listener when the server stops: as many as can wait in its queue, so
+/// that new ones arriving all the time do not keep it open.
 const LAST_CALL: usize = 65_535;
 
-/// Tokens with the highest generation, which no peer has, name listeners.
+/// Tokens with the highest generation, which no peer has, belong to listeners.
 const TOKENS: usize = (u32::MAX as usize) << 32;
 
 /// One address to listen on.
 #[derive(Clone)]
 pub struct ListenerConfig {
-    /// What to bind; port 0 picks a free one.
+    /// The address to bind; port 0 selects a free port.
     pub address: SocketAddr,
-    /// TLS or not, and under which policy, until a [reload](super::Handle::reload).
+    /// TLS or plain, and the policy, until a [reload](super::Handle::reload).
     pub security: Security,
-    /// Close a connection on which nothing was asked for so long.
+    /// Close a connection without a request for this long.
     pub idle_timeout: Option<Duration>,
     /// Balancers whose connections begin with a PROXY protocol header.
     pub balancers: Arc<[Subnet]>,
-    /// Whether it is for those who watch the server: they have some places of their own
-    /// ([`Limits::admin_connections`]), for which no limit counts that clients reach together or by address. What each
-    /// may hold by itself is bounded as for a client, and is not part of [`Limits::client_memory`].
+    /// Whether the listener is for operators: they have some places of their own ([`Limits::admin_connections`]), and
+    /// do not count towards limits that clients reach together or by address. Limits on a single connection apply as
+    /// for a client; its memory is not part of [`Limits::client_memory`].
     pub for_operators: bool,
 }
 
 impl ListenerConfig {
-    /// For clients, who may stay as long as they like and come without a balancer.
+    /// A listener for clients, without idle timeout and balancers.
     #[must_use]
     pub fn new(address: SocketAddr, security: Security) -> Self {
         Self { address, security, idle_timeout: None, balancers: Arc::default(), for_operators: false }
@@ -57,17 +57,17 @@ pub struct BindError {
     pub listener: usize,
     /// Its address.
     pub address: SocketAddr,
-    /// What the system said.
+    /// The system's error.
     #[source]
     pub error: io::Error,
 }
 
-/// Sockets that listen. Clients may knock from now on; nobody is accepted before a [`Server`] has its first turn.
+/// Bound sockets. Clients may connect from now on; they are accepted when a [`Server`] has its first turn.
 pub struct Bound<N: Net>(Vec<(N::Listener, SocketAddr)>);
 
 impl<N: Net> Bound<N> {
-    /// Binds `addresses`, all or none. Accepted streams inherit what listeners are set up with, so the limits are needed
-    /// already here.
+    /// Binds `addresses`, all or none. Accepted streams inherit options from their listener, so the limits are needed
+    /// here.
     ///
     /// # Errors
     ///
@@ -98,18 +98,18 @@ struct Listener<N: Net> {
     socket: Option<N::Listener>,
     /// Its name in the log.
     label: String,
-    /// How many more connections are taken.
+    /// How many more connections are accepted before it closes.
     calls: usize,
     bound: SocketAddr,
     idle_timeout: Option<Duration>,
     balancers: Arc<[Subnet]>,
     for_operators: bool,
-    /// Connections may be waiting: accepting has not met the end of the backlog since the last event.
+    /// Connections may be waiting: the queue has not been found empty since the last event.
     ready: bool,
-    /// No accepting before this instant. Each pauses alone, so that clients who find no descriptor do not keep operators
-    /// out, for whom some are left.
+    /// No accepting before this instant. Each listener pauses alone, so that clients who find no descriptor do not
+    /// exclude operators, for whom some are reserved.
     paused_until: Option<Instant>,
-    /// That it pauses has been said, and nothing was accepted since.
+    /// The pause has been logged, and nothing was accepted since.
     said_so: bool,
 }
 
@@ -146,12 +146,12 @@ impl<N: Net> Listeners<N> {
         self.all.iter().map(|listener| listener.bound).collect()
     }
 
-    /// What the listener `index` is called in the log.
+    /// The name of the listener `index` in the log.
     pub(super) fn label(&self, index: usize) -> &str {
         self.all.get(index).map_or("", |listener| listener.label.as_str())
     }
 
-    /// Whether `token` names a listener, which then has connections waiting.
+    /// Whether `token` is a listener's; if so, it is marked as having connections waiting.
     pub(super) fn note_event(&mut self, token: usize) -> bool {
         let Some(index) = token.checked_sub(TOKENS) else { return false };
         if let Some(listener) = self.all.get_mut(index) {
@@ -168,17 +168,17 @@ impl<N: Net> Listeners<N> {
         self.all.iter().filter(|listener| listener.socket.is_some())
     }
 
-    /// Whether nobody can come in any more.
+    /// Whether no more connections are accepted.
     pub(super) fn are_closed(&self) -> bool {
         self.open().next().is_none()
     }
 
-    /// When the first that pauses goes on.
+    /// When the first paused listener resumes.
     pub(super) fn until_resumed(&self, now: Instant) -> Option<Duration> {
         self.open().filter_map(|listener| listener.until_resumed(now)).min()
     }
 
-    /// Accepting pauses, but for operators.
+    /// Pauses accepting, except for operators.
     #[cfg(test)]
     pub(super) fn pause_clients(&mut self, until: Instant) {
         for listener in self.all.iter_mut().filter(|listener| !listener.for_operators) {
@@ -186,15 +186,15 @@ impl<N: Net> Listeners<N> {
         }
     }
 
-    /// A descriptor is free again: no need to wait any longer.
+    /// A descriptor is free again: ends the pauses.
     pub(super) fn resume(&mut self) {
         for listener in &mut self.all {
             listener.paused_until = None;
         }
     }
 
-    /// Whoever waits to be accepted may have asked already, and a listener that closes resets them: each is closed when it
-    /// has met the end of its queue.
+    /// Clients in the queue may have sent requests already, and closing a listener resets them: each listener is closed
+    /// when its queue has been found empty.
     pub(super) fn last_call(&mut self) {
         for listener in &mut self.all {
             listener.ready = true;
@@ -202,7 +202,7 @@ impl<N: Net> Listeners<N> {
         }
     }
 
-    /// Closes those whose last call is over.
+    /// Closes listeners whose queue has been accepted.
     fn close_called(&mut self) {
         let called = self.all.iter_mut().filter(|listener| !listener.ready || listener.calls == 0);
         called.for_each(|listener| listener.socket = None);
@@ -214,7 +214,7 @@ impl<N: Net> Listeners<N> {
 }
 
 impl<N: Net, S: Service> Server<N, S> {
-    /// Takes waiting connections, a bounded number from each listener.
+    /// Accepts waiting connections, a bounded number from each listener.
     pub(super) fn accept(&mut self) {
         for index in 0..self.listeners.all.len() {
             for _ in 0..self.context.env.limits.accepts_per_turn {
@@ -228,7 +228,7 @@ impl<N: Net, S: Service> Server<N, S> {
         }
     }
 
-    /// Takes one connection; `false` when this listener has no more for now.
+    /// Accepts one connection; `false` if this listener has no more for now.
     fn accept_one(&mut self, index: usize) -> bool {
         let now = self.context.env.now.instant;
         let listener = self.listeners.all.get_mut(index);
@@ -260,7 +260,7 @@ impl<N: Net, S: Service> Server<N, S> {
         }
     }
 
-    /// Opens a connection on a new socket, or turns it away.
+    /// Opens a connection on a new socket, or refuses it.
     fn welcome(&mut self, listener: usize, mut socket: N::Socket, address: SocketAddr) {
         let Some(session) = self.context.env.security.get(listener).map(Security::session) else { return };
         let Some(Listener { idle_timeout, balancers, for_operators, .. }) = self.listeners.all.get(listener) else {
@@ -296,7 +296,7 @@ impl<N: Net, S: Service> Server<N, S> {
         if let Some(peer) = self.peers.get_mut(id) {
             queue_transmit(peer, &mut self.to_transmit);
             if self.state != RunState::Running {
-                // What it has asked is answered; if it has asked nothing, it is not waited for.
+                // Its requests are answered; if it has sent none, it is not waited for.
                 peer.connection.note_event(true, false, false);
                 enqueue(peer, &mut self.ready, &mut self.handshake_queue);
             }
@@ -304,11 +304,11 @@ impl<N: Net, S: Service> Server<N, S> {
         self.apply_effects();
     }
 
-    /// Whether one more client can be served, and if not, why not.
+    /// Decides whether one more client is served; if not, returns the reason.
     ///
     /// # Errors
     ///
-    /// Not even a refusal can be afforded: dropping the socket is all that is left.
+    /// There is not even room for a refusal: the socket is dropped.
     fn reception(&mut self, tls: bool, is_operator: bool) -> Result<Option<Disconnect>, Disconnect> {
         let limits = &self.context.env.limits;
         let clients = self.clients();
@@ -319,7 +319,7 @@ impl<N: Net, S: Service> Server<N, S> {
         } else if clients >= limits.connections {
             (Disconnect::Refused, clients - limits.connections >= limits.refusals)
         } else if crowding > 0 || self.is_over_memory() {
-            // They too must leave room.
+            // Refused connections must leave room too.
             let most = limits.refusals.saturating_mul(presence).min(limits.client_memory / 8);
             (Disconnect::Memory, crowding > most)
         } else {
@@ -329,12 +329,13 @@ impl<N: Net, S: Service> Server<N, S> {
         if is_hopeless { Err(reason) } else { Ok(Some(reason)) }
     }
 
-    /// Clients that are connected; and servers that clients have left behind, which take the places of those.
+    /// Connected clients, and backends without their clients, which take the places of those.
     pub(super) fn clients(&self) -> usize {
         self.peers.accepted() - self.peers.operators() + self.peers.orphans()
     }
 
-    /// What a client connected to; asked of the system only where the listener's own address does not tell.
+    /// The local address of a client's connection; a system call only if the listener's own address does not determine
+    /// it.
     fn local_address(&self, listener: usize, socket: &N::Socket) -> SocketAddr {
         let bound = self.listeners.all.get(listener).map(|listener| listener.bound);
         match bound.filter(|bound| !bound.ip().is_unspecified()) {

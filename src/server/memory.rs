@@ -1,4 +1,4 @@
-//! What all clients hold, and who holds most.
+//! The memory of all clients, and which of them uses most.
 
 use std::collections::BTreeSet;
 
@@ -8,31 +8,32 @@ use crate::connection::{Connection, PeerId, Service};
 use crate::disconnect::Disconnect;
 use crate::net::Net;
 
-/// What rustls and aws-lc hold for an established session that is idle: the memory bench measures it.
+/// What rustls and aws-lc allocate for an established idle session, as measured by the memory bench.
 const SESSION_BYTES: usize = 3 << 10;
 
-/// What a connection costs by being there, besides its buffers.
+/// The fixed cost of a connection, besides its buffers.
 pub(super) fn presence<S: Service>(tls: bool) -> usize {
     size_of::<Connection<S>>() + if tls { SESSION_BYTES } else { 0 }
 }
 
-/// The sum of what peers hold, and an order among them, both kept as they change: nobody is visited to know either.
+/// The sum of all peers' memory, and an order among them, both updated on change, so that neither needs a visit to all
+/// peers.
 ///
-/// The order is by powers of two, so that a peer changes its place rarely and whoever is named as holding most holds more
-/// than half of what anybody does. One that holds no buffers has no place.
+/// The order is by powers of two, so that a peer changes its position rarely, and the peer that is reported as the
+/// biggest uses more than half of the maximum. A peer without buffers has no position.
 #[derive(Debug, Default)]
 pub(super) struct MemoryAccount {
     total: usize,
-    /// The part of it that peers cost by being there.
+    /// The part of it that is the fixed cost of peers.
     presence: usize,
     order: BTreeSet<(u32, PeerId)>,
 }
 
-/// One peer's part in the account.
+/// One peer's part of the account.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct MemoryShare {
     bytes: usize,
-    /// Its place in the order: how many digits its bytes have in binary; 0 for none.
+    /// Its position in the order: the number of binary digits of its bytes; 0 for none.
     class: u32,
 }
 
@@ -41,20 +42,20 @@ impl MemoryAccount {
         self.total
     }
 
-    /// A peer has come, which costs so much.
+    /// Adds a peer with this fixed cost.
     pub(super) fn enter(&mut self, presence: usize) {
         self.total += presence;
         self.presence += presence;
     }
 
-    /// A peer has gone.
+    /// Removes a peer.
     pub(super) fn leave(&mut self, id: PeerId, memory_share: &mut MemoryShare, presence: usize) {
         self.forgive(id, memory_share);
         self.total -= presence;
         self.presence -= presence;
     }
 
-    /// A peer's buffers hold so much now. Its place in the order is left for [`place`](Self::place), since most peers
+    /// Updates a peer's buffer memory. Its position in the order is left to [`place`](Self::place), since most peers
     /// hold nothing again by the end of the turn.
     pub(super) fn weigh(&mut self, memory_share: &mut MemoryShare, bytes: usize) {
         self.total = self.total - memory_share.bytes + bytes;
@@ -73,37 +74,37 @@ impl MemoryAccount {
         memory_share.class = class;
     }
 
-    /// A peer that is closed will give back all that it holds.
+    /// A closed peer will free all its memory.
     pub(super) fn forgive(&mut self, id: PeerId, memory_share: &mut MemoryShare) {
         self.weigh(memory_share, 0);
         self.place(id, memory_share);
     }
 
-    /// How far one more peer would be past three quarters of `limit`, which is what peers may take by being there: a crowd
-    /// of silent ones must leave room for the requests of others.
+    /// By how much one more peer would exceed three quarters of `limit`, the most that the fixed costs of peers may
+    /// use: many silent peers must leave room for the requests of others.
     pub(super) fn crowding(&self, presence: usize, limit: usize) -> usize {
         self.presence.saturating_add(presence).saturating_sub(limit / 4 * 3)
     }
 
-    /// Whoever holds most, within a factor of two; `None` when nobody holds a buffer.
+    /// The peer with the most memory, within a factor of two; `None` if no peer has a buffer.
     pub(super) fn biggest(&self) -> Option<PeerId> {
         self.order.last().map(|(_, id)| *id)
     }
 }
 
 impl<N: Net, S: Service> Server<N, S> {
-    /// What clients hold together, in bytes: their buffers, and what each costs by being there. Operators are few, bounded
-    /// each, and not in the account: they take nothing from clients, and nobody's memory is a reason to end them.
+    /// The memory of all clients in bytes: their buffers and fixed costs. Operators are few and individually bounded,
+    /// and do not count: they take nothing from clients, and are not closed for memory.
     pub fn client_memory(&self) -> usize {
         self.memory_account.total()
     }
 
-    /// Whether clients hold more than they may.
+    /// Whether clients exceed the limit.
     pub(super) fn is_over_memory(&self) -> bool {
         self.memory_account.total() > self.context.env.limits.client_memory
     }
 
-    /// Takes a new peer into the house.
+    /// Adds a new peer.
     pub(super) fn add(&mut self, peer: Peer<N::Socket, S>) {
         if !peer.connection.info().is_operator {
             self.memory_account.enter(presence::<S>(peer.connection.is_tls()));
@@ -111,7 +112,7 @@ impl<N: Net, S: Service> Server<N, S> {
         self.peers.insert(peer);
     }
 
-    /// A peer goes.
+    /// Removes a peer.
     pub(super) fn forget_memory(&mut self, peer: &mut Peer<N::Socket, S>) {
         if !peer.connection.info().is_operator {
             let presence = presence::<S>(peer.connection.is_tls());
@@ -119,7 +120,7 @@ impl<N: Net, S: Service> Server<N, S> {
         }
     }
 
-    /// After work on a peer: how much it holds now. One that is owed too much is closed.
+    /// Updates a peer's memory after work on it. One that is owed too much is closed.
     pub(super) fn weigh(&mut self, id: PeerId) {
         let Some(peer) = self.peers.get_mut(id) else { return };
         if peer.connection.output() > self.context.env.limits.output_hard_bytes {
@@ -130,12 +131,12 @@ impl<N: Net, S: Service> Server<N, S> {
         }
     }
 
-    /// Closes whoever holds most until all together hold no more than they may.
+    /// Closes the clients that use most until all together are within the limit.
     pub(super) fn keep_memory_limit(&mut self) {
         if !self.is_over_memory() {
             return;
         }
-        // Peers that were worked on since the last transmission have no place yet.
+        // Peers that were worked on since the last transmission have no position yet.
         for id in &self.to_transmit {
             if let Some(peer) = self.peers.get_mut(*id) {
                 self.memory_account.place(*id, &mut peer.memory_share);
@@ -180,11 +181,11 @@ mod tests {
             memory_account.leave(id(u32::try_from(key).expect("small")), memory_share, 10);
         }
         assert_eq!((memory_account.total(), memory_account.biggest()), (0, None));
-        assert_eq!(memory_account.crowding(0, 0), 0, "who has gone takes no place");
+        assert_eq!(memory_account.crowding(0, 0), 0, "a removed peer takes no place");
     }
 
     #[test]
-    fn who_holds_nothing_has_no_place() {
+    fn a_peer_without_memory_has_no_position() {
         let (mut memory_account, mut memory_share) = (MemoryAccount::default(), MemoryShare::default());
         let id = PeerId { key: 1, generation: 1 };
         memory_account.weigh(&mut memory_share, 1);

@@ -36,15 +36,15 @@ use waiting::Waiting;
 /// Serves one [`Service`] on any number of listeners.
 ///
 /// Everything happens in [`turn`](Self::turn), which is the table of contents of the program. Events only mark what is
-/// ready; work is done at the loop's own pace, bounded for each peer, so that no client can hold up its neighbours.
+/// ready; work is done at the loop's own pace, bounded for each peer, so that no client can delay the others.
 pub struct Server<N: Net, S: Service> {
     net: N,
     context: Context<S>,
     listeners: Listeners<N>,
     peers: Peers<N::Socket, S>,
-    /// Peers that came to a listener for operators, the oldest first; some have gone since.
+    /// Peers of `--admin` listeners, the oldest first; some may have ended.
     operators: Vec<PeerId>,
-    /// Established peers with work, first come, first served.
+    /// Established peers with work, in order of arrival.
     ready: VecDeque<PeerId>,
     /// Peers with handshake bytes to work on.
     handshake_queue: HandshakeQueue,
@@ -54,50 +54,50 @@ pub struct Server<N: Net, S: Service> {
     memory_account: MemoryAccount,
     events: Vec<Event>,
     completions: mpsc::Receiver<Completion>,
-    /// Peers whose replies wait until what they tell of is durable.
+    /// Peers whose replies wait until their changes are durable.
     held: Vec<PeerId>,
-    /// Peers whose servers have no room for another connection yet.
+    /// Peers whose backends have no room for another connection yet.
     waiting: Waiting,
     reload: Reload,
     handle: Handle,
     state: RunState,
-    /// How soon the service wants its next tick.
+    /// When the service wants its next tick.
     tick_in: Option<Duration>,
 }
 
-/// Whether the server takes new clients.
+/// Whether the server accepts new clients.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum RunState {
     Running,
-    /// Stopping: clients finish what they have sent, until the deadline.
+    /// Stopping: requests that clients have sent are served, until the deadline.
     Draining {
         deadline: Instant,
     },
 }
 
-/// Whether another turn is worth while.
+/// Whether another turn is needed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Status {
     /// Call [`Server::turn`] again.
     Running,
-    /// The server was asked to stop, and its last connection is closed.
+    /// The server was asked to stop, and its last connection has closed.
     Stopped,
 }
 
-/// What a server remembers, counted.
+/// Counts of the server's state.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Occupancy {
     /// Open connections.
     pub connections: usize,
-    /// Those of them that were dialed for clients that have gone: each has the place of one.
+    /// Of these, the ones dialed for clients that have gone: each takes a client's place.
     pub orphans: usize,
-    /// Names of connections on queues of work, those included that have gone since.
+    /// Ids of connections in queues of work, including connections that have ended.
     pub queued: usize,
-    /// Entries among the deadlines, stale ones included.
+    /// Entries in the deadline queue, stale ones included.
     pub deadlines: usize,
-    /// What clients hold, in bytes.
+    /// Memory of all clients, in bytes.
     pub client_memory: usize,
-    /// Addresses that have connections, where they are counted.
+    /// Addresses that have connections, if they are counted.
     pub addresses: usize,
 }
 
@@ -112,8 +112,8 @@ impl<N: Net, S: Service> Server<N, S> {
         Ok(Self::on(sockets, net, service, listeners, limits))
     }
 
-    /// A server on sockets that were bound earlier, one for each of `listeners`, in the same order: for whoever wants to
-    /// know that the addresses are free before making what else is needed.
+    /// A server on sockets that were bound earlier, one for each of `listeners`, in the same order. The caller can so
+    /// check that the addresses are free before it makes other resources.
     pub fn on(sockets: Bound<N>, net: N, service: S, listeners: Vec<ListenerConfig>, limits: Limits) -> Self {
         let security = listeners.iter().map(|listener| listener.security.clone()).collect();
         let listeners = Listeners::new(sockets, listeners);
@@ -142,12 +142,12 @@ impl<N: Net, S: Service> Server<N, S> {
         }
     }
 
-    /// The addresses that were really bound, in the order of the listeners.
+    /// The bound addresses, in the order of the listeners.
     pub fn addresses(&self) -> io::Result<Vec<std::net::SocketAddr>> {
         Ok(self.listeners.addresses())
     }
 
-    /// The way to stop this server from another thread or a signal handler.
+    /// A handle to stop this server from another thread or a signal handler.
     pub fn handle(&self) -> Handle {
         self.handle.clone()
     }
@@ -162,17 +162,17 @@ impl<N: Net, S: Service> Server<N, S> {
         &self.context.service
     }
 
-    /// The service, to set it up before the first turn and to close it behind the last.
+    /// The service, to set it up before the first turn and to close it after the last.
     pub fn service_mut(&mut self) -> &mut S {
         &mut self.context.service
     }
 
-    /// Open connections from clients and operators, those still shaking hands included.
+    /// Open connections from clients and operators, including those in the handshake.
     pub fn connections(&self) -> usize {
         self.peers.accepted()
     }
 
-    /// What the server still remembers. Everything is zero when no connection is open and every deadline has passed.
+    /// Counts of the server's state. All are zero when no connection is open and every deadline has passed.
     pub fn occupancy(&self) -> Occupancy {
         Occupancy {
             connections: self.peers.len(),
@@ -184,20 +184,19 @@ impl<N: Net, S: Service> Server<N, S> {
         }
     }
 
-    /// The most memory that any one connection holds, in bytes, outside the TLS library. It visits every connection.
+    /// The most memory of any one connection, in bytes, outside the TLS library. It visits every connection.
     pub fn largest_connection(&self) -> usize {
         self.peers.iter().map(|peer| peer.connection.memory()).max().unwrap_or(0)
     }
 
-    /// Handshakes that count at some address, and connections that have not come to the end of theirs. It visits every
-    /// connection.
+    /// Handshakes counted at any address, and connections that have not completed theirs. It visits every connection.
     pub fn handshakes(&self) -> (usize, usize) {
         let is_shaking =
             |peer: &&Peer<N::Socket, S>| peer.connection.is_tls() && peer.connection.info().agreement.is_none();
         (self.context.env.addresses.handshakes(), self.peers.iter().filter(is_shaking).count())
     }
 
-    /// How long ago the first deadline passed that nothing was done about yet. It visits every connection.
+    /// How long ago the earliest unhandled deadline passed. It visits every connection.
     pub fn overdue(&self) -> Option<Duration> {
         let now = self.net.now().instant;
         let deadlines = self.peers.iter().filter_map(|peer| peer.connection.deadline(&self.context.env.limits));
@@ -216,16 +215,16 @@ impl<N: Net, S: Service> Server<N, S> {
 
     /// One turn of the loop. Each phase must come before the next:
     ///
-    /// - *wait*: events set readiness bits, nothing more, so that all that follows can be bounded and ordered;
-    /// - *reload* before everything else: a turn's handshakes are judged by one policy;
-    /// - *accept* before *receive*: what waits longest is the backlog, and taking a socket costs next to nothing;
-    /// - *receive*: everything that established clients ask for is executed before anything is sent;
-    /// - *commit* before *transmit*: what was changed is handed to the disk as one group; deferred replies that are
-    ///   complete, and held ones that are true by now, leave in the same write as the others;
-    /// - *transmit*: each touched socket is written once, whatever number of replies it is owed;
-    /// - *handshake* behind that: no answer waits for somebody else's key exchange. Flights, and what a client asks for right
-    ///   behind its last one, leave in the next turn, committed like all else;
-    /// - *expire* last: a slot that was freed is not reused while an event of this turn may still name it.
+    /// - *wait*: events set readiness bits, nothing more, so that all further work can be bounded and ordered;
+    /// - *reload* before everything else: all handshakes of a turn are verified by one policy;
+    /// - *accept* before *receive*: the backlog has waited longest, and accepting costs next to nothing;
+    /// - *receive*: all requests of established clients are executed before anything is sent;
+    /// - *commit* before *transmit*: changes are submitted to the disk as one group; completed deferred replies, and
+    ///   held ones that are durable by now, leave in the same write as the others;
+    /// - *transmit*: each socket is written once, however many replies it is owed;
+    /// - *handshake* after it: no reply waits for another client's key exchange. Flights, and requests right after the
+    ///   last flight, are sent in the next turn, committed like all others;
+    /// - *expire* last: a freed slot is not reused while an event of this turn may still name it.
     pub fn turn(&mut self) -> io::Result<Status> {
         self.wait()?;
         self.reload();
@@ -283,7 +282,7 @@ impl<N: Net, S: Service> Server<N, S> {
         for _ in 0..self.ready.len().min(self.context.env.limits.peers_per_turn) {
             let Some(id) = self.ready.pop_front() else { break };
             self.receive_from(id);
-            // What was asked for is sent before more is taken, lest one turn hold the replies of everybody.
+            // Replies are sent before more is received, so that one turn does not hold the replies of all peers.
             if self.is_over_memory() {
                 break;
             }
@@ -316,7 +315,7 @@ impl<N: Net, S: Service> Server<N, S> {
             peer.connection.note_connecting(self.net.is_connected(&peer.socket), &mut self.context);
         }
         if peer.connection.phase() == Phase::Handshaking && is_late {
-            // Past its deadline: dropped before it costs any more crypto.
+            // Past its deadline: closed before it costs more cryptography.
             peer.connection.expire(&mut self.context);
         } else {
             peer.connection.receive(&mut peer.socket, &mut self.context);
@@ -350,23 +349,23 @@ impl<N: Net, S: Service> Server<N, S> {
             let Some(peer) = self.peers.get_mut(id) else { continue };
             peer.to_transmit = false;
             if peer.connection.transmit(&mut peer.socket, &mut self.context) == Transmitted::ShutdownWrite {
-                // Fails only when the peer is gone, which the next read will tell.
+                // This fails only if the peer is gone, which the next read reports.
                 let _ = self.net.shutdown_write(&peer.socket);
             }
             if peer.connection.wants_delivery() {
-                // Where the system does not tell, what the socket accepts must do.
+                // If the system does not report the delivery, the accepted bytes must do.
                 let delivery = self.net.delivery(&peer.socket).unwrap_or_default();
                 peer.connection.note_delivery(delivery, &self.context.env.limits, self.context.env.now.instant);
             }
             self.reschedule(id);
             self.resume_sender(id);
         }
-        // Whoever was touched meanwhile is on the list already, so it must not be lost.
+        // Peers touched meanwhile are on the list already, so it must not be lost.
         batch.append(&mut self.to_transmit);
         self.to_transmit = batch;
     }
 
-    /// After work on a peer: it is closed, or queued for more, or armed for its deadline, or simply idle.
+    /// After work on a peer: closes it, queues it for more, or arms its deadline.
     fn reschedule(&mut self, id: PeerId) {
         self.weigh(id);
         let Some(peer) = self.peers.get_mut(id) else { return };
@@ -392,7 +391,7 @@ impl<N: Net, S: Service> Server<N, S> {
                 self.ask_before_cutting(id);
                 let Some(peer) = self.peers.get_mut(id) else { continue };
                 peer.connection.expire(&mut self.context);
-                // It may be at its end with nothing left to write, which no event will tell.
+                // It may be finished with nothing left to write, which no event reports.
                 queue_transmit(peer, &mut self.to_transmit);
                 self.reschedule(id);
             }
@@ -405,12 +404,12 @@ impl<N: Net, S: Service> Server<N, S> {
         handshake_queue.prune(peers.len(), |id| peers.get(id).is_some());
     }
 
-    /// A peer whose time is over may still be reading what its socket holds, or, where it is linked, what the socket at
-    /// the other end of the link holds of its own bytes. That is progress, and it is asked for before anybody is cut off.
+    /// A peer past its deadline may still be reading what its socket holds, or, on a link, its own bytes may still be
+    /// read from the socket at the other end. That is progress, and it is queried before the peer is closed.
     fn ask_before_cutting(&mut self, id: PeerId) {
         let (limits, now) = (&self.context.env.limits, self.context.env.now.instant);
         let Some(peer) = self.peers.get(id).filter(|peer| peer.connection.may_be_cut(limits, now)) else { return };
-        // One that is only waited for until it leaves has nothing to do with its link any more.
+        // A lingering connection is independent of its link.
         let link = peer.connection.info().link.filter(|_| peer.connection.phase() != Phase::Lingering);
         let partner = link.map(Link::peer);
         let both = [Some(id), partner].into_iter().flatten();
@@ -427,7 +426,7 @@ impl<N: Net, S: Service> Server<N, S> {
         }
     }
 
-    /// Frees the slots of closed peers, and tells those who must know.
+    /// Frees the slots of closed peers, and informs their links.
     fn reap(&mut self) {
         for _ in 0..self.context.env.limits.peers_per_turn {
             let Some(mut peer) = self.peers.reap() else { break };
@@ -435,7 +434,7 @@ impl<N: Net, S: Service> Server<N, S> {
             self.forget_memory(&mut peer);
             let was_opened = peer.connection.was_opened();
             if peer.connection.must_reset() {
-                // Fails only when the peer is gone.
+                // This fails only if the peer is gone.
                 let _ = self.net.reset_when_dropped(&peer.socket);
             }
             peer.connection.retire(&mut self.context);
@@ -472,7 +471,7 @@ impl<N: Net, S: Service> Server<N, S> {
         }
     }
 
-    /// Stops accepting behind those who wait for it already, and gives every client a last look at its socket: what has
+    /// Stops accepting after the connections that wait already, and reads every client's socket once more: what has
     /// arrived is still served.
     fn begin_drain(&mut self) {
         tracing::info!(connections = self.peers.len(), "stopping: no new connections, finishing what was received");
@@ -493,7 +492,7 @@ impl<N: Net, S: Service> Server<N, S> {
     }
 }
 
-/// Puts a peer on the queue of its kind, once.
+/// Adds a peer to the queue of its kind, once.
 fn enqueue<K, S: Service>(peer: &mut Peer<K, S>, ready: &mut VecDeque<PeerId>, handshake_queue: &mut HandshakeQueue) {
     if std::mem::replace(&mut peer.queued, true) {
         return;
@@ -513,13 +512,13 @@ fn queue_transmit<K, S: Service>(peer: &mut Peer<K, S>, to_transmit: &mut Vec<Pe
     }
 }
 
-/// The one line that a connection's end is worth. `was_opened` is from before it was retired, which forgets it.
+/// Logs a connection's end in one line. `was_opened` is from before it was retired, which clears it.
 fn log_end<K, S: Service>(peer: &Peer<K, S>, was_opened: bool, listener: &str) -> Disconnect {
     let connection: &Connection<S> = &peer.connection;
     let reason = connection.reason().unwrap_or(Disconnect::PeerClosed);
     let info = connection.info();
     let (id, name, detail) = (info.id, reason.name(), connection.detail());
-    // It ended for its own sake, not because whoever had asked for it has left.
+    // It ended for its own reason, not because its dialer has left.
     let is_own = !matches!(reason, Disconnect::Upstream | Disconnect::Shutdown | Disconnect::Memory);
     if info.is_dialed() && !was_opened && is_own {
         tracing::warn!(peer = %info.address, %id, listener, dialed = true, reason = name, detail, "cannot connect");

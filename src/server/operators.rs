@@ -1,4 +1,4 @@
-//! Operators: peers of a listener for operators. First they knock, then they have a place.
+//! Operators: peers of an `--admin` listener. They wait for a place, then they have one.
 
 use std::collections::BTreeMap;
 
@@ -8,8 +8,8 @@ use crate::connection::{Connection, PeerId, Service, site};
 use crate::net::Net;
 
 impl<N: Net, S: Service> Server<N, S> {
-    /// One more knocks. There are as many places to knock as there are for operators who were let in. When they are taken,
-    /// one of those who knock gives way.
+    /// Makes room for one more operator that waits for a place. As many may wait as there are places. If that many wait
+    /// already, one of them is closed.
     pub(super) fn make_room_to_knock(&mut self) {
         let Self { operators, peers, .. } = self;
         operators
@@ -19,12 +19,13 @@ impl<N: Net, S: Service> Server<N, S> {
             && let Some(victim) = self.who_gives_way(Connection::knocks)
         {
             self.context.env.metrics.displaced += 1;
-            self.displace(victim, "its handshake gave place to a newer one for operators");
+            self.displace(victim, "closed to make room for a newer handshake on an --admin listener");
         }
     }
 
-    /// Among the operators that are `candidates`: of the address that has most of them, the one from which nothing was
-    /// heard for longest. Many places from one address are taken from nobody else, and who says nothing keeps nobody out.
+    /// Of `candidates`, the one to close: among the operators of the address that has most of them, the one that has
+    /// been silent for longest. So an address with many places takes them only from itself, and silent operators
+    /// exclude nobody.
     fn who_gives_way(&self, candidates: impl Fn(&Connection<S>) -> bool) -> Option<PeerId> {
         let peers = self.operators.iter().filter_map(|id| self.peers.get(*id));
         let candidates: Vec<_> = peers.map(|peer| &peer.connection).filter(|peer| candidates(peer)).collect();
@@ -45,8 +46,8 @@ impl<N: Net, S: Service> Server<N, S> {
         }
     }
 
-    /// Before `id` works: whether it could take a client's place if it comes to the end of its handshake and finds none of
-    /// the operators'.
+    /// Sets, before `id` works, whether it could take a client's place if it completes its handshake and finds no
+    /// operator's place.
     pub(super) fn look_for_overflow(&mut self, id: PeerId) {
         if let Some(peer) = self.peers.get(id).filter(|peer| peer.connection.knocks()) {
             let is_tls = peer.connection.is_tls();
@@ -64,8 +65,8 @@ impl<N: Net, S: Service> Server<N, S> {
         self.context.env.operators.set_overflow(!is_full);
     }
 
-    /// After `id` worked: if it has taken a client's place, it counts as a client; if it has taken a place of the operators
-    /// beyond their number, another operator gives way.
+    /// After `id` worked: if it has taken a client's place, it counts as a client; if it has taken an operators' place
+    /// beyond their number, another operator is closed.
     pub(super) fn settle_operator(&mut self, id: PeerId) {
         if self.peers.became_client(id)
             && let Some(peer) = self.peers.get(id)
@@ -73,11 +74,11 @@ impl<N: Net, S: Service> Server<N, S> {
             self.memory_account.enter(memory::presence::<S>(peer.connection.is_tls()));
         }
         let most = self.context.env.limits.admin_connections;
-        // Places of peers that were closed in this turn are given back at its end.
+        // Places of peers that were closed in this turn are freed at its end.
         while self.context.env.operators.placed() > most && self.operators_with_a_place() > most {
             let is_older = |peer: &Connection<S>| peer.has_place() && peer.id() != id;
             let Some(victim) = self.who_gives_way(is_older) else { return };
-            self.displace(victim, "it gave place to a newer operator");
+            self.displace(victim, "closed to make room for a newer operator");
         }
     }
 

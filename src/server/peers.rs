@@ -1,4 +1,4 @@
-//! The connections of one loop, by names that outlive them safely.
+//! The connections of one loop, by ids that may safely outlive them.
 
 use std::time::Instant;
 
@@ -15,14 +15,14 @@ pub(super) struct Peer<K, S: Service> {
     pub(super) queued: bool,
     /// On the list of peers to transmit to.
     pub(super) to_transmit: bool,
-    /// On the list of peers that wait for something to become durable.
+    /// On the list of peers that wait for durable changes.
     pub(super) held: bool,
     pub(super) deadline_entries: DeadlineEntries,
     pub(super) memory_share: MemoryShare,
     standing: Standing,
 }
 
-/// What a peer counts as.
+/// How a peer is counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Standing {
     Client,
@@ -32,18 +32,18 @@ enum Standing {
     Orphan,
 }
 
-/// A peer's entries among the deadlines, as far as they must be known.
+/// A peer's entries in the deadline queue, as far as they matter.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct DeadlineEntries {
     /// The earliest live entry.
     next: Option<Instant>,
-    /// A later one that was live before it. It is remembered so that it need not be made again: a peer whose deadline
-    /// goes back and forth between near and far must not leave entries behind every time.
+    /// A later one that was live before it. It is kept so that it need not be inserted again: a peer whose deadline
+    /// alternates between near and far must not leave new entries every time.
     later: Option<Instant>,
 }
 
 impl DeadlineEntries {
-    /// There is a deadline; whether an entry must be made for it.
+    /// Sets the deadline; returns whether an entry must be inserted for it.
     pub(super) fn set(&mut self, deadline: Instant) -> bool {
         match self.next {
             Some(next) if next <= deadline => return false,
@@ -54,7 +54,7 @@ impl DeadlineEntries {
         true
     }
 
-    /// An entry fires; whether it is the live one.
+    /// An entry fires; returns whether it is the live one.
     pub(super) fn fire(&mut self, now: Instant) -> bool {
         let is_live = self.next.is_some_and(|next| next <= now);
         if is_live {
@@ -86,15 +86,15 @@ impl<K, S: Service> Peer<K, S> {
     }
 }
 
-/// A slab of peers, each boxed: a slab of a million whole peers would copy a gigabyte when it grows.
+/// A slab of peers, each boxed: a slab of a million unboxed peers would copy a gigabyte when it grows.
 ///
 /// Invariant: a slot is freed only by [`reap`](Self::reap), at the end of a turn.
 pub(super) struct Peers<K, S: Service> {
     slab: Slab<Box<Peer<K, S>>>,
     closed: Vec<PeerId>,
-    /// How many were dialed, not accepted.
+    /// How many were dialed.
     dialed: usize,
-    /// How many came to listeners for operators.
+    /// How many belong to `--admin` listeners.
     operators: usize,
     /// How many were dialed for clients that have gone.
     orphans: usize,
@@ -108,16 +108,16 @@ impl<K, S: Service> Default for Peers<K, S> {
 }
 
 impl<K, S: Service> Peers<K, S> {
-    /// The name that the next inserted peer will have.
+    /// The id of the next inserted peer.
     pub(super) fn next_id(&mut self) -> PeerId {
-        // The highest generation is left to the tokens of listeners and the waker.
+        // The highest generation is reserved for the tokens of listeners and the waker.
         self.generation = (self.generation + 1) % u32::MAX;
-        // Descriptors are counted in 32 bits, so slots are too.
+        // Descriptors have 32 bits, so slots have too.
         let key = u32::try_from(self.slab.vacant_key()).unwrap_or(u32::MAX);
         PeerId { key, generation: self.generation }
     }
 
-    /// Adds a peer under the name that [`next_id`](Self::next_id) gave.
+    /// Adds a peer under the id returned by [`next_id`](Self::next_id).
     pub(super) fn insert(&mut self, peer: Peer<K, S>) {
         let id = peer.connection.id();
         self.dialed += usize::from(peer.standing == Standing::Dialed);
@@ -126,39 +126,39 @@ impl<K, S: Service> Peers<K, S> {
         debug_assert_eq!(key, id.key as usize, "the slot changed between naming and inserting");
     }
 
-    /// The peer with exactly this name; `None` when its slot is empty or has been reused.
+    /// The peer with exactly this id; `None` if its slot is empty or has been reused.
     pub(super) fn get_mut(&mut self, id: PeerId) -> Option<&mut Peer<K, S>> {
         let peer = self.slab.get_mut(id.key as usize)?;
         (peer.connection.id() == id).then_some(peer)
     }
 
-    /// As [`get_mut`](Self::get_mut), to look only.
+    /// As [`get_mut`](Self::get_mut), read-only.
     pub(super) fn get(&self, id: PeerId) -> Option<&Peer<K, S>> {
         let peer = self.slab.get(id.key as usize)?;
         (peer.connection.id() == id).then_some(&**peer)
     }
 
-    /// How many slots there are, empty ones included.
+    /// The number of slots, empty ones included.
     pub(super) fn slots(&self) -> usize {
         self.slab.capacity()
     }
 
-    /// The peer in a slot, whoever it is.
+    /// The peer in a slot, whatever its generation.
     pub(super) fn in_slot(&mut self, slot: usize) -> Option<&mut Peer<K, S>> {
         self.slab.get_mut(slot).map(|peer| &mut **peer)
     }
 
-    /// Marks a closed peer for burial.
+    /// Marks a closed peer, to be reaped.
     pub(super) fn mark_closed(&mut self, id: PeerId) {
         self.closed.push(id);
     }
 
-    /// Whether closed peers wait for burial.
+    /// Whether closed peers wait to be reaped.
     pub(super) fn has_closed(&self) -> bool {
         !self.closed.is_empty()
     }
 
-    /// Takes one marked peer out of its slot.
+    /// Removes one marked peer from its slot.
     pub(super) fn reap(&mut self) -> Option<Box<Peer<K, S>>> {
         loop {
             let id = self.closed.pop()?;
@@ -185,22 +185,22 @@ impl<K, S: Service> Peers<K, S> {
         self.slab.len()
     }
 
-    /// How many came in through a listener.
+    /// How many were accepted by a listener.
     pub(super) fn accepted(&self) -> usize {
         self.slab.len() - self.dialed
     }
 
-    /// Of those, how many came to listeners for operators.
+    /// Of those, how many by `--admin` listeners.
     pub(super) fn operators(&self) -> usize {
         self.operators
     }
 
-    /// How many were dialed for clients that have gone, and are not over yet.
+    /// How many were dialed for clients that have gone, and are still open.
     pub(super) fn orphans(&self) -> usize {
         self.orphans
     }
 
-    /// Whether a peer that counts as an operator has become a client; it counts as one from now on.
+    /// Counts an operator as a client from now on; returns whether it was counted as an operator.
     pub(super) fn became_client(&mut self, id: PeerId) -> bool {
         let Some(peer) = self.get_mut(id) else { return false };
         let became = peer.standing == Standing::Operator && !peer.connection.info().is_operator;
@@ -216,7 +216,7 @@ impl<K, S: Service> Peers<K, S> {
         self.slab.iter().map(|(_, peer)| &**peer)
     }
 
-    /// The names of all peers. For rare occasions: it visits every slot.
+    /// The ids of all peers. It visits every slot.
     pub(super) fn ids(&self) -> Vec<PeerId> {
         self.slab.iter().map(|(_, peer)| peer.connection.id()).collect()
     }
@@ -231,14 +231,14 @@ mod tests {
 
     #[test]
     #[expect(clippy::disallowed_methods, reason = "a test needs some instant to count from")]
-    fn a_deadline_that_goes_back_and_forth_leaves_few_entries_and_is_never_late() {
+    fn an_alternating_deadline_leaves_few_entries_and_is_never_late() {
         const DAY: u64 = 86_400;
         let start = Instant::now();
         let (mut deadline_entries, mut deadlines) = (DeadlineEntries::default(), Deadlines::default());
         let mut most = 0;
         for second in 0..3 * DAY {
             let now = start + Duration::from_secs(second);
-            // Idle for a day at most; a request is begun in every minute, and is under way for half of it, slowly.
+            // Idle for a day at most; a request begins every minute, and takes half of it, slowly.
             let ahead = match second % 60 {
                 0..20 => DAY,
                 20..40 => 60,

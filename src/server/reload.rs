@@ -1,4 +1,4 @@
-//! A new policy for listeners that are serving.
+//! New policies for listeners that are serving.
 
 use std::sync::mpsc;
 
@@ -7,21 +7,21 @@ use crate::access::Security;
 use crate::connection::Service;
 use crate::net::Net;
 
-/// Slots of connections looked at in one turn. Verifying a chain takes some 50 microseconds, so this is a millisecond.
+/// Slots of connections checked in one turn. Verifying a chain takes some 50 microseconds, so this is a millisecond.
 const SLOTS_PER_TURN: usize = 16;
 
-/// What another thread has to say about the policies.
+/// An order about policies from another thread.
 pub(super) enum Order {
     /// Serve under these from now on, one for each listener.
     Adopt(Vec<Security>),
-    /// New policies were to be adopted, but they are no good.
+    /// New policies were invalid.
     Refused,
 }
 
-/// How far the connections have been judged by the listeners' present policies.
+/// How far the connections have been checked against the current policies.
 pub(super) struct Reload {
     orders: mpsc::Receiver<Order>,
-    /// The first slot whose connection was let in under an earlier policy, perhaps.
+    /// The first slot whose connection may have been admitted under an earlier policy.
     review: Option<usize>,
 }
 
@@ -30,17 +30,17 @@ impl Reload {
         Self { orders, review: None }
     }
 
-    /// Whether connections remain to be judged again.
+    /// Whether connections remain to be checked.
     pub(super) fn is_under_way(&self) -> bool {
         self.review.is_some()
     }
 
-    /// There is a new policy: whoever was judged by an earlier one is judged again, however far that had come.
+    /// There is a new policy: all connections are checked again, from the beginning.
     fn begin_review(&mut self) {
         self.review = Some(0);
     }
 
-    /// The slots to look at in this turn.
+    /// The slots to check in this turn.
     fn next_slots(&mut self, slots: usize) -> std::ops::Range<usize> {
         let Some(start) = self.review else { return 0..0 };
         let end = slots.min(start + SLOTS_PER_TURN);
@@ -50,10 +50,10 @@ impl Reload {
 }
 
 impl<N: Net, S: Service> Server<N, S> {
-    /// Takes new policies, all of them at once, and judges a bounded number of connections again.
+    /// Installs new policies, all of them at once, and checks a bounded number of connections again.
     ///
-    /// A handshake that has begun is judged by the new policy when it is done. A connection may be served for some turns
-    /// before it is its turn to be judged.
+    /// A handshake under way is verified by the new policy when it is done. A connection may be served for some turns
+    /// before it is checked.
     pub(super) fn reload(&mut self) {
         while let Ok(order) = self.reload.orders.try_recv() {
             match order {
@@ -81,7 +81,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_slot_is_looked_at_once_a_bounded_number_at_a_time() {
+    fn every_slot_is_checked_once_in_bounded_steps() {
         let mut reload = Reload::new(mpsc::channel().1);
         assert_eq!(reload.next_slots(100), 0..0);
         reload.begin_review();

@@ -1,4 +1,4 @@
-//! The loop on a simulated network, one promise at a time. All of them together are the simulation in `tests/`.
+//! The loop on a simulated network, one property at a time. The simulation in `tests/` tests all of them together.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::SocketAddr;
@@ -32,7 +32,7 @@ impl<S: Service> Site<S> {
         Self::waiting(None, service, faults, limits, balancers)
     }
 
-    /// One that ends idle connections.
+    /// A site that closes idle connections.
     fn waiting(
         idle_timeout: Option<Duration>,
         service: S,
@@ -58,7 +58,7 @@ impl<S: Service> Site<S> {
         socket
     }
 
-    /// Turns until the loop would sleep with nothing under way.
+    /// Runs turns until the loop would sleep and nothing is under way.
     fn run_until_idle(&mut self) -> Status {
         loop {
             match self.server.turn() {
@@ -74,14 +74,14 @@ impl<S: Service> Site<S> {
     }
 }
 
-/// Lets everything arrive that is under way.
+/// Delivers everything that is under way.
 fn pass(network: &Network) {
     while let Some(next) = network.next_happening() {
         network.advance_to(next);
     }
 }
 
-/// All that has come, and whether it is the end.
+/// All arrived bytes, and whether the stream has ended.
 fn drain(socket: &mut SimSocket) -> (Vec<u8>, bool) {
     let mut received = Vec::new();
     let result = socket.read_to_end(&mut received);
@@ -89,9 +89,9 @@ fn drain(socket: &mut SimSocket) -> (Vec<u8>, bool) {
 }
 
 #[test]
-fn a_stop_serves_all_that_has_arrived() {
+fn a_stop_serves_everything_that_has_arrived() {
     let mut faults = NetFaults::none();
-    // The loop hears of one client at a time: of most of them it knows nothing when it begins to stop.
+    // The loop learns of one client at a time: it knows nothing of most of them when it begins to stop.
     faults.events_per_poll = 1;
     let mut site = Site::new(faults, Limits::default());
     let mut clients: Vec<_> = (0..5).map(|_| site.connect()).collect();
@@ -114,7 +114,7 @@ fn a_stop_serves_all_that_has_arrived() {
 }
 
 #[test]
-fn accepting_resumes_by_itself_when_descriptors_had_run_out() {
+fn accepting_resumes_after_descriptors_ran_out() {
     let mut faults = NetFaults::none();
     faults.set(NetFault::AcceptExhausted, 1.0);
     let mut site = Site::new(faults, Limits::default());
@@ -131,7 +131,7 @@ fn accepting_resumes_by_itself_when_descriptors_had_run_out() {
 }
 
 #[test]
-fn an_event_that_means_nothing_makes_no_connection() {
+fn a_spurious_event_makes_no_connection() {
     let [silent, speaking] = [9, 7].map(|host| SocketAddr::from(([10, 0, 0, host], 80)));
     let target = Target::new(vec![Address::Tcp(silent), Address::Tcp(speaking)]).0;
     let mut faults = NetFaults::none();
@@ -150,7 +150,7 @@ fn an_event_that_means_nothing_makes_no_connection() {
 }
 
 #[test]
-fn a_full_server_says_so_as_long_as_it_can() {
+fn a_full_server_sends_refusals_up_to_a_limit() {
     let limits = Limits { connections: 1, refusals: 1, ..Limits::default() };
     let mut site = Site::new(NetFaults::none(), limits);
     let [mut served, mut told, mut dropped] = [(); 3].map(|()| site.connect());
@@ -172,7 +172,7 @@ fn a_full_server_says_so_as_long_as_it_can() {
 }
 
 #[test]
-fn urgent_data_is_no_end_of_what_can_be_read() {
+fn reading_continues_after_urgent_data() {
     let mut faults = NetFaults::none();
     faults.set(NetFault::UrgentData, 1.0);
     let mut site = Site::new(faults, Limits::default());
@@ -183,7 +183,7 @@ fn urgent_data_is_no_end_of_what_can_be_read() {
         client.write_all(&[7; 1000]).expect("room");
         pass(&site.network);
         site.run_until_idle();
-        // The client's own reads end before what is urgent, too.
+        // The client's own reads end before urgent data, too.
         while let Ok(count) = client.read(&mut [0; 2000]) {
             heard += count;
         }
@@ -193,7 +193,7 @@ fn urgent_data_is_no_end_of_what_can_be_read() {
 }
 
 #[test]
-fn a_server_whose_queue_is_full_is_tried_again_without_haste() {
+fn a_backend_with_a_full_queue_is_dialed_again_after_a_pause() {
     let behind = SocketAddr::from(([10, 0, 0, 7], 80));
     let target = Target::new(vec![Address::Tcp(behind)]).0;
     let splice = Splice::new(target, UpstreamSecurity::Plain, false);
@@ -214,7 +214,7 @@ fn a_server_whose_queue_is_full_is_tried_again_without_haste() {
         turns += 1;
     }
     let tries = site.network.injected().get(&NetFault::ConnectBusy).copied().unwrap_or(0);
-    // A hundred times a second, whatever number waits.
+    // A hundred times a second, however many clients wait.
     assert!(turns <= 251 && tries <= 252, "{turns} turns, {tries} tries");
     assert_eq!((site.server.metrics().unreachable, site.server.occupancy().queued), (0, 20));
     site.network.calm();
@@ -231,7 +231,7 @@ fn a_server_whose_queue_is_full_is_tried_again_without_haste() {
 }
 
 #[test]
-fn a_server_whose_queue_stays_full_is_given_up_after_the_connect_timeout() {
+fn a_backend_whose_queue_stays_full_is_unreachable_after_the_connect_timeout() {
     let behind = SocketAddr::from(([10, 0, 0, 7], 80));
     let target = Target::new(vec![Address::Tcp(behind)]).0;
     let splice = Splice::new(target, UpstreamSecurity::Plain, false);

@@ -1,4 +1,4 @@
-//! Connections that could not be begun because the other end's queue is full, and are tried again.
+//! Connections that could not be begun because the backend's queue is full, and are tried again.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -7,11 +7,11 @@ use super::Server;
 use crate::connection::{Dial, PeerId, Service};
 use crate::net::{Address, Net};
 
-/// From one try to the next. No event tells when a queue has room: connect(2) on a Unix socket fails at once where TCP
-/// would send its SYN again.
+/// The pause between attempts. No event reports when a queue has room: connect(2) on a Unix socket fails at once where
+/// TCP would send its SYN again.
 const PAUSE: Duration = Duration::from_millis(10);
 
-/// Who waits to be connected, in the order in which they asked. There are no more of them than open connections.
+/// Connections waiting to be made, in the order of their requests. There are at most as many as open connections.
 #[derive(Default)]
 pub(super) struct Waiting {
     queue: VecDeque<Wait>,
@@ -31,7 +31,7 @@ impl Waiting {
         self.queue.len()
     }
 
-    /// Whether somebody waits for this address: whoever comes later is not to be connected sooner.
+    /// Whether a connection waits for this address; later requests for it must not overtake.
     pub(super) fn has(&self, address: &Address) -> bool {
         self.queue.iter().any(|wait| wait.dial.address == *address)
     }
@@ -47,7 +47,7 @@ impl Waiting {
 }
 
 impl<N: Net, S: Service> Server<N, S> {
-    /// Tries those again that wait, at most one in vain for each address.
+    /// Tries the waiting ones again, at most one failure for each address.
     pub(super) fn dial_again(&mut self) {
         let now = self.context.env.now.instant;
         if self.waiting.next.is_none_or(|next| next > now) {

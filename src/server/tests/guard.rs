@@ -1,4 +1,4 @@
-//! What clients may cost, together and each.
+//! Limits on the cost of clients, together and each.
 
 use std::sync::Arc;
 
@@ -7,7 +7,7 @@ use crate::connection::{CommitStatus, Deferred, Environment, Exchange, Served, S
 use crate::tls::ServerPolicy;
 use crate::tls::testing::{Clock, NOW, World};
 
-/// Answers every byte later: when it is told to, with a reply of that size, or never.
+/// Answers every byte later, on request, with a reply of that size, or never.
 #[derive(Default)]
 struct Late {
     owed: Vec<Deferred>,
@@ -28,7 +28,7 @@ fn ended<S: Service>(site: &Site<S>, reason: Disconnect) -> u64 {
     site.server.metrics().disconnects(reason)
 }
 
-/// Sends as much as the server takes without giving anything back.
+/// Sends as much as the server takes without reading anything.
 fn flood<S: Service>(site: &mut Site<S>, client: &mut SimSocket) {
     for _ in 0..1000 {
         match client.write(&[7; 10_000]) {
@@ -40,7 +40,7 @@ fn flood<S: Service>(site: &mut Site<S>, client: &mut SimSocket) {
 }
 
 #[test]
-fn a_reply_that_never_comes_holds_nobody_for_ever() {
+fn a_missing_deferred_reply_is_not_awaited_without_end() {
     let mut site = Site::serving(Late::default(), NetFaults::none(), Limits::default(), &[]);
     let mut client = site.connect();
     client.write_all(b"?").expect("room");
@@ -67,7 +67,7 @@ fn a_reply_that_never_comes_holds_nobody_for_ever() {
 }
 
 #[test]
-fn replies_that_come_all_at_once_are_not_held_without_bound() {
+fn deferred_replies_completed_at_once_are_bounded() {
     let limits = Limits { output_hard_bytes: 1 << 20, ..Limits::default() };
     let mut site = Site::serving(Late::default(), NetFaults::none(), limits, &[]);
     let mut clients = [site.connect(), site.connect()];
@@ -132,7 +132,7 @@ fn the_largest_limits_are_no_limits() {
 }
 
 #[test]
-fn whoever_holds_most_is_closed_when_all_hold_too_much() {
+fn clients_with_most_memory_are_closed_beyond_the_limit() {
     let limits = Limits { client_memory: 3 << 20, ..Limits::default() };
     let mut site = Site::new(NetFaults::none(), limits.clone());
     let mut honest = site.connect();
@@ -153,7 +153,7 @@ fn whoever_holds_most_is_closed_when_all_hold_too_much() {
 }
 
 #[test]
-fn a_crowd_that_only_sits_there_leaves_room_for_those_who_work() {
+fn silent_clients_leave_memory_for_active_ones() {
     let limits = Limits { client_memory: 100 * memory::presence::<Echo>(false), refusals: 2, ..Limits::default() };
     let mut site = Site::new(NetFaults::none(), limits);
     let mut first = site.connect();
@@ -170,7 +170,7 @@ fn a_crowd_that_only_sits_there_leaves_room_for_those_who_work() {
 }
 
 #[test]
-fn one_address_has_its_limit_and_others_are_served() {
+fn one_address_at_its_limit_does_not_affect_others() {
     let limits = Limits { connections_per_address: Some(2), refusals: 1, ..Limits::default() };
     let mut site = Site::serving(Echo, NetFaults::none(), limits, &[]);
     let mut own: Vec<_> = (0..4).map(|_| site.connect()).collect();
@@ -229,7 +229,7 @@ fn a_connection_that_closes_ends_the_pause_of_accepting() {
 }
 
 #[test]
-fn a_crowd_that_comes_and_goes_at_once_is_dealt_with_in_pieces() {
+fn many_simultaneous_clients_are_served_and_closed_in_steps() {
     let limits = Limits { peers_per_turn: 3, accepts_per_turn: 2, ..Limits::default() };
     let mut site = Site::new(NetFaults::none(), limits);
     let mut clients: Vec<_> = (0..20).map(|_| site.connect()).collect();
@@ -248,7 +248,7 @@ fn a_crowd_that_comes_and_goes_at_once_is_dealt_with_in_pieces() {
     assert_eq!(site.server.occupancy(), Occupancy::default());
 }
 
-/// Holds 5,000 bytes for each byte that it was sent, and answers each with 100,000.
+/// Holds 5,000 bytes for each byte received, and answers each with 100,000.
 #[derive(Default)]
 struct Generous {
     most: usize,
@@ -278,7 +278,7 @@ impl Service for Generous {
 }
 
 #[test]
-fn what_a_service_keeps_for_its_clients_counts_as_held_by_them() {
+fn memory_of_sessions_counts_as_their_clients_memory() {
     let mut site = Site::serving(Generous::default(), NetFaults::none(), Limits::default(), &[]);
     let mut client = site.connect();
     site.run_until_idle();
@@ -295,7 +295,7 @@ fn what_a_service_keeps_for_its_clients_counts_as_held_by_them() {
 }
 
 #[test]
-fn no_turn_owes_everybody_more_than_may_be_held() {
+fn replies_of_one_turn_stay_within_client_memory() {
     let limits = Limits { client_memory: 300_000, ..Limits::default() };
     let mut site = Site::serving(Generous::default(), NetFaults::none(), limits.clone(), &[]);
     let mut clients: Vec<_> = (0..20).map(|_| site.connect()).collect();
@@ -312,7 +312,7 @@ fn no_turn_owes_everybody_more_than_may_be_held() {
     assert!(most < limits.client_memory + 250_000, "{most} bytes were owed at once");
 }
 
-/// Has no room for what is asked, and then never will have.
+/// Is congested by every request, and then has lost the changes.
 #[derive(Default)]
 struct Narrow {
     looks: u32,
@@ -341,17 +341,17 @@ impl Service for Narrow {
 }
 
 #[test]
-fn who_waits_for_room_that_never_comes_is_asked_again() {
+fn congested_requests_are_served_again_after_a_loss() {
     let mut site = Site::serving(Narrow::default(), NetFaults::none(), Limits::default(), &[]);
     let mut client = site.connect();
     client.write_all(b"?").expect("room");
-    // Other clients make the loop look again.
+    // Other clients keep the loop busy.
     let _others: Vec<_> = (0..8).map(|_| (site.connect(), site.run_until_idle())).collect();
     assert!(site.server.service().is_lost);
     assert_eq!(drain(&mut client), (b"no".to_vec(), false));
 }
 
-/// Connects to the operators' listener and sends `words`; whatever has come back, and whether it is the end.
+/// Connects to the `--admin` listener and sends `words`; returns the arrived bytes, and whether the stream has ended.
 fn operate(site: &mut Site, words: &[u8]) -> (SimSocket, (Vec<u8>, bool)) {
     let mut operator = site.net.connect(&site.operators.into(), None).expect("begun");
     pass(&site.network);
@@ -363,7 +363,7 @@ fn operate(site: &mut Site, words: &[u8]) -> (SimSocket, (Vec<u8>, bool)) {
 }
 
 #[test]
-fn operators_are_served_whatever_clients_have_filled() {
+fn operators_are_served_when_clients_have_reached_every_limit() {
     let presence = memory::presence::<Echo>(false);
     for limits in [
         Limits { connections: 2, refusals: 1, ..Limits::default() },
@@ -386,7 +386,7 @@ fn operators_are_served_whatever_clients_have_filled() {
 }
 
 #[test]
-fn operators_have_so_many_places_before_they_take_any_of_clients() {
+fn operators_take_their_own_places_before_those_of_clients() {
     let limits = Limits { connections: 1, admin_connections: 2, refusals: 1, ..Limits::default() };
     let mut site = Site::new(NetFaults::none(), limits);
     let served = [operate(&mut site, b"1"), operate(&mut site, b"2")];
@@ -420,7 +420,7 @@ fn operators_have_so_many_places_before_they_take_any_of_clients() {
 }
 
 #[test]
-fn operators_are_let_in_while_accepting_clients_pauses() {
+fn operators_are_accepted_while_accepting_clients_pauses() {
     let mut site = Site::new(NetFaults::none(), Limits::default());
     site.server.listeners.pause_clients(site.network.now() + Duration::from_hours(1));
     let _waits = site.connect();
@@ -429,7 +429,7 @@ fn operators_are_let_in_while_accepting_clients_pauses() {
 }
 
 #[test]
-fn who_has_too_many_handshakes_is_counted_as_turned_away() {
+fn connections_with_too_many_handshakes_count_as_refused() {
     let limits = Limits { handshakes_per_address: Some(1), ..Limits::default() };
     let mut site = Site::new(NetFaults::none(), limits);
     let clock = Clock::at(NOW);

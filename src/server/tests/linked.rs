@@ -1,17 +1,17 @@
-//! What the two ends of a link hear of each other's end, where neither has TLS.
+//! How the two ends of a link learn of each other's end, without TLS.
 
 use super::*;
 use crate::net::sim::SimListener;
 
-/// More than a socket takes.
+/// More bytes than a socket takes.
 const MUCH: usize = 300_000;
 
-/// A wrapper, the net of the server behind it, and where that listens.
+/// A wrapper, the network of the backend behind it, and the backend's listener.
 fn wrapping() -> (Site<Splice>, SimNet, SimListener) {
     wrapping_for(None)
 }
 
-/// The same, where idle clients are waited for no longer than this.
+/// The same with this idle timeout.
 fn wrapping_for(idle_timeout: Option<Duration>) -> (Site<Splice>, SimNet, SimListener) {
     wrapping_with(idle_timeout, NetFaults::none())
 }
@@ -34,7 +34,7 @@ fn wrapping_within(
     (site, net, listener)
 }
 
-/// A client and a server that have each other's first words.
+/// A client and a backend that have exchanged their first bytes.
 fn talking(site: &mut Site<Splice>, net: &mut SimNet, listener: &SimListener) -> (SimSocket, SimSocket) {
     let mut client = site.connect();
     client.write_all(b"half").expect("room");
@@ -50,7 +50,7 @@ fn talking(site: &mut Site<Splice>, net: &mut SimNet, listener: &SimListener) ->
     (client, server)
 }
 
-/// How the stream ends, when the loop has done all that it will do.
+/// How the stream ends, after the loop has done all its work.
 fn end(site: &mut Site<Splice>, socket: &mut SimSocket) -> Result<usize, ErrorKind> {
     pass(&site.network);
     site.run_until_idle();
@@ -69,7 +69,7 @@ fn lose(net: &mut SimNet, socket: SimSocket) {
 }
 
 #[test]
-fn a_server_that_is_lost_leaves_no_answer_that_looks_whole() {
+fn a_lost_backend_causes_a_reset_to_its_client() {
     let (mut site, mut net, listener) = wrapping();
     let (mut client, server) = talking(&mut site, &mut net, &listener);
     lose(&mut net, server);
@@ -95,7 +95,7 @@ fn a_half_closed_client_has_time_to_read_before_it_is_reset() {
 }
 
 #[test]
-fn a_client_that_is_lost_leaves_no_request_that_looks_whole() {
+fn a_lost_client_causes_a_reset_to_its_backend() {
     let (mut site, mut net, listener) = wrapping();
     let (client, mut server) = talking(&mut site, &mut net, &listener);
     lose(&mut net, client);
@@ -103,7 +103,7 @@ fn a_client_that_is_lost_leaves_no_request_that_looks_whole() {
 }
 
 #[test]
-fn a_client_that_takes_nothing_is_closed_by_a_reset_and_so_is_its_server() {
+fn a_stalled_client_and_its_backend_are_closed_with_resets() {
     let (mut site, mut net, listener) = wrapping();
     let (mut client, mut server) = talking(&mut site, &mut net, &listener);
     while server.write(&[7; 10_000]).is_ok() {
@@ -121,10 +121,10 @@ fn a_client_that_takes_nothing_is_closed_by_a_reset_and_so_is_its_server() {
 }
 
 #[test]
-fn an_answer_that_was_finished_stays_whole_whatever_happens_behind_it() {
+fn a_finished_reply_is_delivered_whole_whatever_follows() {
     let (mut site, mut net, listener) = wrapping();
     let (mut client, mut server) = talking(&mut site, &mut net, &listener);
-    // The end is still to be told when the server is lost.
+    // The end is still unsent when the backend is lost.
     let mut sent = 0;
     while sent < MUCH {
         sent += server.write(&vec![7; MUCH - sent]).expect("room");
@@ -135,7 +135,7 @@ fn an_answer_that_was_finished_stays_whole_whatever_happens_behind_it() {
     pass(&site.network);
     site.run_until_idle();
     lose(&mut net, server);
-    // Nobody reads from it any more: only who sends to it learns that.
+    // Nothing is read from it any more: only a write detects that.
     client.write_all(b"more").expect("room");
     pass(&site.network);
     site.run_until_idle();
@@ -152,7 +152,7 @@ fn an_answer_that_was_finished_stays_whole_whatever_happens_behind_it() {
 }
 
 #[test]
-fn a_server_that_is_not_there_has_not_answered_with_nothing() {
+fn an_unreachable_backend_causes_a_reset_not_an_empty_reply() {
     let (mut site, _, listener) = wrapping();
     drop(listener);
     let mut client = site.connect();
@@ -163,7 +163,7 @@ fn a_server_that_is_not_there_has_not_answered_with_nothing() {
 }
 
 #[test]
-fn who_has_sent_what_its_server_has_not_taken_is_not_idle() {
+fn a_client_whose_backend_has_not_taken_its_bytes_is_not_idle() {
     const IDLE: Duration = Duration::from_secs(10);
     let (mut site, mut net, listener) = wrapping_for(Some(IDLE));
     let (mut client, mut server) = talking(&mut site, &mut net, &listener);
@@ -184,8 +184,8 @@ fn who_has_sent_what_its_server_has_not_taken_is_not_idle() {
         pass(&site.network);
         site.run_until_idle();
     }
-    // Time counts from the last look at the socket that found it taking: for an answer, there is as much of it as ever, and
-    // no more.
+    // Time counts from the last query that found the socket's bytes being read: a reply has the full time again, and no
+    // more.
     wait(&mut site, IDLE.mul_f32(0.8));
     assert_eq!(client.read(&mut [0]).map_err(|error| error.kind()), Err(ErrorKind::WouldBlock));
     wait(&mut site, IDLE.mul_f32(0.2));
@@ -197,7 +197,7 @@ fn who_has_sent_what_its_server_has_not_taken_is_not_idle() {
 }
 
 #[test]
-fn who_is_given_up_while_its_server_has_not_finished_is_told_so() {
+fn a_client_closed_before_its_backend_finished_gets_a_reset() {
     const IDLE: Duration = Duration::from_secs(10);
     let (mut site, mut net, listener) = wrapping_for(Some(IDLE));
     let (mut client, mut server) = talking(&mut site, &mut net, &listener);
@@ -208,12 +208,12 @@ fn who_is_given_up_while_its_server_has_not_finished_is_told_so() {
     pass(&site.network);
     assert_eq!(client.read(&mut [0]).map_err(|error| error.kind()), Err(ErrorKind::ConnectionReset));
     assert_eq!(site.server.metrics().disconnects(Disconnect::Idle), 1);
-    // Nor has the client.
+    // The backend has not finished either.
     assert_eq!(end(&mut site, &mut server), Err(ErrorKind::ConnectionReset));
 }
 
 #[test]
-fn servers_that_clients_have_left_take_the_places_of_those() {
+fn backends_without_their_clients_take_client_places() {
     let limits = Limits { connections: 3, refusals: 1, ..Limits::default() };
     let (mut site, mut net, listener) = wrapping_within(None, NetFaults::none(), limits);
     let mut servers = Vec::new();
@@ -244,7 +244,7 @@ fn servers_that_clients_have_left_take_the_places_of_those() {
 }
 
 #[test]
-fn a_server_that_has_taken_all_is_left_at_once_with_its_client() {
+fn a_backend_that_has_taken_everything_closes_with_its_client() {
     let (mut site, mut net, listener) = wrapping();
     let (client, mut server) = talking(&mut site, &mut net, &listener);
     lose(&mut net, client);

@@ -1,9 +1,9 @@
-//! Who reads slowly, but reads: what the socket holds for it is not what it has taken.
+//! Slow readers: bytes held by a peer's socket are not bytes that the peer has taken.
 
 use super::linked::wrapping_with;
 use super::*;
 
-/// What a socket takes on a real machine, while its peer reads nothing.
+/// What a socket accepts on a real machine while its peer reads nothing.
 const WINDOW: usize = 3_000_000;
 
 fn site(idle_timeout: Option<Duration>, limits: Limits) -> Site {
@@ -12,7 +12,7 @@ fn site(idle_timeout: Option<Duration>, limits: Limits) -> Site {
     Site::waiting(idle_timeout, Echo, faults, limits, &[])
 }
 
-/// Sends as much as is taken.
+/// Sends as much as is accepted.
 fn fill<S: Service>(site: &mut Site<S>, client: &mut SimSocket) -> usize {
     let mut sent = 0;
     while let Ok(count) = client.write(&vec![7; 100_000]) {
@@ -23,7 +23,7 @@ fn fill<S: Service>(site: &mut Site<S>, client: &mut SimSocket) -> usize {
     sent
 }
 
-/// Reads `rate` bytes a second, all in all `bytes`, or until the end comes.
+/// Reads `rate` bytes a second, `bytes` in all, or until the stream ends.
 fn sip<S: Service>(site: &mut Site<S>, client: &mut SimSocket, rate: usize, bytes: usize) -> usize {
     let mut received = 0;
     while received < bytes {
@@ -55,7 +55,7 @@ fn a_steady_reader_is_served_whatever_its_socket_holds() {
     let mut client = site.connect();
     let sent = fill(&mut site, &mut client);
     assert!(sent > WINDOW, "{sent}");
-    // Ten times as fast as it must be, and too slow to free a third of the window in time.
+    // Ten times the least rate, and too slow to free a third of the window in time.
     let rate = 10 * limits.write_rate;
     assert!(limits.write_timeout.as_secs() < (WINDOW / 3 / rate) as u64);
     assert_eq!(sip(&mut site, &mut client, rate, sent), sent);
@@ -63,7 +63,7 @@ fn a_steady_reader_is_served_whatever_its_socket_holds() {
 }
 
 #[test]
-fn a_reader_below_the_rate_is_cut_off_in_time() {
+fn a_reader_below_the_write_rate_is_closed_in_time() {
     for rate in [0, 1, Limits::default().write_rate / 2] {
         let mut site = site(None, Limits::default());
         let mut client = site.connect();
@@ -92,7 +92,7 @@ fn a_half_closed_reader_is_not_idle_while_it_reads() {
 }
 
 #[test]
-fn who_reads_what_its_socket_holds_is_not_idle() {
+fn a_client_reading_from_its_socket_buffer_is_not_idle() {
     const IDLE: Duration = Duration::from_secs(10);
     let mut site = site(Some(IDLE), Limits::default());
     let mut client = site.connect();
@@ -102,7 +102,7 @@ fn who_reads_what_its_socket_holds_is_not_idle() {
     assert_eq!(site.server.metrics().bytes_sent, 2_000_000, "the socket has it all");
     assert_eq!(sip(&mut site, &mut client, 40_000, 2_000_000), 2_000_000);
     assert_eq!(site.server.metrics().disconnects(Disconnect::Idle), 0);
-    // Now it is, within as much again as the wait that was under way.
+    // Now it is idle, within as much time again as the wait under way.
     wait(&mut site, 2 * IDLE);
     assert_eq!(client.read(&mut [0]).expect("a proper end"), 0);
     drop(client);
@@ -111,7 +111,7 @@ fn who_reads_what_its_socket_holds_is_not_idle() {
 }
 
 #[test]
-fn who_reads_nothing_of_what_its_socket_holds_is_idle() {
+fn a_client_reading_nothing_from_its_socket_buffer_is_idle() {
     const IDLE: Duration = Duration::from_secs(10);
     let mut site = site(Some(IDLE), Limits::default());
     let mut client = site.connect();
@@ -133,7 +133,7 @@ fn neither_end_of_a_link_is_idle_while_the_other_reads() {
     pass(&site.network);
     site.run_until_idle();
     let (mut server, _) = net.accept(&listener).expect("the wrapper has dialed");
-    // To the server, then to the client: all of it lies in sockets.
+    // First to the backend, then to the client: all of it is in sockets.
     for is_upload in [true, false] {
         let (from, to) = if is_upload { (&mut client, &mut server) } else { (&mut server, &mut client) };
         from.write_all(&vec![7; 2_000_000]).expect("room");
@@ -145,7 +145,7 @@ fn neither_end_of_a_link_is_idle_while_the_other_reads() {
 }
 
 #[test]
-fn the_end_of_a_lost_server_is_not_destroyed_while_its_client_reads() {
+fn data_of_a_lost_backend_is_not_destroyed_while_its_client_reads() {
     let mut faults = NetFaults::none();
     faults.window = WINDOW;
     let (mut site, mut net, listener) = wrapping_with(None, faults);
@@ -160,7 +160,7 @@ fn the_end_of_a_lost_server_is_not_destroyed_while_its_client_reads() {
     drop(server);
     pass(&site.network);
     site.run_until_idle();
-    // It takes ten times as long as anybody lingers; then it hears that this was not all.
+    // It takes ten times the linger timeout; then the client gets the reset.
     let rate = 2_000_000 / 10 / usize::try_from(Limits::default().linger_timeout.as_secs()).expect("small");
     assert_eq!(sip(&mut site, &mut client, rate, 2_000_000), 2_000_000);
     wait(&mut site, 2 * Limits::default().linger_timeout);
