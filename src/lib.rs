@@ -1,24 +1,123 @@
-//! latchkey: a TLS server and a TLS-first load harness on one `mio` loop.
+//! TLS servers on one event loop: mutual TLS, a bound on everything that a peer may cost, and a simulated network to test
+//! them on.
 //!
-//! A byte travels in one direction:
+//! - [`Service`] is the trait that a protocol implements; [`Server`] serves it on any number of [`ListenerConfig`]s.
+//! - [`ServerPolicy`] and [`ClientPolicy`] say what a TLS listener and a TLS client demand; both are made from PEM.
+//! - [`Client`] is a blocking TLS client over any stream.
+//! - [`Limits`] are the bounds, [`Metrics`] the counters, [`Disconnect`] the reasons why connections end.
+//! - [`key_value`] has a store and the protocols over it, [`authorization`] the rules for who may do what, and [`sim`] the
+//!   simulated network.
 //!
-//! ```text
-//! socket -> tls::Session -> framing -> request -> store -> reply -> connection::Replies -> tls::Session -> socket
+//! One thread runs one [`Server`]. There is no async runtime: a reply that takes long is left open with
+//! [`Exchange::defer`] and completed from another thread.
+//!
+//! The default feature `cli` adds the program `latchkey` and what only it needs; a program that uses the library turns it
+//! off with `default-features = false`.
+//!
+//! # A line protocol with mutual TLS, and a client that verifies
+//!
+//! `latchkey certs` makes certificates to try this with: `certs init` a CA, `certs server` and `certs client` a pair each.
+//!
+//! ```
+//! use std::io::{BufRead, BufReader, Write};
+//! use std::net::TcpStream;
+//! use std::sync::Arc;
+//!
+//! use latchkey::{Client, ClientOptions, ClientPolicy, PemSource, PolicyOptions, ServerPolicy};
+//! use latchkey::{Disconnect, Exchange, Limits, ListenerConfig, MioNet, Security, Served, Server, Service};
+//!
+//! /// A line comes back in capitals; `WHO` is answered with the common name in the client's certificate.
+//! struct Lines;
+//!
+//! impl Service for Lines {
+//!     type Session = ();
+//!
+//!     fn open(&mut self, _: &mut Exchange<'_>) {}
+//!
+//!     fn serve(&mut self, (): &mut (), input: &[u8], exchange: &mut Exchange<'_>) -> Served {
+//!         let Some(end) = input.iter().position(|byte| *byte == b'\n') else {
+//!             return if input.len() < 1024 { Served::Incomplete } else { Served::Close(Disconnect::TooLarge) };
+//!         };
+//!         match &input[..end] {
+//!             b"WHO" => {
+//!                 let name = exchange.peer.identity.as_ref().and_then(|identity| identity.common_name.clone());
+//!                 exchange.reply().extend(name.unwrap_or_default().bytes());
+//!             }
+//!             line => exchange.reply().extend(line.to_ascii_uppercase()),
+//!         }
+//!         exchange.reply().push(b'\n');
+//!         Served::Used(end + 1)
+//!     }
+//! }
+//!
+//! # let folder = tempfile::tempdir()?;
+//! # let pki = folder.path();
+//! # let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?;
+//! # latchkey::internals::cli::development::development_identities(pki, now.as_secs())?;
+//! let pem = |name: &str| std::fs::read(pki.join(name)).map(|bytes| PemSource { name: name.to_owned(), bytes });
+//!
+//! // The server: clients must show a certificate from this CA.
+//! let policy = ServerPolicy::new(PolicyOptions {
+//!     identities: vec![(pem("server.pem")?, pem("server-key.pem")?)],
+//!     client_ca: vec![pem("ca.pem")?],
+//!     ..PolicyOptions::default()
+//! })?;
+//! let listener = ListenerConfig::new(([127, 0, 0, 1], 0).into(), Security::tls(Arc::new(policy)));
+//! let mut server = Server::new(MioNet::new()?, Lines, vec![listener], Limits::default())?;
+//! let (address, handle) = (server.addresses()?[0], server.handle());
+//! let running = std::thread::spawn(move || server.run());
+//!
+//! // The client: the server must show a certificate from this CA, for this name.
+//! let policy = ClientPolicy::new(&ClientOptions {
+//!     ca: vec![pem("ca.pem")?],
+//!     identity: Some((pem("client.pem")?, pem("client-key.pem")?)),
+//!     ..ClientOptions::default()
+//! })?;
+//! let mut client = Client::handshake(TcpStream::connect(address)?, policy, "localhost".try_into()?)?;
+//! client.write_all(b"hello\nWHO\n")?;
+//! client.finish()?;
+//! let answers = BufReader::new(client).lines().collect::<Result<Vec<_>, _>>()?;
+//! assert_eq!(answers, ["HELLO", "client"]);
+//!
+//! handle.stop();
+//! running.join().expect("the loop does not panic")?;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! Modules stand on floors and import only downwards; `tests/tidy.rs` checks it. From the ground up:
+//! # A key/value service
 //!
-//! | floor | modules | job |
-//! |---|---|---|
-//! | 0 | `disconnect`, `limits`, `text`, `timer`, `value` | plain data |
-//! | 1 | `net`, `disk`, `metrics` | the outside world: sockets and the clock; what outlives the process; what is counted for operators |
-//! | 2 | `tls`, `store` | sessions and trust; keys and values |
-//! | 3 | `protocol`, `access` | bytes to requests, replies to bytes; who may ask what |
-//! | 4 | `connection` | one client: session, framing, replies in order, deadlines |
-//! | 5 | `services`, `server`, `client`, `load` | what is served, the loop that serves it, who asks, and how much |
-//! | 6 | `cli` | arguments to a validated configuration, then run |
+//! [`KeyValue`](key_value::KeyValue) serves a protocol over a [`Store`](key_value::Store):
+//! [`Resp`](key_value::Resp), the Redis protocol, or one's own [`StoreProtocol`](key_value::StoreProtocol). It is a
+//! [`Service`], so TLS is as above.
 //!
-//! To serve a protocol of your own, implement [`Service`] and hand it to [`Server`].
+//! ```
+//! use std::io::{Read, Write};
+//! use std::net::{Shutdown, TcpStream};
+//!
+//! use latchkey::key_value::{KeyValue, Resp, RespOptions, Store, StoreOptions};
+//! use latchkey::{Limits, ListenerConfig, MioNet, Net, Security, Server};
+//!
+//! let mut options = StoreOptions { max_memory: Some(64 << 20), ..StoreOptions::default() };
+//! // Secret, so that no client can choose keys that collide.
+//! std::fs::File::open("/dev/urandom")?.read_exact(&mut options.hash_key)?;
+//! let net = MioNet::new()?;
+//! let service = KeyValue::over(Store::new(options), Resp::new(RespOptions::default(), net.now()));
+//! let listener = ListenerConfig::new(([127, 0, 0, 1], 0).into(), Security::Plain);
+//! let mut server = Server::new(net, service, vec![listener], Limits::default())?;
+//! let (address, handle) = (server.addresses()?[0], server.handle());
+//! let running = std::thread::spawn(move || server.run());
+//!
+//! let mut client = TcpStream::connect(address)?;
+//! client.write_all(b"SET greeting hello\r\nGET greeting\r\n")?;
+//! client.shutdown(Shutdown::Write)?;
+//! let mut replies = String::new();
+//! client.read_to_string(&mut replies)?;
+//! assert_eq!(replies, "+OK\r\n$5\r\nhello\r\n");
+//!
+//! handle.stop();
+//! running.join().expect("the loop does not panic")?;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 #![forbid(unsafe_code)]
 // What only the program or our own tests use is dead code in a library build without them.

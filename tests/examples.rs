@@ -4,6 +4,9 @@
 #[path = "../examples/client.rs"]
 #[allow(dead_code, reason = "its main is not run here")]
 mod client;
+#[path = "../examples/key_value_server.rs"]
+#[allow(dead_code, reason = "its main is not run here")]
+mod key_value_server;
 #[path = "../examples/line_server.rs"]
 #[allow(dead_code, reason = "its main is not run here")]
 mod line_server;
@@ -46,6 +49,28 @@ fn the_line_server_answers_the_client_in_order_and_by_name() {
     assert_eq!(ask(&known, &["before", &endless]).expect("a proper end"), ["BEFORE"]);
     let stranger = ClientOptions { identity: None, ..known };
     assert!(ask(&stranger, &["hello"]).is_err(), "a client without a certificate was served");
+
+    handle.stop();
+    running.join().expect("no panic").expect("it stops");
+}
+
+#[test]
+fn the_key_value_server_answers_clients_with_a_certificate_alone() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("a clock");
+    let made = development_identities(Path::new(dir.path()), now.as_secs()).expect("certificates");
+    let (cert, key) = made.server;
+    let address = ([127, 0, 0, 1], 0).into();
+    let mut server = key_value_server::serve(address, cert, key, made.ca.clone()).expect("a server");
+    let port = server.addresses().expect("addresses")[0].port();
+    let handle = server.handle();
+    let running = std::thread::spawn(move || server.run());
+
+    let known = ClientOptions { ca: vec![made.ca], identity: Some(made.client), ..ClientOptions::default() };
+    let commands = ["SET greeting hello", "GET greeting"];
+    assert_eq!(client::ask("localhost", port, &known, &commands).expect("replies"), ["+OK", "$5", "hello"]);
+    let stranger = ClientOptions { identity: None, ..known };
+    assert!(client::ask("localhost", port, &stranger, &commands).is_err(), "a client without a certificate was served");
 
     handle.stop();
     running.join().expect("no panic").expect("it stops");
