@@ -28,6 +28,7 @@ pub struct Client<T> {
 
 /// Why a connection broke.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum ClientError {
     /// The stream failed.
     #[error("the connection broke: {0}")]

@@ -15,6 +15,7 @@ pub struct Rules {
 
 /// Why a file of rules is rejected. The text names the file and, where possible, the rule.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum RulesError {
     /// Not the expected TOML: a field is unknown, missing, or of the wrong type.
     #[error("{file}: {detail}")]

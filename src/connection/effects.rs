@@ -42,6 +42,7 @@ impl Link {
 
 /// Why a dialed connection has ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Loss {
     /// The reason, as in the counters.
     pub reason: Disconnect,

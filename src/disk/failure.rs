@@ -5,6 +5,7 @@ use std::time::Duration;
 
 /// Why nothing more can be kept.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum StorageError {
     /// A group could not be written: what it changed is taken back, and what is kept can still be read.
     #[error("cannot write to the data directory: {0}")]

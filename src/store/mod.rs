@@ -67,6 +67,7 @@ pub const RANDOM_SEGMENTS: usize = 16;
 
 /// What happens when a write finds the memory limit reached.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Eviction {
     /// The write is refused.
     #[default]
@@ -92,6 +93,7 @@ pub struct StoreOptions {
 
 /// Why a write was refused; the key is as it was.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum StoreError {
     /// The memory limit is reached and nothing may be, or could be, evicted.
     #[error("the memory limit is reached")]

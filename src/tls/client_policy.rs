@@ -45,6 +45,7 @@ impl Default for ClientOptions {
 
 /// Why a client policy is invalid. Every text names the file.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum ClientPolicyError {
     /// A PEM file does not contain what it should.
     #[error(transparent)]

@@ -7,6 +7,7 @@ use super::certificate::{Certificate, MalformedCertificate, brief, hex};
 
 /// The names in a verified client certificate.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Identity {
     /// The subject's common name.
     pub common_name: Option<String>,
@@ -48,6 +49,7 @@ impl fmt::Display for Identity {
 
 /// The listed certificate that a client's trust is based on.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Anchor {
     /// Whether it may issue, or is accepted only as itself.
     pub kind: AnchorKind,

@@ -12,6 +12,7 @@ use rustls::{Error, NamedGroup, ProtocolVersion};
 
 /// A listener's requirement on the key exchange.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum PostQuantum {
     /// X25519MLKEM768 with every client that supports it, classical groups with the others.
     #[default]

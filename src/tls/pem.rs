@@ -28,6 +28,7 @@ impl fmt::Debug for PemSource {
 
 /// What is wrong with a PEM file, and how to correct it. The text names the file.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum PemError {
     /// The file is empty.
     #[error("{file} is empty; it must hold a {wanted} in PEM form")]

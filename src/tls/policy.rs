@@ -34,6 +34,7 @@ pub enum ClientAuth {
 
 /// The oldest protocol version that a listener accepts (`--tls-min`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum TlsMin {
     /// TLS 1.2 and 1.3.
     #[default]
@@ -96,6 +97,7 @@ impl Default for PolicyOptions {
 
 /// Why a policy is invalid. Every text names the flag or the file.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum PolicyError {
     /// There is no server certificate.
     #[error("--cert and --key are needed on a TLS listener")]

@@ -84,6 +84,7 @@ pub struct Received {
 
 /// The negotiated parameters of a session.
 #[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
 pub struct Agreement {
     /// Full, full after a HelloRetryRequest, or resumed.
     pub kind: rustls::HandshakeKind,

@@ -13,6 +13,7 @@ use crate::tls::trust::Refusal;
 
 /// Why a file is not usable as a list of trusted certificates.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum TrustError {
     /// It does not contain the PEM sections that are needed.
     #[error(transparent)]

@@ -12,6 +12,7 @@ use crate::tls::words::{in_words, plain};
 ///
 /// The text is the reason; [`cure`](Self::cure) is what a user of the client can do.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum Refusal {
     /// A certificate is required and the peer presented none.
     #[error("no certificate was presented")]
