@@ -146,12 +146,12 @@ impl Rule {
             return Err("it names no identity; add cn, dns, uri, email, fingerprint or anchor".to_owned());
         }
         if names.into_iter().flatten().any(String::is_empty) {
-            return Err("an empty name matches nobody".to_owned());
+            return Err("an empty name matches no identity".to_owned());
         }
         if let Some(name) = names.into_iter().flatten().find(|name| name.contains('*')) {
             return Err(format!(
                 "{name:?} looks like a pattern, and names are compared as they are written: one rule for each name, or an \
-                 anchor for all whom one CA issued to"
+                 anchor for all certificates of one CA"
             ));
         }
         Ok(rule)

@@ -53,7 +53,7 @@ impl<S: Service> Connection<S> {
     }
 
     /// Whether it is a peer of an `--admin` listener that has no place yet.
-    pub fn knocks(&self) -> bool {
+    pub fn awaits_place(&self) -> bool {
         self.framing.info.is_operator && !self.has_place && self.phase != Phase::Closed
     }
 

@@ -273,7 +273,7 @@ impl<N: Net, S: Service> Server<N, S> {
             Err(reason) => return self.context.env.metrics.disconnected(reason),
         };
         if is_operator {
-            self.make_room_to_knock();
+            self.make_room_to_wait();
             self.allow_overflow(session.is_tls());
         }
         let id = self.peers.next_id();

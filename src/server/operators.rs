@@ -10,23 +10,24 @@ use crate::net::Net;
 impl<N: Net, S: Service> Server<N, S> {
     /// Makes room for one more operator that waits for a place. As many may wait as there are places. If that many wait
     /// already, one of them is closed.
-    pub(super) fn make_room_to_knock(&mut self) {
+    pub(super) fn make_room_to_wait(&mut self) {
         let Self { operators, peers, .. } = self;
-        operators
-            .retain(|id| peers.get(*id).is_some_and(|peer| peer.connection.knocks() || peer.connection.has_place()));
-        let knocks = |id: PeerId| peers.get(id).is_some_and(|peer| peer.connection.knocks());
-        if operators.iter().filter(|id| knocks(**id)).count() >= self.context.env.limits.admin_connections
-            && let Some(victim) = self.who_gives_way(Connection::knocks)
+        operators.retain(|id| {
+            peers.get(*id).is_some_and(|peer| peer.connection.awaits_place() || peer.connection.has_place())
+        });
+        let awaits_place = |id: PeerId| peers.get(id).is_some_and(|peer| peer.connection.awaits_place());
+        if operators.iter().filter(|id| awaits_place(**id)).count() >= self.context.env.limits.admin_connections
+            && let Some(displaced) = self.operator_to_close(Connection::awaits_place)
         {
             self.context.env.metrics.displaced += 1;
-            self.displace(victim, "closed to make room for a newer handshake on an --admin listener");
+            self.displace(displaced, "closed to make room for a newer handshake on an --admin listener");
         }
     }
 
     /// Of `candidates`, the one to close: among the operators of the address that has most of them, the one that has
     /// been silent for longest. So an address with many places takes them only from itself, and silent operators
     /// exclude nobody.
-    fn who_gives_way(&self, candidates: impl Fn(&Connection<S>) -> bool) -> Option<PeerId> {
+    fn operator_to_close(&self, candidates: impl Fn(&Connection<S>) -> bool) -> Option<PeerId> {
         let peers = self.operators.iter().filter_map(|id| self.peers.get(*id));
         let candidates: Vec<_> = peers.map(|peer| &peer.connection).filter(|peer| candidates(peer)).collect();
         let mut counts = BTreeMap::new();
@@ -38,18 +39,18 @@ impl<N: Net, S: Service> Server<N, S> {
         candidates.iter().filter(is_of_most).min_by_key(|peer| peer.quiet_since()).map(|peer| peer.id())
     }
 
-    fn displace(&mut self, victim: PeerId, why: &str) {
-        if let Some(peer) = self.peers.get_mut(victim) {
+    fn displace(&mut self, displaced: PeerId, why: &str) {
+        if let Some(peer) = self.peers.get_mut(displaced) {
             self.context.env.metrics.refused += 1;
             peer.connection.displace(why, &mut self.context.env.scratch);
-            self.peers.mark_closed(victim);
+            self.peers.mark_closed(displaced);
         }
     }
 
     /// Sets, before `id` works, whether it could take a client's place if it completes its handshake and finds no
     /// operator's place.
     pub(super) fn look_for_overflow(&mut self, id: PeerId) {
-        if let Some(peer) = self.peers.get(id).filter(|peer| peer.connection.knocks()) {
+        if let Some(peer) = self.peers.get(id).filter(|peer| peer.connection.awaits_place()) {
             let is_tls = peer.connection.is_tls();
             self.allow_overflow(is_tls);
         }
@@ -77,8 +78,8 @@ impl<N: Net, S: Service> Server<N, S> {
         // Places of peers that were closed in this turn are freed at its end.
         while self.context.env.operators.placed() > most && self.operators_with_a_place() > most {
             let is_older = |peer: &Connection<S>| peer.has_place() && peer.id() != id;
-            let Some(victim) = self.who_gives_way(is_older) else { return };
-            self.displace(victim, "closed to make room for a newer operator");
+            let Some(displaced) = self.operator_to_close(is_older) else { return };
+            self.displace(displaced, "closed to make room for a newer operator");
         }
     }
 
