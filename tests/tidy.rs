@@ -1,6 +1,6 @@
 //! The house rules that a machine can check.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -183,6 +183,24 @@ fn one_file_prints() {
         }
     }
     assert!(wrong.is_empty(), "only cli/terminal.rs prints:\n{}", wrong.join("\n"));
+}
+
+#[test]
+fn public_types_have_names_of_their_own() {
+    let mut owners = BTreeMap::new();
+    let mut doubled = Vec::new();
+    for file in files("src", "rs") {
+        for (_, line) in code_lines(&file) {
+            let kinds = ["pub struct ", "pub enum ", "pub trait ", "pub type "];
+            let Some(rest) = kinds.iter().find_map(|kind| line.strip_prefix(kind)) else { continue };
+            let name: String = rest.chars().take_while(|c| c.is_alphanumeric()).collect();
+            if let Some(owner) = owners.insert(name.clone(), file.clone()) {
+                doubled.push(format!("{name}: {} and {}", owner.display(), file.display()));
+            }
+        }
+    }
+    assert!(owners.len() > 200, "only {} types were found", owners.len());
+    assert!(doubled.is_empty(), "one name, one meaning:\n{}", doubled.join("\n"));
 }
 
 #[test]

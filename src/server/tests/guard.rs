@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::*;
-use crate::connection::{CommitStatus, Deferred, Environment, Exchange, Served, SessionState, Tick};
+use crate::connection::{CommitStatus, Deferred, Environment, Exchange, PeerInfo, Served, SessionState, Tick};
 use crate::tls::ServerPolicy;
 use crate::tls::testing::{Clock, NOW, World};
 
@@ -310,6 +310,60 @@ fn replies_of_one_turn_stay_within_client_memory() {
     }
     let most = site.server.service().most;
     assert!(most < limits.client_memory + 250_000, "{most} bytes were owed at once");
+}
+
+/// Holds three megabytes for each client that has asked, and counts the sessions that each turn closes.
+#[derive(Default)]
+struct Heavy {
+    closed: usize,
+    most_closed: usize,
+}
+
+impl Service for Heavy {
+    type Session = bool;
+
+    fn open(&mut self, _: &mut Exchange<'_>) -> bool {
+        false
+    }
+
+    fn serve(&mut self, has_asked: &mut bool, _: &[u8], exchange: &mut Exchange<'_>) -> Served {
+        *has_asked = true;
+        exchange.reply().push(b'!');
+        Served::Used(1)
+    }
+
+    fn inspect(&self, has_asked: &bool) -> SessionState {
+        SessionState { memory: usize::from(*has_asked) * (3 << 20), ..SessionState::default() }
+    }
+
+    fn close(&mut self, _: bool, _: &PeerInfo) {
+        self.closed += 1;
+    }
+
+    fn tick(&mut self, _: &mut Environment) -> Tick {
+        self.most_closed = self.most_closed.max(std::mem::take(&mut self.closed));
+        Tick::default()
+    }
+}
+
+#[test]
+fn sessions_that_hold_much_are_closed_a_few_a_turn() {
+    let mut site = Site::serving(Heavy::default(), NetFaults::none(), Limits::default(), &[]);
+    let mut clients: Vec<_> = (0..20).map(|_| site.connect()).collect();
+    site.run_until_idle();
+    for client in &mut clients {
+        client.write_all(b"?").expect("room");
+    }
+    pass(&site.network);
+    site.run_until_idle();
+    for client in &mut clients {
+        assert_eq!(drain(client), (b"!".to_vec(), false));
+    }
+    drop(clients);
+    pass(&site.network);
+    site.run_until_idle();
+    assert_eq!(site.server.occupancy(), Occupancy::default());
+    assert_eq!(site.server.service().most_closed, 2, "two hold more than one turn frees");
 }
 
 /// Is congested by every request, and then has lost the changes.
