@@ -30,8 +30,8 @@ reasons! {
     PeerClosed = "peer_closed",
     /// The service closed it after its last reply (`Connection: close`, `QUIT`).
     Finished = "finished",
-    /// FIN without close_notify between requests; harmless where requests carry their length.
-    Truncated = "truncated",
+    /// FIN without close_notify (RFC 8446, 6.1) between requests; harmless where requests carry their length.
+    NoCloseNotify = "no_close_notify",
     /// FIN in the middle of a request or of the handshake.
     CutOff = "cut_off",
     /// Bytes that are not the listener's protocol.

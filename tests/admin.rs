@@ -129,7 +129,7 @@ fn a_server_without_descriptors_still_tells_how_it_is() {
     let server = Server::spawn(command, tempfile::tempdir().expect("a folder"), 2);
     watch_when_full(&server, 100);
     let said = server.logged("descriptors");
-    assert!(said.contains("64 descriptors leave places for 21 clients") && said.contains("ulimit -n"), "{said}");
+    assert!(said.contains("fd limit 64 allows 21 clients") && said.contains("ulimit -n"), "{said}");
 }
 
 #[test]

@@ -125,17 +125,17 @@ fn a_reload_at_sighup_or_by_a_swapped_link_shows_another_certificate_and_keeps_c
     let link = server.dir.path().join("next");
     symlink("renewed", &link).expect("a link");
     fs::rename(link, server.dir.path().join("live")).expect("swapped");
-    let reloaded = server.logged("reloaded: everyone is shown sha256 ");
+    let reloaded = server.logged("reloaded: serving certificate sha256 ");
     let described = certs(server.dir.path(), "show certs/renewed.pem").replace(':', "").to_lowercase();
     let fingerprint = reloaded.split("sha256 ").nth(1).and_then(|rest| rest.split(',').next()).expect("a fingerprint");
     assert!(described.contains(&fingerprint.replace(':', "").to_lowercase()), "{fingerprint} in {described}");
-    assert!(reloaded.contains("days left"), "{reloaded}");
+    assert!(reloaded.contains(", expires 20"), "{reloaded}");
     assert_eq!(shown(&server), "renewed");
     assert_eq!(alice.go_on(), "full", "the connection goes on");
     assert_eq!(alice.go_on(), "full", "its ticket does not: whoever comes again is asked again");
 
     signal(server.pid(), "HUP");
-    server.logged("reloaded: everyone is shown sha256 ");
+    server.logged("reloaded: serving certificate sha256 ");
     assert_eq!(alice.go_on(), "full");
 }
 
@@ -329,7 +329,7 @@ fn how_a_server_is_spoken_to_is_renewed_for_the_connections_to_come() {
     };
     assert!(!echoes(), "its CA is not known");
     replace(&ca, fs::read(right).expect("the CA"));
-    wrapped.logged("reloaded: how the server is spoken to");
+    wrapped.logged("reloaded: TLS configuration for the backend");
     assert!(echoes());
     replace(&ca, "no CA");
     wrapped.logged("not reloaded: everything stays as it was");

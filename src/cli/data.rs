@@ -75,16 +75,18 @@ impl DataArgs {
                 path.display()
             ));
         }
-        if !opened.was_clean() {
-            terminal::tell(format_args!("data {}: not closed in order", path.display()));
-        }
         if opened.was_torn() {
             terminal::tell(format_args!(
-                "data {}: an unfinished write, acknowledged to nobody, is dropped",
+                "data {}: an incomplete write at the end of the journal is dropped",
                 path.display()
             ));
         }
         load(path, &opened, store).map_err(refused)?;
+        if !opened.was_clean() {
+            // With the other modes a crash of the machine may lose acknowledged writes.
+            let loss = if sync == Sync::Always { ", no acknowledged write lost" } else { "" };
+            terminal::tell(format_args!("data {}: unclean shutdown detected; recovered{loss}", path.display()));
+        }
         terminal::tell(format_args!("data {}: sync {}", path.display(), sync.name()));
         let storage = opened.serve(sync, wake)?;
         let limits = CommitLimits { unsynced_bytes: self.max_unsynced, timeout: self.storage_timeout };

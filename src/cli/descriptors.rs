@@ -68,9 +68,9 @@ impl Shortage {
         let Self { descriptors, places } = self;
         let cure = "for more, raise `ulimit -n` (systemd: LimitNOFILE=)";
         if places < FEW {
-            tracing::warn!("{descriptors} descriptors leave places for {places} clients: {cure}");
+            tracing::warn!("fd limit {descriptors} allows {places} clients: {cure}");
         } else if places < PLENTY {
-            tracing::info!("{descriptors} descriptors leave places for {places} clients: {cure}");
+            tracing::info!("fd limit {descriptors} allows {places} clients: {cure}");
         }
     }
 }

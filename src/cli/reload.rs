@@ -116,7 +116,7 @@ pub(super) fn keep_renewed(
             Ok(()) => {
                 // The listener stays as it is; that something was replaced is counted.
                 handle.reload(vec![Security::Plain]);
-                tracing::info!("reloaded: how the server is spoken to, from the next connection on");
+                tracing::info!("reloaded: TLS configuration for the backend, used from the next connection on");
             }
             Err(failure) => refuse(&handle, &failure),
         }
@@ -308,17 +308,16 @@ fn validity(leaf: &Certificate, now: u64) -> String {
 /// Handshakes with each policy, in memory, and returns what there is to say about it: what clients are shown and what is
 /// demanded of them. Listeners that are protected alike share a line.
 fn prove(security: &[Security]) -> Result<BTreeSet<String>, Failure> {
-    let now = unix_seconds();
     let mut proofs = BTreeSet::new();
     for security in security {
         let Some(policy) = security.policy() else { continue };
         let served = self_handshake(policy)
             .map_err(|error| Failure::Other(format!("no handshake with the new certificate succeeds: {error}")))?;
         for leaf in policy.leaves() {
-            let days = leaf.not_after.saturating_sub(now) / SECONDS_PER_DAY;
             let fingerprint = leaf.fingerprint();
-            let whom = if fingerprint == served { "everyone" } else { "who asks for its name" };
-            proofs.insert(format!("{whom} is shown sha256 {}, which has {days} days left", hex(&fingerprint)));
+            let when = if fingerprint == served { "" } else { " by server name" };
+            let (fingerprint, expiry) = (hex(&fingerprint), date(leaf.not_after));
+            proofs.insert(format!("serving certificate{when} sha256 {fingerprint}, expires {expiry}"));
         }
         proofs.insert(security.describe());
     }

@@ -299,12 +299,12 @@ impl WrapArgs {
     /// The server and how it is spoken to, for people.
     fn describe(&self, security: &UpstreamSecurity) -> String {
         match security {
-            UpstreamSecurity::Plain => format!("{}: no encryption, no authentication", self.to),
+            UpstreamSecurity::Plain => format!("backend {}: plain TCP", self.to),
             UpstreamSecurity::Tls(_, name) => {
                 let ca = self.originate.ca.as_ref().map(|path| path.display().to_string());
                 let ca = ca.unwrap_or_else(|| "the system's CAs".to_owned());
-                let shown = if self.tls.has_identity() { "--cert is shown" } else { "no certificate is shown" };
-                format!("{}: TLS, verified as {} by {ca}, {shown} to it", self.to, name.to_str())
+                let shown = if self.tls.has_identity() { "client certificate --cert" } else { "no client certificate" };
+                format!("backend {}: TLS, verified as {} with {ca}, {shown}", self.to, name.to_str())
             }
         }
     }

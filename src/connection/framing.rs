@@ -178,7 +178,7 @@ impl<S: Service> Framing<S> {
         let Context { service, env } = context;
         let mut exchange = Exchange { peer: &self.info, env, output: &mut self.output };
         let reason = service.end_of_input(session, &rest, &mut exchange);
-        let usual = if proper { Disconnect::PeerClosed } else { Disconnect::Truncated };
+        let usual = if proper { Disconnect::PeerClosed } else { Disconnect::NoCloseNotify };
         self.state = match (reason, self.info.link) {
             // Clients may leave without close_notify, and many do. From a backend, the output may then be incomplete,
             // so the backend counts as lost.

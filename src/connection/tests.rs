@@ -255,7 +255,7 @@ fn fin_without_close_notify_is_truncation_and_loses_no_reply() {
     pair.run_until_idle();
     pair.client_turn();
     assert_eq!(pair.received, b"unfinished");
-    assert_eq!(pair.connection.reason(), Some(Disconnect::Truncated));
+    assert_eq!(pair.connection.reason(), Some(Disconnect::NoCloseNotify));
 }
 
 #[test]

@@ -526,14 +526,16 @@ fn log_end<K, S: Service>(peer: &Peer<K, S>, was_opened: bool, listener: &str) -
     let connection: &Connection<S> = &peer.connection;
     let reason = connection.reason().unwrap_or(Disconnect::PeerClosed);
     let info = connection.info();
-    let (id, name, detail) = (info.id, reason.name(), connection.detail());
-    // It ended for its own reason, not because its dialer has left.
+    let (id, name) = (info.id, reason.name());
+    // `None` keeps an empty field out of the line.
+    let detail = Some(connection.detail()).filter(|detail| !detail.is_empty());
+    let side = if info.is_dialed() { "backend" } else { "client" };
+    // A backend connection that ends because its client left, or because the server stops, has not failed to connect.
     let is_own = !matches!(reason, Disconnect::Upstream | Disconnect::Shutdown | Disconnect::Memory);
     if info.is_dialed() && !was_opened && is_own {
-        tracing::warn!(peer = %info.address, %id, listener, dialed = true, reason = name, detail, "cannot connect");
+        tracing::warn!(peer = %info.address, %id, listener, side, reason = name, detail, "cannot connect");
     } else {
-        let dialed = info.is_dialed();
-        tracing::info!(peer = %info.address, %id, listener, dialed, reason = name, detail, "connection closed");
+        tracing::info!(peer = %info.address, %id, listener, side, reason = name, detail, "connection closed");
     }
     reason
 }

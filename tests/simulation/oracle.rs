@@ -216,7 +216,7 @@ impl World {
             is_served && client.script.conduct == Conduct::NoNotify
         };
         let (cut, seen) = (self.clients.iter().filter(is_cut).count() as u64, each.server.metrics());
-        let seen = seen.disconnects(Disconnect::Truncated);
+        let seen = seen.disconnects(Disconnect::NoCloseNotify);
         if seen < cut { Err(format!("{cut} clients were cut off, {seen} were taken for it")) } else { Ok(()) }
     }
 
