@@ -128,7 +128,7 @@ fn a_server_without_descriptors_still_tells_how_it_is() {
     command.args(["--resp", "plain://127.0.0.1:0", "--admin", "127.0.0.1:0"]);
     let server = Server::spawn(command, tempfile::tempdir().expect("a folder"), 2);
     watch_when_full(&server, 100);
-    let said = server.logged("descriptors");
+    let said = server.logged("fd limit");
     assert!(said.contains("fd limit 64 allows 21 clients") && said.contains("ulimit -n"), "{said}");
 }
 

@@ -119,7 +119,7 @@ fn results_on_a_terminal_hold_no_controls() {
 #[test]
 fn a_number_that_cannot_be_exact_is_refused() {
     let told = fail(latchkey().args(["call", "https://localhost:1", "set", "k", "9223372036854775808"]), 2);
-    assert!(told.contains("9223372036854775808 takes more than 64 bits"), "{told}");
+    assert!(told.contains("9223372036854775808 exceeds 64 bits"), "{told}");
 }
 
 #[test]

@@ -155,7 +155,7 @@ fn demanding_client_certificates_works_as_printed() {
     assert_eq!(answers, ["hello", "hello", "null", "[1,2,3]", "['spam']", "[1,2,3]"], "{printed:#?}");
     assert_eq!(guarded.stop(), Some(0));
     let log = guarded.log();
-    assert!(!log.iter().any(|line| line.contains("To demand client certificates")), "they are: {log:#?}");
+    assert!(!log.iter().any(|line| line.contains("To require client certificates")), "they are: {log:#?}");
 
     // With rules, only what they grant to the development client is printed.
     for (rules, expected) in [
@@ -165,7 +165,7 @@ fn demanding_client_certificates_works_as_printed() {
         let dir = std::mem::replace(&mut guarded.dir, tempfile::tempdir().expect("a folder"));
         fs::write(dir.path().join("rules.toml"), rules).expect("rules");
         guarded = Server::start_in(dir, &[&demanding[..], &["--authorize", "rules.toml"]].concat());
-        guarded.logged(if expected.is_empty() { "is let in nowhere" } else { "redis-cli" });
+        guarded.logged(if expected.is_empty() { "is rejected everywhere" } else { "redis-cli" });
         let printed = commands(&guarded.seen());
         assert_eq!(printed.len(), expected.len(), "{printed:#?}");
         for (line, answer) in printed.iter().zip(expected).filter(|(line, _)| !line.contains(" get spam --ca")) {
@@ -238,7 +238,7 @@ fn a_lock_on_the_certificates_that_another_process_holds_is_said() {
     let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("latchkey starts");
     let mut said = String::new();
     BufReader::new(child.stderr.take().expect("stderr")).read_line(&mut said).expect("text");
-    assert!(said.contains("waiting for another process") && said.contains(".lock"), "{said}");
+    assert!(said.contains("waiting for the process that has locked") && said.contains(".lock"), "{said}");
     drop(held);
     assert!(common::wait(&mut child).success());
     assert_eq!(fs::metadata(&path).expect("a file").permissions().mode() & 0o777, 0o600);

@@ -217,8 +217,8 @@ fn an_address_that_cannot_be_had_is_named_with_its_flag() {
 fn what_is_wrong_is_told_in_words_that_help() {
     let dir = tempfile::tempdir().expect("a folder");
     for (arguments, said) in [
-        ("serve --bogus", "unexpected argument '--bogus' found; `latchkey serve --help` tells what there is"),
-        ("certs spam", "unrecognized subcommand 'spam'; `latchkey certs --help` tells what there is"),
+        ("serve --bogus", "unexpected argument '--bogus' found; `latchkey serve --help` lists them"),
+        ("certs spam", "unrecognized subcommand 'spam'; `latchkey certs --help` lists them"),
         ("serve --idle-timeout -5s", "invalid value '-5s' for '--idle-timeout': it must not be negative"),
         ("serve --max-request -1", "invalid value '-1' for '--max-request': it must not be negative"),
         ("serve --tls-min 1.1", "invalid value '1.1' for '--tls-min <VERSION>' [possible values: 1.2, 1.3]"),
@@ -230,7 +230,7 @@ fn what_is_wrong_is_told_in_words_that_help() {
         ("connect https://127.0.0.1:15000", "leave out https://, as in 127.0.0.1:15000"),
         (
             "certs check foo.pem host:443",
-            "host:443 is no file: a live server is checked alone, by `latchkey certs check host:443`",
+            "host:443 is not a file: check a live server on its own, `latchkey certs check host:443`",
         ),
         ("certs show .", "cannot read .: it is a folder: name a file in it"),
     ] {
@@ -244,7 +244,7 @@ fn what_is_wrong_is_told_in_words_that_help() {
     fs::write(dir.path().join("serve.toml"), "[[rule]]\ncn = 'a'\ngrant = ['get']\n").expect("written");
     let wrong = ["--authorize: wrap.toml", "\"connect\" is for wrap"];
     refuse(dir.path(), &format!("serve --echo 127.0.0.1:0 {under} wrap.toml"), &wrong);
-    let wrong = ["--authorize: serve.toml", "\"get\" means nothing to wrap", "\"connect\""];
+    let wrong = ["--authorize: serve.toml", "unknown grant \"get\"", "\"connect\""];
     refuse(dir.path(), &format!("wrap --listen 127.0.0.1:0 --to 127.0.0.1:1 {under} serve.toml"), &wrong);
     fs::write(dir.path().join("wrap.toml"), "[[rule]]\ncn = 'a'\ngrant = ['read', 'write']\n").expect("written");
     let wrong = ["--authorize: no rule grants", "nobody is let in", "grant = [\"connect\"]"];
@@ -258,7 +258,7 @@ fn limits_that_contradict_each_other_are_refused() {
     let dir = folder();
     for (limits, parts) in [
         ("--max-request 9m --max-client-memory 16m", ["--max-request", "half of --max-client-memory"]),
-        ("--max-request 4g --max-client-memory 9g --max-output-hard 3g", ["--max-output-hard", "cannot be got"]),
+        ("--max-request 4g --max-client-memory 9g --max-output-hard 3g", ["--max-output-hard", "could be set but not read"]),
         ("--max-request 300m --max-client-memory 1g --max-output-hard 256m", ["--max-output-hard", "--max-request"]),
         ("--max-output-hard 1m --max-output 2m", ["--max-output-hard", "--max-output"]),
         ("--max-memory 8m --max-client-memory 8m", ["--max-client-memory", "--max-memory"]),
@@ -288,7 +288,7 @@ fn options_that_nothing_would_heed_are_refused() {
     refuse(dir.path(), "serve --max-memory-policy allkeys", &["--max-memory"]);
     refuse(dir.path(), &format!("{plain} --max-memory 1g"), &["--max-memory", "--resp"]);
     let echo = "serve --echo 127.0.0.1:0 --data data";
-    refuse(dir.path(), echo, &["--data", "no keys are served", "--resp"]);
+    refuse(dir.path(), echo, &["--data", "there is no key/value listener", "--resp"]);
     refuse(dir.path(), "serve --resp 127.0.0.1:0 --faults standard", &["--faults", "--xmlrpc"]);
     refuse(dir.path(), "serve --resp 127.0.0.1:0 --max-call 1m", &["--max-call", "--xmlrpc"]);
     refuse(dir.path(), "serve --resp 127.0.0.1:0 --admin-connections 5", &["--admin-connections", "--admin ADDR"]);

@@ -198,6 +198,6 @@ fn no_byte_of_a_damaged_key_reaches_the_log_at_a_reload() {
     }
     assert_eq!(server.stop(), Some(0));
     let log = server.log().join("\n");
-    assert!(log.contains("not reloaded"), "{log}");
+    assert!(log.contains("reload failed"), "{log}");
     assert_eq!(secret.found_in(&log), None, "{log}");
 }

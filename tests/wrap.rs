@@ -425,7 +425,7 @@ fn rules_say_whose_certificates_are_let_in() {
         let (heard, server) = ask(others);
         assert_eq!(heard, "", "{others}");
         if others.is_empty() {
-            server.logged("has no [[rule]], so nobody is let in");
+            server.logged("has no [[rule]], so no client is admitted");
             server.logged("no rules: every client is denied");
         }
         let line = server.logged("reason=\"denied\"");

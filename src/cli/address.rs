@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::Failure;
 use crate::net::first_that_answers;
 
-/// Where to listen, as written.
+/// A listener's address as given on the command line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct ListenAddress {
     pub(super) plain: bool,
@@ -20,7 +20,9 @@ impl ListenAddress {
             None => (false, text),
             Some((scheme, rest)) if scheme.eq_ignore_ascii_case("plain") => (true, rest),
             Some((scheme, rest)) if scheme.eq_ignore_ascii_case("tls") => (false, rest),
-            Some((scheme, _)) => return Err(format!("'{scheme}://' is not known: use host:port or plain://host:port")),
+            Some((scheme, _)) => {
+                return Err(format!("unknown scheme '{scheme}://': use host:port or plain://host:port"));
+            }
         };
         if rest.starts_with(':') && !rest.starts_with("::") {
             return Err(format!(
@@ -34,7 +36,7 @@ impl ListenAddress {
         }
     }
 
-    /// TLS on a port of this machine only.
+    /// TLS on a loopback port.
     pub(super) fn local(port: u16) -> Self {
         Self { plain: false, host_and_port: format!("127.0.0.1:{port}") }
     }
@@ -55,7 +57,7 @@ impl std::fmt::Display for ListenAddress {
     }
 }
 
-/// Why a name was not found or not reached. The library's own words for the former name a function.
+/// The text of a failed lookup or connection, without the name of the C function.
 pub(super) fn lookup_in_words(error: &std::io::Error) -> String {
     let text = error.to_string();
     match text.strip_prefix("failed to lookup address information: ") {
@@ -64,21 +66,21 @@ pub(super) fn lookup_in_words(error: &std::io::Error) -> String {
     }
 }
 
-/// Parses `HOST:PORT`, where an address of IPv6 stands in brackets and keeps them: see [`bare`].
+/// Parses `HOST:PORT`. An IPv6 address needs brackets and keeps them: see [`bare`].
 pub(super) fn host_and_port(text: &str) -> Result<(String, u16), String> {
     if let Some((scheme, rest)) = text.split_once("://") {
         let rest = rest.split('/').next().unwrap_or_default();
-        return Err(format!("a server is HOST:PORT: leave out {scheme}://, as in {rest}"));
+        return Err(format!("a server is HOST:PORT, without {scheme}://: {rest}"));
     }
     if text.contains('@') {
-        return Err("a server is HOST:PORT: a user and a password have no place there".into());
+        return Err("a server is HOST:PORT, without a user and a password".into());
     }
     let (host, port) = text.rsplit_once(':').unwrap_or_default();
     if host.is_empty() || port.is_empty() || !port.bytes().all(|byte| byte.is_ascii_digit()) {
         return Err("a server is HOST:PORT".into());
     }
     if host.contains(':') && !host.starts_with('[') {
-        return Err(format!("an address of IPv6 stands in brackets: [{host}]:{port}"));
+        return Err(format!("an IPv6 address needs brackets: [{host}]:{port}"));
     }
     match port.parse() {
         Ok(port) if port > 0 => Ok((host.to_owned(), port)),
@@ -86,12 +88,12 @@ pub(super) fn host_and_port(text: &str) -> Result<(String, u16), String> {
     }
 }
 
-/// A host without the brackets that tell an address of IPv6 from its port (RFC 3986, 3.2.2).
+/// A host without the brackets that separate an IPv6 address from its port (RFC 3986, 3.2.2).
 pub(super) fn bare(host: &str) -> &str {
     host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host)
 }
 
-/// All addresses of a host, each once, in the order in which the system prefers them (RFC 6724).
+/// All addresses of a host without duplicates, in the order the system prefers (RFC 6724).
 pub(super) fn addresses(host: &str, port: u16) -> Result<Vec<SocketAddr>, Failure> {
     let found = (bare(host), port)
         .to_socket_addrs()
@@ -105,8 +107,8 @@ pub(super) fn addresses(host: &str, port: u16) -> Result<Vec<SocketAddr>, Failur
     Ok(addresses)
 }
 
-/// The first of `addresses` that takes a connection; all of them have `timeout`. The last is not tried: where it fails,
-/// whoever connects to it says why.
+/// The first of `addresses` that accepts a connection within `timeout`, which covers all attempts. The last one is not
+/// tried: the caller connects to it and reports why that fails.
 pub(super) fn first_reachable(addresses: &[SocketAddr], timeout: Duration) -> Option<SocketAddr> {
     let (last, others) = addresses.split_last()?;
     let answering = first_that_answers(others, timeout).and_then(|stream| stream.peer_addr());

@@ -1,4 +1,4 @@
-//! `latchkey call`: one XML-RPC call to a verified server.
+//! `latchkey call`: one XML-RPC call over verified HTTPS.
 
 use std::io::{Read, Write};
 use std::process::ExitCode;
@@ -18,8 +18,8 @@ use crate::value::{Json, Value};
 
 /// Call a method of an XML-RPC server over verified HTTPS
 ///
-/// Arguments and the result are JSON; an argument that is not JSON is taken as a string. A fault goes to stderr and ends
-/// with exit code 1.
+/// Arguments and the result are JSON; an argument that is not JSON is sent as a string. A fault is printed on stderr
+/// and ends with exit code 1.
 #[derive(Debug, Args)]
 pub(super) struct CallArgs {
     /// The server, https://HOST:PORT, with a path if it is not /
@@ -30,14 +30,14 @@ pub(super) struct CallArgs {
     /// Its arguments
     #[arg(allow_negative_numbers = true)]
     arguments: Vec<String>,
-    /// How long the answer may take, once connected
+    /// Time limit for the reply, once connected
     #[arg(long, value_name = "TIME", default_value = "1m", value_parser = units::time)]
     timeout: Duration,
     #[command(flatten)]
     tls: ClientTlsArgs,
 }
 
-/// Where a URL points.
+/// A parsed URL.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Endpoint {
     host: String,
@@ -59,10 +59,7 @@ impl Endpoint {
             return Err(HELP.into());
         }
         if authority.contains('@') {
-            return Err(
-                "a user and a password have no place in the URL: the server asks for a client certificate, --cert"
-                    .into(),
-            );
+            return Err("the URL cannot have a user and a password: pass a client certificate with --cert".into());
         }
         let has_port = authority.rsplit_once(':').is_some_and(|(_, port)| !port.ends_with(']'));
         let (host, port) = if has_port { host_and_port(authority)? } else { (authority.to_owned(), 443) };
@@ -70,7 +67,7 @@ impl Endpoint {
     }
 }
 
-/// Makes the call and prints what comes back.
+/// Makes the call and prints the result.
 pub(super) fn run(args: &CallArgs) -> Result<ExitCode, Failure> {
     let Endpoint { host, port, path } = &args.url;
     let mut call = Vec::new();
@@ -83,7 +80,7 @@ pub(super) fn run(args: &CallArgs) -> Result<ExitCode, Failure> {
     client.stream_mut().end_in(args.timeout);
     client.write_all(&request).map_err(broken)?;
     let outcome = receive(&mut client)?;
-    // A proper good-bye; the server may be gone first, and then there is nobody to tell.
+    // The server may have closed already; a close_notify that cannot be sent is no error.
     let _ = client.finish();
     match outcome {
         Ok(value) => {
@@ -95,16 +92,16 @@ pub(super) fn run(args: &CallArgs) -> Result<ExitCode, Failure> {
     }
 }
 
-/// JSON, or else a string: nobody wants to quote `spam` twice.
+/// JSON, or else a string, so that `spam` needs no quotes.
 ///
 /// # Errors
 ///
-/// It holds a whole number that no type of XML-RPC has: it would be rounded.
+/// The JSON contains an integer that fits no XML-RPC type and would be rounded.
 pub(super) fn argument(text: &str) -> Result<Value, String> {
     let Ok(json) = serde_json::from_str::<serde_json::Value>(text) else { return Ok(Value::String(text.to_owned())) };
     match whole_numbers(text).find(|number| number.parse::<i64>().is_err()) {
         Some(number) => Err(format!(
-            "{number} takes more than 64 bits, the most that XML-RPC has: send it as a string, '\"{number}\"', or as a double, {number}.0"
+            "{number} exceeds 64 bits, the largest integer of XML-RPC: send a string, '\"{number}\"', or a double, {number}.0"
         )),
         None => Ok(Value::from(json)),
     }

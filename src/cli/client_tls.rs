@@ -1,4 +1,4 @@
-//! The client half of the command line: flags, connecting, and words for what goes wrong.
+//! TLS flags, connecting and error texts of the subcommands that are clients.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -13,30 +13,30 @@ use crate::client::{Client, ClientError};
 use crate::net::TimedStream;
 use crate::tls::{ClientOptions, ClientPolicy, PemSource, alert_cure};
 
-/// Where systems keep the CA certificates that they trust, unless `SSL_CERT_FILE` names another file.
+/// Files in which systems keep the CA certificates they trust, unless `SSL_CERT_FILE` names another.
 const SYSTEM_CAS: [&str; 2] = ["/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt"];
 
-/// Whom to believe, and who to be.
+/// Which servers are trusted, and the client's own certificate.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "TLS")]
 pub(super) struct ClientTlsArgs {
-    /// Believe servers with a certificate from this PEM file: a CA's, or the server's own self-signed one [default: the
-    /// system's CAs]
+    /// Trust servers whose certificate this PEM file verifies: a CA's certificate, or the server's own self-signed one
+    /// [default: the system's CAs]
     #[arg(long, value_name = "FILE")]
     ca: Option<PathBuf>,
-    /// The name that must stand in the server's certificate, and that it is asked for [default: the HOST]
+    /// Name sent as SNI and expected in the server's certificate [default: the HOST]
     #[arg(long, value_name = "NAME")]
     server_name: Option<String>,
-    /// Certificate chain to show when the server asks for one, PEM
+    /// Client certificate chain to send if the server requests one, PEM
     #[arg(long, value_name = "FILE", requires = "key")]
     cert: Option<PathBuf>,
     /// Private key of --cert, PEM
     #[arg(long, value_name = "FILE", requires = "cert")]
     key: Option<PathBuf>,
-    /// Certificates in the server's chain, its own included; more are not verified at all
+    /// Maximum number of certificates in the server's chain, its own included; longer chains are rejected unverified
     #[arg(long, value_name = "N", default_value = "8", value_parser = units::chain)]
     max_chain: usize,
-    /// How long connecting and the handshake may take, together
+    /// Time limit for connecting and the handshake together
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = units::time)]
     connect_timeout: Duration,
 }
@@ -52,7 +52,7 @@ impl ClientTlsArgs {
     }
 }
 
-/// Whom to believe (`--ca`, or else the system's CAs) and who to be.
+/// The policy for servers trusted by `--ca`, or else by the system's CAs, and for the client's own certificate.
 pub(super) fn policy(
     ca: Option<&Path>,
     identity: Option<(PemSource, PemSource)>,
@@ -81,20 +81,20 @@ pub(super) fn system_cas() -> Result<PemSource, Failure> {
     let path = named.or_else(usual).ok_or_else(|| {
         Failure::usage(
             "--ca",
-            "this system keeps no CA certificates in a usual place: name the file of the server's CA",
+            "no CA certificates found in this system's usual places: pass the file of the server's CA",
         )
     })?;
     read("--ca", &path)
 }
 
-/// The name by which a server is verified.
+/// Parses the name that the server's certificate must have.
 pub(super) fn server_name(name: &str) -> Result<ServerName<'static>, Failure> {
     ServerName::try_from(name.to_owned())
         .map_err(|_| Failure::usage("--server-name", format!("'{name}' is neither a host name nor an address")))
 }
 
-/// Connects to `host` at `port` and shakes hands, both within the flags' time, which holds for what follows too unless
-/// another is set.
+/// Connects to `host` at `port` and completes the handshake, within `--connect-timeout`. The same limit applies to
+/// later reads and writes until another one is set.
 pub(super) fn connect(
     host: &str,
     port: u16,
@@ -109,21 +109,21 @@ pub(super) fn connect(
     Ok(Client::handshake(stream, policy, name)?)
 }
 
-/// What went wrong, and what to do about it.
+/// The error, and the remedy where one is known.
 impl From<ClientError> for Failure {
     fn from(error: ClientError) -> Self {
         let cure = match &error {
             ClientError::Refused(refusal) => refusal.cure(),
             ClientError::Alert(alert) => alert_cure(*alert),
-            ClientError::Late => "give it longer with --timeout",
-            ClientError::NotTls => "use the server's TLS port",
+            ClientError::Late => "increase --timeout",
+            ClientError::NotTls => "connect to the server's TLS port",
             _ => "",
         };
         Self::Other(if cure.is_empty() { error.to_string() } else { format!("{error}: {cure}") })
     }
 }
 
-/// What a failed read or write of a [`Client`] means: it carries the client's own error inside.
+/// Converts a failed read or write of a [`Client`], whose `io::Error` carries the client's own error.
 pub(super) fn broken(error: io::Error) -> Failure {
     match error.downcast::<ClientError>() {
         Ok(error) => error.into(),

@@ -16,10 +16,10 @@ use crate::net::mio::{MioNet, MioSocket};
 use crate::net::{Net, TimedStream, Wake};
 use crate::tls::suite_name;
 
-/// Connect stdin and stdout to a TLS server that is verified
+/// Connect stdin and stdout to a server over verified TLS
 ///
-/// What is typed is sent, what comes back is printed. At the end of stdin the server is told that nothing more will be
-/// sent, and what it still answers is printed.
+/// Input is sent, replies are printed. At the end of stdin close_notify is sent, and what the server still sends is
+/// printed.
 #[derive(Debug, Args)]
 pub(super) struct ConnectArgs {
     /// The server, HOST:PORT
@@ -45,7 +45,7 @@ pub(super) fn run(args: &ConnectArgs) -> Result<ExitCode, Failure> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Both directions at once: neither may wait for the other, or two full buffers would wait for each other for ever.
+/// Both directions at once: if one waited for the other, two full buffers would block each other for ever.
 struct Relay {
     client: Client<TimedStream>,
     socket: MioSocket,
@@ -53,7 +53,7 @@ struct Relay {
     typed: mpsc::Receiver<io::Result<Vec<u8>>>,
     readable: bool,
     writable: bool,
-    /// Encrypted bytes that the socket has not taken.
+    /// Encrypted bytes that the socket has not accepted yet.
     unsent: Vec<u8>,
 }
 
@@ -69,7 +69,7 @@ impl Relay {
     }
 
     fn run(&mut self) -> Result<(), Failure> {
-        // A server that speaks first may have done so together with the end of the handshake.
+        // The server's first data may have arrived together with the end of the handshake.
         if self.print()? == Input::Closed || self.client.session().peer_closed() {
             return Ok(());
         }
@@ -88,7 +88,7 @@ impl Relay {
         }
     }
 
-    /// Sends what was typed, a new piece only when the last one is gone.
+    /// Sends stdin; the next piece is read only when the last one has been written.
     fn transmit(&mut self) -> Result<(), Failure> {
         while self.writable {
             if self.unsent.is_empty() {
@@ -106,7 +106,7 @@ impl Relay {
         Ok(())
     }
 
-    /// An empty piece is the end of what will be typed.
+    /// Encrypts a piece of stdin; an empty one is the end of stdin.
     fn encrypt(&mut self, piece: &[u8]) -> Result<(), Failure> {
         let bytes = match piece {
             [] => self.client.encrypt_close_notify()?,
@@ -138,7 +138,7 @@ impl Relay {
         }
     }
 
-    /// Prints what has come.
+    /// Prints the plaintext received.
     fn print(&mut self) -> Result<Input, Failure> {
         let mut results = Results::new();
         let printed = results.write_all(&self.client.take_plaintext()).and_then(|()| results.flush());
@@ -147,22 +147,22 @@ impl Relay {
     }
 }
 
-/// What may still come from the server, and be read.
+/// Whether more of the server's output can come and be printed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Input {
     Open,
-    /// Nothing: it has said good-bye, or nobody reads stdout any more.
+    /// The server has sent close_notify, or the reader of stdout is gone.
     Closed,
 }
 
 fn broken(error: &io::Error) -> Failure {
-    Failure::Other(format!("the connection broke: {error}"))
+    Failure::Other(format!("connection lost: {error}"))
 }
 
-/// Reads stdin on a thread of its own, since nothing else can wait for it and a socket at once.
+/// Reads stdin on its own thread: the poller cannot wait for stdin.
 #[expect(clippy::disallowed_methods, reason = "it waits for the keyboard; the loop must not")]
 fn read_stdin(wake: Wake) -> mpsc::Receiver<io::Result<Vec<u8>>> {
-    // Bounded, so that a large file does not fill memory while the server is slow to take it.
+    // Bounded: a large file must not fill memory while the server is slow to read it.
     let (pieces, typed) = mpsc::sync_channel(4);
     std::thread::spawn(move || {
         loop {

@@ -1,4 +1,4 @@
-//! The data directory of `serve`: opening it, and loading what it holds.
+//! The data directory of `serve`: opening and loading it.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -12,31 +12,31 @@ use crate::disk::{Directory, OpenError, Opened, Sync};
 use crate::net::Wake;
 use crate::store::{CommitLimits, Store};
 
-/// Keys loaded between two looks at the clock.
+/// Keys loaded between two updates of the progress display.
 const STEP: u64 = 4096;
 
-/// What to do about a full disk.
+/// Remedy for a full disk.
 const CURE: &str = "make room (64 KiB are enough to start, writes need theirs besides), or copy the directory to a larger \
                     disk and name it there; `latchkey dump` reads it as it is";
 
-/// What to do about one that takes no writes.
+/// Remedy for a file system that is mounted read-only.
 const READ_ONLY: &str = "a server must write there, so mount it for writing, or copy the directory and name the copy; \
                          `latchkey dump` reads it as it is";
 
-/// What outlives the process.
+/// Durability.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Data")]
 pub(super) struct DataArgs {
-    /// Keep keys and values in this directory: what was acknowledged outlives the process [default: they live in memory]
+    /// Data directory; acknowledged writes survive a restart [default: keys are in memory only]
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
-    /// When writes are forced to disk
+    /// When writes are forced to disk (fsync)
     #[arg(long, value_enum, default_value = "always", value_name = "WHEN", requires = "data")]
     sync: SyncArg,
-    /// Changes on their way to disk, in bytes, before no more writes are taken
+    /// Bytes of changes not yet on disk above which writes wait
     #[arg(long, value_name = "BYTES", default_value = "16m", value_parser = units::bytes, requires = "data")]
     max_unsynced: usize,
-    /// How long the disk may take over one group of writes, before the server gives it up and stops
+    /// Time limit for committing one group of writes to disk; past it the server stops
     #[arg(long, value_name = "TIME", default_value = "1m", value_parser = units::time, requires = "data")]
     storage_timeout: Duration,
 }
@@ -45,19 +45,19 @@ pub(super) struct DataArgs {
 enum SyncArg {
     /// Before they are acknowledged
     Always,
-    /// Once a second: a crash of the machine may take the last second's
+    /// Once a second: a crash of the machine can lose the last second
     Interval,
-    /// When the system likes: a crash of the machine may take more, one of the process nothing
+    /// By the operating system: a crash of the machine can lose more, a crash of the process nothing
     None,
 }
 
 impl DataArgs {
-    /// Whether there is a data directory.
+    /// Whether `--data` was given.
     pub(super) fn is_given(&self) -> bool {
         self.data.is_some()
     }
 
-    /// Loads what the directory holds, if there is one, and keeps what changes from now on.
+    /// Loads the data directory, if one was given, and attaches its journal to the store.
     pub(super) fn load(&self, store: &mut Store, wake: Wake) -> Result<(), Failure> {
         let Some(path) = &self.data else { return Ok(()) };
         let refused = |error| refused(path, &error);
@@ -69,11 +69,8 @@ impl DataArgs {
         let is_new = !Directory::is_one(path);
         let opened = Directory::open(path).map_err(refused)?;
         if is_new {
-            // So that a name that was mistyped shows.
-            terminal::tell(format_args!(
-                "data {}: there was no data; a new, empty data directory is made",
-                path.display()
-            ));
+            // A mistyped path is noticed that way.
+            terminal::tell(format_args!("data {}: new, empty data directory created", path.display()));
         }
         if opened.was_torn() {
             terminal::tell(format_args!(
@@ -95,7 +92,7 @@ impl DataArgs {
     }
 }
 
-/// Why the directory at `path` is not served, and what to do.
+/// The error and its remedy for a directory that cannot be served.
 fn refused(path: &Path, error: &OpenError) -> Failure {
     use io::ErrorKind::{QuotaExceeded, ReadOnlyFilesystem, StorageFull};
     let (OpenError::Io { error: system, .. } | OpenError::Make { error: system, .. }) = error else {
@@ -137,7 +134,7 @@ fn load(path: &Path, opened: &Opened, store: &mut Store) -> Result<(), OpenError
     Ok(())
 }
 
-/// A bar on a terminal; elsewhere a line every second.
+/// A progress bar on a terminal; elsewhere one line per second.
 struct Progress<'a> {
     path: &'a Path,
     expected: u64,
@@ -171,12 +168,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_read_only_file_system_is_named_with_what_reads_it() {
+    fn a_read_only_file_system_is_reported_with_its_remedy() {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path();
         let error = || io::Error::from(io::ErrorKind::ReadOnlyFilesystem);
         let told = || refused(path, &OpenError::Io { path: path.into(), error: error() }).to_string();
-        // There is nothing to be read.
+        // Without data there is nothing to dump.
         assert!(told().starts_with("--data: ") && !told().contains("latchkey dump"), "{}", told());
         std::fs::write(path.join("mark"), "").expect("written");
         assert!(told().contains("read-only") && told().contains("`latchkey dump` reads it"), "{}", told());

@@ -1,4 +1,4 @@
-//! How many connections the process's descriptors allow.
+//! How many connections the descriptor limit allows.
 
 use super::Failure;
 use crate::limits::Limits;
@@ -6,56 +6,57 @@ use crate::limits::Limits;
 /// Descriptors that are not connections: standard streams, poller, listeners, files.
 const OWN_DESCRIPTORS: u64 = 32;
 
-/// At most one in so many connections is there to be refused.
+/// At most one connection in this many is kept open only to report that it is refused.
 const REFUSALS_SHARE: usize = 8;
 
-/// Where descriptors are few, operators and those who want to be get one in so many, unless they were promised more.
+/// Where descriptors are few, --admin connections and their handshakes get one in this many, unless --admin-connections
+/// asks for more.
 const OPERATORS_SHARE: usize = 4;
 
-/// Descriptors that are left for a data directory: its journals and its snapshot, read by a compaction and by a backup at
-/// the same time. Where there are very few, half of them.
+/// Descriptors reserved for a data directory: journals and snapshot, read by a compaction and a backup at the same
+/// time. Where very few are left, half of them.
 const DATA_DESCRIPTORS: u64 = 64;
 
-/// Fewer places than this are soon taken, and seldom meant.
+/// Below this a low limit is a warning.
 const FEW: usize = 1000;
 
-/// So many are enough for nearly everybody.
+/// From this on the limit is not logged.
 const PLENTY: usize = 10_000;
 
-/// What takes descriptors.
+/// What needs descriptors.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Use {
-    /// Those of one client.
+    /// Descriptors per client.
     pub(super) client: usize,
     /// Whether there is a data directory.
     pub(super) data: bool,
-    /// Connections of operators.
+    /// Connections of `--admin` listeners.
     pub(super) operators: Operators,
 }
 
-/// How many connections operators may have.
+/// How many connections `--admin` listeners have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Operators {
-    /// There is no listener for them.
+    /// There is no `--admin` listener.
     None,
-    /// As many as usual.
+    /// The default number.
     Usual,
-    /// As many as were asked for.
+    /// The number of `--admin-connections`.
     Wanted(u32),
 }
 
-/// `limits`, with the number of clients fitted to the descriptors: as many as were asked for, or as many as the descriptor
-/// limit allows, which is raised as far as it goes.
+/// `limits` with the number of clients fitted to the descriptor limit, which is raised to its hard limit: `wanted`, or
+/// as many as fit.
 pub(super) fn fit(limits: &Limits, wanted: Option<u32>, used: Use) -> Result<(Limits, Option<Shortage>), Failure> {
     let descriptors = rlimit::increase_nofile_limit(u64::MAX)
-        .map_err(|error| Failure::Other(format!("the descriptor limit cannot be read: {error}")))?;
+        .map_err(|error| Failure::Other(format!("cannot read the descriptor limit: {error}")))?;
     let limits = fit_to(descriptors, limits, wanted, used)?;
     let is_short = wanted.is_none() && limits.connections < Limits::default().connections;
     let shortage = is_short.then_some(Shortage { descriptors, places: limits.connections });
     Ok((limits, shortage))
 }
 
-/// It is the descriptors that decide how many clients fit.
+/// The descriptor limit determines how many clients fit.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Shortage {
     descriptors: u64,
@@ -63,7 +64,7 @@ pub(super) struct Shortage {
 }
 
 impl Shortage {
-    /// Says so, once the server starts.
+    /// Logs it, once the server starts.
     pub(super) fn say(self) {
         let Self { descriptors, places } = self;
         let cure = "for more, raise `ulimit -n` (systemd: LimitNOFILE=)";
@@ -80,8 +81,8 @@ fn fit_to(descriptors: u64, limits: &Limits, wanted: Option<u32>, used: Use) -> 
     let data = if used.data { DATA_DESCRIPTORS.min(spare / 2) } else { 0 };
     let spare = usize::try_from(spare - data).unwrap_or(usize::MAX);
     let too_few = |flag: &str, wanted: u32| {
-        let need = "need more descriptors than the";
-        Failure::usage(flag, format!("{wanted} {need} {descriptors} this process may have: raise `ulimit -n`"))
+        let need = "needs more descriptors than the limit of";
+        Failure::usage(flag, format!("{wanted} {need} {descriptors}: raise `ulimit -n`"))
     };
     let admin_connections = match used.operators {
         Operators::None => 0,
@@ -89,7 +90,7 @@ fn fit_to(descriptors: u64, limits: &Limits, wanted: Option<u32>, used: Use) -> 
         Operators::Wanted(wanted) if (wanted as usize).saturating_mul(2) < spare => wanted as usize,
         Operators::Wanted(wanted) => return Err(too_few("--admin-connections", wanted)),
     };
-    // As many again knock.
+    // As many again may be in their handshake.
     let spare = spare.saturating_sub(admin_connections.saturating_mul(2));
     let refusals = limits.refusals.min(spare / REFUSALS_SHARE);
     let possible = ((spare - refusals) / used.client).max(1);
@@ -111,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn operators_have_their_descriptors_before_clients_do() {
+    fn admin_connections_get_descriptors_before_clients() {
         assert_eq!(places(64, None, false, Operators::None), Some([28, 0, 4]));
         assert_eq!(places(64, None, false, Operators::Usual), Some([21, 4, 3]));
         assert_eq!(places(64, None, true, Operators::Usual), Some([11, 2, 1]));

@@ -1,4 +1,4 @@
-//! The development CA, server and client identity that `serve` makes when no certificate is named.
+//! The development CA, server and client certificate that `serve` creates when `--cert` is not given.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -11,13 +11,13 @@ use super::files::{self, FileError, Readers, Writers};
 use crate::tls::authority::{Authority, AuthorityError, Issued, KeyKind, Role, Subject};
 use crate::tls::{Certificate, ClientTrust, PemSource, ServerTrust};
 
-/// The name of the CA that is made here, by which it is known again.
+/// Common name of the development CA, by which it is recognised.
 const CA_NAME: &str = "latchkey development CA";
 
-/// A leaf is remade when it has less than this left, so that a server started now can run for a day.
+/// A leaf with less than this left, in seconds, is renewed, so that a server started now can run for a day.
 const MARGIN: u64 = 24 * 60 * 60;
 
-/// What is in the folder: all of it usable now.
+/// The development certificates, all of them valid.
 #[derive(Clone, Debug)]
 pub struct DevelopmentIdentities {
     /// The folder.
@@ -28,47 +28,47 @@ pub struct DevelopmentIdentities {
     pub server: (PemSource, PemSource),
     /// A client's certificate and key.
     pub client: (PemSource, PemSource),
-    /// Whether anything was made just now.
+    /// Whether any of them was created by this call.
     pub made: bool,
 }
 
 impl DevelopmentIdentities {
-    /// The files of the private keys.
+    /// The private key files.
     pub fn keys(&self) -> [PathBuf; 3] {
         ["ca-key.pem", "server-key.pem", "client-key.pem"].map(|name| self.dir.join(name))
     }
 }
 
-/// Why there are no development identities.
+/// Errors of [`development_identities`].
 #[derive(Debug, thiserror::Error)]
 pub enum DevelopmentError {
     /// The folder could not be used.
     #[error(transparent)]
     File(#[from] FileError),
-    /// A file that would be overwritten is not one of ours.
-    #[error("{} is in the way: it cannot be used as it is, and was not made as a development identity; move it, or name your own files with --cert and --key", .0.display())]
+    /// A file that would be overwritten was not created as a development certificate.
+    #[error("{} is in the way: it is not a usable development certificate; move it, or pass your own files with --cert and --key", .0.display())]
     Foreign(PathBuf),
-    /// Somebody else could have put there what is in the folder, or could exchange it.
-    #[error("{} {}: whoever can write there can be the server; remove it, start in a folder of your own, or name your own files with --cert and --key", .0.display(), .1)]
+    /// Another user could have put the folder's files there, or could replace them.
+    #[error("{} {}, who could impersonate the server; remove it, start in another folder, or pass your own files with --cert and --key", .0.display(), .1)]
     NotOurs(PathBuf, &'static str),
-    /// A certificate could not be made, or the CA that is there cannot be used.
+    /// A certificate could not be issued, or the existing CA cannot be used.
     #[error("{0} (delete the folder's .pem files to start over)")]
     Authority(#[from] AuthorityError),
 }
 
-/// Finds or makes the development identities in `dir`. `now` is in seconds since the Unix epoch.
+/// Finds or creates the development certificates in `dir`. `now` is in seconds since the Unix epoch.
 ///
-/// The CA is made once. Leaves that are missing, about to expire or not from this CA are made anew. Servers started at
-/// the same time wait for each other and then use the same files.
+/// The CA is created once. Leaves that are missing, about to expire or from another CA are issued again. Servers
+/// started at the same time wait for each other and use the same files.
 pub fn development_identities(dir: &Path, now: u64) -> Result<DevelopmentIdentities, DevelopmentError> {
     check_owner(dir)?;
     let _guard = files::lock(dir)?;
-    // Somebody may have been faster than the lock, which makes the folder.
+    // Another user may have created the folder before the lock did.
     check_owner(dir)?;
     let (ca_path, ca_key_path) = (dir.join("ca.pem"), dir.join("ca-key.pem"));
     let mut made = false;
     let authority = if let Some(certificate) = read_if_there(&ca_path)? {
-        // A CA that somebody else made must not silently issue identities that its servers would trust.
+        // A CA created by another tool must not issue certificates that its servers would trust.
         let key = read_if_there(&ca_key_path)?.filter(|_| is_of(&certificate, CA_NAME));
         let key = key.ok_or_else(|| DevelopmentError::Foreign(ca_path.clone()))?;
         Authority::load(&certificate, &key, now)?
@@ -101,19 +101,19 @@ pub fn development_identities(dir: &Path, now: u64) -> Result<DevelopmentIdentit
     Ok(DevelopmentIdentities { dir: dir.to_owned(), ca, server, client, made })
 }
 
-/// Refuses a folder that is another user's, or that others may write into: in a folder for everyone, such as `/tmp`, somebody
-/// may have made it before us, with keys that they know.
+/// Refuses a folder that belongs to another user or that others may write into: in a folder for everyone, such as
+/// `/tmp`, another user may have created it first, with known keys.
 fn check_owner(dir: &Path) -> Result<(), DevelopmentError> {
     match files::writers(dir) {
         Ok(Writers::Owner) => Ok(()),
         Ok(Writers::AnotherUser) => Err(DevelopmentError::NotOurs(dir.to_owned(), "belongs to another user")),
-        Ok(Writers::Others) => Err(DevelopmentError::NotOurs(dir.to_owned(), "can be written into by others")),
+        Ok(Writers::Others) => Err(DevelopmentError::NotOurs(dir.to_owned(), "is writable by other users")),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
         Err(error) => Err(error.into()),
     }
 }
 
-/// The key first: a certificate without its key is remade, a key without its certificate would be overwritten.
+/// The key first: a certificate without its key is issued again, a key without its certificate would be overwritten.
 fn save(issued: &Issued, certificate: &Path, key: &Path) -> Result<(), FileError> {
     files::write(key, &issued.key, Readers::Owner)?;
     files::write(certificate, &issued.certificate, Readers::Everyone)
@@ -127,14 +127,14 @@ fn read_if_there(path: &Path) -> Result<Option<PemSource>, FileError> {
     }
 }
 
-/// Whether the certificate in a file is that of `name`, as those made here are.
+/// Whether the certificate in a file has the common name `name`, as development certificates do.
 fn is_of(certificate: &PemSource, name: &str) -> bool {
     let chain = certificate.certificates().unwrap_or_default();
     let leaf = chain.first().and_then(|leaf| Certificate::from_der(leaf).ok());
     leaf.is_some_and(|leaf| leaf.common_name.as_deref() == Some(name))
 }
 
-/// Whether a leaf and its key belong together and the CA vouches for them until `then`.
+/// Whether a leaf matches its key and the CA verifies it until `then`.
 fn is_usable(role: Role, ca: &PemSource, certificate: &PemSource, key: &PemSource, then: u64) -> bool {
     let provider = aws_lc_rs::default_provider();
     let then = UnixTime::since_unix_epoch(Duration::from_secs(then));
@@ -166,7 +166,7 @@ mod tests {
     const YEAR: u64 = 365 * 24 * 60 * 60;
 
     #[test]
-    fn everything_is_made_once_and_kept() {
+    fn development_certificates_are_created_once_and_reused() {
         let dir = tempfile::tempdir().expect("a folder");
         let dir = dir.path().join("certs");
         let first = development_identities(&dir, NOW).expect("made");
@@ -181,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn leaves_that_ran_out_or_lost_their_key_are_made_anew_under_the_same_ca() {
+    fn expired_leaves_and_leaves_without_a_key_are_issued_again_by_the_same_ca() {
         let dir = tempfile::tempdir().expect("a folder");
         let first = development_identities(dir.path(), NOW).expect("made");
         let later = development_identities(dir.path(), NOW + 2 * YEAR).expect("renewed");
@@ -196,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn files_of_another_making_are_not_overwritten() {
+    fn foreign_files_are_not_overwritten() {
         let dir = tempfile::tempdir().expect("a folder");
         development_identities(dir.path(), NOW).expect("made");
         std::fs::copy(dir.path().join("client.pem"), dir.path().join("server.pem")).expect("a copy");
@@ -208,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn a_ca_of_somebody_elses_issues_nothing_here() {
+    fn a_foreign_ca_issues_no_development_certificates() {
         let dir = tempfile::tempdir().expect("a folder");
         let authority = Authority::create(KeyKind::default(), "production CA", NOW).expect("a CA");
         save(&authority.files(), &dir.path().join("ca.pem"), &dir.path().join("ca-key.pem")).expect("saved");
@@ -218,14 +218,14 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_that_others_could_have_filled_is_refused() {
+    fn a_folder_writable_by_others_is_refused() {
         let parent = tempfile::tempdir().expect("a folder");
         let dir = parent.path().join("certs");
         development_identities(&dir, NOW).expect("made");
         for mode in [0o777, 0o770, 0o702] {
             std::fs::set_permissions(&dir, std::fs::Permissions::from_mode(mode)).expect("changed");
             let error = development_identities(&dir, NOW).expect_err("it must be refused").to_string();
-            assert!(error.contains("can be written into by others") && error.contains("--cert"), "{mode:o}: {error}");
+            assert!(error.contains("is writable by other users") && error.contains("--cert"), "{mode:o}: {error}");
         }
         std::fs::set_permissions(&dir, std::fs::Permissions::from_mode(0o755)).expect("changed");
         assert!(!development_identities(&dir, NOW).expect("found").made);
@@ -239,7 +239,7 @@ mod tests {
     }
 
     #[test]
-    fn servers_started_together_agree() {
+    fn servers_started_together_use_the_same_certificates() {
         let dir = tempfile::tempdir().expect("a folder");
         let made = std::thread::scope(|scope| {
             let run = || development_identities(dir.path(), NOW).expect("made or found").server;

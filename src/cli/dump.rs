@@ -1,4 +1,4 @@
-//! `latchkey dump` and `latchkey restore`: a data directory as one stream, and back.
+//! `latchkey dump` and `latchkey restore`: convert a data directory to one stream and back.
 
 use std::fs::File;
 use std::io::{self, BufReader, BufWriter, IsTerminal, Read, Write};
@@ -12,13 +12,13 @@ use crate::disk::{Directory, DumpError, OpenError, RestoreError, restore};
 
 /// Write a stopped server's keys and values to stdout
 ///
-/// The stream is checksummed and says its version. Nothing in the directory is changed, so its disk may be full. Of a
-/// running server, BGSAVE writes the same into its data directory, as backup/dump.latchkey.
+/// The stream has a version and a checksum. The directory is not changed, so its disk may be full. For a running server
+/// use BGSAVE, which writes the same format to backup/dump.latchkey in its data directory.
 #[derive(Debug, Args)]
 pub(super) struct DumpArgs {
-    /// Write what stands before the first thing that is missing or damaged, and say what that is
+    /// Write everything before the first missing or damaged part, and report what that is
     ///
-    /// For a directory that no server opens any more: what is written is all that there was at one earlier moment.
+    /// For a directory that no server opens any more: the output is a consistent earlier state.
     #[arg(long)]
     salvage: bool,
     /// The data directory
@@ -27,19 +27,19 @@ pub(super) struct DumpArgs {
 
 /// Make a data directory from a dump
 ///
-/// The dump is read once and checked on the way, so it may come from a pipe. Until the directory is whole, nobody serves it.
-/// A restore that fails removes what it has written; one that was killed is run again, and begins anew.
+/// The dump is read once and verified on the way, so it may come from a pipe. No server opens the directory until it is
+/// complete. A restore that fails removes what it has written; after one that was killed, run the same command again.
 #[derive(Debug, Args)]
 pub(super) struct RestoreArgs {
-    /// A dump or a backup; - is stdin
+    /// A dump or a backup; - reads stdin
     file: PathBuf,
-    /// The data directory to make: new, empty, or left by a restore that was killed
+    /// The data directory to create: absent, empty, or left by a restore that was killed
     dir: PathBuf,
 }
 
 pub(super) fn dump(args: &DumpArgs) -> Result<ExitCode, Failure> {
     if terminal::is_for_people() {
-        return Err(Failure::Usage("dump writes bytes to stdout: send them to a file".into()));
+        return Err(Failure::Usage("dump writes binary data to stdout: redirect it to a file".into()));
     }
     increase_descriptors();
     let mut out = Watched { out: BufWriter::new(terminal::data()), has_failed: false };
@@ -53,7 +53,7 @@ pub(super) fn dump(args: &DumpArgs) -> Result<ExitCode, Failure> {
         OpenError::InUse(path) => {
             let backup = path.join("backup").join("dump.latchkey");
             Failure::Usage(format!(
-                "{}: a running server writes a dump by itself: send it BGSAVE, and copy or restore {}",
+                "{}: send the running server BGSAVE, then copy or restore {}",
                 OpenError::InUse(path),
                 backup.display()
             ))
@@ -63,7 +63,7 @@ pub(super) fn dump(args: &DumpArgs) -> Result<ExitCode, Failure> {
     match outcome {
         Ok(()) => terminal::tell(units::count(keys, "key")),
         Err(broken) => {
-            terminal::tell(format_args!("{}, of which later changes are lost: {broken}", units::count(keys, "key")));
+            terminal::tell(format_args!("{} written; later changes are lost: {broken}", units::count(keys, "key")));
         }
     }
     Ok(ExitCode::SUCCESS)
@@ -78,13 +78,13 @@ pub(super) fn run_restore(args: &RestoreArgs) -> Result<ExitCode, Failure> {
     }
     let stdin = io::stdin();
     if stdin.is_terminal() {
-        return Err(Failure::Usage("restore - reads a dump from stdin: send one there".into()));
+        return Err(Failure::Usage("restore - reads a dump from stdin: redirect a file or a pipe to it".into()));
     }
     restore_from(stdin.lock(), "stdin", args)
 }
 
-/// Every journal is opened at once, each 64 MiB or less: at the usual limit of 1024, 60 GB would be too much. Where that is
-/// all there is, opening says so.
+/// Every journal is open at once, each up to 64 MiB: a descriptor limit of 1024 allows some 60 GB. If the limit cannot
+/// be raised, opening reports it.
 fn increase_descriptors() {
     let _ = rlimit::increase_nofile_limit(u64::MAX);
 }
@@ -102,7 +102,7 @@ fn restore_from(input: impl Read, name: &str, args: &RestoreArgs) -> Result<Exit
     Ok(ExitCode::SUCCESS)
 }
 
-/// Another directory must be named, or the system has refused.
+/// Usage error where another directory must be given; another error where the system refused.
 fn of_directory(error: &OpenError) -> Failure {
     match error {
         OpenError::Io { error: system, .. } | OpenError::Make { error: system, .. } if !is_misnamed(system) => {
@@ -112,13 +112,13 @@ fn of_directory(error: &OpenError) -> Failure {
     }
 }
 
-/// Whether something else, or somebody else, would have to be named.
+/// Whether another file, or another user's rights, are needed.
 fn is_misnamed(error: &io::Error) -> bool {
     use io::ErrorKind::{AlreadyExists, IsADirectory, NotADirectory, NotFound, PermissionDenied};
     matches!(error.kind(), NotFound | NotADirectory | IsADirectory | AlreadyExists | PermissionDenied)
 }
 
-/// Knows whether an error is one of writing.
+/// A writer that remembers whether a write has failed.
 struct Watched<W> {
     out: W,
     has_failed: bool,

@@ -1,4 +1,4 @@
-//! Why a command could not do its work, in one sentence.
+//! Errors that end a command, each one sentence.
 
 use std::process::ExitCode;
 
@@ -6,7 +6,7 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 
 use crate::tls::PemSource;
 
-/// What ends a command early. Its text is one sentence that names the flag or file and says what to do.
+/// An error that ends a command. Its text is one sentence that names the flag or file and the remedy.
 #[derive(Debug, thiserror::Error)]
 pub enum Failure {
     /// Bad usage or configuration: exit code 2.
@@ -23,16 +23,16 @@ impl Failure {
         Self::Usage(format!("{flag}: {problem}"))
     }
 
-    /// What is wrong with a file, as told by those who know its name but not the flag that named it: of `named`, flags
-    /// and their files, the one that the text means.
+    /// An error about a file whose text names the file but not its flag. `named` are flags and their files; the flag of
+    /// the file in the text is added.
     pub fn of_file<'a>(
         problem: &impl std::fmt::Display,
         named: impl IntoIterator<Item = (&'static str, &'a PemSource)>,
     ) -> Self {
         let text = problem.to_string();
         let meant = named.into_iter().filter(|(_, file)| text.contains(&file.name));
-        // Of two names that the text contains, the shorter may only be a part of the longer. Of two flags with the same file,
-        // the one is meant whose kind of content is missing.
+        // If the text contains two names, the shorter may be a part of the longer. If two flags name the same file, the
+        // flag for the missing kind of content is reported.
         let lacks =
             [("no certificate revocation list", "--crl"), ("no certificate,", "--cert"), ("no private key", "--key")];
         let lacking = lacks.into_iter().find(|(lack, _)| text.contains(lack)).map(|(_, flag)| flag);
@@ -45,7 +45,7 @@ impl Failure {
         }
     }
 
-    /// Bad arguments: all that clap has to say, in one sentence. `arguments` are those of this process.
+    /// Bad arguments: clap's message in one sentence. `arguments` are those of this process.
     pub fn of_arguments(error: &clap::Error, arguments: impl Iterator<Item = String>) -> Self {
         if let Some(negative) = negative_value(error, arguments) {
             return Self::Usage(negative);
@@ -57,9 +57,9 @@ impl Failure {
         let mut sentence = range_in_words(joined(paragraphs.next().unwrap_or_default().trim_start_matches("error: ")));
         for paragraph in paragraphs {
             let paragraph = joined(paragraph);
-            // Only where something is missing does the usage tell what belongs together.
+            // The usage helps only where an argument is missing: it shows which belong together.
             let is_missing = error.kind() == ErrorKind::MissingRequiredArgument;
-            // What is possible has been listed by then.
+            // clap's message already lists the possible values.
             let is_listed = error.kind() == ErrorKind::InvalidValue;
             if let Some(tip) = paragraph.strip_prefix("tip: ").filter(|_| !is_listed) {
                 sentence = format!("{sentence}: {tip}");
@@ -68,13 +68,13 @@ impl Failure {
             } else if let Some(usage) = paragraph.strip_prefix("Usage: ").filter(|_| is_unknown) {
                 let is_word = |word: &&str| !word.starts_with(['[', '<', '-']);
                 let command: Vec<_> = usage.split(' ').take_while(is_word).collect();
-                sentence = format!("{sentence}; `{} --help` tells what there is", command.join(" "));
+                sentence = format!("{sentence}; `{} --help` lists them", command.join(" "));
             }
         }
         Self::Usage(sentence)
     }
 
-    /// The exit code that goes with it.
+    /// The exit code of this error.
     #[must_use]
     pub fn exit_code(&self) -> ExitCode {
         match self {
@@ -84,7 +84,7 @@ impl Failure {
     }
 }
 
-/// A number that is out of its range, told without Rust's notation for ranges.
+/// Rewrites clap's "is not in A..B", which is Rust's notation for ranges.
 fn range_in_words(sentence: String) -> String {
     let Some((begin, range)) = sentence.split_once(" is not in ") else { return sentence };
     let (Some((least, most)), Some((begin, _))) = (range.split_once(".."), begin.rsplit_once(": ")) else {
@@ -92,12 +92,12 @@ fn range_in_words(sentence: String) -> String {
     };
     match most.strip_prefix('=') {
         Some(most) => format!("{begin}: must be a number from {least} to {most}"),
-        // Up to the largest that there is.
+        // No upper bound was set.
         None => format!("{begin}: must be a number from {least} up"),
     }
 }
 
-/// What to say where a flag is given a negative number, which clap takes for an unknown flag.
+/// The message for a flag with a negative number, which clap takes for an unknown flag.
 fn negative_value(error: &clap::Error, arguments: impl Iterator<Item = String>) -> Option<String> {
     let Some(ContextValue::String(unknown)) = error.get(ContextKind::InvalidArg) else { return None };
     let is_number = unknown.strip_prefix('-').is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()));
@@ -121,7 +121,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_flag_that_named_a_file_is_told() {
+    fn an_error_about_a_file_names_its_flag() {
         let file = |name: &str| PemSource { name: name.to_owned(), bytes: Vec::new() };
         let (short, long) = (file("a.pem"), file("certs/a.pem"));
         let told =

@@ -19,14 +19,14 @@ pub struct FileError {
 }
 
 impl FileError {
-    /// The operating system's own error.
+    /// The kind of the operating system's error.
     #[must_use]
     pub fn kind(&self) -> io::ErrorKind {
         self.source.kind()
     }
 }
 
-/// Who may read a file.
+/// Who may read a file that is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Readers {
     /// Everyone: certificates.
@@ -39,21 +39,21 @@ fn at<T>(result: io::Result<T>, doing: &'static str, path: &Path) -> Result<T, F
     result.map_err(|source| FileError { doing, path: path.to_owned(), source })
 }
 
-/// The folder that a file is in, however the file is named.
+/// The folder of a file; `.` for a bare file name.
 pub(super) fn folder(path: &Path) -> &Path {
     path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
-/// Certificates, lists and rules are no longer than this. The largest revocation lists in public use have some 50 MB.
+/// Maximum size of certificate, revocation list and rule files. The largest public revocation lists have some 50 MB.
 const LONGEST: u64 = 256 << 20;
 
-/// How long a pipe may take to bring all that it holds. Longer than any program that prints a secret needs.
+/// Time limit for reading a pipe; longer than any program that prints a secret needs.
 const PIPE_PATIENCE: Duration = Duration::from_secs(30);
 
-/// How often a pipe that holds nothing is looked at.
+/// Interval at which an empty pipe is read again.
 const PIPE_INTERVAL: Duration = Duration::from_millis(5);
 
-/// Reads a whole file of up to 256 MiB. A pipe is read until it is closed, for half a minute at most.
+/// Reads a whole file of up to 256 MiB. A pipe is read until its writer closes it, for at most 30 seconds.
 pub fn read(path: &Path) -> Result<PemSource, FileError> {
     let bytes = read_within(path, LONGEST, PIPE_PATIENCE).map_err(|error| match error.kind() {
         io::ErrorKind::IsADirectory => io::Error::new(error.kind(), "it is a folder: name a file in it"),
@@ -63,7 +63,7 @@ pub fn read(path: &Path) -> Result<PemSource, FileError> {
     Ok(PemSource { name: path.display().to_string(), bytes })
 }
 
-/// Never waits for a file to open, which a pipe does until somebody writes into it.
+/// Does not block on opening, as a pipe without a writer otherwise would.
 fn read_within(path: &Path, longest: u64, patience: Duration) -> io::Result<Vec<u8>> {
     let too_long = || io::Error::new(io::ErrorKind::FileTooLarge, format!("it is longer than {} MiB", longest >> 20));
     let file = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path)?;
@@ -77,22 +77,25 @@ fn read_within(path: &Path, longest: u64, patience: Duration) -> io::Result<Vec<
     loop {
         match file.read_to_end(&mut bytes) {
             Ok(_) if bytes.len() as u64 > longest => return Err(too_long()),
-            // A pipe that nobody has opened to write yet ends like one that is closed.
+            // A pipe without a writer so far reads as end of file, like a closed one.
             Ok(_) if !metadata.file_type().is_fifo() || !bytes.is_empty() => return Ok(bytes),
             Ok(_) => {}
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
             Err(error) => return Err(error),
         }
         if waited >= patience {
-            return Err(io::Error::new(io::ErrorKind::TimedOut, "nobody writes into this pipe, or nobody closes it"));
+            return Err(io::Error::new(
+                io::ErrorKind::TimedOut,
+                "the writer of this pipe is missing or has not closed it",
+            ));
         }
         std::thread::sleep(PIPE_INTERVAL);
         waited += PIPE_INTERVAL;
     }
 }
 
-/// Writes a whole file so that another process sees the old content or the new, never a part, and nobody who may not
-/// read it can read it at any moment.
+/// Replaces a file atomically: other processes see the old content or the new. The permissions are set before the
+/// content is written.
 pub fn write(path: &Path, content: &str, readers: Readers) -> Result<(), FileError> {
     let mut name = path.file_name().unwrap_or_default().to_owned();
     name.push(format!(".{}.new", std::process::id()));
@@ -101,7 +104,7 @@ pub fn write(path: &Path, content: &str, readers: Readers) -> Result<(), FileErr
         Readers::Everyone => 0o644,
         Readers::Owner => 0o600,
     };
-    // Left behind by a process that was killed and had our number.
+    // Left over from a killed process with the same process id.
     let _ = fs::remove_file(&temporary);
     let written = OpenOptions::new().write(true).create_new(true).mode(mode).open(&temporary).and_then(|mut file| {
         file.write_all(content.as_bytes())?;
@@ -114,12 +117,12 @@ pub fn write(path: &Path, content: &str, readers: Readers) -> Result<(), FileErr
     at(renamed, "write", path)
 }
 
-/// Who can read a file, as its permissions have it.
+/// Who can read a file, by its permissions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ReadableBy {
-    /// Its owner only, as a private key must be.
+    /// Its owner only, as required for a private key.
     Owner,
-    /// The members of its group too.
+    /// Also the members of its group.
     Group,
     /// Everyone on the machine.
     Everyone,
@@ -135,18 +138,18 @@ impl std::fmt::Display for ReadableBy {
     }
 }
 
-/// Who can change what is in a folder.
+/// Who can change the content of a folder.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Writers {
-    /// The user who runs this program only.
+    /// Only the user who runs this program.
     Owner,
-    /// Another user, whose it is.
+    /// Another user, who owns it.
     AnotherUser,
-    /// Its group or everyone on the machine, too.
+    /// Also its group or everyone on the machine.
     Others,
 }
 
-/// Who can change what is in the folder at `path`.
+/// Who can change the content of the folder at `path`.
 pub fn writers(path: &Path) -> Result<Writers, FileError> {
     let metadata = at(fs::metadata(path), "examine", path)?;
     Ok(if metadata.uid() != rustix::process::geteuid().as_raw() {
@@ -173,8 +176,8 @@ pub fn remove(path: &Path) -> Result<(), FileError> {
     at(fs::remove_file(path), "remove", path)
 }
 
-/// Makes a folder for keys, unless it is there, and one that git takes nothing from; and keeps other processes of this
-/// program out of it until the result is dropped.
+/// Creates a folder for keys unless it exists, with a `.gitignore` that excludes everything, and locks it against other
+/// processes of this program until the result is dropped.
 pub fn lock(dir: &Path) -> Result<File, FileError> {
     if !dir.exists() {
         at(DirBuilder::new().recursive(true).mode(0o700).create(dir), "make the folder", dir)?;
@@ -183,13 +186,13 @@ pub fn lock(dir: &Path) -> Result<File, FileError> {
     let path = dir.join(".lock");
     let mut options = OpenOptions::new();
     let file = at(options.create(true).truncate(false).write(true).mode(0o600).open(&path), "open", &path)?;
-    // Whoever may open a file may lock it, for as long as they like. An older version let everyone.
+    // A user who can open a file can lock it indefinitely. Older versions let every user open this one.
     let _ = file.set_permissions(Permissions::from_mode(0o600));
     at(wait_for(&file, &path), "lock", &path)?;
     Ok(file)
 }
 
-/// Locks `file`, and says so where that takes long: another process of this program is done in no time.
+/// Locks `file`, and reports a long wait: other processes of this program hold the lock briefly.
 fn wait_for(file: &File, path: &Path) -> io::Result<()> {
     const LOOKS: u32 = 20;
     for _ in 0..LOOKS {
@@ -200,7 +203,7 @@ fn wait_for(file: &File, path: &Path) -> io::Result<()> {
         }
     }
     let path = path.display();
-    terminal::tell(format_args!("waiting for another process that has locked {path} (`fuser {path}` shows which)"));
+    terminal::tell(format_args!("waiting for the process that has locked {path} (`fuser {path}` shows it)"));
     file.lock()
 }
 
@@ -209,7 +212,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_key_is_never_readable_by_others_and_replacing_keeps_it_so() {
+    fn a_key_file_is_readable_by_its_owner_only_also_when_replaced() {
         let dir = tempfile::tempdir().expect("a folder");
         let path = dir.path().join("key.pem");
         for content in ["first", "second"] {
@@ -231,7 +234,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pipe_and_a_long_file_have_an_end() {
+    fn reading_a_pipe_or_a_long_file_is_bounded() {
         let dir = tempfile::tempdir().expect("a folder");
         let path = dir.path().join("long.pem");
         fs::write(&path, [0; 100]).expect("written");

@@ -1,4 +1,4 @@
-//! What clients may cost, for every server of this program; and what the machine has.
+//! Limits on clients that all servers of this program share, and the machine's memory.
 
 use std::path::Path;
 use std::time::Duration;
@@ -8,70 +8,72 @@ use clap::Args;
 use super::{Failure, units};
 use crate::limits::Limits;
 
-/// Bounds on what clients may cost, whatever is served to them.
+/// Limits on what clients may use, for every protocol.
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Limits")]
 pub(super) struct GuardArgs {
-    /// What all clients together may hold, in bytes; past it, who holds most is closed, and newcomers are turned away
-    /// [default: a quarter of the memory of the machine or of the control group, but no more than an eighth of a limit on
-    /// keys and clients together]
+    /// Memory for all clients together in bytes; above it, the client that uses most is closed and new ones are refused
+    /// [default: a quarter of the memory of the machine or of the control group, but at most an eighth of --max-memory]
     #[arg(long, value_name = "BYTES", value_parser = units::bytes)]
     max_client_memory: Option<usize>,
-    /// Open connections from one address (IPv6: from one /64), or 'off'
+    /// Maximum number of connections from one address (IPv6: one /64), or 'off'
     #[arg(long, value_name = "N", default_value = "off", value_parser = units::count_or_off)]
     max_connections_per_address: units::CountOrOff,
-    /// TLS handshakes under way with one address (IPv6: with one /64), or 'off'
+    /// Maximum number of unfinished TLS handshakes with one address (IPv6: one /64), or 'off'
     #[arg(long, value_name = "N", default_value = "off", value_parser = units::count_or_off)]
     max_handshakes_per_address: units::CountOrOff,
-    /// One message of a peer's handshake, in bytes: its certificates, above all
+    /// Maximum size of one TLS handshake message in bytes; certificates are the largest
     #[arg(long, value_name = "BYTES", default_value = "64k", value_parser = units::bytes)]
     max_handshake: usize,
-    /// Bytes a second that a client must take, on average over --write-timeout, while more wait for it
+    /// Minimum rate in bytes per second at which a client must read waiting bytes, averaged over --write-timeout
     #[arg(long, value_name = "BYTES", default_value = "1k", value_parser = units::bytes)]
     min_write_rate: usize,
-    /// Ask by TCP whether a client that is silent for so long is still there, or 'off'
+    /// Send TCP keepalive probes to a client that has been silent for this time, or 'off'
     #[arg(long, value_name = "TIME", default_value = "5m", value_parser = units::time_or_off)]
     tcp_keepalive: units::TimeOrOff,
 }
 
-/// Less than this serves nobody.
+/// Too little to serve a client below this.
 const LEAST_CLIENT_MEMORY: usize = 1 << 20;
 
-/// What clients may hold of the memory that they share with keys, unless it is said: one part in so many.
+/// The clients' default share of the memory they share with keys: one part in this many.
 const SHARE_OF_CLIENTS: usize = 8;
 
-/// A PROXY protocol header and a ClientHello fit in this.
+/// Enough for a PROXY protocol header and a ClientHello.
 const LEAST_HANDSHAKE: usize = 8 << 10;
 
 impl GuardArgs {
-    /// What all clients together may hold, where they and the keys may take `shared` bytes.
+    /// Memory for all clients, where they and the keys together may use `shared` bytes.
     pub(super) fn client_memory(&self, shared: Option<usize>) -> Result<usize, Failure> {
         let share = shared.map_or(usize::MAX, |bytes| bytes / SHARE_OF_CLIENTS);
         let usual = || (memory() / 4).min(share).max(LEAST_CLIENT_MEMORY);
         let client_memory = self.max_client_memory.unwrap_or_else(usual);
         if client_memory < LEAST_CLIENT_MEMORY {
-            return Err(Failure::usage("--max-client-memory", "at least 1m is needed to serve anybody"));
+            return Err(Failure::usage("--max-client-memory", "must be at least 1m"));
         }
         if shared.is_some_and(|bytes| bytes <= client_memory) {
             let (flag, problem) = match self.max_client_memory {
-                Some(_) => ("--max-client-memory", "must be less than --max-memory, which is for keys too"),
-                None => ("--max-memory", "must be more than 1m, which clients need to be served at all"),
+                Some(_) => ("--max-client-memory", "must be less than --max-memory, which includes it"),
+                None => ("--max-memory", "must be more than 1m, which is reserved for clients"),
             };
             return Err(Failure::usage(flag, problem));
         }
         Ok(client_memory)
     }
 
-    /// `limits`, and these.
+    /// `limits` with these flags applied.
     pub(super) fn complete(&self, limits: &Limits, client_memory: usize) -> Result<Limits, Failure> {
         if self.max_handshake < LEAST_HANDSHAKE {
-            return Err(Failure::usage("--max-handshake", "at least 8k is needed for a usual handshake"));
+            return Err(Failure::usage("--max-handshake", "must be at least 8k, the size of a usual handshake"));
         }
         if self.max_handshake > Limits::LONGEST_HANDSHAKE + 1 {
-            return Err(Failure::usage("--max-handshake", "at most 64k: the TLS library takes no longer message"));
+            return Err(Failure::usage("--max-handshake", "must be at most 64k, the limit of the TLS library"));
         }
         if self.tcp_keepalive.0.is_some_and(|silence| silence < Duration::from_secs(1)) {
-            return Err(Failure::usage("--tcp-keepalive", "TCP counts in whole seconds: at least 1s, or 'off'"));
+            return Err(Failure::usage(
+                "--tcp-keepalive",
+                "must be at least 1s, or 'off': TCP counts in whole seconds",
+            ));
         }
         Ok(Limits {
             client_memory,
@@ -85,13 +87,13 @@ impl GuardArgs {
     }
 }
 
-/// The memory that this process may use, in bytes: the machine's, or what its control groups leave it.
+/// Memory available to this process in bytes: the machine's, or the lowest limit of its control groups.
 fn memory() -> usize {
     let read = |path: &Path| std::fs::read_to_string(path).ok();
     let machine = read(Path::new("/proc/meminfo")).and_then(|text| machine_memory(&text));
     let groups = read(Path::new("/proc/self/cgroup")).unwrap_or_default();
     let limits = groups.lines().flat_map(group_files).filter_map(|path| read(Path::new(&path))?.trim().parse().ok());
-    // Where nothing tells, what the smallest servers have.
+    // The memory of the smallest servers, where neither can be read.
     limits.chain(machine).min().unwrap_or(1 << 30)
 }
 
@@ -101,8 +103,8 @@ fn machine_memory(text: &str) -> Option<usize> {
     line.trim().strip_suffix("kB")?.trim().parse::<usize>().ok()?.checked_mul(1024)
 }
 
-/// Where the memory limits stand of one line of `/proc/self/cgroup`, `ID:CONTROLLERS:PATH`: of the group itself and of all
-/// above it, in version 2 (no controllers) and version 1.
+/// The files with the memory limits for one line of `/proc/self/cgroup`, `ID:CONTROLLERS:PATH`: of the group and its
+/// ancestors, in cgroup version 2 (no controllers) and version 1.
 fn group_files(line: &str) -> Vec<String> {
     let mut parts = line.splitn(3, ':').skip(1);
     let (Some(controllers), Some(path)) = (parts.next(), parts.next()) else { return Vec::new() };
@@ -124,14 +126,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_machine_tells_its_memory_in_kibibytes() {
+    fn the_memory_of_the_machine_is_parsed_from_kibibytes() {
         assert_eq!(machine_memory("MemTotal:       24689764 kB\nMemFree: 1 kB\n"), Some(24_689_764 << 10));
         assert_eq!(machine_memory("MemFree: 1 kB\n"), None);
         assert!(memory() >= LEAST_CLIENT_MEMORY);
     }
 
     #[test]
-    fn limits_of_control_groups_are_looked_for_up_to_the_root() {
+    fn memory_limits_of_control_groups_are_read_up_to_the_root() {
         assert_eq!(
             group_files("0::/system.slice/latchkey.service"),
             [

@@ -1,4 +1,4 @@
-//! What to try next: commands that work when pasted.
+//! Commands to try next, printed at start; each works when pasted.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
@@ -8,27 +8,27 @@ use crate::access::{Access, Class, Gate};
 use crate::services::Protocol;
 use crate::tls::Identity;
 
-/// One listener that can be tried.
+/// A listener that the hints name.
 pub(super) struct Reachable {
     pub(super) protocol: Protocol,
     pub(super) address: SocketAddr,
 }
 
-/// What a development client is, to the listeners.
+/// How the listeners treat the development client.
 pub(super) enum Standing {
-    /// Nobody that they ask about: no certificate is demanded.
+    /// No client certificate is required.
     Unasked {
-        /// One that is shown is looked at.
+        /// One that is sent is verified.
         is_optional: bool,
     },
-    /// Somebody whom they let in by its certificate.
+    /// Its certificate is accepted.
     Known(Access),
-    /// Somebody whom they do not let in.
+    /// Its certificate is rejected.
     Stranger,
 }
 
 impl Standing {
-    /// What the development client is to `gate`.
+    /// How `gate` treats the development client.
     pub(super) fn before(gate: &Gate, development: &DevelopmentIdentities) -> Self {
         if gate.admit(&[], None, &mut None).is_ok() {
             return Self::Unasked { is_optional: gate.policy().client_trust().is_some() };
@@ -38,7 +38,7 @@ impl Standing {
         gate.admit(&chain, None, &mut identity).map_or(Self::Stranger, Self::Known)
     }
 
-    /// Whether it may do this.
+    /// Whether the client may send this request.
     fn allows(&self, class: Class, name: &str, key: Option<&[u8]>) -> bool {
         match self {
             Self::Unasked { .. } => true,
@@ -48,7 +48,8 @@ impl Standing {
     }
 }
 
-/// How to connect to servers that use the development certificates, one command a line; only commands that will do.
+/// How to connect to servers that use the development certificates, one command per line. Commands that would fail are
+/// left out.
 pub(super) fn how_to_connect(
     development: &DevelopmentIdentities,
     listeners: &[Reachable],
@@ -59,15 +60,15 @@ pub(super) fn how_to_connect(
     let found = format!("{made} development certificates in {dir}/ (CA, server, client).");
     let commands: Vec<_> = listeners.iter().flat_map(|listener| commands(listener, &dir, standing)).collect();
     if commands.is_empty() {
-        let only = "Only clients that --client-ca, --client-pin and --authorize let in are served; the development \
-                    client is let in nowhere, or may do nothing.";
+        let only = "Only clients that --client-ca, --client-pin and --authorize accept are served; the development \
+        client is rejected everywhere, or may do nothing.";
         return format!("\n{found} {only}\n\n");
     }
     let mut lines = vec![String::new(), format!("{found} Try in another terminal:"), String::new()];
     lines.extend(commands);
     lines.push(String::new());
     if matches!(standing, Standing::Unasked { is_optional: false }) {
-        lines.push(format!("To demand client certificates, start with --client-ca {dir}/ca.pem; clients then add"));
+        lines.push(format!("To require client certificates, start with --client-ca {dir}/ca.pem; clients then add"));
         lines.push(format!("  --cert {dir}/client.pem --key {dir}/client-key.pem"));
         lines.push(String::new());
     }
@@ -121,7 +122,7 @@ fn commands(listener: &Reachable, dir: &str, standing: &Standing) -> Vec<String>
     all.into_iter().filter(may).map(|(.., line)| format!("  {line}")).collect()
 }
 
-/// How this program was called.
+/// The name by which this program was started.
 fn program() -> String {
     std::env::args().next().unwrap_or_else(|| "latchkey".into())
 }

@@ -1,4 +1,4 @@
-//! What the program says while it runs, on stderr, without ever waiting for a reader.
+//! The log on stderr, written by its own thread so that the loop never waits for a reader.
 
 use std::io::{self, Write};
 use std::sync::Arc;
@@ -10,25 +10,26 @@ use tracing_subscriber::fmt::MakeWriter;
 
 use super::terminal::LogLines;
 
-/// Lines that may wait for a slow stderr; more are dropped and counted. A full pipe must not stop the loop.
+/// Lines queued for a slow reader of stderr; further ones are dropped and counted. A full pipe must not block the loop.
 const QUEUED_LINES: usize = 8192;
 
-/// Bytes of those lines: no limit on the memory of clients knows them. Enough for all of them at their usual length.
+/// Bytes of queued lines, which `--max-client-memory` does not include. Enough for a full queue of lines of usual
+/// length.
 const QUEUED_BYTES: usize = 4 << 20;
 
-/// A longer line is cut. Nothing that is logged needs more, but messages quote names that peers have chosen.
+/// Longer lines are cut: messages may quote names chosen by peers.
 const LINE_BYTES: usize = 2 << 10;
 
-/// Stands for what was cut off a line.
+/// Replaces the part of a line that was cut.
 const CUT: &[u8] = b"...\n";
 
-/// Keeps the log going; dropping it writes out what is queued.
+/// Keeps the log running; dropping it writes the queued lines.
 pub(super) struct Logging {
     queue: Arc<Queue>,
     _guard: WorkerGuard,
 }
 
-/// What waits to be written.
+/// What is in the queue.
 #[derive(Debug, Default)]
 struct Queue {
     lines: AtomicUsize,
@@ -37,7 +38,8 @@ struct Queue {
 }
 
 impl Queue {
-    /// Whether a line of so many bytes may wait. Threads may log at the same time, so it is counted first and then asked.
+    /// Whether a line of `length` bytes may be queued. It is counted before the check, because threads log at the same
+    /// time.
     fn enter(&self, length: usize) -> bool {
         let lines = self.lines.fetch_add(1, Ordering::Relaxed);
         let bytes = self.bytes.fetch_add(length, Ordering::Relaxed);
@@ -55,7 +57,7 @@ impl Queue {
     }
 }
 
-/// Where lines go in: each in one write.
+/// The entry of the queue: each line is one write.
 #[derive(Clone)]
 struct Entrance<W> {
     queue: Arc<Queue>,
@@ -66,7 +68,7 @@ impl<W: Write> Write for Entrance<W> {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
         let mut cut = Vec::new();
         let kept = if line.len() > LINE_BYTES {
-            // A character that is cut in half is not shown.
+            // Half of a character is not printed.
             let head = line.get(..LINE_BYTES - CUT.len()).unwrap_or_default();
             let head = head.utf8_chunks().next().map_or("", |chunk| chunk.valid());
             cut.extend_from_slice(head.as_bytes());
@@ -94,7 +96,7 @@ impl<'a> MakeWriter<'a> for Entrance<NonBlocking> {
     }
 }
 
-/// Where they come out, on a thread of its own: each in one write.
+/// The exit of the queue, on its own thread: each line is one write.
 struct Exit {
     queue: Arc<Queue>,
 }
@@ -112,11 +114,11 @@ impl Write for Exit {
 }
 
 impl Logging {
-    /// Starts the log. Once a process.
+    /// Starts the log; once per process.
     pub(super) fn start(level: LevelFilter) -> Self {
         let queue = Arc::new(Queue::default());
         let exit = Exit { queue: Arc::clone(&queue) };
-        // One more than are ever queued, so that none is dropped there, where its bytes would still be counted.
+        // One more than are ever queued, so that the library drops none: its bytes would stay counted.
         let (writer, guard) =
             NonBlockingBuilder::default().buffered_lines_limit(QUEUED_LINES + 1).lossy(true).finish(exit);
         let writer = Entrance { queue: Arc::clone(&queue), writer };
@@ -124,7 +126,7 @@ impl Logging {
         Self { queue, _guard: guard }
     }
 
-    /// Counts lines that were dropped because nobody read the others in time.
+    /// The counter of lines dropped because stderr was not read in time.
     pub(super) fn dropped(&self) -> Arc<AtomicU64> {
         Arc::clone(&self.queue.dropped)
     }
@@ -134,7 +136,7 @@ impl Drop for Logging {
     fn drop(&mut self) {
         let dropped = self.queue.dropped.load(Ordering::Relaxed);
         if dropped > 0 {
-            tracing::warn!(dropped, "lines of this log were dropped because nobody read them in time");
+            tracing::warn!(dropped, "log lines were dropped because stderr was not read in time");
         }
     }
 }
@@ -148,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn the_queue_is_bounded_in_bytes_and_in_lines_and_what_is_dropped_is_counted() {
+    fn the_queue_is_bounded_in_lines_and_bytes_and_drops_are_counted() {
         for (length, most) in [(10, QUEUED_LINES), (LINE_BYTES, QUEUED_BYTES / LINE_BYTES)] {
             let mut entrance = entrance();
             let line = vec![b'x'; length];

@@ -1,4 +1,4 @@
-//! Arguments to a validated configuration, then run: one file a subcommand.
+//! Parses arguments into a validated configuration and runs it; one file per subcommand.
 
 mod address;
 mod call;
@@ -51,7 +51,7 @@ enum Command {
     Restore(dump::RestoreArgs),
 }
 
-/// Runs the program: parses the arguments of this process and does what they say.
+/// Runs the program: parses the arguments of this process and runs the subcommand.
 ///
 /// Exit codes: 0 when all went well (a server: drained after SIGTERM or SIGINT), 2 for bad usage or configuration,
 /// 3 for a load run with errors or other problems, 4 for one that missed an objective, 1 for any other failure.
@@ -59,7 +59,7 @@ enum Command {
 pub fn run() -> ExitCode {
     let result = match Cli::try_parse() {
         Ok(cli) => execute(&cli.command),
-        // Help and the version are no errors, and go to stdout.
+        // Help and version are not errors; clap prints them to stdout.
         Err(error) if !error.use_stderr() || error.kind() == HELP => help(&error),
         Err(error) => Err(Failure::of_arguments(&error, std::env::args().skip(1))),
     };
@@ -72,10 +72,10 @@ pub fn run() -> ExitCode {
     }
 }
 
-/// Without a command, help is what is missing most.
+/// Without a subcommand, clap reports an error whose text is the help.
 const HELP: ErrorKind = ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand;
 
-/// Prints help or the version where it belongs: on stderr where nothing was asked for.
+/// Prints help or the version: on stdout when requested, on stderr when a subcommand is missing.
 fn help(text: &clap::Error) -> Result<ExitCode, Failure> {
     match text.print() {
         Err(error) if !text.use_stderr() && error.kind() != std::io::ErrorKind::BrokenPipe => {

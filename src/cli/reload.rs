@@ -1,4 +1,4 @@
-//! Policies made from files, and made again when the files change.
+//! TLS policies made from files, and reloaded when the files change.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -18,31 +18,31 @@ use crate::access::Reach;
 use crate::server::{Handle, Security};
 use crate::tls::{Certificate, OutdatedLists, date, hex, self_handshake};
 
-/// How often the files and SIGHUP are looked at. Half a second is soon enough for people and next to no work.
+/// How often the files and SIGHUP are polled: often enough for people, at next to no cost.
 ///
-/// Looking at the content, by whatever path leads there, finds a change by every tool and on every file system, networks
-/// and overlays included: an edit in place, a rename, or the symbolic link to the parent folder that Kubernetes swaps.
-/// Events of the kernel would have to be set up for each folder and link on the way, and again after each change.
+/// Comparing the content, by the path as given, detects a change by every tool and on every file system, network and
+/// overlay file systems included: an edit in place, a rename, or the symbolic link to the parent folder that Kubernetes
+/// swaps. inotify would need a watch for each folder and link on the path, renewed after each change.
 const INTERVAL: Duration = Duration::from_millis(500);
 
-/// How often it is said that a certificate or a revocation list is out of date.
+/// How often the warning about an expired certificate or revocation list is repeated.
 const REMINDER: Duration = Duration::from_mins(1);
 
-/// At start, whoever has less than this left is told so.
+/// A certificate with less than this left, in seconds, is warned of at start.
 const SOON: u64 = 14 * SECONDS_PER_DAY;
 
 const SECONDS_PER_DAY: u64 = 24 * 60 * 60;
 
-/// What the policies of a server's listeners are made of.
+/// The inputs of the listeners' policies.
 pub(super) struct Recipe {
     pub(super) tls: TlsArgs,
-    /// What each listener speaks (RFC 7301); `None` for one without TLS.
+    /// The ALPN protocols of each listener (RFC 7301); `None` for one without TLS.
     pub(super) listeners: Vec<Option<&'static [&'static str]>>,
-    /// What the requests are about that a rule may grant by name.
+    /// Maps a request name that a rule may grant to what it affects.
     pub(super) reach: fn(&str) -> Option<Reach>,
 }
 
-/// Policies made from the files as they are now.
+/// Policies made from the present content of the files.
 pub(super) struct Prepared {
     /// One for each listener.
     pub(super) security: Vec<Security>,
@@ -50,22 +50,19 @@ pub(super) struct Prepared {
     contents: Contents,
 }
 
-/// Each file's permissions, on which it may depend whether a key is used, and a digest of its content; `None` for what
+/// Each file's permissions, which decide whether a key is accepted, and a digest of its content; `None` for a file that
 /// cannot be read.
 type Contents = Vec<Option<(u32, Vec<u8>)>>;
 
 impl Recipe {
-    /// Reads all files and makes all policies; one that is no good spoils them all. `in_force` are those whose place they
-    /// take: nothing at start, when a revocation list that is out of date is no good either.
+    /// Reads all files and makes all policies; an error in one of them fails all. `in_force` are the policies to be
+    /// replaced: `None` at start, when an expired revocation list is an error too.
     pub(super) fn prepare(&self, in_force: Option<&[Security]>) -> Result<Prepared, Failure> {
-        // Before the files are read for use: a change in between is then found later, and not missed.
+        // Read before the files are used: a change in between is then found by the next poll.
         let contents = contents_of(&self.paths());
         let is_shown = self.listeners.iter().any(Option::is_some);
         if let Some(flag) = self.tls.given().filter(|_| !is_shown) {
-            return Err(Failure::usage(
-                flag,
-                "every listener is plain://, so nobody is spoken to over TLS: leave it out",
-            ));
+            return Err(Failure::usage(flag, "every listener is plain://, so there is no TLS: remove this flag"));
         }
         let outdated = if in_force.is_some() { OutdatedLists::ShutOut } else { OutdatedLists::Refused };
         let policy = in_force.unwrap_or_default().iter().find_map(Security::policy).cloned();
@@ -74,7 +71,7 @@ impl Recipe {
             Some(alpn) => setup.gate(alpn, self.reach).map(Security::Tls),
             None if self.tls.has_rules() => Err(Failure::usage(
                 "--authorize",
-                "a plain:// listener cannot know who its clients are: leave it out, or run it in a process of its own",
+                "a plain:// listener cannot identify its clients: remove it, or run it in another process",
             )),
             None => Ok(Security::Plain),
         });
@@ -86,8 +83,8 @@ impl Recipe {
     }
 }
 
-/// Looks after the policies of a running server, on a thread of its own: makes them again at SIGHUP and when the content
-/// of a file changes, and reminds of revocation lists that are out of date.
+/// Maintains the policies of a running server on its own thread: reloads them at SIGHUP and when the content of a file
+/// changes, and warns of expired certificates and revocation lists.
 pub(super) fn keep_current(recipe: Recipe, prepared: Prepared, handle: Handle) -> io::Result<()> {
     let Prepared { security, contents, development } = prepared;
     if development.is_none() {
@@ -99,8 +96,8 @@ pub(super) fn keep_current(recipe: Recipe, prepared: Prepared, handle: Handle) -
     Ok(())
 }
 
-/// Looks after how other servers are spoken to: calls `renew`, which reads `paths`, at SIGHUP and when the content of one
-/// of them changes.
+/// Maintains the TLS configuration for the backend: calls `renew`, which reads `paths`, at SIGHUP and when the content
+/// of one of them changes.
 pub(super) fn keep_renewed(
     paths: Vec<PathBuf>,
     handle: Handle,
@@ -114,7 +111,7 @@ pub(super) fn keep_renewed(
         }
         match watch.check_kinds().and_then(|()| renew()) {
             Ok(()) => {
-                // The listener stays as it is; that something was replaced is counted.
+                // The listener is unchanged; the call counts the reload.
                 handle.reload(vec![Security::Plain]);
                 tracing::info!("reloaded: TLS configuration for the backend, used from the next connection on");
             }
@@ -136,16 +133,16 @@ fn at_intervals(mut look: impl FnMut() + Send + 'static) {
 
 fn refuse(handle: &Handle, failure: &Failure) {
     handle.reload_refused();
-    tracing::error!("not reloaded: everything stays as it was: {failure}");
+    tracing::error!("reload failed, the configuration in force stays: {failure}");
 }
 
-/// Files that are looked at.
+/// Polled files.
 struct Watch {
     paths: Vec<PathBuf>,
     hangups: Signals,
-    /// The contents at the last look.
+    /// The contents at the last poll.
     seen: Contents,
-    /// The contents that were last taken into use, or could not be.
+    /// The contents last reloaded, successfully or not.
     tried: Contents,
 }
 
@@ -154,11 +151,11 @@ impl Watch {
         Ok(Self { paths, hangups: Signals::new([SIGHUP])?, seen: contents.clone(), tried: contents })
     }
 
-    /// Looks once more: whether the files are to be read again, for they have changed or SIGHUP asks for it.
+    /// Whether the files must be reloaded, because they have changed or SIGHUP was received.
     fn is_due(&mut self) -> bool {
         let is_asked = self.hangups.pending().count() > 0;
         let contents = contents_of(&self.paths);
-        // Whoever is still writing is given time: a change counts once it has lasted from one look to the next.
+        // A change counts when it is unchanged at the next poll: a writer may still be at work.
         let has_settled = contents == self.seen;
         self.seen.clone_from(&contents);
         let is_due = is_asked || has_settled && contents != self.tried;
@@ -168,8 +165,8 @@ impl Watch {
         is_due
     }
 
-    /// Refuses what is not a regular file and could hold up those that are: nobody may ever write into a pipe. One that
-    /// was read at start cannot be read again either.
+    /// Refuses files that are not regular: reading a pipe blocks until it has a writer, and what was read at start is
+    /// gone.
     fn check_kinds(&self) -> Result<(), Failure> {
         let is_other = |path: &&PathBuf| fs::metadata(path).is_ok_and(|metadata| !metadata.is_file());
         match self.paths.iter().find(is_other) {
@@ -185,7 +182,7 @@ struct Reloader {
     recipe: Recipe,
     handle: Handle,
     watch: Watch,
-    /// What is in force.
+    /// The policies in force.
     security: Vec<Security>,
     reminded: Option<Instant>,
 }
@@ -198,10 +195,10 @@ impl Reloader {
         self.remind();
     }
 
-    /// All or nothing: whatever is wrong with one file, everything stays as it was.
+    /// All or nothing: an error in one file leaves the whole configuration as it was.
     ///
-    /// A revocation list that is out of date is no such thing: it shuts out its CA, whether it is read again or not, and
-    /// must not keep another CA's new list from being obeyed. [`remind`](Self::remind) says so.
+    /// An expired revocation list is not an error: its CA is rejected whether it is reloaded or not, and another CA's
+    /// new list must take effect. [`remind`](Self::remind) warns of it.
     fn reload(&mut self) {
         let prepared = self
             .watch
@@ -239,15 +236,15 @@ impl Reloader {
             return;
         }
         for validity in spoiled {
-            tracing::warn!("clients will refuse this server's certificate: {validity}");
+            tracing::warn!("clients will reject this server's certificate: {validity}");
         }
         for validity in expired {
-            tracing::warn!("--client-ca or --client-pin lists a certificate that is not valid any more: {validity}");
+            tracing::warn!("a certificate in --client-ca or --client-pin is no longer valid: {validity}");
         }
         for authority in outdated {
             tracing::warn!(
                 authority,
-                "its revocation list is out of date: nobody it issued to is let in until a new one is loaded"
+                "revocation list expired: all clients of this CA are rejected until a new one is loaded"
             );
         }
         #[expect(clippy::disallowed_methods, reason = "on its own thread")]
@@ -256,7 +253,7 @@ impl Reloader {
     }
 }
 
-/// Says which of the certificates that clients are shown end soon.
+/// Warns of server certificates that expire soon.
 fn warn_of_ends(security: &[Security], now: u64) {
     warn_of_missing_names(security);
     let leaves = security.iter().filter_map(Security::policy).flat_map(|policy| policy.leaves());
@@ -266,37 +263,37 @@ fn warn_of_ends(security: &[Security], now: u64) {
     for (subject, not_after) in ending {
         let days = units::count((not_after - now) / SECONDS_PER_DAY, "day");
         let cure = "`latchkey certs check FILE` names the command that renews it";
-        tracing::warn!("the certificate of {subject} ends in {days}: {cure}");
+        tracing::warn!("the certificate of {subject} expires in {days}: {cure}");
     }
 }
 
-/// Says which revocation lists are obeyed although the files hold older ones, or none.
+/// Warns of revocation lists that stay in force because the files hold older ones, or none.
 fn warn_of_kept_lists(security: &[Security]) {
     let kept: BTreeSet<&str> =
         security.iter().filter_map(Security::policy).flat_map(|policy| policy.kept_lists()).collect();
     for authority in kept {
         tracing::warn!(
             authority,
-            "--crl holds no revocation list of it that is as new as the one in force, which is obeyed until a newer one is \
-             loaded, or the server starts anew"
+            "--crl holds no revocation list of this CA that is as new as the one in force, which stays in force until a \
+            newer one is loaded or the server restarts"
         );
     }
 }
 
-/// Says which of the certificates that clients are shown name no host where clients look for one.
+/// Warns of server certificates without a DNS name or address in subjectAltName.
 fn warn_of_missing_names(security: &[Security]) {
     let leaves = security.iter().filter_map(Security::policy).flat_map(|policy| policy.leaves());
     let is_nameless = |leaf: &&Certificate| leaf.dns.is_empty() && leaf.addresses.is_empty();
     let nameless: BTreeSet<&str> = leaves.filter(is_nameless).map(|leaf| leaf.subject.as_str()).collect();
     for subject in nameless {
         tracing::warn!(
-            "the certificate of {subject} has no DNS name or address in subjectAltName, so that clients refuse it, but for \
-             those that list the certificate itself: make one with `latchkey certs server NAME`"
+            "the certificate of {subject} has no DNS name or address in subjectAltName, so clients reject it unless they \
+            list the certificate itself: make one with `latchkey certs server NAME`"
         );
     }
 }
 
-/// Why a certificate is not to be used now.
+/// Why a certificate is not valid now.
 fn validity(leaf: &Certificate, now: u64) -> String {
     if now < leaf.not_before {
         format!("{} is not valid before {}", leaf.subject, date(leaf.not_before))
@@ -305,14 +302,14 @@ fn validity(leaf: &Certificate, now: u64) -> String {
     }
 }
 
-/// Handshakes with each policy, in memory, and returns what there is to say about it: what clients are shown and what is
-/// demanded of them. Listeners that are protected alike share a line.
+/// Completes a handshake with each policy, in memory, and returns the log lines: the certificates served and what is
+/// required of clients. Listeners with the same lines share them.
 fn prove(security: &[Security]) -> Result<BTreeSet<String>, Failure> {
     let mut proofs = BTreeSet::new();
     for security in security {
         let Some(policy) = security.policy() else { continue };
         let served = self_handshake(policy)
-            .map_err(|error| Failure::Other(format!("no handshake with the new certificate succeeds: {error}")))?;
+            .map_err(|error| Failure::Other(format!("a test handshake with the new certificate failed: {error}")))?;
         for leaf in policy.leaves() {
             let fingerprint = leaf.fingerprint();
             let when = if fingerprint == served { "" } else { " by server name" };
@@ -328,7 +325,7 @@ fn contents_of(paths: &[PathBuf]) -> Contents {
     paths.iter().map(|path| digest_of(path)).collect()
 }
 
-/// Only of regular files: reading anything else (a pipe, say) could use up what it holds.
+/// The digest of a regular file only: reading a pipe would consume its content.
 fn digest_of(path: &Path) -> Option<(u32, Vec<u8>)> {
     let metadata = fs::metadata(path).ok().filter(fs::Metadata::is_file)?;
     let digest = digest::digest(&digest::SHA256, &files::read(path).ok()?.bytes);

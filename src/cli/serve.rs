@@ -30,11 +30,10 @@ use crate::store::{Eviction, StoreOptions};
 
 /// Serve echo and key/value over TLS
 ///
-/// With no listener named, all protocols are served on this machine's loopback address, on the ports shown below.
-/// ADDR is host:port for TLS or plain://host:port without; port 0 picks a free one. For every listener one line goes to
-/// stdout: `listening PROTOCOL tls://HOST:PORT`. Everything else goes to stderr. SIGTERM and SIGINT stop the server
-/// after what was received has been answered. The files that TLS flags name are reloaded, all or none, at SIGHUP and when
-/// they change.
+/// Without a listener flag, all protocols are served on loopback, on the ports shown below. ADDR is host:port for TLS
+/// or plain://host:port without; port 0 picks a free port. One line per listener goes to stdout: `listening PROTOCOL
+/// tls://HOST:PORT`. Everything else goes to stderr. SIGTERM and SIGINT stop the server after the requests received
+/// have been answered. Files named by TLS flags are reloaded, all or none, at SIGHUP and when they change.
 #[derive(Debug, Args)]
 pub(super) struct ServeArgs {
     /// Echo every byte [repeatable; default: 127.0.0.1:20000]
@@ -43,18 +42,19 @@ pub(super) struct ServeArgs {
     /// XML-RPC key/value over HTTPS [repeatable; default: 127.0.0.1:15000]
     #[arg(long, value_name = "ADDR", value_parser = ListenAddress::parse, help_heading = "Listeners")]
     xmlrpc: Vec<ListenAddress>,
-    /// Key/value by the Redis protocol, over TLS [repeatable; default: 127.0.0.1:6380]
+    /// Key/value over the Redis protocol (RESP) [repeatable; default: 127.0.0.1:6380]
     #[arg(long, value_name = "ADDR", value_parser = ListenAddress::parse, help_heading = "Listeners")]
     resp: Vec<ListenAddress>,
-    /// Counters for Prometheus at /metrics, and /health, over HTTPS [repeatable; default: none]
+    /// Prometheus metrics at /metrics, and /health, over HTTPS [repeatable; default: none]
     ///
-    /// Where --authorize is given, a rule must grant "metrics" by name.
+    /// With --authorize, a rule must grant "metrics" by name.
     #[arg(long, value_name = "ADDR", value_parser = ListenAddress::parse, help_heading = "Listeners")]
     admin: Vec<ListenAddress>,
-    /// Allow key/value and counters without TLS on an address that other machines can reach
+    /// Allow key/value and metrics without TLS on an address that other machines can reach
     #[arg(long, help_heading = "Listeners")]
     allow_plain: bool,
-    /// Allow key/value and counters over TLS, for clients without a certificate, on an address that other machines can reach
+    /// Allow key/value and metrics over TLS, for clients without a certificate, on an address that other machines can
+    /// reach
     #[arg(long, help_heading = "Listeners")]
     allow_anonymous: bool,
     #[command(flatten)]
@@ -63,20 +63,20 @@ pub(super) struct ServeArgs {
     data: DataArgs,
     #[command(flatten)]
     limits: LimitArgs,
-    /// Which fault codes XML-RPC clients get [default: python]
+    /// Fault codes sent to XML-RPC clients [default: python]
     #[arg(long, value_enum, value_name = "STYLE", help_heading = "Protocols")]
     faults: Option<FaultsArg>,
     /// What to do when --max-memory is reached [default: noeviction]
     #[arg(long, value_enum, value_name = "POLICY", help_heading = "Protocols", requires = "max_memory")]
     max_memory_policy: Option<EvictionArg>,
-    /// How much to log on stderr: off, error, warn, info, debug
+    /// Log level on stderr: off, error, warn, info, debug
     #[arg(long, default_value = "info", value_name = "LEVEL")]
     log_level: LevelFilter,
 }
 
 #[derive(Clone, Copy, Debug, clap::ValueEnum)]
 enum FaultsArg {
-    /// What Python's server answers: code 1 and the exception's text
+    /// As Python's server: code 1 and the text of the exception
     Python,
     /// The standard codes (-32700 and so on)
     Standard,
@@ -84,86 +84,85 @@ enum FaultsArg {
 
 #[derive(Clone, Copy, Debug, clap::ValueEnum)]
 enum EvictionArg {
-    /// Refuse writes; reads go on
+    /// Refuse writes; reads continue
     Noeviction,
-    /// Drop keys that have not been used for long
+    /// Evict the least recently used keys
     Allkeys,
-    /// Drop keys with a time to live that have not been used for long
+    /// Evict the least recently used keys that have a TTL
     Volatile,
 }
 
-/// Bounds on what clients may cost.
+/// Limits on what clients may use.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Limits")]
 struct LimitArgs {
-    /// Open connections over all listeners [default: what the descriptor limit allows]
+    /// Maximum number of open connections over all listeners [default: what the descriptor limit allows]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     max_connections: Option<u32>,
-    /// Connections to --admin listeners that do not compete with clients, counted behind the handshake; as many handshakes
-    /// may be under way. Whoever comes when the places are taken takes a client's, and when those are taken too, that of
-    /// the operator from which nothing was heard for longest
-    /// [default: 16, or fewer where the descriptor limit is low]
+    /// Connections reserved for --admin listeners, counted after the handshake, and as many handshakes. When all are in
+    /// use, a new one takes a client's connection, and when those are in use too, replaces the --admin connection that
+    /// has been silent for longest [default: 16, or fewer if the descriptor limit is low]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     admin_connections: Option<u32>,
-    /// From accept to a finished TLS handshake
+    /// Time limit for the TLS handshake, from accept
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = units::time)]
     handshake_timeout: Duration,
-    /// From the first byte of a request to its last
+    /// Time limit for receiving one request, from its first byte
     #[arg(long, value_name = "TIME", default_value = "30s", value_parser = units::time)]
     request_timeout: Duration,
-    /// From the first byte of an HTTP request's head to its last [default: 10s]
+    /// Time limit for receiving the head of an HTTP request, from its first byte [default: 10s]
     #[arg(long, value_name = "TIME", value_parser = units::time)]
     header_timeout: Option<Duration>,
-    /// A client that takes none of the bytes waiting for it, or fewer than --min-write-rate
+    /// Close a client that reads none of the bytes waiting for it, or fewer than --min-write-rate, for this time
     #[arg(long, value_name = "TIME", default_value = "1m", value_parser = units::time)]
     write_timeout: Duration,
-    /// A client has finished, and nothing moves towards what it is still owed
+    /// Close a half-closed connection whose remaining replies make no progress for this time
     #[arg(long, value_name = "TIME", default_value = "5m", value_parser = units::time)]
     half_close_timeout: Duration,
-    /// A connection on which nothing is asked, or 'off' [default: 5m over HTTP, off elsewhere]
+    /// Close a connection without requests for this time, or 'off' [default: 5m over HTTP, off elsewhere]
     #[arg(long, value_name = "TIME", value_parser = units::time_or_off)]
     idle_timeout: Option<units::TimeOrOff>,
-    /// How long open connections may take to finish after SIGTERM
+    /// Time limit for open connections after SIGTERM
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = units::time)]
     drain_timeout: Duration,
-    /// One request, in bytes; no more than half of --max-client-memory, since buffers grow by doubling
+    /// Maximum size of a request in bytes; at most half of --max-client-memory, since buffers grow by doubling
     /// [default: 64m, or that half if it is less]
     #[arg(long, value_name = "BYTES", value_parser = units::bytes)]
     max_request: Option<usize>,
-    /// One XML-RPC call, and its reply, in bytes; no more than --max-request, which bounds a call too. A megabyte takes the
-    /// loop two or three milliseconds [default: 17m]
+    /// Maximum size of an XML-RPC call and of its reply in bytes; at most --max-request. One megabyte occupies the loop
+    /// for two to three milliseconds [default: 17m]
     #[arg(long, value_name = "BYTES", value_parser = units::bytes)]
     max_call: Option<usize>,
-    /// Keys, values and clients' buffers together, in bytes; --max-client-memory of it is kept for clients
-    /// [default: no limit]
+    /// Memory for keys, values and client buffers in bytes; --max-client-memory of it is reserved for clients [default:
+    /// no limit]
     #[arg(long, value_name = "BYTES", value_parser = units::bytes)]
     max_memory: Option<usize>,
-    /// Replies waiting for one client, in bytes, before its requests are no longer decoded
+    /// Bytes of replies waiting for one client above which its requests are not decoded
     #[arg(long, value_name = "BYTES", default_value = "1m", value_parser = units::bytes)]
     max_output: usize,
-    /// Replies waiting for one client, in bytes, before it is closed; no less than --max-request, lest a value that can
-    /// be set could not be got [default: 256m, or four times --max-request if that is more]
+    /// Bytes of replies waiting for one client above which it is closed; at least --max-request, or a value could be
+    /// set but not read [default: 256m, or four times --max-request if that is more]
     #[arg(long, value_name = "BYTES", value_parser = units::bytes)]
     max_output_hard: Option<usize>,
     #[command(flatten)]
     guard: GuardArgs,
-    /// Time spent on handshakes in one turn of the loop while established clients wait
+    /// Time spent on handshakes per loop turn while established clients wait
     #[arg(long, value_name = "TIME", default_value = "1ms", value_parser = units::time)]
     handshake_slice: Duration,
 }
 
-/// Why a request may not take all that clients may hold.
+/// Why a request may not take all of the client memory.
 const DOUBLING: &str = "the buffer of a request that arrives in pieces grows by doubling";
 
-/// Why a reply may not be bounded more tightly than a request.
-const UNREADABLE: &str = "a value could be set that cannot be got";
+/// Why the limit on replies may not be below the limit on requests.
+const UNREADABLE: &str = "a value could be set but not read";
 
-/// As XML, a value may take so many times as much room as it was sent in.
+/// The size of a value as XML, at most, in multiples of the size it was sent in.
 const XML_GROWTH: usize = 4;
 
 impl LimitArgs {
-    /// The limits, fitted to the machine; `data` says whether there is a data directory, `admin` whether there are
-    /// listeners for operators.
+    /// The limits, fitted to the machine. `data`: whether there is a data directory. `admin`: whether there are
+    /// `--admin` listeners.
     fn limits(&self, data: bool, admin: bool) -> Result<(Limits, Option<Shortage>), Failure> {
         let usual = Limits::default();
         let client_memory = self.guard.client_memory(self.max_memory)?;
@@ -192,8 +191,8 @@ impl LimitArgs {
         Ok((self.guard.complete(&limits, client_memory)?, shortage))
     }
 
-    /// The most that one request, and the replies that wait for one client, may take in bytes; refused where one of them
-    /// could not be used, for the sake of another limit.
+    /// The maximum size of a request, and of the replies waiting for one client, in bytes. Refuses values that another
+    /// limit makes unusable.
     fn sizes(&self, usual: &Limits, client_memory: usize) -> Result<(usize, usize), Failure> {
         let request_bytes = self.max_request.unwrap_or(usual.request_bytes.min(client_memory / 2));
         if request_bytes > client_memory / 2 {
@@ -217,14 +216,14 @@ impl LimitArgs {
     }
 
     fn idle_timeout(&self, protocol: Protocol) -> Option<Duration> {
-        // A stock HTTP client tries again when an idle connection is gone; other clients may not.
+        // HTTP clients retry when an idle connection has been closed; other clients may not.
         let is_http = matches!(protocol, Protocol::XmlRpc | Protocol::Admin);
         let usual = is_http.then_some(Duration::from_mins(5));
         self.idle_timeout.map_or(usual, |chosen| chosen.0)
     }
 }
 
-/// Runs the server until it is told to stop.
+/// Runs the server until SIGTERM or SIGINT.
 pub(super) fn run(args: &ServeArgs) -> Result<ExitCode, Failure> {
     let logging = Logging::start(args.log_level);
     let mut net = MioNet::new()?;
@@ -269,7 +268,7 @@ pub(super) fn run(args: &ServeArgs) -> Result<ExitCode, Failure> {
 }
 
 impl ServeArgs {
-    /// What to listen on: what was named, or the recipe's ports.
+    /// The listeners given, or the default ports.
     fn listeners(&self) -> Vec<(Protocol, ListenAddress)> {
         let named = |protocol, addresses: &[ListenAddress]| {
             addresses.iter().map(|address| (protocol, address.clone())).collect::<Vec<_>>()
@@ -313,20 +312,23 @@ impl ServeArgs {
         if let Some((flag, _)) = of_calls.into_iter().find(|(_, is_given)| *is_given)
             && !is_served(&[Protocol::XmlRpc])
         {
-            return Err(Failure::usage(flag, "there is no XML-RPC listener: add --xmlrpc ADDR, or leave it out"));
+            return Err(Failure::usage(flag, "there is no XML-RPC listener: add --xmlrpc ADDR, or remove this flag"));
         }
         let of_keys = [("--data", self.data.is_given()), ("--max-memory", self.limits.max_memory.is_some())];
         if let Some((flag, _)) = of_keys.into_iter().find(|(_, is_given)| *is_given)
             && !is_served(&[Protocol::XmlRpc, Protocol::Resp])
         {
-            return Err(Failure::usage(flag, "no keys are served: add --resp or --xmlrpc ADDR, or leave it out"));
+            return Err(Failure::usage(
+                flag,
+                "there is no key/value listener: add --resp or --xmlrpc ADDR, or remove this flag",
+            ));
         }
         if self.limits.admin_connections.is_some() && !is_served(&[Protocol::Admin]) {
-            let problem = "there is no listener for operators: add --admin ADDR, or leave it out";
+            let problem = "there is no admin listener: add --admin ADDR, or remove this flag";
             return Err(Failure::usage("--admin-connections", problem));
         }
         if self.limits.header_timeout.is_some() && !is_served(&[Protocol::XmlRpc, Protocol::Admin]) {
-            let problem = "nothing is served over HTTP: add --xmlrpc or --admin ADDR, or leave it out";
+            let problem = "there is no HTTP listener: add --xmlrpc or --admin ADDR, or remove this flag";
             return Err(Failure::usage("--header-timeout", problem));
         }
         self.tls.check_use(false)
@@ -354,11 +356,11 @@ impl ServeArgs {
         Recipe { tls: self.tls.clone(), listeners: alpn.collect(), reach: Builtin::reach }
     }
 
-    /// How the services behave, with secrets fresh from the operating system.
+    /// The options of the services, with new secrets from the operating system.
     fn services(&self, listeners: Vec<Protocol>, client_memory: usize) -> Result<BuiltinOptions, Failure> {
         let mut secret = [0; 24];
         aws_lc_rs::rand::fill(&mut secret)
-            .map_err(|_| Failure::Other("the operating system gives no random numbers".into()))?;
+            .map_err(|_| Failure::Other("the operating system returns no random numbers".into()))?;
         let (hash_key, seed) = secret.split_at(16);
         let (eviction, max_memory_policy) = match self.max_memory_policy.unwrap_or(EvictionArg::Noeviction) {
             EvictionArg::Noeviction => (Eviction::NoEviction, "noeviction"),
@@ -404,8 +406,8 @@ impl ServeArgs {
             )),
             (None, true) => Err(Failure::usage(
                 "--allow-anonymous",
-                "no key/value or counters are served over TLS beyond this machine to clients without a certificate: leave \
-                 it out",
+                "no key/value or metrics listener accepts clients without a certificate from other machines: remove this \
+                flag",
             )),
             _ => Ok(()),
         }
@@ -517,7 +519,7 @@ mod tests {
             args.cannot_listen(&listeners, &BindError { listener: index, address, error }).to_string()
         };
         let said = refusal(&["--admin", "127.0.0.1:9180"], 0);
-        assert!(said.starts_with("cannot listen on 127.0.0.1:20000, where echo is served unless a listener"), "{said}");
+        assert!(said.starts_with("cannot listen on 127.0.0.1:20000, the default for echo: "), "{said}");
         assert!(refusal(&["--admin", "127.0.0.1:9180"], 3).starts_with("--admin: cannot listen on 127.0.0.1:9180"));
         assert!(refusal(&["--echo", "127.0.0.1:1"], 0).starts_with("--echo: cannot listen on 127.0.0.1:1: "));
     }

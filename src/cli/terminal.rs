@@ -1,8 +1,8 @@
-//! All that the program prints.
+//! All output of the program.
 //!
-//! `println!` and `eprintln!` panic where the reader of a pipe has left (EPIPE), a disk is full (ENOSPC), a terminal has
-//! hung up (EIO) or a pipe that does not block is full (EAGAIN). None of these may end a server, or stand in place of a
-//! result. So nothing else in `src` prints (`tests/tidy.rs` checks it).
+//! `println!` and `eprintln!` panic when the reader of a pipe is gone (EPIPE), a disk is full (ENOSPC), a terminal has
+//! hung up (EIO) or a non-blocking pipe is full (EAGAIN). None of these may end a server or replace a result. So
+//! nothing else in `src` prints (`tests/tidy.rs` checks it).
 
 use std::fmt::Display;
 use std::io::{self, IsTerminal, StdoutLock, Write};
@@ -10,9 +10,9 @@ use std::io::{self, IsTerminal, StdoutLock, Write};
 use super::Failure;
 use crate::text::{printable, printable_lines};
 
-/// Prints a line on stderr, for people. A line that cannot be written is lost: there is no other place to report it.
+/// Prints a line on stderr. A line that cannot be written is lost: there is no other place to report it.
 ///
-/// Part of it may be a peer's text, so control characters are escaped, in all that people read.
+/// It may contain a peer's text, so control characters are escaped, as in everything that is printed for people.
 pub(super) fn tell(line: impl Display) {
     let _ = Errors.write_all(format!("{}\n", printable(&line.to_string())).as_bytes());
 }
@@ -22,7 +22,7 @@ pub(super) fn tell_lines(lines: &str) {
     let _ = Errors.write_all(printable_lines(lines).as_bytes());
 }
 
-/// Prints `lines` on stdout, for scripts, where the program goes on without a reader: a server serves all the same.
+/// Prints `lines` on stdout for scripts. A failure is reported and not returned: a server also runs without a reader.
 pub(super) fn announce(lines: &str) {
     let mut stdout = io::stdout().lock();
     if let Err(error) = stdout.write_all(lines.as_bytes()).and_then(|()| stdout.flush()) {
@@ -30,34 +30,34 @@ pub(super) fn announce(lines: &str) {
     }
 }
 
-/// Prints a result on stdout. Fails where it is lost, but for a reader that has left: it has all that it wanted.
+/// Prints a result on stdout. A reader that has closed the pipe is not an error: it has read what it needs.
 pub(super) fn show(text: &str) -> Result<(), Failure> {
     let mut results = Results::new();
     let printed = results.write_all(printable_lines(text).as_bytes()).and_then(|()| results.flush());
     printed.map_err(|error| cannot_write(&error))
 }
 
-/// What a result that cannot be written ends with.
+/// The error of a result that cannot be written.
 pub(super) fn cannot_write(error: &io::Error) -> Failure {
     Failure::Other(format!("cannot write to stdout: {error}"))
 }
 
-/// Whether somebody watches stderr, who can be shown progress.
+/// Whether stderr is a terminal, on which progress can be shown.
 pub(super) fn is_watched() -> bool {
     io::stderr().is_terminal()
 }
 
-/// Whether stdout is a terminal, which is no place for bytes.
+/// Whether stdout is a terminal, which must not get binary data.
 pub(super) fn is_for_people() -> bool {
     io::stdout().is_terminal()
 }
 
-/// Stdout for data that must arrive whole: every error is returned, and an early end of the reader is one.
+/// Stdout for data that must arrive complete: every error is returned, including EPIPE.
 pub(super) fn data() -> StdoutLock<'static> {
     io::stdout().lock()
 }
 
-/// Stdout for results: what is written after its reader has left is dropped, every other error is returned.
+/// Stdout for results: output after its reader has closed the pipe is dropped, every other error is returned.
 pub(super) struct Results {
     stdout: StdoutLock<'static>,
     has_reader: bool,
@@ -68,7 +68,7 @@ impl Results {
         Self { stdout: io::stdout().lock(), has_reader: true }
     }
 
-    /// Whether anybody may still read.
+    /// Whether the reader of stdout is still there.
     pub(super) fn has_reader(&self) -> bool {
         self.has_reader
     }
@@ -102,7 +102,7 @@ impl Write for Results {
     }
 }
 
-/// Stderr as a writer that never fails: what cannot be written is dropped.
+/// Stderr as a writer that never fails: output that cannot be written is dropped.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Errors;
 
@@ -110,7 +110,7 @@ impl Write for Errors {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         match io::stderr().write(bytes) {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => Err(error),
-            // A write of nothing would be an error of `write_all`.
+            // `write_all` would treat a write of 0 bytes as an error.
             Ok(0) | Err(_) => Ok(bytes.len()),
             written => written,
         }
@@ -121,7 +121,7 @@ impl Write for Errors {
     }
 }
 
-/// Lines of a log on stderr, written one at a time: whatever a line holds, it is one line.
+/// Log lines on stderr, each written as one line whatever it contains.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct LogLines;
 
@@ -137,7 +137,7 @@ impl Write for LogLines {
     }
 }
 
-/// Stdout for results that people read, in which a peer's text may stand.
+/// Stdout for results that people read and that may contain a peer's text.
 pub(super) struct Words(Results);
 
 impl Words {
@@ -148,7 +148,7 @@ impl Words {
 
 impl Write for Words {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        // Whole strings are written, never parts of a character.
+        // Callers write whole strings, never parts of a character.
         self.0.write_all(printable_lines(&String::from_utf8_lossy(bytes)).as_bytes())?;
         Ok(bytes.len())
     }

@@ -1,4 +1,4 @@
-//! The TLS flags that every listening subcommand shares.
+//! The TLS flags of the listening subcommands.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -14,63 +14,65 @@ use crate::limits::Limits;
 use crate::services::Splice;
 use crate::tls::{ClientAuth, OutdatedLists, PemSource, PolicyOptions, PostQuantum, ServerPolicy, TlsMin};
 
-/// Where development identities are made and found.
+/// Folder of the development certificates.
 const DEVELOPMENT_FOLDER: &str = "certs";
 
-/// A working day and a night: who logs in by a smart card in the morning does so again the next day.
+/// A working day with a margin: a user who presents a smart card in the morning does so again the next day.
 const REAUTHENTICATE_AFTER: Duration = Duration::from_hours(12);
 
-/// Certificates, and what is asked of clients.
+/// Certificates, and what clients must present.
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "TLS")]
 pub(super) struct TlsArgs {
-    /// Certificate chain to show to clients, PEM, the leaf first [repeatable]
+    /// Server certificate chain, PEM, leaf first [repeatable]
     ///
-    /// With no certificate named, a development CA, a server and a client identity are made once in certs/ and used. Of
-    /// several, a client gets the first that has the name it asks for, and without such a one the first of all.
+    /// Without --cert, a development CA, a server and a client certificate are created once in certs/ and used. Of
+    /// several certificates, a client gets the first that matches its SNI name, or else the first.
     #[arg(long, value_name = "FILE", requires = "key")]
     cert: Vec<PathBuf>,
     /// Private key of --cert, PEM; one for each, in the same order [repeatable]
     #[arg(long, value_name = "FILE", requires = "cert")]
     key: Vec<PathBuf>,
-    /// Use private keys that others than their owner can read
+    /// Accept private keys that other users can read
     #[arg(long)]
     allow_readable_key: bool,
-    /// Let in clients with a certificate from the CAs in this PEM file [repeatable]
+    /// Accept client certificates issued by the CAs in this PEM file [repeatable]
     ///
-    /// A self-signed certificate in it is accepted as itself, and may issue. Naming one makes client certificates
-    /// required unless --client-auth optional is given.
+    /// A self-signed certificate in it is accepted as itself and may issue. Client certificates are then required
+    /// unless --client-auth optional is given.
     #[arg(long, value_name = "FILE")]
     client_ca: Vec<PathBuf>,
-    /// Let in clients with exactly these certificates, which may issue no others [repeatable]
+    /// Accept exactly these client certificates, which may not issue others [repeatable]
     #[arg(long, value_name = "FILE")]
     client_pin: Vec<PathBuf>,
-    /// Whether clients must show a certificate [default: required with --client-ca or --client-pin, else none]
+    /// Whether client certificates are requested and required [default: required with --client-ca or --client-pin, else
+    /// none]
     #[arg(long, value_name = "WHEN")]
     client_auth: Option<ClientAuthArg>,
-    /// Refuse the client certificates that this PEM file of revocation lists names [repeatable]
+    /// Reject client certificates listed as revoked in this PEM file of revocation lists (CRLs) [repeatable]
     ///
-    /// A list applies to what its CA issued: a CA in --client-ca, or one below it whose certificate clients show. Every
-    /// certificate between a client's and a CA with a list is checked; one that no list tells about is refused. Past a
-    /// list's next update, nobody under its CA is let in: at start that is an error, at a reload it is said. A CA in
-    /// --client-ca without a list is not checked, and the start line says so. Pins are checked too. At a reload, a list
-    /// stays in force until the files hold a newer one of its CA.
+    /// A list applies to the certificates issued by its CA: a CA in --client-ca, or one below it whose certificate the
+    /// client sends. Every certificate between the client's and a CA with a list is checked; a certificate that no list
+    /// covers is rejected. When a list expires (nextUpdate), all certificates under its CA are rejected: at start that
+    /// is an error, at a reload a warning. A CA in --client-ca without a list is not checked, which the start line
+    /// reports. Pins are checked too. After a reload, a list stays in force until the files hold a newer one of its CA.
     #[arg(long, value_name = "FILE", requires = "client_ca")]
     crl: Vec<PathBuf>,
-    /// Let in only clients that a rule in this TOML file names, and let them do only what it grants
+    /// Admit only clients that match a rule in this TOML file, and allow them only what it grants
     ///
-    /// `[[rule]]` names clients by cn, dns, uri, email, fingerprint or anchor (all that are given must match), and
-    /// grants a list of "read", "write" and names of methods and commands, under a key `prefix` if one is given. To be
-    /// let in by wrap, a client must be granted "connect".
+    /// `[[rule]]` matches clients by cn, dns, uri, email, fingerprint or anchor (all that are given must match), and
+    /// grants a list of "read", "write" and names of methods and commands, for keys with `prefix` if one is given.
+    /// Clients of wrap need the grant "connect".
     #[arg(long, value_name = "FILE")]
     authorize: Option<PathBuf>,
-    /// Certificates in the chain that a peer shows, its own included; more are not verified at all [default: 8]
+    /// Maximum number of certificates in a peer's chain, its own included; longer chains are rejected unverified
+    /// [default: 8]
     #[arg(long, value_name = "N", value_parser = units::chain)]
     max_chain: Option<usize>,
-    /// How long a client may resume its session before it must show its certificate again [default: 12h]
+    /// Time after which a client must do a full handshake with its certificate instead of resuming [default: 12h]
     #[arg(long, value_name = "TIME", value_parser = units::time)]
     reauth_after: Option<Duration>,
-    /// The oldest TLS version to speak [default: 1.2]
+    /// Minimum TLS version [default: 1.2]
     #[arg(long, value_enum, value_name = "VERSION")]
     tls_min: Option<TlsMinArg>,
     /// Post-quantum key exchange (X25519MLKEM768) [default: prefer]
@@ -90,9 +92,9 @@ enum TlsMinArg {
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum PostQuantumArg {
-    /// With every client that knows it, wherever it stands in the client's list
+    /// With every client that supports it, wherever it is in the client's list
     Prefer,
-    /// Refuse clients that do not know it, and with them all of TLS 1.2
+    /// Reject clients without it, and therefore TLS 1.2
     Require,
     /// Never
     Off,
@@ -100,15 +102,15 @@ enum PostQuantumArg {
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum ClientAuthArg {
-    /// No certificate is asked for
+    /// No certificate is requested
     None,
-    /// One that is shown must be acceptable
+    /// A certificate that is sent must be valid
     Optional,
-    /// An acceptable one must be shown
+    /// A valid certificate is required
     Required,
 }
 
-/// The certificates that listeners use, and whether they were made for development.
+/// The certificates of the listeners, and whether they are development certificates.
 pub(super) struct TlsSetup {
     options: PolicyOptions,
     rules: Option<PemSource>,
@@ -116,19 +118,19 @@ pub(super) struct TlsSetup {
 }
 
 impl TlsArgs {
-    /// The certificate and key to show to another server; `None` when none was named.
+    /// The client certificate and key for another server; `None` when none was given.
     pub(super) fn client_identity(&self) -> Result<Option<(PemSource, PemSource)>, Failure> {
         let mut identities = self.identities()?;
         let first = identities.pop();
         if !identities.is_empty() {
-            return Err(Failure::usage("--cert", "only one can be shown to a server"));
+            return Err(Failure::usage("--cert", "only one certificate can be sent to the backend"));
         }
         Ok(first)
     }
 
-    /// Reads the files that the flags name. `now` is in seconds since the Unix epoch. `is_shown` says whether any
-    /// listener shows a certificate: if none does, none is made. `outdated` says what becomes of revocation lists that are
-    /// out of date. `in_force` is the policy whose place is taken.
+    /// Reads the files named by the flags. `now` is in seconds since the Unix epoch. `is_shown` says whether any
+    /// listener uses TLS; if none does, no development certificate is created. `outdated` decides what happens to
+    /// expired revocation lists. `in_force` is the policy to be replaced.
     pub(super) fn load(
         &self,
         now: u64,
@@ -175,18 +177,18 @@ impl TlsArgs {
         Ok(TlsSetup { options, rules, development })
     }
 
-    /// How many certificates a peer may show in one chain.
+    /// Maximum number of certificates in a peer's chain.
     pub(super) fn max_chain(&self) -> usize {
         self.max_chain.unwrap_or(Limits::default().chain_certificates)
     }
 
-    /// The files that the flags name.
+    /// The files named by the flags.
     pub(super) fn files(&self) -> impl Iterator<Item = &PathBuf> {
         let lists = [&self.cert, &self.key, &self.client_ca, &self.client_pin, &self.crl];
         lists.into_iter().flatten().chain(&self.authorize)
     }
 
-    /// Refuses what would have no effect. `dials` says whether these flags are about a server that is dialed, too.
+    /// Refuses flags without effect. `dials` says whether the flags also apply to a backend.
     pub(super) fn check_use(&self, dials: bool) -> Result<(), Failure> {
         let asks = !self.client_ca.is_empty() || !self.client_pin.is_empty();
         let given = [
@@ -194,7 +196,7 @@ impl TlsArgs {
             ("--max-chain", self.max_chain.is_some() && !asks && !dials),
         ];
         if let Some((flag, _)) = given.into_iter().find(|(_, is_idle)| *is_idle) {
-            let problem = "no certificate is asked for: name --client-ca or --client-pin, or leave it out";
+            let problem = "client certificates are not requested: add --client-ca or --client-pin, or remove this flag";
             return Err(Failure::usage(flag, problem));
         }
         Ok(())
@@ -218,28 +220,27 @@ impl TlsArgs {
         given.into_iter().find_map(|(flag, is_given)| is_given.then_some(flag))
     }
 
-    /// Whether everybody who is let in has proved who they are: by a certificate that must be shown, or because no rule
-    /// lets in those who show none.
+    /// Whether every admitted client is identified: a certificate is required, or no rule admits clients without one.
     pub(super) fn knows_clients(&self) -> bool {
         let asks = !self.client_ca.is_empty() || !self.client_pin.is_empty();
         asks && (self.has_rules() || !matches!(self.client_auth, Some(ClientAuthArg::Optional)))
     }
 
-    /// Whether what clients may do depends on who they are.
+    /// Whether authorization rules apply.
     pub(super) fn has_rules(&self) -> bool {
         self.authorize.is_some()
     }
 
-    /// Whether a certificate was named.
+    /// Whether `--cert` was given.
     pub(super) fn has_identity(&self) -> bool {
         !self.cert.is_empty()
     }
 
-    /// The named certificates, each with its key.
+    /// The certificates of `--cert`, each with its key.
     fn identities(&self) -> Result<Vec<(PemSource, PemSource)>, Failure> {
         if self.cert.len() != self.key.len() {
             let (certificates, keys) = (self.cert.len(), self.key.len());
-            return Err(Failure::usage("--key", format!("one is needed for each --cert: {keys} for {certificates}")));
+            return Err(Failure::usage("--key", format!("one key per --cert is required: {keys} for {certificates}")));
         }
         let pairs = self.cert.iter().zip(&self.key);
         pairs.map(|(cert, key)| Ok((read("--cert", cert)?, self.private_key(key)?))).collect()
@@ -247,21 +248,21 @@ impl TlsArgs {
 
     fn private_key(&self, path: &Path) -> Result<PemSource, Failure> {
         let source = read("--key", path)?;
-        // A certificate in its place is for everyone to read, and its permissions are not what is wrong.
+        // A certificate given as the key may be world-readable, and its permissions are not the error.
         if source.may_hold_private_key() {
             self.check_readers("--key", path)?;
         }
         Ok(source)
     }
 
-    /// Refuses a private key that others than its owner can read, unless that was allowed.
+    /// Refuses a private key that other users can read, unless `--allow-readable-key` was given.
     fn check_readers(&self, what: &str, path: &Path) -> Result<(), Failure> {
         let readers = files::readers(path).map_err(|error| Failure::usage(what, error))?;
         if readers != ReadableBy::Owner && !self.allow_readable_key {
             let file = path.display();
             return Err(Failure::usage(
                 what,
-                format!("{file} is readable by {readers}: `chmod 600 {file}`, or give --allow-readable-key"),
+                format!("{file} is readable by {readers}: `chmod 600 {file}`, or pass --allow-readable-key"),
             ));
         }
         Ok(())
@@ -269,8 +270,8 @@ impl TlsArgs {
 }
 
 impl TlsSetup {
-    /// The files that were read, each with the flag that named it. A key comes before its certificate: it is the one to
-    /// exchange when they do not belong together.
+    /// The files that were read, each with its flag. A key comes before its certificate: when they do not match, the
+    /// key is reported.
     fn files(&self) -> impl Iterator<Item = (&'static str, &PemSource)> {
         let PolicyOptions { identities, client_ca, client_pin, crl, .. } = &self.options;
         let keys = identities.iter().map(|(_, key)| ("--key", key));
@@ -280,8 +281,8 @@ impl TlsSetup {
         keys.chain(certificates).chain(lists)
     }
 
-    /// What stands before a listener that speaks `alpn` (RFC 7301), or leaves that extension out. `reach` tells what the
-    /// requests are about that a rule may grant by name.
+    /// The gate of a listener that offers `alpn` (RFC 7301), or no ALPN at all if it is empty. `reach` maps a request
+    /// name that a rule may grant to what it affects.
     pub(super) fn gate(&self, alpn: &[&str], reach: fn(&str) -> Option<Reach>) -> Result<Gate, Failure> {
         let alpn = alpn.iter().map(|protocol| protocol.as_bytes().to_vec()).collect();
         let policy = ServerPolicy::new(PolicyOptions { alpn, ..self.options.clone() })
@@ -294,35 +295,33 @@ impl TlsSetup {
 fn parse_rules(source: &PemSource, policy: &ServerPolicy, reach: fn(&str) -> Option<Reach>) -> Result<Rules, Failure> {
     let refuse = |problem: String| Failure::usage("--authorize", problem);
     let trust = policy.client_trust().ok_or_else(|| {
-        refuse("without --client-ca or --client-pin nobody has a name that a rule could match".to_owned())
+        refuse("rules need --client-ca or --client-pin: without them no client has an identity".to_owned())
     })?;
     let rules = Rules::parse(source, trust.anchors()).map_err(|error| refuse(error.to_string()))?;
     let file = &source.name;
     if rules.is_empty() {
-        // A file that is being emptied may mean just that, so it is no mistake; but it must not go unseen.
-        tracing::warn!("--authorize: {file} has no [[rule]], so nobody is let in");
+        // An empty file may be intended, so it is not an error; it must not go unnoticed either.
+        tracing::warn!("--authorize: {file} has no [[rule]], so no client is admitted");
     }
     for (name, is_under_prefix) in rules.names() {
         match reach(name) {
             Some(Reach::Server) if is_under_prefix => {
                 return Err(refuse(format!(
-                    "{file}: {name:?} is about no key, so that a rule with a prefix cannot grant it: give it a rule of \
-                     its own"
+                    "{file}: grant {name:?} is not about keys, so a rule with a prefix cannot grant it: give it a rule of its own"
                 )));
             }
             Some(_) => {}
             None if reach(Splice::CONNECT).is_some() => {
-                return Err(refuse(format!("{file}: {name:?} means nothing to wrap, which only asks for \"connect\"")));
+                return Err(refuse(format!("{file}: unknown grant {name:?}; wrap knows \"connect\" only")));
             }
             None if name == Splice::CONNECT => {
                 return Err(refuse(format!(
-                    "{file}: \"connect\" is for wrap; here \"read\", \"write\" and names of methods and commands can be \
-                     granted"
+                    "{file}: grant \"connect\" is for wrap; use \"read\", \"write\" or a command name"
                 )));
             }
             None => {
                 return Err(refuse(format!(
-                    "{file}: {name:?} is neither \"read\" nor \"write\" nor anything that can be asked for here"
+                    "{file}: unknown grant {name:?}; use \"read\", \"write\" or a command name"
                 )));
             }
         }

@@ -1,12 +1,12 @@
-//! Sizes and times as people write them.
+//! Sizes and times on the command line.
 
 use std::time::Duration;
 
-/// A time limit longer than this is none; say `off` where that can be said. It also keeps clocks from overflowing.
+/// The longest time that is accepted: it keeps clock arithmetic from overflowing. `off` is no limit.
 const LONGEST: Duration = Duration::from_hours(100 * 365 * 24);
 
-/// Parses a size in bytes that must be more than zero: a number with an optional unit `k`, `m` or `g` (powers of 1024, an added `b` or `ib` is
-/// fine): `65536`, `64k`, `1MiB`.
+/// Parses a size in bytes greater than zero: a number with an optional unit `k`, `m` or `g` (powers of 1024, `kb` and
+/// `kib` are the same): `65536`, `64k`, `1MiB`.
 pub(super) fn bytes(text: &str) -> Result<usize, String> {
     let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
     let (number, unit) = text.split_at(digits);
@@ -15,7 +15,7 @@ pub(super) fn bytes(text: &str) -> Result<usize, String> {
         "k" | "kb" | "kib" => 10,
         "m" | "mb" | "mib" => 20,
         "g" | "gb" | "gib" => 30,
-        _ => return Err(format!("'{unit}' is no unit of size: use k, m or g")),
+        _ => return Err(format!("unknown unit '{unit}': use k, m or g")),
     };
     let number: usize = number.parse().map_err(|_| "a size is a number of bytes, such as 65536 or 64k".to_string())?;
     match number.checked_mul(1 << shift) {
@@ -24,18 +24,20 @@ pub(super) fn bytes(text: &str) -> Result<usize, String> {
     }
 }
 
-/// Parses how many certificates a chain may have. A path has seven at most besides its root, but a peer may send others.
+/// Parses the maximum length of a chain. A path has at most seven certificates besides its root, but a peer may send
+/// others with it.
+/// peer may send others with it.
 pub(super) fn chain(text: &str) -> Result<usize, String> {
     let count = text.parse().ok().filter(|count| (1..=64).contains(count));
     count.ok_or_else(|| "must be a number from 1 to 64".to_owned())
 }
 
-/// So many things: `1 key`, `2 keys`.
+/// A number and its noun: `1 key`, `2 keys`.
 pub(super) fn count(number: u64, thing: &str) -> String {
     if number == 1 { format!("1 {thing}") } else { format!("{number} {thing}s") }
 }
 
-/// An amount of bytes with one decimal in the largest unit that fits.
+/// A size in bytes with one decimal in the largest unit that fits.
 #[expect(clippy::cast_precision_loss, reason = "one decimal is shown")]
 pub(super) fn readable(bytes: u64) -> String {
     let units = [(1u64 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")];
@@ -45,9 +47,9 @@ pub(super) fn readable(bytes: u64) -> String {
     }
 }
 
-/// Parses a time that must be more than zero: `500ms`, `10s`, `5m`, `1h`.
+/// Parses a time greater than zero: `500ms`, `10s`, `5m`, `1h`.
 pub(super) fn time(text: &str) -> Result<Duration, String> {
-    // The parser's own words list units that few would look for, and not these.
+    // humantime's own message lists other units than these.
     let time = humantime::parse_duration(text)
         .map_err(|_| "a time is a number with a unit, ms, s, m, h or d, such as 500ms, 10s or 5m".to_owned())?;
     if time.is_zero() {
@@ -96,7 +98,7 @@ mod tests {
     }
 
     #[test]
-    fn one_is_singular() {
+    fn counted_nouns_are_singular_for_one() {
         assert_eq!([0, 1, 2].map(|number| count(number, "key")), ["0 keys", "1 key", "2 keys"]);
     }
 

@@ -1,4 +1,4 @@
-//! `latchkey wrap`: TLS for a server that exists already.
+//! `latchkey wrap`: TLS for an existing server.
 
 use std::fmt;
 use std::io;
@@ -25,24 +25,25 @@ use crate::net::{Address, Lookup, Subnet, Target};
 use crate::server::{BindError, Bound, ListenerConfig, Security, Server};
 use crate::services::{Renewable, Splice, UpstreamSecurity};
 
-/// A name is looked up again no sooner than this, however many connections fail.
+/// Minimum time between two lookups of a name, however many connections fail.
 const LOOKUP_PAUSE: Duration = Duration::from_secs(1);
 
-/// Put TLS in front of a server that exists already
+/// Put TLS in front of an existing server
 ///
-/// Clients speak TLS to --listen; what they say goes on to --to in the clear, and the answers come back. With
-/// --originate it is the other way round: clients speak in the clear, the server is spoken to over verified TLS. One
-/// line goes to stdout: `listening wrap tls://HOST:PORT`. Everything else goes to stderr. SIGTERM and SIGINT stop
-/// accepting; open connections get --drain-timeout to finish. The files that TLS flags name are reloaded, all or none, at
-/// SIGHUP and when they change.
+/// Clients connect to --listen over TLS; data is forwarded to --to without TLS, and back. With --originate the
+/// directions are swapped: clients connect without TLS, and the backend is reached over verified TLS. One line goes to
+/// stdout: `listening wrap tls://HOST:PORT`. Everything else goes to stderr. SIGTERM and SIGINT stop accepting; open
+/// connections have --drain-timeout to finish. Files named by TLS flags are reloaded, all or none, at SIGHUP and when
+/// they change.
 #[derive(Clone, Debug, Args)]
 pub(super) struct WrapArgs {
-    /// Where clients connect, host:port; port 0 picks a free one
+    /// Address to listen on, host:port; port 0 picks a free port
     #[arg(long, value_name = "ADDR", value_parser = ListenAddress::parse)]
     listen: ListenAddress,
-    /// The server, HOST:PORT or unix:PATH
+    /// The backend, HOST:PORT or unix:PATH
     ///
-    /// A name's addresses are tried in order. It is looked up at start, and again when no address answers.
+    /// The addresses of a name are tried in order. The name is resolved at start, and again when no address accepts
+    /// connections.
     #[arg(long, value_name = "SERVER", value_parser = Upstream::parse)]
     to: Upstream,
     #[command(flatten)]
@@ -53,76 +54,79 @@ pub(super) struct WrapArgs {
     proxy: ProxyArgs,
     #[command(flatten)]
     limits: LimitArgs,
-    /// How much to log on stderr: off, error, warn, info, debug
+    /// Log level on stderr: off, error, warn, info, debug
     #[arg(long, default_value = "info", value_name = "LEVEL")]
     log_level: LevelFilter,
 }
 
-/// What is asked of clients over TLS, which nobody speaks to a listener of --originate.
+/// Flags about TLS clients, which a listener of --originate does not have.
 const LISTENER_FLAGS: [&str; 8] =
     ["client_ca", "client_pin", "client_auth", "crl", "reauth_after", "tls_min", "pq", "authorize"];
 
-/// TLS towards the server.
+/// TLS towards the backend.
 #[derive(Clone, Debug, Args)]
-#[command(next_help_heading = "TLS to the server")]
+#[command(next_help_heading = "TLS to the backend")]
 struct OriginateArgs {
-    /// Listen without TLS and speak verified TLS to the server; --cert and --key are then shown to it
+    /// Listen without TLS and connect to the backend over verified TLS; --cert and --key are the client certificate
+    /// sent to it
     #[arg(long, conflicts_with_all = LISTENER_FLAGS)]
     originate: bool,
-    /// Believe the server by this PEM file: its CA's certificate, or its own self-signed one [default: the system's CAs]
+    /// Trust the backend by this PEM file: its CA's certificate, or its own self-signed one [default: the system's CAs]
     #[arg(long, value_name = "FILE", requires = "originate")]
     ca: Option<PathBuf>,
-    /// The name that must stand in the server's certificate [default: the HOST of --to]
+    /// Name expected in the backend's certificate [default: the HOST of --to]
     #[arg(long, value_name = "NAME", requires = "originate")]
     server_name: Option<String>,
-    /// Listen without TLS on an address that other machines can reach: whoever connects speaks with --cert's identity
+    /// Listen without TLS on an address that other machines can reach: every client then uses the identity of --cert
     #[arg(long, requires = "originate")]
     allow_plain: bool,
 }
 
-/// Who the client is, for those behind a balancer.
+/// The client's address behind a load balancer.
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "PROXY protocol")]
 struct ProxyArgs {
-    /// Tell the server who its client is, by a PROXY protocol version 2 header: addresses, TLS version, certificate name
+    /// Send the backend a PROXY protocol version 2 header with the client's addresses, TLS version and certificate name
     #[arg(long)]
     proxy_protocol: bool,
-    /// Balancers whose connections begin with a PROXY protocol header (version 1 or 2), which is believed [repeatable]
+    /// Load balancers whose connections begin with a PROXY protocol header (version 1 or 2), which is trusted
+    /// [repeatable]
     #[arg(long, value_name = "CIDR")]
     accept_proxy_from: Vec<Subnet>,
 }
 
-/// Bounds on what clients may cost.
+/// Limits on what clients may use.
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Limits")]
 struct LimitArgs {
-    /// Open clients [default: half of what the descriptor limit allows]
+    /// Maximum number of open clients [default: half of what the descriptor limit allows]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     max_connections: Option<u32>,
-    /// From accept, or from the server's answer, to a finished TLS handshake
+    /// Time limit for the TLS handshake, from accept or from the backend's reply
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = units::time)]
     handshake_timeout: Duration,
-    /// How long the server may take to accept a connection
+    /// Time limit for connecting to the backend
     #[arg(long, value_name = "TIME", default_value = "5s", value_parser = units::time)]
     connect_timeout: Duration,
-    /// A client or server that takes none of the bytes waiting for it, or fewer than --min-write-rate
+    /// Close a client or backend that reads none of the bytes waiting for it, or fewer than --min-write-rate, for this
+    /// time
     #[arg(long, value_name = "TIME", default_value = "1m", value_parser = units::time)]
     write_timeout: Duration,
-    /// A connection on which no byte moves in either direction, or 'off'
+    /// Close a connection on which no byte moves in either direction for this time, or 'off'
     #[arg(long, value_name = "TIME", default_value = "off", value_parser = units::time_or_off)]
     idle_timeout: units::TimeOrOff,
-    /// One side has finished and no byte comes from the other
+    /// Close a half-closed connection on which no byte arrives for this time
     #[arg(long, value_name = "TIME", default_value = "5m", value_parser = units::time)]
     half_close_timeout: Duration,
-    /// How long open connections may take to finish after SIGTERM
+    /// Time limit for open connections after SIGTERM
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = units::time)]
     drain_timeout: Duration,
-    /// Bytes waiting in one direction of one connection before its sender is no longer read
+    /// Bytes buffered in one direction of one connection above which its sender is not read
     #[arg(long, value_name = "BYTES", default_value = "256k", value_parser = units::bytes)]
     max_output: usize,
     #[command(flatten)]
     guard: GuardArgs,
-    /// Time spent on handshakes in one turn of the loop while established clients wait
+    /// Time spent on handshakes per loop turn while established clients wait
     #[arg(long, value_name = "TIME", default_value = "1ms", value_parser = units::time)]
     handshake_slice: Duration,
 }
@@ -139,19 +143,19 @@ impl LimitArgs {
             half_close_timeout: self.half_close_timeout,
             drain_timeout: self.drain_timeout,
             output_bytes: self.max_output,
-            // What is forwarded never goes beyond the one above.
+            // Forwarding stops at `--max-output`, so the hard limit is never reached.
             output_hard_bytes: usize::MAX,
             handshake_slice: self.handshake_slice,
             ..Limits::default()
         };
-        // A client takes its own connection and one to the server.
+        // Each client needs two descriptors: its own connection and one to the backend.
         let used = descriptors::Use { client: 2, data: false, operators: Operators::None };
         let (limits, shortage) = descriptors::fit(&limits, self.max_connections, used)?;
         Ok((self.guard.complete(&limits, self.guard.client_memory(None)?)?, shortage))
     }
 }
 
-/// The server, as written.
+/// The backend as given on the command line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Upstream {
     Tcp { host: String, port: u16 },
@@ -173,13 +177,13 @@ impl Upstream {
             return Ok(Self::Unix(path.into()));
         }
         if text.contains('/') {
-            return Err("a server is HOST:PORT or unix:PATH, with no scheme before it and no path behind it".into());
+            return Err("a backend is HOST:PORT or unix:PATH, without a scheme or a path".into());
         }
         let (host, port) = host_and_port(text).map_err(|error| format!("{error}; or unix:PATH"))?;
         Ok(Self::Tcp { host: bare(&host).to_owned(), port })
     }
 
-    /// Looks the name up, which may take long.
+    /// Resolves the name; may block for seconds.
     fn resolve(&self) -> io::Result<Vec<Address>> {
         match self {
             Self::Tcp { host, port } => Ok((host.as_str(), *port).to_socket_addrs()?.map(Address::Tcp).collect()),
@@ -197,7 +201,7 @@ impl Upstream {
     }
 }
 
-/// Looks a name up whenever that is asked for, on a thread of its own.
+/// Resolves the name on request, on its own thread.
 #[expect(clippy::disallowed_methods, reason = "looking a name up blocks; the loop must not")]
 fn look_up(lookup: Lookup, upstream: Upstream) {
     std::thread::spawn(move || {
@@ -208,7 +212,7 @@ fn look_up(lookup: Lookup, upstream: Upstream) {
     });
 }
 
-/// Runs until it is told to stop.
+/// Runs until SIGTERM or SIGINT.
 pub(super) fn run(args: &WrapArgs) -> Result<ExitCode, Failure> {
     let logging = Logging::start(args.log_level);
     let mut net = MioNet::new()?;
@@ -225,7 +229,7 @@ pub(super) fn run(args: &WrapArgs) -> Result<ExitCode, Failure> {
     if let Some(prepared) = &prepared {
         check_rules(&prepared.security)?;
     }
-    // One listener, so one way of protecting it.
+    // There is one listener, so one security value.
     let security = prepared.as_ref().map_or_else(|| vec![Security::Plain], |prepared| prepared.security.clone());
     let configs = security.iter().map(|security| ListenerConfig {
         idle_timeout: args.limits.idle_timeout.0,
@@ -255,7 +259,7 @@ pub(super) fn run(args: &WrapArgs) -> Result<ExitCode, Failure> {
 }
 
 impl WrapArgs {
-    /// How clients speak to us; `None` for without TLS.
+    /// How clients are protected; `None` without TLS.
     fn recipe(&self) -> Result<Option<Recipe>, Failure> {
         match (self.originate.originate, self.listen.plain) {
             (true, _) => Ok(None),
@@ -264,7 +268,7 @@ impl WrapArgs {
             }
             (false, true) => Err(Failure::usage(
                 "--listen",
-                "wrap listens with TLS: leave out plain://, or give --originate to speak TLS to the server instead",
+                "wrap listens with TLS: remove plain://, or pass --originate for TLS to the backend instead",
             )),
         }
     }
@@ -272,31 +276,31 @@ impl WrapArgs {
     fn check_exposure(&self, address: SocketAddr) -> Result<(), Failure> {
         let originate = &self.originate;
         if originate.allow_plain && address.ip().is_loopback() {
-            let problem = "--listen is not beyond this machine: leave it out";
+            let problem = "--listen is a loopback address: remove this flag";
             return Err(Failure::usage("--allow-plain", problem));
         }
         if originate.originate && !originate.allow_plain && !address.ip().is_loopback() {
             let problem = format!(
-                "everybody who can reach {address} would speak to the server with our identity: listen on a loopback \
-                 address, or give --allow-plain"
+                "every client that can reach {address} would use the identity of --cert: listen on a loopback address, \
+                or pass --allow-plain"
             );
             return Err(Failure::usage("--listen", problem));
         }
         Ok(())
     }
 
-    /// The files on which it depends how we speak to the server.
+    /// The files that determine TLS towards the backend.
     fn upstream_files(&self) -> Vec<PathBuf> {
         self.originate.ca.iter().chain(self.tls.files()).cloned().collect()
     }
 
-    /// How we speak to the server over TLS, by the files as they are now.
+    /// The TLS configuration for the backend, from the files as they are now.
     fn upstream_config(&self) -> Result<Arc<ClientConfig>, Failure> {
         let (ca, identity) = (self.originate.ca.as_deref(), self.tls.client_identity()?);
         Ok(client_tls::policy(ca, identity, &[], self.tls.max_chain())?.config())
     }
 
-    /// The server and how it is spoken to, for people.
+    /// The start line about the backend.
     fn describe(&self, security: &UpstreamSecurity) -> String {
         match security {
             UpstreamSecurity::Plain => format!("backend {}: plain TCP", self.to),
@@ -309,7 +313,7 @@ impl WrapArgs {
         }
     }
 
-    /// How we speak to the server.
+    /// How the backend is reached.
     fn upstream_security(&self) -> Result<UpstreamSecurity, Failure> {
         if !self.originate.originate {
             return Ok(UpstreamSecurity::Plain);
@@ -318,7 +322,7 @@ impl WrapArgs {
             (Some(name), _) => name,
             (None, Upstream::Tcp { host, .. }) => host,
             (None, Upstream::Unix(_)) => {
-                return Err(Failure::usage("--server-name", "needed to verify a server behind a Unix socket"));
+                return Err(Failure::usage("--server-name", "required to verify a backend on a Unix socket"));
             }
         };
         let name = client_tls::server_name(name)?;
@@ -326,19 +330,18 @@ impl WrapArgs {
     }
 }
 
-/// Refuses to start where nobody could ever be let in. A reload that does that is taken as it is: somebody may be meant
-/// to be cut off.
+/// Refuses to start with rules that admit no client. A reload is not refused: its purpose may be to shut clients out.
 fn check_rules(security: &[Security]) -> Result<(), Failure> {
     let grants_nobody =
         |security: &Security| matches!(security, Security::Tls(gate) if gate.grants_nobody(Splice::CONNECT));
     if security.iter().any(grants_nobody) {
-        let problem = "no rule grants \"connect\", so that nobody is let in: write grant = [\"connect\"]";
+        let problem = "no rule grants \"connect\", so no client is admitted: write grant = [\"connect\"]";
         return Err(Failure::usage("--authorize", problem));
     }
     Ok(())
 }
 
-/// Says on stdout where clients may connect, for scripts, and on stderr what is demanded of them, for people.
+/// Prints the listener's address on stdout, for scripts, and what it requires of clients on stderr.
 fn announce(security: &Security, address: SocketAddr, behind: &str) {
     let scheme = security.scheme();
     terminal::announce(&format!("listening wrap {scheme}://{address}\n"));
@@ -351,7 +354,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn servers_are_named_by_host_and_port_or_path() {
+    fn a_backend_is_host_and_port_or_a_unix_path() {
         let tcp = |host: &str, port| Ok(Upstream::Tcp { host: host.into(), port });
         assert_eq!(Upstream::parse("localhost:6379"), tcp("localhost", 6379));
         assert_eq!(Upstream::parse("[::1]:80"), tcp("::1", 80));

@@ -249,7 +249,7 @@ fn a_full_disk_is_named_with_what_to_do_and_can_be_dumped() {
 
     let data = folder.path().join("data");
     let server = start(&data);
-    server.logged("a new, empty data directory is made");
+    server.logged("new, empty data directory created");
     assert_eq!(client(&server).ask("set a 1"), Reply::Line("+OK".into()));
     drop(server);
     let full = std::fs::OpenOptions::new().write(true).open("/dev/full").expect("a device");

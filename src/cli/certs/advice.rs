@@ -1,4 +1,4 @@
-//! What to do about a certificate that is rejected: the one command that helps, or who has to.
+//! The remedy for a rejected certificate: a command, or who can fix it.
 
 use std::path::{Path, PathBuf};
 
@@ -7,17 +7,17 @@ use crate::cli::files;
 use crate::tls::authority::Role;
 use crate::tls::{Certificate, Purpose, printable};
 
-/// A certificate to be made anew.
+/// A certificate to be issued again.
 pub(super) struct Remake<'a> {
     pub(super) path: &'a Path,
     pub(super) purpose: Purpose,
     pub(super) certificate: &'a Certificate,
-    /// The file with the CA that must vouch for it.
+    /// The file of the CA that must issue it.
     pub(super) ca: Option<&'a Path>,
 }
 
 impl Remake<'_> {
-    /// The command that makes a certificate nobody objects to, and in which file it stands then.
+    /// The command that issues an acceptable certificate, and the file it writes if that is another one.
     pub(super) fn command(&self) -> String {
         let role = match self.purpose {
             Purpose::Authority => return self.authority(),
@@ -39,14 +39,12 @@ impl Remake<'_> {
         let dir = files::folder(self.path);
         if is_same(&dir.join("ca.pem"), self.path) && dir.join("ca-key.pem").exists() {
             let option = dir_option(dir);
-            return format!(
-                "latchkey certs init{option} --force, and then everything that it issued must be made anew"
-            );
+            return format!("latchkey certs init{option} --force, and then issue all its certificates again");
         }
-        "whoever has the key of this CA must make it anew, and then everything that it issued".to_owned()
+        "the holder of this CA's key must make a new CA, and then issue all its certificates again".to_owned()
     }
 
-    /// A folder with the CA that is to vouch, or else the certificate's own.
+    /// The folder of the issuing CA, or else the certificate's own folder.
     fn issuing_folder(&self) -> PathBuf {
         let own = files::folder(self.path);
         let of_ca = self.ca.filter(|ca| !is_same(&own.join("ca.pem"), ca)).map(files::folder);
@@ -54,7 +52,7 @@ impl Remake<'_> {
         of_ca.unwrap_or(own).to_path_buf()
     }
 
-    /// The holder: of a server one of its names that can be asked for.
+    /// The subject: for a server one of its host names or addresses.
     fn name(&self) -> String {
         let certificate = self.certificate;
         let common = certificate.common_name.clone();
@@ -84,10 +82,10 @@ impl Remake<'_> {
     }
 }
 
-/// What to do when the certificate itself is well made and the CA in `--ca` does not vouch for it.
+/// The remedy for a well-formed certificate that the CA in `--ca` has not issued.
 pub(super) fn other_ca(path: &Path, certificate: &Certificate, passed: &[Certificate]) -> String {
     if let Some(ca) = passed.iter().find(|ca| certificate.is_issued_by(ca)) {
-        return format!("the fault is not in this certificate but in that of {}, which issued it", ca.subject);
+        return format!("the fault is not in this certificate but in that of its issuer {}", ca.subject);
     }
     let near = files::folder(path).join("ca.pem");
     let beside = files::read(&near).ok().and_then(|source| source.certificates().ok());
@@ -98,16 +96,16 @@ pub(super) fn other_ca(path: &Path, certificate: &Certificate, passed: &[Certifi
         None => " --ca FILE".to_owned(),
     };
     format!(
-        "{} issued it: name the certificate of that CA with{where_it_is}, and let what stands between them follow in the \
-         certificate's own file",
+        "{} issued it: pass the certificate of that CA with{where_it_is}, and append the intermediate certificates to \
+        the certificate's own file",
         certificate.issuer
     )
 }
 
-/// What to do when a certificate that came with it is at fault.
+/// The remedy for a faulty certificate in the chain.
 pub(super) fn chain(certificate: &Certificate) -> String {
     format!(
-        "the fault is in the certificates that came with it: get those of {} anew from whoever runs that CA",
+        "the fault is in the certificates of its chain: get new ones of {} from the operator of that CA",
         certificate.issuer
     )
 }
@@ -116,13 +114,13 @@ fn dir_option(dir: &Path) -> String {
     if dir == Path::new(DEFAULT_DIR) { String::new() } else { format!(" --dir {}", quoted(&dir.to_string_lossy())) }
 }
 
-/// Whether two paths name one file, which need not be there.
+/// Whether two paths name the same file, which need not exist.
 fn is_same(one: &Path, other: &Path) -> bool {
     let whole = |path: &Path| Some(files::folder(path).canonicalize().ok()?.join(path.file_name()?));
     whole(one).is_some_and(|one| Some(one) == whole(other))
 }
 
-/// A word for the shell. The names come from a certificate, so nothing in them may be taken for anything else.
+/// Quotes a word for the shell: names from a certificate may contain any characters.
 pub(super) fn quoted(word: &str) -> String {
     let word = printable(word);
     let plain = |c: char| c.is_ascii_alphanumeric() || "._:/@-".contains(c);

@@ -1,4 +1,4 @@
-//! `certs check`: what each kind of verifier would reject, and what to do.
+//! `certs check`: what each kind of verifier rejects, and the fix.
 
 use std::io::Write;
 use std::path::Path;
@@ -17,7 +17,7 @@ use crate::tls::{
     TrustError, Verifier, date, judge,
 };
 
-/// A certificate with less than this left is mentioned.
+/// A certificate with less than this left, in seconds, is reported as expiring.
 const SOON: u64 = 30 * 24 * 60 * 60;
 
 pub(super) fn check(args: &Check, now: u64, out: &mut dyn Write) -> Result<Outcome, CertsError> {
@@ -26,12 +26,12 @@ pub(super) fn check(args: &Check, now: u64, out: &mut dyn Write) -> Result<Outco
         && let Some(address) = server(target)
     {
         if args.crl.is_some() {
-            return Err(CertsError::Usage("--crl is for files: whom a server lets in, its own lists decide".into()));
+            return Err(CertsError::Usage("--crl applies to files only: a server uses its own lists".into()));
         }
         return doctor::examine(&address, args.ca.as_deref(), now, out);
     }
     if let Some(server) = args.targets.iter().find(|target| server(target).is_some()) {
-        let text = format!("{server} is no file: a live server is checked alone, by `latchkey certs check {server}`");
+        let text = format!("{server} is not a file: check a live server on its own, `latchkey certs check {server}`");
         return Err(CertsError::Usage(text));
     }
     let voucher = args.ca.as_deref().map(Voucher::read).transpose()?;
@@ -46,7 +46,7 @@ pub(super) fn check(args: &Check, now: u64, out: &mut dyn Write) -> Result<Outco
     Ok(outcome)
 }
 
-/// Who must vouch for a certificate.
+/// The CA that must have issued a certificate.
 struct Voucher<'a> {
     path: &'a Path,
     source: PemSource,
@@ -67,7 +67,7 @@ fn read_all(ders: &[CertificateDer<'_>], path: &Path) -> Result<Vec<Certificate>
     ders.iter().map(|der| Certificate::from_der(der).map_err(unreadable(path))).collect()
 }
 
-/// A file of certificates: the first as what it is, those after it as its chain.
+/// A file of certificates: the leaf, then its chain.
 struct Target<'a> {
     path: &'a Path,
     ders: Vec<CertificateDer<'static>>,
@@ -121,7 +121,7 @@ impl<'a> Target<'a> {
         if is_rejected {
             writeln!(out, "  fix: {}", self.fix()?)?;
         } else if self.certificate.not_after < self.now.saturating_add(SOON) {
-            writeln!(out, "  it ends soon; renew it with: {}", self.remake().command())?;
+            writeln!(out, "  it expires soon; renew it with: {}", self.remake().command())?;
         }
         let is_fine = !is_rejected && self.judgement.doubts.is_empty() && key_fault.is_none();
         Ok(if is_fine { Outcome::Fine } else { Outcome::Faulty })
@@ -144,11 +144,11 @@ impl<'a> Target<'a> {
         Ok(())
     }
 
-    /// What nobody has looked at.
+    /// What was not checked.
     fn remarks(&self, out: &mut dyn Write) -> Result<(), CertsError> {
         if self.voucher.is_none() && self.chain.iter().all(|certificate| !certificate.is_self_issued()) {
             let last = self.chain.last().map_or("", |last| last.issuer.as_str());
-            writeln!(out, "  provided that {last} is trusted and issued it: --ca FILE looks at that too")?;
+            writeln!(out, "  not checked: that {last} is trusted and issued it; pass --ca FILE")?;
         }
         if self.judgement.purpose == Purpose::Authority {
             return Ok(());
@@ -157,18 +157,18 @@ impl<'a> Target<'a> {
         match &self.revocation {
             Some(found) if !found.is_covered => {
                 let issuer = &self.certificate.issuer;
-                writeln!(out, "  nobody has looked whether it was revoked: no list in --crl is that of {issuer}")?;
+                writeln!(out, "  revocation not checked: no list in --crl is that of {issuer}")?;
             }
             None if list.exists() => {
-                writeln!(out, "  nobody has looked whether it was revoked: name the list by --crl {}", list.display())?;
+                writeln!(out, "  revocation not checked; pass --crl {}", list.display())?;
             }
             _ => {}
         }
         Ok(())
     }
 
-    /// Asks latchkey's own verifiers, which add to webpki what was listed as itself. Returns what they accept although
-    /// webpki does not; what they refuse although webpki accepts it becomes an objection.
+    /// Asks latchkey's own verifiers, which accept more than webpki: certificates that are listed themselves. Returns a
+    /// remark if they accept what webpki rejects; the opposite becomes an objection.
     fn ask_latchkey(&mut self) -> Option<String> {
         let purpose = self.judgement.purpose;
         let flag = match (self.voucher, purpose) {
@@ -185,10 +185,10 @@ impl<'a> Target<'a> {
         let is_accepted = self.judgement.answer(Verifier::Webpki) == Answer::Accepts;
         match accepted {
             Ok(()) if !is_accepted && !self.judgement.objections.iter().any(is_hopeless) => {
-                Some(format!("latchkey itself accepts this very certificate when it is listed with {flag}"))
+                Some(format!("latchkey itself accepts this certificate when it is listed with {flag}"))
             }
             Err(why) if is_accepted && self.voucher.is_some() => {
-                let why = format!("latchkey refuses it with this --ca: {why}");
+                let why = format!("latchkey rejects it with this --ca: {why}");
                 self.judgement.objections.push(Objection { by: vec![Verifier::Webpki], why });
                 None
             }
@@ -202,14 +202,13 @@ impl<'a> Target<'a> {
         Remake { path: self.path, purpose, certificate: &self.certificate, ca }
     }
 
-    /// What helps depends on whose fault it is: the certificate's own, that of those which came with it, or of `--ca`.
+    /// The fix depends on what is at fault: the certificate, its chain, or `--ca`.
     fn fix(&self) -> Result<String, CertsError> {
         if let Some(found) = self.revocation.as_ref().filter(|found| found.reason.is_some()) {
             return Ok(if found.is_revoked {
-                "none: its CA has taken it back. Whoever did that decides whether its holder is to have another"
-                    .to_owned()
+                "none: its CA has revoked it; the operator of the CA decides whether to issue another".to_owned()
             } else {
-                "fetch the list anew, or renew it with `latchkey certs revoke`".to_owned()
+                "fetch a new list, or renew it with `latchkey certs revoke`".to_owned()
             });
         }
         let is_faulty = |chain: &[CertificateDer<'_>]| {
@@ -227,7 +226,8 @@ impl<'a> Target<'a> {
     }
 }
 
-/// What our own verifiers do when `listed` is trusted; `None` for what they never see: a CA, or a server without a name.
+/// The verdict of latchkey's own verifiers when `listed` is trusted; `None` for a CA or a server without a name, which
+/// they never verify.
 fn admitted(
     listed: &PemSource,
     chain: &[CertificateDer<'_>],
@@ -261,7 +261,7 @@ fn admitted(
     }
 }
 
-/// What is wrong with the private key, and what fixes it.
+/// What is wrong with the private key, and the fix.
 fn key_fault(path: &Path, certificate: &Certificate) -> Result<Option<(String, String)>, CertsError> {
     let shown = path.display();
     let key = files::read(path)?.private_key()?;
@@ -284,6 +284,6 @@ fn key_fault(path: &Path, certificate: &Certificate) -> Result<Option<(String, S
 }
 
 fn remade_key() -> String {
-    "pass the key that the certificate was made with, or make both anew with `latchkey certs server` or `client`"
+    "pass the key that belongs to the certificate, or issue both again with `latchkey certs server` or `client`"
         .to_owned()
 }

@@ -1,4 +1,4 @@
-//! `certs check HOST:PORT`: what a live server does, and what a client needs to connect.
+//! `certs check HOST:PORT`: what a live server offers, and what a client needs to connect.
 
 use std::io::{self, Write};
 use std::path::Path;
@@ -23,11 +23,11 @@ use crate::tls::{
     suite_name,
 };
 
-/// For connecting, and again for a whole handshake, however little of it comes at a time.
+/// Time limit for connecting, and again for the whole handshake.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// After a TLS 1.3 handshake, for the tickets or the refusal that come with the server's next flight.
+/// Time to wait after a TLS 1.3 handshake for tickets or an alert, which come with the server's next flight.
 const AFTERWARDS: Duration = Duration::from_millis(700);
-/// When tickets have come, for a refusal that might still be behind them.
+/// Time to wait for an alert after tickets have arrived.
 const AFTER_TICKETS: Duration = Duration::from_millis(100);
 
 /// A server to examine.
@@ -38,7 +38,7 @@ pub(super) struct CheckTarget {
 }
 
 impl CheckTarget {
-    /// Reads `host:port`, `1.2.3.4:port` or `[::1]:port`.
+    /// Parses `host:port`, `1.2.3.4:port` or `[::1]:port`.
     pub(super) fn parse(text: &str) -> Option<Self> {
         let (host, port) = host_and_port(text).ok()?;
         let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(&host).to_owned();
@@ -47,7 +47,7 @@ impl CheckTarget {
     }
 }
 
-/// Whether the server wants to see a certificate.
+/// Whether the server requests a client certificate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Demand {
     None,
@@ -55,14 +55,14 @@ enum Demand {
     Required,
 }
 
-/// What one handshake showed.
+/// The result of one handshake.
 struct Seen {
     connection: ClientConnection,
     demand: Demand,
     wanted: Vec<String>,
 }
 
-/// Shows no certificate and remembers whether one was asked for, and of whom.
+/// Sends no certificate, and records whether one was requested and from which CAs.
 #[derive(Debug, Default)]
 struct Listener {
     asked: Mutex<Option<Vec<String>>>,
@@ -80,7 +80,7 @@ impl ResolvesClientCert for Listener {
     }
 }
 
-/// How to approach the server.
+/// A client configuration for probes.
 struct Approach {
     config: Arc<ClientConfig>,
     listener: Arc<Listener>,
@@ -100,7 +100,7 @@ impl Approach {
         Ok(Self { config: Arc::new(config), listener })
     }
 
-    /// One handshake, and a moment of listening for what the server makes of it.
+    /// Completes one handshake, and waits briefly for an alert after it.
     fn probe(&self, address: &CheckTarget) -> Result<Seen, CertsError> {
         let name = ServerName::try_from(address.host.clone())
             .map_err(|_| CertsError::Usage(format!("{} is not a host name or an address", address.host)))?;
@@ -112,7 +112,7 @@ impl Approach {
         let handshake = handshake(&mut connection, &mut socket);
         let asked = self.listener.asked.lock().unwrap_or_else(PoisonError::into_inner).take();
         let refused = match handshake {
-            // A TLS 1.2 server refuses a client without a certificate within the handshake.
+            // A TLS 1.2 server rejects a client without a certificate within the handshake.
             Err(_) if asked.is_some() && connection.peer_certificates().is_some() => true,
             Err(error) => return Err(failed(&error)),
             Ok(()) => linger(&mut connection, &mut socket),
@@ -147,14 +147,14 @@ fn handshake(connection: &mut ClientConnection, socket: &mut TimedStream) -> io:
     Ok(())
 }
 
-/// Reads what follows the handshake; says whether the server refused us after all.
+/// Reads what follows the handshake; returns whether the server rejected the client after all.
 fn linger(connection: &mut ClientConnection, socket: &mut TimedStream) -> bool {
     if connection.protocol_version() == Some(ProtocolVersion::TLSv1_2) {
-        // There the server speaks last, and has accepted us.
+        // In TLS 1.2 the server's Finished comes last, so the client has been accepted.
         return false;
     }
     socket.end_in(AFTERWARDS);
-    // Each turn reads something or ends; a server that talks without end is left after a few.
+    // Each iteration reads something or ends; the number is bounded for a server that sends without end.
     for _ in 0..16 {
         match connection.read_tls(socket) {
             Ok(0) | Err(_) => return false,
@@ -178,7 +178,7 @@ fn without_post_quantum() -> CryptoProvider {
     provider
 }
 
-/// Examines a server and says what a client needs.
+/// Examines a server and reports what a client needs.
 pub(super) fn examine(
     address: &CheckTarget,
     ca: Option<&Path>,
@@ -206,7 +206,7 @@ fn protocol(address: &CheckTarget, seen: &Seen, out: &mut dyn Write) -> Result<(
         let tls12 = Approach::new(aws_lc_rs::default_provider(), &[&rustls::version::TLS12])?;
         if tls12.probe(address).is_ok() { "; TLS 1.2 also accepted" } else { " only" }
     } else {
-        "; TLS 1.3 not spoken"
+        "; TLS 1.3 not supported"
     };
     writeln!(out, "  version       {}{older}", if is_tls13 { "TLS 1.3" } else { "TLS 1.2" })?;
     if let Some(suite) = seen.connection.negotiated_cipher_suite() {
@@ -225,7 +225,7 @@ fn protocol(address: &CheckTarget, seen: &Seen, out: &mut dyn Write) -> Result<(
     Ok(())
 }
 
-/// Reports on the chain; says whether something in it would be rejected.
+/// Reports on the chain; returns whether a verifier rejects it.
 fn certificate(
     address: &CheckTarget,
     chain: &[CertificateDer<'_>],
@@ -257,18 +257,18 @@ fn certificate(
         None if ca.is_some() => writeln!(out, "  trust         verified with --ca")?,
         None => {}
         Some(refusal) if ca.is_some() => {
-            writeln!(out, "  trust         refused with --ca: {refusal}; {}", refusal.cure())?;
+            writeln!(out, "  trust         rejected with --ca: {refusal}; {}", refusal.cure())?;
         }
-        Some(Refusal::SelfSigned { .. }) => writeln!(out, "  a client needs --ca FILE with this very certificate")?,
+        Some(Refusal::SelfSigned { .. }) => writeln!(out, "  a client needs --ca FILE with this certificate")?,
         Some(Refusal::UnknownIssuer { issuer }) => {
             writeln!(out, "  a client needs --ca FILE with the certificate of {issuer}")?;
         }
-        Some(refusal) => writeln!(out, "  a client would refuse it: {refusal}; {}", refusal.cure())?,
+        Some(refusal) => writeln!(out, "  a client would reject it: {refusal}; {}", refusal.cure())?,
     }
     let unknown = matches!(refused, Some(Refusal::SelfSigned { .. } | Refusal::UnknownIssuer { .. }));
     for doubt in &judgement.doubts {
         let by: Vec<String> = doubt.by.iter().map(ToString::to_string).collect();
-        writeln!(out, "  not known of  {}: {}", by.join(", "), doubt.why)?;
+        writeln!(out, "  unknown to    {}: {}", by.join(", "), doubt.why)?;
     }
     Ok(!judgement.objections.is_empty() || (refused.is_some() && !(ca.is_none() && unknown)))
 }
@@ -290,8 +290,8 @@ fn trust(
 fn clients(seen: &Seen, out: &mut dyn Write) -> Result<(), CertsError> {
     let demand = match seen.demand {
         Demand::None => "need no certificate",
-        Demand::Optional => "may show a certificate",
-        Demand::Required => "must show a certificate: --cert FILE --key FILE",
+        Demand::Optional => "may send a certificate",
+        Demand::Required => "must send a certificate: --cert FILE --key FILE",
     };
     write!(out, "  clients       {demand}")?;
     if !seen.wanted.is_empty() {
@@ -302,9 +302,9 @@ fn clients(seen: &Seen, out: &mut dyn Write) -> Result<(), CertsError> {
 
 fn resumption(address: &CheckTarget, approach: &Approach, seen: &Seen, out: &mut dyn Write) -> Result<(), CertsError> {
     if seen.demand == Demand::Required {
-        return Ok(writeln!(out, "  resumption    not tried: that needs an accepted client certificate")?);
+        return Ok(writeln!(out, "  resumption    not tried: needs an accepted client certificate")?);
     }
-    // The same configuration remembers the tickets of the first connection.
+    // The configuration keeps the tickets of the first connection.
     let resumed = approach.probe(address)?.connection.handshake_kind() == Some(HandshakeKind::Resumed);
     Ok(writeln!(out, "  resumption    {}", if resumed { "works" } else { "not offered" })?)
 }
@@ -314,7 +314,7 @@ mod tests {
     use super::CheckTarget;
 
     #[test]
-    fn addresses_are_told_from_files() {
+    fn addresses_and_files_are_distinguished() {
         let address = |host: &str, port| Some(CheckTarget { host: host.to_owned(), port });
         assert_eq!(CheckTarget::parse("localhost:20000"), address("localhost", 20000));
         assert_eq!(CheckTarget::parse("[::1]:443"), address("::1", 443));

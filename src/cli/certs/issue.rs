@@ -1,4 +1,4 @@
-//! `certs init`, `server`, `client` and `revoke`: what the private CA makes.
+//! `certs init`, `server`, `client` and `revoke`: what the private CA issues.
 
 use std::fs::File;
 use std::io::Write;
@@ -12,10 +12,11 @@ use crate::tls::{Certificate, Revocations, date};
 pub(super) fn init(args: &Init, now: u64, out: &mut dyn Write) -> Result<(), CertsError> {
     let _guard = files::lock(&args.dir)?;
     let (certificate, key) = paths(&args.dir, "ca");
-    refuse_existing(&[&certificate, &key], args.force, "; every certificate it issued then becomes worthless")?;
+    refuse_existing(&[&certificate, &key], args.force, "; every certificate it issued then becomes invalid")?;
     let authority = Authority::create(args.key_type.into(), &args.name, now)?;
     save(&authority.files(), &certificate, &key, out)?;
-    // A list of the CA before would be taken for one of the new CA if it has the same name, and fail its signature.
+    // A list of the previous CA with the same name would be taken for one of the new CA, and its signature would not
+    // verify.
     let list = args.dir.join("crl.pem");
     if args.force && list.exists() {
         files::remove(&list)?;
@@ -51,23 +52,21 @@ fn leaf(
         let (end, left) = (date(end), days(end, now));
         writeln!(
             out,
-            "it ends on {end}, {left}, because the CA does: make a new CA before, `latchkey certs init --force`"
+            "it expires on {end}, {left}, because the CA does: make a new CA before that, `latchkey certs init --force`"
         )?;
     }
     Ok(())
 }
 
-/// File systems take names of 255 bytes; `-key.pem` and what stands behind it while the file is written need some.
+/// File systems limit names to 255 bytes; `-key.pem` and the suffix of the temporary file need some of them.
 const FILE_NAME_MAX: usize = 220;
 
-/// The name of a leaf's files, which may be neither elsewhere nor one of the CA's own.
+/// The base name of a leaf's files: a plain file name, and not one of the CA's files.
 fn file_name(name: &str) -> Result<String, CertsError> {
     let file = name.replace('*', "_");
     let reserved = matches!(file.as_str(), "ca" | "crl") || file.ends_with("-key");
     if reserved || file.len() > FILE_NAME_MAX || file.starts_with('.') || file.contains(['/', '\\']) {
-        let text = format!(
-            "NAME {name:?} cannot be the name of a certificate's files; choose another, and give this one with --san"
-        );
+        let text = format!("NAME {name:?} cannot be used in file names; choose another, and pass this one with --san");
         return Err(CertsError::Usage(text));
     }
     Ok(file)
@@ -87,7 +86,7 @@ fn refuse_existing(paths: &[&PathBuf], force: bool, consequence: &str) -> Result
     }
 }
 
-/// Keeps others out of a folder that has a CA. One that has none is left as it is.
+/// Locks a folder that has a CA. Without one, nothing is created.
 fn lock(dir: &Path) -> Result<File, CertsError> {
     if !paths(dir, "ca").0.exists() {
         let text =
@@ -124,8 +123,8 @@ pub(super) fn revoke(args: &Revoke, now: u64, out: &mut dyn Write) -> Result<(),
         let certificate = Certificate::from_der(&der).map_err(unreadable(file))?;
         if certificate.der == authority.certificate().der {
             let text = format!(
-                "{} is the CA itself, and nobody would heed a CA's own word against it: take it out of every --ca and \
-                 --client-ca instead, and make another with `latchkey certs init --force`",
+                "{} is the CA itself, which cannot revoke itself: remove it from every --ca and --client-ca instead, and \
+                make another with `latchkey certs init --force`",
                 file.display()
             );
             return Err(CertsError::Usage(text));
@@ -139,7 +138,7 @@ pub(super) fn revoke(args: &Revoke, now: u64, out: &mut dyn Write) -> Result<(),
     files::write(&path, &authority.renewed_list(&revoked, args.days, now)?, Readers::Everyone)?;
     let until = now + args.days * 24 * 60 * 60;
     let (count, end) = (revoked.len(), date(until));
-    writeln!(out, "{}: {count} revoked, to be renewed before {end}, {}", path.display(), days(until, now))?;
+    writeln!(out, "{}: {count} revoked, expires on {end}, {}", path.display(), days(until, now))?;
     Ok(())
 }
 

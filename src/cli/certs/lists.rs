@@ -1,4 +1,4 @@
-//! `certs check --crl`: what revocation lists say of a chain.
+//! `certs check --crl`: whether a chain is revoked.
 
 use std::path::Path;
 
@@ -11,27 +11,27 @@ pub(super) struct Lists {
     lists: Vec<Signed>,
 }
 
-/// One list, with the CA that signed it.
+/// A list, with the CA that signed it.
 struct Signed {
     authority: Certificate,
     list: RevocationList,
-    /// Serial numbers without leading zeros, and when they were revoked, in seconds since the Unix epoch.
+    /// Serial numbers without leading zeros, and revocation dates in seconds since the Unix epoch.
     revoked: Vec<(Vec<u8>, u64)>,
 }
 
-/// What the lists say of one chain.
+/// The revocation status of a chain.
 pub(super) struct Found {
-    /// Why a certificate of it is no longer good.
+    /// Why a certificate of it is rejected.
     pub(super) reason: Option<String>,
-    /// Whether one was revoked, and not only unknown.
+    /// Whether a certificate is revoked, as opposed to unknown.
     pub(super) is_revoked: bool,
-    /// Whether a list is that of the CA which issued the first.
+    /// Whether there is a list of the CA that issued the first certificate.
     pub(super) is_covered: bool,
 }
 
 impl Lists {
-    /// Reads the lists at `path`, each of which one of `authorities` must have signed, as `serve` reads them: a list that
-    /// cannot be obeyed there is an error here.
+    /// Reads the lists at `path`, each of which must be signed by one of `authorities`. A list that `serve` would
+    /// refuse is an error here too.
     pub(super) fn read(path: &Path, authorities: &[Certificate]) -> Result<Self, CertsError> {
         let broken = |why: String| CertsError::Usage(format!("{}: {why}", path.display()));
         let mut lists = Vec::new();
@@ -50,7 +50,7 @@ impl Lists {
             let signers: Vec<_> = authorities.iter().filter(|authority| list.is_signed_by(authority)).collect();
             let Some(authority) = signers.iter().find(|authority| authority.may_sign_lists) else {
                 let why = if signers.is_empty() {
-                    "was signed by none of the CAs in --ca, nor by one that came with the certificates"
+                    "is signed neither by a CA in --ca nor by one in the certificates' chain"
                 } else {
                     "is signed with a key that may not sign lists: that CA's keyUsage has no cRLSign (RFC 5280, 6.3.3)"
                 };
@@ -61,12 +61,12 @@ impl Lists {
         Ok(Self { lists })
     }
 
-    /// What they say of a chain, the certificate in question first, at `now` (seconds since the Unix epoch).
+    /// The revocation status of a chain, the leaf first, at `now` (seconds since the Unix epoch).
     pub(super) fn of(&self, chain: &[Certificate], now: u64) -> Found {
         let mut found = Found { reason: None, is_revoked: false, is_covered: false };
         for (at, certificate) in chain.iter().enumerate() {
             let name = if at == 0 { "it".to_owned() } else { format!("its issuer {}", certificate.subject) };
-            // A serial number says nothing without the CA that gave it.
+            // A serial number is unique within its CA only.
             let lists = self.lists.iter().filter(|signed| certificate.is_issued_by(&signed.authority));
             let Some(first) = lists.clone().next() else { continue };
             found.is_covered |= at == 0;
@@ -78,14 +78,14 @@ impl Lists {
                 return found;
             }
             let ca = &first.authority.subject;
-            // One that is out of date, or about others, clears nobody.
+            // An expired list, or one with another scope, proves nothing.
             let covering = lists.filter(|signed| signed.list.scope.covers(certificate));
             let why = match covering.map(|signed| signed.list.next_update).max() {
-                None => format!("no list of {ca} there is about certificates like {name}"),
-                Some(end) if end < now => format!("the list of {ca} went out of date on {}", date(end)),
+                None => format!("no list of {ca} covers certificates like {name}"),
+                Some(end) if end < now => format!("the list of {ca} expired on {}", date(end)),
                 Some(_) => continue,
             };
-            found.reason.get_or_insert(format!("with this --crl, nothing is known: {why}"));
+            found.reason.get_or_insert(format!("with this --crl, the revocation status is unknown: {why}"));
         }
         found
     }

@@ -1,4 +1,4 @@
-//! `latchkey certs`: a private CA, its certificates, and what is wrong with anyone's.
+//! `latchkey certs`: a private CA, its certificates, and checks of any certificate.
 
 mod advice;
 mod check;
@@ -19,12 +19,12 @@ use super::{Failure, terminal};
 use crate::tls::authority::{AuthorityError, KeyKind};
 use crate::tls::{MalformedCertificate, PemError, TrustError};
 
-/// Where certificates are, unless said otherwise.
+/// Folder of the certificates unless `--dir` is given.
 const DEFAULT_DIR: &str = "certs";
 
 /// Make and examine certificates
 ///
-/// A private CA, what it issues and revokes, and what verifiers make of any certificate or live server.
+/// A private CA, its certificates and revocations, and how verifiers judge any certificate or live server.
 #[derive(Args, Clone, Debug)]
 pub(super) struct CertsArgs {
     #[command(subcommand)]
@@ -33,47 +33,47 @@ pub(super) struct CertsArgs {
 
 #[derive(Clone, Debug, Subcommand)]
 enum Command {
-    /// Make a private CA: ca.pem and ca-key.pem
+    /// Create a private CA: ca.pem and ca-key.pem
     Init(Init),
-    /// Issue a server's certificate: NAME.pem and NAME-key.pem; NAME is one of its names
+    /// Issue a server certificate: NAME.pem and NAME-key.pem; NAME is one of its subject alternative names
     Server(Issue),
-    /// Issue a client's certificate: NAME.pem and NAME-key.pem
+    /// Issue a client certificate: NAME.pem and NAME-key.pem
     Client(Issue),
-    /// Revoke certificates, or with none named renew the revocation list: crl.pem
+    /// Revoke certificates, or without FILES renew the revocation list: crl.pem
     Revoke(Revoke),
     /// Summarize certificates, keys and revocation lists
     Show(Show),
-    /// Say what verifiers would reject, why, and what fixes it; or examine a live server
+    /// Report what verifiers reject, why, and the fix; or examine a live server
     Check(Check),
 }
 
 #[derive(Args, Clone, Debug)]
 struct Init {
-    /// The folder to write to
+    /// Folder to write to
     #[arg(long, default_value = DEFAULT_DIR)]
     dir: PathBuf,
-    /// The CA's common name
+    /// Common name of the CA
     #[arg(long, default_value = "latchkey CA")]
     name: String,
-    /// The kind of key
+    /// Key type
     #[arg(long, value_enum, default_value_t)]
     key_type: KeyType,
-    /// Replace an existing CA; everything it issued becomes worthless
+    /// Replace an existing CA; all certificates it issued become invalid
     #[arg(long)]
     force: bool,
 }
 
 #[derive(Args, Clone, Debug)]
 struct Issue {
-    /// The folder with the CA, to write to
+    /// Folder of the CA, to write to
     #[arg(long, default_value = DEFAULT_DIR)]
     dir: PathBuf,
-    /// The holder: for a server its host name or address, for a client any name
+    /// Subject: a host name or address for a server, any name for a client
     name: String,
-    /// A further name: DNS:.., IP:.., URI:.. or EMAIL:..
+    /// Another subject alternative name: DNS:.., IP:.., URI:.. or EMAIL:..
     #[arg(long = "san", value_name = "NAME")]
     alt_names: Vec<String>,
-    /// The kind of key
+    /// Key type
     #[arg(long, value_enum, default_value_t)]
     key_type: KeyType,
     /// Replace existing files
@@ -83,13 +83,13 @@ struct Issue {
 
 #[derive(Args, Clone, Debug)]
 struct Revoke {
-    /// The folder with the CA, to write to
+    /// Folder of the CA, to write to
     #[arg(long, default_value = DEFAULT_DIR)]
     dir: PathBuf,
-    /// Days until the list must be renewed; verifiers then refuse everything of this CA
+    /// Days until the list expires (nextUpdate); verifiers then reject every certificate of this CA
     #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..=3650))]
     days: u64,
-    /// The certificates to revoke
+    /// Certificates to revoke
     files: Vec<PathBuf>,
 }
 
@@ -105,24 +105,24 @@ struct Check {
     /// PEM files, or one HOST:PORT
     #[arg(required = true, value_name = "FILE|HOST:PORT")]
     targets: Vec<String>,
-    /// The private key that must belong to the first certificate
+    /// Private key that must match the first certificate
     #[arg(long)]
     key: Option<PathBuf>,
-    /// The CA that must vouch for them
+    /// CA that must have issued them
     #[arg(long)]
     ca: Option<PathBuf>,
-    /// Revocation lists of the CAs, on which they must not be
+    /// Revocation lists of the CAs, which must not list them
     #[arg(long, requires = "ca")]
     crl: Option<PathBuf>,
 }
 
-/// The kind of key to make, as the command line calls it.
+/// The key type as given on the command line.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 enum KeyType {
-    /// Small, fast and understood by everything
+    /// Small, fast and supported everywhere
     #[default]
     Ecdsa,
-    /// Not yet understood by every browser
+    /// Not supported by every browser
     Ed25519,
     /// 3072 bits, for old peers
     Rsa,
@@ -138,7 +138,7 @@ impl From<KeyType> for KeyKind {
     }
 }
 
-/// Why a command could not do its work. One sentence, naming the flag or the file.
+/// An error that ends a command, one sentence that names the flag or the file.
 #[derive(Debug, thiserror::Error)]
 enum CertsError {
     #[error(transparent)]
@@ -155,7 +155,7 @@ enum CertsError {
     Usage(String),
     #[error("{0}")]
     Connection(String),
-    #[error("cannot write the answer: {0}")]
+    #[error("cannot write the result: {0}")]
     Output(#[from] std::io::Error),
 }
 
@@ -168,17 +168,17 @@ impl From<CertsError> for Failure {
     }
 }
 
-/// What a command found.
+/// The result of a command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Outcome {
-    /// All is well.
+    /// Success.
     Fine,
-    /// `check` found something that would be rejected, or could not tell.
+    /// `check` found something that a verifier rejects, or could not decide.
     Faulty,
 }
 
-/// Does what was asked, with the answers on stdout. Exit code 1 when `check` found something that would be rejected, or
-/// could not tell.
+/// Runs the command, with results on stdout. Exit code 1 when `check` found something that a verifier rejects, or could
+/// not decide.
 #[expect(clippy::disallowed_methods, reason = "a command reads the clock once and passes it on")]
 pub(super) fn run(args: &CertsArgs) -> Result<ExitCode, Failure> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());

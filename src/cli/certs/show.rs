@@ -1,4 +1,4 @@
-//! `certs show`: certificates, keys and revocation lists in words.
+//! `certs show`: a summary of certificates, keys and revocation lists.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -15,12 +15,12 @@ pub(super) fn show(paths: &[PathBuf], now: u64, out: &mut dyn Write) -> Result<(
         let certificates = absent_or(source.certificates())?;
         let lists = absent_or(source.revocation_lists())?;
         let (key, is_locked) = match absent_or(source.private_key().map(|key| vec![key])) {
-            // A locked key does not keep what stands beside it from being shown.
+            // An encrypted key does not prevent the rest of the file from being shown.
             Err(PemError::Encrypted { .. }) if !certificates.is_empty() || !lists.is_empty() => (Vec::new(), true),
             found => (found?, false),
         };
         if certificates.is_empty() && lists.is_empty() && key.is_empty() {
-            // The error of the likeliest kind says what is there instead.
+            // The error about certificates names what the file holds instead.
             return Err(source.certificates().err().map_or_else(|| nothing(&source), CertsError::from));
         }
         writeln!(out, "{}:", path.display())?;
@@ -41,10 +41,10 @@ pub(super) fn show(paths: &[PathBuf], now: u64, out: &mut dyn Write) -> Result<(
 }
 
 fn nothing(source: &PemSource) -> CertsError {
-    CertsError::Usage(format!("{} holds nothing to show", source.name))
+    CertsError::Usage(format!("{} holds no certificate, key or revocation list", source.name))
 }
 
-/// A file need not hold every kind of thing, but what it holds must not be damaged.
+/// A kind that is absent is not an error; a damaged one is.
 fn absent_or<T>(found: Result<Vec<T>, PemError>) -> Result<Vec<T>, PemError> {
     match found {
         Err(error @ (PemError::Damaged { .. } | PemError::Encrypted { .. })) => Err(error),
@@ -110,7 +110,7 @@ fn revocation_list(der: &[u8], path: &Path, now: u64, out: &mut dyn Write) -> Re
     writeln!(out, "  revocation list of {}", list.issuer())?;
     match renewal {
         Some(time) => writeln!(out, "    renewal      before {} ({})", date(time), days(time, now))?,
-        None => writeln!(out, "    renewal      never: it does not say, and is not accepted")?,
+        None => writeln!(out, "    renewal      never: it has no nextUpdate, and is not accepted")?,
     }
     for entry in list.iter_revoked_certificates() {
         let at = u64::try_from(entry.revocation_date.timestamp()).unwrap_or(0);

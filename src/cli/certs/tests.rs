@@ -18,7 +18,7 @@ fn now() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_secs()
 }
 
-/// Runs `latchkey certs LINE` with `{}` standing for the folder.
+/// Runs `latchkey certs LINE`, with `{}` replaced by the folder.
 fn certs_at(now: u64, dir: &Path, line: &str) -> Result<(Outcome, String), CertsError> {
     let line = line.replace("{}", &dir.display().to_string());
     let cli = Cli::try_parse_from(std::iter::once("certs").chain(line.split_whitespace())).expect("it parses");
@@ -53,7 +53,7 @@ fn nothing_is_overwritten_without_force() {
 }
 
 #[test]
-fn without_a_ca_the_way_to_one_is_named() {
+fn a_missing_ca_is_reported_with_the_command_that_makes_one() {
     let dir = tempfile::tempdir().expect("a folder");
     for dir in [dir.path().to_owned(), dir.path().join("elsewhere")] {
         let error = certs(&dir, "client --dir {} alice").expect_err("it must be refused").to_string();
@@ -63,7 +63,7 @@ fn without_a_ca_the_way_to_one_is_named() {
 }
 
 #[test]
-fn what_is_made_is_found_without_fault() {
+fn issued_certificates_pass_the_check() {
     let dir = made();
     for line in [
         "check {}/ca.pem --key {}/ca-key.pem",
@@ -77,7 +77,7 @@ fn what_is_made_is_found_without_fault() {
 }
 
 #[test]
-fn every_fault_is_named_with_the_command_that_fixes_it() {
+fn every_fault_is_reported_with_its_fix() {
     use std::os::unix::fs::PermissionsExt;
     let dir = made();
     let fault = |line: &str, parts: &[&str]| {
@@ -89,7 +89,7 @@ fn every_fault_is_named_with_the_command_that_fixes_it() {
     };
     fault("check {}/alice.pem --key {}/localhost-key.pem", &["does not belong", "fix: "]);
     let (_, text) = certs(dir.path(), "check {}/alice.pem --key {}/localhost-key.pem").expect("it runs");
-    assert!(text.find("does not belong") < text.find("accepts it"), "the fault is told first: {text}");
+    assert!(text.find("does not belong") < text.find("accepts it"), "the fault comes first: {text}");
     let key = dir.path().join("alice-key.pem");
     std::fs::set_permissions(&key, std::fs::Permissions::from_mode(0o644)).expect("changed");
     fault("check {}/alice.pem --key {}/alice-key.pem", &["readable by everyone", "fix: chmod 600 "]);
@@ -100,11 +100,11 @@ fn every_fault_is_named_with_the_command_that_fixes_it() {
     let fix = format!("fix: latchkey certs server --dir {} localhost --san IP:127.0.0.1 --force", dir.path().display());
     assert!(text.contains(&fix), "{text}");
     let (outcome, text) = certs_at(now() + 380 * 86_400, dir.path(), "check {}/localhost.pem").expect("it runs");
-    assert!(outcome == Outcome::Fine && text.contains("it ends soon"), "{text}");
+    assert!(outcome == Outcome::Fine && text.contains("it expires soon"), "{text}");
 
     let other = made();
     let line = format!("check {{}}/alice.pem --ca {}/ca.pem", other.path().display());
-    // The certificate is good: a command that makes another from its CA, or from the wrong one, would cure nothing.
+    // The certificate is good: issuing another from its CA, or from the wrong one, would not help.
     let right = format!("with --ca {}/ca.pem", dir.path().display());
     fault(&line, &["REJECTS it: a signature does not verify", &right]);
     let (_, text) = certs(dir.path(), &line).expect("it runs");
@@ -125,9 +125,9 @@ fn a_revocation_list_grows_and_can_be_renewed() {
     let (outcome, text) = certs(dir.path(), "check {}/localhost.pem --ca {}/ca.pem --crl {}/crl.pem").expect("it runs");
     assert!(outcome == Outcome::Fine && !text.contains("revoked"), "{text}");
     let (_, text) = certs(dir.path(), "check {}/alice.pem --ca {}/ca.pem").expect("it runs");
-    assert!(text.contains("nobody has looked whether it was revoked") && text.contains("crl.pem"), "{text}");
+    assert!(text.contains("revocation not checked; pass --crl") && text.contains("crl.pem"), "{text}");
     assert!(certs(dir.path(), "check localhost:1 --ca {}/ca.pem --crl {}/crl.pem").is_err());
-    // Renewing it when it is out of date loses nothing.
+    // Renewing an expired list keeps its entries.
     let (_, text) = certs_at(now() + 40 * 86_400, dir.path(), "revoke --dir {} --days 7").expect("renewed");
     assert!(text.contains("2 revoked") && text.contains("in 7 days"), "{text}");
 
@@ -143,10 +143,11 @@ fn a_revocation_list_grows_and_can_be_renewed() {
 }
 
 #[test]
-fn a_revocation_list_speaks_of_its_own_ca_alone() {
+fn a_revocation_list_applies_to_its_own_ca_only() {
     let (dir, other) = (made(), made());
     let theirs = other.path().display();
-    // Two CAs of one name, in one file; and a certificate of the second with the number of one that the first revoked.
+    // Two CAs with the same name, in one file; and a certificate of the second with a serial number that the first
+    // revoked.
     let both =
         [dir.path(), other.path()].map(|dir| std::fs::read_to_string(dir.join("ca.pem")).expect("there")).concat();
     std::fs::write(dir.path().join("both.pem"), both).expect("written");
@@ -163,35 +164,35 @@ fn a_revocation_list_speaks_of_its_own_ca_alone() {
     };
     let (outcome, text) = check("{}/alice.pem", "lists");
     assert!(outcome == Outcome::Faulty && text.matches("it was revoked on ").count() == 3, "{text}");
-    assert!(text.contains("fix: none: its CA has taken it back") && !text.contains("certs client"), "{text}");
+    assert!(text.contains("fix: none: its CA has revoked it") && !text.contains("certs client"), "{text}");
     let (outcome, text) = check("{}/twin.pem", "lists");
     assert!(outcome == Outcome::Fine && !text.contains("revoked"), "{text}");
     let (_, text) = check(&format!("{theirs}/localhost.pem"), "lists");
     assert!(text.contains("it was revoked on "), "the second CA of --ca counts as the first does: {text}");
     let (outcome, text) = check(&format!("{theirs}/localhost.pem"), "crl");
     assert!(outcome == Outcome::Fine && text.contains("no list in --crl is that of "), "{text}");
-    // A list that is out of date tells nothing.
+    // An expired list proves nothing.
     let later = now() + 40 * 86_400;
     let line = "check {}/localhost.pem --ca {}/both.pem --crl {}/lists.pem";
     let (outcome, text) = certs_at(later, dir.path(), line).expect("it runs");
-    assert!(outcome == Outcome::Faulty && text.contains("went out of date on "), "{text}");
+    assert!(outcome == Outcome::Faulty && text.contains("expired on "), "{text}");
 }
 
 #[test]
-fn a_list_about_others_clears_nobody_and_is_not_renewed() {
+fn a_list_with_another_scope_covers_no_certificate_and_is_not_renewed() {
     let dir = made();
     for scope in [None, Some(rcgen::CrlScope::UserCertsOnly), Some(rcgen::CrlScope::CaCertsOnly)] {
         std::fs::write(dir.path().join("crl.pem"), list_of_a_part(dir.path(), scope)).expect("written");
         let line = "check {}/localhost.pem --ca {}/ca.pem --crl {}/crl.pem";
         let (outcome, text) = certs(dir.path(), line).expect("it runs");
-        assert!(outcome == Outcome::Faulty && text.contains("is about certificates like it"), "{text}");
+        assert!(outcome == Outcome::Faulty && text.contains("covers certificates like it"), "{text}");
         let error =
             certs(dir.path(), "revoke --dir {} {}/alice.pem").expect_err("it would say more than before").to_string();
         assert!(error.contains("a part of the CA's certificates only"), "{error}");
     }
 }
 
-/// A list of the CA in `dir` about the certificates of one distribution point only, within `scope`.
+/// A list of the CA in `dir` for one distribution point, within `scope`.
 fn list_of_a_part(dir: &Path, scope: Option<rcgen::CrlScope>) -> String {
     let read = |name: &str| crate::cli::files::read(&dir.join(name)).expect("there");
     let ca = read("ca.pem").certificates().expect("one").swap_remove(0);
@@ -210,7 +211,7 @@ fn list_of_a_part(dir: &Path, scope: Option<rcgen::CrlScope>) -> String {
     params.signed_by(&issuer).expect("signed").pem().expect("a list")
 }
 
-/// A client's certificate of the CA in `dir` with the serial number of the one in `file`.
+/// A client certificate of the CA in `dir` with the serial number of the one in `file`.
 fn same_serial(dir: &Path, file: &Path) -> String {
     let read = |path: &Path| crate::cli::files::read(path).expect("there");
     let serial = read(file).certificates().expect("one").swap_remove(0);
@@ -230,7 +231,7 @@ fn same_serial(dir: &Path, file: &Path) -> String {
 }
 
 #[test]
-fn names_that_no_certificate_can_have_are_refused() {
+fn invalid_subject_alternative_names_are_refused() {
     let dir = made();
     let issue = |name: &str, alt_name: &str| {
         let issue = Issue {
@@ -266,7 +267,7 @@ fn names_that_no_certificate_can_have_are_refused() {
     }
     assert!(issue(&format!("{}.example", "a.".repeat(110)), "IP:::1").is_err(), "a file name too long");
 
-    // A final dot says that a name is complete, and stands in no certificate.
+    // A final dot marks a complete name, and is not part of a certificate's name.
     certs(dir.path(), "server --dir {} complete.example. --san DNS:other.example.").expect("issued");
     let (_, text) = certs(dir.path(), "show {}/complete.example.pem").expect("shown");
     assert!(text.contains("DNS:complete.example, DNS:other.example\n"), "{text}");
@@ -285,20 +286,20 @@ fn names_that_no_certificate_can_have_are_refused() {
 }
 
 #[test]
-fn a_leaf_that_its_ca_cuts_short_is_announced() {
+fn a_leaf_that_expires_early_with_its_ca_is_reported() {
     let dir = made();
     let (_, text) = certs(dir.path(), "client --dir {} early").expect("issued");
-    assert!(!text.contains("it ends on"), "{text}");
+    assert!(!text.contains("it expires on"), "{text}");
     let late = now() + 3650 * 86_400 - 3 * 86_400 / 2;
     let (_, text) = certs_at(late, dir.path(), "client --dir {} late").expect("issued");
-    assert!(text.contains("it ends on ") && text.contains(", in 1 day, because the CA does"), "{text}");
+    assert!(text.contains("it expires on ") && text.contains(", in 1 day, because the CA does"), "{text}");
 }
 
 #[test]
-fn the_advice_names_whose_fault_it_is() {
+fn the_fix_names_the_certificate_at_fault() {
     let dir = made();
     let at = dir.path().display();
-    // Elsewhere than where its CA is: the command writes another file, and says so.
+    // Not in its CA's folder: the command writes another file, which the text names.
     std::fs::create_dir(dir.path().join("copied")).expect("a folder");
     std::fs::copy(dir.path().join("alice.pem"), dir.path().join("copied/a.pem")).expect("copied");
     let late = now() + 398 * 86_400;
@@ -311,7 +312,7 @@ fn the_advice_names_whose_fault_it_is() {
     let command =
         format!("fix: latchkey certs init --dir {at}/copied && latchkey certs client --dir {at}/copied alice ");
     assert!(text.contains(&command) && !text.contains("--force"), "{text}");
-    // A CA that has ended: webpki does not look at the dates of what is trusted, the others do.
+    // An expired CA: webpki ignores the dates of trust anchors, the other verifiers do not.
     let (outcome, text) = certs_at(now() + 3651 * 86_400, dir.path(), "check {}/ca.pem").expect("it runs");
     assert!(outcome == Outcome::Faulty && text.matches("REJECTS it: it expired on").count() == 2, "{text}");
     assert!(text.contains(&format!("fix: latchkey certs init --dir {at} --force, and then everything")), "{text}");
@@ -345,7 +346,7 @@ fn identity(dir: &Path) -> PolicyOptions {
 }
 
 #[test]
-fn the_doctor_reports_what_a_live_server_does() {
+fn check_reports_what_a_live_server_supports() {
     let dir = made();
     let address = serve(identity(dir.path()));
     let (outcome, text) = certs(dir.path(), &format!("check {address} --ca {{}}/ca.pem")).expect("it answers");
@@ -366,20 +367,20 @@ fn the_doctor_reports_what_a_live_server_does() {
 }
 
 #[test]
-fn the_doctor_sees_a_strict_listener() {
+fn check_reports_a_listener_that_requires_client_certificates() {
     let dir = made();
     let client_ca = vec![crate::cli::files::read(&dir.path().join("ca.pem")).expect("there")];
     let strict =
         PolicyOptions { client_ca, post_quantum: PostQuantum::Require, tls_min: TlsMin::Tls13, ..identity(dir.path()) };
     let address = serve(strict);
     let (_, text) = certs(dir.path(), &format!("check {address} --ca {{}}/ca.pem")).expect("it answers");
-    for part in ["TLS 1.3 only", "post-quantum, required", "must show a certificate", "CN=latchkey CA)", "not tried"] {
+    for part in ["TLS 1.3 only", "post-quantum, required", "must send a certificate", "CN=latchkey CA)", "not tried"] {
         assert!(text.contains(part), "{part}: {text}");
     }
 }
 
 #[test]
-fn the_doctor_says_when_there_is_no_tls() {
+fn check_of_a_server_without_tls_names_its_address() {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = listener.local_addr().expect("bound");
     let run = move || {
