@@ -258,7 +258,10 @@ fn limits_that_contradict_each_other_are_refused() {
     let dir = folder();
     for (limits, parts) in [
         ("--max-request 9m --max-client-memory 16m", ["--max-request", "half of --max-client-memory"]),
-        ("--max-request 4g --max-client-memory 9g --max-output-hard 3g", ["--max-output-hard", "could be set but not read"]),
+        (
+            "--max-request 4g --max-client-memory 9g --max-output-hard 3g",
+            ["--max-output-hard", "could be set but not read"],
+        ),
         ("--max-request 300m --max-client-memory 1g --max-output-hard 256m", ["--max-output-hard", "--max-request"]),
         ("--max-output-hard 1m --max-output 2m", ["--max-output-hard", "--max-output"]),
         ("--max-memory 8m --max-client-memory 8m", ["--max-client-memory", "--max-memory"]),

@@ -1,53 +1,53 @@
-//! Where the records of one segment lie: shared pages for small ones, a block of its own for each large one.
+//! The records of one segment: shared pages for small ones, a block for each large one.
 //!
-//! One record is, in bytes: flags and kind (1), key length (2), data length (2), expiry (8, only if it ever had one),
-//! key, data. Data above [`APART`] bytes stands in a block of its own, and the record holds that block's number
-//! instead. Records are never moved singly: a removed one leaves garbage behind, until the segment copies what lives
-//! into fresh pages.
+//! A record is, in bytes: flags and kind (1), key length (2), data length (2), expiry (8, only if it ever had one),
+//! key, data. Data longer than [`APART`] bytes is in a block of its own, and the record holds the block's number
+//! instead. Records are not moved one by one: a removed one leaves garbage behind until the segment copies its live
+//! records into new pages.
 
 use slab::Slab;
 
 use super::entry::{Entry, Kind};
 
-/// The size of a shared page: small against a segment, so that the unfilled last page wastes little.
+/// Size of a shared page: small against a segment, so that a partly filled last page wastes little.
 pub(super) const PAGE: usize = 4096;
-/// The longest record that shares a page; so at most a quarter of a page is left unfilled.
+/// Maximum length of a record in a shared page; so at most a quarter of a page stays unused.
 const SHARED: usize = PAGE / 4;
-/// The longest data kept inside its record.
+/// Maximum length of data inside a record.
 const APART: usize = 800;
 /// The expiry of a record that never expires.
 pub(super) const NEVER: u64 = u64::MAX;
 
 /// The bits of the first byte that hold the kind; the others are flags.
 const KIND: u8 = 0x0f;
-/// Used since the clock hand last came by.
+/// Used since the clock hand last passed.
 const USED: u8 = 0x10;
-/// Has a place for an expiry.
+/// Has room for an expiry.
 const TIMED: u8 = 0x20;
-/// The data stands in a block.
+/// The data is in a block.
 const BLOCK: u8 = 0x40;
-/// The record stands in a page of its own.
+/// The record has a page of its own.
 const OWN_PAGE: u8 = 0x80;
 /// Flags, key length, data length.
 const HEAD: usize = 5;
 
-/// Where a record lies: the number of its page and its first byte there.
+/// The position of a record: page number and offset.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Place {
     page: u16,
     offset: u16,
 }
 
-/// A record's data on its way into an arena.
+/// A record's data to be stored.
 #[derive(Debug)]
 pub(super) enum Data<'a> {
     /// To be copied.
     Borrowed(&'a [u8]),
-    /// To be kept as it is, if it is too long to stand in a record.
+    /// To be taken over as a block, if it is too long for a record.
     Owned(Vec<u8>),
 }
 
-/// A record on its way into an arena.
+/// A record to be stored.
 #[derive(Debug)]
 pub(super) struct Draft<'a> {
     pub(super) key: &'a [u8],
@@ -69,7 +69,7 @@ impl Draft<'_> {
     }
 }
 
-/// A record as it lies in its page.
+/// A record as it is in its page.
 #[derive(Clone, Copy)]
 struct Record<'a> {
     flags: u8,
@@ -100,7 +100,7 @@ impl<'a> Record<'a> {
         self.data_start() + self.data.len()
     }
 
-    /// The number of the block that holds the data, if it stands apart.
+    /// The number of the block that holds the data, if it is in one.
     fn block(&self) -> Option<usize> {
         if self.flags & BLOCK == 0 {
             return None;
@@ -121,7 +121,7 @@ pub(super) struct Arena {
     open: Option<u16>,
     /// How many pages are shared.
     shared: usize,
-    /// Bytes of living records in shared pages.
+    /// Bytes of live records in shared pages.
     live: usize,
     /// Bytes of dead records in shared pages.
     garbage: usize,
@@ -132,24 +132,24 @@ pub(super) struct Arena {
 }
 
 impl Arena {
-    /// Bytes of living records in shared pages: what a copy has to move.
+    /// Bytes of live records in shared pages, which a compaction copies.
     pub(super) fn live(&self) -> usize {
         self.live
     }
 
-    /// Bytes of keys and what stands with them: what a look at every record has to read.
+    /// Bytes of keys and record heads, which a scan of every record reads.
     pub(super) fn records(&self) -> usize {
         self.live + self.long
     }
 
-    /// Bytes of dead records in shared pages: what a copy gives back.
+    /// Bytes of dead records in shared pages, which a compaction reclaims.
     pub(super) fn garbage(&self) -> usize {
         self.garbage
     }
 
-    /// Whether a copy is sure to need at least one page less.
+    /// Whether a compaction is sure to save at least one page.
     pub(super) fn wastes_a_page(&self) -> bool {
-        // A page is filled to three quarters at least before the next is begun.
+        // A page is at least three quarters full before the next one is begun.
         self.garbage >= PAGE || (self.garbage > 0 && self.live.div_ceil(PAGE * 3 / 4) < self.shared)
     }
 
@@ -158,7 +158,7 @@ impl Arena {
         self.held + self.pages.capacity() * size_of::<Vec<u8>>()
     }
 
-    /// Takes every page and block out, to be freed elsewhere.
+    /// Takes out every page and block, to be freed elsewhere.
     pub(super) fn into_pages(mut self) -> Vec<Vec<u8>> {
         self.pages.drain().collect()
     }
@@ -188,12 +188,12 @@ impl Arena {
         Some((record.key, Entry { kind: Kind::from_byte(record.flags & KIND)?, data, expires_ms }))
     }
 
-    /// The data of the record at `place`, if it stands in the record itself.
+    /// The data of the record at `place`, if it is in the record itself.
     pub(super) fn inline(&self, place: Place) -> Option<&[u8]> {
         self.record(place).filter(|record| record.block().is_none()).map(|record| record.data)
     }
 
-    /// Bytes that removing the record would set free.
+    /// Bytes that removing the record frees.
     pub(super) fn weight(&self, place: Place) -> usize {
         let Some(record) = self.record(place) else { return 0 };
         let block = record.block().and_then(|number| self.pages.get(number));
@@ -204,7 +204,7 @@ impl Arena {
         self.pages.get_mut(usize::from(place.page))?.get_mut(usize::from(place.offset))
     }
 
-    /// Whether the record was used since it was last asked; it is unused afterwards.
+    /// Whether the record was used since the last call; clears the mark.
     pub(super) fn take_used(&mut self, place: Place) -> bool {
         let Some(flags) = self.flags_mut(place) else { return false };
         let used = *flags & USED != 0;
@@ -296,7 +296,7 @@ impl Arena {
         Some(page)
     }
 
-    /// Removes a record; its data, if that stood in a block.
+    /// Removes a record; returns its data, if that was in a block.
     pub(super) fn remove(&mut self, place: Place) -> Option<Vec<u8>> {
         let record = self.record(place)?;
         let (flags, length, block) = (record.flags, record.len(), record.block());
@@ -309,7 +309,7 @@ impl Arena {
         self.take_page(block?)
     }
 
-    /// Puts a new value in the room of the old one; `false` if it does not fit and nothing was changed.
+    /// Stores a new value in the space of the old one; `false` if it does not fit and nothing was changed.
     pub(super) fn overwrite(&mut self, place: Place, kind: Kind, data: &[u8], expires: u64) -> bool {
         let Some(record) = self.record(place) else { return false };
         let (flags, start, room, block) = (record.flags, record.data_start(), record.data.len(), record.block());
@@ -317,7 +317,7 @@ impl Arena {
             return false;
         }
         let fits = match block.and_then(|number| self.pages.get_mut(number)) {
-            // Half of a block may stand empty, no more.
+            // At most half of a block may be unused.
             Some(block) if data.len() <= block.capacity() && data.len() > APART.max(block.capacity() / 2) => {
                 block.clear();
                 block.extend_from_slice(data);
@@ -358,7 +358,7 @@ impl Arena {
         }
     }
 
-    /// Changes the expiry where the record has a place for it; `false` if it has none and needs one.
+    /// Changes the expiry if the record has room for one; `false` if it has none and needs it.
     pub(super) fn set_expires(&mut self, place: Place, expires: u64) -> bool {
         let timed = self.record(place).is_some_and(|record| record.flags & TIMED != 0);
         if timed {
@@ -367,7 +367,7 @@ impl Arena {
         timed || expires == NEVER
     }
 
-    /// Writes a record again with another expiry; its data stays where it is if it stands in a block.
+    /// Writes a record again with another expiry; data in a block stays there.
     pub(super) fn rewrite(&mut self, place: Place, expires: u64) -> Option<Place> {
         let record = self.record(place)?;
         let (flags, key, data) = (record.flags, record.key.to_vec(), record.data.to_vec());
@@ -381,7 +381,7 @@ impl Arena {
         Some(self.write(flags, expires, &key, &data))
     }
 
-    /// Appends to data that stands in a block; `None` if it does not. The block's new length.
+    /// Appends to data in a block; returns its new length, `None` if there is no block.
     pub(super) fn append(&mut self, place: Place, data: &[u8]) -> Option<usize> {
         let number = self.record(place)?.block()?;
         let block = self.pages.get_mut(number)?;
@@ -393,9 +393,9 @@ impl Arena {
         Some(length)
     }
 
-    /// Writes `patch` at `offset` into data that stands in a block, which grows if it must, by zeros up to there. The block's
-    /// new length. `None` if there is no block, or one that would grow to twice its length or more: then copying it into
-    /// the system's fresh zeros costs less than filling the gap.
+    /// Writes `patch` at `offset` into data in a block, which grows if necessary, with zeros up to there. Returns the
+    /// block's new length; `None` if there is no block, or if it would grow to twice its length or more: then copying
+    /// it into zeroed memory from the system costs less than filling the gap.
     pub(super) fn patch(&mut self, place: Place, offset: usize, patch: &[u8]) -> Option<usize> {
         let number = self.record(place)?.block()?;
         let block = self.pages.get_mut(number)?;
@@ -414,7 +414,7 @@ impl Arena {
         Some(length)
     }
 
-    /// Moves a record here from `other`, which is given up record by record. Blocks move without a copy.
+    /// Moves a record here from `other`, which is emptied record by record. Blocks move without a copy.
     pub(super) fn adopt(&mut self, other: &mut Self, place: Place) -> Option<Place> {
         let record = other.record(place)?;
         let (flags, block) = (record.flags, record.block());
@@ -435,7 +435,7 @@ impl Arena {
 
 #[cfg(test)]
 impl Arena {
-    /// Counts everything again and compares; `places` are all records.
+    /// Recounts everything and compares; `places` are all records.
     pub(super) fn check(&self, places: impl Iterator<Item = Place>) {
         let (mut live, mut long, mut blocks) = (0, 0, 0);
         for place in places {
@@ -455,21 +455,21 @@ impl Arena {
     }
 }
 
-/// Makes room for `more` bytes in a block. Doubling is amortised but wastes half; from a megabyte on an eighth is amortised
-/// enough.
+/// Makes room for `more` bytes in a block. Doubling is amortised but wastes half; from a megabyte on, growth by an
+/// eighth is amortised enough.
 fn reserve(block: &mut Vec<u8>, more: usize) {
     if block.capacity() - block.len() < more {
         block.reserve_exact(more.max(spare(block.len())));
     }
 }
 
-/// The room beside its length that a large value is given when it must grow.
+/// Spare capacity of a large value that must grow, in bytes.
 #[must_use]
 pub fn spare(length: usize) -> usize {
     if length < 1 << 20 { length } else { length / 8 }
 }
 
-/// A length or number that is known to fit: keys and pages are limited to 65,534, data in a record to [`APART`].
+/// A number that is known to fit: keys and pages are limited to 65,534, data in a record to [`APART`].
 fn short(number: usize) -> u16 {
     u16::try_from(number).unwrap_or(u16::MAX)
 }

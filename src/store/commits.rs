@@ -1,8 +1,8 @@
-//! What of the store is on its way to disk: changes collected for the next group, and who must wait for which group.
+//! Changes on their way to disk: collected for the next group, with the dependencies of replies on groups.
 //!
-//! A reply may leave when everything that it tells of is durable. So each change notes the group that it belongs to, and
-//! each look at a key notes the group that last changed it; [`Commits::take_dependency`] gives the later of them, once a
-//! request. Keys are noted by their hash: where two share one, a reply waits a little longer than it must.
+//! A reply may be sent when everything it reports is durable. So each change records its group, and each read of a key
+//! the group that last changed it; [`Commits::take_dependency`] returns the later of them, once per request. Keys are
+//! recorded by their hash: where two share one, a reply waits a little longer than necessary.
 
 use std::cell::Cell;
 use std::collections::{BTreeMap, HashMap, VecDeque};
@@ -15,14 +15,14 @@ use super::table::Table;
 use crate::disk::{Backup, Change, Compactions, Group, NO_EXPIRY, Storage, StorageError, Sync, Undo};
 use crate::timer::{Now, after};
 
-/// Bounds on what may be on its way to disk.
+/// Limits on changes that are not durable yet.
 #[derive(Clone, Copy, Debug)]
 pub struct CommitLimits {
-    /// Bytes of changes that are not durable, before no more writes are taken (`--max-unsynced`). A disk that writes
-    /// 100 MB/s catches up with the default in a sixth of a second.
+    /// Bytes of changes that are not durable above which writes wait (`--max-unsynced`). A disk that writes 100 MB/s
+    /// catches up with the default in a sixth of a second.
     pub unsynced_bytes: usize,
-    /// How long the disk may take over one group, and stand still while it is read to take back what was not kept
-    /// (`--storage-timeout`). A minute: a disk that is slower than that is gone.
+    /// Time limit for committing one group, and for the disk to make progress while lost changes are undone
+    /// (`--storage-timeout`). A disk slower than a minute is considered dead.
     pub timeout: Duration,
 }
 
@@ -32,29 +32,29 @@ impl Default for CommitLimits {
     }
 }
 
-/// What has become of changes.
+/// The state of the groups.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum GroupStatus {
-    /// Nothing new.
+    /// No change since the last call.
     Unchanged,
     /// Every group up to this one is durable.
     Durable(u64),
-    /// All groups that were not durable have been taken back; no more writes are taken.
+    /// All groups that were not durable have been undone; writes are refused.
     Lost(StorageError),
-    /// There is room again after a loss for want of it: writes are taken.
+    /// The disk has room again after it was full: writes are accepted.
     Recovered,
-    /// It is unknown what is durable.
+    /// It is unknown which groups are durable.
     Fatal(StorageError),
 }
 
-/// What there is to say about durability.
+/// The state of durability, for `INFO` and metrics.
 #[derive(Clone, Debug)]
 pub struct Persistence {
     /// When writes are forced to disk.
     pub sync: Sync,
     /// Why writes are refused, if they are.
     pub failure: Option<StorageError>,
-    /// Bytes of changes on their way to disk: none while writes are refused.
+    /// Bytes of changes not yet durable; 0 while writes are refused.
     pub unsynced_bytes: usize,
     /// The last durable group.
     pub durable_group: u64,
@@ -64,17 +64,17 @@ pub struct Persistence {
     pub last_backup: u64,
     /// Why the last backup failed, if it did.
     pub backup_failure: Option<String>,
-    /// What has become of compactions.
+    /// Counts of compactions.
     pub compactions: Compactions,
 }
 
-/// How often room is looked for while there is none.
+/// How often a full disk is checked for room.
 const LOOK: Duration = Duration::from_secs(1);
 
-/// What each table that is kept until its removal is durable counts for: an empty one takes less.
+/// Minimum cost of each table that is kept until its removal is durable; an empty one takes less.
 const CLEARED: usize = 64 << 10;
 
-/// A value from this length on is written down at the end of the turn, once.
+/// A value of at least this length is written to the group at the end of the turn, once.
 const LARGE: usize = 1 << 10;
 
 pub(super) struct Commits {
@@ -82,35 +82,35 @@ pub(super) struct Commits {
     limits: CommitLimits,
     /// The changes of this turn.
     group: Group,
-    /// Keys whose values are written down at the end of this turn, and how long they are: large ones, and those that were
-    /// changed where they stand.
+    /// Keys whose values are written to the group at the end of this turn, with the lengths of these: large values, and
+    /// those changed in place.
     edited: BTreeMap<Box<[u8]>, usize>,
-    /// How much will be written down for them.
+    /// Bytes to be written for them.
     edited_bytes: usize,
-    /// Whether anybody may have to wait for this turn's group.
+    /// Whether a reply may depend on this turn's group.
     is_open: bool,
     /// The number of this turn's group.
     number: u64,
     durable: u64,
     /// By the hash of a key, the group that last changed it.
     pending: HashMap<u64, u64>,
-    /// The same in the order of groups, so that what is durable can be forgotten.
+    /// The same in the order of groups, to forget those that are durable.
     order: VecDeque<(u64, u64)>,
     /// The group that last removed every key.
     cleared: u64,
-    /// What was removed as a whole by groups that are not durable, the oldest first: all that is needed to take that back.
+    /// Tables removed as a whole by groups that are not durable, the oldest first, to restore them if a group is lost.
     cleared_tables: VecDeque<(u64, Table)>,
     dependency: Cell<u64>,
-    /// Bytes handed over that are not durable.
+    /// Bytes submitted that are not durable.
     queued: usize,
-    /// When the group that is not durable yet became the oldest.
+    /// When the oldest group that is not durable became the oldest.
     waiting_since: Option<Instant>,
     state: State,
-    /// When room was looked for.
+    /// When the disk was last checked for room.
     looked_at: Option<Instant>,
-    /// How far the disk is with working out what to take back.
+    /// Progress of the disk in reading what must be undone.
     seen: u64,
-    /// What is left to be taken back.
+    /// Changes still to be undone.
     undo: Undo,
     backing_up: bool,
     last_backup: u64,
@@ -120,19 +120,19 @@ pub(super) struct Commits {
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum State {
     Working,
-    /// A write has failed, and what to take back is being worked out.
+    /// A write has failed, and the changes to undo are being read.
     Undoing(StorageError),
-    /// It is being taken back.
+    /// They are being undone.
     TakingBack(StorageError),
     /// Only reads are served.
     Refusing(StorageError),
     Fatal(StorageError),
 }
 
-/// What the table must do.
+/// What the table must do after a commit.
 pub(super) enum Step {
     Status(GroupStatus),
-    /// Take some of this back, and say so by [`Commits::took_back`].
+    /// Undo some of these changes, then call [`Commits::took_back`].
     TakeBack(Undo),
 }
 
@@ -171,7 +171,7 @@ impl Commits {
         }
     }
 
-    /// Whether everything handed over is on disk, as far as is known.
+    /// Whether everything submitted is known to be on disk.
     #[cfg(test)]
     pub(super) fn is_settled(&self) -> bool {
         !self.is_open && self.durable + 1 == self.number
@@ -193,8 +193,8 @@ impl Commits {
         self.push(&change, Some(hash));
     }
 
-    /// A large value was put or moved, or one was changed where it stands. It is written down once a turn, however often that
-    /// happens: a transaction that changes or moves a large value many times would otherwise make as many copies of it.
+    /// A large value was put or moved, or a value was changed in place. It is written once per turn, however often that
+    /// happens: a transaction that changes a large value many times would otherwise copy it each time.
     fn changed(&mut self, hash: u64, key: &[u8], length: usize) {
         if self.state != State::Working {
             return;
@@ -211,7 +211,7 @@ impl Commits {
         self.edited_bytes = self.edited_bytes.saturating_add(length).saturating_sub(before);
     }
 
-    /// What was to be written down for this key is gone.
+    /// The value of this key is no longer written at the end of the turn.
     fn forget_edit(&mut self, key: &[u8]) {
         if !self.edited.is_empty()
             && let Some(length) = self.edited.remove(key)
@@ -220,15 +220,15 @@ impl Commits {
         }
     }
 
-    /// Writes down the values that were changed where they stand, as they are at the end of the turn. Nobody sees less
-    /// than a whole group, so what they were in between does not matter; what is gone by now has been noted as removed.
+    /// Writes the values that were changed in place, as they are at the end of the turn. A group is visible as a whole
+    /// only, so intermediate values do not matter; keys removed since have been recorded as removed.
     pub(super) fn write_edited(&mut self, table: &Table) {
         self.edited_bytes = 0;
         for key in std::mem::take(&mut self.edited).into_keys() {
             let hash = table.hash(&key);
             if let Some((_, entry)) = table.find(hash, &key).and_then(|found| table.entry(found)) {
                 let (kind, expires) = (entry.kind as u8, entry.expires_ms.unwrap_or(NO_EXPIRY));
-                // Whoever has changed it waits already, and nobody who comes behind.
+                // Requests that have changed it already depend on this group, and later ones depend on no more.
                 self.push(&Change::Put { key: &key, kind, expires, data: entry.data }, None);
             }
         }
@@ -239,18 +239,18 @@ impl Commits {
         self.push(&Change::Remove { key }, Some(hash));
     }
 
-    /// A key's time had come. Nobody waits for that: its expiry itself is durable, or waited for.
+    /// A key has expired. No reply waits for the removal: the expiry itself is durable, or is waited for.
     pub(super) fn expired(&mut self, key: &[u8]) {
         self.forget_edit(key);
         self.push(&Change::Remove { key }, None);
     }
 
-    /// All keys were removed: what `table` holds.
+    /// All keys were removed; `table` holds them.
     pub(super) fn cleared(&mut self, table: Table, deferred_free: &mut DeferredFree) {
         if self.state != State::Working {
             return table.defer(deferred_free);
         }
-        // What was changed where it stood will not be written down any more, but would have to be taken back.
+        // Values changed in place are not written any more, but would have to be undone.
         self.edited_bytes = 0;
         for key in std::mem::take(&mut self.edited).into_keys() {
             self.group.push(&Change::Remove { key: &key });
@@ -266,12 +266,12 @@ impl Commits {
         self.note_read_all();
     }
 
-    /// Bytes of what was removed and may come back.
+    /// Bytes of removed tables that may be restored.
     pub(super) fn cleared_bytes(&self) -> usize {
         self.cleared_tables.iter().map(|(_, table)| table.held()).sum()
     }
 
-    /// What there was before all keys were removed, if a group that is lost did so.
+    /// The table before all keys were removed, if a lost group removed them.
     pub(super) fn take_cleared(&mut self, deferred_free: &mut DeferredFree) -> Option<Table> {
         let (_, first) = self.cleared_tables.pop_front()?;
         self.cleared_tables.drain(..).for_each(|(_, table)| table.defer(deferred_free));
@@ -289,7 +289,7 @@ impl Commits {
         }
     }
 
-    /// Whoever has changed this key, or looks at it from now on, waits for this turn's group.
+    /// Replies that report a change or a later read of this key depend on this turn's group.
     fn wait_for(&mut self, hash: u64) {
         self.dependency.set(self.number);
         if self.pending.insert(hash, self.number) != Some(self.number) {
@@ -297,7 +297,7 @@ impl Commits {
         }
     }
 
-    /// A key was looked at.
+    /// A key was read.
     pub(super) fn note_read(&self, hash: u64) {
         let mut group = self.cleared;
         if !self.pending.is_empty() {
@@ -306,19 +306,19 @@ impl Commits {
         self.dependency.set(self.dependency.get().max(group));
     }
 
-    /// All keys were looked at.
+    /// All keys were read.
     pub(super) fn note_read_all(&self) {
         let last = if self.is_open { self.number } else { self.number - 1 };
         self.dependency.set(self.dependency.get().max(last));
     }
 
-    /// The group that must be durable before what was done and seen since the last call may be told.
+    /// The group that must be durable before a reply may report what was done and read since the last call.
     pub(super) fn take_dependency(&self) -> Option<u64> {
         let group = self.dependency.replace(0);
         (group > self.durable).then_some(group)
     }
 
-    /// Why no writes are taken.
+    /// Why writes are refused.
     pub(super) fn refusal(&self) -> Option<&StorageError> {
         match &self.state {
             State::Working => None,
@@ -328,14 +328,14 @@ impl Commits {
         }
     }
 
-    /// Whether so much is on its way to disk that writes must wait.
+    /// Whether so much waits for the disk that writes must wait.
     pub(super) fn is_congested(&self) -> bool {
         let cleared = self.cleared_tables.len() * CLEARED;
         let unsynced = self.queued + self.group.len() + self.edited_bytes + cleared;
         self.state == State::Working && unsynced > self.limits.unsynced_bytes
     }
 
-    /// Hands this turn's changes over, and hears what has become of earlier ones. `keys` is how many keys there are.
+    /// Submits this turn's changes, and collects the state of earlier ones. `keys` is the number of keys.
     pub(super) fn commit(&mut self, keys: u64, now: Now, deferred_free: &mut DeferredFree) -> Step {
         if self.is_open {
             self.storage.submit(&mut self.group, self.number, keys);
@@ -357,7 +357,7 @@ impl Commits {
         }
         self.queued = self.storage.durable().queued;
         if std::mem::replace(&mut self.seen, report.seen) != report.seen {
-            // To read much takes long; not to get on is what is too long.
+            // Reading a lot takes long; only a lack of progress is a failure.
             self.waiting_since = self.waiting_since.map(|_| now.instant);
         }
         let stuck = self.waiting_since.is_some_and(|since| now.instant - since > self.limits.timeout);
@@ -385,7 +385,7 @@ impl Commits {
             (_, Some(failure)) if failure.is_fatal() => Step::Status(self.give_up(failure)),
             (State::Working, Some(failure)) => {
                 self.state = State::Undoing(failure);
-                // Working that out has its own time.
+                // Reading what must be undone has its own time limit.
                 self.waiting_since = Some(now.instant);
                 self.storage.last_call();
                 Step::Status(unchanged)
@@ -402,7 +402,7 @@ impl Commits {
         GroupStatus::Fatal(failure)
     }
 
-    /// Some of what was lost has been taken back, and `undo` is left; or all of it; or it cannot be.
+    /// Some of the lost changes have been undone and `undo` remains, or all have been, or it failed.
     pub(super) fn took_back(&mut self, undo: Undo, is_over: Result<bool, Unfit>) -> GroupStatus {
         let State::TakingBack(failure) = &self.state else { return GroupStatus::Unchanged };
         let failure = failure.clone();
@@ -448,7 +448,7 @@ impl Commits {
         self.waiting_since = None;
     }
 
-    /// How soon there is something to do although nothing happens.
+    /// Time until the next commit is needed without any event.
     pub(super) fn wants_commit_in(&self, now: Now) -> Option<Duration> {
         if matches!(self.state, State::TakingBack(_)) {
             return Some(Duration::ZERO);
@@ -471,7 +471,7 @@ impl Commits {
         Persistence {
             sync: self.storage.sync(),
             failure: self.refusal().cloned(),
-            // What will never be written is on its way to nowhere.
+            // Changes that will never be written do not count.
             unsynced_bytes: if self.refusal().is_some() { 0 } else { self.queued + self.group.len() },
             durable_group: self.durable,
             backing_up: self.backing_up,
@@ -481,13 +481,13 @@ impl Commits {
         }
     }
 
-    /// Makes everything durable and lets go of the directory.
+    /// Makes everything durable and releases the directory.
     pub(super) fn close(&mut self, keys: u64) -> Result<(), StorageError> {
         if let Some(failure) = self.refusal() {
-            // What could be said about it has been said; the thread is told to end in any case.
+            // The failure has been reported; the thread must end in any case.
             let failure = failure.clone();
             if let StorageError::TimedOut(_) = failure {
-                // It has been waited for long enough.
+                // The time limit has already passed.
                 self.storage.abandon();
             } else {
                 let _ = self.storage.close();
@@ -501,7 +501,7 @@ impl Commits {
     }
 }
 
-/// Notes that the value of a key was changed where it stands.
+/// Records that the value of a key was changed in place.
 pub(super) fn note(commits: Option<&mut Commits>, table: &Table, hash: u64, key: &[u8]) {
     if let Some(commits) = commits
         && let Some((_, entry)) = table.find(hash, key).and_then(|found| table.entry(found))

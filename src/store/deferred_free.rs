@@ -1,42 +1,43 @@
-//! What is no longer needed, freed a piece at a time: a large block or ten million records at once would stall the loop.
+//! Memory that is no longer needed, freed in bounded steps: a large block or ten million records at once would stall
+//! the loop.
 //!
-//! Freeing little by little is not enough. The system's allocator joins free neighbours, and when they reach the top of
-//! its heap it gives all of them back to the system in one call: tens of megabytes, whose pages take milliseconds. So of
-//! what is freed a little stays behind as stakes in every stretch of memory, and go last, from the top down: each then
-//! sets free no more than what lies up to the next one.
+//! Freeing in small steps is not enough. The system's allocator joins free neighbours, and when they reach the top of
+//! its heap it returns all of them to the system in one call: tens of megabytes, whose pages take milliseconds. So one
+//! small allocation, a stake, is kept in every stretch of memory and freed last, from the top down: each then releases
+//! no more than the memory up to the next one.
 
 use std::collections::BTreeMap;
 
 use super::segment::Segment;
 
-/// Blocks below this size are freed where they fall; the allocator does it in well under a microsecond.
+/// Smaller blocks are freed at once; the allocator needs well under a microsecond.
 const SMALL: usize = 16 << 10;
-/// Bytes freed in one step: giving pages back to the system costs about 0.1 us for each 4 KiB.
+/// Bytes freed in one step: returning pages to the system costs about 0.1 us per 4 KiB.
 pub(super) const STEP_BYTES: usize = 2 << 20;
-/// Allocations given back in one step, where one segment more may be begun: 0.5 us each, as their memory is cold.
+/// Allocations freed in one step, plus at most one more segment: 0.5 us each, as their memory is not cached.
 const STEP_ALLOCATIONS: usize = 256;
-/// Each stretch of this many bytes, as a power of two, keeps one stake; between two of them lies less than twice as much.
+/// Each stretch of this many bytes, as a power of two, keeps one stake; less than twice as much lies between two of
+/// them.
 const STRETCH_BITS: u32 = 18;
 /// While less than this waits, freeing is left to [`DeferredFree::step`], one step a turn.
 const LEEWAY: usize = 16 << 20;
-/// The least that is freed of a block to keep pace: a call of the allocator is not worth less.
+/// The minimum freed of a block to keep pace: less is not worth a call of the allocator.
 const PIECE: usize = 64 << 10;
-/// A table this small is freed where it falls: it has a few dozen allocations.
+/// A smaller table is freed at once: it has a few dozen allocations.
 pub(super) const SMALL_TABLE: usize = 64 << 10;
-/// A stake is so large because the allocator puts smaller pieces aside when they are freed, and joins them later, many
-/// at once.
+/// Larger than the pieces that the allocator caches when they are freed and joins later, many at once.
 const STAKE_BYTES: usize = 2048;
 
-/// Blocks and segments that wait to be freed.
+/// Blocks and segments waiting to be freed.
 #[derive(Debug, Default)]
 pub(super) struct DeferredFree {
     blocks: Vec<Vec<u8>>,
     block_bytes: usize,
     tables: Vec<DroppedTable>,
     table_bytes: usize,
-    /// Bytes that [`keep_pace`](Self::keep_pace) has freed in advance.
+    /// Bytes freed in advance by [`keep_pace`](Self::keep_pace).
     ahead: usize,
-    /// By the stretch of memory they stand in.
+    /// Stakes, by their stretch of memory.
     stakes: BTreeMap<usize, Vec<u8>>,
 }
 
@@ -47,7 +48,7 @@ struct DroppedTable {
 }
 
 impl DeferredFree {
-    /// Takes a block of data, if there is one.
+    /// Takes a block, if there is one.
     pub(super) fn defer(&mut self, block: Option<Vec<u8>>) {
         if let Some(block) = block.filter(|block| block.capacity() >= SMALL) {
             self.block_bytes += block.capacity();
@@ -71,9 +72,9 @@ impl DeferredFree {
         self.blocks.is_empty() && self.tables.is_empty() && self.stakes.is_empty()
     }
 
-    /// The store has grown by so many bytes. Beyond [`LEEWAY`] twice as many are freed for them, so what is live and what
-    /// waits together never exceed the most that was live by more than that. Freeing a page costs a tenth of what
-    /// filling one does, so a write takes a fifth longer at most.
+    /// The store has grown by `grown` bytes. Beyond [`LEEWAY`], twice as many are freed for them, so live and waiting
+    /// memory together never exceed the maximum of live memory by more than that. Freeing a page costs a tenth of
+    /// filling one, so a write takes at most a fifth longer.
     pub(super) fn keep_pace(&mut self, grown: usize) {
         if self.held() > LEEWAY {
             self.pay(grown.saturating_mul(2));
@@ -86,13 +87,13 @@ impl DeferredFree {
             if self.free_blocks((due - self.ahead).clamp(PIECE, STEP_BYTES)) {
                 self.free_segment();
             }
-            // What has become a stake is not free yet, and a table may hold more than its segments say.
+            // A stake is not free yet, and a table may hold more than its segments report.
             self.ahead += before.saturating_sub(self.held());
         }
         self.ahead = self.ahead.saturating_sub(due);
     }
 
-    /// Frees a piece.
+    /// Frees some memory.
     pub(super) fn step(&mut self) {
         if self.free_blocks(STEP_BYTES) {
             let mut allocations = 0;
@@ -105,7 +106,7 @@ impl DeferredFree {
         }
     }
 
-    /// Frees so many bytes of blocks. Whether no block is left.
+    /// Frees `budget` bytes of blocks; returns whether no block is left.
     fn free_blocks(&mut self, mut budget: usize) -> bool {
         while let Some(mut block) = self.blocks.pop() {
             let size = block.capacity();
@@ -123,7 +124,8 @@ impl DeferredFree {
         true
     }
 
-    /// Frees one segment of the last table, or that table when it has none left. How many allocations that were.
+    /// Frees one segment of the last table, or the table itself when it has none left; returns the number of
+    /// allocations.
     fn free_segment(&mut self) -> usize {
         let Some(table) = self.tables.last_mut() else { return 0 };
         let Some((_, segment)) = table.segments.next() else {
@@ -146,10 +148,10 @@ impl DeferredFree {
         allocations
     }
 
-    /// Frees all of a block; while a whole table goes, perhaps all but a stake.
+    /// Frees a block, or all but a stake of it while a table is being freed.
     fn free(&mut self, mut block: Vec<u8>) {
-        // The allocator does this in place. One that it has mapped apart is no more than a page afterwards: freeing a
-        // larger one would make it return memory less often, and so more at once.
+        // The allocator shrinks in place. A block mapped on its own keeps one page: freeing a larger one would raise
+        // the allocator's threshold, so that it returns memory less often and more at once.
         block.clear();
         block.shrink_to(STAKE_BYTES);
         if block.capacity() >= STAKE_BYTES && !self.tables.is_empty() {
@@ -168,7 +170,7 @@ mod tests {
     use crate::store::entry::Kind;
 
     #[test]
-    fn a_large_block_goes_in_pieces() {
+    fn a_large_block_is_freed_in_pieces() {
         let mut deferred_free = DeferredFree::default();
         deferred_free.defer(Some(vec![1; 3 * STEP_BYTES + 5]));
         deferred_free.defer(Some(vec![1; SMALL - 1]));
@@ -183,11 +185,11 @@ mod tests {
     }
 
     #[test]
-    fn of_a_table_a_stake_in_each_stretch_goes_last() {
+    fn freeing_a_table_keeps_a_stake_in_each_stretch_until_the_end() {
         const PAGES: usize = 2000;
         let mut deferred_free = DeferredFree::default();
         let mut segments = slab::Slab::new();
-        // What is still in use lies between any two pages.
+        // Memory still in use lies between any two pages.
         let mut between = Vec::new();
         for number in 0..PAGES {
             let mut segment = Segment::new(0, 0);
@@ -203,7 +205,7 @@ mod tests {
         while !deferred_free.tables.is_empty() {
             deferred_free.step();
         }
-        // The step that dropped the table has taken the first.
+        // The step that dropped the table has freed the first one.
         let stakes = deferred_free.stakes.len();
         assert!((1..PAGES / 2).contains(&stakes), "{stakes} stakes");
         for left in (0..stakes).rev() {

@@ -1,4 +1,4 @@
-//! A store that outlives its process: loading, and what becomes of changes.
+//! A store with a data directory: loading, commits and undoing lost changes.
 
 use std::ops::{Deref, DerefMut};
 use std::time::Duration;
@@ -10,15 +10,15 @@ use super::{MAX_KEY, MAX_VALUE, Store, StoreError};
 use crate::disk::{self, Record, Storage, StorageError, Undo};
 use crate::timer::Now;
 
-/// Records that are taken back in one turn, and bytes of them: well under a millisecond's worth.
+/// Records undone per turn, and their bytes: well under a millisecond of work.
 const TAKEN_BACK_RECORDS: usize = 512;
 const TAKEN_BACK_BYTES: usize = 1 << 20;
 
-/// Why a record that was kept cannot be served.
+/// Why a record from disk cannot be loaded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Unfit {
-    /// It is none of [`Kind`]'s.
-    #[error("a value's kind is not known here")]
+    /// Its kind is not one of [`Kind`].
+    #[error("unknown kind of value")]
     Kind,
     /// It is longer than [`MAX_KEY`].
     #[error("a key is longer than {MAX_KEY} bytes")]
@@ -26,8 +26,8 @@ pub enum Unfit {
     /// It is larger than [`MAX_VALUE`].
     #[error("a value is larger than {MAX_VALUE} bytes")]
     Value,
-    /// The table cannot grow any more.
-    #[error("there are more keys than a table holds")]
+    /// The table is full.
+    #[error("too many keys for the table")]
     Room,
 }
 
@@ -49,7 +49,7 @@ impl View<'_> {
         self.store.take_dependency().map(CommitGroup)
     }
 
-    /// Ends housekeeping, which no reply reports: the next request must not wait for what it has changed and read.
+    /// Ends housekeeping, which no reply reports: the next request must not depend on its changes and reads.
     pub fn finish_unreported(self) {
         let _ = self.finish();
     }
@@ -70,11 +70,11 @@ impl DerefMut for View<'_> {
 }
 
 impl Store {
-    /// Puts a record under its key as it was kept; nothing is noted.
+    /// Loads a record from disk; no change is recorded.
     ///
     /// # Errors
     ///
-    /// It cannot be served, and was not put.
+    /// The record is not valid here, and was not loaded.
     pub fn load(&mut self, record: &Record<'_>) -> Result<(), Unfit> {
         let kind = Kind::from_byte(record.kind).ok_or(Unfit::Kind)?;
         if record.key.len() > MAX_KEY {
@@ -90,66 +90,66 @@ impl Store {
         Ok(())
     }
 
-    /// From now on every change is handed to `storage`.
+    /// From now on every change is submitted to `storage`.
     pub fn attach(&mut self, storage: Storage, limits: CommitLimits) {
         self.commits = Some(Box::new(Commits::new(storage, limits)));
     }
 
-    /// The store for one request. What the request changes and reads is noted, and [`View::finish`] says what its reply
-    /// depends on.
+    /// The store for one request. The request's changes and reads are recorded, and [`View::finish`] returns the group
+    /// its reply depends on.
     pub fn view(&mut self) -> View<'_> {
         View { store: self }
     }
 
-    /// The group that must be durable before a reply may report what was changed and read since the last call; `None` if
-    /// it is.
+    /// The group that must be durable before a reply may report the changes and reads since the last call; `None` if it
+    /// is.
     pub(super) fn take_dependency(&mut self) -> Option<u64> {
         self.commits.as_ref().and_then(|commits| commits.take_dependency())
     }
 
-    /// Whether every group up to this one is durable, or nothing is kept.
+    /// Whether every group up to this one is durable, or there is no data directory.
     #[must_use]
     pub fn is_durable_to(&self, group: u64) -> bool {
         self.commits.as_ref().is_none_or(|commits| commits.is_durable_to(group))
     }
 
-    /// All keys are looked at, by their number for example.
+    /// Records a read of all keys, for example of their number.
     pub fn note_read_all(&self) {
         if let Some(commits) = &self.commits {
             commits.note_read_all();
         }
     }
 
-    /// Why no writes are taken, if none are.
+    /// Why writes are refused, if they are.
     #[must_use]
     pub fn refuses_writes(&self) -> Option<&StorageError> {
         self.commits.as_ref().and_then(|commits| commits.refusal())
     }
 
-    /// Whether so much is on its way to disk that writes must wait.
+    /// Whether so much waits for the disk that writes must wait.
     #[must_use]
     pub fn is_congested(&self) -> bool {
         self.commits.as_ref().is_some_and(|commits| commits.is_congested())
     }
 
-    /// Whether changes are kept.
+    /// Whether there is a data directory.
     #[must_use]
     pub fn is_durable(&self) -> bool {
         self.commits.is_some()
     }
 
-    /// What there is to say about durability; `None` where nothing is kept.
+    /// The state of durability; `None` without a data directory.
     #[must_use]
     pub fn persistence(&self) -> Option<Persistence> {
         self.commits.as_ref().map(|commits| commits.persistence())
     }
 
-    /// Begins to write a backup; `false` if one is being written already, or nothing is kept.
+    /// Starts a backup; `false` if one is being written, or there is no data directory.
     pub fn begin_backup(&mut self) -> bool {
         self.commits.as_mut().is_some_and(|commits| commits.begin_backup())
     }
 
-    /// Hands over what has changed since the last call as one group, and tells what has become of earlier ones.
+    /// Submits the changes since the last call as one group, and returns the state of earlier groups.
     pub fn commit(&mut self, now: Now) -> GroupStatus {
         let status = self.commit_group(now);
         self.update_scans(&status);
@@ -170,7 +170,7 @@ impl Store {
         }
     }
 
-    /// Takes some of what was lost back. Whether that was all of it; meanwhile, whoever looks at any of it waits.
+    /// Undoes some of the lost changes; returns whether all are undone. Until then, replies that read any of them wait.
     fn take_back(&mut self, undo: &mut Undo) -> Result<bool, Unfit> {
         if let Some(table) = self.commits.as_mut().and_then(|commits| commits.take_cleared(&mut self.deferred_free)) {
             std::mem::replace(&mut self.table, table).defer(&mut self.deferred_free);
@@ -201,18 +201,18 @@ impl Store {
         Ok(false)
     }
 
-    /// How soon [`commit`](Self::commit) has something to do although nothing happens: the disk has taken too long by then,
-    /// or there is more to be taken back.
+    /// Time until [`commit`](Self::commit) is needed without any event: the disk times out, or more changes must be
+    /// undone.
     #[must_use]
     pub fn wants_commit_in(&self, now: Now) -> Option<Duration> {
         self.commits.as_ref().and_then(|commits| commits.wants_commit_in(now))
     }
 
-    /// Makes all changes durable and lets go of the data directory.
+    /// Makes all changes durable and releases the data directory.
     ///
     /// # Errors
     ///
-    /// Changes were not kept, now or earlier.
+    /// Changes were lost, now or earlier.
     pub fn close(&mut self) -> Result<(), StorageError> {
         let keys = self.table.len() as u64;
         self.commits.take().map_or(Ok(()), |mut commits| {
@@ -221,7 +221,7 @@ impl Store {
         })
     }
 
-    /// Whether a value of this size may be put under this key.
+    /// Whether a value of this size may be stored under this key.
     pub(super) fn check(&self, key: &[u8], value: usize) -> Result<(), StoreError> {
         if self.refuses_writes().is_some() {
             return Err(StoreError::ReadOnly);
@@ -236,5 +236,5 @@ impl Store {
     }
 }
 
-/// A journal's records and the table mean the same by "never".
+/// Journal records and the table use the same value for "never".
 const _: () = assert!(NEVER == disk::NO_EXPIRY);

@@ -1,6 +1,6 @@
-//! What the store keeps under a key, as its users see it.
+//! A stored value as users of the store see it.
 
-/// The type of a value: how XML-RPC sees it, and whether RESP may edit its bytes.
+/// The type of a value: its XML-RPC type, and whether RESP commands may edit its bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u8)]
 pub enum Kind {
@@ -50,13 +50,13 @@ impl Kind {
         Self::ALL.get(usize::from(byte)).copied()
     }
 
-    /// Whether it holds other values.
+    /// Whether it contains other values.
     #[must_use]
     pub fn is_compound(self) -> bool {
         matches!(self, Self::Array | Self::Struct)
     }
 
-    /// Whether the stored bytes are the value itself, so that commands on strings may edit them.
+    /// Whether the stored bytes are the value itself, so that string commands may edit them.
     #[must_use]
     pub fn is_plain(self) -> bool {
         matches!(self, Self::Bytes | Self::String | Self::Base64)
@@ -70,17 +70,17 @@ pub struct Entry<'a> {
     pub kind: Kind,
     /// The value, encoded as its [`Kind`] says.
     pub data: &'a [u8],
-    /// When it ceases to exist, in milliseconds since the Unix epoch.
+    /// Its expiry, in milliseconds since the Unix epoch.
     pub expires_ms: Option<u64>,
 }
 
-/// What a write does to the time a key has left.
+/// What a write does to the expiry of a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Expiry {
-    /// As it was; a new key never expires.
+    /// Unchanged; a new key never expires.
     Keep,
     /// The key no longer expires.
     Never,
-    /// The key ceases to exist at this many milliseconds since the Unix epoch.
+    /// The key expires at this many milliseconds since the Unix epoch.
     At(u64),
 }

@@ -1,20 +1,21 @@
-//! Patterns of KEYS and SCAN, as Redis reads them, matched in one pass over the key.
+//! Patterns of KEYS and SCAN with Redis's syntax, matched in one pass over the key.
 
 /// A glob pattern: `*`, `?`, `[abc]`, `[^a]`, `[a-z]` and `\x` for a literal `x`, over bytes.
 ///
-/// The pattern becomes a set of states that advance together, one bit each, so a key costs its length times the
-/// pattern's 64-bit words, whatever the pattern: backtracking over stars is quadratic and worse on hostile ones.
+/// The pattern becomes a set of states that advance together, one bit each, so matching costs the length of the key
+/// times the number of 64-bit words of the pattern. Backtracking over stars would be quadratic or worse for hostile
+/// patterns.
 #[derive(Clone, Debug)]
 pub struct Glob {
-    /// Words of state: bit `i` stands for "the first `i` characters of the pattern are matched".
+    /// Words of state: bit `i` means that the first `i` characters of the pattern are matched.
     words: usize,
     /// For each byte, the states that it advances: 256 rows of `words`.
     advance: Vec<u64>,
     /// The states that a star keeps alive.
     stars: Vec<u64>,
-    /// The number of the last state, which is also the length of the shortest match.
+    /// Number of the last state, which is also the length of the shortest match.
     last: usize,
-    /// The states alive now.
+    /// The current states.
     alive: Vec<u64>,
 }
 
@@ -38,7 +39,7 @@ impl Step {
 }
 
 impl Glob {
-    /// Reads a pattern; every pattern is valid.
+    /// Parses a pattern; every pattern is valid.
     #[must_use]
     pub fn new(mut pattern: &[u8]) -> Self {
         let mut steps = Vec::new();
@@ -73,7 +74,7 @@ impl Glob {
         glob
     }
 
-    /// Notes for each byte which steps accept it. Nearly all accept one byte or all of them.
+    /// Records for each byte which steps accept it. Nearly all steps accept one byte or all bytes.
     fn fill(&mut self, steps: &[Step]) {
         let mut any = vec![0; self.words];
         for (state, step) in steps.iter().enumerate() {
@@ -102,7 +103,7 @@ impl Glob {
         self.run(text).0
     }
 
-    /// The answer, and how many words of state were advanced for it.
+    /// The result, and how many words of state were advanced.
     fn run(&mut self, text: &[u8]) -> (bool, usize) {
         if text.len() < self.last {
             return (false, 0);
@@ -135,7 +136,7 @@ fn set_bit(words: &mut [u64], bit: usize) {
     }
 }
 
-/// Reads a class from behind its `[`. One that is not closed ends with the pattern, as in Redis.
+/// Parses a class after its `[`. An unclosed class ends with the pattern, as in Redis.
 fn class(mut pattern: &[u8]) -> (Step, &[u8]) {
     let negated = pattern.first() == Some(&b'^');
     if negated {
@@ -162,9 +163,9 @@ fn class(mut pattern: &[u8]) -> (Step, &[u8]) {
     }
 }
 
-/// What holds for any pattern and text, for the tests and the fuzz target: the answer is the one that trying everything
-/// gives, and it costs one pass. Panics where that is broken.
-#[allow(clippy::missing_panics_doc, reason = "a panic is how it tells that a promise is broken")]
+/// A property of any pattern and text, for tests and the fuzz target: the result equals that of backtracking, in one
+/// pass. Panics if it is violated.
+#[allow(clippy::missing_panics_doc, reason = "a panic reports a violated property")]
 #[cfg(any(test, fuzzing))]
 pub fn property(pattern: &[u8], text: &[u8]) {
     let mut glob = Glob::new(pattern);
@@ -174,7 +175,7 @@ pub fn property(pattern: &[u8], text: &[u8]) {
     assert_eq!(glob.matches(text), matched, "a glob remembers its last text");
 }
 
-/// Which ends of `text` the pattern can reach, character by character: plain, and slower.
+/// The ends of `text` that the pattern can reach, by simple and slower matching.
 #[cfg(any(test, fuzzing))]
 fn tried(mut pattern: &[u8], text: &[u8]) -> bool {
     let mut reached = vec![false; text.len() + 1];
@@ -208,7 +209,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn patterns_are_read_as_redis_reads_them() {
+    fn patterns_match_as_in_redis() {
         for (pattern, text, expected) in [
             ("", "", true),
             ("*", "", true),
@@ -241,7 +242,7 @@ mod tests {
     }
 
     #[test]
-    fn a_hostile_pattern_costs_one_pass() {
+    fn a_hostile_pattern_takes_one_pass() {
         let text = [b'a'; 5000];
         for pattern in [&b"a*".repeat(40)[..], b"*a*a*a*a*a*a*a*a*a*a*a*a*b", &b"*a".repeat(60)] {
             let mut glob = Glob::new(pattern);
@@ -254,7 +255,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn agrees_with_trying_everything(pattern in "[ab*?\\[\\]^\\\\-]{0,90}", text in "[ab\\]^-]{0,100}") {
+        fn agrees_with_backtracking(pattern in "[ab*?\\[\\]^\\\\-]{0,90}", text in "[ab\\]^-]{0,100}") {
             let (pattern, text) = (pattern.as_bytes(), text.as_bytes());
             property(pattern, text);
         }

@@ -1,4 +1,4 @@
-//! Whether eviction keeps the right keys: the share of reads that find theirs, beside an exact LRU of the same size.
+//! The hit ratio of eviction, compared with an exact LRU of the same size.
 
 use std::collections::{BTreeMap, HashMap};
 use std::time::Instant;
@@ -8,9 +8,9 @@ use super::*;
 const KEYS: u32 = 20_000;
 const READS: u32 = 300_000;
 
-/// Reads of a Zipf distribution: the key of rank `n` is asked for in proportion to `1/n`.
+/// Reads with a Zipf distribution: the key of rank `n` is read in proportion to `1/n`.
 struct Zipf {
-    /// The share of reads that go to this rank or a lower one.
+    /// The share of reads of this rank or a lower one.
     below: Vec<f64>,
     state: u64,
 }
@@ -37,7 +37,7 @@ impl Zipf {
     }
 }
 
-/// Keys in the order of their last use, exactly.
+/// Keys in the exact order of their last use.
 #[derive(Default)]
 struct Lru {
     used: HashMap<u32, u32>,
@@ -45,7 +45,7 @@ struct Lru {
 }
 
 impl Lru {
-    /// Reads a key at `time` and keeps it, dropping what was used longest ago. Whether it was there.
+    /// Reads a key at `time` and keeps it, evicting the least recently used. Returns whether it was there.
     fn read(&mut self, key: u32, time: u32, capacity: usize) -> bool {
         let before = self.used.insert(key, time);
         before.map(|time| self.order.remove(&time));
@@ -60,7 +60,7 @@ impl Lru {
 
 #[test]
 #[expect(clippy::disallowed_methods, reason = "a test needs some instant to count from")]
-fn eviction_finds_as_many_keys_as_an_exact_lru() {
+fn the_hit_ratio_of_eviction_is_near_that_of_an_exact_lru() {
     let now = Now { instant: Instant::now(), unix_ms: 1 };
     for eviction in [Eviction::AllKeys, Eviction::Volatile] {
         let max_memory = 400_000;
@@ -86,7 +86,7 @@ fn eviction_finds_as_many_keys_as_an_exact_lru() {
         assert!(capacity > 2000 && capacity < 4000, "a part of all: {capacity}");
         let mut lru = Lru::default();
         let exact = (0..).zip(&trace).filter(|(time, key)| lru.read(**key, *time, capacity)).count();
-        // Two in a hundred reads are what another secret of the hash function may change.
+        // Another secret of the hash function changes up to two in a hundred reads.
         assert!(found + trace.len() / 50 >= exact, "{found} found, {exact} by an exact LRU of {capacity} keys");
     }
 }

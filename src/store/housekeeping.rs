@@ -1,4 +1,4 @@
-//! What the store does in small steps: the walk that finds expired keys, eviction, freeing.
+//! The store's work in small steps: the walk that removes expired keys, eviction, freeing memory.
 
 use std::time::{Duration, Instant};
 
@@ -9,38 +9,38 @@ use super::table::Hand;
 use super::{Eviction, Store, StoreError};
 use crate::timer::Now;
 
-/// Records the walk looks at in one step, about 50 us of memory latency.
+/// Records that one step of the walk visits: about 50 us of memory latency.
 const WALK_RECORDS: usize = 1024;
-/// Segments the walk passes in one step: their deadlines are 8 bytes each, side by side.
+/// Segments that one step of the walk passes: their first expiries are 8 bytes each, contiguous.
 const WALK_SEGMENTS: usize = 32 << 10;
-/// While a walk is on its way: so it costs a busy loop no more than a twentieth of its time.
+/// Time between steps of a walk, so that it takes at most a twentieth of a busy loop's time.
 const WALK_STEP: Duration = Duration::from_millis(1);
-/// From the end of one walk to the beginning of the next.
+/// Time between the end of a walk and the beginning of the next.
 const WALK_PAUSE: Duration = Duration::from_millis(100);
-/// Steps of eviction one write may wait for, beside those its own size asks for; each frees some pages at least.
+/// Steps of eviction that one write may wait for, besides those its own size needs; each frees at least some pages.
 const EVICT_STEPS: usize = 64;
-/// What one step of eviction frees when enough may go at once: a segment of small records.
+/// Bytes that one step of eviction frees when many may be freed at once: a segment of small records.
 const EVICT_BYTES: usize = 16 << 10;
 /// Steps of eviction in one tick.
 const TICK_EVICT_STEPS: usize = 8;
 
-/// How far the walks have come.
+/// The positions of the walks.
 #[derive(Debug, Default)]
 pub(super) struct Housekeeping {
     /// The next segment of the walk.
     walked: usize,
-    /// Not before this does the walk go on.
+    /// When the walk continues.
     next_walk: Option<Instant>,
-    /// Where eviction goes on.
+    /// Where eviction continues.
     hand: Hand,
 }
 
 impl Store {
-    /// Does a small piece of housekeeping, well under a millisecond: frees what was dropped, evicts what is over the
+    /// Does a small piece of housekeeping, well under a millisecond: frees deferred memory, evicts keys above the
     /// memory limit, removes expired keys.
     ///
-    /// Returns when it wants to be called again: at once if there is more to free, soon if a walk is on its way, in
-    /// 100 ms while keys expire, never if there is nothing to do.
+    /// Returns when it must be called again: at once if there is more to free, soon during a walk, in 100 ms while keys
+    /// expire, `None` if there is nothing to do.
     pub fn tick(&mut self, now: Now) -> Option<Duration> {
         self.deferred_free.step();
         let over = self.evict_excess();
@@ -82,27 +82,27 @@ impl Store {
         Some(wait)
     }
 
-    /// How many bytes stand over the limit once `need` more are stored. What waits in the graveyard is not counted: it
-    /// is on its way out, and nobody could make it go faster by refusing writes.
+    /// Bytes above the limit once `need` more are stored. Deferred memory does not count: it is being freed, and
+    /// refusing writes would not free it faster.
     fn excess(&self, max: usize, need: usize) -> usize {
         self.table.held().saturating_add(self.clients_share()).saturating_add(need).saturating_sub(max)
     }
 
-    /// What of the memory limit is not for keys: a fixed part, so that no client that holds less than it can make a write
-    /// fail or a key go; or what clients hold, should that be more.
+    /// The part of the memory limit that keys may not use: the client reserve, so that clients below it can neither
+    /// fail a write nor evict a key; or the clients' actual memory, if that is more.
     fn clients_share(&self) -> usize {
         self.client_memory.max(self.options.client_reserve)
     }
 
-    /// Whether so many bytes more fit, or others may be dropped for them.
+    /// Whether `need` more bytes fit, possibly after eviction.
     #[must_use]
     pub fn has_room(&self, need: usize) -> bool {
         let is_fixed = self.options.eviction == Eviction::NoEviction;
         self.options.max_memory.is_none_or(|max| !is_fixed || self.excess(max, need) == 0)
     }
 
-    /// Makes room for all that is written before [`release`](Self::release), so that no write between them fails for want of
-    /// memory: what must be done as a whole is either begun or refused.
+    /// Makes room for all writes before [`release`](Self::release), so that none of them fails for lack of memory: a
+    /// transaction is either begun or refused.
     ///
     /// # Errors
     ///
@@ -115,7 +115,7 @@ impl Store {
         Ok(())
     }
 
-    /// Ends what [`reserve`](Self::reserve) began.
+    /// Ends a [`reserve`](Self::reserve).
     pub fn release(&mut self) {
         self.is_reserved = false;
     }
@@ -123,12 +123,12 @@ impl Store {
     /// Evicts until `need` more bytes fit under the memory limit.
     pub(super) fn make_room(&mut self, need: usize) -> Result<(), StoreError> {
         let Some(max) = self.options.max_memory.filter(|_| !self.is_reserved) else { return Ok(()) };
-        // A write that makes others be dropped frees as much as it brings, so the graveyard cannot outgrow the table.
+        // A write that evicts others frees as much as it stores, so deferred memory cannot outgrow the table.
         for _ in 0..=need / STEP_BYTES {
             self.deferred_free.step();
         }
         let steps = match self.options.eviction {
-            // It would not fit if all keys were gone.
+            // It would not fit in an empty store.
             _ if need.saturating_add(self.clients_share()) > max => 0,
             Eviction::NoEviction => 0,
             Eviction::AllKeys | Eviction::Volatile => EVICT_STEPS + need / EVICT_BYTES,
@@ -138,14 +138,14 @@ impl Store {
             if excess == 0 {
                 break;
             }
-            // Where everything was used lately, the second half of the steps takes what the hand points at.
+            // When all records were used lately, the second half of the steps evicts those under the hand regardless.
             self.evict(excess, step >= steps / 2);
         }
         self.reset_if_hollow();
         if self.excess(max, need) == 0 { Ok(()) } else { Err(StoreError::OutOfMemory) }
     }
 
-    /// A few steps of eviction, if clients' memory has pushed the store over the limit. Whether more are needed.
+    /// A few steps of eviction, if client memory has pushed the store over the limit. Returns whether more are needed.
     fn evict_excess(&mut self) -> bool {
         let Some(max) = self.options.max_memory else { return false };
         for _ in 0..TICK_EVICT_STEPS {
@@ -163,8 +163,8 @@ impl Store {
         true
     }
 
-    /// One step of SIEVE: the hand passes over records, spares each that was used since it last came by, and drops the
-    /// others. The hand stays where it stopped; unlike in CLOCK, survivors are not moved to another place in line.
+    /// One step of SIEVE: the hand passes over records, spares those used since it last passed, and evicts the others.
+    /// The hand stays where it stopped; unlike in CLOCK, survivors are not moved.
     fn evict(&mut self, excess: usize, force: bool) {
         let volatile = self.options.eviction == Eviction::Volatile;
         let Self { table, watches, deferred_free, stats, housekeeping, commits, .. } = self;

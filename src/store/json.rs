@@ -1,5 +1,5 @@
-//! Arrays and structs as JSON, written while their stored bytes are read: no value is built in between, which would cost an
-//! allocation for each of what may be a million members.
+//! Arrays and structs as JSON, written while their stored bytes are decoded: building a value first would cost an
+//! allocation for each of up to a million members.
 
 use std::io::{self, Write};
 
@@ -9,18 +9,18 @@ use serde::de::{DeserializeSeed, Deserializer, EnumAccess, Error, SeqAccess, Var
 
 use crate::value::double_text;
 
-/// Writes a [`Value`](crate::value::Value) in postcard's encoding as what [`Json`](crate::value::Json) makes of it.
+/// Writes a [`Value`](crate::value::Value) in postcard's encoding as the JSON of [`Json`](crate::value::Json).
 ///
-/// It recurses as deep as the value is nested; the protocol that decoded it has bounded that.
+/// Recursion is as deep as the value is nested; the protocol that decoded it bounds that.
 ///
 /// # Errors
 ///
-/// The bytes are no such value, or `output` fails.
+/// The bytes are not such a value, or `output` fails.
 pub(super) fn write(encoded: &[u8], output: &mut impl Write) -> Result<(), postcard::Error> {
     Json(output).deserialize(&mut postcard::Deserializer::from_bytes(encoded))
 }
 
-/// Counts what is written.
+/// Counts the bytes written.
 #[derive(Default)]
 pub(super) struct Length(pub(super) usize);
 
@@ -35,7 +35,7 @@ impl Write for Length {
     }
 }
 
-/// What reads one value.
+/// Decodes one value.
 struct Json<'w, W>(&'w mut W);
 
 /// The elements of an array.
@@ -44,7 +44,7 @@ struct Items<'w, W>(&'w mut W);
 /// The members of a struct.
 struct Members<'w, W>(&'w mut W);
 
-/// One of them: its name and its value.
+/// A member: its name and its value.
 struct Member<'w, W>(&'w mut W);
 
 impl<'de, W: Write> DeserializeSeed<'de> for Json<'_, W> {
@@ -65,7 +65,7 @@ impl<'de, W: Write> Visitor<'de> for Json<'_, W> {
     fn visit_enum<A: EnumAccess<'de>>(self, data: A) -> Result<(), A::Error> {
         let Self(output) = self;
         let (number, variant) = data.variant::<u32>()?;
-        // Values are stored with the numbers of their types in the order of the enum.
+        // Values are stored with the indexes of their types in the enum.
         match number {
             0 => {
                 variant.unit_variant()?;
@@ -139,7 +139,7 @@ impl<'de, W: Write> Visitor<'de> for Members<'_, W> {
     }
 }
 
-/// Writes so many elements between brackets, with commas between them. Their number stands before them in this encoding.
+/// Writes `count` elements in brackets, separated by commas. In this encoding the number precedes them.
 fn each<W: Write, E: Error>(
     output: &mut W,
     [open, close]: [&[u8]; 2],
@@ -217,20 +217,20 @@ mod tests {
 
     proptest! {
         #[test]
-        fn it_is_what_a_value_read_first_would_be(value in values()) {
+        fn the_json_equals_that_of_the_decoded_value(value in values()) {
             prop_assert_eq!(written(&value), serde_json::to_string(&value::Json(&value)).unwrap());
         }
 
         #[test]
-        fn bytes_that_are_no_value_are_an_error_or_a_value(bytes: Vec<u8>) {
+        fn any_bytes_are_a_value_or_an_error(bytes: Vec<u8>) {
             let is_written = write(&bytes, &mut Vec::new()).is_ok();
             prop_assert_eq!(is_written, postcard::from_bytes::<Value>(&bytes).is_ok());
         }
     }
 
     #[test]
-    fn an_announced_length_is_not_believed() {
-        // An array of 2^32 values, of which none is there.
+    fn an_announced_length_allocates_nothing() {
+        // An array of 2^32 values with none of them present.
         let mut output = Length::default();
         assert!(write(&[8, 0xff, 0xff, 0xff, 0xff, 0x0f], &mut output).is_err());
         assert!(output.0 < 10);

@@ -1,7 +1,7 @@
-//! Keys and typed values in memory: what both protocols serve.
+//! Keys and typed values in memory, shared by both key/value protocols.
 //!
-//! Single-threaded, and without a clock: every method that may meet an expired key takes the time. No call does more than
-//! a bounded piece of work beside copying the value it is given; what is left over is done by [`Store::tick`].
+//! Single-threaded, and without a clock: every method that may find an expired key takes the time. No call does more
+//! than a bounded amount of work besides copying its value; the rest is left to [`Store::tick`].
 //!
 //! ```text
 //! Store -> Table (directory of hash prefixes) -> Segment (a few hundred records) -> Arena (their bytes)
@@ -60,38 +60,38 @@ use watch::Watches;
 pub const MAX_KEY: usize = 65_534;
 /// The largest value, in bytes: what Redis allows.
 pub const MAX_VALUE: usize = 512 << 20;
-/// Segments one call of [`Store::scan`] looks into, at most: about 20,000 keys.
+/// Maximum number of segments that one call of [`Store::scan`] visits: about 20,000 keys.
 const SCAN_SEGMENTS: usize = 64;
-/// Segments one call of [`Store::random_key`] looks into before it gives up.
+/// Maximum number of segments that one call of [`Store::random_key`] tries.
 pub const RANDOM_SEGMENTS: usize = 16;
 
-/// What happens when a write finds the memory limit reached.
+/// What happens when a write reaches the memory limit.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Eviction {
     /// The write is refused.
     #[default]
     NoEviction,
-    /// Keys that were not used lately are dropped.
+    /// The least recently used keys are evicted.
     AllKeys,
-    /// Keys that have an expiry and were not used lately are dropped.
+    /// The least recently used keys with an expiry are evicted.
     Volatile,
 }
 
-/// How a store is set up.
+/// Options of a store.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct StoreOptions {
-    /// Bytes that keys, values, tables and clients may take together.
+    /// Bytes for keys, values, tables and clients together; `None` for no limit.
     pub max_memory: Option<usize>,
-    /// The part of `max_memory` that is kept for clients: what they hold up to here neither fails a write nor evicts a key.
+    /// The part of `max_memory` reserved for clients: client memory up to this neither fails a write nor evicts a key.
     pub client_reserve: usize,
-    /// What to do at that limit.
+    /// What to do at the limit.
     pub eviction: Eviction,
     /// The secret of the hash function, from the operating system's random source.
     pub hash_key: [u8; 16],
 }
 
-/// Why a write was refused; the key is as it was.
+/// Why a write was refused; the key is unchanged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum StoreError {
@@ -104,7 +104,7 @@ pub enum StoreError {
     /// The caller's value is larger than [`MAX_VALUE`].
     #[error("the value is larger than {MAX_VALUE} bytes")]
     ValueTooLarge,
-    /// Writes can no longer be kept.
+    /// The data directory cannot be written to.
     #[error("writes are refused: the data directory cannot be written to")]
     ReadOnly,
 }
@@ -112,20 +112,20 @@ pub enum StoreError {
 /// Counters since start.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Stats {
-    /// Keys whose time had come.
+    /// Keys removed because their TTL expired.
     pub expired: u64,
-    /// Keys dropped to make room.
+    /// Keys evicted to make room.
     pub evicted: u64,
-    /// Reads that found their key.
+    /// Reads of existing keys.
     pub hits: u64,
-    /// Reads that did not.
+    /// Reads of missing keys.
     pub misses: u64,
 }
 
-/// What a record takes in the table beside its key and data, about.
+/// Approximate bytes of a record in the table besides its key and data.
 const TABLE_SHARE: usize = 64;
 
-/// What a processor core has in its own caches, roughly.
+/// Approximate size of a processor core's own caches.
 const PROCESSOR_CACHE: usize = 1 << 20;
 
 /// The table of keys and values.
@@ -138,12 +138,12 @@ pub struct Store {
     scans: ScanQueue,
     stats: Stats,
     client_memory: usize,
-    /// What is written has its room already.
+    /// Room for the writes that follow is already reserved.
     is_reserved: bool,
-    /// What is read counts as unused as before.
+    /// Reads do not mark keys as used.
     is_untouched: bool,
     options: StoreOptions,
-    /// `None` while nothing outlives the process.
+    /// `None` without a data directory.
     commits: Option<Box<Commits>>,
 }
 
@@ -170,7 +170,7 @@ impl Store {
         }
     }
 
-    /// The hash of `key`, and its record; one whose time has come is removed instead.
+    /// The hash of `key`, and its record. An expired record is removed instead.
     fn lookup(&mut self, key: &[u8], now: Now) -> (u64, Option<Found>) {
         let hash = self.table.hash(key);
         if let Some(commits) = &self.commits {
@@ -188,13 +188,13 @@ impl Store {
         (hash, None)
     }
 
-    /// Whether [`prefetch`](Self::prefetch) is worth its time: a smaller table stays in the processor's caches anyway.
+    /// Whether [`prefetch`](Self::prefetch) pays off: a smaller table stays in the processor's caches anyway.
     #[must_use]
     pub fn outgrows_caches(&self) -> bool {
         self.table.held() > PROCESSOR_CACHE
     }
 
-    /// Begins to name keys that are soon asked for.
+    /// Begins a prefetch of keys that are read soon.
     #[must_use]
     pub fn prefetch(&self) -> Prefetch<'_> {
         Prefetch { table: &self.table, hashes: [0; PREFETCHED], count: 0 }
@@ -207,7 +207,7 @@ impl Store {
         self.reset_if_hollow();
     }
 
-    /// Gives the directory of a large table back when nothing is left in it.
+    /// Frees the directory of a large table that has become empty.
     fn reset_if_hollow(&mut self) {
         if self.table.is_hollow() {
             self.table.clear(&mut self.deferred_free);
@@ -227,13 +227,13 @@ impl Store {
         self.table.entry(found).map(|(_, entry)| entry)
     }
 
-    /// Whether, from now on, a value that is read or edited in place counts as unused as before; else it is marked as used,
-    /// which keeps it from eviction for longer. Returns what held until now.
+    /// While set, reading a value or editing it in place does not mark it as used, which would keep it from eviction
+    /// for longer. Returns the previous setting.
     pub fn set_untouched(&mut self, is_untouched: bool) -> bool {
         std::mem::replace(&mut self.is_untouched, is_untouched)
     }
 
-    /// The value under `key`, with no effect on the store.
+    /// The value under `key`, without side effects.
     pub fn peek(&self, key: &[u8], now: Now) -> Option<Entry<'_>> {
         let hash = self.table.hash(key);
         if let Some(commits) = &self.commits {
@@ -244,17 +244,17 @@ impl Store {
         entry.expires_ms.is_none_or(|at| at > now.unix_ms).then_some(entry)
     }
 
-    /// Whether `key` exists. Neither a use nor a hit.
+    /// Whether `key` exists. Counts neither as a use nor as a hit.
     pub fn contains(&mut self, key: &[u8], now: Now) -> bool {
         self.lookup(key, now).1.is_some()
     }
 
-    /// Puts a value under `key`.
+    /// Stores a value under `key`.
     pub fn set(&mut self, key: &[u8], kind: Kind, data: &[u8], expiry: Expiry, now: Now) -> Result<(), StoreError> {
         self.set_data(key, kind, Data::Borrowed(data), expiry, now)
     }
 
-    /// Puts a value that was made for the store under `key`: a large one is not copied.
+    /// Stores a value under `key` and takes ownership of it: a large one is not copied.
     pub fn set_owned(
         &mut self,
         key: &[u8],
@@ -273,7 +273,7 @@ impl Store {
         };
         self.check(key, length)?;
         let expires = match expiry {
-            // Asked before there is room: the key itself may be what has to go.
+            // Checked before room is made: eviction may remove the key itself.
             Expiry::Keep => self.lookup(key, now).1.map_or(NEVER, |found| self.table.expires(found)),
             Expiry::Never => NEVER,
             Expiry::At(at) => at,
@@ -283,11 +283,11 @@ impl Store {
         self.put(hash, Draft { key, kind, used: false, expires, data })
     }
 
-    /// Puts all of these bytes under their keys, none of which expires any longer, or none of them.
+    /// Stores all of these bytes under their keys, none of which expires any longer, or none of them.
     ///
     /// # Errors
     ///
-    /// One of them may not be, or there is no room for all of them.
+    /// A key or value is too long, or there is no room for all of them.
     pub fn set_all<'a>(
         &mut self,
         pairs: impl Iterator<Item = (&'a [u8], &'a [u8])> + Clone,
@@ -313,7 +313,7 @@ impl Store {
             commits.put(hash, &draft);
         }
         let Ok(block) = self.table.put(hash, draft) else {
-            // Behind what was noted too soon, the truth.
+            // The put was recorded too early: record what the table holds instead.
             match &mut self.commits {
                 Some(commits) if self.table.find(hash, key).is_none() => commits.removed(hash, key),
                 commits => commits::note(commits.as_deref_mut(), &self.table, hash, key),
@@ -326,7 +326,7 @@ impl Store {
         Ok(())
     }
 
-    /// Appends to the value under `key`, in time proportional to `data`; a key that does not exist is made, as bytes.
+    /// Appends to the value under `key`, in time proportional to `data`; a missing key is created with kind `Bytes`.
     /// Returns the new length. The caller has checked that the kind [is plain](Kind::is_plain).
     pub fn append(&mut self, key: &[u8], data: &[u8], now: Now) -> Result<usize, StoreError> {
         let length = self.peek(key, now).map_or(0, |entry| entry.data.len());
@@ -348,10 +348,10 @@ impl Store {
         Ok(length)
     }
 
-    /// Overwrites a part of the value under `key` where it stands, in time proportional to `patch` and to what the value grows
-    /// by; zeros fill what lies between the old end and `offset`. Its new length; `None` where nothing was done because a
-    /// copy is better: the value is small, or would grow to twice its length. The caller has checked that the kind is one
-    /// of bytes.
+    /// Overwrites a part of the value under `key` in place, in time proportional to `patch` and to the growth of the
+    /// value; zeros fill a gap between the old end and `offset`. Returns the new length, or `None`, with nothing
+    /// changed, where a copy is cheaper: the value is small, or would grow to twice its length. The caller has checked
+    /// that the kind is plain.
     pub fn patch(&mut self, key: &[u8], offset: usize, patch: &[u8], now: Now) -> Result<Option<usize>, StoreError> {
         let Some(old) = self.peek(key, now).map(|entry| entry.data.len()) else { return Ok(None) };
         let end = offset.saturating_add(patch.len());
@@ -373,7 +373,7 @@ impl Store {
         Ok(patched)
     }
 
-    /// Removes `key`; whether it existed.
+    /// Removes `key`; returns whether it existed.
     pub fn remove(&mut self, key: &[u8], now: Now) -> bool {
         let (hash, Some(found)) = self.lookup(key, now) else { return false };
         self.discard(found, key);
@@ -383,14 +383,14 @@ impl Store {
         true
     }
 
-    /// Moves the value and expiry of `from` to `to`, whatever stood there; whether `from` existed.
+    /// Moves the value and expiry of `from` to `to`, replacing what is there; returns whether `from` existed.
     ///
     /// # Errors
     ///
-    /// `to` is too long for a key, or there is no room; everything is as it was.
+    /// `to` is too long for a key, or there is no room; nothing is changed.
     pub fn rename(&mut self, from: &[u8], to: &[u8], now: Now) -> Result<bool, StoreError> {
         self.check(to, 0)?;
-        // Before the value is taken from where it is, for it could not be put back for certain.
+        // Checked before the value is taken out, because putting it back could fail.
         let target = self.table.hash(to);
         if !self.table.has_room(target) {
             return Err(StoreError::OutOfMemory);
@@ -408,7 +408,7 @@ impl Store {
         self.put(target, draft).map(|()| true)
     }
 
-    /// Sets or takes away the expiry of `key`; whether it exists.
+    /// Sets or removes the expiry of `key`; returns whether it exists.
     pub fn set_expiry(&mut self, key: &[u8], expires_ms: Option<u64>, now: Now) -> bool {
         let (hash, Some(found)) = self.lookup(key, now) else { return false };
         self.table.set_expires(found, expires_ms.unwrap_or(NEVER));
@@ -417,29 +417,30 @@ impl Store {
         true
     }
 
-    /// Keys, including those whose time has come but that were not met since.
+    /// Number of keys, including expired ones that have not been removed yet.
     #[must_use]
     pub fn len(&self) -> usize {
         self.table.len()
     }
 
-    /// Whether there is no key.
+    /// Whether there are no keys.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// Keys that have an expiry.
+    /// Number of keys with an expiry.
     #[must_use]
     pub fn timed_len(&self) -> usize {
         self.table.timed()
     }
 
-    /// Visits keys from `cursor` on, whole segments until at least `count` keys were met, but no more than well under a
-    /// millisecond's worth. Returns the next cursor, 0 at the end; begin with 0.
+    /// Visits keys from `cursor` on, in whole segments, until at least `count` keys were visited, but for well under a
+    /// millisecond. Returns the next cursor, 0 at the end; begin with 0.
     ///
-    /// More than Redis promises of SCAN: a key that exists from the first call to the last is visited exactly once,
-    /// whatever is written between the calls. One that is removed and made again meanwhile may be visited twice.
+    /// The guarantee is stronger than that of Redis's SCAN: a key that exists from the first call to the last is
+    /// visited exactly once, whatever is written between the calls. A key that is removed and created again meanwhile
+    /// may be visited twice.
     pub fn scan(&mut self, mut cursor: u64, count: usize, now: Now, visit: &mut dyn FnMut(&[u8], Entry<'_>)) -> u64 {
         self.note_read_all();
         let mut visited = 0;
@@ -455,14 +456,14 @@ impl Store {
         cursor
     }
 
-    /// Some key, chosen by `random`; every key has about the same chance. `None` in an empty store, and in one where
+    /// A key chosen by `random`, each with about the same probability. `None` in an empty store, and in one where
     /// nearly all keys have expired.
     pub fn random_key(&mut self, random: u64, now: Now) -> Option<&[u8]> {
         self.note_read_all();
         self.table.random(random, now.unix_ms, RANDOM_SEGMENTS)
     }
 
-    /// Removes every key, in constant time; [`Store::tick`] frees what they held.
+    /// Removes every key in constant time; [`Store::tick`] frees the memory.
     pub fn clear(&mut self) {
         let table = self.table.take_all();
         match &mut self.commits {
@@ -472,20 +473,20 @@ impl Store {
         self.watches.cleared();
     }
 
-    /// Bytes held by keys, values and tables, garbage that is still allocated included.
+    /// Bytes allocated for keys, values and tables, including those waiting to be freed.
     #[must_use]
     pub fn memory(&self) -> usize {
         let cleared = self.commits.as_ref().map_or(0, |commits| commits.cleared_bytes());
         self.table.held() + self.deferred_free.held() + cleared
     }
 
-    /// Bytes held by keys, values and tables, without what waits to be freed.
+    /// Bytes allocated for keys, values and tables, without those waiting to be freed.
     #[must_use]
     pub fn table_memory(&self) -> usize {
         self.table.held()
     }
 
-    /// The hash by which this store finds `key`: a secret makes it, so that no one can choose keys that share one.
+    /// The store's hash of `key`; it is keyed with a secret, so that clients cannot choose colliding keys.
     #[must_use]
     pub fn hash(&self, key: &[u8]) -> u64 {
         self.table.hash(key)
@@ -496,37 +497,37 @@ impl Store {
         self.client_memory = bytes;
     }
 
-    /// Bytes held by clients, as far as they have been told.
+    /// Bytes held by clients, as last reported.
     #[must_use]
     pub fn client_memory(&self) -> usize {
         self.client_memory
     }
 
-    /// One more watcher of `key`; its version now. Ask [`Store::contains`] first, so that an expired key is not seen as
-    /// existing.
+    /// Adds a watcher of `key`; returns its version. Call [`Store::contains`] first, so that an expired key does not
+    /// count as existing.
     pub fn watch(&mut self, key: &[u8]) -> u64 {
         let present = self.table.find(self.table.hash(key), key).is_some();
         self.watches.watch(key, present)
     }
 
-    /// The version of a watched key, 0 if nobody watches it. It grows with every write, expiry or removal of that key
-    /// alone. Ask [`Store::contains`] first, so that an expiry that nobody met yet counts.
+    /// The version of a watched key, 0 for one without watchers. It grows with every write, expiry or removal of that
+    /// key only. Call [`Store::contains`] first, so that an expiry not noticed yet counts.
     #[must_use]
     pub fn version(&self, key: &[u8]) -> u64 {
         self.watches.version(key)
     }
 
-    /// One watcher less.
+    /// Removes a watcher.
     pub fn unwatch(&mut self, key: &[u8]) {
         self.watches.unwatch(key);
     }
 
-    /// The value as XML-RPC sees it: bytes set over RESP are a string where XML can carry them, else base64.
+    /// The value as XML-RPC sees it: bytes set over RESP are a string if they are legal XML text, else base64.
     pub fn value(&mut self, key: &[u8], now: Now) -> Option<Value> {
         self.get(key, now).map(|entry| typed::decode(&entry))
     }
 
-    /// Puts a typed value under `key`, which no longer expires.
+    /// Stores a typed value under `key`, which no longer expires.
     pub fn set_value(&mut self, key: &[u8], value: Value, now: Now) -> Result<(), StoreError> {
         let (kind, mut data) = typed::encode(value);
         data.shrink_to_fit();

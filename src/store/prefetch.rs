@@ -1,12 +1,12 @@
-//! Waiting for memory once for many keys.
+//! Prefetching many keys at once.
 
 use super::table::Table;
 
-/// About as many reads as a processor core can have under way.
+/// About as many reads as a processor core can have in flight.
 pub(super) const PREFETCHED: usize = 16;
 
-/// Keys that are soon asked for. Their records are brought into the processor's caches all at once: one after the other,
-/// each search would wait for memory three times. The table is not changed.
+/// Keys that are read soon. Their records are brought into the processor's caches together: one by one, each search
+/// would wait for memory three times. The table is not changed.
 #[derive(Debug)]
 pub struct Prefetch<'s> {
     pub(super) table: &'s Table,
@@ -15,7 +15,7 @@ pub struct Prefetch<'s> {
 }
 
 impl Prefetch<'_> {
-    /// Adds a key. Whether there is room for one more.
+    /// Adds a key; returns whether there is room for another.
     pub fn add(&mut self, key: &[u8]) -> bool {
         if let Some(hash) = self.hashes.get_mut(self.count) {
             *hash = self.table.hash(key);

@@ -1,7 +1,7 @@
 //! Scans of all keys in bounded steps, one a turn, so that no client waits for another one's `KEYS`.
 //!
-//! The scan that was asked for first is worked on until it is complete. Those behind it hold nothing yet, so all scans
-//! together hold one reply. The result of a scan is released when the changes that the scan has seen are durable.
+//! The oldest scan is worked on until it is complete. Those behind it hold no memory yet, so all scans together hold
+//! one reply. The result of a scan is released when the changes it has seen are durable.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -9,18 +9,18 @@ use std::time::Duration;
 use super::{Entry, GroupStatus, Store};
 use crate::timer::Now;
 
-/// A step looks into one segment of the table for each so many keys of its bound. Most segments hold more; one whose keys
-/// have expired, or were removed, may hold none that the step meets, and takes time all the same.
+/// A step visits one segment of the table per this many keys of its bound. Most segments hold more; one whose keys have
+/// expired or were removed may hold none, and takes time all the same.
 const KEYS_PER_SEGMENT: usize = 128;
-/// The length of a key that bounds on the work of a scan assume.
+/// Length of a key assumed by limits on the work of a scan.
 pub const ORDINARY_KEY_BYTES: usize = 64;
 
-/// The work of one step of a scan, at most.
+/// Limits on the work of one step of a scan.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ScanBounds {
-    /// Keys to visit; bytes of keys are bounded to [`ORDINARY_KEY_BYTES`] for each.
+    /// Keys to visit; bytes of keys are limited to [`ORDINARY_KEY_BYTES`] for each.
     pub keys: usize,
-    /// Segments of the table to look into.
+    /// Segments of the table to visit.
     pub segments: usize,
 }
 
@@ -35,32 +35,32 @@ impl ScanBounds {
 /// Why a scan ends without a result.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ScanError {
-    /// The result is longer than its client may be sent.
+    /// The result exceeds what may be sent to its client.
     TooLong,
-    /// Changes that the scan has seen are lost.
+    /// Changes that the scan has seen were lost.
     Aborted,
 }
 
-/// A scan that waits in the queue: how it takes a step, and how it ends. A scan that is dropped was cancelled.
+/// A queued scan: its step, and its end. Dropping a scan cancels it.
 pub trait KeyScan: Send {
     /// Takes one step, by [`Store::scan_step`]. `Ok(true)` when all keys have been visited.
     ///
     /// # Errors
     ///
-    /// The scan must end here.
+    /// The scan must end now.
     fn step(&mut self, store: &mut Store, now: Now) -> Result<bool, ScanError>;
 
     /// Replies with the result, or with the reason why there is none.
     fn finish(self: Box<Self>, outcome: Result<(), ScanError>);
 }
 
-/// The scans under way, in the order in which they were asked for.
+/// The scans in the order of their requests.
 #[derive(Default)]
 pub(super) struct ScanQueue(VecDeque<QueuedScan>);
 
 struct QueuedScan {
     owner: usize,
-    /// All keys have been visited; the result waits for this group.
+    /// All keys have been visited; the result depends on this group.
     awaits: Option<u64>,
     scan: Box<dyn KeyScan>,
 }
@@ -72,7 +72,8 @@ impl std::fmt::Debug for ScanQueue {
 }
 
 impl Store {
-    /// Visits keys from `cursor` on within `bounds`, and moves the cursor; begin with 0. Whether all have been visited.
+    /// Visits keys from `cursor` on within `bounds`, and advances the cursor; begin with 0. Returns whether all have
+    /// been visited.
     ///
     /// As with [`scan`](Self::scan), a key that exists from the first step to the last is visited exactly once.
     pub fn scan_step(
@@ -104,22 +105,22 @@ impl Store {
         self.scans.0.push_back(QueuedScan { owner, awaits: None, scan });
     }
 
-    /// Cancels the scans of a connection that is gone.
+    /// Cancels the scans of a closed connection.
     pub fn cancel_scans(&mut self, owner: usize) {
         if !self.scans.0.is_empty() {
             self.scans.0.retain(|queued| queued.owner != owner);
         }
     }
 
-    /// Takes one step of the first scan, well under a millisecond. Called once a turn; returns when it wants to be called
-    /// again.
+    /// Takes one step of the oldest scan, well under a millisecond. Called once per turn; returns when it must be
+    /// called again.
     pub fn scan_tick(&mut self, now: Now) -> Option<Duration> {
         // A scan that waits for the disk needs no tick: the disk wakes the loop.
         let mut first = self.scans.0.pop_front_if(|first| first.awaits.is_none())?;
         match first.scan.step(self, now) {
             Ok(false) => self.scans.0.push_front(first),
             Ok(true) => {
-                // The last step depends on the latest group, so on all that the steps before it have seen.
+                // The last step depends on the latest group, and so on all that earlier steps have seen.
                 first.awaits = self.take_dependency().filter(|group| !self.is_durable_to(*group));
                 if first.awaits.is_some() {
                     self.scans.0.push_front(first);
@@ -132,8 +133,8 @@ impl Store {
         (!self.scans.0.is_empty()).then_some(Duration::ZERO)
     }
 
-    /// Releases the result of the first scan when its group is durable. When groups are lost, aborts all scans: each may
-    /// have seen a change that was taken back.
+    /// Releases the result of the oldest scan when its group is durable. When groups are lost, aborts all scans: each
+    /// may have seen a change that was undone.
     pub(super) fn update_scans(&mut self, status: &GroupStatus) {
         match status {
             GroupStatus::Durable(durable) => {

@@ -1,4 +1,4 @@
-//! One segment of the table: a few hundred records whose hashes begin with the same bits.
+//! A segment of the table: a few hundred records whose hashes begin with the same bits.
 
 use std::hint::black_box;
 use std::ops::{AddAssign, SubAssign};
@@ -10,12 +10,12 @@ use super::arena::{Arena, Data, Draft, Full, NEVER, PAGE, Place};
 use super::deferred_free::DeferredFree;
 use super::entry::{Entry, Kind};
 
-/// Bytes of records in a segment: a split or a copy moves no more than about this, a look at all of them reads no more.
+/// Target size of a segment's records in bytes: a split or a copy moves about this much, a scan of it reads no more.
 const ARENA_BYTES: usize = 64 << 10;
-/// A segment this small is not split for its bytes.
+/// A segment with fewer records is not split because of its bytes.
 const FEW: usize = 16;
 
-/// What a segment adds to the table's totals.
+/// A segment's contribution to the table's totals.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Totals {
     pub(super) held: usize,
@@ -39,18 +39,18 @@ impl SubAssign for Totals {
     }
 }
 
-/// How a step of eviction chooses, and how much.
+/// Which records a step of eviction chooses, and how much it frees.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct EvictionStep {
     /// Only keys that have an expiry.
     pub(super) volatile: bool,
-    /// Also keys that were used lately.
+    /// Also keys used since the hand last passed.
     pub(super) force: bool,
-    /// Bytes to set free.
+    /// Bytes to free.
     pub(super) bytes: usize,
 }
 
-/// A value taken out of the table, to be put under another key.
+/// A value taken out of the table, to be stored under another key.
 #[derive(Debug)]
 pub(super) struct Taken {
     pub(super) kind: Kind,
@@ -63,9 +63,9 @@ pub(super) struct Taken {
 pub(super) struct Segment {
     table: HashTable<Place>,
     arena: Arena,
-    /// How many leading bits all hashes here share.
+    /// How many leading bits all hashes in it share.
     depth: u8,
-    /// Those bits, at the top; the rest is zero.
+    /// Those bits at the top; the rest is zero.
     prefix: u64,
     /// Records that have an expiry.
     timed: usize,
@@ -73,8 +73,8 @@ pub(super) struct Segment {
     due: u64,
 }
 
-/// Turns a hash so that what hashbrown looks at (low bits for the position, top seven for the tag) are not the bits that
-/// chose the segment, which are equal for all keys here.
+/// Permutes a hash so that the bits hashbrown uses (low bits for the position, top seven for the tag) are not the bits
+/// that selected the segment, which are equal for all its keys.
 fn spread(hash: u64) -> u64 {
     hash.rotate_left(36)
 }
@@ -109,7 +109,7 @@ impl Segment {
         Totals { held: self.held(), len: self.len(), timed: self.timed }
     }
 
-    /// Whether one more record is too many.
+    /// Whether the segment must be split before another record is added.
     pub(super) fn is_crowded(&self, capacity: usize) -> bool {
         self.len() >= capacity || (self.arena.records() > ARENA_BYTES && self.len() > FEW)
     }
@@ -119,7 +119,7 @@ impl Segment {
         self.arena.has_room()
     }
 
-    /// Whether it may be joined with another as small.
+    /// Whether it may be merged with another one as small.
     pub(super) fn is_sparse(&self, capacity: usize) -> bool {
         self.len() <= capacity / 8 && self.arena.records() <= ARENA_BYTES / 8
     }
@@ -132,15 +132,15 @@ impl Segment {
         self.table.find(spread(hash), |place| self.arena.key(*place) == Some(key)).copied()
     }
 
-    /// Reads where a search for `hash` begins, so that it is in the cache when the search comes.
+    /// Prefetches the bucket where a search for `hash` begins.
     pub(super) fn prefetch_bucket(&self, hash: u64) {
-        // Bits beyond the number of buckets are cut off, as the table itself does.
+        // Masks the bits beyond the number of buckets, as the table itself does.
         let mask = self.table.num_buckets().wrapping_sub(1);
         let bucket = usize::try_from(spread(hash)).unwrap_or(0) & mask;
         black_box(self.table.get_bucket(bucket));
     }
 
-    /// Reads the front of the first record whose tag fits, which nearly always is the one searched for.
+    /// Prefetches the first record with a matching tag, which nearly always is the one searched for.
     pub(super) fn prefetch_record(&self, hash: u64) {
         if let Some(place) = self.table.find(spread(hash), |_| true) {
             black_box(self.arena.expires(*place));
@@ -159,7 +159,7 @@ impl Segment {
         self.arena.mark_used(place);
     }
 
-    /// The first record at or behind bucket `start % buckets`, round about, that does not expire before `now_ms`.
+    /// The first record at or after bucket `start % buckets`, cyclically, that does not expire before `now_ms`.
     pub(super) fn any_live(&self, start: u64, now_ms: u64) -> Option<Place> {
         let buckets = self.table.num_buckets();
         let start = usize::try_from(start % (buckets as u64).max(1)).unwrap_or(0);
@@ -167,7 +167,7 @@ impl Segment {
         places.into_iter().find(|place| self.arena.expires(*place) > now_ms)
     }
 
-    /// Calls `visit` for every record that is still there at `now_ms`.
+    /// Calls `visit` for every record that has not expired at `now_ms`.
     pub(super) fn visit(&self, now_ms: u64, visit: &mut dyn FnMut(&[u8], Entry<'_>)) {
         for place in &self.table {
             if let Some((key, entry)) = self.arena.entry(*place)
@@ -178,7 +178,7 @@ impl Segment {
         }
     }
 
-    /// Stores a record, in the place of the one with the same key if there is one. The block that is no longer needed.
+    /// Stores a record, replacing one with the same key. Returns the block that is no longer needed.
     pub(super) fn put(&mut self, hash: u64, draft: Draft<'_>, hasher: &SipHasher13) -> Result<Option<Vec<u8>>, Full> {
         let (expires, key) = (draft.expires, draft.key);
         let old = self.find(hash, key);
@@ -215,7 +215,7 @@ impl Segment {
         self.due = self.due.min(expires);
     }
 
-    /// Removes the record at `place`. Its block, if it had one.
+    /// Removes the record at `place`; returns its block, if it had one.
     pub(super) fn remove(&mut self, hash: u64, place: Place, hasher: &SipHasher13) -> Option<Vec<u8>> {
         let entry = self.table.find_entry(spread(hash), |candidate| *candidate == place).ok()?;
         entry.remove();
@@ -225,7 +225,7 @@ impl Segment {
         block
     }
 
-    /// Removes the record at `place` for its value.
+    /// Removes the record at `place` and returns its value.
     pub(super) fn take(&mut self, hash: u64, place: Place, hasher: &SipHasher13) -> Option<Taken> {
         let (_, entry) = self.arena.entry(place)?;
         let (kind, expires) = (entry.kind, entry.expires_ms.unwrap_or(NEVER));
@@ -234,7 +234,7 @@ impl Segment {
         Some(Taken { kind, expires, data: block.unwrap_or(copy) })
     }
 
-    /// Appends to the value at `place`. Its new length.
+    /// Appends to the value at `place`; returns the new length.
     pub(super) fn append(&mut self, hash: u64, place: Place, data: &[u8], hasher: &SipHasher13) -> Result<usize, Full> {
         if let Some(length) = self.arena.append(place, data) {
             return Ok(length);
@@ -251,12 +251,13 @@ impl Segment {
         Ok(length)
     }
 
-    /// Overwrites a part of a large value where it stands, which grows if it must; its new length, if that was possible.
+    /// Overwrites a part of a large value in place, growing it if necessary; returns the new length, if that was
+    /// possible.
     pub(super) fn patch(&mut self, place: Place, offset: usize, patch: &[u8]) -> Option<usize> {
         self.arena.patch(place, offset, patch)
     }
 
-    /// Changes when the record at `place` expires.
+    /// Changes the expiry of the record at `place`.
     pub(super) fn set_expires(&mut self, hash: u64, place: Place, expires: u64, hasher: &SipHasher13) {
         let was_timed = self.arena.expires(place) != NEVER;
         if !self.arena.set_expires(place, expires)
@@ -268,7 +269,7 @@ impl Segment {
         self.tidy(hasher);
     }
 
-    /// Removes what has expired at `now_ms`, telling `gone` each key.
+    /// Removes records expired at `now_ms`, and calls `gone` with each key.
     pub(super) fn expire(
         &mut self,
         now_ms: u64,
@@ -292,8 +293,8 @@ impl Segment {
         self.tidy(hasher);
     }
 
-    /// Moves the clock hand on from `bucket`: drops what was not used since it last came by, until enough is free.
-    /// Where it stopped; `None` at the end.
+    /// Moves the clock hand on from `bucket`: evicts records not used since it last passed, until enough is free.
+    /// Returns where it stopped; `None` at the end.
     pub(super) fn evict(
         &mut self,
         bucket: usize,
@@ -328,7 +329,7 @@ impl Segment {
         stopped
     }
 
-    /// Gives back what removals have left behind, when it is worth a copy.
+    /// Reclaims the space of removed records when that is worth a copy.
     fn tidy(&mut self, hasher: &SipHasher13) {
         if self.table.is_empty() {
             *self = Self::new(self.depth, self.prefix);
@@ -337,7 +338,7 @@ impl Segment {
         if self.timed == 0 {
             self.due = NEVER;
         }
-        // So a byte is copied at most four times for each byte that is written, and a quarter is wasted at most.
+        // A byte is copied at most four times per byte written, and at most a quarter is wasted.
         if self.arena.garbage() >= PAGE.max(self.arena.live() / 4) {
             self.compact();
         }
@@ -348,7 +349,7 @@ impl Segment {
         }
     }
 
-    /// Copies what lives into fresh pages. Buckets stay as they are, and with them the clock hand.
+    /// Copies live records into new pages. Buckets are unchanged, and so is the clock hand.
     fn compact(&mut self) {
         let mut old = std::mem::take(&mut self.arena);
         for place in &mut self.table {
@@ -358,7 +359,7 @@ impl Segment {
         }
     }
 
-    /// Divides the segment by the next bit of the hashes: the zeros stay, the ones are returned.
+    /// Splits the segment by the next bit of the hashes: zeros stay, ones are returned.
     pub(super) fn split(&mut self, hasher: &SipHasher13) -> Self {
         let bit = 1 << (63 - self.depth);
         let mut ones = Self::new(self.depth + 1, self.prefix | bit);
@@ -372,7 +373,7 @@ impl Segment {
         ones
     }
 
-    /// Takes over all records of the other half, and its share of the hashes.
+    /// Takes over all records of the other half, and its range of hashes.
     pub(super) fn merge(&mut self, mut other: Self, hasher: &SipHasher13) {
         self.depth -= 1;
         self.prefix &= other.prefix;
@@ -393,7 +394,7 @@ impl Segment {
 
 #[cfg(test)]
 impl Segment {
-    /// Counts everything again and compares.
+    /// Recounts everything and compares.
     pub(super) fn check(&self) -> Totals {
         let expiries = self.table.iter().map(|place| self.arena.expires(*place)).filter(|expires| *expires != NEVER);
         assert_eq!(expiries.clone().count(), self.timed);

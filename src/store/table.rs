@@ -1,8 +1,8 @@
-//! The directory: extendible hashing over small segments, so that growing never moves more than one segment's records.
+//! The directory: extendible hashing over small segments, so that growth never moves more than one segment's records.
 //!
 //! The top bits of a key's hash select a slot, and the slot names a segment. A segment that uses fewer bits than the
-//! directory stands in several neighbouring slots. A full segment is divided by its next bit; only when it already uses
-//! all of the directory's bits is the directory, four bytes a slot, doubled.
+//! directory occupies several adjacent slots. A full segment is split by its next bit; only when it already uses all of
+//! the directory's bits is the directory, four bytes per slot, doubled.
 
 use siphasher::sip::SipHasher13;
 use slab::Slab;
@@ -12,12 +12,12 @@ use super::deferred_free::{DeferredFree, SMALL_TABLE};
 use super::entry::Entry;
 use super::segment::{EvictionStep, Segment, Taken, Totals};
 
-/// Records of one segment: what fills a hash table of 512 buckets.
+/// Records per segment: as many as fill a hash table of 512 buckets.
 pub(super) const SEGMENT_RECORDS: usize = 448;
-/// A directory wider than this would take a gigabyte: segments grow instead.
+/// A wider directory would take a gigabyte: beyond this, segments grow instead.
 const MAX_BITS: u8 = 28;
 
-/// A record that was found. Valid until the table is changed.
+/// A record that was found; valid until the table is changed.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Found {
     hash: u64,
@@ -25,7 +25,7 @@ pub(super) struct Found {
     place: Place,
 }
 
-/// Where a walk over all segments, in no particular order, has come to.
+/// The position of a walk over all segments, in no particular order.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Hand {
     segment: usize,
@@ -39,7 +39,7 @@ pub(super) struct Table {
     /// The directory has two to the power of this many slots.
     bits: u8,
     segments: Slab<Box<Segment>>,
-    /// For each segment, when its first record expires: side by side, so that a walk over all is one pass over memory.
+    /// Per segment, when its first record expires; contiguous, so that a walk over all of them reads memory once.
     due: Vec<u64>,
     totals: Totals,
     capacity: usize,
@@ -47,7 +47,7 @@ pub(super) struct Table {
 }
 
 impl Table {
-    /// An empty table whose segments are divided at `capacity` records.
+    /// An empty table whose segments are split at `capacity` records.
     pub(super) fn new(hasher: SipHasher13, capacity: usize) -> Self {
         let mut segments = Slab::new();
         let first = Segment::new(0, 0);
@@ -61,7 +61,7 @@ impl Table {
         self.hasher.hash(key)
     }
 
-    /// What makes those hashes.
+    /// The hash function.
     pub(super) fn hasher(&self) -> SipHasher13 {
         self.hasher
     }
@@ -83,23 +83,23 @@ impl Table {
             + self.due.capacity() * size_of::<u64>()
     }
 
-    /// Whether the table is empty, but still has the directory of a large one.
+    /// Whether the table is empty but still has the directory of a large one.
     pub(super) fn is_hollow(&self) -> bool {
         self.totals.len == 0 && self.bits > 0
     }
 
-    /// Empties the table in constant time: what it held is left to the graveyard.
+    /// Empties the table in constant time; its memory goes to deferred free.
     pub(super) fn clear(&mut self, deferred_free: &mut DeferredFree) {
         self.take_all().defer(deferred_free);
     }
 
-    /// Empties the table in constant time. What it held.
+    /// Empties the table in constant time; returns the contents.
     pub(super) fn take_all(&mut self) -> Self {
         let fresh = Self::new(self.hasher, self.capacity);
         std::mem::replace(self, fresh)
     }
 
-    /// Leaves what it holds to the graveyard, if that is worth it.
+    /// Defers freeing the contents if they are large.
     pub(super) fn defer(self, deferred_free: &mut DeferredFree) {
         let held = self.held();
         if held > SMALL_TABLE {
@@ -118,8 +118,8 @@ impl Table {
         Some(Found { hash, segment, place })
     }
 
-    /// Reads what searches for `hashes` will read. Each loop's reads do not depend on one another, so that the processor
-    /// waits for all of them at once.
+    /// Prefetches what searches for `hashes` will read. The reads of each loop are independent, so the processor waits
+    /// for all of them at once.
     pub(super) fn prefetch(&self, hashes: &[u64]) {
         let segments = || hashes.iter().filter_map(|hash| Some((*hash, self.segments.get(self.index(*hash))?)));
         for (hash, segment) in segments() {
@@ -144,7 +144,7 @@ impl Table {
         }
     }
 
-    /// Changes one segment and keeps the totals.
+    /// Changes one segment and updates the totals.
     fn change<R>(&mut self, index: usize, change: impl FnOnce(&mut Segment, &SipHasher13) -> R) -> Option<R> {
         let segment = self.segments.get_mut(index)?;
         let before = segment.totals();
@@ -157,19 +157,19 @@ impl Table {
         Some(result)
     }
 
-    /// Stores a record, in the place of the one with the same key if there is one. The block that is no longer needed.
+    /// Stores a record, replacing one with the same key. Returns the block that is no longer needed.
     pub(super) fn put(&mut self, hash: u64, draft: Draft<'_>) -> Result<Option<Vec<u8>>, Full> {
         self.split_crowded(hash);
         self.change(self.index(hash), |segment, hasher| segment.put(hash, draft, hasher)).unwrap_or(Err(Full))
     }
 
-    /// Whether [`put`](Self::put) would find room for a record with this hash. What was [found](Found) is so no more.
+    /// Whether [`put`](Self::put) has room for a record with this hash. Invalidates every [`Found`].
     pub(super) fn has_room(&mut self, hash: u64) -> bool {
         self.split_crowded(hash);
         self.segments.get(self.index(hash)).is_some_and(|segment| segment.has_room())
     }
 
-    /// Divides the segment of this hash until it is no longer crowded, or cannot be divided.
+    /// Splits the segment of this hash until it is no longer crowded, or cannot be split.
     fn split_crowded(&mut self, hash: u64) {
         while self.segments.get(self.index(hash)).is_some_and(|segment| segment.is_crowded(self.capacity)) {
             if !self.split(self.index(hash)) {
@@ -178,46 +178,46 @@ impl Table {
         }
     }
 
-    /// Removes a record. Its block, if it had one.
+    /// Removes a record; returns its block, if it had one.
     pub(super) fn remove(&mut self, found: Found) -> Option<Vec<u8>> {
         let block = self.change(found.segment, |segment, hasher| segment.remove(found.hash, found.place, hasher));
         self.merge(found.segment);
         block.flatten()
     }
 
-    /// Removes a record for its value.
+    /// Removes a record and returns its value.
     pub(super) fn take(&mut self, found: Found) -> Option<Taken> {
         let taken = self.change(found.segment, |segment, hasher| segment.take(found.hash, found.place, hasher));
         self.merge(found.segment);
         taken.flatten()
     }
 
-    /// Appends to a value. Its new length.
+    /// Appends to a value; returns the new length.
     pub(super) fn append(&mut self, found: Found, data: &[u8]) -> Result<usize, Full> {
         let append = |segment: &mut Segment, hasher: &_| segment.append(found.hash, found.place, data, hasher);
         self.change(found.segment, append).unwrap_or(Err(Full))
     }
 
-    /// Overwrites a part of a large value where it stands, which grows if it must; its new length. `None` where a copy is
-    /// better.
+    /// Overwrites a part of a large value in place, growing it if necessary; returns the new length, or `None` where a
+    /// copy is cheaper.
     pub(super) fn patch(&mut self, found: Found, offset: usize, patch: &[u8]) -> Option<usize> {
         self.change(found.segment, |segment, _| segment.patch(found.place, offset, patch)).flatten()
     }
 
-    /// Changes when a record expires.
+    /// Changes the expiry of a record.
     pub(super) fn set_expires(&mut self, found: Found, expires: u64) {
         self.change(found.segment, |segment, hasher| segment.set_expires(found.hash, found.place, expires, hasher));
     }
 
-    /// Visits the records of the segment that `cursor` names. The next cursor; 0 after the last segment.
+    /// Visits the records of the segment at `cursor`; returns the next cursor, 0 after the last segment.
     ///
-    /// A cursor is the first hash not yet visited, its bits reversed so that it is a small number. Segments divide and
-    /// merge in the order of their hashes, so a record that stays is met exactly once.
+    /// A cursor is the first hash not yet visited, bit-reversed so that it is a small number. Segments split and merge
+    /// in the order of their hashes, so a record that stays is visited exactly once.
     pub(super) fn scan(&self, cursor: u64, now_ms: u64, visit: &mut dyn FnMut(&[u8], Entry<'_>)) -> u64 {
         let Some(segment) = self.segments.get(self.index(cursor.reverse_bits())) else { return 0 };
         let from = cursor.reverse_bits();
         if segment.prefix() < from {
-            // Merged since the walk was here: its front has been visited.
+            // The segment was merged during the scan: its first part has been visited.
             segment.visit(now_ms, &mut |key, entry| {
                 if self.hash(key) >= from {
                     visit(key, entry);
@@ -229,12 +229,12 @@ impl Table {
         next_prefix(segment).map_or(0, u64::reverse_bits)
     }
 
-    /// The key of a record that does not expire before `now_ms`, chosen by `random`; looks into at most `segments` segments.
+    /// The key of a record that does not expire before `now_ms`, chosen by `random`; tries at most `segments` segments.
     pub(super) fn random(&self, random: u64, now_ms: u64, segments: usize) -> Option<&[u8]> {
         let mut hash = random;
         for _ in 0..segments {
             let segment = self.segments.get(self.index(hash))?;
-            // The top bits have chosen the segment.
+            // The top bits have selected the segment.
             if let Some(place) = segment.any_live(random & u64::from(u32::MAX), now_ms) {
                 return segment.entry(place).map(|(key, _)| key);
             }
@@ -243,12 +243,12 @@ impl Table {
         None
     }
 
-    /// How many segment numbers there are, used or not, for [`Table::expire`].
+    /// Number of segment numbers, used or not, for [`Table::expire`].
     pub(super) fn segment_numbers(&self) -> usize {
         self.due.len()
     }
 
-    /// Removes what has expired from the segment with this number. How many records were looked at.
+    /// Removes expired records from the segment with this number; returns how many records were visited.
     pub(super) fn expire(
         &mut self,
         index: usize,
@@ -269,7 +269,7 @@ impl Table {
         count.unwrap_or(0)
     }
 
-    /// Moves the clock hand over (a part of) one segment, dropping records. Where it stands then.
+    /// Moves the clock hand over (a part of) one segment and evicts records; returns the new position.
     pub(super) fn evict(
         &mut self,
         mut hand: Hand,
@@ -296,11 +296,11 @@ impl Table {
         }
     }
 
-    /// Divides a segment in two; `false` if the directory would grow out of proportion.
+    /// Splits a segment in two; `false` if the directory would grow out of proportion.
     fn split(&mut self, index: usize) -> bool {
         let Some(depth) = self.segments.get(index).map(|segment| segment.depth()) else { return false };
         if depth == self.bits {
-            // Hashes are even: a directory much wider than its segments are many would be somebody's work.
+            // Hashes are uniform: a directory much wider than the number of segments would be the result of an attack.
             if self.bits == MAX_BITS || self.slots.len() > 64 + 16 * self.segments.len() {
                 return false;
             }
@@ -321,7 +321,7 @@ impl Table {
         true
     }
 
-    /// Joins a segment with its other half when both have become nearly empty, and the result likewise.
+    /// Merges a segment with its other half when both have become nearly empty, and then the result.
     fn merge(&mut self, index: usize) {
         while self.merge_once(index) {}
     }
@@ -353,7 +353,7 @@ impl Table {
 
 #[cfg(test)]
 impl Table {
-    /// Counts everything again and compares.
+    /// Recounts everything and compares.
     pub(super) fn check(&self) {
         let mut totals = Totals::default();
         for (index, segment) in &self.segments {
@@ -377,7 +377,7 @@ fn prefix(hash: u64, bits: u8) -> u64 {
     hash.checked_shr(64 - u32::from(bits)).unwrap_or(0)
 }
 
-/// Where the hashes of the following segment begin; `None` for the last.
+/// The first hash of the next segment; `None` for the last.
 fn next_prefix(segment: &Segment) -> Option<u64> {
     let share = 1_u64.checked_shl(64 - u32::from(segment.depth()))?;
     segment.prefix().checked_add(share)

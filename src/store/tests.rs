@@ -6,10 +6,10 @@ use super::*;
 mod durable;
 mod limits;
 
-/// Few records a segment, so that small tests divide and merge many.
+/// Few records per segment, so that small tests split and merge many.
 const RECORDS: usize = 16;
 
-/// A small generator (splitmix64): the same numbers for the same seed.
+/// splitmix64: the same numbers for the same seed.
 struct Random(u64);
 
 impl Random {
@@ -82,7 +82,7 @@ struct Plain {
     expires_ms: Option<u64>,
 }
 
-/// The store beside an ordered map that does the same in the obvious way.
+/// The store and an ordered map that does the same in the simplest way.
 struct Model {
     store: Store,
     map: BTreeMap<Vec<u8>, Plain>,
@@ -100,7 +100,7 @@ impl Model {
     fn key(&mut self) -> Vec<u8> {
         let number = self.random.below(300);
         let mut key = format!("key:{number}").into_bytes();
-        // Some keys share a page, some need one of their own.
+        // Some keys share a page, some need their own.
         if number.is_multiple_of(10) {
             key.resize(key.len() + usize::try_from(number).unwrap() * 200, b'.');
         }
@@ -124,7 +124,7 @@ impl Model {
         *self.changes.entry(key.to_vec()).or_default() += 1;
     }
 
-    /// Removes what has expired, as both sides must.
+    /// Removes expired keys, as both sides must.
     fn expire(&mut self, key: &[u8]) {
         if self.map.get(key).is_some_and(|plain| plain.expires_ms.is_some_and(|at| at <= self.now.unix_ms)) {
             self.map.remove(key);
@@ -223,7 +223,7 @@ impl Model {
 }
 
 #[test]
-fn the_store_does_what_an_ordered_map_does() {
+fn the_store_equals_an_ordered_map() {
     let baseline = small_store(StoreOptions::default()).memory();
     for seed in 0..4 {
         let mut model = Model::new(seed);
@@ -248,7 +248,7 @@ fn the_store_does_what_an_ordered_map_does() {
 }
 
 #[test]
-fn a_watched_key_changes_when_it_changes_and_only_then() {
+fn only_changes_of_a_watched_key_change_its_version() {
     let mut model = Model::new(7);
     let watched: Vec<Vec<u8>> = (0..300).step_by(7).map(|number| format!("key:{number}").into_bytes()).collect();
     let mut seen: BTreeMap<_, _> = watched.iter().map(|key| (key.clone(), (model.store.watch(key), 0))).collect();
@@ -272,7 +272,7 @@ fn a_watched_key_changes_when_it_changes_and_only_then() {
 }
 
 #[test]
-fn eviction_and_the_walk_are_seen_by_watchers() {
+fn eviction_and_expiry_change_watched_keys() {
     let now = clock();
     let mut store = limited(1 << 20, Eviction::AllKeys);
     set(&mut store, b"first", b"", now).unwrap();
@@ -291,7 +291,7 @@ fn eviction_and_the_walk_are_seen_by_watchers() {
 }
 
 #[test]
-fn a_scan_meets_every_key_that_stays_once() {
+fn a_scan_visits_every_key_that_stays_once() {
     let now = clock();
     for seed in 0..8 {
         let mut random = Random(seed);
@@ -316,7 +316,7 @@ fn a_scan_meets_every_key_that_stays_once() {
             if cursor == 0 {
                 break;
             }
-            // Seeds that began with many keys merge segments during the scan, the others divide them.
+            // Seeds that began with many keys merge segments during the scan, the others split them.
             for _ in 0..random.below(if seed % 2 == 0 { 15 } else { 150 }) {
                 match passing.next() {
                     Some(number) => assert!(store.remove(&number.to_be_bytes(), now)),
@@ -331,7 +331,7 @@ fn a_scan_meets_every_key_that_stays_once() {
 }
 
 #[test]
-fn any_cursor_is_harmless() {
+fn any_cursor_is_accepted() {
     let now = clock();
     let mut store = small_store(StoreOptions::default());
     for number in 0..1000_u32 {
@@ -366,7 +366,7 @@ fn keys_expire_to_the_millisecond() {
 }
 
 #[test]
-fn the_walk_says_when_it_wants_to_run() {
+fn tick_returns_when_it_must_run_again() {
     let now = clock();
     let mut store = small_store(StoreOptions::default());
     assert_eq!(store.tick(now), None);
@@ -390,7 +390,7 @@ fn the_walk_says_when_it_wants_to_run() {
 }
 
 #[test]
-fn clearing_is_lazy_and_gives_everything_back() {
+fn clearing_is_lazy_and_frees_everything() {
     let now = clock();
     let mut store = small_store(StoreOptions::default());
     let baseline = store.memory();
@@ -446,7 +446,7 @@ fn without_eviction_a_full_store_refuses_writes_and_answers_reads() {
 }
 
 #[test]
-fn eviction_spares_what_is_used() {
+fn eviction_spares_recently_used_keys() {
     let now = clock();
     let mut store = limited(1 << 20, Eviction::AllKeys);
     for number in 0..30_000_u32 {
@@ -466,7 +466,7 @@ fn eviction_spares_what_is_used() {
 }
 
 #[test]
-fn a_large_value_makes_its_room_at_once() {
+fn a_large_value_evicts_enough_at_once() {
     let now = clock();
     let mut store = limited(2 << 20, Eviction::AllKeys);
     for number in 0..30_000_u32 {
@@ -535,10 +535,10 @@ fn segments_of_long_keys_are_short() {
     assert!(longest <= 17, "{longest} keys of 60,000 bytes in one step");
 }
 
-/// Keys whose hashes nobody could know to begin alike, so that they stay in one segment until that has no page number
-/// left.
+/// Fills one segment with keys whose hashes begin alike until it has no page number left. Clients cannot do that: the
+/// hash is keyed.
 #[test]
-fn a_rename_that_finds_no_room_loses_nothing() {
+fn a_rename_without_room_loses_nothing() {
     let now = clock();
     let mut store = small_store(StoreOptions::default());
     let (large, hasher) = ([7; 801], store.table.hasher());

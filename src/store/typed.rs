@@ -1,4 +1,4 @@
-//! XML-RPC's types in the store, and what RESP sees of them.
+//! XML-RPC's types in the store, and how RESP sees them.
 
 use std::borrow::Cow;
 
@@ -8,7 +8,7 @@ use crate::value::{Json, Value, double_text, is_xml_text};
 
 /// The kind and the stored bytes of a value.
 ///
-/// Arrays and structs recurse as deep as they are nested; the protocol that decoded them has bounded that.
+/// Recursion is as deep as arrays and structs are nested; the protocol that decoded them bounds that.
 pub(super) fn encode(value: Value) -> (Kind, Vec<u8>) {
     match value {
         Value::Nil => (Kind::Nil, b"null".to_vec()),
@@ -24,13 +24,13 @@ pub(super) fn encode(value: Value) -> (Kind, Vec<u8>) {
     }
 }
 
-/// Postcard refuses only sequences of unknown length, which a `Value` does not have.
+/// Postcard fails only on sequences of unknown length, which a `Value` does not contain.
 fn compound(value: &Value) -> Vec<u8> {
     postcard::to_stdvec(value).unwrap_or_default()
 }
 
-/// The value XML-RPC sees. Bytes that cannot be read as their kind, such as a string that RESP has appended bytes to
-/// which XML cannot carry, are given as they are.
+/// The value XML-RPC sees. Bytes that do not parse as their kind, such as a string to which RESP has appended bytes
+/// that XML cannot carry, are returned as they are.
 pub(super) fn decode(entry: &Entry<'_>) -> Value {
     typed(entry).unwrap_or_else(|| Value::Base64(entry.data.to_vec()))
 }
@@ -70,7 +70,7 @@ pub fn plain_bytes<'a>(entry: &Entry<'a>) -> Cow<'a, [u8]> {
     }
 }
 
-/// The length of [`plain_bytes`], without making them.
+/// The length of [`plain_bytes`], without building them.
 #[must_use]
 pub fn plain_length(entry: &Entry<'_>) -> usize {
     let mut length = json::Length::default();
@@ -93,7 +93,7 @@ mod tests {
     }
 
     #[test]
-    fn every_type_comes_back_and_reads_as_json() {
+    fn every_type_round_trips_and_reads_as_json() {
         let inner = vec![
             ("n".to_owned(), Value::Nil),
             ("d".to_owned(), Value::DateTime("20260101T00:00:00".to_owned())),
@@ -136,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn bytes_that_are_not_their_kind_are_not_lost() {
+    fn bytes_that_do_not_parse_as_their_kind_are_returned_unchanged() {
         for kind in Kind::ALL {
             let entry = Entry { kind, data: b"\xff\xfe", expires_ms: None };
             if kind != Kind::Nil {

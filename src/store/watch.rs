@@ -1,9 +1,9 @@
-//! Which keys somebody watches, and when they last changed: `WATCH` without a version in every entry.
+//! Watched keys and when they last changed: `WATCH` without a version in every entry.
 
 use std::collections::HashMap;
 
-/// What a watched key takes beside its bytes, at most: its entry in a table that has just doubled, which leaves 16 places
-/// with a byte of control for 7 keys, and what the allocator adds to each of two copies of the key: the watcher has one too.
+/// Maximum memory of a watched key besides its bytes: its entry in a table that has just doubled, which has 16 slots
+/// with a control byte for 7 keys, and the allocator's overhead for two copies of the key, one of them the watcher's.
 pub const WATCHED_KEY_BYTES: usize = 16 * (size_of::<(Box<[u8]>, Watch)>() + 1) / 7 + 2 * 24;
 
 /// Versions of the watched keys only.
@@ -14,7 +14,7 @@ pub(super) struct Watches {
     changes: u64,
     /// The change that removed every key at once.
     cleared: u64,
-    /// The change that put all keys back that had been removed.
+    /// The change that restored all removed keys.
     restored: u64,
 }
 
@@ -34,7 +34,7 @@ impl Watch {
 }
 
 impl Watches {
-    /// One more watcher of `key`; its version now. `present` says whether the key exists.
+    /// Adds a watcher of `key`; returns its version. `present` says whether the key exists.
     pub(super) fn watch(&mut self, key: &[u8], present: bool) -> u64 {
         if let Some(watch) = self.keys.get_mut(key) {
             watch.watchers += 1;
@@ -45,7 +45,7 @@ impl Watches {
         self.changes
     }
 
-    /// One watcher less.
+    /// Removes a watcher.
     pub(super) fn unwatch(&mut self, key: &[u8]) {
         if let Some(watch) = self.keys.get_mut(key) {
             watch.watchers -= 1;
@@ -55,7 +55,7 @@ impl Watches {
         }
     }
 
-    /// The version of a watched key; 0 for one that nobody watches.
+    /// The version of a watched key; 0 for one without watchers.
     pub(super) fn version(&self, key: &[u8]) -> u64 {
         self.keys.get(key).map_or(0, |watch| watch.version_after(self.cleared, self.restored))
     }
@@ -72,13 +72,13 @@ impl Watches {
         }
     }
 
-    /// All keys that were gone are back, which may have changed any.
+    /// All removed keys are back, which may have changed any key.
     pub(super) fn restored(&mut self) {
         self.changes += 1;
         self.restored = self.changes;
     }
 
-    /// All keys are gone.
+    /// All keys were removed.
     pub(super) fn cleared(&mut self) {
         self.changes += 1;
         self.cleared = self.changes;
@@ -115,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn what_comes_back_has_changed_whether_it_was_there_or_not() {
+    fn restored_keys_count_as_changed() {
         let mut watches = Watches::default();
         watches.cleared();
         let (there, absent) = (watches.watch(b"there", true), watches.watch(b"absent", false));

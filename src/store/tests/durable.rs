@@ -1,4 +1,4 @@
-//! The store over a journal: the same ordered map, restarts and lost groups included.
+//! The store with a journal: the same ordered map, with restarts and lost groups.
 
 use std::sync::Arc;
 
@@ -19,8 +19,8 @@ fn durable(disk: &Disk, sync: Sync) -> Store {
     store
 }
 
-/// Hands over what has changed, and waits until all of it is durable, or lost. Whatever is left under way could be on disk
-/// before the store has heard of it.
+/// Submits the changes, and waits until all are durable or lost. A group still under way could be on disk before the
+/// store learns of it.
 fn wait(store: &mut Store, now: Now) -> GroupStatus {
     let mut status = store.commit(now);
     while !matches!(status, GroupStatus::Lost(_) | GroupStatus::Fatal(_)) {
@@ -64,7 +64,7 @@ fn group_number(store: &Store) -> u64 {
 }
 
 #[test]
-fn after_a_crash_the_store_is_what_it_was_behind_some_group() {
+fn after_a_crash_the_store_is_in_the_state_after_some_group() {
     for seed in 0..6 {
         let disk = Disk::default();
         let mut model = Model { store: durable(&disk, Sync::None), ..Model::new(seed) };
@@ -87,7 +87,7 @@ fn after_a_crash_the_store_is_what_it_was_behind_some_group() {
 }
 
 #[test]
-fn the_real_files_hold_what_the_ordered_map_holds() {
+fn real_files_hold_the_same_as_the_ordered_map() {
     let folder = tempfile::tempdir().unwrap();
     let mut model = Model::new(11);
     for round in 0..4 {
@@ -104,7 +104,7 @@ fn the_real_files_hold_what_the_ordered_map_holds() {
 }
 
 #[test]
-fn only_who_changes_a_value_or_looks_at_it_waits_for_it() {
+fn only_requests_that_change_or_read_a_value_depend_on_it() {
     let (disk, now) = (Disk::default(), clock());
     let mut store = durable(&disk, Sync::Always);
     set(&mut store, b"key", b"1", now).unwrap();
@@ -112,7 +112,7 @@ fn only_who_changes_a_value_or_looks_at_it_waits_for_it() {
     store.append(b"key", b"2", now).unwrap();
     let group = store.take_dependency();
     assert!(group.is_some());
-    // It is written down behind all replies of the turn.
+    // It is written after all replies of the turn.
     disk.set_faults(DiskFaults { sync_takes: Duration::from_millis(200), ..DiskFaults::default() });
     let _ = store.commit(now);
     assert_eq!(store.take_dependency(), None);
@@ -123,7 +123,7 @@ fn only_who_changes_a_value_or_looks_at_it_waits_for_it() {
 }
 
 #[test]
-fn what_a_full_disk_did_not_take_is_taken_back() {
+fn changes_that_a_full_disk_rejects_are_undone() {
     for seed in 0..8 {
         let mut model = on_a_full_disk(seed);
         let kept = model.map.clone();
@@ -151,13 +151,13 @@ fn what_a_full_disk_did_not_take_is_taken_back() {
 }
 
 #[test]
-fn all_keys_come_back_at_once_when_their_removal_is_lost() {
+fn all_keys_are_restored_at_once_when_their_removal_is_lost() {
     for seed in 0..8 {
         let mut model = on_a_full_disk(seed);
         let watched = model.map.keys().next().cloned().unwrap_or_default();
         let (was, absent) = (model.store.watch(&watched), model.store.watch(b"absent"));
         let kept = model.map.clone();
-        // Changes before, between and behind two removals of all keys, one of them of a value where it stands.
+        // Changes before, between and after two removals of all keys, one of them in place.
         for round in 0..3 {
             for _ in 0..10 {
                 model.step();
@@ -181,7 +181,7 @@ fn all_keys_come_back_at_once_when_their_removal_is_lost() {
 }
 
 #[test]
-fn much_that_is_lost_is_taken_back_in_steps_and_seen_by_nobody_meanwhile() {
+fn many_lost_changes_are_undone_in_steps_and_not_reported_meanwhile() {
     let now = clock();
     let disk = Disk::default();
     let mut store = durable(&disk, Sync::Always);
@@ -202,7 +202,7 @@ fn much_that_is_lost_is_taken_back_in_steps_and_seen_by_nobody_meanwhile() {
         }
         assert_eq!(status, GroupStatus::Unchanged);
         let old = (0..3000_u32).filter(|number| store.peek(&number.to_be_bytes(), now).unwrap().data == b"old").count();
-        assert_eq!(store.take_dependency(), Some(2), "nobody is told what is not sure");
+        assert_eq!(store.take_dependency(), Some(2), "no reply reports it before it is decided");
         if old > 0 {
             steps += 1;
             assert_eq!(store.wants_commit_in(now), Some(Duration::ZERO), "and it goes on by itself");
@@ -217,7 +217,7 @@ fn much_that_is_lost_is_taken_back_in_steps_and_seen_by_nobody_meanwhile() {
 }
 
 #[test]
-fn taking_back_has_an_end_too() {
+fn undoing_has_a_time_limit() {
     let now = clock();
     let disk = Disk::default();
     let mut store = durable(&disk, Sync::Always);
@@ -228,7 +228,7 @@ fn taking_back_has_an_end_too() {
     while store.refuses_writes().is_none() {
         assert_eq!(store.commit(later(now, 50_000)), GroupStatus::Unchanged);
     }
-    // Since the write has failed, another minute.
+    // One more minute since the write failed.
     assert!(store.wants_commit_in(later(now, 50_000)).is_some_and(|wait| wait > Duration::from_secs(59)));
     assert_eq!(store.commit(later(now, 109_999)), GroupStatus::Unchanged);
     let status = store.commit(later(now, 110_001));
@@ -238,7 +238,7 @@ fn taking_back_has_an_end_too() {
 }
 
 #[test]
-fn what_cannot_be_served_is_said_and_not_dropped() {
+fn a_record_that_cannot_be_loaded_is_an_error() {
     let mut store = small_store(StoreOptions::default());
     let record = Record { key: b"k", kind: 0, expires: NO_EXPIRY, data: b"v" };
     assert_eq!(store.load(&record), Ok(()));
@@ -250,7 +250,7 @@ fn what_cannot_be_served_is_said_and_not_dropped() {
     assert_eq!(store.len(), 2);
 }
 
-/// Waits for word of a failure.
+/// Waits for the report of a failure.
 fn told(store: &mut Store, now: Now) -> GroupStatus {
     loop {
         match store.commit(now) {
@@ -285,7 +285,7 @@ fn a_failed_sync_is_fatal_and_so_is_a_disk_that_does_not_answer() {
 }
 
 #[test]
-fn whoever_sees_a_change_waits_for_it_and_nobody_else() {
+fn only_requests_that_see_a_change_depend_on_it() {
     let now = clock();
     let disk = Disk::default();
     let mut store = durable(&disk, Sync::Always);
@@ -328,7 +328,7 @@ fn whoever_sees_a_change_waits_for_it_and_nobody_else() {
 }
 
 #[test]
-fn nobody_waits_for_a_time_that_has_come() {
+fn no_reply_depends_on_an_expiry() {
     let now = clock();
     let disk = Disk::default();
     let mut store = durable(&disk, Sync::Always);
@@ -343,7 +343,7 @@ fn nobody_waits_for_a_time_that_has_come() {
 }
 
 #[test]
-fn what_is_evicted_is_gone_from_the_disk() {
+fn evicted_keys_are_removed_from_disk() {
     let now = clock();
     let disk = Disk::default();
     let mut store = limited(1 << 20, Eviction::AllKeys);
@@ -358,7 +358,7 @@ fn what_is_evicted_is_gone_from_the_disk() {
 }
 
 #[test]
-fn keys_are_as_long_as_they_are_in_memory() {
+fn keys_on_disk_are_as_long_as_in_memory() {
     let now = clock();
     let mut store = durable(&Disk::default(), Sync::None);
     let key = vec![b'k'; MAX_KEY + 1];
@@ -367,7 +367,7 @@ fn keys_are_as_long_as_they_are_in_memory() {
 }
 
 #[test]
-fn a_full_queue_is_told_until_there_is_room() {
+fn the_store_is_congested_until_the_queue_has_room() {
     let now = clock();
     let disk = Disk::default();
     disk.set_faults(DiskFaults { sync_takes: Duration::from_millis(100), ..DiskFaults::default() });
@@ -386,7 +386,7 @@ fn a_full_queue_is_told_until_there_is_room() {
 }
 
 #[test]
-fn removing_all_keys_again_and_again_is_bounded_too() {
+fn repeated_removal_of_all_keys_is_bounded() {
     let now = clock();
     let disk = Disk::default();
     let mut store = durable(&disk, Sync::Always);
@@ -404,7 +404,7 @@ fn removing_all_keys_again_and_again_is_bounded_too() {
 }
 
 #[test]
-fn a_large_value_that_is_changed_often_in_one_turn_is_written_down_once() {
+fn a_large_value_changed_often_in_one_turn_is_written_once() {
     const LENGTH: usize = 1 << 20;
     let now = clock();
     let disk = Disk::default();
@@ -428,7 +428,7 @@ fn a_large_value_that_is_changed_often_in_one_turn_is_written_down_once() {
     assert_eq!(entry.data.len(), LENGTH + 3);
     assert_eq!((entry.data[999_000], entry.data[999_001]), (b'b', b'a'));
     assert!(entry.data.ends_with(b"end") && entry.expires_ms == Some(now.unix_ms + 60_000));
-    // What is removed behind a change stays removed.
+    // A key removed after a change stays removed.
     assert!(store.patch(b"large", 0, b"c", now) == Ok(Some(LENGTH + 3)) && store.remove(b"large", now));
     assert_eq!(wait(&mut store, now), GroupStatus::Durable(3));
     drop(store);
@@ -436,7 +436,7 @@ fn a_large_value_that_is_changed_often_in_one_turn_is_written_down_once() {
 }
 
 #[test]
-fn a_large_value_is_in_a_group_once_however_often_it_is_moved_or_put() {
+fn a_large_value_moved_or_put_often_in_one_turn_is_written_once() {
     const LENGTH: usize = 1 << 20;
     let now = clock();
     let disk = Disk::default();
@@ -464,7 +464,7 @@ fn a_large_value_is_in_a_group_once_however_often_it_is_moved_or_put() {
 }
 
 #[test]
-fn what_waits_for_the_disk_is_counted_when_a_value_grows() {
+fn growth_of_a_value_counts_as_unsynced() {
     let now = clock();
     let mut store = durable(&Disk::default(), Sync::Always);
     set(&mut store, b"k", &[1; 2000], now).unwrap();

@@ -1,9 +1,9 @@
-//! What happens where the memory limit is met.
+//! Behaviour at the memory limit.
 
 use super::*;
 
 #[test]
-fn what_could_never_fit_makes_nothing_go() {
+fn a_value_that_can_never_fit_evicts_nothing() {
     let now = clock();
     let mut store = limited(1 << 20, Eviction::AllKeys);
     for number in 0..100_u8 {
@@ -18,7 +18,7 @@ fn what_could_never_fit_makes_nothing_go() {
 }
 
 #[test]
-fn a_key_that_goes_to_make_room_for_itself_keeps_its_expiry() {
+fn a_key_evicted_for_its_own_value_keeps_its_expiry() {
     let now = clock();
     let mut store = limited(1 << 20, Eviction::Volatile);
     let expires = now.unix_ms + 1000;
@@ -30,7 +30,7 @@ fn a_key_that_goes_to_make_room_for_itself_keeps_its_expiry() {
 }
 
 #[test]
-fn many_values_are_put_together_or_not_at_all() {
+fn set_all_stores_all_values_or_none() {
     let now = clock();
     let mut store = limited(1 << 20, Eviction::NoEviction);
     let long = vec![b'k'; MAX_KEY + 1];
@@ -47,11 +47,11 @@ fn many_values_are_put_together_or_not_at_all() {
     assert!(store.memory() <= (1 << 20) + (64 << 10), "{}", store.memory());
 }
 
-/// What may wait to be freed beside what is live: well below what a server is known to have to spare.
+/// Memory that may wait to be freed besides live memory: well below the spare memory a server needs.
 const WAITING: usize = 32 << 20;
 
 #[test]
-fn freeing_keeps_pace_with_writing_although_no_turn_passes() {
+fn freeing_keeps_pace_with_writes_within_one_turn() {
     let now = clock();
     let mut store = Store::new(StoreOptions::default());
     let values = [17_000, 64 << 10, 1 << 20, 5 << 20].map(|length| vec![1; length]);
@@ -64,13 +64,13 @@ fn freeing_keeps_pace_with_writing_although_no_turn_passes() {
         let live = store.table.held();
         assert!(store.memory() <= live.max(5 << 20) + WAITING, "round {round}: {} beside {live}", store.memory());
     }
-    // Two hundred gigabytes in names, had nothing been freed.
+    // Two hundred gigabytes of addresses, if nothing had been freed.
     while store.tick(now).is_some() {}
     assert!(store.memory() < 6 << 20, "{}", store.memory());
 }
 
 #[test]
-fn freeing_keeps_pace_with_growing_in_place() {
+fn freeing_keeps_pace_with_growth_in_place() {
     let now = clock();
     let mut store = Store::new(StoreOptions::default());
     let most = 100 << 20;
@@ -86,7 +86,7 @@ fn freeing_keeps_pace_with_growing_in_place() {
 }
 
 #[test]
-fn clearing_again_and_again_leaves_nothing_to_be_freed_later() {
+fn repeated_clearing_leaves_nothing_to_free_later() {
     let now = clock();
     let mut store = Store::new(StoreOptions::default());
     let baseline = store.memory();
@@ -96,7 +96,7 @@ fn clearing_again_and_again_leaves_nothing_to_be_freed_later() {
         store.clear();
     }
     assert_eq!(store.memory(), baseline);
-    // Tables that are worth steps are freed as fast as others like them are filled.
+    // Large tables are freed as fast as others like them are filled.
     for _ in 0..100 {
         for key in 0..300_u32 {
             set(&mut store, &key.to_be_bytes(), &[1; 10_000], now).unwrap();
@@ -107,7 +107,7 @@ fn clearing_again_and_again_leaves_nothing_to_be_freed_later() {
 }
 
 #[test]
-fn what_clients_hold_within_their_part_fails_no_write_and_evicts_no_key() {
+fn client_memory_within_its_reserve_fails_no_write_and_evicts_no_key() {
     let now = clock();
     for eviction in [Eviction::NoEviction, Eviction::AllKeys] {
         let options =
