@@ -158,7 +158,7 @@ mod tests {
             assert!(host_and_port(login).is_err_and(|told| told.contains("password") && !told.contains("pw")));
         }
         let told = host_and_port("https://127.0.0.1:15000/").expect_err("a scheme");
-        assert_eq!(told, "a server is HOST:PORT: leave out https://, as in 127.0.0.1:15000");
+        assert_eq!(told, "a server is HOST:PORT, without https://: 127.0.0.1:15000");
         assert_eq!(["[::1]", "::1", "[half"].map(bare), ["::1", "::1", "[half"]);
     }
 }

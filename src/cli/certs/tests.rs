@@ -315,7 +315,7 @@ fn the_fix_names_the_certificate_at_fault() {
     // An expired CA: webpki ignores the dates of trust anchors, the other verifiers do not.
     let (outcome, text) = certs_at(now() + 3651 * 86_400, dir.path(), "check {}/ca.pem").expect("it runs");
     assert!(outcome == Outcome::Faulty && text.matches("REJECTS it: it expired on").count() == 2, "{text}");
-    assert!(text.contains(&format!("fix: latchkey certs init --dir {at} --force, and then everything")), "{text}");
+    assert!(text.contains(&format!("fix: latchkey certs init --dir {at} --force, and then issue all")), "{text}");
 }
 
 /// Serves TLS on a free port, one connection at a time, until the test ends.
