@@ -140,7 +140,7 @@ fn what_clients_are_given_is_named_with_its_flag() {
         ("connect localhost:1 --ca certs/ca.pem --cert text.pem --key text.pem", &["--cert: text.pem holds no"]),
         (
             "serve --resp 127.0.0.1:0 --cert certs/localhost.pem --key certs/localhost-key.pem --data text.pem",
-            &["--data: cannot make the directory text.pem: it, or what stands above it, is a file"],
+            &["--data: cannot create the directory text.pem: it, or a parent of it, is a file"],
         ),
         ("load compare text.pem text.pem", &["text.pem is no report of a run: it is not the JSON that --json writes"]),
         ("load compare a.json -- b.json --report c.html", &["--report stands behind `--`", "before it"]),
@@ -227,7 +227,7 @@ fn what_is_wrong_is_told_in_words_that_help() {
             "invalid value '5x' for '--idle-timeout <TIME>': a time is a number with a unit, ms, s, m, h or d, such as \
              500ms, 10s or 5m",
         ),
-        ("connect https://127.0.0.1:15000", "leave out https://, as in 127.0.0.1:15000"),
+        ("connect https://127.0.0.1:15000", "a server is HOST:PORT, without https://: 127.0.0.1:15000"),
         (
             "certs check foo.pem host:443",
             "host:443 is not a file: check a live server on its own, `latchkey certs check host:443`",
@@ -250,7 +250,7 @@ fn what_is_wrong_is_told_in_words_that_help() {
     let wrong = ["--authorize: no rule grants", "nobody is let in", "grant = [\"connect\"]"];
     refuse(dir.path(), &format!("wrap --listen 127.0.0.1:0 --to 127.0.0.1:1 {under} wrap.toml"), &wrong);
     let data = "--cert certs/localhost.pem --key certs/localhost-key.pem --data /proc/spam";
-    refuse(dir.path(), &format!("serve --resp 127.0.0.1:0 {data}"), &["--data: cannot make the directory /proc/spam"]);
+    refuse(dir.path(), &format!("serve --resp 127.0.0.1:0 {data}"), &["--data: cannot create the directory /proc/spam"]);
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! Backups of a running server: what it holds at one time, as a dump, written by a thread of its own.
+//! Backups of a running server: its state at one time, as a dump, written by its own thread.
 
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
@@ -10,8 +10,8 @@ use super::data_files::Contents;
 use super::dump::{DumpWriter, write_all};
 use super::folder::{GONE, make, room, sync_parent};
 
-/// Begins to write `contents` to `path`, and logs what becomes of it. `tell` is called once, with the number of keys in it
-/// or why there is none.
+/// Starts writing `contents` to `path`, and logs the result. `tell` is called once, with the number of keys or the
+/// reason of the failure.
 #[expect(clippy::disallowed_methods, reason = "how long it takes is logged")]
 pub(super) fn begin<T>(contents: io::Result<Contents>, path: PathBuf, tell: T)
 where
@@ -43,28 +43,28 @@ fn log(path: &Path, written: io::Result<(u64, u64)>, begun: Instant) -> Result<u
             tracing::error!(
                 %file,
                 %error,
-                "no backup could be written, and an earlier one stays as it is: make room or mend what the error says, and \
-                 send BGSAVE again"
+                "backup failed, and an earlier one stays as it is: free space or fix what the error reports, and send \
+                 BGSAVE again"
             );
             Err(error.to_string())
         }
     }
 }
 
-/// Room that a backup leaves to the journal, where that is not too much of what there is: writes must not be refused for the
-/// sake of a backup.
+/// Space that a backup leaves to the journal, if that is not too much of the free space: a backup must not make writes
+/// fail.
 const SPARED: u64 = 16 << 20;
-/// Of the room there is, no more than one part in so many is spared.
+/// At most one part in this many of the free space is left.
 const SPARED_SHARE: u64 = 8;
-/// So much is written between two looks at the room.
+/// Bytes written between two checks of the free space.
 const STEP: u64 = 1 << 20;
 
-/// Writes to a file as long as there is room for others.
+/// A writer that stops when the free space becomes low.
 struct Sparing {
     file: File,
     folder: PathBuf,
     spared: u64,
-    /// Bytes that may be written before the next look.
+    /// Bytes that may be written before the next check.
     left: u64,
 }
 
@@ -82,7 +82,8 @@ impl Write for Sparing {
             self.left = room.saturating_sub(self.spared).min(STEP);
             if self.left == 0 {
                 let spared = self.spared;
-                let told = format!("it does not fit: {room} bytes are left, of which {spared} are for the journal");
+                let told =
+                    format!("it does not fit: {room} bytes are free, of which {spared} are reserved for the journal");
                 return Err(io::Error::new(io::ErrorKind::StorageFull, told));
             }
         }
@@ -97,13 +98,13 @@ impl Write for Sparing {
     }
 }
 
-/// Writes what a directory holds to `path`: whole or not at all, in the place of an earlier one. Keys and bytes.
+/// Writes the content of a directory to `path`, replacing an earlier backup when complete. Returns keys and bytes.
 fn write_file(contents: &Contents, path: &Path) -> io::Result<(u64, u64)> {
     let folder = path.parent().ok_or_else(|| io::Error::other("it has no folder"))?;
     make(folder, 0o700)?;
     let unfinished = path.with_extension("unfinished");
     let written = write_unfinished(contents, &unfinished).inspect_err(|_| {
-        // The room that it takes is what was missing.
+        // The partial file takes the space that is missing.
         let _ = fs::remove_file(&unfinished);
     })?;
     fs::rename(&unfinished, path)?;
@@ -121,7 +122,7 @@ fn write_unfinished(contents: &Contents, path: &Path) -> io::Result<(u64, u64)> 
     Ok((keys, file.metadata()?.len()))
 }
 
-/// A new file that only its owner reads.
+/// Creates a file that only its owner can read.
 fn private(path: &Path) -> io::Result<File> {
     use std::os::unix::fs::OpenOptionsExt;
     fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)

@@ -1,7 +1,8 @@
 //! Compaction: sealed journals become part of the snapshot, on a thread of low priority.
 //!
-//! Nothing waits for it. A crash at any point leaves either the old snapshot with all its journals, or the new one; what
-//! is left over is removed at the next opening. If it fails, the journals stay, and it is tried again when there are more.
+//! Nothing waits for it. A crash at any point leaves either the old snapshot with all its journals, or the new one;
+//! left-over files are removed at the next start. If it fails, the journals stay, and it is retried when there are
+//! more.
 
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -15,35 +16,35 @@ use super::names;
 use super::record::FileHead;
 use super::snapshot::{self, Snapshot};
 
-/// What has become of compactions.
+/// Counts of compactions.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Compactions {
-    /// One is at work.
+    /// One is running.
     pub running: bool,
-    /// Those that are done.
+    /// Number completed.
     pub done: u64,
-    /// Those that failed.
+    /// Number failed.
     pub failed: u64,
     /// Why the last one failed, if it did.
     pub failure: Option<String>,
 }
 
-/// Something to do beside the journal.
+/// A job beside the journal.
 pub(super) enum CompactionJob {
-    /// Make a snapshot of what is in a view.
+    /// Write a snapshot of a view.
     Compact {
-        /// What is to become one file.
+        /// The files to merge.
         view: View,
-        /// What the snapshot stands for.
+        /// The head of the snapshot.
         head: FileHead,
-        /// Keys that an index may hold.
+        /// Maximum number of keys in an index.
         index: usize,
     },
-    /// Remove files that a snapshot has taken the place of.
+    /// Remove the files that a snapshot has replaced.
     Remove(Vec<String>),
 }
 
-/// What a job has led to.
+/// The result of a job.
 pub(super) enum Outcome {
     Compacted(Snapshot),
     Removed,
@@ -55,7 +56,8 @@ impl CompactionJob {
             Self::Compact { view, head, index } => {
                 let written = snapshot::write(folder, &view, head, index);
                 if written.is_err() {
-                    // It may be what takes the room that is missing. What cannot be removed goes at the next opening.
+                    // A partial snapshot may take the space that is missing. If it cannot be removed now, the next
+                    // start removes it.
                     let _ = folder.remove(names::UNFINISHED);
                 }
                 written.map(Outcome::Compacted)
@@ -73,14 +75,14 @@ impl CompactionJob {
     }
 }
 
-/// Work for a thread.
+/// The work of a thread.
 type Postponed = Box<dyn FnOnce() + Send>;
 
-/// The thread, when there is something for it to do.
+/// The thread, started when there is work.
 #[derive(Default)]
 pub(super) struct Helper {
     thread: Option<JoinHandle<()>>,
-    /// In lock step there is no thread: what it would do, until it is told to.
+    /// In lock step there is no thread: its work, until the step is requested.
     postponed: Option<Postponed>,
     is_in_lock_step: bool,
     outcome: Arc<Mutex<Option<io::Result<Outcome>>>>,
@@ -97,22 +99,22 @@ impl Helper {
         self.is_in_lock_step = true;
     }
 
-    /// In lock step: does what the thread would do. `false` if there is nothing.
+    /// In lock step: does the thread's work. `false` if there is none.
     pub(super) fn step(&mut self) -> bool {
         self.postponed.take().map(|work| work()).is_some()
     }
 
-    /// In lock step: whether there is something to do.
+    /// In lock step: whether there is work.
     pub(super) fn can_step(&self) -> bool {
         self.postponed.is_some()
     }
 
-    /// For what is read, so that it can be stopped.
+    /// The flag that stops reading.
     pub(super) fn is_cancelled(&self) -> Arc<AtomicBool> {
         Arc::clone(&self.is_cancelled)
     }
 
-    /// Begins a job. `notify` is called when it is over.
+    /// Starts a job. `notify` is called when it is done.
     pub(super) fn begin(
         &mut self,
         folder: &Arc<dyn Folder>,
@@ -122,7 +124,7 @@ impl Helper {
         let (outcome, folder) = (Arc::clone(&self.outcome), Arc::clone(folder));
         let work = move || {
             let done = catch_unwind(AssertUnwindSafe(|| job.run(&*folder)));
-            let done = done.unwrap_or_else(|_| Err(io::Error::other("it has a bug")));
+            let done = done.unwrap_or_else(|_| Err(io::Error::other("the compaction thread panicked")));
             *outcome.lock().unwrap_or_else(PoisonError::into_inner) = Some(done);
             notify();
         };
@@ -138,7 +140,7 @@ impl Helper {
         Ok(())
     }
 
-    /// What has become of the job, once.
+    /// The result of the job, once.
     pub(super) fn take(&mut self) -> Option<io::Result<Outcome>> {
         let outcome = self.outcome.lock().unwrap_or_else(PoisonError::into_inner).take()?;
         if let Some(thread) = self.thread.take() {
@@ -147,14 +149,14 @@ impl Helper {
         Some(outcome)
     }
 
-    /// Whether there is an outcome to be taken.
+    /// Whether there is a result to take.
     pub(super) fn is_over(&self) -> bool {
         self.outcome.lock().unwrap_or_else(PoisonError::into_inner).is_some()
     }
 }
 
 impl Drop for Helper {
-    /// Nobody may write to the directory when it is given away.
+    /// Nothing may write to the directory after it is released.
     fn drop(&mut self) {
         self.is_cancelled.store(true, Ordering::Relaxed);
         if let Some(thread) = self.thread.take() {
@@ -163,7 +165,7 @@ impl Drop for Helper {
     }
 }
 
-/// The loop and the storage thread come first. Where that cannot be had, it is done all the same.
+/// Gives the loop and the storage thread priority. If the priority cannot be lowered, compaction runs all the same.
 fn yield_to_others() {
     let thread = rustix::thread::gettid();
     let _ = rustix::process::setpriority_process(Some(thread), 10);

@@ -1,4 +1,4 @@
-//! A directory's files as one thing: groups go in, what they come to can be read.
+//! The files of a data directory: groups are appended, their result can be read.
 
 use std::io;
 use std::sync::Arc;
@@ -18,30 +18,31 @@ use super::snapshot::Snapshot;
 
 /// The expiry of what never expires.
 pub const NO_EXPIRY: u64 = u64::MAX;
-/// What each journal counts for at least when it is decided whether there are too many.
+/// Minimum size counted for each journal when deciding whether there are too many.
 const LEAST: u64 = 1 << 20;
 
-/// How large things may become.
+/// Limits on the size of files.
 #[derive(Clone, Copy, Debug)]
 pub struct FileSizes {
-    /// Bytes of a journal before the next one is begun, or a sixteenth of the snapshot, if that is more: so there are never
-    /// so many files that descriptors run out. One batch may be longer.
+    /// Bytes of a journal before the next one is begun, or a sixteenth of the snapshot, if that is more: so the number
+    /// of files never exhausts the descriptors. A single batch may be longer.
     pub journal: u64,
-    /// Bytes of sealed journals before they become part of the snapshot; or its size, if that is more. So what is written
-    /// for it is at most about as much as what clients write, and a start reads at most about three times what it keeps.
+    /// Bytes of sealed journals before they are compacted into the snapshot; or the size of the snapshot, if that is
+    /// more. So compaction writes at most about as much as clients do, and a start reads at most about three times the
+    /// data.
     pub sealed: u64,
-    /// Keys that are indexed at once.
+    /// Keys in an index at once.
     pub index: usize,
-    /// Bytes of zeros that a journal is filled with at a time, ahead of its records. To force bytes to disk that the file
-    /// has already takes three fifths of the time (measured on ext4): neither where the file ends nor which blocks it has
-    /// needs to be written down.
+    /// Bytes of zeros that a journal is filled with at a time, ahead of its records. Syncing bytes within the file's
+    /// length takes three fifths of the time (measured on ext4): neither the file's length nor its blocks must be
+    /// recorded.
     pub ahead: usize,
-    /// Bytes of a file that is there for its room only: a start on a full disk needs some. 0 for none.
+    /// Size of a file that only reserves space, in bytes, for a start on a full disk. 0 for none.
     pub reserve: usize,
 }
 
-/// So much room there must be before writes are taken again that failed for want of it: more than the reserve, and than
-/// what a small group needs. A larger group that does not fit fails again, alone.
+/// Space required before writes are accepted again after the disk was full: more than the reserve, and than a small
+/// group needs. A larger group that does not fit fails again, alone.
 const ROOM: u64 = 1 << 20;
 
 impl Default for FileSizes {
@@ -50,7 +51,7 @@ impl Default for FileSizes {
     }
 }
 
-/// One key's value as it is kept.
+/// A stored key and value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Record<'a> {
     /// The key.
@@ -63,7 +64,7 @@ pub struct Record<'a> {
     pub data: &'a [u8],
 }
 
-/// What was found in a directory.
+/// What was loaded from a directory.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Loaded {
     /// Keys.
@@ -72,15 +73,15 @@ pub struct Loaded {
     pub bytes: u64,
 }
 
-/// How to take changes back that could not be kept: what stood under each key before them. Changes behind the removal of
-/// all keys are not in it, for whoever keeps what was removed takes them back with it.
+/// The undo information of lost changes: the records of the keys before them. Changes after the removal of all keys are
+/// not included: restoring what was removed undoes them too.
 #[derive(Debug, Default)]
 pub struct Undo {
     records: Vec<(Vec<u8>, Option<Vec<u8>>)>,
 }
 
 impl Undo {
-    /// Takes one key, with the record that it had, if it had one, to `visit`. `None` when there are no more.
+    /// Passes one key to `visit`, with its former record, if it had one. `None` when there are no more.
     pub fn pop<R>(&mut self, visit: impl FnOnce(&[u8], Option<Record<'_>>) -> R) -> Option<R> {
         let (key, value) = self.records.pop()?;
         let record = value.as_ref().and_then(|value| split_value(value));
@@ -96,9 +97,9 @@ pub struct DataFiles {
     snapshot: Option<Snapshot>,
     sealed: Vec<Sealed>,
     journal: Journal,
-    /// Where the sealed journals end: what a compaction would stand for.
+    /// The position at the end of the sealed journals, up to which a compaction goes.
     base: JournalPosition,
-    /// The last group, and keys after it.
+    /// The last group, and the number of keys after it.
     last: u64,
     keys: u64,
     /// The last group known to be on disk.
@@ -107,27 +108,28 @@ pub struct DataFiles {
     was_torn: bool,
     pub(super) helper: Helper,
     compactions: Compactions,
-    /// Sealed bytes before a compaction that failed is tried again.
+    /// Sealed bytes above which a failed compaction is retried.
     retry_above: u64,
-    /// It has been said that the next journal could not be begun.
+    /// It has been logged that the next journal could not be begun.
     is_overlong: bool,
-    /// Why nothing more may be written behind what is on disk.
+    /// Why nothing more may be written after what is on disk.
     refusal: Option<StorageError>,
-    /// Changes that [`undo`](Self::undo) has seen.
+    /// Changes that [`undo`](Self::undo) has read.
     seen: Arc<AtomicU64>,
 }
 
 impl DataFiles {
-    /// As [`with_sizes`](Self::with_sizes), for a simulated disk: journals are not filled ahead, which would save nothing.
+    /// As [`with_sizes`](Self::with_sizes), for a simulated disk: journals are not filled ahead, which would save
+    /// nothing.
     pub fn new(folder: Arc<dyn Folder>) -> Result<Self, Broken> {
         Self::with_sizes(folder, FileSizes { ahead: 0, reserve: 0, ..FileSizes::default() })
     }
 
-    /// Opens what is in `folder`, or begins there.
+    /// Opens the files in `folder`, or creates them.
     ///
     /// # Errors
     ///
-    /// Something is missing or damaged, and then nothing was changed.
+    /// Something is missing or damaged; nothing was changed.
     pub fn with_sizes(folder: Arc<dyn Folder>, sizes: FileSizes) -> Result<Self, Broken> {
         let names = FileNames::sort(folder.list()?);
         let recorded = manifest::look(&*folder)?;
@@ -135,10 +137,10 @@ impl DataFiles {
         let is_new = snapshot.is_none() && sealed.is_empty() && last.is_none();
         let left_over = names.left_over(snapshot.map_or(0, |snapshot| snapshot.number));
         if let Some(snapshot) = snapshot.filter(|_| !left_over.is_empty()) {
-            // What it took the place of may be the only good copy.
+            // The files it replaced may be the only good copy.
             snapshot.verify(&*folder)?;
         }
-        // On disk before any journal is, so that a journal with no mark is always a loss.
+        // On disk before any journal, so that a journal without a manifest is always a loss.
         let mut manifest = reserve::with_room(&*folder, || ManifestFile::open(&*folder))?;
         for name in left_over.iter().chain(&names.unfinished) {
             folder.remove(name)?;
@@ -152,7 +154,7 @@ impl DataFiles {
             Some(journal) => journal,
             None => match (reserve::with_room(&*folder, || Fresh::begin(&*folder, number, place)), torn) {
                 (Ok(fresh), _) => fresh.finish(&*folder).map_err(io::Error::other)?,
-                // The reserve is gone, for the server has died before on a disk without room.
+                // The reserve was used by an earlier start, after which the server stopped again on the full disk.
                 (Err(error), Some((mut journal, before))) if reserve::is_full(&error) => {
                     journal.mend()?;
                     sealed.pop();
@@ -186,32 +188,32 @@ impl DataFiles {
         })
     }
 
-    /// The last group it holds.
+    /// The last group.
     #[must_use]
     pub fn last_group(&self) -> u64 {
         self.last
     }
 
-    /// How many keys it should hold.
+    /// The number of keys.
     #[must_use]
     pub fn expected_keys(&self) -> u64 {
         self.keys
     }
 
-    /// Whether it had been closed in order.
+    /// Whether it had been closed cleanly.
     #[must_use]
     pub fn was_clean(&self) -> bool {
         self.was_clean
     }
 
-    /// Whether there was a record that was never finished.
+    /// Whether it ended in an incomplete record.
     #[must_use]
     pub fn was_torn(&self) -> bool {
         self.was_torn
     }
 
-    /// Writes the changes of all groups since the last one written, up to `last`, as one record. `keys` is how many keys
-    /// there are after them.
+    /// Writes the changes of all groups since the last one, up to `last`, as one record. `keys` is the number of keys
+    /// after them.
     pub fn write(&mut self, group: &Group, last: u64, keys: u64) -> Result<(), StorageError> {
         self.check_refusal()?;
         let kept = self.snapshot.map_or(0, |snapshot| snapshot.bytes);
@@ -224,7 +226,7 @@ impl DataFiles {
         Ok(())
     }
 
-    /// Whether there is room again, after a write that failed for want of it.
+    /// Whether there is space again, after a write failed because the disk was full.
     pub(super) fn recover(&mut self) -> bool {
         let has_room = self.refusal.is_none() && self.folder.room().is_ok_and(|room| room >= ROOM);
         if has_room {
@@ -238,19 +240,19 @@ impl DataFiles {
         self.refusal.clone().map_or(Ok(()), Err)
     }
 
-    /// Seals the journal and goes on in another one. If that cannot be begun, for want of a descriptor or of room, this one
-    /// becomes longer instead.
+    /// Seals the journal and continues in a new one. If that cannot be created, for lack of a descriptor or of space,
+    /// the present one becomes longer instead.
     fn next_journal(&mut self) -> Result<(), StorageError> {
         let place = JournalPosition { group: self.last, keys: self.keys, previous: self.journal.previous() };
         let fresh = match Fresh::begin(&*self.folder, self.journal.number + 1, place) {
             Ok(fresh) => fresh,
             Err(error) => {
                 if std::mem::replace(&mut self.is_overlong, true) {
-                    // It has been said.
+                    // It has been logged.
                 } else if error.kind() == io::ErrorKind::NotFound {
                     tracing::error!("{GONE}");
                 } else {
-                    tracing::warn!(%error, "the next journal cannot be begun, so the present one becomes longer");
+                    tracing::warn!(%error, "the next journal cannot be created, so the present one becomes longer");
                 }
                 return Ok(());
             }
@@ -258,7 +260,7 @@ impl DataFiles {
         self.is_overlong = false;
         self.sync()?;
         self.check_refusal()?;
-        // Whether it has its name is not known, so nothing may be written behind what the present one holds.
+        // Whether the new journal has its name is unknown, so nothing may be appended to the present one.
         let next = fresh.finish(&*self.folder).inspect_err(|failure| self.refusal = Some(failure.lasting()))?;
         self.sealed.push(self.journal.sealed());
         (self.journal, self.base) = (next, place);
@@ -273,31 +275,31 @@ impl DataFiles {
         self.journal.sync().map_err(|error| StorageError::sync(&error))?;
         self.synced = self.last;
         if let Err(error) = self.manifest.advance(self.last) {
-            // The group is on disk all the same. It is the next one that cannot be kept as it should.
+            // The group is on disk all the same; the next group is the first that cannot be committed properly.
             self.refusal = Some(StorageError::write(&error).lasting());
         }
         Ok(())
     }
 
-    /// Forces to disk what the side file says.
+    /// Forces the manifest to disk.
     pub(super) fn sync_manifest(&mut self) -> Result<(), StorageError> {
         self.manifest.sync().map_err(|error| StorageError::sync(&error))
     }
 
-    /// Notes that the directory is closed in order.
+    /// Records that the directory is closed cleanly.
     pub(super) fn close(&mut self) -> Result<(), StorageError> {
         self.sync()?;
         self.manifest.set_clean(true)
     }
 
-    /// What stood under the keys of `group` before it, in what has been written: of those that it changes before it removes
-    /// all, if it does.
+    /// The records of the keys of `group` before it, on disk: of those it changes before it removes all keys, if it
+    /// does.
     pub fn undo(&self, group: &Group) -> io::Result<Undo> {
         let view = View { seen: Arc::clone(&self.seen), ..self.view()? };
         Ok(Undo { records: view.before(group)? })
     }
 
-    /// Grows while [`undo`](Self::undo) gets on: a disk that holds much is told from one that does not answer.
+    /// Grows while [`undo`](Self::undo) makes progress, to distinguish a slow disk from one that does not answer.
     pub(super) fn seen(&self) -> Arc<AtomicU64> {
         Arc::clone(&self.seen)
     }
@@ -307,7 +309,7 @@ impl DataFiles {
         self.contents()?.load(visit)
     }
 
-    /// What has been written, to be read from any thread.
+    /// The files as they are now, to be read by any thread.
     pub(super) fn contents(&self) -> io::Result<Contents> {
         Ok(Contents { view: self.view()?, index: self.sizes.index })
     }
@@ -318,14 +320,14 @@ impl DataFiles {
         Ok(view)
     }
 
-    /// All that is not written to any more.
+    /// The files that are not written to any more.
     fn sealed_view(&self) -> io::Result<View> {
         let view = view_of(&*self.folder, self.snapshot, &self.sealed)?;
         Ok(View { is_cancelled: self.helper.is_cancelled(), ..view })
     }
 
-    /// Begins a compaction if there is enough for one. `notify` is called when there is something to be taken by
-    /// [`go_on`](Self::go_on). Whether what [`compactions`](Self::compactions) tells is another thing than before.
+    /// Starts a compaction if one is due. `notify` is called when [`go_on`](Self::go_on) has something to do. Returns
+    /// whether [`compactions`](Self::compactions) has changed.
     pub fn compact_if_due(&mut self, notify: &Arc<dyn Fn() + Send + Sync>) -> bool {
         let bytes: u64 = self.sealed.iter().map(|sealed| sealed.end.max(LEAST)).sum();
         let kept = self.snapshot.map_or(0, |snapshot| snapshot.bytes);
@@ -346,7 +348,7 @@ impl DataFiles {
         true
     }
 
-    /// A compaction must not take the room that the journal needs: writes would be refused for want of it.
+    /// A compaction must not take the space that the journal needs: writes would be refused.
     fn check_room(&self, snapshot: u64) -> io::Result<()> {
         let (needed, room) = (snapshot + self.sizes.journal, self.folder.room()?);
         if room >= needed {
@@ -355,12 +357,12 @@ impl DataFiles {
         Err(io::Error::other(format!("{needed} bytes may be needed, and the disk has {room}")))
     }
 
-    /// Whether there is something for [`go_on`](Self::go_on).
+    /// Whether [`go_on`](Self::go_on) has something to do.
     pub(super) fn is_to_go_on(&self) -> bool {
         self.helper.is_over()
     }
 
-    /// Takes over a snapshot that is done, and has what it replaces removed.
+    /// Takes over a finished snapshot, and has the files it replaces removed.
     pub fn go_on(&mut self, notify: &Arc<dyn Fn() + Send + Sync>) {
         match self.helper.take() {
             None => {}
@@ -390,27 +392,27 @@ impl DataFiles {
         self.retry_above = bytes + self.sizes.sealed;
     }
 
-    /// What has become of compactions.
+    /// Counts of compactions.
     #[must_use]
     pub fn compactions(&self) -> &Compactions {
         &self.compactions
     }
 }
 
-/// What a directory holds at one time.
+/// The content of a directory at one time.
 pub(super) struct Contents {
     view: View,
     index: usize,
 }
 
 impl Contents {
-    /// What is in `folder`, and how many keys that should be. Nothing is made or changed, so the disk may be full.
+    /// The content of `folder`, and the expected number of keys. Nothing is changed, so the disk may be full.
     pub(super) fn look(folder: &dyn Folder) -> Result<(Self, u64), Broken> {
         let names = FileNames::sort(folder.list()?);
         Ok(Self::of(folder, survey(folder, &names, manifest::look(folder)?)?)?)
     }
 
-    /// As [`look`](Self::look), before the first thing that is wrong there, and what is wrong.
+    /// As [`look`](Self::look), up to the first fault, with that fault.
     pub(super) fn salvage(folder: &dyn Folder) -> io::Result<(Self, u64, Result<(), Broken>)> {
         let (found, outcome) = salvage(folder, FileNames::sort(folder.list()?), manifest::look(folder)?);
         let (contents, keys) = Self::of(folder, found)?;
@@ -439,7 +441,7 @@ impl Contents {
     }
 }
 
-/// What stands in these files, which nobody cancels.
+/// A view of these files that nobody cancels.
 fn view_of(folder: &dyn Folder, snapshot: Option<Snapshot>, journals: &[Sealed]) -> io::Result<View> {
     let snapshot = snapshot.map(|snapshot| snapshot.source(folder)).transpose()?;
     let journals = journals.iter().map(|journal| journal.source(folder)).collect::<io::Result<_>>()?;

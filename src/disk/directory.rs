@@ -1,13 +1,13 @@
-//! A data directory: who has it, whether it is whole, how it is opened and closed.
+//! A data directory: locking, checking, opening and closing it.
 //!
 //! | name | what |
 //! |---|---|
-//! | `lock` | locked by the process that has the directory, and so is the directory itself |
-//! | `mark` | how far the journal is known to be on disk, and whether it was closed in order |
+//! | `lock` | locked by the process that uses the directory, as is the directory itself |
+//! | `mark` | the manifest: up to which group the journal is known to be on disk, and whether it was closed cleanly |
 //! | `journal-N` | changes, in order |
-//! | `snapshot-N` | what the journals before `journal-N` came to |
-//! | `restore.unfinished` | is there as long as a restore has not filled the directory: nobody serves it |
-//! | `reserve.latchkey` | room for a start on a full disk |
+//! | `snapshot-N` | the state after the journals before `journal-N` |
+//! | `restore.unfinished` | exists until a restore has completed the directory; it is not opened before |
+//! | `reserve.latchkey` | reserves space for a start on a full disk |
 //! | `backup/` | backups of the running server |
 
 use std::fs;
@@ -24,14 +24,14 @@ use super::lock::Lock;
 use super::names::{self, LOCK, MARK, RESERVE, RESTORING};
 use super::storage::{Storage, StorageOptions};
 
-/// A directory of this version has the one, one of another format the other.
+/// A directory of this version has the first, one of another format the second.
 const SIGNS: [&str; 2] = [MARK, "journal"];
 
-/// A place for a server's data.
+/// A server's data directory.
 #[derive(Debug)]
 pub struct Directory;
 
-/// A directory that is open, and this process's.
+/// A directory opened and locked by this process.
 pub struct Opened {
     path: PathBuf,
     pub(super) data_files: DataFiles,
@@ -45,47 +45,48 @@ impl Directory {
         SIGNS.iter().any(|name| path.join(name).exists())
     }
 
-    /// Opens the directory at `path`, or makes it.
+    /// Opens or creates the directory at `path`.
     ///
     /// # Errors
     ///
-    /// Somebody else has it; it holds other files, and no data; or what was acknowledged is not all there. Then nothing
-    /// was changed.
+    /// Another process uses it, it contains other files and no data, or acknowledged groups are missing. Nothing was
+    /// changed then.
     pub fn open(path: &Path) -> Result<Opened, OpenError> {
         Self::open_with(path, FileSizes::default())
     }
 
-    /// Writes every key of the directory at `path` to a dump. How many there are. Nothing in it is made or changed: it may be
-    /// on a disk that is full, or that takes no writes.
+    /// Writes every key of the directory at `path` to a dump; returns their number. Nothing in the directory is
+    /// changed, so its disk may be full or read-only.
     ///
     /// # Errors
     ///
-    /// As [`open`](Self::open), or it cannot be read, or `out` takes no more.
+    /// As for [`open`](Self::open), or it cannot be read, or writing to `out` fails.
     pub fn dump<W: Write>(path: &Path, out: W) -> Result<u64, OpenError> {
         let (_lock, folder) = to_read(path)?;
         let (contents, keys) = Contents::look(&folder).map_err(|broken| of_broken(path, broken))?;
         write(path, &contents, keys, out)
     }
 
-    /// As [`dump`](Self::dump), for a directory that is not opened because something is missing or damaged: writes what
-    /// stands before that, the state behind one group that was acknowledged. How many keys that are, and what is wrong.
+    /// As [`dump`](Self::dump), for a directory that cannot be opened because something is missing or damaged: writes
+    /// the state before that, after an acknowledged group. Returns the number of keys, and what is wrong.
     ///
     /// # Errors
     ///
-    /// Somebody else has it, it is none, no key stands before what is wrong, it cannot be read, or `out` takes no more.
+    /// Another process uses it, it is not a data directory, there is no key before the damage, it cannot be read, or
+    /// writing to `out` fails.
     pub fn salvage<W: Write>(path: &Path, out: W) -> Result<(u64, Result<(), Broken>), OpenError> {
         let (_lock, folder) = to_read(path)?;
         let found = Contents::salvage(&folder).map_err(|error| OpenError::Io { path: path.into(), error })?;
         match found {
             (_, 0, Err(broken)) => {
-                let detail = format!("{broken}, and no key stands before that");
+                let detail = format!("{broken}, and there is no key before that");
                 Err(OpenError::Damaged { path: path.into(), detail })
             }
             (contents, keys, outcome) => Ok((write(path, &contents, keys, out)?, outcome)),
         }
     }
 
-    /// As [`open`](Self::open), with other bounds on its files.
+    /// As [`open`](Self::open), with other limits on its files.
     pub fn open_with(path: &Path, sizes: FileSizes) -> Result<Opened, OpenError> {
         let io = |error| OpenError::Io { path: path.into(), error };
         refuse_strange(path)?;
@@ -99,7 +100,7 @@ impl Directory {
     }
 }
 
-/// A directory in which there is data, and nobody who changes it.
+/// A data directory that no process changes.
 fn to_read(path: &Path) -> Result<(Lock, RealFolder), OpenError> {
     refuse_no_data(path)?;
     let lock = Lock::to_read(path)?;
@@ -109,7 +110,7 @@ fn to_read(path: &Path) -> Result<(Lock, RealFolder), OpenError> {
     Ok((lock, folder))
 }
 
-/// Writes a dump of what is in the directory at `path`.
+/// Writes a dump of the directory at `path`.
 fn write<W: Write>(path: &Path, contents: &Contents, keys: u64, out: W) -> Result<u64, OpenError> {
     let io = |error| OpenError::Io { path: path.into(), error };
     let mut writer = DumpWriter::new(out).map_err(io)?;
@@ -120,25 +121,25 @@ fn write<W: Write>(path: &Path, contents: &Contents, keys: u64, out: W) -> Resul
 }
 
 impl Opened {
-    /// Whether nothing was ever written to it.
+    /// Whether the directory is new and empty.
     #[must_use]
     pub fn is_new(&self) -> bool {
         self.data_files.last_group() == 0
     }
 
-    /// Whether it had been closed in order.
+    /// Whether it had been closed cleanly.
     #[must_use]
     pub fn was_clean(&self) -> bool {
         self.data_files.was_clean()
     }
 
-    /// Whether there was a write that was never finished.
+    /// Whether it ended in an incomplete write.
     #[must_use]
     pub fn was_torn(&self) -> bool {
         self.data_files.was_torn()
     }
 
-    /// How many keys it should hold.
+    /// The number of keys it should contain.
     #[must_use]
     pub fn expected_keys(&self) -> u64 {
         self.data_files.expected_keys()
@@ -148,13 +149,13 @@ impl Opened {
     ///
     /// # Errors
     ///
-    /// It cannot be read, or there are more or fewer keys than were written.
+    /// It cannot be read, or the number of keys is not the one that was written.
     pub fn load(&self, visit: &mut dyn FnMut(Record<'_>)) -> Result<Loaded, OpenError> {
         let loaded = self.data_files.load(visit).map_err(|error| strange(&self.path, &error))?;
         check_keys(&self.path, loaded, self.data_files.expected_keys())
     }
 
-    /// Writes one group and forces it to disk; `keys` is how many keys there are after it.
+    /// Writes one group and forces it to disk; `keys` is the number of keys after it.
     #[cfg(test)]
     pub(super) fn write(&mut self, group: &super::Group, keys: u64) -> Result<(), OpenError> {
         let failed = |error| OpenError::Io { path: self.path.clone(), error };
@@ -162,34 +163,34 @@ impl Opened {
         written.and_then(|()| self.data_files.sync()).map_err(|failure| failed(io::Error::other(failure)))
     }
 
-    /// Closes it in order.
+    /// Closes it cleanly.
     pub fn close(mut self) -> Result<(), OpenError> {
         let failed = |failure| OpenError::Io { path: self.path, error: io::Error::other(failure) };
         self.data_files.close().map_err(failed)
     }
 
-    /// Starts a storage thread on it; `wake` is called whenever that has something to tell.
+    /// Starts a storage thread on it; `wake` is called when there is something to report.
     pub fn serve(self, sync: super::Sync, wake: Arc<dyn Fn() + Send + Sync>) -> io::Result<Storage> {
         let options = StorageOptions { sync, backup: Some(self.path.join("backup").join("dump.latchkey")) };
         Storage::start_with(self.data_files, Some(self.lock), options, wake)
     }
 }
 
-/// Refuses a folder with files in it none of which is of a data directory: somebody's own, named by mistake.
+/// Refuses a folder that contains files but none of a data directory: probably a mistyped path.
 fn refuse_strange(path: &Path) -> Result<(), OpenError> {
-    // A folder that cannot be looked at is refused by those who must write to it.
+    // An unreadable folder is refused later, by the attempt to write to it.
     let Ok(entries) = fs::read_dir(path) else { return Ok(()) };
     let names: Vec<_> = entries.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
     let is_data =
         names.iter().any(|name| name == "journal" || (name != LOCK && name != RESERVE && names::is_ours(name)));
-    // A file system of its own may have the one, and a start that was cut short leaves the other.
+    // `lost+found` is in the root of some file systems; the others are left by an interrupted start.
     if is_data || names.iter().all(|name| name == "lost+found" || name == LOCK || name == RESERVE) {
         return Ok(());
     }
     Err(OpenError::Strange { path: path.into() })
 }
 
-/// Refuses what cannot be looked at, and what nobody has ever kept data in.
+/// Refuses an unreadable folder, and one that is not a data directory.
 fn refuse_no_data(path: &Path) -> Result<(), OpenError> {
     let io = |error| OpenError::Io { path: path.into(), error };
     for entry in fs::read_dir(path).map_err(io)? {
@@ -231,7 +232,7 @@ pub(super) fn check_keys(path: &Path, loaded: Loaded, expected: u64) -> Result<L
     if loaded.keys == expected {
         return Ok(loaded);
     }
-    let detail = format!("it holds {} keys where {expected} were written", loaded.keys);
+    let detail = format!("it has {} keys where {expected} were written", loaded.keys);
     Err(OpenError::Damaged { path: path.into(), detail })
 }
 

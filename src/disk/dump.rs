@@ -7,25 +7,25 @@ use xxhash_rust::xxh3::xxh3_64_with_seed;
 use super::OpenError;
 use super::data_files::{Contents, Loaded, Record};
 
-/// What a dump begins with; the number is the version of the format.
+/// The first bytes of a dump; the number is the version of the format.
 const MAGIC: &[u8; 16] = b"latchkey dump 1\n";
-/// Records are gathered up to this many bytes before they are written as one block.
+/// Records are collected up to this many bytes before they are written as one block.
 const BLOCK: usize = 256 << 10;
-/// No block is larger: the largest value and its key are smaller.
+/// Maximum size of a block: the largest value and its key are smaller.
 const MAX_BLOCK: u32 = 1 << 30;
-/// What stands before the key of a record: lengths of key and value, kind, expiry.
+/// Bytes before the key of a record: lengths of key and value, kind, expiry.
 const HEAD: usize = 17;
 
 /// Why a dump cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub enum DumpError {
-    /// It is none, or of a version that is not known.
-    #[error("it is not a dump of a version that is known here")]
+    /// It is not a dump, or of an unknown version.
+    #[error("it is not a dump, or of an unknown version")]
     Format,
-    /// It was changed or cut since it was written.
-    #[error("it is damaged or cut short behind {0} keys")]
+    /// It was changed or truncated.
+    #[error("it is damaged or truncated after {0} keys")]
     Damaged(u64),
-    /// The system refused.
+    /// Reading failed.
     #[error("{0}")]
     Io(#[from] io::Error),
     /// The directory cannot be filled.
@@ -72,7 +72,7 @@ impl<W: Write> DumpWriter<W> {
         Ok(())
     }
 
-    /// Ends the dump. Returns where it was written, and how many keys are in it.
+    /// Ends the dump. Returns the writer, and the number of keys.
     pub fn finish(mut self) -> io::Result<(W, u64)> {
         if !self.block.is_empty() {
             self.flush()?;
@@ -104,7 +104,7 @@ impl<R: Read> DumpReader<R> {
         Ok(Self { input, sum: 0, keys: 0 })
     }
 
-    /// Reads everything, and what stands behind it to the end. Returns how many keys there are.
+    /// Reads everything to the end of the input; returns the number of keys.
     pub fn read(mut self, visit: &mut dyn FnMut(Record<'_>) -> Result<(), DumpError>) -> Result<u64, DumpError> {
         let mut block = Vec::new();
         loop {
@@ -120,7 +120,7 @@ impl<R: Read> DumpReader<R> {
                 return Err(self.damaged());
             }
             block.clear();
-            // Memory grows with what is really there, not with what a damaged length says.
+            // Memory grows with the bytes received, not with the length that a damaged head announces.
             let read = (&mut self.input).take(u64::from(length)).read_to_end(&mut block)?;
             self.sum = xxh3_64_with_seed(&block, self.sum);
             if read as u64 != u64::from(length) || sum != self.sum {

@@ -1,28 +1,28 @@
-//! Why changes are not kept any more.
+//! Failures of the storage.
 
 use std::io;
 use std::time::Duration;
 
-/// Why nothing more can be kept.
+/// Why changes can no longer be made durable.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum StorageError {
-    /// A group could not be written: what it changed is taken back, and what is kept can still be read.
+    /// A group could not be written: its changes are undone, and the data can still be read.
     #[error("cannot write to the data directory: {0}")]
     Write(String),
-    /// The same for want of room: writes are taken again when there is some.
-    #[error("the data directory has no room: {0}")]
+    /// The same on a full disk: writes are accepted again when there is space.
+    #[error("no space left in the data directory: {0}")]
     Full(String),
     /// It is unknown what is on disk: the process must end.
-    #[error("cannot force writes to disk: {0}")]
+    #[error("cannot sync the data directory: {0}")]
     Sync(String),
-    /// What a failed write left in memory could not be taken back: the process must end.
-    #[error("cannot take back what could not be written: {0}")]
+    /// The changes of a failed write could not be undone in memory: the process must end.
+    #[error("cannot undo changes that could not be written: {0}")]
     Undo(String),
-    /// It does not answer: the process must end.
+    /// The disk does not answer: the process must end.
     #[error("the disk has not answered for {0:?}")]
     TimedOut(Duration),
-    /// The storage thread has ended before its time: the process must end.
+    /// The storage thread has ended early: the process must end.
     #[error("the storage thread has stopped")]
     Stopped,
 }
@@ -35,7 +35,7 @@ impl StorageError {
         }
     }
 
-    /// The same where room alone mends nothing.
+    /// The same failure where free space does not help.
     pub(super) fn lasting(&self) -> Self {
         match self {
             Self::Full(error) => Self::Write(error.clone()),
@@ -47,7 +47,7 @@ impl StorageError {
         Self::Sync(error.to_string())
     }
 
-    /// Whether what is kept can still be served.
+    /// Whether the process must end.
     #[must_use]
     pub fn is_fatal(&self) -> bool {
         !matches!(self, Self::Write(_) | Self::Full(_))

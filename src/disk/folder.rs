@@ -1,61 +1,62 @@
-//! What the journal asks of a file system, and the real one. `sim` is the other: it loses what was not forced to disk.
+//! The file system operations of the data directory, and the real ones. `sim` has the simulated ones, which lose what
+//! was not synced.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-/// What to say when the folder of a running server is no longer there.
-pub(super) const GONE: &str = "the data directory is gone: what is acknowledged lives in memory alone and ends with this \
-                               process; copy the keys to another server through a client before it is stopped";
+/// The log line for a data directory that has been removed while the server runs.
+pub(super) const GONE: &str = "the data directory is gone: acknowledged writes are in memory only and are lost when this \
+                               process ends; copy the keys to another server through a client before that";
 
-/// A folder with files, without folders in it that matter.
+/// A folder with files; its subfolders do not matter.
 pub trait Folder: Send + Sync {
     /// The names of its files.
     fn list(&self) -> io::Result<Vec<String>>;
 
-    /// A new, empty file, in the place of one that has the name.
+    /// Creates an empty file, replacing one with the same name.
     fn create(&self, name: &str) -> io::Result<Box<dyn FileHandle>>;
 
-    /// A file that is there, to be read and written.
+    /// Opens an existing file for reading and writing.
     fn open(&self, name: &str) -> io::Result<Box<dyn FileHandle>>;
 
-    /// Gives a file another name, whoever has that now.
+    /// Renames a file, replacing one with the new name.
     fn rename(&self, from: &str, to: &str) -> io::Result<()>;
 
-    /// Takes a name away. Who has the file open can still read it.
+    /// Removes a name. Open files stay readable.
     fn remove(&self, name: &str) -> io::Result<()>;
 
-    /// How many bytes may still be written.
+    /// Free space in bytes.
     fn room(&self) -> io::Result<u64>;
 
-    /// Forces names to disk, but not what stands under them.
+    /// Forces names to disk, but not the files' content.
     fn sync(&self) -> io::Result<()>;
 }
 
 /// An open file.
 pub trait FileHandle: Send {
-    /// Reads what there is, at most as much as there is room for; 0 at the end.
+    /// Reads up to `bytes.len()` bytes; 0 at the end.
     fn read_at(&self, bytes: &mut [u8], offset: u64) -> io::Result<usize>;
 
-    /// Hands all bytes to the system: they survive the process, but not yet the machine. After an error, any of them may
-    /// have been written.
+    /// Hands all bytes to the system: they survive the process, but not yet the machine. After an error, any of them
+    /// may have been written.
     fn write_at(&mut self, bytes: &[u8], offset: u64) -> io::Result<()>;
 
-    /// Forces what was written to disk. After an error it is unknown what is there, and no call may be repeated.
+    /// Forces written bytes to disk. After an error it is unknown what is on disk, and the call must not be repeated.
     fn sync(&mut self) -> io::Result<()>;
 
-    /// How many bytes there are.
+    /// The length in bytes.
     fn length(&self) -> io::Result<u64>;
 }
 
-/// A folder of the system.
+/// A folder of the operating system.
 #[derive(Debug)]
 pub(super) struct RealFolder {
     path: PathBuf,
-    /// Open all the time, for names must be forced to disk when descriptors have run out too.
+    /// Kept open, because names must also be synced when descriptors have run out.
     itself: File,
-    /// Files are opened to be written, too.
+    /// Files are opened for writing too.
     is_writable: bool,
 }
 
@@ -65,19 +66,19 @@ impl RealFolder {
         Ok(Self { path, itself, is_writable: true })
     }
 
-    /// One of which files are only read: it may be of somebody else, or on a disk that takes no writes.
+    /// A folder whose files are only read: it may belong to another user or be on a read-only file system.
     pub(super) fn to_read(path: PathBuf) -> io::Result<Self> {
         Ok(Self { is_writable: false, ..Self::new(path)? })
     }
 }
 
-/// Makes a folder, with those that it stands in, and forces the names of all that it made to disk: what is kept in it would
-/// be lost with any of them.
+/// Creates a folder with its parents, and forces the names of all it created to disk: files in them would be lost with
+/// any of them.
 pub(super) fn make(path: &Path, mode: u32) -> io::Result<()> {
     match DirBuilder::new().mode(mode).create(path) {
         Ok(()) => sync_parent(path),
         Err(_) if path.is_dir() => {
-            // Whoever has made it may not have done so. Not everybody may look at the folder that it stands in.
+            // The creator may not have synced it. Its parent may be unreadable to this user.
             let _ = sync_parent(path);
             Ok(())
         }
@@ -88,7 +89,7 @@ pub(super) fn make(path: &Path, mode: u32) -> io::Result<()> {
             }
             make(parent, mode)?;
             match DirBuilder::new().mode(mode).create(path) {
-                // It is there by now: made by somebody else, or the one above it by another name (`new/..`).
+                // It exists by now: created by another process, or by another name of its parent (`new/..`).
                 Err(error) if !path.is_dir() => Err(error),
                 _ => sync_parent(path),
             }
@@ -97,7 +98,7 @@ pub(super) fn make(path: &Path, mode: u32) -> io::Result<()> {
     }
 }
 
-/// How many bytes may still be written to the file system at `path`.
+/// Free space of the file system at `path`, in bytes.
 pub(super) fn room(path: &Path) -> io::Result<u64> {
     let system = rustix::fs::statvfs(path)?;
     Ok(system.f_bavail.saturating_mul(system.f_frsize))
@@ -179,7 +180,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_folder_is_made_with_those_it_stands_in_however_it_is_named() {
+    fn a_folder_is_created_with_its_parents_however_it_is_named() {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("one/../two/./three/");
         for _ in 0..2 {

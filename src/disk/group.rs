@@ -1,15 +1,15 @@
-//! Changes that become durable together, as bytes: made on the loop without an allocation for each.
+//! Changes that become durable together, encoded on the loop without an allocation for each.
 
-/// One change. What a `kind` means is the store's affair.
+/// A change. `kind` is defined by the store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Change<'a> {
-    /// A value is put under a key, whatever stood there.
+    /// A value is stored under a key, replacing any other.
     Put {
         /// The key.
         key: &'a [u8],
         /// The kind of the value.
         kind: u8,
-        /// When it ceases to exist, in Unix milliseconds; [`NO_EXPIRY`](super::NO_EXPIRY) for never.
+        /// Its expiry in Unix milliseconds; [`NO_EXPIRY`](super::NO_EXPIRY) for never.
         expires: u64,
         /// The value.
         data: &'a [u8],
@@ -23,9 +23,9 @@ pub enum Change<'a> {
     Clear,
 }
 
-/// What stands before a change's key: tag, key length, value length.
+/// Bytes before a change's key: tag, key length, value length.
 const HEAD: usize = 9;
-/// What stands before the data of a value: kind, expiry.
+/// Bytes before the data of a value: kind, expiry.
 pub(super) const VALUE_HEAD: usize = 9;
 
 const PUT: u8 = 1;
@@ -40,7 +40,7 @@ pub struct Group {
 }
 
 impl Group {
-    /// Adds a change. Keys and values longer than 32 bits count do not exist: the store's limits are far below.
+    /// Adds a change. Keys and values are shorter than 4 GiB: the store's limits are far below.
     pub fn push(&mut self, change: &Change<'_>) {
         match *change {
             Change::Put { key, kind, expires, data } => {
@@ -76,7 +76,7 @@ impl Group {
         }
     }
 
-    /// Forgets all changes and keeps the memory, unless it is unusually much.
+    /// Removes all changes and keeps the memory, unless it is unusually large.
     pub fn reset(&mut self) {
         const KEPT: usize = 1 << 20;
         self.count = 0;
@@ -84,19 +84,19 @@ impl Group {
         self.bytes.shrink_to(KEPT);
     }
 
-    /// How many changes there are.
+    /// Number of changes.
     #[must_use]
     pub fn count(&self) -> usize {
         self.count
     }
 
-    /// Bytes held by the changes.
+    /// Encoded size of the changes in bytes.
     #[must_use]
     pub fn len(&self) -> usize {
         self.bytes.len()
     }
 
-    /// Whether nothing has changed.
+    /// Whether there are no changes.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.bytes.is_empty()
@@ -114,18 +114,18 @@ impl Group {
         })
     }
 
-    /// The changes in order, values as they are stored.
+    /// The changes in order, values encoded.
     pub(super) fn raw(&self) -> Changes<'_> {
         Changes { rest: &self.bytes }
     }
 
-    /// The same as bytes.
+    /// The encoded changes.
     pub(super) fn bytes(&self) -> &[u8] {
         &self.bytes
     }
 }
 
-/// A change as it is stored.
+/// A change as it is encoded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Raw<'a> {
     Put { key: &'a [u8], value: &'a [u8] },
@@ -133,7 +133,7 @@ pub(super) enum Raw<'a> {
     Clear,
 }
 
-/// The changes in some bytes, up to the first that cannot be one.
+/// The changes in some bytes, up to the first invalid one.
 pub(super) struct Changes<'a> {
     rest: &'a [u8],
 }
@@ -143,7 +143,7 @@ impl<'a> Changes<'a> {
         Self { rest: bytes }
     }
 
-    /// What could not be read, when there are no more changes.
+    /// The bytes after the last valid change.
     pub(super) fn rest(&self) -> &'a [u8] {
         self.rest
     }
@@ -169,7 +169,7 @@ impl<'a> Iterator for Changes<'a> {
     }
 }
 
-/// A put as it is stored, from its parts as they are stored.
+/// Appends a put from its encoded parts.
 pub(super) fn push_put(out: &mut Vec<u8>, key: &[u8], value: &[u8]) {
     out.push(PUT);
     out.extend_from_slice(&u32::try_from(key.len()).unwrap_or(u32::MAX).to_le_bytes());
@@ -182,7 +182,7 @@ fn length(bytes: &[u8]) -> Option<usize> {
     usize::try_from(u32::from_le_bytes(bytes.try_into().ok()?)).ok()
 }
 
-/// A stored value: its kind, its expiry, its data.
+/// An encoded value: its kind, its expiry, its data.
 pub(super) fn split_value(value: &[u8]) -> Option<(u8, u64, &[u8])> {
     let (head, data) = value.split_at_checked(VALUE_HEAD)?;
     let (kind, expires) = head.split_first()?;

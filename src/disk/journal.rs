@@ -1,4 +1,4 @@
-//! Journals: files of records, one for each batch of groups; and whether those in a directory are all there.
+//! Journals: files of records, one per batch of groups; and the check whether those in a directory are complete.
 
 use std::io;
 
@@ -11,16 +11,16 @@ use super::names::{self, FileNames};
 use super::record::{self, Chain, FILE_HEAD, FileHead, HEAD, Head, Reader};
 use super::snapshot::Snapshot;
 
-/// Of what is filled ahead at a time, how much a record may be. Larger ones would gain here too (a quarter of the time at
-/// 72 KB), but what is filled is written twice, and on a disk that is slow to write that would be what counts.
+/// The share of the zeros filled ahead that one record may use. Larger ones would gain here too (a quarter of the time
+/// at 72 KB), but the zeros are written twice, which dominates on a disk with slow writes.
 const SHARE: usize = 8;
 
-/// How far a chain of journals has come.
+/// The end of a chain of journals.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct JournalPosition {
     /// The last group.
     pub(super) group: u64,
-    /// Keys after it.
+    /// The number of keys after it.
     pub(super) keys: u64,
     /// The checksum of the last record.
     pub(super) previous: u64,
@@ -30,13 +30,13 @@ pub(super) struct JournalPosition {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Sealed {
     pub(super) number: u64,
-    /// Where its last record ends. What stands behind was acknowledged to nobody.
+    /// Where its last record ends. What follows was not acknowledged.
     pub(super) end: u64,
 }
 
 impl Sealed {
-    /// Forces to disk what was found in it, which may be with the system only: the process before may have been killed, or
-    /// a sync of its failed, after which Linux takes what is not on disk for written. So it is written anew, as it is.
+    /// Writes the journal again as it is and forces it to disk: its content may only be in the system's cache, because
+    /// the previous process was killed, or because a sync failed, after which Linux treats unwritten pages as written.
     pub(super) fn rewrite_synced(&self, folder: &dyn Folder) -> io::Result<()> {
         const CHUNK: u64 = 1 << 20;
         let mut file = folder.open(&names::journal(self.number))?;
@@ -62,24 +62,24 @@ impl Sealed {
 /// The journal that is written to.
 pub(super) struct Journal {
     pub(super) number: u64,
-    /// Where the next record goes.
+    /// The end of the last record.
     pub(super) position: u64,
-    /// Where the file ends; from the last record on it holds zeros.
+    /// The end of the file; from the last record on it contains zeros.
     filled: u64,
-    /// Zeros could not be written, mostly for want of room, so there will be none.
+    /// Writing zeros has failed, mostly for lack of space, so it is not tried again.
     is_cramped: bool,
     file: Box<dyn FileHandle>,
     chain: Chain,
-    /// A record in the making.
+    /// The record being built.
     record: Vec<u8>,
 }
 
-/// A journal in the making. It has its name only when it is whole and on disk, so that one that cannot be read is always
+/// A journal being created. It gets its name when it is complete and on disk, so that an unreadable journal is always
 /// damage.
 pub(super) struct Fresh(Journal);
 
 impl Fresh {
-    /// Begins a journal that follows `place`. If that fails, nothing has happened.
+    /// Creates a journal that follows `place`. If that fails, nothing is changed.
     pub(super) fn begin(folder: &dyn Folder, number: u64, place: JournalPosition) -> io::Result<Self> {
         let JournalPosition { group, keys, previous } = place;
         let head = FileHead { is_snapshot: false, number, group, keys, salt: record::salt(), previous };
@@ -90,7 +90,7 @@ impl Fresh {
         Ok(Self(Journal::new(number, (FILE_HEAD as u64, FILE_HEAD as u64), file, chain)))
     }
 
-    /// Gives it its name. If that fails, nothing may be written to the journal before it either.
+    /// Renames it. If that fails, nothing may be appended to the previous journal either.
     pub(super) fn finish(mut self, folder: &dyn Folder) -> Result<Journal, StorageError> {
         self.0.file.sync().map_err(|error| StorageError::sync(&error))?;
         folder.rename(names::FRESH, &names::journal(self.0.number)).map_err(|error| StorageError::write(&error))?;
@@ -100,14 +100,14 @@ impl Fresh {
 }
 
 impl Journal {
-    /// One whose records end at `position`, in a file that ends at `filled`.
+    /// A journal whose records end at `position`, in a file that ends at `filled`.
     fn new(number: u64, (position, filled): (u64, u64), file: Box<dyn FileHandle>, chain: Chain) -> Self {
         Self { number, position, filled, is_cramped: false, file, chain, record: Vec::new() }
     }
 
-    /// Adds a record: one copy of the changes, one checksum, one write. After an error it is as before, whatever of the
-    /// record stands behind its end.
-    /// Where the file must become longer, it becomes `ahead` bytes longer than the record needs.
+    /// Appends a record: one copy of the changes, one checksum, one write. After an error the end is unchanged,
+    /// whatever part of the record follows it. If the file must become longer, it becomes `ahead` bytes longer than the
+    /// record needs.
     pub(super) fn append(&mut self, head: &Head, group: &Group, ahead: usize) -> io::Result<()> {
         const KEPT: usize = 1 << 20;
         let (bytes, chain) = self.chain.seal(head, group.bytes());
@@ -128,8 +128,8 @@ impl Journal {
         Ok(())
     }
 
-    /// Fills the file with zeros up to `end`. They are written by themselves, before the record: what goes wrong with them
-    /// is none of its, and a record of which the write has failed is never whole.
+    /// Fills the file with zeros up to `end`. They are written before the record, on their own: their failure is not
+    /// the record's failure, and a record whose write failed is never complete.
     fn fill(&mut self, end: u64) {
         let zeros = vec![0; usize::try_from(end.saturating_sub(self.filled)).unwrap_or(0)];
         match self.file.write_at(&zeros, self.filled) {
@@ -138,8 +138,8 @@ impl Journal {
         }
     }
 
-    /// Takes away what was written of a record that ends at `end`, where that can be done: a journal without a torn end can
-    /// be gone on with after a start, which then needs no room for another one.
+    /// Clears a partly written record that ends at `end`, if possible: a journal without a torn end can be continued
+    /// after a start, which then needs no space for another one.
     fn wipe(&mut self, end: u64) {
         let Ok(length) = self.file.length() else { return };
         let end = end.min(length);
@@ -148,7 +148,7 @@ impl Journal {
         }
     }
 
-    /// Zeros behind the last record, up to `end`, in place: that needs no room.
+    /// Zeros the file after the last record, up to `end`, in place: that needs no space.
     fn zero(&mut self, end: u64) -> io::Result<()> {
         const CHUNK: u64 = 64 << 10;
         let mut at = self.position;
@@ -160,13 +160,13 @@ impl Journal {
         Ok(())
     }
 
-    /// Takes away the torn end that a start has found, where there is no room to go on in another journal.
+    /// Clears the torn end found at start, where there is no space for another journal.
     pub(super) fn mend(&mut self) -> io::Result<()> {
         self.zero(self.filled)?;
         self.file.sync()
     }
 
-    /// There is room again.
+    /// There is space again.
     pub(super) fn relax(&mut self) {
         self.is_cramped = false;
     }
@@ -175,7 +175,7 @@ impl Journal {
         self.file.sync()
     }
 
-    /// Whether a record of this size still belongs into a journal of `size` bytes.
+    /// Whether a record of this size still fits into a journal of `size` bytes.
     pub(super) fn has_room(&self, bytes: usize, size: u64) -> bool {
         self.position == FILE_HEAD as u64 || self.position + (HEAD + bytes) as u64 <= size
     }
@@ -193,25 +193,25 @@ impl Journal {
 /// Why a directory cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum Broken {
-    /// Acknowledged groups are not there.
+    /// Acknowledged groups are missing.
     #[error("groups {found} to {recorded} are missing ({detail})")]
     Lost {
-        /// The first one that is missing.
+        /// The first missing group.
         found: u64,
-        /// The last one that is known to have been there.
+        /// The last group known to have been there.
         recorded: u64,
-        /// Where, in words.
+        /// Where they are missing.
         detail: String,
     },
-    /// It is not what was written.
+    /// Its content is not what was written.
     #[error("{0}")]
     Damaged(String),
-    /// The system refused.
+    /// An operation failed.
     #[error("{0}")]
     Io(#[from] io::Error),
 }
 
-/// What is in a directory.
+/// The content of a directory.
 #[derive(Default)]
 pub(super) struct Survey {
     pub(super) snapshot: Option<Snapshot>,
@@ -220,25 +220,25 @@ pub(super) struct Survey {
     /// The last one, if it can be written to.
     pub(super) last: Option<Journal>,
     pub(super) place: JournalPosition,
-    /// Where the journals before the last one end.
+    /// The end of the journals before the last one.
     pub(super) base: JournalPosition,
-    /// There is something behind the last record that was never finished.
+    /// The last record is followed by an incomplete one.
     pub(super) is_torn: bool,
-    /// The journal where that is, the last of those sealed, and where those before it end.
+    /// The journal with the incomplete record, the last of those sealed, and the end of those before it.
     pub(super) torn: Option<(Journal, JournalPosition)>,
 }
 
-/// Looks at all files without changing any: whether what was acknowledged is there.
+/// Checks all files without changing any: whether all acknowledged groups are there.
 ///
-/// Only what stands behind the last record of the last journal may be unreadable, and only if nothing tells that it had
-/// been on disk: neither the side file, nor a later record.
+/// Only what follows the last record of the last journal may be unreadable, and only if nothing shows that it had been
+/// on disk: neither the manifest nor a later record.
 pub(super) fn survey(folder: &dyn Folder, names: &FileNames, manifest: Option<Manifest>) -> Result<Survey, Broken> {
     let mut survey = Survey::default();
     survey.follow(folder, names, manifest).map(|()| survey)
 }
 
-/// Looks for what stands before the first thing that is wrong, from the newest snapshot on that is whole, or from the first
-/// journal; and what is wrong.
+/// Finds the state before the first fault, from the newest complete snapshot on, or from the first journal; and the
+/// fault.
 pub(super) fn salvage(
     folder: &dyn Folder,
     mut names: FileNames,
@@ -252,7 +252,7 @@ pub(super) fn salvage(
         if matches!(verified, Some(Ok(()))) || names.snapshots.is_empty() {
             return (survey, wrong.and(outcome));
         }
-        // A snapshot that was not found whole is the first thing that was looked at.
+        // A snapshot that was incomplete is the first fault.
         wrong = wrong.and(verified.unwrap_or(outcome));
         names.snapshots.pop();
     }
@@ -270,7 +270,7 @@ impl Survey {
         if let Some(&number) = names.snapshots.last() {
             let name = names::snapshot(number);
             let found = Snapshot::inspect(&*folder.open(&name)?, number)?;
-            let snapshot = found.ok_or_else(|| Broken::Damaged(format!("{name} is not whole")))?;
+            let snapshot = found.ok_or_else(|| Broken::Damaged(format!("{name} is not complete")))?;
             self.place = JournalPosition { group: snapshot.group, keys: snapshot.keys, previous: snapshot.previous };
             self.snapshot = Some(snapshot);
             next = number;
@@ -280,7 +280,7 @@ impl Survey {
         for number in next..=newest {
             if names.journals.binary_search(&number).is_err() {
                 let from = self.place.group + 1;
-                return Err(lost(from, known.max(from), format!("{} is not there", names::journal(number))));
+                return Err(lost(from, known.max(from), format!("{} is missing", names::journal(number))));
             }
             let found = self.add(folder, number, number == newest)?;
             known = known.max(found);
@@ -289,10 +289,10 @@ impl Survey {
             return Err(lost(self.place.group + 1, known, self.where_it_ends()));
         }
         if self.sealed.is_empty() && self.last.is_none() && !is_new {
-            return Err(Broken::Damaged(format!("{} is not there", names::journal(next))));
+            return Err(Broken::Damaged(format!("{} is missing", names::journal(next))));
         }
         if manifest.is_none() && !is_new {
-            let detail = "its file 'mark' is missing or unreadable, so it cannot be told whether it is whole";
+            let detail = "its file 'mark' is missing or unreadable, so it is unknown whether it is complete";
             return Err(Broken::Damaged(detail.into()));
         }
         Ok(())
@@ -306,12 +306,12 @@ impl Survey {
         }
     }
 
-    /// Follows the chain through one more journal. The last group that is known to have been on disk by what it holds.
+    /// Follows the chain through one more journal. Returns the last group that its content shows to have been on disk.
     fn add(&mut self, folder: &dyn Folder, number: u64, is_last: bool) -> Result<u64, Broken> {
         let name = names::journal(number);
         let damaged = |detail: &str| Broken::Damaged(format!("{name} {detail}"));
         let file = folder.open(&name)?;
-        let Some((head, mut reader)) = Reader::open(&*file)? else { return Err(damaged("does not begin as one does")) };
+        let Some((head, mut reader)) = Reader::open(&*file)? else { return Err(damaged("has no valid header")) };
         if head.is_snapshot || head.number != number {
             return Err(damaged("is another file"));
         }
@@ -319,7 +319,7 @@ impl Survey {
             return Err(lost(self.place.group + 1, head.group, self.where_it_ends()));
         }
         if (head.group, head.keys, head.previous) != (self.place.group, self.place.keys, self.place.previous) {
-            return Err(damaged("does not follow what is before it"));
+            return Err(damaged("does not follow the file before it"));
         }
         self.base = self.place;
         let (end, outcome) = self.read(&mut reader, &name);
@@ -340,7 +340,7 @@ impl Survey {
         let filled = file.length()?;
         let journal = Journal::new(number, (position, filled), file, chain);
         if self.is_torn {
-            // What is torn stays as it is: the next journal says where this one ends.
+            // A torn end stays as it is: the next journal records where this one ends.
             self.sealed.push(journal.sealed());
             self.torn = Some((journal, std::mem::replace(&mut self.base, self.place)));
         } else {
@@ -349,7 +349,7 @@ impl Survey {
         Ok(rest.durable)
     }
 
-    /// Reads records up to the last that is whole and in its place. Where that ends, and what is wrong behind it.
+    /// Reads records up to the last complete one of the chain. Returns its end, and what is wrong after it.
     fn read(&mut self, reader: &mut Reader<'_>, name: &str) -> (u64, Result<(), Broken>) {
         loop {
             let end = reader.position();
@@ -357,7 +357,7 @@ impl Survey {
                 Err(error) => return (end, Err(error.into())),
                 Ok(None) => return (end, Ok(())),
                 Ok(Some((head, _))) if head.is_end || head.first != self.place.group + 1 || head.last < head.first => {
-                    return (end, Err(Broken::Damaged(format!("{name} holds groups in another order"))));
+                    return (end, Err(Broken::Damaged(format!("{name} has groups in another order"))));
                 }
                 Ok(Some((head, _))) => (self.place.group, self.place.keys) = (head.last, head.keys),
             }

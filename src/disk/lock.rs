@@ -1,6 +1,6 @@
-//! Who has a directory: a lock on the directory itself and one on a file in it. Each alone keeps others away, so that a
-//! file that was removed, by a cleaner or by hand, does not let a second process in. The system gives both back when the
-//! process ends, however it ends.
+//! The locks of a data directory: one on the directory itself and one on a file in it. Each alone excludes other
+//! processes, so that removing the file, by hand or by a cleaner, admits no second process. The system releases both
+//! when the process ends.
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io;
@@ -9,15 +9,15 @@ use std::path::Path;
 use super::OpenError;
 use super::names::LOCK;
 
-/// Held as long as it lives.
+/// Held as long as this value lives.
 pub(super) struct Lock {
     _directory: File,
-    /// Where nobody has ever written, there is none.
+    /// `None` where nothing was ever written.
     _file: Option<File>,
 }
 
 impl Lock {
-    /// Keeps everybody else away.
+    /// Excludes all other processes.
     pub(super) fn take(path: &Path) -> Result<Self, OpenError> {
         let io = |error| OpenError::Io { path: path.into(), error };
         let directory = File::open(path).map_err(io)?;
@@ -28,7 +28,7 @@ impl Lock {
         Ok(Self { _directory: directory, _file: Some(file) })
     }
 
-    /// Keeps those away who write, but no other readers. Nothing is made.
+    /// Excludes writers, but not other readers. Creates nothing.
     pub(super) fn to_read(path: &Path) -> Result<Self, OpenError> {
         let io = |error| OpenError::Io { path: path.into(), error };
         let directory = File::open(path).map_err(io)?;

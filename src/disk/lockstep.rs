@@ -1,6 +1,6 @@
-//! A storage thread that is no thread: a simulation takes it through its work one step at a time.
+//! A storage thread without a thread, run by a simulation one step at a time.
 //!
-//! It does what [`Storage`]'s thread does, by the same code, but waits for nothing and reads no clock.
+//! It runs the code of [`Storage`]'s thread, but never blocks and reads no clock.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -8,13 +8,13 @@ use std::time::Instant;
 use super::data_files::DataFiles;
 use super::storage::{DeathWatch, Next, Storage, StorageJob, StorageOptions, SyncClock, Worker};
 
-/// The thread's end of a [`Storage`], in lock step with whoever has it.
+/// The thread's end of a [`Storage`], run in lock step.
 pub struct LockStep {
     worker: Worker,
-    /// What it is at, since when.
+    /// The present job, and when it began.
     job: Option<(StorageJob, Instant)>,
     waits_until: Option<Instant>,
-    /// The last to go.
+    /// Dropped last.
     _watch: DeathWatch,
 }
 
@@ -34,7 +34,7 @@ impl LockStep {
         (storage, Self { worker, job: None, waits_until: None, _watch: watch })
     }
 
-    /// Takes the next job, if it is at none. Whether it is at one now.
+    /// Takes the next job, if there is none at present. Returns whether there is one now.
     pub fn look(&mut self, now: Instant) -> bool {
         if self.job.is_none() {
             self.worker.clock = SyncClock::Told { now, synced: now };
@@ -46,13 +46,13 @@ impl LockStep {
         self.job.is_some()
     }
 
-    /// Until when, at most, there is nothing to do; as far as the last look told.
+    /// When the next job is due, as of the last look.
     #[must_use]
     pub fn wakes_at(&self) -> Option<Instant> {
         self.waits_until
     }
 
-    /// Does what it is at; that has taken until `now`.
+    /// Performs the present job, which has taken until `now`.
     pub fn finish(&mut self, now: Instant) {
         if let Some((job, begun)) = self.job.take() {
             self.worker.clock = SyncClock::Told { now: begun, synced: now };
@@ -60,18 +60,18 @@ impl LockStep {
         }
     }
 
-    /// Whether a compaction has something to do.
+    /// Whether a compaction has work.
     #[must_use]
     pub fn can_compact(&self) -> bool {
         self.worker.data_files.helper.can_step()
     }
 
-    /// Does what the compaction has to do.
+    /// Does the compaction's work.
     pub fn compact(&mut self) {
         self.worker.data_files.helper.step();
     }
 
-    /// Does all that is left, and closes the directory.
+    /// Does all remaining work, and closes the directory.
     pub fn close(mut self, now: Instant) {
         self.worker.order_close();
         self.finish(now);

@@ -1,8 +1,9 @@
-//! The side file: how far the journal is known to be on disk, kept apart from it.
+//! The manifest: up to which group the journals are known to be on disk.
 //!
-//! A journal whose end is missing looks like one that was never written so far: only a second witness can tell. Two slots
-//! are written in turn, each with a checksum: one torn write loses one step. A slot is written after the journal's sync,
-//! so the file is never ahead of the journal; it is not synced each time, so after a crash of the machine it may be behind.
+//! A journal whose end is missing looks like one that was never written any further: only a second file shows the
+//! difference. Two slots are written in turn, each with a checksum: a torn write loses one step. A slot is written
+//! after the journal's sync, so the manifest is never ahead of the journal; it is not synced each time, so after a
+//! crash of the machine it may be behind.
 
 use std::io;
 
@@ -15,16 +16,16 @@ use super::names;
 const SLOT: usize = 32;
 const MAGIC: [u8; 8] = *b"latchkey";
 
-/// What the side file says.
+/// The content of the manifest.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Manifest {
     /// The last group known to be on disk.
     pub(super) group: u64,
-    /// The directory was closed in order.
+    /// The directory was closed cleanly.
     pub(super) clean: bool,
 }
 
-/// The side file, open.
+/// The manifest, open.
 pub(super) struct ManifestFile {
     file: Box<dyn FileHandle>,
     manifest: Manifest,
@@ -32,7 +33,7 @@ pub(super) struct ManifestFile {
     next: bool,
 }
 
-/// What the side file in `folder` says, and in which slot; `None` if it has no readable slot.
+/// The newest readable slot, and whether it is the second; `None` if there is none.
 fn read(file: &dyn FileHandle) -> io::Result<Option<(Manifest, bool)>> {
     let mut newest: Option<(Manifest, bool)> = None;
     for second in [false, true] {
@@ -47,7 +48,7 @@ fn read(file: &dyn FileHandle) -> io::Result<Option<(Manifest, bool)>> {
     Ok(newest)
 }
 
-/// What the side file says, without touching it.
+/// Reads the manifest without changing it.
 pub(super) fn look(folder: &dyn Folder) -> io::Result<Option<Manifest>> {
     match folder.open(names::MARK) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
@@ -56,7 +57,7 @@ pub(super) fn look(folder: &dyn Folder) -> io::Result<Option<Manifest>> {
 }
 
 impl ManifestFile {
-    /// Opens the file, or makes it, and notes on disk that the directory is in use.
+    /// Opens or creates the manifest, and records on disk that the directory is in use.
     pub(super) fn open(folder: &dyn Folder) -> io::Result<Self> {
         let file = match folder.open(names::MARK) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => folder.create(names::MARK)?,
@@ -64,25 +65,25 @@ impl ManifestFile {
         };
         let (manifest, second) = read(&*file)?.unwrap_or_default();
         let mut opened = Self { file, manifest, next: !second };
-        // As the system says it: whoever starts must be told of a full disk.
+        // The error is returned as it is: a full disk must be recognised at start.
         opened.write_both(Manifest { clean: false, ..manifest })?;
         opened.sync()?;
         folder.sync()?;
         Ok(opened)
     }
 
-    /// Writes down that everything up to `group` is on disk.
+    /// Records that everything up to `group` is on disk.
     pub(super) fn advance(&mut self, group: u64) -> io::Result<()> {
         self.write(Manifest { group, clean: false })
     }
 
-    /// Writes down whether the directory is closed, and forces that to disk.
+    /// Records whether the directory is closed, and forces that to disk.
     pub(super) fn set_clean(&mut self, clean: bool) -> Result<(), StorageError> {
         self.write_both(Manifest { clean, ..self.manifest }).map_err(|error| StorageError::write(&error))?;
         self.sync().map_err(|error| StorageError::sync(&error))
     }
 
-    /// Both slots, so that no older one can say otherwise.
+    /// Writes both slots, so that no older one contradicts.
     fn write_both(&mut self, manifest: Manifest) -> io::Result<()> {
         self.write(manifest)?;
         self.write(manifest)
@@ -133,7 +134,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_newest_readable_slot_counts() {
+    fn the_newest_readable_slot_is_used() {
         let folder = tempfile::tempdir().expect("a folder");
         let real = RealFolder::new(folder.path().into()).expect("a folder");
         assert_eq!(look(&real).expect("read"), None);
@@ -143,7 +144,7 @@ mod tests {
         }
         let look = || look(&real).expect("read");
         assert_eq!(look(), Some(Manifest { group: 5, clean: false }));
-        // The slot that was written last is torn: the other stands.
+        // The slot written last is torn: the other one is used.
         let torn = offset(!file.next);
         file.file.write_at(&[0; 16], torn).expect("written");
         assert_eq!(look(), Some(Manifest { group: 4, clean: false }));

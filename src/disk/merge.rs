@@ -1,8 +1,8 @@
-//! Snapshot and journals as one: every key with its newest value. Loading, backups and compaction are this.
+//! Snapshot and journals merged: every key with its newest value, for loading, backups and compaction.
 //!
-//! Two passes over the journals, so that nothing is kept but an index: the first notes which change of a key is its
-//! newest, the second gives those that are, behind what of the snapshot has not changed since. An index holds a bounded
-//! number of keys; where there are more, the work is done in parts, each for some keys.
+//! Two passes over the journals keep only an index in memory: the first records which change of a key is its newest,
+//! the second emits those, after the values of the snapshot that have not changed since. An index has a bounded number
+//! of keys; with more keys, the work is done in parts, each for some keys.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, BuildHasherDefault, Hash, Hasher, RandomState};
@@ -16,32 +16,32 @@ use super::folder::FileHandle;
 use super::group::{Changes, Group, Raw};
 use super::record::Reader;
 
-/// Keys that an index holds: about a hundred megabytes.
+/// Keys in an index: about a hundred megabytes.
 pub(super) const INDEX: usize = 3_500_000;
 
-/// A file, as far as it counts.
+/// A file, up to its last valid record.
 pub(super) struct MergeSource {
     pub(super) name: String,
     pub(super) file: Box<dyn FileHandle>,
-    /// Where the last record that counts ends.
+    /// The end of the last record that is valid.
     pub(super) end: u64,
 }
 
-/// The state of a directory at one time. The files stay readable when their names are gone.
+/// The state of a directory at one time. The files stay readable after they are removed.
 pub(super) struct View {
     pub(super) snapshot: Option<MergeSource>,
     /// Journals, the oldest first.
     pub(super) journals: Vec<MergeSource>,
-    /// Set by who wants to read no further.
+    /// Set to stop reading.
     pub(super) is_cancelled: Arc<AtomicBool>,
-    /// Changes that [`before`](Self::before) has seen.
+    /// Changes that [`before`](Self::before) has read.
     pub(super) seen: Arc<AtomicU64>,
 }
 
-/// Keys, each with the value that stood under it, if one did.
+/// Keys, each with its former value, if it had one.
 pub(super) type Before = Vec<(Vec<u8>, Option<Vec<u8>>)>;
 
-/// What is done with a key and its value as it is stored.
+/// Called with a key and its value as it is stored.
 pub(super) type Visit<'a> = &'a mut dyn FnMut(&[u8], &[u8]) -> io::Result<()>;
 
 impl MergeSource {
@@ -79,7 +79,7 @@ impl View {
         Ok(())
     }
 
-    /// Visits every key once, in no order, with an index of about `limit` keys at most.
+    /// Visits every key once, in no order, with an index of at most about `limit` keys.
     pub(super) fn merge(&self, limit: usize, visit: Visit<'_>) -> io::Result<()> {
         let prints = Prints::new();
         let mut parts = 1;
@@ -93,7 +93,7 @@ impl View {
             let part = Part { number, of: parts };
             let index = match first.take() {
                 Some(index) => index,
-                // Parts differ little: that this one is larger than the first is no reason to begin again.
+                // Parts differ little: that this one is larger than the first is no reason to start over.
                 None => self.index(&prints, part, usize::MAX)?.unwrap_or_default(),
             };
             self.emit(&prints, part, &index, visit)?;
@@ -101,7 +101,7 @@ impl View {
         Ok(())
     }
 
-    /// The newest change of each key of a part; `None` if these are too many.
+    /// The newest change of each key of a part; `None` if there are too many keys.
     fn index(&self, prints: &Prints, part: Part, limit: usize) -> io::Result<Option<Index>> {
         let mut index = Index::default();
         let mut is_full = false;
@@ -128,7 +128,7 @@ impl View {
         if let Some(snapshot) = self.snapshot.as_ref().filter(|_| !index.is_cleared) {
             snapshot.each(&self.is_cancelled, &mut |change| {
                 let Raw::Put { key, value } = change else {
-                    return Err(io::Error::other(format!("{} holds more than values", snapshot.name)));
+                    return Err(io::Error::other(format!("{} has records other than values", snapshot.name)));
                 };
                 let print = prints.of(key);
                 if part.has(print) && !index.newest.contains_key(&print) { visit(key, value) } else { Ok(()) }
@@ -140,7 +140,7 @@ impl View {
         })
     }
 
-    /// What stands under the keys that `group` changes before it removes all, by one pass over all files.
+    /// The values of the keys that `group` changes before it removes all, by one pass over all files.
     pub(super) fn before(&self, group: &Group) -> io::Result<Before> {
         let mut before: HashMap<&[u8], Option<Vec<u8>>> = HashMap::new();
         for change in group.raw() {
@@ -177,7 +177,7 @@ impl View {
     }
 }
 
-/// Some of all keys.
+/// A subset of all keys.
 #[derive(Clone, Copy)]
 struct Part {
     number: u64,
@@ -190,8 +190,8 @@ impl Part {
     }
 }
 
-/// Stands for a key. Two keys have the same with the probability of guessing 128 bits: the hash is keyed, and nobody
-/// knows the key.
+/// The fingerprint of a key. Two keys collide with the probability of guessing 128 bits: the hash is keyed with a
+/// secret.
 #[derive(Clone, Copy, PartialEq, Eq)]
 struct Print(u64, u64);
 
@@ -219,7 +219,7 @@ impl Prints {
     }
 }
 
-/// The hash of what is a hash already.
+/// A hasher for what is a hash already.
 #[derive(Default)]
 struct AsItIs(u64);
 
@@ -241,8 +241,8 @@ impl Hasher for AsItIs {
 
 #[derive(Default)]
 struct Index {
-    /// By key, which change is its newest, counted from the oldest.
+    /// By key, the number of its newest change, counted from the oldest.
     newest: HashMap<Print, u64, BuildHasherDefault<AsItIs>>,
-    /// Every key was removed before these changes.
+    /// Every key was removed before this change.
     is_cleared: bool,
 }

@@ -1,10 +1,10 @@
-//! What outlives the process: changes of the store, in groups, on disk.
+//! Durability: changes of the store, in groups, on disk.
 //!
 //! ```text
-//! Group (changes of one turn) -> Storage (a thread) -> Keeper (journals and a snapshot) -> Folder (real, or sim)
+//! Group (changes of one turn) -> Storage (a thread) -> DataFiles (journals and a snapshot) -> Folder (real, or sim)
 //! ```
 //!
-//! The keys and values that are served stay in memory. A group is written as a whole or not at all, and numbered without
+//! Keys and values are served from memory. A group is written as a whole or not at all, and groups are numbered without
 //! a gap, so that a directory that lost one is recognised: see [`Directory`].
 
 mod backup;
@@ -48,15 +48,15 @@ pub use lockstep::LockStep;
 pub use restore::{Left, RestoreError, restore};
 pub use storage::{Backup, Durable, Storage, StorageOptions, StorageReport};
 
-/// When what was written is forced to disk.
+/// When writes are forced to disk.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Sync {
-    /// Before anything is acknowledged: nothing acknowledged is lost, whatever happens.
+    /// Before they are acknowledged: no acknowledged write is lost.
     #[default]
     Always,
     /// Once a second: a crash of the machine loses at most about that; a crash of the process nothing.
     Interval,
-    /// When the system likes; a crash of the process still loses nothing.
+    /// By the operating system; a crash of the process still loses nothing.
     None,
 }
 
@@ -75,96 +75,94 @@ impl Sync {
 /// Why a directory is not opened. Nothing in it has been changed.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
-    /// Another process has it.
+    /// Another process has locked it.
     #[error("{} is in use by another process", .0.display())]
     InUse(PathBuf),
-    /// Groups that were acknowledged are not there.
+    /// Acknowledged groups are missing.
     #[error(
-        "{} has lost acknowledged writes: groups {found} to {recorded} are missing ({detail}); restore a backup, or give \
-         a new directory; `latchkey dump --salvage` takes out what stands before that",
+        "{} has lost acknowledged writes: groups {found} to {recorded} are missing ({detail}); restore a backup, or use \
+        a new directory; `latchkey dump --salvage` saves what comes before them",
         .path.display()
     )]
     Lost {
         /// The directory.
         path: PathBuf,
-        /// The first group that is missing.
+        /// The first missing group.
         found: u64,
         /// The last group that was acknowledged.
         recorded: u64,
-        /// Where, in words.
+        /// Where they are missing.
         detail: String,
     },
-    /// Something is there already.
-    #[error("{} is not empty: name a directory that is, or that does not exist yet", .path.display())]
+    /// A restore needs an empty directory.
+    #[error("{} is not empty: use an empty or new directory", .path.display())]
     NotEmpty {
         /// The directory.
         path: PathBuf,
     },
-    /// There are files in it, and none of a data directory.
+    /// It has files, but none of a data directory.
     #[error(
-        "{} is not empty and no data directory (it has no file 'mark'): name one that is, or an empty or a new directory",
+        "{} is neither a data directory (it has no file 'mark') nor empty: use a data directory, or an empty or new one",
         .path.display()
     )]
     Strange {
         /// The directory.
         path: PathBuf,
     },
-    /// There is no data in it.
-    #[error("{} is no data directory: it has no file 'mark'", .path.display())]
+    /// It is not a data directory.
+    #[error("{} is not a data directory: it has no file 'mark'", .path.display())]
     NoData {
         /// The directory.
         path: PathBuf,
     },
-    /// A restore has begun to fill it, and was killed.
+    /// A restore into it was killed.
     #[error(
-        "{} is half-restored: `latchkey restore` was stopped before its end; run it again, or remove the directory",
+        "{} is half-restored: `latchkey restore` was interrupted; run it again, or remove the directory",
         .path.display()
     )]
     HalfRestored {
         /// The directory.
         path: PathBuf,
     },
-    /// It holds something else, or more or less than was written.
-    #[error("{} is damaged: {detail}; restore a backup, or give a new directory", .path.display())]
+    /// Its content is not what was written.
+    #[error("{} is damaged: {detail}; restore a backup, or use a new directory", .path.display())]
     Damaged {
         /// The directory or file.
         path: PathBuf,
         /// What is wrong.
         detail: String,
     },
-    /// It is whole, but not all of it can be served.
-    #[error("{} holds {count} records that cannot be served: {why}", .path.display())]
+    /// It is complete, but some records cannot be loaded.
+    #[error("{} has {count} records that cannot be loaded: {why}", .path.display())]
     Unfit {
         /// The directory.
         path: PathBuf,
-        /// How many.
+        /// The number of these records.
         count: u64,
         /// What is wrong with the first one.
         why: String,
     },
-    /// It is not there, and cannot be made.
-    #[error("cannot make the directory {}: {}", .path.display(), why_unmade(.error))]
+    /// It does not exist and cannot be created.
+    #[error("cannot create the directory {}: {}", .path.display(), why_unmade(.error))]
     Make {
         /// The directory.
         path: PathBuf,
-        /// What the system said.
+        /// The operating system's error.
         error: io::Error,
     },
-    /// The system refused.
+    /// An operation failed.
     #[error("{}: {error}", .path.display())]
     Io {
         /// The directory or file.
         path: PathBuf,
-        /// What the system said.
+        /// The operating system's error.
         error: io::Error,
     },
 }
 
 fn why_unmade(error: &io::Error) -> String {
     match error.kind() {
-        io::ErrorKind::AlreadyExists | io::ErrorKind::NotADirectory => {
-            "it, or what stands above it, is a file".to_owned()
-        }
+        io::ErrorKind::AlreadyExists | io::ErrorKind::NotADirectory => "it, or a parent of it, is a file".to_owned(),
         _ => error.to_string(),
     }
 }

@@ -1,16 +1,16 @@
-//! What the files of a directory are called.
+//! The names of the files of a data directory.
 
-/// A snapshot in the making.
+/// A snapshot being written.
 pub(super) const UNFINISHED: &str = "snapshot.unfinished";
-/// A journal in the making.
+/// A journal being created.
 pub(super) const FRESH: &str = "journal.unfinished";
-/// Stands in a directory that a restore has not filled yet.
+/// Marks a directory that a restore has not completed.
 pub(super) const RESTORING: &str = "restore.unfinished";
-/// What is locked by whoever has the directory.
+/// Locked by the process that uses the directory.
 pub(super) const LOCK: &str = "lock";
-/// What is there for its room only.
+/// Reserves disk space.
 pub(super) const RESERVE: &str = "reserve.latchkey";
-/// The side file.
+/// The manifest.
 pub(super) const MARK: &str = "mark";
 
 pub(super) fn journal(number: u64) -> String {
@@ -21,7 +21,7 @@ pub(super) fn snapshot(number: u64) -> String {
     format!("snapshot-{number:08}")
 }
 
-/// Whether a file of this name is one of a directory that nobody serves.
+/// Whether a file with this name belongs to a data directory that no process uses.
 pub(super) fn is_ours(name: &str) -> bool {
     let FileNames { journals, snapshots, unfinished, has_mark } = FileNames::sort(vec![name.to_owned()]);
     [LOCK, RESTORING, RESERVE].contains(&name)
@@ -32,10 +32,10 @@ pub(super) fn is_ours(name: &str) -> bool {
 /// The files of a directory.
 #[derive(Debug, Default)]
 pub(super) struct FileNames {
-    /// Numbers, in order.
+    /// Numbers in ascending order.
     pub(super) journals: Vec<u64>,
     pub(super) snapshots: Vec<u64>,
-    /// Names of what was never finished.
+    /// Files that were never finished.
     pub(super) unfinished: Vec<String>,
     pub(super) has_mark: bool,
 }
@@ -57,7 +57,7 @@ impl FileNames {
         names
     }
 
-    /// What the snapshot with this number has taken the place of.
+    /// The files that the snapshot with this number has replaced.
     pub(super) fn left_over(&self, number: u64) -> Vec<String> {
         let snapshots = self.snapshots.iter().filter(|old| **old < number).map(|old| snapshot(*old));
         let journals = self.journals.iter().filter(|old| **old < number).map(|old| journal(*old));

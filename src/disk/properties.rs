@@ -1,6 +1,5 @@
-//! What holds for any bytes taken for a dump or a journal: run over drawn bytes by the tests and over searched ones by the
-//! fuzz targets. Panics where a promise is broken.
-#![allow(clippy::missing_panics_doc, reason = "a panic is how they tell that a promise is broken")]
+//! Properties of any bytes read as a dump or a journal, for the tests and the fuzz targets. Panics if one is violated.
+#![allow(clippy::missing_panics_doc, reason = "a panic reports a violated property")]
 
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
@@ -26,8 +25,8 @@ fn read(dump: &[u8]) -> (Vec<Owned>, bool) {
     (records, result.is_ok())
 }
 
-/// A dump is read to its end or refused: bytes alone, and as the one block of a dump whose sums are right, which no
-/// search would find. What is read and written anew is read as the same, and is refused when any byte is missing.
+/// A dump is read to its end or refused: the bytes alone, and as the only block of a dump with valid checksums, which
+/// no search would find. A dump written again is read as the same, and refused when any byte is missing.
 pub fn dump(input: &[u8]) {
     read(input);
     let mut sealed = b"latchkey dump 1\n".to_vec();
@@ -60,8 +59,7 @@ pub fn dump(input: &[u8]) {
     assert!(!read(written.get(..cut).unwrap_or_default()).1, "a dump that ends at {cut} of {length} is taken");
 }
 
-/// What stands in a journal is read as far as it can be, and not one byte further: the head of a file, that of a record,
-/// and the changes of a record.
+/// A journal is read up to the first invalid byte: a file head, a record head, and the changes of a record.
 pub fn journal(input: &[u8]) {
     if let Some((head, sum)) = FileHead::decode(input) {
         let (bytes, again) = head.encode();

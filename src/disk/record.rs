@@ -1,19 +1,18 @@
-//! The bytes of a journal or snapshot: a file head, then records, each with a body of changes.
+//! The format of journals and snapshots: a file head, then records, each with a body of changes.
 //!
 //! | file head | bytes | | record | bytes |
 //! |---|---|---|---|---|
-//! | what it is, and the version | 16 | | what it is | 4 |
+//! | type and version | 16 | | type | 4 |
 //! | its number | 8 | | length of the body | 8 |
 //! | the last group before it | 8 | | checksum of the record before, or of the file head | 8 |
 //! | keys after that group | 8 | | first group in it, last group in it | 16 |
 //! | salt | 8 | | keys after it | 8 |
 //! | checksum of the last record before it | 8 | | the last group known to be on disk when it was written | 8 |
 //! | checksum of this head | 8 | | checksum of the body, checksum of this head | 16 |
-//!
 //! Numbers are little-endian, checksums are xxh3 (64 bits). Those of records are seeded with the file's salt, which no
-//! client knows: no value can be made to look like a record. Each record names the checksum of the one before, so one
-//! that is missing, moved, or of another file is noticed; and each can be told from damage by itself, so that what
-//! stands behind damage is found.
+//! client knows: no value can imitate a record. Each record contains the checksum of the previous one, so a record that
+//! is missing, moved, or from another file is detected; and each can be verified on its own, so that records after
+//! damage are found.
 
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io;
@@ -26,7 +25,7 @@ use super::folder::FileHandle;
 pub(super) const FILE_HEAD: usize = 64;
 /// Bytes of a record before its body.
 pub(super) const HEAD: usize = 68;
-/// What is read at once.
+/// Size of a read.
 const CHUNK: usize = 256 << 10;
 
 const JOURNAL: [u8; 16] = *b"latchkey jrnl 1\n";
@@ -34,29 +33,29 @@ const SNAPSHOT: [u8; 16] = *b"latchkey snap 1\n";
 const BATCH: [u8; 4] = *b"\xb5rec";
 const END: [u8; 4] = *b"\xb5end";
 
-/// What a file says of itself.
+/// The head of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct FileHead {
     pub(super) is_snapshot: bool,
     /// Journals are numbered without a gap; a snapshot has the number of the first journal that is not in it.
     pub(super) number: u64,
-    /// The last group before a journal; the one that a snapshot stands for.
+    /// The last group before a journal; the last group in a snapshot.
     pub(super) group: u64,
-    /// How many keys there are after that group.
+    /// The number of keys after that group.
     pub(super) keys: u64,
-    /// What the checksums in the file are seeded with.
+    /// Seed of the checksums in the file.
     pub(super) salt: u64,
-    /// The checksum of the last record before, in the file before.
+    /// The checksum of the last record in the previous file.
     pub(super) previous: u64,
 }
 
-/// A number that nobody can guess.
+/// A random number.
 pub(super) fn salt() -> u64 {
     RandomState::new().build_hasher().finish()
 }
 
 impl FileHead {
-    /// The bytes, and the checksum that the first record names.
+    /// The bytes, and the checksum that the first record contains.
     pub(super) fn encode(&self) -> ([u8; FILE_HEAD], u64) {
         let mut bytes = [0; FILE_HEAD];
         let (front, sum) = bytes.split_at_mut(FILE_HEAD - 8);
@@ -93,32 +92,32 @@ fn take_number(bytes: &mut &[u8]) -> Option<u64> {
     Some(u64::from_le_bytes(*number))
 }
 
-/// What a record says of itself.
+/// The head of a record.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Head {
-    /// Nothing comes behind it: the last record of a snapshot.
+    /// Marks the last record of a snapshot.
     pub(super) is_end: bool,
     /// Length of the body.
     pub(super) length: u64,
     /// The first and the last group in it.
     pub(super) first: u64,
     pub(super) last: u64,
-    /// How many keys there are after it, or up to it in a snapshot.
+    /// The number of keys after it, or up to it in a snapshot.
     pub(super) keys: u64,
     /// The last group known to be on disk when it was written.
     pub(super) durable: u64,
 }
 
-/// Where records of a file are chained to one another.
+/// The chain of the records of a file.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Chain {
     pub(super) salt: u64,
-    /// The checksum of the record before.
+    /// The checksum of the previous record.
     pub(super) previous: u64,
 }
 
 impl Chain {
-    /// The bytes before `body`, which becomes the last record of the chain if it is written.
+    /// The head of `body`, and the chain after that record.
     pub(super) fn seal(&self, head: &Head, body: &[u8]) -> ([u8; HEAD], Self) {
         let mut bytes = [0; HEAD];
         let (front, sum) = bytes.split_at_mut(HEAD - 8);
@@ -133,7 +132,7 @@ impl Chain {
     }
 }
 
-/// A record's head as it was read: whole, but perhaps not where it belongs.
+/// A valid head, perhaps not in its place.
 pub(super) struct FoundRecord {
     pub(super) head: Head,
     pub(super) previous: u64,
@@ -155,20 +154,20 @@ pub(super) fn find(bytes: &[u8], salt: u64) -> Option<FoundRecord> {
     (found.sum == xxh3_64_with_seed(bytes.get(..HEAD - 8)?, salt)).then_some(found)
 }
 
-/// Reads the records of a file in order, up to the first that is not whole or not in its place.
+/// Reads the records of a file in order, up to the first that is incomplete or not in its place.
 pub(super) struct Reader<'a> {
     file: &'a dyn FileHandle,
     length: u64,
     chain: Chain,
     buffer: Vec<u8>,
-    /// Where in the buffer the next record begins.
+    /// The offset of the next record in the buffer.
     at: usize,
-    /// Where in the file it begins.
+    /// The offset of the buffer's record in the file.
     position: u64,
 }
 
 impl<'a> Reader<'a> {
-    /// `None` for a file that does not begin as one should.
+    /// `None` for a file without a valid head.
     pub(super) fn open(file: &'a dyn FileHandle) -> io::Result<Option<(FileHead, Self)>> {
         let length = file.length()?;
         let mut reader = Self { file, length, chain: Chain::default(), buffer: Vec::new(), at: 0, position: 0 };
@@ -198,12 +197,12 @@ impl<'a> Reader<'a> {
         Ok(Some((found.head, self.buffer.get(from..from + body).unwrap_or_default())))
     }
 
-    /// Where the last whole record ends.
+    /// The end of the last complete record.
     pub(super) fn position(&self) -> u64 {
         self.position
     }
 
-    /// What the next record is chained to.
+    /// The chain that the next record continues.
     pub(super) fn chain(&self) -> Chain {
         self.chain
     }
@@ -233,7 +232,7 @@ impl<'a> Reader<'a> {
         Ok(there.get(..wanted).unwrap_or(there))
     }
 
-    /// What stands behind the last whole record.
+    /// What follows the last complete record.
     pub(super) fn rest(mut self) -> io::Result<Rest> {
         let mut rest = Rest::default();
         let salt = self.chain.salt;
@@ -253,12 +252,12 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// What stands behind the last whole record of a file.
+/// What follows the last complete record of a file.
 #[derive(Debug)]
 pub(super) struct Rest {
     /// Nothing, or only zeros.
     pub(super) is_empty: bool,
-    /// What a record that was found there says to have been on disk before it.
+    /// A record found there, with the last group it shows to have been on disk before it.
     pub(super) durable: u64,
 }
 

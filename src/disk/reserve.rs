@@ -1,15 +1,15 @@
-//! A file that is there for its room only. A start needs some, where a crash has left a torn journal, and has to make it on a
-//! disk that something else has filled to the last byte.
+//! A file that only reserves space: after a crash with a torn journal, a start needs some on a disk that has been
+//! filled to the last byte.
 
 use std::io;
 
 use super::folder::Folder;
 use super::names::RESERVE;
 
-/// Room is left alone where there is less than so many times as much as the reserve takes.
+/// No reserve is made unless the free space is at least this many times as much.
 const SHARE: u64 = 4;
 
-/// Keeps `bytes` in reserve, where that is not done yet and there is room enough. What goes wrong with it harms nobody.
+/// Creates a reserve of `bytes` if there is none and there is enough space. A failure is ignored.
 pub(super) fn keep(folder: &dyn Folder, bytes: usize) {
     if bytes == 0 || folder.room().is_ok_and(|room| room < SHARE * bytes as u64) {
         return;
@@ -18,7 +18,7 @@ pub(super) fn keep(folder: &dyn Folder, bytes: usize) {
     if is_there {
         return;
     }
-    // Not zeros: a file system that compresses would find no room for them, and none behind them.
+    // Not zeros: a file system with compression would reserve nothing for them.
     let mixed = (0..u32::MAX).map(|at| at.wrapping_mul(0x9e37_79b1).to_be_bytes()[0]);
     let filling: Vec<u8> = mixed.take(bytes).collect();
     let written = folder.create(RESERVE).and_then(|mut file| file.write_at(&filling, 0).and_then(|()| file.sync()));
@@ -27,12 +27,12 @@ pub(super) fn keep(folder: &dyn Folder, bytes: usize) {
     }
 }
 
-/// Whether there is no room.
+/// Whether the disk is full.
 pub(super) fn is_full(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
 
-/// Does `what`. If there is no room for it, the reserve is given up, and it is tried once more.
+/// Runs `what`. If the disk is full, removes the reserve and runs it again.
 pub(super) fn with_room<T>(folder: &dyn Folder, what: impl Fn() -> io::Result<T>) -> io::Result<T> {
     match what() {
         Err(error) if is_full(&error) => {

@@ -1,5 +1,4 @@
-//! A directory made from a dump, in place: a mark in it, the first thing to come and the last to go, tells everybody else
-//! that it is not whole.
+//! Makes a data directory from a dump, in place: a file in it, created first and removed last, marks it as incomplete.
 
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
@@ -15,33 +14,33 @@ use super::group::{Change, Group};
 use super::lock::Lock;
 use super::names::{self, LOCK, MARK, RESTORING};
 
-/// What some file systems have in each root.
+/// A folder that some file systems have in their root.
 const LOST_AND_FOUND: &str = "lost+found";
-/// What is written in one batch.
+/// Bytes written in one batch.
 const BATCH: usize = 8 << 20;
 
-/// Why there is no directory made from a dump, and what is left of the attempt.
+/// Why a restore failed, and what is left of it.
 #[derive(Debug, thiserror::Error)]
 #[error("{why}{left}")]
 pub struct RestoreError {
-    /// Why.
+    /// The reason.
     pub why: DumpError,
     /// What is left.
     pub left: Left,
 }
 
-/// What a restore that failed has left.
+/// What a failed restore has left.
 #[derive(Debug)]
 pub enum Left {
-    /// Everything is as it was: nothing had been written.
+    /// Everything is unchanged: nothing had been written.
     Untouched,
-    /// What had been written is removed again.
+    /// What had been written is removed.
     Cleared,
-    /// It could not be removed.
+    /// What had been written could not be removed.
     HalfRestored {
         /// The directory.
         path: PathBuf,
-        /// What the system said.
+        /// The operating system's error.
         error: io::Error,
     },
 }
@@ -50,7 +49,7 @@ impl fmt::Display for Left {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Untouched => Ok(()),
-            Self::Cleared => f.write_str("; what had been written is removed again"),
+            Self::Cleared => f.write_str("; what had been written is removed"),
             Self::HalfRestored { path, error } => {
                 write!(f, "; {} is left half-restored ({error}): remove it", path.display())
             }
@@ -58,17 +57,17 @@ impl fmt::Display for Left {
     }
 }
 
-/// Makes the directory at `path` from the dump that `input` gives, which is read once. How many keys there are.
+/// Makes the directory at `path` from the dump in `input`, which is read once; returns the number of keys.
 ///
-/// The directory is made, or it is empty, or what an earlier restore has left: that is removed. Killed at any moment, it
-/// leaves a directory that is whole, or one that is refused.
+/// The directory is created, or is empty, or has what an interrupted restore has left, which is removed. A restore
+/// killed at any moment leaves a directory that is complete, or one that is refused.
 ///
 /// # Errors
 ///
-/// It is no dump, or a damaged one; there is something in the directory; or it cannot be written.
+/// `input` is not a dump, or is damaged; the directory is not empty; or it cannot be written.
 pub fn restore<R: Read>(input: R, path: &Path) -> Result<u64, RestoreError> {
     let untouched = |why| RestoreError { why, left: Left::Untouched };
-    // What is no dump at all changes nothing.
+    // An input that is not a dump changes nothing.
     let dump = DumpReader::new(input).map_err(untouched)?;
     let claim = Claim::new(path).map_err(|error| untouched(error.into()))?;
     match fill(dump, &claim.folder, path, BATCH) {
@@ -83,10 +82,10 @@ pub fn restore<R: Read>(input: R, path: &Path) -> Result<u64, RestoreError> {
     }
 }
 
-/// A directory that is this restore's.
+/// A directory claimed by this restore.
 struct Claim<'a> {
     path: &'a Path,
-    /// It and the folders that it stands in, as far as they were not there before: the innermost first.
+    /// The directory and those of its parents that did not exist before, the innermost first.
     made: Vec<&'a Path>,
     folder: Arc<dyn Folder>,
     lock: Lock,
@@ -100,7 +99,7 @@ impl<'a> Claim<'a> {
         let made: Vec<_> = path.ancestors().take_while(is_missing).collect();
         make(path, 0o700).map_err(|error| OpenError::Make { path: path.into(), error })?;
         let lock = Lock::take(path).inspect_err(|_| remove_empty(&made))?;
-        // From here on nobody else changes it.
+        // From here on no other process changes it.
         refuse_content(path)?;
         let folder = Arc::new(RealFolder::new(path.into()).map_err(io)?);
         Ok(Self { path, made, folder, lock })
@@ -109,7 +108,7 @@ impl<'a> Claim<'a> {
     /// Leaves it as it was found, or empty.
     fn clear(self) -> io::Result<()> {
         undo(&*self.folder)?;
-        // An empty file that is left, or a folder, is taken by whoever comes.
+        // An empty file or folder that is left does not hinder the next restore.
         let _ = fs::remove_file(self.path.join(LOCK));
         drop(self.lock);
         remove_empty(&self.made);
@@ -117,19 +116,19 @@ impl<'a> Claim<'a> {
     }
 }
 
-/// Removes folders, unless somebody else has put something there.
+/// Removes folders, unless they are not empty.
 fn remove_empty(folders: &[&Path]) {
     let _ = folders.iter().try_for_each(fs::remove_dir);
 }
 
-/// Refuses a directory with anything in it but what an earlier restore has left there, and what a file system has.
+/// Refuses a directory with other files than those of an interrupted restore or of the file system.
 fn refuse_content(path: &Path) -> Result<(), OpenError> {
     let io = |error| OpenError::Io { path: path.into(), error };
     let entries = match fs::read_dir(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         entries => entries.map_err(io)?,
     };
-    // A link, or a folder, is somebody else's, whatever its name.
+    // A link or a folder was not made by a restore, whatever its name.
     let names = entries.map(|entry| {
         let entry = entry?;
         let is_own = entry.file_type()?.is_file() || entry.file_name() == LOST_AND_FOUND;
@@ -142,8 +141,8 @@ fn refuse_content(path: &Path) -> Result<(), OpenError> {
     if names.iter().all(|name| may_stay(name)) { Ok(()) } else { Err(OpenError::NotEmpty { path: path.into() }) }
 }
 
-/// Fills a folder in which there is nothing but what an earlier restore has left; `path` is what it is called, and
-/// `batch` how many bytes are written at once.
+/// Fills a folder that is empty but for what an interrupted restore has left; `path` is its name in errors, and `batch`
+/// the bytes written at once.
 pub(super) fn fill<R: Read>(
     dump: DumpReader<R>,
     folder: &Arc<dyn Folder>,
@@ -187,8 +186,8 @@ pub(super) fn undo(folder: &dyn Folder) -> io::Result<()> {
     }
 }
 
-/// Removes what was written, all that can be, and forces that to disk. The side file goes first: journals without it are
-/// refused, whatever has become of the mark.
+/// Removes as much as possible of what was written, and forces that to disk. The manifest goes first: journals without
+/// it are refused, whether the mark is there or not.
 fn clear(folder: &dyn Folder) -> io::Result<()> {
     let mut names = folder.list()?;
     names.retain(|name| names::is_ours(name) && name != LOCK && name != RESTORING);

@@ -1,4 +1,4 @@
-//! A simulated disk: files in memory that lose what was not forced to disk, with everything else that can go wrong.
+//! A simulated disk: files in memory that lose what was not synced, with injected faults.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -8,29 +8,29 @@ use std::time::Duration;
 use super::folder::{FileHandle, Folder};
 use super::names::MARK;
 
-/// What the disk writes at once.
+/// The unit in which the disk writes.
 const PAGE: usize = 4096;
 
-/// What goes wrong, and when. The side file's own syncs neither take time nor count.
+/// Which faults occur, and when. Syncs of the manifest neither take time nor count.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct DiskFaults {
-    /// Each sync takes this long.
+    /// Duration of each sync.
     pub sync_takes: Duration,
-    /// Each read takes this long.
+    /// Duration of each read.
     pub read_takes: Duration,
-    /// What is told of the room that there is, in bytes.
+    /// Reported free space, in bytes.
     pub free: Option<u64>,
-    /// Writes that need room before the disk is full; of the one that it does not take, half is written.
+    /// Writes that need space before the disk is full; half of the next one is written.
     pub room: Option<usize>,
-    /// Bytes that all files together may have before the disk is full; of a write, it takes what there is room for.
+    /// Total size of all files before the disk is full, in bytes; a write is truncated to the space left.
     pub capacity: Option<usize>,
     /// Syncs that succeed before one fails.
     pub syncs: Option<usize>,
-    /// The next write never returns: a panic, as of a bug.
+    /// The next write panics, like a bug.
     pub panics: bool,
-    /// Calls that change something before the machine stops.
+    /// Changing calls before the machine stops.
     pub stops_after: Option<usize>,
-    /// Calls that change something before one of them fails, once, and has done nothing.
+    /// Changing calls before one fails, once, without effect.
     pub fails_after: Option<usize>,
     /// There are no descriptors: no file can be opened.
     pub no_descriptors: bool,
@@ -44,9 +44,9 @@ enum Rename {
 
 #[derive(Debug, Default)]
 struct Inode {
-    /// What survives the machine.
+    /// What survives a crash of the machine.
     synced: Vec<u8>,
-    /// What is read.
+    /// What reads return.
     seen: Vec<u8>,
     is_mark: bool,
 }
@@ -62,30 +62,30 @@ struct Write {
 struct State {
     inodes: Vec<Inode>,
     names: BTreeMap<String, usize>,
-    /// Names that survive the machine.
+    /// Names that survive a crash of the machine.
     synced_names: BTreeMap<String, usize>,
-    /// Changes of names that may not, in order.
+    /// Renames that may not, in order.
     renames: Vec<Rename>,
     /// Writes that survive the process only, in order.
     writes: Vec<Write>,
     faults: DiskFaults,
     syncs: usize,
     has_stopped: bool,
-    /// How often the machine has stopped. What ran on it before writes no more.
+    /// How often the machine has stopped. Handles opened before no longer write.
     crashes: u64,
 }
 
-/// The disk itself, which outlives what runs on it. Clones are the same disk.
+/// The disk, which outlives the process. Clones share it.
 #[derive(Clone, Debug, Default)]
 pub struct Disk {
     state: Arc<Mutex<State>>,
 }
 
-/// What becomes of things that were not forced to disk when the machine stops: a number below the given one.
+/// Chooses the fate of unsynced writes in a crash: a number below the given one.
 pub type Fate<'a> = &'a mut dyn FnMut(u64) -> u64;
 
 impl Disk {
-    /// Sets what goes wrong from now on.
+    /// Sets the faults from now on.
     pub fn set_faults(&self, faults: DiskFaults) {
         self.lock().faults = faults;
     }
@@ -96,8 +96,8 @@ impl Disk {
         Arc::new(SimFolder { disk: self.clone(), crashes: self.lock().crashes })
     }
 
-    /// The machine stops: of what was not forced to disk, all changes of names and the first `kept` writes had reached it
-    /// by themselves, those of the side file not counted.
+    /// The machine stops: of what was not synced, all renames and the first `kept` writes are on disk, not counting
+    /// those of the manifest.
     pub fn crash(&self, kept: usize) {
         let mut state = self.lock();
         let names = state.renames.len();
@@ -109,8 +109,8 @@ impl Disk {
         state.stop(names);
     }
 
-    /// The machine stops: of what was not forced to disk, some had reached it by itself. Changes of names did so in order;
-    /// of writes, any pages. A page that did not, before one that did, is as it was or zero.
+    /// The machine stops: of what was not synced, a part is on disk. Renames are applied in order; of writes, any
+    /// pages. A missing page before one that is on disk is as it was or zero.
     pub fn crash_torn(&self, fate: Fate<'_>) {
         let mut state = self.lock();
         let names = usize::try_from(fate(state.renames.len() as u64 + 1)).unwrap_or(0);
@@ -141,32 +141,32 @@ impl Disk {
         state.stop(names);
     }
 
-    /// Syncs so far.
+    /// Number of syncs so far.
     #[must_use]
     pub fn syncs(&self) -> usize {
         self.lock().syncs
     }
 
-    /// Bytes that all files have together.
+    /// Total size of all files in bytes.
     #[must_use]
     pub fn used(&self) -> usize {
         self.lock().used()
     }
 
-    /// Writes that a crash could take, those of the side file not counted.
+    /// Number of writes that a crash could lose, not counting those of the manifest.
     #[must_use]
     pub fn unsynced(&self) -> usize {
         let state = self.lock();
         state.writes.iter().filter(|write| !state.is_mark(write.inode)).count()
     }
 
-    /// Whether the machine has stopped, and waits for its crash.
+    /// Whether the machine has stopped, until its crash.
     #[must_use]
     pub fn has_stopped(&self) -> bool {
         self.lock().has_stopped
     }
 
-    /// The files by name, with what is read in them.
+    /// The files by name, with what reads return.
     #[must_use]
     pub fn files(&self) -> BTreeMap<String, Vec<u8>> {
         let state = self.lock();
@@ -174,7 +174,7 @@ impl Disk {
         state.names.iter().map(|(name, inode)| (name.clone(), seen(inode))).collect()
     }
 
-    /// A disk with these files on it.
+    /// A disk with these files.
     #[must_use]
     pub fn with_files(files: &BTreeMap<String, Vec<u8>>) -> Self {
         let mut state = State::default();
@@ -191,7 +191,7 @@ impl Disk {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The disk, unless the machine that this was opened on has stopped.
+    /// The disk, unless the machine has stopped since the handle was opened.
     fn running(&self, crashes: u64) -> io::Result<MutexGuard<'_, State>> {
         let state = self.lock();
         if state.crashes == crashes && !state.has_stopped { Ok(state) } else { Err(stopped()) }
@@ -229,7 +229,7 @@ fn put(to: &mut Vec<u8>, offset: usize, bytes: &[u8]) {
 }
 
 impl State {
-    /// A call that changes something fails if it is its turn to.
+    /// A changing call fails when its number comes up.
     fn may_fail(&mut self) -> io::Result<()> {
         match self.faults.fails_after {
             Some(0) => {
@@ -255,7 +255,7 @@ impl State {
         self.names.values().filter_map(|inode| self.inodes.get(*inode)).map(|inode| inode.seen.len()).sum()
     }
 
-    /// How many of `length` bytes at `offset` of a file find room.
+    /// How many of `length` bytes at `offset` of a file fit on the disk.
     fn fitting(&self, inode: usize, offset: usize, length: usize) -> usize {
         let Some(capacity) = self.faults.capacity else { return length };
         let there = self.inodes.get(inode).map_or(0, |inode| inode.seen.len());
@@ -274,7 +274,7 @@ impl State {
         self.inodes.get(inode).is_some_and(|inode| offset < inode.synced.len())
     }
 
-    /// Bytes reach the disk.
+    /// Bytes become durable.
     fn reach(&mut self, inode: usize, offset: usize, bytes: &[u8]) {
         if let Some(inode) = self.inodes.get_mut(inode) {
             put(&mut inode.synced, offset, bytes);
@@ -304,7 +304,7 @@ impl State {
 fn apply(names: &mut BTreeMap<String, usize>, rename: Rename) {
     match rename {
         Rename::Add(name, inode) => {
-            // A file that is renamed has one name, before and behind.
+            // A renamed file has exactly one name, before and after.
             names.retain(|_, other| *other != inode);
             names.insert(name, inode);
         }
@@ -437,8 +437,8 @@ impl FileHandle for SimHandle {
         let mut state = self.disk.changing(self.crashes)?;
         let may_sync = state.may_fail().and_then(|()| if is_mark { Ok(()) } else { state.count_sync() });
         if may_sync.is_err() {
-            // As Linux does: what could not be written is taken for written. It can be read, but is not on disk, and no later
-            // sync brings it there.
+            // As on Linux: pages that could not be written are treated as written. They can be read, but are not on
+            // disk, and no later sync writes them.
             let inode = self.inode;
             state.writes.retain(|write| write.inode != inode);
             return may_sync;

@@ -1,4 +1,4 @@
-//! Snapshots: a file with every key once, which takes the place of the journals before it.
+//! Snapshots: a file with every key once, which replaces the journals before it.
 
 use std::io;
 use std::sync::atomic::AtomicBool;
@@ -10,27 +10,27 @@ use super::merge::{MergeSource, View};
 use super::names;
 use super::record::{Chain, FILE_HEAD, FileHead, HEAD, Head, find};
 
-/// Values are gathered up to this many bytes before they are written as one record.
+/// Values are collected up to this many bytes before they are written as one record.
 const BLOCK: usize = 256 << 10;
-/// Bytes written between two syncs: many at once would hold up the syncs of the journal.
+/// Bytes written between two syncs: more at once would delay the syncs of the journal.
 const UNSYNCED: u64 = 4 << 20;
 
-/// A snapshot that is there.
+/// An existing snapshot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Snapshot {
     /// The first journal that is not in it.
     pub(super) number: u64,
-    /// The group that it stands for.
+    /// The last group in it.
     pub(super) group: u64,
-    /// Keys in it.
+    /// The number of keys in it.
     pub(super) keys: u64,
     pub(super) bytes: u64,
-    /// The checksum of the last record that is in it.
+    /// The checksum of the last record in it.
     pub(super) previous: u64,
 }
 
 impl Snapshot {
-    /// What the file says of itself at its two ends; `None` if it is not whole.
+    /// Reads its two ends; `None` if it is not complete.
     pub(super) fn inspect(file: &dyn FileHandle, number: u64) -> io::Result<Option<Self>> {
         let bytes = file.length()?;
         let (mut front, mut back) = ([0; FILE_HEAD], [0; HEAD]);
@@ -46,7 +46,7 @@ impl Snapshot {
         Ok(whole)
     }
 
-    /// Reads it from its beginning to its end.
+    /// Verifies all of it.
     pub(super) fn verify(&self, folder: &dyn Folder) -> Result<(), Broken> {
         let source = self.source(folder)?;
         let mut keys = 0;
@@ -58,7 +58,7 @@ impl Snapshot {
         match read {
             Err(error) if error.raw_os_error().is_some() => Err(error.into()),
             Err(error) => damaged(error.to_string()),
-            Ok(()) if keys != self.keys => damaged(format!("{} holds {keys} keys, not {}", source.name, self.keys)),
+            Ok(()) if keys != self.keys => damaged(format!("{} has {keys} keys, not {}", source.name, self.keys)),
             Ok(()) => Ok(()),
         }
     }
@@ -81,8 +81,8 @@ fn read_exact(file: &dyn FileHandle, mut bytes: &mut [u8], mut offset: u64) -> i
     Ok(())
 }
 
-/// Makes a snapshot of all that `view` holds: under its name when it is whole and on disk, not before. `head`
-/// tells what it must stand for.
+/// Writes a snapshot of everything in `view`. It gets its name when it is complete and on disk. `head` describes the
+/// expected content.
 pub(super) fn write(folder: &dyn Folder, view: &View, head: FileHead, index: usize) -> io::Result<Snapshot> {
     let mut writer = Writer::new(folder.create(names::UNFINISHED)?, head)?;
     view.merge(index, &mut |key, value| {
@@ -91,7 +91,7 @@ pub(super) fn write(folder: &dyn Folder, view: &View, head: FileHead, index: usi
         if writer.body.len() < BLOCK { Ok(()) } else { writer.flush(false) }
     })?;
     if writer.keys != head.keys {
-        return Err(io::Error::other(format!("there are {} keys where {} were written", writer.keys, head.keys)));
+        return Err(io::Error::other(format!("found {} keys where {} were written", writer.keys, head.keys)));
     }
     let bytes = writer.finish()?;
     folder.rename(names::UNFINISHED, &names::snapshot(head.number))?;

@@ -1,7 +1,8 @@
-//! The storage thread: takes what waits, makes it durable as one group, says so, takes what came meanwhile.
+//! The storage thread: takes the submitted groups, makes them durable as one batch, reports that, takes those submitted
+//! meanwhile.
 //!
-//! The loop never waits for it: it hands groups over, is woken through the poller, and asks how far the thread is. So
-//! one sync covers everything that settled while the last one ran.
+//! The loop never waits for it: it submits groups, is woken through the poller, and polls the state. So one sync covers
+//! everything submitted during the previous one.
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -17,51 +18,51 @@ use super::group::Group;
 use super::lock::Lock;
 use super::{Sync, backup};
 
-/// From one sync to the next where they are not made at once, and between syncs of the side file.
+/// Time between syncs that are not immediate, and between syncs of the manifest.
 const INTERVAL: Duration = Duration::from_secs(1);
-/// How long an orderly end may take, before the process goes without it.
+/// Time limit for a clean shutdown; after it the process ends without it.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// What wakes the loop.
+/// Wakes the loop.
 type Wake = Arc<dyn Fn() + Send + std::marker::Sync>;
 
-/// How a storage thread works.
+/// Options of a storage thread.
 #[derive(Clone, Debug, Default)]
 pub struct StorageOptions {
     /// When it syncs.
     pub sync: Sync,
-    /// Where backups go; `None` where there can be none.
+    /// The path of backups; `None` for no backups.
     pub backup: Option<PathBuf>,
 }
 
 /// A finished backup.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Backup {
-    /// Keys in it, or why there is none.
+    /// The number of keys in it, or why it failed.
     pub outcome: Result<u64, String>,
 }
 
-/// What there is to tell.
+/// The state of the thread.
 #[derive(Debug, Default)]
 pub struct StorageReport {
     /// Every group up to this one is durable.
     pub durable: u64,
-    /// Something failed; told again each time.
+    /// A failure; reported each time.
     pub failure: Option<StorageError>,
-    /// After [`Storage::last_call`]: how to take back what was not kept.
+    /// After [`Storage::last_call`]: how to undo what was lost.
     pub undo: Option<Undo>,
-    /// Grows while that is worked out, for which all that is kept is read.
+    /// Progress of reading the undo information, for which all files are read.
     pub seen: u64,
     /// A backup that has finished since the last report.
     pub backup: Option<Backup>,
 }
 
-/// How far the groups are that may be told of.
+/// Which groups are durable.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Durable {
     /// The last one.
     pub group: u64,
-    /// Bytes of those that are not.
+    /// Bytes of the groups that are not.
     pub queued: usize,
 }
 
@@ -69,21 +70,21 @@ pub struct Durable {
 #[expect(clippy::struct_excessive_bools, reason = "independent orders and answers")]
 struct State {
     waiting: Group,
-    /// The last group handed over, and how many keys there are after it.
+    /// The last group submitted, and the number of keys after it.
     last: u64,
     keys: u64,
-    /// Bytes on their way to disk.
+    /// Bytes submitted and not yet durable.
     in_flight: usize,
-    /// Wanted with this group in it.
+    /// A backup was requested when this was the last group.
     wants_backup: Option<u64>,
     backing_up: bool,
     last_call: bool,
-    /// It is to be looked whether there is room again.
+    /// A check for free space was requested.
     wants_room: bool,
     close: bool,
     closed: bool,
-    /// So many changes must wait before the thread is woken for them: to wake one that is at work, or waits for others to
-    /// come, costs the loop as much as a request does.
+    /// The number of queued changes that wakes the thread: waking it while it works, or waits for more changes, would
+    /// cost the loop as much as a request.
     wakes_at: Option<usize>,
     report: StorageReport,
     compactions: Compactions,
@@ -111,12 +112,12 @@ pub struct Storage {
 }
 
 impl Storage {
-    /// Starts a thread over `keeper`. `wake` is called whenever there is something to tell.
+    /// Starts a thread on `data_files`. `wake` is called when there is something to report.
     pub fn start(data_files: DataFiles, options: StorageOptions, wake: Wake) -> io::Result<Self> {
         Self::start_with(data_files, None, options, wake)
     }
 
-    /// As [`start`](Self::start); `lock` is kept as long as the thread runs.
+    /// As [`start`](Self::start); `lock` is held as long as the thread runs.
     pub(super) fn start_with(
         data_files: DataFiles,
         lock: Option<Lock>,
@@ -125,7 +126,7 @@ impl Storage {
     ) -> io::Result<Self> {
         let (storage, worker, watch) = Self::prepare(data_files, options, wake);
         thread::Builder::new().name("storage".into()).spawn(move || {
-            // The last to go, after the files and the lock.
+            // Dropped last, after the files and the lock.
             let _watch = watch;
             let _lock = lock;
             worker.run();
@@ -133,7 +134,7 @@ impl Storage {
         Ok(storage)
     }
 
-    /// Both ends, and what tells the loop when the worker is gone.
+    /// Both ends, and the guard that reports the end of the worker to the loop.
     pub(super) fn prepare(data_files: DataFiles, options: StorageOptions, wake: Wake) -> (Self, Worker, DeathWatch) {
         let shared = Arc::new(Shared::default());
         let (recovered, seen) = (data_files.last_group(), data_files.seen());
@@ -161,13 +162,13 @@ impl Storage {
         self.options.sync
     }
 
-    /// The last group that was there when it started.
+    /// The last group found at start.
     #[must_use]
     pub fn recovered(&self) -> u64 {
         self.recovered
     }
 
-    /// Hands over group `last`, which follows the one before; `keys` is how many keys there are after it.
+    /// Submits group `last`, which follows the previous one; `keys` is the number of keys after it.
     pub fn submit(&self, group: &mut Group, last: u64, keys: u64) {
         let mut state = self.shared.lock();
         state.waiting.append(group);
@@ -187,7 +188,7 @@ impl Storage {
         Durable { group: state.report.durable, queued: state.waiting.len() + state.in_flight }
     }
 
-    /// What there is to tell.
+    /// The state of the thread.
     #[must_use]
     pub fn poll(&self) -> StorageReport {
         let mut state = self.shared.lock();
@@ -201,26 +202,26 @@ impl Storage {
         }
     }
 
-    /// What has become of compactions.
+    /// Counts of compactions.
     #[must_use]
     pub fn compactions(&self) -> Compactions {
         self.shared.lock().compactions.clone()
     }
 
-    /// After a failed write: no more groups will come, so what was lost can be told.
+    /// After a failed write: no more groups are submitted, so the undo information can be read.
     pub fn last_call(&self) {
         self.shared.lock().last_call = true;
         self.shared.changed.notify_one();
     }
 
-    /// After a write that failed for want of room, when what was lost has been taken back: looks for room. If there is some,
-    /// [`poll`](Self::poll) tells of no failure any more, and groups are taken from behind the last that is durable.
+    /// After the disk was full, when the lost changes have been undone: checks for free space. If there is enough,
+    /// [`poll`](Self::poll) reports no failure any more, and groups are accepted from the last durable one on.
     pub fn look_for_room(&self) {
         self.shared.lock().wants_room = true;
         self.shared.changed.notify_one();
     }
 
-    /// Begins to write a backup. `false` if one is being written, or there is no place for it.
+    /// Starts a backup. `false` if one is being written, or backups are off.
     #[must_use]
     pub fn begin_backup(&self) -> bool {
         let mut state = self.shared.lock();
@@ -234,11 +235,11 @@ impl Storage {
         true
     }
 
-    /// Makes everything durable that was handed over, and ends the thread.
+    /// Makes everything submitted durable, and ends the thread.
     ///
     /// # Errors
     ///
-    /// It could not, or did not in time.
+    /// It failed, or timed out.
     pub fn close(&self) -> Result<(), StorageError> {
         self.abandon();
         let state = self.shared.lock();
@@ -251,14 +252,14 @@ impl Storage {
         }
     }
 
-    /// Ends the thread when it has done what it is at, and waits for nothing.
+    /// Ends the thread after its present job, without waiting for it.
     pub fn abandon(&self) {
         self.shared.lock().close = true;
         self.shared.changed.notify_one();
     }
 }
 
-/// Tells the loop when the thread is gone, however that came about.
+/// Reports the end of the thread to the loop, whatever the cause.
 pub(super) struct DeathWatch {
     shared: Arc<Shared>,
     wake: Wake,
@@ -268,7 +269,7 @@ impl Drop for DeathWatch {
     fn drop(&mut self) {
         let mut state = self.shared.lock();
         if !state.close || thread::panicking() {
-            // A write that failed can no longer be taken back.
+            // A failed write can no longer be undone.
             let failed = state.report.failure.take().filter(StorageError::is_fatal);
             state.report.failure = Some(failed.unwrap_or(StorageError::Stopped));
         }
@@ -279,7 +280,7 @@ impl Drop for DeathWatch {
     }
 }
 
-/// What the thread does next.
+/// The thread's next job.
 #[derive(Clone, Copy)]
 pub(super) enum StorageJob {
     Write { last: u64, keys: u64 },
@@ -291,17 +292,17 @@ pub(super) enum StorageJob {
     Close,
 }
 
-/// What the thread does next, if there is something for it; or until when it waits for that, at most.
+/// The next job, if there is one; or how long to wait for one.
 pub(super) enum Next {
     Do(StorageJob),
     Wait(Option<Instant>),
 }
 
-/// The time.
+/// The source of time.
 #[derive(Clone, Copy)]
 pub(super) enum SyncClock {
     System,
-    /// In lock step, it is told: when a job was begun, and when the sync in it is over.
+    /// In lock step, it is given: when the job began, and when its sync ended.
     Told {
         now: Instant,
         synced: Instant,
@@ -332,9 +333,9 @@ pub(super) struct Worker {
     pub(super) clock: SyncClock,
     /// The last group taken.
     taken: u64,
-    /// What is being written; its memory is used again.
+    /// The batch being written; its memory is reused.
     group: Group,
-    /// What could not be written.
+    /// The batch that could not be written.
     lost: Group,
     /// When the next delayed sync is due.
     sync_at: Option<Instant>,
@@ -351,7 +352,7 @@ impl Worker {
         self.close();
     }
 
-    /// Does anything but closing.
+    /// Performs any job but closing.
     pub(super) fn perform(&mut self, job: StorageJob) {
         match job {
             StorageJob::Write { last, keys } => self.write(last, keys),
@@ -364,12 +365,12 @@ impl Worker {
         }
     }
 
-    /// The last order: it ends when it has done everything that it was given.
+    /// The last order: the thread ends when all earlier jobs are done.
     pub(super) fn order_close(&self) {
         self.shared.lock().close = true;
     }
 
-    /// Waits for the next job; `None` when it is the last one, to close.
+    /// Waits for the next job; `None` to close.
     fn next(&mut self) -> Option<StorageJob> {
         let shared = Arc::clone(&self.shared);
         let mut state = shared.lock();
@@ -397,14 +398,14 @@ impl Worker {
     fn look(&mut self, state: &mut State) -> Next {
         let healthy = state.report.failure.is_none();
         let sync_at = self.sync_at.filter(|_| healthy);
-        // Before the next group: however fast groups come, a sync is made when it is due.
+        // Before the next group: a sync is made when it is due, however fast groups arrive.
         if sync_at.is_some_and(|at| at <= self.clock.now()) {
             return Next::Do(StorageJob::Sync);
         }
         if healthy && self.data_files.is_to_go_on() {
             return Next::Do(StorageJob::Compaction);
         }
-        // What had been handed over when it was asked for belongs into a backup; what comes behind need not.
+        // Groups submitted before the request belong into a backup; later ones need not.
         if state.wants_backup.is_some_and(|group| self.taken >= group || !healthy) {
             state.wants_backup = None;
             return Next::Do(StorageJob::Backup);
@@ -429,7 +430,7 @@ impl Worker {
             return Next::Do(StorageJob::Close);
         }
         let gather = self.gather.wanted().filter(|_| healthy && state.last > self.taken);
-        // What comes first begins the wait for others.
+        // The first change begins the wait for others.
         state.wakes_at = Some(gather.map_or(0, |(changes, _)| changes));
         Next::Wait([sync_at, gather.map(|(_, until)| until)].into_iter().flatten().min())
     }
@@ -461,7 +462,7 @@ impl Worker {
         self.compact();
     }
 
-    /// Begins a compaction if one is due.
+    /// Starts a compaction if one is due.
     pub(super) fn compact(&mut self) {
         let notify = self.notify();
         if self.data_files.compact_if_due(&notify) {
@@ -469,7 +470,7 @@ impl Worker {
         }
     }
 
-    /// Goes on with a compaction. After a failure nothing is written any more; what is left over stays.
+    /// Continues a compaction. After a failure nothing is written any more; left-over files stay.
     fn compaction(&mut self) {
         let notify = self.notify();
         self.data_files.go_on(&notify);
@@ -485,15 +486,15 @@ impl Worker {
         let failure = state.compactions.failure.clone().filter(|_| failed);
         drop(state);
         if let Some(failure) = failure {
-            tracing::warn!(%failure, "journals could not be compacted; they stay, and it is tried again when there are more");
+            tracing::warn!(%failure, "compaction failed; the journals stay, and it is retried when there are more");
         }
     }
 
-    /// What wakes this thread.
+    /// Wakes this thread.
     fn notify(&self) -> Arc<dyn Fn() + Send + std::marker::Sync> {
         let shared = Arc::clone(&self.shared);
         Arc::new(move || {
-            // Not between this thread's look and its sleep.
+            // The lock keeps the call from falling between this thread's check and its sleep.
             drop(shared.lock());
             shared.changed.notify_all();
         })
@@ -506,7 +507,7 @@ impl Worker {
         }
     }
 
-    /// What was left for later: the journal, where it is not synced at once, and the side file.
+    /// Delayed syncs: of the journal, if it is not synced at once, and of the manifest.
     fn delayed_sync(&mut self) {
         self.sync_at = None;
         if let Err(failure) = self.sync_all() {
@@ -519,10 +520,10 @@ impl Worker {
         self.data_files.sync_manifest()
     }
 
-    /// Takes no more groups: what is lost stays queued, so that nobody is told that there is room.
+    /// Stops taking groups: what is lost stays queued, so that no free space is reported.
     fn fail(&mut self, mut failure: StorageError) {
         if !failure.is_fatal() {
-            // Nothing will be written behind it, so what was acknowledged before is forced to disk now or never.
+            // Nothing will be appended, so writes acknowledged before are forced to disk now or never.
             self.sync_at = None;
             if let Err(worse) = self.sync_all() {
                 failure = worse;
@@ -541,7 +542,7 @@ impl Worker {
         (self.wake)();
     }
 
-    /// Takes groups again if there is room: nothing of those that were lost is left, neither here nor with the loop.
+    /// Takes groups again if there is space: nothing of the lost groups is left, neither here nor in the loop.
     fn recover(&mut self) {
         if !self.data_files.recover() {
             return;
@@ -557,7 +558,7 @@ impl Worker {
         (self.wake)();
     }
 
-    /// The thread goes on with its work while another one reads what there is now.
+    /// Another thread reads the present state while this one continues.
     fn backup(&mut self) {
         let Some(path) = self.options.backup.clone() else { return };
         let contents = self.data_files.contents();

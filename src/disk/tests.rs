@@ -1,4 +1,4 @@
-//! The keeper and the thread over the simulated disk; crashes stand in `crash`, real directories in `real`.
+//! Data files and storage thread on the simulated disk; crashes are in `crash`, real directories in `real`.
 
 use std::collections::BTreeMap;
 use std::sync::mpsc;
@@ -46,7 +46,7 @@ fn data_files(disk: &Disk) -> DataFiles {
 }
 
 #[test]
-fn the_last_change_of_a_key_in_a_group_counts() {
+fn the_last_change_of_a_key_in_a_group_wins() {
     let disk = Disk::default();
     let mut data_files = data_files(&disk);
     data_files
@@ -62,7 +62,7 @@ fn the_last_change_of_a_key_in_a_group_counts() {
 }
 
 #[test]
-fn undo_puts_back_what_stood_before() {
+fn undo_restores_the_former_values() {
     let disk = Disk::default();
     let mut data_files = data_files(&disk);
     data_files.write(&group(&[("a", Some("1")), ("b", Some("2"))]), 1, 2).expect("written");
@@ -72,7 +72,7 @@ fn undo_puts_back_what_stood_before() {
     let mut cleared = group(&[("a", Some("9"))]);
     cleared.push(&Change::Clear);
     cleared.append(&mut group(&[("b", Some("9"))]));
-    // What comes behind the removal of all keys is not taken back by itself.
+    // Changes after the removal of all keys are undone with it.
     assert_eq!(records(data_files.undo(&cleared).expect("readable")), [was("a", Some("1"))]);
     data_files.write(&cleared, 2, 1).expect("written");
     data_files.write(&group(&[("b", Some("3"))]), 3, 1).expect("written");
@@ -93,7 +93,7 @@ pub(super) fn records(mut undo: Undo) -> Vec<Was> {
     seen
 }
 
-/// A storage thread over a simulated disk, and a channel that hears of its wake-ups.
+/// A storage thread on a simulated disk, and a channel for its wake-ups.
 struct Bench {
     storage: Storage,
     woken: Mutex<mpsc::Receiver<()>>,
@@ -114,7 +114,7 @@ impl Bench {
         self.storage.submit(&mut group(changes), last, last);
     }
 
-    /// Waits until a report is as wanted.
+    /// Waits until a report meets the condition.
     fn until(&self, wanted: impl Fn(&StorageReport) -> bool) -> StorageReport {
         loop {
             let report = self.storage.poll();
@@ -133,7 +133,7 @@ impl Bench {
 }
 
 #[test]
-fn what_is_reported_survives_the_machine() {
+fn reported_groups_survive_a_crash_of_the_machine() {
     let bench = Bench::new(&Disk::default(), Sync::Always);
     bench.submit(&[("a", Some("1"))], 1);
     bench.until(|report| report.durable == 1);
@@ -141,7 +141,7 @@ fn what_is_reported_survives_the_machine() {
 }
 
 #[test]
-fn what_comes_during_a_sync_is_one_group() {
+fn groups_submitted_during_a_sync_are_written_together() {
     let disk = Disk::default();
     let bench = Bench::new(&disk, Sync::Always);
     let before = disk.syncs();
@@ -157,7 +157,7 @@ fn what_comes_during_a_sync_is_one_group() {
 }
 
 #[test]
-fn a_full_disk_loses_what_was_not_reported_and_can_be_undone() {
+fn a_full_disk_loses_unreported_groups_which_can_be_undone() {
     let disk = Disk::default();
     let bench = Bench::new(&disk, Sync::Always);
     disk.set_faults(DiskFaults { room: Some(1), ..DiskFaults::default() });
@@ -166,7 +166,7 @@ fn a_full_disk_loses_what_was_not_reported_and_can_be_undone() {
     bench.submit(&[("a", Some("2")), ("b", Some("2"))], 2);
     let report = bench.until(|report| report.failure.is_some());
     assert!(matches!(report.failure, Some(StorageError::Full(_))) && report.durable == 1, "{report:?}");
-    // What comes until the loop has heard of it is lost as well; then everything can be taken back.
+    // Groups submitted before the loop learns of it are lost as well; then everything can be undone.
     bench.submit(&[("c", Some("3"))], 3);
     bench.storage.last_call();
     let undo = bench.until(|report| report.undo.is_some()).undo.expect("told");
@@ -176,7 +176,7 @@ fn a_full_disk_loses_what_was_not_reported_and_can_be_undone() {
 }
 
 #[test]
-fn what_was_acknowledged_before_a_write_that_failed_is_forced_to_disk() {
+fn writes_acknowledged_before_a_failed_write_are_forced_to_disk() {
     let bench = Bench::new(&Disk::default(), Sync::Interval);
     bench.submit(&[("a", Some("1"))], 1);
     bench.until(|report| report.durable == 1);
@@ -188,7 +188,7 @@ fn what_was_acknowledged_before_a_write_that_failed_is_forced_to_disk() {
 }
 
 #[test]
-fn a_failed_sync_is_never_tried_again() {
+fn a_failed_sync_is_never_retried() {
     let disk = Disk::default();
     let bench = Bench::new(&disk, Sync::Always);
     let before = disk.syncs();
@@ -206,7 +206,7 @@ fn a_failed_sync_is_never_tried_again() {
 }
 
 #[test]
-fn a_bug_under_the_thread_is_a_failure_not_a_silence() {
+fn a_panic_of_the_storage_thread_is_reported() {
     let disk = Disk::default();
     let bench = Bench::new(&disk, Sync::Always);
     disk.set_faults(DiskFaults { panics: true, ..DiskFaults::default() });
@@ -217,7 +217,7 @@ fn a_bug_under_the_thread_is_a_failure_not_a_silence() {
 }
 
 #[test]
-fn a_delayed_sync_comes_within_its_time_or_at_the_end() {
+fn a_delayed_sync_is_made_in_time_or_at_close() {
     let disk = Disk::default();
     let bench = Bench::new(&disk, Sync::Interval);
     bench.submit(&[("a", Some("1"))], 1);
@@ -239,7 +239,7 @@ fn a_delayed_sync_comes_within_its_time_or_at_the_end() {
 }
 
 #[test]
-fn a_crash_keeps_a_beginning_of_what_was_written() {
+fn a_crash_keeps_a_prefix_of_the_writes() {
     for kept in 0..=3 {
         let disk = Disk::default();
         let mut data_files = data_files(&disk);

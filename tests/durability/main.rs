@@ -268,7 +268,7 @@ fn a_folder_of_somebody_elses_files_is_not_taken_for_data() {
     std::fs::write(other.path().join("ca.pem"), "mine").expect("a file");
     let folder = tempfile::tempdir().expect("a folder");
     let told = fail(latchkey().arg("serve").args(arguments(other.path())).current_dir(folder.path()), 2);
-    assert!(told.contains("--data: ") && told.contains("is not empty and no data directory"), "{told}");
+    assert!(told.contains("--data: ") && told.contains("is neither a data directory (it has no file"), "{told}");
     assert_eq!(std::fs::read_dir(other.path()).expect("a folder").count(), 1);
 }
 
@@ -319,7 +319,7 @@ fn records_that_cannot_be_served_are_refused_with_a_sentence() {
     let mut command = latchkey();
     command.arg("serve").args(arguments(&data)).current_dir(folder.path());
     let told = fail(&mut command, 2);
-    assert!(told.contains("holds 1 records that cannot be served: a key is longer than 65534 bytes"), "{told}");
+    assert!(told.contains("has 1 records that cannot be loaded: a key is longer than 65534 bytes"), "{told}");
 }
 
 /// With very little allowed on its way to disk, writers wait instead of filling memory, and nothing is lost or reordered.

@@ -1,4 +1,4 @@
-//! The simulated disk loses, tears and zeroes what was not forced to it, at any call; bits flip.
+//! The simulated disk loses, tears and zeroes what was not synced, at any call; bits flip.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -30,7 +30,7 @@ pub(super) fn open(disk: &Disk) -> Result<DataFiles, Broken> {
     DataFiles::with_sizes(disk.folder(), TINY)
 }
 
-/// What was written, and what it came to behind each group.
+/// What was written, and the state after each group.
 pub(super) struct Model {
     pub(super) keys: Keys,
     states: BTreeMap<u64, Keys>,
@@ -42,14 +42,14 @@ impl Model {
         Self { keys: Keys::new(), states: BTreeMap::from([(0, Keys::new())]), acknowledged: 0 }
     }
 
-    /// A directory on `disk` with groups enough for a compaction, all of them acknowledged.
+    /// A directory on `disk` with enough acknowledged groups for a compaction.
     pub(super) fn filled(disk: &Disk, random: &mut Random) -> (Self, DataFiles) {
         let (mut model, mut data_files) = (Self::new(), open(disk).expect("opens"));
         model.fill(&mut data_files, random);
         (model, data_files)
     }
 
-    /// Adds so many groups, and forces them to disk.
+    /// Writes `count` groups and forces them to disk.
     pub(super) fn fill(&mut self, data_files: &mut DataFiles, random: &mut Random) {
         for _ in 0..12 {
             self.step(data_files, random, false).expect("written");
@@ -58,7 +58,7 @@ impl Model {
         self.acknowledged = data_files.last_group();
     }
 
-    /// A group of some changes, written and forced to disk; compactions run to their end in between.
+    /// A group of some changes, written and forced to disk; compactions complete in between.
     pub(super) fn step(
         &mut self,
         data_files: &mut DataFiles,
@@ -118,7 +118,7 @@ impl Model {
     }
 }
 
-/// Runs a compaction to its end, or to that of the machine.
+/// Runs a compaction until it ends or the machine stops.
 pub(super) fn compact(data_files: &mut DataFiles) -> Compactions {
     let (sender, woken) = std::sync::mpsc::channel();
     let sender = std::sync::Mutex::new(sender);
@@ -133,13 +133,13 @@ pub(super) fn compact(data_files: &mut DataFiles) -> Compactions {
 }
 
 #[test]
-fn nothing_forced_to_disk_is_lost_whenever_the_machine_stops() {
+fn no_synced_write_is_lost_whenever_the_machine_stops() {
     let mut compactions = 0;
     for seed in 1..=150 {
         let mut random = Random(0x9e37_79b9_7f4a_7c15_u64.wrapping_mul(seed));
         let (disk, mut model) = (Disk::default(), Model::new());
         for _ in 0..6 {
-            // A stop while it is being opened, too.
+            // The machine may also stop during opening.
             let stops_after = Some(usize::try_from(random.below(120)).expect("small"));
             disk.set_faults(DiskFaults { stops_after, ..DiskFaults::default() });
             if let Ok(mut data_files) = open(&disk) {
@@ -157,14 +157,14 @@ fn nothing_forced_to_disk_is_lost_whenever_the_machine_stops() {
     assert!(compactions > 100, "{compactions} compactions");
 }
 
-/// Every call that a compaction makes is once the last one, under each of some fates.
+/// The machine stops after each call of a compaction, with several fates of unsynced writes.
 #[test]
-fn a_crash_at_any_step_of_a_compaction_leaves_what_was_there() {
+fn a_crash_at_any_step_of_a_compaction_keeps_all_keys() {
     let mut random = Random(77);
     let (disk, mut model) = (Disk::default(), Model::new());
     let mut data_files = open(&disk).expect("opens");
     for round in 0..2 {
-        // The second time, there is a snapshot already.
+        // The second time, a snapshot exists already.
         model.fill(&mut data_files, &mut random);
         let files = disk.files();
         let mut steps = 0;
@@ -214,7 +214,7 @@ fn a_full_disk_stops_a_compaction_and_nothing_else() {
 }
 
 #[test]
-fn a_compaction_leaves_room_for_the_journal_or_is_not_begun() {
+fn a_compaction_that_would_leave_no_space_for_the_journal_is_not_started() {
     let mut random = Random(6);
     let (disk, mut model) = (Disk::default(), Model::new());
     let mut data_files = open(&disk).expect("opens");
@@ -227,7 +227,7 @@ fn a_compaction_leaves_room_for_the_journal_or_is_not_begun() {
     assert!(compactions.failure.is_some_and(|failure| failure.contains("the disk has 3072")));
 }
 
-/// Any bit of any file: refused, when it is opened or when it is read, or all is there.
+/// Any bit of any file: it is refused, when opened or when read, or all keys are there.
 #[test]
 fn a_flipped_bit_is_refused_or_harmless() {
     let mut random = Random(9);
@@ -267,9 +267,9 @@ fn without_mark(files: &BTreeMap<String, Vec<u8>>) -> Vec<(&String, &Vec<u8>)> {
     files.iter().filter(|(name, _)| *name != "mark").collect()
 }
 
-/// The side file may be behind after a crash of the machine. What is missing is told by what comes behind it.
+/// The manifest may be behind after a crash of the machine. A later record then shows what is missing.
 #[test]
-fn damage_is_told_from_an_unfinished_end_by_what_stands_behind_it() {
+fn a_later_record_distinguishes_damage_from_an_incomplete_end() {
     let disk = Disk::default();
     let mut data_files = DataFiles::new(disk.folder()).expect("opens");
     let mark = disk.files().remove("mark").expect("the side file");
@@ -289,7 +289,7 @@ fn damage_is_told_from_an_unfinished_end_by_what_stands_behind_it() {
             let mut files = files.clone();
             files.get_mut("journal-00000001").expect("a journal")[position] ^= 1;
             match (record, DataFiles::new(Disk::with_files(&files).folder())) {
-                // The last one might as well never have been finished.
+                // The last record might as well never have been completed.
                 (3, Ok(data_files)) => assert_eq!((data_files.last_group(), data_files.was_torn()), (3, true)),
                 (0..3, Err(Broken::Lost { found, recorded: 3, .. })) => assert_eq!(found, record as u64 + 1),
                 (_, other) => {
@@ -301,7 +301,7 @@ fn damage_is_told_from_an_unfinished_end_by_what_stands_behind_it() {
 }
 
 #[test]
-fn an_index_is_bounded_and_parts_of_it_come_to_the_same() {
+fn a_bounded_index_in_parts_gives_the_same_result() {
     let disk = Disk::default();
     let mut data_files = DataFiles::with_sizes(disk.folder(), FileSizes { index: 100, ..TINY }).expect("opens");
     let mut keys = Keys::new();
@@ -323,7 +323,7 @@ fn an_index_is_bounded_and_parts_of_it_come_to_the_same() {
     assert_eq!(super::records(undo), [(b"none".to_vec(), None)]);
 }
 
-/// What is on disk after `trouble`, a new start, one more group and a stop of the machine.
+/// The state on disk after `trouble`, a new start, one more group and a stop of the machine.
 fn after_a_new_start(trouble: impl FnOnce(&Disk, &mut DataFiles)) -> Keys {
     let disk = Disk::default();
     let open = |disk: &Disk| DataFiles::with_sizes(disk.folder(), FileSizes { ahead: 0, ..TINY });
@@ -344,7 +344,7 @@ fn after_a_new_start(trouble: impl FnOnce(&Disk, &mut DataFiles)) -> Keys {
 }
 
 #[test]
-fn what_stands_before_a_torn_record_is_forced_to_disk_at_the_next_start() {
+fn records_before_a_torn_one_are_forced_to_disk_at_the_next_start() {
     let keys = after_a_new_start(|disk, data_files| {
         disk.set_faults(DiskFaults { room: Some(0), ..DiskFaults::default() });
         assert!(data_files.write(&super::group(&[("c", Some("3"))]), 3, 3).is_err());
@@ -353,7 +353,7 @@ fn what_stands_before_a_torn_record_is_forced_to_disk_at_the_next_start() {
 }
 
 #[test]
-fn what_a_failed_sync_left_in_memory_is_written_anew_at_the_next_start() {
+fn pages_cached_after_a_failed_sync_are_written_again_at_the_next_start() {
     let keys = after_a_new_start(|disk, data_files| {
         disk.set_faults(DiskFaults { syncs: Some(0), ..DiskFaults::default() });
         assert!(data_files.sync().is_err());
@@ -362,7 +362,7 @@ fn what_a_failed_sync_left_in_memory_is_written_anew_at_the_next_start() {
     assert_eq!(keys.len(), 3);
 }
 
-/// Writes `count` groups behind those that are there, and forces each to disk.
+/// Writes `count` more groups, and forces each to disk.
 fn go_on(data_files: &mut DataFiles, count: u64) -> Result<(), StorageError> {
     for number in data_files.last_group() + 1..=data_files.last_group() + count {
         let key = number.to_string();
@@ -373,7 +373,7 @@ fn go_on(data_files: &mut DataFiles, count: u64) -> Result<(), StorageError> {
 }
 
 #[test]
-fn a_journal_is_filled_ahead_and_written_on_after_a_stop() {
+fn a_journal_is_filled_ahead_and_continued_after_a_stop() {
     let disk = Disk::default();
     let open = |disk: &Disk| {
         DataFiles::with_sizes(disk.folder(), FileSizes { ahead: 4096, reserve: 0, ..FileSizes::default() })
@@ -394,7 +394,7 @@ fn a_journal_is_filled_ahead_and_written_on_after_a_stop() {
     assert!(lengths(&disk) > filled);
     disk.crash(0);
     assert_eq!(contents(&open(&disk)).len(), 61);
-    // A record that is large for that is written as it is.
+    // A record that is large in comparison is written as it is.
     let mut data_files = open(&disk);
     let before: Vec<usize> = lengths(&disk);
     let large = "x".repeat(5_000);
@@ -403,12 +403,12 @@ fn a_journal_is_filled_ahead_and_written_on_after_a_stop() {
 }
 
 #[test]
-fn where_there_is_no_room_to_fill_a_journal_records_are_written_until_there_is_none_for_them() {
+fn records_are_written_when_there_is_no_space_to_fill_the_journal_ahead() {
     let disk = Disk::default();
     let sizes = FileSizes { ahead: 4096, reserve: 0, ..FileSizes::default() };
     let mut data_files = DataFiles::with_sizes(disk.folder(), sizes).expect("opens");
     disk.set_faults(DiskFaults { room: Some(0), ..DiskFaults::default() });
-    // Half of the zeros found room.
+    // Half of the zeros had space.
     go_on(&mut data_files, 18).expect("written");
     let failure = go_on(&mut data_files, 10).expect_err("there is no room for this");
     assert!(matches!(failure, StorageError::Full(_)), "{failure:?}");
@@ -423,7 +423,7 @@ fn where_there_is_no_room_to_fill_a_journal_records_are_written_until_there_is_n
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(300))]
 
-    /// Nothing in a file makes reading it panic, or ask for more memory than the file is long.
+    /// No file content makes reading panic or allocate more memory than the file's length.
     #[test]
     fn any_bytes_can_be_read(bytes in prop::collection::vec(any::<u8>(), 0..600), head in any::<bool>(), salt in any::<u64>()) {
         let mut file = Vec::new();

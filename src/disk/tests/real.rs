@@ -1,4 +1,4 @@
-//! Real directories, and what may happen to their files.
+//! Real directories, and what can happen to their files.
 
 use std::fs;
 use std::io::Write;
@@ -17,7 +17,7 @@ fn open(path: &Path) -> Opened {
     Directory::open(path).expect("opens")
 }
 
-/// What a process that is killed leaves behind.
+/// What a killed process leaves behind.
 fn killed_copy(path: &Path) -> tempfile::TempDir {
     let copy = folder();
     copy_tree(path, copy.path());
@@ -58,7 +58,7 @@ fn fill(opened: &mut Opened, first: u64, count: u64, size: usize) -> Keys {
 }
 
 #[test]
-fn everything_comes_back_after_a_close_and_after_a_kill() {
+fn all_keys_are_there_after_a_close_and_after_a_kill() {
     let folder = folder();
     let mut opened = open(folder.path());
     assert!(opened.is_new() && opened.was_clean());
@@ -95,7 +95,7 @@ fn the_empty_key_and_a_long_one_are_kept() {
 }
 
 #[test]
-fn a_directory_of_another_format_is_refused_and_left_alone() {
+fn a_directory_of_another_format_is_refused_unchanged() {
     let folder = folder();
     fs::create_dir_all(folder.path().join("journal/keyspaces")).expect("a folder");
     let Err(error) = Directory::open(folder.path()) else { panic!("it was opened") };
@@ -114,7 +114,7 @@ fn a_second_process_is_refused() {
 
 /// Pages of the last, unacknowledged batch did not reach the disk.
 #[test]
-fn a_torn_end_loses_nothing_acknowledged() {
+fn a_torn_end_loses_no_acknowledged_group() {
     const PAGE: u64 = 4096;
     let folder = folder();
     let mut opened = open(folder.path());
@@ -124,7 +124,7 @@ fn a_torn_end_loses_nothing_acknowledged() {
     for key in [b"x", b"y"] {
         last.push(&Change::Put { key, kind: 0, expires: NO_EXPIRY, data: &[b'v'; 16 << 10] });
     }
-    // Written, and neither synced nor acknowledged.
+    // Written, but neither synced nor acknowledged.
     opened.data_files.write(&last, 21, 22).expect("written");
     let length = end_of_records(folder.path());
     assert!(length > end + 7 * PAGE);
@@ -152,7 +152,7 @@ fn a_torn_end_loses_nothing_acknowledged() {
     }
 }
 
-/// Where the records of the newest journal end. Behind them are zeros.
+/// The end of the records of the newest journal; zeros follow.
 fn end_of_records(path: &Path) -> u64 {
     let journal = fs::File::open(journals(path).last().expect("a journal")).expect("opened");
     let (_, mut reader) = Reader::open(&journal).expect("readable").expect("a journal");
@@ -161,7 +161,7 @@ fn end_of_records(path: &Path) -> u64 {
 }
 
 #[test]
-fn a_directory_that_lost_acknowledged_groups_is_refused_and_left_alone() {
+fn a_directory_that_lost_acknowledged_groups_is_refused_unchanged() {
     let folder = folder();
     let mut opened = open(folder.path());
     fill(&mut opened, 1, 10, 5000);
@@ -190,7 +190,7 @@ fn a_directory_that_lost_acknowledged_groups_is_refused_and_left_alone() {
     assert!(matches!(Directory::open(copy.path()), Err(OpenError::Damaged { .. })));
 }
 
-/// The keys that a salvage gives, and what it says is wrong.
+/// The keys that a salvage writes, and the fault it reports.
 fn salvaged(path: &Path) -> (Keys, Option<Broken>) {
     let mut dump = Vec::new();
     let (count, outcome) = Directory::salvage(path, &mut dump).expect("readable");
@@ -205,7 +205,7 @@ fn damage(path: &Path, position: u64) {
 }
 
 #[test]
-fn what_stands_before_the_damage_is_salvaged() {
+fn the_state_before_the_damage_is_salvaged() {
     let folder = folder();
     let mut opened = Directory::open_with(folder.path(), SMALL).expect("opens");
     let keys = fill(&mut opened, 1, 40, 5000);
@@ -224,7 +224,7 @@ fn what_stands_before_the_damage_is_salvaged() {
     let copy = killed_copy(folder.path());
     damage(&journals(copy.path())[0], 64);
     let nothing = Directory::salvage(copy.path(), std::io::sink());
-    assert!(nothing.is_err_and(|error| error.to_string().contains("no key stands before that")));
+    assert!(nothing.is_err_and(|error| error.to_string().contains("there is no key before that")));
     let copy = killed_copy(folder.path());
     fs::remove_file(&journals(copy.path())[1]).expect("removed");
     let (found, broken) = salvaged(copy.path());
@@ -240,7 +240,7 @@ fn what_stands_before_the_damage_is_salvaged() {
 
 const SMALL: FileSizes = FileSizes { journal: 64 << 10, sealed: 128 << 10, index: 50, ahead: 4 << 10, reserve: 0 };
 
-/// Waits until no compaction is at work.
+/// Waits until no compaction is running.
 fn finish_compaction(data_files: &mut DataFiles) {
     let (sender, woken) = std::sync::mpsc::channel();
     let sender = std::sync::Mutex::new(sender);
@@ -254,7 +254,7 @@ fn finish_compaction(data_files: &mut DataFiles) {
 }
 
 #[test]
-fn journals_become_a_snapshot_and_go() {
+fn journals_are_compacted_into_a_snapshot_and_removed() {
     let folder = folder();
     let mut opened = Directory::open_with(folder.path(), SMALL).expect("opens");
     let mut keys = Keys::new();
@@ -295,7 +295,7 @@ fn journals_become_a_snapshot_and_go() {
 }
 
 #[test]
-fn a_dump_comes_back_and_a_damaged_one_does_not() {
+fn a_dump_is_restored_and_a_damaged_one_is_refused() {
     let (from, to) = (folder(), folder());
     let mut opened = open(from.path());
     opened.write(&group(&[("", Some("")), ("a", Some("1"))]), 2).expect("written");
@@ -334,7 +334,7 @@ fn a_dump_comes_back_and_a_damaged_one_does_not() {
         damaged[position] ^= 1;
         refused(&damaged);
     }
-    // Something stands behind it.
+    // Bytes follow it.
     refused(&[&dump[..], b"x"].concat());
 }
 
@@ -343,7 +343,7 @@ fn is_refused(dump: &[u8], path: &Path) -> bool {
     matches!(why, DumpError::Directory(OpenError::NotEmpty { .. } | OpenError::InUse(_)))
 }
 
-/// A dump of so many keys, each of 1000 bytes.
+/// A dump of `keys` keys, each of 1000 bytes.
 fn dump_of(keys: u64) -> Vec<u8> {
     let mut writer = DumpWriter::new(Vec::new()).expect("begun");
     for number in 0..keys {
@@ -353,8 +353,8 @@ fn dump_of(keys: u64) -> Vec<u8> {
     writer.finish().expect("ended").0
 }
 
-/// The directory may be a mount point, the working directory, or another name of one: it stays the one it is, and nothing
-/// is made beside it.
+/// The directory may be a mount point, the working directory, or a link to one: it is filled itself, and nothing is
+/// created beside it.
 #[test]
 fn a_restore_fills_the_directory_itself() {
     use std::os::unix::fs::{MetadataExt, symlink};
@@ -389,9 +389,9 @@ fn a_restore_does_not_write_through_links() {
     }
 }
 
-/// What a restore that was killed has left, without the last byte of the dump.
+/// What a killed restore has left, without the last byte of the dump.
 #[test]
-fn what_is_half_restored_is_refused_until_a_restore_fills_it() {
+fn a_half_restored_directory_is_refused_until_a_restore_completes_it() {
     struct Killed<'a>(&'a [u8], &'a Path, tempfile::TempDir);
     impl std::io::Read for Killed<'_> {
         fn read(&mut self, bytes: &mut [u8]) -> std::io::Result<usize> {
@@ -414,7 +414,7 @@ fn what_is_half_restored_is_refused_until_a_restore_fills_it() {
     assert!(matches!(Directory::open(path), Err(OpenError::HalfRestored { .. })));
     assert!(matches!(Directory::dump(path, Vec::new()), Err(OpenError::HalfRestored { .. })));
     assert_eq!(files(path), before);
-    // A file of somebody else's is not removed, and nothing beside it.
+    // A file that is not the restore's is not removed, and neither are the others then.
     fs::write(path.join("notes"), "mine").expect("written");
     assert!(is_refused(&dump, path));
     assert_eq!(journals(path).len(), 1);
@@ -432,9 +432,9 @@ fn files(path: &Path) -> std::collections::BTreeMap<PathBuf, Vec<u8>> {
     entries.map(|path| (path.clone(), fs::read(&path).expect("a file"))).collect()
 }
 
-/// The file may be removed, by hand or by a cleaner of old files, while a server runs.
+/// The lock file may be removed, by hand or by a cleaner of old files, while a server runs.
 #[test]
-fn a_directory_is_one_processs_without_its_lock_file_too() {
+fn a_directory_stays_locked_without_its_lock_file() {
     let folder = folder();
     let mut opened = open(folder.path());
     fill(&mut opened, 1, 3, 10);
@@ -443,7 +443,7 @@ fn a_directory_is_one_processs_without_its_lock_file_too() {
     assert!(!folder.path().join("lock").exists(), "nothing is made in what somebody else has");
     assert!(matches!(Directory::dump(folder.path(), Vec::new()), Err(OpenError::InUse(_))));
     drop(opened);
-    // The file alone keeps others away, too: of a process that knows nothing of the other lock.
+    // The file alone excludes others too: older processes do not know the other lock.
     let opened = open(folder.path());
     drop(opened);
     let file = fs::File::open(folder.path().join("lock")).expect("a file");
@@ -454,16 +454,16 @@ fn a_directory_is_one_processs_without_its_lock_file_too() {
     assert_eq!(open(folder.path()).load(&mut |_| {}).expect("complete").keys, 3);
 }
 
-/// A full disk leaves a write that was not finished, and takes no other.
+/// A full disk leaves an incomplete write, and accepts no other.
 #[test]
-fn a_dump_changes_nothing_in_what_a_kill_has_left() {
+fn a_dump_after_a_kill_changes_nothing() {
     let folder = folder();
     let mut opened = open(folder.path());
     fill(&mut opened, 1, 3, 10);
     drop(opened);
     let journal = journals(folder.path()).pop().expect("a journal");
     fs::OpenOptions::new().append(true).open(&journal).and_then(|mut file| file.write_all(b"torn")).expect("written");
-    // As it would be in a copy that somebody has made of the data alone.
+    // As in a copy of the data files alone.
     fs::remove_file(folder.path().join("lock")).expect("removed");
     let before = files(folder.path());
     let mut dump = Vec::new();
@@ -477,13 +477,13 @@ fn a_dump_changes_nothing_in_what_a_kill_has_left() {
         })
     });
     assert_eq!((read.expect("whole"), keys), (3, 3));
-    // What was acknowledged and is not there is no dump either.
+    // A dump is refused too if acknowledged groups are missing.
     fs::OpenOptions::new().write(true).open(&journal).and_then(|file| file.set_len(100)).expect("cut");
     assert!(matches!(Directory::dump(folder.path(), &mut dump), Err(OpenError::Lost { .. })));
 }
 
 #[test]
-fn a_folder_of_other_files_is_not_made_a_data_directory() {
+fn a_folder_with_other_files_does_not_become_a_data_directory() {
     let folder = folder();
     fs::create_dir(folder.path().join("lost+found")).expect("made");
     drop(open(folder.path()));
@@ -497,7 +497,7 @@ fn a_folder_of_other_files_is_not_made_a_data_directory() {
     assert_eq!(files(folder.path()), before);
     fs::remove_file(folder.path().join("ca.pem")).expect("removed");
     drop(open(folder.path()));
-    // Beside data, anything may lie.
+    // Other files may lie beside data.
     fs::write(folder.path().join("notes"), "mine").expect("written");
     drop(open(folder.path()));
 }

@@ -50,7 +50,7 @@ fn a_machine_that_stops_leaves_a_directory_whole_or_marked() {
             assert!(holds(&disk, &keys) && steps > 15, "{steps} steps");
             return;
         }
-        // What is there now is of no use, but in no way of the next one.
+        // What is left is useless, but does not hinder the next restore.
         let disk = if is_marked(&disk) { disk } else { Disk::default() };
         assert_eq!(run(&disk, &dump).expect("restored"), 3);
         assert!(!is_marked(&disk) && holds(&disk, &keys), "after {steps} steps and a second run");
@@ -68,7 +68,7 @@ fn a_restore_that_fails_can_be_cleared_or_stays_refused() {
         disk.set_faults(DiskFaults { fails_after: Some(calls), ..DiskFaults::default() });
         if run(&disk, &dump).is_ok() {
             disk.set_faults(DiskFaults::default());
-            // The call that fails comes later, or it was one that need not succeed.
+            // The failing call comes later, or its failure was ignored.
             assert!(!is_marked(&disk) && holds(&disk, &keys), "after {calls} calls");
             continue;
         }
@@ -77,7 +77,7 @@ fn a_restore_that_fails_can_be_cleared_or_stays_refused() {
         assert_eq!(ours(&disk), 0, "after {calls} calls");
     }
     assert!((16..50).contains(&failed), "{failed} calls");
-    // Cut short, and while that is cleared, the machine stops, or one removal fails.
+    // A truncated dump: while what was written is removed, the machine stops, or one removal fails.
     for steps in 0.. {
         for stops in [true, false] {
             let disk = Disk::default();

@@ -1,4 +1,4 @@
-//! Calls that fail: what becomes of the directory, and of what is told.
+//! Failing calls: the state of the directory, and what is reported.
 
 use super::crash::{Model, Random, TINY, compact, open};
 use super::{Keys, group};
@@ -40,10 +40,10 @@ fn without_descriptors_a_journal_becomes_longer_and_nothing_fails() {
     assert_eq!((data_files.last_group(), super::contents(&data_files).len()), (32, 32));
 }
 
-/// Each call that changes something fails once. What was acknowledged is there after a stop of the machine, in which all
-/// that was not forced to disk is lost; and a failed sync is never taken for less.
+/// Each changing call fails once. All acknowledged groups are there after a stop of the machine that loses everything
+/// unsynced; and a failed sync is always fatal.
 #[test]
-fn whatever_call_fails_nothing_acknowledged_is_lost() {
+fn no_acknowledged_group_is_lost_whichever_call_fails() {
     let mut kinds = [0; 2];
     for seed in 1..=4 {
         for call in 0.. {
@@ -75,9 +75,9 @@ fn whatever_call_fails_nothing_acknowledged_is_lost() {
     assert!(kinds.iter().all(|count| *count > 15), "{kinds:?} writes and syncs failed");
 }
 
-/// The same while a compaction is at work, which must not take the journals with it.
+/// The same during a compaction, which must not affect the journals.
 #[test]
-fn whatever_call_of_a_compaction_fails_it_can_be_made_again() {
+fn a_compaction_can_be_retried_whichever_call_fails() {
     for call in 0.. {
         let mut random = Random(31);
         let disk = Disk::default();
@@ -100,7 +100,7 @@ fn whatever_call_of_a_compaction_fails_it_can_be_made_again() {
 }
 
 #[test]
-fn a_sync_that_fails_while_a_journal_is_begun_is_no_failed_write() {
+fn a_failed_sync_while_a_journal_is_created_is_fatal() {
     let mut seen = 0;
     for syncs in 0..4 {
         let disk = Disk::default();
@@ -114,9 +114,9 @@ fn a_sync_that_fails_while_a_journal_is_begun_is_no_failed_write() {
     assert!(seen > 0, "one of them was that of a new journal");
 }
 
-/// What a crash in the middle of a compaction leaves: the new snapshot, and all that it stands for.
+/// What a crash in the middle of a compaction leaves: the new snapshot, and all files it replaces.
 #[test]
-fn what_a_damaged_snapshot_took_the_place_of_stays() {
+fn the_files_that_a_damaged_snapshot_replaces_stay() {
     let mut random = Random(3);
     let disk = Disk::default();
     let (model, mut data_files) = Model::filled(&disk, &mut random);
@@ -148,13 +148,13 @@ fn what_a_damaged_snapshot_took_the_place_of_stays() {
     assert!(damaged.files() == files, "nothing was changed");
 }
 
-/// Where the side file cannot be written to, as on a full disk that copies on write, what is on disk counts all the same.
+/// If the manifest cannot be written, as on a full copy-on-write file system, groups on disk count all the same.
 #[test]
-fn a_side_file_that_cannot_be_written_to_refuses_the_next_group_only() {
+fn an_unwritable_manifest_refuses_the_next_group_only() {
     let disk = Disk::default();
     let mut data_files = open(&disk).expect("opens");
     data_files.write(&group(&[("a", Some("1"))]), 1, 1).expect("written");
-    // The write before, the sync, and then the side file.
+    // The previous write, the sync, and then the manifest.
     disk.set_faults(DiskFaults { fails_after: Some(1), ..DiskFaults::default() });
     data_files.sync().expect("it is on disk");
     let refused = data_files.write(&group(&[("b", Some("2"))]), 2, 2);
@@ -164,9 +164,9 @@ fn a_side_file_that_cannot_be_written_to_refuses_the_next_group_only() {
     assert_eq!(open(&disk).expect("opens").last_group(), 1);
 }
 
-/// The same where what was written before is forced to disk only now, because the next journal is begun.
+/// The same where the previous group is synced only now, because the next journal is begun.
 #[test]
-fn a_side_file_that_cannot_be_written_to_refuses_the_group_that_begins_a_journal() {
+fn an_unwritable_manifest_refuses_the_group_that_begins_a_journal() {
     let value = "x".repeat(4000);
     let write = |data_files: &mut DataFiles, number: u64| {
         data_files.write(&group(&[(&format!("key:{number}"), Some(&value))]), number, number)
@@ -189,7 +189,7 @@ fn a_side_file_that_cannot_be_written_to_refuses_the_group_that_begins_a_journal
 }
 
 #[test]
-fn a_full_disk_is_started_on_however_often_its_machine_stops_in_mid_write() {
+fn a_start_succeeds_on_a_full_disk_however_often_writes_are_interrupted() {
     let sizes = FileSizes { ahead: 0, reserve: 4096, ..FileSizes::default() };
     let disk = Disk::default();
     let open = || DataFiles::with_sizes(disk.folder(), sizes);
@@ -203,7 +203,7 @@ fn a_full_disk_is_started_on_however_often_its_machine_stops_in_mid_write() {
         let failure = data_files.write(&super::group(&[("large", Some(&large))]), 2, 2).expect_err("there is no room");
         assert!(matches!(failure, StorageError::Full(_)), "{failure:?}");
         drop(data_files);
-        // All had reached the disk by itself but the zeros over the part that was written.
+        // Everything had reached the disk but the zeros over the written part.
         disk.crash(disk.unsynced() - 1);
         disk.set_faults(DiskFaults { capacity: Some(disk.used()), ..DiskFaults::default() });
         data_files = open().expect("it starts without room");
@@ -221,7 +221,7 @@ fn a_full_disk_is_started_on_however_often_its_machine_stops_in_mid_write() {
 }
 
 #[test]
-fn a_simulated_disk_takes_what_it_has_room_for() {
+fn a_write_to_a_full_simulated_disk_is_truncated() {
     let disk = Disk::default();
     let folder = disk.folder();
     let mut file = folder.create("one").expect("made");
