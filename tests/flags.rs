@@ -250,7 +250,11 @@ fn what_is_wrong_is_told_in_words_that_help() {
     let wrong = ["--authorize: no rule grants", "nobody is let in", "grant = [\"connect\"]"];
     refuse(dir.path(), &format!("wrap --listen 127.0.0.1:0 --to 127.0.0.1:1 {under} wrap.toml"), &wrong);
     let data = "--cert certs/localhost.pem --key certs/localhost-key.pem --data /proc/spam";
-    refuse(dir.path(), &format!("serve --resp 127.0.0.1:0 {data}"), &["--data: cannot create the directory /proc/spam"]);
+    refuse(
+        dir.path(),
+        &format!("serve --resp 127.0.0.1:0 {data}"),
+        &["--data: cannot create the directory /proc/spam"],
+    );
 }
 
 #[test]
@@ -299,13 +303,13 @@ fn options_that_nothing_would_heed_are_refused() {
     refuse(dir.path(), "serve --resp 127.0.0.1:0 --reauth-after 1h", &["--reauth-after", "--client-ca"]);
     refuse(dir.path(), "wrap --listen 127.0.0.1:0 --to 127.0.0.1:1 --reauth-after 1h", &["--reauth-after"]);
     for listener in ["--resp 127.0.0.1:0", "--resp plain://127.0.0.1:0", "--echo plain://0.0.0.0:0"] {
-        refuse(dir.path(), &format!("serve {listener} --allow-plain"), &["--allow-plain", "beyond"]);
+        refuse(dir.path(), &format!("serve {listener} --allow-plain"), &["--allow-plain", "other machines"]);
     }
     for listener in ["--resp 127.0.0.1:0", "--resp plain://127.0.0.1:0", "--echo 0.0.0.0:0"] {
-        refuse(dir.path(), &format!("serve {listener} --allow-anonymous"), &["--allow-anonymous", "leave it out"]);
+        refuse(dir.path(), &format!("serve {listener} --allow-anonymous"), &["--allow-anonymous", "remove this flag"]);
     }
     let wrap = "wrap --originate --listen 127.0.0.1:0 --to 127.0.0.1:1 --allow-plain";
-    refuse(dir.path(), wrap, &["--allow-plain", "beyond"]);
+    refuse(dir.path(), wrap, &["--allow-plain", "loopback"]);
 }
 
 #[test]

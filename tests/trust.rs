@@ -254,7 +254,7 @@ fn trust_that_has_ended_and_a_certificate_that_soon_does_are_said_at_start() {
     let line = "--echo 127.0.0.1:0 --cert ending.pem --key ending-key.pem --client-ca old-ca.pem";
     let server = Server::start_in(dir, &line.split_whitespace().collect::<Vec<_>>());
     let said = server.logged("expires in");
-    assert!(said.contains("localhost ends in 6 days") || said.contains("localhost ends in 7 days"), "{said}");
+    assert!(said.contains("localhost expires in 6 days") || said.contains("localhost expires in 7 days"), "{said}");
     let said = server.logged("a certificate in --client-ca or --client-pin is no longer valid");
     assert!(said.contains("old CA expired on"), "{said}");
 }
