@@ -1,5 +1,5 @@
-//! What one forged chain costs whoever verifies it, in the worst shapes that the bounds of `tls::trust` let through: CPU
-//! time of one verification, the least of twenty. No peer needs a key of ours for any of them.
+//! The cost of verifying a forged chain, in the worst shapes that the limits of `tls::trust` allow: CPU time of one
+//! verification, the minimum of twenty. A peer needs none of our keys for any of them.
 //!
 //! ```sh
 //! cargo bench --bench chain
@@ -22,13 +22,13 @@ use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 
 /// The default of `--max-chain`.
 const CHAIN: usize = 8;
-/// Nearly as long as a message of a handshake may be for rustls.
+/// Nearly the maximum size of a handshake message in rustls.
 const BYTES: usize = 60 << 10;
 const ROUNDS: usize = 20;
 
 const ANCHOR: &str = "anchor";
 
-/// What a certificate is filled with, to cost as much for its size as can be.
+/// What fills a certificate, to maximise its cost for its size.
 #[derive(Clone, Copy, PartialEq)]
 enum Filler {
     None,
@@ -38,7 +38,7 @@ enum Filler {
     Subject,
 }
 
-/// A trusted CA, whose name the forger knows.
+/// A trusted CA whose name the attacker knows.
 struct Trusted {
     trust: Arc<ServerTrust>,
     algorithm: &'static SignatureAlgorithm,
@@ -79,7 +79,7 @@ impl Filler {
     }
 }
 
-/// Shows the longest chain of its shape that is not refused for its cost.
+/// Shows the longest chain of its shape that is not rejected for its cost.
 fn worst(trusted: &Trusted, what: &str, [name, issuer]: [&str; 2], filler: Filler) {
     for count in (1..CHAIN).rev() {
         let bytes = if filler == Filler::None { 0 } else { BYTES / count - 1000 };
@@ -131,8 +131,8 @@ fn parameters(name: &str) -> CertificateParams {
     parameters
 }
 
-/// A certificate of `subject` with some `bytes` of filler, as if `issuer` had issued it: signed by a key of the same kind
-/// as the trusted one, so that nothing but the signature tells.
+/// A certificate of `subject` with `bytes` of filler that claims to be issued by `issuer`: signed by a key of the same
+/// type as the trusted one, so that only the signature is wrong.
 fn forge(trusted: &Trusted, subject: &str, issuer: &str, filler: Filler, bytes: usize) -> Certificate {
     let mut parameters = parameters(subject);
     if subject != "leaf" {

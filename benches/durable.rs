@@ -1,9 +1,9 @@
-//! Acknowledged writes and how long they take, beside redis-server with `appendfsync always`: both over TLS, on the same
-//! disk, by the same client, in turn. And how long reads take meanwhile, and alone. Needs `redis-server`,
+//! Acknowledged writes and their latency, compared with redis-server with `appendfsync always`: both over TLS, on the
+//! same disk, with the same client, in turn. And the latency of reads meanwhile, and alone. Needs `redis-server`,
 //! `redis-benchmark`.
 //!
-//! The same without `--data` stands beside them: what keeping writes costs cannot be told from what the loop, the client and
-//! the machine's cores cost in any case.
+//! The same without `--data` is measured too: it separates the cost of durability from that of the loop, the client and
+//! the machine's cores.
 //!
 //! ```sh
 //! cargo bench --bench durable
@@ -25,9 +25,9 @@ use serde_json::Value;
 
 const WRITERS: &str = "50";
 const READERS: &str = "5";
-/// Each server is written to so often; what is told is the median.
+/// Rounds per server; medians are reported.
 const ROUNDS: usize = 5;
-/// Writes a second that every server here can do with ease, so that readers wait for the same work of each.
+/// A write rate that every server sustains easily, so that readers compete with the same work.
 const STEADY: &str = "20000";
 
 #[derive(Clone, Copy, PartialEq)]
@@ -66,7 +66,7 @@ struct Site<'a> {
     process: Process,
 }
 
-/// What a client tells: requests per second, and the 99th percentile in milliseconds.
+/// A client's result: requests per second, and the 99th percentile in milliseconds.
 #[derive(Clone, Copy)]
 struct Told {
     rate: f64,
@@ -74,7 +74,7 @@ struct Told {
 }
 
 impl Site<'_> {
-    /// A `latchkey load` under way.
+    /// A running `latchkey load`.
     fn load(&self, connections: &str, ratio: &str, words: &[&str]) -> Child {
         let mut command = Command::new(env!("CARGO_BIN_EXE_latchkey"));
         command.args(["load", "resp", &format!("127.0.0.1:{}", self.port), "--ca"]).arg(self.certs.join("ca.pem"));
@@ -91,7 +91,7 @@ impl Site<'_> {
         told(self.load(WRITERS, "1:0", &["--pipeline", pipeline, "--requests", requests]))
     }
 
-    /// Reads while others write: the writers begin before the readers, and end behind them.
+    /// Reads among writes: the writers begin before the readers, and end after them.
     fn reads_among(&self, writers: &[&str]) -> Told {
         let writing = self.load(WRITERS, "1:0", &[&["--duration", "2s"], writers].concat());
         std::thread::sleep(Duration::from_millis(400));
@@ -100,7 +100,7 @@ impl Site<'_> {
         reading
     }
 
-    /// The rate that `redis-benchmark` tells, which takes twice as much of the machine for each request.
+    /// The rate reported by `redis-benchmark`, which uses twice as much CPU per request.
     fn redis_benchmark(&self, pipeline: &str, requests: &str) -> f64 {
         let mut command = Command::new("redis-benchmark");
         command.args(["-p", &self.port, "--tls", "--cacert"]).arg(self.certs.join("ca.pem"));
@@ -111,17 +111,17 @@ impl Site<'_> {
         rate.unwrap_or_else(|| panic!("no result in {told}"))
     }
 
-    /// Prints how long reads take, alone and while others write.
+    /// Prints the latency of reads, alone and among writes.
     fn tell_of_reads(&self, pipeline: &str) {
         let alone = self.reads(&["--duration", "1s"]).p99;
         let steady = self.reads_among(&["--pipeline", pipeline, "--rate", STEADY]).p99;
         let most = self.reads_among(&["--pipeline", pipeline]).p99;
         let name = self.server.name();
         print!("{name:>9}, pipeline {pipeline:>2}: GET p99 {alone:.2} alone, {steady:.2} among {STEADY} writes/s, ");
-        println!("{most:.2} among as many as there can be");
+        println!("{most:.2} among writes at full rate");
     }
 
-    /// CPU time that the server has taken, in microseconds (`proc_pid_stat(5)`; ticks are hundredths of a second).
+    /// CPU time of the server, in microseconds (`proc_pid_stat(5)`; ticks are hundredths of a second).
     fn cpu_time(&self) -> f64 {
         let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.process.0.id())).expect("it runs");
         let fields = stat.rsplit(')').next().unwrap_or_default().split_whitespace().skip(11).take(2);
@@ -146,7 +146,7 @@ fn main() {
     for (pipeline, requests) in [("1", "60000"), ("16", "500000")] {
         let sites = SERVERS.map(|server| start(server, folder.path(), &certs));
         let mut writes = SERVERS.map(|_| Writes::default());
-        // In turn, so that what else the machine does meets all of them.
+        // In turn, so that disturbances of the machine affect all of them.
         for _ in 0..ROUNDS {
             sites.iter().zip(&mut writes).for_each(|(site, writes)| writes.measure(site, pipeline, requests));
         }
@@ -160,12 +160,12 @@ fn main() {
     }
 }
 
-/// What was written to one server, round by round.
+/// The writes to one server, round by round.
 #[derive(Default)]
 struct Writes {
     name: &'static str,
     told: Vec<Told>,
-    /// CPU time of the server for each write, in microseconds.
+    /// CPU time of the server per write, in microseconds.
     cpu_time: Vec<f64>,
     by_other: Vec<f64>,
 }
@@ -181,7 +181,7 @@ impl Writes {
         self.by_other.push(site.redis_benchmark(pipeline, requests));
     }
 
-    /// Prints it. The median rate by either client.
+    /// Prints it. Returns the median rate by either client.
     fn tell(self, pipeline: &str) -> (f64, f64) {
         let rate = median(self.told.iter().map(|told| told.rate));
         let p99 = median(self.told.iter().map(|told| told.p99));

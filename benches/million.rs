@@ -1,10 +1,10 @@
-//! Many idle TLS sessions in one process, on the simulated net: what each holds, and what they cost a turn.
+//! Many idle TLS sessions in one process, on the simulated net: memory of each, and their effect on a turn.
 //!
-//! `cargo bench --bench million [-- SESSIONS]` opens that many sessions (1,000,000 unless told, which takes minutes),
-//! drops the client's half of each after its handshake, and divides the growth of the resident set. A hundred clients
-//! that were kept then ask, each at once with the others, while the rest is silent: the CPU time of the server's turn,
-//! beside the same when a thousand sessions were open. No kernel and no other process is in these figures; the simulated
-//! sockets are, twice: the server's ends and the clients'.
+//! `cargo bench --bench million [-- SESSIONS]` opens that many sessions (default 1,000,000, which takes minutes), drops
+//! the client's half of each after its handshake, and divides the growth of resident memory. Then a hundred remaining
+//! clients send requests at once, while the rest is idle: reported is the CPU time of the server's turn, compared with
+//! that at a thousand sessions. The figures include no kernel and no other process, but both ends of the simulated
+//! sockets.
 
 #[path = "world/mod.rs"]
 mod world;
@@ -25,16 +25,16 @@ use rustls::pki_types::ServerName;
 use world::cpu_time;
 
 const SESSIONS: usize = 1_000_000;
-/// The crowd that the larger one is compared with.
+/// The number of sessions compared with.
 const FEW: usize = 1_000;
 const ACTIVE: usize = 100;
-/// Rounds in which all active clients ask; the median is taken.
+/// Rounds in which all active clients send a request; the median is reported.
 const ROUNDS: usize = 1_001;
 
 fn main() {
     let sessions = std::env::args().find_map(|argument| argument.parse().ok()).unwrap_or(SESSIONS);
     let mut crowd = Crowd::new(sessions + ACTIVE);
-    // The first sessions fill caches that all share.
+    // The first sessions fill shared caches.
     let mut active: Vec<Client> = (0..ACTIVE).map(|_| crowd.connect()).collect();
     let mut silent = Vec::with_capacity(sessions);
     let before = resident_bytes();
@@ -50,7 +50,7 @@ fn main() {
     }
     let growth = resident_bytes().saturating_sub(before);
     let many = crowd.turn_us(&mut active);
-    assert_eq!(crowd.server.connections(), sessions + ACTIVE, "somebody was lost");
+    assert_eq!(crowd.server.connections(), sessions + ACTIVE, "a session was lost");
     println!("idle TLS 1.3 sessions               {sessions}");
     println!("resident bytes for each             {}", growth / sessions.max(1));
     println!("resident GiB of the process         {:.2}", gib(resident_bytes()));
@@ -59,7 +59,7 @@ fn main() {
     println!("the second to the first             {:.3}", many / few);
 }
 
-/// A server and the way to it.
+/// A server and the network to it.
 struct Crowd {
     network: Network,
     clients: SimNet,
@@ -79,7 +79,7 @@ impl Crowd {
         let network = Network::new(1, NetFaults::none());
         let (policy, config) = world::configurations();
         let listener = ListenerConfig::new(SocketAddr::from(([10, 0, 0, 2], 0)), Security::tls(policy));
-        // A million sessions are more than a server takes unless it is told to.
+        // A million sessions exceed the default limit.
         let limits = Limits { connections, client_memory: usize::MAX, ..Limits::default() };
         let made = Server::new(network.host(), Echo, vec![listener], limits);
         let server = made.expect("a server");
@@ -103,12 +103,12 @@ impl Crowd {
             self.run_until_idle();
         }
         assert!(!client.session.is_handshaking(), "turned away");
-        // Its tickets.
+        // The tickets of its handshake.
         client.hear(&mut Outgoing::default());
         client
     }
 
-    /// Lets the server work and bytes arrive until nothing moves; the server's CPU time.
+    /// Runs the server and the network until nothing moves; returns the server's CPU time.
     fn run_until_idle(&mut self) -> Duration {
         let mut spent = Duration::ZERO;
         loop {
@@ -122,7 +122,7 @@ impl Crowd {
         }
     }
 
-    /// CPU time of the server's turns that answer all `active` clients, which have asked at one moment.
+    /// CPU time of the server's turns that answer all `active` clients, whose requests arrive at the same moment.
     fn turn_us(&mut self, active: &mut [Client]) -> f64 {
         let mut times: Vec<f64> = (0..ROUNDS).map(|_| self.round(active)).collect();
         times.sort_by(f64::total_cmp);
@@ -145,7 +145,7 @@ impl Crowd {
 }
 
 impl Client {
-    /// Reads what has arrived; the plaintext in it.
+    /// Reads what has arrived; returns its plaintext.
     fn hear(&mut self, flight: &mut Outgoing) -> Vec<u8> {
         let mut plaintext = Vec::new();
         let mut buffer = [0; 4096];
@@ -175,7 +175,7 @@ fn gib(bytes: usize) -> f64 {
     bytes as f64 / f64::from(1 << 30)
 }
 
-/// The resident set of this process, from `/proc/self/statm`, in bytes.
+/// Resident memory of this process, from `/proc/self/statm`, in bytes.
 fn resident_bytes() -> usize {
     const PAGE_BYTES: usize = 4096;
     let statm = std::fs::read_to_string("/proc/self/statm").expect("statm");

@@ -1,4 +1,4 @@
-//! A TLS client inside another program: sends lines, with a certificate of its own, and prints what comes back.
+//! A TLS client inside another program: sends lines, with a client certificate, and prints the replies.
 //!
 //! ```sh
 //! cargo run --example client -- localhost:4000 target/pki/ca.pem target/pki/alice.pem \
@@ -11,7 +11,7 @@ use std::{env, error::Error, fs};
 
 use latchkey::{Client, ClientOptions, ClientPolicy, PemSource};
 
-/// Sends `lines` to `host` at `port` and returns the answers.
+/// Sends `lines` to `host` at `port` and returns the replies.
 pub(crate) fn ask(
     host: &str,
     port: u16,

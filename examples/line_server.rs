@@ -1,5 +1,5 @@
-//! A protocol of one's own over mutual TLS: a line comes back in capitals, `WHO` names the client by its certificate,
-//! `SLOW` is answered a second later by another thread, `QUIT` ends.
+//! A custom protocol over mutual TLS: a line is returned in capitals, `WHO` names the client by its certificate, `SLOW`
+//! is answered a second later by another thread, `QUIT` ends.
 //!
 //! ```sh
 //! latchkey certs init --dir target/pki && latchkey certs server localhost --dir target/pki
@@ -13,7 +13,7 @@ use std::{env, error::Error, fs, io::Write, net::SocketAddr, sync::Arc, thread, 
 use latchkey::{Disconnect, Exchange, Limits, ListenerConfig, MioNet, Security, Served, Server, Service};
 use latchkey::{PemSource, PolicyOptions, ServerPolicy};
 
-/// The service: it has no state.
+/// The service, which has no state.
 pub(crate) struct Lines;
 
 impl Service for Lines {

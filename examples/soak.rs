@@ -1,13 +1,13 @@
-//! The server at full load over all protocols, with mutual TLS and clients that come and go, for as long as it is asked
-//! to: does it stay as it was?
+//! The server at full load over all protocols, with mutual TLS and clients that come and go, for a given time: do its
+//! memory, descriptors and latency stay constant?
 //!
 //! ```sh
 //! cargo build --release && cargo run --release --example soak -- 30    # minutes
 //! ```
 //!
-//! Every ten seconds it prints what the server takes and how fast it answers, at the end a verdict. It fails if resident
-//! memory grows, if descriptors are left open, or if the 99th percentile of latency gets worse. Whatever else the machine
-//! does shows in the last of these: leave it alone meanwhile.
+//! Every ten seconds it prints the server's resources and latency, at the end a verdict. It fails if resident memory
+//! grows, if descriptors stay open, or if the 99th percentile of latency gets worse. Other work on the machine affects
+//! the latter: leave it alone meanwhile.
 #![allow(clippy::disallowed_methods, clippy::print_stdout, reason = "a program beside the loop, in real time")]
 
 use std::error::Error;
@@ -17,35 +17,36 @@ use std::process::{Child, Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
 use std::{env, fs, thread};
 
-/// How long one round of load is; the percentile is that of a round.
+/// Duration of one round of load; the percentile is that of a round.
 const ROUND: Duration = Duration::from_secs(10);
 
-/// How long clients live that leave without a word.
+/// How long clients live that leave without close_notify.
 const VISIT: Duration = Duration::from_secs(2);
 
-/// Samples before this share of the run are its beginning, which fills the table and the allocator's pools.
+/// Samples before this share of the run are warm-up, which fills the table and the allocator's pools.
 const WARM: f64 = 0.25;
 
-/// Resident memory may end so much higher than it was after the beginning.
+/// Maximum growth of resident memory after the warm-up.
 const GROWTH: f64 = 1.05;
 
-/// The memory of those who make the load may: it is not what is judged, but tells whether their latencies can be believed.
+/// Maximum growth of the load generators' memory: it does not count for the verdict, but shows whether their latencies
+/// are reliable.
 const CLIENT_GROWTH: f64 = 1.25;
 
-/// The 99th percentile may.
+/// Maximum growth of the 99th percentile.
 const SLOWDOWN: f64 = 1.5;
 
-/// The server's certificate is renewed every so many rounds.
+/// The server's certificate is renewed every this many rounds.
 const ROUNDS_PER_CERTIFICATE: usize = 6;
 
-/// Keys, all of which exist soon.
+/// Number of keys, all of which exist soon.
 const KEYS: &str = "20000";
 
 #[derive(Clone, Copy, Debug)]
 struct Sample {
     seconds: u64,
     resident: u64,
-    /// What the programs that make the load take, together.
+    /// Resident memory of the load generators together.
     clients: u64,
     descriptors: u64,
     requests: f64,
@@ -110,7 +111,7 @@ impl Site {
         Ok(self.addresses.get(index).ok_or("the server did not start")?)
     }
 
-    /// Puts another certificate where the server's is: it is adopted on the run.
+    /// Replaces the server's certificate; it is reloaded at run time.
     fn renew(&self) -> Result<(), Box<dyn Error>> {
         let mut command = Command::new(&self.program);
         command.args(["certs", "server", "localhost", "--san", "IP:127.0.0.1", "--force"]).current_dir(&self.dir);
@@ -118,7 +119,7 @@ impl Site {
         if made.status.success() { Ok(()) } else { Err(String::from_utf8_lossy(&made.stderr).into()) }
     }
 
-    /// Begins one kind of load for `seconds`.
+    /// Starts one kind of load for `seconds`.
     fn load(&self, kind: &str, listener: usize, seconds: u64, options: &[&str]) -> Result<Running, Box<dyn Error>> {
         let mut command = Command::new(&self.program);
         command.args(["load", kind, self.address(listener)?, "--ca", "certs/ca.pem"]);
@@ -132,19 +133,19 @@ impl Site {
         Ok(fs::read_dir(format!("/proc/{}/fd", self.server.0.id()))?.count() as u64)
     }
 
-    /// One round, beside `others`: full load by RESP, a new set of connections each time.
+    /// One round, beside `others`: full load over RESP, with new connections each time.
     fn round(&self, begun: Instant, others: &[Running]) -> Result<Sample, Box<dyn Error>> {
         let report = self.dir.join("round.json");
         let options = ["--connections", "50", "--pipeline", "4", "--keys", KEYS, "--json", "round.json"];
         let mut load = self.load("resp", 2, ROUND.as_secs(), &options)?;
-        // These are killed on the way: their connections end without a good-bye.
+        // These are killed: their connections end without close_notify.
         let visitors = [
             self.load("echo", 0, ROUND.as_secs(), &["--connections", "20", "--rate", "200"])?,
             self.load("xmlrpc", 1, ROUND.as_secs(), &["--connections", "20", "--rate", "200", "--keys", KEYS])?,
         ];
         thread::sleep(VISIT);
         drop(visitors);
-        // In the middle of the round, when all its connections are there.
+        // In the middle of the round, when all its connections are open.
         thread::sleep((ROUND / 2).saturating_sub(VISIT));
         let (resident, descriptors) = (self.server.resident()?, self.descriptors()?);
         let clients = others.iter().map(Running::resident).sum::<Result<u64, _>>()? + load.resident()?;
@@ -170,13 +171,13 @@ impl Site {
     }
 }
 
-/// The middle one.
+/// The median.
 fn median(mut numbers: Vec<f64>) -> f64 {
     numbers.sort_by(f64::total_cmp);
     numbers.get(numbers.len() / 2).copied().unwrap_or_default()
 }
 
-/// What has changed between the beginning and the end, said in lines; whether it is all well.
+/// Prints the changes between the beginning and the end; returns whether all are within their limits.
 fn judge(samples: &[Sample], descriptors_before: u64, descriptors_after: u64) -> bool {
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_precision_loss, reason = "small")]
     let warm = (samples.len() as f64 * WARM) as usize;
@@ -188,10 +189,7 @@ fn judge(samples: &[Sample], descriptors_before: u64, descriptors_after: u64) ->
         let (before, after) = (middle(early, of) / unit, middle(late, of) / unit);
         let fine = after <= before * factor;
         well &= fine;
-        println!(
-            "{}: {what} {before:.1} -> {after:.1} (up to {factor} times is fine)",
-            if fine { "ok" } else { "BAD" }
-        );
+        println!("{}: {what} {before:.1} -> {after:.1} (limit: {factor} times)", if fine { "ok" } else { "BAD" });
     };
     #[expect(clippy::cast_precision_loss, reason = "bytes of memory")]
     compare("resident MiB", |sample| sample.resident as f64, f64::from(1 << 20), GROWTH);
@@ -211,7 +209,7 @@ fn soak(minutes: u64) -> Result<bool, Box<dyn Error>> {
     let descriptors = site.descriptors()?;
     println!("server {}, {minutes} minutes, files in {}", site.server.0.id(), dir.display());
     println!("{:>7} {:>9} {:>9} {:>6} {:>10} {:>9}", "seconds", "RSS MiB", "load MiB", "fds", "requests/s", "p99 us");
-    // Clients that come and go all the time, by full handshakes and resumptions, and some that stay for all of it.
+    // Clients that come and go all the time, with full handshakes and resumptions, and some that stay.
     let longer = length.as_secs() + 600;
     let mut churn = [
         site.load("handshake", 0, longer, &["--rate", "40", "--connections", "4", "--resume", "mix"])?,
@@ -253,11 +251,11 @@ fn main() -> ExitCode {
     let minutes = env::args().nth(1).map_or(Ok(30), |minutes| minutes.parse());
     match minutes.map_err(Into::into).and_then(soak) {
         Ok(true) => {
-            println!("verdict: it stays as it was");
+            println!("verdict: stable");
             ExitCode::SUCCESS
         }
         Ok(false) => {
-            println!("verdict: it does not");
+            println!("verdict: not stable");
             ExitCode::FAILURE
         }
         Err(error) => {

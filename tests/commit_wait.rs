@@ -1,4 +1,4 @@
-//! Replies that wait for the disk, over the real loop and real sockets, with a disk that does as it is told.
+//! Replies that wait for the disk, with the real loop and real sockets, on a simulated disk.
 #![allow(clippy::indexing_slicing, reason = "a test that cannot go on must fail")]
 #![allow(clippy::disallowed_methods, reason = "tests drive real servers in real time")]
 
@@ -101,7 +101,7 @@ fn replies_wait_for_the_disk_and_other_readers_do_not() {
     let begun = Instant::now();
     writer.write_all(b"ping\r\nset new 1\r\nget old\r\nincr n\r\n").expect("sent");
     expect(&mut writer, "+PONG\r\n");
-    // The reader's replies come while the writer's wait, until it looks at what is being written.
+    // The reader's replies arrive while the writer's wait, until it reads what is being written.
     let mut quick = 0;
     while disk.unsynced() == 0 {
         assert!(begun.elapsed() < PATIENCE, "the write never comes");
@@ -127,7 +127,7 @@ fn replies_wait_for_the_disk_and_other_readers_do_not() {
 }
 
 #[test]
-fn what_is_under_way_at_the_end_is_still_kept_and_answered() {
+fn requests_under_way_at_shutdown_are_committed_and_answered() {
     let disk = Disk::default();
     disk.set_faults(DiskFaults { sync_takes: Duration::from_millis(300), ..DiskFaults::default() });
     let site = Site::start(&disk);
@@ -142,7 +142,7 @@ fn what_is_under_way_at_the_end_is_still_kept_and_answered() {
 }
 
 #[test]
-fn after_a_failed_sync_writers_are_told_and_the_server_stops() {
+fn after_a_failed_sync_writers_get_an_error_and_the_server_stops() {
     let disk = Disk::default();
     let site = Site::start(&disk);
     let (mut writer, mut idle) = (site.connect(), site.connect());
@@ -154,11 +154,11 @@ fn after_a_failed_sync_writers_are_told_and_the_server_stops() {
     disk.set_faults(DiskFaults { syncs: Some(0), ..DiskFaults::default() });
     writer.write_all(b"ping\r\nset b 1\r\nget b\r\nset c 1\r\n").expect("sent");
     let mut replies = String::new();
-    writer.read_to_string(&mut replies).expect("closed in order");
+    writer.read_to_string(&mut replies).expect("a clean end of stream");
     assert!(replies.starts_with("+PONG\r\n-MISCONF ") && replies.matches("-MISCONF ").count() == 3, "{replies}");
     assert!(!site.ended.recv_timeout(PATIENCE).expect("it stops by itself"));
     let mut rest = String::new();
-    idle.read_to_string(&mut rest).expect("closed in order");
+    idle.read_to_string(&mut rest).expect("a clean end of stream");
     assert_eq!((rest.as_str(), disk.syncs()), ("", before), "it is not tried again");
 }
 
@@ -172,7 +172,7 @@ fn after_a_failed_write_each_lost_command_has_its_error_and_the_client_stays() {
     writer.write_all(b"set old 1\r\nset gone 1\r\n").expect("sent");
     expect(&mut writer, "+OK\r\n+OK\r\n");
     disk.set_faults(DiskFaults { room: Some(0), ..DiskFaults::default() });
-    // One pipeline: what it tells of the lost changes is an error, and what it tells of others is true.
+    // One pipeline: replies that report lost changes are errors, all others are correct.
     let pipeline = "set a 1\r\nget old\r\nget a\r\nping\r\nflushall\r\nget old\r\nset b 1\r\nkeys *\r\necho last\r\n";
     writer.write_all(pipeline.as_bytes()).expect("sent");
     let replies = ["!", "$1\r\n1\r\n", "!", "+PONG\r\n", "!", "!", "!", "!", "$4\r\nlast\r\n"].concat();
@@ -216,9 +216,9 @@ fn after_a_failed_write_a_call_over_http_has_a_fault_and_the_client_stays() {
     assert!(!site.end());
 }
 
-/// Nothing happens on the loop meanwhile: it must wake up by itself.
+/// Nothing else happens on the loop: it must wake up by itself.
 #[test]
-fn a_disk_that_does_not_answer_is_given_up_and_not_waited_for() {
+fn a_disk_that_does_not_answer_times_out() {
     let limits = CommitLimits { timeout: Duration::from_secs(5), ..CommitLimits::default() };
     let long = Duration::from_mins(5);
     let slow_sync = DiskFaults { sync_takes: long, ..DiskFaults::default() };
@@ -237,7 +237,7 @@ fn a_disk_that_does_not_answer_is_given_up_and_not_waited_for() {
 }
 
 #[test]
-fn a_disk_that_takes_long_to_read_but_gets_on_is_waited_for() {
+fn a_slow_read_that_makes_progress_does_not_time_out() {
     let limits = CommitLimits { timeout: Duration::from_secs(3), ..CommitLimits::default() };
     let disk = Disk::default();
     let site = Site::start_with(&disk, limits);

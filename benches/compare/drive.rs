@@ -1,4 +1,4 @@
-//! The clients: `latchkey load`, and wrk where requests a second are asked for.
+//! The clients: `latchkey load`, and wrk where requests per second are measured.
 
 use std::fs;
 use std::process::Command;
@@ -9,14 +9,14 @@ use super::measure::Lab;
 use super::peers::{Peer, Running};
 use super::process::{CLIENT_CORE, Process, cpu_of_the_ended, describe, pinned, run, write};
 
-/// A `latchkey load`, not started yet.
+/// A `latchkey load` that is not started yet.
 pub(crate) struct Load {
     command: Command,
     json: std::path::PathBuf,
 }
 
 impl Load {
-    /// `words`: the protocol and then flags. The warm-up counts, since the server's CPU does.
+    /// `words`: the protocol and then flags. The warm-up counts, because the server's CPU time does.
     pub(crate) fn new(lab: &Lab, server: &Running, words: &[&str]) -> Result<Self, String> {
         let (protocol, flags) = words.split_first().ok_or("a load needs a protocol")?;
         let json = lab.fresh("json");
@@ -27,7 +27,7 @@ impl Load {
         } else {
             command.arg("--ca").arg(lab.certs("ca.pem"));
             if !flags.contains(&"--pq") {
-                // The group that every peer has.
+                // The group that every peer supports.
                 command.args(["--pq", "off"]);
             }
         }
@@ -38,8 +38,8 @@ impl Load {
         Ok(Self { command: pinned(CLIENT_CORE, &command), json })
     }
 
-    /// At a higher priority than other clients, so that what is measured is the server's delay, not the wait for the
-    /// clients' core: a real-time one, since a mere niceness lets others end their slice first. That needs the right to
+    /// At a higher priority than other clients, so that the server's delay is measured, not the wait for the clients'
+    /// core: a real-time one, since with a nice value only, others finish their time slice first. Needs the right to
     /// raise priorities.
     pub(crate) fn preferred(mut self) -> Self {
         let mut real_time = Command::new("chrt");
@@ -60,19 +60,19 @@ impl Load {
     }
 }
 
-/// A load under way.
+/// A running load.
 pub(crate) struct Loading {
     process: Process,
     json: std::path::PathBuf,
 }
 
 impl Loading {
-    /// Ends it before its time.
+    /// Ends it early.
     pub(crate) fn interrupt(&mut self) -> Result<(), String> {
         self.process.interrupt()
     }
 
-    /// Waits for its end; what it found.
+    /// Waits for its end; returns its report.
     pub(crate) fn report(mut self) -> Result<Value, String> {
         self.process.finish()?;
         let text = fs::read_to_string(&self.json).map_err(|_| format!("no report of {}", self.process.command()))?;
@@ -80,7 +80,7 @@ impl Loading {
     }
 }
 
-/// The protocol of the port that a load goes to.
+/// The protocol of the port that a load connects to.
 fn spoken<'a>(words: &[&'a str]) -> &'a str {
     match words {
         ["idle", rest @ ..] => rest.iter().skip_while(|word| **word != "--speak").nth(1).unwrap_or(&"echo"),
@@ -94,7 +94,7 @@ pub(crate) fn number(report: &Value, pointer: &str) -> Result<f64, String> {
     report.pointer(pointer).and_then(Value::as_f64).ok_or_else(|| format!("the report has no {pointer}"))
 }
 
-/// The requests that were answered, of a run in which nothing failed.
+/// The number of answered requests, of a run without failures.
 pub(crate) fn requests(report: &Value) -> Result<f64, String> {
     match report.get("errors").and_then(Value::as_object) {
         Some(errors) if errors.is_empty() => number(report, "/requests"),
@@ -102,8 +102,8 @@ pub(crate) fn requests(report: &Value) -> Result<f64, String> {
     }
 }
 
-/// Microseconds of the client's CPU for each of so many requests, half SET and half GET; its start and its handshakes
-/// included. `redis-benchmark` does not look at what it reads, `latchkey load` verifies each value.
+/// Microseconds of the client's CPU time per request, half SET and half GET; its start and its handshakes included.
+/// `redis-benchmark` does not look at the replies, `latchkey load` verifies each value.
 pub(crate) fn client_cpu(lab: &Lab, server: &Running, pipeline: &str, requests: u32) -> Result<f64, String> {
     let before = cpu_of_the_ended();
     if server.peer == Peer::RedisBenchmark {
@@ -113,7 +113,7 @@ pub(crate) fn client_cpu(lab: &Lab, server: &Running, pipeline: &str, requests: 
         command.args(["-c", "50", "-d", "32", "-r", "100000", "-t", "set,get", "-q"]);
         let output = run(&mut pinned(CLIENT_CORE, &command))?;
         if output.matches("requests per second").count() < 2 {
-            return Err(format!("redis-benchmark said: {output}"));
+            return Err(format!("unexpected output of redis-benchmark: {output}"));
         }
     } else {
         let count = requests.to_string();
@@ -126,7 +126,7 @@ pub(crate) fn client_cpu(lab: &Lab, server: &Running, pipeline: &str, requests: 
     Ok((cpu_of_the_ended() - before) * 1e6 / f64::from(requests))
 }
 
-/// Requests a second of `wrk` with 50 connections, each of which calls `get` by XML-RPC.
+/// Requests per second of `wrk` with 50 connections, each of which calls `get` over XML-RPC.
 pub(crate) fn wrk(lab: &Lab, server: &Running) -> Result<f64, String> {
     let script = lab.dir().join("get.lua");
     let call = "<?xml version='1.0'?><methodCall><methodName>get</methodName><params><param><value><string>key\
@@ -147,8 +147,8 @@ pub(crate) fn wrk(lab: &Lab, server: &Running) -> Result<f64, String> {
     command.arg(format!("https://127.0.0.1:{port}{path}"));
     let output = run(&mut pinned(CLIENT_CORE, &command))?;
     if output.contains("Non-2xx") || output.contains("Socket errors") {
-        return Err(format!("wrk met errors: {output}"));
+        return Err(format!("wrk reports errors: {output}"));
     }
     let rate = output.lines().find_map(|line| line.strip_prefix("Requests/sec:"));
-    rate.and_then(|rate| rate.trim().parse().ok()).ok_or_else(|| format!("wrk said: {output}"))
+    rate.and_then(|rate| rate.trim().parse().ok()).ok_or_else(|| format!("unexpected output of wrk: {output}"))
 }

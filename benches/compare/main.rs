@@ -1,4 +1,4 @@
-//! Every claim a ratio: latchkey beside the servers that people use, driven by the same clients in the same run.
+//! Comparisons as ratios: latchkey and widely used servers, driven by the same clients in the same run.
 //!
 //! ```sh
 //! benches/install                                  # the peers, from Debian's packages
@@ -25,7 +25,7 @@ use measure::Lab;
 use rows::ROWS;
 
 fn main() -> ExitCode {
-    // `cargo bench` adds `--bench` for harnesses that tell it from `cargo test`.
+    // `cargo bench` adds `--bench`.
     let names: Vec<String> = std::env::args().skip(1).filter(|argument| argument != "--bench").collect();
     if names.iter().any(|name| name == "--list") {
         for row in ROWS {
@@ -36,7 +36,7 @@ fn main() -> ExitCode {
     let is_wanted = |row: &&rows::Row| names.is_empty() || names.iter().any(|name| row.name.starts_with(name.as_str()));
     let wanted: Vec<_> = ROWS.iter().filter(is_wanted).collect();
     if wanted.is_empty() {
-        eprintln!("no row has such a name: see --list");
+        eprintln!("no row has this name: see --list");
         return ExitCode::from(2);
     }
     let lab = Lab::new();
@@ -47,7 +47,7 @@ fn main() -> ExitCode {
         report::print(&result);
         results.push(result);
     }
-    // Where `cargo clean` cleans, and nothing else looks.
+    // A place that `cargo clean` removes and other tools ignore.
     let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/compare");
     match report::save(&dir, &results) {
         Ok(()) => println!("saved as JSON, Markdown and HTML in {}", dir.display()),

@@ -1,4 +1,4 @@
-//! One row: its peers started, measured in turn several times, and the medians.
+//! One row: its peers are started, measured in turn several times, and the medians reported.
 
 use std::cell::Cell;
 use std::path::{Path, PathBuf};
@@ -14,7 +14,7 @@ use super::peers::{Peer, Running};
 use super::rows::{Goal, Row, Take};
 use super::world;
 
-/// Where everything of one run happens.
+/// The working directory of a run, and its certificates.
 pub(crate) struct Lab {
     dir: TempDir,
     files: Cell<u32>,
@@ -25,7 +25,7 @@ impl Lab {
     pub(crate) fn new() -> Self {
         let dir = tempfile::tempdir().expect("a folder");
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).expect("after 1970").as_secs();
-        // One identity, ECDSA P-256, for all servers.
+        // One ECDSA P-256 certificate for all servers.
         development_identities(&dir.path().join("certs"), now).expect("certificates");
         Self { dir, files: Cell::new(0) }
     }
@@ -38,27 +38,27 @@ impl Lab {
         self.dir().join("certs").join(name)
     }
 
-    /// A file that is not there yet.
+    /// A file that does not exist yet.
     pub(crate) fn fresh(&self, kind: &str) -> PathBuf {
         self.files.set(self.files.get() + 1);
         self.dir().join(format!("{}.{kind}", self.files.get()))
     }
 }
 
-/// What a row came to.
+/// The result of a row.
 #[derive(Serialize)]
 pub(crate) struct Outcome {
     pub(crate) name: &'static str,
     pub(crate) what: &'static str,
     pub(crate) unit: &'static str,
-    /// The program itself first.
+    /// Latchkey first.
     pub(crate) figures: Vec<Figure>,
     pub(crate) verdicts: Vec<Verdict>,
-    /// Who could not be measured, and why.
+    /// Peers that could not be measured, and why.
     pub(crate) skipped: Vec<String>,
 }
 
-/// One peer's measurements.
+/// The measurements of one peer.
 #[derive(Serialize)]
 pub(crate) struct Figure {
     pub(crate) peer: &'static str,
@@ -75,10 +75,10 @@ impl Figure {
     }
 }
 
-/// A figure held against its goal.
+/// A figure compared with its goal.
 #[derive(Serialize)]
 pub(crate) struct Verdict {
-    /// Whom our figure is divided by; nobody where the goal is a plain bound.
+    /// The peer our figure is divided by; `None` where the goal is an absolute bound.
     pub(crate) beside: Option<&'static str>,
     pub(crate) value: f64,
     /// The goal in words; empty where there is none.
@@ -86,7 +86,7 @@ pub(crate) struct Verdict {
     pub(crate) met: Option<bool>,
 }
 
-/// Measures `row`: every peer once in each round, in turn, so that what disturbs the machine disturbs all.
+/// Measures `row`: every peer once per round, in turn, so that disturbances of the machine affect all.
 pub(crate) fn measure(lab: &Lab, row: &Row) -> Outcome {
     let mut skipped = Vec::new();
     let mut figures: Vec<Figure> = Vec::new();
@@ -192,7 +192,7 @@ fn take(lab: &Lab, server: &Running, what: &Take) -> Result<f64, String> {
     }
 }
 
-/// CPU seconds of the server for each `unit` of a load.
+/// CPU seconds of the server per `unit` of a load.
 fn cpu_per(
     lab: &Lab,
     server: &Running,
@@ -201,7 +201,7 @@ fn cpu_per(
 ) -> Result<f64, String> {
     let before = server.process()?.cpu();
     let report = Load::new(lab, server, words)?.run()?;
-    // What closing the connections costs belongs to it.
+    // The cost of closing the connections is included.
     sleep(Duration::from_millis(100));
     Ok((server.process()?.cpu() - before) / unit(&report)?)
 }
@@ -214,20 +214,20 @@ fn in_memory_handshake() -> f64 {
 }
 
 fn idle(lab: &Lab, server: &Running, words: &[&str]) -> Result<f64, String> {
-    // What is set up once, the first connections pay.
+    // The first connections include one-time setup.
     let warm = ["handshake", "--connections", "20", "--requests", "200"];
     Load::new(lab, server, &warm)?.run()?;
     sleep(Duration::from_millis(500));
     let pid = server.process()?.worker().to_string();
-    // The load looks when all are open, before any of them speaks.
+    // The load takes the sample when all are open, before any of them sends a request.
     let report = Load::new(lab, server, &[words, &["--pid", &pid]].concat())?.run()?;
     Ok(number(&report, "/idle/server_rss_per_connection_bytes")? / 1024.0)
 }
 
-/// The p99 in microseconds of clients that are connected while others handshake as fast as they can, and how many
-/// connections those have made.
+/// The p99 in microseconds of connected clients while others handshake as fast as they can, and the number of
+/// connections that those have made.
 fn storm(lab: &Lab, server: &Running) -> Result<(f64, f64), String> {
-    // They are connected before the storm begins, and measured from its second second on.
+    // They connect before the storm begins, and are measured from its second second on.
     let steady = ["resp", "--connections", "20", "--rate", "2000", "--warmup", "2s", "--duration", "3s"];
     let steady = Load::new(lab, server, &steady)?.preferred().start()?;
     sleep(Duration::from_secs(1));
@@ -253,7 +253,7 @@ fn bytes_per_key(lab: &Lab, server: &Running, keys: u64) -> Result<f64, String> 
     Ok((server.process()?.resident() - before) * 1024.0 / requests(&report)?)
 }
 
-/// The worst milliseconds that one client waits for an answer while another one loads `keys`.
+/// The maximum time in milliseconds that one client waits for a reply while another one loads `keys`.
 fn stall(lab: &Lab, server: &Running, keys: u64) -> Result<f64, String> {
     let words = loading(keys);
     let words: Vec<&str> = words.iter().map(String::as_str).collect();

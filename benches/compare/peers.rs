@@ -1,6 +1,6 @@
-//! The servers that are compared: how each is started, and tuned as its own guide says.
+//! The compared servers: how each is started, and tuned as its own guide recommends.
 //!
-//! All use one thread, the same ECDSA P-256 certificate, session tickets, and write no log.
+//! All use one thread, the same ECDSA P-256 certificate and session tickets, and write no log.
 
 use std::fs;
 use std::path::Path;
@@ -16,9 +16,9 @@ pub(crate) enum Peer {
     Latchkey,
     /// The same without TLS.
     LatchkeyPlain,
-    /// `latchkey wrap` before a plain redis-server, which does not count.
+    /// `latchkey wrap` in front of a plain redis-server, which does not count.
     LatchkeyWrap,
-    /// `latchkey wrap` before a plain echo server, which does not count.
+    /// `latchkey wrap` in front of a plain echo server, which does not count.
     LatchkeyWrapEcho,
     /// The server's half of a handshake in memory, without sockets or a loop.
     InMemory,
@@ -26,50 +26,50 @@ pub(crate) enum Peer {
     Redis,
     /// redis-server without TLS.
     RedisPlain,
-    /// nginx that answers every request with the same words.
+    /// nginx with a fixed reply to every request.
     Nginx,
-    /// HAProxy that answers every request with the same words.
+    /// HAProxy with a fixed reply to every request.
     Haproxy,
-    /// HAProxy, mode tcp, before a plain echo server, which does not count.
+    /// HAProxy, mode tcp, in front of a plain echo server, which does not count.
     HaproxyEcho,
-    /// HAProxy, mode tcp, before a plain redis-server, which does not count.
+    /// HAProxy, mode tcp, in front of a plain redis-server, which does not count.
     HaproxyWrap,
-    /// stunnel before a plain redis-server, which does not count.
+    /// stunnel in front of a plain redis-server, which does not count.
     StunnelWrap,
     /// Python's `SimpleXMLRPCServer` with threads and HTTP/1.1.
     Python,
-    /// redis-server over TLS, under `latchkey load`, whose own CPU counts.
+    /// redis-server over TLS with `latchkey load`, whose own CPU time is measured.
     LoadClient,
-    /// redis-server over TLS, under `redis-benchmark`, whose own CPU counts.
+    /// redis-server over TLS with `redis-benchmark`, whose own CPU time is measured.
     RedisBenchmark,
     /// Echo with tokio and tokio-rustls (`benches/peers/tokio-echo`).
     Tokio,
 }
 
-/// A server that is up.
+/// A started server.
 pub(crate) struct Running {
     pub(crate) peer: Peer,
-    /// Whose CPU and memory count; `None` for what happens in this process.
+    /// The process whose CPU time and memory are measured; `None` for what runs in this process.
     process: Option<Process>,
-    /// What stands behind it.
+    /// The server behind it.
     _behind: Option<Process>,
-    /// Its ports by protocol. One that is alone is for all, whatever is made of it there.
+    /// Its ports by protocol. A single port serves any protocol.
     ports: Vec<(String, u16)>,
     pub(crate) version: String,
     pub(crate) settings: String,
 }
 
 impl Running {
-    /// The port that speaks `protocol`; the first where nothing is said.
+    /// The port for `protocol`; the first one if `protocol` is empty.
     pub(crate) fn port(&self, protocol: &str) -> Result<u16, String> {
         let speaks = |name: &str| protocol.is_empty() || self.ports.len() == 1 || name == protocol;
         let port = self.ports.iter().find(|(name, _)| speaks(name)).map(|(_, port)| *port);
         port.ok_or_else(|| format!("{} does not speak {protocol}", self.peer.name()))
     }
 
-    /// The process that counts.
+    /// The measured process.
     pub(crate) fn process(&self) -> Result<&Process, String> {
-        self.process.as_ref().ok_or_else(|| format!("{} is no process", self.peer.name()))
+        self.process.as_ref().ok_or_else(|| format!("{} is not a process", self.peer.name()))
     }
 }
 
@@ -92,7 +92,7 @@ impl Peer {
         }
     }
 
-    /// Whether clients speak to it without TLS.
+    /// Whether clients use it without TLS.
     pub(crate) fn is_plain(self) -> bool {
         matches!(self, Self::LatchkeyPlain | Self::RedisPlain)
     }
@@ -155,7 +155,7 @@ fn redis(peer: Peer, lab: &Lab) -> Result<Running, String> {
     let version = version("redis-server", "--version")?;
     let port = free_port()?;
     let mut command = Command::new("redis-server");
-    // The backlog and the number of clients are what its guide raises first; saving would fork.
+    // The backlog and the number of clients are the first settings of its guide; saving would fork.
     command.args(["--save", "", "--appendonly", "no", "--maxclients", "18000", "--tcp-backlog", "4096"]);
     command.args(["--loglevel", "warning", "--logfile", "/dev/null"]);
     if peer == Peer::RedisPlain {
@@ -195,11 +195,11 @@ fn nginx(lab: &Lab) -> Result<Running, String> {
     Ok(running(Peer::Nginx, process, None, any(port), version, config))
 }
 
-/// What `get` of our server answers for a value of 32 bytes, so that nginx sends as much.
+/// The reply of our server to `get` of 32 bytes, so that nginx sends as much.
 const RESPONSE: &str = "<?xml version=\"1.0\"?>\n<methodResponse>\n<params>\n<param>\n<value><string>\
                         0123456789abcdef0123456789abcdef</string></value>\n</param>\n</params>\n</methodResponse>\n";
 
-/// A certificate and its key in one file, as HAProxy wants them.
+/// A certificate and its key in one file, as HAProxy needs them.
 fn pair(lab: &Lab) -> Result<String, String> {
     let read = |name: &str| fs::read_to_string(lab.certs(name)).map_err(|error| error.to_string());
     let path = lab.dir().join("pair.pem");
@@ -259,7 +259,7 @@ fn stunnel(lab: &Lab) -> Result<Running, String> {
     Ok(running(Peer::StunnelWrap, process, behind.process, any(port), version, config))
 }
 
-/// The recipe's server, but for threads and kept connections: without them it serves one client at a time.
+/// The recipe's server with threads and kept connections: without them it serves one client at a time.
 const PYTHON: &str = r#"
 import socketserver, ssl, sys
 from xmlrpc.server import SimpleXMLRPCRequestHandler, SimpleXMLRPCServer

@@ -1,4 +1,4 @@
-//! Processes on their core, and what the kernel says they used.
+//! Processes on their core, and the kernel's accounting of them.
 
 use std::fs;
 use std::io::{BufRead, BufReader};
@@ -21,7 +21,7 @@ pub(crate) struct Process {
 }
 
 impl Process {
-    /// Starts `command` on the servers' core, silent but for the stdout that `piped` asks for.
+    /// Starts `command` on the servers' core, without output except the stdout that `piped` asks for.
     pub(crate) fn start(command: &Command, piped: bool) -> Result<Self, String> {
         Self::spawn(&mut pinned(SERVER_CORE, command), describe(command), piped)
     }
@@ -52,7 +52,7 @@ impl Process {
         if ports.len() == count { Ok(ports) } else { Err(format!("{} did not start", self.command)) }
     }
 
-    /// Waits until somebody listens on `port`.
+    /// Waits until `port` accepts connections.
     pub(crate) fn wait_for(&mut self, port: u16) -> Result<(), String> {
         for _ in 0..500 {
             if TcpStream::connect(("127.0.0.1", port)).is_ok() {
@@ -66,10 +66,10 @@ impl Process {
         Err(format!("{} does not listen on port {port}", self.command))
     }
 
-    /// User and system time that it and its children have used so far, in seconds.
+    /// User and system time of it and its children so far, in seconds.
     ///
-    /// From proc(5), stat: the kernel scales the two so that their sum is exact to one tick, and threads that have ended
-    /// are in it.
+    /// From proc(5), stat: the kernel scales the two so that their sum is exact to one tick; threads that have ended
+    /// are included.
     pub(crate) fn cpu(&self) -> f64 {
         self.tree().into_iter().map(cpu_of).sum()
     }
@@ -79,7 +79,7 @@ impl Process {
         self.tree().into_iter().map(resident_of).sum()
     }
 
-    /// Who does the work: its child, where it has one.
+    /// The working process: its child, if it has one.
     pub(crate) fn worker(&self) -> u32 {
         self.tree().last().copied().unwrap_or(self.child.id())
     }
@@ -90,12 +90,12 @@ impl Process {
         std::iter::once(own).chain(children.split_whitespace().filter_map(|pid| pid.parse().ok())).collect()
     }
 
-    /// Asks it to end now and report what it has.
+    /// Interrupts it, so that it reports its results so far.
     pub(crate) fn interrupt(&mut self) -> Result<(), String> {
         run(Command::new("kill").args(["-INT", &self.child.id().to_string()])).map(drop)
     }
 
-    /// Waits until it has ended by itself.
+    /// Waits until it ends.
     pub(crate) fn finish(&mut self) -> Result<(), String> {
         self.child.wait().map(drop).map_err(|error| error.to_string())
     }
@@ -103,7 +103,7 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        // Servers that have children take them along at SIGTERM, not at SIGKILL.
+        // Servers with children terminate them at SIGTERM, not at SIGKILL.
         let _ = Command::new("kill").arg(self.child.id().to_string()).stderr(Stdio::null()).status();
         for _ in 0..100 {
             if !matches!(self.child.try_wait(), Ok(None)) {
@@ -125,7 +125,7 @@ pub(crate) fn cpu_of_the_ended() -> f64 {
     cpu_in(&fs::read_to_string("/proc/self/stat").unwrap_or_default(), 13)
 }
 
-/// The sum of two neighbours in proc(5), stat, in seconds; fields count from behind the name.
+/// The sum of two adjacent fields of proc(5), stat, in seconds; fields are counted after the name.
 fn cpu_in(stat: &str, field: usize) -> f64 {
     let fields = stat.rsplit_once(") ").map(|(_, fields)| fields).unwrap_or_default();
     let ticks = fields.split(' ').skip(field).take(2).filter_map(|ticks| ticks.parse::<f64>().ok()).sum::<f64>();
@@ -139,7 +139,7 @@ fn resident_of(pid: u32) -> f64 {
     line.trim().trim_end_matches(" kB").parse().unwrap_or(0.0)
 }
 
-/// The same command, on one core.
+/// The same command, pinned to one core.
 pub(crate) fn pinned(core: &str, command: &Command) -> Command {
     let mut pinned = Command::new("taskset");
     pinned.args(["-c", core]).arg(command.get_program()).args(command.get_args());
@@ -149,13 +149,13 @@ pub(crate) fn pinned(core: &str, command: &Command) -> Command {
     pinned
 }
 
-/// A command as one would type it.
+/// A command as a shell line.
 pub(crate) fn describe(command: &Command) -> String {
     let words = std::iter::once(command.get_program()).chain(command.get_args());
     words.map(|word| word.to_string_lossy().into_owned()).collect::<Vec<_>>().join(" ")
 }
 
-/// Runs a command to its end; its output, or what went wrong.
+/// Runs a command to its end; returns its output, or the error.
 pub(crate) fn run(command: &mut Command) -> Result<String, String> {
     let name = describe(command);
     let output = command.stdin(Stdio::null()).output().map_err(|error| format!("{name}: {error}"))?;

@@ -1,4 +1,4 @@
-//! The table in words, as Markdown, as JSON and as one page with plots.
+//! The table as text, Markdown, JSON and one page with plots.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -7,11 +7,11 @@ use std::path::Path;
 
 use super::measure::{Figure, Outcome, Verdict};
 
-/// What the table's first lines say.
+/// The first lines of the report.
 const PREFACE: &str = "One thread each, server on core 0, clients on core 1, the same ECDSA P-256 certificate, tickets \
                        on, no log. Figures are medians, least and most in brackets; a ratio is ours to theirs.";
 
-/// Prints one row as soon as it is known.
+/// Prints one row as soon as it is measured.
 pub(crate) fn print(row: &Outcome) {
     println!("\n{}: {}", row.name, row.what);
     for figure in &row.figures {
@@ -139,7 +139,7 @@ fn html(rows: &[Outcome]) -> String {
     page + "</body></html>\n"
 }
 
-/// One bar for each peer, with its range.
+/// One bar per peer, with its range.
 fn plot(row: &Outcome, page: &mut String) {
     let most = row.figures.iter().map(|figure| figure.range().1).fold(f64::MIN_POSITIVE, f64::max);
     let share = |value: f64| 100.0 * value.max(0.0) / most;

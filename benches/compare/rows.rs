@@ -1,4 +1,4 @@
-//! The table: each claim is one value.
+//! The table of rows.
 
 use super::peers::Peer::{
     self, Haproxy, HaproxyEcho, HaproxyWrap, InMemory, Latchkey, LatchkeyPlain, LatchkeyWrap, LatchkeyWrapEcho,
@@ -10,15 +10,15 @@ pub(crate) struct Row {
     pub(crate) name: &'static str,
     pub(crate) what: &'static str,
     pub(crate) unit: &'static str,
-    /// Ours first.
+    /// Latchkey first.
     pub(crate) peers: &'static [Peer],
     pub(crate) take: Take,
-    /// What our figure divided by a peer's, or our figure itself, is to be.
+    /// The goals: for our figure divided by a peer's, or for our figure itself.
     pub(crate) goals: &'static [(Option<Peer>, Goal)],
     pub(crate) rounds: u32,
 }
 
-/// A bound to keep.
+/// A bound.
 #[derive(Clone, Copy)]
 pub(crate) enum Goal {
     AtMost(f64),
@@ -27,31 +27,31 @@ pub(crate) enum Goal {
 
 /// What is measured; words are arguments of `latchkey load`.
 pub(crate) enum Take {
-    /// The server's CPU for one request, in microseconds.
+    /// The server's CPU time per request, in microseconds.
     CpuPerRequest(&'static [&'static str]),
-    /// The server's CPU for 10^9 bytes, both directions added, in seconds.
+    /// The server's CPU time per 10^9 bytes, both directions added, in seconds.
     CpuPerGigabyte(&'static [&'static str]),
-    /// Requests for each second of the server's CPU.
+    /// Requests per second of the server's CPU time.
     PerCpuSecond(&'static [&'static str]),
-    /// The client's CPU for one request, half GET and half SET of 32 bytes over 50 connections, in microseconds.
+    /// The client's CPU time per request, half GET and half SET of 32 bytes over 50 connections, in microseconds.
     ClientCpu { pipeline: &'static str, requests: u32 },
-    /// The server's resident memory for one idle connection, in KiB.
+    /// The server's resident memory per idle connection, in KiB.
     IdleKib(&'static [&'static str]),
-    /// Milliseconds that connected clients wait (p99) while 300 others handshake.
+    /// The p99 latency of connected clients while 300 others handshake, in milliseconds.
     StormP99,
     /// Connections made by those others meanwhile.
     StormConnections,
-    /// Requests a second, counted by wrk.
+    /// Requests per second, counted by wrk.
     WrkRate,
-    /// Bytes of resident memory for each of so many keys of a load.
+    /// Bytes of resident memory per key, with this many keys of a load.
     BytesPerKey(u64),
-    /// The longest milliseconds that one client waits while another loads so many keys.
+    /// The maximum wait of one client while another loads this many keys, in milliseconds.
     StallWhileLoading(u64),
 }
 
 const NONE: &[(Option<Peer>, Goal)] = &[];
 
-/// Nearly a second of requests for each core, and more for what is slow.
+/// Nearly a second of requests for each core; slow servers need more.
 const TIME: &str = "2s";
 
 pub(crate) const ROWS: &[Row] = &[
@@ -220,7 +220,7 @@ pub(crate) const ROWS: &[Row] = &[
         goals: &[(Some(LatchkeyPlain), Goal::AtMost(1.5))],
         rounds: 3,
     },
-    // HAProxy has no echo of its own: it pays for a second, plain leg to the one behind it, and so does `wrap`.
+    // HAProxy has no echo service: it pays for a second, plain leg to the server behind it, and so does `wrap`.
     Row {
         name: "echo-bulk-wrap",
         what: "TLS before a plain echo server, messages of 1 MB: wrapper's CPU for 1 GB, both legs included",

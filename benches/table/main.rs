@@ -1,12 +1,12 @@
-//! Loads keys of 16 bytes with values of 32 into the store, into std's map and into a real redis-server: the worst single
-//! step, the worst turn of 128 writes, and bytes a key.
+//! Loads keys of 16 bytes with values of 32 into the store, into std's map and into a real redis-server: the worst
+//! single step, the worst turn of 128 writes, and bytes per key.
 //!
-//! `cargo bench --bench table [-- KEYS]`, ten million keys if not said otherwise. Each table is loaded in a process of its
-//! own, so that one's freed memory does not hide the other's growth. A turn of redis-server's has a parser and a socket in it
-//! beside the table, those of the others have not: what is to be compared is how far the worst turn is from the mean. Times are the thread's CPU time. That still counts
-//! interrupts, which at ten million steps are sure to hit some, so every table lives the same life twice: `worst` counts
-//! each step by its faster time, `seen` is the longest of all. What the allocator does to a step (giving back the top of
-//! its heap, above all) need not fall on the same step twice, and so shows in `seen` alone.
+//! `cargo bench --bench table [-- KEYS]`, default ten million keys. Each table is loaded in its own process, so that
+//! one's freed memory does not hide the other's growth. A turn of redis-server's includes a parser and a socket besides
+//! the table, those of the others do not: what is to be compared is the distance of the worst turn from the mean. Times
+//! are the thread's CPU time. It includes interrupts, which hit some of ten million steps, so every table is loaded
+//! twice: `worst` uses the faster time of each step, `seen` is the longest of all. The allocator's work in a step
+//! (returning the top of its heap, above all) need not fall on the same step twice, and then shows in `seen` only.
 
 mod redis;
 
@@ -20,7 +20,7 @@ use latchkey::internals::timer::Now;
 use rustix::time::{ClockId, clock_gettime};
 
 const KEYS: u64 = 10_000_000;
-/// Writes between two ticks: what a loop executes in a turn for one busy peer.
+/// Writes between two ticks: what a loop executes per turn for one busy peer.
 const TURN: u64 = 128;
 const LARGE: usize = 100 << 20;
 
@@ -36,7 +36,7 @@ fn main() {
             println!("{keys} keys of 16 bytes, values of 32 bytes; CPU time of the thread");
             let tables = ["only-store", "only-store-ttl", "only-std", "only-redis"];
             let rows: Vec<String> = tables.into_iter().map(|table| run_alone(table, keys)).collect();
-            println!("side by side\n{:<18} {:>11} {:>14} {HEADINGS}", "", "bytes a key", "worst insert");
+            println!("side by side\n{:<18} {:>11} {:>14} {HEADINGS}", "", "bytes per key", "worst insert");
             for row in rows {
                 println!("{row}");
             }
@@ -45,10 +45,10 @@ fn main() {
 }
 
 const HEADINGS: &str = "  turn of 128:  worst       seen       mean";
-/// What begins the line that says the most important of a table in one row.
+/// Prefix of the line with a table's most important figures.
 const ROW: &str = "row: ";
 
-/// Shows what a table has to say, and returns its row.
+/// Prints a table's report, and returns its row.
 fn run_alone(table: &str, keys: u64) -> String {
     let mut own = Command::new(std::env::current_exe().expect("this program"));
     let done = own.arg(table).arg(keys.to_string()).stderr(std::process::Stdio::inherit()).output().expect("it runs");
@@ -172,7 +172,7 @@ fn rss_of(pid: u32) -> u64 {
     line.split_whitespace().next().and_then(|kib| kib.parse::<u64>().ok()).expect("a number") * 1024
 }
 
-/// What two lives of one table cost.
+/// The cost of two runs with one table.
 struct Report {
     name: &'static str,
     keys: u64,
@@ -182,10 +182,10 @@ struct Report {
     steps: Vec<Steps>,
 }
 
-/// The steps of one name.
+/// The steps with one name.
 struct Steps {
     name: &'static str,
-    /// Each step's faster time, in nanoseconds.
+    /// The faster time of each step, in nanoseconds.
     faster: Vec<u32>,
     /// The longest of all, in nanoseconds.
     longest: u32,
@@ -193,7 +193,7 @@ struct Steps {
 
 impl Report {
     fn new(name: &'static str, keys: u64) -> Self {
-        // Filled before the first look at the memory in use, so that it does not count.
+        // Filled before memory is first measured, so that it does not count.
         let room = usize::try_from(keys).expect("64 bits");
         let steps = ["insert", "get"].map(|name| Steps { name, faster: vec![u32::MAX; room], longest: 0 }).into();
         Self { name, keys, lives: 0, rss: 0, own_account: 0, steps }
@@ -206,7 +206,7 @@ impl Report {
     }
 
     fn print(&self) {
-        println!("{}: {:.1} bytes a key of resident memory", self.name, per_key(self.rss, self.keys));
+        println!("{}: {:.1} bytes of resident memory per key", self.name, per_key(self.rss, self.keys));
         if self.own_account > 0 {
             println!("  by its own account {:.1}", per_key(self.own_account, self.keys));
         }
@@ -227,18 +227,18 @@ impl Report {
     }
 }
 
-/// One life's times.
+/// The times of one run.
 struct Clock<'a> {
     report: &'a mut Report,
     rss: u64,
     positions: HashMap<&'static str, usize>,
     last: Duration,
-    /// What the steps of this turn have taken so far.
+    /// Duration of the steps of this turn so far.
     turn: Duration,
 }
 
 impl Clock<'_> {
-    /// Books the time since the last call as one step of this name.
+    /// Records the time since the last call as one step with this name.
     fn lap(&mut self, name: &'static str) {
         let taken = cpu_time().saturating_sub(self.last);
         self.turn += taken;
@@ -246,14 +246,14 @@ impl Clock<'_> {
         self.last = cpu_time();
     }
 
-    /// Books the steps since the last call as one turn.
+    /// Records the steps since the last call as one turn.
     fn turn(&mut self) {
         let taken = std::mem::take(&mut self.turn);
         self.book("turn of 128 inserts", u64::try_from(taken.as_nanos()).unwrap_or(u64::MAX));
         self.last = cpu_time();
     }
 
-    /// Books a step that took so long.
+    /// Records a step of this duration.
     fn book(&mut self, name: &'static str, nanos: u64) {
         let nanos = u32::try_from(nanos).unwrap_or(u32::MAX - 1);
         let all = &mut self.report.steps;
@@ -271,7 +271,7 @@ impl Clock<'_> {
         *position += 1;
     }
 
-    /// All keys are in.
+    /// All keys are loaded.
     fn loaded(&mut self, own_account: u64) {
         if self.report.lives == 1 {
             self.report.rss = rss().saturating_sub(self.rss);

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use crate::{Report, TURN, key, rss_of, value};
 
-/// A process that ends with its owner.
+/// A process that is killed with its owner.
 struct Killed(Child);
 
 impl Drop for Killed {
@@ -39,7 +39,7 @@ impl Redis {
         Self { process, stream }
     }
 
-    /// CPU time of the thread that serves, in nanoseconds.
+    /// CPU time of the serving thread, in nanoseconds.
     fn cpu_time(&self) -> u64 {
         let pid = self.process.0.id();
         let text = fs::read_to_string(format!("/proc/{pid}/task/{pid}/schedstat")).expect("Linux");
@@ -54,7 +54,7 @@ impl Redis {
     }
 }
 
-/// Loads `keys` twice, each time into a server of its own.
+/// Loads `keys` twice, each time into a new server.
 pub(crate) fn load(keys: u64) {
     let mut report = Report::new("redis-server", keys);
     for life in 0..2 {

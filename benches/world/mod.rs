@@ -1,4 +1,4 @@
-//! One server's connection and its TLS client, in memory: no sockets, no loop, no other process.
+//! One server connection and its TLS client, in memory: no sockets, no loop, no other process.
 #![allow(dead_code, reason = "each bench uses its part")]
 
 use std::io::{self, Read, Write};
@@ -16,7 +16,7 @@ use rustls::ClientConfig;
 use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::ServerName;
 
-/// What a loop would lend its connections, and what both sides of a handshake know.
+/// What a loop lends to its connections, and the configuration of both sides.
 pub(crate) struct World<S: Service> {
     pub(crate) context: Context<S>,
     server: Arc<ServerPolicy>,
@@ -46,12 +46,12 @@ impl<S: Service> World<S> {
         Self { context, server, client }
     }
 
-    /// A connection whose handshake is done.
+    /// A connection after its handshake.
     pub(crate) fn open(&mut self) -> Pair<S> {
         self.handshake(|| Duration::ZERO).0
     }
 
-    /// The CPU time that the server's half of a handshake takes, from the accepted socket to the freed connection.
+    /// CPU time of the server's half of a handshake, from the accepted socket to the freed connection.
     pub(crate) fn handshake_cpu(&mut self) -> Duration {
         let (Pair { connection, .. }, spent) = self.handshake(cpu_time);
         let before = cpu_time();
@@ -59,7 +59,7 @@ impl<S: Service> World<S> {
         spent + cpu_time().saturating_sub(before)
     }
 
-    /// A handshake, and what its server's half took by `clock`. Under valgrind there is none that can be read.
+    /// A handshake, and the time of the server's half by `clock`. Under valgrind there is no usable clock.
     fn handshake(&mut self, clock: fn() -> Duration) -> (Pair<S>, Duration) {
         let name = ServerName::try_from("localhost").expect("name");
         let mut client = Session::client(Arc::clone(&self.client), name).expect("client");
@@ -83,7 +83,7 @@ impl<S: Service> World<S> {
         (Pair { connection, client, to_client, to_server }, spent)
     }
 
-    /// The server's half of one exchange: reads what the client has sent, serves it and answers.
+    /// The server's half of one exchange: reads what the client has sent, serves it and replies.
     pub(crate) fn serve(&mut self, pair: &mut Pair<S>) {
         pair.connection.note_event(true, false, false);
         pair.connection.receive(&mut pair.to_server, &mut self.context);
@@ -99,7 +99,7 @@ impl<S: Service> Pair<S> {
         self.to_server.0.extend_from_slice(output.filled());
     }
 
-    /// What the client has been answered since it was asked last.
+    /// The replies that the client has received since its last request.
     pub(crate) fn answer(&mut self) -> Vec<u8> {
         let mut answer = Vec::new();
         let mut output = Outgoing::default();
@@ -175,7 +175,7 @@ pub(crate) fn configurations() -> (Arc<ServerPolicy>, Arc<ClientConfig>) {
     (Arc::new(policy), Arc::new(client))
 }
 
-#[expect(clippy::disallowed_methods, reason = "certificates begin now")]
+#[expect(clippy::disallowed_methods, reason = "certificates are valid from now on")]
 fn unix_seconds() -> u64 {
     std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("after 1970").as_secs()
 }

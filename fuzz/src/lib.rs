@@ -1,8 +1,8 @@
-//! What the fuzz targets share.
+//! Shared by the fuzz targets.
 #![forbid(unsafe_code)]
 
-/// Places where the pieces of `input` end, in order: not part of the input, so that seeds stay what was on the wire, but
-/// drawn from it, so that the same input is cut the same way again.
+/// Where the pieces of `input` end, in order. The places are derived from the input and not part of it, so that seeds
+/// stay what was on the wire, and the same input is always split in the same way.
 pub fn cuts(input: &[u8]) -> Vec<usize> {
     // FNV-1a, which is enough to spread them.
     let mut hash = input

@@ -275,7 +275,7 @@ fn warn_of_kept_lists(security: &[Security]) {
         tracing::warn!(
             authority,
             "--crl holds no revocation list of this CA that is as new as the one in force, which stays in force until a \
-            newer one is loaded or the server restarts"
+             newer one is loaded or the server restarts"
         );
     }
 }
@@ -288,7 +288,7 @@ fn warn_of_missing_names(security: &[Security]) {
     for subject in nameless {
         tracing::warn!(
             "the certificate of {subject} has no DNS name or address in subjectAltName, so clients reject it unless they \
-            list the certificate itself: make one with `latchkey certs server NAME`"
+             list the certificate itself: make one with `latchkey certs server NAME`"
         );
     }
 }

@@ -231,7 +231,7 @@ pub(super) fn run(args: &ServeArgs) -> Result<ExitCode, Failure> {
     let wanted = args.listeners();
     args.check_use(&wanted)?;
     let (limits, shortage) = args.limits.limits(args.data.is_given(), !args.admin.is_empty())?;
-    // Before any file is made: what cannot be done leaves nothing behind.
+    // Before any file is created: a command that cannot run leaves nothing behind.
     let listeners = args.resolve(wanted)?;
     let sockets = Bound::new(&mut net, &limits, listeners.iter().map(|listener| listener.address))
         .map_err(|error| args.cannot_listen(&listeners, &error))?;
@@ -254,8 +254,8 @@ pub(super) fn run(args: &ServeArgs) -> Result<ExitCode, Failure> {
     if let Some(development) = &development {
         if reachable.iter().any(|reachable| reachable.security.is_tls() && !reachable.address.ip().is_loopback()) {
             tracing::warn!(
-                "the development certificate is for localhost only, and whoever can read certs/ can be this server: \
-                 name your own with --cert and --key where other machines connect"
+                "the development certificate is for localhost only, and every user who can read certs/ can impersonate \
+                 this server: where other machines connect, pass your own with --cert and --key"
             );
         }
         suggest(development, &reachable);
@@ -286,26 +286,27 @@ impl ServeArgs {
         all
     }
 
-    /// Where each is to be served; refused where that would show secrets to the network.
+    /// Resolves the addresses; refuses those where data would cross the network in the clear.
     fn resolve(&self, wanted: Vec<(Protocol, ListenAddress)>) -> Result<Vec<Listener>, Failure> {
         let resolve = |(protocol, asked): (Protocol, ListenAddress)| {
             let address = asked.resolve(&Listener::flag(protocol))?;
             let listener = Listener { protocol, asked, address };
             if listener.is_exposed() && !self.allow_plain {
-                let problem = "would show what it holds to the network: use TLS, or give --allow-plain";
+                let problem = "would send keys or metrics over the network unencrypted: use TLS, or pass --allow-plain";
                 return Err(Failure::usage(&Listener::flag(protocol), format!("plain://{address} {problem}")));
             }
             Ok(listener)
         };
         let listeners = wanted.into_iter().map(resolve).collect::<Result<Vec<_>, _>>()?;
         if self.allow_plain && !listeners.iter().any(Listener::is_exposed) {
-            let problem = "no key/value or counters are served by plain:// beyond this machine: leave it out";
+            let problem = "no key/value or metrics listener uses plain:// on an address that other machines can reach: \
+                           remove this flag";
             return Err(Failure::usage("--allow-plain", problem));
         }
         Ok(listeners)
     }
 
-    /// Refuses options that nothing served here would heed.
+    /// Refuses flags without effect on the listeners.
     fn check_use(&self, listeners: &[(Protocol, ListenAddress)]) -> Result<(), Failure> {
         let is_served = |wanted: &[Protocol]| listeners.iter().any(|(protocol, _)| wanted.contains(protocol));
         let of_calls = [("--faults", self.faults.is_some()), ("--max-call", self.limits.max_call.is_some())];
@@ -344,8 +345,8 @@ impl ServeArgs {
             return Failure::usage(&Listener::flag(*protocol), format!("cannot listen on {asked}: {error}"));
         }
         Failure::Usage(format!(
-            "cannot listen on {asked}, where {} is served unless a listener is named: {error}; name those that you \
-             want, with other ports: --echo, --xmlrpc or --resp ADDR",
+            "cannot listen on {asked}, the default for {}: {error}; choose listeners with other ports: --echo, \
+             --xmlrpc or --resp ADDR",
             protocol.name()
         ))
     }
@@ -393,21 +394,21 @@ impl ServeArgs {
         })
     }
 
-    /// Refuses to serve keys over TLS to everybody on the network, unless that was asked for.
+    /// Refuses to serve keys over TLS to clients without a certificate on the network, unless `--allow-anonymous` was given.
     fn check_openness(&self, listeners: &[Listener]) -> Result<(), Failure> {
         let mut open = listeners.iter().filter(|listener| listener.is_open(&self.tls));
         match (open.next(), self.allow_anonymous) {
             (Some(Listener { protocol, address, .. }), false) => Err(Failure::usage(
                 &Listener::flag(*protocol),
                 format!(
-                    "everybody who can reach {address} could use it, for no client certificate is demanded: name \
-                     --client-ca or --client-pin, listen on a loopback address, or give --allow-anonymous"
+                    "every client that can reach {address} would have access: no client certificate is required; add \
+                     --client-ca or --client-pin, listen on a loopback address, or pass --allow-anonymous"
                 ),
             )),
             (None, true) => Err(Failure::usage(
                 "--allow-anonymous",
                 "no key/value or metrics listener accepts clients without a certificate from other machines: remove this \
-                flag",
+                 flag",
             )),
             _ => Ok(()),
         }
@@ -423,7 +424,7 @@ impl ServeArgs {
     }
 }
 
-/// A listener that was asked for.
+/// A listener named on the command line, or a default one.
 struct Listener {
     protocol: Protocol,
     asked: ListenAddress,
@@ -439,21 +440,21 @@ impl Listener {
         self.protocol != Protocol::Echo && !self.address.ip().is_loopback()
     }
 
-    /// Whether what is served there could be read on the network.
+    /// Whether it sends keys or metrics over the network unencrypted.
     fn is_exposed(&self) -> bool {
         self.asked.plain && self.is_beyond_this_machine()
     }
 
-    /// Whether what is served there over TLS is for everybody on the network.
+    /// Whether it accepts clients without a certificate from other machines.
     fn is_open(&self, tls: &TlsArgs) -> bool {
         !self.asked.plain && self.is_beyond_this_machine() && !tls.knows_clients()
     }
 }
 
-/// A listener that serves.
+/// A bound listener.
 struct Served<'a> {
     protocol: Protocol,
-    /// The address that was bound; the port may have been left to the system.
+    /// The bound address; the port may have been chosen by the system.
     address: SocketAddr,
     security: &'a Security,
 }
@@ -476,7 +477,7 @@ impl<'a> Served<'a> {
     }
 }
 
-/// Writes where the listeners are to stdout, for scripts, and what each demands to stderr, for people.
+/// Prints the addresses of the listeners on stdout, for scripts, and what each requires of clients on stderr.
 fn announce(listeners: &[Served]) {
     let mut lines = String::new();
     for Served { protocol, address, security } in listeners {
@@ -487,9 +488,9 @@ fn announce(listeners: &[Served]) {
     terminal::announce(&lines);
 }
 
-/// Writes to stderr how to try what is served.
+/// Prints on stderr how to try the listeners.
 fn suggest(development: &DevelopmentIdentities, listeners: &[Served]) {
-    // Clients are judged in the same way everywhere.
+    // All listeners share one TLS configuration, so any gate judges a client in the same way.
     let Some(gate) = listeners.iter().find_map(Served::gate) else { return };
     let with_tls = listeners.iter().filter(|served| served.security.is_tls());
     let reachable: Vec<_> =
@@ -510,7 +511,7 @@ mod tests {
     }
 
     #[test]
-    fn a_default_port_that_is_taken_is_no_flag_of_the_users() {
+    fn an_unavailable_default_port_is_reported_without_a_flag() {
         let refusal = |line: &[&str], index: usize| {
             let args = Line::parse_from([&["serve"], line].concat()).serve;
             let listeners: Vec<Listener> = args.resolve(args.listeners()).expect("addresses");

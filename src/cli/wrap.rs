@@ -221,7 +221,7 @@ pub(super) fn run(args: &WrapArgs) -> Result<ExitCode, Failure> {
     let recipe = args.recipe()?;
     let address = args.listen.resolve("--listen")?;
     args.check_exposure(address)?;
-    // Before any file is made: what cannot be done leaves nothing behind.
+    // Before any file is created: a command that cannot run leaves nothing behind.
     let sockets = Bound::new(&mut net, &limits, [address]).map_err(|BindError { error, .. }| {
         Failure::usage("--listen", format!("cannot listen on {}: {error}", args.listen))
     })?;
@@ -282,7 +282,7 @@ impl WrapArgs {
         if originate.originate && !originate.allow_plain && !address.ip().is_loopback() {
             let problem = format!(
                 "every client that can reach {address} would use the identity of --cert: listen on a loopback address, \
-                or pass --allow-plain"
+                 or pass --allow-plain"
             );
             return Err(Failure::usage("--listen", problem));
         }

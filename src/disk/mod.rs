@@ -81,7 +81,7 @@ pub enum OpenError {
     /// Acknowledged groups are missing.
     #[error(
         "{} has lost acknowledged writes: groups {found} to {recorded} are missing ({detail}); restore a backup, or use \
-        a new directory; `latchkey dump --salvage` saves what comes before them",
+         a new directory; `latchkey dump --salvage` saves what comes before them",
         .path.display()
     )]
     Lost {

@@ -1,4 +1,4 @@
-//! A client that plays its script on a simulated socket.
+//! A client that runs its script on a simulated socket.
 
 use std::io::{self, Read, Write};
 use std::net::{IpAddr, SocketAddr};
@@ -11,26 +11,26 @@ use latchkey::internals::tls::{Outgoing, Session};
 use crate::protocol_model::ProtocolModel;
 use crate::script::{Action, Conduct, Script};
 
-/// How long some clients wait from one read to the next.
+/// Pause of some clients between two reads.
 const SIP_PAUSE: Duration = Duration::from_millis(500);
 
-/// A client, before, during and after its connection.
+/// A client before, during and after its connection.
 #[expect(clippy::struct_excessive_bools, reason = "independent facts")]
 pub(crate) struct Client {
     pub(crate) script: Script,
     next_action: usize,
     starts: Instant,
-    /// Made anew when it connects.
+    /// Created when it connects.
     pub(crate) session: Session,
     socket: Option<SimSocket>,
     pub(crate) port: Option<SocketAddr>,
     retained: Vec<u8>,
     unsent: Vec<u8>,
     written: usize,
-    /// Since when it is at a request that it sends a byte at a time, and which.
+    /// The request that it is sending byte by byte, and since when.
     trickling: Option<(Instant, usize)>,
     pub(crate) received: Vec<u8>,
-    /// Bytes that had arrived at the server when it was asked to stop.
+    /// Bytes that had arrived at the server when the stop was requested.
     pub(crate) heard_at_stop: usize,
     thinks_until: Instant,
     deaf_until: Instant,
@@ -39,32 +39,32 @@ pub(crate) struct Client {
     fin_wanted: bool,
     pub(crate) end: Option<End>,
     pub(crate) disturbed: bool,
-    /// The server has died under it.
+    /// The server died during the connection.
     pub(crate) interrupted: bool,
-    /// Behind how many of its requests the server came back, if it did.
+    /// After how many of its requests the server came back, if it did.
     pub(crate) kept: Option<usize>,
-    /// It comes when the disk has room again.
+    /// It connects when the disk has space again.
     pub(crate) is_late: bool,
-    /// Another one goes on in its place.
+    /// Another client continues in its place.
     pub(crate) has_heir: bool,
-    /// Whether it is to be let in, before a reload and after it.
+    /// Whether it must be accepted, before a reload and after it.
     pub(crate) welcome: (bool, bool),
-    /// Whether it was let in by a ticket.
+    /// Whether it resumed a session.
     pub(crate) resumed: bool,
 }
 
-/// How a client's connection ended for it.
+/// How the connection ended for the client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum End {
     /// The stream ended after close_notify, or without TLS.
     Proper,
     /// The stream ended without close_notify.
     Cut,
-    /// The server refused its certificate.
+    /// The server rejected its certificate.
     Alerted,
     /// An error of the socket.
     Broken(io::ErrorKind),
-    /// It left.
+    /// The client closed it.
     Left,
 }
 
@@ -106,7 +106,7 @@ impl Client {
         self.heard_at_stop = self.written - in_flight;
     }
 
-    /// Whether the server knows of it, or has known.
+    /// Whether the server has seen it.
     pub(crate) fn has_arrived(&self) -> bool {
         self.port.is_some() && self.socket.as_ref().is_none_or(SimSocket::has_arrived)
     }
@@ -145,7 +145,7 @@ impl Client {
         }
     }
 
-    /// When it may move though nothing arrives.
+    /// When it can move without receiving anything.
     pub(crate) fn next_time(&self, now: Instant) -> Option<Instant> {
         let times: &[Instant] = match (&self.socket, self.end) {
             (None, None) => &[self.starts],
@@ -155,7 +155,7 @@ impl Client {
         times.iter().copied().filter(|time| *time > now).min()
     }
 
-    /// Does one thing that it can do.
+    /// Takes one step.
     pub(crate) fn step(
         &mut self,
         net: &mut SimNet,
@@ -183,10 +183,10 @@ impl Client {
         let from = IpAddr::from([10, 0, 1, self.script.host]);
         let socket = match net.connect(&server.into(), Some(from)) {
             Ok(socket) => socket,
-            // It tries again when it is its turn again.
+            // It tries again at its next turn.
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
             Err(_) => {
-                // Its own machine is short of something.
+                // The client's own machine lacks a resource.
                 self.disturbed = true;
                 self.end = Some(End::Left);
                 return Ok(());
@@ -250,7 +250,7 @@ impl Client {
                     return Ok(());
                 }
                 Some(rustls::Error::InvalidCertificate(_)) if self.script.conduct == Conduct::Distrustful => {
-                    // Says so, and leaves.
+                    // Sends the alert, and closes.
                     self.unsent.extend_from_slice(output.filled());
                     self.script.actions = vec![Action::Vanish];
                     self.next_action = 0;
@@ -263,7 +263,7 @@ impl Client {
                 break;
             }
             let agreement = self.session.agreement();
-            // Its hello offers a group with a post-quantum part, however it is cut.
+            // Its hello offers a post-quantum group, in however many records.
             if !self.script.is_old && agreement.is_some_and(|agreement| agreement.is_classical()) {
                 return Err("a classical group was agreed on".into());
             }
@@ -300,7 +300,7 @@ impl Client {
                 let drip = self.script.drip.filter(|(_, from)| *from <= self.written);
                 self.drips_at = drip.map_or(now, |(pause, _)| now + pause);
             }
-            // Who cannot write any more may still have something to read.
+            // A client that cannot write any more may still have something to read.
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => self.script.wire_limit = 0,
             Err(error) => self.note(error.kind()),
         }
@@ -310,7 +310,7 @@ impl Client {
     fn note_trickle(&mut self, now: Instant) {
         let is_dripping = self.script.drip.is_some_and(|(_, from)| from < self.written);
         let request = self.script.talk.request_at(self.written).filter(|_| is_dripping);
-        // As long as it is at earlier ones, the server has not begun to wait for this one.
+        // While the server is at earlier requests, it does not wait for this one yet.
         let is_at_it = |request: &usize| self.script.talk.ledger.end_of(*request) <= self.received.len();
         let request = request.filter(is_at_it);
         match (request, self.trickling) {
@@ -319,9 +319,9 @@ impl Client {
         }
     }
 
-    /// For how long it has been at a request that it sends a byte at a time.
+    /// For how long it has been sending its present request byte by byte.
     pub(crate) fn request_age(&self, now: Instant) -> Option<Duration> {
-        // An echo has no requests.
+        // Echo has no requests.
         let is_asking = self.script.drip.is_some() && self.script.tongue != ProtocolModel::Echo;
         let is_heard = self.end.is_none() && !self.disturbed && is_asking;
         self.trickling.filter(|_| is_heard).map(|(since, _)| now - since)
@@ -335,7 +335,7 @@ impl Client {
             Some(Action::Send(bytes)) => self.session.send(&bytes, &mut self.retained, &mut output),
             Some(Action::Goodbye) => self.session.send_close_notify(&mut self.retained, &mut output),
             Some(Action::Raw(bytes)) => {
-                // Without TLS, these would be a request like any other.
+                // Without TLS, these would be a valid request.
                 let is_record = self.script.conduct == Conduct::Noise || self.session.is_tls();
                 self.unsent.extend(bytes.into_iter().filter(|_| is_record));
                 Ok(())

@@ -1,4 +1,4 @@
-//! The disk under a server whose keys outlive it, what goes wrong with it, and how the server dies.
+//! The disk of a server with a data directory, its faults, and how the server dies.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -12,14 +12,14 @@ use latchkey::internals::services::Builtin;
 use latchkey::internals::store::CommitLimits;
 use latchkey::internals::timer::Now;
 
-/// Bytes that a directory keeps in reserve, if it does.
+/// Size of a directory's reserve in bytes, if it has one.
 const RESERVE: usize = 4096;
 
 /// Everything that a seed decides about durability.
 #[derive(Clone, Debug)]
 pub(crate) struct Durability {
     sync: Sync,
-    /// How long the storage thread takes over one job, at most.
+    /// Maximum duration of a job of the storage thread.
     pub(crate) delay: Duration,
     limits: CommitLimits,
     sizes: FileSizes,
@@ -28,20 +28,20 @@ pub(crate) struct Durability {
     pub(crate) deaths: Vec<(Duration, Death)>,
 }
 
-/// What is wrong with the disk.
+/// The fault of the disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Trouble {
     None,
-    /// It takes so many writes and is full.
+    /// It is full after this many writes.
     Full(usize),
-    /// Its machine stops, as where it [stops](Self::Stops), perhaps again when the server is back. Each time that the server
-    /// dies something else fills the disk to the last byte: so the server finds it.
+    /// Its machine stops, as with [`Stops`](Self::Stops), perhaps again after the server has restarted. Each time the
+    /// server dies, other data fills the disk to the last byte, so it starts on a full disk.
     Filled(usize),
-    /// It forces writes to disk so often, and then fails.
+    /// A sync fails after this many.
     SyncFails(usize),
-    /// One call fails, after so many, and those behind it do not.
+    /// One call fails after this many, later ones do not.
     CallFails(usize),
-    /// The machine stops in the middle of a job, after so many calls.
+    /// The machine stops in the middle of a job, after this many calls.
     Stops(usize),
     /// From some job on, it does not answer.
     Hangs(usize),
@@ -69,9 +69,9 @@ impl Trouble {
 pub(crate) enum Death {
     /// The process is killed; what it has written stays.
     Killed,
-    /// The machine stops: what was not forced to disk may be there, may be torn, or not.
+    /// The machine stops: what was not synced may be there, torn, or missing.
     PowerLost,
-    /// It stops by itself, since it does not know what is on disk.
+    /// It stops by itself, because it does not know what is on disk.
     GaveUp,
 }
 
@@ -92,7 +92,7 @@ impl Durability {
             Trouble::Stops(count),
             Trouble::Hangs(count / 2),
         ]);
-        // What is not forced to disk is promised to outlive the process only.
+        // What is not synced need only survive the process.
         let sync = if matches!(trouble, Trouble::None | Trouble::Full(_)) && random.chance(0.3) {
             random.one_of([Sync::Interval, Sync::None])
         } else {
@@ -128,7 +128,7 @@ impl Durability {
     }
 }
 
-/// What is on disk, by key.
+/// The content of a disk, by key.
 pub(crate) type Contents = BTreeMap<String, Vec<u8>>;
 
 /// A disk, and the storage thread that works on it.
@@ -136,18 +136,18 @@ pub(crate) struct SimulatedDisk {
     pub(crate) plan: Durability,
     disk: Disk,
     worker: Option<LockStep>,
-    /// When the worker's job is done, and the compaction's.
+    /// When the job of the worker is done, and that of the compaction.
     due: Option<Instant>,
     compaction_due: Option<Instant>,
     jobs: usize,
     is_calm: bool,
-    /// Where the server listens.
+    /// The server's listening addresses.
     pub(crate) addresses: Vec<SocketAddr>,
     pub(crate) restarts: Vec<Death>,
     pub(crate) compactions: u64,
-    /// When there was room again.
+    /// When there was space again.
     pub(crate) relieved: Option<Instant>,
-    /// And since then, writes are taken again.
+    /// Whether writes are accepted again since then.
     pub(crate) recovered: bool,
 }
 
@@ -204,7 +204,7 @@ impl SimulatedDisk {
         Ok(contents)
     }
 
-    /// What a server would find that started now.
+    /// What a server that starts now would find.
     pub(crate) fn contents(&self) -> Result<Contents, String> {
         Ok(self.look_inside(&Disk::with_files(&self.disk.files()))?.1)
     }
@@ -224,7 +224,7 @@ impl SimulatedDisk {
         Ok((data_files, contents))
     }
 
-    /// The storage thread takes what there is for it.
+    /// The storage thread takes its next job.
     pub(crate) fn look(&mut self, now: Instant, random: &mut SimRandom) {
         let Some(worker) = &mut self.worker else { return };
         let delay = self.plan.delay;
@@ -245,13 +245,13 @@ impl SimulatedDisk {
         self.due.is_some_and(|due| due <= now) || self.compaction_due.is_some_and(|due| due <= now)
     }
 
-    /// When it has something to do though nobody moves.
+    /// When it has something to do without any event.
     pub(crate) fn next_time(&self, now: Instant) -> Option<Instant> {
         let wakes = self.worker.as_ref().filter(|_| self.due.is_none()).and_then(LockStep::wakes_at);
         [self.due, self.compaction_due, wakes].into_iter().flatten().filter(|at| *at > now).min()
     }
 
-    /// Does what is due.
+    /// Completes the jobs that are due.
     pub(crate) fn step(&mut self, now: Instant) {
         let Some(worker) = &mut self.worker else { return };
         if self.due.is_some_and(|due| due <= now) {
@@ -264,7 +264,7 @@ impl SimulatedDisk {
         }
     }
 
-    /// Nothing is slow any more.
+    /// Ends all delays.
     pub(crate) fn calm(&mut self) {
         self.is_calm = true;
     }
@@ -274,7 +274,7 @@ impl SimulatedDisk {
         self.disk.has_stopped()
     }
 
-    /// The server on it has died: what it was at is done or not.
+    /// The server has died: its present job is done or not.
     pub(crate) fn die(&mut self, how: Death, now: Instant, random: &mut SimRandom) {
         if let Some(mut worker) = self.worker.take()
             && how != Death::PowerLost
@@ -290,13 +290,13 @@ impl SimulatedDisk {
         self.restarts.push(how);
     }
 
-    /// No more room than the files have taken, if something else takes all there is.
+    /// No more space than the files use, if other data fills the disk.
     fn filled(&self) -> DiskFaults {
         let is_filled = matches!(self.plan.trouble, Trouble::Filled(_));
         DiskFaults { capacity: is_filled.then(|| self.disk.used()), ..DiskFaults::default() }
     }
 
-    /// Whether it is for want of room that `service` takes no writes.
+    /// Whether `service` refuses writes because the disk is full.
     pub(crate) fn lacks_room(&self, service: &mut Builtin) -> Result<bool, String> {
         match service.store_mut().refuses_writes() {
             Some(StorageError::Full(_)) => Ok(true),
@@ -307,13 +307,13 @@ impl SimulatedDisk {
         }
     }
 
-    /// There is room again.
+    /// The disk has space again.
     pub(crate) fn relieve(&mut self, now: Instant) {
         self.disk.set_faults(DiskFaults::default());
         self.relieved = Some(now);
     }
 
-    /// Closes it in order behind the last turn of `service`, and tells what is on disk then, even if the machine stops.
+    /// Closes it cleanly after the last turn of `service`; returns the content of the disk, even if the machine stops.
     pub(crate) fn close(&mut self, service: &mut Builtin, now: Now) -> Result<Contents, String> {
         let was_lost = service.store_mut().refuses_writes().is_some();
         let _ = service.store_mut().commit(now);
@@ -329,7 +329,7 @@ impl SimulatedDisk {
         if let Err(failure) = closed
             && !is_lost
         {
-            return Err(format!("not closed in order: {failure}"));
+            return Err(format!("not closed cleanly: {failure}"));
         }
         if self.plan.sync == Sync::Always || !is_lost {
             self.disk.crash(0);
@@ -337,7 +337,7 @@ impl SimulatedDisk {
         self.disk.set_faults(DiskFaults::default());
         let (data_files, contents) = self.look_inside(&self.disk)?;
         if !is_lost && !data_files.was_clean() {
-            return Err("closed in order, it is not found so".into());
+            return Err("closed cleanly, but not recorded as such".into());
         }
         Ok(contents)
     }

@@ -1,5 +1,5 @@
-//! What a client's requests do to the store, one after the other: what a server must still know when it comes back, and
-//! what it answers when it can keep nothing more.
+//! The effects of a client's requests on the store, one after the other: the state that a restarted server must have,
+//! and the replies when nothing more can be kept.
 
 use std::collections::BTreeMap;
 
@@ -11,20 +11,20 @@ use crate::protocol_model::{bulk, fault, page, response, text};
 /// One client's keys and their values.
 pub(crate) type Keys = BTreeMap<String, Vec<u8>>;
 
-/// What a request is to the store.
+/// The effect of a request on the store.
 #[derive(Clone, Debug)]
 pub(crate) enum StoreChange {
     /// Its reply depends on nothing.
     Nothing,
-    /// `GET`, of one key or several.
+    /// `GET` of one key or several.
     Read(Vec<String>),
-    /// `KEYS`, by a pattern that only this key fits.
+    /// `KEYS` with a pattern that matches only this key.
     Search(String),
     Write,
     Multi,
     /// A command that `EXEC` executes; whether it writes.
     Queued(bool),
-    /// It executes a `SET` and a `GET` of this key.
+    /// `EXEC` of a `SET` and a `GET` of this key.
     Exec(String),
     /// `get` and `exists` over XML-RPC.
     Get(String),
@@ -34,7 +34,7 @@ pub(crate) enum StoreChange {
 }
 
 impl StoreChange {
-    /// What stands in the place of a reply that tells of what was lost.
+    /// The error in place of a reply that reports lost changes.
     fn lost(&self) -> Vec<u8> {
         match self {
             Self::Get(_) | Self::Exists(_) | Self::Call => page(&fault(&lost()), ""),
@@ -50,12 +50,12 @@ struct Entry {
     answered: usize,
 }
 
-/// A client's requests in order, as far as they are answered.
+/// A client's answered requests in order.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct ExpectedState {
     before: Keys,
     entries: Vec<Entry>,
-    /// Behind how many requests a key has changed, and to what.
+    /// After how many requests a key has changed, and its new value.
     changes: Vec<(usize, String, Option<Vec<u8>>)>,
 }
 
@@ -65,7 +65,7 @@ const LOST: &[u8] = b"-MISCONF Errors writing to the data directory: this comman
 const EXECABORT: &[u8] = b"-EXECABORT Transaction discarded because of previous errors.\r\n";
 
 impl ExpectedState {
-    /// A ledger that goes on where another one ended.
+    /// A state that continues another one.
     pub(crate) fn behind(before: Keys) -> Self {
         Self { before, ..Self::default() }
     }
@@ -83,7 +83,7 @@ impl ExpectedState {
         self.entries.len()
     }
 
-    /// How many requests are answered by the first `bytes` of the replies.
+    /// The number of requests answered by the first `bytes` of the replies.
     pub(crate) fn answered_by(&self, bytes: usize) -> usize {
         self.entries.iter().take_while(|entry| entry.answered <= bytes).count()
     }
@@ -93,7 +93,7 @@ impl ExpectedState {
         count.checked_sub(1).and_then(|index| self.entries.get(index)).map_or(0, |entry| entry.answered)
     }
 
-    /// The client's keys behind `count` requests.
+    /// The client's keys after `count` requests.
     pub(crate) fn keys(&self, count: usize) -> Keys {
         let mut keys = self.before.clone();
         for (_, key, value) in self.changes.iter().take_while(|(behind, ..)| *behind <= count) {
@@ -105,14 +105,14 @@ impl ExpectedState {
         keys
     }
 
-    /// Behind how many requests, at least `least`, the client's keys are these; the most if there are several.
+    /// After how many requests, at least `least`, the client has these keys; the maximum if there are several.
     pub(crate) fn behind_how_many(&self, least: usize, keys: &Keys) -> Option<usize> {
         (least..=self.len()).rev().find(|count| self.keys(*count) == *keys)
     }
 
-    /// What is answered to the requests behind the first `told`, when what those up to `refused` have changed may be lost, and
-    /// no writes were taken behind them: an error to each that writes, and to others where `received` has it, for these may
-    /// have seen what was lost. `expected` are the usual replies. What is on disk is what there was behind `kept` requests.
+    /// The replies to the requests after the first `told`, if the changes of those up to `refused` may be lost, and
+    /// writes after them were refused: an error to each that writes, and to others where `received` has it, because
+    /// they may have seen lost changes. `expected` are the usual replies. The disk has the state after `kept` requests.
     pub(crate) fn without(
         &self,
         told: usize,
@@ -162,7 +162,7 @@ impl ExpectedState {
     }
 }
 
-/// The reply to a search that could find one key.
+/// The reply to a search that can find one key.
 pub(crate) fn found(key: Option<&str>) -> Vec<u8> {
     match key {
         None => b"*0\r\n".to_vec(),
@@ -170,7 +170,7 @@ pub(crate) fn found(key: Option<&str>) -> Vec<u8> {
     }
 }
 
-/// The answer to a `get`.
+/// The reply to a `get`.
 pub(crate) fn got(key: &str, value: Option<&[u8]>) -> Vec<u8> {
     value.map_or_else(|| fault(&missing(key)), |value| response(&text(value)))
 }

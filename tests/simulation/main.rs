@@ -1,7 +1,7 @@
-//! The whole server on simulated sockets and a simulated clock, under faults drawn from a seed.
+//! The whole server on simulated sockets and a simulated clock, with faults drawn from a seed.
 //!
-//! A failure names its seed: `SEED=17 cargo test --test simulation` plays it again. `SEEDS=10000` plays more of them.
-//! [docs/simulation.md](../../docs/simulation.md) tells how to find out what a seed does, and how to add a fault.
+//! A failure names its seed: `SEED=17 cargo test --test simulation` replays it. `SEEDS=10000` runs more of them.
+//! [docs/simulation.md](../../docs/simulation.md) describes how to examine a seed, and how to add a fault.
 
 mod client;
 mod disk;
@@ -19,7 +19,7 @@ mod topology;
 mod trust;
 mod world;
 
-/// Seeds in a usual run.
+/// Number of seeds in a usual run.
 const SEEDS: u64 = 400;
 
 fn number(name: &str) -> Option<u64> {
@@ -27,7 +27,7 @@ fn number(name: &str) -> Option<u64> {
 }
 
 #[test]
-fn every_promise_holds_whatever_goes_wrong() {
+fn every_promise_holds_under_faults() {
     let seeds = match number("SEED") {
         Some(seed) => seed..seed + 1,
         None => 0..number("SEEDS").unwrap_or(SEEDS),

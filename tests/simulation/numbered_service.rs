@@ -1,5 +1,5 @@
-//! A service made to be checked: every reply names its request, so that one that is lost, repeated or out of place
-//! shows.
+//! A service for checking: every reply contains the number of its request, so that a lost, repeated or misplaced one is
+//! noticed.
 //!
 //! A request is a line. Reply number `i` of a connection is
 //!
@@ -9,8 +9,8 @@
 //! | `late MS WHO` | `i late WHO`, completed MS milliseconds later: even numbers by the service, odd ones from outside |
 //! | `big N` | `i ` and N bytes |
 //! | `put N`, then N bytes | `i put S`, their sum |
-//! | `hush` | nothing |
-//! | `drop` | never: the deferred reply is dropped |
+//! | `hush` | none |
+//! | `drop` | none: the deferred reply is dropped |
 //! | `bye` | `i bye`, and the connection ends |
 //! | anything else | `i what?`, and the connection ends |
 
@@ -23,12 +23,12 @@ use latchkey::internals::disconnect::Disconnect;
 
 use crate::service::Books;
 
-/// A line longer than this is no request.
+/// Maximum length of a line.
 const LINE_BYTES: usize = 100;
 
-/// What a client reads that is turned away.
+/// Sent to a refused client.
 const REFUSAL: &[u8] = b"full\n";
-/// What a client reads whose request did not end in time.
+/// Sent to a client whose request timed out.
 const LATE: &[u8] = b"too late\n";
 
 /// A deferred reply and when it is completed.
@@ -50,7 +50,7 @@ impl NumberedService {
     }
 }
 
-/// What one request asks for, and the bytes it takes.
+/// A request, with the bytes it occupies.
 pub(crate) enum Request {
     Incomplete,
     Now,
@@ -93,7 +93,7 @@ impl Request {
         (request, end + 1)
     }
 
-    /// The reply to this request as the `index`th of its connection; `None` when there is none.
+    /// The reply to this request as the `index`th of its connection; `None` if there is none.
     pub(crate) fn reply(&self, index: u64) -> Option<Vec<u8>> {
         let text = match self {
             Self::Now => "now".into(),
@@ -109,7 +109,7 @@ impl Request {
 }
 
 impl Service for NumberedService {
-    /// Requests answered.
+    /// Number of requests answered.
     type Session = u64;
 
     fn open(&mut self, _: &mut Exchange<'_>) -> u64 {
@@ -153,7 +153,7 @@ impl Service for NumberedService {
     }
 }
 
-/// Completes what is due, the latest deferral first.
+/// Completes replies that are due, the latest deferral first.
 pub(crate) fn complete_due(pending: &mut Vec<Pending>, now: Instant) {
     for index in (0..pending.len()).rev() {
         if pending.get(index).is_some_and(|pending| pending.due <= now) {

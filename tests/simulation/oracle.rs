@@ -1,4 +1,4 @@
-//! What must be true when nobody will ever move again.
+//! What must be true when nothing will move any more.
 
 use latchkey::internals::disconnect::Disconnect;
 use latchkey::internals::net::sim::NetFault;
@@ -12,7 +12,7 @@ use crate::trust::Change;
 use crate::world::{Loop, World};
 
 impl World {
-    /// Nobody will ever move again: everything must be done, and nothing left behind.
+    /// Nothing will move any more: everything must be complete, and nothing left behind.
     pub(crate) fn check_end(&self) -> Result<(), String> {
         for client in &self.clients {
             let Client { script, port, disturbed, .. } = client;
@@ -84,14 +84,14 @@ impl World {
         if end == End::Proper { Ok(()) } else { Err(format!("all replies, but then {end:?}")) }
     }
 
-    /// Whether a client received nothing but what it is owed, in order, from the first on, and behind that perhaps word
-    /// of why it is served no longer, where that can happen to it.
+    /// Whether a client received exactly the replies to its requests, in order from the first on, followed by the
+    /// reason why it is closed, if that may happen to it.
     fn is_fair(&self, client: &Client, received: &[u8]) -> bool {
         let talk = &client.script.talk;
         if self.is_fair_by(&talk.expected, client, received) {
             return true;
         }
-        // From some request on, nothing more was kept, and from a later one on, no writes were taken.
+        // From some request on, nothing was kept, and from a later one on, writes were refused.
         let (told, ledger) = (client.acknowledged(), &talk.ledger);
         let (before, behind) = received.split_at_checked(ledger.end_of(told)).unwrap_or((received, b""));
         let is_owed = |kept, refused| {
@@ -116,7 +116,7 @@ impl World {
         })
     }
 
-    /// Whether a client that was answered may be told that its connection ends for `reason`.
+    /// Whether a client that was answered may be sent `reason` when it is closed.
     fn may_hear(&self, client: &Client, reason: Disconnect) -> bool {
         let (before, after) = client.welcome;
         match reason {
@@ -130,19 +130,19 @@ impl World {
         }
     }
 
-    /// Whether the store has said that it could not keep everything.
+    /// Whether the store has reported lost changes.
     fn has_lost(&self) -> bool {
         self.books.borrow().lost
     }
 
-    /// Whether nothing but the server decides on what a client hears.
+    /// Whether only the server determines what a client receives.
     fn is_steady(&self, client: &Client) -> bool {
         let is_cut = self.plan.drain_at.is_some() || self.has_trouble_behind();
         client.script.conduct.is_honest() && !client.disturbed && !client.interrupted && !self.jumped() && !is_cut
     }
 
-    /// Whether a client may get less than all its replies: through its own fault, the network's, or because it is not, or
-    /// no longer, to be let in.
+    /// Whether a client may get fewer than all its replies: through its own fault or the network's, or because it is
+    /// not admitted, or no longer.
     fn may_lose(&self, client: &Client) -> bool {
         let is_at_odds = !client.script.conduct.is_honest() || client.disturbed || self.jumped();
         let is_at_odds = is_at_odds || client.interrupted || self.has_lost() && !client.is_late;
@@ -150,15 +150,15 @@ impl World {
         is_at_odds || is_unwelcome || self.has_trouble_behind() || self.plan.scarcity == Scarcity::Memory
     }
 
-    /// Whether a client that gets less than all its replies must be able to see that: behind a wrapper, whatever is lost.
+    /// Whether a client that gets fewer than all its replies must be able to notice: behind a wrapper, always.
     fn is_told_of_losses(&self, client: &Client) -> bool {
         let is_served = client.script.conduct.is_honest() && client.welcome == (true, true);
-        // The machine of a server without TLS that dies says for it that it has finished.
+        // If the machine of a server without TLS dies, its FIN looks like a proper end.
         let can_tell = |wrap: Wrap| wrap.tls || !matches!(wrap.outage, Outage::Dies(_));
         self.plan.wrap.is_some_and(can_tell) && is_served && self.plan.drain_at.is_none() && !self.jumped()
     }
 
-    /// Whether a client found no place, as it may.
+    /// Whether a client was refused at a limit, as it may be.
     fn was_turned_away(&self, client: &Client, received: &[u8]) -> bool {
         let is_scarce = matches!(self.plan.scarcity, Scarcity::Places | Scarcity::PlacesPerAddress);
         let words = self.words.get(client.script.listener).map(Vec::as_slice).unwrap_or_default();
@@ -166,7 +166,7 @@ impl World {
         is_scarce && (received.is_empty() || refusals.into_iter().any(|(_, words)| words == received))
     }
 
-    /// Whether something was wrong between a wrapper and the server behind it.
+    /// Whether there was a fault between a wrapper and the server behind it.
     fn has_trouble_behind(&self) -> bool {
         let Some(wrap) = self.plan.wrap else { return false };
         let injected = self.network.injected();
@@ -174,15 +174,15 @@ impl World {
         faults.iter().any(|fault| injected.contains_key(fault)) || matches!(wrap.outage, Outage::Down | Outage::Dies(_))
     }
 
-    /// Only who misbehaves meets a deadline: an event that was lost and made up for by a timeout is lost all the same.
-    /// Whoever is refused, where nothing more can be kept, may wait for what never comes.
+    /// Only faulty clients reach a deadline: a lost event that a timeout makes up for is a fault all the same. A client
+    /// that is refused because the disk is full may wait for a reply that never comes.
     fn check_timeouts(&self, index: usize, each: &Loop) -> Result<(), String> {
         use Disconnect::{
             ConnectTimeout, HalfCloseTimeout, HandshakeTimeout, HeaderTimeout, Idle, RequestTimeout, Stalled,
         };
         let count = |reason| each.server.metrics().disconnects(reason);
-        // Whoever stays when it has everything seems to stay for longer to a server whose wrapper, or whose socket, still had
-        // some of it.
+        // A client that stays after its last reply seems to stay longer to a server whose wrapper, or whose socket,
+        // still had a part of it.
         let is_behind = |client: &Client| index > 0 || client.script.conduct == Conduct::Sipper;
         let stays = |client: &&Client| is_behind(client) && client.script.stays();
         let staying = self.clients.iter().filter(stays).count() as u64;
@@ -202,10 +202,10 @@ impl World {
         Ok(())
     }
 
-    /// An end of stream without close_notify may be an attacker's, and is told apart.
+    /// An end of stream without close_notify may be an attacker's, and is reported as such.
     fn check_truncations(&self, index: usize, each: &Loop) -> Result<(), String> {
         let has_begun_anew = self.vault.as_ref().is_some_and(|vault| !vault.restarts.is_empty());
-        // A wrapper hands it on, to whoever has TLS.
+        // A wrapper passes it on, if the other side has TLS.
         let sees_it = index == 0 || self.plan.wrap.is_some_and(|wrap| wrap.tls);
         let is_simple = sees_it && self.plan.scarcity == Scarcity::Nothing && !has_begun_anew;
         if self.plan.door.is_none() || !is_simple || self.has_lost() {
@@ -220,7 +220,7 @@ impl World {
         if seen < cut { Err(format!("{cut} clients were cut off, {seen} were taken for it")) } else { Ok(()) }
     }
 
-    /// A server that stops answers what has arrived by then, and all that it has answered must arrive too.
+    /// A stopping server answers what has arrived by then, and all its replies must arrive too.
     fn check_drained(&self, client: &Client, received: usize, end: End) -> Result<(), String> {
         let in_time = self.plan.limits.drain_timeout.as_secs() > 50;
         if !in_time || self.plan.wrap.is_some() {
@@ -228,7 +228,7 @@ impl World {
         }
         let owed = client.port.and_then(|port| self.books.borrow().owed.get(&port).copied()).unwrap_or(0);
         let answers = client.script.talk.answers(client.script.tongue, client.heard_at_stop);
-        // What a short read leaves has not arrived before it, in spirit.
+        // Bytes that a short read left in the socket do not count as arrived.
         let has_arrived = !self.network.injected().contains_key(&NetFault::ShortRead);
         if self.plan.door.is_none() && has_arrived && received < answers {
             return Err(format!("{received} of {answers} bytes of answers, then {end:?}"));
@@ -240,7 +240,7 @@ impl World {
     }
 }
 
-/// Whether a client that is told this was never served.
+/// Whether a client that is sent this reason was never served.
 fn turns_away(reason: Disconnect) -> bool {
     use Disconnect::{AddressLimit, Certificate, Denied, Memory, Refused};
     matches!(reason, Refused | AddressLimit | Memory | Denied | Certificate)

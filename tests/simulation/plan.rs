@@ -1,4 +1,4 @@
-//! What a seed stands for.
+//! The plan of a simulation, drawn from its seed.
 
 use std::time::Duration;
 
@@ -10,51 +10,51 @@ use crate::protocol_model::ProtocolModel;
 use crate::script::{Conduct, Scale, Script};
 use crate::trust::{Badge, Change, Door};
 
-/// One in so many seeds runs over TLS, where a handshake costs more than the rest of a simulation.
+/// One in this many seeds runs over TLS, where a handshake costs more than the rest of a simulation.
 const TLS_SHARE: u64 = 4;
 
-/// In one seed of so many, keys outlive the server.
+/// One in this many seeds has a data directory.
 const DURABLE_SHARE: u64 = 5;
 
-/// A turn with all clients, at so much a call, takes tens of milliseconds.
+/// With this duration of a call, a turn with all clients takes tens of milliseconds.
 const DEAR: Duration = Duration::from_micros(700);
 
-/// Long enough for any request, where each of its bytes takes such a turn.
+/// Enough for any request, even if each of its bytes takes such a turn.
 const LONG: Duration = Duration::from_mins(3);
 
 /// Everything that a seed decides before the first turn.
 pub(crate) struct Plan {
     pub(crate) faults: NetFaults,
     pub(crate) limits: Limits,
-    /// What is asked of clients over TLS; `None` without.
+    /// The demand for client certificates; `None` without TLS.
     pub(crate) door: Option<Door>,
     /// Clients keep tickets.
     pub(crate) resumption: bool,
-    /// What is spoken, each at a listener of its own.
+    /// The protocols, each with its own listener.
     pub(crate) tongues: Vec<ProtocolModel>,
-    /// The server stands behind another one, which wraps it.
+    /// The server is behind a wrapper.
     pub(crate) wrap: Option<Wrap>,
-    /// What is under the store, if keys outlive the server.
+    /// The disk under the store, if there is a data directory.
     pub(crate) durability: Option<Durability>,
     pub(crate) idle_timeout: Duration,
     /// When the server is asked to stop.
     pub(crate) drain_at: Option<Duration>,
-    /// When the server is given another policy.
+    /// When the server gets another policy.
     pub(crate) reload: Option<(Duration, Change)>,
     pub(crate) scarcity: Scarcity,
-    /// Bytes of the largest request, and of the largest reply.
+    /// Maximum size of a request, and of a reply, in bytes.
     pub(crate) largest: usize,
     pub(crate) scale: Scale,
     pub(crate) scripts: Vec<Script>,
 }
 
-/// What there is too little of.
+/// The resource that is scarce.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Scarcity {
     Nothing,
-    /// Places for clients.
+    /// Connections.
     Places,
-    /// Places for clients of one address, or for their handshakes.
+    /// Connections of one address, or its handshakes.
     PlacesPerAddress,
     /// Memory for all clients.
     Memory,
@@ -67,24 +67,24 @@ impl Scarcity {
 /// How the server is wrapped.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Wrap {
-    /// By a PROXY protocol header, the server is told who its clients are.
+    /// A PROXY protocol header names the client to the server.
     pub(crate) announce: bool,
-    /// It is spoken to over TLS.
+    /// TLS between wrapper and server.
     pub(crate) tls: bool,
     pub(crate) outage: Outage,
 }
 
-/// What is wrong with the wrapped server.
+/// The fault of the wrapped server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Outage {
     None,
-    /// At the first of its addresses, connections are refused.
+    /// The first of its addresses refuses connections.
     FirstRefuses,
-    /// At the first of its addresses, nobody answers.
+    /// The first of its addresses does not answer.
     FirstSilent,
-    /// Nobody listens at any address.
+    /// No address accepts connections.
     Down,
-    /// It dies in the middle.
+    /// It dies during the simulation.
     Dies(Duration),
 }
 
@@ -120,14 +120,15 @@ impl Plan {
             tls: tls && random.chance(0.5),
             outage: Outage::draw(random),
         });
-        // A server that is wrapped may be spoken to over TLS by its wrapper alone.
+        // The wrapped server may only have TLS to its wrapper.
         let outer_tls = tls && (wrap.is_none_or(|wrap| !wrap.tls) || random.chance(0.5));
         let door = outer_tls.then(|| random.one_of(Door::ALL));
         let scarcity = if random.chance(0.75) || is_durable { Scarcity::Nothing } else { random.one_of(Scarcity::ALL) };
         let scarcity = if wrap.is_some() && scarcity == Scarcity::Memory { Scarcity::Places } else { scarcity };
         let mut limits = limits(random, scarcity, outer_tls);
         if wrap.is_some() && limits.transmit_bytes_per_turn == 1 && faults.call_cost >= DEAR {
-            // A client sends a request at once, and the wrapper passes it on a byte a turn: the server behind it would take
+            // A client sends a request at once, but the wrapper forwards it a byte per turn: the server behind it would
+            // blame the client.
             // that for the client's fault.
             limits.header_timeout = LONG;
             limits.request_timeout = LONG;
@@ -144,11 +145,11 @@ impl Plan {
         let mut scripts: Vec<Script> = (0..clients).map(script).collect();
         for script in scripts.iter_mut().filter(|script| script.conduct == Conduct::Sipper) {
             if wrap.is_some() {
-                // What a wrapper passes on comes to it in steps as large as the buffers between: the server behind it sees a
-                // client that stops for long.
+                // The wrapper forwards in steps as large as the buffers between: the server behind it sees a client
+                // with long pauses.
                 script.conduct = Conduct::Polite;
             } else {
-                // A third of the window, which makes the server's socket writable, takes longer than a write may.
+                // A third of the window, which makes the server's socket writable, takes longer than the write timeout.
                 script.sip = Some(faults.window.div_ceil(120).max(1));
             }
         }
@@ -161,7 +162,7 @@ impl Plan {
             drain_at: drain_at(random),
             reload: reload(random, door),
             scarcity,
-            // A reply may hold two values; XML and HTTP stand around each.
+            // A reply may contain two values, within XML and HTTP.
             largest: 3 * scale.bytes + 2_000,
             durability: is_durable.then(|| Durability::draw(random)),
             scale,
@@ -173,14 +174,14 @@ impl Plan {
 }
 
 impl Plan {
-    /// Whether who shows this is let in, before the reload and behind it.
+    /// Whether a client with this certificate is accepted, before the reload and after it.
     pub(crate) fn welcome(&self, badge: Badge) -> (bool, bool) {
         let welcome = |change| self.door.is_none_or(|door| badge.is_welcome(door, change));
         (welcome(None), welcome(self.reload.map(|(_, change)| change)))
     }
 }
 
-/// What moves a byte at a time is not given much to move, lest one seed take longer than all others.
+/// Scripts of slow connections are short, so that no seed takes longer than all others.
 fn scale(random: &mut SimRandom, bottleneck: usize) -> Scale {
     match bottleneck {
         0..10 => Scale { requests: 4, bytes: 30 },
@@ -190,7 +191,7 @@ fn scale(random: &mut SimRandom, bottleneck: usize) -> Scale {
     }
 }
 
-/// In one seed of five the server is asked to stop: among the first requests, or when some clients have not come yet.
+/// In one seed of five the server is asked to stop: during the first requests, or before some clients have connected.
 fn drain_at(random: &mut SimRandom) -> Option<Duration> {
     let latest = Duration::from_millis(random.one_of([2, 50, 6_000]));
     random.chance(0.2).then(|| random.time(latest))
@@ -204,13 +205,13 @@ fn reload(random: &mut SimRandom, door: Option<Door>) -> Option<(Duration, Chang
     } else if random.chance(0.5) {
         random.one_of(Change::ALL)
     } else {
-        // Few clients are there, and of those that the change is about, just when it comes.
+        // Few clients are connected, and of those that the change affects, exactly when it happens.
         random.one_of([Change::Authority, Change::Revocation, Change::Rules])
     };
     random.chance(if door.is_some() { 0.8 } else { 0.1 }).then_some((at, change))
 }
 
-/// Small limits are met often. Times are long enough for every honest client in any weather.
+/// Limits are small, so that they are reached often. Timeouts suffice for every honest client in any network condition.
 fn limits(random: &mut SimRandom, scarcity: Scarcity, tls: bool) -> Limits {
     let usual = Limits::default();
     let is_scarce = scarcity != Scarcity::Nothing;
@@ -220,10 +221,10 @@ fn limits(random: &mut SimRandom, scarcity: Scarcity, tls: bool) -> Limits {
         header_timeout: Duration::from_secs(random.one_of([15, 30])),
         request_timeout: Duration::from_secs(random.one_of([20, 40])),
         write_timeout: Duration::from_secs(random.one_of([10, 40])),
-        // In some weather, nobody could take more.
+        // In some network conditions, no client could read more.
         write_rate: 1,
         drain_timeout: Duration::from_secs(random.one_of([1, 100])),
-        // Whoever takes a byte a turn for its client needs long for what has arrived when the server behind it ends.
+        // A wrapper that reads a byte per turn needs long for what has arrived when the server behind it ends.
         linger_timeout: Duration::from_mins(1),
         request_bytes: 1 << 20,
         output_bytes: random.one_of([1, 300, 20_000, 1 << 20]),

@@ -1,4 +1,4 @@
-//! What clients say in each protocol, and what a server answers that never meets trouble: the model.
+//! Requests of clients in each protocol, and the replies of a server without faults: the model.
 
 use latchkey::internals::net::sim::SimRandom;
 use latchkey::internals::protocol::xmlrpc::{self, Fault};
@@ -9,10 +9,10 @@ use crate::expected_state::{ExpectedState, Keys, StoreChange, found, got, missin
 use crate::numbered_service;
 use crate::script::{Conduct, Scale};
 
-/// What a client speaks.
+/// The protocol of a client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum ProtocolModel {
-    /// The language of the [`desk`].
+    /// The protocol of [`numbered_service`](super::numbered_service).
     NumberedService,
     Echo,
     XmlRpc,
@@ -22,7 +22,7 @@ pub(crate) enum ProtocolModel {
 impl ProtocolModel {
     pub(crate) const ALL: [Self; 4] = [Self::NumberedService, Self::Echo, Self::XmlRpc, Self::Resp];
 
-    /// What of the program serves it.
+    /// The program's protocol that serves it.
     pub(crate) fn protocol(self) -> Protocol {
         match self {
             Self::NumberedService | Self::Echo => Protocol::Echo,
@@ -31,7 +31,7 @@ impl ProtocolModel {
         }
     }
 
-    /// What a client of this tongue does that was to behave so.
+    /// The nearest conduct that this protocol allows.
     pub(crate) fn adapt(self, conduct: Conduct) -> Conduct {
         match (self, conduct) {
             (Self::Echo, Conduct::Bye | Conduct::Garbled)
@@ -41,19 +41,19 @@ impl ProtocolModel {
     }
 }
 
-/// One client's conversation: what it asks, and the model's answers.
+/// One client's requests, and the model's replies.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Conversation {
     pub(crate) asked: Vec<u8>,
     pub(crate) expected: Vec<u8>,
     /// Where each request ends in `asked`, and its reply in `expected`.
     marks: Vec<(usize, usize)>,
-    /// What they do to the store.
+    /// The effects of the requests on the store.
     pub(crate) ledger: ExpectedState,
-    /// Nothing is answered any more.
+    /// No more requests are answered.
     over: bool,
     requests: u64,
-    /// The client's own keys: nobody else touches them.
+    /// The client's own keys: no other client uses them.
     keys: Keys,
     pub(crate) name: String,
 }
@@ -80,7 +80,8 @@ impl Conversation {
         conversation
     }
 
-    /// The conversation of a client of this name who has come back: first it looks at all of its keys, which are `keys`.
+    /// The conversation of a client with this name that has reconnected: first it reads all of its keys, which are
+    /// `keys`.
     pub(crate) fn resume(
         tongue: ProtocolModel,
         name: String,
@@ -108,7 +109,7 @@ impl Conversation {
         }
     }
 
-    /// How many bytes of answers there are to the first `heard` bytes.
+    /// Length of the replies to the first `heard` bytes.
     pub(crate) fn answers(&self, tongue: ProtocolModel, heard: usize) -> usize {
         if tongue == ProtocolModel::Echo {
             return heard.min(self.asked.len());
@@ -116,7 +117,8 @@ impl Conversation {
         self.marks.iter().take_while(|(asked, _)| *asked <= heard).last().map_or(0, |(_, answered)| *answered)
     }
 
-    /// Which request is not whole when so many bytes have been sent; of these the server knows when they begin.
+    /// Index of the request that is incomplete when `sent` bytes have been sent, for protocols in which the server sees
+    /// where it begins.
     pub(crate) fn request_at(&self, sent: usize) -> Option<usize> {
         let whole = self.marks.iter().take_while(|(asked, _)| *asked <= sent).count();
         let begins = whole.checked_sub(1).and_then(|last| self.marks.get(last)).map_or(0, |(asked, _)| *asked);
@@ -201,7 +203,7 @@ impl Conversation {
             0..4 => self.desk("now\n", b""),
             4..8 => {
                 let longest = random.one_of([1, 30, 3_000]);
-                // With its name, lest one client's late reply pass for another's.
+                // Contains its name, so that a late reply to another client is noticed.
                 self.desk(&format!("late {} {}\n", random.below(longest), self.name), b"");
             }
             8 => self.desk(&format!("big {size}\n"), b""),
@@ -310,7 +312,7 @@ impl Conversation {
     }
 }
 
-/// The number of a client's counter among its keys.
+/// The name of a client's counter among its keys.
 const COUNT: &str = "count";
 
 const CLOSE: &str = "Connection: close\r\n";
@@ -375,7 +377,7 @@ fn chunked(body: &[u8], random: &mut SimRandom) -> Vec<u8> {
     request
 }
 
-/// The beginning of a reply, with a date that [`hide_dates`] makes of every date.
+/// The head of a reply, with the date that [`hide_dates`] replaces every date by.
 fn head(status: &str) -> Vec<u8> {
     format!("HTTP/1.1 {status}\r\nServer: latchkey\r\nDate: {}\r\n", "?".repeat(DATE_BYTES)).into_bytes()
 }

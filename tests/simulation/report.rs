@@ -1,4 +1,4 @@
-//! What simulations have met, counted by kind.
+//! What simulations have covered, counted by kind.
 
 use std::collections::BTreeMap;
 
@@ -12,22 +12,22 @@ use crate::script::Conduct;
 use crate::trust::{Badge, Change, Door};
 use crate::world::World;
 
-/// What a simulation found out.
+/// The result of simulations.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Report {
-    /// Seeds that it is about, beside its own.
+    /// Number of seeds added to this one.
     pub(crate) seeds: u64,
     pub(crate) trace: u64,
     pub(crate) steps: u64,
     pub(crate) turns: u64,
-    /// How often each thing that can go wrong did.
+    /// How often each fault and each event occurred.
     pub(crate) met: BTreeMap<String, u64>,
 }
 
 impl Report {
-    /// Adds what another seed has met.
+    /// Adds the report of another seed.
     pub(crate) fn add(&mut self, other: &Self) {
-        // The same for the same seeds, in any process.
+        // The order is the same for the same seeds, in any process.
         self.trace = (self.trace ^ other.trace).wrapping_mul(0x9e37_79b9_7f4a_7c15);
         self.seeds += 1;
         self.steps += other.steps;
@@ -44,7 +44,8 @@ impl Report {
     }
 }
 
-/// Ends that no simulation brings about: each needs a service, a disk or a command that none has, or millions of records.
+/// Reasons that no simulation produces: each needs a service, a disk or a command that none has, or millions of
+/// records.
 const ELSEWHERE: [Disconnect; 6] = [
     Disconnect::TooLarge,
     Disconnect::OutputLimit,
@@ -54,7 +55,7 @@ const ELSEWHERE: [Disconnect; 6] = [
     Disconnect::KeyLimit,
 ];
 
-/// Everything that must have been met when many seeds have been played.
+/// Everything that many seeds together must have covered.
 pub(crate) fn everything() -> Vec<String> {
     fn names(kind: &str, all: &[impl std::fmt::Debug]) -> Vec<String> {
         all.iter().map(|each| format!("{kind}: {each:?}")).collect()
@@ -81,14 +82,14 @@ pub(crate) fn everything() -> Vec<String> {
 }
 
 impl World {
-    /// Takes down how connections have ended, with the server that is about to die.
+    /// Counts the reasons of closed connections of the server that is about to die.
     pub(crate) fn note_ends(&mut self) {
         for (reason, count) in self.reasons() {
             self.report.note("ended", reason, count);
         }
     }
 
-    /// Takes down what there was.
+    /// Completes the counts.
     pub(crate) fn complete_report(&mut self) {
         let mut report = std::mem::take(&mut self.report);
         report.trace = self.network.trace();

@@ -1,4 +1,4 @@
-//! A server that dies and comes back, and what it must know then.
+//! A server that dies and restarts, and the state it must have then.
 
 use std::time::{Duration, Instant};
 
@@ -11,7 +11,7 @@ use crate::trust::{self, Change};
 use crate::world::World;
 
 impl World {
-    /// The storage thread takes its next job; and the server dies, if it is time.
+    /// The storage thread takes its next job; the server dies if its time has come.
     pub(crate) fn run_disk(&mut self, now: Instant) -> Result<(), String> {
         let Some(vault) = &mut self.vault else { return Ok(()) };
         vault.look(now, &mut self.random);
@@ -61,7 +61,7 @@ impl World {
         Ok(())
     }
 
-    /// Whether everything on disk is what some client has left there, behind all that it was told of.
+    /// Whether the keys on disk are a state of each client's requests at or after the last acknowledged one.
     fn check_contents(&mut self, mut contents: Contents) -> Result<(), String> {
         for client in self.clients.iter_mut().filter(|client| client.kept.is_none() && client.is_keeper()) {
             let name = client.script.talk.name.clone();
@@ -81,13 +81,13 @@ impl World {
         if contents.is_empty() { Ok(()) } else { Err(format!("nobody has left {:?} on disk", sizes(&contents))) }
     }
 
-    /// Who had connected before comes back.
+    /// Clients that were connected before reconnect.
     fn call_back(&mut self, now: Instant) {
         let mut heirs = Vec::new();
         for client in &mut self.clients {
             let Some(kept) = client.kept.filter(|_| !client.has_heir) else { continue };
             if !client.has_arrived() {
-                // It has yet to come.
+                // It has not connected yet.
                 client.kept = None;
                 continue;
             }
@@ -99,7 +99,7 @@ impl World {
         self.clients.extend(heirs);
     }
 
-    /// At the end the server closes its vault; that too may not lose anything.
+    /// At the end the server closes its data directory, which may not lose anything either.
     pub(crate) fn check_disk(&mut self) -> Result<(), String> {
         for client in &self.clients {
             if let Some(kept) = client.kept.filter(|kept| *kept < client.acknowledged()) {
@@ -115,11 +115,12 @@ impl World {
     }
 }
 
-/// How long a server may take to see that there is room again.
+/// Time limit for a server to notice that the disk has space again.
 const SEEN_WITHIN: Duration = Duration::from_secs(5);
 
 impl World {
-    /// A disk that is full has room again when everybody has gone: soon the server takes writes, and all come back.
+    /// A full disk has space again when all clients are gone: soon the server accepts writes, and all clients
+    /// reconnect.
     pub(crate) fn relieve(&mut self, now: Instant) -> Result<(), String> {
         let is_over = self.plan.drain_at.is_none() && self.next_death().is_none();
         let (Some(vault), true) = (&mut self.vault, is_over) else { return Ok(()) };
@@ -144,7 +145,9 @@ impl World {
                 self.clients.iter_mut().skip(before).for_each(|client| client.is_late = true);
                 Ok(())
             }
-            Some(since) if now - since > SEEN_WITHIN => Err("there is room again, and no writes are taken".into()),
+            Some(since) if now - since > SEEN_WITHIN => {
+                Err("the disk has space again, and writes are still refused".into())
+            }
             _ => Ok(()),
         }
     }
@@ -156,12 +159,12 @@ fn sizes(keys: &Keys) -> Vec<(&str, usize)> {
 }
 
 impl Client {
-    /// Whether it keeps something in the store.
+    /// Whether it stores keys.
     fn is_keeper(&self) -> bool {
         matches!(self.script.tongue, ProtocolModel::Resp | ProtocolModel::XmlRpc)
     }
 
-    /// How many requests it has the right replies to.
+    /// The number of requests to which it has received correct replies.
     pub(crate) fn acknowledged(&self) -> usize {
         let mut received = self.received.clone();
         if self.script.tongue == ProtocolModel::XmlRpc {

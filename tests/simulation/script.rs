@@ -1,4 +1,4 @@
-//! What one client does, and what it is promised.
+//! What one client does, and what it may expect.
 
 use std::time::Duration;
 
@@ -8,23 +8,23 @@ use crate::expected_state::Keys;
 use crate::protocol_model::{Conversation, ProtocolModel};
 use crate::trust::Badge;
 
-/// How long some clients stay when they have everything.
+/// How long some clients stay after their last reply.
 const STAY: Duration = Duration::from_secs(15);
 
-/// One thing a client does.
+/// One action of a client.
 #[derive(Clone, Debug)]
 pub(crate) enum Action {
     /// Sends requests.
     Send(Vec<u8>),
-    /// Sends bytes past TLS.
+    /// Sends bytes outside of TLS.
     Raw(Vec<u8>),
     /// Waits.
     Think(Duration),
-    /// Waits until so many bytes of replies have come.
+    /// Waits until this many bytes of replies have arrived.
     Await(usize),
     /// Reads nothing for a while.
     Deaf(Duration),
-    /// Says close_notify; nothing without TLS.
+    /// Sends close_notify; nothing without TLS.
     Goodbye,
     /// Sends FIN.
     Fin,
@@ -35,33 +35,33 @@ pub(crate) enum Action {
 /// How a client behaves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Conduct {
-    /// Waits for all replies, says good-bye, leaves.
+    /// Waits for all replies, closes properly.
     Polite,
-    /// Says good-bye and sends FIN as soon as it has asked, then reads all replies.
+    /// Sends close_notify and FIN right after its requests, then reads all replies.
     HalfClose,
     /// The same without close_notify.
     NoNotify,
-    /// Asks the server to end the connection, and asks for more behind that.
+    /// Asks the server to close the connection, and sends more requests after that.
     Bye,
-    /// Sends what is no request behind its requests.
+    /// Sends bytes that are not a request after its requests.
     Garbled,
-    /// Asks for a reply that never comes.
+    /// Requests a reply that never comes.
     Abandoned,
     /// Stops reading for some seconds.
     SlowReader,
-    /// Reads all the time, but a little at a time: its sockets are nearly full for as long as there are faults.
+    /// Reads all the time, but little at a time: its sockets are nearly full as long as there are faults.
     Sipper,
     /// Stops reading for longer than the server waits.
     Deaf,
     /// Never sends a byte, or stops for ever somewhere in the handshake or a request.
     Silent,
-    /// Sends its bytes one at a time, too slowly, from the first or from some later one on.
+    /// Sends its bytes one at a time, too slowly, from the first or a later one on.
     Loris,
     /// Drops its socket in the middle.
     Vanishing,
-    /// Sends what is no record behind its requests, over TLS.
+    /// Sends bytes that are not a TLS record after its requests.
     Corrupting,
-    /// Does not believe the server's certificate, over TLS.
+    /// Rejects the server's certificate.
     Distrustful,
     /// Speaks neither TLS nor the protocol.
     Noise,
@@ -86,40 +86,40 @@ impl Conduct {
         Self::Noise,
     ];
 
-    /// Whether every reply must arrive, and a proper end of the stream behind them. It leaves by itself, or gives the
-    /// server reason to close, without any deadline.
+    /// Whether every reply must arrive, followed by a proper end of the stream. The client closes by itself, or gives
+    /// the server a reason to close, without any deadline.
     pub(crate) fn is_honest(self) -> bool {
         use Conduct::{Bye, Garbled, HalfClose, NoNotify, Polite, Sipper, SlowReader};
         matches!(self, Polite | HalfClose | NoNotify | Bye | Garbled | SlowReader | Sipper)
     }
 }
 
-/// One client's part.
+/// The script of one client.
 #[derive(Clone, Debug)]
 pub(crate) struct Script {
     pub(crate) tongue: ProtocolModel,
-    /// The address it comes from, and the listener it goes to.
+    /// The address it connects from, and the listener it connects to.
     pub(crate) host: u8,
     pub(crate) listener: usize,
     pub(crate) badge: Badge,
-    /// It speaks TLS 1.2.
+    /// It uses TLS 1.2.
     pub(crate) is_old: bool,
-    /// It cuts its handshake messages, the hello among them, into many records.
+    /// It splits its handshake messages, the hello included, into many records.
     pub(crate) has_small_records: bool,
     pub(crate) conduct: Conduct,
     pub(crate) start: Duration,
     pub(crate) actions: Vec<Action>,
-    /// What it asks, and what the model answers.
+    /// Its requests, and the model's replies.
     pub(crate) talk: Conversation,
     /// Bytes it ever writes to its socket.
     pub(crate) wire_limit: usize,
-    /// How long it waits between single bytes, and from which on.
+    /// Pause between single bytes, and the byte from which on they are single.
     pub(crate) drip: Option<(Duration, usize)>,
-    /// How many bytes it reads at a time, with pauses between them.
+    /// Bytes per read, with pauses between reads.
     pub(crate) sip: Option<usize>,
 }
 
-/// How large a script is: how many requests, and how large the largest.
+/// The size of a script: the number of requests, and the size of the largest.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Scale {
     pub(crate) requests: usize,
@@ -127,7 +127,7 @@ pub(crate) struct Scale {
 }
 
 impl Script {
-    /// The part of a client of this name, who speaks one of `tongues`, each at a listener of its own.
+    /// The script of a client with this name, using one of `tongues`, the protocols of the listeners.
     pub(crate) fn draw(random: &mut SimRandom, name: String, tongues: &[ProtocolModel], scale: Scale) -> Self {
         let listener = random.size(0, tongues.len().saturating_sub(1));
         let tongue = tongues.get(listener).copied().unwrap_or(ProtocolModel::Echo);
@@ -161,7 +161,7 @@ impl Script {
         script
     }
 
-    /// The part of a client that comes back, without any fault of its own, when the server does; it finds `keys`.
+    /// The script of a client that reconnects after the server has died; it finds `keys`.
     pub(crate) fn resume(&self, keys: Keys, random: &mut SimRandom, scale: Scale) -> Self {
         let mut script = Self {
             conduct: Conduct::Polite,
@@ -177,12 +177,12 @@ impl Script {
         script
     }
 
-    /// Whether it stays for a while when it has everything.
+    /// Whether it stays connected for a while after its last reply.
     pub(crate) fn stays(&self) -> bool {
         self.actions.iter().any(|action| matches!(action, Action::Think(time) if *time == STAY))
     }
 
-    /// Cuts the requests into pieces that are sent with pauses between them.
+    /// Splits the requests into pieces that are sent with pauses between them.
     fn cut(&mut self, random: &mut SimRandom) {
         let mut noise = || (0..random.size(1, 2_000)).map(|_| random.bits().to_le_bytes()[0]).collect();
         if self.conduct == Conduct::Noise {
@@ -208,13 +208,13 @@ impl Script {
             Conduct::Vanishing => self.actions.insert(middle, Action::Vanish),
             _ => {}
         }
-        // Whom the server leaves needs no last word: it reads to the end.
+        // A client that the server closes needs no action at the end: it reads to the end of the stream.
         let leaves: &[Action] = match self.conduct {
             Conduct::NoNotify => &[Action::Fin],
             Conduct::Bye | Conduct::Garbled | Conduct::Abandoned => &[],
             _ => &[Action::Goodbye, Action::Fin],
         };
-        // Some stay for longer than anything is waited for that they owe.
+        // Some stay for longer than any timeout on requests.
         let stays = random.chance(0.2).then_some(Action::Think(STAY));
         if matches!(leaves, [Action::Goodbye, Action::Fin]) && self.conduct != Conduct::HalfClose {
             self.actions.extend([Action::Await(usize::MAX)].into_iter().chain(stays));

@@ -1,4 +1,4 @@
-//! Whatever is served in a simulation, with an eye on it: one type for the loop, whichever service a seed has drawn.
+//! The service of a simulation with an observer: one type for the loop, whichever service a seed has drawn.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -11,22 +11,22 @@ use latchkey::internals::services::{Builtin, BuiltinSession, Splice, Untried};
 
 use crate::numbered_service::{NumberedService, Pending};
 
-/// What services do, seen from outside.
+/// What is observed of services.
 #[derive(Default)]
 pub(crate) struct Books {
-    /// Deferred replies that somebody other than the service completes.
+    /// Deferred replies completed from outside the service.
     pub(crate) outside: Vec<Pending>,
-    /// Bytes of replies owed to each client, where the service is a desk.
+    /// Bytes of replies owed to each client of the numbered service.
     pub(crate) owed: BTreeMap<SocketAddr, usize>,
-    /// Connections handed to a service and not yet handed back.
+    /// Connections opened and not yet closed.
     pub(crate) open: usize,
-    /// Clients that nothing may be done for.
+    /// Clients that must not be served.
     pub(crate) banned: BTreeSet<SocketAddr>,
-    /// The store could not keep everything, and said so.
+    /// The store has lost changes, and reported it.
     pub(crate) lost: bool,
-    /// Requests that had to wait for room on their way to disk.
+    /// Requests that had to wait for the disk.
     pub(crate) congested: u64,
-    /// The first promise that was seen broken.
+    /// The first promise seen violated.
     pub(crate) broken: Option<String>,
 }
 
@@ -34,11 +34,11 @@ pub(crate) struct Books {
 pub(crate) struct SimulatedService {
     kind: Kind,
     books: Rc<RefCell<Books>>,
-    /// Clients that are served, by address.
+    /// Connected clients, by address.
     guests: BTreeMap<IpAddr, usize>,
-    /// How many may be served at once, of all and from one address.
+    /// Maximum numbers of clients, in all and from one address.
     room: (usize, usize),
-    /// Clients connect to it, and not to another server before it.
+    /// Clients connect to it directly, not through a wrapper.
     is_front: bool,
 }
 
@@ -48,7 +48,7 @@ pub(crate) enum Kind {
     Splice(Splice),
 }
 
-/// One connection's session with whichever service there is.
+/// The state of one connection with any of the services.
 pub(crate) enum Visit {
     NumberedService(u64),
     Builtin(Box<BuiltinSession>),
@@ -60,7 +60,7 @@ impl SimulatedService {
         Self { kind, books, guests: BTreeMap::new(), room, is_front }
     }
 
-    /// The built-in services, if that is what is served.
+    /// The built-in services, if they are served.
     pub(crate) fn builtin(&mut self) -> Option<&mut Builtin> {
         match &mut self.kind {
             Kind::Builtin(builtin) => Some(builtin),
@@ -181,7 +181,7 @@ impl Service for SimulatedService {
             Kind::Builtin(builtin) => {
                 let tick = builtin.tick(env);
                 let mut books = self.books.borrow_mut();
-                // Writes are refused before it is known what is lost, and perhaps the server dies in between.
+                // Writes are refused before it is known what is lost, and the server may die in between.
                 books.lost |= builtin.store_mut().refuses_writes().is_some();
                 books.congested += u64::from(builtin.store_mut().is_congested());
                 tick

@@ -1,4 +1,4 @@
-//! Many seeds, on as many threads as there are processors.
+//! Runs many seeds, on as many threads as there are processors.
 
 use std::num::NonZero;
 use std::ops::Range;
@@ -8,10 +8,10 @@ use std::thread;
 use crate::report::Report;
 use crate::world::{self, StorageError};
 
-/// So many failures say enough: no further seed is begun.
+/// After this many failures no further seed is begun.
 const FAILURES: u64 = 10;
 
-/// Plays `seeds`. What they have met is added up in their order.
+/// Runs `seeds`. Their reports are added in their order.
 pub(crate) fn sweep(seeds: Range<u64>) -> (Report, Vec<StorageError>) {
     let (next, failed) = (AtomicU64::new(seeds.start), AtomicU64::new(0));
     let play = || {

@@ -1,4 +1,4 @@
-//! The servers of a simulation, as its plan wants them.
+//! The servers of a simulation, as its plan describes them.
 
 use std::cell::RefCell;
 use std::net::SocketAddr;
@@ -24,13 +24,13 @@ use crate::service::{Books, Kind, SimulatedService};
 use crate::trust::{self, Badge, Credentials, Door};
 use crate::world::Loop;
 
-/// Where nobody listens.
+/// An address without a listener.
 const NOBODY: ([u8; 4], u16) = ([10, 0, 0, 9], 9);
 
-/// Somebody who may have any number of clients.
+/// An address with any number of clients.
 const ROOMY: (usize, usize) = (usize::MAX, usize::MAX);
 
-/// What a server says to whoever is turned away, by listener and reason.
+/// What a server sends to refused clients, by listener and reason.
 pub(crate) fn words(each: &mut Loop) -> Vec<Vec<(Disconnect, Vec<u8>)>> {
     let house = each.server.service_mut();
     let mut of = |listener| {
@@ -45,7 +45,7 @@ pub(crate) fn words(each: &mut Loop) -> Vec<Vec<(Disconnect, Vec<u8>)>> {
 
 type Shelf = Rc<RefCell<Books>>;
 
-/// The server that clients connect to, and the one behind it, if it wraps one.
+/// The server that clients connect to, and the one behind it, if it is a wrapper.
 pub(crate) fn loops(
     plan: &Plan,
     network: &Network,
@@ -65,7 +65,7 @@ pub(crate) fn loops(
         config.balancers = [subnet()?].into();
     }
     let usual = Limits::default();
-    // It is the wrapper that is short of something.
+    // The wrapper is the server with the scarce resource.
     let limits = Limits {
         connections: usual.connections,
         refusals: usual.refusals,
@@ -78,7 +78,7 @@ pub(crate) fn loops(
     Ok(vec![wrapper(plan, network, books, wrap, target, credentials)?, inner])
 }
 
-/// A server that wraps none, and what it has found in its vault: where it has been before, it listens again.
+/// A server that wraps none, and what it has found on its disk. It listens at its former addresses, if it had any.
 pub(crate) fn alone(
     plan: &Plan,
     network: &Network,
@@ -114,7 +114,7 @@ fn listener(host: u8, security: &Security, plan: &Plan) -> ListenerConfig {
     }
 }
 
-/// What speaks the plan's tongues.
+/// The service for the plan's protocols.
 fn kind(plan: &Plan, books: &Shelf, now: Now) -> Kind {
     if plan.tongues == [ProtocolModel::NumberedService] {
         return Kind::NumberedService(NumberedService::new(Rc::clone(books)));

@@ -1,4 +1,4 @@
-//! Certificates, policies, and who is let in by which.
+//! Certificates and policies, and which certificates a policy accepts.
 
 use std::collections::BTreeMap;
 use std::error::Error;
@@ -19,14 +19,14 @@ use rustls::version::{TLS12, TLS13};
 
 use crate::script::{Conduct, Script};
 
-/// What a server's door asks of clients.
+/// The demand for client certificates.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Door {
-    /// No certificate.
+    /// None is requested.
     Open,
-    /// One, if there is one.
+    /// One is requested.
     Optional,
-    /// One.
+    /// One is required.
     Required,
 }
 
@@ -42,20 +42,20 @@ impl Door {
     }
 }
 
-/// What is changed by a reload.
+/// What a reload changes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Change {
-    /// Nothing: another policy that asks the same.
+    /// Nothing: another policy with the same demands.
     Same,
     /// The server's certificate.
     Certificate,
-    /// Whose clients are let in.
+    /// The CA of clients.
     Authority,
     /// Bob's certificate is revoked.
     Revocation,
-    /// Only Alice is let in.
+    /// Only Alice is admitted by the rules.
     Rules,
-    /// The new files are no good.
+    /// The new files are invalid.
     Refused,
 }
 
@@ -64,19 +64,19 @@ impl Change {
         [Self::Same, Self::Certificate, Self::Authority, Self::Revocation, Self::Rules, Self::Refused];
 }
 
-/// What a client shows.
+/// The certificate of a client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Badge {
     None,
     Alice,
     Bob,
-    /// Of another authority.
+    /// Issued by another CA.
     Foreign,
-    /// Of long ago.
+    /// Expired.
     Expired,
-    /// Alice's, with more certificates behind it than are looked at.
+    /// Alice's, with a longer chain than is accepted.
     Long,
-    /// With authorities behind it that have one name and different keys: many paths to search.
+    /// Alice's, with CAs that have one name and different keys: many paths to search.
     Tangled,
 }
 
@@ -84,7 +84,7 @@ impl Badge {
     pub(crate) const ALL: [Self; 7] =
         [Self::None, Self::Alice, Self::Bob, Self::Foreign, Self::Expired, Self::Long, Self::Tangled];
 
-    /// Half of all clients are Alice, and the most are known here: the reasons to turn one away are met by few of them each.
+    /// Half of all clients are Alice, and most are known: each reason to reject one occurs for few of them.
     pub(crate) fn draw(random: &mut SimRandom) -> Self {
         match random.below(20) {
             0..10 => Self::Alice,
@@ -93,7 +93,7 @@ impl Badge {
         }
     }
 
-    /// Whether who shows it is let in by a door, behind that change if there was one.
+    /// Whether it is accepted, after that change if there was one.
     pub(crate) fn is_welcome(self, door: Door, change: Option<Change>) -> bool {
         if door == Door::Open {
             return true;
@@ -108,17 +108,17 @@ impl Badge {
     }
 }
 
-/// A clock that stands still: certificates are made at its time and judged by it.
+/// A clock that stands still at the time when the certificates are made.
 #[derive(Debug)]
 struct Noon;
 
 const NOON: u64 = 1_800_000_000;
-/// Certificates in a chain that is too long.
+/// Length of the chain that is too long.
 const LONG: usize = 10;
-/// Authorities of one name: fewer than are looked at, and more paths than are searched.
+/// CAs with the same name: fewer than are looked at, and more paths than are searched.
 const NAMESAKES: usize = 5;
 
-/// Bytes of the records of a client that has small ones.
+/// Size of the records of a client with small records, in bytes.
 const SMALL_RECORD: usize = 100;
 
 const YEARS: u64 = 5 * 365 * 86_400;
@@ -129,12 +129,12 @@ impl TimeProvider for Noon {
     }
 }
 
-/// All that is made once for all seeds. Ed25519, for its signatures have one length only.
+/// What is made once for all seeds. Ed25519, because its signatures have a fixed length.
 struct Trust {
     doors: BTreeMap<(Door, Option<Change>), Security>,
-    /// By badge, and whether TLS 1.2 is spoken.
+    /// By certificate, and whether TLS 1.2 is used.
     clients: BTreeMap<(Badge, bool), ClientConfig>,
-    /// Of a client that believes nobody here.
+    /// Of a client that trusts no server here.
     distrustful: ClientConfig,
 }
 
@@ -201,7 +201,7 @@ fn make_trust() -> Result<Trust, Box<dyn Error>> {
     let mut clients = BTreeMap::new();
     for (badge, issued) in &badges {
         for old in [false, true] {
-            // All but Alice would rather have a classical group, and are made to do without.
+            // All but Alice prefer a classical group, and must do without.
             let config = client_config(&ours, issued.as_ref(), old, *badge != Badge::Alice)?;
             clients.insert((*badge, old), config);
         }
@@ -210,7 +210,7 @@ fn make_trust() -> Result<Trust, Box<dyn Error>> {
     Ok(Trust { doors, clients, distrustful })
 }
 
-/// A certificate with those of `authorities` behind it.
+/// A certificate with those of `authorities` after it.
 fn above(issued: Issued, authorities: &[&Authority]) -> Issued {
     let certificates = authorities.iter().map(|authority| authority.files().certificate);
     Issued { certificate: [issued.certificate].into_iter().chain(certificates).collect(), ..issued }
@@ -245,14 +245,14 @@ fn client_config(
     })
 }
 
-/// A listener behind that door, or without TLS.
+/// The security of a listener with that demand, or without TLS.
 pub(crate) fn security(door: Option<Door>, change: Option<Change>) -> Result<Security, String> {
     let Some(door) = door else { return Ok(Security::Plain) };
     trust()?.doors.get(&(door, change)).cloned().ok_or_else(|| "no such door".to_owned())
 }
 
-/// The clients of one simulation. Who has the same badge and version shares tickets, and nobody else does: with those of
-/// another simulation, a trace would depend on history.
+/// The clients of one simulation. Clients with the same certificate and version share tickets, and no others: with
+/// tickets of another simulation, a trace would depend on history.
 pub(crate) struct Credentials {
     resumption: bool,
     configs: BTreeMap<(Badge, bool, bool), Arc<ClientConfig>>,
@@ -263,7 +263,7 @@ impl Credentials {
         Self { resumption, configs: BTreeMap::new() }
     }
 
-    /// What a client with that badge speaks with.
+    /// The configuration of a client with that certificate.
     pub(crate) fn config(
         &mut self,
         badge: Badge,

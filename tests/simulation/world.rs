@@ -1,4 +1,4 @@
-//! One simulation: servers, their clients, and who moves next.
+//! One simulation: servers and their clients, and the choice of who moves next.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -24,22 +24,23 @@ use crate::trust::{self, Change};
 /// When faults end.
 const CALM: Duration = Duration::from_secs(30);
 
-/// How long after that everything may take to end: the longest deafness, a disk that hangs, and the longest timeouts.
+/// Time limit for everything to end after that: the longest pause of a client, a disk that hangs, and the longest
+/// timeouts.
 const PATIENCE: Duration = Duration::from_mins(15);
 
-/// Turns in a row, at one moment, in which nothing moves and the poll does not sleep.
+/// Maximum number of turns in a row, at one moment, in which nothing moves and the poll does not sleep.
 const BUSY_TURNS: u32 = 200;
 
-/// A deadline is met within so much: what turns cost.
+/// Tolerance of a deadline: the duration of turns.
 const PUNCTUAL: Duration = Duration::from_secs(1);
 
-/// Steps of one simulation, at most.
+/// Maximum number of steps in a simulation.
 const STEPS: u64 = 5_000_000;
 
-/// Turns after which a reload has reached everybody.
+/// Number of turns after which a reload has reached every connection.
 const REVIEW_TURNS: u32 = 8;
 
-/// A broken promise.
+/// A violated promise.
 #[derive(Debug)]
 pub(crate) struct StorageError {
     seed: u64,
@@ -55,7 +56,7 @@ impl fmt::Display for StorageError {
     }
 }
 
-/// One of the production loops, on a host of its own.
+/// One of the production loops, on its own host.
 pub(crate) struct Loop {
     pub(crate) net: SimNet,
     pub(crate) server: Server<SimNet, SimulatedService>,
@@ -76,7 +77,7 @@ pub(crate) struct World {
     pub(crate) random: SimRandom,
     pub(crate) network: Network,
     client_net: SimNet,
-    /// The one that clients connect to, and the one behind it, if it wraps one.
+    /// The server that clients connect to, and the one behind it, if it is a wrapper.
     pub(crate) loops: Vec<Loop>,
     pub(crate) books: Rc<RefCell<Books>>,
     pub(crate) vault: Option<SimulatedDisk>,
@@ -89,7 +90,7 @@ pub(crate) struct World {
     turns_since_reload: u32,
     /// The wrapped server has died.
     pub(crate) died: bool,
-    /// What is said to whoever is turned away, by listener and reason.
+    /// What refused clients are sent, by listener and reason.
     pub(crate) words: Vec<Vec<(Disconnect, Vec<u8>)>>,
     pub(crate) report: Report,
 }
@@ -162,7 +163,7 @@ impl World {
         Err(format!("no end after {STEPS} steps"))
     }
 
-    /// What happens at set times, whoever moves.
+    /// Events at set times.
     fn keep_times(&mut self) -> Result<(), String> {
         let now = self.network.now();
         let age = now - self.begun;
@@ -226,7 +227,7 @@ impl World {
         }
     }
 
-    /// Picks one of those who can move; `false` when nobody can.
+    /// Moves one of those that can move; returns `false` if none can.
     fn move_somebody(&mut self) -> Result<bool, String> {
         let now = self.network.now();
         let mut able: Vec<usize> = (0..self.clients.len())
@@ -262,7 +263,7 @@ impl World {
         let address = *addresses.get(client.script.listener).ok_or("no listener")?;
         let is_new = client.port.is_none();
         if is_new && self.plan.door.is_some() {
-            // No sooner: the hello that is made now takes the ticket that is there now.
+            // Not earlier: the hello made now uses the ticket that is there now.
             client.session = self.credentials.session(&client.script)?;
         }
         client.step(&mut self.client_net, address, now, &mut self.random)?;
@@ -308,13 +309,13 @@ impl World {
         Ok(())
     }
 
-    /// By now, the reload has reached everybody.
+    /// The reload has reached every connection.
     fn ban(&mut self) {
         let out = self.clients.iter().filter(|client| !client.welcome.1);
         self.books.borrow_mut().banned.extend(out.filter_map(|client| client.port));
     }
 
-    /// Who waits to be accepted may be let in by what comes now.
+    /// Clients waiting to be accepted are judged by the new policy.
     fn unban(&mut self) {
         let back = self.clients.iter().filter(|client| client.welcome.1);
         for port in back.filter_map(|client| client.port) {
@@ -345,13 +346,14 @@ impl World {
         Ok(())
     }
 
-    /// Nobody is waited for without end: neither who takes nothing, nor who never comes to an end.
+    /// No client is waited for indefinitely: neither one that reads nothing, nor one that never completes its request.
     fn check_stalls(&self) -> Result<(), String> {
         let limit = 2 * self.plan.limits.write_timeout + PUNCTUAL;
         if let Some(stall) = self.network.longest_stall().filter(|stall| *stall > limit && !self.jumped()) {
             return Err(format!("a client takes nothing, and is waited for since {stall:?}"));
         }
-        // Behind a wrapper or a slow disk, a request may be late for another reason; within TLS, nobody sees where it begins.
+        // Behind a wrapper or a slow disk, a request may be late for another reason; within TLS, its beginning is not
+        // visible.
         if self.plan.wrap.is_some() || self.vault.is_some() || self.plan.door.is_some() || self.jumped() {
             return Ok(());
         }
@@ -360,7 +362,7 @@ impl World {
         late.map_or(Ok(()), |age| Err(format!("a request trickles in since {age:?}")))
     }
 
-    /// A server that is asked to stop has no more time than its drain timeout.
+    /// A stopping server takes at most its drain timeout.
     fn check_drain_time(&self) -> Result<(), String> {
         let Some(since) = self.stop_sent.filter(|_| !self.jumped()) else { return Ok(()) };
         let (taken, allowed) = (self.network.now() - since, self.plan.limits.drain_timeout + Duration::from_secs(1));
@@ -372,7 +374,7 @@ impl World {
         self.network.injected().contains_key(&NetFault::ClockJump)
     }
 
-    /// What one connection may hold: a vector may be twice as large as what is in it.
+    /// Maximum memory of one connection: a vector may be twice as large as its content.
     fn memory_bound(&self) -> usize {
         const READ: usize = 64 << 10;
         let limits = &self.plan.limits;
@@ -382,7 +384,7 @@ impl World {
         2 * (replies + input + retained + unsent) + 64 * limits.replies
     }
 
-    /// Why connections have ended, and how many.
+    /// Reasons of closed connections, with their counts.
     pub(crate) fn reasons(&self) -> BTreeMap<&'static str, u64> {
         let mut reasons = BTreeMap::new();
         for reason in Disconnect::ALL {
@@ -394,7 +396,7 @@ impl World {
         reasons
     }
 
-    /// When the next of those who wait may move.
+    /// When the next waiting client or server may move.
     fn next_time(&self, now: Instant) -> Option<Instant> {
         let clients = self.clients.iter().filter_map(|client| client.next_time(now));
         let loops = self.loops.iter().filter(|each| !each.stopped).filter_map(|each| each.net.wakes_at());
@@ -410,7 +412,7 @@ impl World {
     }
 }
 
-/// Clients that are connected or have a place still, that were accepted, that were refused.
+/// Connections open or in a slot, accepted, and refused.
 fn counts(each: &Loop) -> (usize, u64, u64) {
     let metrics = each.server.metrics();
     (each.server.connections() + each.server.occupancy().orphans, metrics.accepted, metrics.refused)

@@ -97,7 +97,7 @@ pub(super) fn other_ca(path: &Path, certificate: &Certificate, passed: &[Certifi
     };
     format!(
         "{} issued it: pass the certificate of that CA with{where_it_is}, and append the intermediate certificates to \
-        the certificate's own file",
+         the certificate's own file",
         certificate.issuer
     )
 }

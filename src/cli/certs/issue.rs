@@ -124,7 +124,7 @@ pub(super) fn revoke(args: &Revoke, now: u64, out: &mut dyn Write) -> Result<(),
         if certificate.der == authority.certificate().der {
             let text = format!(
                 "{} is the CA itself, which cannot revoke itself: remove it from every --ca and --client-ca instead, and \
-                make another with `latchkey certs init --force`",
+                 make another with `latchkey certs init --force`",
                 file.display()
             );
             return Err(CertsError::Usage(text));

@@ -1,6 +1,6 @@
-//! An echo server over TLS as most people would write it: tokio, tokio-rustls, one task a connection, one thread.
+//! An echo server over TLS in the usual way: tokio, tokio-rustls, one task per connection, one thread.
 //!
-//! `tokio-echo CERT KEY` prints the port that it listens on.
+//! `tokio-echo CERT KEY` prints its listening port.
 
 use std::error::Error;
 use std::net::Ipv4Addr;
@@ -31,7 +31,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     println!("listening echo tls://{}", listener.local_addr()?);
     loop {
         let (stream, _) = listener.accept().await?;
-        // Whatever ends a connection is that client's affair.
+        // An error of one connection does not affect the others.
         tokio::spawn(echo(acceptor.clone(), stream));
     }
 }
