@@ -194,7 +194,7 @@ fn no_byte_of_a_damaged_key_reaches_the_log_at_a_reload() {
     for (_, form) in damaged(&pem).into_iter().step_by(5) {
         write(&path, &form);
         signal(server.pid(), "HUP");
-        server.logged("reloaded");
+        server.logged("reload");
     }
     assert_eq!(server.stop(), Some(0));
     let log = server.log().join("\n");
