@@ -1,5 +1,5 @@
-//! Runs many seeds of the simulation and prints what they covered: `cargo run --release --example sweep -- 10000
-//! [FIRST]`.
+//! Runs many seeds of the simulation and prints what they covered:
+//! `cargo run --release --example sweep -- 10000 [FIRST]`.
 #![allow(clippy::print_stdout, reason = "a program")]
 
 use std::process::ExitCode;

@@ -141,7 +141,7 @@ mod tests {
         let choose = |all: &[SocketAddr]| first_reachable(all, Duration::from_secs(5));
         assert_eq!(choose(&[gone, first, second]), Some(first));
         assert_eq!(choose(&[first, second]), Some(first));
-        assert_eq!(choose(&[gone]), Some(gone), "the run says what is wrong with it");
+        assert_eq!(choose(&[gone]), Some(gone), "the run reports its error");
         assert_eq!(choose(&[]), None);
         assert_eq!(addresses("127.0.0.1", 7).expect("an address"), [SocketAddr::from(([127, 0, 0, 1], 7))]);
         assert_eq!(addresses("[::1]", 7).expect("an address").len(), 1);

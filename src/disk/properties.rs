@@ -54,7 +54,7 @@ pub fn dump(input: &[u8]) {
         writer.add(&Record { key, kind: *kind, expires: *expires, data }).expect("into memory");
     }
     let (written, _) = writer.finish().expect("into memory");
-    assert_eq!(written, sealed, "written anew it is another dump");
+    assert_eq!(written, sealed, "written again it is another dump");
     let cut = usize::try_from(sum).unwrap_or(usize::MAX) % written.len();
     assert!(!read(written.get(..cut).unwrap_or_default()).1, "a dump that ends at {cut} of {length} is taken");
 }
@@ -63,7 +63,7 @@ pub fn dump(input: &[u8]) {
 pub fn journal(input: &[u8]) {
     if let Some((head, sum)) = FileHead::decode(input) {
         let (bytes, again) = head.encode();
-        assert!(input.starts_with(&bytes) && sum == again, "written anew it is another head");
+        assert!(input.starts_with(&bytes) && sum == again, "written again it is another head");
     }
     assert!(find(input, 0).is_none() || input.len() >= HEAD);
     let mut changes = Changes::new(input);

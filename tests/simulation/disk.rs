@@ -179,7 +179,7 @@ impl SimulatedDisk {
             }
         });
         loaded.map_err(|error| error.to_string())?;
-        fit.map_err(|unfit| format!("what is on disk does not fit: {unfit:?}"))?;
+        fit.map_err(|unfit| format!("a record on disk cannot be loaded: {unfit:?}"))?;
         let options = StorageOptions { sync: self.plan.sync, backup: None };
         let (storage, worker) = LockStep::start(data_files, options, wake, now.instant);
         service.store_mut().attach(storage, self.plan.limits);

@@ -74,11 +74,13 @@ impl World {
             let Some(kept) = kept else {
                 let (found, left) = (sizes(&keys), ledger.keys(told));
                 let left = sizes(&left);
-                return Err(format!("{name} was told of {told} of {most} requests, {left:?}, and finds {found:?}"));
+                return Err(format!(
+                    "{told} of {most} requests of {name} were acknowledged, {left:?}, and it finds {found:?}"
+                ));
             };
             client.kept = Some(kept);
         }
-        if contents.is_empty() { Ok(()) } else { Err(format!("nobody has left {:?} on disk", sizes(&contents))) }
+        if contents.is_empty() { Ok(()) } else { Err(format!("no client has written {:?}", sizes(&contents))) }
     }
 
     /// Clients that were connected before reconnect.
@@ -104,7 +106,7 @@ impl World {
         for client in &self.clients {
             if let Some(kept) = client.kept.filter(|kept| *kept < client.acknowledged()) {
                 let (name, told) = (&client.script.talk.name, client.acknowledged());
-                return Err(format!("{name} was told of {told} requests, and only {kept} were kept"));
+                return Err(format!("{told} requests of {name} were acknowledged, and only {kept} were kept"));
             }
         }
         let (Some(vault), Some(each)) = (&mut self.vault, self.loops.first_mut()) else { return Ok(()) };

@@ -440,7 +440,7 @@ fn a_directory_stays_locked_without_its_lock_file() {
     fill(&mut opened, 1, 3, 10);
     fs::remove_file(folder.path().join("lock")).expect("removed");
     assert!(matches!(Directory::open(folder.path()), Err(OpenError::InUse(_))));
-    assert!(!folder.path().join("lock").exists(), "nothing is made in what somebody else has");
+    assert!(!folder.path().join("lock").exists(), "nothing is created in another process's directory");
     assert!(matches!(Directory::dump(folder.path(), Vec::new()), Err(OpenError::InUse(_))));
     drop(opened);
     // The file alone excludes others too: older processes do not know the other lock.

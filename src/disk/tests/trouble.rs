@@ -129,7 +129,7 @@ fn the_files_that_a_damaged_snapshot_replaces_stay() {
     let whole = Disk::with_files(&files);
     let data_files = open(&whole).expect("opens");
     assert!(super::contents(&data_files) == model.keys);
-    assert!(whole.files().len() < files.len(), "what is left over is gone");
+    assert!(whole.files().len() < files.len(), "left-over files are removed");
     let bytes = files.get_mut(&name).expect("a snapshot");
     let middle = bytes.len() / 2;
     bytes[middle] ^= 1;

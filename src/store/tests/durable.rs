@@ -173,7 +173,7 @@ fn all_keys_are_restored_at_once_when_their_removal_is_lost() {
         let held = model.store.memory();
         assert!(matches!(told(&mut model.store, model.now), GroupStatus::Lost(_)));
         assert!(held > 0 && model.store.version(&watched) > was && model.store.version(b"fresh") > seen);
-        assert!(model.store.version(b"absent") > absent, "who watches is told once too often rather than never");
+        assert!(model.store.version(b"absent") > absent, "restored keys count as changed, existing or not");
         model.map = kept;
         model.compare();
         model.store.table.check();
@@ -471,5 +471,5 @@ fn growth_of_a_value_counts_as_unsynced() {
     set(&mut store, b"k", &vec![1; 20 << 20], now).unwrap();
     assert!(store.is_congested());
     assert!(store.remove(b"k", now));
-    assert!(!store.is_congested(), "what is gone is not written down");
+    assert!(!store.is_congested(), "a removed value is not written");
 }
