@@ -53,8 +53,8 @@ enum Command {
 
 /// Runs the program: parses the arguments of this process and runs the subcommand.
 ///
-/// Exit codes: 0 when all went well (a server: drained after SIGTERM or SIGINT), 2 for bad usage or configuration,
-/// 3 for a load run with errors or other problems, 4 for one that missed an objective, 1 for any other failure.
+/// Exit codes: 0 for success (a server: drained after SIGTERM or SIGINT), 2 for bad usage or configuration, 3 for a load
+/// run with errors or other problems, 4 for one that missed an objective, 1 for any other failure.
 #[must_use]
 pub fn run() -> ExitCode {
     let result = match Cli::try_parse() {
