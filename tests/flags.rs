@@ -247,7 +247,7 @@ fn what_is_wrong_is_told_in_words_that_help() {
     let wrong = ["--authorize: serve.toml", "unknown grant \"get\"", "\"connect\""];
     refuse(dir.path(), &format!("wrap --listen 127.0.0.1:0 --to 127.0.0.1:1 {under} serve.toml"), &wrong);
     fs::write(dir.path().join("wrap.toml"), "[[rule]]\ncn = 'a'\ngrant = ['read', 'write']\n").expect("written");
-    let wrong = ["--authorize: no rule grants", "nobody is let in", "grant = [\"connect\"]"];
+    let wrong = ["--authorize: no rule grants", "no client is admitted", "grant = [\"connect\"]"];
     refuse(dir.path(), &format!("wrap --listen 127.0.0.1:0 --to 127.0.0.1:1 {under} wrap.toml"), &wrong);
     let data = "--cert certs/localhost.pem --key certs/localhost-key.pem --data /proc/spam";
     refuse(

@@ -126,7 +126,7 @@ fn the_limit_on_a_chain_can_be_set_where_a_chain_is_verified() {
     certs(dir.path(), "server localhost");
     let named = "serve --echo 127.0.0.1:0 --cert certs/localhost.pem --key certs/localhost-key.pem";
     for (more, part) in [
-        ("--max-chain 4", "no certificate is asked for"),
+        ("--max-chain 4", "client certificates are not requested"),
         ("--client-ca certs/ca.pem --max-chain 0", "from 1 to 64"),
         ("--client-ca certs/ca.pem --max-chain 65", "from 1 to 64"),
     ] {
