@@ -171,7 +171,7 @@ impl<T: Read + Write> Client<T> {
     }
 
     /// The session: what was negotiated, and the server's certificates.
-    pub fn session(&self) -> &Session {
+    pub(crate) fn session(&self) -> &Session {
         &self.session
     }
 

@@ -141,6 +141,10 @@ mod tls;
 mod value;
 
 #[cfg(feature = "cli")]
+#[allow(
+    rustdoc::broken_intra_doc_links,
+    reason = "the comments on arguments are help texts, in which brackets link nothing"
+)]
 mod cli;
 #[cfg(feature = "cli")]
 mod load;
@@ -154,12 +158,13 @@ pub use disconnect::Disconnect;
 pub use limits::Limits;
 pub use metrics::Metrics;
 pub use net::mio::MioNet;
-pub use net::{Address, Net, Subnet};
+pub use net::{AcceptError, Address, Delivery, Event, Net, NotASubnet, Processor, Subnet};
 pub use server::{BindError, Handle, ListenerConfig, Security, Server, Status};
 pub use timer::Now;
 pub use tls::{
-    Agreement, Anchor, AnchorKind, ClientAuth, ClientOptions, ClientPolicy, ClientPolicyError, Identity, OutdatedLists,
-    PemError, PemSource, PolicyError, PolicyOptions, PostQuantum, Refusal, ServerPolicy, TlsMin, TrustError,
+    Agreement, Anchor, AnchorKind, ClientAuth, ClientOptions, ClientPolicy, ClientPolicyError, Identity,
+    MalformedCertificate, OutdatedLists, PemError, PemSource, PolicyError, PolicyOptions, PostQuantum, Refusal,
+    ServerPolicy, TlsMin, TrustError,
 };
 
 /// Who may do what: rules that match the identity in a verified client certificate.
@@ -169,8 +174,9 @@ pub mod authorization {
 
 /// Keys and values in memory, and the protocols that serve them.
 pub mod key_value {
-    pub use crate::services::resp::{Resp, RespOptions};
-    pub use crate::services::xmlrpc::{XmlRpc, XmlRpcOptions};
+    pub use crate::disk::StorageError;
+    pub use crate::services::resp::{ProcessorTime, Resp, RespOptions};
+    pub use crate::services::xmlrpc::{FaultStyle, XmlRpc, XmlRpcOptions};
     pub use crate::services::{Echo, KeyValue, StoreProtocol};
     pub use crate::store::{Entry, Eviction, Expiry, Kind, Store, StoreError, StoreOptions};
 }

@@ -77,7 +77,7 @@ impl Security {
 
     /// The server's end of a new connection.
     #[must_use]
-    pub fn session(&self) -> Session {
+    pub(crate) fn session(&self) -> Session {
         match self {
             Self::Plain => Session::plain(),
             Self::Tls(gate) => Session::accept(Arc::clone(&gate.policy)),
@@ -119,7 +119,7 @@ impl Gate {
     /// Decides on a connection by its certificate chain, which is empty if the client sent none. `identity` is what is
     /// known of the client; if `begun`, the policy of its handshake, is not the policy of this gate, the chain is
     /// verified again and the anchor in `identity` is updated.
-    pub fn admit(
+    pub(crate) fn admit(
         &self,
         chain: &[CertificateDer<'_>],
         begun: Option<&Arc<ServerPolicy>>,
@@ -138,7 +138,7 @@ impl Gate {
 
     /// Whether there are rules, none of which grants `name` by name.
     #[must_use]
-    pub fn grants_nobody(&self, name: &str) -> bool {
+    pub(crate) fn grants_nobody(&self, name: &str) -> bool {
         self.rules.as_ref().is_some_and(|rules| !rules.is_empty() && rules.names().all(|(granted, _)| granted != name))
     }
 

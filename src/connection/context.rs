@@ -35,13 +35,13 @@ pub struct Environment {
     /// The current security of each listener, by its index.
     pub security: Vec<Security>,
     /// The loop's buffers.
-    pub scratch: Scratch,
+    pub(crate) scratch: Scratch,
     /// What connections want done to others; empty between their turns.
-    pub effects: Effects,
+    pub(crate) effects: Effects,
     /// How many connections each address has.
-    pub addresses: Addresses,
+    pub(crate) addresses: Addresses,
     /// The places of operators.
-    pub operators: Operators,
+    pub(crate) operators: Operators,
     /// Returns deferred replies to the loop.
     pub(super) mailbox: Mailbox,
 }

@@ -6,7 +6,7 @@ use super::service::Service;
 use crate::disconnect::Disconnect;
 
 impl<S: Service> Connection<S> {
-    /// Whether anything here waits for [`Service::commit`].
+    /// Whether anything here waits for [`Service::tick`].
     pub fn awaits_commit(&self) -> bool {
         self.framing.output.replies.is_held() || self.framing.is_congested()
     }

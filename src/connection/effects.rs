@@ -2,20 +2,39 @@
 
 use std::collections::VecDeque;
 
+use rustls_pki_types::ServerName;
+
 use super::PeerId;
 use crate::disconnect::Disconnect;
 use crate::net::Address;
-use crate::tls::Session;
+use crate::tls::{ClientPolicy, Session};
 
 /// A connection to be made.
 #[derive(Debug)]
 pub struct Dial {
     /// Its address.
     pub address: Address,
-    /// Its protection: [`Session::plain`] or [`Session::client`].
-    pub session: Session,
+    /// Its protection.
+    pub(crate) session: Session,
     /// Bytes sent before anything else, once the connection is open; often empty.
     pub preface: Vec<u8>,
+}
+
+impl Dial {
+    /// A connection to `address` without TLS.
+    #[must_use]
+    pub fn plain(address: Address) -> Self {
+        Self { address, session: Session::plain(), preface: Vec::new() }
+    }
+
+    /// A connection to `address` over TLS, to a server that proves that it is `name`.
+    ///
+    /// # Errors
+    ///
+    /// rustls does not take the configuration.
+    pub fn tls(address: Address, policy: &ClientPolicy, name: ServerName<'static>) -> Result<Self, rustls::Error> {
+        Ok(Self { address, session: Session::client(policy.config(), name)?, preface: Vec::new() })
+    }
 }
 
 /// The other end of a link.

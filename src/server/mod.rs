@@ -118,7 +118,7 @@ impl<N: Net, S: Service> Server<N, S> {
 
     /// A server on sockets that were bound earlier, one for each of `listeners`, in the same order. The caller can so
     /// check that the addresses are free before it makes other resources.
-    pub fn on(sockets: Bound<N>, net: N, service: S, listeners: Vec<ListenerConfig>, limits: Limits) -> Self {
+    pub(crate) fn on(sockets: Bound<N>, net: N, service: S, listeners: Vec<ListenerConfig>, limits: Limits) -> Self {
         let security = listeners.iter().map(|listener| listener.security.clone()).collect();
         let listeners = Listeners::new(sockets, listeners);
         let wake = net.waker();
@@ -177,6 +177,7 @@ impl<N: Net, S: Service> Server<N, S> {
     }
 
     /// Counts of the server's state. All are zero when no connection is open and every deadline has passed.
+    #[doc(hidden)]
     pub fn occupancy(&self) -> Occupancy {
         Occupancy {
             connections: self.peers.len(),
@@ -189,11 +190,13 @@ impl<N: Net, S: Service> Server<N, S> {
     }
 
     /// The most memory of any one connection, in bytes, outside the TLS library. It visits every connection.
+    #[doc(hidden)]
     pub fn largest_connection(&self) -> usize {
         self.peers.iter().map(|peer| peer.connection.memory()).max().unwrap_or(0)
     }
 
     /// Handshakes counted at any address, and connections that have not completed theirs. It visits every connection.
+    #[doc(hidden)]
     pub fn handshakes(&self) -> (usize, usize) {
         let is_shaking =
             |peer: &&Peer<N::Socket, S>| peer.connection.is_tls() && peer.connection.info().agreement.is_none();
@@ -201,6 +204,7 @@ impl<N: Net, S: Service> Server<N, S> {
     }
 
     /// How long ago the earliest unhandled deadline passed. It visits every connection.
+    #[doc(hidden)]
     pub fn overdue(&self) -> Option<Duration> {
         let now = self.net.now().instant;
         let deadlines = self.peers.iter().filter_map(|peer| peer.connection.deadline(&self.context.env.limits));

@@ -139,6 +139,7 @@ macro_rules! of_listener {
 impl Builtin {
     /// Services with an empty store, created at `now`.
     #[must_use]
+    #[doc(hidden)]
     pub fn new(options: BuiltinOptions, now: Now) -> Self {
         let names = options.listeners.iter().map(|protocol| protocol.name()).collect();
         let protocols = Protocols {
@@ -152,13 +153,13 @@ impl Builtin {
     }
 
     /// Adds the count of dropped log lines to the metrics.
-    pub fn watch_log(&mut self, dropped: Arc<AtomicU64>) {
+    pub(crate) fn watch_log(&mut self, dropped: Arc<AtomicU64>) {
         self.protocol_mut().admin.watch_log(dropped);
     }
 
     /// What `name`, in upper or lower case, acts on over any protocol, if a rule may grant it.
     #[must_use]
-    pub fn reach(name: &str) -> Option<Reach> {
+    pub(crate) fn reach(name: &str) -> Option<Reach> {
         let method = XmlRpc::is_method(name).then_some(Reach::Keys);
         method.or_else(|| Resp::reach(name)).or_else(|| Admin::reach(name))
     }

@@ -75,6 +75,7 @@ impl Store {
     /// # Errors
     ///
     /// The record is not valid here, and was not loaded.
+    #[doc(hidden)]
     pub fn load(&mut self, record: &Record<'_>) -> Result<(), Unfit> {
         let kind = Kind::from_byte(record.kind).ok_or(Unfit::Kind)?;
         if record.key.len() > MAX_KEY {
@@ -91,13 +92,14 @@ impl Store {
     }
 
     /// From now on every change is submitted to `storage`.
+    #[doc(hidden)]
     pub fn attach(&mut self, storage: Storage, limits: CommitLimits) {
         self.commits = Some(Box::new(Commits::new(storage, limits)));
     }
 
     /// The store for one request. The request's changes and reads are recorded, and [`View::finish`] returns the group
     /// its reply depends on.
-    pub fn view(&mut self) -> View<'_> {
+    pub(crate) fn view(&mut self) -> View<'_> {
         View { store: self }
     }
 
@@ -109,12 +111,12 @@ impl Store {
 
     /// Whether every group up to this one is durable, or there is no data directory.
     #[must_use]
-    pub fn is_durable_to(&self, group: u64) -> bool {
+    pub(crate) fn is_durable_to(&self, group: u64) -> bool {
         self.commits.as_ref().is_none_or(|commits| commits.is_durable_to(group))
     }
 
     /// Records a read of all keys, for example of their number.
-    pub fn note_read_all(&self) {
+    pub(crate) fn note_read_all(&self) {
         if let Some(commits) = &self.commits {
             commits.note_read_all();
         }
@@ -134,22 +136,23 @@ impl Store {
 
     /// Whether there is a data directory.
     #[must_use]
-    pub fn is_durable(&self) -> bool {
+    pub(crate) fn is_durable(&self) -> bool {
         self.commits.is_some()
     }
 
     /// The state of durability; `None` without a data directory.
     #[must_use]
-    pub fn persistence(&self) -> Option<Persistence> {
+    pub(crate) fn persistence(&self) -> Option<Persistence> {
         self.commits.as_ref().map(|commits| commits.persistence())
     }
 
     /// Starts a backup; `false` if one is being written, or there is no data directory.
-    pub fn begin_backup(&mut self) -> bool {
+    pub(crate) fn begin_backup(&mut self) -> bool {
         self.commits.as_mut().is_some_and(|commits| commits.begin_backup())
     }
 
     /// Submits the changes since the last call as one group, and returns the state of earlier groups.
+    #[doc(hidden)]
     pub fn commit(&mut self, now: Now) -> GroupStatus {
         let status = self.commit_group(now);
         self.update_scans(&status);
@@ -204,7 +207,7 @@ impl Store {
     /// Time until [`commit`](Self::commit) is needed without any event: the disk times out, or more changes must be
     /// undone.
     #[must_use]
-    pub fn wants_commit_in(&self, now: Now) -> Option<Duration> {
+    pub(crate) fn wants_commit_in(&self, now: Now) -> Option<Duration> {
         self.commits.as_ref().and_then(|commits| commits.wants_commit_in(now))
     }
 

@@ -22,9 +22,9 @@ pub enum Kind {
     Nil = 7,
     /// `<dateTime.iso8601>`, its text.
     DateTime = 8,
-    /// `<array>`, a [`Value`](crate::value::Value) in postcard's encoding.
+    /// `<array>`, a `Value` in postcard's encoding.
     Array = 9,
-    /// `<struct>`, a [`Value`](crate::value::Value) in postcard's encoding.
+    /// `<struct>`, a `Value` in postcard's encoding.
     Struct = 10,
 }
 

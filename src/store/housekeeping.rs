@@ -41,6 +41,7 @@ impl Store {
     ///
     /// Returns when it must be called again: at once if there is more to free, soon during a walk, in 100 ms while keys
     /// expire, `None` if there is nothing to do.
+    #[doc(hidden)]
     pub fn tick(&mut self, now: Now) -> Option<Duration> {
         self.deferred_free.step();
         let over = self.evict_excess();
@@ -96,7 +97,7 @@ impl Store {
 
     /// Whether `need` more bytes fit, possibly after eviction.
     #[must_use]
-    pub fn has_room(&self, need: usize) -> bool {
+    pub(crate) fn has_room(&self, need: usize) -> bool {
         let is_fixed = self.options.eviction == Eviction::NoEviction;
         self.options.max_memory.is_none_or(|max| !is_fixed || self.excess(max, need) == 0)
     }
@@ -107,7 +108,7 @@ impl Store {
     /// # Errors
     ///
     /// There is no room for `need` bytes.
-    pub fn reserve(&mut self, need: usize) -> Result<(), StoreError> {
+    pub(crate) fn reserve(&mut self, need: usize) -> Result<(), StoreError> {
         if need > 0 {
             self.make_room(need)?;
         }
@@ -116,7 +117,7 @@ impl Store {
     }
 
     /// Ends a [`reserve`](Self::reserve).
-    pub fn release(&mut self) {
+    pub(crate) fn release(&mut self) {
         self.is_reserved = false;
     }
 

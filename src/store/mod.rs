@@ -98,10 +98,10 @@ pub enum StoreError {
     /// The memory limit is reached and nothing may be, or could be, evicted.
     #[error("the memory limit is reached")]
     OutOfMemory,
-    /// The caller's key is longer than [`MAX_KEY`].
+    /// The caller's key is longer than 65,534 bytes.
     #[error("the key is longer than {MAX_KEY} bytes")]
     KeyTooLong,
-    /// The caller's value is larger than [`MAX_VALUE`].
+    /// The caller's value is larger than 512 MiB.
     #[error("the value is larger than {MAX_VALUE} bytes")]
     ValueTooLarge,
     /// The data directory cannot be written to.
@@ -190,13 +190,13 @@ impl Store {
 
     /// Whether [`prefetch`](Self::prefetch) pays off: a smaller table stays in the processor's caches anyway.
     #[must_use]
-    pub fn outgrows_caches(&self) -> bool {
+    pub(crate) fn outgrows_caches(&self) -> bool {
         self.table.held() > PROCESSOR_CACHE
     }
 
     /// Begins a prefetch of keys that are read soon.
     #[must_use]
-    pub fn prefetch(&self) -> Prefetch<'_> {
+    pub(crate) fn prefetch(&self) -> Prefetch<'_> {
         Prefetch { table: &self.table, hashes: [0; PREFETCHED], count: 0 }
     }
 
@@ -229,7 +229,7 @@ impl Store {
 
     /// While set, reading a value or editing it in place does not mark it as used, which would keep it from eviction
     /// for longer. Returns the previous setting.
-    pub fn set_untouched(&mut self, is_untouched: bool) -> bool {
+    pub(crate) fn set_untouched(&mut self, is_untouched: bool) -> bool {
         std::mem::replace(&mut self.is_untouched, is_untouched)
     }
 
@@ -255,7 +255,7 @@ impl Store {
     }
 
     /// Stores a value under `key` and takes ownership of it: a large one is not copied.
-    pub fn set_owned(
+    pub(crate) fn set_owned(
         &mut self,
         key: &[u8],
         kind: Kind,
@@ -493,19 +493,19 @@ impl Store {
     }
 
     /// Bytes held by clients, which count against the memory limit too.
-    pub fn set_client_memory(&mut self, bytes: usize) {
+    pub(crate) fn set_client_memory(&mut self, bytes: usize) {
         self.client_memory = bytes;
     }
 
     /// Bytes held by clients, as last reported.
     #[must_use]
-    pub fn client_memory(&self) -> usize {
+    pub(crate) fn client_memory(&self) -> usize {
         self.client_memory
     }
 
     /// Adds a watcher of `key`; returns its version. Call [`Store::contains`] first, so that an expired key does not
     /// count as existing.
-    pub fn watch(&mut self, key: &[u8]) -> u64 {
+    pub(crate) fn watch(&mut self, key: &[u8]) -> u64 {
         let present = self.table.find(self.table.hash(key), key).is_some();
         self.watches.watch(key, present)
     }
@@ -513,22 +513,22 @@ impl Store {
     /// The version of a watched key, 0 for one without watchers. It grows with every write, expiry or removal of that
     /// key only. Call [`Store::contains`] first, so that an expiry not noticed yet counts.
     #[must_use]
-    pub fn version(&self, key: &[u8]) -> u64 {
+    pub(crate) fn version(&self, key: &[u8]) -> u64 {
         self.watches.version(key)
     }
 
     /// Removes a watcher.
-    pub fn unwatch(&mut self, key: &[u8]) {
+    pub(crate) fn unwatch(&mut self, key: &[u8]) {
         self.watches.unwatch(key);
     }
 
     /// The value as XML-RPC sees it: bytes set over RESP are a string if they are legal XML text, else base64.
-    pub fn value(&mut self, key: &[u8], now: Now) -> Option<Value> {
+    pub(crate) fn value(&mut self, key: &[u8], now: Now) -> Option<Value> {
         self.get(key, now).map(|entry| typed::decode(&entry))
     }
 
     /// Stores a typed value under `key`, which no longer expires.
-    pub fn set_value(&mut self, key: &[u8], value: Value, now: Now) -> Result<(), StoreError> {
+    pub(crate) fn set_value(&mut self, key: &[u8], value: Value, now: Now) -> Result<(), StoreError> {
         let (kind, mut data) = typed::encode(value);
         data.shrink_to_fit();
         self.set_owned(key, kind, data, Expiry::Never, now)
@@ -536,7 +536,7 @@ impl Store {
 
     /// Counters since start.
     #[must_use]
-    pub fn stats(&self) -> Stats {
+    pub(crate) fn stats(&self) -> Stats {
         self.stats
     }
 }

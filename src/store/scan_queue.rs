@@ -43,7 +43,7 @@ pub enum ScanError {
 
 /// A queued scan: its step, and its end. Dropping a scan cancels it.
 pub trait KeyScan: Send {
-    /// Takes one step, by [`Store::scan_step`]. `Ok(true)` when all keys have been visited.
+    /// Takes one step, by `Store::scan_step`. `Ok(true)` when all keys have been visited.
     ///
     /// # Errors
     ///
@@ -76,7 +76,7 @@ impl Store {
     /// been visited.
     ///
     /// As with [`scan`](Self::scan), a key that exists from the first step to the last is visited exactly once.
-    pub fn scan_step(
+    pub(crate) fn scan_step(
         &mut self,
         cursor: &mut u64,
         bounds: ScanBounds,
@@ -101,12 +101,12 @@ impl Store {
     }
 
     /// Queues a scan. `owner` names the connection that waits for it.
-    pub fn queue_scan(&mut self, owner: usize, scan: Box<dyn KeyScan>) {
+    pub(crate) fn queue_scan(&mut self, owner: usize, scan: Box<dyn KeyScan>) {
         self.scans.0.push_back(QueuedScan { owner, awaits: None, scan });
     }
 
     /// Cancels the scans of a closed connection.
-    pub fn cancel_scans(&mut self, owner: usize) {
+    pub(crate) fn cancel_scans(&mut self, owner: usize) {
         if !self.scans.0.is_empty() {
             self.scans.0.retain(|queued| queued.owner != owner);
         }
@@ -114,7 +114,7 @@ impl Store {
 
     /// Takes one step of the oldest scan, well under a millisecond. Called once per turn; returns when it must be
     /// called again.
-    pub fn scan_tick(&mut self, now: Now) -> Option<Duration> {
+    pub(crate) fn scan_tick(&mut self, now: Now) -> Option<Duration> {
         // A scan that waits for the disk needs no tick: the disk wakes the loop.
         let mut first = self.scans.0.pop_front_if(|first| first.awaits.is_none())?;
         match first.scan.step(self, now) {

@@ -267,6 +267,7 @@ impl ServerPolicy {
     /// Chooses the configuration for a client by `first`, all bytes it has sent so far.
     ///
     /// Bytes that are not a ClientHello start a handshake too, so that rustls answers with the right alert.
+    #[doc(hidden)]
     pub fn choose(&self, first: &[u8]) -> Choice {
         match Hello::default().look(first, usize::MAX, usize::MAX) {
             Look::NeedMore | Look::TooLong => Choice::NeedMore,
@@ -283,11 +284,11 @@ impl ServerPolicy {
     }
 
     /// A handshake that follows the client's order of groups, for callers that have no bytes yet.
-    pub fn begin(&self) -> Handshake {
+    pub(crate) fn begin(&self) -> Handshake {
         self.start(&self.general)
     }
 
-    /// As [`begin`](Self::begin), without the witness.
+    /// A configuration that follows the client's order of groups.
     pub fn config(&self) -> Arc<ServerConfig> {
         self.begin().config
     }
@@ -326,12 +327,12 @@ impl ServerPolicy {
     }
 
     /// The trusted certificates for clients; `None` if no certificate is requested.
-    pub fn client_trust(&self) -> Option<&ClientTrust> {
+    pub(crate) fn client_trust(&self) -> Option<&ClientTrust> {
         self.client.as_ref().map(|client| &*client.trust)
     }
 
     /// The server's leaf certificates; the first is used for unknown names.
-    pub fn leaves(&self) -> impl Iterator<Item = &Certificate> {
+    pub(crate) fn leaves(&self) -> impl Iterator<Item = &Certificate> {
         self.certificates.leaves()
     }
 
@@ -359,7 +360,7 @@ impl ServerPolicy {
     /// The certificates in `--client-ca` and `--client-pin` that have expired at `now`. A client that presents one is
     /// rejected; one with a valid certificate from such a CA is accepted, because a trust anchor is a name and a key
     /// without dates (RFC 5280, 6.1.1).
-    pub fn expired_trust(&self, now: u64) -> impl Iterator<Item = &Certificate> {
+    pub(crate) fn expired_trust(&self, now: u64) -> impl Iterator<Item = &Certificate> {
         let listed = self.client.iter().flat_map(|client| client.trust.listed());
         listed.filter(move |certificate| certificate.not_after < now)
     }

@@ -81,7 +81,7 @@ impl Resp {
 
     /// The reach of a rule that grants the command `name`, in any case; that of a container is that of its subcommands.
     #[must_use]
-    pub fn reach(name: &str) -> Option<Reach> {
+    pub(crate) fn reach(name: &str) -> Option<Reach> {
         let is_named = |own: &str| own.eq_ignore_ascii_case(name);
         let bears = |command: &&'static Command| is_named(command.name) || command.container().is_some_and(is_named);
         permission::reach(&TABLE.commands().filter(bears).collect::<Vec<_>>())

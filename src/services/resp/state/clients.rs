@@ -142,7 +142,7 @@ impl Clients {
         self.slots.get_mut(id.key as usize)?.client.as_deref_mut().filter(|client| client.id == id)
     }
 
-    /// The clients whose [`number`](Client::number) is in `numbers`, found in one pass over the slots.
+    /// The clients whose [`number`](ClientState::number) is in `numbers`, found in one pass over the slots.
     pub(crate) fn find<'a>(&'a self, numbers: &[u64]) -> impl Iterator<Item = &'a ClientState> + use<'a> {
         let mut generations: Vec<u64> = numbers.iter().map(|number| number.wrapping_sub(1)).collect();
         generations.sort_unstable();
