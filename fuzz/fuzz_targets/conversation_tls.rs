@@ -1,6 +1,6 @@
 #![no_main]
 
-#[path = "../../tests/conversation/property.rs"]
+#[path = "../../tests/library/conversation/property.rs"]
 mod property;
 
 use latchkey_fuzz::cuts;

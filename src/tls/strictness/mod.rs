@@ -2,8 +2,8 @@
 //!
 //! Three kinds cover most clients: webpki (rustls), OpenSSL with `-x509_strict`, and Python, whose
 //! `ssl.create_default_context` sets the same strict flag since 3.13 and accepts partial chains. webpki itself is run;
-//! the others are modelled here, by the rules of RFC 5280, sections 4 and 6, that they enforce, and `tests/verdicts.rs`
-//! compares the results with the verifiers themselves.
+//! the others are modelled here, by the rules of RFC 5280, sections 4 and 6, that they enforce, and
+//! `tests/library/verdicts.rs` compares the results with the verifiers themselves.
 
 mod constraints;
 mod link;

@@ -1,7 +1,7 @@
 //! OpenSSL's verification of a chain: `openssl verify -x509_strict -auth_level 2 -purpose ..`, and the same with
 //! partial chains, which is Python's default since 3.13.
 //!
-//! OpenSSL need not be installed: this is a model of its `x509_vfy.c`, and `tests/verdicts.rs` compares it with real
+//! OpenSSL need not be installed: this is a model of its `x509_vfy.c`, and `tests/library/verdicts.rs` compares it with real
 //! versions over hundreds of chains. Security level 2, the default for connections since OpenSSL 3.2 and in Debian long
 //! before, requires RSA keys of 2048 bits and hashes better than SHA-1.
 
