@@ -289,6 +289,26 @@ fn documents_name_tests_that_exist() {
 }
 
 #[test]
+fn every_file_of_tests_is_a_module_that_says_what_is_tested() {
+    // A file that `main.rs` does not declare is never compiled, and its tests are never run.
+    for binary in ["program", "library"] {
+        let folder = format!("tests/{binary}");
+        let main = fs::read_to_string(format!("{folder}/main.rs")).expect("the modules");
+        let lines: Vec<_> = main.lines().collect();
+        for entry in fs::read_dir(&folder).expect("the tests") {
+            let path = entry.expect("entry").path();
+            let name = path.file_stem().and_then(|name| name.to_str()).expect("a name");
+            if path.is_dir() || name == "main" {
+                continue;
+            }
+            let at = lines.iter().position(|line| *line == format!("mod {name};"));
+            let at = at.unwrap_or_else(|| panic!("{folder}/main.rs does not declare {name}"));
+            assert!(at > 0 && lines[at - 1].starts_with("// "), "{folder}/main.rs does not say what {name} tests");
+        }
+    }
+}
+
+#[test]
 fn every_promise_names_tests_that_exist() {
     let text = fs::read_to_string("SECURITY.md").expect("the promises");
     let tables = text.split("|---|---|\n").skip(1);
@@ -317,7 +337,8 @@ fn every_promise_names_tests_that_exist() {
     }
 }
 
-/// The text of a test of the program, `name.rs`, or of a room or a part of one, `room::part`, with all its files.
+/// The text of a file or a binary of tests, `program/name.rs`, or of a room or a part of one, `room::part`, with all its
+/// files.
 fn sources_of(place: &str) -> Vec<String> {
     let (folder, stem) = match place.strip_suffix(".rs") {
         Some(name) => ("tests", name.to_string()),
