@@ -135,6 +135,8 @@ mod protocol;
 mod server;
 mod services;
 mod store;
+#[cfg(test)]
+mod testing;
 mod text;
 mod timer;
 mod tls;

@@ -28,7 +28,8 @@ const BANNED: [&str; 4] = ["TODO", "FIXME", "XXX:", "HACK"];
 fn imports_point_down() {
     let mut wrong = Vec::new();
     for file in files("src", "rs") {
-        let Some(room) = room_of(&file) else { continue };
+        // `testing` is on no floor: only tests import it, and the compiler leaves it out of everything else.
+        let Some(room) = room_of(&file).filter(|room| room != "testing") else { continue };
         let floor = floor_of(&room).unwrap_or_else(|| panic!("{}: '{room}' stands on no floor", file.display()));
         for (number, line) in code_lines(&file) {
             for target in imported_rooms(&line) {

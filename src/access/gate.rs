@@ -157,7 +157,7 @@ impl Gate {
 mod tests {
     use super::*;
     use crate::access::Class;
-    use crate::tls::testing::{Clock, NOW, World, handshake, leaf, source};
+    use crate::testing::{Clock, NOW, TestPki, handshake, leaf, source};
     use crate::tls::{Certificate, PolicyOptions};
 
     fn policy(options: PolicyOptions) -> Arc<ServerPolicy> {
@@ -166,13 +166,13 @@ mod tests {
 
     #[test]
     fn a_handshake_under_an_old_policy_is_verified_again_by_the_current_one() {
-        let (world, clock) = (World::new(), Clock::at(NOW));
-        let before = policy(world.mutual(&clock));
-        let done = handshake(&world.client_config(Some(&world.client), &clock), &before).expect("in");
+        let (pki, clock) = (TestPki::new(), Clock::at(NOW));
+        let before = policy(pki.mutual(&clock));
+        let done = handshake(&pki.client_config(Some(&pki.client), &clock), &before).expect("in");
         let chain = done.server.peer_certificates().expect("it was shown");
-        let serial = Certificate::from_der(&leaf(&world.client)).expect("readable").serial;
-        let list = world.authority.revocation_list(&[(serial, NOW)], 30, NOW).expect("a list");
-        let after = policy(PolicyOptions { crl: vec![source("crl.pem", &list)], ..world.mutual(&clock) });
+        let serial = Certificate::from_der(&leaf(&pki.client)).expect("readable").serial;
+        let list = pki.authority.revocation_list(&[(serial, NOW)], 30, NOW).expect("a list");
+        let after = policy(PolicyOptions { crl: vec![source("crl.pem", &list)], ..pki.mutual(&clock) });
 
         let gate = Gate::new(Arc::clone(&after), None);
         assert_eq!(gate.admit(chain, Some(&before), &mut None), Err(Denial::Untrusted(Refusal::Revoked)));
@@ -185,11 +185,11 @@ mod tests {
 
     #[test]
     fn the_anchor_of_a_client_comes_from_the_current_policy() {
-        let (world, clock) = (World::new(), Clock::at(NOW));
-        let pin = source("alice.pem", &world.client.certificate);
-        let pinned = policy(PolicyOptions { client_pin: vec![pin], ..world.options(&clock) });
-        let issued = policy(world.mutual(&clock));
-        let done = handshake(&world.client_config(Some(&world.client), &clock), &issued).expect("in");
+        let (pki, clock) = (TestPki::new(), Clock::at(NOW));
+        let pin = source("alice.pem", &pki.client.certificate);
+        let pinned = policy(PolicyOptions { client_pin: vec![pin], ..pki.options(&clock) });
+        let issued = policy(pki.mutual(&clock));
+        let done = handshake(&pki.client_config(Some(&pki.client), &clock), &issued).expect("in");
         let chain = done.server.peer_certificates();
         let witness = done.witness.expect("a certificate was asked for");
         let mut identity = witness.identify(chain).expect("readable").map(Arc::new);

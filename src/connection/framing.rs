@@ -11,11 +11,11 @@ use crate::limits::Limits;
 
 /// The replies owed to a peer, and further results of its requests.
 #[derive(Debug, Default)]
-pub(super) struct Output {
+pub(crate) struct Output {
     /// Replies in the order of their requests.
-    pub(super) replies: Replies,
+    pub(crate) replies: Replies,
     /// Requests served in this turn, with what the service has [spent](Exchange::spend).
-    pub(super) served: usize,
+    pub(crate) served: usize,
     /// Further details of the reason why the connection ends.
     pub(super) detail: Option<Box<str>>,
 }

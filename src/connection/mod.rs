@@ -18,14 +18,14 @@ mod proxy_header;
 mod replies;
 mod scratch;
 mod service;
-#[cfg(test)]
-pub(crate) mod testing;
 mod transmit;
 
 pub use addresses::{Addresses, site};
 pub use connection::Connection;
 pub use context::{Context, Environment};
 pub use effects::{Dial, Effect, Effects, Link, Loss};
+#[cfg(test)]
+pub(crate) use framing::Output;
 pub use id::PeerId;
 pub use lifecycle::{Phase, Transmitted};
 pub use operators::Operators;

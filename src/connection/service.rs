@@ -275,7 +275,7 @@ pub struct Exchange<'a> {
     pub peer: &'a PeerInfo,
     /// The limits that the framing must enforce (`request_bytes` above all), the time, the counters.
     pub env: &'a mut Environment,
-    pub(super) output: &'a mut Output,
+    pub(crate) output: &'a mut Output,
 }
 
 impl Exchange<'_> {

@@ -8,8 +8,9 @@ use super::*;
 use crate::disconnect::Disconnect;
 use crate::limits::Limits;
 use crate::services::Echo;
+use crate::testing;
 use crate::timer::Now;
-use crate::tls::{Outgoing, Session, testing};
+use crate::tls::{Outgoing, Session};
 
 mod handshake;
 

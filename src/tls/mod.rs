@@ -28,8 +28,6 @@ mod session;
 #[cfg(feature = "cli")]
 mod strictness;
 mod suites;
-#[cfg(test)]
-pub(crate) mod testing;
 mod tickets;
 mod trust;
 mod words;

@@ -3,11 +3,11 @@ use rustls::server::Acceptor;
 use rustls::{ClientConfig, ClientConnection};
 
 use super::*;
-use crate::tls::testing::{Clock, NOW, World};
+use crate::testing::{Clock, NOW, TestPki};
 
 /// The hello of a rustls client, in records of at most `longest` bytes.
 fn hello(longest: Option<usize>) -> Vec<u8> {
-    let config = World::new().client_config(None, &Clock::at(NOW));
+    let config = TestPki::new().client_config(None, &Clock::at(NOW));
     let mut config = ClientConfig::clone(&config);
     config.max_fragment_size = longest;
     let mut client = ClientConnection::new(config.into(), "localhost".try_into().expect("a name")).expect("a client");

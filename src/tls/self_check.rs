@@ -70,22 +70,22 @@ fn in_memory(error: std::io::Error) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::testing::{Clock, NOW, TestPki, files_of, leaf};
     use crate::tls::authority::{KeyKind, Role, Subject};
-    use crate::tls::testing::{Clock, NOW, World, leaf, pair};
     use crate::tls::{PolicyOptions, PostQuantum};
 
     #[test]
     fn the_served_leaf_is_the_reported_one() {
-        let (world, clock) = (World::new(), Clock::at(NOW));
+        let (pki, clock) = (TestPki::new(), Clock::at(NOW));
         let subject = Subject::named("localhost", &[]).and_then(Subject::reachable).expect("a name");
-        let renewed = world.authority.issue(Role::Server, &subject, KeyKind::Ed25519, NOW).expect("a leaf");
-        for issued in [&world.server, &renewed] {
+        let renewed = pki.authority.issue(Role::Server, &subject, KeyKind::Ed25519, NOW).expect("a leaf");
+        for issued in [&pki.server, &renewed] {
             for (post_quantum, base) in [
-                (PostQuantum::Prefer, world.options(&clock)),
-                (PostQuantum::Off, world.mutual(&clock)),
-                (PostQuantum::Require, world.mutual(&clock)),
+                (PostQuantum::Prefer, pki.options(&clock)),
+                (PostQuantum::Off, pki.mutual(&clock)),
+                (PostQuantum::Require, pki.mutual(&clock)),
             ] {
-                let options = PolicyOptions { identities: vec![pair(issued)], post_quantum, ..base };
+                let options = PolicyOptions { identities: vec![files_of(issued)], post_quantum, ..base };
                 let policy = ServerPolicy::new(options).expect("a policy");
                 assert_eq!(self_handshake(&policy), Ok(fingerprint(&leaf(issued))));
             }

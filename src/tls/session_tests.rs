@@ -1,7 +1,7 @@
 //! The rules of rustls's unbuffered API, tested on a session alone.
 
 use super::*;
-use crate::tls::testing;
+use crate::testing;
 
 /// A server's and a client's session after their handshake.
 fn open_sessions() -> (Session, Session) {

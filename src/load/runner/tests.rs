@@ -18,7 +18,7 @@ use crate::load::workload::{Distribution, Mix, Ratio, ValueSizes, Values};
 use crate::net::mio::MioNet;
 use crate::server::{ListenerConfig, Security, Server};
 use crate::services::Echo;
-use crate::tls::testing::{self, Clock, World};
+use crate::testing::{self, Clock, TestPki};
 use crate::tls::{PolicyOptions, ServerPolicy};
 
 /// Echoes, but for every hundredth byte.
@@ -132,12 +132,12 @@ fn run_watched<S: Service<Session = ()> + Send>(
 }
 
 fn with_tls(mut plan: Plan, resume: Resume) -> (ServerPolicy, Plan) {
-    let (world, clock) = (World::new(), Clock::at(testing::NOW));
-    let mut forgetful = rustls::ClientConfig::clone(&world.client_config(None, &clock));
+    let (pki, clock) = (TestPki::new(), Clock::at(testing::NOW));
+    let mut forgetful = rustls::ClientConfig::clone(&pki.client_config(None, &clock));
     forgetful.resumption = rustls::client::Resumption::disabled();
     let server_name = ServerName::try_from("localhost").expect("name");
     plan.tls = Some(TlsPlan { configs: vec![Arc::new(forgetful)], server_name, resume });
-    (ServerPolicy::new(world.options(&clock)).expect("policy"), plan)
+    (ServerPolicy::new(pki.options(&clock)).expect("policy"), plan)
 }
 
 #[test]
@@ -201,12 +201,12 @@ fn a_mix_of_handshakes_is_resumed_in_the_share_that_was_asked_for() {
 
 #[test]
 fn a_server_that_does_not_resume_is_an_error() {
-    let (world, clock_of_client) = (World::new(), Clock::at(testing::NOW));
+    let (pki, clock_of_client) = (TestPki::new(), Clock::at(testing::NOW));
     let (_, mut plan) = with_tls(plan(LoadProtocol::HandshakeOnly, 1, count(4)), Resume::Tickets);
-    let config = world.client_config(Some(&world.client), &clock_of_client);
+    let config = pki.client_config(Some(&pki.client), &clock_of_client);
     plan.tls.as_mut().expect("TLS").configs = vec![config];
     let clock = Arc::new(Hasty(testing::NOW.into()));
-    let forgetful = PolicyOptions { reauthenticate_after: Duration::ZERO, clock, ..world.mutual(&clock_of_client) };
+    let forgetful = PolicyOptions { reauthenticate_after: Duration::ZERO, clock, ..pki.mutual(&clock_of_client) };
     let policy = ServerPolicy::new(forgetful).expect("policy");
     let tally = run_against(Echo, Some(policy), plan).tally;
     // Only the first may be full: each client has a ticket for every later one.
@@ -216,12 +216,12 @@ fn a_server_that_does_not_resume_is_an_error() {
 
 #[test]
 fn a_connection_that_is_not_resumed_fails_once_and_serves_its_requests() {
-    let (world, clock_of_client) = (World::new(), Clock::at(testing::NOW));
+    let (pki, clock_of_client) = (TestPki::new(), Clock::at(testing::NOW));
     let plan = Plan { requests_per_connection: Some(5), ..plan(LoadProtocol::Echo, 1, count(20)) };
     let (_, mut plan) = with_tls(plan, Resume::Tickets);
-    plan.tls.as_mut().expect("TLS").configs = vec![world.client_config(Some(&world.client), &clock_of_client)];
+    plan.tls.as_mut().expect("TLS").configs = vec![pki.client_config(Some(&pki.client), &clock_of_client)];
     let clock = Arc::new(Hasty(testing::NOW.into()));
-    let forgetful = PolicyOptions { reauthenticate_after: Duration::ZERO, clock, ..world.mutual(&clock_of_client) };
+    let forgetful = PolicyOptions { reauthenticate_after: Duration::ZERO, clock, ..pki.mutual(&clock_of_client) };
     let policy = ServerPolicy::new(forgetful).expect("policy");
     let tally = run_against(Echo, Some(policy), plan).tally;
     assert_eq!((tally.answered, tally.handshakes.resumed), (20, 0));

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use super::*;
 use crate::connection::{CommitStatus, Deferred, Environment, Exchange, PeerInfo, Served, SessionState, Tick};
+use crate::testing::{Clock, NOW, TestPki};
 use crate::tls::ServerPolicy;
-use crate::tls::testing::{Clock, NOW, World};
 
 /// Answers every byte later, on request, with a reply of that size, or never.
 #[derive(Default)]
@@ -487,7 +487,7 @@ fn connections_with_too_many_handshakes_count_as_refused() {
     let limits = Limits { handshakes_per_address: Some(1), ..Limits::default() };
     let mut site = Site::new(NetFaults::none(), limits);
     let clock = Clock::at(NOW);
-    let policy = ServerPolicy::new(World::new().options(&clock)).expect("a policy");
+    let policy = ServerPolicy::new(TestPki::new().options(&clock)).expect("a policy");
     site.server.context.env.security[0] = Security::tls(Arc::new(policy));
     let crowd: Vec<_> = (0..3).map(|_| site.connect()).collect();
     site.run_until_idle();

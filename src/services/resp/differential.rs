@@ -20,8 +20,8 @@ use self::commands::{CHOSEN, Dice, ODD_KEYS, RAW, TEMPLATES};
 use self::versions::DIFFERENCES;
 use super::tests::Bench;
 use super::*;
-use crate::connection::testing::TestPeer;
 use crate::protocol::resp::{Reply, ReplyScanner, encode_command};
+use crate::testing::TestPeer;
 
 /// A process that ends with its owner.
 struct Killed(Child);

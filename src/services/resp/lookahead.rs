@@ -81,11 +81,11 @@ impl Lookahead {
 
 #[cfg(test)]
 mod tests {
-    use crate::connection::testing::TestPeer;
     use crate::services::StoreProtocol;
     use crate::services::resp::tests::Bench;
     use crate::services::resp::{RespOptions, RespSession};
     use crate::store::{Expiry, Kind};
+    use crate::testing::TestPeer;
 
     fn commands() -> Vec<Vec<u8>> {
         let words = |number: usize| match number % 5 {

@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use super::*;
 use crate::access::{Access, Rules};
-use crate::connection::testing::TestPeer;
 use crate::protocol::resp::Reply;
 use crate::store::{Expiry, Kind, StoreOptions};
+use crate::testing::TestPeer;
 use crate::value::Value;
 
 mod compounds;

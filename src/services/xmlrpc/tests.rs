@@ -4,10 +4,10 @@ use std::time::Instant;
 
 use super::*;
 use crate::access::Rules;
-use crate::connection::testing::TestPeer;
 use crate::protocol::http::{ResponseDecoder, append_post};
 use crate::protocol::xmlrpc::{Fault, append_call, parse_response};
 use crate::store::{Expiry, Kind, StoreOptions};
+use crate::testing::TestPeer;
 use crate::value::Value;
 
 struct Bench {

@@ -11,8 +11,8 @@ use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 
 use super::*;
 use crate::limits::Limits;
+use crate::testing::{Clock, NOW, TestPki, client_config, handshake, source};
 use crate::tls::ServerPolicy;
-use crate::tls::testing::{Clock, NOW, World, client_config, handshake, source};
 use crate::tls::trust::{ClientTrust, ServerTrust};
 
 /// A certificate and its key.
@@ -189,7 +189,7 @@ fn a_larger_chain_limit_does_not_lengthen_the_search() {
 /// Its session, sent back in a ticket, could be too long for a hello.
 #[test]
 fn a_client_with_a_large_chain_is_accepted_again_without_a_ticket() {
-    let (world, clock) = (World::new(), Clock::at(NOW));
+    let (pki, clock) = (TestPki::new(), Clock::at(NOW));
     let root = authority("root", None);
     for (bytes, expected) in [(1_000, rustls::HandshakeKind::Resumed), (30_000, rustls::HandshakeKind::Full)] {
         let mut large = end_entity(&root);
@@ -198,10 +198,10 @@ fn a_client_with_a_large_chain_is_accepted_again_without_a_ticket() {
         let issuer = Issuer::from_params(&root.parameters, &root.key);
         let der = large.parameters.signed_by(&large.key, &issuer).expect("a certificate").der().clone();
         let ca = source("ca.pem", &pem(&root.der));
-        let policy = ServerPolicy::new(crate::tls::PolicyOptions { client_ca: vec![ca], ..world.options(&clock) });
+        let policy = ServerPolicy::new(crate::tls::PolicyOptions { client_ca: vec![ca], ..pki.options(&clock) });
         let policy = policy.expect("a policy");
         for version in [&rustls::version::TLS12, &rustls::version::TLS13] {
-            let trust = ServerTrust::new(&[world.ca()], &aws_lc_rs::default_provider()).expect("a CA");
+            let trust = ServerTrust::new(&[pki.ca()], &aws_lc_rs::default_provider()).expect("a CA");
             let mut config = (*client_config(trust, None, &clock, &[version])).clone();
             let key = PrivateKeyDer::Pkcs8(large.key.serialize_der().into());
             let key = aws_lc_rs::default_provider().key_provider.load_private_key(key).expect("a key");
@@ -226,7 +226,7 @@ impl ResolvesServerCert for Shown {
 
 #[test]
 fn a_failed_handshake_has_its_reason_on_either_side() {
-    let (world, clock) = (World::new(), Clock::at(NOW));
+    let (pki, clock) = (TestPki::new(), Clock::at(NOW));
     let forger = authority("forger", None);
     let mallory = end_entity(&forger);
     let mut chain = vec![mallory.der.clone()];
@@ -236,13 +236,13 @@ fn a_failed_handshake_has_its_reason_on_either_side() {
     let shown = Arc::new(CertifiedKey::new(chain, key));
     let expected = Refusal::LongChain { count: 101, limit: default_limit() };
 
-    let policy = ServerPolicy::new(world.mutual(&clock)).expect("a policy");
-    let mut config = (*world.client_config(None, &clock)).clone();
+    let policy = ServerPolicy::new(pki.mutual(&clock)).expect("a policy");
+    let mut config = (*pki.client_config(None, &clock)).clone();
     config.client_auth_cert_resolver = Arc::new(SingleCertAndKey::from(CertifiedKey::clone(&shown)));
     let error = handshake(&Arc::new(config), &policy).expect_err("refused");
     assert_eq!(Refusal::of(&error), Some(expected.clone()));
 
-    let trust = ServerTrust::new(&[world.ca()], &aws_lc_rs::default_provider()).expect("a CA");
+    let trust = ServerTrust::new(&[pki.ca()], &aws_lc_rs::default_provider()).expect("a CA");
     let config = client_config(trust.clone(), None, &clock, rustls::ALL_VERSIONS);
     let mut server = rustls::ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
         .with_safe_default_protocol_versions()

@@ -2,60 +2,60 @@ use rustls::crypto::aws_lc_rs;
 use rustls::{HandshakeKind, ProtocolVersion};
 
 use super::*;
+use crate::testing::{Clock, DAY, NOW, TestPki, client_config, handshake, leaf, source};
 use crate::tls::authority::{Authority, Issued, KeyKind};
 use crate::tls::identity::AnchorKind;
 use crate::tls::policy::{PolicyOptions, ServerPolicy};
-use crate::tls::testing::{Clock, DAY, NOW, World, client_config, handshake, leaf, source};
 
 fn policy(options: PolicyOptions) -> ServerPolicy {
     ServerPolicy::new(options).expect("a policy")
 }
 
-fn refusal(result: Result<crate::tls::testing::Done, rustls::Error>) -> Refusal {
+fn refusal(result: Result<crate::testing::Handshaken, rustls::Error>) -> Refusal {
     Refusal::of(&result.expect_err("it must be refused")).expect("because of a certificate")
 }
 
 #[test]
 fn a_client_of_a_listed_ca_is_identified_by_name_and_anchor() {
-    let (world, clock) = (World::new(), Clock::at(NOW));
-    let done = handshake(&world.client_config(Some(&world.client), &clock), &policy(world.mutual(&clock))).expect("in");
+    let (pki, clock) = (TestPki::new(), Clock::at(NOW));
+    let done = handshake(&pki.client_config(Some(&pki.client), &clock), &policy(pki.mutual(&clock))).expect("in");
     let witness = done.witness.expect("certificates are asked for");
     let identity = witness.identify(done.server.peer_certificates()).expect("readable").expect("shown");
     assert_eq!(identity.common_name.as_deref(), Some("alice"));
     let anchor = identity.anchor.expect("verified");
     assert_eq!((anchor.kind, anchor.common_name.as_deref()), (AnchorKind::Issuer, Some("test CA")));
-    assert_eq!(anchor.fingerprint, world.authority.certificate().fingerprint());
+    assert_eq!(anchor.fingerprint, pki.authority.certificate().fingerprint());
 }
 
 #[test]
 fn every_refusal_of_a_client_has_its_own_reason() {
-    let (world, clock) = (World::new(), Clock::at(NOW));
-    let required = policy(world.mutual(&clock));
+    let (pki, clock) = (TestPki::new(), Clock::at(NOW));
+    let required = policy(pki.mutual(&clock));
     let stranger = Authority::create(KeyKind::Ed25519, "other CA", NOW).expect("a CA");
-    let try_with = |issued: Option<&Issued>| refusal(handshake(&world.client_config(issued, &clock), &required));
+    let try_with = |issued: Option<&Issued>| refusal(handshake(&pki.client_config(issued, &clock), &required));
 
     assert_eq!(try_with(None), Refusal::NoCertificate);
-    assert!(matches!(try_with(Some(&World::client_of(&stranger, "mallory"))), Refusal::UnknownIssuer { .. }));
-    assert_eq!(try_with(Some(&world.server)), Refusal::Purpose);
+    assert!(matches!(try_with(Some(&TestPki::client_of(&stranger, "mallory"))), Refusal::UnknownIssuer { .. }));
+    assert_eq!(try_with(Some(&pki.server)), Refusal::Purpose);
     assert!(matches!(try_with(Some(&stranger.files())), Refusal::UnknownIssuer { .. }));
 
-    let trusting = world.client_config(Some(&world.client), &clock);
-    let late = policy(PolicyOptions { clock: Clock::at(NOW + 398 * DAY), ..world.mutual(&clock) });
+    let trusting = pki.client_config(Some(&pki.client), &clock);
+    let late = policy(PolicyOptions { clock: Clock::at(NOW + 398 * DAY), ..pki.mutual(&clock) });
     assert!(matches!(refusal(handshake(&trusting, &late)), Refusal::Expired { not_after: Some(_) }));
-    let early = policy(PolicyOptions { clock: Clock::at(NOW - 2 * DAY), ..world.mutual(&clock) });
+    let early = policy(PolicyOptions { clock: Clock::at(NOW - 2 * DAY), ..pki.mutual(&clock) });
     assert!(matches!(refusal(handshake(&trusting, &early)), Refusal::NotYetValid { .. }));
 }
 
 #[test]
 fn optional_accepts_no_certificate_but_not_a_bad_one() {
-    let (world, clock) = (World::new(), Clock::at(NOW));
+    let (pki, clock) = (TestPki::new(), Clock::at(NOW));
     let client_auth = Some(crate::tls::ClientAuth::Optional);
-    let optional = policy(PolicyOptions { client_auth, ..world.mutual(&clock) });
-    let done = handshake(&world.client_config(None, &clock), &optional).expect("in");
+    let optional = policy(PolicyOptions { client_auth, ..pki.mutual(&clock) });
+    let done = handshake(&pki.client_config(None, &clock), &optional).expect("in");
     assert_eq!(done.witness.expect("asked").identify(done.server.peer_certificates()), Ok(None));
     let stranger = Authority::create(KeyKind::Ed25519, "other CA", NOW).expect("a CA");
-    let bad = World::client_of(&stranger, "mallory");
-    assert!(handshake(&world.client_config(Some(&bad), &clock), &optional).is_err());
+    let bad = TestPki::client_of(&stranger, "mallory");
+    assert!(handshake(&pki.client_config(Some(&bad), &clock), &optional).is_err());
 }
 
 /// Like `openssl req -x509`: self-signed, CA, common name only.
@@ -65,37 +65,37 @@ fn self_signed(name: &str) -> Issued {
 
 #[test]
 fn a_listed_self_signed_certificate_is_accepted_as_itself_and_may_issue() {
-    let (world, clock) = (World::new(), Clock::at(NOW));
+    let (pki, clock) = (TestPki::new(), Clock::at(NOW));
     let authority = Authority::create(KeyKind::EcdsaP256, "bob", NOW).expect("a CA");
     let listed = source("bob.pem", &authority.files().certificate);
-    let accepting = policy(PolicyOptions { client_ca: vec![listed], ..world.options(&clock) });
-    for identity in [authority.files(), World::client_of(&authority, "bob's friend")] {
-        handshake(&world.client_config(Some(&identity), &clock), &accepting).expect("in");
+    let accepting = policy(PolicyOptions { client_ca: vec![listed], ..pki.options(&clock) });
+    for identity in [authority.files(), TestPki::client_of(&authority, "bob's friend")] {
+        handshake(&pki.client_config(Some(&identity), &clock), &accepting).expect("in");
     }
     // Another certificate with the same name is another certificate.
-    assert!(handshake(&world.client_config(Some(&self_signed("bob")), &clock), &accepting).is_err());
+    assert!(handshake(&pki.client_config(Some(&self_signed("bob")), &clock), &accepting).is_err());
     // Being recognised does not exempt it from its dates.
     let late = policy(PolicyOptions {
         client_ca: vec![source("bob.pem", &authority.files().certificate)],
         clock: Clock::at(NOW + 3651 * DAY),
-        ..world.options(&clock)
+        ..pki.options(&clock)
     });
-    let late = handshake(&world.client_config(Some(&authority.files()), &clock), &late);
+    let late = handshake(&pki.client_config(Some(&authority.files()), &clock), &late);
     assert!(matches!(refusal(late), Refusal::Expired { .. }));
 }
 
 #[test]
 fn a_pin_is_accepted_as_itself_and_never_issues() {
-    let (world, clock) = (World::new(), Clock::at(NOW));
+    let (pki, clock) = (TestPki::new(), Clock::at(NOW));
     let authority = Authority::create(KeyKind::EcdsaP256, "bob", NOW).expect("a CA");
     let pinned = vec![source("bob.pem", &authority.files().certificate)];
-    let only_pin = policy(PolicyOptions { client_pin: pinned, ..world.options(&clock) });
-    let done = handshake(&world.client_config(Some(&authority.files()), &clock), &only_pin).expect("in");
+    let only_pin = policy(PolicyOptions { client_pin: pinned, ..pki.options(&clock) });
+    let done = handshake(&pki.client_config(Some(&authority.files()), &clock), &only_pin).expect("in");
     let identity = done.witness.expect("asked").identify(done.server.peer_certificates()).expect("readable");
     assert_eq!(identity.and_then(|identity| identity.anchor).expect("verified").kind, AnchorKind::Pin);
-    let minted = World::client_of(&authority, "admin");
+    let minted = TestPki::client_of(&authority, "admin");
     assert!(matches!(
-        refusal(handshake(&world.client_config(Some(&minted), &clock), &only_pin)),
+        refusal(handshake(&pki.client_config(Some(&minted), &clock), &only_pin)),
         Refusal::UnknownIssuer { .. }
     ));
     assert_eq!(only_pin.describe(), "TLS 1.2+, post-quantum preferred, client certificate required (1 pin)");
@@ -103,12 +103,12 @@ fn a_pin_is_accepted_as_itself_and_never_issues() {
 
 #[test]
 fn a_pinned_certificate_without_its_key_is_refused() {
-    let (world, clock) = (World::new(), Clock::at(NOW));
+    let (pki, clock) = (TestPki::new(), Clock::at(NOW));
     let pinned = self_signed("bob");
     let accepting =
-        policy(PolicyOptions { client_pin: vec![source("bob.pem", &pinned.certificate)], ..world.options(&clock) });
+        policy(PolicyOptions { client_pin: vec![source("bob.pem", &pinned.certificate)], ..pki.options(&clock) });
     // Mallory presents bob's certificate and signs with another key of the same kind.
-    let trust = ServerTrust::new(&[world.ca()], &aws_lc_rs::default_provider()).expect("a CA");
+    let trust = ServerTrust::new(&[pki.ca()], &aws_lc_rs::default_provider()).expect("a CA");
     for version in [&rustls::version::TLS12, &rustls::version::TLS13] {
         let mut config = (*client_config(trust.clone(), None, &clock, &[version])).clone();
         let key = source("m.pem", &self_signed("mallory").key).private_key().expect("a key");
@@ -132,7 +132,7 @@ fn trusted(issued: &Issued, settings: &[u8]) -> crate::tls::PemSource {
 fn trust_settings_of_openssl_are_honoured_or_refused() {
     const CLIENT: [u8; 10] = [6, 8, 0x2b, 6, 1, 5, 5, 7, 3, 2];
     const SERVER: [u8; 10] = [6, 8, 0x2b, 6, 1, 5, 5, 7, 3, 1];
-    let (world, clock) = (World::new(), Clock::at(NOW));
+    let (pki, clock) = (TestPki::new(), Clock::at(NOW));
     let allow = |purpose: [u8; 10]| [&[0x30, 12, 0x30, 10][..], &purpose].concat();
     let reject = |purpose: [u8; 10]| [&[0x30, 12, 0xa0, 10][..], &purpose].concat();
     let any = vec![0x30, 8, 0x30, 6, 6, 4, 0x55, 0x1d, 0x25, 0];
@@ -146,8 +146,8 @@ fn trust_settings_of_openssl_are_honoured_or_refused() {
         (reject(SERVER), true, false),
         (vec![0x30, 1], false, false),
     ] {
-        let listed = trusted(&world.authority.files(), &settings);
-        let options = PolicyOptions { client_ca: vec![listed.clone()], ..world.options(&clock) };
+        let listed = trusted(&pki.authority.files(), &settings);
+        let options = PolicyOptions { client_ca: vec![listed.clone()], ..pki.options(&clock) };
         let judged = ServerPolicy::new(options).map_err(|error| error.to_string());
         assert_eq!(judged.is_ok(), clients, "{settings:?}: {judged:?}");
         let trust = ServerTrust::new(&[listed], &aws_lc_rs::default_provider()).map_err(|error| error.to_string());
@@ -160,20 +160,20 @@ fn trust_settings_of_openssl_are_honoured_or_refused() {
 
 #[test]
 fn a_leaf_listed_as_a_ca_is_refused() {
-    let (world, clock) = (World::new(), Clock::at(NOW));
+    let (pki, clock) = (TestPki::new(), Clock::at(NOW));
     let options =
-        PolicyOptions { client_ca: vec![source("client.pem", &world.client.certificate)], ..world.options(&clock) };
+        PolicyOptions { client_ca: vec![source("client.pem", &pki.client.certificate)], ..pki.options(&clock) };
     let error = ServerPolicy::new(options).expect_err("it must be refused").to_string();
     assert!(error.contains("client.pem") && error.contains("--client-pin"), "{error}");
 }
 
 #[test]
 fn a_listed_server_certificate_without_alt_names_is_checked_by_its_common_name() {
-    let (world, clock) = (World::new(), Clock::at(NOW));
+    let (pki, clock) = (TestPki::new(), Clock::at(NOW));
     for (name, expected) in [("localhost", true), ("LOCALHOST", true), ("elsewhere", false)] {
         let itself = self_signed(name);
         let serving =
-            policy(PolicyOptions { identities: vec![crate::tls::testing::pair(&itself)], ..world.options(&clock) });
+            policy(PolicyOptions { identities: vec![crate::testing::files_of(&itself)], ..pki.options(&clock) });
         let listed = source("server.pem", &itself.certificate);
         let trust = ServerTrust::new(&[listed], &aws_lc_rs::default_provider()).expect("a certificate");
         let config = client_config(trust.clone(), None, &clock, rustls::ALL_VERSIONS);
@@ -187,8 +187,8 @@ fn a_listed_server_certificate_without_alt_names_is_checked_by_its_common_name()
 
 #[test]
 fn every_refusal_of_a_server_names_a_cure() {
-    let (world, clock) = (World::new(), Clock::at(NOW));
-    let serving = policy(world.options(&clock));
+    let (pki, clock) = (TestPki::new(), Clock::at(NOW));
+    let serving = policy(pki.options(&clock));
     let stranger = Authority::create(KeyKind::Ed25519, "other CA", NOW).expect("a CA");
     let other = source("other.pem", &stranger.files().certificate);
     let provider = aws_lc_rs::default_provider();
@@ -200,15 +200,15 @@ fn every_refusal_of_a_server_names_a_cure() {
     assert!(refusal.cure().contains("--ca"));
 
     let unlisted = policy(PolicyOptions {
-        identities: vec![crate::tls::testing::pair(&self_signed("localhost"))],
-        ..world.options(&clock)
+        identities: vec![crate::testing::files_of(&self_signed("localhost"))],
+        ..pki.options(&clock)
     });
     assert!(handshake(&client_config(trust.clone(), None, &clock, rustls::ALL_VERSIONS), &unlisted).is_err());
     assert_eq!(trust.refusal(), Some(Refusal::SelfSigned { subject: "CN=localhost".to_owned() }));
 
     let late = Clock::at(NOW + 398 * DAY);
     assert!(matches!(
-        handshake(&world.client_config(None, &late), &serving).map_err(|error| Refusal::of(&error)),
+        handshake(&pki.client_config(None, &late), &serving).map_err(|error| Refusal::of(&error)),
         Err(Some(Refusal::Expired { .. }))
     ));
 
@@ -219,10 +219,10 @@ fn every_refusal_of_a_server_names_a_cure() {
 #[test]
 fn a_resumed_client_keeps_its_identity_and_its_first_deadline() {
     for version in [&rustls::version::TLS12, &rustls::version::TLS13] {
-        let (world, clock) = (World::new(), Clock::at(NOW));
-        let serving = policy(world.mutual(&clock));
-        let trust = ServerTrust::new(&[world.ca()], &aws_lc_rs::default_provider()).expect("a CA");
-        let config = client_config(trust, Some(&world.client), &clock, &[version]);
+        let (pki, clock) = (TestPki::new(), Clock::at(NOW));
+        let serving = policy(pki.mutual(&clock));
+        let trust = ServerTrust::new(&[pki.ca()], &aws_lc_rs::default_provider()).expect("a CA");
+        let config = client_config(trust, Some(&pki.client), &clock, &[version]);
         let mut kinds = Vec::new();
         for hours in [0, 5, 10, 13, 14] {
             clock.set(NOW + hours * 3600);
@@ -239,9 +239,9 @@ fn a_resumed_client_keeps_its_identity_and_its_first_deadline() {
 
 #[test]
 fn a_ticket_ends_with_the_certificate_and_with_the_policy() {
-    let (world, clock) = (World::new(), Clock::at(NOW));
-    let serving = policy(world.mutual(&clock));
-    let config = world.client_config(Some(&world.client), &clock);
+    let (pki, clock) = (TestPki::new(), Clock::at(NOW));
+    let serving = policy(pki.mutual(&clock));
+    let config = pki.client_config(Some(&pki.client), &clock);
     clock.set(NOW + 397 * DAY - 60);
     handshake(&config, &serving).expect("in, for another minute");
     clock.set(NOW + 397 * DAY + 60);
@@ -252,15 +252,15 @@ fn a_ticket_ends_with_the_certificate_and_with_the_policy() {
     let resumed =
         |policy| handshake(&config, policy).expect("in").server.handshake_kind() == Some(HandshakeKind::Resumed);
     assert!(resumed(&serving));
-    assert!(!resumed(&policy(world.mutual(&clock))), "another policy has other ticket keys");
+    assert!(!resumed(&policy(pki.mutual(&clock))), "another policy has other ticket keys");
 }
 
 #[test]
 fn tls12_session_ids_do_not_resume() {
-    let (world, clock) = (World::new(), Clock::at(NOW));
-    let serving = policy(world.mutual(&clock));
-    let trust = ServerTrust::new(&[world.ca()], &aws_lc_rs::default_provider()).expect("a CA");
-    let config = client_config(trust, Some(&world.client), &clock, &[&rustls::version::TLS12]);
+    let (pki, clock) = (TestPki::new(), Clock::at(NOW));
+    let serving = policy(pki.mutual(&clock));
+    let trust = ServerTrust::new(&[pki.ca()], &aws_lc_rs::default_provider()).expect("a CA");
+    let config = client_config(trust, Some(&pki.client), &clock, &[&rustls::version::TLS12]);
     let mut config = (*config).clone();
     config.resumption = rustls::client::Resumption::in_memory_sessions(8)
         .tls12_resumption(rustls::client::Tls12Resumption::SessionIdOnly);

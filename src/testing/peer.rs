@@ -4,8 +4,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, mpsc};
 use std::time::Instant;
 
-use super::framing::Output;
-use super::{Completion, Context, Effect, Environment, Exchange, PeerId, PeerInfo};
+use crate::connection::{Completion, Context, Effect, Environment, Exchange, Output, PeerId, PeerInfo};
 use crate::disconnect::Disconnect;
 use crate::limits::Limits;
 use crate::timer::Now;

@@ -8,9 +8,8 @@ use rustls::time_provider::TimeProvider;
 use rustls::{ClientConfig, ClientConnection, ServerConnection};
 use rustls_pki_types::{CertificateDer, UnixTime};
 
-use super::authority::{Authority, Issued, KeyKind, Role, Subject};
-use super::policy::{Choice, Handshake, PolicyOptions, ServerPolicy};
-use super::{PemSource, ServerTrust, Session, Witness};
+use crate::tls::authority::{Authority, Issued, KeyKind, Role, Subject};
+use crate::tls::{Choice, Handshake, PemSource, PolicyOptions, ServerPolicy, ServerTrust, Session, Witness};
 
 /// The time at which test certificates are made.
 pub(crate) const NOW: u64 = 1_800_000_000;
@@ -40,7 +39,7 @@ pub(crate) fn source(name: &str, text: &str) -> PemSource {
     PemSource { name: name.to_owned(), bytes: text.as_bytes().to_vec() }
 }
 
-pub(crate) fn pair(issued: &Issued) -> (PemSource, PemSource) {
+pub(crate) fn files_of(issued: &Issued) -> (PemSource, PemSource) {
     (source("cert.pem", &issued.certificate), source("key.pem", &issued.key))
 }
 
@@ -49,13 +48,13 @@ pub(crate) fn leaf(issued: &Issued) -> CertificateDer<'static> {
 }
 
 /// A CA with a server's and a client's certificate.
-pub(crate) struct World {
+pub(crate) struct TestPki {
     pub(crate) authority: Authority,
     pub(crate) server: Issued,
     pub(crate) client: Issued,
 }
 
-impl World {
+impl TestPki {
     pub(crate) fn new() -> Self {
         let authority = Authority::create(KeyKind::Ed25519, "test CA", NOW).expect("a CA");
         let host = Subject::named("localhost", &[]).and_then(Subject::reachable).expect("a name");
@@ -75,7 +74,7 @@ impl World {
 
     /// A listener with the server's certificate that requests no client certificates.
     pub(crate) fn options(&self, clock: &Arc<Clock>) -> PolicyOptions {
-        PolicyOptions { identities: vec![pair(&self.server)], clock: clock.clone(), ..PolicyOptions::default() }
+        PolicyOptions { identities: vec![files_of(&self.server)], clock: clock.clone(), ..PolicyOptions::default() }
     }
 
     /// A listener that requires certificates of the CA.
@@ -105,7 +104,7 @@ pub(crate) fn client_config(
     Arc::new(match identity {
         None => builder.with_no_client_auth(),
         Some(issued) => {
-            let (chain, key) = pair(issued);
+            let (chain, key) = files_of(issued);
             let chain = chain.certificates().expect("a certificate");
             builder.with_client_auth_cert(chain, key.private_key().expect("a key")).expect("a pair")
         }
@@ -122,15 +121,15 @@ pub(crate) fn sessions_over(
     versions: &[&'static rustls::SupportedProtocolVersion],
     suites: &[rustls::SupportedCipherSuite],
 ) -> (Session, Session) {
-    let (world, clock) = (World::new(), Clock::at(NOW));
-    let policy = ServerPolicy::new(world.options(&clock)).expect("a policy");
+    let (pki, clock) = (TestPki::new(), Clock::at(NOW));
+    let policy = ServerPolicy::new(pki.options(&clock)).expect("a policy");
     let name = "localhost".try_into().expect("a name");
     let provider = rustls::crypto::CryptoProvider { cipher_suites: suites.to_vec(), ..aws_lc_rs::default_provider() };
     let config = ClientConfig::builder_with_details(Arc::new(provider.clone()), clock.clone())
         .with_protocol_versions(versions)
         .expect("versions")
         .dangerous()
-        .with_custom_certificate_verifier(ServerTrust::new(&[world.ca()], &provider).expect("a CA"))
+        .with_custom_certificate_verifier(ServerTrust::new(&[pki.ca()], &provider).expect("a CA"))
         .with_no_client_auth();
     let client = Session::client(Arc::new(config), name).expect("a usable configuration");
     (Session::accept(Arc::new(policy)), client)
@@ -138,9 +137,9 @@ pub(crate) fn sessions_over(
 
 /// As [`sessions`], with certificates on both sides, and a client whose messages span several records.
 pub(crate) fn sessions_in_small_records() -> (Session, Session) {
-    let (world, clock) = (World::new(), Clock::at(NOW));
-    let policy = ServerPolicy::new(world.mutual(&clock)).expect("a policy");
-    let mut config = ClientConfig::clone(&world.client_config(Some(&world.client), &clock));
+    let (pki, clock) = (TestPki::new(), Clock::at(NOW));
+    let policy = ServerPolicy::new(pki.mutual(&clock)).expect("a policy");
+    let mut config = ClientConfig::clone(&pki.client_config(Some(&pki.client), &clock));
     config.max_fragment_size = Some(64);
     let client = Session::client(Arc::new(config), "localhost".try_into().expect("a name"));
     (Session::accept(Arc::new(policy)), client.expect("a usable configuration"))
@@ -148,14 +147,14 @@ pub(crate) fn sessions_in_small_records() -> (Session, Session) {
 
 /// Both ends of a finished handshake.
 #[derive(Debug)]
-pub(crate) struct Done {
+pub(crate) struct Handshaken {
     pub(crate) client: ClientConnection,
     pub(crate) server: ServerConnection,
     pub(crate) witness: Option<Witness>,
 }
 
 /// Performs a handshake with `localhost` under `policy`; the error is that of the side that failed first.
-pub(crate) fn handshake(config: &Arc<ClientConfig>, policy: &ServerPolicy) -> Result<Done, rustls::Error> {
+pub(crate) fn handshake(config: &Arc<ClientConfig>, policy: &ServerPolicy) -> Result<Handshaken, rustls::Error> {
     let name = "localhost".try_into().expect("a name");
     let mut client = ClientConnection::new(config.clone(), name).expect("a usable configuration");
     let mut bytes = Vec::new();
@@ -182,5 +181,5 @@ pub(crate) fn handshake(config: &Arc<ClientConfig>, policy: &ServerPolicy) -> Re
             client.write_tls(&mut bytes).expect("into memory");
         }
     }
-    Ok(Done { client, server, witness })
+    Ok(Handshaken { client, server, witness })
 }
