@@ -16,6 +16,8 @@ mod common;
 
 // What a stranger does first: every command that README and the program print, as pasted.
 mod first_minutes;
+// README and each page of docs/: every command, run in order, prints what the page shows.
+mod documents;
 // The Python clients of the recipe, unchanged.
 mod recipe;
 // Flags and files that are refused: exit code 2 and one sentence.

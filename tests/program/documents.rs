@@ -6,15 +6,13 @@
 //! lines. A server runs until the next heading of second level; it is ready when it has printed what is shown. Ports are
 //! exchanged for free ones.
 
-mod common;
-
 use std::fs::{self, File};
 use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use common::{run, signal, until, wait};
+use crate::common::{run, signal, until, wait};
 
 /// Commands that go on until they are stopped.
 const SERVERS: [&str; 4] = ["latchkey serve", "latchkey wrap", "redis-server", "python3 keys_server.py"];
