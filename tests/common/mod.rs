@@ -8,8 +8,10 @@ pub mod tls;
 
 use std::cell::RefCell;
 use std::io::{BufRead, BufReader, Read};
+use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
@@ -161,6 +163,19 @@ fn lines(pipe: impl Read + Send + 'static) -> mpsc::Receiver<String> {
         }
     });
     receiver
+}
+
+/// A free port, for servers that cannot choose one themselves. It is below those that the system gives to
+/// clients and to port 0, so nobody is given it before it is used, and no other test of this process is given it.
+pub fn free_port() -> u16 {
+    static TAKEN: AtomicU16 = AtomicU16::new(0);
+    let first = u16::try_from(std::process::id() % 9_000).expect("small");
+    loop {
+        let port = 22_000 + (first + TAKEN.fetch_add(1, Ordering::Relaxed)) % 9_000;
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
+    }
 }
 
 /// Sends a signal by number of process.

@@ -17,7 +17,7 @@ const PATIENCE: Duration = Duration::from_mins(1);
 
 /// An address that nobody listens on.
 fn nobody() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0").expect("bind").local_addr().expect("address")
+    ([127, 0, 0, 1], crate::common::free_port()).into()
 }
 
 fn splice(to: &[SocketAddr], limits: Limits) -> (Server<MioNet, Splice>, Lookup) {

@@ -7,21 +7,16 @@
 //! exchanged for free ones.
 
 use std::fs::{self, File};
-use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::sync::atomic::{AtomicU32, Ordering};
 
-use crate::common::{run, signal, until, wait};
+use crate::common::{free_port, run, signal, until, wait};
 
 /// Commands that go on until they are stopped.
 const SERVERS: [&str; 4] = ["latchkey serve", "latchkey wrap", "redis-server", "python3 keys_server.py"];
 
 /// What `latchkey serve` listens on with no listener named.
 const DEFAULT_LISTENERS: &str = " --echo 127.0.0.1:20000 --xmlrpc 127.0.0.1:15000 --resp 127.0.0.1:6380";
-
-/// How many ports have been looked at.
-static NEXT: AtomicU32 = AtomicU32::new(0);
 
 #[test]
 fn the_front_page_prints_what_it_shows() {
@@ -177,8 +172,7 @@ impl Drop for Reader {
     }
 }
 
-/// The ports behind addresses of this machine in `text`, and those that are served by default, each with a free one: not
-/// among those that systems give to clients, so that nobody is given it meanwhile.
+/// The ports behind addresses of this machine in `text`, and those that are served by default, each with a free one.
 fn free_ports(text: &str) -> Vec<(String, String)> {
     let mut named: Vec<String> = Vec::new();
     let text = text.to_owned() + DEFAULT_LISTENERS;
@@ -190,11 +184,7 @@ fn free_ports(text: &str) -> Vec<(String, String)> {
             }
         }
     }
-    // Tests beside this one have taken those before `next`.
-    let first = 22_000 + std::process::id() % 9_000;
-    let mut free = std::iter::repeat_with(|| first + NEXT.fetch_add(1, Ordering::Relaxed))
-        .filter(|port| TcpListener::bind(format!("127.0.0.1:{port}")).is_ok());
-    named.into_iter().map(|port| (port, free.next().expect("a free port").to_string())).collect()
+    named.into_iter().map(|port| (port, free_port().to_string())).collect()
 }
 
 /// `text` with each of the ports exchanged for its free one.

@@ -1,12 +1,11 @@
 //! The load harness against servers of others: Redis, nginx, and Python's XML-RPC server over TLS.
 
 use std::fs;
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::path::Path;
 use std::process::{Command, Output};
-use std::sync::atomic::{AtomicU16, Ordering};
 
-use crate::common::{Server, certs, latchkey, python, run};
+use crate::common::{Server, certs, free_port, latchkey, python, run};
 use serde_json::Value;
 
 /// A folder with a CA, a server's certificate and three clients'.
@@ -26,19 +25,6 @@ fn folder() -> tempfile::TempDir {
         fs::remove_file(dir.path().join("clients").join(name)).expect("removed");
     }
     dir
-}
-
-/// A free port, below those that the system gives to clients: for servers that cannot choose one themselves.
-fn free_port() -> u16 {
-    static NEXT: AtomicU16 = AtomicU16::new(0);
-    let first = std::process::id() % 10_000;
-    loop {
-        let step = NEXT.fetch_add(1, Ordering::Relaxed);
-        let port = 20_000 + (u16::try_from(first).expect("small") + step * 7) % 10_000;
-        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
-            return port;
-        }
-    }
 }
 
 /// Starts a server that listens at `port` when it is ready.

@@ -8,7 +8,7 @@ use std::sync::mpsc;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use crate::common::{PATIENCE, Server, fail, latchkey, python, run, succeed};
+use crate::common::{PATIENCE, Server, fail, free_port, latchkey, python, run, succeed};
 
 /// `latchkey wrap` in front of `to`, with development certificates unless `arguments` say otherwise.
 fn wrap(to: &str, arguments: &[&str]) -> Server {
@@ -189,7 +189,7 @@ fn a_hundred_megabytes_go_both_ways_at_once_in_bounded_memory() {
 
 #[test]
 fn a_server_that_is_down_is_told_to_the_client_at_once_and_logged() {
-    let free = TcpListener::bind("127.0.0.1:0").expect("bind").local_addr().expect("address");
+    let free = SocketAddr::from(([127, 0, 0, 1], free_port()));
     let server = wrap(&free.to_string(), &[]);
     let ragged =
         || succeed(python("ragged.py").args([&server.port("wrap").to_string(), &server.certificate("ca.pem")]));
