@@ -75,7 +75,7 @@ impl<T: Read + Write> Client<T> {
         let mut client = Self { stream, session, policy, retained, output: Outgoing::default(), received, taken: 0 };
         let mut hello = client.decrypt(&[])?;
         loop {
-            client.stream.write_all(&hello).map_err(ClientError::Stream)?;
+            client.write(&hello)?;
             if !client.session.is_handshaking() {
                 return Ok(client);
             }
@@ -86,7 +86,7 @@ impl<T: Read + Write> Client<T> {
     /// Encrypts and sends.
     pub fn send(&mut self, plaintext: &[u8]) -> Result<(), ClientError> {
         let bytes = self.encrypt(plaintext)?;
-        self.stream.write_all(&bytes).map_err(ClientError::Stream)
+        self.write(&bytes)
     }
 
     /// Waits for plaintext or close_notify.
@@ -95,7 +95,7 @@ impl<T: Read + Write> Client<T> {
             self.received.clear();
             self.taken = 0;
             let answer = self.advance()?;
-            self.stream.write_all(&answer).map_err(ClientError::Stream)?;
+            self.write(&answer)?;
         }
         Ok(())
     }
@@ -106,10 +106,20 @@ impl<T: Read + Write> Client<T> {
         match self.stream.read(&mut bytes) {
             Ok(0) => Err(ClientError::HungUp),
             Ok(count) => self.decrypt(bytes.get(..count).unwrap_or_default()),
-            Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => {
-                Err(if self.session.is_handshaking() { ClientError::Silent } else { ClientError::Late })
-            }
-            Err(error) => Err(ClientError::Stream(error)),
+            Err(error) => Err(self.stream_failed(error)),
+        }
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> Result<(), ClientError> {
+        self.stream.write_all(bytes).map_err(|error| self.stream_failed(error))
+    }
+
+    /// Whether the stream failed, or its time limit passed: that of a write is the server's fault too.
+    fn stream_failed(&self, error: io::Error) -> ClientError {
+        match error.kind() {
+            io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut if self.session.is_handshaking() => ClientError::Silent,
+            io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => ClientError::Late,
+            _ => ClientError::Stream(error),
         }
     }
 
@@ -150,7 +160,7 @@ impl<T: Read + Write> Client<T> {
     /// Sends close_notify. Reading goes on.
     pub fn finish(&mut self) -> Result<(), ClientError> {
         let farewell = self.encrypt_close_notify()?;
-        self.stream.write_all(&farewell).map_err(ClientError::Stream)
+        self.write(&farewell)
     }
 
     /// All plaintext that has arrived and was not read.
@@ -215,5 +225,38 @@ impl<T: Read + Write> Write for Client<T> {
 
     fn flush(&mut self) -> io::Result<()> {
         self.stream.flush()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tls::ClientOptions;
+
+    /// A stream whose time limit has passed.
+    struct Overdue;
+
+    impl Read for Overdue {
+        fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
+            Err(io::ErrorKind::TimedOut.into())
+        }
+    }
+
+    impl Write for Overdue {
+        fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+            Err(io::ErrorKind::TimedOut.into())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_time_limit_that_passes_before_the_hello_is_sent_is_reported_as_such() {
+        let policy = ClientPolicy::new(&ClientOptions { insecure: true, ..ClientOptions::default() }).expect("options");
+        let name = ServerName::try_from("localhost").expect("a name");
+        let outcome = Client::handshake(Overdue, policy, name).map(|_| ());
+        assert!(matches!(outcome, Err(ClientError::Silent)), "{outcome:?}");
     }
 }
