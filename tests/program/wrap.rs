@@ -197,7 +197,7 @@ fn a_server_that_is_down_is_told_to_the_client_at_once_and_logged() {
     let line = server.logged("WARN cannot connect");
     assert!(line.contains(&format!("peer={free} ")) && line.contains("refused"), "{line}");
     let line = server.logged("reason=\"upstream\"");
-    assert!(line.contains("does --to name it?"), "{line}");
+    assert!(line.contains("is --to right?"), "{line}");
 
     let missing = wrap("unix:/nonexistent.sock", &[]);
     assert_eq!(connect(&missing, b""), b"");
@@ -366,7 +366,7 @@ fn the_other_end_is_verified_and_shown_our_certificate() {
     nameless.logged("no client certificate");
     assert_eq!(read(&nameless), "");
     let said = nameless.logged("reason=\"upstream\"");
-    assert!(said.contains("demands a client certificate") && said.contains("--cert FILE --key FILE"), "{said}");
+    assert!(said.contains("requires a client certificate") && said.contains("--cert FILE --key FILE"), "{said}");
     tls.logged("reason=\"certificate\"");
     let (cert, key) = (file("client.pem"), file("client-key.pem"));
     assert_eq!(read(&to_tls(&["--ca", &ca, "--cert", &cert, "--key", &key])), "in");
