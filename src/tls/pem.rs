@@ -55,7 +55,7 @@ pub enum PemError {
         file: String,
     },
     /// The file contains none of the wanted sections.
-    #[error("{file} contains no {wanted}, only {found}{cure}")]
+    #[error("{file} holds no {wanted}, only {found}{cure}")]
     Missing {
         /// The file.
         file: String,
