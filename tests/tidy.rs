@@ -205,6 +205,27 @@ fn public_types_have_names_of_their_own() {
 }
 
 #[test]
+fn test_names_begin_with_their_subject() {
+    // "who_waits_is_told_so" cannot be looked up: the subject is hidden in a clause.
+    let mut headless = Vec::new();
+    let mut tests = 0;
+    for file in ["src", "tests", "examples", "benches"].into_iter().flat_map(|folder| files(folder, "rs")) {
+        let text = fs::read_to_string(&file).expect("source");
+        let mut lines = text.lines().map(str::trim_start);
+        while lines.any(|line| line == "#[test]") {
+            tests += 1;
+            let Some(name) = lines.by_ref().find_map(|line| line.strip_prefix("fn ")) else { break };
+            let first = name.split('_').next().unwrap_or_default();
+            if ["who", "whoever", "whose", "what", "whatever", "which"].contains(&first) {
+                headless.push(format!("{}: {name}", file.display()));
+            }
+        }
+    }
+    assert!(tests > 700, "only {tests} tests were found");
+    assert!(headless.is_empty(), "name what is tested:\n{}", headless.join("\n"));
+}
+
+#[test]
 fn files_are_rooms_not_halls() {
     let mut long = Vec::new();
     for folder in ["src", "tests", "benches", "examples"] {

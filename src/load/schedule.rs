@@ -292,7 +292,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_asked_does_not_follow_from_the_gap_before_it() {
+    fn requests_are_independent_of_the_gap_before_them() {
         use crate::load::workload::{Distribution, Mix, OperationKind, Ratio, ValueSizes, Workload};
         let ratio = Ratio { writes: 1, reads: 10 };
         for (seed, distribution) in [1, 2, 3].into_iter().zip([
@@ -353,7 +353,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_asked_for_is_what_the_measured_part_of_the_ramp_comes_to() {
+    fn the_rate_asked_is_that_of_the_measured_part_of_the_ramp() {
         let over = Duration::from_secs(10);
         let asked = |warmup, steps, end| {
             Schedule { warmup, ramp: Ramp { over, steps }, ..open(100.0, Gaps::Poisson, end) }.asked_rate()
@@ -372,7 +372,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_expected_of_each_second_follows_the_ramp_and_the_end() {
+    fn the_expected_rate_of_each_second_follows_the_ramp_and_the_end() {
         let ramp = Ramp { over: 4 * SECOND, steps: 2 };
         let expected = |end, from: u32| {
             let schedule = Schedule { warmup: SECOND, ramp, ..open(100.0, Gaps::Constant, end) };

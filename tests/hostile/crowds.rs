@@ -117,7 +117,7 @@ fn watched_keys_cost_what_clients_may_hold() {
     for (number, watcher) in watchers.iter_mut().enumerate() {
         let keys = (number * 16_000..(number + 1) * 16_000).map(|key| format!(" {key:x}"));
         let watch: Vec<String> = keys.collect::<Vec<_>>().chunks(8_000).map(<[String]>::concat).collect();
-        // Whoever is closed has been held for too much: that is what is asked here.
+        // A client that is closed has been charged for too much, which is what this test looks for.
         for keys in watch {
             let _ = writeln!(watcher, "WATCH{keys}\r");
             let _ = watcher.read(&mut [0; 64]);
@@ -312,7 +312,7 @@ fn costly_commands_in_a_row_hold_up_nobody() {
     let mut costly: Vec<_> = (0..3).map(|_| Attack::plain(&attack.resp)).collect();
     let count = 10 * scale();
     // A neighbour who asks for sixteen turns' worth of small things, and leaves a mark when they are done. Each `KEYS`
-    // takes fifteen turns, and the walks wait for each other, so whoever looks behind them must find the mark.
+    // takes fifteen turns, and the scans wait for each other, so a client that looks behind them must find the mark.
     let pings = 2_000;
     setter.write_all(format!("{}SET mark left\r\n", "PING\r\n".repeat(pings)).as_bytes()).expect("send");
     let asked = format!("{}GET mark\r\n", "KEYS *nothing*is*like*this\r\n".repeat(count));

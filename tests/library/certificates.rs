@@ -71,7 +71,7 @@ print(ends[1].getpeercert()["subject"])
 "#;
 
 #[test]
-fn what_is_made_passes_openssl_and_python_at_their_strictest() {
+fn issued_certificates_pass_openssl_and_python_in_strict_mode() {
     for key in [KeyKind::EcdsaP256, KeyKind::Ed25519, KeyKind::Rsa3072] {
         let dir = tempfile::tempdir().expect("a folder");
         let dir = dir.path();
@@ -276,7 +276,7 @@ fn issue_from(dir: &Path, ca: &str, key: &str) -> String {
 }
 
 #[test]
-fn what_is_said_of_openssl_in_strict_mode_is_what_it_does() {
+fn verdicts_on_openssl_in_strict_mode_agree_with_openssl() {
     let dir = tempfile::tempdir().expect("a folder");
     let dir = dir.path();
     make(dir, KeyKind::EcdsaP256);
@@ -335,7 +335,7 @@ fn what_is_said_of_openssl_in_strict_mode_is_what_it_does() {
 }
 
 #[test]
-fn what_is_said_of_webpki_is_what_it_does() {
+fn verdicts_on_webpki_agree_with_webpki() {
     let dir = tempfile::tempdir().expect("a folder");
     let dir = dir.path();
     make(dir, KeyKind::EcdsaP256);

@@ -55,7 +55,7 @@ fn encrypted_any_pieces_are_one_conversation() {
 }
 
 #[test]
-fn what_is_no_tls_is_answered_alike_in_any_pieces() {
+fn bytes_that_are_not_tls_are_answered_alike_in_any_pieces() {
     any_pieces_on(Line::Raw, 300);
 }
 

@@ -94,7 +94,7 @@ fn a_half_closed_connection_on_which_nothing_moves_is_ended() {
     let limits = Limits { half_close_timeout: Duration::from_millis(50), ..Limits::default() };
     let (mut server, _lookup) = splice(&[to], limits);
     let client = client(&server, b"?");
-    // The server's end is over at once, and the client goes on listening to the end that it was told of.
+    // The server ends at once, and the client goes on reading to that end.
     let hanging_up = thread::spawn(move || {
         let (socket, _) = listener.accept().expect("accept");
         socket.shutdown(std::net::Shutdown::Write).expect("finish");

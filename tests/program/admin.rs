@@ -169,7 +169,7 @@ fn an_operator_behind_the_places_takes_a_clients() {
     assert_eq!(ask(&mut second), "HTTP/1.1 200", "a client's place is not taken back");
 }
 
-/// Whoever is let in at no cost and asks nothing keeps nobody out.
+/// Operators that are admitted at no cost and ask nothing keep no other operator out.
 #[test]
 fn operators_that_stay_silent_give_way() {
     for (scheme, protocol) in [("tls", "https"), ("plain", "http")] {

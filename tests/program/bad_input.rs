@@ -83,7 +83,7 @@ fn broken_tls_is_answered_with_the_alert_that_says_why() {
 }
 
 #[test]
-fn whoever_leaves_in_the_middle_is_told_apart() {
+fn ways_of_disconnecting_have_reasons_of_their_own() {
     let mut stage = Stage::set(&[]);
     let half = &good_hello()[..60];
     for to in [ECHO, HTTP, RESP] {

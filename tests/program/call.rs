@@ -76,7 +76,7 @@ fn a_handshake_that_drips_does_not_hold_up_the_doctor() {
 }
 
 #[test]
-fn what_acts_on_a_terminal_never_reaches_it() {
+fn control_characters_never_reach_the_terminal() {
     let (server, ca) = peer("control");
     let told = fail(&mut call(&server, "control", &ca), 1);
     assert!(told.contains("HTTP 500") && told.contains("\\u{1b}[2J"), "{told}");

@@ -43,7 +43,7 @@ fn open(server: &Server, protocol: &str) -> Tls {
 }
 
 #[test]
-fn who_waits_is_told_good_bye_by_either_signal() {
+fn idle_clients_get_a_final_reply_at_either_signal() {
     for name in ["TERM", "INT"] {
         let mut server = start(&[]);
         let mut clients = ["echo", "xmlrpc", "resp"].map(|protocol| open(&server, protocol));
@@ -165,7 +165,7 @@ fn a_second_signal_ends_the_program_at_once() {
 }
 
 #[test]
-fn who_has_asked_before_it_was_accepted_is_answered() {
+fn requests_in_the_accept_queue_are_answered_at_sigterm() {
     let dir = tempfile::tempdir().expect("a folder");
     let plain = ["--echo", "plain://127.0.0.1:0", "--resp", "plain://127.0.0.1:0", "--echo", "127.0.0.1:0"];
     let mut server = Server::start_in(dir, &plain);
@@ -199,7 +199,7 @@ fn who_has_asked_before_it_was_accepted_is_answered() {
 }
 
 #[test]
-fn who_says_nothing_does_not_hold_up_the_end() {
+fn silent_connections_do_not_delay_the_exit() {
     let mut server = start(&["--handshake-timeout", "1h", "--drain-timeout", "1h"]);
     let silent: Vec<_> = (0..50).map(|_| dial(&server.address("echo"))).collect();
     // They have been accepted, some of them at least; the others are in the queue.

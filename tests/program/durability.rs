@@ -31,7 +31,7 @@ fn integer(value: u64) -> Reply {
     Reply::Line(format!(":{value}"))
 }
 
-/// Everything that tells of the contents, in a fixed order.
+/// The whole contents, in a fixed order.
 fn contents(client: &mut Client) -> Vec<(String, Reply, Reply, Reply)> {
     let Reply::Array(keys) = client.ask("keys *") else { panic!("an array") };
     let mut keys: Vec<String> = keys.iter().map(Reply::text).collect();
@@ -194,7 +194,7 @@ fn without_room_writers_are_told_and_readers_are_served() {
         assert!(kept < 1000, "the limit is never met");
     };
     assert!(error.starts_with("-MISCONF ") && kept > 0, "{error}");
-    // The client stays, and is told of each command that came too late; what it reads meanwhile is true.
+    // The client stays connected, and gets an error for each command that came too late; its reads meanwhile are true.
     writer.send(&[words("set late 1"), words("get before"), words("incr n"), words("ping")]).expect("sent");
     let mut told = || writer.receive().expect("a reply");
     assert!(told().text().starts_with("-MISCONF "));

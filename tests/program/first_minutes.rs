@@ -15,8 +15,8 @@ use crate::common::{Server, latchkey, run, succeed};
 /// The recipe's ports, and one beside Redis's.
 const PORTS: [u16; 3] = [20_000, 15_000, 6380];
 
-/// The program with no arguments but `serve`. It must have the ports that README prints, so whoever else has them, if only
-/// an earlier run of this test, must go.
+/// The program with no arguments but `serve`. It needs the ports that README prints, so no other process may have them, an
+/// earlier run of this test included.
 fn start(dir: tempfile::TempDir) -> Server {
     let taken = || PORTS.into_iter().find(|port| TcpListener::bind(("127.0.0.1", *port)).is_err());
     for _ in 0..50 {
@@ -208,7 +208,7 @@ fn no_key_is_readable_by_others_for_an_instant_and_none_can_be_committed() {
 
     let repository = server.dir.path();
     let mode = |name: &str| fs::metadata(repository.join(name)).expect(name).permissions().mode() & 0o777;
-    assert_eq!((mode("certs"), mode("certs/.lock")), (0o700, 0o600), "whoever may open a file may lock it");
+    assert_eq!((mode("certs"), mode("certs/.lock")), (0o700, 0o600), "a process that may open a file may lock it");
     let git = |arguments: &str| succeed(Command::new("git").args(arguments.split(' ')).current_dir(repository));
     git("init -q");
     git("add -A");

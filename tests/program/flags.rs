@@ -124,7 +124,7 @@ fn files_that_are_no_good_are_named_with_their_flag() {
 }
 
 #[test]
-fn what_clients_are_given_is_named_with_its_flag() {
+fn limits_of_clients_are_named_with_their_flag() {
     let dir = folder();
     for (arguments, parts) in [
         ("call https://localhost:1 keys --ca nowhere.pem", &["--ca: ", "nowhere.pem", "No such file"][..]),
@@ -212,7 +212,7 @@ fn an_address_that_cannot_be_had_is_named_with_its_flag() {
 }
 
 #[test]
-fn what_is_wrong_is_told_in_words_that_help() {
+fn usage_errors_say_what_to_change() {
     let dir = tempfile::tempdir().expect("a folder");
     for (arguments, said) in [
         ("serve --bogus", "unexpected argument '--bogus' found; `latchkey serve --help` lists them"),

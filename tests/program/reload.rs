@@ -130,7 +130,7 @@ fn a_reload_at_sighup_or_by_a_swapped_link_shows_another_certificate_and_keeps_c
     assert!(reloaded.contains(", expires 20"), "{reloaded}");
     assert_eq!(shown(&server), "renewed");
     assert_eq!(alice.go_on(), "full", "the connection goes on");
-    assert_eq!(alice.go_on(), "full", "its ticket does not: whoever comes again is asked again");
+    assert_eq!(alice.go_on(), "full", "its ticket does not: a client that returns is asked again");
 
     signal(server.pid(), "HUP");
     server.logged("reloaded: serving certificate sha256 ");
@@ -253,7 +253,7 @@ fn an_expired_revocation_list_shuts_its_ca_out_and_is_said() {
     let server = start(dir);
     let mut alice = Client::echo(&server, "alice", "1.3", &["say", "resume", "fresh"]);
     server.logged("revocation list expired");
-    assert_eq!(alice.go_on(), "full", "whoever is in stays in");
+    assert_eq!(alice.go_on(), "full", "an open connection stays open");
     for _ in ["resuming", "afresh"] {
         assert!(alice.go_on().starts_with("refused: "), "nobody comes in");
     }

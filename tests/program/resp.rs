@@ -179,7 +179,7 @@ fn the_opening_of_java_clients_is_answered() {
 }
 
 #[test]
-fn what_memtier_benchmark_sends_is_answered() {
+fn memtier_benchmark_is_served() {
     let server = over_tls();
     let command = |words: &[&str]| {
         let arguments = words.iter().map(|word| format!("${}\r\n{word}\r\n", word.len()));

@@ -199,7 +199,7 @@ fn resuming_ends_with_the_time_for_reauthentication() {
 }
 
 #[test]
-fn what_could_not_be_enforced_refuses_to_start() {
+fn options_that_cannot_be_enforced_refuse_to_start() {
     let dir = folder();
     let other = folder();
     certs(other.path(), "revoke");
@@ -278,7 +278,7 @@ fn keys_are_not_served_to_everybody_on_the_network_unless_that_is_asked_for() {
     ] {
         start(folder_like(dir.path()), more);
     }
-    // With the development identity it is the same, and whoever listens beyond this machine is told what it is worth.
+    // With the development identity it is the same, and a server beyond this machine is warned about it.
     let lone = tempfile::tempdir().expect("a folder");
     let error = fail(latchkey().args(["serve", "--resp", "0.0.0.0:0"]).current_dir(lone.path()), 2);
     assert!(error.contains("--allow-anonymous"), "{error}");
@@ -296,7 +296,7 @@ fn folder_like(dir: &Path) -> tempfile::TempDir {
 }
 
 #[test]
-fn what_is_wrong_with_a_certificate_or_its_key_is_said_in_words() {
+fn faults_of_certificates_and_keys_are_said_in_words() {
     let dir = folder();
     // Exchanged, and readable by everyone as certificates are.
     let exchanged = "serve --echo 127.0.0.1:0 --cert certs/localhost-key.pem --key certs/localhost.pem";

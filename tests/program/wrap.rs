@@ -464,7 +464,7 @@ fn sigterm_lets_open_connections_finish() {
 }
 
 #[test]
-fn what_could_not_be_enforced_is_refused_at_start() {
+fn wrap_options_that_cannot_be_enforced_refuse_to_start() {
     let refused = |arguments: &[&str], flag: &str| {
         let mut command = latchkey();
         let said = fail(command.args(["wrap", "--to", "127.0.0.1:1"]).args(arguments), 2);
@@ -483,7 +483,7 @@ fn what_could_not_be_enforced_is_refused_at_start() {
 }
 
 #[test]
-fn whoever_loses_its_rule_is_cut_off_from_the_server() {
+fn a_client_that_loses_its_rule_is_disconnected_from_the_backend() {
     let (to, serving) = once(|mut socket| {
         socket.write_all(b"welcome").expect("write");
         socket.read_to_end(&mut Vec::new())

@@ -101,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_server_is_refused_with_what_is_wrong() {
+    fn a_target_that_is_no_server_is_refused_with_the_reason() {
         let cases = [
             ("localhost", "HOST:PORT"),
             (":1", "HOST:PORT"),

@@ -250,7 +250,7 @@ mod tests {
     use crate::load::report::json::tests::sample;
 
     #[test]
-    fn what_is_written_is_read_back_second_by_second() {
+    fn hdr_files_are_read_back_second_by_second() {
         let (report, tally) = sample();
         let log = render(&report, tally.recorder.seconds());
         let mut intervals = Intervals::new();

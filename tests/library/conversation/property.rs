@@ -294,7 +294,7 @@ pub(crate) fn conversation(line: Line, input: &[u8], cuts: &[usize]) {
     );
 }
 
-/// Takes out what may differ: whoever has sent the body already is not told to go on, a handshake is random, counters
+/// Takes out what may differ: a client that has sent the body already gets no 100 Continue, a handshake is random, counters
 /// count turns, and a client without TLS is answered at its first bytes, in the protocol that those few look like.
 fn comparable(protocol: Protocol, line: Line, heard: &[u8]) -> Vec<u8> {
     const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";

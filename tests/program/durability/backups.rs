@@ -158,7 +158,7 @@ fn a_restore_without_room_gives_back_what_it_took() {
 }
 
 #[test]
-fn what_is_missing_or_closed_to_this_user_is_named() {
+fn missing_and_unreadable_paths_are_named() {
     let folder = tempfile::tempdir().expect("a folder");
     let (file, data) = (folder.path().join("file"), folder.path().join("data"));
     let told = fail(latchkey().arg("restore").arg(&file).arg(&data), 2);
