@@ -190,7 +190,7 @@ impl Stage {
             let lines: Vec<_> = log.iter().filter(|line| line.contains(peer) && line.contains(listener)).collect();
             let clients = self.expected.iter().filter(|other| (&other.peer, &other.listener) == (peer, listener));
             assert_eq!(lines.len(), clients.count(), "{name}: {lines:#?}");
-            let reason = format!(" reason=\"{reason}\" ");
+            let reason = format!(" reason=\"{reason}\"");
             assert!(lines.iter().any(|line| line.contains(&reason)), "{name}: {lines:#?}");
         }
         assert!(!log.iter().any(|line| line.contains("panicked")), "{log:#?}");
