@@ -172,7 +172,7 @@ pub struct SessionState {
 pub struct Tick {
     /// The status of [held](Exchange::hold) replies.
     pub commits: CommitStatus,
-    /// When the next tick is wanted even if nothing happens; `None` for no wish.
+    /// The longest time until the next tick, if no event comes before; `None` means no limit.
     pub again_in: Option<Duration>,
 }
 

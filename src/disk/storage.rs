@@ -31,7 +31,7 @@ type Wake = Arc<dyn Fn() + Send + std::marker::Sync>;
 pub struct StorageOptions {
     /// When it syncs.
     pub sync: Sync,
-    /// The path of backups; `None` for no backups.
+    /// The path of the backup file. If it is `None`, backups are off.
     pub backup: Option<PathBuf>,
 }
 

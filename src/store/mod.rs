@@ -81,7 +81,7 @@ pub enum Eviction {
 /// Options of a store.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct StoreOptions {
-    /// Bytes for keys, values, tables and clients together; `None` for no limit.
+    /// The most bytes that keys, values, tables and clients may take together. `None` means no limit.
     pub max_memory: Option<usize>,
     /// The part of `max_memory` reserved for clients: client memory up to this neither fails a write nor evicts a key.
     pub client_reserve: usize,

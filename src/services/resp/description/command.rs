@@ -61,8 +61,8 @@ impl Command {
         if self.arity < 0 { arguments >= wanted } else { arguments == wanted }
     }
 
-    /// The position of the first key, that of the last (-1: the last argument), and the step, in the form that
-    /// Redis had before key specifications: zeros for no keys, and for keys that stand at no fixed place.
+    /// The positions of the first and the last key (-1: the last argument), and the step between keys, as the first reply
+    /// fields of `COMMAND` have them. All are zero if the command has no keys, or none at a fixed position.
     pub(crate) fn key_positions(&self) -> (i64, i64, i64) {
         let fixed = |key_use: &KeyUse| match (key_use.begin, key_use.span) {
             (KeyBegin::Argument(first), KeySpan::Range { last, step, .. }) => {
