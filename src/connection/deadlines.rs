@@ -71,15 +71,13 @@ impl<S: Service> Connection<S> {
     pub fn expire(&mut self, context: &mut Context<S>) {
         let now = context.env.now.instant;
         let delivered = self.asked.as_ref().filter(|asked| asked.at == now).map(|asked| asked.delivery.taken);
-        let Some((deadline, timer)) = self.next_deadline(&context.env.limits) else { return };
+        let due = self.next_deadline(&context.env.limits).filter(|(deadline, _)| *deadline <= now);
+        let Some((_, timer)) = due else { return };
         let Some(reason) = timer.reason() else {
-            if deadline <= now {
-                self.phase = Phase::Closed;
-            }
+            self.phase = Phase::Closed;
             return;
         };
         match timer {
-            _ if deadline > now => {}
             Timer::Header | Timer::Request if self.framing.is_mid_request() => {
                 self.refuse(reason, String::new(), context);
                 self.drain_if_ended(now);

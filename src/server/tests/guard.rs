@@ -228,24 +228,29 @@ fn a_connection_that_closes_ends_the_pause_of_accepting() {
     assert_eq!(site.server.metrics().accepted, 2, "its descriptor is free now");
 }
 
-#[test]
-fn many_simultaneous_clients_are_served_and_closed_in_steps() {
-    let limits = Limits { peers_per_turn: 3, accepts_per_turn: 2, ..Limits::default() };
-    let mut site = Site::new(NetFaults::none(), limits);
+/// Twenty clients connect, ask at once, are answered and leave at once. Nothing is left of them.
+fn come_and_go<S: Service>(site: &mut Site<S>, request: &[u8], reply: &[u8]) {
     let mut clients: Vec<_> = (0..20).map(|_| site.connect()).collect();
     site.run_until_idle();
     for client in &mut clients {
-        client.write_all(b"all of us").expect("room");
+        client.write_all(request).expect("room");
     }
     pass(&site.network);
     site.run_until_idle();
     for client in &mut clients {
-        assert_eq!(drain(client), (b"all of us".to_vec(), false));
+        assert_eq!(drain(client), (reply.to_vec(), false));
     }
     drop(clients);
     pass(&site.network);
     site.run_until_idle();
     assert_eq!(site.server.occupancy(), Occupancy::default());
+}
+
+#[test]
+fn many_simultaneous_clients_are_served_and_closed_in_steps() {
+    let limits = Limits { peers_per_turn: 3, accepts_per_turn: 2, ..Limits::default() };
+    let mut site = Site::new(NetFaults::none(), limits);
+    come_and_go(&mut site, b"all of us", b"all of us");
 }
 
 /// Holds 5,000 bytes for each byte received, and answers each with 100,000.
@@ -349,20 +354,7 @@ impl Service for Heavy {
 #[test]
 fn sessions_that_hold_much_are_closed_a_few_a_turn() {
     let mut site = Site::serving(Heavy::default(), NetFaults::none(), Limits::default(), &[]);
-    let mut clients: Vec<_> = (0..20).map(|_| site.connect()).collect();
-    site.run_until_idle();
-    for client in &mut clients {
-        client.write_all(b"?").expect("room");
-    }
-    pass(&site.network);
-    site.run_until_idle();
-    for client in &mut clients {
-        assert_eq!(drain(client), (b"!".to_vec(), false));
-    }
-    drop(clients);
-    pass(&site.network);
-    site.run_until_idle();
-    assert_eq!(site.server.occupancy(), Occupancy::default());
+    come_and_go(&mut site, b"?", b"!");
     assert_eq!(site.server.service().most_closed, 2, "two hold more than one turn frees");
 }
 
