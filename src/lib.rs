@@ -135,7 +135,7 @@ mod protocol;
 mod server;
 mod services;
 mod store;
-#[cfg(test)]
+#[cfg(any(test, feature = "internals"))]
 mod testing;
 mod text;
 mod timer;
@@ -207,7 +207,7 @@ pub mod internals {
     }
 
     open! {
-        access cli client connection disconnect disk limits load metrics net protocol server services store text timer tls
-        value
+        access cli client connection disconnect disk limits load metrics net protocol server services store testing text timer
+        tls value
     }
 }

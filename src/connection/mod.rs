@@ -24,7 +24,7 @@ pub use addresses::{Addresses, site};
 pub use connection::Connection;
 pub use context::{Context, Environment};
 pub use effects::{Dial, Effect, Effects, Link, Loss};
-#[cfg(test)]
+#[cfg(any(test, feature = "internals"))]
 pub(crate) use framing::Output;
 pub use id::PeerId;
 pub use lifecycle::{Phase, Transmitted};

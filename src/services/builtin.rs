@@ -245,8 +245,7 @@ mod tests {
 
     #[test]
     fn replies_do_not_wait_for_changes_by_housekeeping() {
-        #[expect(clippy::disallowed_methods, reason = "a test needs some instant to count from")]
-        let now = Now { instant: std::time::Instant::now(), unix_ms: 5 };
+        let now = crate::testing::now(5);
         let options = BuiltinOptions {
             listeners: vec![Protocol::Resp],
             store: StoreOptions { max_memory: Some(2 << 20), eviction: Eviction::AllKeys, ..StoreOptions::default() },

@@ -1,9 +1,9 @@
 //! The hit ratio of eviction, compared with an exact LRU of the same size.
 
 use std::collections::{BTreeMap, HashMap};
-use std::time::Instant;
 
 use super::*;
+use crate::testing;
 
 const KEYS: u32 = 20_000;
 const READS: u32 = 300_000;
@@ -59,9 +59,8 @@ impl Lru {
 }
 
 #[test]
-#[expect(clippy::disallowed_methods, reason = "a test needs some instant to count from")]
 fn the_hit_ratio_of_eviction_is_near_that_of_an_exact_lru() {
-    let now = Now { instant: Instant::now(), unix_ms: 1 };
+    let now = testing::now(1);
     for eviction in [Eviction::AllKeys, Eviction::Volatile] {
         let max_memory = 400_000;
         let mut store = Store::new(StoreOptions {

@@ -1,7 +1,8 @@
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::*;
+use crate::testing;
 
 mod durable;
 mod limits;
@@ -31,9 +32,8 @@ impl Random {
     }
 }
 
-#[expect(clippy::disallowed_methods, reason = "a test needs some instant to count from")]
 fn clock() -> Now {
-    Now { instant: Instant::now(), unix_ms: 1_000_000 }
+    testing::now(1_000_000)
 }
 
 fn later(now: Now, ms: u64) -> Now {

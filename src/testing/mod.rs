@@ -1,10 +1,30 @@
-//! Test doubles: what a test builds instead of a CA, a network or a disk of the real world.
+//! Test doubles: what a test builds instead of a CA, a client, a network or a loop of the real world. Unit tests,
+//! integration tests and benches share them; no other build contains them.
+//!
+//! | double | stands for |
+//! |---|---|
+//! | [`TestPki`], [`Endpoints`], [`handshake`] | certificates, what both ends are configured with, a handshake in memory |
+//! | [`TestPeer`] | the peer of a service's calls, without a connection |
+#![allow(
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::missing_panics_doc,
+    reason = "a test that cannot go on must fail"
+)]
 
 mod certificates;
 mod peer;
 
-pub(crate) use certificates::{
-    Clock, DAY, Handshaken, NOW, TestPki, client_config, files_of, handshake, leaf, sessions,
-    sessions_in_small_records, sessions_over, source,
+pub use certificates::{
+    Clock, DAY, Endpoints, Handshaken, NOW, TestPki, classical, client_config, client_config_with, converse, files_of,
+    handshake, leaf, sessions, sessions_in_small_records, sessions_over, source,
 };
-pub(crate) use peer::TestPeer;
+pub use peer::TestPeer;
+
+use crate::timer::Now;
+
+/// Some instant to count from, and this wall-clock time in milliseconds.
+#[expect(clippy::disallowed_methods, reason = "an instant can only be made from the real clock")]
+pub fn now(unix_ms: u64) -> Now {
+    Now { instant: std::time::Instant::now(), unix_ms }
+}

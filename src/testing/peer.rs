@@ -2,28 +2,28 @@
 
 use std::net::SocketAddr;
 use std::sync::{Arc, mpsc};
-use std::time::Instant;
 
 use crate::connection::{Completion, Context, Effect, Environment, Exchange, Output, PeerId, PeerInfo};
 use crate::disconnect::Disconnect;
 use crate::limits::Limits;
+use crate::testing::now;
 use crate::timer::Now;
 
 /// One peer and the replies it is owed.
-pub(crate) struct TestPeer {
-    pub(crate) info: PeerInfo,
-    pub(crate) env: Environment,
+pub struct TestPeer {
+    /// What the service is told of it.
+    pub info: PeerInfo,
+    /// The loop's environment.
+    pub env: Environment,
     output: Output,
     completions: mpsc::Receiver<Completion>,
 }
 
 impl TestPeer {
     /// The peer in slab slot `key`, the connection before which `generation` others were opened.
-    #[expect(clippy::disallowed_methods, reason = "a test needs some instant to count from")]
-    pub(crate) fn new(key: u32, generation: u32) -> Self {
+    pub fn new(key: u32, generation: u32) -> Self {
         let port = u16::try_from(40_000 + key).expect("a small key");
-        let now = Now { instant: Instant::now(), unix_ms: 0 };
-        let (context, completions) = Context::new((), Limits::default(), Vec::new(), Arc::new(|| {}), now);
+        let (context, completions) = Context::new((), Limits::default(), Vec::new(), Arc::new(|| {}), now(0));
         Self {
             info: PeerInfo::new(
                 PeerId { key, generation },
@@ -37,18 +37,19 @@ impl TestPeer {
         }
     }
 
-    pub(crate) fn exchange(&mut self, now: Now) -> Exchange<'_> {
+    /// The parameters of a call at this time.
+    pub fn exchange(&mut self, now: Now) -> Exchange<'_> {
         self.env.now = now;
         Exchange { peer: &self.info, env: &mut self.env, output: &mut self.output }
     }
 
     /// The requests counted in this peer's share of a turn.
-    pub(crate) fn served(&self) -> usize {
+    pub fn served(&self) -> usize {
         self.output.served
     }
 
     /// The peers that the service has disconnected since the last call, with reasons.
-    pub(crate) fn take_disconnects(&mut self) -> Vec<(PeerId, Disconnect)> {
+    pub fn take_disconnects(&mut self) -> Vec<(PeerId, Disconnect)> {
         let effects = std::iter::from_fn(|| self.env.effects.pop());
         let disconnects = effects.filter_map(|effect| match effect {
             Effect::Disconnect { peer, reason } => Some((peer, reason)),
@@ -58,7 +59,7 @@ impl TestPeer {
     }
 
     /// Takes the completed deferred replies. Returns whether one is still awaited before the next request is served.
-    pub(crate) fn is_alone(&mut self) -> bool {
+    pub fn is_alone(&mut self) -> bool {
         for completion in self.completions.try_iter() {
             if let Some(reply) = completion.reply {
                 self.output.replies.complete(completion.sequence, reply);
@@ -68,7 +69,7 @@ impl TestPeer {
     }
 
     /// The bytes that would be sent now.
-    pub(crate) fn take_replies(&mut self) -> Vec<u8> {
+    pub fn take_replies(&mut self) -> Vec<u8> {
         let bytes = self.output.replies.unsent().to_vec();
         self.output.replies.consume(bytes.len());
         bytes

@@ -4,7 +4,9 @@ use rustls::crypto::aws_lc_rs::{self, kx_group};
 use rustls::{ClientConfig, HandshakeKind, NamedGroup, ProtocolVersion};
 
 use super::*;
-use crate::testing::{Clock, DAY, Handshaken, NOW, TestPki, client_config, files_of, handshake, source};
+use crate::testing::{
+    Clock, DAY, Handshaken, NOW, TestPki, client_config, client_config_with, files_of, handshake, source,
+};
 use crate::tls::ServerTrust;
 use crate::tls::authority::{Authority, KeyKind, Role, Subject};
 
@@ -57,13 +59,7 @@ fn offering(
     let mut provider = aws_lc_rs::default_provider();
     provider.kx_groups = groups.to_vec();
     let trust = ServerTrust::new(&[pki.ca()], &provider).expect("a CA");
-    let config = ClientConfig::builder_with_details(Arc::new(provider), clock.clone())
-        .with_protocol_versions(rustls::ALL_VERSIONS)
-        .expect("versions")
-        .dangerous()
-        .with_custom_certificate_verifier(trust)
-        .with_no_client_auth();
-    Arc::new(config)
+    Arc::new(client_config_with(provider, trust, None, clock, rustls::ALL_VERSIONS))
 }
 
 fn group(done: &Handshaken) -> NamedGroup {

@@ -7,12 +7,11 @@ use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use latchkey::internals::cli::development::development_identities;
+use latchkey::internals::testing::handshake;
 use latchkey::internals::tls::authority::{Authority, KeyKind, Role, Subject};
-use latchkey::internals::tls::{
-    Choice, PemSource, PolicyOptions, Refusal, ServerPolicy, ServerTrust, Verifier, Witness,
-};
+use latchkey::internals::tls::{PemSource, PolicyOptions, Refusal, ServerPolicy, ServerTrust, Verifier};
+use rustls::ClientConfig;
 use rustls::crypto::aws_lc_rs;
-use rustls::{ClientConfig, ClientConnection, ServerConnection};
 
 fn now() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_secs()
@@ -152,40 +151,6 @@ fn recipe_pair(dir: &Path, name: &str) -> (PemSource, PemSource) {
     (source(dir, &format!("{name}_cert.pem")), source(dir, &format!("{name}_key.pem")))
 }
 
-/// One handshake with `localhost` in memory.
-fn handshake(
-    client: Arc<ClientConfig>,
-    policy: &ServerPolicy,
-) -> Result<(ServerConnection, Option<Witness>), rustls::Error> {
-    let name = "localhost".try_into().expect("a name");
-    let mut client = ClientConnection::new(client, name).expect("a client");
-    let mut bytes = Vec::new();
-    client.write_tls(&mut bytes).expect("into memory");
-    let Choice::Start(start) = policy.choose(&bytes) else { panic!("a whole hello") };
-    let mut server = ServerConnection::new(start.config).expect("a server");
-    while !bytes.is_empty() {
-        let mut rest = bytes.as_slice();
-        while !rest.is_empty() {
-            server.read_tls(&mut rest).expect("from memory");
-            server.process_new_packets()?;
-        }
-        bytes.clear();
-        while server.wants_write() {
-            server.write_tls(&mut bytes).expect("into memory");
-        }
-        let mut rest = bytes.as_slice();
-        while !rest.is_empty() {
-            client.read_tls(&mut rest).expect("from memory");
-            client.process_new_packets()?;
-        }
-        bytes.clear();
-        while client.wants_write() {
-            client.write_tls(&mut bytes).expect("into memory");
-        }
-    }
-    Ok((server, start.witness))
-}
-
 fn client(
     ca: PemSource,
     identity: &(PemSource, PemSource),
@@ -230,9 +195,10 @@ fn the_recipes_certificates_work_on_both_sides() {
                 };
                 let policy = ServerPolicy::new(options).expect("a policy");
                 let config = client(server.0.clone(), &bob, version);
-                let (accepted, witness) = handshake(config, &policy)
+                let accepted = handshake(&config, &policy)
                     .unwrap_or_else(|error| panic!("{server_name} {client_name} {version:?} {pinned}: {error}"));
-                let identity = witness.expect("asked").identify(accepted.peer_certificates()).expect("readable");
+                let shown = accepted.server.peer_certificates();
+                let identity = accepted.witness.expect("asked").identify(shown).expect("readable");
                 assert_eq!(identity.expect("shown").common_name.as_deref(), Some("bob"));
             }
         }
@@ -252,7 +218,7 @@ fn a_version_1_certificate_without_its_key_is_worth_nothing() {
     let policy = ServerPolicy::new(options).expect("a policy");
     for version in [&rustls::version::TLS12, &rustls::version::TLS13] {
         let stolen = (bob.0.clone(), recipe_pair(dir, "mallory").1);
-        let error = handshake(client(server.0.clone(), &stolen, version), &policy).expect_err("it must be refused");
+        let error = handshake(&client(server.0.clone(), &stolen, version), &policy).expect_err("it must be refused");
         assert_eq!(Refusal::of(&error), Some(Refusal::Signature), "{version:?}");
     }
 }

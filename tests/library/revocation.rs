@@ -4,34 +4,22 @@ use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
 use std::process::Command;
-use std::sync::Arc;
-use std::time::Duration;
 
 use crate::common::run;
 use base64::Engine;
+use latchkey::internals::testing::{Clock, NOW};
 use latchkey::internals::tls::authority::{Authority as Development, KeyKind};
 use latchkey::internals::tls::{OutdatedLists, PemSource, PolicyOptions, ServerPolicy};
 use rcgen::{
     BasicConstraints, CertificateParams, CrlDistributionPoint, DistinguishedName, DnType, ExtendedKeyUsagePurpose,
     IsCa, Issuer, KeyPair, KeyUsagePurpose, PKCS_ED25519, SerialNumber, SigningKey,
 };
-use rustls::pki_types::{CertificateDer, UnixTime};
-use rustls::time_provider::TimeProvider;
+use rustls::pki_types::CertificateDer;
 
-const NOW: u64 = 1_800_000_000;
-/// Moments around [`NOW`] as GeneralizedTime.
+/// Moments around [`NOW`], as GeneralizedTime.
 const BEFORE: &str = "20261201000000Z";
 const LATELY: &str = "20270101000000Z";
 const LATER: &str = "20270301000000Z";
-
-#[derive(Debug)]
-struct Fixed;
-
-impl TimeProvider for Fixed {
-    fn current_time(&self) -> Option<UnixTime> {
-        Some(UnixTime::since_unix_epoch(Duration::from_secs(NOW)))
-    }
-}
 
 /// The lists of one CA.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -301,7 +289,7 @@ impl Hierarchy {
             client_ca: vec![source(listed)],
             crl,
             outdated_lists: OutdatedLists::ShutOut,
-            clock: Arc::new(Fixed),
+            clock: Clock::at(NOW),
             ..PolicyOptions::default()
         });
         let policy = policy.map_err(|error| format!("at start: {error}"))?;

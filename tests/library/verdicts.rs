@@ -6,15 +6,14 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use latchkey::internals::testing::converse;
 use latchkey::internals::tls::authority::Role;
 use latchkey::internals::tls::{Answer, Judgement, PemSource, Purpose, Question, Verifier, judge};
 use rustls::client::WebPkiServerVerifier;
 use rustls::crypto::aws_lc_rs;
 use rustls::server::WebPkiClientVerifier;
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
-use rustls::{
-    ClientConfig, ClientConnection, ConnectionCommon, RootCertStore, ServerConfig, ServerConnection, SideData,
-};
+use rustls::{ClientConfig, ClientConnection, RootCertStore, ServerConfig, ServerConnection};
 use rustls_pki_types::{CertificateDer, ServerName};
 use serde::Deserialize;
 
@@ -70,30 +69,6 @@ impl Files {
             key: read(dir, &format!("{}-key.pem", case.name)),
         }
     }
-}
-
-/// Carries what each end has to say to the other, until neither has anything.
-fn converse(client: &mut ClientConnection, server: &mut ServerConnection) -> Result<(), rustls::Error> {
-    fn carry<A: SideData, B: SideData>(
-        from: &mut ConnectionCommon<A>,
-        to: &mut ConnectionCommon<B>,
-    ) -> Result<(), rustls::Error> {
-        let mut bytes = Vec::new();
-        while from.wants_write() {
-            from.write_tls(&mut bytes).expect("into memory");
-        }
-        let mut rest = bytes.as_slice();
-        while !rest.is_empty() {
-            to.read_tls(&mut rest).expect("from memory");
-            to.process_new_packets()?;
-        }
-        Ok(())
-    }
-    for _ in 0..6 {
-        carry(client, server)?;
-        carry(server, client)?;
-    }
-    Ok(())
 }
 
 /// Why rustls with its own verifiers refuses the peer in a handshake.

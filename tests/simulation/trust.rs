@@ -3,18 +3,16 @@
 use std::collections::BTreeMap;
 use std::error::Error;
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
 
 use latchkey::internals::access::{Gate, Rules};
 use latchkey::internals::net::sim::SimRandom;
 use latchkey::internals::server::Security;
+use latchkey::internals::testing::{Clock, NOW, client_config_with, files_of, leaf, source};
 use latchkey::internals::tls::authority::{Authority, Issued, KeyKind, Role, Subject};
 use latchkey::internals::tls::{Certificate, ClientAuth, PemSource, PolicyOptions, ServerPolicy, ServerTrust, Session};
 use rustls::ClientConfig;
 use rustls::client::Resumption;
 use rustls::crypto::aws_lc_rs;
-use rustls::pki_types::UnixTime;
-use rustls::time_provider::TimeProvider;
 use rustls::version::{TLS12, TLS13};
 
 use crate::script::{Conduct, Script};
@@ -108,11 +106,6 @@ impl Badge {
     }
 }
 
-/// A clock that stands still at the time when the certificates are made.
-#[derive(Debug)]
-struct Noon;
-
-const NOON: u64 = 1_800_000_000;
 /// Length of the chain that is too long.
 const LONG: usize = 10;
 /// CAs with the same name: fewer than are looked at, and more paths than are searched.
@@ -122,12 +115,6 @@ const NAMESAKES: usize = 5;
 const SMALL_RECORD: usize = 100;
 
 const YEARS: u64 = 5 * 365 * 86_400;
-
-impl TimeProvider for Noon {
-    fn current_time(&self) -> Option<UnixTime> {
-        Some(UnixTime::since_unix_epoch(Duration::from_secs(NOON)))
-    }
-}
 
 /// What is made once for all seeds. Ed25519, because its signatures have a fixed length.
 struct Trust {
@@ -144,56 +131,51 @@ fn trust() -> Result<&'static Trust, String> {
     trust.as_ref().map_err(Clone::clone)
 }
 
-fn source(text: &str) -> PemSource {
-    PemSource { name: "simulated".into(), bytes: text.as_bytes().to_vec() }
-}
-
-fn pair(issued: &Issued) -> (PemSource, PemSource) {
-    (source(&issued.certificate), source(&issued.key))
+fn certificate_of(authority: &Authority) -> PemSource {
+    source("ca.pem", &authority.files().certificate)
 }
 
 fn make_trust() -> Result<Trust, Box<dyn Error>> {
-    let ours = Authority::create(KeyKind::Ed25519, "simulated CA", NOON)?;
-    let theirs = Authority::create(KeyKind::Ed25519, "foreign CA", NOON)?;
-    let old = Authority::create(KeyKind::Ed25519, "simulated CA", NOON - YEARS)?;
+    let ours = Authority::create(KeyKind::Ed25519, "simulated CA", NOW)?;
+    let theirs = Authority::create(KeyKind::Ed25519, "foreign CA", NOW)?;
+    let old = Authority::create(KeyKind::Ed25519, "simulated CA", NOW - YEARS)?;
     let host = Subject::named("localhost", &[])?.reachable()?;
-    let server = |authority: &Authority| authority.issue(Role::Server, &host, KeyKind::Ed25519, NOON);
+    let server = |authority: &Authority| authority.issue(Role::Server, &host, KeyKind::Ed25519, NOW);
     let client = |authority: &Authority, name, now| {
         authority.issue(Role::Client, &Subject::named(name, &[])?, KeyKind::Ed25519, now)
     };
-    let bob = client(&ours, "bob", NOON)?;
-    let leaf = source(&bob.certificate).certificates()?;
-    let namesakes = (0..NAMESAKES).map(|_| Authority::create(KeyKind::Ed25519, "namesake CA", NOON));
+    let bob = client(&ours, "bob", NOW)?;
+    let serial = Certificate::from_der(&leaf(&bob))?.serial;
+    let namesakes = (0..NAMESAKES).map(|_| Authority::create(KeyKind::Ed25519, "namesake CA", NOW));
     let namesakes = namesakes.collect::<Result<Vec<_>, _>>()?;
-    let tangled = client(namesakes.first().ok_or("no namesake")?, "alice", NOON)?;
+    let tangled = client(namesakes.first().ok_or("no namesake")?, "alice", NOW)?;
     let badges = [
         (Badge::None, None),
-        (Badge::Alice, Some(client(&ours, "alice", NOON)?)),
+        (Badge::Alice, Some(client(&ours, "alice", NOW)?)),
         (Badge::Bob, Some(bob)),
-        (Badge::Foreign, Some(client(&theirs, "alice", NOON)?)),
-        (Badge::Expired, Some(client(&old, "alice", NOON - YEARS)?)),
-        (Badge::Long, Some(above(client(&ours, "alice", NOON)?, &[&ours; LONG - 1]))),
+        (Badge::Foreign, Some(client(&theirs, "alice", NOW)?)),
+        (Badge::Expired, Some(client(&old, "alice", NOW - YEARS)?)),
+        (Badge::Long, Some(above(client(&ours, "alice", NOW)?, &[&ours; LONG - 1]))),
         (Badge::Tangled, Some(above(tangled, &namesakes.iter().collect::<Vec<_>>()))),
     ];
-    let serial = Certificate::from_der(leaf.first().ok_or("no certificate")?)?.serial;
-    let crl = ours.revocation_list(&[(serial, NOON)], 30, NOON)?;
+    let crl = ours.revocation_list(&[(serial, NOW)], 30, NOW)?;
 
     let identities = [server(&ours)?, server(&ours)?];
     let mut doors = BTreeMap::new();
     for door in Door::ALL {
         for change in [None].into_iter().chain(Change::ALL.map(Some)) {
-            let [before, after] = identities.each_ref().map(pair);
+            let [before, after] = identities.each_ref().map(files_of);
             let renewed = change == Some(Change::Certificate);
             let mut options = PolicyOptions {
                 identities: vec![if renewed { after } else { before }],
                 client_auth: Some(door.auth()),
-                clock: Arc::new(Noon),
+                clock: Clock::at(NOW),
                 ..PolicyOptions::default()
             };
             if door != Door::Open {
                 let authority = if change == Some(Change::Authority) { &theirs } else { &ours };
-                options.client_ca = vec![source(&authority.files().certificate)];
-                options.crl.extend((change == Some(Change::Revocation)).then(|| source(&crl)));
+                options.client_ca = vec![certificate_of(authority)];
+                options.crl.extend((change == Some(Change::Revocation)).then(|| source("crl.pem", &crl)));
             }
             doors.insert((door, change), gate(options, change == Some(Change::Rules) && door != Door::Open)?);
         }
@@ -218,7 +200,7 @@ fn above(issued: Issued, authorities: &[&Authority]) -> Issued {
 
 fn gate(options: PolicyOptions, with_rules: bool) -> Result<Security, Box<dyn Error>> {
     const ONLY_ALICE: &str = "[[rule]]\ncn = 'alice'\ngrant = ['read', 'write', 'connect']";
-    let rules = with_rules.then(|| Rules::parse(&source(ONLY_ALICE), &[])).transpose()?;
+    let rules = with_rules.then(|| Rules::parse(&source("rules.toml", ONLY_ALICE), &[])).transpose()?;
     Ok(Security::Tls(Gate::new(Arc::new(ServerPolicy::new(options)?), rules.map(Arc::new))))
 }
 
@@ -232,17 +214,9 @@ fn client_config(
     if is_conservative {
         provider.kx_groups = vec![aws_lc_rs::kx_group::X25519, aws_lc_rs::kx_group::X25519MLKEM768];
     }
-    let provider = Arc::new(provider);
-    let verifier = ServerTrust::new(&[source(&authority.files().certificate)], &provider)?;
+    let trust = ServerTrust::new(&[certificate_of(authority)], &provider)?;
     let version = if old { &TLS12 } else { &TLS13 };
-    let builder = ClientConfig::builder_with_details(provider, Arc::new(Noon))
-        .with_protocol_versions(&[version])?
-        .dangerous()
-        .with_custom_certificate_verifier(verifier);
-    Ok(match badge.map(pair) {
-        None => builder.with_no_client_auth(),
-        Some((certificate, key)) => builder.with_client_auth_cert(certificate.certificates()?, key.private_key()?)?,
-    })
+    Ok(client_config_with(provider, trust, badge, &Clock::at(NOW), &[version]))
 }
 
 /// The security of a listener with that demand, or without TLS.

@@ -6,7 +6,7 @@ use super::*;
 use crate::access::{Access, Rules};
 use crate::protocol::resp::Reply;
 use crate::store::{Expiry, Kind, StoreOptions};
-use crate::testing::TestPeer;
+use crate::testing::{self, TestPeer};
 use crate::value::Value;
 
 mod compounds;
@@ -23,8 +23,7 @@ pub(super) struct Bench {
 
 impl Bench {
     pub(super) fn new(options: RespOptions) -> Self {
-        #[expect(clippy::disallowed_methods, reason = "a test needs some instant to count from")]
-        let now = Now { instant: std::time::Instant::now(), unix_ms: 1_800_000_000_000 };
+        let now = testing::now(1_800_000_000_000);
         Self { resp: Resp::new(options, now), store: Store::new(StoreOptions::default()), now }
     }
 

@@ -1,13 +1,11 @@
 //! Requests and replies as bytes, and the texts that clients of Python's server match.
 
-use std::time::Instant;
-
 use super::*;
 use crate::access::Rules;
 use crate::protocol::http::{ResponseDecoder, append_post};
 use crate::protocol::xmlrpc::{Fault, append_call, parse_response};
 use crate::store::{Expiry, Kind, StoreOptions};
-use crate::testing::TestPeer;
+use crate::testing::{self, TestPeer};
 use crate::value::Value;
 
 struct Bench {
@@ -16,12 +14,11 @@ struct Bench {
     now: Now,
 }
 
-#[expect(clippy::disallowed_methods, reason = "a test needs some instant to count from")]
 fn bench(faults: FaultStyle) -> Bench {
     Bench {
         service: XmlRpc::new(XmlRpcOptions { faults }),
         store: Store::new(StoreOptions::default()),
-        now: Now { instant: Instant::now(), unix_ms: 784_111_777_000 },
+        now: testing::now(784_111_777_000),
     }
 }
 

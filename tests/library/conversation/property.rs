@@ -17,12 +17,9 @@ use latchkey::internals::services::resp::RespOptions;
 use latchkey::internals::services::xmlrpc::XmlRpcOptions;
 use latchkey::internals::services::{Builtin, BuiltinOptions, Protocol};
 use latchkey::internals::store::{Eviction, StoreOptions};
-use latchkey::internals::tls::authority::{Authority, KeyKind, Role, Subject};
-use latchkey::internals::tls::{PemSource, PolicyOptions, ServerPolicy};
-use rustls::crypto::aws_lc_rs;
-use rustls::pki_types::UnixTime;
-use rustls::time_provider::TimeProvider;
-use rustls::{ClientConfig, ClientConnection, RootCertStore};
+use latchkey::internals::testing::{Endpoints, classical};
+use latchkey::internals::tls::authority::KeyKind;
+use rustls::ClientConnection;
 
 /// How the client's bytes reach the server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,43 +59,11 @@ fn limits() -> Limits {
     }
 }
 
-/// A clock that stands still: certificates are made at its time and judged by it.
-#[derive(Debug)]
-struct Noon;
-
-const NOON: u64 = 1_800_000_000;
-
-impl TimeProvider for Noon {
-    fn current_time(&self) -> Option<UnixTime> {
-        Some(UnixTime::since_unix_epoch(Duration::from_secs(NOON)))
-    }
-}
-
-fn trust() -> &'static (Arc<ServerPolicy>, Arc<ClientConfig>) {
-    static TRUST: OnceLock<(Arc<ServerPolicy>, Arc<ClientConfig>)> = OnceLock::new();
-    TRUST.get_or_init(|| {
-        let authority = Authority::create(KeyKind::Ed25519, "a CA", NOON).expect("a CA");
-        let host = Subject::named("localhost", &[]).and_then(Subject::reachable).expect("a name");
-        let issued = authority.issue(Role::Server, &host, KeyKind::Ed25519, NOON).expect("a leaf");
-        let source = |text: &str| PemSource { name: String::new(), bytes: text.as_bytes().to_vec() };
-        let identities = vec![(source(&issued.certificate), source(&issued.key))];
-        let options = PolicyOptions { identities, clock: Arc::new(Noon), ..PolicyOptions::default() };
-        let mut roots = RootCertStore::empty();
-        let ca = source(&authority.files().certificate).certificates().expect("a certificate");
-        roots.add_parsable_certificates(ca);
-        // Its key exchange is the cheapest: what is said inside is what matters here.
-        let provider = rustls::crypto::CryptoProvider {
-            kx_groups: vec![aws_lc_rs::kx_group::X25519],
-            ..aws_lc_rs::default_provider()
-        };
-        let mut client = ClientConfig::builder_with_details(Arc::new(provider), Arc::new(Noon))
-            .with_protocol_versions(&[&rustls::version::TLS13])
-            .expect("a version")
-            .with_root_certificates(roots)
-            .with_no_client_auth();
-        client.resumption = rustls::client::Resumption::disabled();
-        (Arc::new(ServerPolicy::new(options).expect("a policy")), Arc::new(client))
-    })
+/// Certificates, made once. The client's key exchange is the cheapest: what is said inside is what matters here.
+fn endpoints() -> &'static Endpoints {
+    static ENDPOINTS: OnceLock<Endpoints> = OnceLock::new();
+    let versions = &[&rustls::version::TLS13];
+    ENDPOINTS.get_or_init(|| Endpoints::new(KeyKind::Ed25519, classical(), versions).without_resumption())
 }
 
 struct Stage {
@@ -129,7 +94,8 @@ impl Stage {
             xmlrpc: XmlRpcOptions::default(),
             resp: RespOptions { keys_per_step: 2, ..RespOptions::default() },
         };
-        let security = if line == Line::Plain { Security::Plain } else { Security::tls(Arc::clone(&trust().0)) };
+        let security =
+            if line == Line::Plain { Security::Plain } else { Security::tls(Arc::clone(&endpoints().policy)) };
         let listener = ListenerConfig {
             idle_timeout: Some(Duration::from_mins(5)),
             ..ListenerConfig::new(SocketAddr::from(([10, 0, 0, 2], 0)), security)
@@ -141,7 +107,7 @@ impl Stage {
         let socket = away.connect(&address.into(), None).expect("begun");
         let tls = (line == Line::Tls).then(|| {
             let name = "localhost".try_into().expect("a name");
-            ClientConnection::new(Arc::clone(&trust().1), name).expect("a client")
+            ClientConnection::new(Arc::clone(&endpoints().config), name).expect("a client")
         });
         let mut stage = Self { network, net, server, socket: Some(socket), tls, heard: Vec::new(), said: 0 };
         stage.run_until_idle();

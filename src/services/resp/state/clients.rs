@@ -188,9 +188,8 @@ mod tests {
     use super::*;
 
     #[test]
-    #[expect(clippy::disallowed_methods, reason = "a test needs some instant")]
     fn a_reused_slot_is_not_mistaken_for_the_connection_before() {
-        let now = Now { instant: std::time::Instant::now(), unix_ms: 5 };
+        let now = crate::testing::now(5);
         let address = SocketAddr::from(([127, 0, 0, 1], 1));
         let (old, new) = (PeerId { key: 3, generation: 7 }, PeerId { key: 3, generation: 8 });
         let mut clients = Clients::default();
