@@ -8,18 +8,17 @@
 mod world;
 
 use std::hint::black_box;
-use std::time::Instant;
 
 use gungraun::{library_benchmark, library_benchmark_group, main};
+use latchkey::internals::connection::Service;
 use latchkey::internals::protocol::http::{self, RequestDecoder};
 use latchkey::internals::protocol::resp::{Arguments, Decoder, Encoder, RequestLimits, RespVersion};
 use latchkey::internals::protocol::xmlrpc;
 use latchkey::internals::services::resp::RespOptions;
 use latchkey::internals::services::xmlrpc::XmlRpcOptions;
-use latchkey::internals::services::{Builtin, BuiltinOptions, Echo};
+use latchkey::internals::services::{Builtin, BuiltinOptions, Echo, Protocol};
 use latchkey::internals::store::{Expiry, Kind, Store, StoreOptions};
-use latchkey::internals::timer::Now;
-use world::{Pair, World};
+use latchkey::internals::testing::{Endpoints, Pair, now};
 
 const GET: &[u8] = b"*2\r\n$3\r\nGET\r\n$16\r\nkey:000000000042\r\n";
 const KEY: &[u8] = b"key:000000000042";
@@ -63,11 +62,6 @@ fn xmlrpc_decode() {
     assert!(black_box(xmlrpc::parse_call(black_box(CALL), &xmlrpc::XmlLimits::default())).is_ok());
 }
 
-#[expect(clippy::disallowed_methods, reason = "a bench needs some instant to count from")]
-fn now() -> Now {
-    Now { instant: Instant::now(), unix_ms: 0 }
-}
-
 fn full_store() -> Store {
     let mut store = Store::new(StoreOptions { hash_key: *b"a secret of test", ..StoreOptions::default() });
     fill(&mut store, KEYS);
@@ -77,48 +71,49 @@ fn full_store() -> Store {
 fn fill(store: &mut Store, keys: u32) {
     for number in 0..keys {
         let key = format!("key:{number:012}");
-        store.set(key.as_bytes(), Kind::Bytes, VALUE, Expiry::Never, now()).expect("there is no limit");
+        store.set(key.as_bytes(), Kind::Bytes, VALUE, Expiry::Never, now(0)).expect("there is no limit");
     }
 }
 
 #[library_benchmark]
 #[bench::full(full_store())]
 fn table_get(mut store: Store) -> Store {
-    assert!(black_box(store.get(black_box(KEY), Now { ..now() })).is_some());
+    assert!(black_box(store.get(black_box(KEY), now(0))).is_some());
     store
 }
 
 #[library_benchmark]
 #[bench::full(full_store())]
 fn table_set(mut store: Store) -> Store {
-    store.set(black_box(KEY), Kind::Bytes, VALUE, Expiry::Never, now()).expect("there is no limit");
+    store.set(black_box(KEY), Kind::Bytes, VALUE, Expiry::Never, now(0)).expect("there is no limit");
     store
 }
 
-/// A session after its first request, so that one-time setup does not count.
-fn warm<S: latchkey::internals::connection::Service>(service: S, message: &[u8], again: &[u8]) -> (World<S>, Pair<S>) {
-    let mut world = World::of(service);
-    let mut pair = world.open();
-    pair.ask(message);
-    world.serve(&mut pair);
-    assert!(!pair.answer().is_empty());
-    pair.ask(again);
-    (world, pair)
+/// A connection after its first request, so that one-time setup does not count.
+fn warm<S: Service>(service: S, message: &[u8], again: &[u8]) -> Pair<S> {
+    let mut pair = Pair::serving(service, None, world::endpoints().sessions());
+    pair.handshake();
+    pair.client_sends(message);
+    pair.turn();
+    pair.client_turn();
+    assert!(!pair.client.received.is_empty());
+    pair.client_sends(again);
+    pair
 }
 
-fn resp_session(requests: usize, keys: u32) -> (World<Builtin>, Pair<Builtin>) {
+fn resp_session(requests: usize, keys: u32) -> Pair<Builtin> {
     let options = BuiltinOptions {
-        listeners: vec![latchkey::internals::services::Protocol::Resp],
+        listeners: vec![Protocol::Resp],
         store: StoreOptions::default(),
         xmlrpc: XmlRpcOptions::default(),
         resp: RespOptions::default(),
     };
-    let mut service = Builtin::new(options, now());
+    let mut service = Builtin::new(options, now(0));
     fill(service.store_mut(), keys);
     warm(service, GET, &GET.repeat(requests))
 }
 
-fn echo_session(bytes: usize) -> (World<Echo>, Pair<Echo>) {
+fn echo_session(bytes: usize) -> Pair<Echo> {
     warm(Echo, b"first", &vec![7; bytes])
 }
 
@@ -126,25 +121,34 @@ fn echo_session(bytes: usize) -> (World<Echo>, Pair<Echo>) {
 #[bench::one(resp_session(1, KEYS))]
 #[bench::pipeline(resp_session(16, KEYS))]
 #[bench::looked_ahead(resp_session(16, 10 * KEYS))]
-fn resp_over_tls((mut world, mut pair): (World<Builtin>, Pair<Builtin>)) -> (World<Builtin>, Pair<Builtin>) {
-    world.serve(&mut pair);
-    (world, pair)
+fn resp_over_tls(mut pair: Pair<Builtin>) -> Pair<Builtin> {
+    pair.turn();
+    pair
 }
 
 #[library_benchmark]
 #[bench::small(echo_session(32))]
 #[bench::bulk(echo_session(60_000))]
-fn echo_over_tls((mut world, mut pair): (World<Echo>, Pair<Echo>)) -> (World<Echo>, Pair<Echo>) {
-    world.serve(&mut pair);
-    (world, pair)
+fn echo_over_tls(mut pair: Pair<Echo>) -> Pair<Echo> {
+    pair.turn();
+    pair
 }
 
-// Both sides, the client's included.
+/// A loop that has a connection, and what the next one is made of.
+fn open_loop() -> (Pair<Echo>, Endpoints) {
+    let endpoints = world::endpoints();
+    let mut pair = Pair::serving(Echo, None, endpoints.sessions());
+    pair.handshake();
+    (pair, endpoints)
+}
+
+// Both sides, the client's included, and the end of the connection before.
 #[library_benchmark]
-#[bench::full(World::new())]
-fn handshake(mut world: World<Echo>) -> World<Echo> {
-    black_box(world.open());
-    world
+#[bench::full(open_loop())]
+fn handshake((mut pair, endpoints): (Pair<Echo>, Endpoints)) -> (Pair<Echo>, Endpoints) {
+    pair.connect(endpoints.sessions());
+    pair.handshake();
+    (pair, endpoints)
 }
 
 library_benchmark_group!(name = pure, benchmarks = [resp_decode, resp_encode, http_decode, xmlrpc_decode]);

@@ -19,6 +19,7 @@ use latchkey::internals::net::sim::{NetFaults, Network, SimNet, SimSocket};
 use latchkey::internals::net::{Address, Net};
 use latchkey::internals::server::{ListenerConfig, Security, Server};
 use latchkey::internals::services::Echo;
+use latchkey::internals::testing::Endpoints;
 use latchkey::internals::tls::{Outgoing, Session};
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
@@ -77,7 +78,7 @@ struct Client {
 impl Crowd {
     fn new(connections: usize) -> Self {
         let network = Network::new(1, NetFaults::none());
-        let (policy, config) = world::configurations();
+        let Endpoints { policy, config } = world::endpoints();
         let listener = ListenerConfig::new(SocketAddr::from(([10, 0, 0, 2], 0)), Security::tls(policy));
         // A million sessions exceed the default limit.
         let limits = Limits { connections, client_memory: usize::MAX, ..Limits::default() };

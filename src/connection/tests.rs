@@ -1,167 +1,20 @@
 //! A connection against a real TLS client, both in memory.
 
-use std::io::{self, Read, Write};
-use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::*;
 use crate::disconnect::Disconnect;
 use crate::limits::Limits;
-use crate::services::Echo;
-use crate::testing;
-use crate::timer::Now;
-use crate::tls::{Outgoing, Session};
+use crate::testing::{self, IDLE, Pair};
 
 mod handshake;
-
-/// One direction of a socket: bytes under way, and perhaps FIN after them.
-#[derive(Default)]
-struct Pipe {
-    bytes: Vec<u8>,
-    fin: bool,
-    /// How many more bytes can be written before it would block.
-    room: usize,
-}
-
-impl Read for &mut Pipe {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        if self.bytes.is_empty() && !self.fin {
-            return Err(io::ErrorKind::WouldBlock.into());
-        }
-        let count = buffer.len().min(self.bytes.len());
-        buffer[..count].copy_from_slice(&self.bytes[..count]);
-        self.bytes.drain(..count);
-        Ok(count)
-    }
-}
-
-impl Write for &mut Pipe {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let count = bytes.len().min(self.room);
-        if count == 0 {
-            return Err(io::ErrorKind::WouldBlock.into());
-        }
-        self.room -= count;
-        self.bytes.extend_from_slice(&bytes[..count]);
-        Ok(count)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-const IDLE: Duration = Duration::from_mins(5);
-
-/// A served connection, its client, and the state that a loop provides.
-struct Pair {
-    client: Session,
-    client_retained: Vec<u8>,
-    received: Vec<u8>,
-    connection: Connection<Echo>,
-    to_server: Pipe,
-    to_client: Pipe,
-    fin_sent: bool,
-    context: Context<Echo>,
-}
-
-impl Pair {
-    fn new() -> Self {
-        Self::of(testing::sessions())
-    }
-
-    #[expect(clippy::disallowed_methods, reason = "a test needs some instant to count from")]
-    fn of((server, client): (Session, Session)) -> Self {
-        let now = Now { instant: Instant::now(), unix_ms: 0 };
-        let id = PeerId { key: 0, generation: 0 };
-        let address = ([127, 0, 0, 1], 1).into();
-        let info = PeerInfo::new(id, 0, address, address);
-        let (mut context, _) = Context::new(Echo, Limits::default(), Vec::new(), Arc::new(|| {}), now);
-        let connection = Connection::new(server, info, Some(IDLE), None, &mut context);
-        let to_client = Pipe { room: usize::MAX, ..Pipe::default() };
-        let (client_retained, received, to_server) = Default::default();
-        Self { client, client_retained, received, connection, to_server, to_client, fin_sent: false, context }
-    }
-
-    fn open() -> Self {
-        let mut pair = Self::new();
-        pair.run_until_idle();
-        assert_eq!(pair.connection.phase(), Phase::Open);
-        assert!(!pair.client.is_handshaking());
-        pair
-    }
-
-    /// Receives and transmits, with or without an event.
-    fn work(&mut self) {
-        let Self { connection, to_server, to_client, context, .. } = self;
-        connection.receive(&mut &mut *to_server, context);
-        let transmitted = connection.transmit(&mut &mut *to_client, context);
-        self.fin_sent |= transmitted == Transmitted::ShutdownWrite;
-    }
-
-    /// One turn of the server for this connection.
-    fn turn(&mut self) {
-        self.connection.note_event(!self.to_server.bytes.is_empty(), self.to_client.room > 0, self.to_server.fin);
-        self.work();
-    }
-
-    /// The client reads arrived bytes and answers the handshake.
-    fn client_turn(&mut self) {
-        let mut input = std::mem::take(&mut self.client_retained);
-        input.append(&mut self.to_client.bytes);
-        let mut output = Outgoing::default();
-        let mut consumed = 0;
-        loop {
-            let received = &mut self.received;
-            let outcome = self
-                .client
-                .receive(&mut input[consumed..], &mut output, &mut |bytes| received.extend_from_slice(bytes));
-            consumed += outcome.consumed;
-            if !outcome.opened {
-                break;
-            }
-        }
-        self.client_retained = input.split_off(consumed);
-        self.to_server.bytes.extend_from_slice(output.filled());
-    }
-
-    /// Both sides work until nothing moves.
-    fn run_until_idle(&mut self) {
-        for _ in 0..10_000 {
-            self.client_turn();
-            self.turn();
-            let moving = !self.to_server.bytes.is_empty() || !self.to_client.bytes.is_empty();
-            if !moving && !self.connection.wants_turn(&self.context.env.limits) {
-                return;
-            }
-        }
-        panic!("the two sides never became idle");
-    }
-
-    fn client_sends(&mut self, plaintext: &[u8]) {
-        let mut output = Outgoing::default();
-        self.client.send(plaintext, &mut self.client_retained, &mut output).expect("send");
-        self.to_server.bytes.extend_from_slice(output.filled());
-    }
-
-    fn client_closes(&mut self) {
-        let mut output = Outgoing::default();
-        self.client.send_close_notify(&mut self.client_retained, &mut output).expect("close_notify");
-        self.to_server.bytes.extend_from_slice(output.filled());
-    }
-
-    fn after(&mut self, time: Duration) {
-        self.context.env.now.instant += time;
-        self.connection.expire(&mut self.context);
-    }
-}
 
 #[test]
 fn an_idle_echo_connection_holds_no_buffer() {
     let mut pair = Pair::open();
     pair.client_sends(b"Hello World?");
     pair.run_until_idle();
-    assert_eq!(pair.received, b"Hello World?");
+    assert_eq!(pair.client.received, b"Hello World?");
     assert_eq!(pair.connection.memory(), 0);
     assert_eq!(pair.context.env.metrics.handshakes_full, 1);
 }
@@ -180,11 +33,11 @@ fn every_split_of_the_bytes_gives_the_same_echo() {
             let rest = pair.to_server.bytes.split_off(step.min(pair.to_server.bytes.len()));
             pair.turn();
             pair.to_server.bytes.extend(rest);
-            if pair.received == b"split" {
+            if pair.client.received == b"split" {
                 break;
             }
         }
-        assert_eq!(pair.received, b"split", "in steps of {step}");
+        assert_eq!(pair.client.received, b"split", "in steps of {step}");
     }
 }
 
@@ -226,11 +79,11 @@ fn data_and_fin_in_one_event_are_both_processed() {
     pair.to_server.fin = true;
     // One event announces both. After it the poller reports nothing more; only the connection's own state can drive it.
     pair.turn();
-    while pair.connection.wants_turn(&pair.context.env.limits) {
+    while pair.wants_turn() {
         pair.work();
     }
     pair.client_turn();
-    assert_eq!(pair.received, b"last words");
+    assert_eq!(pair.client.received, b"last words");
     assert!(pair.client.peer_closed(), "the client got close_notify");
     assert!(!pair.fin_sent, "closing the socket, which comes next, sends it");
     assert_eq!(pair.connection.phase(), Phase::Closed);
@@ -243,9 +96,9 @@ fn a_later_event_does_not_clear_an_earlier_one() {
     pair.client_sends(b"announced once");
     pair.connection.note_event(true, false, false);
     pair.connection.note_event(false, true, false);
-    assert!(pair.connection.wants_turn(&pair.context.env.limits), "no other event reports these bytes");
+    assert!(pair.wants_turn(), "no other event reports these bytes");
     pair.connection.note_event(false, false, true);
-    assert!(pair.connection.wants_turn(&pair.context.env.limits));
+    assert!(pair.wants_turn());
 }
 
 #[test]
@@ -255,7 +108,7 @@ fn fin_without_close_notify_is_truncation_and_loses_no_reply() {
     pair.to_server.fin = true;
     pair.run_until_idle();
     pair.client_turn();
-    assert_eq!(pair.received, b"unfinished");
+    assert_eq!(pair.client.received, b"unfinished");
     assert_eq!(pair.connection.reason(), Some(Disconnect::NoCloseNotify));
 }
 
@@ -274,8 +127,8 @@ fn half_close_is_honoured_while_the_reply_is_still_being_sent() {
         pair.turn();
         pair.client_turn();
     }
-    assert_eq!(pair.received.len(), message.len());
-    assert!(pair.received == message);
+    assert_eq!(pair.client.received.len(), message.len());
+    assert!(pair.client.received == message);
     assert!(pair.client.peer_closed());
 }
 
@@ -301,9 +154,8 @@ fn an_error_is_latched_and_its_alert_sent() {
     pair.turn();
     assert_eq!(pair.connection.reason(), Some(Disconnect::Tls));
     assert!(pair.fin_sent);
-    let mut input = std::mem::take(&mut pair.to_client.bytes);
-    let alert = pair.client.receive(&mut input, &mut Outgoing::default(), &mut |_| {});
-    assert!(matches!(alert.error, Some(rustls::Error::AlertReceived(_))), "{alert:?}");
+    pair.client_turn();
+    assert!(matches!(pair.client.error, Some(rustls::Error::AlertReceived(_))), "{:?}", pair.client.error);
     // Later bytes must not reach the failed session.
     pair.to_server.bytes.extend_from_slice(&[23, 3, 3, 0, 1, 0]);
     pair.turn();
@@ -325,10 +177,8 @@ fn a_broken_record_after_the_handshake_is_not_a_failed_handshake() {
     pair.to_server.bytes[last] ^= 1;
     pair.turn();
     assert_eq!(pair.connection.reason(), Some(Disconnect::Tls));
-    pair.client_retained.append(&mut pair.to_client.bytes);
-    let mut input = std::mem::take(&mut pair.client_retained);
-    let alert = pair.client.receive(&mut input, &mut Outgoing::default(), &mut |_| {});
-    assert!(matches!(alert.error, Some(rustls::Error::AlertReceived(_))), "{alert:?}");
+    pair.client_turn();
+    assert!(matches!(pair.client.error, Some(rustls::Error::AlertReceived(_))), "{:?}", pair.client.error);
 }
 
 #[test]
@@ -347,7 +197,7 @@ fn a_client_that_does_not_read_is_not_read_and_costs_a_bounded_buffer() {
     for _ in 0..1_000 {
         pair.client_sends(&[1; 16_000]);
         pair.turn();
-        while pair.connection.wants_turn(&pair.context.env.limits) {
+        while pair.wants_turn() {
             pair.turn();
         }
     }
@@ -365,7 +215,7 @@ fn a_client_that_does_not_read_is_not_read_and_costs_a_bounded_buffer() {
     pair.turn();
     pair.to_client.room = usize::MAX;
     pair.run_until_idle();
-    assert_eq!(pair.received.len(), 200 * 16_000, "a client that reads again gets all of it");
+    assert_eq!(pair.client.received.len(), 200 * 16_000, "a client that reads again gets all of it");
 }
 
 #[test]
@@ -382,7 +232,7 @@ fn idleness_begins_when_the_last_byte_of_a_reply_is_sent() {
     }
     pair.to_client.room = usize::MAX;
     pair.run_until_idle();
-    assert_eq!(pair.received, b"taken slowly");
+    assert_eq!(pair.client.received, b"taken slowly");
     pair.after(IDLE / 2);
     assert_eq!(pair.connection.phase(), Phase::Open);
     pair.after(IDLE / 2);
@@ -395,11 +245,11 @@ fn a_client_whose_requests_wait_for_the_server_is_not_idle() {
     pair.context.env.limits.output_bytes = 4;
     pair.client_sends(b"served bit by bit");
     pair.turn();
-    assert!(pair.connection.wants_turn(&pair.context.env.limits));
+    assert!(pair.wants_turn());
     pair.after(IDLE);
     assert_eq!(pair.connection.reason(), None);
     pair.run_until_idle();
-    assert_eq!(pair.received, b"served bit by bit");
+    assert_eq!(pair.client.received, b"served bit by bit");
 }
 
 #[test]
@@ -441,7 +291,7 @@ fn read_slowly(rate: usize, step: usize) -> (usize, Option<Disconnect>) {
         pair.turn();
     }
     for second in 0..3_600 {
-        if pair.received.len() == 512 << 10 || pair.connection.phase() == Phase::Closed {
+        if pair.client.received.len() == 512 << 10 || pair.connection.phase() == Phase::Closed {
             return (second, pair.connection.reason());
         }
         if second % step == step - 1 {
@@ -493,14 +343,12 @@ fn memory_of_a_large_reply_is_freed_while_it_is_sent() {
         pair.client_sends(&[1; 16 << 10]);
     }
     pair.turn();
-    while pair.connection.wants_turn(&pair.context.env.limits) {
+    while pair.wants_turn() {
         pair.turn();
     }
     assert!(pair.connection.memory() > 3 << 20);
     pair.to_client.room = 4_000_000;
-    while pair.connection.wants_turn(&pair.context.env.limits)
-        || pair.to_client.room > 0 && pair.connection.output() > 0
-    {
+    while pair.wants_turn() || pair.to_client.room > 0 && pair.connection.output() > 0 {
         pair.turn();
     }
     let (owed, held) = (pair.connection.output(), pair.connection.memory());

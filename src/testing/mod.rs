@@ -4,6 +4,8 @@
 //! | double | stands for |
 //! |---|---|
 //! | [`TestPki`], [`Endpoints`], [`handshake`] | certificates, what both ends are configured with, a handshake in memory |
+//! | [`TestClient`] | a TLS client: bytes of the wire in and out |
+//! | [`Pair`] | a connection of the server and its client, with all bytes in memory |
 //! | [`TestPeer`] | the peer of a service's calls, without a connection |
 #![allow(
     clippy::panic,
@@ -13,12 +15,16 @@
 )]
 
 mod certificates;
+mod client;
+mod pair;
 mod peer;
 
 pub use certificates::{
     Clock, DAY, Endpoints, Handshaken, NOW, TestPki, classical, client_config, client_config_with, converse, files_of,
     handshake, leaf, sessions, sessions_in_small_records, sessions_over, source,
 };
+pub use client::TestClient;
+pub use pair::{IDLE, Pair, Pipe};
 pub use peer::TestPeer;
 
 use crate::timer::Now;

@@ -152,11 +152,11 @@ fn a_connection_with_worn_keys_ends_between_two_requests() {
         pair.connection.session.wear(ALL_BUT_RESERVE - 100);
         pair.client_sends(b"as ever");
         pair.run_until_idle();
-        assert_eq!((pair.connection.reason(), &pair.received[..]), (None, &b"as ever"[..]), "{suite:?}");
+        assert_eq!((pair.connection.reason(), &pair.client.received[..]), (None, &b"as ever"[..]), "{suite:?}");
         pair.connection.session.wear(100);
         pair.client_sends(b", and the last");
         pair.run_until_idle();
-        assert_eq!(pair.received, b"as ever, and the last", "{suite:?}");
+        assert_eq!(pair.client.received, b"as ever, and the last", "{suite:?}");
         assert_eq!(pair.connection.reason(), has_limit.then_some(Disconnect::KeyLimit), "{suite:?}");
         assert_eq!(pair.client.peer_closed(), has_limit, "{suite:?}");
     }
