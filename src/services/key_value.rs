@@ -10,7 +10,62 @@ use crate::timer::Now;
 
 /// One or more protocols over a store, which is passed to each call.
 ///
-/// The methods are those of [`Service`] with the store added; [`KeyValue`] handles commits.
+/// The methods are those of [`Service`] with the store added, with the same two required and the same defaults.
+/// [`KeyValue`] handles commits.
+///
+/// ```
+/// use std::io::{Read, Write};
+/// use std::net::{Shutdown, TcpStream};
+///
+/// use latchkey::key_value::{Expiry, KeyValue, Kind, Store, StoreOptions, StoreProtocol};
+/// use latchkey::{Disconnect, Exchange, Limits, ListenerConfig, MioNet, Security, Served, Server};
+///
+/// /// `put KEY VALUE` stores a value, and `get KEY` returns it, empty where there is none.
+/// struct Words;
+///
+/// impl StoreProtocol for Words {
+///     type Session = ();
+///
+///     fn open(&mut self, _: &mut Exchange<'_>) {}
+///
+///     fn serve(&mut self, (): &mut (), store: &mut Store, input: &[u8], exchange: &mut Exchange<'_>) -> Served {
+///         let Some(end) = input.iter().position(|byte| *byte == b'\n') else {
+///             return if input.len() < 1024 { Served::Incomplete } else { Served::Close(Disconnect::TooLarge) };
+///         };
+///         let now = exchange.env.now;
+///         match *input[..end].split(|byte| *byte == b' ').collect::<Vec<_>>() {
+///             [b"put", key, value] => match store.set(key, Kind::Bytes, value, Expiry::Never, now) {
+///                 Ok(()) => exchange.reply().extend(b"done"),
+///                 Err(error) => exchange.reply().extend(error.to_string().bytes()),
+///             },
+///             [b"get", key] => exchange.reply().extend(store.get(key, now).map_or(&b""[..], |entry| entry.data)),
+///             _ => return Served::Close(Disconnect::Malformed),
+///         }
+///         exchange.reply().push(b'\n');
+///         Served::Used(end + 1)
+///     }
+/// }
+///
+/// let mut options = StoreOptions { max_memory: Some(64 << 20), ..StoreOptions::default() };
+/// // Secret, so that no client can choose keys that collide.
+/// std::fs::File::open("/dev/urandom")?.read_exact(&mut options.hash_key)?;
+/// let listener = ListenerConfig::new(([127, 0, 0, 1], 0).into(), Security::Plain);
+/// let service = KeyValue::over(Store::new(options), Words);
+/// let mut server = Server::new(MioNet::new()?, service, vec![listener], Limits::default())?;
+/// let (address, handle) = (server.addresses()?[0], server.handle());
+/// let running = std::thread::spawn(move || server.run());
+///
+/// let mut client = TcpStream::connect(address)?;
+/// client.write_all(b"put spam eggs\nget spam\n")?;
+/// client.shutdown(Shutdown::Write)?;
+/// let mut replies = String::new();
+/// client.read_to_string(&mut replies)?;
+/// assert_eq!(replies, "done\neggs\n");
+///
+/// handle.stop();
+/// running.join().expect("the loop does not panic")?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub trait StoreProtocol {
     /// The framing state of one connection between calls.
     type Session;
@@ -33,7 +88,10 @@ pub trait StoreProtocol {
         session: &mut Self::Session,
         rest: &[u8],
         exchange: &mut Exchange<'_>,
-    ) -> Option<Disconnect>;
+    ) -> Option<Disconnect> {
+        let _ = (session, exchange);
+        (!rest.is_empty()).then_some(Disconnect::CutOff)
+    }
 
     /// See [`Service::inspect`].
     fn inspect(&self, session: &Self::Session) -> SessionState {
@@ -42,10 +100,14 @@ pub trait StoreProtocol {
     }
 
     /// See [`Service::refuse`].
-    fn refuse(&mut self, listener: usize, reason: Disconnect, reply: &mut Vec<u8>);
+    fn refuse(&mut self, listener: usize, reason: Disconnect, reply: &mut Vec<u8>) {
+        let _ = (listener, reason, reply);
+    }
 
     /// See [`Service::retract`].
-    fn retract(&mut self, listener: usize, reply: &[u8], out: &mut Vec<u8>);
+    fn retract(&mut self, listener: usize, reply: &[u8], out: &mut Vec<u8>) {
+        let _ = (listener, reply, out);
+    }
 
     /// See [`Service::close`].
     fn close(&mut self, session: Self::Session, store: &mut Store, peer: &PeerInfo) {
