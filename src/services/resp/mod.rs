@@ -13,11 +13,12 @@
 //!
 //! # Layers
 //!
-//! A request is decoded in place (`lookahead`), its command found in the `table` and admitted, and its handler writes the
-//! reply straight to the connection. Each layer imports only from those below it, which `tests/tidy.rs` checks:
+//! A request is decoded in place by `protocol::resp::Decoder`, its command found in the `table` and admitted, and its handler
+//! writes the reply straight to the connection. Each layer imports only from those below it, which `tests/tidy.rs` checks:
 //!
 //! ```text
 //! mod.rs        the service: connections, and the decoding of requests
+//! lookahead     decodes the requests behind the one that is served, and prefetches their keys from a large table
 //! table         all commands, put together from the families
 //! engine        the outcome of a request: executed, queued by MULTI, refused; the family of MULTI, EXEC and WATCH
 //! dispatch      the name to a command, admission (arity, lengths, permission), execution, counters
