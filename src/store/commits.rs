@@ -138,7 +138,7 @@ pub(super) enum Step {
 
 impl std::fmt::Debug for Commits {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Journal").field("number", &self.number).field("stage", &self.state).finish_non_exhaustive()
+        f.debug_struct("Commits").field("number", &self.number).field("state", &self.state).finish_non_exhaustive()
     }
 }
 
