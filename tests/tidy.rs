@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, HashSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// The floors, from the ground up. A module imports from lower floors and from itself.
-const FLOORS: [&[&str]; 7] = [
+/// The layers of the crate, the lowest first. A module imports from lower layers and from itself.
+const LAYERS: [&[&str]; 7] = [
     &["disconnect", "limits", "text", "timer", "value"],
     &["net", "disk", "metrics"],
     &["tls", "store"],
@@ -15,10 +15,10 @@ const FLOORS: [&[&str]; 7] = [
     &["cli"],
 ];
 
-/// The layers of RESP, from the ground up; `src/services/resp/mod.rs` says what each knows.
+/// The layers of RESP, the lowest first; `src/services/resp/mod.rs` says what each knows.
 const RESP_LAYERS: [&str; 6] = ["description", "state", "call", "commands", "dispatch", "engine"];
 
-/// Lines a source file may have. A room that needs more is two rooms.
+/// Lines a source file may have. A file that needs more is two modules.
 const LINES: usize = 600;
 
 /// Words that promise work instead of doing it.
@@ -28,13 +28,13 @@ const BANNED: [&str; 4] = ["TODO", "FIXME", "XXX:", "HACK"];
 fn imports_point_down() {
     let mut wrong = Vec::new();
     for file in files("src", "rs") {
-        // `testing` is on no floor: only tests import it, and the compiler leaves it out of everything else.
-        let Some(room) = room_of(&file).filter(|room| room != "testing") else { continue };
-        let floor = floor_of(&room).unwrap_or_else(|| panic!("{}: '{room}' stands on no floor", file.display()));
+        // `testing` is in no layer: only tests import it, and the compiler leaves it out of everything else.
+        let Some(module) = root_module_of(&file).filter(|module| module != "testing") else { continue };
+        let layer = layer_of(&module).unwrap_or_else(|| panic!("{}: '{module}' is in no layer", file.display()));
         for (number, line) in code_lines(&file) {
-            for target in imported_rooms(&line) {
-                if target != room && floor_of(&target).is_some_and(|below| below >= floor) {
-                    wrong.push(format!("{}:{number}: {room} imports {target}", file.display()));
+            for target in imported_modules(&line) {
+                if target != module && layer_of(&target).is_some_and(|below| below >= layer) {
+                    wrong.push(format!("{}:{number}: {module} imports {target}", file.display()));
                 }
             }
         }
@@ -44,9 +44,9 @@ fn imports_point_down() {
 
 #[test]
 fn layers_of_resp_import_downwards() {
-    let room = Path::new("src/services/resp");
+    let folder = Path::new("src/services/resp");
     let layer_of = |file: &Path| {
-        let inside = file.strip_prefix(room).ok()?;
+        let inside = file.strip_prefix(folder).ok()?;
         let first = inside.components().next()?.as_os_str().to_str()?;
         // What stands beside the layers stands above them.
         Some(RESP_LAYERS.iter().position(|layer| *layer == first).unwrap_or(RESP_LAYERS.len()))
@@ -160,7 +160,7 @@ fn absences_hold() {
             }
         }
     }
-    assert!(wrong.is_empty(), "these rooms must not know of these things:\n{}", wrong.join("\n"));
+    assert!(wrong.is_empty(), "these modules must not know of these things:\n{}", wrong.join("\n"));
 }
 
 #[test]
@@ -226,7 +226,7 @@ fn test_names_begin_with_their_subject() {
 }
 
 #[test]
-fn files_are_rooms_not_halls() {
+fn files_are_short() {
     let mut long = Vec::new();
     for folder in ["src", "tests", "benches", "examples"] {
         for file in files(folder, "rs") {
@@ -359,7 +359,7 @@ fn every_promise_names_tests_that_exist() {
     }
 }
 
-/// The text of a file or a binary of tests, `program/name.rs`, or of a room or a part of one, `room::part`, with all its
+/// The text of a file or a binary of tests, `program/name.rs`, or of a module or a part of one, `module::part`, with all its
 /// files.
 fn sources_of(place: &str) -> Vec<String> {
     let (folder, stem) = match place.strip_suffix(".rs") {
@@ -373,26 +373,26 @@ fn sources_of(place: &str) -> Vec<String> {
 }
 
 /// The module of the crate root that a file belongs to; `None` for the roots themselves.
-fn room_of(file: &Path) -> Option<String> {
+fn root_module_of(file: &Path) -> Option<String> {
     let first = file.strip_prefix("src").ok()?.components().next()?.as_os_str().to_str()?;
     (!["lib.rs", "main.rs"].contains(&first)).then(|| first.trim_end_matches(".rs").to_string())
 }
 
-fn floor_of(room: &str) -> Option<usize> {
-    FLOORS.iter().position(|rooms| rooms.contains(&room))
+fn layer_of(module: &str) -> Option<usize> {
+    LAYERS.iter().position(|modules| modules.contains(&module))
 }
 
 /// What a line names behind `crate::`.
-fn imported_rooms(line: &str) -> Vec<String> {
-    let mut rooms = Vec::new();
+fn imported_modules(line: &str) -> Vec<String> {
+    let mut modules = Vec::new();
     for (at, root) in line.match_indices("crate::") {
         let rest = &line[at + root.len()..];
         match rest.strip_prefix('{') {
-            Some(list) => rooms.extend(list.split([',', '}']).map(|item| first_word(item.trim()))),
-            None => rooms.push(first_word(rest)),
+            Some(list) => modules.extend(list.split([',', '}']).map(|item| first_word(item.trim()))),
+            None => modules.push(first_word(rest)),
         }
     }
-    rooms
+    modules
 }
 
 fn first_word(text: &str) -> String {
