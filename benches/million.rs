@@ -9,20 +9,14 @@
 #[path = "world/mod.rs"]
 mod world;
 
-use std::io::{Read, Write};
-use std::net::SocketAddr;
-use std::sync::Arc;
+use std::io::Write;
 use std::time::Duration;
 
 use latchkey::internals::limits::Limits;
-use latchkey::internals::net::sim::{NetFaults, Network, SimNet, SimSocket};
-use latchkey::internals::net::{Address, Net};
-use latchkey::internals::server::{ListenerConfig, Security, Server};
+use latchkey::internals::net::sim::{NetFaults, SimSocket};
+use latchkey::internals::server::{ListenerConfig, Security};
 use latchkey::internals::services::Echo;
-use latchkey::internals::testing::Endpoints;
-use latchkey::internals::tls::{Outgoing, Session};
-use rustls::ClientConfig;
-use rustls::pki_types::ServerName;
+use latchkey::internals::testing::{Endpoints, Site, TestClient, drain, plain_listener};
 use world::cpu_time;
 
 const SESSIONS: usize = 1_000_000;
@@ -51,7 +45,7 @@ fn main() {
     }
     let growth = resident_bytes().saturating_sub(before);
     let many = crowd.turn_us(&mut active);
-    assert_eq!(crowd.server.connections(), sessions + ACTIVE, "a session was lost");
+    assert_eq!(crowd.site.server.connections(), sessions + ACTIVE, "a session was lost");
     println!("idle TLS 1.3 sessions               {sessions}");
     println!("resident bytes for each             {}", growth / sessions.max(1));
     println!("resident GiB of the process         {:.2}", gib(resident_bytes()));
@@ -60,52 +54,39 @@ fn main() {
     println!("the second to the first             {:.3}", many / few);
 }
 
-/// A server and the network to it.
+/// A server, and the configuration of its clients.
 struct Crowd {
-    network: Network,
-    clients: SimNet,
-    server: Server<SimNet, Echo>,
-    address: SocketAddr,
-    config: Arc<ClientConfig>,
+    site: Site,
+    endpoints: Endpoints,
 }
 
 struct Client {
     socket: SimSocket,
-    session: Session,
-    retained: Vec<u8>,
+    tls: TestClient,
 }
 
 impl Crowd {
     fn new(connections: usize) -> Self {
-        let network = Network::new(1, NetFaults::none());
-        let Endpoints { policy, config } = world::endpoints();
-        let listener = ListenerConfig::new(SocketAddr::from(([10, 0, 0, 2], 0)), Security::tls(policy));
+        let endpoints = world::endpoints();
+        let listener = ListenerConfig { security: Security::tls(endpoints.policy.clone()), ..plain_listener() };
         // A million sessions exceed the default limit.
         let limits = Limits { connections, client_memory: usize::MAX, ..Limits::default() };
-        let made = Server::new(network.host(), Echo, vec![listener], limits);
-        let server = made.expect("a server");
-        let address = *server.addresses().expect("addresses").first().expect("a listener");
-        Self { clients: network.host(), network, server, address, config }
+        Self { site: Site::start(|_| Echo, NetFaults::none(), limits, vec![listener]), endpoints }
     }
 
     fn connect(&mut self) -> Client {
-        let socket = self.clients.connect(&Address::Tcp(self.address), None).expect("connects");
-        let name = ServerName::try_from("localhost").expect("a name");
-        let session = Session::client(Arc::clone(&self.config), name).expect("a client");
-        let mut client = Client { socket, session, retained: Vec::new() };
+        let mut client = Client { socket: self.site.connect(), tls: TestClient::new(self.endpoints.client()) };
         self.run_until_idle();
         for _ in 0..10 {
-            if !client.session.is_handshaking() {
+            if !client.tls.is_handshaking() {
                 break;
             }
-            let mut flight = Outgoing::default();
-            client.hear(&mut flight);
-            client.say(flight.filled());
+            client.receive();
             self.run_until_idle();
         }
-        assert!(!client.session.is_handshaking(), "turned away");
+        assert!(!client.tls.is_handshaking(), "turned away");
         // The tickets of its handshake.
-        client.hear(&mut Outgoing::default());
+        client.receive();
         client
     }
 
@@ -114,10 +95,10 @@ impl Crowd {
         let mut spent = Duration::ZERO;
         loop {
             let before = cpu_time();
-            while self.server.turn().is_ok() {}
+            while self.site.server.turn().is_ok() {}
             spent += cpu_time().saturating_sub(before);
-            match self.network.next_happening() {
-                Some(next) => self.network.advance_to(next),
+            match self.site.network.next_happening() {
+                Some(next) => self.site.network.advance_to(next),
                 None => return spent,
             }
         }
@@ -133,41 +114,25 @@ impl Crowd {
     fn round(&mut self, active: &mut [Client]) -> f64 {
         const MESSAGE: [u8; 32] = [7; 32];
         for client in active.iter_mut() {
-            let mut output = Outgoing::default();
-            client.session.send(&MESSAGE, &mut client.retained, &mut output).expect("sends");
-            client.say(output.filled());
+            let bytes = client.tls.send(&MESSAGE);
+            client.socket.write_all(&bytes).expect("there is room");
         }
         let spent = self.run_until_idle();
         for client in active {
-            assert_eq!(client.hear(&mut Outgoing::default()), MESSAGE);
+            client.receive();
+            assert_eq!(std::mem::take(&mut client.tls.received), MESSAGE);
         }
         spent.as_secs_f64() * 1e6
     }
 }
 
 impl Client {
-    /// Reads what has arrived; returns its plaintext.
-    fn hear(&mut self, flight: &mut Outgoing) -> Vec<u8> {
-        let mut plaintext = Vec::new();
-        let mut buffer = [0; 4096];
-        while let Ok(count @ 1..) = self.socket.read(&mut buffer) {
-            self.retained.extend(buffer.iter().take(count));
-        }
-        loop {
-            let received =
-                self.session.receive(&mut self.retained, flight, &mut |bytes| plaintext.extend_from_slice(bytes));
-            assert!(received.error.is_none(), "{:?}", received.error);
-            self.retained.drain(..received.consumed);
-            if !received.opened {
-                return plaintext;
-            }
-        }
-    }
-
-    fn say(&mut self, bytes: &[u8]) {
-        if !bytes.is_empty() {
-            self.socket.write_all(bytes).expect("there is room");
-        }
+    /// Reads what has arrived, and answers the handshake.
+    fn receive(&mut self) {
+        let (mut bytes, _) = drain(&mut self.socket);
+        let flight = self.tls.receive(&mut bytes);
+        assert!(self.tls.error.is_none(), "{:?}", self.tls.error);
+        self.socket.write_all(&flight).expect("there is room");
     }
 }
 

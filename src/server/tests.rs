@@ -4,89 +4,14 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::SocketAddr;
 
 use super::*;
-use crate::net::sim::{NetFault, NetFaults, Network, SimNet, SimSocket};
+use crate::net::sim::{NetFault, NetFaults, SimNet, SimSocket};
 use crate::net::{Address, Target};
 use crate::services::{Echo, Splice, UpstreamSecurity};
+use crate::testing::{Site, drain, plain_listener};
 
 mod guard;
 mod linked;
 mod slow;
-
-struct Site<S: Service = Echo> {
-    network: Network,
-    net: SimNet,
-    server: Server<SimNet, S>,
-    address: SocketAddr,
-    /// Where operators connect.
-    operators: SocketAddr,
-}
-
-impl Site {
-    fn new(faults: NetFaults, limits: Limits) -> Self {
-        Self::serving(Echo, faults, limits, &[])
-    }
-}
-
-impl<S: Service> Site<S> {
-    fn serving(service: S, faults: NetFaults, limits: Limits, balancers: &[&str]) -> Self {
-        Self::waiting(None, service, faults, limits, balancers)
-    }
-
-    /// A site that closes idle connections.
-    fn waiting(
-        idle_timeout: Option<Duration>,
-        service: S,
-        faults: NetFaults,
-        limits: Limits,
-        balancers: &[&str],
-    ) -> Self {
-        let network = Network::new(1, faults);
-        let net = network.host();
-        let address = ([10, 0, 0, 2], 0).into();
-        let balancers = balancers.iter().map(|range| range.parse().expect("a range")).collect();
-        let listener = ListenerConfig { idle_timeout, balancers, ..ListenerConfig::new(address, Security::Plain) };
-        let watched = ListenerConfig { for_operators: true, ..listener.clone() };
-        let server = Server::new(net.clone(), service, vec![listener, watched], limits);
-        let server = server.expect("a free port");
-        let addresses = server.addresses().expect("bound");
-        Self { network, net, server, address: addresses[0], operators: addresses[1] }
-    }
-
-    fn connect(&mut self) -> SimSocket {
-        let socket = self.net.connect(&self.address.into(), None).expect("begun");
-        pass(&self.network);
-        socket
-    }
-
-    /// Runs turns until the loop would sleep and nothing is under way.
-    fn run_until_idle(&mut self) -> Status {
-        loop {
-            match self.server.turn() {
-                Ok(Status::Running) => {}
-                Ok(Status::Stopped) => return Status::Stopped,
-                Err(error) => assert_eq!(error.kind(), ErrorKind::WouldBlock),
-            }
-            pass(&self.network);
-            if !self.net.is_awake() {
-                return Status::Running;
-            }
-        }
-    }
-}
-
-/// Delivers everything that is under way.
-fn pass(network: &Network) {
-    while let Some(next) = network.next_happening() {
-        network.advance_to(next);
-    }
-}
-
-/// All arrived bytes, and whether the stream has ended.
-fn drain(socket: &mut SimSocket) -> (Vec<u8>, bool) {
-    let mut received = Vec::new();
-    let result = socket.read_to_end(&mut received);
-    (received, result.is_ok())
-}
 
 #[test]
 fn a_stop_serves_everything_that_has_arrived() {
@@ -100,7 +25,7 @@ fn a_stop_serves_everything_that_has_arrived() {
         // More than is read in one turn.
         client.write_all(&vec![7; 150_000]).expect("room");
     }
-    pass(&site.network);
+    site.deliver();
     site.server.handle().stop();
     site.run_until_idle();
     for client in &mut clients {
@@ -108,7 +33,7 @@ fn a_stop_serves_everything_that_has_arrived() {
         assert_eq!((received.len(), ended), (150_000, true));
     }
     clients.clear();
-    pass(&site.network);
+    site.deliver();
     assert_eq!(site.run_until_idle(), Status::Stopped);
     assert_eq!(site.server.occupancy().connections, 0);
 }
@@ -137,7 +62,7 @@ fn a_spurious_event_makes_no_connection() {
     let mut faults = NetFaults::none();
     faults.set(NetFault::SpuriousEvent, 0.5);
     let splice = Splice::new(target, UpstreamSecurity::Plain, false);
-    let mut site = Site::serving(splice, faults, Limits::default(), &[]);
+    let mut site = Site::serving(splice, faults, Limits::default());
     site.network.swallow(silent);
     let _listener = site.network.host().listen(speaking, 1).expect("a free address");
     let _client = site.connect();
@@ -166,7 +91,6 @@ fn a_full_server_sends_refusals_up_to_a_limit() {
     site.run_until_idle();
     assert!(drain(&mut next).0.starts_with(b"connection refused"), "the first one is still there");
     drop((served, next));
-    pass(&site.network);
     site.run_until_idle();
     assert_eq!(site.server.occupancy().connections, 0);
 }
@@ -181,7 +105,6 @@ fn reading_continues_after_urgent_data() {
     let mut heard = 0;
     for sent in 1..=20 {
         client.write_all(&[7; 1000]).expect("room");
-        pass(&site.network);
         site.run_until_idle();
         // The client's own reads end before urgent data, too.
         while let Ok(count) = client.read(&mut [0; 2000]) {
@@ -197,7 +120,7 @@ fn a_backend_with_a_full_queue_is_dialed_again_after_a_pause() {
     let behind = SocketAddr::from(([10, 0, 0, 7], 80));
     let target = Target::new(vec![Address::Tcp(behind)]).0;
     let splice = Splice::new(target, UpstreamSecurity::Plain, false);
-    let mut site = Site::serving(splice, NetFaults::none(), Limits::default(), &[]);
+    let mut site = Site::serving(splice, NetFaults::none(), Limits::default());
     let mut net = site.network.host();
     let listener = net.listen(behind, 1).expect("a free address");
     let mut clients: Vec<_> = (0..20_u8).map(|number| (number, site.connect())).collect();
@@ -222,7 +145,6 @@ fn a_backend_with_a_full_queue_is_dialed_again_after_a_pause() {
     site.network.advance_to(wakes);
     site.run_until_idle();
     let mut servers: Vec<_> = std::iter::from_fn(|| net.accept(&listener).ok()).map(|(socket, _)| socket).collect();
-    pass(&site.network);
     site.run_until_idle();
     let mut heard: Vec<_> = servers.iter_mut().map(|server| drain(server).0).collect();
     heard.sort();
@@ -235,7 +157,7 @@ fn a_backend_whose_queue_stays_full_is_unreachable_after_the_connect_timeout() {
     let behind = SocketAddr::from(([10, 0, 0, 7], 80));
     let target = Target::new(vec![Address::Tcp(behind)]).0;
     let splice = Splice::new(target, UpstreamSecurity::Plain, false);
-    let mut site = Site::serving(splice, NetFaults::none(), Limits::default(), &[]);
+    let mut site = Site::serving(splice, NetFaults::none(), Limits::default());
     let mut client = site.connect();
     let leaves = site.connect();
     site.network.set(NetFault::ConnectBusy, 1.0);

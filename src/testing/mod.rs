@@ -6,6 +6,7 @@
 //! | [`TestPki`], [`Endpoints`], [`handshake`] | certificates, what both ends are configured with, a handshake in memory |
 //! | [`TestClient`] | a TLS client: bytes of the wire in and out |
 //! | [`Pair`] | a connection of the server and its client, with all bytes in memory |
+//! | [`Site`] | a server on the simulated network, with its clock |
 //! | [`TestPeer`] | the peer of a service's calls, without a connection |
 #![allow(
     clippy::panic,
@@ -18,6 +19,7 @@ mod certificates;
 mod client;
 mod pair;
 mod peer;
+mod site;
 
 pub use certificates::{
     Clock, DAY, Endpoints, Handshaken, NOW, TestPki, classical, client_config, client_config_with, converse, files_of,
@@ -26,6 +28,7 @@ pub use certificates::{
 pub use client::TestClient;
 pub use pair::{IDLE, Pair, Pipe};
 pub use peer::TestPeer;
+pub use site::{Site, drain, plain_listener};
 
 use crate::timer::Now;
 

@@ -1,9 +1,11 @@
 //! Limits on the cost of clients, together and each.
 
+use std::str::FromStr;
 use std::sync::Arc;
 
 use super::*;
 use crate::connection::{CommitStatus, Deferred, Environment, Exchange, PeerInfo, Served, SessionState, Tick};
+use crate::net::Subnet;
 use crate::testing::{Clock, NOW, TestPki};
 use crate::tls::ServerPolicy;
 
@@ -31,9 +33,8 @@ fn ended<S: Service>(site: &Site<S>, reason: Disconnect) -> u64 {
 /// Sends as much as the server takes without reading anything.
 fn flood<S: Service>(site: &mut Site<S>, client: &mut SimSocket) {
     for _ in 0..1000 {
-        match client.write(&[7; 10_000]) {
-            Ok(_) => pass(&site.network),
-            Err(_) => return,
+        if client.write(&[7; 10_000]).is_err() {
+            return;
         }
         site.run_until_idle();
     }
@@ -41,11 +42,10 @@ fn flood<S: Service>(site: &mut Site<S>, client: &mut SimSocket) {
 
 #[test]
 fn a_missing_deferred_reply_is_not_awaited_without_end() {
-    let mut site = Site::serving(Late::default(), NetFaults::none(), Limits::default(), &[]);
+    let mut site = Site::serving(Late::default(), NetFaults::none(), Limits::default());
     let mut client = site.connect();
     client.write_all(b"?").expect("room");
     client.shutdown_write().expect("open");
-    pass(&site.network);
     site.run_until_idle();
     assert_eq!(site.server.connections(), 1, "it waits for its reply");
     let given_up = site.net.wakes_at().expect("but not without end");
@@ -55,7 +55,6 @@ fn a_missing_deferred_reply_is_not_awaited_without_end() {
 
     let mut client = site.connect();
     client.write_all(b"?").expect("room");
-    pass(&site.network);
     site.run_until_idle();
     site.server.handle().stop();
     assert_eq!(site.run_until_idle(), Status::Running, "it may be answered yet");
@@ -69,12 +68,11 @@ fn a_missing_deferred_reply_is_not_awaited_without_end() {
 #[test]
 fn deferred_replies_completed_at_once_are_bounded() {
     let limits = Limits { output_hard_bytes: 1 << 20, ..Limits::default() };
-    let mut site = Site::serving(Late::default(), NetFaults::none(), limits, &[]);
+    let mut site = Site::serving(Late::default(), NetFaults::none(), limits);
     let mut clients = [site.connect(), site.connect()];
     for client in &mut clients {
         client.write_all(b"??????????").expect("room");
     }
-    pass(&site.network);
     site.run_until_idle();
     for (index, deferred) in std::mem::take(&mut site.server.context.service.owed).into_iter().enumerate() {
         deferred.complete(vec![0; if index < 10 { 200_000 } else { 200 }]);
@@ -118,13 +116,12 @@ fn the_largest_limits_are_no_limits() {
             handshake_slice: Duration::MAX,
             ..Limits::default()
         };
-        let mut site = Site::serving(Endless, NetFaults::none(), limits, &[]);
+        let mut site = Site::serving(Endless, NetFaults::none(), limits);
         let mut client = site.connect();
         flood(&mut site, &mut client);
         let reason = site.server.peers.iter().next().and_then(|peer| peer.connection.reason());
         assert_eq!(reason == Some(Disconnect::TooLarge), too_large, "{request_bytes}");
         client.shutdown_write().expect("open");
-        pass(&site.network);
         site.run_until_idle();
         site.server.handle().stop();
         site.run_until_idle();
@@ -141,13 +138,11 @@ fn clients_with_most_memory_are_closed_beyond_the_limit() {
         flood(&mut site, client);
         assert!(site.server.client_memory() <= limits.client_memory);
         honest.write_all(b"still here").expect("room");
-        pass(&site.network);
         site.run_until_idle();
         assert_eq!(drain(&mut honest), (b"still here".to_vec(), false));
     }
     assert!(ended(&site, Disconnect::Memory) >= 2, "five times a megabyte do not fit");
     drop((greedy, honest));
-    pass(&site.network);
     site.run_until_idle();
     assert_eq!((site.server.client_memory(), site.server.connections()), (0, 0));
 }
@@ -163,7 +158,6 @@ fn silent_clients_leave_memory_for_active_ones() {
     assert_eq!(drain(&mut crowd[75]), (b"connection refused: memory\n".to_vec(), true));
     assert_eq!(drain(&mut crowd[199]), (Vec::new(), true), "no more than that can be afforded");
     first.write_all(b"work").expect("room");
-    pass(&site.network);
     site.run_until_idle();
     assert_eq!(drain(&mut first), (b"work".to_vec(), false));
     assert_eq!(ended(&site, Disconnect::Memory), 124);
@@ -172,21 +166,17 @@ fn silent_clients_leave_memory_for_active_ones() {
 #[test]
 fn one_address_at_its_limit_does_not_affect_others() {
     let limits = Limits { connections_per_address: Some(2), refusals: 1, ..Limits::default() };
-    let mut site = Site::serving(Echo, NetFaults::none(), limits, &[]);
+    let mut site = Site::new(NetFaults::none(), limits);
     let mut own: Vec<_> = (0..4).map(|_| site.connect()).collect();
     site.run_until_idle();
     assert_eq!(site.server.occupancy().addresses, 1);
     assert_eq!(drain(&mut own[2]), (b"connection refused: address_limit\n".to_vec(), true));
     assert_eq!(drain(&mut own[3]), (Vec::new(), true));
-    let elsewhere = Some([10, 0, 0, 99].into());
-    let mut neighbour = site.net.connect(&site.address.into(), elsewhere).expect("begun");
-    pass(&site.network);
+    let mut neighbour = site.connect_to(0, Some([10, 0, 0, 99].into()));
     neighbour.write_all(b"hello").expect("room");
-    pass(&site.network);
     site.run_until_idle();
     assert_eq!(drain(&mut neighbour), (b"hello".to_vec(), false));
     drop((own, neighbour));
-    pass(&site.network);
     site.run_until_idle();
     assert_eq!(site.server.occupancy().addresses, 0);
     assert_eq!((ended(&site, Disconnect::AddressLimit), site.server.metrics().refused), (2, 2));
@@ -195,20 +185,20 @@ fn one_address_at_its_limit_does_not_affect_others() {
 #[test]
 fn behind_a_balancer_the_announced_address_counts() {
     let limits = Limits { connections_per_address: Some(1), ..Limits::default() };
-    let mut site = Site::serving(Echo, NetFaults::none(), limits, &["0.0.0.0/0"]);
+    let balancers = [Subnet::from_str("0.0.0.0/0").expect("a range")].into();
+    let listener = ListenerConfig { balancers, ..plain_listener() };
+    let mut site = Site::behind(listener, Echo, NetFaults::none(), limits);
     let mut answers = Vec::new();
     let mut clients = Vec::new();
     for source in ["192.0.2.1", "192.0.2.2", "192.0.2.1"] {
         let mut client = site.connect();
         write!(client, "PROXY TCP4 {source} 10.0.0.2 1000 80\r\nhello").expect("room");
-        pass(&site.network);
         site.run_until_idle();
         answers.push(String::from_utf8(drain(&mut client).0).expect("text"));
         clients.push(client);
     }
     assert_eq!(answers, ["hello", "hello", "connection refused: address_limit\n"]);
     let _health_check = site.connect().write_all(b"PROXY UNKNOWN\r\nhello");
-    pass(&site.network);
     site.run_until_idle();
     assert_eq!(site.server.occupancy().addresses, 2, "nobody is announced");
 }
@@ -223,7 +213,6 @@ fn a_connection_that_closes_ends_the_pause_of_accepting() {
     site.run_until_idle();
     assert_eq!(site.server.metrics().accepted, 1);
     drop(leaves);
-    pass(&site.network);
     site.run_until_idle();
     assert_eq!(site.server.metrics().accepted, 2, "its descriptor is free now");
 }
@@ -235,13 +224,11 @@ fn come_and_go<S: Service>(site: &mut Site<S>, request: &[u8], reply: &[u8]) {
     for client in &mut clients {
         client.write_all(request).expect("room");
     }
-    pass(&site.network);
     site.run_until_idle();
     for client in &mut clients {
         assert_eq!(drain(client), (reply.to_vec(), false));
     }
     drop(clients);
-    pass(&site.network);
     site.run_until_idle();
     assert_eq!(site.server.occupancy(), Occupancy::default());
 }
@@ -284,17 +271,15 @@ impl Service for Generous {
 
 #[test]
 fn memory_of_sessions_counts_as_their_clients_memory() {
-    let mut site = Site::serving(Generous::default(), NetFaults::none(), Limits::default(), &[]);
+    let mut site = Site::serving(Generous::default(), NetFaults::none(), Limits::default());
     let mut client = site.connect();
     site.run_until_idle();
     let before = site.server.client_memory();
     client.write_all(b"?").expect("room");
-    pass(&site.network);
     site.run_until_idle();
     assert_eq!(drain(&mut client).0.len(), 100_000);
     assert_eq!(site.server.client_memory(), before + 5_000);
     drop(client);
-    pass(&site.network);
     site.run_until_idle();
     assert_eq!(site.server.client_memory(), 0);
 }
@@ -302,13 +287,12 @@ fn memory_of_sessions_counts_as_their_clients_memory() {
 #[test]
 fn replies_of_one_turn_stay_within_client_memory() {
     let limits = Limits { client_memory: 300_000, ..Limits::default() };
-    let mut site = Site::serving(Generous::default(), NetFaults::none(), limits.clone(), &[]);
+    let mut site = Site::serving(Generous::default(), NetFaults::none(), limits.clone());
     let mut clients: Vec<_> = (0..20).map(|_| site.connect()).collect();
     site.run_until_idle();
     for client in &mut clients {
         client.write_all(b"?").expect("room");
     }
-    pass(&site.network);
     site.run_until_idle();
     for client in &mut clients {
         assert_eq!(drain(client).0.len(), 100_000, "everybody is served, some a turn later");
@@ -353,7 +337,7 @@ impl Service for Heavy {
 
 #[test]
 fn sessions_that_hold_much_are_closed_a_few_a_turn() {
-    let mut site = Site::serving(Heavy::default(), NetFaults::none(), Limits::default(), &[]);
+    let mut site = Site::serving(Heavy::default(), NetFaults::none(), Limits::default());
     come_and_go(&mut site, b"?", b"!");
     assert_eq!(site.server.service().most_closed, 2, "two hold more than one turn frees");
 }
@@ -388,7 +372,7 @@ impl Service for Narrow {
 
 #[test]
 fn congested_requests_are_served_again_after_a_loss() {
-    let mut site = Site::serving(Narrow::default(), NetFaults::none(), Limits::default(), &[]);
+    let mut site = Site::serving(Narrow::default(), NetFaults::none(), Limits::default());
     let mut client = site.connect();
     client.write_all(b"?").expect("room");
     // Other clients keep the loop busy.
@@ -399,10 +383,8 @@ fn congested_requests_are_served_again_after_a_loss() {
 
 /// Connects to the `--admin` listener and sends `words`; returns the arrived bytes, and whether the stream has ended.
 fn operate(site: &mut Site, words: &[u8]) -> (SimSocket, (Vec<u8>, bool)) {
-    let mut operator = site.net.connect(&site.operators.into(), None).expect("begun");
-    pass(&site.network);
+    let mut operator = site.connect_to(1, None);
     let _ = operator.write_all(words);
-    pass(&site.network);
     site.run_until_idle();
     let heard = drain(&mut operator);
     (operator, heard)
@@ -425,7 +407,6 @@ fn operators_are_served_when_clients_have_reached_every_limit() {
         assert_eq!(heard, (b"is all well?".to_vec(), false), "{limits:?}");
         assert_eq!((site.server.metrics().refused, site.server.client_memory()), (refused, held), "{limits:?}");
         drop((crowd, operator));
-        pass(&site.network);
         site.run_until_idle();
         assert_eq!((site.server.client_memory(), site.server.connections()), (0, 0), "{limits:?}");
     }
@@ -439,7 +420,6 @@ fn operators_take_their_own_places_before_those_of_clients() {
     assert_eq!(served.each_ref().map(|(_, heard)| heard.clone()), [(b"1".to_vec(), false), (b"2".to_vec(), false)]);
     let mut client = site.connect();
     client.write_all(b"mine").expect("room");
-    pass(&site.network);
     site.run_until_idle();
     assert_eq!(drain(&mut client), (b"mine".to_vec(), false), "a client has its own place");
     let (newest, heard) = operate(&mut site, b"3");
@@ -448,11 +428,9 @@ fn operators_take_their_own_places_before_those_of_clients() {
     assert_eq!([drain(&mut first).1, drain(&mut second).1], [true, false]);
     assert_eq!((site.server.metrics().refused, site.server.connections()), (1, 3));
     client.write_all(b"mine").expect("room");
-    pass(&site.network);
     site.run_until_idle();
     assert_eq!(drain(&mut client), (b"mine".to_vec(), false), "and no client");
     drop(client);
-    pass(&site.network);
     site.run_until_idle();
     let (third, heard) = operate(&mut site, b"again");
     assert_eq!(heard, (b"again".to_vec(), false), "an operator may take a client's place");
@@ -460,7 +438,6 @@ fn operators_take_their_own_places_before_those_of_clients() {
     site.run_until_idle();
     assert_eq!(drain(&mut client), (b"connection refused: refused\n".to_vec(), true));
     drop((first, second, newest, third, client));
-    pass(&site.network);
     site.run_until_idle();
     assert_eq!(site.server.connections(), 0);
 }

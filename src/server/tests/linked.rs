@@ -28,7 +28,8 @@ fn wrapping_within(
     let behind = SocketAddr::from(([10, 0, 0, 7], 80));
     let target = Target::new(vec![Address::Tcp(behind)]).0;
     let splice = Splice::new(target, UpstreamSecurity::Plain, false);
-    let site = Site::waiting(idle_timeout, splice, faults, limits, &[]);
+    let listener = ListenerConfig { idle_timeout, ..plain_listener() };
+    let site = Site::behind(listener, splice, faults, limits);
     let mut net = site.network.host();
     let listener = net.listen(behind, 1).expect("a free address");
     (site, net, listener)
@@ -40,11 +41,9 @@ fn talking(site: &mut Site<Splice>, net: &mut SimNet, listener: &SimListener) ->
     client.write_all(b"half").expect("room");
     site.run_until_idle();
     let (mut server, _) = net.accept(listener).expect("the wrapper has dialed");
-    pass(&site.network);
     site.run_until_idle();
     assert_eq!(drain(&mut server), (b"half".to_vec(), false));
     server.write_all(b"an answer").expect("room");
-    pass(&site.network);
     site.run_until_idle();
     assert_eq!(drain(&mut client), (b"an answer".to_vec(), false));
     (client, server)
@@ -52,7 +51,6 @@ fn talking(site: &mut Site<Splice>, net: &mut SimNet, listener: &SimListener) ->
 
 /// How the stream ends, after the loop has done all its work.
 fn end(site: &mut Site<Splice>, socket: &mut SimSocket) -> Result<usize, ErrorKind> {
-    pass(&site.network);
     site.run_until_idle();
     if let Some(lingers) = site.net.wakes_at() {
         site.network.advance_to(lingers);
@@ -81,15 +79,12 @@ fn a_half_closed_client_has_time_to_read_before_it_is_reset() {
     let (mut site, mut net, listener) = wrapping();
     let (mut client, mut server) = talking(&mut site, &mut net, &listener);
     client.shutdown_write().expect("open");
-    pass(&site.network);
     site.run_until_idle();
     server.write_all(b"nearly all").expect("room");
-    pass(&site.network);
     site.run_until_idle();
     lose(&mut net, server);
-    pass(&site.network);
     site.run_until_idle();
-    pass(&site.network);
+    site.deliver();
     assert_eq!(drain(&mut client), (b"nearly all".to_vec(), false));
     assert_eq!(end(&mut site, &mut client), Err(ErrorKind::ConnectionReset));
 }
@@ -107,7 +102,6 @@ fn a_stalled_client_and_its_backend_are_closed_with_resets() {
     let (mut site, mut net, listener) = wrapping();
     let (mut client, mut server) = talking(&mut site, &mut net, &listener);
     while server.write(&[7; 10_000]).is_ok() {
-        pass(&site.network);
         site.run_until_idle();
     }
     while site.server.metrics().disconnects(Disconnect::Stalled) == 0 {
@@ -115,7 +109,7 @@ fn a_stalled_client_and_its_backend_are_closed_with_resets() {
         site.network.advance_to(deadline);
         site.run_until_idle();
     }
-    pass(&site.network);
+    site.deliver();
     assert_eq!(client.read(&mut [0]).map_err(|error| error.kind()), Err(ErrorKind::ConnectionReset));
     assert_eq!(end(&mut site, &mut server), Err(ErrorKind::ConnectionReset));
 }
@@ -128,16 +122,13 @@ fn a_finished_reply_is_delivered_whole_whatever_follows() {
     let mut sent = 0;
     while sent < MUCH {
         sent += server.write(&vec![7; MUCH - sent]).expect("room");
-        pass(&site.network);
         site.run_until_idle();
     }
     server.shutdown_write().expect("open");
-    pass(&site.network);
     site.run_until_idle();
     lose(&mut net, server);
     // Nothing is read from it any more: only a write detects that.
     client.write_all(b"more").expect("room");
-    pass(&site.network);
     site.run_until_idle();
     let mut received = 0;
     loop {
@@ -146,7 +137,6 @@ fn a_finished_reply_is_delivered_whole_whatever_follows() {
         if is_end || bytes.is_empty() {
             break assert_eq!((received, is_end), (MUCH, true));
         }
-        pass(&site.network);
         site.run_until_idle();
     }
 }
@@ -157,7 +147,6 @@ fn an_unreachable_backend_causes_a_reset_not_an_empty_reply() {
     drop(listener);
     let mut client = site.connect();
     client.write_all(b"?").expect("room");
-    pass(&site.network);
     site.run_until_idle();
     assert_eq!(client.read(&mut [0]).map_err(|error| error.kind()), Err(ErrorKind::ConnectionReset), "and at once");
 }
@@ -170,7 +159,6 @@ fn a_client_whose_backend_has_not_taken_its_bytes_is_not_idle() {
     let mut sent = 0;
     while sent < MUCH {
         sent += client.write(&vec![7; MUCH - sent]).expect("room");
-        pass(&site.network);
         site.run_until_idle();
     }
     let wait = |site: &mut Site<Splice>, time| {
@@ -181,7 +169,6 @@ fn a_client_whose_backend_has_not_taken_its_bytes_is_not_idle() {
     while site.server.metrics().bytes_sent < all {
         wait(&mut site, IDLE.mul_f32(0.8));
         assert_eq!(server.read(&mut [0; 10_000]).expect("the client is not given up"), 10_000);
-        pass(&site.network);
         site.run_until_idle();
     }
     // Time counts from the last query that found the socket's bytes being read: a reply has the full time again, and no
@@ -205,7 +192,7 @@ fn a_client_closed_before_its_backend_finished_gets_a_reset() {
         site.network.advance_to(site.network.now() + wait);
         site.run_until_idle();
     }
-    pass(&site.network);
+    site.deliver();
     assert_eq!(client.read(&mut [0]).map_err(|error| error.kind()), Err(ErrorKind::ConnectionReset));
     assert_eq!(site.server.metrics().disconnects(Disconnect::Idle), 1);
     // The backend has not finished either.
@@ -226,19 +213,16 @@ fn backends_without_their_clients_take_client_places() {
             let mut sent = 0;
             while sent < MUCH {
                 sent += client.write(&vec![7; MUCH - sent]).expect("room");
-                pass(&site.network);
                 site.run_until_idle();
             }
             servers.push(server);
         }
         lose(&mut net, client);
-        pass(&site.network);
         site.run_until_idle();
         most = most.max(site.server.occupancy().connections);
     }
     assert_eq!((servers.len(), most), (3, 3), "two sockets for each place are all that there ever are");
     drop(servers);
-    pass(&site.network);
     site.run_until_idle();
     let _ = talking(&mut site, &mut net, &listener);
 }
@@ -248,9 +232,8 @@ fn a_backend_that_has_taken_everything_closes_with_its_client() {
     let (mut site, mut net, listener) = wrapping();
     let (client, mut server) = talking(&mut site, &mut net, &listener);
     lose(&mut net, client);
-    pass(&site.network);
     site.run_until_idle();
     assert_eq!(site.server.occupancy().connections, 0, "no time has passed");
-    pass(&site.network);
+    site.deliver();
     assert_eq!(server.read(&mut [0]).map_err(|error| error.kind()), Err(ErrorKind::ConnectionReset));
 }

@@ -9,7 +9,7 @@ const WINDOW: usize = 3_000_000;
 fn site(idle_timeout: Option<Duration>, limits: Limits) -> Site {
     let mut faults = NetFaults::none();
     faults.window = WINDOW;
-    Site::waiting(idle_timeout, Echo, faults, limits, &[])
+    Site::behind(ListenerConfig { idle_timeout, ..plain_listener() }, Echo, faults, limits)
 }
 
 /// Sends as much as is accepted.
@@ -17,7 +17,6 @@ fn fill<S: Service>(site: &mut Site<S>, client: &mut SimSocket) -> usize {
     let mut sent = 0;
     while let Ok(count) = client.write(&vec![7; 100_000]) {
         sent += count;
-        pass(&site.network);
         site.run_until_idle();
     }
     sent
@@ -27,25 +26,14 @@ fn fill<S: Service>(site: &mut Site<S>, client: &mut SimSocket) -> usize {
 fn sip<S: Service>(site: &mut Site<S>, client: &mut SimSocket, rate: usize, bytes: usize) -> usize {
     let mut received = 0;
     while received < bytes {
-        wait(site, Duration::from_secs(1));
+        site.wait(Duration::from_secs(1));
         match client.read(&mut vec![0; rate.min(bytes - received)]) {
             Ok(0) | Err(_) => break,
             Ok(count) => received += count,
         }
-        pass(&site.network);
         site.run_until_idle();
     }
     received
-}
-
-fn wait<S: Service>(site: &mut Site<S>, time: Duration) {
-    let until = site.network.now() + time;
-    while let Some(wakes) = site.net.wakes_at().filter(|wakes| *wakes < until) {
-        site.network.advance_to(wakes);
-        site.run_until_idle();
-    }
-    site.network.advance_to(until);
-    site.run_until_idle();
 }
 
 #[test]
@@ -70,10 +58,10 @@ fn a_reader_below_the_write_rate_is_closed_in_time() {
         fill(&mut site, &mut client);
         for _ in 0..Limits::default().write_timeout.as_secs() {
             assert_eq!(site.server.metrics().disconnects(Disconnect::Stalled), 0);
-            wait(&mut site, Duration::from_secs(1));
+            site.wait(Duration::from_secs(1));
             let _ = client.read(&mut vec![0; rate]);
         }
-        wait(&mut site, Duration::from_secs(1));
+        site.wait(Duration::from_secs(1));
         assert_eq!(site.server.metrics().disconnects(Disconnect::Stalled), 1, "{rate} bytes a second");
     }
 }
@@ -97,16 +85,15 @@ fn a_client_reading_from_its_socket_buffer_is_not_idle() {
     let mut site = site(Some(IDLE), Limits::default());
     let mut client = site.connect();
     client.write_all(&vec![7; 2_000_000]).expect("room");
-    pass(&site.network);
     site.run_until_idle();
     assert_eq!(site.server.metrics().bytes_sent, 2_000_000, "the socket has it all");
     assert_eq!(sip(&mut site, &mut client, 40_000, 2_000_000), 2_000_000);
     assert_eq!(site.server.metrics().disconnects(Disconnect::Idle), 0);
     // Now it is idle, within as much time again as the wait under way.
-    wait(&mut site, 2 * IDLE);
+    site.wait(2 * IDLE);
     assert_eq!(client.read(&mut [0]).expect("a proper end"), 0);
     drop(client);
-    wait(&mut site, IDLE);
+    site.wait(IDLE);
     assert_eq!(site.server.metrics().disconnects(Disconnect::Idle), 1);
 }
 
@@ -116,10 +103,9 @@ fn a_client_reading_nothing_from_its_socket_buffer_is_idle() {
     let mut site = site(Some(IDLE), Limits::default());
     let mut client = site.connect();
     client.write_all(&vec![7; 2_000_000]).expect("room");
-    pass(&site.network);
     site.run_until_idle();
-    wait(&mut site, 2 * IDLE);
-    wait(&mut site, 2 * Limits::default().linger_timeout);
+    site.wait(2 * IDLE);
+    site.wait(2 * Limits::default().linger_timeout);
     assert_eq!(site.server.metrics().disconnects(Disconnect::Idle), 1);
 }
 
@@ -130,14 +116,12 @@ fn neither_end_of_a_link_is_idle_while_the_other_reads() {
     faults.window = WINDOW;
     let (mut site, mut net, listener) = wrapping_with(Some(IDLE), faults);
     let mut client = site.connect();
-    pass(&site.network);
     site.run_until_idle();
     let (mut server, _) = net.accept(&listener).expect("the wrapper has dialed");
     // First to the backend, then to the client: all of it is in sockets.
     for is_upload in [true, false] {
         let (from, to) = if is_upload { (&mut client, &mut server) } else { (&mut server, &mut client) };
         from.write_all(&vec![7; 2_000_000]).expect("room");
-        pass(&site.network);
         site.run_until_idle();
         assert_eq!(sip(&mut site, to, 40_000, 2_000_000), 2_000_000, "is_upload: {is_upload}");
     }
@@ -150,19 +134,16 @@ fn data_of_a_lost_backend_is_not_destroyed_while_its_client_reads() {
     faults.window = WINDOW;
     let (mut site, mut net, listener) = wrapping_with(None, faults);
     let mut client = site.connect();
-    pass(&site.network);
     site.run_until_idle();
     let (mut server, _) = net.accept(&listener).expect("the wrapper has dialed");
     server.write_all(&vec![7; 2_000_000]).expect("room");
-    pass(&site.network);
     site.run_until_idle();
     net.reset_when_dropped(&server).expect("open");
     drop(server);
-    pass(&site.network);
     site.run_until_idle();
     // It takes ten times the linger timeout; then the client gets the reset.
     let rate = 2_000_000 / 10 / usize::try_from(Limits::default().linger_timeout.as_secs()).expect("small");
     assert_eq!(sip(&mut site, &mut client, rate, 2_000_000), 2_000_000);
-    wait(&mut site, 2 * Limits::default().linger_timeout);
+    site.wait(2 * Limits::default().linger_timeout);
     assert_eq!(client.read(&mut [0]).map_err(|error| error.kind()), Err(ErrorKind::ConnectionReset));
 }

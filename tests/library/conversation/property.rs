@@ -3,21 +3,19 @@
 
 use std::collections::BTreeMap;
 use std::io::{self, Read, Write};
-use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use latchkey::internals::access::Security;
 use latchkey::internals::disconnect::Disconnect;
 use latchkey::internals::limits::Limits;
-use latchkey::internals::net::Net;
-use latchkey::internals::net::sim::{NetFaults, Network, SimNet, SimSocket};
-use latchkey::internals::server::{ListenerConfig, Occupancy, Server, Status};
+use latchkey::internals::net::sim::{NetFaults, SimSocket};
+use latchkey::internals::server::{ListenerConfig, Occupancy, Status};
 use latchkey::internals::services::resp::RespOptions;
 use latchkey::internals::services::xmlrpc::XmlRpcOptions;
 use latchkey::internals::services::{Builtin, BuiltinOptions, Protocol};
 use latchkey::internals::store::{Eviction, StoreOptions};
-use latchkey::internals::testing::{Endpoints, classical};
+use latchkey::internals::testing::{Endpoints, Site, classical, plain_listener};
 use latchkey::internals::tls::authority::KeyKind;
 use rustls::ClientConnection;
 
@@ -67,9 +65,7 @@ fn endpoints() -> &'static Endpoints {
 }
 
 struct Stage {
-    network: Network,
-    net: SimNet,
-    server: Server<SimNet, Builtin>,
+    site: Site<Builtin>,
     socket: Option<SimSocket>,
     tls: Option<ClientConnection>,
     heard: Vec<u8>,
@@ -81,8 +77,6 @@ impl Stage {
         let mut faults = NetFaults::none();
         // Nothing takes time, so no time is told differently to one who speaks in pieces.
         faults.latency = Duration::ZERO;
-        let network = Network::new(1, faults);
-        let (net, mut away) = (network.host(), network.host());
         let options = BuiltinOptions {
             listeners: vec![protocol],
             store: StoreOptions {
@@ -96,20 +90,14 @@ impl Stage {
         };
         let security =
             if line == Line::Plain { Security::Plain } else { Security::tls(Arc::clone(&endpoints().policy)) };
-        let listener = ListenerConfig {
-            idle_timeout: Some(Duration::from_mins(5)),
-            ..ListenerConfig::new(SocketAddr::from(([10, 0, 0, 2], 0)), security)
-        };
-        let service = Builtin::new(options, net.now());
-        let server = Server::new(net.clone(), service, vec![listener], limits());
-        let server = server.expect("a free port");
-        let address = *server.addresses().expect("bound").first().expect("one");
-        let socket = away.connect(&address.into(), None).expect("begun");
+        let listener = ListenerConfig { security, idle_timeout: Some(Duration::from_mins(5)), ..plain_listener() };
+        let mut site = Site::start(|now| Builtin::new(options, now), faults, limits(), vec![listener]);
+        let socket = site.connect();
         let tls = (line == Line::Tls).then(|| {
             let name = "localhost".try_into().expect("a name");
             ClientConnection::new(Arc::clone(&endpoints().config), name).expect("a client")
         });
-        let mut stage = Self { network, net, server, socket: Some(socket), tls, heard: Vec::new(), said: 0 };
+        let mut stage = Self { site, socket: Some(socket), tls, heard: Vec::new(), said: 0 };
         stage.run_until_idle();
         stage
     }
@@ -117,8 +105,8 @@ impl Stage {
     /// Lets everybody act until nobody would: nothing takes time.
     fn run_until_idle(&mut self) {
         for _ in 0..TURNS {
-            self.network.advance_to(self.network.now());
-            match self.server.turn() {
+            self.site.network.advance_to(self.site.network.now());
+            match self.site.server.turn() {
                 Ok(Status::Running) => {}
                 Ok(Status::Stopped) => panic!("nobody has asked it to stop"),
                 Err(error) => assert_eq!(error.kind(), io::ErrorKind::WouldBlock),
@@ -126,14 +114,14 @@ impl Stage {
             let limits = limits();
             // Vectors grow by doubling; one reply may be larger than what is usually kept waiting.
             let allowed = 4 * (limits.request_bytes + limits.output_bytes) + 2 * limits.output_hard_bytes + (1 << 17);
-            let held = self.server.largest_connection();
+            let held = self.site.server.largest_connection();
             assert!(held <= allowed, "{held} bytes are held for one client, {allowed} are allowed");
-            self.network.advance_to(self.network.now());
-            if !self.hear() && !self.net.is_awake() {
+            self.site.network.advance_to(self.site.network.now());
+            if !self.hear() && !self.site.net.is_awake() {
                 return;
             }
         }
-        panic!("the loop spins: {:?}", self.server.occupancy());
+        panic!("the loop spins: {:?}", self.site.server.occupancy());
     }
 
     /// Reads what has come; whether anything had.
@@ -212,18 +200,18 @@ impl Stage {
             self.run_until_idle();
         }
         for _ in 0..1_000 {
-            if self.server.occupancy() == Occupancy::default() {
-                let count = |reason: Disconnect| (reason.name(), self.server.metrics().disconnects(reason));
+            if self.site.server.occupancy() == Occupancy::default() {
+                let count = |reason: Disconnect| (reason.name(), self.site.server.metrics().disconnects(reason));
                 let reasons = Disconnect::ALL.map(count).into_iter().filter(|(_, count)| *count > 0).collect();
                 return Outcome { heard: self.heard, reasons };
             }
             // In steps, for keys that expire may want a tick ten times a second.
-            if let Some(next) = self.net.wakes_at() {
-                self.network.advance_to(next.max(self.network.now() + Duration::from_secs(5)));
+            if let Some(next) = self.site.net.wakes_at() {
+                self.site.network.advance_to(next.max(self.site.network.now() + Duration::from_secs(5)));
             }
             self.run_until_idle();
         }
-        panic!("left behind: {:?}", self.server.occupancy());
+        panic!("left behind: {:?}", self.site.server.occupancy());
     }
 }
 
