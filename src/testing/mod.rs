@@ -8,6 +8,7 @@
 //! | [`Pair`] | a connection of the server and its client, with all bytes in memory |
 //! | [`Site`] | a server on the simulated network, with its clock |
 //! | [`TestPeer`] | the peer of a service's calls, without a connection |
+//! | [`ProtocolBench`] | a protocol over a store, called as the loop would |
 #![allow(
     clippy::panic,
     clippy::indexing_slicing,
@@ -19,6 +20,7 @@ mod certificates;
 mod client;
 mod pair;
 mod peer;
+mod protocol;
 mod site;
 
 pub use certificates::{
@@ -28,6 +30,7 @@ pub use certificates::{
 pub use client::TestClient;
 pub use pair::{IDLE, Pair, Pipe};
 pub use peer::TestPeer;
+pub use protocol::ProtocolBench;
 pub use site::{Site, drain, plain_listener};
 
 use crate::timer::Now;

@@ -117,7 +117,7 @@ mod tests {
 
     /// Serves the request at the front of `input`, and takes it away.
     fn serve(bench: &mut Bench, (peer, session): &mut (TestPeer, RespSession), input: &mut &[u8]) -> bool {
-        let used = bench.resp.serve(session, &mut bench.store, input, &mut peer.exchange(bench.now)).used();
+        let used = bench.protocol.serve(session, &mut bench.store, input, &mut peer.exchange(bench.now)).used();
         *input = &input[used..];
         used > 0
     }
@@ -132,7 +132,7 @@ mod tests {
             let mut input = whole.as_slice();
             while !input.is_empty() {
                 assert!(serve(&mut bench, &mut client, &mut input), "{}", String::from_utf8_lossy(input));
-                furthest = furthest.max(bench.resp.lookahead.requests.len());
+                furthest = furthest.max(bench.protocol.lookahead.requests.len());
             }
             replies.extend(client.0.take_replies());
         }

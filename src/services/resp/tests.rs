@@ -6,7 +6,7 @@ use super::*;
 use crate::access::{Access, Rules};
 use crate::protocol::resp::Reply;
 use crate::store::{Expiry, Kind, StoreOptions};
-use crate::testing::{self, TestPeer};
+use crate::testing::{self, ProtocolBench, TestPeer};
 use crate::value::Value;
 
 mod compounds;
@@ -14,58 +14,13 @@ mod disk;
 mod statistics;
 mod transactions;
 
-/// A service with its store, and a clock that a test sets.
-pub(super) struct Bench {
-    pub(super) resp: Resp,
-    pub(super) store: Store,
-    pub(super) now: Now,
-}
+/// The service with its store.
+pub(super) type Bench = ProtocolBench<Resp>;
 
 impl Bench {
     pub(super) fn new(options: RespOptions) -> Self {
         let now = testing::now(1_800_000_000_000);
-        Self { resp: Resp::new(options, now), store: Store::new(StoreOptions::default()), now }
-    }
-
-    pub(super) fn connect(&mut self, key: u32, generation: u32) -> (TestPeer, RespSession) {
-        let mut peer = TestPeer::new(key, generation);
-        let session = self.resp.open(&mut peer.exchange(self.now));
-        (peer, session)
-    }
-
-    /// Sends all of `input` and returns what came back, with the reason if the connection ended.
-    pub(super) fn send(
-        &mut self,
-        (peer, session): &mut (TestPeer, RespSession),
-        mut input: &[u8],
-    ) -> (Vec<u8>, Option<Disconnect>) {
-        let mut ending = None;
-        while !input.is_empty() {
-            match self.resp.serve(session, &mut self.store, input, &mut peer.exchange(self.now)) {
-                Served::Incomplete | Served::Congested => break,
-                Served::Used(used) => {
-                    input = &input[used..];
-                    self.finish(peer);
-                }
-                Served::Close(reason) => {
-                    ending = Some(reason);
-                    break;
-                }
-            }
-        }
-        (peer.take_replies(), ending)
-    }
-
-    /// Lets turns pass until a reply that takes many of them is complete.
-    fn finish(&mut self, peer: &mut TestPeer) {
-        while peer.is_alone() {
-            self.tick();
-        }
-    }
-
-    /// The loop's work in one turn for requests that take many.
-    fn tick(&mut self) -> Option<Duration> {
-        [self.resp.tick(&mut self.store, self.now), self.store.scan_tick(self.now)].into_iter().flatten().min()
+        Self::over(Resp::new(options, now), now)
     }
 
     /// Sends inline commands, one a line, and returns the replies as text.
@@ -136,7 +91,7 @@ fn requests_split_anywhere_get_the_same_replies() {
     for end in 1..=input.len() {
         let (peer, session) = &mut client;
         let exchange = &mut peer.exchange(pieces.now);
-        front += pieces.resp.serve(session, &mut pieces.store, &input[front..end], exchange).used();
+        front += pieces.protocol.serve(session, &mut pieces.store, &input[front..end], exchange).used();
         replies.extend(peer.take_replies());
     }
     assert_eq!(replies, expected);
@@ -230,7 +185,7 @@ fn a_million_arguments_are_refused_in_the_commands_own_words() {
         while received < request.len() {
             received = request.len().min(received + (64 << 10));
             let exchange = &mut peer.exchange(bench.now);
-            let used = bench.resp.serve(session, &mut bench.store, &request[..received], exchange).used();
+            let used = bench.protocol.serve(session, &mut bench.store, &request[..received], exchange).used();
             assert_eq!(used, if received == request.len() { received } else { 0 });
             most = most.max(session.memory());
         }
@@ -317,7 +272,7 @@ fn clients_see_and_close_each_other() {
     assert_eq!(bench.ask(&mut one, "client kill laddr 127.0.0.1:6381"), ":0\r\n");
     assert_eq!(bench.ask(&mut one, "client kill 127.0.0.1:9"), "-ERR No such client\r\n");
     assert_eq!(bench.ask(&mut one, "client kill type normal"), ":1\r\n");
-    bench.resp.close(two.1, &mut bench.store, &two.0.info);
+    bench.protocol.close(two.1, &mut bench.store, &two.0.info);
     assert_eq!(bench.ask(&mut one, "client kill id 2"), ":0\r\n");
     let (reply, ending) = bench.send(&mut one, b"client kill 127.0.0.1:40000\r\n");
     assert_eq!((reply.as_slice(), ending), (&b"+OK\r\n"[..], Some(Disconnect::Killed)));
@@ -328,7 +283,7 @@ fn a_closed_connection_watches_nothing() {
     let (mut bench, mut client) = bench();
     bench.ask(&mut client, "watch k k j");
     assert_ne!(bench.store.version(b"k"), 0);
-    bench.resp.close(client.1, &mut bench.store, &client.0.info);
+    bench.protocol.close(client.1, &mut bench.store, &client.0.info);
     assert_eq!((bench.store.version(b"k"), bench.store.version(b"j")), (0, 0));
 }
 
@@ -377,10 +332,10 @@ fn info_is_reported_by_section() {
 fn a_refused_client_reads_why() {
     let (mut bench, _) = bench();
     let mut reply = Vec::new();
-    bench.resp.refuse(0, Disconnect::Refused, &mut reply);
+    bench.protocol.refuse(0, Disconnect::Refused, &mut reply);
     assert_eq!(reply, b"-ERR max number of clients reached\r\n");
     reply.clear();
-    bench.resp.refuse(0, Disconnect::Denied, &mut reply);
+    bench.protocol.refuse(0, Disconnect::Denied, &mut reply);
     assert!(matches!(Reply::decode(&reply), Ok(Some((Reply::Error(text), _))) if text.starts_with(b"NOPERM ")));
 }
 
@@ -447,7 +402,7 @@ fn bench_of_small_steps() -> (Bench, (TestPeer, RespSession)) {
 
 /// Serves one inline command and leaves what it defers to the caller.
 fn begin(bench: &mut Bench, (peer, session): &mut (TestPeer, RespSession), line: &str) {
-    let used = bench.resp.serve(session, &mut bench.store, line.as_bytes(), &mut peer.exchange(bench.now));
+    let used = bench.protocol.serve(session, &mut bench.store, line.as_bytes(), &mut peer.exchange(bench.now));
     assert_eq!(used, Served::Used(line.len()));
 }
 
@@ -504,7 +459,7 @@ fn searches_are_answered_in_order_and_end_with_their_clients() {
     begin(&mut bench, &mut two, "keys nothing*\n");
     begin(&mut bench, &mut three, "dbsize\n");
     bench.tick();
-    bench.resp.close(one.1, &mut bench.store, &one.0.info);
+    bench.protocol.close(one.1, &mut bench.store, &one.0.info);
     bench.finish(&mut three.0);
     assert_eq!(three.0.take_replies(), b":1000\r\n");
     assert!(!two.0.is_alone());

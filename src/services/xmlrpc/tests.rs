@@ -4,22 +4,14 @@ use super::*;
 use crate::access::Rules;
 use crate::protocol::http::{ResponseDecoder, append_post};
 use crate::protocol::xmlrpc::{Fault, append_call, parse_response};
-use crate::store::{Expiry, Kind, StoreOptions};
-use crate::testing::{self, TestPeer};
+use crate::store::{Expiry, Kind};
+use crate::testing::{self, ProtocolBench, TestPeer};
 use crate::value::Value;
 
-struct Bench {
-    service: XmlRpc,
-    store: Store,
-    now: Now,
-}
+type Bench = ProtocolBench<XmlRpc>;
 
 fn bench(faults: FaultStyle) -> Bench {
-    Bench {
-        service: XmlRpc::new(XmlRpcOptions { faults }),
-        store: Store::new(StoreOptions::default()),
-        now: testing::now(784_111_777_000),
-    }
+    Bench::over(XmlRpc::new(XmlRpcOptions { faults }), testing::now(784_111_777_000))
 }
 
 fn text(text: &str) -> Value {
@@ -30,18 +22,10 @@ const NIL: Result<Value, Fault> = Ok(Value::Nil);
 
 impl Bench {
     /// All replies to `input`, and why the connection ends if it does.
-    fn serve(&mut self, mut input: &[u8], limits: &Limits) -> (Vec<u8>, Option<Disconnect>) {
-        let (mut session, mut peer) = (HttpSession::default(), TestPeer::new(0, 0));
-        peer.env.limits = limits.clone();
-        let end = loop {
-            match self.service.serve(&mut session, &mut self.store, input, &mut peer.exchange(self.now)) {
-                Served::Incomplete => break None,
-                Served::Used(used) => input = input.get(used..).unwrap_or_default(),
-                Served::Close(reason) => break Some(reason),
-                Served::Congested => panic!("a store in memory has room"),
-            }
-        };
-        (peer.take_replies(), end)
+    fn serve(&mut self, input: &[u8], limits: &Limits) -> (Vec<u8>, Option<Disconnect>) {
+        let mut client = self.connect(0, 0);
+        client.0.env.limits = limits.clone();
+        self.send(&mut client, input)
     }
 
     fn text(&mut self, input: &str) -> (String, Option<Disconnect>) {
@@ -267,7 +251,8 @@ fn scanned(bench: &mut Bench, peer: &mut TestPeer, line: &str) -> (Vec<u8>, usiz
     let document = "<methodCall><methodName>keys</methodName></methodCall>";
     let request = format!("POST / {line}\r\nHost: x\r\nContent-Length: {}\r\n\r\n{document}", document.len());
     let mut session = HttpSession::default();
-    let served = bench.service.serve(&mut session, &mut bench.store, request.as_bytes(), &mut peer.exchange(bench.now));
+    let served =
+        bench.protocol.serve(&mut session, &mut bench.store, request.as_bytes(), &mut peer.exchange(bench.now));
     let expected =
         if line.ends_with("1.0") { Served::Close(Disconnect::Finished) } else { Served::Used(request.len()) };
     assert_eq!(served, expected);
@@ -318,9 +303,9 @@ fn a_key_scan_ends_with_its_client_and_is_bounded() {
             .expect("room");
     }
     let (mut gone, mut peer) = (TestPeer::new(0, 0), TestPeer::new(1, 1));
-    bench.service.queue_keys(KeepAlive::Open, &mut bench.store, &mut gone.exchange(bench.now));
+    bench.protocol.queue_keys(KeepAlive::Open, &mut bench.store, &mut gone.exchange(bench.now));
     bench.store.scan_tick(bench.now);
-    bench.service.close(HttpSession::default(), &mut bench.store, &gone.info);
+    bench.protocol.close(HttpSession::default(), &mut bench.store, &gone.info);
     peer.env.limits.request_bytes = 1 << 20;
     let (reply, turns) = scanned(&mut bench, &mut peer, "HTTP/1.1");
     let reply = String::from_utf8_lossy(&reply);

@@ -126,7 +126,7 @@ fn keys_of_a_large_table_cost_a_transaction_more() {
     }
     assert_eq!(bench.store.len(), 64_000, "nothing of it was done");
     // One transaction may name as many keys as one command.
-    let most = bench.resp.core.options.keys_per_command;
+    let most = bench.protocol.core.options.keys_per_command;
     let pairs = names(0, most).flat_map(|key| [key, "w".to_owned()]);
     assert!(!refused(&mut bench, &[[vec!["mset".to_owned()], pairs.collect()].concat()]));
     assert!(!refused(&mut bench, &[[vec!["del".to_owned()], names(0, most).collect()].concat()]));
@@ -220,7 +220,7 @@ fn foresee(bench: &mut Bench, (peer, session): &mut (TestPeer, RespSession)) -> 
     let mut exchange = peer.exchange(bench.now);
     let transaction = session.transaction.take().expect("it was begun");
     let (id, entry) = TABLE.find(b"exec").expect("a command");
-    let (core, store, exchange) = (&mut bench.resp.core, &mut bench.store, &mut exchange);
+    let (core, store, exchange) = (&mut bench.protocol.core, &mut bench.store, &mut exchange);
     let (mut decoder, mut arguments) = (crate::protocol::resp::Decoder::default(), Arguments::default());
     let request = decoder.decode(b"EXEC\r\n", &RequestLimits::new(100), &mut arguments);
     let (request, _) = request.expect("a request").expect("all of it");
