@@ -59,7 +59,7 @@ impl Drop for Process {
     }
 }
 
-struct Site<'a> {
+struct RunningServer<'a> {
     server: Server,
     port: String,
     certs: &'a Path,
@@ -73,7 +73,7 @@ struct Told {
     p99: f64,
 }
 
-impl Site<'_> {
+impl RunningServer<'_> {
     /// A running `latchkey load`.
     fn load(&self, connections: &str, ratio: &str, words: &[&str]) -> Child {
         let mut command = Command::new(env!("CARGO_BIN_EXE_latchkey"));
@@ -144,15 +144,15 @@ fn main() {
     development_identities(&certs, now).expect("certificates");
     println!("{WRITERS} connections write values of 32 bytes over TLS; rates in requests per second, p99 in ms");
     for (pipeline, requests) in [("1", "60000"), ("16", "500000")] {
-        let sites = SERVERS.map(|server| start(server, folder.path(), &certs));
+        let all = SERVERS.map(|server| start(server, folder.path(), &certs));
         let mut writes = SERVERS.map(|_| Writes::default());
         // In turn, so that disturbances of the machine affect all of them.
         for _ in 0..ROUNDS {
-            sites.iter().zip(&mut writes).for_each(|(site, writes)| writes.measure(site, pipeline, requests));
+            all.iter().zip(&mut writes).for_each(|(running, writes)| writes.measure(running, pipeline, requests));
         }
         let rates = writes.map(|writes| writes.tell(pipeline));
-        for site in &sites {
-            site.tell_of_reads(pipeline);
+        for running in &all {
+            running.tell_of_reads(pipeline);
         }
         let [(ours, by_other), (_, most), (theirs, theirs_by_other)] = rates;
         let (ratio, other, most) = (ours / theirs, by_other / theirs_by_other, most / theirs_by_other);
@@ -171,14 +171,14 @@ struct Writes {
 }
 
 impl Writes {
-    fn measure(&mut self, site: &Site<'_>, pipeline: &str, requests: &str) {
-        self.name = site.server.name();
-        let before = site.cpu_time();
-        let told = site.writes(pipeline, requests);
+    fn measure(&mut self, running: &RunningServer<'_>, pipeline: &str, requests: &str) {
+        self.name = running.server.name();
+        let before = running.cpu_time();
+        let told = running.writes(pipeline, requests);
         let count: f64 = requests.parse().expect("a number");
-        self.cpu_time.push((site.cpu_time() - before) / count);
+        self.cpu_time.push((running.cpu_time() - before) / count);
         self.told.push(told);
-        self.by_other.push(site.redis_benchmark(pipeline, requests));
+        self.by_other.push(running.redis_benchmark(pipeline, requests));
     }
 
     /// Prints it. Returns the median rate by either client.
@@ -201,7 +201,7 @@ fn median(values: impl IntoIterator<Item = f64>) -> f64 {
     values[values.len() / 2]
 }
 
-fn start<'a>(server: Server, folder: &Path, certs: &'a Path) -> Site<'a> {
+fn start<'a>(server: Server, folder: &Path, certs: &'a Path) -> RunningServer<'a> {
     let free = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());
     let port = free.expect("a free port").port().to_string();
     let data = folder.join(server.name());
@@ -226,5 +226,5 @@ fn start<'a>(server: Server, folder: &Path, certs: &'a Path) -> Site<'a> {
     while TcpStream::connect(format!("127.0.0.1:{port}")).is_err() {
         std::thread::sleep(Duration::from_millis(20));
     }
-    Site { server, port, certs, process }
+    RunningServer { server, port, certs, process }
 }

@@ -94,13 +94,13 @@ pub(super) fn records(mut undo: Undo) -> Vec<Was> {
 }
 
 /// A storage thread on a simulated disk, and a channel for its wake-ups.
-struct Bench {
+struct StorageBench {
     storage: Storage,
     woken: Mutex<mpsc::Receiver<()>>,
     disk: Disk,
 }
 
-impl Bench {
+impl StorageBench {
     fn new(disk: &Disk, sync: Sync) -> Self {
         let (sender, woken) = mpsc::channel();
         let sender = Mutex::new(sender);
@@ -134,7 +134,7 @@ impl Bench {
 
 #[test]
 fn reported_groups_survive_a_crash_of_the_machine() {
-    let bench = Bench::new(&Disk::default(), Sync::Always);
+    let bench = StorageBench::new(&Disk::default(), Sync::Always);
     bench.submit(&[("a", Some("1"))], 1);
     bench.until(|report| report.durable == 1);
     assert_eq!(bench.after_crash(0), map(&[("a", "1")]));
@@ -143,7 +143,7 @@ fn reported_groups_survive_a_crash_of_the_machine() {
 #[test]
 fn groups_submitted_during_a_sync_are_written_together() {
     let disk = Disk::default();
-    let bench = Bench::new(&disk, Sync::Always);
+    let bench = StorageBench::new(&disk, Sync::Always);
     let before = disk.syncs();
     disk.set_faults(DiskFaults { sync_takes: Duration::from_millis(200), ..DiskFaults::default() });
     for number in 1..=100 {
@@ -159,7 +159,7 @@ fn groups_submitted_during_a_sync_are_written_together() {
 #[test]
 fn a_full_disk_loses_unreported_groups_which_can_be_undone() {
     let disk = Disk::default();
-    let bench = Bench::new(&disk, Sync::Always);
+    let bench = StorageBench::new(&disk, Sync::Always);
     disk.set_faults(DiskFaults { room: Some(1), ..DiskFaults::default() });
     bench.submit(&[("a", Some("1"))], 1);
     bench.until(|report| report.durable == 1);
@@ -177,7 +177,7 @@ fn a_full_disk_loses_unreported_groups_which_can_be_undone() {
 
 #[test]
 fn writes_acknowledged_before_a_failed_write_are_forced_to_disk() {
-    let bench = Bench::new(&Disk::default(), Sync::Interval);
+    let bench = StorageBench::new(&Disk::default(), Sync::Interval);
     bench.submit(&[("a", Some("1"))], 1);
     bench.until(|report| report.durable == 1);
     bench.disk.set_faults(DiskFaults { room: Some(0), ..DiskFaults::default() });
@@ -190,7 +190,7 @@ fn writes_acknowledged_before_a_failed_write_are_forced_to_disk() {
 #[test]
 fn a_failed_sync_is_never_retried() {
     let disk = Disk::default();
-    let bench = Bench::new(&disk, Sync::Always);
+    let bench = StorageBench::new(&disk, Sync::Always);
     let before = disk.syncs();
     disk.set_faults(DiskFaults { syncs: Some(1), ..DiskFaults::default() });
     bench.submit(&[("a", Some("1"))], 1);
@@ -208,7 +208,7 @@ fn a_failed_sync_is_never_retried() {
 #[test]
 fn a_panic_of_the_storage_thread_is_reported() {
     let disk = Disk::default();
-    let bench = Bench::new(&disk, Sync::Always);
+    let bench = StorageBench::new(&disk, Sync::Always);
     disk.set_faults(DiskFaults { panics: true, ..DiskFaults::default() });
     bench.submit(&[("a", Some("1"))], 1);
     let report = bench.until(|report| report.failure.is_some());
@@ -219,7 +219,7 @@ fn a_panic_of_the_storage_thread_is_reported() {
 #[test]
 fn a_delayed_sync_is_made_in_time_or_at_close() {
     let disk = Disk::default();
-    let bench = Bench::new(&disk, Sync::Interval);
+    let bench = StorageBench::new(&disk, Sync::Interval);
     bench.submit(&[("a", Some("1"))], 1);
     bench.until(|report| report.durable == 1);
     let mut waits = 0;
@@ -229,7 +229,7 @@ fn a_delayed_sync_is_made_in_time_or_at_close() {
         assert!(waits < 600, "it never came");
     }
     let disk = Disk::default();
-    let bench = Bench::new(&disk, Sync::None);
+    let bench = StorageBench::new(&disk, Sync::None);
     let before = disk.syncs();
     bench.submit(&[("a", Some("1"))], 1);
     bench.until(|report| report.durable == 1);

@@ -18,7 +18,7 @@ use latchkey::internals::store::{CommitLimits, StoreOptions};
 
 const PATIENCE: Duration = Duration::from_mins(1);
 
-struct Site {
+struct DurableServer {
     address: SocketAddr,
     xmlrpc: SocketAddr,
     handle: Handle,
@@ -26,7 +26,7 @@ struct Site {
     ended: mpsc::Receiver<bool>,
 }
 
-impl Site {
+impl DurableServer {
     fn start(disk: &Disk) -> Self {
         Self::start_with(disk, CommitLimits::default())
     }
@@ -91,8 +91,8 @@ fn expect(stream: &mut TcpStream, reply: &str) {
 fn replies_wait_for_the_disk_and_other_readers_do_not() {
     const SYNC: Duration = Duration::from_millis(700);
     let disk = Disk::default();
-    let site = Site::start(&disk);
-    let (mut writer, mut reader) = (site.connect(), site.connect());
+    let running = DurableServer::start(&disk);
+    let (mut writer, mut reader) = (running.connect(), running.connect());
     writer.write_all(b"set old 1\r\n").expect("sent");
     expect(&mut writer, "+OK\r\n");
     disk.set_faults(DiskFaults { sync_takes: SYNC, ..DiskFaults::default() });
@@ -121,19 +121,19 @@ fn replies_wait_for_the_disk_and_other_readers_do_not() {
     expect(&mut reader, ":0\r\n:2\r\n$1\r\n1\r\n");
     assert_eq!(disk.unsynced(), 0, "what the reader saw is durable");
     expect(&mut writer, ":1\r\n");
-    assert!(site.end());
+    assert!(running.end());
 }
 
 #[test]
 fn requests_under_way_at_shutdown_are_committed_and_answered() {
     let disk = Disk::default();
     disk.set_faults(DiskFaults { sync_takes: Duration::from_millis(300), ..DiskFaults::default() });
-    let site = Site::start(&disk);
-    let mut writer = site.connect();
+    let running = DurableServer::start(&disk);
+    let mut writer = running.connect();
     writer.write_all(b"set a 1\r\nset b 1\r\nquit\r\n").expect("sent");
     let mut replies = String::new();
     std::thread::sleep(Duration::from_millis(100));
-    assert!(site.end());
+    assert!(running.end());
     writer.read_to_string(&mut replies).expect("read");
     assert_eq!(replies, "+OK\r\n+OK\r\n+OK\r\n");
     assert_eq!(DataFiles::new(disk.folder()).expect("opens").expected_keys(), 2);
@@ -142,8 +142,8 @@ fn requests_under_way_at_shutdown_are_committed_and_answered() {
 #[test]
 fn after_a_failed_sync_writers_get_an_error_and_the_server_stops() {
     let disk = Disk::default();
-    let site = Site::start(&disk);
-    let (mut writer, mut idle) = (site.connect(), site.connect());
+    let running = DurableServer::start(&disk);
+    let (mut writer, mut idle) = (running.connect(), running.connect());
     writer.write_all(b"set a 1\r\n").expect("sent");
     expect(&mut writer, "+OK\r\n");
     idle.write_all(b"ping\r\n").expect("sent");
@@ -154,7 +154,7 @@ fn after_a_failed_sync_writers_get_an_error_and_the_server_stops() {
     let mut replies = String::new();
     writer.read_to_string(&mut replies).expect("a clean end of stream");
     assert!(replies.starts_with("+PONG\r\n-MISCONF ") && replies.matches("-MISCONF ").count() == 3, "{replies}");
-    assert!(!site.ended.recv_timeout(PATIENCE).expect("it stops by itself"));
+    assert!(!running.ended.recv_timeout(PATIENCE).expect("it stops by itself"));
     let mut rest = String::new();
     idle.read_to_string(&mut rest).expect("a clean end of stream");
     assert_eq!((rest.as_str(), disk.syncs()), ("", before), "it is not tried again");
@@ -165,8 +165,8 @@ const NOT_KEPT: &str = "-MISCONF Errors writing to the data directory: this comm
 #[test]
 fn after_a_failed_write_each_lost_command_has_its_error_and_the_client_stays() {
     let disk = Disk::default();
-    let site = Site::start(&disk);
-    let mut writer = site.connect();
+    let running = DurableServer::start(&disk);
+    let mut writer = running.connect();
     writer.write_all(b"set old 1\r\nset gone 1\r\n").expect("sent");
     expect(&mut writer, "+OK\r\n+OK\r\n");
     disk.set_faults(DiskFaults { room: Some(0), ..DiskFaults::default() });
@@ -181,14 +181,14 @@ fn after_a_failed_write_each_lost_command_has_its_error_and_the_client_stays() {
     let mut refused = [0; 9];
     writer.read_exact(&mut refused).expect("a reply");
     assert_eq!(&refused, b"-MISCONF ");
-    assert!(!site.end(), "it could not keep everything");
+    assert!(!running.end(), "it could not keep everything");
 }
 
 #[test]
 fn after_a_failed_write_a_call_over_http_has_a_fault_and_the_client_stays() {
     let disk = Disk::default();
-    let site = Site::start(&disk);
-    let mut caller = connect(site.xmlrpc);
+    let running = DurableServer::start(&disk);
+    let mut caller = connect(running.xmlrpc);
     let mut call = |method: &str, params: &str| {
         let body = format!("<methodCall><methodName>{method}</methodName><params>{params}</params></methodCall>");
         let head = format!("POST /RPC2 HTTP/1.1\r\nHost: x\r\nContent-Length: {}\r\n\r\n", body.len());
@@ -211,7 +211,7 @@ fn after_a_failed_write_a_call_over_http_has_a_fault_and_the_client_stays() {
     let told = call("get", key);
     assert!(told.starts_with("HTTP/1.1 200 OK") && told.contains("<string>v</string>"), "{told}");
     assert!(call("set", &pair).contains("writes are refused"));
-    assert!(!site.end());
+    assert!(!running.end());
 }
 
 /// Nothing else happens on the loop: it must wake up by itself.
@@ -223,14 +223,14 @@ fn a_disk_that_does_not_answer_times_out() {
     let slow_undo = DiskFaults { room: Some(0), read_takes: long, ..DiskFaults::default() };
     for faults in [slow_sync, slow_undo] {
         let disk = Disk::default();
-        let site = Site::start_with(&disk, limits);
-        let mut writer = site.connect();
+        let running = DurableServer::start_with(&disk, limits);
+        let mut writer = running.connect();
         writer.write_all(b"set a 1\r\n").expect("sent");
         expect(&mut writer, "+OK\r\n");
         disk.set_faults(faults);
         writer.write_all(b"set a 2\r\n").expect("sent");
         expect(&mut writer, NOT_KEPT);
-        assert!(!site.ended.recv_timeout(PATIENCE).expect("it stops by itself"), "and does not wait for the disk");
+        assert!(!running.ended.recv_timeout(PATIENCE).expect("it stops by itself"), "and does not wait for the disk");
     }
 }
 
@@ -238,8 +238,8 @@ fn a_disk_that_does_not_answer_times_out() {
 fn a_slow_read_that_makes_progress_does_not_time_out() {
     let limits = CommitLimits { timeout: Duration::from_secs(3), ..CommitLimits::default() };
     let disk = Disk::default();
-    let site = Site::start_with(&disk, limits);
-    let mut writer = site.connect();
+    let running = DurableServer::start_with(&disk, limits);
+    let mut writer = running.connect();
     let value = "x".repeat(250_000);
     for key in 0..10 {
         writer.write_all(format!("*3\r\n$3\r\nset\r\n$1\r\n{key}\r\n$250000\r\n{value}\r\n").as_bytes()).expect("sent");
@@ -253,5 +253,5 @@ fn a_slow_read_that_makes_progress_does_not_time_out() {
     assert!(begun.elapsed() > limits.timeout, "it took {:?}", begun.elapsed());
     writer.write_all(b"strlen 1\r\n").expect("sent");
     expect(&mut writer, ":250000\r\n");
-    site.end();
+    running.end();
 }

@@ -5,7 +5,7 @@ use super::*;
 use crate::net::{AcceptError, Delivery, Event, Net};
 
 /// A client and a server that has accepted it.
-struct Pair {
+struct SocketPair {
     network: Network,
     net: SimNet,
     client: SimSocket,
@@ -14,7 +14,7 @@ struct Pair {
 
 const TOKEN: usize = 7;
 
-impl Pair {
+impl SocketPair {
     fn new(faults: NetFaults) -> Self {
         let network = Network::new(1, faults);
         let mut net = network.host();
@@ -51,7 +51,7 @@ fn pass(network: &Network) {
 
 #[test]
 fn data_and_fin_are_one_event_and_it_is_not_repeated() {
-    let mut pair = Pair::new(NetFaults::none());
+    let mut pair = SocketPair::new(NetFaults::none());
     pair.client.write_all(b"last words").expect("room");
     pair.client.shutdown_write().expect("open");
     pass(&pair.network);
@@ -70,7 +70,7 @@ fn data_and_fin_are_one_event_and_it_is_not_repeated() {
 fn a_full_window_is_reported_writable_when_it_is_read() {
     let mut faults = NetFaults::none();
     faults.window = 9;
-    let mut pair = Pair::new(faults);
+    let mut pair = SocketPair::new(faults);
     assert_eq!(pair.server.write(&[1; 20]).expect("room"), 9);
     assert_eq!(pair.server.write(&[1]).expect_err("full").kind(), ErrorKind::WouldBlock);
     pass(&pair.network);
@@ -88,7 +88,7 @@ fn a_full_window_is_reported_writable_when_it_is_read() {
 fn a_short_write_by_fault_is_followed_by_an_event() {
     let mut faults = NetFaults::none();
     faults.set(NetFault::ShortWrite, 1.0);
-    let mut pair = Pair::new(faults);
+    let mut pair = SocketPair::new(faults);
     match pair.server.write(&[1; 20]) {
         Ok(count) => assert!(count < 20),
         Err(error) => assert_eq!(error.kind(), ErrorKind::WouldBlock),
@@ -100,7 +100,7 @@ fn a_short_write_by_fault_is_followed_by_an_event() {
 
 #[test]
 fn dropping_a_socket_with_unread_bytes_resets_its_peer() {
-    let mut pair = Pair::new(NetFaults::none());
+    let mut pair = SocketPair::new(NetFaults::none());
     pair.client.write_all(b"unheard").expect("room");
     pass(&pair.network);
     drop(pair.server);
@@ -161,7 +161,7 @@ fn a_swallowed_address_never_answers() {
 fn a_short_read_by_fault_is_followed_by_an_event() {
     let mut faults = NetFaults::none();
     faults.set(NetFault::ShortRead, 1.0);
-    let mut pair = Pair::new(faults);
+    let mut pair = SocketPair::new(faults);
     pair.client.write_all(&[1; 20]).expect("room");
     pass(&pair.network);
     assert!(pair.events().iter().any(|event| event.readable));
@@ -174,7 +174,7 @@ fn a_short_read_by_fault_is_followed_by_an_event() {
 fn urgent_data_ends_a_read_and_is_announced() {
     let mut faults = NetFaults::none();
     faults.set(NetFault::UrgentData, 1.0);
-    let mut pair = Pair::new(faults);
+    let mut pair = SocketPair::new(faults);
     pair.client.write_all(&[1; 20]).expect("room");
     pass(&pair.network);
     assert!(pair.events().iter().any(|event| event.urgent));
@@ -188,10 +188,10 @@ fn urgent_data_ends_a_read_and_is_announced() {
 
 #[test]
 fn delivery_counts_bytes_that_were_read() {
-    let mut pair = Pair::new(NetFaults::none());
+    let mut pair = SocketPair::new(NetFaults::none());
     pair.server.write_all(&[1; 20]).expect("room");
     pass(&pair.network);
-    let delivery = |pair: &Pair| pair.net.delivery(&pair.server).expect("open");
+    let delivery = |pair: &SocketPair| pair.net.delivery(&pair.server).expect("open");
     assert_eq!(delivery(&pair), Delivery { taken: 0, is_pending: true });
     pair.client.read_exact(&mut [0; 15]).expect("data");
     assert_eq!(delivery(&pair), Delivery { taken: 15, is_pending: true });

@@ -87,13 +87,13 @@ impl Redis {
 }
 
 /// Both servers, asked the same.
-struct Pair {
+struct BothServers {
     redis: Redis,
     bench: Bench,
     client: (TestPeer, RespSession),
 }
 
-impl Pair {
+impl BothServers {
     fn start() -> Self {
         // Redis's transactions have no bound; some that are made up here would be too long.
         let mut bench = Bench::new(RespOptions { transaction_cost: usize::MAX, ..RespOptions::default() });
@@ -210,7 +210,7 @@ fn may_be_queued(name: &str) -> bool {
 }
 
 fn compare_random_commands(protocol: &str, seed: u64, count: usize) {
-    let mut pair = Pair::start();
+    let mut pair = BothServers::start();
     let mut dice = Dice(seed);
     let mut in_transaction = false;
     pair.ask(&["HELLO", protocol]);
@@ -269,7 +269,7 @@ fn random_commands_get_the_replies_of_redis_in_version_3() {
 
 #[test]
 fn chosen_commands_get_the_replies_of_redis() {
-    let mut pair = Pair::start();
+    let mut pair = BothServers::start();
     for protocol in ["2", "3"] {
         pair.ask(&["HELLO", protocol]);
         let differences: Vec<_> = CHOSEN.iter().filter_map(|line| pair.difference(line)).collect();
@@ -281,7 +281,7 @@ fn chosen_commands_get_the_replies_of_redis() {
 /// that change between the two.
 #[test]
 fn edits_of_long_values_get_the_replies_of_redis() {
-    let mut pair = Pair::start();
+    let mut pair = BothServers::start();
     let mut dice = Dice(7);
     for turn in 0..4000 {
         let key = dice.pick(&["a", "b", "c"]);
@@ -325,7 +325,7 @@ fn odd_number(dice: &mut Dice) -> String {
 
 #[test]
 fn sums_of_numbers_are_those_of_redis_to_the_last_digit() {
-    let mut pair = Pair::start();
+    let mut pair = BothServers::start();
     let mut dice = Dice(3);
     let mut differences = Vec::new();
     for turn in 0..8000 {
@@ -366,7 +366,7 @@ fn transactions_interleaved_with_another_client_get_the_replies_of_redis() {
         "getex K PERSIST",
         "msetnx K V K V",
     ];
-    let mut pair = Pair::start();
+    let mut pair = BothServers::start();
     let mut writer = pair.redis.another();
     let mut own_writer = pair.bench.connect(1, 1);
     let mut dice = Dice(11);
@@ -375,7 +375,7 @@ fn transactions_interleaved_with_another_client_get_the_replies_of_redis() {
         let is_watcher = dice.below(2) == 0;
         let template = if is_watcher { dice.pick(WATCHER) } else { dice.pick(WRITER) };
         let command: Vec<Vec<u8>> = template.split(' ').map(|word| dice.fill(word)).collect();
-        let mut swap = |pair: &mut Pair| {
+        let mut swap = |pair: &mut BothServers| {
             std::mem::swap(&mut pair.redis.stream, &mut writer);
             std::mem::swap(&mut pair.client, &mut own_writer);
         };
@@ -399,8 +399,8 @@ fn transactions_interleaved_with_another_client_get_the_replies_of_redis() {
 /// Bytes as no library sends them, each on a connection of its own: the same answer, and the same end.
 #[test]
 fn odd_bytes_get_the_replies_of_redis() {
-    let pair = Pair::start();
-    let Pair { redis, mut bench, .. } = pair;
+    let pair = BothServers::start();
+    let BothServers { redis, mut bench, .. } = pair;
     for (number, input) in RAW.iter().enumerate() {
         let mut stream = redis.another();
         // A server that closes the connection answers no PING behind it.
@@ -435,7 +435,7 @@ const NOT_IN_REDIS: &[&str] = &[];
 /// The first seven fields of `COMMAND INFO` and the key specifications, as Redis tells them.
 #[test]
 fn command_info_equals_that_of_redis() {
-    let mut pair = Pair::start();
+    let mut pair = BothServers::start();
     let differs = |name| DIFFERENCES.iter().any(|difference| difference.described == Some(name));
     for protocol in ["2", "3"] {
         pair.ask(&["HELLO", protocol]);

@@ -64,7 +64,7 @@ fn endpoints() -> &'static Endpoints {
     ENDPOINTS.get_or_init(|| Endpoints::new(KeyKind::Ed25519, classical(), versions).without_resumption())
 }
 
-struct Stage {
+struct Conversation {
     site: Site<Builtin>,
     socket: Option<SimSocket>,
     tls: Option<ClientConnection>,
@@ -72,7 +72,7 @@ struct Stage {
     said: usize,
 }
 
-impl Stage {
+impl Conversation {
     fn set(protocol: Protocol, line: Line) -> Self {
         let mut faults = NetFaults::none();
         // Nothing takes time, so no time is told differently to one who speaks in pieces.
@@ -97,9 +97,9 @@ impl Stage {
             let name = "localhost".try_into().expect("a name");
             ClientConnection::new(Arc::clone(&endpoints().config), name).expect("a client")
         });
-        let mut stage = Self { site, socket: Some(socket), tls, heard: Vec::new(), said: 0 };
-        stage.run_until_idle();
-        stage
+        let mut conversation = Self { site, socket: Some(socket), tls, heard: Vec::new(), said: 0 };
+        conversation.run_until_idle();
+        conversation
     }
 
     /// Lets everybody act until nobody would: nothing takes time.
@@ -216,11 +216,11 @@ impl Stage {
 }
 
 fn converse(protocol: Protocol, line: Line, pieces: &[&[u8]], cuts: &[usize], fin: bool) -> Outcome {
-    let mut stage = Stage::set(protocol, line);
+    let mut conversation = Conversation::set(protocol, line);
     for piece in pieces {
-        stage.say(piece, cuts);
+        conversation.say(piece, cuts);
     }
-    stage.end(fin)
+    conversation.end(fin)
 }
 
 /// A conversation, of which the first byte says what about and how: the same bytes in pieces that end at `cuts` are

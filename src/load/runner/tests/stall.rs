@@ -19,7 +19,7 @@ use crate::timer::Now;
 const SERVICE: Duration = Duration::from_micros(100);
 
 /// One plain connection to an echo server, and the time.
-struct World {
+struct ServerModel {
     start: Instant,
     clock: Duration,
     stall: std::ops::Range<Duration>,
@@ -49,18 +49,18 @@ struct World {
 
 /// Both the net and its only socket.
 #[derive(Clone)]
-struct Shared(Rc<RefCell<World>>);
+struct Shared(Rc<RefCell<ServerModel>>);
 
 impl Read for Shared {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let mut world = self.0.borrow_mut();
-        if world.down.as_ref().is_some_and(|down| world.opened < down.start && down.start <= world.clock) {
+        let mut model = self.0.borrow_mut();
+        if model.down.as_ref().is_some_and(|down| model.opened < down.start && down.start <= model.clock) {
             return Err(io::ErrorKind::ConnectionReset.into());
         }
-        if world.replies.front().is_none_or(|(at, _)| *at > world.clock) {
+        if model.replies.front().is_none_or(|(at, _)| *at > model.clock) {
             return Err(io::ErrorKind::WouldBlock.into());
         }
-        let (_, reply) = world.replies.pop_front().expect("just seen");
+        let (_, reply) = model.replies.pop_front().expect("just seen");
         buffer[..reply.len()].copy_from_slice(&reply);
         Ok(reply.len())
     }
@@ -68,23 +68,23 @@ impl Read for Shared {
 
 impl Write for Shared {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let mut world = self.0.borrow_mut();
-        for request in bytes.chunks(world.request) {
-            let mut begin = world.busy_until.max(world.clock);
-            if world.stall.contains(&begin) {
-                begin = world.stall.end;
+        let mut model = self.0.borrow_mut();
+        for request in bytes.chunks(model.request) {
+            let mut begin = model.busy_until.max(model.clock);
+            if model.stall.contains(&begin) {
+                begin = model.stall.end;
             }
-            world.busy_until = begin + SERVICE;
-            let (mut at, mut answer) = (world.busy_until, request.to_vec());
-            world.served += 1;
-            if let Some((_, late)) = world.false_answers.filter(|(each, _)| world.served.is_multiple_of(*each)) {
+            model.busy_until = begin + SERVICE;
+            let (mut at, mut answer) = (model.busy_until, request.to_vec());
+            model.served += 1;
+            if let Some((_, late)) = model.false_answers.filter(|(each, _)| model.served.is_multiple_of(*each)) {
                 at += late;
-                world.busy_until = at;
+                model.busy_until = at;
                 for byte in &mut answer {
                     *byte ^= 1;
                 }
             }
-            world.replies.push_back((at, answer));
+            model.replies.push_back((at, answer));
         }
         Ok(bytes.len())
     }
@@ -122,11 +122,11 @@ impl Net for Shared {
     }
 
     fn is_connected(&self, _socket: &Self) -> io::Result<bool> {
-        let mut world = self.0.borrow_mut();
-        if world.down.as_ref().is_some_and(|down| down.contains(&world.clock)) {
+        let mut model = self.0.borrow_mut();
+        if model.down.as_ref().is_some_and(|down| down.contains(&model.clock)) {
             return Err(io::ErrorKind::ConnectionRefused.into());
         }
-        world.opened = world.clock;
+        model.opened = model.clock;
         Ok(true)
     }
 
@@ -135,9 +135,9 @@ impl Net for Shared {
     }
 
     fn register(&mut self, _socket: &mut Self, token: usize) -> io::Result<()> {
-        let mut world = self.0.borrow_mut();
-        world.token = token;
-        world.is_news = true;
+        let mut model = self.0.borrow_mut();
+        model.token = token;
+        model.is_news = true;
         Ok(())
     }
 
@@ -151,40 +151,40 @@ impl Net for Shared {
 
     /// Time passes here alone: up to the next reply, or for `timeout`, or for the moment that looking takes.
     fn poll(&mut self, events: &mut Vec<Event>, timeout: Option<Duration>) -> io::Result<()> {
-        let mut world = self.0.borrow_mut();
-        let world = &mut *world;
-        let event = Event { token: world.token, readable: false, writable: true, read_closed: false, urgent: false };
-        if std::mem::take(&mut world.is_news) {
+        let mut model = self.0.borrow_mut();
+        let model = &mut *model;
+        let event = Event { token: model.token, readable: false, writable: true, read_closed: false, urgent: false };
+        if std::mem::take(&mut model.is_news) {
             events.push(event);
             return Ok(());
         }
-        let mut end = world.clock + timeout.unwrap_or_default().max(Duration::from_micros(25));
-        if world.pause.contains(&end) {
-            end = world.pause.end;
-            world.clock = end;
+        let mut end = model.clock + timeout.unwrap_or_default().max(Duration::from_micros(25));
+        if model.pause.contains(&end) {
+            end = model.pause.end;
+            model.clock = end;
         }
-        let next = world.replies.front().map_or(end, |(at, _)| end.min(*at));
-        if let Some(down) = world.down.as_ref().filter(|down| down.start <= next && !world.is_gone) {
-            world.clock = world.clock.max(down.start);
-            world.is_gone = true;
-            world.replies.clear();
-            world.busy_until = Duration::ZERO;
+        let next = model.replies.front().map_or(end, |(at, _)| end.min(*at));
+        if let Some(down) = model.down.as_ref().filter(|down| down.start <= next && !model.is_gone) {
+            model.clock = model.clock.max(down.start);
+            model.is_gone = true;
+            model.replies.clear();
+            model.busy_until = Duration::ZERO;
             events.push(Event { readable: true, read_closed: true, ..event });
             return Ok(());
         }
-        match world.replies.front() {
+        match model.replies.front() {
             Some((at, _)) if *at <= end => {
-                world.clock = world.clock.max(*at);
+                model.clock = model.clock.max(*at);
                 events.push(Event { readable: true, ..event });
             }
-            _ => world.clock = end,
+            _ => model.clock = end,
         }
         Ok(())
     }
 
     fn now(&self) -> Now {
-        let world = self.0.borrow();
-        Now { instant: world.start + world.clock, unix_ms: 0 }
+        let model = self.0.borrow();
+        Now { instant: model.start + model.clock, unix_ms: 0 }
     }
 
     fn waker(&self) -> Wake {
@@ -195,7 +195,7 @@ impl Net for Shared {
 /// A net whose server stands still in the time `stall`.
 #[expect(clippy::disallowed_methods, reason = "virtual time needs some instant to count from")]
 fn net(stall: std::ops::Range<Duration>) -> Shared {
-    let world = World {
+    let model = ServerModel {
         start: Instant::now(),
         clock: Duration::ZERO,
         stall,
@@ -212,7 +212,7 @@ fn net(stall: std::ops::Range<Duration>) -> Shared {
         token: 0,
         is_news: false,
     };
-    Shared(Rc::new(RefCell::new(world)))
+    Shared(Rc::new(RefCell::new(model)))
 }
 
 #[test]

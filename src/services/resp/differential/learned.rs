@@ -1,7 +1,7 @@
 //! Descriptions of commands that are not served here, learned from the `COMMAND` reply of a real server: its key
 //! specifications fit [`KeyUse`], and rules are applied to them as to our own.
 
-use super::Pair;
+use super::BothServers;
 use crate::access::Rules;
 use crate::protocol::resp::{Arguments, Decoder, Reply, Request, RequestLimits};
 use crate::services::resp::description::permission::{Refusal, decide};
@@ -104,7 +104,7 @@ fn with_request<T>(line: &str, then: impl FnOnce(Request<'_>) -> T) -> T {
     then(parsed.expect("well formed").expect("complete").0)
 }
 
-impl Pair {
+impl BothServers {
     fn learn(&mut self, name: &str) -> Command {
         let (theirs, _) = self.ask(&["COMMAND", "INFO", name]);
         let (reply, _) = Reply::decode(&theirs).expect("RESP").expect("complete");
@@ -114,7 +114,7 @@ impl Pair {
 
 #[test]
 fn key_specifications_of_redis_give_the_keys_that_redis_finds() {
-    let mut pair = Pair::start();
+    let mut pair = BothServers::start();
     for line in [
         "bitop and to a b",
         "blpop a b 0",
@@ -152,7 +152,7 @@ fn key_specifications_of_redis_give_the_keys_that_redis_finds() {
 
 #[test]
 fn a_prefix_binds_commands_that_are_learned() {
-    let mut pair = Pair::start();
+    let mut pair = BothServers::start();
     let access = Rules::granted_to_alice("[[rule]]\ncn='alice'\ngrant=['read', 'write']\nprefix='a:'");
     for (line, expected) in [
         ("zadd a:1 1 member", Ok(())),

@@ -1,7 +1,7 @@
 //! Where Redis 7.2, which is followed, answers otherwise than the 7.0 that these tests run beside. Found by asking both
 //! versions everything that is asked here. `docs/resp.md` has the same list.
 
-use super::{Pair, described};
+use super::{BothServers, described};
 
 /// One difference, and what shows it.
 pub(super) struct VersionDifference {
@@ -74,7 +74,7 @@ pub(super) const DIFFERENCES: &[VersionDifference] = &[
 /// has changed, is an error.
 #[test]
 fn each_difference_between_the_versions_is_one_and_is_decided_for_7_2() {
-    let mut pair = Pair::start();
+    let mut pair = BothServers::start();
     for VersionDifference { what, shown_by, described: own } in DIFFERENCES {
         for (line, only_7_0, only_7_2) in *shown_by {
             let command: Vec<&str> = line.split(' ').collect();
