@@ -28,7 +28,7 @@ const BANNED: [&str; 4] = ["TODO", "FIXME", "XXX:", "HACK"];
 fn imports_point_down() {
     let mut wrong = Vec::new();
     for file in files("src", "rs") {
-        // `testing` is in no layer: only tests import it, and the compiler leaves it out of everything else.
+        // `testing` is in no layer: only tests and benches import it, and the compiler leaves it out of everything else.
         let Some(module) = root_module_of(&file).filter(|module| module != "testing") else { continue };
         let layer = layer_of(&module).unwrap_or_else(|| panic!("{}: '{module}' is in no layer", file.display()));
         for (number, line) in code_lines(&file) {
