@@ -215,8 +215,8 @@ pub enum CommitStatus {
     Unchanged,
     /// Replies that wait for this group, or an earlier one, may be sent; there may be room for congested requests.
     Durable(u64),
-    /// No held reply will ever be true: [`Service::retract`] replaces each.
-    Aborted,
+    /// All groups that were not durable are lost, so no held reply will ever be true: [`Service::retract`] replaces each.
+    Lost,
     /// The same, and the server must stop.
     Fatal,
 }

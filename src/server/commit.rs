@@ -21,7 +21,7 @@ impl<N: Net, S: Service> Server<N, S> {
         match status {
             CommitStatus::NotUsed | CommitStatus::Unchanged => {}
             CommitStatus::Durable(group) => self.release(group),
-            CommitStatus::Aborted => self.retract(),
+            CommitStatus::Lost => self.retract(),
             CommitStatus::Fatal => {
                 self.retract();
                 if !self.handle.is_stopping() {

@@ -173,7 +173,7 @@ impl<P> KeyValue<P> {
             GroupStatus::Lost(failure) => {
                 let end = if matches!(failure, StorageError::Full(_)) { ", until there is room" } else { "" };
                 tracing::error!("writes are refused from now on{end}; reads are served: {failure}");
-                CommitStatus::Aborted
+                CommitStatus::Lost
             }
             GroupStatus::Fatal(failure) => {
                 // The status repeats each turn, for requests that have since read lost changes.

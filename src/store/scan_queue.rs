@@ -38,7 +38,7 @@ pub enum ScanError {
     /// The result exceeds what may be sent to its client.
     TooLong,
     /// Changes that the scan has seen were lost.
-    Aborted,
+    Lost,
 }
 
 /// A queued scan: its step, and its end. Dropping a scan cancels it.
@@ -145,7 +145,7 @@ impl Store {
             }
             GroupStatus::Lost(_) | GroupStatus::Fatal(_) => {
                 for queued in self.scans.0.drain(..) {
-                    queued.scan.finish(Err(ScanError::Aborted));
+                    queued.scan.finish(Err(ScanError::Lost));
                 }
             }
             GroupStatus::Unchanged | GroupStatus::Recovered => {}

@@ -365,7 +365,7 @@ impl Service for Narrow {
     fn tick(&mut self, _: &mut Environment) -> Tick {
         self.looks += 1;
         self.is_lost = self.looks > 3;
-        let commits = if self.looks == 4 { CommitStatus::Aborted } else { CommitStatus::Unchanged };
+        let commits = if self.looks == 4 { CommitStatus::Lost } else { CommitStatus::Unchanged };
         Tick { commits, again_in: None }
     }
 }

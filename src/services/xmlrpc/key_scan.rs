@@ -77,7 +77,7 @@ impl KeyScan for DeferredKeys {
         let failure = match outcome {
             Ok(()) => return deferred.complete(document),
             Err(ScanError::TooLong) => CallError::ReplyTooLarge(longest),
-            Err(ScanError::Aborted) => CallError::NotKept,
+            Err(ScanError::Lost) => CallError::NotKept,
         };
         document = Vec::new();
         fail(&failure, faults, persistence, date.last(), &mut document);

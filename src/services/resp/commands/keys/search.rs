@@ -122,7 +122,7 @@ impl Search {
     fn refusal(&self, error: ScanError) -> CommandError {
         match error {
             ScanError::TooLong => CommandError::from(format!("ERR the reply exceeds {} bytes: use SCAN", self.longest)),
-            ScanError::Aborted => CommandError::NOT_KEPT,
+            ScanError::Lost => CommandError::NOT_KEPT,
         }
     }
 
