@@ -106,7 +106,7 @@ impl<S: Service> Connection<S> {
 
     /// Whether it is about to be closed as stalled, or as idle while it may still be reading what the socket holds. If
     /// so, [`note_delivery`](Self::note_delivery) must be called first.
-    pub fn may_be_cut(&self, limits: &Limits, now: Instant) -> bool {
+    pub fn wants_delivery_before_expiry(&self, limits: &Limits, now: Instant) -> bool {
         self.next_deadline(limits).is_some_and(|(deadline, timer)| {
             let is_over_output = matches!(self.phase, Phase::Open | Phase::Draining | Phase::Lingering);
             deadline <= now && is_over_output && !matches!(timer, Timer::Request | Timer::Header)

@@ -14,7 +14,7 @@ use crate::disconnect::Disconnect;
 #[derive(Debug, Default)]
 pub struct Operators {
     placed: usize,
-    has_overflow: bool,
+    is_client_place_free: bool,
 }
 
 impl Operators {
@@ -25,8 +25,8 @@ impl Operators {
     }
 
     /// Sets whether an operator who finds no place may take a client's.
-    pub fn set_overflow(&mut self, has_overflow: bool) {
-        self.has_overflow = has_overflow;
+    pub fn set_client_place_free(&mut self, is_free: bool) {
+        self.is_client_place_free = is_free;
     }
 }
 
@@ -38,7 +38,9 @@ impl<S: Service> Connection<S> {
         if !info.is_operator || self.has_place {
             return;
         }
-        if context.env.operators.placed >= context.env.limits.admin_connections && context.env.operators.has_overflow {
+        if context.env.operators.placed >= context.env.limits.admin_connections
+            && context.env.operators.is_client_place_free
+        {
             info.is_operator = false;
             return;
         }

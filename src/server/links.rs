@@ -15,7 +15,7 @@ pub(super) const UNSPECIFIED: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::
 
 impl<N: Net, S: Service> Server<N, S> {
     /// Sets, before `id` works, how much its linked connection accepts.
-    pub(super) fn measure_room(&mut self, id: PeerId) {
+    pub(super) fn measure_link_room(&mut self, id: PeerId) {
         let link = self.peers.get_mut(id).and_then(|peer| peer.connection.info().link);
         let Some(partner) = link.and_then(|link| self.peers.get_mut(link.peer())) else { return };
         self.context.env.effects.set_room(partner.connection.room(&self.context.env.limits));

@@ -274,7 +274,7 @@ impl<N: Net, S: Service> Server<N, S> {
         };
         if is_operator {
             self.make_room_to_wait();
-            self.allow_overflow(session.is_tls());
+            self.allow_client_place(session.is_tls());
         }
         let id = self.peers.next_id();
         if let Err(error) = self.net.register(&mut socket, id.token()) {

@@ -311,8 +311,8 @@ impl<N: Net, S: Service> Server<N, S> {
     }
 
     fn receive_from(&mut self, id: PeerId) {
-        self.measure_room(id);
-        self.look_for_overflow(id);
+        self.measure_link_room(id);
+        self.prepare_operator(id);
         let Some(peer) = self.peers.get_mut(id) else { return };
         peer.queued = false;
         let is_late = peer
@@ -396,7 +396,7 @@ impl<N: Net, S: Service> Server<N, S> {
             let Some(id) = self.deadlines.pop_due(self.context.env.now.instant) else { break };
             let Some(peer) = self.peers.get_mut(id) else { continue };
             if peer.deadline_entries.fire(self.context.env.now.instant) {
-                self.ask_before_cutting(id);
+                self.query_delivery_before_expiry(id);
                 let Some(peer) = self.peers.get_mut(id) else { continue };
                 peer.connection.expire(&mut self.context);
                 // It may be finished with nothing left to write, which no event reports.
@@ -413,10 +413,13 @@ impl<N: Net, S: Service> Server<N, S> {
     }
 
     /// A peer past its deadline may still be reading what its socket holds, or, on a link, its own bytes may still be
-    /// read from the socket at the other end. That is progress, and it is queried before the peer is closed.
-    fn ask_before_cutting(&mut self, id: PeerId) {
+    /// read from the socket at the other end. That is progress, and it is queried before the deadline closes the peer.
+    fn query_delivery_before_expiry(&mut self, id: PeerId) {
         let (limits, now) = (&self.context.env.limits, self.context.env.now.instant);
-        let Some(peer) = self.peers.get(id).filter(|peer| peer.connection.may_be_cut(limits, now)) else { return };
+        let Some(peer) = self.peers.get(id).filter(|peer| peer.connection.wants_delivery_before_expiry(limits, now))
+        else {
+            return;
+        };
         // A lingering connection is independent of its link.
         let link = peer.connection.info().link.filter(|_| peer.connection.phase() != Phase::Lingering);
         let partner = link.map(Link::peer);

@@ -47,23 +47,23 @@ impl<N: Net, S: Service> Server<N, S> {
         }
     }
 
-    /// Sets, before `id` works, whether it could take a client's place if it completes its handshake and finds no
-    /// operator's place.
-    pub(super) fn look_for_overflow(&mut self, id: PeerId) {
+    /// Before `id` works: if it is an operator without a place, sets whether it may take a client's place when its
+    /// handshake is done and all operators' places are taken.
+    pub(super) fn prepare_operator(&mut self, id: PeerId) {
         if let Some(peer) = self.peers.get(id).filter(|peer| peer.connection.awaits_place()) {
             let is_tls = peer.connection.is_tls();
-            self.allow_overflow(is_tls);
+            self.allow_client_place(is_tls);
         }
     }
 
     /// Lets the next operator take a client's place if there is one.
-    pub(super) fn allow_overflow(&mut self, is_tls: bool) {
+    pub(super) fn allow_client_place(&mut self, is_tls: bool) {
         let presence = memory::presence::<S>(is_tls);
         let limits = &self.context.env.limits;
         let is_full = self.clients() >= limits.connections
             || self.memory_account.crowding(presence, limits.client_memory) > 0
             || self.is_over_memory();
-        self.context.env.operators.set_overflow(!is_full);
+        self.context.env.operators.set_client_place_free(!is_full);
     }
 
     /// After `id` worked: if it has taken a client's place, it counts as a client; if it has taken an operators' place
