@@ -186,7 +186,12 @@ impl<S: Service> Connection<S> {
         if self.phase == Phase::Open {
             let all_received = self.readiness.input_ended || self.session.is_tls() && self.session.peer_closed();
             if all_received && !self.framing.is_paused() {
+                let had_ended = self.framing.is_half_closed();
                 self.framing.end_of_input(self.session.peer_closed(), context);
+                if self.framing.is_half_closed() && !had_ended {
+                    // A peer that was quiet before has all of `half_close_timeout` from now on.
+                    self.since = context.env.now.instant;
+                }
                 if self.write_shutdown > WriteShutdown::Open {
                     self.framing.conclude();
                 }

@@ -90,6 +90,34 @@ fn a_half_closed_client_has_time_to_read_before_it_is_reset() {
 }
 
 #[test]
+fn a_quiet_client_has_all_of_the_half_close_timeout_from_its_end_on() {
+    let (mut site, mut net, listener) = wrapping();
+    let (mut client, mut server) = talking(&mut site, &mut net, &listener);
+    let limit = Limits::default().half_close_timeout;
+    for _ in 0..2 {
+        site.network.advance_to(site.network.now() + limit * 3 / 4);
+        site.run_until_idle();
+    }
+    client.shutdown_write().expect("open");
+    site.deliver();
+    site.run_until_idle();
+    site.network.advance_to(site.network.now() + limit * 3 / 4);
+    site.run_until_idle();
+    server.write_all(b"late").expect("room");
+    site.deliver();
+    site.run_until_idle();
+    site.deliver();
+    assert_eq!(site.server.metrics().disconnects(Disconnect::HalfCloseTimeout), 0);
+    assert_eq!(drain(&mut client), (b"late".to_vec(), false));
+    // Then it lingers.
+    for _ in 0..2 {
+        site.network.advance_to(site.network.now() + limit);
+        site.run_until_idle();
+    }
+    assert_eq!(site.server.metrics().disconnects(Disconnect::HalfCloseTimeout), 1);
+}
+
+#[test]
 fn a_lost_client_causes_a_reset_to_its_backend() {
     let (mut site, mut net, listener) = wrapping();
     let (client, mut server) = talking(&mut site, &mut net, &listener);
