@@ -48,6 +48,9 @@ fn main() -> ExitCode {
     for failure in &failures {
         println!("{failure}");
     }
+    for what in report::unexpected(&report) {
+        println!("{:>12} {what}", "unexpected");
+    }
     let played = report.seeds + failures.len() as u64;
     println!("{played} seeds, {} failed; {} steps, {} turns", failures.len(), report.steps, report.turns);
     println!("trace {:016x}", report.trace);

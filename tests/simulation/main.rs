@@ -38,6 +38,8 @@ fn every_promise_holds_under_faults() {
     assert!(failures.is_empty(), "{} seeds failed:\n{}", failures.len(), failures.join("\n"));
     let missed: Vec<_> = report::everything().into_iter().filter(|what| !report.met.contains_key(what)).collect();
     assert!(missed.is_empty() || !is_usual, "never met: {missed:?}");
+    let unexpected = report::unexpected(&report);
+    assert!(unexpected.is_empty(), "met, although listed as out of reach: {unexpected:?}");
 }
 
 #[test]

@@ -11,6 +11,7 @@
 //! | `put N`, then N bytes | `i put S`, their sum |
 //! | `hush` | none |
 //! | `drop` | none: the deferred reply is dropped |
+//! | `never` | none: the reply is deferred and never completed |
 //! | `bye` | `i bye`, and the connection ends |
 //! | anything else | `i what?`, and the connection ends |
 
@@ -41,12 +42,13 @@ pub(crate) struct Pending {
 /// The service.
 pub(crate) struct NumberedService {
     inside: Vec<Pending>,
+    never: Vec<Deferred>,
     books: Rc<RefCell<Books>>,
 }
 
 impl NumberedService {
     pub(crate) fn new(books: Rc<RefCell<Books>>) -> Self {
-        Self { inside: Vec::new(), books }
+        Self { inside: Vec::new(), never: Vec::new(), books }
     }
 }
 
@@ -59,6 +61,7 @@ pub(crate) enum Request {
     Put(u64),
     Hush,
     Drop,
+    Never,
     Bye,
     Unknown,
 }
@@ -87,6 +90,7 @@ impl Request {
             },
             "hush" => Self::Hush,
             "drop" => Self::Drop,
+            "never" => Self::Never,
             "bye" => Self::Bye,
             _ => Self::Unknown,
         };
@@ -102,7 +106,7 @@ impl Request {
             Self::Bye => "bye".into(),
             Self::Unknown => "what?".into(),
             Self::Big(size) => "0123456789".chars().cycle().take(*size).collect(),
-            Self::Incomplete | Self::Hush | Self::Drop => return None,
+            Self::Incomplete | Self::Hush | Self::Drop | Self::Never => return None,
         };
         Some(format!("{index} {text}\n").into_bytes())
     }
@@ -129,6 +133,7 @@ impl Service for NumberedService {
                 if index.is_multiple_of(2) { &mut self.inside } else { &mut books.outside }.push(pending);
             }
             (Request::Drop, _) => drop(exchange.defer()),
+            (Request::Never, _) => self.never.push(exchange.defer()),
             (_, Some(reply)) => exchange.reply().extend_from_slice(&reply),
             (_, None) => {}
         }

@@ -171,7 +171,8 @@ impl World {
         let Some(wrap) = self.plan.wrap else { return false };
         let injected = self.network.injected();
         let faults = [NetFault::Reset, NetFault::AcceptLost, NetFault::ConnectFailed];
-        faults.iter().any(|fault| injected.contains_key(fault)) || matches!(wrap.outage, Outage::Down | Outage::Dies(_))
+        let is_out = matches!(wrap.outage, Outage::Down | Outage::Silent | Outage::Dies(_));
+        is_out || faults.iter().any(|fault| injected.contains_key(fault))
     }
 
     /// Only faulty clients reach a deadline: a lost event that a timeout makes up for is a fault all the same. A client

@@ -84,12 +84,14 @@ pub(crate) enum Outage {
     FirstSilent,
     /// No address accepts connections.
     Down,
+    /// No address answers.
+    Silent,
     /// It dies during the simulation.
     Dies(Duration),
 }
 
 impl Outage {
-    pub(crate) const KINDS: [&str; 5] = ["none", "first refuses", "first silent", "down", "dies"];
+    pub(crate) const KINDS: [&str; 6] = ["none", "first refuses", "first silent", "down", "silent", "dies"];
 
     pub(crate) fn kind(self) -> &'static str {
         match self {
@@ -97,6 +99,7 @@ impl Outage {
             Self::FirstRefuses => "first refuses",
             Self::FirstSilent => "first silent",
             Self::Down => "down",
+            Self::Silent => "silent",
             Self::Dies(_) => "dies",
         }
     }
@@ -106,7 +109,7 @@ impl Outage {
         if random.chance(0.6) {
             return Self::None;
         }
-        random.one_of([Self::FirstRefuses, Self::FirstSilent, Self::Down, Self::Dies(at)])
+        random.one_of([Self::FirstRefuses, Self::FirstSilent, Self::Down, Self::Silent, Self::Dies(at)])
     }
 }
 
@@ -129,7 +132,6 @@ impl Plan {
         if wrap.is_some() && limits.transmit_bytes_per_turn == 1 && faults.call_cost >= DEAR {
             // A client sends a request at once, but the wrapper forwards it a byte per turn: the server behind it would
             // blame the client.
-            // that for the client's fault.
             limits.header_timeout = LONG;
             limits.request_timeout = LONG;
         }
@@ -206,7 +208,7 @@ fn reload(random: &mut SimRandom, door: Option<Door>) -> Option<(Duration, Chang
         random.one_of(Change::ALL)
     } else {
         // Few clients are connected, and of those that the change affects, exactly when it happens.
-        random.one_of([Change::Authority, Change::Revocation, Change::Rules])
+        random.one_of([Change::Authority, Change::Revocation, Change::Rules, Change::Rules])
     };
     random.chance(if door.is_some() { 0.8 } else { 0.1 }).then_some((at, change))
 }
@@ -221,6 +223,8 @@ fn limits(random: &mut SimRandom, scarcity: Scarcity, tls: bool) -> Limits {
         header_timeout: Duration::from_secs(random.one_of([15, 30])),
         request_timeout: Duration::from_secs(random.one_of([20, 40])),
         write_timeout: Duration::from_secs(random.one_of([10, 40])),
+        // Mostly shorter than the idle timeout, which also ends a link that rests half-closed.
+        half_close_timeout: Duration::from_secs(random.one_of([15, 15, 15, 300])),
         // In some network conditions, no client could read more.
         write_rate: 1,
         drain_timeout: Duration::from_secs(random.one_of([1, 100])),

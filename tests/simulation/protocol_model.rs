@@ -36,6 +36,7 @@ impl ProtocolModel {
         match (self, conduct) {
             (Self::Echo, Conduct::Bye | Conduct::Garbled)
             | (Self::Echo | Self::XmlRpc | Self::Resp, Conduct::Abandoned) => Conduct::Polite,
+            (Self::Echo | Self::XmlRpc | Self::Resp, Conduct::Unanswered) => Conduct::HalfClose,
             _ => conduct,
         }
     }
@@ -72,6 +73,10 @@ impl Conversation {
             Conduct::Bye => conversation.take_leave(tongue),
             Conduct::Garbled => conversation.garble(tongue),
             Conduct::Abandoned => conversation.desk("drop\n", b""),
+            Conduct::Unanswered => {
+                conversation.desk("never\n", b"");
+                return conversation;
+            }
             _ => return conversation,
         }
         conversation.over = true;

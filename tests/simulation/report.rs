@@ -44,20 +44,16 @@ impl Report {
     }
 }
 
-/// Reasons that no simulation produces: each needs a service, a disk or a command that none has, or millions of
-/// records.
-const ELSEWHERE: [Disconnect; 8] = [
-    Disconnect::TooLarge,
-    Disconnect::OutputLimit,
-    Disconnect::Killed,
-    Disconnect::Handshake,
-    Disconnect::Io,
-    Disconnect::KeyLimit,
-    // Simulated dials end at once, and scripts do not wait for as long as half-closed connections may rest: the tests of
-    // `connection` reach these timers.
-    Disconnect::ConnectTimeout,
-    Disconnect::HalfCloseTimeout,
-];
+/// Reasons that no simulation produces: each needs a service or a command that none has, or millions of records. None
+/// may be met: one that is belongs to the reasons that must be.
+const ELSEWHERE: [Disconnect; 4] =
+    [Disconnect::TooLarge, Disconnect::OutputLimit, Disconnect::Killed, Disconnect::KeyLimit];
+
+/// What a report contains although nothing should produce it.
+pub(crate) fn unexpected(report: &Report) -> Vec<String> {
+    let names = ELSEWHERE.map(|reason| format!("ended: {:?}", reason.name()));
+    names.into_iter().filter(|name| report.met.contains_key(name)).collect()
+}
 
 /// Everything that many seeds together must have covered.
 pub(crate) fn everything() -> Vec<String> {
@@ -133,6 +129,10 @@ impl World {
         }
         for (reason, count) in self.reasons() {
             report.note("ended", reason, count);
+        }
+        // The metrics count clients only.
+        for (reason, count) in &self.books.borrow().losses {
+            report.note("ended", reason, *count);
         }
         for each in &self.loops {
             let metrics = each.server.metrics();

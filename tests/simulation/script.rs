@@ -45,8 +45,10 @@ pub(crate) enum Conduct {
     Bye,
     /// Sends bytes that are not a request after its requests.
     Garbled,
-    /// Requests a reply that never comes.
+    /// Requests a reply that the service drops.
     Abandoned,
+    /// Requests a reply that never comes, then sends close_notify and FIN.
+    Unanswered,
     /// Stops reading for some seconds.
     SlowReader,
     /// Reads all the time, but little at a time: its sockets are nearly full as long as there are faults.
@@ -68,13 +70,14 @@ pub(crate) enum Conduct {
 }
 
 impl Conduct {
-    pub(crate) const ALL: [Self; 15] = [
+    pub(crate) const ALL: [Self; 16] = [
         Self::Polite,
         Self::HalfClose,
         Self::NoNotify,
         Self::Bye,
         Self::Garbled,
         Self::Abandoned,
+        Self::Unanswered,
         Self::SlowReader,
         Self::Sipper,
         Self::Deaf,
@@ -216,7 +219,8 @@ impl Script {
         };
         // Some stay for longer than any timeout on requests.
         let stays = random.chance(0.2).then_some(Action::Think(STAY));
-        if matches!(leaves, [Action::Goodbye, Action::Fin]) && self.conduct != Conduct::HalfClose {
+        let half_closes = matches!(self.conduct, Conduct::HalfClose | Conduct::Unanswered);
+        if matches!(leaves, [Action::Goodbye, Action::Fin]) && !half_closes {
             self.actions.extend([Action::Await(usize::MAX)].into_iter().chain(stays));
         }
         self.actions.extend_from_slice(leaves);

@@ -18,6 +18,8 @@ pub(crate) struct Books {
     pub(crate) outside: Vec<Pending>,
     /// Bytes of replies owed to each client of the numbered service.
     pub(crate) owed: BTreeMap<SocketAddr, usize>,
+    /// Why dialed connections failed, with their counts.
+    pub(crate) losses: BTreeMap<&'static str, u64>,
     /// Connections opened and not yet closed.
     pub(crate) open: usize,
     /// Clients that must not be served.
@@ -143,6 +145,7 @@ impl Service for SimulatedService {
     }
 
     fn unreachable(&mut self, visit: &mut Visit, loss: &Loss, exchange: &mut Exchange<'_>) -> Option<Disconnect> {
+        *self.books.borrow_mut().losses.entry(loss.reason.name()).or_default() += 1;
         match (&mut self.kind, visit) {
             (Kind::Splice(splice), Visit::Splice(untried)) => splice.unreachable(untried, loss, exchange),
             _ => Some(Disconnect::Upstream),

@@ -152,13 +152,13 @@ fn wrapper(
     credentials: &mut Credentials,
 ) -> Result<Loop, String> {
     let nobody = Address::Tcp(SocketAddr::from(NOBODY));
-    if wrap.outage == Outage::FirstSilent {
+    if matches!(wrap.outage, Outage::FirstSilent | Outage::Silent) {
         network.swallow(SocketAddr::from(NOBODY));
     }
     let addresses = match wrap.outage {
         Outage::None | Outage::Dies(_) => vec![Address::Tcp(target)],
         Outage::FirstRefuses | Outage::FirstSilent => vec![nobody, Address::Tcp(target)],
-        Outage::Down => vec![nobody.clone(), nobody],
+        Outage::Down | Outage::Silent => vec![nobody.clone(), nobody],
     };
     let security = if wrap.tls {
         let name = "localhost".try_into().map_err(|error| format!("{error}"))?;
