@@ -6,6 +6,9 @@
 //! ```
 #![expect(clippy::disallowed_methods, clippy::print_stdout, reason = "a bench reads the clock and prints")]
 
+#[path = "world/mod.rs"]
+mod world;
+
 use std::hint::black_box;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -16,9 +19,9 @@ use rcgen::{
     ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, PKCS_ECDSA_P256_SHA256, PKCS_ECDSA_P384_SHA384, PKCS_RSA_SHA256,
     SignatureAlgorithm,
 };
-use rustix::time::{ClockId, clock_gettime};
 use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use world::cpu_time;
 
 /// The default of `--max-chain`.
 const CHAIN: usize = 8;
@@ -162,9 +165,4 @@ fn forge(trusted: &Trusted, subject: &str, issuer: &str, filler: Filler, bytes: 
     let forger = KeyPair::generate_for(trusted.algorithm).expect("a key");
     let issuer = self::parameters(issuer);
     parameters.signed_by(&key, &Issuer::from_params(&issuer, &forger)).expect("a certificate")
-}
-
-fn cpu_time() -> Duration {
-    let time = clock_gettime(ClockId::ThreadCPUTime);
-    Duration::new(time.tv_sec.unsigned_abs(), u32::try_from(time.tv_nsec).unwrap_or(0))
 }

@@ -9,6 +9,8 @@
 //! (returning the top of its heap, above all) need not fall on the same step twice, and then shows in `seen` only.
 
 mod redis;
+#[path = "../world/mod.rs"]
+mod world;
 
 use std::collections::HashMap;
 use std::hint::black_box;
@@ -17,7 +19,7 @@ use std::time::{Duration, Instant};
 
 use latchkey::internals::store::{Expiry, Kind, Store, StoreOptions};
 use latchkey::internals::timer::Now;
-use rustix::time::{ClockId, clock_gettime};
+use world::cpu_time;
 
 const KEYS: u64 = 10_000_000;
 /// Writes between two ticks: what a loop executes per turn for one busy peer.
@@ -279,10 +281,4 @@ impl Clock<'_> {
         }
         self.last = cpu_time();
     }
-}
-
-/// CPU time of this thread.
-fn cpu_time() -> Duration {
-    let time = clock_gettime(ClockId::ThreadCPUTime);
-    Duration::new(time.tv_sec.unsigned_abs(), u32::try_from(time.tv_nsec).unwrap_or(0))
 }

@@ -31,7 +31,7 @@ pub use client::TestClient;
 pub use pair::{IDLE, Pair, Pipe};
 pub use peer::TestPeer;
 pub use protocol::ProtocolBench;
-pub use site::{Site, drain, plain_listener};
+pub use site::{Site, deliver, drain, plain_listener};
 
 use crate::timer::Now;
 

@@ -71,9 +71,7 @@ impl<S: Service> Site<S> {
 
     /// Delivers everything that is under way, without a turn of the loop.
     pub fn deliver(&self) {
-        while let Some(next) = self.network.next_happening() {
-            self.network.advance_to(next);
-        }
+        deliver(&self.network);
     }
 
     /// Delivers everything and runs turns until the loop would sleep and nothing is under way.
@@ -101,6 +99,13 @@ impl<S: Service> Site<S> {
         }
         self.network.advance_to(until);
         self.run_until_idle();
+    }
+}
+
+/// Delivers everything that is under way in `network`.
+pub fn deliver(network: &Network) {
+    while let Some(next) = network.next_happening() {
+        network.advance_to(next);
     }
 }
 

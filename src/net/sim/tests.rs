@@ -3,6 +3,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::net::{AcceptError, Delivery, Event, Net};
+use crate::testing::deliver;
 
 /// A client and a server that has accepted it.
 struct SocketPair {
@@ -21,7 +22,7 @@ impl SocketPair {
         let listener = net.listen(([10, 0, 0, 2], 80).into(), 1).expect("a free address");
         let client = network.host().connect(&listener.address.into(), None).expect("begun");
         let mut pair_net = net.clone();
-        pass(&network);
+        deliver(&network);
         assert_eq!(take_events(&mut pair_net).len(), 1);
         let (mut server, _) = net.accept(&listener).expect("one is waiting");
         assert!(matches!(net.accept(&listener), Err(AcceptError::Empty)));
@@ -42,19 +43,12 @@ fn take_events(net: &mut SimNet) -> Vec<Event> {
     events
 }
 
-/// Delivers everything that is under way.
-fn pass(network: &Network) {
-    while let Some(next) = network.next_happening() {
-        network.advance_to(next);
-    }
-}
-
 #[test]
 fn data_and_fin_are_one_event_and_it_is_not_repeated() {
     let mut pair = SocketPair::new(NetFaults::none());
     pair.client.write_all(b"last words").expect("room");
     pair.client.shutdown_write().expect("open");
-    pass(&pair.network);
+    deliver(&pair.network);
     assert_eq!(
         pair.events(),
         [Event { token: TOKEN, readable: true, writable: true, read_closed: true, urgent: false }]
@@ -73,7 +67,7 @@ fn a_full_window_is_reported_writable_when_it_is_read() {
     let mut pair = SocketPair::new(faults);
     assert_eq!(pair.server.write(&[1; 20]).expect("room"), 9);
     assert_eq!(pair.server.write(&[1]).expect_err("full").kind(), ErrorKind::WouldBlock);
-    pass(&pair.network);
+    deliver(&pair.network);
     assert_eq!(pair.events(), []);
     assert_eq!(pair.client.read(&mut [0; 2]).expect("data"), 2);
     assert_eq!(pair.events(), [], "less than a third is free");
@@ -93,7 +87,7 @@ fn a_short_write_by_fault_is_followed_by_an_event() {
         Ok(count) => assert!(count < 20),
         Err(error) => assert_eq!(error.kind(), ErrorKind::WouldBlock),
     }
-    pass(&pair.network);
+    deliver(&pair.network);
     assert!(pair.events().iter().any(|event| event.writable));
     assert!(pair.network.injected().contains_key(&NetFault::ShortWrite));
 }
@@ -102,9 +96,9 @@ fn a_short_write_by_fault_is_followed_by_an_event() {
 fn dropping_a_socket_with_unread_bytes_resets_its_peer() {
     let mut pair = SocketPair::new(NetFaults::none());
     pair.client.write_all(b"unheard").expect("room");
-    pass(&pair.network);
+    deliver(&pair.network);
     drop(pair.server);
-    pass(&pair.network);
+    deliver(&pair.network);
     assert_eq!(pair.client.read(&mut [0; 1]).expect_err("reset").kind(), ErrorKind::ConnectionReset);
     assert_eq!(pair.client.read(&mut [0; 1]).expect("then nothing"), 0);
     assert!(!pair.client.is_disturbed(), "the peer caused it, not a fault");
@@ -141,7 +135,7 @@ fn connecting_without_a_listener_is_refused() {
     let mut client =
         network.host().connect(&std::net::SocketAddr::from(([10, 0, 0, 2], 80)).into(), None).expect("begun");
     assert_eq!(client.write(b"x").expect_err("not yet").kind(), ErrorKind::WouldBlock);
-    pass(&network);
+    deliver(&network);
     assert_eq!(client.read(&mut [0; 1]).expect_err("refused").kind(), ErrorKind::ConnectionRefused);
 }
 
@@ -152,7 +146,7 @@ fn a_swallowed_address_never_answers() {
     let listener = net.listen(([10, 0, 0, 2], 0).into(), 1).expect("a free port");
     network.swallow(listener.address);
     let mut client = net.connect(&listener.address.into(), None).expect("begun");
-    pass(&network);
+    deliver(&network);
     assert_eq!(client.write(b"x").expect_err("not yet").kind(), ErrorKind::WouldBlock);
     assert!(matches!(net.accept(&listener), Err(AcceptError::Empty)));
 }
@@ -163,7 +157,7 @@ fn a_short_read_by_fault_is_followed_by_an_event() {
     faults.set(NetFault::ShortRead, 1.0);
     let mut pair = SocketPair::new(faults);
     pair.client.write_all(&[1; 20]).expect("room");
-    pass(&pair.network);
+    deliver(&pair.network);
     assert!(pair.events().iter().any(|event| event.readable));
     let count = pair.server.read(&mut [0; 100]).expect("data");
     assert!((1..20).contains(&count), "{count}");
@@ -176,7 +170,7 @@ fn urgent_data_ends_a_read_and_is_announced() {
     faults.set(NetFault::UrgentData, 1.0);
     let mut pair = SocketPair::new(faults);
     pair.client.write_all(&[1; 20]).expect("room");
-    pass(&pair.network);
+    deliver(&pair.network);
     assert!(pair.events().iter().any(|event| event.urgent));
     let first = pair.server.read(&mut [0; 100]).expect("data");
     assert_eq!(pair.events(), [], "no event reports that there is more");
@@ -190,7 +184,7 @@ fn urgent_data_ends_a_read_and_is_announced() {
 fn delivery_counts_bytes_that_were_read() {
     let mut pair = SocketPair::new(NetFaults::none());
     pair.server.write_all(&[1; 20]).expect("room");
-    pass(&pair.network);
+    deliver(&pair.network);
     let delivery = |pair: &SocketPair| pair.net.delivery(&pair.server).expect("open");
     assert_eq!(delivery(&pair), Delivery { taken: 0, is_pending: true });
     pair.client.read_exact(&mut [0; 15]).expect("data");
@@ -205,7 +199,7 @@ fn dropping_a_listener_resets_connections_in_its_backlog() {
     let mut net = network.host();
     let listener = net.listen(([10, 0, 0, 2], 0).into(), 1).expect("a free port");
     let mut client = net.connect(&listener.address.into(), None).expect("begun");
-    pass(&network);
+    deliver(&network);
     drop(listener);
     assert_eq!(client.read(&mut [0; 1]).expect_err("reset").kind(), ErrorKind::ConnectionReset);
 }
@@ -243,6 +237,6 @@ fn every_fault_happens_and_calm_ends_them() {
     for socket in &mut accepted {
         let _ = socket.write(b"x");
     }
-    pass(&network);
+    deliver(&network);
     assert_eq!(network.injected(), injected);
 }
