@@ -9,7 +9,7 @@ use rustls::Error;
 use super::codec::{ProtocolCodec, ReplyCheck, RequestTemplate};
 use super::outcome::RequestFailure;
 use super::workload::Operation;
-use crate::tls::{Outgoing, Session};
+use crate::tls::{Channel, Incoming, Outgoing, Progress, Session};
 
 /// Bytes read from a socket at once: four records of the largest size.
 const READ_BYTES: usize = 64 << 10;
@@ -30,7 +30,7 @@ pub struct SentRequest {
 /// The buffers of one loop, lent to each of its connections in turn. `output` is empty between two of them.
 #[derive(Debug)]
 pub struct LoopBuffers {
-    input: Vec<u8>,
+    input: Incoming,
     output: Outgoing,
     /// What [`LoadConnection::receive`] decoded, in the order of the requests.
     pub answers: Vec<(SentRequest, ReplyCheck)>,
@@ -38,7 +38,7 @@ pub struct LoopBuffers {
 
 impl Default for LoopBuffers {
     fn default() -> Self {
-        Self { input: vec![0; 2 * READ_BYTES], output: Outgoing::default(), answers: Vec::new() }
+        Self { input: Incoming::with_size(2 * READ_BYTES), output: Outgoing::default(), answers: Vec::new() }
     }
 }
 
@@ -61,20 +61,12 @@ pub struct ReadOutcome {
 /// something is due, and [`transmit`](Self::transmit) after either. After an error it is of no further use.
 #[derive(Debug)]
 pub struct LoadConnection {
-    channel: ClientChannel,
+    channel: Channel,
     replies: Replies,
     /// Encoded requests that are not encrypted yet.
     requests: Vec<u8>,
     /// Encrypted bytes that the socket did not take.
     unsent: Vec<u8>,
-}
-
-/// The TLS half: the session and the bytes that it has not used yet.
-#[derive(Debug)]
-struct ClientChannel {
-    session: Session,
-    /// Encrypted bytes that are not a whole record, or not a whole handshake message.
-    retained: Vec<u8>,
 }
 
 /// The plaintext half: the awaited replies, and the bytes of the first of them that have come.
@@ -101,14 +93,13 @@ impl LoadConnection {
             failure: None,
             refusal: None,
         };
-        let channel = ClientChannel { session, retained: Vec::new() };
-        Self { channel, replies, requests: Vec::new(), unsent: Vec::new() }
+        Self { channel: Channel::new(session), replies, requests: Vec::new(), unsent: Vec::new() }
     }
 
     /// The TLS side of it.
     #[must_use]
     pub fn session(&self) -> &Session {
-        &self.channel.session
+        self.channel.session()
     }
 
     /// Requests without a reply, the oldest first.
@@ -141,8 +132,11 @@ impl LoadConnection {
 
     /// The socket is connected: the handshake, if any, begins.
     pub fn begin(&mut self, buffers: &mut LoopBuffers) -> Result<(), RequestFailure> {
-        let begun = self.channel.receive(&mut [], &mut buffers.output, &mut |_| {});
-        begun.map(drop).map_err(|error| failure_of_tls(&error))
+        self.channel.prepare(&mut buffers.input);
+        match self.channel.receive(&mut buffers.input, &mut buffers.output, &mut |_| {}) {
+            Progress::Waiting | Progress::Opened => Ok(()),
+            Progress::Failed(error) => Err(failure_of_tls(&error)),
+        }
     }
 
     /// Reads what there is and decodes it into `buffers.answers`. With `to_end`, a short read is not taken as the last.
@@ -155,7 +149,9 @@ impl LoadConnection {
     ) -> Result<ReadOutcome, RequestFailure> {
         let mut outcome = ReadOutcome::default();
         loop {
-            let (kept, space) = self.channel.read_space(&mut buffers.input);
+            self.channel.prepare(&mut buffers.input);
+            let space = buffers.input.space(READ_BYTES);
+            let room = space.len();
             let count = match socket.read(space) {
                 Ok(0) => {
                     outcome.ended = true;
@@ -167,30 +163,36 @@ impl LoadConnection {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 Err(error) => return Err(failure_of_socket(&error)),
             };
-            let is_drained = count < space.len() && !to_end;
+            buffers.input.advance(count);
             outcome.bytes += count;
-            self.take_in(kept + count, &mut outcome, buffers, template)?;
+            self.take_in(&mut outcome, buffers, template)?;
+            let is_drained = count < room && !to_end;
             if is_drained {
                 return Ok(outcome);
             }
         }
     }
 
-    /// Decrypts and decodes the first `length` bytes of `buffers.input`.
+    /// Decrypts and decodes `buffers.input`.
     fn take_in(
         &mut self,
-        length: usize,
         outcome: &mut ReadOutcome,
         buffers: &mut LoopBuffers,
         template: &RequestTemplate,
     ) -> Result<(), RequestFailure> {
         let LoopBuffers { input, output, answers } = buffers;
         let replies = &mut self.replies;
-        let received = self.channel.receive(input.get_mut(..length).unwrap_or_default(), output, &mut |plain| {
-            outcome.plaintext += plain.len();
-            replies.deliver(plain, template, answers);
-        });
-        outcome.opened |= received.map_err(|error| failure_of_tls(&error))?;
+        loop {
+            let progress = self.channel.receive(input, output, &mut |plain| {
+                outcome.plaintext += plain.len();
+                replies.deliver(plain, template, answers);
+            });
+            match progress {
+                Progress::Opened => outcome.opened = true,
+                Progress::Waiting => break,
+                Progress::Failed(error) => return Err(failure_of_tls(&error)),
+            }
+        }
         self.replies.failure.map_or(Ok(()), Err)
     }
 
@@ -207,7 +209,7 @@ impl LoadConnection {
 
     /// Writes pending bytes as far as the socket takes them; returns how many.
     pub fn transmit(&mut self, socket: &mut impl Write, buffers: &mut LoopBuffers) -> Result<usize, RequestFailure> {
-        if !self.requests.is_empty() && !self.channel.session.is_handshaking() {
+        if !self.requests.is_empty() && !self.channel.session().is_handshaking() {
             let sent = self.channel.send(&self.requests, &mut buffers.output);
             self.requests.clear();
             sent.map_err(|error| failure_of_tls(&error))?;
@@ -237,50 +239,6 @@ impl LoadConnection {
         }
         self.unsent.extend_from_slice(fresh.get(taken..).unwrap_or_default());
         Ok(written + taken)
-    }
-}
-
-impl ClientChannel {
-    /// Puts the retained bytes at the front of `input`; returns how many they are, and the space behind them.
-    fn read_space<'a>(&self, input: &'a mut Vec<u8>) -> (usize, &'a mut [u8]) {
-        let kept = self.retained.len();
-        input.resize(input.len().max(kept + READ_BYTES), 0);
-        let (front, space) = input.split_at_mut(kept);
-        front.copy_from_slice(&self.retained);
-        (kept, space)
-    }
-
-    /// Decrypts `bytes`, which begin with the retained ones, and retains the rest; returns whether the handshake has
-    /// finished in them.
-    fn receive(
-        &mut self,
-        mut bytes: &mut [u8],
-        output: &mut Outgoing,
-        deliver: &mut dyn FnMut(&[u8]),
-    ) -> Result<bool, Error> {
-        self.retained.clear();
-        let mut has_opened = false;
-        loop {
-            let received = self.session.receive(bytes, output, deliver);
-            bytes = bytes.get_mut(received.consumed..).unwrap_or_default();
-            if let Some(error) = received.error {
-                return Err(error);
-            }
-            if !received.opened {
-                break;
-            }
-            has_opened = true;
-        }
-        self.retained.extend_from_slice(bytes);
-        Ok(has_opened)
-    }
-
-    fn send(&mut self, plaintext: &[u8], output: &mut Outgoing) -> Result<(), Error> {
-        self.session.send(plaintext, &mut self.retained, output)
-    }
-
-    fn send_close_notify(&mut self, output: &mut Outgoing) -> Result<(), Error> {
-        self.session.send_close_notify(&mut self.retained, output)
     }
 }
 

@@ -15,7 +15,7 @@ use super::schedule::Schedule;
 use super::workload::Mix;
 use crate::net::Address;
 use crate::protocol::resp::ReplyScanner;
-use crate::tls::{Outgoing, Session};
+use crate::tls::{Channel, Incoming, Outgoing, Session};
 
 /// A run.
 #[derive(Debug)]
@@ -203,9 +203,10 @@ impl TlsPlan {
     /// filling the tables of the key exchange. In a measured handshake it would count as the server's.
     pub fn prepare(&self) {
         if let Some(config) = self.configs.first()
-            && let Ok(mut session) = Session::client(Arc::clone(config), self.server_name.clone())
+            && let Ok(session) = Session::client(Arc::clone(config), self.server_name.clone())
         {
-            session.receive(&mut [], &mut Outgoing::default(), &mut |_| {});
+            let mut channel = Channel::new(session);
+            let _ = channel.receive(&mut Incoming::default(), &mut Outgoing::default(), &mut |_| {});
         }
     }
 

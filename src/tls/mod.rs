@@ -6,10 +6,12 @@
 #[cfg(feature = "cli")]
 pub mod authority;
 mod certificate;
+mod channel;
 mod client_policy;
 mod crl;
 mod der;
 mod identity;
+mod incoming;
 mod key_exchange;
 mod names;
 mod outgoing;
@@ -34,9 +36,11 @@ mod words;
 
 pub(crate) use certificate::printable;
 pub use certificate::{Certificate, MalformedCertificate, date, fingerprint, hex, shown_name};
+pub use channel::{Channel, Progress};
 pub use client_policy::{ClientOptions, ClientPolicy, ClientPolicyError};
 pub(crate) use crl::{List as RevocationList, significant};
 pub use identity::{Anchor, AnchorKind, Identity};
+pub use incoming::Incoming;
 pub use key_exchange::{PostQuantum, is_post_quantum};
 pub use outgoing::Outgoing;
 pub use pem::{PemError, PemSource};
