@@ -13,7 +13,7 @@ use crate::tls::ServerPolicy;
 impl<S: Service> Connection<S> {
     /// Decides by the current policy, which may not be the one that the handshake began under.
     pub(super) fn admit(&mut self, context: &Context<S>) -> Result<(), Denial> {
-        let begun = self.session.begun_under();
+        let begun = self.channel.begun_under();
         self.decide(begun.as_ref(), context)
     }
 
@@ -36,7 +36,9 @@ impl<S: Service> Connection<S> {
             return Ok(());
         }
         info.access = match context.env.security.get(info.listener) {
-            Some(Security::Tls(gate)) => gate.admit(self.session.peer_certificates(), begun, &mut info.identity)?,
+            Some(Security::Tls(gate)) => {
+                gate.admit(self.channel.session().peer_certificates(), begun, &mut info.identity)?
+            }
             Some(Security::Plain) | None => Access::Everything,
         };
         if context.service.admits(info) { Ok(()) } else { Err(Denial::not_granted(info.identity.as_deref())) }

@@ -19,9 +19,9 @@ use crate::access::Denial;
 use crate::disconnect::Disconnect;
 use crate::limits::Limits;
 use crate::metrics::Metrics;
-use crate::tls::{Agreement, Outgoing, Refusal, Session};
+use crate::tls::{Agreement, Channel, Incoming, Outgoing, Progress, Refusal, Session};
 
-/// One client's connection: session, framing, replies in order, phase and deadlines; without socket or clock.
+/// One client's connection: channel, framing, replies in order, phase and deadlines; without socket or clock.
 ///
 /// Its methods are of four kinds:
 ///
@@ -35,10 +35,8 @@ use crate::tls::{Agreement, Outgoing, Refusal, Session};
 /// After any of the first three kinds, call `transmit`, then check the getters.
 #[expect(clippy::struct_excessive_bools, reason = "independent facts")]
 pub struct Connection<S: Service> {
-    pub(super) session: Session,
+    pub(super) channel: Channel,
     pub(super) framing: Framing<S>,
-    /// Encrypted bytes received: the beginning of a record or of a handshake message.
-    pub(super) retained: Vec<u8>,
     /// Encrypted bytes that the socket has not taken.
     pub(super) unsent: Vec<u8>,
     pub(super) phase: Phase,
@@ -95,7 +93,7 @@ impl<S: Service> Connection<S> {
     ) -> Self {
         let mut connection = Self::unopened(session, info, idle_timeout, refusal, context.env.now.instant);
         connection.enter_address(context);
-        if !connection.session.is_handshaking() && connection.phase != Phase::Closed {
+        if !connection.channel.session().is_handshaking() && connection.phase != Phase::Closed {
             connection.open(context);
         }
         connection
@@ -103,7 +101,7 @@ impl<S: Service> Connection<S> {
 
     /// Counts the connection at its address, if that is known.
     pub(super) fn enter_address(&mut self, context: &mut Context<S>) {
-        let (address, handshaking) = (self.framing.info.address.ip(), self.session.is_handshaking());
+        let (address, handshaking) = (self.framing.info.address.ip(), self.channel.session().is_handshaking());
         let is_operator = self.framing.info.is_operator;
         // A connection that is refused for another reason has been counted.
         let is_first = self.refusal.is_none();
@@ -134,9 +132,8 @@ impl<S: Service> Connection<S> {
         now: Instant,
     ) -> Self {
         Self {
-            session,
+            channel: Channel::new(session),
             framing: Framing::new(info),
-            retained: Vec::new(),
             unsent: Vec::new(),
             phase: Phase::Handshaking,
             // It is not known to be readable: the first event, which epoll reports at registration, decides.
@@ -184,10 +181,11 @@ impl<S: Service> Connection<S> {
             }
         }
         if self.phase == Phase::Open {
-            let all_received = self.readiness.input_ended || self.session.is_tls() && self.session.peer_closed();
+            let all_received =
+                self.readiness.input_ended || self.channel.session().is_tls() && self.channel.session().peer_closed();
             if all_received && !self.framing.is_paused() {
                 let had_ended = self.framing.is_half_closed();
-                self.framing.end_of_input(self.session.peer_closed(), context);
+                self.framing.end_of_input(self.channel.session().peer_closed(), context);
                 if self.framing.is_half_closed() && !had_ended {
                     // A peer that was quiet before has all of `half_close_timeout` from now on.
                     self.since = context.env.now.instant;
@@ -224,15 +222,8 @@ impl<S: Service> Connection<S> {
 
     fn read(&mut self, socket: &mut impl Read, context: &mut Context<S>) {
         let mut input = std::mem::take(&mut context.env.scratch.input);
-        let retained = self.retained.len();
-        if input.len() < retained + READ_BYTES {
-            input.resize(retained + READ_BYTES, 0);
-        }
-        let (front, space) = input.split_at_mut(retained);
-        front.copy_from_slice(&self.retained);
-        let space = space.get_mut(..READ_BYTES).unwrap_or_default();
-        let outcome = socket.read(space);
-        match outcome {
+        self.channel.prepare(&mut input);
+        match socket.read(input.space(READ_BYTES).get_mut(..READ_BYTES).unwrap_or_default()) {
             Ok(0) => self.end_of_stream(context),
             Ok(count) => {
                 context.env.metrics.bytes_received += count as u64;
@@ -244,7 +235,8 @@ impl<S: Service> Connection<S> {
                 // A short read means that the socket is empty, unless FIN or urgent data follows.
                 self.readiness.readable = count == READ_BYTES || self.readiness.read_closed || self.readiness.urgent;
                 if self.phase != Phase::Lingering {
-                    self.process(input.get_mut(..retained + count).unwrap_or_default(), context);
+                    input.advance(count);
+                    self.process(&mut input, context);
                 }
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
@@ -271,30 +263,31 @@ impl<S: Service> Connection<S> {
         }
     }
 
-    /// Decrypts `bytes` and serves the requests in them.
-    pub(super) fn process(&mut self, bytes: &mut [u8], context: &mut Context<S>) {
-        let Some(header) = self.take_header(bytes, context) else { return self.retain(bytes, context) };
-        let bytes = bytes.get_mut(header..).unwrap_or_default();
-        self.session.set_max_handshake(context.env.limits.handshake_bytes);
-        let mut output = std::mem::take(&mut context.env.scratch.output);
-        let mut consumed = 0;
-        loop {
-            let rest = bytes.get_mut(consumed..).unwrap_or_default();
-            let framing = &mut self.framing;
-            let received =
-                self.session.receive(rest, &mut output, &mut |plaintext| framing.deliver(plaintext, context));
-            consumed += received.consumed;
-            if let Some(error) = received.error {
-                self.session_failed(&error, bytes, &mut output, context);
-                break;
-            }
-            if !received.opened {
-                break;
-            }
-            self.open(context);
+    /// Decrypts `input` and serves the requests in it.
+    pub(super) fn process(&mut self, input: &mut Incoming, context: &mut Context<S>) {
+        if !self.take_header(input, context) {
+            return;
         }
-        self.begun |= consumed > 0;
-        self.retain(bytes.get(consumed..).unwrap_or_default(), context);
+        let hint = self.plaintext_hint(input.unread());
+        let before = input.unread().len();
+        let mut output = std::mem::take(&mut context.env.scratch.output);
+        self.channel.set_max_handshake(context.env.limits.handshake_bytes);
+        self.channel.lend(|| context.env.scratch.take());
+        loop {
+            let framing = &mut self.framing;
+            match self.channel.receive(input, &mut output, &mut |plaintext| framing.deliver(plaintext, context)) {
+                Progress::Waiting => break,
+                Progress::Opened => self.open(context),
+                Progress::Failed(error) => {
+                    self.session_failed(&error, hint, &mut output, context);
+                    break;
+                }
+            }
+        }
+        if let Some(spare) = self.channel.reclaim() {
+            context.env.scratch.give(spare);
+        }
+        self.begun |= input.unread().len() < before;
         if !output.filled().is_empty() {
             self.answered = true;
             self.unsent.extend_from_slice(output.filled());
@@ -303,25 +296,16 @@ impl<S: Service> Connection<S> {
         context.env.scratch.output = output;
     }
 
-    fn retain(&mut self, bytes: &[u8], context: &mut Context<S>) {
-        if bytes.is_empty() || self.session.has_failed() {
-            context.env.scratch.give(std::mem::take(&mut self.retained));
-            return;
-        }
-        if self.awaits_header && bytes.len() > context.env.limits.handshake_bytes {
-            self.framing.output.detail = Some("the balancer's PROXY header is too long".into());
-            return self.close(Disconnect::TooLarge, &mut context.env.scratch);
-        }
-        if self.retained.capacity() == 0 {
-            self.retained = context.env.scratch.take();
-        }
-        self.retained.clear();
-        self.retained.extend_from_slice(bytes);
+    /// The answer to a peer whose first bytes are plain text, should they fail the handshake. A peer that has sent one
+    /// record speaks TLS, whatever follows.
+    fn plaintext_hint(&self, input: &[u8]) -> Option<&'static [u8]> {
+        let is_first = self.phase == Phase::Handshaking && !self.begun && self.unsent.is_empty();
+        (is_first && plaintext::is_text(input)).then(|| plaintext::hint(input))
     }
 
     /// The handshake is done, or there is none: begins to serve.
     pub(super) fn open(&mut self, context: &mut Context<S>) {
-        if let Some(agreement) = self.session.agreement() {
+        if let Some(agreement) = self.channel.session().agreement() {
             count_handshake(&mut context.env.metrics, &agreement);
             self.framing.info.agreement = Some(agreement);
         }
@@ -329,7 +313,7 @@ impl<S: Service> Connection<S> {
         if let Some(counted) = self.counted.as_mut() {
             context.env.addresses.handshake_done(counted);
         }
-        match self.session.identify() {
+        match self.channel.identify() {
             Ok(identity) => self.framing.info.identity = identity.map(Arc::new),
             Err(error) => return self.refuse(Disconnect::Certificate, error.to_string(), context),
         }
@@ -407,19 +391,24 @@ impl<S: Service> Connection<S> {
     }
 
     /// The session has failed: its final alert is in `output`, and nothing else will be sent.
-    fn session_failed(&mut self, error: &rustls::Error, input: &[u8], output: &mut Outgoing, context: &mut Context<S>) {
-        let mut reason = blame(error, self.session.is_handshaking());
-        // A peer that has sent one record speaks TLS, whatever follows.
-        if self.phase == Phase::Handshaking && !self.begun && self.unsent.is_empty() && plaintext::is_text(input) {
+    fn session_failed(
+        &mut self,
+        error: &rustls::Error,
+        hint: Option<&[u8]>,
+        output: &mut Outgoing,
+        context: &mut Context<S>,
+    ) {
+        let mut reason = blame(error, self.channel.session().is_handshaking());
+        if let Some(hint) = hint.filter(|_| self.phase == Phase::Handshaking) {
             // A peer that speaks plain text cannot read an alert: sends a text in its protocol.
             reason = Disconnect::NotTls;
             output.clear();
             // A dialed backend gets no text: it has sent no request.
             if !self.framing.info.is_dialed() {
-                output.append(plaintext::hint(input));
+                output.append(hint);
             }
         }
-        let detail = match self.session.refusal() {
+        let detail = match self.channel.session().refusal() {
             _ if self.framing.info.is_dialed() && reason == Disconnect::NotTls => {
                 "the server does not speak TLS".into()
             }
@@ -492,12 +481,12 @@ impl<S: Service> Connection<S> {
 
     /// Whether the connection is encrypted.
     pub fn is_tls(&self) -> bool {
-        self.session.is_tls()
+        self.channel.session().is_tls()
     }
 
     /// Heap bytes held for this peer outside the TLS library.
     pub fn memory(&self) -> usize {
-        self.retained.capacity() + self.unsent.capacity() + self.framing.memory()
+        self.channel.memory() + self.unsent.capacity() + self.framing.memory()
     }
 }
 

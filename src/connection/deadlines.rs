@@ -201,6 +201,6 @@ impl<S: Service> Connection<S> {
     /// Whether a request has begun and not ended. The beginning of a record counts too: its contents cannot be known
     /// yet, and it costs as much as a request that does not end.
     pub(super) fn is_mid_request(&self) -> bool {
-        self.framing.is_mid_request() || !self.framing.is_paused() && !self.retained.is_empty()
+        self.framing.is_mid_request() || !self.framing.is_paused() && self.channel.is_mid_record()
     }
 }

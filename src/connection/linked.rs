@@ -36,8 +36,11 @@ impl<S: Service> Connection<S> {
 
     fn connected(&mut self, context: &mut Context<S>) {
         self.enter(Phase::Handshaking, context.env.now.instant);
-        if self.session.is_handshaking() {
-            self.process(&mut [], context);
+        if self.channel.session().is_handshaking() {
+            let mut input = std::mem::take(&mut context.env.scratch.input);
+            self.channel.prepare(&mut input);
+            self.process(&mut input, context);
+            context.env.scratch.input = input;
         } else {
             self.open(context);
         }
@@ -127,7 +130,7 @@ impl<S: Service> Connection<S> {
     pub fn must_reset(&self) -> bool {
         let is_unfinished = self.write_shutdown < WriteShutdown::CloseNotifySent || self.output() > 0;
         let is_lost = self.framing.info.link.is_some() && is_unfinished;
-        !self.session.is_tls() && (self.write_shutdown == WriteShutdown::Withheld || is_lost)
+        !self.channel.session().is_tls() && (self.write_shutdown == WriteShutdown::Withheld || is_lost)
     }
 
     /// Whether the linked connection was lost, and this one has been given all it will get.

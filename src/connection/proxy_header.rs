@@ -8,7 +8,7 @@ use super::lifecycle::Phase;
 use super::service::{PeerInfo, Service};
 use crate::disconnect::Disconnect;
 use crate::protocol::proxy;
-use crate::tls::Session;
+use crate::tls::{Incoming, Session};
 
 impl<S: Service> Connection<S> {
     /// A newly accepted connection from a trusted balancer: it begins with a PROXY header.
@@ -24,14 +24,23 @@ impl<S: Service> Connection<S> {
         connection
     }
 
-    /// Takes the header from the front of `bytes` and returns its size; `None` if it is incomplete, or invalid and the
-    /// connection is closed.
-    pub(super) fn take_header(&mut self, bytes: &[u8], context: &mut Context<S>) -> Option<usize> {
+    /// Consumes the header at the front of `input`, if one is awaited. Returns whether the bytes behind it are to be
+    /// processed: not if it is incomplete, and not if the connection is closed.
+    pub(super) fn take_header(&mut self, input: &mut Incoming, context: &mut Context<S>) -> bool {
         if !self.awaits_header {
-            return Some(0);
+            return true;
         }
-        match proxy::decode(bytes) {
-            Ok(None) => None,
+        match proxy::decode(input.unread()) {
+            Ok(None) => {
+                if input.unread().len() > context.env.limits.handshake_bytes {
+                    self.framing.output.detail = Some("the balancer's PROXY header is too long".into());
+                    self.close(Disconnect::TooLarge, &mut context.env.scratch);
+                } else {
+                    self.channel.lend(|| context.env.scratch.take());
+                    self.channel.retain(input);
+                }
+                false
+            }
             Ok(Some(header)) => {
                 self.awaits_header = false;
                 if let Some(endpoints) = header.endpoints {
@@ -40,17 +49,18 @@ impl<S: Service> Connection<S> {
                     self.enter_address(context);
                 }
                 if self.phase == Phase::Closed {
-                    return None;
+                    return false;
                 }
-                if self.phase == Phase::Handshaking && !self.session.is_handshaking() {
+                if self.phase == Phase::Handshaking && !self.channel.session().is_handshaking() {
                     self.open(context);
                 }
-                Some(header.size)
+                input.consume(header.size);
+                true
             }
             Err(error) => {
                 self.framing.output.detail = Some(error.to_string().into());
                 self.close(Disconnect::Malformed, &mut context.env.scratch);
-                None
+                false
             }
         }
     }

@@ -1,6 +1,6 @@
 //! Buffers that one loop lends to its connections.
 
-use crate::tls::Outgoing;
+use crate::tls::{Incoming, Outgoing};
 
 /// Bytes read from a socket in one call: four records of the largest size, which still fit a core's own cache.
 pub(super) const READ_BYTES: usize = 64 << 10;
@@ -15,14 +15,14 @@ const SPARE_BYTES: usize = 64 << 10;
 /// connection must keep between phases. An idle connection owns none of them.
 #[derive(Debug)]
 pub struct Scratch {
-    pub(super) input: Vec<u8>,
+    pub(super) input: Incoming,
     pub(super) output: Outgoing,
     spares: Vec<Vec<u8>>,
 }
 
 impl Default for Scratch {
     fn default() -> Self {
-        Self { input: vec![0; 2 * READ_BYTES], output: Outgoing::default(), spares: Vec::new() }
+        Self { input: Incoming::with_size(2 * READ_BYTES), output: Outgoing::default(), spares: Vec::new() }
     }
 }
 

@@ -21,7 +21,7 @@ impl<S: Service> Connection<S> {
         while self.readiness.writable && self.has_output() && sent < context.env.limits.transmit_bytes_per_turn {
             sent += if self.unsent.len() >= DIRECT_BYTES {
                 self.send_unsent(socket, context)
-            } else if self.unsent.is_empty() && !self.session.is_tls() {
+            } else if self.unsent.is_empty() && !self.channel.session().is_tls() {
                 self.send_plain(socket, context)
             } else {
                 self.send_encrypted(socket, context)
@@ -32,7 +32,8 @@ impl<S: Service> Connection<S> {
             self.write_progress = None;
         }
         let is_sending = matches!(self.phase, Phase::Open | Phase::Draining);
-        let nothing_to_say = self.write_shutdown >= WriteShutdown::CloseNotifySent || self.session.has_failed();
+        let nothing_to_say =
+            self.write_shutdown >= WriteShutdown::CloseNotifySent || self.channel.session().has_failed();
         let all_said = is_sending && nothing_to_say && !self.has_output();
         if all_said && self.phase == Phase::Draining {
             self.finish(context);
@@ -53,7 +54,11 @@ impl<S: Service> Connection<S> {
     /// keys are used up in the middle of a reply. So they are on a linked connection, whose requests are unknown.
     fn end_if_worn(&mut self, context: &mut Context<S>) {
         let is_between = !self.is_mid_request() && self.framing.info.link.is_none() && !self.has_output();
-        if self.session.is_worn() && self.phase == Phase::Open && is_between && self.framing.output.replies.is_empty() {
+        if self.channel.session().is_worn()
+            && self.phase == Phase::Open
+            && is_between
+            && self.framing.output.replies.is_empty()
+        {
             self.end(Disconnect::KeyLimit, context.env.now.instant, &mut context.env.scratch);
         }
     }
@@ -110,7 +115,10 @@ impl<S: Service> Connection<S> {
     /// Appends the next piece of the replies, encrypted, and close_notify after the last one.
     fn encrypt(&mut self, output: &mut Outgoing, context: &mut Context<S>) {
         let replies = &mut self.framing.output.replies;
-        if output.filled().len() >= READ_BYTES || self.session.is_handshaking() || self.session.has_failed() {
+        if output.filled().len() >= READ_BYTES
+            || self.channel.session().is_handshaking()
+            || self.channel.session().has_failed()
+        {
             return;
         }
         let ready = replies.unsent();
@@ -118,18 +126,18 @@ impl<S: Service> Connection<S> {
         let size = piece.len();
         let mut result = Ok(());
         if size > 0 {
-            result = self.session.send(piece, &mut self.retained, output);
+            result = self.channel.send(piece, output);
             if let Some(spare) = replies.consume(size) {
                 context.env.scratch.give(spare);
             }
         }
         if result.is_ok() && self.is_close_notify_due() {
-            result = self.session.send_close_notify(&mut self.retained, output);
+            result = self.channel.send_close_notify(output);
             self.write_shutdown = WriteShutdown::CloseNotifySent;
         }
         if let Err(error) = result {
             self.framing.output.detail = Some(error.to_string().into());
-            let reason = if self.session.is_worn() { Disconnect::KeyLimit } else { Disconnect::Tls };
+            let reason = if self.channel.session().is_worn() { Disconnect::KeyLimit } else { Disconnect::Tls };
             self.close(reason, &mut context.env.scratch);
         }
     }
@@ -170,7 +178,7 @@ impl<S: Service> Connection<S> {
             return false;
         }
         let replies = &self.framing.output.replies;
-        let can_encrypt = !self.session.is_handshaking() && !self.session.has_failed();
+        let can_encrypt = !self.channel.session().is_handshaking() && !self.channel.session().has_failed();
         !self.unsent.is_empty() || can_encrypt && (!replies.unsent().is_empty() || self.is_close_notify_due())
     }
 

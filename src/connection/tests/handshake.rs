@@ -149,11 +149,11 @@ fn a_connection_with_worn_keys_ends_between_two_requests() {
         let mut pair = Pair::of(testing::sessions_over(&[suite.version()], &[suite]));
         pair.run_until_idle();
         assert!(pair.connection.is_tls() && pair.connection.phase() == Phase::Open, "{suite:?}");
-        pair.connection.session.wear(ALL_BUT_RESERVE - 100);
+        pair.connection.channel.wear(ALL_BUT_RESERVE - 100);
         pair.client_sends(b"as ever");
         pair.run_until_idle();
         assert_eq!((pair.connection.reason(), &pair.client.received[..]), (None, &b"as ever"[..]), "{suite:?}");
-        pair.connection.session.wear(100);
+        pair.connection.channel.wear(100);
         pair.client_sends(b", and the last");
         pair.run_until_idle();
         assert_eq!(pair.client.received, b"as ever, and the last", "{suite:?}");
