@@ -5,7 +5,7 @@ use std::io::{self, Read, Write};
 use rustls::AlertDescription;
 use rustls::pki_types::ServerName;
 
-use crate::tls::{ClientPolicy, Outgoing, Refusal, Session};
+use crate::tls::{Channel, ClientPolicy, Incoming, Outgoing, Progress, Refusal, Session};
 
 /// Bytes read from the stream in one call.
 const READ_BYTES: usize = 64 << 10;
@@ -16,10 +16,8 @@ const READ_BYTES: usize = 64 << 10;
 /// close_notify is an error, since data may be missing (RFC 8446, 6.1). Time limits are those of the stream.
 pub struct Client<T> {
     stream: T,
-    session: Session,
+    channel: Channel,
     policy: ClientPolicy,
-    /// Encrypted bytes received: the beginning of a record.
-    retained: Vec<u8>,
     output: Outgoing,
     /// Plaintext received, and the position up to which it was read.
     received: Vec<u8>,
@@ -71,12 +69,12 @@ impl<T: Read + Write> Client<T> {
     /// Performs the handshake with the server `name` at the other end of `stream`.
     pub fn handshake(stream: T, policy: ClientPolicy, name: ServerName<'static>) -> Result<Self, ClientError> {
         let session = Session::client(policy.config(), name).map_err(ClientError::Tls)?;
-        let (retained, received) = Default::default();
-        let mut client = Self { stream, session, policy, retained, output: Outgoing::default(), received, taken: 0 };
+        let (channel, output) = (Channel::new(session), Outgoing::default());
+        let mut client = Self { stream, channel, policy, output, received: Vec::new(), taken: 0 };
         let mut hello = client.decrypt(&[])?;
         loop {
             client.write(&hello)?;
-            if !client.session.is_handshaking() {
+            if !client.channel.session().is_handshaking() {
                 return Ok(client);
             }
             hello = client.advance()?;
@@ -91,7 +89,7 @@ impl<T: Read + Write> Client<T> {
 
     /// Waits for plaintext or close_notify.
     fn wait(&mut self) -> Result<(), ClientError> {
-        while self.taken == self.received.len() && !self.session.peer_closed() {
+        while self.taken == self.received.len() && !self.channel.session().peer_closed() {
             self.received.clear();
             self.taken = 0;
             let answer = self.advance()?;
@@ -117,7 +115,9 @@ impl<T: Read + Write> Client<T> {
     /// Whether the stream failed, or its time limit passed: that of a write is the server's fault too.
     fn stream_failed(&self, error: io::Error) -> ClientError {
         match error.kind() {
-            io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut if self.session.is_handshaking() => ClientError::Silent,
+            io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut if self.channel.session().is_handshaking() => {
+                ClientError::Silent
+            }
             io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => ClientError::Late,
             _ => ClientError::Stream(error),
         }
@@ -126,34 +126,34 @@ impl<T: Read + Write> Client<T> {
     /// Decrypts `bytes` from the server; the plaintext is then available to [`take_plaintext`](Self::take_plaintext)
     /// and [`Read`]. Returns the bytes to send in answer, often none.
     pub fn decrypt(&mut self, bytes: &[u8]) -> Result<Vec<u8>, ClientError> {
-        self.retained.extend_from_slice(bytes);
+        let mut input = Incoming::default();
+        self.channel.prepare(&mut input);
+        input.append(bytes);
         loop {
             let plaintext = &mut self.received;
-            let outcome = self.session.receive(&mut self.retained, &mut self.output, &mut |piece| {
-                plaintext.extend_from_slice(piece);
-            });
-            self.retained.drain(..outcome.consumed);
-            if let Some(error) = outcome.error {
-                // The server may or may not get the alert; the caller gets the error in either case.
-                let alert = self.take_output();
-                let _ = self.stream.write_all(&alert);
-                return Err(self.explain(error, bytes));
-            }
-            if !outcome.opened {
-                return Ok(self.take_output());
+            let mut deliver = |piece: &[u8]| plaintext.extend_from_slice(piece);
+            match self.channel.receive(&mut input, &mut self.output, &mut deliver) {
+                Progress::Opened => {}
+                Progress::Waiting => return Ok(self.take_output()),
+                Progress::Failed(error) => {
+                    // The server may or may not get the alert; the caller gets the error in either case.
+                    let alert = self.take_output();
+                    let _ = self.stream.write_all(&alert);
+                    return Err(self.explain(error, bytes));
+                }
             }
         }
     }
 
     /// The encrypted form of `plaintext`, to be sent.
     pub fn encrypt(&mut self, plaintext: &[u8]) -> Result<Vec<u8>, ClientError> {
-        self.session.send(plaintext, &mut self.retained, &mut self.output).map_err(ClientError::Tls)?;
+        self.channel.send(plaintext, &mut self.output).map_err(ClientError::Tls)?;
         Ok(self.take_output())
     }
 
     /// An encrypted close_notify, to be sent.
     pub fn encrypt_close_notify(&mut self) -> Result<Vec<u8>, ClientError> {
-        self.session.send_close_notify(&mut self.retained, &mut self.output).map_err(ClientError::Tls)?;
+        self.channel.send_close_notify(&mut self.output).map_err(ClientError::Tls)?;
         Ok(self.take_output())
     }
 
@@ -182,7 +182,7 @@ impl<T: Read + Write> Client<T> {
 
     /// The session: what was negotiated, and the server's certificates.
     pub(crate) fn session(&self) -> &Session {
-        &self.session
+        self.channel.session()
     }
 
     fn take_output(&mut self) -> Vec<u8> {
@@ -194,7 +194,7 @@ impl<T: Read + Write> Client<T> {
     fn explain(&self, error: rustls::Error, input: &[u8]) -> ClientError {
         const ALERT: u8 = 21;
         const HANDSHAKE: u8 = 22;
-        let is_first = self.session.is_handshaking() && self.session.peer_certificates().is_empty();
+        let is_first = self.channel.session().is_handshaking() && self.channel.session().peer_certificates().is_empty();
         let looks_like_tls = input.first().is_some_and(|kind| [ALERT, HANDSHAKE].contains(kind));
         match error {
             rustls::Error::InvalidCertificate(_) => match self.policy.refusal() {
