@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use latchkey::internals::net::Net;
 use latchkey::internals::net::sim::{SimNet, SimRandom, SimSocket};
-use latchkey::internals::tls::{Outgoing, Session};
+use latchkey::internals::tls::{Channel, Incoming, Outgoing, Progress, Session};
 
 use crate::protocol_model::ProtocolModel;
 use crate::script::{Action, Conduct, Script};
@@ -21,10 +21,9 @@ pub(crate) struct Client {
     next_action: usize,
     starts: Instant,
     /// Created when it connects.
-    pub(crate) session: Session,
+    pub(crate) channel: Channel,
     socket: Option<SimSocket>,
     pub(crate) port: Option<SocketAddr>,
-    retained: Vec<u8>,
     unsent: Vec<u8>,
     written: usize,
     /// The request that it is sending byte by byte, and since when.
@@ -75,10 +74,9 @@ impl Client {
             script,
             next_action: 0,
             starts,
-            session: Session::plain(),
+            channel: Channel::new(Session::plain()),
             socket: None,
             port: None,
-            retained: Vec::new(),
             unsent: Vec::new(),
             written: 0,
             trickling: None,
@@ -141,7 +139,7 @@ impl Client {
             Some(Action::Await(count)) => self.received.len() >= (*count).min(self.script.talk.expected.len()),
             Some(Action::Vanish | Action::Think(_)) => true,
             Some(Action::Raw(_)) if self.script.conduct == Conduct::Noise => true,
-            Some(_) => !self.session.is_handshaking(),
+            Some(_) => !self.channel.session().is_handshaking(),
         }
     }
 
@@ -195,28 +193,27 @@ impl Client {
         self.port = Some(socket.local_address());
         self.socket = Some(socket);
         if self.script.conduct != Conduct::Noise {
-            self.decrypt(Vec::new())?;
+            self.decrypt(&[])?;
         }
         Ok(())
     }
 
     fn read(&mut self, socket: &mut SimSocket, now: Instant, random: &mut SimRandom) -> Result<(), String> {
         let mut size = random.one_of([1, 100, 16_384, 100_000]);
-        if let Some(sip) = self.script.sip.filter(|_| !self.session.is_handshaking()) {
+        if let Some(sip) = self.script.sip.filter(|_| !self.channel.session().is_handshaking()) {
             size = sip;
         }
         let mut buffer = vec![0; size];
         match socket.read(&mut buffer) {
             Ok(0) => {
-                self.end = Some(if self.session.peer_closed() { End::Proper } else { End::Cut });
+                self.end = Some(if self.channel.session().peer_closed() { End::Proper } else { End::Cut });
                 Ok(())
             }
             Ok(count) => {
-                if self.script.sip.is_some() && !self.session.is_handshaking() {
+                if self.script.sip.is_some() && !self.channel.session().is_handshaking() {
                     self.sips_at = now + SIP_PAUSE;
                 }
-                buffer.truncate(count);
-                self.decrypt(buffer)
+                self.decrypt(buffer.get(..count).unwrap_or_default())
             }
             Err(error) => {
                 self.note(error.kind());
@@ -231,45 +228,41 @@ impl Client {
         }
     }
 
-    fn decrypt(&mut self, bytes: Vec<u8>) -> Result<(), String> {
-        if self.script.conduct == Conduct::Noise || self.session.has_failed() {
+    fn decrypt(&mut self, bytes: &[u8]) -> Result<(), String> {
+        if self.script.conduct == Conduct::Noise || self.channel.session().has_failed() {
             return Ok(());
         }
-        let mut input = std::mem::take(&mut self.retained);
-        input.extend(bytes);
-        let mut output = Outgoing::default();
-        let mut consumed = 0;
+        let (mut input, mut output) = (Incoming::default(), Outgoing::default());
+        self.channel.prepare(&mut input);
+        input.append(bytes);
         loop {
-            let rest = input.get_mut(consumed..).unwrap_or_default();
             let received = &mut self.received;
-            let outcome = self.session.receive(rest, &mut output, &mut |plain| received.extend_from_slice(plain));
-            consumed += outcome.consumed;
-            match outcome.error {
-                Some(rustls::Error::AlertReceived(_)) if self.may_be_alerted() => {
+            let mut deliver = |plain: &[u8]| received.extend_from_slice(plain);
+            match self.channel.receive(&mut input, &mut output, &mut deliver) {
+                Progress::Failed(rustls::Error::AlertReceived(_)) if self.may_be_alerted() => {
                     self.end = Some(End::Alerted);
                     return Ok(());
                 }
-                Some(rustls::Error::InvalidCertificate(_)) if self.script.conduct == Conduct::Distrustful => {
+                Progress::Failed(rustls::Error::InvalidCertificate(_))
+                    if self.script.conduct == Conduct::Distrustful =>
+                {
                     // Sends the alert, and closes.
                     self.unsent.extend_from_slice(output.filled());
                     self.script.actions = vec![Action::Vanish];
                     self.next_action = 0;
                     return Ok(());
                 }
-                Some(error) => return Err(format!("the server broke TLS: {error}")),
-                None => {}
+                Progress::Failed(error) => return Err(format!("the server broke TLS: {error}")),
+                Progress::Waiting => break,
+                Progress::Opened => {}
             }
-            if !outcome.opened {
-                break;
-            }
-            let agreement = self.session.agreement();
+            let agreement = self.channel.session().agreement();
             // Its hello offers a post-quantum group, in however many records.
             if !self.script.is_old && agreement.is_some_and(|agreement| agreement.is_classical()) {
                 return Err("a classical group was agreed on".into());
             }
             self.resumed = agreement.is_some_and(|agreement| agreement.kind == rustls::HandshakeKind::Resumed);
         }
-        self.retained = input.split_off(consumed);
         self.unsent.extend_from_slice(output.filled());
         Ok(())
     }
@@ -332,11 +325,11 @@ impl Client {
         let action = self.script.actions.get(self.next_action).cloned();
         self.next_action += 1;
         let result = match action {
-            Some(Action::Send(bytes)) => self.session.send(&bytes, &mut self.retained, &mut output),
-            Some(Action::Goodbye) => self.session.send_close_notify(&mut self.retained, &mut output),
+            Some(Action::Send(bytes)) => self.channel.send(&bytes, &mut output),
+            Some(Action::Goodbye) => self.channel.send_close_notify(&mut output),
             Some(Action::Raw(bytes)) => {
                 // Without TLS, these would be a valid request.
-                let is_record = self.script.conduct == Conduct::Noise || self.session.is_tls();
+                let is_record = self.script.conduct == Conduct::Noise || self.channel.session().is_tls();
                 self.unsent.extend(bytes.into_iter().filter(|_| is_record));
                 Ok(())
             }

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use latchkey::internals::disconnect::Disconnect;
 use latchkey::internals::net::sim::{NetFault, Network, SimNet, SimRandom};
 use latchkey::internals::server::{Server, Status};
+use latchkey::internals::tls::Channel;
 
 use crate::client::Client;
 use crate::disk::SimulatedDisk;
@@ -264,7 +265,7 @@ impl World {
         let is_new = client.port.is_none();
         if is_new && self.plan.door.is_some() {
             // Not earlier: the hello made now uses the ticket that is there now.
-            client.session = self.credentials.session(&client.script)?;
+            client.channel = Channel::new(self.credentials.session(&client.script)?);
         }
         client.step(&mut self.client_net, address, now, &mut self.random)?;
         let may_come = if self.reloaded { client.welcome.1 } else { client.welcome.0 };
