@@ -49,7 +49,7 @@ pub use revocation::OutdatedLists;
 #[cfg(feature = "cli")]
 pub use revocations::Revocations;
 pub use self_check::self_handshake;
-pub use session::{Agreement, Received, Session};
+pub use session::{Agreement, Session};
 #[cfg(feature = "cli")]
 pub use strictness::{Answer, Judgement, Objection, Purpose, Question, Verifier, examine, judge};
 pub use suites::{suite_name, suite_named, suite_names};

@@ -1,4 +1,5 @@
-//! One connection's TLS, or none: bytes in, bytes out. The only place that calls rustls connection methods.
+//! One connection's TLS, or none: bytes in, bytes out. The only place that calls rustls connection methods, and called
+//! only by [`Channel`](super::Channel).
 //!
 //! It drives the unbuffered API of rustls 0.23, in which the caller owns all buffers, so an idle session has none. The
 //! API has rules that its types do not enforce; each is enforced here, once:
@@ -42,7 +43,7 @@ use crate::limits::Limits;
 /// may be owed.
 const KEY_RESERVE: u64 = 1 << 16;
 
-/// One connection's encryption state.
+/// One connection's encryption state. Its [`Channel`](super::Channel) drives it; all others can only ask it.
 #[expect(clippy::struct_excessive_bools, reason = "independent facts")]
 pub struct Session {
     kind: Kind,
@@ -73,13 +74,13 @@ enum Kind {
 
 /// The result of [`Session::receive`].
 #[derive(Debug)]
-pub struct Received {
+pub(super) struct Received {
     /// How many bytes, from the front, are consumed. The rest must be the front of the next call's input.
-    pub consumed: usize,
+    pub(super) consumed: usize,
     /// The handshake has just finished, and later bytes were not processed: call again with the rest.
-    pub opened: bool,
+    pub(super) opened: bool,
     /// The session has failed; its final alert, if any, is in the output.
-    pub error: Option<rustls::Error>,
+    pub(super) error: Option<rustls::Error>,
 }
 
 /// The negotiated parameters of a session.
@@ -117,8 +118,7 @@ impl Session {
         Self::new(Kind::Hello(policy, Hello::default()), true)
     }
 
-    /// The client's end of a new connection to `name`. Call [`receive`](Self::receive) without bytes to get the
-    /// ClientHello.
+    /// The client's end of a new connection to `name`.
     pub fn client(config: Arc<ClientConfig>, name: ServerName<'static>) -> Result<Self, rustls::Error> {
         Ok(Self::new(Kind::Client(UnbufferedClientConnection::new(config, name)?), true))
     }
@@ -141,13 +141,18 @@ impl Session {
     }
 
     /// Sets the longest handshake message. A longer one, by its declared length, fails the handshake.
-    pub fn set_max_handshake(&mut self, bytes: usize) {
+    pub(super) fn set_max_handshake(&mut self, bytes: usize) {
         self.max_handshake = bytes;
     }
 
     /// Processes `input`, all retained and new bytes of the peer; passes each piece of plaintext to `deliver` and
     /// appends bytes to be sent (handshake flights, tickets, alerts) to `output`.
-    pub fn receive(&mut self, input: &mut [u8], output: &mut Outgoing, deliver: &mut dyn FnMut(&[u8])) -> Received {
+    pub(super) fn receive(
+        &mut self,
+        input: &mut [u8],
+        output: &mut Outgoing,
+        deliver: &mut dyn FnMut(&[u8]),
+    ) -> Received {
         if self.failed || self.peer_closed {
             return Received { consumed: input.len(), opened: false, error: None };
         }
@@ -270,13 +275,13 @@ impl Session {
 
     /// The client's identity, once the handshake is done; `None` if it presented no certificate. Call it once: it drops
     /// the handshake's state.
-    pub fn identify(&mut self) -> Result<Option<Identity>, MalformedCertificate> {
+    pub(super) fn identify(&mut self) -> Result<Option<Identity>, MalformedCertificate> {
         let Some(witness) = self.witness.take() else { return Ok(None) };
         witness.identify(self.common().and_then(CommonState::peer_certificates))
     }
 
     /// The policy under which a client's handshake began. Call it once, when the handshake is done.
-    pub fn begun_under(&mut self) -> Option<Arc<ServerPolicy>> {
+    pub(super) fn begun_under(&mut self) -> Option<Arc<ServerPolicy>> {
         self.policy.take()
     }
 
@@ -288,18 +293,27 @@ impl Session {
 
     /// Counts `records` more records as encrypted.
     #[cfg(test)]
-    pub(crate) fn wear(&mut self, records: u64) {
+    pub(super) fn wear(&mut self, records: u64) {
         self.records_left = self.records_left.saturating_sub(records);
     }
 
     /// Encrypts `plaintext` into `output`. `retained` are the peer's bytes that [`receive`](Self::receive) left
     /// unconsumed.
-    pub fn send(&mut self, plaintext: &[u8], retained: &mut [u8], output: &mut Outgoing) -> Result<(), rustls::Error> {
+    pub(super) fn send(
+        &mut self,
+        plaintext: &[u8],
+        retained: &mut [u8],
+        output: &mut Outgoing,
+    ) -> Result<(), rustls::Error> {
         self.write(Message::Data(plaintext), retained, output)
     }
 
     /// Encrypts a close_notify (RFC 8446, 6.1): nothing more will be sent.
-    pub fn send_close_notify(&mut self, retained: &mut [u8], output: &mut Outgoing) -> Result<(), rustls::Error> {
+    pub(super) fn send_close_notify(
+        &mut self,
+        retained: &mut [u8],
+        output: &mut Outgoing,
+    ) -> Result<(), rustls::Error> {
         self.write(Message::CloseNotify, retained, output)
     }
 
