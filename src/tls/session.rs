@@ -1,5 +1,4 @@
-//! One connection's TLS, or none: bytes in, bytes out. The only place that calls rustls connection methods, and called
-//! only by [`Channel`](super::Channel).
+//! One connection's TLS, or none: bytes in, bytes out. The only place that calls rustls connection methods.
 //!
 //! It drives the unbuffered API of rustls 0.23, in which the caller owns all buffers, so an idle session has none. The
 //! API has rules that its types do not enforce; each is enforced here, once:
