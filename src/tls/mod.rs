@@ -3,6 +3,7 @@
 //! Nothing here reads a file or a clock. Files are passed in as [`PemSource`], with their names, and time through the
 //! policy's [`TimeProvider`](rustls::time_provider::TimeProvider).
 
+mod agreement;
 #[cfg(feature = "cli")]
 pub mod authority;
 mod certificate;
@@ -34,6 +35,7 @@ mod tickets;
 mod trust;
 mod words;
 
+pub use agreement::Agreement;
 pub(crate) use certificate::printable;
 pub use certificate::{Certificate, MalformedCertificate, date, fingerprint, hex, shown_name};
 pub use channel::{Channel, Progress};
@@ -49,7 +51,7 @@ pub use revocation::OutdatedLists;
 #[cfg(feature = "cli")]
 pub use revocations::Revocations;
 pub use self_check::self_handshake;
-pub use session::{Agreement, Session};
+pub use session::Session;
 #[cfg(feature = "cli")]
 pub use strictness::{Answer, Judgement, Objection, Purpose, Question, Verifier, examine, judge};
 pub use suites::{suite_name, suite_named, suite_names};
