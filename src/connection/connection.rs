@@ -272,7 +272,6 @@ impl<S: Service> Connection<S> {
         let before = input.unread().len();
         let mut output = std::mem::take(&mut context.env.scratch.output);
         self.channel.set_max_handshake(context.env.limits.handshake_bytes);
-        self.channel.lend(|| context.env.scratch.take());
         loop {
             let framing = &mut self.framing;
             match self.channel.receive(input, &mut output, &mut |plaintext| framing.deliver(plaintext, context)) {
@@ -283,9 +282,6 @@ impl<S: Service> Connection<S> {
                     break;
                 }
             }
-        }
-        if let Some(spare) = self.channel.reclaim() {
-            context.env.scratch.give(spare);
         }
         self.begun |= input.unread().len() < before;
         if !output.filled().is_empty() {

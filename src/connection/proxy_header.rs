@@ -36,7 +36,6 @@ impl<S: Service> Connection<S> {
                     self.framing.output.detail = Some("the balancer's PROXY header is too long".into());
                     self.close(Disconnect::TooLarge, &mut context.env.scratch);
                 } else {
-                    self.channel.lend(|| context.env.scratch.take());
                     self.channel.retain(input);
                 }
                 false

@@ -55,9 +55,12 @@ impl Channel {
     }
 
     /// Replaces the contents of `input` by the retained bytes. The peer's next bytes must follow them.
+    #[inline]
     pub fn prepare(&self, input: &mut Incoming) {
         input.clear();
-        input.append(&self.retained);
+        if self.is_mid_record() {
+            input.append(&self.retained);
+        }
     }
 
     /// Processes the unread bytes of `input` in place: passes plaintext to `deliver`, appends bytes to be sent
@@ -67,7 +70,7 @@ impl Channel {
         input.consume(received.consumed);
         match received.error {
             Some(error) => {
-                self.retained.clear();
+                self.release(input);
                 Progress::Failed(error)
             }
             None if received.opened => Progress::Opened,
@@ -79,9 +82,23 @@ impl Channel {
     }
 
     /// Retains the unread bytes of `input` without processing them: what must come before them is incomplete too.
-    pub fn retain(&mut self, input: &Incoming) {
+    pub fn retain(&mut self, input: &mut Incoming) {
+        if input.unread().is_empty() {
+            return self.release(input);
+        }
+        if self.retained.capacity() == 0 {
+            self.retained = std::mem::take(&mut input.spare);
+        }
         self.retained.clear();
         self.retained.extend_from_slice(input.unread());
+    }
+
+    /// Retains nothing more, and leaves the memory to the next channel that does.
+    fn release(&mut self, input: &mut Incoming) {
+        if self.retained.capacity() > 0 {
+            self.retained.clear();
+            input.spare = std::mem::take(&mut self.retained);
+        }
     }
 
     /// Encrypts `plaintext` into `output`.
@@ -114,19 +131,6 @@ impl Channel {
     #[must_use]
     pub fn is_mid_record(&self) -> bool {
         !self.retained.is_empty()
-    }
-
-    /// Gives it a buffer for retained bytes if it has none. Without one, it allocates.
-    pub fn lend(&mut self, buffer: impl FnOnce() -> Vec<u8>) {
-        if self.retained.capacity() == 0 {
-            self.retained = buffer();
-        }
-    }
-
-    /// Takes the buffer back if it holds nothing.
-    pub fn reclaim(&mut self) -> Option<Vec<u8>> {
-        let is_unused = self.retained.is_empty() && self.retained.capacity() > 0;
-        is_unused.then(|| std::mem::take(&mut self.retained))
     }
 
     /// Heap bytes held outside the TLS library.

@@ -8,13 +8,15 @@ pub struct Incoming {
     bytes: Vec<u8>,
     consumed: usize,
     filled: usize,
+    /// An empty buffer for the next channel that retains bytes: one that has none to retain owns no memory.
+    pub(super) spare: Vec<u8>,
 }
 
 impl Incoming {
     /// An empty buffer with memory for `size` bytes.
     #[must_use]
     pub fn with_size(size: usize) -> Self {
-        Self { bytes: vec![0; size], consumed: 0, filled: 0 }
+        Self { bytes: vec![0; size], ..Self::default() }
     }
 
     /// At least `size` writable bytes after the filled ones.
