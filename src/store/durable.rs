@@ -185,7 +185,7 @@ impl Store {
                 return Ok(false);
             }
             let step = undo.pop(|key, record| {
-                self.watches.changed(key, record.is_some());
+                self.watches.changed(self.table.hash(key), record.is_some());
                 if let Some(record) = record {
                     bytes += record.data.len();
                     return self.load(&record);

@@ -61,9 +61,12 @@ impl Store {
             return Some(wait);
         }
         let Self { table, watches, deferred_free, stats, housekeeping, commits, .. } = self;
+        let hasher = table.hasher();
         let mut gone = |key: &[u8]| {
             stats.expired += 1;
-            watches.changed(key, false);
+            if !watches.is_empty() {
+                watches.changed(hasher.hash(key), false);
+            }
             if let Some(commits) = commits {
                 commits.expired(key);
             }
@@ -172,9 +175,13 @@ impl Store {
         let hasher = table.hasher();
         let mut gone = |key: &[u8]| {
             stats.evicted += 1;
-            watches.changed(key, false);
+            if watches.is_empty() && commits.is_none() {
+                return;
+            }
+            let hash = hasher.hash(key);
+            watches.changed(hash, false);
             if let Some(commits) = commits {
-                commits.removed(hasher.hash(key), key);
+                commits.removed(hash, key);
             }
         };
         let how = segment::EvictionStep { volatile, force, bytes: excess.max(PAGE) };

@@ -180,7 +180,7 @@ impl Store {
         if self.table.expires(found) > now.unix_ms {
             return (hash, Some(found));
         }
-        self.discard(found, key);
+        self.discard(found, hash);
         if let Some(commits) = &mut self.commits {
             commits.expired(key);
         }
@@ -200,10 +200,10 @@ impl Store {
         Prefetch { table: &self.table, hashes: [0; PREFETCHED], count: 0 }
     }
 
-    fn discard(&mut self, found: Found, key: &[u8]) {
+    fn discard(&mut self, found: Found, hash: u64) {
         let block = self.table.remove(found);
         self.deferred_free.defer(block);
-        self.watches.changed(key, false);
+        self.watches.changed(hash, false);
         self.reset_if_hollow();
     }
 
@@ -322,7 +322,7 @@ impl Store {
         };
         self.deferred_free.defer(block);
         self.deferred_free.keep_pace(grown);
-        self.watches.changed(key, true);
+        self.watches.changed(hash, true);
         Ok(())
     }
 
@@ -344,7 +344,7 @@ impl Store {
         let length = self.table.append(found, data).map_err(|_full| StoreError::OutOfMemory)?;
         self.deferred_free.keep_pace(self.table.held().saturating_sub(held));
         commits::note(self.commits.as_deref_mut(), &self.table, hash, key);
-        self.watches.changed(key, true);
+        self.watches.changed(hash, true);
         Ok(length)
     }
 
@@ -367,7 +367,7 @@ impl Store {
                 self.table.mark_used(found);
             }
             self.deferred_free.keep_pace(self.table.held().saturating_sub(held));
-            self.watches.changed(key, true);
+            self.watches.changed(hash, true);
             commits::note(self.commits.as_deref_mut(), &self.table, hash, key);
         }
         Ok(patched)
@@ -376,7 +376,7 @@ impl Store {
     /// Removes `key`; returns whether it existed.
     pub fn remove(&mut self, key: &[u8], now: Now) -> bool {
         let (hash, Some(found)) = self.lookup(key, now) else { return false };
-        self.discard(found, key);
+        self.discard(found, hash);
         if let Some(commits) = &mut self.commits {
             commits.removed(hash, key);
         }
@@ -400,7 +400,7 @@ impl Store {
             return Ok(true);
         }
         let Some(Taken { kind, expires, data }) = self.table.take(found) else { return Ok(false) };
-        self.watches.changed(from, false);
+        self.watches.changed(hash, false);
         if let Some(commits) = &mut self.commits {
             commits.removed(hash, from);
         }
@@ -413,7 +413,7 @@ impl Store {
         let (hash, Some(found)) = self.lookup(key, now) else { return false };
         self.table.set_expires(found, expires_ms.unwrap_or(NEVER));
         commits::note(self.commits.as_deref_mut(), &self.table, hash, key);
-        self.watches.changed(key, true);
+        self.watches.changed(hash, true);
         true
     }
 
@@ -506,20 +506,21 @@ impl Store {
     /// Adds a watcher of `key`; returns its version. Call [`Store::contains`] first, so that an expired key does not
     /// count as existing.
     pub(crate) fn watch(&mut self, key: &[u8]) -> u64 {
-        let present = self.table.find(self.table.hash(key), key).is_some();
-        self.watches.watch(key, present)
+        let hash = self.table.hash(key);
+        let present = self.table.find(hash, key).is_some();
+        self.watches.watch(hash, present)
     }
 
     /// The version of a watched key, 0 for one without watchers. It grows with every write, expiry or removal of that
     /// key only. Call [`Store::contains`] first, so that an expiry not noticed yet counts.
     #[must_use]
     pub(crate) fn version(&self, key: &[u8]) -> u64 {
-        self.watches.version(key)
+        self.watches.version(self.table.hash(key))
     }
 
     /// Removes a watcher.
     pub(crate) fn unwatch(&mut self, key: &[u8]) {
-        self.watches.unwatch(key);
+        self.watches.unwatch(self.table.hash(key));
     }
 
     /// The value as XML-RPC sees it: bytes set over RESP are a string if they are legal XML text, else base64.

@@ -1,15 +1,20 @@
 //! Watched keys and when they last changed: `WATCH` without a version in every entry.
+//!
+//! Keys are known by their hash: where two share one, a change of either counts as a change of both.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
-/// Maximum memory of a watched key besides its bytes: its entry in a table that has just doubled, which has 16 slots
-/// with a control byte for 7 keys, and the allocator's overhead for two copies of the key, one of them the watcher's.
-pub const WATCHED_KEY_BYTES: usize = 16 * (size_of::<(Box<[u8]>, Watch)>() + 1) / 7 + 2 * 24;
+/// Maximum memory of a watched key besides the watcher's copy of it: its share of a node of the tree, which holds 5 to 11
+/// keys, and of the nodes above; and the allocator's overhead for the watcher's copy.
+pub const WATCHED_KEY_BYTES: usize = 3 * (11 * (size_of::<u64>() + size_of::<Watch>()) + 48) / 10 + 24;
 
 /// Versions of the watched keys only.
+///
+/// A tree, since all clients together may watch millions of keys: a hash table that doubles would move all of them in one
+/// turn, and would keep its memory when they are gone.
 #[derive(Debug, Default)]
 pub(super) struct Watches {
-    keys: HashMap<Box<[u8]>, Watch>,
+    keys: BTreeMap<u64, Watch>,
     /// The number of the last change.
     changes: u64,
     /// The change that removed every key at once.
@@ -35,37 +40,42 @@ impl Watch {
 
 impl Watches {
     /// Adds a watcher of `key`; returns its version. `present` says whether the key exists.
-    pub(super) fn watch(&mut self, key: &[u8], present: bool) -> u64 {
-        if let Some(watch) = self.keys.get_mut(key) {
+    pub(super) fn watch(&mut self, hash: u64, present: bool) -> u64 {
+        if let Some(watch) = self.keys.get_mut(&hash) {
             watch.watchers += 1;
             return watch.version_after(self.cleared, self.restored);
         }
         self.changes += 1;
-        self.keys.insert(key.into(), Watch { watchers: 1, version: self.changes, present });
+        self.keys.insert(hash, Watch { watchers: 1, version: self.changes, present });
         self.changes
     }
 
     /// Removes a watcher.
-    pub(super) fn unwatch(&mut self, key: &[u8]) {
-        if let Some(watch) = self.keys.get_mut(key) {
+    pub(super) fn unwatch(&mut self, hash: u64) {
+        if let Some(watch) = self.keys.get_mut(&hash) {
             watch.watchers -= 1;
             if watch.watchers == 0 {
-                self.keys.remove(key);
+                self.keys.remove(&hash);
             }
         }
     }
 
     /// The version of a watched key; 0 for one without watchers.
-    pub(super) fn version(&self, key: &[u8]) -> u64 {
-        self.keys.get(key).map_or(0, |watch| watch.version_after(self.cleared, self.restored))
+    pub(super) fn version(&self, hash: u64) -> u64 {
+        self.keys.get(&hash).map_or(0, |watch| watch.version_after(self.cleared, self.restored))
     }
 
-    /// `key` has changed, and is `present` afterwards.
-    pub(super) fn changed(&mut self, key: &[u8], present: bool) {
+    /// Whether no key is watched, so that changes need not be noted.
+    pub(super) fn is_empty(&self) -> bool {
+        self.keys.is_empty()
+    }
+
+    /// The key with this hash has changed, and is `present` afterwards.
+    pub(super) fn changed(&mut self, hash: u64, present: bool) {
         if self.keys.is_empty() {
             return;
         }
-        if let Some(watch) = self.keys.get_mut(key) {
+        if let Some(watch) = self.keys.get_mut(&hash) {
             self.changes += 1;
             watch.version = self.changes;
             watch.present = present;
@@ -92,47 +102,65 @@ mod tests {
     #[test]
     fn only_a_change_of_the_key_itself_is_seen() {
         let mut watches = Watches::default();
-        let before = watches.watch(b"a", true);
-        watches.changed(b"b", true);
-        assert_eq!(watches.version(b"a"), before);
-        watches.changed(b"a", true);
-        assert!(watches.version(b"a") > before);
-        assert_eq!(watches.version(b"b"), 0);
+        let before = watches.watch(1, true);
+        watches.changed(2, true);
+        assert_eq!(watches.version(1), before);
+        watches.changed(1, true);
+        assert!(watches.version(1) > before);
+        assert_eq!(watches.version(2), 0);
     }
 
     #[test]
     fn clearing_changes_the_keys_that_existed() {
         let mut watches = Watches::default();
-        let (there, absent) = (watches.watch(b"there", true), watches.watch(b"absent", false));
+        let (there, absent) = (watches.watch(3, true), watches.watch(4, false));
         watches.cleared();
-        assert!(watches.version(b"there") > there);
-        assert_eq!(watches.version(b"absent"), absent);
-        let again = watches.watch(b"there", false);
-        watches.changed(b"absent", true);
+        assert!(watches.version(3) > there);
+        assert_eq!(watches.version(4), absent);
+        let again = watches.watch(3, false);
+        watches.changed(4, true);
         watches.cleared();
-        assert!(watches.version(b"absent") > absent);
-        assert!(watches.version(b"there") >= again);
+        assert!(watches.version(4) > absent);
+        assert!(watches.version(3) >= again);
     }
 
     #[test]
     fn restored_keys_count_as_changed() {
         let mut watches = Watches::default();
         watches.cleared();
-        let (there, absent) = (watches.watch(b"there", true), watches.watch(b"absent", false));
+        let (there, absent) = (watches.watch(3, true), watches.watch(4, false));
         watches.restored();
-        assert!(watches.version(b"there") > there && watches.version(b"absent") > absent);
-        assert_eq!(watches.version(b"nobody's"), 0);
+        assert!(watches.version(3) > there && watches.version(4) > absent);
+        assert_eq!(watches.version(5), 0);
     }
 
     #[test]
     fn watchers_are_counted() {
         let mut watches = Watches::default();
-        watches.watch(b"a", false);
-        watches.watch(b"a", false);
-        watches.unwatch(b"a");
-        assert_ne!(watches.version(b"a"), 0);
-        watches.unwatch(b"a");
-        watches.unwatch(b"a");
-        assert_eq!(watches.version(b"a"), 0);
+        watches.watch(1, false);
+        watches.watch(1, false);
+        watches.unwatch(1);
+        assert_ne!(watches.version(1), 0);
+        watches.unwatch(1);
+        watches.unwatch(1);
+        assert_eq!(watches.version(1), 0);
+    }
+
+    /// With tenfold slack: a table that doubled would move half a million keys in one of the steps.
+    #[test]
+    fn watching_takes_no_longer_for_the_keys_of_others() {
+        const STEP: u64 = 16_384;
+        let time = || rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+        let mut watches = Watches::default();
+        let step = |number: u64| {
+            let began = time();
+            for key in number * STEP..(number + 1) * STEP {
+                watches.watch(key.wrapping_mul(0x9e37_79b9_7f4a_7c15), true);
+            }
+            time() - began
+        };
+        let mut steps: Vec<_> = (0..60).map(step).map(|took| took.tv_sec * 1_000_000_000 + took.tv_nsec).collect();
+        steps.sort_unstable();
+        assert!(steps[59] < 10 * steps[30], "{steps:?}");
     }
 }

@@ -24,12 +24,11 @@ impl RespSession {
     #[must_use]
     pub fn memory(&self) -> usize {
         let queued = self.transaction.as_ref().map_or(0, |transaction| transaction.requests.capacity());
-        // Each watched key stands in the store's list too.
         self.decoder.memory()
             + queued
             + self.watches.capacity() * size_of::<WatchedKey>()
             + self.watches.len() * WATCHED_KEY_BYTES
-            + 2 * self.watched_bytes as usize
+            + self.watched_bytes as usize
     }
 }
 
