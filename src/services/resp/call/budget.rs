@@ -127,6 +127,11 @@ impl<'s> Budget<'s> {
         }
     }
 
+    /// Whether the work so far is more than `units`.
+    pub(crate) fn exceeds(&self, units: usize) -> bool {
+        self.work > units
+    }
+
     pub(crate) fn work(&mut self, units: usize) {
         self.work = self.work.saturating_add(units);
     }

@@ -1,6 +1,8 @@
 //! `MULTI`, `EXEC` and `WATCH`: commands executed with no other between them. This family stands above dispatch, which
 //! `EXEC` runs each queued command through.
 
+use std::ops::ControlFlow;
+
 use crate::protocol::resp::{Arguments, Decoder, Request, RequestLimits};
 use crate::services::resp::call::budget::{Budget, Sum};
 use crate::services::resp::call::{Call, CommandError, Handler, ServedCommand, command};
@@ -111,8 +113,14 @@ fn exec(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
         return Err(CommandError::new("ERR EXEC without MULTI"));
     };
     show_queued(call, None);
-    let changed = has_watched_key_changed(call);
+    let outcome = execute_all(call, &transaction);
+    call.store.release();
     call.session.unwatch(call.store);
+    outcome
+}
+
+fn execute_all(call: &mut Call<'_, '_>, transaction: &Transaction) -> Result<(), CommandError> {
+    let changed = has_watched_key_changed(call);
     if transaction.failed {
         return Err(CommandError::new("EXECABORT Transaction discarded because of previous errors."));
     }
@@ -120,12 +128,17 @@ fn exec(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
         call.reply().null_array();
         return Ok(());
     }
-    let cost = afford(call, &transaction).map_err(|failure| discarded(&failure))?;
-    // Its client's share of the turn pays for it.
-    call.exchange.spend(cost / TURN_SHARE);
+    afford(call, transaction).map_err(|failure| discarded(&failure))?;
+    // Making room may have evicted a key that is watched.
+    if has_watched_key_changed(call) {
+        call.reply().null_array();
+        return Ok(());
+    }
     call.reply().array(transaction.commands);
-    each_request(&transaction.requests, |request| execute_queued(call, request));
-    call.store.release();
+    each_request(&transaction.requests, |request| {
+        execute_queued(call, request);
+        ControlFlow::Continue(())
+    });
     Ok(())
 }
 
@@ -135,16 +148,16 @@ fn discarded(reason: &CommandError) -> CommandError {
     CommandError::from([b"EXECABORT Transaction discarded because of: ", reason].concat())
 }
 
-/// Works out what the transaction costs, and makes room for all that it writes. The cost, in the units of
-/// `RespOptions::transaction_cost`.
+/// Works out what the transaction costs, for which its client's share of the turn pays, and makes room for all that it writes.
 ///
 /// # Errors
 ///
 /// It would take too long, reply with too much, or find no room. No command has been executed.
-fn afford(call: &mut Call<'_, '_>, transaction: &Transaction) -> Result<usize, CommandError> {
+fn afford(call: &mut Call<'_, '_>, transaction: &Transaction) -> Result<(), CommandError> {
     let (most_cost, most_reply) = (call.core.options.transaction_cost, call.exchange.env.limits.request_bytes);
     let Sum { work, reply, memory } = foresee(call, transaction);
     let cost = work.saturating_add(transaction.cost);
+    call.exchange.spend(cost.min(most_cost) / TURN_SHARE);
     if cost > most_cost {
         return Err(CommandError::new(
             "ERR it would take too long: fewer commands, or smaller values, are served at once",
@@ -154,12 +167,14 @@ fn afford(call: &mut Call<'_, '_>, transaction: &Transaction) -> Result<usize, C
         return Err(CommandError::from(format!("ERR the replies together may exceed {most_reply} bytes")));
     }
     call.store.reserve(memory)?;
-    Ok(cost)
+    Ok(())
 }
 
-/// The cost of the commands of the transaction, beside their arguments.
+/// The cost of the commands of the transaction, beside their arguments; or of the first of them, as soon as these cost more
+/// than a transaction may, since finding their keys takes time too.
 pub(crate) fn foresee(call: &mut Call<'_, '_>, transaction: &Transaction) -> Sum {
     let (table, env, access) = (call.table, &call.exchange.env, &call.exchange.peer.access);
+    let most_work = call.core.options.transaction_cost;
     let mut budget = Budget::new(call.core, call.store, &env.limits, env.now);
     each_request(&transaction.requests, |request| {
         if let Ok((_, entry)) = table.resolve(&request) {
@@ -170,18 +185,21 @@ pub(crate) fn foresee(call: &mut Call<'_, '_>, transaction: &Transaction) -> Sum
                 search(&mut budget, request);
             }
         }
+        if budget.exceeds(most_work) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     });
     budget.sum()
 }
 
-/// Calls `serve` with each of the queued requests.
-fn each_request(mut requests: &[u8], mut serve: impl FnMut(Request<'_>)) {
+/// Calls `serve` with each of the queued requests, until it breaks.
+fn each_request(mut requests: &[u8], mut serve: impl FnMut(Request<'_>) -> ControlFlow<()>) {
     // The limits were kept when the requests arrived.
     let limits = RequestLimits { bulk_bytes: usize::MAX, ..RequestLimits::new(usize::MAX) };
     let (mut decoder, mut arguments) = (Decoder::default(), Arguments::default());
     while let Ok(Some((request, used))) = decoder.decode(requests, &limits, &mut arguments) {
         requests = requests.get(used..).unwrap_or_default();
-        serve(request);
+        if serve(request).is_break() {
+            return;
+        }
     }
 }
 

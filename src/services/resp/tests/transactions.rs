@@ -204,6 +204,46 @@ fn eviction_happens_before_a_transaction_begins() {
     assert_eq!((0..50).filter(|number| bench.store.contains(format!("n{number}").as_bytes(), bench.now)).count(), 50);
 }
 
+/// As in Redis, where room is made before `EXEC` looks at its watched keys.
+#[test]
+fn a_watched_key_evicted_by_its_own_transaction_aborts_it() {
+    let (mut bench, mut client) = bench();
+    let (max_memory, eviction) = (Some(1 << 20), Eviction::AllKeys);
+    bench.store = Store::new(StoreOptions { max_memory, eviction, ..StoreOptions::default() });
+    let value = "x".repeat(50_000);
+    for number in 0..19 {
+        assert_eq!(bench.ask(&mut client, &format!("set f{number} {value}")), "+OK\r\n");
+    }
+    let names = (0..19).map(|number| format!("f{number}")).collect::<Vec<_>>().join(" ");
+    let watch = format!("watch {names}\nmulti");
+    let replies = bench.ask(&mut client, &format!("{watch}\nset new v\nexec"));
+    assert!(replies.ends_with("*1\r\n+OK\r\n"), "{replies}");
+    let replies = bench.ask(&mut client, &format!("{watch}\nset a {value}\nset b {value}\nexec\nexists a b"));
+    assert!(replies.ends_with("*-1\r\n:0\r\n"), "{replies}");
+    // Nothing is left reserved: writes evict again.
+    for number in 0..40 {
+        bench.ask(&mut client, &format!("set g{number} {value}"));
+    }
+    assert!(bench.store.table_memory() <= 1 << 20, "{}", bench.store.table_memory());
+}
+
+/// Finding the keys of a transaction that is refused takes time too.
+#[test]
+fn a_forecast_ends_when_the_transaction_is_known_to_be_refused() {
+    let (mut bench, mut client) = bench();
+    for number in 0..30_000 {
+        let key = format!("key:{number}");
+        bench.store.set(key.as_bytes(), Kind::Bytes, &[b'v'; 16], Expiry::Never, bench.now).expect("room");
+    }
+    assert!(bench.store.outgrows_caches());
+    let names = (0..16_000).map(|number| format!("key:{number}"));
+    let removal = [vec!["del".to_owned()], names.collect()].concat();
+    let input = transaction(&vec![removal; 4]);
+    bench.send(&mut client, &input[..input.len() - b"EXEC\r\n".len()]);
+    let work = foresee(&mut bench, &mut client).work;
+    assert!((65_536..2 * 65_536).contains(&work), "{work}");
+}
+
 /// A value of another protocol.
 fn put_typed(bench: &mut Bench, dice: &mut Dice) {
     let key = format!("k{}", dice.below(4));
