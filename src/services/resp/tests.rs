@@ -11,6 +11,7 @@ use crate::value::Value;
 
 mod compounds;
 mod disk;
+mod shares;
 mod statistics;
 mod transactions;
 
@@ -488,13 +489,4 @@ fn any_number_of_clients_is_listed_in_steps() {
     client.0.env.limits.request_bytes = 100_000;
     let refusal = "-ERR the reply exceeds 100000 bytes: name some by ID\r\n";
     assert_eq!(bench.ask(&mut client, "client list"), refusal);
-}
-
-#[test]
-fn a_heavy_command_uses_up_its_clients_share_of_the_turn() {
-    let (mut bench, mut client) = bench();
-    bench.ask(&mut client, "set a 1");
-    assert_eq!(client.0.served(), 0);
-    bench.ask(&mut client, "copy a b");
-    assert!(client.0.served() >= client.0.env.limits.requests_per_turn);
 }

@@ -33,9 +33,6 @@ impl Default for CallLimits {
     }
 }
 
-/// Keys visited between two checks of the limits.
-const SCAN_STEP: usize = 1024;
-
 /// Executes the calls of one request.
 pub(super) struct Dispatcher<'a> {
     store: &'a mut Store,
@@ -158,7 +155,8 @@ impl<'a> Dispatcher<'a> {
         let (mut keys, mut cursor) = (Vec::new(), 0);
         loop {
             let (first, now, searched) = (keys.len(), self.now, &mut self.searched);
-            cursor = self.store.scan(cursor, SCAN_STEP, now, &mut |key, _| {
+            // One segment of the table, since keys may be long.
+            cursor = self.store.scan(cursor, 1, now, &mut |key, _| {
                 *searched += 1;
                 if scope.covers(key) {
                     keys.push(key_value(key));

@@ -65,10 +65,15 @@ pub struct XmlRpc {
     body: Vec<u8>,
     /// Calls denied by rules that are not in the counters yet.
     denials: u64,
+    /// Bytes of XML that the current call has worked on, those of a refused reply included.
+    spent: usize,
     /// Why the current call could not be parsed.
     malformed: Option<&'static str>,
     http: HttpFraming,
 }
+
+/// Bytes of values that are written as XML while another request is served.
+const BYTES_PER_REQUEST: usize = 4 << 10;
 
 /// The context of a request.
 #[derive(Clone, Copy)]
@@ -161,6 +166,7 @@ impl XmlRpc {
     fn count(&mut self, exchange: &mut Exchange<'_>) {
         exchange.env.metrics.requests += 1;
         exchange.env.metrics.denials += std::mem::take(&mut self.denials);
+        exchange.spend(std::mem::take(&mut self.spent) / BYTES_PER_REQUEST);
         if let Some(reason) = self.malformed.take() {
             exchange.env.metrics.malformed_calls += 1;
             let peer = exchange.peer;
@@ -239,6 +245,7 @@ impl XmlRpc {
         dispatcher.limits.reply_bytes = asker.reply_bytes;
         let result = parsed.map_err(CallError::from).and_then(|(method, params)| dispatcher.call(method, params));
         self.denials += dispatcher.denials;
+        self.spent = dispatcher.spent;
         self.body.clear();
         match result {
             _ if dispatcher.asks_for_many_keys => Called::Scan,

@@ -519,3 +519,39 @@ fn denied_calls_are_counted_one_by_one() {
     assert_eq!(dispatcher.call("set".to_owned(), params), Err(CallError::Denied("set")));
     assert_eq!(dispatcher.denials, 3);
 }
+
+/// Work on a reply that is refused took as long as work on one that is sent.
+#[test]
+fn a_large_reply_uses_up_its_clients_share_of_the_turn_also_when_it_is_refused() {
+    let mut bench = bench(FaultStyle::Python);
+    let now = bench.now;
+    bench.store.set(b"small", Kind::Bytes, b"v", Expiry::Never, now).expect("room");
+    bench.store.set(b"large", Kind::Bytes, &vec![b'&'; 4 << 20], Expiry::Never, now).expect("room");
+    let mut uses_up_the_turn = |method: &str, params: &[Value], expected: &str| {
+        let (mut document, mut request) = (Vec::new(), Vec::new());
+        append_call(&mut document, method, params);
+        append_post(&mut request, "localhost", "/RPC2", &document);
+        let mut client = bench.connect(0, 0);
+        let (reply, _) = bench.send(&mut client, &request);
+        let reply = String::from_utf8_lossy(&reply);
+        assert!(reply.contains(expected), "{}", &reply[..reply.len().min(500)]);
+        client.0.served() >= client.0.env.limits.requests_per_turn
+    };
+    assert!(!uses_up_the_turn("get", &[text("small")], "<string>v</string>"));
+    assert!(uses_up_the_turn("get", &[text("large")], "OverflowError"));
+    assert!(!uses_up_the_turn("keys", &[], "<string>large</string>"));
+}
+
+#[test]
+fn long_keys_are_looked_through_until_the_reply_is_too_long() {
+    let mut bench = bench(FaultStyle::Python);
+    for number in 0..1000 {
+        let key = format!("{}{number}", "k".repeat(60_000));
+        bench.store.set(key.as_bytes(), Kind::Bytes, b"", Expiry::Never, bench.now).expect("room");
+    }
+    let access = crate::access::Access::Everything;
+    let mut dispatcher = Dispatcher::new(&mut bench.store, bench.now, FaultStyle::Python, &access);
+    assert!(dispatcher.call("keys".to_owned(), Vec::new()).is_err());
+    let most = dispatcher.limits.reply_bytes;
+    assert!(dispatcher.spent < most + (4 << 20), "{} with a limit of {most}", dispatcher.spent);
+}

@@ -103,6 +103,11 @@ impl<'a> ScanOptions<'a> {
     }
 }
 
+/// The cost of matching a byte of a key, in bytes that are copied.
+fn match_cost(pattern: &[u8]) -> usize {
+    4 * (1 + pattern.len() / 64)
+}
+
 /// Reads a cursor as Redis does, by C's `strtoul`: nothing is zero, and a negative number counts down from 2^64.
 fn cursor(text: &[u8]) -> Option<u64> {
     match text {
@@ -140,7 +145,8 @@ pub(crate) fn scan(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
             break;
         }
     }
-    call.exchange.spend(seen / KEYS_PER_REQUEST);
+    let bytes = seen_bytes.saturating_mul(options.pattern.map_or(1, match_cost));
+    call.exchange.spend(seen / KEYS_PER_REQUEST + work::copying(bytes));
     let mut reply = call.reply();
     reply.array(2);
     reply.bulk(next.to_string().as_bytes());
@@ -193,12 +199,12 @@ pub(crate) fn copy(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
     if from == to {
         return Err(CommandError::new("ERR source and destination objects are the same"));
     }
-    let Some(entry) = call.store.get(from, now) else { return call.answer_integer(0) };
-    let (kind, data) = (entry.kind, entry.data.to_vec());
-    let expiry = entry.expires_ms.map_or(Expiry::Never, Expiry::At);
-    if !replace && call.store.contains(to, now) {
+    if call.store.get(from, now).is_none() || !replace && call.store.contains(to, now) {
         return call.answer_integer(0);
     }
+    let Some(entry) = call.store.peek(from, now) else { return call.answer_integer(0) };
+    let (kind, data) = (entry.kind, entry.data.to_vec());
+    let expiry = entry.expires_ms.map_or(Expiry::Never, Expiry::At);
     call.exchange.spend(work::copying(data.len()));
     call.store.set_owned(to, kind, data, expiry, now)?;
     call.answer_integer(1)

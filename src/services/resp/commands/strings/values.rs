@@ -27,34 +27,49 @@ fn reply_with_value(call: &mut Call<'_, '_>) -> bool {
 }
 
 pub(crate) fn mget(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
+    let start = call.reply().position();
+    let mut spent = 0;
+    let outcome = reply_with_values(call, &mut spent);
+    let mut reply = call.reply();
+    // What was written of a reply that is refused took as long.
+    spent += work::copying(reply.position() - start);
+    if outcome.is_err() {
+        reply.rewind(start);
+    }
+    call.exchange.spend(spent);
+    outcome
+}
+
+/// Replies with the values of all keys, and adds to `spent` what takes longer than copying them.
+fn reply_with_values(call: &mut Call<'_, '_>, spent: &mut usize) -> Result<(), CommandError> {
     let (now, longest) = (call.now(), call.exchange.env.limits.request_bytes);
     let mut reply = Encoder::new(call.exchange.reply(), call.session.protocol);
-    let start = reply.position();
-    let (mut spent, mut compound_bytes) = (0, 0);
+    let (start, mut compound_bytes) = (reply.position(), 0);
     reply.array(call.request.len() - 1);
     for key in call.request.from(1) {
-        match call.store.get(key, now) {
-            Some(entry) => {
-                if exceeds_compound_share(&entry, &mut compound_bytes, longest) {
-                    reply.rewind(start);
-                    return Err(CommandError::new(
-                        "ERR the arrays and structs together take too long to write as text: ask for fewer at once",
-                    ));
-                }
-                reply.bulk(&plain_bytes(&entry));
-                spent += work::rewriting(&entry);
+        let mut length = reply.position() - start;
+        if let Some(entry) = call.store.get(key, now) {
+            if exceeds_compound_share(&entry, &mut compound_bytes, longest) {
+                return Err(CommandError::new(
+                    "ERR the arrays and structs together take too long to write as text: ask for fewer at once",
+                ));
             }
-            None => reply.null(),
+            // A value that makes the reply too long is not copied first.
+            length += entry.data.len();
+            if length <= longest {
+                reply.bulk(&plain_bytes(&entry));
+                *spent += work::rewriting(&entry);
+                length = reply.position() - start;
+            }
+        } else {
+            reply.null();
         }
-        if reply.position() - start > longest {
-            reply.rewind(start);
+        if length > longest {
             return Err(CommandError::from(format!(
                 "ERR the values together exceed {longest} bytes: ask for fewer at once"
             )));
         }
     }
-    spent += work::copying(reply.position() - start);
-    call.exchange.spend(spent);
     Ok(())
 }
 
