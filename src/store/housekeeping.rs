@@ -19,6 +19,8 @@ const WALK_STEP: Duration = Duration::from_millis(1);
 const WALK_PAUSE: Duration = Duration::from_millis(100);
 /// Steps of eviction that one write may wait for, besides those its own size needs; each frees at least some pages.
 const EVICT_STEPS: usize = 64;
+/// Keys that one write evicts at most: with a data directory, each takes half a microsecond.
+pub(super) const EVICT_KEYS: u64 = 64 << 10;
 /// Bytes that one step of eviction frees when many may be freed at once: a segment of small records.
 const EVICT_BYTES: usize = 16 << 10;
 /// Steps of eviction in one tick.
@@ -137,9 +139,10 @@ impl Store {
             Eviction::NoEviction => 0,
             Eviction::AllKeys | Eviction::Volatile => EVICT_STEPS + need / EVICT_BYTES,
         };
+        let most = self.stats.evicted.saturating_add(EVICT_KEYS);
         for step in 0..steps {
             let excess = self.excess(max, need);
-            if excess == 0 {
+            if excess == 0 || self.stats.evicted >= most {
                 break;
             }
             // When all records were used lately, the second half of the steps evicts those under the hand regardless.

@@ -18,6 +18,29 @@ fn a_value_that_can_never_fit_evicts_nothing() {
 }
 
 #[test]
+fn one_write_evicts_a_bounded_number_of_keys() {
+    let now = clock();
+    let mut store = limited(18 << 20, Eviction::AllKeys);
+    for number in 0..300_000_u32 {
+        set(&mut store, &number.to_be_bytes(), b"v", now).unwrap();
+    }
+    let large = vec![1; 16 << 20];
+    let mut refused = 0;
+    loop {
+        let before = store.stats().evicted;
+        let outcome = set(&mut store, b"large", &large, now);
+        let evicted = store.stats().evicted - before;
+        assert!(evicted < housekeeping::EVICT_KEYS + 1000, "{evicted}");
+        if outcome.is_ok() {
+            break;
+        }
+        assert!(evicted >= housekeeping::EVICT_KEYS, "each attempt makes room for the next");
+        refused += 1;
+    }
+    assert!(refused > 0, "otherwise there is nothing to bound");
+}
+
+#[test]
 fn a_key_evicted_for_its_own_value_keeps_its_expiry() {
     let now = clock();
     let mut store = limited(1 << 20, Eviction::Volatile);
