@@ -535,6 +535,12 @@ impl Store {
         self.set_owned(key, kind, data, Expiry::Never, now)
     }
 
+    /// Keys evicted since start.
+    #[must_use]
+    pub(crate) fn evicted(&self) -> u64 {
+        self.stats.evicted
+    }
+
     /// Counters since start.
     #[must_use]
     pub(crate) fn stats(&self) -> Stats {

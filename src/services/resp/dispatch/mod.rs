@@ -81,6 +81,9 @@ fn authorize(call: &mut Call<'_, '_>) -> Result<(), CommandError> {
 /// turn.
 const ARGUMENTS_PER_REQUEST: usize = 16;
 
+/// Keys that are evicted in the time of another request.
+const EVICTIONS_PER_REQUEST: u64 = 32;
+
 /// One call of a command in so many is timed, the first: reading the clock takes a noticeable part of a small command.
 const CALLS_TIMED: u64 = 16;
 
@@ -97,13 +100,15 @@ pub(crate) fn execute(call: &mut Call<'_, '_>, handler: Handler) {
     let is_untouched = call.session.is_untouching && !call.command.is(Flag::Touch);
     // Commands of a transaction are executed within `EXEC`, each by its own rule.
     let outer = call.store.set_untouched(is_untouched);
+    let evicted = call.store.evicted();
     let outcome = handler(call);
+    let evicted = (call.store.evicted() - evicted) / EVICTIONS_PER_REQUEST;
     call.store.set_untouched(outer);
     // A heavy command uses up its client's share of the turn.
     let is_heavy = call.command.is(Flag::Heavy);
     let share =
         if is_heavy { call.exchange.env.limits.requests_per_turn } else { call.request.len() / ARGUMENTS_PER_REQUEST };
-    call.exchange.spend(share);
+    call.exchange.spend(share.saturating_add(usize::try_from(evicted).unwrap_or(usize::MAX)));
     let failed = u64::from(outcome.is_err());
     let took = began.map(|(clock, began)| clock().saturating_duration_since(began));
     if let Some(calls) = call.core.calls.get_mut(call.id.index()) {

@@ -1,6 +1,7 @@
 //! A request that takes long uses up its client's share of the turn, whether it is served or refused.
 
 use super::*;
+use crate::store::Eviction;
 
 /// Whether the last of these lines leaves its client, a new one, no share of this turn.
 fn uses_up_the_turn(bench: &mut Bench, lines: &str, expected: &str) -> bool {
@@ -50,4 +51,16 @@ fn long_keys_that_a_scan_matches_use_up_its_clients_share_of_the_turn() {
     bench.store.clear();
     bench.store.set(b"key", Kind::Bytes, b"", Expiry::Never, bench.now).expect("room");
     assert!(!uses_up_the_turn(&mut bench, "scan 0 match *k*", "key"));
+}
+
+#[test]
+fn evicting_many_keys_uses_up_its_clients_share_of_the_turn() {
+    let (mut bench, _) = bench();
+    let (max_memory, eviction) = (Some(1 << 20), Eviction::AllKeys);
+    bench.store = Store::new(StoreOptions { max_memory, eviction, ..StoreOptions::default() });
+    for number in 0..40_000 {
+        bench.store.set(format!("{number}").as_bytes(), Kind::Bytes, b"", Expiry::Never, bench.now).expect("room");
+    }
+    assert!(!uses_up_the_turn(&mut bench, "set a v", "+OK"));
+    assert!(uses_up_the_turn(&mut bench, "setrange large 500000 v", ":500001"));
 }
