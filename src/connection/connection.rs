@@ -484,6 +484,12 @@ impl<S: Service> Connection<S> {
     pub fn memory(&self) -> usize {
         self.channel.memory() + self.unsent.capacity() + self.framing.memory()
     }
+
+    /// Heap bytes of the peer's certificate chain, which the TLS library keeps, and of the names read from it.
+    pub fn certificate_memory(&self) -> usize {
+        let names = self.framing.info.identity.as_ref().map_or(0, |identity| identity.memory());
+        self.channel.session().certificate_memory() + names
+    }
 }
 
 /// The disconnect reason for a failed session.

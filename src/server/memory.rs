@@ -35,6 +35,8 @@ pub(super) struct MemoryShare {
     bytes: usize,
     /// Its position in the order: the number of binary digits of its bytes; 0 for none.
     class: u32,
+    /// The part of its fixed cost that is its certificates.
+    certificates: usize,
 }
 
 impl MemoryAccount {
@@ -51,8 +53,16 @@ impl MemoryAccount {
     /// Removes a peer.
     pub(super) fn leave(&mut self, id: PeerId, memory_share: &mut MemoryShare, presence: usize) {
         self.forgive(id, memory_share);
-        self.total -= presence;
-        self.presence -= presence;
+        let fixed = presence + std::mem::take(&mut memory_share.certificates);
+        self.total -= fixed;
+        self.presence -= fixed;
+    }
+
+    /// Sets the part of a peer's fixed cost that is its certificates: they stay as long as it is connected.
+    pub(super) fn set_certificates(&mut self, memory_share: &mut MemoryShare, bytes: usize) {
+        let before = std::mem::replace(&mut memory_share.certificates, bytes);
+        self.total = self.total - before + bytes;
+        self.presence = self.presence - before + bytes;
     }
 
     /// Updates a peer's buffer memory. Its position in the order is left to [`place`](Self::place), since most peers
@@ -118,6 +128,19 @@ impl<N: Net, S: Service> Server<N, S> {
             let presence = presence::<S>(peer.connection.is_tls());
             self.memory_account.leave(peer.connection.id(), &mut peer.memory_share, presence);
         }
+    }
+
+    /// Counts the certificates of a peer after a step of its handshake; later they do not change. If the fixed costs of
+    /// peers then exceed their part of the limit, the peer is closed: no other one is closed to make room for it.
+    pub(super) fn count_certificates(&mut self, id: PeerId) {
+        let limit = self.context.env.limits.client_memory;
+        let Some(peer) = self.peers.get_mut(id).filter(|peer| !peer.connection.info().is_operator) else { return };
+        let bytes = peer.connection.certificate_memory();
+        let added = bytes.saturating_sub(peer.memory_share.certificates);
+        if added > 0 && self.memory_account.crowding(added, limit) > 0 {
+            peer.connection.close(Disconnect::Memory, &mut self.context.env.scratch);
+        }
+        self.memory_account.set_certificates(&mut peer.memory_share, bytes);
     }
 
     /// Updates a peer's memory after work on it. One that is owed too much is closed.

@@ -322,7 +322,8 @@ impl<N: Net, S: Service> Server<N, S> {
         if peer.connection.phase() == Phase::Connecting {
             peer.connection.note_connecting(self.net.is_connected(&peer.socket), &mut self.context);
         }
-        if peer.connection.phase() == Phase::Handshaking && is_late {
+        let was_handshaking = peer.connection.phase() == Phase::Handshaking;
+        if was_handshaking && is_late {
             // Past its deadline: closed before it costs more cryptography.
             peer.connection.expire(&mut self.context);
         } else {
@@ -333,6 +334,9 @@ impl<N: Net, S: Service> Server<N, S> {
         }
         queue_transmit(peer, &mut self.to_transmit);
         self.settle_operator(id);
+        if was_handshaking {
+            self.count_certificates(id);
+        }
         self.weigh(id);
         self.apply_effects();
     }
@@ -442,7 +446,7 @@ impl<N: Net, S: Service> Server<N, S> {
         let mut freed = 0;
         for _ in 0..self.context.env.limits.peers_per_turn {
             let Some(mut peer) = self.peers.reap() else { break };
-            freed += peer.connection.memory();
+            freed += peer.connection.memory() + peer.connection.certificate_memory();
             self.listeners.resume();
             self.forget_memory(&mut peer);
             let was_opened = peer.connection.was_opened();

@@ -9,6 +9,7 @@ use crate::net::{Address, Target};
 use crate::services::{Echo, Splice, UpstreamSecurity};
 use crate::testing::{Site, drain, plain_listener};
 
+mod certificates;
 mod guard;
 mod linked;
 mod slow;

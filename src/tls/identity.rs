@@ -38,6 +38,16 @@ impl Identity {
             anchor: None,
         })
     }
+
+    /// Heap bytes of the names. A certificate may have thousands of short ones, each of which is an allocation.
+    pub(crate) fn memory(&self) -> usize {
+        /// What the allocator takes for a string of no length.
+        const ALLOCATION: usize = 32;
+        let lists = [&self.dns, &self.uris, &self.emails];
+        let listed = lists.into_iter().flatten().chain(&self.common_name);
+        let slots: usize = lists.into_iter().map(Vec::capacity).sum();
+        size_of::<Self>() + slots * size_of::<String>() + listed.map(|name| ALLOCATION + name.capacity()).sum::<usize>()
+    }
 }
 
 impl fmt::Display for Identity {

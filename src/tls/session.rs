@@ -35,7 +35,7 @@ use super::identity::Identity;
 use super::outgoing::Outgoing;
 use super::policy::ServerPolicy;
 use super::records::{self, Hello, Look, Record};
-use super::trust::{Refusal, Witness};
+use super::trust::{Refusal, Witness, chain_memory};
 use crate::limits::Limits;
 
 /// The number of records left at which a connection ends before its keys are used up: enough for all replies that it
@@ -357,6 +357,15 @@ impl Session {
     #[must_use]
     pub fn peer_certificates(&self) -> &[CertificateDer<'static>] {
         self.common().and_then(CommonState::peer_certificates).unwrap_or_default()
+    }
+
+    /// Heap bytes of the peer's certificate chain. During a handshake, it is what the client has sent.
+    #[must_use]
+    pub(crate) fn certificate_memory(&self) -> usize {
+        match &self.witness {
+            Some(witness) if self.handshaking && !self.failed => witness.presented(),
+            _ => chain_memory(self.peer_certificates()),
+        }
     }
 
     /// The application protocol negotiated by ALPN (RFC 7301).

@@ -1,6 +1,7 @@
 //! The server's side: which clients are accepted.
 
 use std::cell::RefCell;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use rustls::client::danger::HandshakeSignatureValid;
@@ -275,11 +276,13 @@ fn hints(anchors: &Anchors) -> Vec<DistinguishedName> {
 pub struct Witness {
     trust: Arc<ClientTrust>,
     verdict: Arc<Mutex<Option<Result<Authentication, Refusal>>>>,
+    /// What the TLS library holds of the client's chain until the handshake is done, in bytes.
+    presented: Arc<AtomicUsize>,
 }
 
 impl Witness {
     pub(crate) fn new(trust: Arc<ClientTrust>) -> Self {
-        Self { trust, verdict: Arc::default() }
+        Self { trust, verdict: Arc::default(), presented: Arc::default() }
     }
 
     pub(crate) fn record(&self, verdict: Result<Authentication, Refusal>) {
@@ -288,6 +291,15 @@ impl Witness {
 
     fn verdict(&self) -> Option<Result<Authentication, Refusal>> {
         self.verdict.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Records a chain that a client has sent. It counts twice: TLS 1.2 keeps the message too, for CertificateVerify.
+    fn note_presented(&self, chain: &[CertificateDer<'_>]) {
+        self.presented.store(2 * chain_memory(chain), Ordering::Relaxed);
+    }
+
+    pub(crate) fn presented(&self) -> usize {
+        self.presented.load(Ordering::Relaxed)
     }
 
     pub(crate) fn authentication(&self) -> Option<Authentication> {
@@ -309,6 +321,11 @@ impl Witness {
             self.authentication().and_then(|authentication| self.trust.anchor(authentication.anchor)).cloned();
         Ok(Some(identity))
     }
+}
+
+/// Heap bytes of a certificate chain.
+pub(crate) fn chain_memory(chain: &[CertificateDer<'_>]) -> usize {
+    chain.iter().map(|certificate| size_of_val(certificate) + certificate.len()).sum()
 }
 
 /// The verifier of one handshake.
@@ -335,6 +352,7 @@ impl ClientCertVerifier for HandshakeVerifier {
     ) -> Result<ClientCertVerified, Error> {
         let chain: Vec<CertificateDer<'_>> = std::iter::once(end_entity).chain(intermediates).cloned().collect();
         let verdict = self.witness.trust.admit(&chain, now);
+        self.witness.note_presented(&chain);
         self.witness.record(verdict.clone());
         verdict.map(|_| ClientCertVerified::assertion()).map_err(|refusal| refusal.into_rustls(now))
     }

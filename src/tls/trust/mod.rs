@@ -13,7 +13,7 @@ mod server_certificates;
 mod signature;
 
 pub use anchors::TrustError;
-pub(crate) use client_certificates::{Authentication, HandshakeVerifier};
+pub(crate) use client_certificates::{Authentication, HandshakeVerifier, chain_memory};
 pub use client_certificates::{ClientTrust, Witness};
 pub use refusal::{Refusal, alert_cure};
 pub use server_certificates::ServerTrust;
