@@ -169,9 +169,11 @@ impl Certificate {
     /// Whether this certificate was issued under `issuer`'s name and with its key.
     #[must_use]
     pub fn is_issued_by(&self, issuer: &Self) -> bool {
+        if self.issuer_der != issuer.subject_der {
+            return false;
+        }
         let Ok((_, parsed)) = X509Certificate::from_der(&self.der) else { return false };
-        self.issuer_der == issuer.subject_der
-            && issuer.has_signed(parsed.tbs_certificate.as_ref(), &parsed.signature_value.data)
+        issuer.has_signed(parsed.tbs_certificate.as_ref(), &parsed.signature_value.data)
     }
 
     /// SHA-256 of the whole certificate.

@@ -67,11 +67,12 @@ impl RevocationLists {
         outdated: OutdatedLists,
     ) -> Result<Self, TrustError> {
         let mut found = Self::default();
+        let authorities: Vec<Named<'_>> = authorities.iter().map(Named::new).collect();
         for source in sources {
             let refuse = |detail| TrustError::RevocationList { file: source.name.clone(), detail };
             for der in source.revocation_lists()? {
                 let mut list = List::read(&der).map_err(refuse)?;
-                let signers = signers(&list, authorities).map_err(refuse)?;
+                let signers = signers(&list, &authorities).map_err(refuse)?;
                 if !signers.is_empty() {
                     list.forget_signed();
                 }
@@ -227,19 +228,35 @@ fn decide<'a>(
     }
 }
 
+/// A listed certificate with its names in comparable form: there may be as many lists as certificates, and parsing the
+/// names for each list would take quadratic time.
+struct Named<'a> {
+    certificate: &'a Certificate,
+    subject: Option<Comparable>,
+    issuer: Option<Comparable>,
+}
+
+impl<'a> Named<'a> {
+    fn new(certificate: &'a Certificate) -> Self {
+        let [subject, issuer] =
+            [&certificate.subject_der, &certificate.issuer_der].map(|der| Comparable::from_der(der));
+        Self { certificate, subject, issuer }
+    }
+}
+
 /// The keys of the listed certificates that have signed a list and may do so.
-fn signers(list: &List, listed: &[Certificate]) -> Result<Vec<Vec<u8>>, String> {
+fn signers(list: &List, listed: &[Named<'_>]) -> Result<Vec<Vec<u8>>, String> {
     let issuer = &list.issuer;
     if list.is_sha1 {
         return Err(format!("the revocation list of {issuer} is signed with SHA-1, which can be forged"));
     }
-    let is_named = |der: &[u8]| Comparable::from_der(der).as_ref() == Some(&list.name);
-    let named: Vec<&Certificate> = listed.iter().filter(|each| is_named(&each.subject_der)).collect();
+    let named = listed.iter().filter(|each| each.subject.as_ref() == Some(&list.name));
+    let named: Vec<&Certificate> = named.map(|each| each.certificate).collect();
     if named.is_empty() {
-        let has_issued_a_listed_one = listed.iter().any(|each| is_named(&each.issuer_der));
+        let has_issued_a_listed_one = listed.iter().any(|each| each.issuer.as_ref() == Some(&list.name));
         let has_room_below =
             |each: &Certificate| each.ca.unwrap_or(each.is_self_issued()) && each.path_length != Some(0);
-        if has_issued_a_listed_one || listed.iter().any(has_room_below) {
+        if has_issued_a_listed_one || listed.iter().any(|each| has_room_below(each.certificate)) {
             return Ok(Vec::new());
         }
         return Err(format!(

@@ -187,11 +187,15 @@ impl Anchors {
 
     /// Determines which listed certificates have issued which. Call it once, after all are added.
     pub(super) fn relate(&mut self) {
-        let all = || self.certificates.iter().enumerate();
-        let issuers_of = |certificate: &Certificate| {
-            all().filter(|(_, issuer)| certificate.is_issued_by(issuer)).map(|(position, _)| position).collect()
+        let has_issued = |certificate: &Certificate, position: &usize| {
+            self.certificates.get(*position).is_some_and(|issuer| certificate.is_issued_by(issuer))
         };
-        self.issuers = self.certificates.iter().map(issuers_of).collect();
+        let candidates = issuers_by_name(&self.certificates).into_iter().zip(&self.certificates);
+        let issuers = candidates.map(|(mut positions, certificate)| {
+            positions.retain(|position| has_issued(certificate, position));
+            positions
+        });
+        self.issuers = issuers.collect();
     }
 
     /// The listed certificates that have issued the one at `position`.
@@ -237,6 +241,17 @@ impl Anchors {
         })?;
         self.root_positions.get(index).copied()
     }
+}
+
+/// For each certificate, the positions of those that have its issuer's name. Only these are worth verifying a signature:
+/// there may be thousands of certificates.
+fn issuers_by_name(certificates: &[Certificate]) -> Vec<Vec<usize>> {
+    let mut named: BTreeMap<&[u8], Vec<usize>> = BTreeMap::new();
+    for (position, certificate) in certificates.iter().enumerate() {
+        named.entry(&certificate.subject_der).or_default().push(position);
+    }
+    let by_name = |certificate: &Certificate| named.get(certificate.issuer_der.as_slice()).cloned().unwrap_or_default();
+    certificates.iter().map(by_name).collect()
 }
 
 fn root(certificate: &Certificate, file: &str) -> Result<TrustAnchor<'static>, TrustError> {
@@ -286,5 +301,29 @@ pub(super) fn explain(error: webpki::Error, end_entity: &[u8]) -> Refusal {
             Refusal::IssuerNotYetValid { not_before: begin }
         }
         other => other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tls::authority::{Authority, KeyKind};
+
+    const NOW: u64 = 1_000_000_000;
+
+    #[test]
+    fn certificates_are_compared_only_with_those_of_their_issuers_name() {
+        let mut anchors = Anchors::default();
+        let name = |number: usize| format!("CA {}", number.min(97));
+        for number in 0..100 {
+            let authority = Authority::create(KeyKind::Ed25519, &name(number), NOW).expect("a CA");
+            anchors.add_authority(authority.certificate().clone(), "ca.pem").expect("a CA");
+        }
+        anchors.relate();
+        let compared = issuers_by_name(anchors.certificates());
+        // The last three have the same name and different keys.
+        assert_eq!(compared.iter().map(Vec::len).sum::<usize>(), 97 + 3 * 3);
+        let issuers: Vec<Vec<usize>> = (0..100).map(|position| vec![position]).collect();
+        assert_eq!(anchors.issuers, issuers);
     }
 }

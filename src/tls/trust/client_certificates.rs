@@ -1,6 +1,7 @@
 //! The server's side: which clients are accepted.
 
 use std::cell::RefCell;
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -252,20 +253,18 @@ const HINT_BYTES: usize = 16 << 10;
 /// issuers of pinned certificates too. It reveals the names of trusted CAs to anyone who connects, as on every server
 /// that requests certificates. A list that is too long for the message is left out, which means any issuer.
 fn hints(anchors: &Anchors) -> Vec<DistinguishedName> {
-    let mut names: Vec<&[u8]> = Vec::new();
+    let (mut names, mut listed, mut bytes) = (Vec::new(), BTreeSet::new(), 0);
     for (anchor, certificate) in anchors.all().iter().zip(anchors.certificates()) {
         let name = match anchor.kind {
             AnchorKind::Issuer => &certificate.subject_der,
             AnchorKind::Pin => &certificate.issuer_der,
         };
-        if !names.contains(&name.as_slice()) {
-            names.push(name);
+        if listed.insert(name) {
+            bytes += name.len();
+            names.push(DistinguishedName::from(name.clone()));
         }
     }
-    if names.iter().map(|name| name.len()).sum::<usize>() > HINT_BYTES {
-        return Vec::new();
-    }
-    names.into_iter().map(|name| DistinguishedName::from(name.to_vec())).collect()
+    if bytes > HINT_BYTES { Vec::new() } else { names }
 }
 
 /// The client's authentication in one handshake: recorded by its verifier or its ticket, read when it is done.
