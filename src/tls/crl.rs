@@ -5,13 +5,13 @@
 //! besides serial numbers that is not understood is rejected as a whole.
 
 use std::cmp::Ordering;
-use std::collections::BTreeSet;
 
 use x509_parser::prelude::{ASN1Time, FromDer};
 
 use super::certificate::{Certificate, shown_name};
 use super::der::{self, Element, Reader};
 use super::names::Comparable;
+use super::serials::Serials;
 
 const REASON: &[u8] = &[0x55, 0x1d, 21];
 const INSTRUCTION: &[u8] = &[0x55, 0x1d, 23];
@@ -35,7 +35,7 @@ pub(crate) struct List {
     /// The same name, in comparable form.
     pub(super) name: Comparable,
     /// Serial numbers without leading zeros.
-    pub(super) revoked: BTreeSet<Vec<u8>>,
+    pub(super) revoked: Serials,
     /// In seconds since the Unix epoch.
     pub(crate) next_update: u64,
     this_update: u64,
@@ -119,12 +119,12 @@ impl List {
             return Err(refuse("has no next update (RFC 5280, 5.1.2.5), so it never expires"));
         };
         let next_update = seconds(&next_update).ok_or_else(unreadable)?;
-        let mut revoked = BTreeSet::new();
+        let mut revoked = Vec::new();
         for entry in parts.entries().ok_or_else(unreadable)? {
             let Some((entry, extensions)) = read_entry(&entry) else { return Err(unreadable()) };
             check_entry(&extensions).map_err(refuse)?;
             each(&entry);
-            revoked.insert(significant(entry.serial).to_vec());
+            revoked.push(significant(entry.serial));
         }
         let extensions = parts.extensions().ok_or_else(unreadable)?;
         let number = extensions.iter().find(|extension| extension.id == NUMBER);
@@ -132,7 +132,7 @@ impl List {
         let scope = scope(&extensions).map_err(refuse)?;
         Ok(Self {
             name,
-            revoked,
+            revoked: revoked.into_iter().collect(),
             next_update,
             this_update: seconds(&parts.this_update).ok_or_else(unreadable)?,
             scope,

@@ -27,6 +27,7 @@ mod revocation;
 mod revocations;
 mod sections;
 mod self_check;
+mod serials;
 mod session;
 #[cfg(feature = "cli")]
 mod strictness;
