@@ -66,7 +66,7 @@ impl Recipe {
         }
         let outdated = if in_force.is_some() { OutdatedLists::ShutOut } else { OutdatedLists::Refused };
         let policy = in_force.unwrap_or_default().iter().find_map(Security::policy).cloned();
-        let setup = self.tls.load(unix_seconds(), is_shown, outdated, policy)?;
+        let mut setup = self.tls.load(unix_seconds(), is_shown, outdated, policy)?;
         let security = self.listeners.iter().map(|alpn| match alpn {
             Some(alpn) => setup.gate(alpn, self.reach).map(Security::Tls),
             None if self.tls.has_rules() => Err(Failure::usage(

@@ -113,6 +113,8 @@ enum ClientAuthArg {
 /// The certificates of the listeners, and whether they are development certificates.
 pub(super) struct TlsSetup {
     options: PolicyOptions,
+    /// The policy of the first listener. The others share its certificates and revocation lists.
+    first: Option<Arc<ServerPolicy>>,
     rules: Option<PemSource>,
     pub(super) development: Option<DevelopmentIdentities>,
 }
@@ -174,7 +176,7 @@ impl TlsArgs {
             ..PolicyOptions::default()
         };
         let rules = self.authorize.as_deref().map(|path| read("--authorize", path)).transpose()?;
-        Ok(TlsSetup { options, rules, development })
+        Ok(TlsSetup { options, first: None, rules, development })
     }
 
     /// Maximum number of certificates in a peer's chain.
@@ -283,12 +285,16 @@ impl TlsSetup {
 
     /// The gate of a listener that offers `alpn` (RFC 7301), or no ALPN at all if it is empty. `reach` maps a request
     /// name that a rule may grant to what it affects.
-    pub(super) fn gate(&self, alpn: &[&str], reach: fn(&str) -> Option<Reach>) -> Result<Gate, Failure> {
+    pub(super) fn gate(&mut self, alpn: &[&str], reach: fn(&str) -> Option<Reach>) -> Result<Gate, Failure> {
         let alpn = alpn.iter().map(|protocol| protocol.as_bytes().to_vec()).collect();
-        let policy = ServerPolicy::new(PolicyOptions { alpn, ..self.options.clone() })
-            .map_err(|error| Failure::of_file(&error, self.files()))?;
+        let policy = match &self.first {
+            Some(first) => first.sibling(alpn),
+            None => ServerPolicy::new(PolicyOptions { alpn, ..self.options.clone() }),
+        };
+        let policy = Arc::new(policy.map_err(|error| Failure::of_file(&error, self.files()))?);
+        self.first.get_or_insert_with(|| Arc::clone(&policy));
         let rules = self.rules.as_ref().map(|rules| parse_rules(rules, &policy, reach)).transpose()?;
-        Ok(Gate::new(Arc::new(policy), rules.map(Arc::new)))
+        Ok(Gate::new(policy, rules.map(Arc::new)))
     }
 }
 

@@ -167,7 +167,7 @@ pub struct ServerPolicy {
     alpn: Vec<Vec<u8>>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct ClientPolicy {
     trust: Arc<ClientTrust>,
     required: bool,
@@ -227,6 +227,24 @@ impl ServerPolicy {
             tls_min: if Self::only_tls13(&options) { TlsMin::Tls13 } else { TlsMin::Tls12 },
             post_quantum: options.post_quantum,
             alpn: options.alpn,
+        };
+        policy.share();
+        Ok(policy)
+    }
+
+    /// The same policy for another listener, which offers `alpn`. Both share the certificates and revocation lists, but
+    /// not the ticket keys: no session is resumed at another listener.
+    pub fn sibling(&self, alpn: Vec<Vec<u8>>) -> Result<Self, PolicyError> {
+        let unshared = |flavour: &Flavour| Flavour { builder: flavour.builder.clone(), shared: None };
+        let mut policy = Self {
+            certificates: Arc::clone(&self.certificates),
+            client: self.client.clone(),
+            tickets: TicketKeys { keys: Ticketer::new()?, ..self.tickets.clone() },
+            tls_min: self.tls_min,
+            post_quantum: self.post_quantum,
+            general: unshared(&self.general),
+            quantum: self.quantum.as_ref().map(unshared),
+            alpn,
         };
         policy.share();
         Ok(policy)

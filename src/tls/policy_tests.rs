@@ -401,3 +401,18 @@ fn expired_lists_may_reject_the_clients_of_their_ca_instead() {
     assert!(both.still_trusted(&chain).is_ok(), "a newer one stands in for it");
     assert_eq!(both.outdated_lists(NOW).count(), 0);
 }
+
+#[test]
+fn listeners_share_revocation_lists_but_no_sessions() {
+    let (pki, clock) = (TestPki::new(), Clock::at(NOW));
+    let list = pki.authority.revocation_list(&[], 30, NOW).expect("a list");
+    let first = policy(PolicyOptions { crl: vec![source("crl.pem", &list)], ..pki.mutual(&clock) });
+    let second = first.sibling(vec![b"http/1.1".to_vec()]).expect("a policy");
+    let trusts = [&first, &second].map(|policy| policy.client_trust().expect("certificates are required"));
+    assert!(std::ptr::eq(trusts[0], trusts[1]), "the lists are held once");
+    assert_eq!(first.describe(), second.describe());
+    let config = pki.client_config(Some(&pki.client), &clock);
+    let kind = |policy: &ServerPolicy| handshake(&config, policy).expect("in").server.handshake_kind();
+    let kinds = [kind(&first), kind(&second), kind(&second)];
+    assert_eq!(kinds, [HandshakeKind::Full, HandshakeKind::Full, HandshakeKind::Resumed].map(Some));
+}
