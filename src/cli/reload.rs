@@ -5,6 +5,7 @@ use std::fs;
 use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use aws_lc_rs::digest;
@@ -16,7 +17,7 @@ use super::tls_options::TlsArgs;
 use super::{Failure, files, units};
 use crate::access::Reach;
 use crate::server::{Handle, Security};
-use crate::tls::{Certificate, OutdatedLists, date, hex, self_handshake};
+use crate::tls::{Certificate, ClientTrust, OutdatedLists, date, hex, self_handshake};
 
 /// How often the files and SIGHUP are polled: often enough for people, at next to no cost.
 ///
@@ -91,7 +92,7 @@ pub(super) fn keep_current(recipe: Recipe, prepared: Prepared, handle: Handle) -
         warn_of_ends(&security, unix_seconds());
     }
     let watch = Watch::new(recipe.paths(), contents)?;
-    let mut data_files = Reloader { recipe, handle, watch, security, reminded: None };
+    let mut data_files = Reloader { recipe, handle, watch, security, retired: Retired::default(), reminded: None };
     at_intervals(move || data_files.look());
     Ok(())
 }
@@ -184,6 +185,7 @@ struct Reloader {
     watch: Watch,
     /// The policies in force.
     security: Vec<Security>,
+    retired: Retired<ClientTrust>,
     reminded: Option<Instant>,
 }
 
@@ -192,6 +194,7 @@ impl Reloader {
         if self.watch.is_due() {
             self.reload();
         }
+        self.retired.free();
         self.remind();
     }
 
@@ -207,6 +210,9 @@ impl Reloader {
             .and_then(|prepared| Ok((prove(&prepared.security)?, prepared.security)));
         match prepared {
             Ok((proofs, security)) => {
+                // Listeners share it.
+                let trust = self.security.iter().filter_map(Security::policy).find_map(|policy| policy.shared_trust());
+                self.retired.extend(trust);
                 self.security.clone_from(&security);
                 self.handle.reload(security);
                 for proof in proofs {
@@ -250,6 +256,29 @@ impl Reloader {
         #[expect(clippy::disallowed_methods, reason = "on its own thread")]
         let now = Instant::now();
         self.reminded = Some(now);
+    }
+}
+
+/// Values that the loop may still use. They are freed on this thread, because a revocation list may have millions of
+/// entries: this must be their last owner, not the loop or a client in mid-handshake.
+struct Retired<T>(Vec<Arc<T>>);
+
+impl<T> Default for Retired<T> {
+    fn default() -> Self {
+        Self(Vec::new())
+    }
+}
+
+impl<T> Retired<T> {
+    /// Frees those that nobody else owns any more.
+    fn free(&mut self) {
+        self.0.retain(|value| Arc::strong_count(value) > 1);
+    }
+}
+
+impl<T> Extend<Arc<T>> for Retired<T> {
+    fn extend<I: IntoIterator<Item = Arc<T>>>(&mut self, values: I) {
+        self.0.extend(values);
     }
 }
 
@@ -335,4 +364,24 @@ fn digest_of(path: &Path) -> Option<(u32, Vec<u8>)> {
 #[expect(clippy::disallowed_methods, reason = "certificates are judged by the wall clock; this is not the loop")]
 fn unix_seconds() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn retired_values_are_freed_only_when_nobody_else_owns_them() {
+        let mut retired = Retired::default();
+        let (used, unused) = (Arc::new([0_u8]), Arc::new([1_u8]));
+        let (used_by, watched) = (Arc::clone(&used), Arc::downgrade(&unused));
+        retired.extend([used, unused]);
+        retired.free();
+        assert_eq!((retired.0.len(), watched.strong_count()), (1, 0));
+        let watched = Arc::downgrade(&used_by);
+        drop(used_by);
+        assert_eq!(watched.strong_count(), 1, "its last user does not free it");
+        retired.free();
+        assert_eq!((retired.0.len(), watched.strong_count()), (0, 0));
+    }
 }

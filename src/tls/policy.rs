@@ -349,6 +349,11 @@ impl ServerPolicy {
         self.client.as_ref().map(|client| &*client.trust)
     }
 
+    /// The same for an owner.
+    pub(crate) fn shared_trust(&self) -> Option<Arc<ClientTrust>> {
+        self.client.as_ref().map(|client| Arc::clone(&client.trust))
+    }
+
     /// The server's leaf certificates; the first is used for unknown names.
     pub(crate) fn leaves(&self) -> impl Iterator<Item = &Certificate> {
         self.certificates.leaves()
