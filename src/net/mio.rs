@@ -15,6 +15,7 @@ use rustix::time::{
 };
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 
+use super::wake_flag::WakeFlag;
 use super::{AcceptError, Address, Delivery, Event, Net, Processor, Wake, delivery};
 use crate::timer::Now;
 
@@ -35,6 +36,7 @@ pub struct MioNet {
     poll: Poll,
     events: Events,
     waker: Arc<Waker>,
+    flag: Arc<WakeFlag>,
     /// When the process is out of descriptors, closing this one lets the server accept and close the waiting
     /// connection, so that its client gets an answer at once instead of hanging in the backlog.
     reserve: Option<File>,
@@ -56,6 +58,7 @@ impl MioNet {
             poll,
             events: Events::with_capacity(EVENTS),
             waker,
+            flag: Arc::default(),
             reserve: reserve(),
             keepalive: None,
             timer: None,
@@ -267,8 +270,11 @@ impl Net for MioNet {
     }
 
     fn poll(&mut self, events: &mut Vec<Event>, timeout: Option<Duration>) -> io::Result<()> {
-        let timeout = self.time(timeout)?;
-        match self.poll.poll(&mut self.events, timeout) {
+        let may_sleep = timeout != Some(Duration::ZERO) && self.flag.begin_sleep();
+        let timeout = if may_sleep { self.time(timeout)? } else { Some(Duration::ZERO) };
+        let polled = self.poll.poll(&mut self.events, timeout);
+        self.flag.end_sleep();
+        match polled {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(()),
             result => result?,
         }
@@ -289,10 +295,12 @@ impl Net for MioNet {
     }
 
     fn waker(&self) -> Wake {
-        let waker = Arc::clone(&self.waker);
+        let (waker, flag) = (Arc::clone(&self.waker), Arc::clone(&self.flag));
         Arc::new(move || {
-            // This fails only if the poller is gone, and then no thread sleeps in it.
-            let _ = waker.wake();
+            if flag.notify() {
+                // This fails only if the poller is gone, and then no thread sleeps in it.
+                let _ = waker.wake();
+            }
         })
     }
 }

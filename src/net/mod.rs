@@ -10,6 +10,7 @@ pub mod mio;
 pub mod sim;
 mod subnet;
 mod target;
+mod wake_flag;
 
 use std::io::{self, Read, Write};
 use std::net::{IpAddr, SocketAddr};
