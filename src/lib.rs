@@ -8,8 +8,8 @@
 //! - [`key_value`] has a store and the protocols over it, [`authorization`] the rules for who may do what, and [`sim`] the
 //!   simulated network.
 //!
-//! One thread runs one [`Server`]. There is no async runtime: a reply that takes long is left open with
-//! [`Exchange::defer`] and completed from another thread.
+//! One thread runs one [`Server`]; [`Servers`] runs several, for services without shared state. There is no async
+//! runtime: a reply that takes long is left open with [`Exchange::defer`] and completed from another thread.
 //!
 //! The default feature `cli` adds the program `latchkey` and what only it needs; a program that uses the library turns it
 //! off with `default-features = false`.
@@ -161,7 +161,7 @@ pub use limits::Limits;
 pub use metrics::Metrics;
 pub use net::mio::MioNet;
 pub use net::{AcceptError, Address, Delivery, Event, Net, NotASubnet, Processor, Subnet};
-pub use server::{BindError, Handle, ListenerConfig, Security, Server, Status};
+pub use server::{BindError, Handle, ListenerConfig, Security, Server, Servers, Status};
 pub use timer::Now;
 pub use tls::{
     Agreement, Anchor, AnchorKind, ClientAuth, ClientOptions, ClientPolicy, ClientPolicyError, Identity,

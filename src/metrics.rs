@@ -1,5 +1,7 @@
 //! What the server counts: plain numbers, owned by the server and passed down by reference. There are no globals.
 
+use std::sync::{Arc, Mutex, PoisonError};
+
 use crate::disconnect::Disconnect;
 
 /// Counters since start. `u64` never wraps in practice.
@@ -42,7 +44,93 @@ pub struct Metrics {
     disconnects: [u64; Disconnect::ALL.len()],
 }
 
+/// Copies of the counters of all loops, for the loop that shows their sum.
+#[derive(Clone, Debug, Default)]
+pub struct Published {
+    /// This loop's index.
+    own: usize,
+    /// Empty if there is only one loop.
+    loops: Arc<[Mutex<Metrics>]>,
+}
+
+impl Published {
+    /// For as many loops.
+    #[must_use]
+    pub(crate) fn new(loops: usize) -> Self {
+        let count = if loops > 1 { loops } else { 0 };
+        Self { own: 0, loops: (0..count).map(|_| Mutex::default()).collect() }
+    }
+
+    /// The same, for the loop `own`.
+    #[must_use]
+    pub(crate) fn of_loop(&self, own: usize) -> Self {
+        Self { own, loops: Arc::clone(&self.loops) }
+    }
+
+    /// Replaces the copy of this loop's counters.
+    pub(crate) fn publish(&self, metrics: &Metrics) {
+        if let Some(own) = self.loops.get(self.own) {
+            own.lock().unwrap_or_else(PoisonError::into_inner).clone_from(metrics);
+        }
+    }
+
+    /// The sum over all loops, where this one has `own`.
+    pub(crate) fn total(&self, own: &Metrics) -> Metrics {
+        let mut total = own.clone();
+        for (_, other) in self.loops.iter().enumerate().filter(|(index, _)| *index != self.own) {
+            total.add(&other.lock().unwrap_or_else(PoisonError::into_inner));
+        }
+        total
+    }
+}
+
 impl Metrics {
+    /// Adds the counts of another loop.
+    fn add(&mut self, other: &Self) {
+        let Self {
+            accepted,
+            refused,
+            displaced,
+            dialed,
+            unreachable,
+            accept_pauses,
+            handshakes_full,
+            handshakes_resumed,
+            handshakes_retried,
+            handshakes_classical,
+            requests,
+            malformed_calls,
+            denials,
+            reloads,
+            reload_failures,
+            bytes_received,
+            bytes_sent,
+            disconnects,
+        } = self;
+        let pairs = [
+            (accepted, other.accepted),
+            (refused, other.refused),
+            (displaced, other.displaced),
+            (dialed, other.dialed),
+            (unreachable, other.unreachable),
+            (accept_pauses, other.accept_pauses),
+            (handshakes_full, other.handshakes_full),
+            (handshakes_resumed, other.handshakes_resumed),
+            (handshakes_retried, other.handshakes_retried),
+            (handshakes_classical, other.handshakes_classical),
+            (requests, other.requests),
+            (malformed_calls, other.malformed_calls),
+            (denials, other.denials),
+            (reloads, other.reloads),
+            (reload_failures, other.reload_failures),
+            (bytes_received, other.bytes_received),
+            (bytes_sent, other.bytes_sent),
+        ];
+        for (count, more) in pairs.into_iter().chain(disconnects.iter_mut().zip(other.disconnects)) {
+            *count += more;
+        }
+    }
+
     /// Counts one connection's end.
     #[expect(clippy::indexing_slicing, reason = "a reason is its own index, which a test below checks")]
     pub fn disconnected(&mut self, reason: Disconnect) {

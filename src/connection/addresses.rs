@@ -2,14 +2,56 @@
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv6Addr};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::limits::Limits;
+
+/// The counts of all loops. It is locked when a connection begins and ends, and when its handshake ends, if addresses
+/// are counted at all.
+#[derive(Clone, Debug, Default)]
+pub struct SharedAddresses(Arc<Mutex<Addresses>>);
+
+impl SharedAddresses {
+    fn lock(&self) -> MutexGuard<'_, Addresses> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Counts a new connection of an operator or client, and its handshake if there will be one.
+    pub(super) fn enter(&self, place: Place, handshaking: bool, limits: &Limits) -> AddressVerdict {
+        if limits.connections_per_address.is_none() && limits.handshakes_per_address.is_none() {
+            return AddressVerdict::Uncounted;
+        }
+        self.lock().enter(place, handshaking, limits)
+    }
+
+    /// Its handshake is done.
+    pub(super) fn handshake_done(&self, counted: &mut Counted) {
+        self.lock().handshake_done(counted);
+    }
+
+    /// The connection is closed.
+    pub(super) fn leave(&self, counted: Counted) {
+        self.lock().leave(counted);
+    }
+
+    /// Handshakes under way, if they are counted.
+    #[must_use]
+    pub fn handshakes(&self) -> usize {
+        self.lock().counts.values().map(|count| count.handshakes).sum()
+    }
+
+    /// Addresses that have connections, if they are counted.
+    #[must_use]
+    pub fn addresses(&self) -> usize {
+        self.lock().counts.len()
+    }
+}
 
 /// Counts connections and handshakes by address, if there is a limit on either.
 ///
 /// One IPv6 host has a whole /64, so a /64 counts as one address.
 #[derive(Debug, Default)]
-pub struct Addresses {
+struct Addresses {
     counts: BTreeMap<Place, Count>,
 }
 
@@ -48,15 +90,7 @@ pub(super) enum AddressVerdict {
 
 impl Addresses {
     /// Counts a new connection of an operator or client, and its handshake if there will be one.
-    pub(super) fn enter(
-        &mut self,
-        (is_operator, address): Place,
-        handshaking: bool,
-        limits: &Limits,
-    ) -> AddressVerdict {
-        if limits.connections_per_address.is_none() && limits.handshakes_per_address.is_none() {
-            return AddressVerdict::Uncounted;
-        }
+    fn enter(&mut self, (is_operator, address): Place, handshaking: bool, limits: &Limits) -> AddressVerdict {
         let address = (is_operator, site(address));
         let count = self.counts.entry(address).or_default();
         let most = limits.connections_per_address.unwrap_or(usize::MAX);
@@ -81,7 +115,7 @@ impl Addresses {
     }
 
     /// Its handshake is done.
-    pub(super) fn handshake_done(&mut self, counted: &mut Counted) {
+    fn handshake_done(&mut self, counted: &mut Counted) {
         if std::mem::take(&mut counted.handshaking)
             && let Some(count) = self.counts.get_mut(&counted.address)
         {
@@ -90,7 +124,7 @@ impl Addresses {
     }
 
     /// The connection is closed.
-    pub(super) fn leave(&mut self, mut counted: Counted) {
+    fn leave(&mut self, mut counted: Counted) {
         self.handshake_done(&mut counted);
         if let Some(count) = self.counts.get_mut(&counted.address) {
             count.connections -= 1;
@@ -98,24 +132,6 @@ impl Addresses {
                 self.counts.remove(&counted.address);
             }
         }
-    }
-
-    /// Handshakes under way, if they are counted.
-    #[must_use]
-    pub fn handshakes(&self) -> usize {
-        self.counts.values().map(|count| count.handshakes).sum()
-    }
-
-    /// Addresses that have connections, if they are counted.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        self.counts.len()
-    }
-
-    /// Whether no address is counted.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.counts.is_empty()
     }
 }
 
@@ -185,11 +201,11 @@ mod tests {
         for counted in [second, first, Counted { address: address("::"), handshaking: false }] {
             addresses.leave(counted);
         }
-        assert!(addresses.is_empty());
+        assert!(addresses.counts.is_empty());
         assert!(matches!(
             addresses.enter(address("::1"), true, &self::limits(None, Some(0))),
             AddressVerdict::Dropped(_)
         ));
-        assert!(addresses.is_empty());
+        assert!(addresses.counts.is_empty());
     }
 }

@@ -2,14 +2,14 @@
 
 use std::sync::mpsc;
 
-use super::addresses::Addresses;
+use super::addresses::SharedAddresses;
 use super::effects::Effects;
 use super::operators::Operators;
 use super::replies::{Completion, Mailbox};
 use super::scratch::Scratch;
 use crate::access::Security;
 use crate::limits::Limits;
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, Published};
 use crate::net::Wake;
 use crate::timer::Now;
 
@@ -39,11 +39,21 @@ pub struct Environment {
     /// What connections want done to others; empty between their turns.
     pub(crate) effects: Effects,
     /// How many connections each address has.
-    pub(crate) addresses: Addresses,
+    pub(crate) addresses: SharedAddresses,
+    /// The counters of all loops.
+    pub(crate) published: Published,
     /// The places of operators.
     pub(crate) operators: Operators,
     /// Returns deferred replies to the loop.
     pub(super) mailbox: Mailbox,
+}
+
+impl Environment {
+    /// The counters of all loops: those of this one as they are, those of others as of their last publication.
+    #[must_use]
+    pub fn total_metrics(&self) -> Metrics {
+        self.published.total(&self.metrics)
+    }
 }
 
 impl<S> Context<S> {
@@ -64,7 +74,8 @@ impl<S> Context<S> {
             security,
             scratch: Scratch::default(),
             effects: Effects::default(),
-            addresses: Addresses::default(),
+            addresses: SharedAddresses::default(),
+            published: Published::default(),
             operators: Operators::default(),
             mailbox,
         };

@@ -20,7 +20,7 @@ mod scratch;
 mod service;
 mod transmit;
 
-pub use addresses::{Addresses, site};
+pub use addresses::{SharedAddresses, site};
 pub use connection::Connection;
 pub use context::{Context, Environment};
 pub use effects::{Dial, Effect, Effects, Link, Loss};

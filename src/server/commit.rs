@@ -24,8 +24,8 @@ impl<N: Net, S: Service> Server<N, S> {
             CommitStatus::Lost => self.retract(),
             CommitStatus::Fatal => {
                 self.retract();
-                if !self.handle.is_stopping() {
-                    self.handle.stop();
+                if !self.membership.set().is_stopping() {
+                    self.membership.set().stop();
                 }
             }
         }

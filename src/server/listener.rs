@@ -6,8 +6,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::links::UNSPECIFIED;
+use super::loop_set::Arrival;
 use super::peers::Peer;
-use super::{RunState, Server, enqueue, memory, queue_transmit};
+use super::{RunState, Server, enqueue, queue_transmit};
 use crate::access::Security;
 use crate::connection::{Connection, PeerInfo, Service};
 use crate::disconnect::Disconnect;
@@ -86,6 +87,11 @@ impl<N: Net> Bound<N> {
         });
         Ok(Self(sockets.collect::<Result<_, _>>()?))
     }
+
+    /// The bound addresses, in order.
+    pub(super) fn addresses(&self) -> impl Iterator<Item = SocketAddr> {
+        self.0.iter().map(|(_, bound)| *bound)
+    }
 }
 
 /// All listeners of a server.
@@ -121,13 +127,18 @@ impl<N: Net> Listener<N> {
 }
 
 impl<N: Net> Listeners<N> {
-    /// The sockets in the order of their `configs`.
-    pub(super) fn new(sockets: Bound<N>, configs: Vec<ListenerConfig>) -> Self {
+    /// The sockets in the order of their `configs`; none on a loop that does not accept.
+    pub(super) fn new(sockets: Option<Bound<N>>, configs: Vec<ListenerConfig>) -> Self {
+        let mut sockets = sockets.map(|sockets| sockets.0.into_iter());
         let mut all = Vec::with_capacity(configs.len());
-        for ((socket, bound), config) in sockets.0.into_iter().zip(configs) {
+        for config in configs {
+            let (socket, bound) = match sockets.as_mut().and_then(Iterator::next) {
+                Some((socket, bound)) => (Some(socket), bound),
+                None => (None, config.address),
+            };
             let ListenerConfig { security, idle_timeout, balancers, for_operators, .. } = config;
             all.push(Listener {
-                socket: Some(socket),
+                socket,
                 label: format!("{}://{bound}", security.scheme()),
                 calls: usize::MAX,
                 bound,
@@ -214,8 +225,9 @@ impl<N: Net> Listeners<N> {
 }
 
 impl<N: Net, S: Service> Server<N, S> {
-    /// Accepts waiting connections, a bounded number from each listener.
+    /// Accepts waiting connections, a bounded number from each listener, and takes those accepted for this loop.
     pub(super) fn accept(&mut self) {
+        self.take_arrivals();
         for index in 0..self.listeners.all.len() {
             for _ in 0..self.context.env.limits.accepts_per_turn {
                 if !self.accept_one(index) {
@@ -240,7 +252,7 @@ impl<N: Net, S: Service> Server<N, S> {
                 listener.calls -= 1;
                 self.context.env.metrics.accepted += 1;
                 listener.said_so = false;
-                self.welcome(index, socket, address);
+                self.assign(index, socket, address);
                 true
             }
             Err(AcceptError::Lost) => true,
@@ -260,18 +272,20 @@ impl<N: Net, S: Service> Server<N, S> {
         }
     }
 
+    /// Whether connections of `listener` are TLS, and whether they are operators'.
+    pub(super) fn kind_of(&self, listener: usize) -> Option<(bool, bool)> {
+        let security = self.context.env.security.get(listener)?;
+        Some((security.is_tls(), self.listeners.all.get(listener)?.for_operators))
+    }
+
     /// Opens a connection on a new socket, or refuses it.
-    fn welcome(&mut self, listener: usize, mut socket: N::Socket, address: SocketAddr) {
+    pub(super) fn welcome(&mut self, Arrival { listener, mut socket, address, refusal }: Arrival<N::Socket>) {
         let Some(session) = self.context.env.security.get(listener).map(Security::session) else { return };
         let Some(Listener { idle_timeout, balancers, for_operators, .. }) = self.listeners.all.get(listener) else {
             return;
         };
         let is_announced = balancers.iter().any(|balancer| balancer.contains(address.ip()));
         let (is_operator, idle_timeout) = (*for_operators, *idle_timeout);
-        let refusal = match self.reception(session.is_tls(), is_operator) {
-            Ok(refusal) => refusal,
-            Err(reason) => return self.context.env.metrics.disconnected(reason),
-        };
         if is_operator {
             self.make_room_to_wait();
             self.allow_client_place(session.is_tls());
@@ -302,36 +316,6 @@ impl<N: Net, S: Service> Server<N, S> {
             }
         }
         self.apply_effects();
-    }
-
-    /// Decides whether one more client is served; if not, returns the reason.
-    ///
-    /// # Errors
-    ///
-    /// There is not even room for a refusal: the socket is dropped.
-    fn reception(&mut self, tls: bool, is_operator: bool) -> Result<Option<Disconnect>, Disconnect> {
-        let limits = &self.context.env.limits;
-        let clients = self.clients();
-        let presence = memory::presence::<S>(tls);
-        let crowding = self.memory_account.crowding(presence, limits.client_memory);
-        let (reason, is_hopeless) = if is_operator {
-            return Ok(None);
-        } else if clients >= limits.connections {
-            (Disconnect::Refused, clients - limits.connections >= limits.refusals)
-        } else if crowding > 0 || self.is_over_memory() {
-            // Refused connections must leave room too.
-            let most = limits.refusals.saturating_mul(presence).min(limits.client_memory / 8);
-            (Disconnect::Memory, crowding > most)
-        } else {
-            return Ok(None);
-        };
-        self.context.env.metrics.refused += 1;
-        if is_hopeless { Err(reason) } else { Ok(Some(reason)) }
-    }
-
-    /// Connected clients, and backends without their clients, which take the places of those.
-    pub(super) fn clients(&self) -> usize {
-        self.peers.accepted() - self.peers.operators() + self.peers.orphans()
     }
 
     /// The local address of a client's connection; a system call only if the listener's own address does not determine

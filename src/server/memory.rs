@@ -44,6 +44,16 @@ impl MemoryAccount {
         self.total
     }
 
+    /// The part of the total that is the fixed cost of peers.
+    pub(super) fn presence(&self) -> usize {
+        self.presence
+    }
+
+    /// The size class of the biggest peer; 0 if none has a buffer.
+    pub(super) fn largest_class(&self) -> u32 {
+        self.order.last().map_or(0, |(class, _)| *class)
+    }
+
     /// Adds a peer with this fixed cost.
     pub(super) fn enter(&mut self, presence: usize) {
         self.total += presence;
@@ -90,10 +100,10 @@ impl MemoryAccount {
         self.place(id, memory_share);
     }
 
-    /// By how much one more peer would exceed three quarters of `limit`, the most that the fixed costs of peers may
-    /// use: many silent peers must leave room for the requests of others.
-    pub(super) fn crowding(&self, presence: usize, limit: usize) -> usize {
-        self.presence.saturating_add(presence).saturating_sub(limit / 4 * 3)
+    /// By how much peers with fixed costs of `others` and `presence`, beside these, would exceed three quarters of
+    /// `limit`, the most that fixed costs may use: many silent peers must leave room for the requests of others.
+    pub(super) fn crowding(&self, others: usize, presence: usize, limit: usize) -> usize {
+        self.presence.saturating_add(others).saturating_add(presence).saturating_sub(limit / 4 * 3)
     }
 
     /// The peer with the most memory, within a factor of two; `None` if no peer has a buffer.
@@ -103,15 +113,21 @@ impl MemoryAccount {
 }
 
 impl<N: Net, S: Service> Server<N, S> {
-    /// The memory of all clients in bytes: their buffers and fixed costs. Operators are few and individually bounded,
-    /// and do not count: they take nothing from clients, and are not closed for memory.
+    /// The memory of all clients in bytes, those of other loops included: their buffers and fixed costs. Operators are
+    /// few and individually bounded, and do not count: they take nothing from clients, and are not closed for memory.
     pub fn client_memory(&self) -> usize {
-        self.memory_account.total()
+        self.memory_account.total().saturating_add(self.membership.others_memory())
     }
 
     /// Whether clients exceed the limit.
     pub(super) fn is_over_memory(&self) -> bool {
-        self.memory_account.total() > self.context.env.limits.client_memory
+        self.client_memory() > self.context.env.limits.client_memory
+    }
+
+    /// By how much the fixed cost of one more client would be too much.
+    pub(super) fn crowding(&self, tls: bool) -> usize {
+        let others = self.membership.others_presence(presence::<S>(true));
+        self.memory_account.crowding(others, presence::<S>(tls), self.context.env.limits.client_memory)
     }
 
     /// Adds a new peer.
@@ -134,10 +150,11 @@ impl<N: Net, S: Service> Server<N, S> {
     /// peers then exceed their part of the limit, the peer is closed: no other one is closed to make room for it.
     pub(super) fn count_certificates(&mut self, id: PeerId) {
         let limit = self.context.env.limits.client_memory;
+        let others = self.membership.others_presence(presence::<S>(true));
         let Some(peer) = self.peers.get_mut(id).filter(|peer| !peer.connection.info().is_operator) else { return };
         let bytes = peer.connection.certificate_memory();
         let added = bytes.saturating_sub(peer.memory_share.certificates);
-        if added > 0 && self.memory_account.crowding(added, limit) > 0 {
+        if added > 0 && self.memory_account.crowding(others, added, limit) > 0 {
             peer.connection.close(Disconnect::Memory, &mut self.context.env.scratch);
         }
         self.memory_account.set_certificates(&mut peer.memory_share, bytes);
@@ -165,13 +182,15 @@ impl<N: Net, S: Service> Server<N, S> {
                 self.memory_account.place(*id, &mut peer.memory_share);
             }
         }
-        while self.is_over_memory()
+        while self.membership.has_biggest(&self.memory_account)
+            && self.is_over_memory()
             && let Some(id) = self.memory_account.biggest()
             && let Some(peer) = self.peers.get_mut(id)
         {
             peer.connection.close(Disconnect::Memory, &mut self.context.env.scratch);
             self.memory_account.forgive(id, &mut peer.memory_share);
             self.peers.mark_closed(id);
+            self.membership.publish_memory(&self.memory_account);
         }
     }
 }
@@ -204,7 +223,7 @@ mod tests {
             memory_account.leave(id(u32::try_from(key).expect("small")), memory_share, 10);
         }
         assert_eq!((memory_account.total(), memory_account.biggest()), (0, None));
-        assert_eq!(memory_account.crowding(0, 0), 0, "a removed peer takes no place");
+        assert_eq!(memory_account.crowding(0, 0, 0), 0, "a removed peer takes no place");
     }
 
     #[test]

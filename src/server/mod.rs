@@ -1,14 +1,17 @@
 //! The loop: one thread, one poller, one service, many connections.
 
+mod arrivals;
 mod commit;
 mod handle;
 mod handshake_queue;
 mod links;
 mod listener;
+mod loop_set;
 mod memory;
 mod operators;
 mod peers;
 mod reload;
+mod servers;
 mod waiting;
 
 use std::collections::VecDeque;
@@ -18,6 +21,7 @@ use std::time::{Duration, Instant};
 
 pub use handle::Handle;
 pub use listener::{BindError, Bound, ListenerConfig};
+pub use servers::Servers;
 
 pub use crate::access::Security;
 use crate::connection::{Completion, Connection, Context, Link, Loss, PeerId, Phase, Service, Transmitted};
@@ -28,6 +32,7 @@ use crate::net::{Event, Net};
 use crate::timer::{Deadlines, after};
 use handshake_queue::HandshakeQueue;
 use listener::Listeners;
+use loop_set::{LoopMember, LoopSet};
 use memory::MemoryAccount;
 use peers::{Peer, Peers};
 use reload::Reload;
@@ -59,7 +64,8 @@ pub struct Server<N: Net, S: Service> {
     /// Peers whose backends have no room for another connection yet.
     waiting: Waiting,
     reload: Reload,
-    handle: Handle,
+    /// This loop's part in the set of loops that serve together.
+    membership: LoopMember<N::Socket>,
     state: RunState,
     /// When the service wants its next tick.
     tick_in: Option<Duration>,
@@ -93,7 +99,9 @@ const REAP_BYTES: usize = 4 << 20;
 pub struct Occupancy {
     /// Open connections.
     pub connections: usize,
-    /// Of these, the ones dialed for clients that have gone: each takes a client's place.
+    /// Connections that another loop has accepted for this one, not taken yet.
+    pub arriving: usize,
+    /// Of the open ones, those dialed for clients that have gone: each takes a client's place.
     pub orphans: usize,
     /// Ids of connections in queues of work, including connections that have ended.
     pub queued: usize,
@@ -119,16 +127,28 @@ impl<N: Net, S: Service> Server<N, S> {
     /// A server on sockets that were bound earlier, one for each of `listeners`, in the same order. The caller can so
     /// check that the addresses are free before it makes other resources.
     pub(crate) fn on(sockets: Bound<N>, net: N, service: S, listeners: Vec<ListenerConfig>, limits: Limits) -> Self {
-        let security = listeners.iter().map(|listener| listener.security.clone()).collect();
-        let listeners = Listeners::new(sockets, listeners);
-        let wake = net.waker();
-        let (context, completions) = Context::new(service, limits, security, wake.clone(), net.now());
-        let (orders, received) = mpsc::channel();
+        let (membership, _) = LoopSet::of_loops(net.waker(), Vec::new(), &security_of(&listeners), net.now().instant);
+        Self::in_set(membership, Some(sockets), net, service, listeners, limits)
+    }
+
+    /// A server of a set of loops. The first one has the sockets.
+    fn in_set(
+        membership: LoopMember<N::Socket>,
+        sockets: Option<Bound<N>>,
+        mut net: N,
+        service: S,
+        listeners: Vec<ListenerConfig>,
+        limits: Limits,
+    ) -> Self {
+        net.set_keepalive(limits.keepalive);
+        let (mut context, completions) = Context::new(service, limits, security_of(&listeners), net.waker(), net.now());
+        context.env.addresses = membership.addresses();
+        context.env.published = membership.published();
         Self {
             net,
             context,
-            listeners,
-            peers: Peers::default(),
+            listeners: Listeners::new(sockets, listeners),
+            peers: Peers::new(membership.index(), membership.loops()),
             operators: Vec::new(),
             ready: VecDeque::new(),
             handshake_queue: HandshakeQueue::default(),
@@ -139,8 +159,8 @@ impl<N: Net, S: Service> Server<N, S> {
             completions,
             held: Vec::new(),
             waiting: Waiting::default(),
-            reload: Reload::new(received),
-            handle: Handle::new(wake, orders),
+            reload: Reload::default(),
+            membership,
             state: RunState::Running,
             tick_in: Some(Duration::ZERO),
         }
@@ -153,7 +173,7 @@ impl<N: Net, S: Service> Server<N, S> {
 
     /// A handle to stop this server from another thread or a signal handler.
     pub fn handle(&self) -> Handle {
-        self.handle.clone()
+        Handle::new(self.membership.set().clone())
     }
 
     /// The counters.
@@ -181,11 +201,12 @@ impl<N: Net, S: Service> Server<N, S> {
     pub fn occupancy(&self) -> Occupancy {
         Occupancy {
             connections: self.peers.len(),
+            arriving: self.membership.arriving(),
             orphans: self.peers.orphans(),
             queued: self.ready.len() + self.handshake_queue.len() + self.to_transmit.len() + self.waiting.len(),
             deadlines: self.deadlines.len(),
             client_memory: self.memory_account.total(),
-            addresses: self.context.env.addresses.len(),
+            addresses: self.context.env.addresses.addresses(),
         }
     }
 
@@ -247,8 +268,11 @@ impl<N: Net, S: Service> Server<N, S> {
 
     fn wait(&mut self) -> io::Result<()> {
         let mut events = std::mem::take(&mut self.events);
-        self.net.poll(&mut events, self.poll_timeout())?;
+        let timeout = self.poll_timeout();
+        self.membership.end_turn();
+        self.net.poll(&mut events, timeout)?;
         self.context.env.now = self.net.now();
+        self.membership.begin_turn();
         for event in events.drain(..) {
             if !self.listeners.note_event(event.token) {
                 self.note_event(event);
@@ -262,6 +286,7 @@ impl<N: Net, S: Service> Server<N, S> {
     fn poll_timeout(&self) -> Option<Duration> {
         let left_over = !self.ready.is_empty() || !self.handshake_queue.is_empty() || !self.to_transmit.is_empty();
         let left_over = left_over || self.reload.is_under_way() || self.peers.has_closed();
+        let left_over = left_over || self.membership.arriving() > 0;
         if left_over || self.listeners.are_ready(self.context.env.now.instant) {
             return Some(Duration::ZERO);
         }
@@ -272,7 +297,8 @@ impl<N: Net, S: Service> Server<N, S> {
         };
         let resume = self.listeners.until_resumed(now);
         let dial = self.waiting.until_next(now);
-        [self.deadlines.until_next(now), self.tick_in, drain, resume, dial].into_iter().flatten().min()
+        let publication = self.membership.until_publication(now);
+        [self.deadlines.until_next(now), self.tick_in, drain, resume, dial, publication].into_iter().flatten().min()
     }
 
     fn note_event(&mut self, event: Event) {
@@ -343,7 +369,7 @@ impl<N: Net, S: Service> Server<N, S> {
 
     fn commit(&mut self) {
         let Context { service, env } = &mut self.context;
-        env.client_memory = self.memory_account.total();
+        env.client_memory = self.memory_account.total().saturating_add(self.membership.others_memory());
         let tick = service.tick(env);
         self.tick_in = tick.again_in;
         while let Ok(completion) = self.completions.try_recv() {
@@ -414,6 +440,14 @@ impl<N: Net, S: Service> Server<N, S> {
         self.reap();
         let Self { handshake_queue, peers, .. } = self;
         handshake_queue.prune(peers.len(), |id| peers.get(id).is_some());
+        self.publish();
+    }
+
+    /// Publishes what other loops need to know of this one.
+    fn publish(&mut self) {
+        let clients = self.own_clients();
+        let Context { env, .. } = &self.context;
+        self.membership.publish(clients, &self.memory_account, &env.metrics, env.now.instant);
     }
 
     /// A peer past its deadline may still be reading what its socket holds, or, on a link, its own bytes may still be
@@ -472,7 +506,7 @@ impl<N: Net, S: Service> Server<N, S> {
 
     fn stop_if_asked(&mut self) {
         let overdue = match self.state {
-            RunState::Running if self.handle.is_stopping() => {
+            RunState::Running if self.membership.set().is_stopping() => {
                 self.begin_drain();
                 false
             }
@@ -489,12 +523,18 @@ impl<N: Net, S: Service> Server<N, S> {
                 }
             }
         }
+        if self.state != RunState::Running && self.listeners.are_closed() {
+            self.membership.end_accepting();
+        }
     }
 
     /// Stops accepting after the connections that wait already, and reads every client's socket once more: what has
     /// arrived is still served.
     fn begin_drain(&mut self) {
-        tracing::info!(connections = self.peers.len(), "stopping: no new connections, finishing what was received");
+        let connections = self.membership.clients_of_all(self.peers.len());
+        if self.membership.index() == 0 {
+            tracing::info!(connections, "stopping: no new connections, finishing what was received");
+        }
         self.state =
             RunState::Draining { deadline: after(self.context.env.now.instant, self.context.env.limits.drain_timeout) };
         self.listeners.last_call();
@@ -507,9 +547,14 @@ impl<N: Net, S: Service> Server<N, S> {
     }
 
     fn status(&self) -> Status {
-        let done = self.state != RunState::Running && self.peers.len() == 0 && self.listeners.are_closed();
-        if done { Status::Stopped } else { Status::Running }
+        let is_empty = self.peers.len() == 0 && self.listeners.are_closed() && self.membership.has_last_arrival();
+        let is_done = self.state != RunState::Running && is_empty;
+        if is_done || self.membership.set().is_abandoned() { Status::Stopped } else { Status::Running }
     }
+}
+
+fn security_of(listeners: &[ListenerConfig]) -> Vec<Security> {
+    listeners.iter().map(|listener| listener.security.clone()).collect()
 }
 
 /// Adds a peer to the queue of its kind, once.

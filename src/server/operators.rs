@@ -58,11 +58,8 @@ impl<N: Net, S: Service> Server<N, S> {
 
     /// Lets the next operator take a client's place if there is one.
     pub(super) fn allow_client_place(&mut self, is_tls: bool) {
-        let presence = memory::presence::<S>(is_tls);
-        let limits = &self.context.env.limits;
-        let is_full = self.clients() >= limits.connections
-            || self.memory_account.crowding(presence, limits.client_memory) > 0
-            || self.is_over_memory();
+        let is_full =
+            self.clients() >= self.context.env.limits.connections || self.crowding(is_tls) > 0 || self.is_over_memory();
         self.context.env.operators.set_client_place_free(!is_full);
     }
 

@@ -99,19 +99,25 @@ pub(super) struct Peers<K, S: Service> {
     /// How many were dialed for clients that have gone.
     orphans: usize,
     generation: u32,
-}
-
-impl<K, S: Service> Default for Peers<K, S> {
-    fn default() -> Self {
-        Self { slab: Slab::new(), closed: Vec::new(), dialed: 0, operators: 0, orphans: 0, generation: 0 }
-    }
+    /// How many loops give ids. Each gives every `loops`-th generation, so that no two connections of one process have
+    /// the same id.
+    loops: u32,
 }
 
 impl<K, S: Service> Peers<K, S> {
+    /// No peers, on the loop `index` of `loops`.
+    pub(super) fn new(index: usize, loops: usize) -> Self {
+        let number = |count: usize| u32::try_from(count).unwrap_or_default();
+        let (generation, loops) = (number(index), number(loops).max(1));
+        Self { slab: Slab::new(), closed: Vec::new(), dialed: 0, operators: 0, orphans: 0, generation, loops }
+    }
+
     /// The id of the next inserted peer.
     pub(super) fn next_id(&mut self) -> PeerId {
         // The highest generation is reserved for the tokens of listeners and the waker.
-        self.generation = (self.generation + 1) % u32::MAX;
+        let end = u32::MAX - u32::MAX % self.loops;
+        let next = (u64::from(self.generation) + u64::from(self.loops)) % u64::from(end);
+        self.generation = u32::try_from(next).unwrap_or_default();
         // Descriptors have 32 bits, so slots have too.
         let key = u32::try_from(self.slab.vacant_key()).unwrap_or(u32::MAX);
         PeerId { key, generation: self.generation }

@@ -1,35 +1,20 @@
 //! New policies for listeners that are serving.
 
-use std::sync::mpsc;
-
 use super::{Server, queue_transmit};
-use crate::access::Security;
 use crate::connection::Service;
 use crate::net::Net;
 
 /// Slots of connections checked in one turn. Verifying a chain takes some 50 microseconds, so this is a millisecond.
 const SLOTS_PER_TURN: usize = 16;
 
-/// An order about policies from another thread.
-pub(super) enum Order {
-    /// Serve under these from now on, one for each listener.
-    Adopt(Vec<Security>),
-    /// New policies were invalid.
-    Refused,
-}
-
 /// How far the connections have been checked against the current policies.
+#[derive(Default)]
 pub(super) struct Reload {
-    orders: mpsc::Receiver<Order>,
     /// The first slot whose connection may have been admitted under an earlier policy.
     review: Option<usize>,
 }
 
 impl Reload {
-    pub(super) fn new(orders: mpsc::Receiver<Order>) -> Self {
-        Self { orders, review: None }
-    }
-
     /// Whether connections remain to be checked.
     pub(super) fn is_under_way(&self) -> bool {
         self.review.is_some()
@@ -55,14 +40,15 @@ impl<N: Net, S: Service> Server<N, S> {
     /// A handshake under way is verified by the new policy when it is done. A connection may be served for some turns
     /// before it is checked.
     pub(super) fn reload(&mut self) {
-        while let Ok(order) = self.reload.orders.try_recv() {
-            match order {
-                Order::Adopt(security) if security.len() == self.context.env.security.len() => {
-                    self.context.env.metrics.reloads += 1;
-                    self.context.env.security = security;
-                    self.reload.begin_review();
-                }
-                Order::Adopt(_) | Order::Refused => self.context.env.metrics.reload_failures += 1,
+        if let Some(changes) = self.membership.policy_changes() {
+            // All loops adopt the same policies; one of them counts it.
+            if self.membership.index() == 0 {
+                self.context.env.metrics.reloads += changes.adopted;
+                self.context.env.metrics.reload_failures += changes.refused;
+            }
+            if let Some(security) = changes.security {
+                self.context.env.security = security;
+                self.reload.begin_review();
             }
         }
         for slot in self.reload.next_slots(self.peers.slots()) {
@@ -82,7 +68,7 @@ mod tests {
 
     #[test]
     fn every_slot_is_checked_once_in_bounded_steps() {
-        let mut reload = Reload::new(mpsc::channel().1);
+        let mut reload = Reload::default();
         assert_eq!(reload.next_slots(100), 0..0);
         reload.begin_review();
         let mut seen = Vec::new();

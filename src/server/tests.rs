@@ -12,6 +12,7 @@ use crate::testing::{Site, drain, plain_listener};
 mod certificates;
 mod guard;
 mod linked;
+mod loops;
 mod slow;
 
 #[test]

@@ -12,6 +12,8 @@ mod common;
 mod certificates;
 // Revocation: generated hierarchies, judged by OpenSSL and by us.
 mod revocation;
+// Several loops on real threads: who serves a connection, what a panic does.
+mod several_loops;
 // What `certs check` says of other verifiers, compared with those verifiers.
 mod verdicts;
 // Replies that wait for the disk: the real loop over a simulated disk.

@@ -36,10 +36,16 @@ impl World {
         if residue != Occupancy::default() && !each.stopped || residue.connections > 0 || residue.client_memory > 0 {
             return Err(format!("left behind: {residue:?}"));
         }
-        if metrics.open() > 0 {
-            return Err(format!("{} connections were never counted as ended", metrics.open()));
+        // The first loop of a server accepts for all of them.
+        let loops = self.loops_of(index, each);
+        let accepted: u64 = loops.iter().map(|each| each.server.metrics().accepted).sum();
+        let count =
+            |each: &Loop| Disconnect::ALL.map(|reason| each.server.metrics().disconnects(reason)).iter().sum::<u64>();
+        let ended: u64 = loops.iter().map(count).sum();
+        if accepted != ended {
+            return Err(format!("{accepted} connections were accepted, {ended} were counted as ended"));
         }
-        if index == 0 && self.plan.drain_at.is_some() && !each.stopped {
+        if self.is_front(index) && self.plan.drain_at.is_some() && !each.stopped {
             return Err("asked to stop, the server has not".into());
         }
         let has_begun_anew = self.vault.as_ref().is_some_and(|vault| !vault.restarts.is_empty());
@@ -184,7 +190,7 @@ impl World {
         let count = |reason| each.server.metrics().disconnects(reason);
         // A client that stays after its last reply seems to stay longer to a server whose wrapper, or whose socket,
         // still had a part of it.
-        let is_behind = |client: &Client| index > 0 || client.script.conduct == Conduct::Sipper;
+        let is_behind = |client: &Client| !self.is_front(index) || client.script.conduct == Conduct::Sipper;
         let stays = |client: &&Client| is_behind(client) && client.script.stays();
         let staying = self.clients.iter().filter(stays).count() as u64;
         let others: u64 =
@@ -207,7 +213,7 @@ impl World {
     fn check_truncations(&self, index: usize, each: &Loop) -> Result<(), String> {
         let has_begun_anew = self.vault.as_ref().is_some_and(|vault| !vault.restarts.is_empty());
         // A wrapper passes it on, if the other side has TLS.
-        let sees_it = index == 0 || self.plan.wrap.is_some_and(|wrap| wrap.tls);
+        let sees_it = self.is_front(index) || self.plan.wrap.is_some_and(|wrap| wrap.tls);
         let is_simple = sees_it && self.plan.scarcity == Scarcity::Nothing && !has_begun_anew;
         if self.plan.door.is_none() || !is_simple || self.has_lost() {
             return Ok(());
@@ -216,8 +222,9 @@ impl World {
             let is_served = self.is_steady(client) && client.welcome == (true, true);
             is_served && client.script.conduct == Conduct::NoNotify
         };
-        let (cut, seen) = (self.clients.iter().filter(is_cut).count() as u64, each.server.metrics());
-        let seen = seen.disconnects(Disconnect::NoCloseNotify);
+        let cut = self.clients.iter().filter(is_cut).count() as u64;
+        let count = |each: &Loop| each.server.metrics().disconnects(Disconnect::NoCloseNotify);
+        let seen: u64 = self.loops_of(index, each).iter().map(count).sum();
         if seen < cut { Err(format!("{cut} clients were cut off, {seen} were taken for it")) } else { Ok(()) }
     }
 

@@ -16,6 +16,9 @@ const TLS_SHARE: u64 = 4;
 /// One in this many seeds has a data directory.
 const DURABLE_SHARE: u64 = 5;
 
+/// The most loops of one server.
+pub(crate) const LOOPS: usize = 4;
+
 /// With this duration of a call, a turn with all clients takes tens of milliseconds.
 const DEAR: Duration = Duration::from_micros(700);
 
@@ -34,6 +37,8 @@ pub(crate) struct Plan {
     pub(crate) tongues: Vec<ProtocolModel>,
     /// The server is behind a wrapper.
     pub(crate) wrap: Option<Wrap>,
+    /// How many loops the server has that clients connect to.
+    pub(crate) loops: usize,
     /// The disk under the store, if there is a data directory.
     pub(crate) durability: Option<Durability>,
     pub(crate) idle_timeout: Duration,
@@ -160,6 +165,8 @@ impl Plan {
             door,
             resumption: random.chance(0.7),
             wrap,
+            // A wrapper has no state that its loops would have to share.
+            loops: if wrap.is_some() { random.size(1, LOOPS) } else { 1 },
             idle_timeout: Duration::from_secs(random.one_of([20, 60])),
             drain_at: drain_at(random),
             reload: reload(random, door),

@@ -6,7 +6,7 @@ use latchkey::internals::disconnect::Disconnect;
 use latchkey::internals::net::sim::NetFault;
 
 use crate::disk::{Death, Trouble};
-use crate::plan::{Outage, Scarcity};
+use crate::plan::{LOOPS, Outage, Scarcity};
 use crate::protocol_model::ProtocolModel;
 use crate::script::Conduct;
 use crate::trust::{Badge, Change, Door};
@@ -72,6 +72,7 @@ pub(crate) fn everything() -> Vec<String> {
         names("wrapped", &Outage::KINDS),
         names("tls", &["1.2", "1.3", "resumed", "small records"]),
         names("wrapper", &["announces", "speaks TLS", "dials in vain"]),
+        names("loops", &(1..=LOOPS).collect::<Vec<_>>()),
         names("disk", &Trouble::KINDS),
         names("server dies", &Death::ALL),
         names("store", &["compacted", "congested", "lost", "recovered"]),
@@ -111,6 +112,7 @@ impl World {
             report.note("reload", change, 1);
         }
         report.note("scarce", self.plan.scarcity, 1);
+        report.note("loops", self.plan.loops, 1);
         if let Some(wrap) = self.plan.wrap {
             report.note("wrapped", wrap.outage.kind(), 1);
             report.note("wrapper", "announces", u64::from(wrap.announce));

@@ -36,8 +36,8 @@ pub(crate) struct Books {
 pub(crate) struct SimulatedService {
     kind: Kind,
     books: Rc<RefCell<Books>>,
-    /// Connected clients, by address.
-    guests: BTreeMap<IpAddr, usize>,
+    /// Connected clients of all loops, by address.
+    guests: Rc<RefCell<BTreeMap<IpAddr, usize>>>,
     /// Maximum numbers of clients, in all and from one address.
     room: (usize, usize),
     /// Clients connect to it directly, not through a wrapper.
@@ -59,7 +59,12 @@ pub(crate) enum Visit {
 
 impl SimulatedService {
     pub(crate) fn new(kind: Kind, books: Rc<RefCell<Books>>, room: (usize, usize), is_front: bool) -> Self {
-        Self { kind, books, guests: BTreeMap::new(), room, is_front }
+        Self { kind, books, guests: Rc::default(), room, is_front }
+    }
+
+    /// The same on one of several loops, which have `clients` together.
+    pub(crate) fn beside(self, clients: &Rc<RefCell<BTreeMap<IpAddr, usize>>>) -> Self {
+        Self { guests: Rc::clone(clients), ..self }
     }
 
     /// The built-in services, if they are served.
@@ -75,8 +80,9 @@ impl SimulatedService {
         if peer.is_dialed() {
             return;
         }
-        *self.guests.entry(peer.address.ip()).or_default() += 1;
-        let (all, most) = (self.guests.values().sum::<usize>(), self.guests.values().max().copied().unwrap_or(0));
+        let mut guests = self.guests.borrow_mut();
+        *guests.entry(peer.address.ip()).or_default() += 1;
+        let (all, most) = (guests.values().sum::<usize>(), guests.values().max().copied().unwrap_or(0));
         if all > self.room.0 || most > self.room.1 {
             self.broken(format!("{all} clients are served, {most} of one address; {:?} are allowed", self.room));
         }
@@ -85,7 +91,7 @@ impl SimulatedService {
     fn leave(&mut self, peer: &PeerInfo) {
         self.books.borrow_mut().open -= 1;
         if !peer.is_dialed()
-            && let Some(count) = self.guests.get_mut(&peer.address.ip())
+            && let Some(count) = self.guests.borrow_mut().get_mut(&peer.address.ip())
         {
             *count -= 1;
         }

@@ -9,7 +9,7 @@ use latchkey::internals::disconnect::Disconnect;
 use latchkey::internals::limits::Limits;
 use latchkey::internals::net::sim::Network;
 use latchkey::internals::net::{Address, Net, Subnet, Target};
-use latchkey::internals::server::{ListenerConfig, Security, Server};
+use latchkey::internals::server::{ListenerConfig, Security, Server, Servers};
 use latchkey::internals::services::resp::RespOptions;
 use latchkey::internals::services::xmlrpc::XmlRpcOptions;
 use latchkey::internals::services::{Builtin, BuiltinOptions, Renewable, Splice, UpstreamSecurity};
@@ -75,7 +75,9 @@ pub(crate) fn loops(
     };
     let inner = start(net, house, vec![config; plan.tongues.len()], limits)?;
     let target = inner.addresses.first().copied().ok_or("no listener")?;
-    Ok(vec![wrapper(plan, network, books, wrap, target, credentials)?, inner])
+    let mut loops = wrapper(plan, network, books, wrap, target, credentials)?;
+    loops.push(inner);
+    Ok(loops)
 }
 
 /// A server that wraps none, and what it has found on its disk. It listens at its former addresses, if it had any.
@@ -142,7 +144,7 @@ fn start(
     Loop::new(net, server).map_err(|error| error.to_string())
 }
 
-/// A server that forwards everything to the one at `target`.
+/// The loops of a server that forwards everything to the one at `target`.
 fn wrapper(
     plan: &Plan,
     network: &Network,
@@ -150,7 +152,7 @@ fn wrapper(
     wrap: Wrap,
     target: SocketAddr,
     credentials: &mut Credentials,
-) -> Result<Loop, String> {
+) -> Result<Vec<Loop>, String> {
     let nobody = Address::Tcp(SocketAddr::from(NOBODY));
     if matches!(wrap.outage, Outage::FirstSilent | Outage::Silent) {
         network.swallow(SocketAddr::from(NOBODY));
@@ -166,8 +168,19 @@ fn wrapper(
     } else {
         UpstreamSecurity::Plain
     };
-    let splice = Splice::new(Target::new(addresses).0, security, wrap.announce);
-    let house = SimulatedService::new(Kind::Splice(splice), Rc::clone(books), room(&plan.limits), true);
+    let target = Target::new(addresses).0;
+    let clients = Rc::default();
+    let house = |_| {
+        let splice = Splice::new(target.clone(), security.clone(), wrap.announce);
+        let house = SimulatedService::new(Kind::Splice(splice), Rc::clone(books), room(&plan.limits), true);
+        house.beside(&clients)
+    };
     let config = listener(3, &trust::security(plan.door, None)?, plan);
-    start(network.host(), house, vec![config], plan.limits.clone())
+    let hosts: Vec<_> = (0..plan.loops).map(|_| network.host()).collect();
+    let (first, others) = hosts.split_first().ok_or("no loop")?;
+    let servers = Servers::new(first.clone(), others.to_vec(), house, vec![config], plan.limits.clone());
+    let servers = servers.map_err(|error| error.to_string())?;
+    let addresses = servers.addresses();
+    let loops = servers.into_loops().into_iter().zip(hosts);
+    Ok(loops.map(|(server, net)| Loop::of(net, server, addresses.clone())).collect())
 }

@@ -64,12 +64,23 @@ pub(crate) struct Loop {
     pub(crate) addresses: Vec<SocketAddr>,
     pub(crate) stopped: bool,
     busy: u32,
+    turns_since_reload: u32,
 }
 
 impl Loop {
     pub(crate) fn new(net: SimNet, server: Server<SimNet, SimulatedService>) -> io::Result<Self> {
         let addresses = server.addresses()?;
-        Ok(Self { net, server, addresses, stopped: false, busy: 0 })
+        Ok(Self::of(net, server, addresses))
+    }
+
+    pub(crate) fn of(net: SimNet, server: Server<SimNet, SimulatedService>, addresses: Vec<SocketAddr>) -> Self {
+        Self { net, server, addresses, stopped: false, busy: 0, turns_since_reload: 0 }
+    }
+
+    /// Whether the reload has reached all its connections.
+    fn has_reviewed(&self) -> bool {
+        let is_idle = self.turns_since_reload > 0 && !self.net.is_awake();
+        self.stopped || is_idle || self.turns_since_reload >= REVIEW_TURNS
     }
 }
 
@@ -78,7 +89,7 @@ pub(crate) struct World {
     pub(crate) random: SimRandom,
     pub(crate) network: Network,
     client_net: SimNet,
-    /// The server that clients connect to, and the one behind it, if it is a wrapper.
+    /// The loops of the server that clients connect to, and the server behind it, if it is a wrapper.
     pub(crate) loops: Vec<Loop>,
     pub(crate) books: Rc<RefCell<Books>>,
     pub(crate) vault: Option<SimulatedDisk>,
@@ -88,7 +99,8 @@ pub(crate) struct World {
     pub(crate) calm_since: Option<Instant>,
     pub(crate) stop_sent: Option<Instant>,
     pub(crate) reloaded: bool,
-    turns_since_reload: u32,
+    /// The reload has reached every connection.
+    reviewed: bool,
     /// The wrapped server has died.
     pub(crate) died: bool,
     /// What refused clients are sent, by listener and reason.
@@ -139,7 +151,7 @@ impl World {
             calm_since: None,
             stop_sent: None,
             reloaded: false,
-            turns_since_reload: 0,
+            reviewed: false,
             died: false,
             words,
             report: Report::default(),
@@ -192,7 +204,7 @@ impl World {
         self.relieve(now)?;
         if self.death().is_some_and(|at| age >= at) {
             self.died = true;
-            self.loops.truncate(1);
+            self.loops.truncate(self.plan.loops);
         }
         if self.calm_since.is_some_and(|since| now - since > PATIENCE) {
             let waiting: Vec<_> = self.clients.iter().filter(|client| client.end.is_none()).collect();
@@ -205,6 +217,31 @@ impl World {
 
     fn front(&self) -> &Loop {
         self.loops.first().expect("there is one")
+    }
+
+    /// The loops of the server that clients connect to.
+    pub(crate) fn fronts(&self) -> &[Loop] {
+        self.loops.get(..self.plan.loops).unwrap_or(&self.loops)
+    }
+
+    /// Whether the loop `index` is one of these.
+    pub(crate) fn is_front(&self, index: usize) -> bool {
+        index < self.plan.loops
+    }
+
+    /// All loops of the server that has the loop `index`, which is `each`.
+    pub(crate) fn loops_of<'a>(&'a self, index: usize, each: &'a Loop) -> &'a [Loop] {
+        if self.is_front(index) { self.fronts() } else { std::slice::from_ref(each) }
+    }
+
+    /// Connections of the server that clients connect to: open or in a slot, accepted, and refused.
+    fn counts(&self) -> (usize, u64, u64) {
+        self.fronts().iter().fold((0, 0, 0), |(open, accepted, refused), each| {
+            let metrics = each.server.metrics();
+            let occupancy = each.server.occupancy();
+            let own = each.server.connections() + occupancy.orphans + occupancy.arriving;
+            (open + own, accepted + metrics.accepted, refused + metrics.refused)
+        })
     }
 
     fn reload(&mut self, change: Change) -> Result<(), String> {
@@ -282,7 +319,8 @@ impl World {
         if let Some(late) = late.filter(|_| !self.network.injected().contains_key(&NetFault::ClockJump)) {
             return Err(format!("a deadline passed {late:?} ago"));
         }
-        let (open, accepted, refused) = counts(each);
+        let (open, accepted, refused) = self.counts();
+        let Some(each) = self.loops.get_mut(index) else { return Ok(()) };
         match each.server.turn() {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
             Err(error) => return Err(format!("the loop failed: {error}")),
@@ -292,18 +330,19 @@ impl World {
         if each.busy > BUSY_TURNS {
             return Err(format!("the loop spins: {:?}", each.server.occupancy()));
         }
-        let (_, now_accepted, now_refused) = counts(each);
+        let (_, now_accepted, now_refused) = self.counts();
         let most = open + usize::try_from(now_accepted - accepted).unwrap_or(0);
         let is_scarce = matches!(self.plan.scarcity, Scarcity::Memory | Scarcity::PlacesPerAddress);
         let may_refuse = self.plan.limits.connections < most || is_scarce;
-        if index == 0 && now_refused > refused && !may_refuse {
+        if self.is_front(index) && now_refused > refused && !may_refuse {
             return Err(format!("a client was refused beside {most} others"));
         }
         self.report.turns += 1;
         self.check_turn(index)?;
-        if index == 0 && self.reloaded {
-            self.turns_since_reload += 1;
-            if self.turns_since_reload == REVIEW_TURNS {
+        if self.is_front(index) && self.reloaded && !self.reviewed {
+            self.loops.iter_mut().skip(index).take(1).for_each(|each| each.turns_since_reload += 1);
+            if self.fronts().iter().all(Loop::has_reviewed) {
+                self.reviewed = true;
                 self.ban();
             }
         }
@@ -328,7 +367,7 @@ impl World {
         if let Some(broken) = self.books.borrow_mut().broken.take() {
             return Err(broken);
         }
-        if index == 0 {
+        if self.is_front(index) {
             self.check_drain_time()?;
         }
         let Some(each) = self.loops.get(index) else { return Ok(()) };
@@ -336,7 +375,9 @@ impl World {
         if memory > bound {
             return Err(format!("a connection holds {memory} bytes, {bound} are allowed"));
         }
-        let (counted, under_way) = each.server.handshakes();
+        let loops = self.loops_of(index, each);
+        let (counted, under_way) =
+            (each.server.handshakes().0, loops.iter().map(|each| each.server.handshakes().1).sum());
         if counted > under_way {
             return Err(format!("{counted} handshakes count at their addresses, {under_way} are under way"));
         }
@@ -411,10 +452,4 @@ impl World {
             clients.chain(worker).chain(storage).chain(loops).chain(self.network.next_happening()).chain(set).min()?;
         Some(if self.calm_since.is_some() { next } else { next.min(self.begun + CALM) })
     }
-}
-
-/// Connections open or in a slot, accepted, and refused.
-fn counts(each: &Loop) -> (usize, u64, u64) {
-    let metrics = each.server.metrics();
-    (each.server.connections() + each.server.occupancy().orphans, metrics.accepted, metrics.refused)
 }

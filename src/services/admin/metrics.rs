@@ -21,11 +21,12 @@ pub(super) fn write(exchange: &Exchange<'_>, store: &Store, admin: &Admin) -> St
         "Log lines dropped because stderr was not read in time.",
         admin.dropped.load(Ordering::Relaxed),
     );
-    connections(&mut text, &exchange.env.metrics);
-    handshakes(&mut text, &exchange.env.metrics);
+    let counters = exchange.env.total_metrics();
+    connections(&mut text, &counters);
+    handshakes(&mut text, &counters);
     certificates(&mut text, &exchange.env.security, &admin.protocols);
     revocation(&mut text, &exchange.env.security);
-    requests(&mut text, &exchange.env.metrics);
+    requests(&mut text, &counters);
     keys(&mut text, store);
     durability(&mut text, store);
     text.finish()
