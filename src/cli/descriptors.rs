@@ -1,10 +1,14 @@
 //! How many connections the descriptor limit allows.
 
 use super::Failure;
+use super::threads::Threads;
 use crate::limits::Limits;
 
 /// Descriptors that are not connections: standard streams, poller, listeners, files.
 const OWN_DESCRIPTORS: u64 = 32;
+
+/// Descriptors of each further loop: its poller, what wakes it, and a reserve.
+const LOOP_DESCRIPTORS: u64 = 3;
 
 /// At most one connection in this many is kept open only to report that it is refused.
 const REFUSALS_SHARE: usize = 8;
@@ -28,6 +32,8 @@ const PLENTY: usize = 10_000;
 pub(super) struct Use {
     /// Descriptors per client.
     pub(super) client: usize,
+    /// The loops.
+    pub(super) threads: Threads,
     /// Whether there is a data directory.
     pub(super) data: bool,
     /// Connections of `--admin` listeners.
@@ -77,7 +83,8 @@ impl Shortage {
 }
 
 fn fit_to(descriptors: u64, limits: &Limits, wanted: Option<u32>, used: Use) -> Result<Limits, Failure> {
-    let spare = descriptors.saturating_sub(OWN_DESCRIPTORS);
+    let further_loops = used.threads.count().saturating_sub(1) as u64;
+    let spare = descriptors.saturating_sub(OWN_DESCRIPTORS + LOOP_DESCRIPTORS * further_loops);
     let data = if used.data { DATA_DESCRIPTORS.min(spare / 2) } else { 0 };
     let spare = usize::try_from(spare - data).unwrap_or(usize::MAX);
     let too_few = |flag: &str, wanted: u32| {
@@ -107,7 +114,12 @@ mod tests {
     use super::*;
 
     fn places(descriptors: u64, wanted: Option<u32>, data: bool, operators: Operators) -> Option<[usize; 3]> {
-        let fitted = fit_to(descriptors, &Limits::default(), wanted, Use { client: 1, data, operators });
+        let fitted = fit_to(
+            descriptors,
+            &Limits::default(),
+            wanted,
+            Use { client: 1, threads: Threads::default(), data, operators },
+        );
         fitted.ok().map(|limits| [limits.connections, limits.admin_connections, limits.refusals])
     }
 

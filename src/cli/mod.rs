@@ -20,6 +20,7 @@ mod reload;
 mod serve;
 mod signals;
 mod terminal;
+mod threads;
 mod tls_options;
 mod units;
 mod wrap;

@@ -16,13 +16,13 @@ use super::guard::GuardArgs;
 use super::hints::{self, Reachable, Standing};
 use super::logging::Logging;
 use super::reload::{self, Recipe};
+use super::threads::Threads;
 use super::tls_options::TlsArgs;
 use super::{Failure, descriptors, processor, signals, terminal, units};
 use crate::access::Gate;
 use crate::limits::Limits;
 use crate::net::Net;
-use crate::net::mio::MioNet;
-use crate::server::{BindError, Bound, ListenerConfig, Security, Server};
+use crate::server::{BindError, Bound, ListenerConfig, Security, Servers};
 use crate::services::resp::RespOptions;
 use crate::services::xmlrpc::{FaultStyle, XmlRpcOptions};
 use crate::services::{Builtin, BuiltinOptions, Protocol};
@@ -69,6 +69,9 @@ pub(super) struct ServeArgs {
     /// What to do when --max-memory is reached [default: noeviction]
     #[arg(long, value_enum, value_name = "POLICY", help_heading = "Protocols", requires = "max_memory")]
     max_memory_policy: Option<EvictionArg>,
+    /// Number of threads that serve clients, or 'auto' for one per processor; only 1 with --xmlrpc or --resp
+    #[arg(long, value_name = "N", default_value_t, value_parser = Threads::parse)]
+    threads: Threads,
     /// Log level on stderr: off, error, warn, info, debug
     #[arg(long, default_value = "info", value_name = "LEVEL")]
     log_level: LevelFilter,
@@ -163,7 +166,7 @@ const XML_GROWTH: usize = 4;
 impl LimitArgs {
     /// The limits, fitted to the machine. `data`: whether there is a data directory. `admin`: whether there are
     /// `--admin` listeners.
-    fn limits(&self, data: bool, admin: bool) -> Result<(Limits, Option<Shortage>), Failure> {
+    fn limits(&self, threads: Threads, data: bool, admin: bool) -> Result<(Limits, Option<Shortage>), Failure> {
         let usual = Limits::default();
         let client_memory = self.guard.client_memory(self.max_memory)?;
         let (request_bytes, output_hard_bytes) = self.sizes(&usual, client_memory)?;
@@ -186,7 +189,7 @@ impl LimitArgs {
             None if admin => Operators::Usual,
             _ => Operators::None,
         };
-        let used = descriptors::Use { client: 1, data, operators };
+        let used = descriptors::Use { client: 1, threads, data, operators };
         let (limits, shortage) = descriptors::fit(&limits, self.max_connections, used)?;
         Ok((self.guard.complete(&limits, client_memory)?, shortage))
     }
@@ -226,28 +229,30 @@ impl LimitArgs {
 /// Runs the server until SIGTERM or SIGINT.
 pub(super) fn run(args: &ServeArgs) -> Result<ExitCode, Failure> {
     let logging = Logging::start(args.log_level);
-    let mut net = MioNet::new()?;
-    let wake = net.waker();
+    let (mut first, others) = args.threads.pollers()?;
+    let (wake, now) = (first.waker(), first.now());
     let wanted = args.listeners();
     args.check_use(&wanted)?;
-    let (limits, shortage) = args.limits.limits(args.data.is_given(), !args.admin.is_empty())?;
+    let (limits, shortage) = args.limits.limits(args.threads, args.data.is_given(), !args.admin.is_empty())?;
     // Before any file is created: a command that cannot run leaves nothing behind.
     let listeners = args.resolve(wanted)?;
-    let sockets = Bound::new(&mut net, &limits, listeners.iter().map(|listener| listener.address))
-        .map_err(|error| args.cannot_listen(&listeners, &error))?;
+    let addresses = listeners.iter().map(|listener| listener.address);
+    let sockets = Bound::new(&mut first, &limits, addresses).map_err(|error| args.cannot_listen(&listeners, &error))?;
     args.check_openness(&listeners)?;
     let recipe = args.recipe(&listeners);
     let prepared = recipe.prepare(None)?;
     let configs = args.configure(&listeners, &prepared.security);
     let protocols = listeners.iter().map(|listener| listener.protocol).collect();
-    let service = Builtin::new(args.services(protocols, limits.client_memory)?, net.now());
-    let mut server = Server::on(sockets, net, service, configs.clone(), limits);
-    server.service_mut().watch_log(logging.dropped());
-    let addresses = server.addresses()?;
-    signals::stop_on_signal(server.handle())?;
+    let options = args.services(protocols, limits.client_memory)?;
+    let service = |_| Builtin::new(options.clone(), now);
+    let mut servers = Servers::on(sockets, first, others, service, configs.clone(), limits);
+    let addresses = servers.addresses();
+    signals::stop_on_signal(servers.handle())?;
     let development = prepared.development.clone();
-    reload::keep_current(recipe, prepared, server.handle())?;
-    args.data.load(server.service_mut().store_mut(), wake)?;
+    reload::keep_current(recipe, prepared, servers.handle())?;
+    let service = servers.first_mut().service_mut();
+    service.watch_log(logging.dropped());
+    args.data.load(service.store_mut(), wake)?;
     shortage.into_iter().for_each(Shortage::say);
     let reachable: Vec<Served> = Served::all(&listeners, &configs, &addresses);
     announce(&reachable);
@@ -260,8 +265,8 @@ pub(super) fn run(args: &ServeArgs) -> Result<ExitCode, Failure> {
         }
         suggest(development, &reachable);
     }
-    let ran = server.run();
-    let closed = server.service_mut().close().map_err(|failure| Failure::Other(failure.to_string()));
+    let ran = servers.run();
+    let closed = servers.first_mut().service_mut().close().map_err(|failure| Failure::Other(failure.to_string()));
     drop(logging);
     ran?;
     closed.map(|()| ExitCode::SUCCESS)
@@ -331,6 +336,11 @@ impl ServeArgs {
         if self.limits.header_timeout.is_some() && !is_served(&[Protocol::XmlRpc, Protocol::Admin]) {
             let problem = "there is no HTTP listener: add --xmlrpc or --admin ADDR, or remove this flag";
             return Err(Failure::usage("--header-timeout", problem));
+        }
+        if self.threads.count() > 1 && is_served(&[Protocol::XmlRpc, Protocol::Resp]) {
+            let problem =
+                "keys are served by one thread: choose other listeners than --xmlrpc and --resp, or remove this flag";
+            return Err(Failure::usage("--threads", problem));
         }
         self.tls.check_use(false)
     }

@@ -17,12 +17,12 @@ use super::descriptors::{Operators, Shortage};
 use super::guard::GuardArgs;
 use super::logging::Logging;
 use super::reload::{self, Recipe};
+use super::threads::Threads;
 use super::tls_options::TlsArgs;
 use super::{Failure, client_tls, descriptors, signals, terminal, units};
 use crate::limits::Limits;
-use crate::net::mio::MioNet;
 use crate::net::{Address, Lookup, Subnet, Target};
-use crate::server::{BindError, Bound, ListenerConfig, Security, Server};
+use crate::server::{BindError, Bound, ListenerConfig, Security, Servers};
 use crate::services::{Renewable, Splice, UpstreamSecurity};
 
 /// Minimum time between two lookups of a name, however many connections fail.
@@ -54,6 +54,9 @@ pub(super) struct WrapArgs {
     proxy: ProxyArgs,
     #[command(flatten)]
     limits: LimitArgs,
+    /// Number of threads that serve clients, or 'auto' for one per processor
+    #[arg(long, value_name = "N", default_value_t, value_parser = Threads::parse)]
+    threads: Threads,
     /// Log level on stderr: off, error, warn, info, debug
     #[arg(long, default_value = "info", value_name = "LEVEL")]
     log_level: LevelFilter,
@@ -132,7 +135,7 @@ struct LimitArgs {
 }
 
 impl LimitArgs {
-    fn limits(&self) -> Result<(Limits, Option<Shortage>), Failure> {
+    fn limits(&self, threads: Threads) -> Result<(Limits, Option<Shortage>), Failure> {
         if self.max_output == 0 {
             return Err(Failure::usage("--max-output", "must be more than zero"));
         }
@@ -149,7 +152,7 @@ impl LimitArgs {
             ..Limits::default()
         };
         // Each client needs two descriptors: its own connection and one to the backend.
-        let used = descriptors::Use { client: 2, data: false, operators: Operators::None };
+        let used = descriptors::Use { client: 2, threads, data: false, operators: Operators::None };
         let (limits, shortage) = descriptors::fit(&limits, self.max_connections, used)?;
         Ok((self.guard.complete(&limits, self.guard.client_memory(None)?)?, shortage))
     }
@@ -215,14 +218,14 @@ fn look_up(lookup: Lookup, upstream: Upstream) {
 /// Runs until SIGTERM or SIGINT.
 pub(super) fn run(args: &WrapArgs) -> Result<ExitCode, Failure> {
     let logging = Logging::start(args.log_level);
-    let mut net = MioNet::new()?;
+    let (mut first, others) = args.threads.pollers()?;
     args.tls.check_use(args.originate.originate)?;
-    let (limits, shortage) = args.limits.limits()?;
+    let (limits, shortage) = args.limits.limits(args.threads)?;
     let recipe = args.recipe()?;
     let address = args.listen.resolve("--listen")?;
     args.check_exposure(address)?;
     // Before any file is created: a command that cannot run leaves nothing behind.
-    let sockets = Bound::new(&mut net, &limits, [address]).map_err(|BindError { error, .. }| {
+    let sockets = Bound::new(&mut first, &limits, [address]).map_err(|BindError { error, .. }| {
         Failure::usage("--listen", format!("cannot listen on {}: {error}", args.listen))
     })?;
     let prepared = recipe.as_ref().map(|recipe| recipe.prepare(None)).transpose()?;
@@ -237,23 +240,25 @@ pub(super) fn run(args: &WrapArgs) -> Result<ExitCode, Failure> {
         ..ListenerConfig::new(address, security.clone())
     });
     let upstream = args.upstream_security()?;
-    let service = Splice::new(args.to.target()?, upstream.clone(), args.proxy.proxy_protocol);
-    let mut server = Server::on(sockets, net, service, configs.collect(), limits);
-    signals::stop_on_signal(server.handle())?;
+    let target = args.to.target()?;
+    let service = |_| Splice::new(target.clone(), upstream.clone(), args.proxy.proxy_protocol);
+    let mut servers = Servers::on(sockets, first, others, service, configs.collect(), limits);
+    let handle = servers.handle();
+    signals::stop_on_signal(handle.clone())?;
     if let (Some(recipe), Some(prepared)) = (recipe, prepared) {
-        reload::keep_current(recipe, prepared, server.handle())?;
+        reload::keep_current(recipe, prepared, handle.clone())?;
     }
     let behind = args.describe(&upstream);
     if let UpstreamSecurity::Tls(config, _) = upstream {
         let flags = args.clone();
         let renew = move || flags.upstream_config().map(|fresh| config.renew(fresh));
-        reload::keep_renewed(args.upstream_files(), server.handle(), renew)?;
+        reload::keep_renewed(args.upstream_files(), handle, renew)?;
     }
     shortage.into_iter().for_each(Shortage::say);
-    for (security, address) in security.iter().zip(server.addresses()?) {
+    for (security, address) in security.iter().zip(servers.addresses()) {
         announce(security, address, &behind);
     }
-    server.run()?;
+    servers.run()?;
     drop(logging);
     Ok(ExitCode::SUCCESS)
 }

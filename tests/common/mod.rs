@@ -23,6 +23,12 @@ pub fn latchkey() -> Command {
     Command::new(env!("CARGO_BIN_EXE_latchkey"))
 }
 
+/// Runs servers that may have several loops with as many as `LATCHKEY_TEST_THREADS` says: `tests/run` repeats their tests
+/// so.
+pub fn threads() -> Vec<String> {
+    std::env::var("LATCHKEY_TEST_THREADS").map_or_else(|_| Vec::new(), |count| vec!["--threads".into(), count])
+}
+
 /// Where this project's own test clients are.
 pub fn client(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/clients").join(name)

@@ -5,7 +5,7 @@ use std::net::{Shutdown, TcpStream};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use crate::common::{PATIENCE, Server, latchkey, python, succeed};
+use crate::common::{PATIENCE, Server, latchkey, python, succeed, threads};
 
 fn plain(server: &Server) -> TcpStream {
     let socket = TcpStream::connect(server.address("echo")).expect("connect");
@@ -15,7 +15,9 @@ fn plain(server: &Server) -> TcpStream {
 
 fn start_plain(arguments: &[&str]) -> Server {
     let dir = tempfile::tempdir().expect("a folder");
-    Server::start_in(dir, &[&["--echo", "plain://127.0.0.1:0"], arguments].concat())
+    let threads = threads();
+    let threads: Vec<&str> = threads.iter().map(String::as_str).collect();
+    Server::start_in(dir, &[&["--echo", "plain://127.0.0.1:0"], arguments, &threads].concat())
 }
 
 #[test]

@@ -29,6 +29,8 @@ mod terminal;
 
 // Echo: large data, half-close, back-pressure, drain.
 mod echo;
+// `--threads`: limits, counters, drain and resumption over several loops.
+mod threads;
 // XML-RPC over HTTPS, with Python, curl and OpenSSL.
 mod xmlrpc;
 // RESP, with redis-cli, redis-benchmark and the client libraries of Python and Node.js.

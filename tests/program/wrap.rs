@@ -8,12 +8,12 @@ use std::sync::mpsc;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use crate::common::{PATIENCE, Server, fail, free_port, latchkey, python, run, succeed};
+use crate::common::{PATIENCE, Server, fail, free_port, latchkey, python, run, succeed, threads};
 
 /// `latchkey wrap` in front of `to`, with development certificates unless `arguments` say otherwise.
 fn wrap(to: &str, arguments: &[&str]) -> Server {
     let mut command = latchkey();
-    command.args(["wrap", "--listen", "127.0.0.1:0", "--to", to]).args(arguments);
+    command.args(["wrap", "--listen", "127.0.0.1:0", "--to", to]).args(arguments).args(threads());
     Server::spawn(command, tempfile::tempdir().expect("a folder"), 1)
 }
 
