@@ -61,6 +61,15 @@ impl GuardArgs {
         Ok(client_memory)
     }
 
+    /// Refuses flags without effect. `is_tls` says whether any listener uses TLS.
+    pub(super) fn check_use(&self, is_tls: bool) -> Result<(), Failure> {
+        if self.max_handshakes_per_address.0.is_some() && !is_tls {
+            let problem = "no listener uses TLS, so there are no handshakes: remove this flag";
+            return Err(Failure::usage("--max-handshakes-per-address", problem));
+        }
+        Ok(())
+    }
+
     /// `limits` with these flags applied.
     pub(super) fn complete(&self, limits: &Limits, client_memory: usize) -> Result<Limits, Failure> {
         if self.max_handshake < LEAST_HANDSHAKE {

@@ -342,6 +342,7 @@ impl ServeArgs {
                 "keys are served by one thread: choose other listeners than --xmlrpc and --resp, or remove this flag";
             return Err(Failure::usage("--threads", problem));
         }
+        self.limits.guard.check_use(listeners.iter().any(|(_, address)| !address.plain))?;
         self.tls.check_use(false)
     }
 

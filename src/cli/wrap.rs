@@ -177,6 +177,9 @@ impl fmt::Display for Upstream {
 impl Upstream {
     fn parse(text: &str) -> Result<Self, String> {
         if let Some(path) = text.strip_prefix("unix:").filter(|path| !path.is_empty()) {
+            // No socket can have a path that does not fit into its address.
+            std::os::unix::net::SocketAddr::from_pathname(path)
+                .map_err(|error| format!("no socket can have this path: {error}"))?;
             return Ok(Self::Unix(path.into()));
         }
         if text.contains('/') {
@@ -220,6 +223,7 @@ pub(super) fn run(args: &WrapArgs) -> Result<ExitCode, Failure> {
     let logging = Logging::start(args.log_level);
     let (mut first, others) = args.threads.pollers()?;
     args.tls.check_use(args.originate.originate)?;
+    args.limits.guard.check_use(!args.originate.originate)?;
     let (limits, shortage) = args.limits.limits(args.threads)?;
     let recipe = args.recipe()?;
     let address = args.listen.resolve("--listen")?;
@@ -369,5 +373,7 @@ mod tests {
         {
             assert!(Upstream::parse(bad).is_err(), "{bad}");
         }
+        let long = format!("unix:/{}", "x".repeat(200));
+        assert!(Upstream::parse(&long).is_err_and(|error| error.contains("no socket can have this path")));
     }
 }

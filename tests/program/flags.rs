@@ -303,6 +303,8 @@ fn options_that_nothing_would_heed_are_refused() {
     refuse(dir.path(), "serve --resp 127.0.0.1:0 --header-timeout 5s", &["--header-timeout", "--xmlrpc"]);
     refuse(dir.path(), "serve --resp 127.0.0.1:0 --reauth-after 1h", &["--reauth-after", "--client-ca"]);
     refuse(dir.path(), "wrap --listen 127.0.0.1:0 --to 127.0.0.1:1 --reauth-after 1h", &["--reauth-after"]);
+    let unencrypted = "serve --echo plain://127.0.0.1:0 --max-handshakes-per-address 3";
+    refuse(dir.path(), unencrypted, &["--max-handshakes-per-address", "no listener uses TLS"]);
     for listener in ["--resp 127.0.0.1:0", "--resp plain://127.0.0.1:0", "--echo plain://0.0.0.0:0"] {
         refuse(dir.path(), &format!("serve {listener} --allow-plain"), &["--allow-plain", "other machines"]);
     }

@@ -477,6 +477,7 @@ fn wrap_options_that_cannot_be_enforced_refuse_to_start() {
     refused(&["--listen", "127.0.0.1:0", "--originate", "--client-auth", "none"], "--client-auth");
     refused(&["--listen", "127.0.0.1:0", "--originate", "--tls-min", "1.3"], "--tls-min");
     refused(&["--listen", "127.0.0.1:0", "--authorize", &file], "--client-ca");
+    refused(&["--listen", "127.0.0.1:0", "--originate", "--max-handshakes-per-address", "3"], "--max-handshakes");
     refused(&["--listen", "127.0.0.1:0", "--ca", &file], "--originate");
     refused(&["--listen", "127.0.0.1:0", "--accept-proxy-from", "everybody"], "--accept-proxy-from");
     refused(&["--listen", "127.0.0.1:0", "--max-output", "0"], "--max-output");
