@@ -176,11 +176,13 @@ pub mod authorization {
 
 /// Keys and values in memory, and the protocols that serve them.
 pub mod key_value {
-    pub use crate::disk::StorageError;
+    pub use crate::disk::{OpenError, StorageError, Sync};
     pub use crate::services::resp::{ProcessorTime, Resp, RespOptions};
     pub use crate::services::xmlrpc::{FaultStyle, XmlRpc, XmlRpcOptions};
     pub use crate::services::{Echo, KeyValue, StoreProtocol};
-    pub use crate::store::{Entry, Eviction, Expiry, Kind, Store, StoreError, StoreOptions};
+    pub use crate::store::{
+        CommitLimits, DataOptions, DataReport, Entry, Eviction, Expiry, Kind, Store, StoreError, StoreOptions,
+    };
 }
 
 /// Simulated sockets and a simulated clock, to test a service of one's own: what goes wrong goes wrong again with the same

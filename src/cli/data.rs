@@ -1,5 +1,6 @@
 //! The data directory of `serve`: opening and loading it.
 
+use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -8,12 +9,9 @@ use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::{Failure, terminal, units};
-use crate::disk::{Directory, OpenError, Opened, Sync};
+use crate::disk::{Directory, OpenError, Sync};
 use crate::net::Wake;
-use crate::store::{CommitLimits, Store};
-
-/// Keys loaded between two updates of the progress display.
-const STEP: u64 = 4096;
+use crate::store::{CommitLimits, DataOptions, Store};
 
 /// Remedy for a full disk.
 const CURE: &str = "make room (64 KiB are enough to start, writes need theirs besides), or copy the directory to a larger \
@@ -66,28 +64,28 @@ impl DataArgs {
             SyncArg::Interval => Sync::Interval,
             SyncArg::None => Sync::None,
         };
-        let is_new = !Directory::is_one(path);
-        let opened = Directory::open(path).map_err(refused)?;
-        if is_new {
+        let limits = CommitLimits { unsynced_bytes: self.max_unsynced, timeout: self.storage_timeout };
+        let mut progress = Progress::new(path);
+        let options = DataOptions { sync, limits };
+        let found = store.open_data(path, options, wake, |keys, expected| progress.show(keys, expected));
+        let took = progress.end();
+        let found = found.map_err(refused)?;
+        let say = |text: fmt::Arguments<'_>| terminal::tell(format_args!("data {}: {text}", path.display()));
+        if found.is_new {
             // A mistyped path is noticed that way.
-            terminal::tell(format_args!("data {}: new, empty data directory created", path.display()));
+            say(format_args!("new, empty data directory created"));
         }
-        if opened.was_torn() {
-            terminal::tell(format_args!(
-                "data {}: an incomplete write at the end of the journal is dropped",
-                path.display()
-            ));
+        if found.was_torn {
+            say(format_args!("an incomplete write at the end of the journal is dropped"));
         }
-        load(path, &opened, store).map_err(refused)?;
-        if !opened.was_clean() {
+        let (keys, bytes) = (units::count(found.keys, "key"), units::readable(found.bytes));
+        say(format_args!("{keys}, {bytes}, loaded in {:.2} s", took.as_secs_f64()));
+        if !found.was_clean {
             // With the other modes a crash of the machine may lose acknowledged writes.
             let loss = if sync == Sync::Always { ", no acknowledged write lost" } else { "" };
-            terminal::tell(format_args!("data {}: unclean shutdown detected; recovered{loss}", path.display()));
+            say(format_args!("unclean shutdown detected; recovered{loss}"));
         }
-        terminal::tell(format_args!("data {}: sync {}", path.display(), sync.name()));
-        let storage = opened.serve(sync, wake)?;
-        let limits = CommitLimits { unsynced_bytes: self.max_unsynced, timeout: self.storage_timeout };
-        store.attach(storage, limits);
+        say(format_args!("sync {}", sync.name()));
         Ok(())
     }
 }
@@ -105,61 +103,40 @@ fn refused(path: &Path, error: &OpenError) -> Failure {
     }
 }
 
-#[expect(clippy::disallowed_methods, reason = "how long it takes is shown")]
-fn load(path: &Path, opened: &Opened, store: &mut Store) -> Result<(), OpenError> {
-    let (begun, expected) = (Instant::now(), opened.expected_keys());
-    let mut progress = Progress::new(path, expected, begun);
-    let (mut keys, mut unfit, mut why) = (0u64, 0u64, None);
-    let loaded = opened.load(&mut |record| {
-        if let Err(reason) = store.load(&record) {
-            unfit += 1;
-            why.get_or_insert(reason);
-        }
-        keys += 1;
-        if keys.is_multiple_of(STEP) {
-            progress.show(keys);
-        }
-    })?;
-    progress.bar.finish_and_clear();
-    if let Some(why) = why {
-        return Err(OpenError::Unfit { path: path.into(), count: unfit, why: why.to_string() });
-    }
-    let (keys, bytes) = (loaded.keys, units::readable(loaded.bytes));
-    terminal::tell(format_args!(
-        "data {}: {}, {bytes}, loaded in {:.2} s",
-        path.display(),
-        units::count(keys, "key"),
-        begun.elapsed().as_secs_f64()
-    ));
-    Ok(())
-}
-
 /// A progress bar on a terminal; elsewhere one line per second.
 struct Progress<'a> {
     path: &'a Path,
-    expected: u64,
     bar: ProgressBar,
+    begun: Instant,
     told: Instant,
 }
 
+#[expect(clippy::disallowed_methods, reason = "how long it takes is shown")]
 impl<'a> Progress<'a> {
-    fn new(path: &'a Path, expected: u64, now: Instant) -> Self {
-        let bar = if terminal::is_watched() { ProgressBar::new(expected) } else { ProgressBar::hidden() };
+    fn new(path: &'a Path) -> Self {
+        let bar = if terminal::is_watched() { ProgressBar::new(0) } else { ProgressBar::hidden() };
         if let Ok(style) =
             ProgressStyle::with_template("loading {wide_bar} {human_pos} of {human_len} keys, {eta} left")
         {
             bar.set_style(style);
         }
-        Self { path, expected, bar, told: now }
+        let now = Instant::now();
+        Self { path, bar, begun: now, told: now }
     }
 
-    #[expect(clippy::disallowed_methods, reason = "how long it takes is shown")]
-    fn show(&mut self, keys: u64) {
+    fn show(&mut self, keys: u64, expected: u64) {
+        self.bar.set_length(expected);
         self.bar.set_position(keys);
         if self.bar.is_hidden() && self.told.elapsed() >= Duration::from_secs(1) {
             self.told = Instant::now();
-            terminal::tell(format_args!("data {}: {keys} of {} keys loaded", self.path.display(), self.expected));
+            terminal::tell(format_args!("data {}: {keys} of {expected} keys loaded", self.path.display()));
         }
+    }
+
+    /// Clears the display; returns how long it took.
+    fn end(self) -> Duration {
+        self.bar.finish_and_clear();
+        self.begun.elapsed()
     }
 }
 

@@ -13,6 +13,7 @@
 
 mod arena;
 mod commits;
+mod data_directory;
 mod deferred_free;
 mod durable;
 mod entry;
@@ -34,6 +35,7 @@ use siphasher::sip::SipHasher13;
 
 pub use arena::spare as spare_room;
 pub use commits::{CommitLimits, GroupStatus, Persistence};
+pub use data_directory::{DataOptions, DataReport};
 pub use durable::{CommitGroup, Unfit, View};
 pub use entry::{Entry, Expiry, Kind};
 pub use glob::Glob;
