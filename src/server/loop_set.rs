@@ -374,7 +374,7 @@ impl<K> LoopMember<K> {
         if let Some(own) = self.own().filter(|_| !self.is_alone()) {
             own.memory.store(account.total(), Ordering::Relaxed);
             own.presence.store(account.presence(), Ordering::Relaxed);
-            // Last: whoever sees that the biggest client has gone sees that its memory has, too.
+            // Last: a loop that sees that the biggest client has gone must see that its memory has, too.
             own.largest.store(account.largest_class(), Ordering::Release);
         }
     }

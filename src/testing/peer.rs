@@ -11,7 +11,7 @@ use crate::timer::Now;
 
 /// One peer and the replies it is owed.
 pub struct TestPeer {
-    /// What the service is told of it.
+    /// Its identity and addresses, as the service sees them.
     pub info: PeerInfo,
     /// The loop's environment.
     pub env: Environment,
