@@ -9,11 +9,11 @@ use rustls::HandshakeKind;
 
 use super::addresses::{AddressVerdict, Counted, TOO_MANY_CONNECTIONS};
 use super::context::Context;
-use super::deadlines::{Asked, WriteProgress};
 use super::framing::Framing;
 use super::lifecycle::{Phase, WriteShutdown};
 use super::scratch::{READ_BYTES, Scratch};
 use super::service::{PeerInfo, Service};
+use super::write_progress::{Asked, WriteProgress};
 use super::{PeerId, plaintext};
 use crate::access::Denial;
 use crate::disconnect::Disconnect;

@@ -3,22 +3,12 @@
 use super::context::Context;
 use super::effects::{Effect, Effects, Link, Loss};
 use super::lifecycle::ReadState;
+use super::output::Output;
 use super::replies::Replies;
 use super::scratch::{READ_BYTES, Scratch, shrink};
 use super::service::{Exchange, PeerInfo, Served, Service, SessionState};
 use crate::disconnect::Disconnect;
 use crate::limits::Limits;
-
-/// The replies owed to a peer, and further results of its requests.
-#[derive(Debug, Default)]
-pub(crate) struct Output {
-    /// Replies in the order of their requests.
-    pub(crate) replies: Replies,
-    /// Requests served in this turn, with what the service has [spent](Exchange::spend).
-    pub(crate) served: usize,
-    /// Further details of the reason why the connection ends.
-    pub(super) detail: Option<Box<str>>,
-}
 
 /// The plaintext half of a connection: undecoded input on one side, replies in order on the other.
 pub(super) struct Framing<S: Service> {

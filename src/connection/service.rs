@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use super::context::Environment;
 use super::effects::{Dial, Effect, Link, Loss};
-use super::framing::Output;
 use super::id::PeerId;
+use super::output::Output;
 use super::replies::Deferred;
 use crate::access::Access;
 use crate::disconnect::Disconnect;

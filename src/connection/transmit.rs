@@ -4,10 +4,10 @@ use std::io::{self, Write};
 
 use super::connection::Connection;
 use super::context::Context;
-use super::deadlines::WriteProgress;
 use super::lifecycle::{Phase, Transmitted, WriteShutdown};
 use super::scratch::READ_BYTES;
 use super::service::Service;
+use super::write_progress::WriteProgress;
 use crate::disconnect::Disconnect;
 use crate::tls::Outgoing;
 

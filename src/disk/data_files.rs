@@ -4,11 +4,12 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
+use super::broken::Broken;
 use super::compact::{CompactionJob, Compactions, Helper, Outcome};
 use super::failure::StorageError;
 use super::folder::{Folder, GONE};
 use super::group::{Group, split_value};
-use super::journal::{Broken, Fresh, Journal, JournalPosition, Sealed, Survey, salvage, survey};
+use super::journal::{Fresh, Journal, JournalPosition, Sealed, Survey, salvage, survey};
 use super::manifest::{self, ManifestFile};
 use super::merge::{self, View};
 use super::names::{self, FileNames};

@@ -16,10 +16,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::OpenError;
+use super::broken::Broken;
 use super::data_files::{Contents, DataFiles, FileSizes, Loaded, Record};
 use super::dump::{DumpWriter, write_all};
 use super::folder::{RealFolder, make};
-use super::journal::Broken;
 use super::lock::Lock;
 use super::names::{self, LOCK, MARK, RESERVE, RESTORING};
 use super::storage::{Storage, StorageOptions};

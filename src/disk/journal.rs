@@ -2,6 +2,7 @@
 
 use std::io;
 
+use super::broken::Broken;
 use super::failure::StorageError;
 use super::folder::{FileHandle, Folder};
 use super::group::Group;
@@ -188,27 +189,6 @@ impl Journal {
     pub(super) fn previous(&self) -> u64 {
         self.chain.previous
     }
-}
-
-/// Why a directory cannot be used.
-#[derive(Debug, thiserror::Error)]
-pub enum Broken {
-    /// Acknowledged groups are missing.
-    #[error("groups {found} to {recorded} are missing ({detail})")]
-    Lost {
-        /// The first missing group.
-        found: u64,
-        /// The last group known to have been there.
-        recorded: u64,
-        /// Where they are missing.
-        detail: String,
-    },
-    /// Its content is not what was written.
-    #[error("{0}")]
-    Damaged(String),
-    /// An operation failed.
-    #[error("{0}")]
-    Io(#[from] io::Error),
 }
 
 /// The content of a directory.

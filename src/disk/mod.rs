@@ -8,6 +8,7 @@
 //! a gap, so that a directory that lost one is recognised: see [`Directory`].
 
 mod backup;
+mod broken;
 mod compact;
 mod data_files;
 mod directory;
@@ -36,6 +37,7 @@ mod tests;
 use std::io;
 use std::path::PathBuf;
 
+pub use broken::Broken;
 pub use compact::Compactions;
 pub use data_files::{DataFiles, FileSizes, Loaded, NO_EXPIRY, Record, Undo};
 pub use directory::{Directory, Opened};
@@ -43,7 +45,6 @@ pub use dump::{DumpError, DumpReader, DumpWriter};
 pub use failure::StorageError;
 pub use folder::{FileHandle, Folder};
 pub use group::{Change, Group};
-pub use journal::Broken;
 pub use lockstep::LockStep;
 pub use restore::{Left, RestoreError, restore};
 pub use storage::{Backup, Durable, Storage, StorageOptions, StorageReport};

@@ -3,9 +3,9 @@
 use std::io;
 use std::sync::atomic::AtomicBool;
 
+use super::broken::Broken;
 use super::folder::{FileHandle, Folder};
 use super::group::{Raw, push_put};
-use super::journal::Broken;
 use super::merge::{MergeSource, View};
 use super::names;
 use super::record::{Chain, FILE_HEAD, FileHead, HEAD, Head, find};

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering}
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 use std::time::{Duration, Instant};
 
-use super::memory::MemoryAccount;
+use super::memory_account::MemoryAccount;
 use crate::access::Security;
 use crate::connection::SharedAddresses;
 use crate::disconnect::Disconnect;

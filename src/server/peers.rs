@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use slab::Slab;
 
-use super::memory::MemoryShare;
+use super::memory_account::MemoryShare;
 use crate::connection::{Connection, Link, PeerId, Service};
 
 /// One connection and its socket.

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use super::arena::{Data, Draft};
 use super::deferred_free::DeferredFree;
-use super::durable::Unfit;
+use super::entry::Unfit;
 use super::table::Table;
 use crate::disk::{Backup, Change, Compactions, Group, NO_EXPIRY, Storage, StorageError, Sync, Undo};
 use crate::timer::{Now, after};

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::arena::{Data, Draft, NEVER};
 use super::commits::{CommitLimits, Commits, GroupStatus, Persistence, Step};
-use super::entry::Kind;
+use super::entry::{Kind, Unfit};
 use super::{MAX_KEY, MAX_VALUE, Store, StoreError};
 use crate::disk::{self, Record, Storage, StorageError, Undo};
 use crate::timer::Now;
@@ -13,23 +13,6 @@ use crate::timer::Now;
 /// Records undone per turn, and their bytes: well under a millisecond of work.
 const TAKEN_BACK_RECORDS: usize = 512;
 const TAKEN_BACK_BYTES: usize = 1 << 20;
-
-/// Why a record from disk cannot be loaded.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Unfit {
-    /// Its kind is not one of [`Kind`].
-    #[error("unknown kind of value")]
-    Kind,
-    /// It is longer than [`MAX_KEY`].
-    #[error("a key is longer than {MAX_KEY} bytes")]
-    Key,
-    /// It is larger than [`MAX_VALUE`].
-    #[error("a value is larger than {MAX_VALUE} bytes")]
-    Value,
-    /// The table is full.
-    #[error("too many keys for the table")]
-    Room,
-}
 
 /// Names a group of changes that the disk makes durable together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

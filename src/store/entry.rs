@@ -1,5 +1,7 @@
 //! A stored value as users of the store see it.
 
+use super::{MAX_KEY, MAX_VALUE};
+
 /// The type of a value: its XML-RPC type, and whether RESP commands may edit its bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u8)]
@@ -83,4 +85,21 @@ pub enum Expiry {
     Never,
     /// The key expires at this many milliseconds since the Unix epoch.
     At(u64),
+}
+
+/// Why a record from disk cannot be loaded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Unfit {
+    /// Its kind is not one of [`Kind`].
+    #[error("unknown kind of value")]
+    Kind,
+    /// It is longer than [`MAX_KEY`].
+    #[error("a key is longer than {MAX_KEY} bytes")]
+    Key,
+    /// It is larger than [`MAX_VALUE`].
+    #[error("a value is larger than {MAX_VALUE} bytes")]
+    Value,
+    /// The table is full.
+    #[error("too many keys for the table")]
+    Room,
 }

@@ -36,8 +36,8 @@ use siphasher::sip::SipHasher13;
 pub use arena::spare as spare_room;
 pub use commits::{CommitLimits, GroupStatus, Persistence};
 pub use data_directory::{DataOptions, DataReport};
-pub use durable::{CommitGroup, Unfit, View};
-pub use entry::{Entry, Expiry, Kind};
+pub use durable::{CommitGroup, View};
+pub use entry::{Entry, Expiry, Kind, Unfit};
 pub use glob::Glob;
 #[cfg(any(test, fuzzing))]
 pub use glob::property as glob_property;

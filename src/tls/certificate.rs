@@ -6,8 +6,8 @@ use rustls_pki_types::{CertificateDer, SubjectPublicKeyInfoDer};
 use x509_parser::oid_registry::OID_X509_EXT_CRL_DISTRIBUTION_POINTS;
 use x509_parser::prelude::{FromDer, GeneralName, X509Certificate, X509Name};
 
-use super::crl::distribution_points;
-use super::names::{common_name, shown};
+use super::distribution_points::distribution_points;
+use super::names::{common_name, printable, shown};
 
 /// The fields of a certificate (RFC 5280). Parsing verifies nothing.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -200,11 +200,6 @@ pub fn hex(bytes: &[u8]) -> String {
         let _ = write!(text, "{byte:02x}");
         text
     })
-}
-
-/// Text from a peer, escaped for a terminal or a log.
-pub(crate) fn printable(text: &str) -> String {
-    crate::text::printable(text).into_owned()
 }
 
 /// Characters of a name shown in a message: certificates may contain names of any length.

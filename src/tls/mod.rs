@@ -6,11 +6,14 @@
 mod agreement;
 #[cfg(feature = "cli")]
 pub mod authority;
+#[cfg(feature = "cli")]
+mod authority_error;
 mod certificate;
 mod channel;
 mod client_policy;
 mod crl;
 mod der;
+mod distribution_points;
 mod identity;
 mod incoming;
 mod key_exchange;
@@ -18,6 +21,7 @@ mod names;
 mod outgoing;
 mod pem;
 mod policy;
+mod policy_error;
 #[cfg(any(test, fuzzing))]
 pub mod properties;
 mod records;
@@ -37,7 +41,6 @@ mod trust;
 mod words;
 
 pub use agreement::Agreement;
-pub(crate) use certificate::printable;
 pub use certificate::{Certificate, MalformedCertificate, date, fingerprint, hex, shown_name};
 pub use channel::{Channel, Progress};
 pub use client_policy::{ClientOptions, ClientPolicy, ClientPolicyError};
@@ -45,9 +48,11 @@ pub(crate) use crl::{List as RevocationList, significant};
 pub use identity::{Anchor, AnchorKind, Identity};
 pub use incoming::Incoming;
 pub use key_exchange::{PostQuantum, is_post_quantum};
+pub(crate) use names::printable;
 pub use outgoing::Outgoing;
 pub use pem::{PemError, PemSource};
-pub use policy::{Choice, ClientAuth, Handshake, PolicyError, PolicyOptions, ServerPolicy, TlsMin};
+pub use policy::{Choice, ClientAuth, Handshake, PolicyOptions, ServerPolicy, TlsMin};
+pub use policy_error::PolicyError;
 pub use revocation::OutdatedLists;
 #[cfg(feature = "cli")]
 pub use revocations::Revocations;

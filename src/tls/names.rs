@@ -3,8 +3,6 @@
 use x509_parser::objects::{oid_registry, oid2abbrev};
 use x509_parser::prelude::{FromDer, X509Name};
 
-use super::certificate::printable;
-
 /// The tag numbers of the ASN.1 string types in names that are read as UTF-8.
 const UTF8: [u32; 5] = [12, 18, 19, 22, 26];
 const GENERAL: [u32; 2] = [25, 27];
@@ -117,6 +115,11 @@ impl Comparable {
         });
         Self(relative.collect())
     }
+}
+
+/// Text from a peer, escaped for a terminal or a log.
+pub(crate) fn printable(text: &str) -> String {
+    crate::text::printable(text).into_owned()
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use rustls::sign::CertifiedKey;
 
 use super::certificate::Certificate;
 use super::pem::PemSource;
-use super::policy::PolicyError;
+use super::policy_error::PolicyError;
 use super::words::in_words;
 
 /// The certificates in the given order; the first is for clients without a known server name.

@@ -3,7 +3,7 @@
 use rcgen::RevocationReason;
 use x509_parser::num_bigint::BigUint;
 
-use super::authority::AuthorityError;
+use super::authority_error::AuthorityError;
 use super::certificate::Certificate;
 use super::crl::{Entry, List, significant};
 use super::pem::PemSource;

@@ -400,7 +400,7 @@ fn names(path: &Path<'_>, case: &Case<'_>, found: &mut Found) {
             let Some(constraints) = issuer.name_constraints() else { continue };
             let is_leaf = at == 0 && !case.issues;
             if let Some(name) = constraints::violation(link, constraints, is_leaf) {
-                let name = crate::tls::certificate::printable(&name);
+                let name = crate::tls::printable(&name);
                 found.reasons.push(format!("the name constraints of {} do not allow {name}", issuer.facts.subject));
             }
         }
