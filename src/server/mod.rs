@@ -9,6 +9,7 @@ mod listener;
 mod loop_set;
 mod memory;
 mod memory_account;
+mod occupancy;
 mod operators;
 mod peers;
 mod reload;
@@ -22,6 +23,7 @@ use std::time::{Duration, Instant};
 
 pub use handle::Handle;
 pub use listener::{BindError, Bound, ListenerConfig};
+pub use occupancy::Occupancy;
 pub use servers::Servers;
 
 pub use crate::access::Security;
@@ -94,25 +96,6 @@ pub enum Status {
 /// Memory of closed connections that one turn frees. What a service must undo for a session (watched keys) takes time in
 /// proportion: 16,384 keys are 2 MB and half a millisecond.
 const REAP_BYTES: usize = 4 << 20;
-
-/// Counts of the server's state.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Occupancy {
-    /// Open connections.
-    pub connections: usize,
-    /// Connections that another loop has accepted for this one, not taken yet.
-    pub arriving: usize,
-    /// Of the open ones, those dialed for clients that have gone: each takes a client's place.
-    pub orphans: usize,
-    /// Ids of connections in queues of work, including connections that have ended.
-    pub queued: usize,
-    /// Entries in the deadline queue, stale ones included.
-    pub deadlines: usize,
-    /// Memory of all clients, in bytes.
-    pub client_memory: usize,
-    /// Addresses that have connections, if they are counted.
-    pub addresses: usize,
-}
 
 impl<N: Net, S: Service> Server<N, S> {
     /// Binds the listeners. Nothing is accepted before the first turn.
@@ -195,42 +178,6 @@ impl<N: Net, S: Service> Server<N, S> {
     /// Open connections from clients and operators, including those in the handshake.
     pub fn connections(&self) -> usize {
         self.peers.accepted()
-    }
-
-    /// Counts of the server's state. All are zero when no connection is open and every deadline has passed.
-    #[doc(hidden)]
-    pub fn occupancy(&self) -> Occupancy {
-        Occupancy {
-            connections: self.peers.len(),
-            arriving: self.membership.arriving(),
-            orphans: self.peers.orphans(),
-            queued: self.ready.len() + self.handshake_queue.len() + self.to_transmit.len() + self.waiting.len(),
-            deadlines: self.deadlines.len(),
-            client_memory: self.memory_account.total(),
-            addresses: self.context.env.addresses.addresses(),
-        }
-    }
-
-    /// The most memory of any one connection, in bytes, outside the TLS library. It visits every connection.
-    #[doc(hidden)]
-    pub fn largest_connection(&self) -> usize {
-        self.peers.iter().map(|peer| peer.connection.memory()).max().unwrap_or(0)
-    }
-
-    /// Handshakes counted at any address, and connections that have not completed theirs. It visits every connection.
-    #[doc(hidden)]
-    pub fn handshakes(&self) -> (usize, usize) {
-        let is_shaking =
-            |peer: &&Peer<N::Socket, S>| peer.connection.is_tls() && peer.connection.info().agreement.is_none();
-        (self.context.env.addresses.handshakes(), self.peers.iter().filter(is_shaking).count())
-    }
-
-    /// How long ago the earliest unhandled deadline passed. It visits every connection.
-    #[doc(hidden)]
-    pub fn overdue(&self) -> Option<Duration> {
-        let now = self.net.now().instant;
-        let deadlines = self.peers.iter().filter_map(|peer| peer.connection.deadline(&self.context.env.limits));
-        deadlines.min().and_then(|first| now.checked_duration_since(first))
     }
 
     /// Serves until [`Handle::stop`] has been called and all connections are closed.
