@@ -245,7 +245,7 @@ impl<K> LoopMember<K> {
         self.set.loops.get(self.index)
     }
 
-    /// The turn ends: the loop polls.
+    /// The turn ends: the loop polls, or has ended.
     pub(super) fn end_turn(&self) {
         self.count_turn(0);
     }

@@ -211,7 +211,12 @@ impl<N: Net, S: Service> Server<N, S> {
         self.transmit();
         self.handshake();
         self.expire();
-        Ok(self.status())
+        let status = self.status();
+        if status == Status::Stopped {
+            // Other loops may drain for long after this one: it must not look as if its turn did not end.
+            self.membership.end_turn();
+        }
+        Ok(status)
     }
 
     fn wait(&mut self) -> io::Result<()> {

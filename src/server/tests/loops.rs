@@ -217,3 +217,16 @@ fn operators_stay_on_the_first_loop() {
     assert_eq!(operators.len(), 5);
     assert_eq!(crowd.clients(), [6, 0, 0]);
 }
+
+#[test]
+fn a_loop_that_has_ended_does_not_look_stalled() {
+    let mut crowd = Crowd::new(Limits::default());
+    let _client = crowd.connect();
+    crowd.run_until_idle();
+    let set = crowd.loops[0].membership.set().clone();
+    set.stop();
+    let stopped = crowd.run_until_idle();
+    assert_eq!(stopped, [false, true, true], "the first loop waits for its client");
+    let turns = set.turns();
+    assert!(turns[1..].iter().all(|turns| turns % 2 == 0), "{turns:?}");
+}
