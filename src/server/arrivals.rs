@@ -34,7 +34,7 @@ impl<N: Net, S: Service> Server<N, S> {
             taken += 1;
             self.welcome(arrival);
         }
-        self.membership.arrived(taken, self.own_clients());
+        self.membership.arrived(taken, self.own_clients(), &self.memory_account);
     }
 
     /// Connected clients of all loops, and backends without their clients, which take the places of those.

@@ -20,6 +20,10 @@ use crate::timer::after;
 /// How long counters of one loop may stay unpublished: copying them costs a lock and half a kilobyte.
 const PUBLISH_EVERY: Duration = Duration::from_millis(100);
 
+/// By how much the memory of a loop's clients may change, in bytes, before other loops see it: reading theirs visits each
+/// loop. Loops that work at the same time may exceed the limit by this much each.
+pub(super) const MEMORY_STEP: usize = 64 << 10;
+
 /// What the loops of one process share.
 pub(super) struct LoopSet {
     loops: Box<[LoopState]>,
@@ -98,7 +102,7 @@ pub(super) struct LoopMember<K> {
     arrivals: mpsc::Receiver<Arrival<K>>,
     /// How to hand a connection to each loop; empty in all but the first.
     senders: Vec<mpsc::Sender<Arrival<K>>>,
-    /// The memory of other loops' clients, as of the beginning of this turn.
+    /// The memory of other loops' clients, as last read.
     others_memory: usize,
     /// Orders that this loop has followed, and how many of them were adopted and refused.
     orders: u64,
@@ -265,6 +269,16 @@ impl<K> LoopMember<K> {
         }
     }
 
+    /// The memory of this loop's clients has changed. If it has changed much, it is published, and that of other loops is
+    /// read: with figures from the beginning of a turn, each loop would use all of the memory that is left.
+    pub(super) fn note_memory(&mut self, total: usize) {
+        let Some(own) = self.own().filter(|_| !self.is_alone()) else { return };
+        if own.memory.load(Ordering::Relaxed).abs_diff(total) >= MEMORY_STEP {
+            own.memory.store(total, Ordering::Relaxed);
+            self.others_memory = self.memory_of_others();
+        }
+    }
+
     /// The memory of other loops' clients.
     pub(super) fn others_memory(&self) -> usize {
         self.others_memory
@@ -314,9 +328,11 @@ impl<K> LoopMember<K> {
     }
 
     /// `count` arrivals are among this loop's `clients` now.
-    pub(super) fn arrived(&self, count: usize, clients: usize) {
+    pub(super) fn arrived(&self, count: usize, clients: usize, account: &MemoryAccount) {
         if let Some(own) = self.own().filter(|_| count > 0) {
             own.clients.store(clients, Ordering::Release);
+            // Before they are no longer counted as arriving, or their fixed cost would be missed until the turn ends.
+            own.presence.store(account.presence(), Ordering::Relaxed);
             own.arriving.fetch_sub(count, Ordering::AcqRel);
         }
     }

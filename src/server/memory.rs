@@ -70,6 +70,7 @@ impl<N: Net, S: Service> Server<N, S> {
         }
         if !peer.connection.info().is_operator {
             self.memory_account.weigh(&mut peer.memory_share, peer.connection.memory());
+            self.membership.note_memory(self.memory_account.total());
         }
     }
 

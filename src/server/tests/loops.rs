@@ -230,3 +230,41 @@ fn a_loop_that_has_ended_does_not_look_stalled() {
     let turns = set.turns();
     assert!(turns[1..].iter().all(|turns| turns % 2 == 0), "{turns:?}");
 }
+
+#[test]
+fn loops_that_work_at_the_same_time_keep_one_memory_limit() {
+    const CLIENTS: usize = 300;
+    let limits = Limits { client_memory: 3 << 20, ..Limits::default() };
+    let mut crowd = Crowd::new(limits.clone());
+    let mut clients: Vec<_> = (0..CLIENTS).map(|_| crowd.connect()).collect();
+    crowd.run_until_idle();
+    for client in &mut clients {
+        // It reads nothing.
+        while client.write(&[7; 16 << 10]).is_ok_and(|count| count > 0) {}
+    }
+    deliver(&crowd.network);
+    // All turns begin before the first one receives.
+    for server in &mut crowd.loops {
+        server.wait().expect("events");
+    }
+    for server in &mut crowd.loops {
+        server.receive();
+    }
+    let held: usize = crowd.loops.iter().map(|server| server.memory_account.total()).sum();
+    let largest = crowd.loops.iter().map(Server::largest_connection).max().expect("three loops");
+    let most = limits.client_memory + 3 * (crate::server::loop_set::MEMORY_STEP + largest);
+    assert!(held > limits.client_memory, "the clients would use more: {held}");
+    assert!(held <= most, "{held} bytes are used, the limit is {}, so at most {most}", limits.client_memory);
+}
+
+#[test]
+fn the_fixed_cost_of_a_client_that_arrives_is_never_missed() {
+    let mut crowd = Crowd::new(Limits::default());
+    let _clients: Vec<_> = (0..30).map(|_| crowd.connect()).collect();
+    let presence = crate::server::memory::presence::<Echo>(false);
+    let _ = crowd.loops[0].turn();
+    assert_eq!(crowd.loops[0].membership.others_presence(presence), 20 * presence, "on their way");
+    crowd.loops[1].take_arrivals();
+    crowd.loops[2].take_arrivals();
+    assert_eq!(crowd.loops[0].membership.others_presence(presence), 20 * presence, "taken, in the same turn");
+}
