@@ -104,8 +104,7 @@ pub(super) struct LoopMember<K> {
     senders: Vec<mpsc::Sender<Arrival<K>>>,
     /// The memory of other loops' clients, as last read.
     others_memory: usize,
-    /// Orders that this loop has followed, and how many of them were adopted and refused.
-    orders: u64,
+    /// Orders that this loop has followed: adopted and refused ones.
     adopted: u64,
     refused: u64,
     published_at: Instant,
@@ -140,7 +139,6 @@ impl LoopSet {
                 arrivals,
                 senders: Vec::new(),
                 others_memory: 0,
-                orders: 0,
                 adopted: 0,
                 refused: 0,
                 published_at: now,
@@ -356,15 +354,13 @@ impl<K> LoopMember<K> {
 
     /// The changes of policies since the last call.
     pub(super) fn policy_changes(&mut self) -> Option<Changes> {
-        let orders = self.set.orders.load(Ordering::Acquire);
-        if orders == self.orders {
+        if self.set.orders.load(Ordering::Acquire) == self.adopted + self.refused {
             return None;
         }
         let policies = self.set.policies();
         let (adopted, refused) = (policies.adopted - self.adopted, policies.refused - self.refused);
         let security = (adopted > 0).then(|| policies.security.clone());
-        (self.orders, self.adopted, self.refused) =
-            (adopted + refused + self.orders, policies.adopted, policies.refused);
+        (self.adopted, self.refused) = (policies.adopted, policies.refused);
         Some(Changes { security, adopted, refused })
     }
 
