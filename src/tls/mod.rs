@@ -26,6 +26,7 @@ mod policy_error;
 pub mod properties;
 mod records;
 mod resolver;
+mod reused_buffer;
 mod revocation;
 #[cfg(feature = "cli")]
 mod revocations;

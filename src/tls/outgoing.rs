@@ -1,11 +1,11 @@
 //! The buffer for encrypted output.
 
-/// Bytes to be sent. The memory is initialised once and reused, so that room for a record costs no zeroing.
+use super::reused_buffer::ReusedBuffer;
+
+/// Bytes to be sent.
 #[derive(Debug, Default)]
 pub struct Outgoing {
-    /// Invariant: `filled <= bytes.len()`; bytes after `filled` have no meaning.
-    bytes: Vec<u8>,
-    filled: usize,
+    bytes: ReusedBuffer,
 }
 
 impl Outgoing {
@@ -25,40 +25,31 @@ impl Outgoing {
     /// The bytes to be sent.
     #[must_use]
     pub fn filled(&self) -> &[u8] {
-        self.bytes.get(..self.filled).unwrap_or_default()
+        self.bytes.filled_from(0)
     }
 
     /// Discards all bytes; keeps the memory.
     pub fn clear(&mut self) {
-        self.filled = 0;
+        self.bytes.clear();
     }
 
     /// At least `size` writable bytes after the filled ones.
     pub fn space(&mut self, size: usize) -> &mut [u8] {
-        if self.bytes.len() - self.filled < size {
-            self.bytes.resize(self.filled + size, 0);
-        }
-        self.bytes.get_mut(self.filled..).unwrap_or_default()
+        self.bytes.space(size)
     }
 
     /// Marks `count` bytes of [`space`](Self::space) as filled.
     pub fn advance(&mut self, count: usize) {
-        self.filled = (self.filled + count).min(self.bytes.len());
+        self.bytes.advance(count);
     }
 
     /// Appends bytes unchanged.
     pub fn append(&mut self, bytes: &[u8]) {
-        if let Some(space) = self.space(bytes.len()).get_mut(..bytes.len()) {
-            space.copy_from_slice(bytes);
-            self.advance(bytes.len());
-        }
+        self.bytes.append(bytes);
     }
 
     /// Frees memory if an unusually large reply has grown the buffer beyond `limit`.
     pub fn shrink(&mut self, limit: usize) {
-        if self.filled == 0 && self.bytes.len() > limit {
-            self.bytes.truncate(limit);
-            self.bytes.shrink_to_fit();
-        }
+        self.bytes.shrink(limit);
     }
 }
