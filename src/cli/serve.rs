@@ -229,11 +229,12 @@ impl LimitArgs {
 /// Runs the server until SIGTERM or SIGINT.
 pub(super) fn run(args: &ServeArgs) -> Result<ExitCode, Failure> {
     let logging = Logging::start(args.log_level);
-    let (mut first, others) = args.threads.pollers()?;
-    let (wake, now) = (first.waker(), first.now());
     let wanted = args.listeners();
     args.check_use(&wanted)?;
     let (limits, shortage) = args.limits.limits(args.threads, args.data.is_given(), !args.admin.is_empty())?;
+    // After the descriptor limit was raised: each poller needs some.
+    let (mut first, others) = args.threads.pollers()?;
+    let (wake, now) = (first.waker(), first.now());
     // Before any file is created: a command that cannot run leaves nothing behind.
     let listeners = args.resolve(wanted)?;
     let addresses = listeners.iter().map(|listener| listener.address);

@@ -221,10 +221,11 @@ fn look_up(lookup: Lookup, upstream: Upstream) {
 /// Runs until SIGTERM or SIGINT.
 pub(super) fn run(args: &WrapArgs) -> Result<ExitCode, Failure> {
     let logging = Logging::start(args.log_level);
-    let (mut first, others) = args.threads.pollers()?;
     args.tls.check_use(args.originate.originate)?;
     args.limits.guard.check_use(!args.originate.originate)?;
     let (limits, shortage) = args.limits.limits(args.threads)?;
+    // After the descriptor limit was raised: each poller needs some.
+    let (mut first, others) = args.threads.pollers()?;
     let recipe = args.recipe()?;
     let address = args.listen.resolve("--listen")?;
     args.check_exposure(address)?;

@@ -2,6 +2,7 @@
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::process::Command;
 
 use crate::common::{PATIENCE, Server, fail, latchkey, run, signal, succeed, until};
 
@@ -22,9 +23,7 @@ fn exchange(socket: &mut TcpStream, bytes: &[u8]) {
 }
 
 fn metric(server: &Server, name: &str) -> u64 {
-    let page = succeed(
-        std::process::Command::new("curl").args(["-sS", &format!("http://{}/metrics", server.address("admin"))]),
-    );
+    let page = succeed(Command::new("curl").args(["-sS", &format!("http://{}/metrics", server.address("admin"))]));
     let value = page.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
     value.unwrap_or_else(|| panic!("no {name} in {page}")).parse().expect("a number")
 }
@@ -77,6 +76,16 @@ fn a_session_resumes_on_any_thread() {
         serde_json::from_str(&std::fs::read_to_string(report).expect("a report")).expect("JSON");
     let made = &report["handshakes"];
     assert_eq!((&made["full"], &made["resumed"]), (&4.into(), &36.into()), "each client's first only is full");
+}
+
+#[test]
+fn many_threads_start_under_a_low_soft_limit_of_descriptors() {
+    let mut command = Command::new("sh");
+    let program = env!("CARGO_BIN_EXE_latchkey");
+    command.args(["-c", "ulimit -Sn 128; exec \"$@\"", "sh", program, "serve", "--echo", "plain://127.0.0.1:0"]);
+    command.args(["--threads", "64"]);
+    let server = Server::spawn(command, tempfile::tempdir().expect("a folder"), 1);
+    exchange(&mut dial(&server.address("echo")), b"served");
 }
 
 #[test]
