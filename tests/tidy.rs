@@ -206,7 +206,9 @@ fn public_types_have_names_of_their_own() {
 
 #[test]
 fn test_names_begin_with_their_subject() {
-    // "who_waits_is_told_so" cannot be looked up: the subject is hidden in a clause.
+    // Pronouns that open a clause. A name such as "who_waits_is_told_so" cannot be looked up, because the clause hides the
+    // subject.
+    const PRONOUNS: [&str; 6] = ["who", "whoever", "whose", "what", "whatever", "which"];
     let mut headless = Vec::new();
     let mut tests = 0;
     for file in ["src", "tests", "examples", "benches"].into_iter().flat_map(|folder| files(folder, "rs")) {
@@ -216,7 +218,7 @@ fn test_names_begin_with_their_subject() {
             tests += 1;
             let Some(name) = lines.by_ref().find_map(|line| line.strip_prefix("fn ")) else { break };
             let first = name.split('_').next().unwrap_or_default();
-            if ["who", "whoever", "whose", "what", "whatever", "which"].contains(&first) {
+            if PRONOUNS.contains(&first) {
                 headless.push(format!("{}: {name}", file.display()));
             }
         }
